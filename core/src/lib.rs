@@ -1,1 +1,27 @@
-//! placeholder
+//! The words of Tryworks: datasets, pipes, operators, lineage, and how code travels.
+//!
+//! This crate opens no file, socket, thread or clock. What a task needs of the process it runs in it asks of a
+//! [`host::Host`]; what an action needs run it asks of a [`runner::Runner`].
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("Tryworks runs on Linux: it reads /proc, uses unlinked spill files and unix sockets");
+
+pub mod call;
+pub mod codec;
+pub mod data;
+pub mod dataset;
+mod error;
+pub mod host;
+mod intern;
+pub mod lineage;
+pub mod memory;
+pub mod pipe;
+pub mod runner;
+pub mod ship;
+pub mod source;
+pub mod stage;
+pub mod task;
+mod trampoline;
+
+pub use dataset::Dataset;
+pub use error::{Error, Place, Result, Site, UserError, UserFault};

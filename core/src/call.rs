@@ -1,0 +1,209 @@
+//! Calling user functions: with the items alone, or with a value given by `.with` first.
+
+use crate::error::{Error, Result, UserError};
+use crate::ship::{Code, Decoder, Encoder, Plain, Ship, conjure};
+use crate::task::{Op, Task};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
+
+/// Something that is called by operators and travels with them.
+pub trait Callable: Ship + Clone + Send + Sync + 'static {
+    /// Makes what has to be made once before the first call.
+    ///
+    /// # Errors
+    /// What the user's `with_init` function returned.
+    fn ready(&self, _op: &Op, _task: &Task) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A function of one argument.
+pub trait Call1<A>: Callable {
+    /// What it returns.
+    type Out;
+    /// Calls it.
+    fn call(&self, a: A) -> Self::Out;
+}
+
+/// A function of two arguments.
+pub trait Call2<A, B>: Callable {
+    /// What it returns.
+    type Out;
+    /// Calls it.
+    fn call(&self, a: A, b: B) -> Self::Out;
+}
+
+impl<F: Code> Callable for Plain<F> {}
+
+impl<F: Fn(A) -> O + Code, A, O> Call1<A> for Plain<F> {
+    type Out = O;
+    #[inline(always)]
+    fn call(&self, a: A) -> O {
+        (self.0)(a)
+    }
+}
+
+impl<F: Fn(A, B) -> O + Code, A, B, O> Call2<A, B> for Plain<F> {
+    type Out = O;
+    #[inline(always)]
+    fn call(&self, a: A, b: B) -> O {
+        (self.0)(a, b)
+    }
+}
+
+/// A value that was given in the open, to be handed to the next operator's function first.
+pub trait Env: Ship + Clone + Send + Sync + 'static {
+    /// The value's type.
+    type Value;
+    /// See [`Callable::ready`].
+    ///
+    /// # Errors
+    /// What making the value returned.
+    fn ready(&self, op: &Op, task: &Task) -> Result<()>;
+    /// The value.
+    fn get(&self) -> &Self::Value;
+}
+
+/// A user function together with the value it is given.
+#[derive(Clone)]
+pub struct Given<E, F> {
+    pub(crate) env: E,
+    pub(crate) function: F,
+}
+
+impl<E: Env, F: Code> Ship for Given<E, F> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.env.encode(to)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Given { env: E::decode(from)?, function: conjure() })
+    }
+}
+
+impl<E: Env, F: Code> Callable for Given<E, F> {
+    fn ready(&self, op: &Op, task: &Task) -> Result<()> {
+        self.env.ready(op, task)
+    }
+}
+
+impl<E: Env, F: Fn(&E::Value, A) -> O + Code, A, O> Call1<A> for Given<E, F> {
+    type Out = O;
+    #[inline(always)]
+    fn call(&self, a: A) -> O {
+        (self.function)(self.env.get(), a)
+    }
+}
+
+impl<E: Env, F: Fn(&E::Value, A, B) -> O + Code, A, B, O> Call2<A, B> for Given<E, F> {
+    type Out = O;
+    #[inline(always)]
+    fn call(&self, a: A, b: B) -> O {
+        (self.function)(self.env.get(), a, b)
+    }
+}
+
+/// A serde value given by `.with(value)`: sent once per stage and worker.
+pub struct Value<V>(pub(crate) Arc<V>);
+
+impl<V> Clone for Value<V> {
+    fn clone(&self) -> Self {
+        Value(self.0.clone())
+    }
+}
+
+impl<V: Serialize + DeserializeOwned> Ship for Value<V> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        to.value(&*self.0)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Value(Arc::new(from.value()?)))
+    }
+}
+
+impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Env for Value<V> {
+    type Value = V;
+
+    fn ready(&self, _: &Op, _: &Task) -> Result<()> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn get(&self) -> &V {
+        &self.0
+    }
+}
+
+/// A value made once per worker from a serde configuration, by `.with_init(config, make)`.
+pub struct Init<C, F, V, X> {
+    config: Arc<C>,
+    make: F,
+    made: Arc<OnceLock<V>>,
+    error: PhantomData<fn() -> X>,
+}
+
+impl<C, F: Copy, V, X> Clone for Init<C, F, V, X> {
+    fn clone(&self) -> Self {
+        Init { config: self.config.clone(), make: self.make, made: self.made.clone(), error: PhantomData }
+    }
+}
+
+impl<C, F: Code, V, X> Init<C, F, V, X> {
+    pub(crate) fn new(config: C, make: F) -> Self {
+        Init { config: Arc::new(config), make, made: Arc::default(), error: PhantomData }
+    }
+}
+
+impl<C: Serialize + DeserializeOwned, F: Code, V, X> Ship for Init<C, F, V, X> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        to.value(&*self.config)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Init::new(from.value()?, conjure()))
+    }
+}
+
+impl<C, F, V, X> Env for Init<C, F, V, X>
+where
+    C: Serialize + DeserializeOwned + Send + Sync + 'static,
+    F: Fn(&C) -> Result<V, X> + Code,
+    V: Send + Sync + 'static,
+    X: Into<UserError> + 'static,
+{
+    type Value = V;
+
+    fn ready(&self, op: &Op, task: &Task) -> Result<()> {
+        if self.made.get().is_none() {
+            let made = op.call(|| (self.make)(&self.config)).map_err(|error| op.failed(error.into(), task.place()))?;
+            // Two tasks may have made one at the same moment: the first stays, and both are the same.
+            let _ = self.made.set(made);
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> &V {
+        self.made.get().unwrap_or_else(|| unreachable!("made when the partition was opened"))
+    }
+}
+
+/// An error of a cursor that a sink cannot return: kept until the cursor does.
+pub(crate) struct Failure(Option<Error>);
+
+impl Failure {
+    pub(crate) fn none() -> Self {
+        Failure(None)
+    }
+
+    #[cold]
+    pub(crate) fn set(&mut self, error: Error) {
+        self.0 = Some(error);
+    }
+
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.0.take().map_or(Ok(()), Err)
+    }
+}

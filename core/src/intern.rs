@@ -1,0 +1,17 @@
+//! Names that live as long as the program: operators' names and source files that arrive from another process.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+/// The same text with the life of the program. Each distinct text is kept once, so what is kept is bounded by the
+/// names in the program.
+pub(crate) fn intern(text: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(name) = names.get(text) {
+        return name;
+    }
+    let name: &'static str = Box::leak(text.into());
+    names.insert(name);
+    name
+}

@@ -1,0 +1,189 @@
+//! Lineage: the graph of how a dataset is made, enough to plan it and to make any partition again.
+
+use crate::error::Error;
+use crate::runner::{Kept, Runner};
+use crate::stage::Stage;
+use crate::task::Op;
+use crate::trampoline::drop_flat;
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What the planner has to know of an operator: how its partitions come from those of its inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Has no input.
+    Source,
+    /// A partition is made from given partitions of the inputs, in the same task.
+    Narrow,
+    /// A partition is made from all partitions of a shuffled input.
+    Wide,
+}
+
+/// How a dataset of pairs is known to be laid out over its partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// A key is in the partition that its hash says, of so many.
+    Hash(u32),
+    /// Keys are in ranges, as the exchange with this number cut them.
+    Range(u64),
+}
+
+/// One operator's call.
+pub struct Node {
+    /// The operator and the call.
+    pub op: Op,
+    /// Its shape.
+    pub shape: Shape,
+    /// The number of its logical partitions.
+    pub partitions: u32,
+    /// How keys lie in them, where that is known.
+    pub layout: Option<Layout>,
+    /// What it reads.
+    pub inputs: Vec<Input>,
+    /// What `explain()` shows behind the name.
+    pub detail: String,
+    /// A mistake in the call, told at the action.
+    pub fault: Option<Error>,
+    /// The same call over the same input may give another answer.
+    pub nondeterministic: bool,
+    /// Its partitions are kept under this number once they are made.
+    pub cache: Option<Arc<Cache>>,
+    /// A number for this position in the lineage, the same in every run: what random operators are seeded with.
+    pub position: u64,
+}
+
+/// An input of an operator.
+#[derive(Clone)]
+pub enum Input {
+    /// Read in the same task.
+    Narrow(Arc<Node>),
+    /// Read from the blocks of an exchange.
+    Shuffle(Arc<Exchange>),
+}
+
+/// A shuffle: what its map tasks run over which dataset, and who may read it. Its blocks are deleted when nobody
+/// holds it any more.
+pub struct Exchange {
+    /// Its number in this process.
+    pub id: u64,
+    /// What is shuffled.
+    pub input: Arc<Node>,
+    /// What the map tasks run.
+    pub stage: Arc<dyn Stage>,
+    /// The number of partitions of the stage that reads it.
+    pub readers: u32,
+    /// What `explain()` says of it, such as `hash into 64`.
+    pub detail: String,
+    runner: Arc<dyn Runner>,
+}
+
+/// A cached dataset. Its blocks are deleted when nobody holds it any more.
+pub struct Cache {
+    /// Its number in this process.
+    pub id: u64,
+    runner: Arc<dyn Runner>,
+}
+
+fn fresh() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Relaxed)
+}
+
+impl Node {
+    /// A call of `op` over `inputs`. Its partitions, layout and so on are those of its only narrow input, or none.
+    pub fn new(op: Op, shape: Shape, partitions: u32, inputs: Vec<Input>) -> Self {
+        let hash = FixedState::with_seed(7);
+        let mut position = hash.hash_one((op.name, partitions));
+        let mut nondeterministic = false;
+        for input in &inputs {
+            let from = match input {
+                Input::Narrow(node) => node,
+                Input::Shuffle(exchange) => &exchange.input,
+            };
+            position = hash.hash_one((position, from.position));
+            nondeterministic |= from.nondeterministic;
+        }
+        Node { op, shape, partitions, layout: None, inputs, detail: String::new(), fault: None, nondeterministic, cache: None, position }
+    }
+
+    /// A source.
+    pub fn source(op: Op, partitions: u32, detail: String) -> Self {
+        Node::new(op, Shape::Source, partitions, Vec::new()).with_detail(detail)
+    }
+
+    /// An operator whose partition `i` is made from partition `i` of `input`.
+    pub fn narrow(op: Op, input: &Arc<Node>) -> Self {
+        Node::new(op, Shape::Narrow, input.partitions, vec![Input::Narrow(input.clone())])
+    }
+
+    /// The same with a layout.
+    #[must_use]
+    pub fn with_layout(mut self, layout: Option<Layout>) -> Self {
+        self.layout = layout;
+        self
+    }
+
+    /// The same with a mistake, if there is none yet.
+    #[must_use]
+    pub fn with_fault(mut self, fault: Option<Error>) -> Self {
+        self.fault = self.fault.take().or(fault);
+        self
+    }
+
+    /// The same with something to show behind the name.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop_flat(std::mem::take(&mut self.inputs));
+    }
+}
+
+impl Exchange {
+    /// A new shuffle of `input`.
+    pub fn new(input: &Arc<Node>, stage: Arc<dyn Stage>, readers: u32, detail: impl Into<String>, runner: &Arc<dyn Runner>) -> Arc<Self> {
+        let exchange =
+            Exchange { id: fresh(), input: input.clone(), stage, readers, detail: detail.into(), runner: runner.clone() };
+        Arc::new(exchange)
+    }
+}
+
+/// A stage that is gone, in the place of one that is being dropped.
+struct Gone;
+
+impl Stage for Gone {
+    fn run(&self, _: u32, _: &crate::task::Task) -> crate::Result<crate::stage::Output> {
+        Err(Error::Bug("a dropped stage was run".into()))
+    }
+
+    fn ship(&self) -> crate::Result<crate::ship::Parcel> {
+        Err(Error::Bug("a dropped stage was shipped".into()))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.runner.release(Kept::Exchange(self.id));
+        drop_flat(std::mem::replace(&mut self.stage, Arc::new(Gone)));
+    }
+}
+
+impl Cache {
+    /// A new cache.
+    pub(crate) fn new(runner: &Arc<dyn Runner>) -> Arc<Self> {
+        Arc::new(Cache { id: fresh(), runner: runner.clone() })
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.runner.release(Kept::Cache(self.id));
+    }
+}

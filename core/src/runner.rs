@@ -1,0 +1,91 @@
+//! What a dataset asks of whatever runs its jobs.
+
+use crate::error::Result;
+use crate::lineage::Node;
+use crate::stage::{ResultValue, Stage};
+use crate::task::Op;
+use std::sync::Arc;
+
+/// Runs jobs: the driver's side of a context.
+pub trait Runner: Send + Sync + 'static {
+    /// Plans a job and begins to run it.
+    ///
+    /// # Errors
+    /// If the plan has a mistake, or the runner is stopped.
+    fn submit(&self, job: JobRequest) -> Result<Arc<dyn JobControl>>;
+
+    /// The plan of `node` as text.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String>;
+
+    /// Deletes blocks that nobody holds any more.
+    fn release(&self, what: Kept);
+}
+
+/// How a plan is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanForm {
+    /// Stable text for people.
+    Text,
+    /// A graph in the language of Graphviz.
+    Dot,
+}
+
+/// Blocks that outlive a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// The output of the map tasks of an exchange.
+    Exchange(u64),
+    /// A cached dataset.
+    Cache(u64),
+}
+
+/// An action, to be run.
+pub struct JobRequest {
+    /// The dataset.
+    pub node: Arc<Node>,
+    /// What is done with each partition of it.
+    pub stage: Arc<dyn Stage>,
+    /// Which partitions.
+    pub partitions: std::ops::Range<u32>,
+    /// The action and the call.
+    pub op: Op,
+}
+
+/// A job that was begun.
+pub trait JobControl: Send + Sync {
+    /// Its number.
+    fn id(&self) -> u64;
+
+    /// Waits for the next result, in the order in which they are ready; `None` when all were given.
+    ///
+    /// # Errors
+    /// Why the job failed. Asking again gives the same error.
+    fn next(&self) -> Result<Option<(u32, Box<dyn ResultValue>)>>;
+
+    /// Stops the job: tasks that wait are dropped, tasks that run stop at their next batch. Harmless when it has
+    /// ended.
+    fn cancel(&self);
+
+    /// How far it is.
+    fn progress(&self) -> Progress;
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Stages that this job runs; those whose blocks exist already do not count.
+    pub stages: u32,
+    /// Stages that are finished.
+    pub stages_done: u32,
+    /// Partitions to be made, over all stages.
+    pub partitions: u64,
+    /// Partitions that are made.
+    pub partitions_done: u64,
+    /// Tasks that run now.
+    pub running: u32,
+    /// Attempts that failed and were or will be tried again.
+    pub failed: u32,
+}

@@ -1,0 +1,47 @@
+//! Closures that are nothing but code, and the one place where such a closure is made again from its type.
+
+use super::{Decoder, Encoder, Ship};
+use crate::error::Result;
+use std::mem::MaybeUninit;
+
+/// A closure or function that captures nothing, so that its type alone is its code: what every operator takes.
+///
+/// What it needs is given to it in the open, by `.with(value)` or `.with_init(config, make)`:
+///
+/// ```text
+/// words.with(stop_words).filter(|stop, word| !stop.contains(word))
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "this closure captures something, so it cannot be sent to where the data is",
+    label = "captures a variable of the function around it",
+    note = "give it what it needs in the open: `dataset.with(value).map(|value, item| ..)`",
+    note = "for what serde cannot carry: `dataset.with_init(config, |config| make(config)).map(|made, item| ..)`"
+)]
+pub trait Code: Copy + Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<F: Copy + Send + Sync + 'static> Code for F {}
+
+/// A function of the user's that is called with the items alone.
+#[derive(Clone, Copy)]
+pub struct Plain<F>(pub(crate) F);
+
+impl<F: Code> Ship for Plain<F> {
+    fn encode(&self, _: &mut Encoder) -> Result<()> {
+        Ok(())
+    }
+
+    fn decode(_: &mut Decoder) -> Result<Self> {
+        Ok(Plain(conjure()))
+    }
+}
+
+/// Makes a zero-sized closure from its type.
+#[allow(unsafe_code)]
+pub(crate) fn conjure<F: Code>() -> F {
+    const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+    // SAFETY: F has no bytes, so there is none to initialise, and `F: Copy` means that any number of values of it
+    // may exist. That one may exist at all is known because this is only reached while a parcel is decoded that an
+    // instance of the same program made from a value of this very type: decoders are made in this crate alone.
+    unsafe { MaybeUninit::<F>::uninit().assume_init() }
+}

@@ -1,0 +1,93 @@
+//! Shipping: how a pipe leaves its process and is found again in another one of the same program.
+//!
+//! A thing that is sent is a [`Parcel`]: the place of a static descriptor in the executable, and data. The receiver
+//! checks the place before it believes it, and the data is decoded by the function that the descriptor names.
+
+mod code;
+mod descriptor;
+
+pub use code::Code;
+pub(crate) use code::{Plain, conjure};
+pub use descriptor::{Parcel, Segments, receive};
+pub(crate) use descriptor::{Role, pack, unpack};
+
+use crate::codec;
+use crate::error::Result;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What can be sent to another process of the same program. Only this crate makes the [`Encoder`] and [`Decoder`]
+/// that its methods take, so that nothing else can make a closure out of nothing.
+pub trait Ship: Sized {
+    /// Writes what is not code.
+    ///
+    /// # Errors
+    /// If a value refuses to be encoded.
+    fn encode(&self, to: &mut Encoder) -> Result<()>;
+
+    /// Reads what [`encode`](Ship::encode) wrote.
+    ///
+    /// # Errors
+    /// If the bytes are not that.
+    fn decode(from: &mut Decoder) -> Result<Self>;
+}
+
+/// Where [`Ship::encode`] writes.
+pub struct Encoder {
+    bytes: Vec<u8>,
+    /// A segment of a boxed chain is being written: the chain it hangs on is written elsewhere.
+    pub(crate) feeding: bool,
+}
+
+/// Where [`Ship::decode`] reads.
+pub struct Decoder<'a> {
+    bytes: &'a [u8],
+    segments: &'a Segments,
+    /// As in the [`Encoder`].
+    pub(crate) feeding: bool,
+}
+
+impl Encoder {
+    fn new(feeding: bool) -> Self {
+        Encoder { bytes: Vec::new(), feeding }
+    }
+
+    /// Writes a value.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        codec::encode(value, &mut self.bytes)
+    }
+}
+
+impl<'a> Decoder<'a> {
+    fn new(bytes: &'a [u8], segments: &'a Segments, feeding: bool) -> Self {
+        Decoder { bytes, segments, feeding }
+    }
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// If the bytes are none of that type.
+    pub fn value<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let (value, taken) = codec::decode(self.bytes)?;
+        self.bytes = &self.bytes[taken..];
+        Ok(value)
+    }
+
+    pub(crate) fn segments(&self) -> &'a Segments {
+        self.segments
+    }
+}
+
+impl<A: Ship, B: Ship> Ship for (A, B) {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.0.encode(to)?;
+        self.1.encode(to)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok((A::decode(from)?, B::decode(from)?))
+    }
+}

@@ -1,0 +1,68 @@
+//! Where items come from: the contract of a source and the pipe that begins with one.
+
+use crate::error::Result;
+use crate::pipe::{Cursor, Pipe};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::task::Task;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// A partitioned input. Its number of partitions and what is in them depend on the input alone: never on threads,
+/// memory or time.
+///
+/// A source is a serde value, because it is sent to where it is read.
+pub trait Source: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// What it yields.
+    type Item: Send + 'static;
+    /// One partition being read.
+    type Cursor: Cursor<Item = Self::Item> + 'static;
+
+    /// The number of partitions.
+    fn partitions(&self) -> u32;
+
+    /// Begins to read partition `partition`, which is less than [`partitions`](Source::partitions).
+    ///
+    /// # Errors
+    /// What the input met, with its name and the offset.
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor>;
+
+    /// What `explain()` shows behind the operator's name, such as the path.
+    fn describe(&self) -> String {
+        String::new()
+    }
+}
+
+/// The pipe that reads a [`Source`].
+pub struct From<S>(Arc<S>);
+
+impl<S> Clone for From<S> {
+    fn clone(&self) -> Self {
+        From(self.0.clone())
+    }
+}
+
+impl<S: Source> From<S> {
+    pub(crate) fn new(source: S) -> Self {
+        From(Arc::new(source))
+    }
+}
+
+impl<S: Source> Ship for From<S> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        to.value(&*self.0)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(From(Arc::new(from.value()?)))
+    }
+}
+
+impl<S: Source> Pipe for From<S> {
+    type Item = S::Item;
+    type Cursor = S::Cursor;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<S::Cursor> {
+        self.0.open(partition, task)
+    }
+}

@@ -1,0 +1,83 @@
+//! A stage: a pipe with what is done to its items, behind one pointer, and what a run of it leaves.
+
+use crate::codec;
+use crate::error::Result;
+use crate::host::Shared;
+use crate::ship::{Parcel, Role, pack};
+use crate::task::Task;
+use serde::Serialize;
+use std::any::Any;
+use std::sync::Arc;
+
+/// A stage, its types erased: one `dyn` call per partition.
+pub trait Stage: Send + Sync + 'static {
+    /// Runs one logical partition.
+    ///
+    /// # Errors
+    /// What the input or a user function met.
+    fn run(&self, partition: u32, task: &Task) -> Result<Output>;
+
+    /// The stage as bytes, for another process of the same program.
+    ///
+    /// # Errors
+    /// If a value in it refuses to be encoded.
+    fn ship(&self) -> Result<Parcel>;
+}
+
+/// What the concrete stages implement.
+pub(crate) trait StageCode: crate::ship::Ship + Send + Sync + 'static {
+    fn run(&self, partition: u32, task: &Task) -> Result<Output>;
+}
+
+impl<S: StageCode> Stage for S {
+    fn run(&self, partition: u32, task: &Task) -> Result<Output> {
+        StageCode::run(self, partition, task)
+    }
+
+    fn ship(&self) -> Result<Parcel> {
+        pack(self)
+    }
+}
+
+impl<S: StageCode> Role for S {
+    type Erased = Arc<dyn Stage>;
+
+    fn erase(self) -> Arc<dyn Stage> {
+        Arc::new(self)
+    }
+}
+
+/// What one partition of a stage leaves.
+pub struct Output {
+    /// The block or the result.
+    pub made: Made,
+    /// How many rows it holds.
+    pub rows: u64,
+    /// How many bytes it holds, in memory or on the disk, as estimated.
+    pub bytes: u64,
+    /// The bytes for each partition of the stage that reads it.
+    pub bucket_bytes: Vec<u64>,
+}
+
+/// A block for later stages, or a result for the driver.
+pub enum Made {
+    /// Stays in the process, to be read by [`Host::fetch`](crate::host::Host::fetch).
+    Block(Shared),
+    /// Goes back to the driver.
+    Result(Box<dyn ResultValue>),
+}
+
+/// A result of any type.
+pub trait ResultValue: Any + Send {
+    /// Its bytes, for a driver in another process.
+    ///
+    /// # Errors
+    /// If the value refuses to be encoded.
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()>;
+}
+
+impl<T: Serialize + Any + Send> ResultValue for T {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        codec::encode(self, out)
+    }
+}
