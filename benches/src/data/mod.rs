@@ -1,0 +1,3 @@
+//! Seeded data: the same rows, lines and files on every machine and in every run.
+
+pub mod mix;
