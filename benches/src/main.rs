@@ -7,6 +7,8 @@ mod harness;
 mod memory;
 mod narrow_chain;
 mod scratch;
+mod word_count;
+mod word_count_strings;
 
 use std::process::ExitCode;
 
@@ -31,7 +33,11 @@ benchmarks:";
 type Make = fn(&Settings) -> Outcome<Bench>;
 
 /// Every benchmark, by name, in the order of the table.
-const BENCHES: &[(&str, Make)] = &[("narrow_chain", narrow_chain::bench)];
+const BENCHES: &[(&str, Make)] = &[
+    ("narrow_chain", narrow_chain::bench),
+    ("word_count", word_count::bench),
+    ("word_count_strings", word_count_strings::bench),
+];
 
 /// The command line, read.
 struct Arguments {

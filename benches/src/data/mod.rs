@@ -1,3 +1,4 @@
 //! Seeded data: the same rows, lines and files on every machine and in every run.
 
 pub mod mix;
+pub mod text;
