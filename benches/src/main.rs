@@ -4,8 +4,11 @@
 
 mod data;
 mod harness;
+mod join;
 mod memory;
 mod narrow_chain;
+mod reduce_by_key;
+mod scatter;
 mod scratch;
 mod word_count;
 mod word_count_strings;
@@ -37,6 +40,8 @@ const BENCHES: &[(&str, Make)] = &[
     ("narrow_chain", narrow_chain::bench),
     ("word_count", word_count::bench),
     ("word_count_strings", word_count_strings::bench),
+    ("reduce_by_key", reduce_by_key::bench),
+    ("join", join::bench),
 ];
 
 /// The command line, read.

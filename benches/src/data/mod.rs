@@ -1,4 +1,5 @@
 //! Seeded data: the same rows, lines and files on every machine and in every run.
 
 pub mod mix;
+pub mod rows;
 pub mod text;
