@@ -10,6 +10,7 @@ mod narrow_chain;
 mod reduce_by_key;
 mod scatter;
 mod scratch;
+mod sort_files;
 mod word_count;
 mod word_count_strings;
 
@@ -42,6 +43,7 @@ const BENCHES: &[(&str, Make)] = &[
     ("word_count_strings", word_count_strings::bench),
     ("reduce_by_key", reduce_by_key::bench),
     ("join", join::bench),
+    ("sort_files", sort_files::bench),
 ];
 
 /// The command line, read.
