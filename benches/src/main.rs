@@ -3,6 +3,7 @@
 //!     cargo run --release -p tryworks-benches -- all
 
 mod data;
+mod empty_tasks;
 mod harness;
 mod join;
 mod memory;
@@ -10,7 +11,10 @@ mod narrow_chain;
 mod reduce_by_key;
 mod scatter;
 mod scratch;
+mod simulator;
 mod sort_files;
+mod start;
+mod user_build;
 mod word_count;
 mod word_count_strings;
 
@@ -44,6 +48,10 @@ const BENCHES: &[(&str, Make)] = &[
     ("reduce_by_key", reduce_by_key::bench),
     ("join", join::bench),
     ("sort_files", sort_files::bench),
+    ("start", start::bench),
+    ("empty_tasks", empty_tasks::bench),
+    ("simulator", simulator::bench),
+    ("user_build", user_build::bench),
 ];
 
 /// The command line, read.
