@@ -8,6 +8,7 @@ mod harness;
 mod join;
 mod memory;
 mod narrow_chain;
+mod out_of_core;
 mod reduce_by_key;
 mod scatter;
 mod scratch;
@@ -52,6 +53,10 @@ const BENCHES: &[(&str, Make)] = &[
     ("empty_tasks", empty_tasks::bench),
     ("simulator", simulator::bench),
     ("user_build", user_build::bench),
+    ("out_of_core_distinct", out_of_core::distinct),
+    ("out_of_core_group_by_key", out_of_core::group_by_key),
+    ("out_of_core_join", out_of_core::join),
+    ("out_of_core_sort_by", out_of_core::sort_by),
 ];
 
 /// The command line, read.
