@@ -5,3 +5,4 @@
 //! operators of `core`.
 
 pub mod spill;
+pub mod text;
