@@ -1,0 +1,167 @@
+//! Where the bytes of a text partition come from: a range of a plain file, or a decompressor over a whole one.
+
+use super::files::{Format, Listed};
+use flate2::bufread::MultiGzDecoder;
+use rustix::buffer::spare_capacity;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use tryworks_core::{Error, Result};
+
+/// A file that is read from a position on, up to the size it had when it was listed.
+pub(super) struct Plain {
+    file: File,
+    path: PathBuf,
+    at: u64,
+    size: u64,
+}
+
+/// How much is read to find where the first line of a split begins: at first, and at most.
+const FIRST_LOOK: usize = 4 * 1024;
+const LOOK: usize = 64 * 1024;
+
+impl Plain {
+    fn open(file: &Listed) -> Result<Self> {
+        let path = file.path().to_path_buf();
+        let opened = File::open(&path).map_err(|error| Error::input(path.display(), None, error))?;
+        Ok(Plain { file: opened, path, at: 0, size: file.bytes })
+    }
+
+    /// Goes to the first line that begins at `from` or behind it, but before `end`; to `end` if none does.
+    fn seek(&mut self, from: u64, end: u64) -> Result<()> {
+        // The line at `from` begins there if a newline is before it.
+        self.at = from.saturating_sub(1);
+        if from == 0 {
+            return Ok(());
+        }
+        let mut chunk = Vec::new();
+        let mut most = FIRST_LOOK;
+        while self.at < end {
+            chunk.clear();
+            let begin = self.at;
+            self.append(most.min((end - begin).min(LOOK as u64) as usize), &mut chunk)?;
+            if let Some(newline) = memchr::memchr(b'\n', &chunk) {
+                self.at = begin + newline as u64 + 1;
+                return Ok(());
+            }
+            most = (most * 2).min(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Adds at most `most` bytes to `out`, none at the end of the file.
+    fn append(&mut self, most: usize, out: &mut Vec<u8>) -> Result<usize> {
+        let most = self.size.saturating_sub(self.at).min(most as u64) as usize;
+        if most == 0 {
+            return Ok(0);
+        }
+        out.reserve(most);
+        let known = out.len();
+        let read = loop {
+            // Into memory that is not filled first, unless there is more room than is wanted.
+            let read = if out.capacity() - known == most {
+                rustix::io::pread(&self.file, spare_capacity(out), self.at)
+            } else {
+                out.resize(known + most, 0);
+                let read = rustix::io::pread(&self.file, &mut out[known..], self.at);
+                out.truncate(known + read.unwrap_or(0));
+                read
+            };
+            match read {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Error::input(self.path.display(), Some(self.at), io::Error::from(error))),
+                Ok(read) => break read,
+            }
+        };
+        if read == 0 {
+            let message = format!("the file ends here, but had {} bytes when it was listed", self.size);
+            return Err(Error::input(self.path.display(), Some(self.at), message));
+        }
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Read for Plain {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at >= self.size {
+            return Ok(0);
+        }
+        let most = buffer.len().min((self.size - self.at).min(usize::MAX as u64) as usize);
+        let read = std::os::unix::fs::FileExt::read_at(&self.file, &mut buffer[..most], self.at)?;
+        if read == 0 && most > 0 {
+            return Err(io::Error::other(format!("the file ends here, but had {} bytes when it was listed", self.size)));
+        }
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// The bytes of a partition.
+pub(super) enum Bytes {
+    Plain(Plain),
+    Gzip(Box<MultiGzDecoder<BufReader<Plain>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Plain>>>),
+}
+
+/// How much of a compressed file is read at a time.
+const PACKED_BUFFER: usize = 64 * 1024;
+
+impl Bytes {
+    /// Opens a file at the first line that begins at `from` or behind it, but before `end`. A compressed one begins
+    /// at its beginning.
+    pub(super) fn open(file: &Listed, from: u64, end: u64) -> Result<Self> {
+        let mut plain = Plain::open(file)?;
+        let path = file.path().display();
+        Ok(match file.format {
+            Format::Plain => {
+                plain.seek(from, end)?;
+                Bytes::Plain(plain)
+            }
+            Format::Gzip => Bytes::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(PACKED_BUFFER, plain)))),
+            Format::Zstd => {
+                let decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(PACKED_BUFFER, plain));
+                Bytes::Zstd(Box::new(decoder.map_err(|error| Error::input(path, None, error))?))
+            }
+        })
+    }
+
+    fn source(&self) -> (&Plain, usize) {
+        let buffered = match self {
+            Bytes::Plain(plain) => return (plain, 0),
+            Bytes::Gzip(decoder) => decoder.get_ref(),
+            Bytes::Zstd(decoder) => decoder.get_ref(),
+        };
+        (buffered.get_ref(), buffered.buffer().len())
+    }
+
+    /// How far a plain file was read; 0 for a compressed one that was not begun yet.
+    pub(super) fn at(&self) -> u64 {
+        if let Bytes::Plain(plain) = self { plain.at } else { 0 }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.source().0.path
+    }
+
+    pub(super) fn compressed(&self) -> bool {
+        !matches!(self, Bytes::Plain(_))
+    }
+
+    /// Adds about `most` bytes to `out`, none at the end.
+    pub(super) fn append(&mut self, most: usize, out: &mut Vec<u8>) -> Result<usize> {
+        let unpacked = match self {
+            Bytes::Plain(plain) => return plain.append(most, out),
+            Bytes::Gzip(decoder) => decoder.by_ref().take(most as u64).read_to_end(out),
+            Bytes::Zstd(decoder) => decoder.by_ref().take(most as u64).read_to_end(out),
+        };
+        unpacked.map_err(|error| {
+            let (plain, ahead) = self.source();
+            let message = match error.kind() {
+                io::ErrorKind::UnexpectedEof => "the compressed data ends too early".to_string(),
+                _ => format!("the compressed data is damaged: {error}"),
+            };
+            Error::input(plain.path.display(), Some(plain.at - ahead as u64), message)
+        })
+    }
+}

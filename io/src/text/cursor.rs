@@ -1,0 +1,171 @@
+//! The lines of one text partition: whole buffers are validated at once, then cut at their newlines.
+
+use super::bytes::Bytes;
+use super::files::Listed;
+use memchr::{memchr, memchr_iter, memrchr};
+use std::ops::Range;
+use tryworks_core::memory::Reservation;
+use tryworks_core::pipe::{Cursor, Flow, Step};
+use tryworks_core::task::Task;
+use tryworks_core::{Error, Result};
+
+/// How much is read at a time. A longer line is read all the same, into more memory.
+const BUFFER: usize = 256 * 1024;
+/// How much is read at first to find the end of a line that goes on behind its split.
+const BEYOND: usize = 4 * 1024;
+
+/// A text partition being read.
+pub struct TextCursor {
+    bytes: Bytes,
+    lossy: bool,
+    /// Lines that begin here or later belong to the next partition.
+    end: u64,
+    /// How far was read, in the text (which for a compressed file is not what is on the disk).
+    position: u64,
+    /// Whole lines, valid, of which those before `at` were pushed. As a `String` it is validated once, and lending
+    /// its bytes for the next reading costs nothing.
+    text: String,
+    at: usize,
+    /// What was read behind the last whole line.
+    tail: Vec<u8>,
+    /// There is nothing behind `text`, but this error if there is one.
+    ended: bool,
+    fault: Option<Error>,
+    /// The buffer's share of the budget.
+    held: Reservation,
+    limit: u64,
+}
+
+impl TextCursor {
+    pub(super) fn open(file: &Listed, split: Range<u64>, lossy: bool, task: &Task) -> Result<Self> {
+        let bytes = Bytes::open(file, split.start, split.end)?;
+        let end = if bytes.compressed() { u64::MAX } else { split.end };
+        let mut held = task.host().memory().reservation();
+        let room = end.saturating_sub(bytes.at()).min(BUFFER as u64);
+        held.insist(room);
+        Ok(TextCursor {
+            end,
+            position: bytes.at(),
+            bytes,
+            lossy,
+            text: String::with_capacity(room as usize),
+            at: 0,
+            tail: Vec::new(),
+            ended: false,
+            fault: None,
+            held,
+            limit: task.host().memory().limit(),
+        })
+    }
+
+    /// Reads on until there is at least one whole line, or nothing more.
+    fn fill(&mut self) -> Result<()> {
+        let mut buffer = std::mem::take(&mut self.text).into_bytes();
+        buffer.clear();
+        buffer.append(&mut self.tail);
+        self.at = 0;
+        let start = self.position - buffer.len() as u64;
+        let whole = loop {
+            let inside = self.end.saturating_sub(self.position);
+            let known = buffer.len();
+            if inside == 0 && known == 0 {
+                self.ended = true;
+                return Ok(());
+            }
+            let most = match inside {
+                0 => known.clamp(BEYOND, BUFFER),
+                _ => BUFFER.saturating_sub(known).max(known).min(usize::try_from(inside).unwrap_or(usize::MAX)),
+            };
+            self.reserve(start, known + most)?;
+            let read = self.bytes.append(most, &mut buffer)?;
+            self.position += read as u64;
+            if read == 0 {
+                self.ended = true;
+                break known;
+            }
+            let newline = if inside > 0 { memrchr(b'\n', &buffer[known..]) } else { memchr(b'\n', &buffer[known..]) };
+            if let Some(newline) = newline {
+                self.ended = inside == 0;
+                break known + newline + 1;
+            }
+        };
+        if !self.ended {
+            self.tail.extend_from_slice(&buffer[whole..]);
+        }
+        buffer.truncate(whole);
+        self.accept(buffer, start);
+        Ok(())
+    }
+
+    /// Asks the budget for a buffer of `room` bytes: a single line may be longer than all memory.
+    fn reserve(&mut self, start: u64, room: usize) -> Result<()> {
+        let room = room as u64;
+        if room <= self.held.bytes().max(BUFFER as u64) || self.held.resize(room) {
+            return Ok(());
+        }
+        let needed = format!("a line of more than {} bytes at byte {start} of {}", room / 2, self.bytes.path().display());
+        Err(Error::limit("memory", self.limit, needed, "more memory; or is this a file of lines?"))
+    }
+
+    /// Validates what begins at `start` in the file.
+    fn accept(&mut self, buffer: Vec<u8>, start: u64) {
+        let error = match String::from_utf8(buffer) {
+            Ok(text) => return self.text = text,
+            Err(error) if self.lossy => return self.text = String::from_utf8_lossy(error.as_bytes()).into_owned(),
+            Err(error) => error,
+        };
+        let good = error.utf8_error().valid_up_to();
+        let mut buffer = error.into_bytes();
+        let whose = if self.bytes.compressed() { " of the text that was compressed" } else { "" };
+        let message = format!("this byte{whose} is not UTF-8 (0x{:02x}); `text_file_lossy` reads such text", buffer[good]);
+        self.fault = Some(Error::input(self.bytes.path().display(), Some(start + good as u64), message));
+        self.ended = true;
+        // The lines before it are good.
+        buffer.truncate(memrchr(b'\n', &buffer[..good]).map_or(0, |newline| newline + 1));
+        self.text = String::from_utf8(buffer).unwrap_or_default();
+    }
+}
+
+/// The line without the carriage return of a file from elsewhere.
+#[inline]
+fn trimmed(line: &str) -> &str {
+    line.strip_suffix('\r').unwrap_or(line)
+}
+
+impl Cursor for TextCursor {
+    type Item = String;
+
+    fn advance<S: FnMut(String) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        let mut left = budget.max(1);
+        loop {
+            let base = self.at;
+            for newline in memchr_iter(b'\n', &self.text.as_bytes()[base..]).take(left) {
+                let line = &self.text[self.at..base + newline];
+                self.at = base + newline + 1;
+                left -= 1;
+                if sink(trimmed(line).to_owned()).is_break() {
+                    return Ok(Step::More);
+                }
+            }
+            if left == 0 {
+                return Ok(Step::More);
+            }
+            if self.at < self.text.len() {
+                // The last line of the file, which has no newline: a carriage return there is its own.
+                let line = &self.text[self.at..];
+                self.at = self.text.len();
+                left -= 1;
+                if sink(line.to_owned()).is_break() || left == 0 {
+                    return Ok(Step::More);
+                }
+            }
+            if let Some(fault) = self.fault.take() {
+                return Err(fault);
+            }
+            if self.ended {
+                return Ok(Step::Done);
+            }
+            self.fill()?;
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A small process for tests: a budget, a spill space, no blocks.
+#![allow(dead_code)]
+
+use std::sync::Arc;
+use tryworks_core::host::{FrameWriter, Host, Shared};
+use tryworks_core::memory::Memory;
+use tryworks_core::pipe::{CONTINUE, Cursor, Step};
+use tryworks_core::source::Source;
+use tryworks_core::task::Task;
+use tryworks_core::{Error, Place, Result};
+use tryworks_io::spill::{SpillOptions, SpillSpace};
+
+struct Desk {
+    memory: Arc<Memory>,
+    spill: SpillSpace,
+}
+
+impl Host for Desk {
+    fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    fn slots(&self) -> usize {
+        1
+    }
+
+    fn spill(&self) -> Result<Box<dyn FrameWriter>> {
+        self.spill.writer()
+    }
+
+    fn fetch(&self, exchange: u64, map: u32) -> Result<Shared> {
+        Err(Error::Fetch { exchange, map, message: "there are no blocks here".into() })
+    }
+
+    fn cached(&self, _: u64, _: u32) -> Option<Shared> {
+        None
+    }
+
+    fn keep(&self, _: u64, _: u32, _: Shared) {}
+}
+
+/// A task in a process with `memory` bytes.
+pub fn task_with(memory: u64) -> Task {
+    let memory = Memory::new(memory);
+    let spill = SpillSpace::new(std::env::temp_dir(), memory.clone(), SpillOptions::default());
+    Task::new(Place::default(), Arc::new(Desk { memory, spill }), Arc::default())
+}
+
+pub fn task() -> Task {
+    task_with(64 << 20)
+}
+
+/// What a partition yields, `budget` items at a time.
+pub fn rows_by<S: Source>(source: &S, partition: u32, budget: usize, task: &Task) -> Result<Vec<S::Item>> {
+    let mut cursor = source.open(partition, task)?;
+    let mut rows = Vec::new();
+    loop {
+        let before = rows.len();
+        let step = cursor.advance(budget, &mut |row| {
+            rows.push(row);
+            CONTINUE
+        })?;
+        assert!(rows.len() - before <= budget);
+        if step == Step::Done {
+            return Ok(rows);
+        }
+    }
+}
+
+/// What each partition yields.
+pub fn all<S: Source>(source: &S) -> Result<Vec<Vec<S::Item>>> {
+    let task = task();
+    (0..source.partitions()).map(|partition| rows_by(source, partition, 1024, &task)).collect()
+}
