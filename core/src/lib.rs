@@ -13,6 +13,7 @@ pub mod data;
 pub mod dataset;
 mod error;
 pub mod host;
+pub mod ids;
 mod intern;
 pub mod lineage;
 pub mod memory;

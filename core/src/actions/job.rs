@@ -48,7 +48,7 @@ impl<P: Pipe, A: PartAction<P>> StageCode for ActionStage<P, A> {
     fn run(&self, partition: u32, task: &Task) -> Result<Output> {
         let out = self.action.run(self.input.open(partition, task)?, task)?;
         let bytes = A::bytes(&out);
-        Ok(Output { made: Made::Result(Box::new(out)), rows: 0, bytes, bucket_bytes: Vec::new() })
+        Ok(Output { made: Made::Result(Box::new(out)), rows: 0, checksum: 0, bytes, bucket_bytes: Vec::new() })
     }
 }
 

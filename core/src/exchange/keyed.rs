@@ -39,7 +39,7 @@ pub(crate) fn no_partitions(op: Op, partitions: u32) -> Option<Error> {
 impl<P: Pipe> Dataset<P> {
     /// The input of a wide operator that runs `stage` as its map tasks.
     pub(crate) fn exchanged<T>(&self, stage: Arc<dyn Stage>, buckets: Buckets, detail: String) -> KeyedSide<T> {
-        let exchange = Exchange::new(&self.node, stage, buckets.readers, detail, &self.runner);
+        let exchange = Arc::new(Exchange::new(&self.node, stage, buckets.readers, detail, &self.runner));
         KeyedSide { side: Side::Shuffled(Shuffled::new(&exchange, buckets)), input: Input::Shuffle(exchange) }
     }
 

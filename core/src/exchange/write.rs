@@ -1,7 +1,7 @@
 //! The writing end of an exchange: rows pushed to their buckets, sealed into chunks.
 
 use super::block::{Block, Chunk, Ends};
-use super::hash::Buckets;
+use super::hash::{Buckets, hash_of};
 use crate::codec;
 use crate::error::Result;
 use crate::memory::Reservation;
@@ -26,6 +26,8 @@ pub(crate) struct BucketWriter<T> {
     block: Block<T>,
     rows_before: u64,
     bytes: u64,
+    /// How many rows each bucket got: what tells two outputs of a map task apart.
+    counts: Vec<u32>,
     reader_bytes: Vec<u64>,
     task: Task,
 }
@@ -48,6 +50,7 @@ impl<T: Row> BucketWriter<T> {
             block: Block { chunks: Vec::new() },
             rows_before: 0,
             bytes: 0,
+            counts: vec![0; buckets.count() as usize],
             reader_bytes: vec![0; buckets.readers as usize],
             task: task.clone(),
         }
@@ -88,6 +91,7 @@ impl<T: Row> BucketWriter<T> {
         for (reader, rows) in self.staged.chunks(self.buckets.each as usize).enumerate() {
             self.reader_bytes[reader] += self.size.of(rows.iter().map(Vec::len).sum());
         }
+        self.counts.iter_mut().zip(&self.staged).for_each(|(count, rows)| *count = count.wrapping_add(rows.len() as u32));
         let bytes = self.size.of(self.rows);
         let mut held = self.task.host().memory().reservation();
         let chunk = if held.hold(bytes) {
@@ -114,6 +118,7 @@ impl<T: Row> BucketWriter<T> {
         Ok(Output {
             made: Made::Block(Arc::new(self.block)),
             rows: self.rows_before,
+            checksum: hash_of(&self.counts),
             bytes: self.bytes,
             bucket_bytes: self.reader_bytes,
         })

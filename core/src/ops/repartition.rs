@@ -2,8 +2,8 @@
 
 use crate::dataset::Dataset;
 use crate::error::Result;
-use crate::exchange::{BucketWriter, Buckets, Rows, Side, no_partitions, unless_failed};
-use crate::lineage::{Node, Shape};
+use crate::exchange::{BucketWriter, Buckets, Rows, Shuffled, Side, no_partitions, unless_failed};
+use crate::lineage::{Exchange, Input, Node, Shape};
 use crate::pipe::{Cursor, Flow, Pipe, Step, drive};
 use crate::row::Row;
 use crate::ship::{Decoder, Encoder, Ship};
@@ -106,8 +106,11 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
         let op = Op::here("repartition");
         let buckets = Buckets::plain(partitions.max(1));
         let stage = DealStage { input: self.pipe.clone(), buckets };
-        let side = self.exchanged(Arc::new(stage), buckets, format!("dealt out over {partitions}"));
-        let node = Node::new(op, Shape::Wide, partitions, vec![side.input]).with_fault(no_partitions(op, partitions));
-        self.chain(Repartition { side: side.side }, node)
+        let mut exchange = Exchange::new(&self.node, Arc::new(stage), partitions, format!("dealt out over {partitions}"), &self.runner);
+        exchange.dealt = true;
+        let exchange = Arc::new(exchange);
+        let side = Side::Shuffled(Shuffled::new(&exchange, buckets));
+        let node = Node::new(op, Shape::Wide, partitions, vec![Input::Shuffle(exchange)]);
+        self.chain(Repartition { side }, node.with_fault(no_partitions(op, partitions)))
     }
 }

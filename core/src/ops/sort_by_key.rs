@@ -82,11 +82,12 @@ impl<K: Row + Ord, V: Row> Cursor for SortByKeyCursor<K, V> {
 impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
     fn sorted(&self, op: Op, ranges: u32) -> Dataset<SortByKey<K, V>> {
         let plain = Buckets::plain(ranges.max(1));
-        let runs = Exchange::new(&self.node, Arc::new(RunsStage { input: self.pipe.clone() }), ranges, "sorted runs", &self.runner);
+        let stage = RunsStage { input: self.pipe.clone(), ranges };
+        let runs = Arc::new(Exchange::new(&self.node, Arc::new(stage), ranges, "sorted runs", &self.runner));
         let read = Shuffled::new(&runs, plain);
         let pick = BoundsStage::<K, V> { runs: Shuffled::new(&runs, Buckets::plain(1)), ranges, row: PhantomData };
         let picked = Node::new(op, Shape::Wide, 1, vec![Input::Shuffle(runs.clone())]).with_detail("bounds of the ranges");
-        let bounds = Exchange::new(&Arc::new(picked), Arc::new(pick), ranges, "bounds", &self.runner);
+        let bounds = Arc::new(Exchange::new(&Arc::new(picked), Arc::new(pick), ranges, "bounds", &self.runner));
         let inputs = vec![Input::Shuffle(runs), Input::Shuffle(bounds.clone())];
         let node = Node::new(op, Shape::Wide, ranges, inputs).with_layout(Some(Layout::Range(bounds.id)));
         let node = node.with_fault(no_partitions(op, ranges));

@@ -62,15 +62,17 @@ impl<K: Clone> Sampler<K> {
 /// The map tasks of a sort.
 pub(crate) struct RunsStage<P> {
     pub(crate) input: P,
+    pub(crate) ranges: u32,
 }
 
 impl<P: Ship> Ship for RunsStage<P> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.input.encode(to)
+        self.input.encode(to)?;
+        to.value(&self.ranges)
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(RunsStage { input: P::decode(from)? })
+        Ok(RunsStage { input: P::decode(from)?, ranges: from.value()? })
     }
 }
 
@@ -98,7 +100,9 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
         failed.map_or(Ok(()), Err)?;
         bytes += maker.seal()?;
         let block = RunBlock { runs: maker.runs, samples: sampler.samples };
-        Ok(Output { made: Made::Block(Arc::new(block)), rows: row, bytes, bucket_bytes: Vec::new() })
+        // The ranges are not known yet, but they will be about even.
+        let bucket_bytes = vec![bytes / u64::from(self.ranges.max(1)); self.ranges as usize];
+        Ok(Output { made: Made::Block(Arc::new(block)), rows: row, checksum: row, bytes, bucket_bytes })
     }
 }
 
