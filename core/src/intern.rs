@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// The same text with the life of the program. Each distinct text is kept once, so what is kept is bounded by the
 /// names in the program.
-pub(crate) fn intern(text: &str) -> &'static str {
+pub fn intern(text: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(name) = names.get(text) {

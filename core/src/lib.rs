@@ -34,5 +34,6 @@ pub mod with;
 
 pub use actions::{Background, Job};
 pub use dataset::Dataset;
+pub use intern::intern;
 pub use error::{Error, Place, Result, Site, UserError, UserFault};
 pub use str::Str;

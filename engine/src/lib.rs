@@ -1,3 +1,9 @@
-//! placeholder
+//! The workshop: the scheduler, and the shells around it.
+//!
+//! [`scheduler`] decides and does nothing else. [`local`] runs what it decides on threads of this process.
 
+pub mod event_log;
+pub mod local;
+mod panics;
 pub mod scheduler;
+pub mod ship;

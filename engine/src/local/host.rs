@@ -1,0 +1,148 @@
+//! What tasks find in this process: the budget, the spill space, and the blocks of shuffles and caches.
+
+use super::Settings;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
+use tryworks_core::host::{FrameWriter, Host, Shared};
+use tryworks_core::ids::AttemptId;
+use tryworks_core::memory::Memory;
+use tryworks_core::{Error, Result};
+use tryworks_io::resident::anonymous_resident;
+use tryworks_io::spill::SpillSpace;
+
+/// The process around the local runtime's tasks.
+pub(super) struct LocalHost {
+    memory: Arc<Memory>,
+    spill: SpillSpace,
+    slots: usize,
+    kept: RwLock<Blocks>,
+    /// When the resident set was last looked at, in milliseconds since the start, and what it was.
+    looked: AtomicU64,
+    resident: AtomicU64,
+    start: Instant,
+}
+
+#[derive(Default)]
+struct Blocks {
+    /// By exchange, then by map partition.
+    shuffled: BTreeMap<u64, HashMap<u32, (AttemptId, Shared)>>,
+    /// By cache, then by partition.
+    cached: BTreeMap<u64, HashMap<u32, Shared>>,
+}
+
+/// How often the resident set is looked at, at most.
+const LOOK_EVERY_MS: u64 = 20;
+
+impl LocalHost {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let memory = Memory::new(settings.memory);
+        LocalHost {
+            spill: SpillSpace::new(settings.spill_dir.clone(), memory.clone(), settings.spill),
+            memory,
+            slots: settings.threads,
+            kept: RwLock::default(),
+            looked: AtomicU64::new(0),
+            resident: AtomicU64::new(0),
+            start: Instant::now(),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Blocks> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Blocks> {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn budget(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    pub(super) fn spill_bytes(&self) -> u64 {
+        self.spill.used()
+    }
+
+    pub(super) fn blocks(&self) -> usize {
+        let kept = self.read();
+        kept.shuffled.values().map(HashMap::len).sum::<usize>() + kept.cached.values().map(HashMap::len).sum::<usize>()
+    }
+
+    /// Keeps the block that an attempt made of a map partition.
+    pub(super) fn put(&self, exchange: u64, map: u32, attempt: AttemptId, block: Shared) {
+        let before = self.write().shuffled.entry(exchange).or_default().insert(map, (attempt, block));
+        // A block may be large: it is dropped after the lock.
+        drop(before);
+    }
+
+    /// Deletes the blocks that an attempt made.
+    pub(super) fn discard(&self, exchange: u64, maps: impl Iterator<Item = u32>, attempt: AttemptId) {
+        let mut gone = Vec::new();
+        if let Some(blocks) = self.write().shuffled.get_mut(&exchange) {
+            gone.extend(maps.filter(|map| blocks.get(map).is_some_and(|(by, _)| *by == attempt)).filter_map(|map| blocks.remove(&map)));
+        }
+    }
+
+    /// Deletes all blocks of an exchange.
+    pub(super) fn delete(&self, exchange: u64) {
+        let gone = self.write().shuffled.remove(&exchange);
+        drop(gone);
+    }
+
+    /// Deletes a cached dataset.
+    pub(super) fn forget(&self, cache: u64) {
+        let gone = self.write().cached.remove(&cache);
+        drop(gone);
+    }
+
+    /// Whether so many partitions of a cached dataset are there.
+    pub(super) fn has_cached(&self, cache: u64, partitions: u32) -> bool {
+        self.read().cached.get(&cache).is_some_and(|blocks| blocks.len() == partitions as usize)
+    }
+
+    /// Whether the process holds more than its budget, as the system counts it. The budget's estimates are corrected
+    /// by it on the way.
+    pub(super) fn is_over_budget(&self) -> bool {
+        let now = self.start.elapsed().as_millis() as u64;
+        let before = self.looked.load(Relaxed);
+        if now.saturating_sub(before) >= LOOK_EVERY_MS && self.looked.compare_exchange(before, now, Relaxed, Relaxed).is_ok() {
+            // Without a number from the system the estimates stand alone.
+            if let Ok(resident) = anonymous_resident() {
+                self.resident.store(resident, Relaxed);
+                self.memory.observe_resident(resident);
+            }
+        }
+        self.resident.load(Relaxed) > self.memory.limit()
+    }
+}
+
+impl Host for LocalHost {
+    fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn spill(&self) -> Result<Box<dyn FrameWriter>> {
+        self.spill.writer()
+    }
+
+    fn fetch(&self, exchange: u64, map: u32) -> Result<Shared> {
+        let kept = self.read();
+        let block = kept.shuffled.get(&exchange).and_then(|blocks| blocks.get(&map));
+        let lost = || Error::Fetch { exchange, map, message: "it is not there".into() };
+        block.map(|(_, block)| block.clone()).ok_or_else(lost)
+    }
+
+    fn cached(&self, cache: u64, partition: u32) -> Option<Shared> {
+        self.read().cached.get(&cache)?.get(&partition).cloned()
+    }
+
+    fn keep(&self, cache: u64, partition: u32, block: Shared) {
+        self.write().cached.entry(cache).or_default().entry(partition).or_insert(block);
+    }
+}

@@ -1,0 +1,53 @@
+//! The driver's handle of a job of the local runtime.
+
+use super::state::Shared;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use tryworks_core::Result;
+use tryworks_core::ids::JobId;
+use tryworks_core::runner::{JobControl, Progress};
+use tryworks_core::stage::ResultValue;
+
+/// A result and the partition it is of.
+pub(super) type Part = (u32, Box<dyn ResultValue>);
+
+pub(super) struct LocalJob {
+    id: JobId,
+    shared: Arc<Shared>,
+    /// Results that were fetched from the shared state and not asked for yet.
+    fetched: Mutex<VecDeque<Part>>,
+}
+
+impl LocalJob {
+    pub(super) fn new(id: JobId, shared: Arc<Shared>) -> Self {
+        LocalJob { id, shared, fetched: Mutex::default() }
+    }
+}
+
+impl JobControl for LocalJob {
+    fn id(&self) -> u64 {
+        self.id.0
+    }
+
+    fn next(&self) -> Result<Option<Part>> {
+        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        if fetched.is_empty() {
+            *fetched = self.shared.wait_for_results(self.id)?;
+        }
+        Ok(fetched.pop_front())
+    }
+
+    fn cancel(&self) {
+        self.shared.cancel(self.id);
+    }
+
+    fn progress(&self) -> Progress {
+        self.shared.progress(self.id)
+    }
+}
+
+impl Drop for LocalJob {
+    fn drop(&mut self) {
+        self.shared.forget(self.id);
+    }
+}

@@ -1,0 +1,131 @@
+//! The local runtime: the scheduler with threads of this process as its one engine.
+
+mod host;
+mod job;
+mod state;
+mod worker;
+
+use crate::event_log::EventLog;
+use crate::panics;
+use host::LocalHost;
+use job::LocalJob;
+use state::Shared;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tryworks_core::lineage::Node;
+use tryworks_core::memory::Memory;
+use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Runner};
+use tryworks_core::{Error, Result};
+use tryworks_io::spill::SpillOptions;
+
+/// What the local runtime is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many tasks run at once, each on a thread of its own.
+    pub threads: usize,
+    /// The memory budget of the process, in bytes.
+    pub memory: u64,
+    /// Where spill files are made.
+    pub spill_dir: PathBuf,
+    /// How spill files are written.
+    pub spill: SpillOptions,
+    /// The most bytes of results that a job may bring to the driver.
+    pub max_result_bytes: u64,
+    /// How often a task that fails is tried in all.
+    pub max_attempts: u32,
+    /// Where what happens is written down.
+    pub event_log: Option<PathBuf>,
+}
+
+/// Runs jobs on threads of this process.
+pub struct Local {
+    shared: Arc<Shared>,
+    settings: Settings,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Local {
+    /// A runtime with no thread yet: they are started by the first job.
+    ///
+    /// # Errors
+    /// If the event log cannot be made.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let log = settings.event_log.as_ref().map(EventLog::create).transpose()?;
+        let host = LocalHost::new(&settings);
+        Ok(Local { shared: Shared::new(&settings, Arc::new(host), log), settings, threads: Mutex::default() })
+    }
+
+    /// The memory budget, with what was spilled so far.
+    pub fn memory(&self) -> &Arc<Memory> {
+        self.shared.host.budget()
+    }
+
+    /// The bytes of the spill files that are in use now.
+    pub fn spill_bytes(&self) -> u64 {
+        self.shared.host.spill_bytes()
+    }
+
+    /// How many blocks of shuffles and caches are kept now.
+    pub fn blocks(&self) -> usize {
+        self.shared.host.blocks()
+    }
+
+    /// Stops: jobs that run fail with [`Error::Stopped`], and so does every later call.
+    pub fn stop(&self) {
+        self.shared.stop();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let own = std::thread::current().id();
+        for thread in threads {
+            // The last handle may be dropped by a worker itself.
+            if thread.thread().id() != own {
+                let _ = thread.join();
+            }
+        }
+    }
+
+    fn start_threads(&self) -> Result<()> {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        while threads.len() < self.settings.threads {
+            let shared = self.shared.clone();
+            let name = format!("tryworks-{}", threads.len());
+            let thread = std::thread::Builder::new().name(name).spawn(move || worker::work(&shared));
+            threads.push(thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?);
+        }
+        Ok(())
+    }
+}
+
+impl Runner for Local {
+    fn submit(&self, job: JobRequest) -> Result<Arc<dyn JobControl>> {
+        if panics::in_task() {
+            let message = format!(
+                "`{}` was called inside a task: a function given to an operator runs where the data is and cannot run \
+                 jobs of its own; join the datasets, or collect one and give it to the other by `.with(value)`",
+                job.op.name
+            );
+            return Err(Error::Plan { message, site: job.op.site });
+        }
+        self.start_threads()?;
+        let id = self.shared.submit(job)?;
+        Ok(Arc::new(LocalJob::new(id, self.shared.clone())))
+    }
+
+    fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {
+        let plan = self.shared.plan(node)?;
+        Ok(match form {
+            PlanForm::Text => tryworks_planner::text(&plan),
+            PlanForm::Dot => tryworks_planner::dot(&plan),
+        })
+    }
+
+    fn release(&self, what: Kept) {
+        self.shared.release(what);
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,468 @@
+//! The state that the threads share: the scheduler, its jobs, and what it asked for. Every action is carried out here.
+
+use super::Settings;
+use super::host::LocalHost;
+use super::job::Part;
+use crate::event_log::{EventLog, Record};
+use crate::scheduler::{Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Reason, Scheduler, StageSpec, Task, Time};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
+use tryworks_core::lineage::Node;
+use tryworks_core::runner::{JobRequest, Kept, Progress};
+use tryworks_core::stage::Stage;
+use tryworks_core::{Error, Result};
+use tryworks_planner::{Facts, Plan, Tasks, plan};
+
+/// The one engine: this process.
+pub(super) const HERE: EngineId = EngineId(1);
+
+/// A waiting driver is not woken for every single result of a large job.
+const WAKE_EVERY: usize = 1024;
+
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Told when there are tasks to run, or to stop.
+    work: Condvar,
+    /// Told when a job has results, or ended.
+    results: Condvar,
+    /// Blocks that nobody holds any more, to be deleted by whoever has the state next: they may be dropped where it
+    /// is locked already.
+    released: Mutex<Vec<Kept>>,
+    pub(super) host: Arc<LocalHost>,
+    limits: Limits,
+    start: Instant,
+}
+
+pub(super) struct State {
+    scheduler: Scheduler<Error>,
+    actions: Vec<Action<Error>>,
+    jobs: BTreeMap<JobId, Job>,
+    next_job: u64,
+    queue: VecDeque<Task>,
+    /// The attempts that run, with what stops them.
+    running: HashMap<AttemptId, Arc<AtomicBool>>,
+    /// Results that were reported and are not accepted yet.
+    reported: HashMap<AttemptId, Vec<Part>>,
+    stopped: bool,
+    log: Option<EventLog>,
+}
+
+struct Job {
+    stages: Arc<[Code]>,
+    results: VecDeque<Part>,
+    /// How it ended, once it did.
+    end: Option<Result<()>>,
+    /// The last progress, for when it has ended.
+    progress: Progress,
+    /// Every partition, over all stages that run.
+    partitions: u64,
+    partitions_done: u64,
+    failed: u32,
+    /// The driver does not hold it any more.
+    forgotten: bool,
+    waiting: bool,
+}
+
+/// What the tasks of a stage run.
+#[derive(Clone)]
+pub(super) struct Code {
+    pub(super) stage: Arc<dyn Stage>,
+    /// The exchange that it writes, unless it gives the result.
+    pub(super) exchange: Option<u64>,
+}
+
+/// A task ready to run.
+pub(super) struct Launch {
+    pub(super) task: Task,
+    pub(super) code: Code,
+    pub(super) cancelled: Arc<AtomicBool>,
+}
+
+/// What exists, as the planner asks.
+struct Existing<'a>(&'a State, &'a LocalHost);
+
+impl Facts for Existing<'_> {
+    fn made(&self, exchange: u64) -> bool {
+        let places = self.0.scheduler.places(OutputId(exchange));
+        !places.is_empty() && places.iter().all(|place| place.exists())
+    }
+
+    fn cached(&self, cache: u64, partitions: u32) -> bool {
+        self.1.has_cached(cache, partitions)
+    }
+}
+
+impl Shared {
+    pub(super) fn new(settings: &Settings, host: Arc<LocalHost>, log: Option<EventLog>) -> Arc<Self> {
+        // One task waits behind each running one, so that a thread need not wait for the others to get its next.
+        let mut scheduler = Scheduler::new(Config { prefetch: settings.threads as u32 * 8, launched: 0 });
+        scheduler.handle(Time(0), Event::EngineJoined { engine: HERE, slots: settings.threads as u32 }, &mut Vec::new());
+        let state = State {
+            scheduler,
+            actions: Vec::new(),
+            jobs: BTreeMap::new(),
+            next_job: 1,
+            queue: VecDeque::new(),
+            running: HashMap::new(),
+            reported: HashMap::new(),
+            stopped: false,
+            log,
+        };
+        Arc::new(Shared {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            results: Condvar::new(),
+            released: Mutex::default(),
+            host,
+            limits: Limits { max_attempts: settings.max_attempts, max_result_bytes: settings.max_result_bytes, ..Limits::default() },
+            start: Instant::now(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Time {
+        Time(self.start.elapsed().as_nanos() as u64)
+    }
+
+    /// Hands events to the scheduler and carries out what it decides.
+    fn handle(&self, state: &mut State, events: impl IntoIterator<Item = Event<Error>>) {
+        let mut actions = std::mem::take(&mut state.actions);
+        state.scheduler.handle_all(self.now(), events, &mut actions);
+        let before = state.queue.len();
+        for action in actions.drain(..) {
+            self.carry_out(state, action);
+        }
+        state.actions = actions;
+        match state.queue.len().saturating_sub(before) {
+            0 => {}
+            1 => self.work.notify_one(),
+            _ => self.work.notify_all(),
+        }
+    }
+
+    fn carry_out(&self, state: &mut State, action: Action<Error>) {
+        match action {
+            Action::Launch { tasks, .. } => state.queue.extend(tasks.iter().cloned()),
+            Action::Kill { attempt, .. } => {
+                if let Some(cancelled) = state.running.get(&attempt) {
+                    cancelled.store(true, Relaxed);
+                } else if let Some(at) = state.queue.iter().position(|task| task.attempt == attempt) {
+                    // It never began: it is reported at once.
+                    state.queue.remove(at);
+                    let failed = Event::TaskFailed { attempt, failure: Failure::Killed };
+                    let mut more = Vec::new();
+                    state.scheduler.handle(self.now(), failed, &mut more);
+                    more.into_iter().for_each(|action| self.carry_out(state, action));
+                }
+            }
+            Action::Discard { attempt, .. } => {
+                state.reported.remove(&attempt);
+            }
+            Action::DeleteOutput { output, .. } => self.host.delete(output.0),
+            Action::Commit { job, attempt, .. } => {
+                let parts = state.reported.remove(&attempt).unwrap_or_default();
+                if let Some(job) = state.jobs.get_mut(&job) {
+                    job.results.extend(parts);
+                    if job.waiting && job.results.len() >= WAKE_EVERY {
+                        self.results.notify_all();
+                    }
+                }
+            }
+            Action::JobDone { job } => self.end(state, job, Ok(())),
+            Action::JobFailed { job, reason } => self.end(state, job, Err(told(reason))),
+            Action::JobCancelled { job, .. } => {
+                let why = if state.stopped { Error::Stopped } else { Error::Cancelled };
+                self.end(state, job, Err(why));
+            }
+            Action::StageStarted { job, stage, stage_attempt, tasks } => {
+                self.note(state, |at| Record::StageStarted { at, job: job.0, stage, stage_attempt, tasks });
+            }
+            Action::StageFinished { job, stage, stage_attempt } => {
+                self.note(state, |at| Record::StageFinished { at, job: job.0, stage, stage_attempt });
+            }
+            Action::Nondeterministic { job, stage, partition, declared } => {
+                if !declared {
+                    tracing::warn!(job = job.0, stage, partition, "user code is not deterministic: what depends on this stage is made again whole");
+                }
+            }
+            // The one engine is always there, so there is nothing to wait for.
+            Action::WakeAt { .. } => {}
+        }
+    }
+
+    fn end(&self, state: &mut State, id: JobId, end: Result<()>) {
+        let outcome = match &end {
+            Ok(()) => "done".to_string(),
+            Err(error) => error.to_string(),
+        };
+        self.note(state, |at| Record::JobFinished { at, job: id.0, outcome });
+        if let Some(job) = state.jobs.get_mut(&id) {
+            job.progress.running = 0;
+            if end.is_ok() {
+                job.progress.stages_done = job.progress.stages;
+                job.partitions_done = job.partitions;
+            }
+            job.end = Some(end);
+            self.results.notify_all();
+        }
+    }
+
+    fn note(&self, state: &mut State, record: impl FnOnce(u64) -> Record) {
+        if let Some(log) = &mut state.log {
+            log.write(&record(self.start.elapsed().as_micros() as u64));
+        }
+    }
+
+    /// Plans without running.
+    pub(super) fn plan(&self, node: &Arc<Node>) -> Result<Plan> {
+        let state = self.lock();
+        plan(node, &Existing(&state, &self.host))
+    }
+
+    pub(super) fn submit(&self, request: JobRequest) -> Result<JobId> {
+        let mut state = self.lock();
+        if state.stopped {
+            return Err(Error::Stopped);
+        }
+        let plan = plan(&request.node, &Existing(&state, &self.host))?;
+        let id = JobId(state.next_job);
+        state.next_job += 1;
+        let codes = plan.stages.iter().map(|stage| match &stage.exchange {
+            Some(exchange) => Code { stage: exchange.stage.clone(), exchange: Some(exchange.id) },
+            None => Code { stage: request.stage.clone(), exchange: None },
+        });
+        let wanted = Partitions::from(request.partitions.clone());
+        let runs = plan.stages.iter().filter(|stage| !stage.made);
+        let map_partitions: u64 = runs.clone().filter(|stage| stage.exchange.is_some()).map(|stage| u64::from(stage.partitions)).sum();
+        let job = Job {
+            stages: codes.collect(),
+            results: VecDeque::new(),
+            end: None,
+            progress: Progress { stages: runs.count() as u32, ..Progress::default() },
+            partitions: map_partitions + u64::from(wanted.len()),
+            partitions_done: 0,
+            failed: 0,
+            forgotten: false,
+            waiting: false,
+        };
+        let label = format!("{} at {}", request.op.name, request.op.site);
+        self.note(&mut state, |at| Record::JobStarted { at, job: id.0, label: label.clone(), stages: plan.stages.len() as u32 });
+        let spec = JobSpec { label, stages: plan.stages.iter().map(spec).collect(), wanted, limits: self.limits.clone() };
+        state.jobs.insert(id, job);
+        self.handle(&mut state, [Event::JobSubmitted { job: id, spec }]);
+        drop(state);
+        self.sweep();
+        Ok(id)
+    }
+
+    pub(super) fn cancel(&self, job: JobId) {
+        let mut state = self.lock();
+        self.handle(&mut state, [Event::JobCancelled { job }]);
+        drop(state);
+        self.sweep();
+    }
+
+    pub(super) fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        let jobs: Vec<_> = state.jobs.iter().filter(|(_, job)| job.end.is_none()).map(|(id, _)| *id).collect();
+        self.handle(&mut state, jobs.into_iter().map(|job| Event::JobCancelled { job }));
+        self.work.notify_all();
+    }
+
+    /// Waits for results; none are left when there are none in what it gives.
+    pub(super) fn wait_for_results(&self, id: JobId) -> Result<VecDeque<Part>> {
+        let mut state = self.lock();
+        loop {
+            let Some(job) = state.jobs.get_mut(&id) else { return Err(Error::Bug(format!("{id} is not known"))) };
+            job.waiting = false;
+            if let Some(Err(error)) = &job.end {
+                return Err(error.clone());
+            }
+            if !job.results.is_empty() || job.end.is_some() {
+                return Ok(std::mem::take(&mut job.results));
+            }
+            job.waiting = true;
+            state = self.results.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(super) fn progress(&self, id: JobId) -> Progress {
+        let state = self.lock();
+        let Some(job) = state.jobs.get(&id) else { return Progress::default() };
+        let known = Progress { partitions: job.partitions, partitions_done: job.partitions_done, failed: job.failed, ..job.progress };
+        match state.scheduler.progress(id) {
+            Some(now) => {
+                let skipped = now.stages.saturating_sub(job.progress.stages);
+                Progress { stages_done: now.stages_done.saturating_sub(skipped), running: now.tasks_running, ..known }
+            }
+            None => known,
+        }
+    }
+
+    /// The driver let go of a job.
+    pub(super) fn forget(&self, id: JobId) {
+        let mut state = self.lock();
+        let ended = state.jobs.get_mut(&id).is_some_and(|job| {
+            job.forgotten = true;
+            job.end.is_some()
+        });
+        if !ended {
+            self.handle(&mut state, [Event::JobCancelled { job: id }]);
+        }
+        // Dropping a job can drop the last handle of a dataset, which asks for the state.
+        let job = state.jobs.remove(&id);
+        drop(state);
+        drop(job);
+        self.sweep();
+    }
+
+    pub(super) fn release(&self, what: Kept) {
+        self.released.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        self.sweep();
+    }
+
+    /// Deletes what was released, unless somebody has the state: they do it when they are done.
+    fn sweep(&self) {
+        loop {
+            if self.released.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                return;
+            }
+            let Ok(mut state) = self.state.try_lock() else { return };
+            let released = std::mem::take(&mut *self.released.lock().unwrap_or_else(PoisonError::into_inner));
+            for what in &released {
+                match what {
+                    Kept::Exchange(id) => self.handle(&mut state, [Event::OutputReleased { output: OutputId(*id) }]),
+                    Kept::Cache(id) => self.host.forget(*id),
+                }
+            }
+        }
+    }
+
+    /// Reports what became of a task, and takes the next one. `None` when it is time to end.
+    pub(super) fn next(&self, ended: Option<Ended>) -> Option<Launch> {
+        let mut state = self.lock();
+        if let Some(ended) = ended {
+            self.report(&mut state, ended);
+        }
+        loop {
+            if !self.released.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                drop(state);
+                self.sweep();
+                state = self.lock();
+            }
+            if state.stopped {
+                return None;
+            }
+            // Whoever holds more than the budget lets what runs end before it begins more; one task always goes on.
+            let admitted = state.running.is_empty() || !self.host.is_over_budget();
+            if admitted && let Some(task) = state.queue.pop_front() {
+                let code = state.jobs.get(&task.job).map(|job| job.stages[task.stage as usize].clone());
+                let Some(code) = code else {
+                    // Its driver is gone, and the scheduler was told.
+                    let failure = Failure::Killed;
+                    self.handle(&mut state, [Event::TaskFailed { attempt: task.attempt, failure }]);
+                    continue;
+                };
+                let cancelled = Arc::new(AtomicBool::new(false));
+                state.running.insert(task.attempt, cancelled.clone());
+                return Some(Launch { task, code, cancelled });
+            }
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn report(&self, state: &mut State, ended: Ended) {
+        let Ended { task, parts, event, record } = ended;
+        state.running.remove(&task.attempt);
+        if let Some(job) = state.jobs.get_mut(&task.job) {
+            match &event {
+                Event::TaskDone { .. } => job.partitions_done += u64::from(task.partitions.len()),
+                _ => job.failed += 1,
+            }
+        }
+        if let Some(log) = &mut state.log {
+            log.write(&record);
+        }
+        if !parts.is_empty() {
+            state.reported.insert(task.attempt, parts);
+        }
+        let event = match event {
+            // Where the block was said to be is known here alone.
+            Event::TaskFailed { attempt, failure: Failure::Fetch(mut lost) } => {
+                if let Some(place) = state.scheduler.places(lost.output).get(lost.partition as usize) {
+                    lost.made_by = place.made_by;
+                }
+                Event::TaskFailed { attempt, failure: Failure::Fetch(lost) }
+            }
+            event => event,
+        };
+        self.handle(state, [event]);
+        if state.running.is_empty() {
+            // Somebody may wait for memory.
+            self.work.notify_all();
+        }
+    }
+
+    /// Microseconds since the start.
+    pub(super) fn micros(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+
+    pub(super) fn logs(&self) -> bool {
+        self.lock().log.is_some()
+    }
+}
+
+/// A task that ended.
+pub(super) struct Ended {
+    pub(super) task: Task,
+    pub(super) parts: Vec<Part>,
+    pub(super) event: Event<Error>,
+    pub(super) record: Record,
+}
+
+fn spec(stage: &tryworks_planner::PlannedStage) -> StageSpec {
+    StageSpec {
+        output: stage.exchange.as_ref().map(|exchange| OutputId(exchange.id)),
+        partitions: stage.partitions,
+        buckets: stage.exchange.as_ref().map_or(0, |exchange| exchange.readers),
+        parents: stage.parents.clone(),
+        deterministic: stage.deterministic,
+        pack: match stage.tasks {
+            Tasks::Each => Packing::Fixed(1),
+            Tasks::BySize(target_bytes) => Packing::BySize { target_bytes, max_partitions: u32::MAX },
+        },
+    }
+}
+
+/// The scheduler's reason as the error that the user meets.
+fn told(reason: Reason<Error>) -> Error {
+    match reason {
+        Reason::Task { error: Error::User(mut fault), failures, .. } => {
+            fault.attempts = failures;
+            Error::User(fault)
+        }
+        Reason::Task { error, .. } | Reason::Worker { error, .. } => error,
+        Reason::Limit { name, limit, value } => Error::Limit {
+            name,
+            value: limit,
+            needed: format!("the results of the job take {value} bytes"),
+            advice: "collect less, save to files, or raise the limit".into(),
+        },
+        Reason::Fetch { failures, stage } => {
+            let message = format!("stage {stage} began anew {} times because its input was lost each time", failures.len());
+            match failures.first() {
+                Some(lost) => Error::Fetch { exchange: lost.output.0, map: lost.partition, message },
+                None => Error::Bug(message),
+            }
+        }
+        other => Error::Bug(other.to_string()),
+    }
+}

@@ -1,0 +1,74 @@
+//! Panics of user code: caught by the worker, with where they came from, and not printed a second time.
+
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::{Cell, RefCell};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::Once;
+use tryworks_core::task::Op;
+use tryworks_core::{Error, Place, Result, Site, UserFault};
+
+thread_local! {
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
+    static LAST: RefCell<Option<Caught>> = const { RefCell::new(None) };
+}
+
+struct Caught {
+    source: Option<Site>,
+    backtrace: Option<String>,
+}
+
+/// Whether this thread is running a task.
+pub(crate) fn in_task() -> bool {
+    IN_TASK.get()
+}
+
+/// Runs a task's code; a panic in it becomes an error that names the operator.
+pub(crate) fn catch<R>(place: Place, code: impl FnOnce() -> Result<R>) -> Result<R> {
+    install();
+    IN_TASK.set(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(code));
+    IN_TASK.set(false);
+    result.unwrap_or_else(|payload| Err(error(place, &*payload)))
+}
+
+fn error(place: Place, payload: &(dyn Any + Send)) -> Error {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_string());
+    let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    let message = message.unwrap_or_else(|| "a value that is not text".into());
+    let caught = LAST.take();
+    let source = caught.as_ref().and_then(|caught| caught.source);
+    let Some(op) = Op::take_blamed() else {
+        let at = source.map_or_else(String::new, |site| format!(" at {site}"));
+        return Error::Bug(format!("a task panicked outside of user code{at}: {message} ({place})"));
+    };
+    Error::User(Box::new(UserFault {
+        message,
+        panicked: true,
+        operator: op.name.into(),
+        site: op.site,
+        source,
+        place,
+        attempts: 1,
+        backtrace: caught.and_then(|caught| caught.backtrace),
+    }))
+}
+
+/// Notes panics of tasks instead of printing them; those of other threads go on as before.
+fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| if in_task() { note(info) } else { before(info) }));
+    });
+}
+
+fn note(info: &PanicHookInfo) {
+    let source = info.location().map(|at| {
+        // The location of a panic is a static one, though the hook does not say so in its type.
+        Site { file: tryworks_core::intern(at.file()), line: at.line(), column: at.column() }
+    });
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    LAST.set(Some(Caught { source, backtrace }));
+}
