@@ -262,7 +262,10 @@ impl Sequence {
 impl Frames for Sequence {
     fn read(&self, index: usize, out: &mut Vec<u8>) -> Result<()> {
         let Some(entry) = self.index.get(index) else {
-            return Err(Error::Bug(format!("frame {index} of a spilled sequence of {} was asked for", self.index.len())));
+            return Err(Error::Bug(format!(
+                "frame {index} of a spilled sequence of {} was asked for",
+                self.index.len()
+            )));
         };
         let done = match entry {
             Entry { len: 0, .. } => {
