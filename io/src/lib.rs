@@ -6,6 +6,7 @@
 //! memory this process has and what it is.
 
 pub mod rows;
+pub mod sink;
 mod sources;
 pub mod spill;
 pub mod text;
