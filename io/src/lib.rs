@@ -5,6 +5,8 @@
 //! [`Host`](tryworks_core::host::Host) gives to the operators of `core`; [`resident`] and [`program`] say how much
 //! memory this process has and what it is.
 
+pub mod program;
+pub mod resident;
 pub mod rows;
 pub mod sink;
 mod sources;
