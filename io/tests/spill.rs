@@ -25,11 +25,11 @@ fn frame(seed: u64, len: usize) -> Vec<u8> {
     match seed % 3 {
         0 => Vec::new(),
         1 => format!("{seed} whales ").into_bytes().into_iter().cycle().take(len).collect(),
-        _ => blake3_stream(seed, len),
+        _ => noise(seed, len),
     }
 }
 
-fn blake3_stream(seed: u64, len: usize) -> Vec<u8> {
+fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed | 1;
     let mut next = || {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
