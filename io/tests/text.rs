@@ -145,6 +145,9 @@ fn a_directory_is_its_files_by_name() {
         assert!(error.to_string().starts_with(&under(missing)), "{error}");
     }
     assert!(rows(Vec::<String>::new().into()).is_err());
+    let pipe = under("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(rows(pipe.into()).unwrap_err().to_string().contains("no regular file"), "and does not wait for a writer");
     assert!(rows("/dev/null".into()).unwrap_err().to_string().contains("no regular file"));
     assert!(rows("/proc/self/status".into()).unwrap_err().to_string().contains("does not know its size"));
 }

@@ -45,7 +45,7 @@ impl Source for Numbers {
     }
 
     fn open(&self, partition: u32, _: &Task) -> Result<NumbersCursor> {
-        let slice = slice(self.range.end - self.range.start, self.partitions, partition);
+        let slice = slice(self.range.end.saturating_sub(self.range.start), self.partitions, partition);
         Ok(NumbersCursor { next: self.range.start + slice.start, end: self.range.start + slice.end })
     }
 
