@@ -1,2 +1,178 @@
-//! Benchmarks.
-fn main() {}
+//! The benchmarks of Tryworks: each figure of ours beside a hand-written twin doing the same work on the same data.
+//!
+//!     cargo run --release -p tryworks-benches -- all
+
+mod data;
+mod empty_tasks;
+mod harness;
+mod join;
+mod memory;
+mod narrow_chain;
+mod out_of_core;
+mod reduce_by_key;
+mod scatter;
+mod scratch;
+mod simulator;
+mod sort_files;
+mod start;
+mod user_build;
+mod word_count;
+mod word_count_strings;
+
+use std::process::ExitCode;
+
+use harness::{Bench, Outcome, Settings, Side};
+use scratch::Scratch;
+
+/// What `--help` prints.
+const USAGE: &str = "\
+usage: tryworks-benches [NAME..|all] [--pairs N] [--scale F] [--threads N] [--markdown] [--memory]
+
+  NAME          benchmarks to run, one of the list below; `all` is every one but the out-of-core runs
+  --pairs N     timed pairs of our side and the twin, at least 5 unless said otherwise here (5)
+  --scale F     multiplies the amount of data (1)
+  --threads N   threads of both sides (the cores available)
+  --markdown    print the table as Markdown
+  --memory      also run each side alone in a process of its own and print its peak memory
+  --side SIDE   run `ours` or `twin` once, alone, and print its answer; --memory uses it
+
+benchmarks:";
+
+/// Makes one benchmark: prepares its data and says how both sides run.
+type Make = fn(&Settings) -> Outcome<Bench>;
+
+/// Every benchmark, by name, in the order of the table.
+const BENCHES: &[(&str, Make)] = &[
+    ("narrow_chain", narrow_chain::bench),
+    ("word_count", word_count::bench),
+    ("word_count_strings", word_count_strings::bench),
+    ("reduce_by_key", reduce_by_key::bench),
+    ("join", join::bench),
+    ("sort_files", sort_files::bench),
+    ("start", start::bench),
+    ("empty_tasks", empty_tasks::bench),
+    ("simulator", simulator::bench),
+    ("user_build", user_build::bench),
+    ("out_of_core_distinct", out_of_core::distinct),
+    ("out_of_core_group_by_key", out_of_core::group_by_key),
+    ("out_of_core_join", out_of_core::join),
+    ("out_of_core_sort_by", out_of_core::sort_by),
+];
+
+/// The command line, read.
+struct Arguments {
+    /// The benchmarks to run.
+    chosen: Vec<(&'static str, Make)>,
+    /// How to run them.
+    settings: Settings,
+    /// The directory of a parent that runs this process for one side.
+    scratch: Option<std::path::PathBuf>,
+    /// The one side to run.
+    side: Option<Side>,
+}
+
+fn main() -> ExitCode {
+    let Some(arguments) = parse(std::env::args().skip(1)).transpose() else {
+        println!("{USAGE}");
+        BENCHES.iter().for_each(|(name, _)| println!("  {name}"));
+        return ExitCode::SUCCESS;
+    };
+    match arguments.and_then(run) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("tryworks-benches: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs what was asked for; false when a benchmark failed (a missed goal is no failure).
+fn run(arguments: Arguments) -> Outcome<bool> {
+    let Arguments {
+        chosen,
+        mut settings,
+        scratch,
+        side,
+    } = arguments;
+    // The twins run on the global pool, so both sides have the same number of threads.
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(settings.threads)
+        .build_global()?;
+    // A child works in its parent's directory and leaves it; otherwise it is removed when this ends.
+    let own = if scratch.is_none() {
+        Some(Scratch::new()?)
+    } else {
+        None
+    };
+    settings.scratch = scratch
+        .or_else(|| own.as_ref().map(|own| own.path().to_owned()))
+        .unwrap_or_default();
+
+    if let Some(side) = side {
+        let &[(_, make)] = chosen.as_slice() else {
+            return Err("--side takes exactly one benchmark".into());
+        };
+        memory::answer_once(make(&settings)?, side)?;
+        return Ok(true);
+    }
+    let mut good = true;
+    let mut table = harness::Table::new(settings.markdown);
+    for (name, make) in chosen {
+        if let Err(error) =
+            make(&settings).and_then(|bench| harness::run(name, &bench, &settings, &mut table))
+        {
+            eprintln!("{name}: {error}");
+            good = false;
+        }
+    }
+    Ok(good)
+}
+
+/// Reads the command line; `None` when the usage is wanted.
+fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Option<Arguments>> {
+    let mut settings = Settings {
+        pairs: 5,
+        scale: 1.0,
+        threads: std::thread::available_parallelism()?.get(),
+        markdown: false,
+        memory: false,
+        scratch: Default::default(),
+    };
+    let (mut chosen, mut scratch, mut side) = (Vec::new(), None, None);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        match word.as_str() {
+            "--help" | "-h" => return Ok(None),
+            "--pairs" => settings.pairs = value()?.parse::<usize>()?.max(1),
+            "--scale" => settings.scale = value()?.parse()?,
+            "--threads" => settings.threads = value()?.parse::<usize>()?.max(1),
+            "--markdown" => settings.markdown = true,
+            "--memory" => settings.memory = true,
+            "--scratch" => scratch = Some(value()?.into()),
+            "--side" => side = Some(value()?.parse()?),
+            "all" => chosen.extend(
+                BENCHES
+                    .iter()
+                    .filter(|(name, _)| !name.starts_with("out_of_core")),
+            ),
+            name => match BENCHES.iter().find(|(known, _)| *known == name) {
+                Some(&bench) => chosen.push(bench),
+                None => {
+                    return Err(
+                        format!("no benchmark or option is called {name}; see --help").into(),
+                    );
+                }
+            },
+        }
+    }
+    if chosen.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Arguments {
+        chosen,
+        settings,
+        scratch,
+        side,
+    }))
+}

@@ -1,6 +1,6 @@
 //! Calling user functions: with the items alone, or with a value given by `.with` first.
 
-use crate::error::{Error, Result, UserError};
+use crate::error::{Result, UserError};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship, conjure};
 use crate::task::{Op, Task};
 use serde::Serialize;
@@ -187,23 +187,5 @@ where
 
     fn get(&self) -> &V {
         self.made.get().unwrap_or_else(|| unreachable!("made when the partition was opened"))
-    }
-}
-
-/// An error of a cursor that a sink cannot return: kept until the cursor does.
-pub(crate) struct Failure(Option<Error>);
-
-impl Failure {
-    pub(crate) fn none() -> Self {
-        Failure(None)
-    }
-
-    #[cold]
-    pub(crate) fn set(&mut self, error: Error) {
-        self.0 = Some(error);
-    }
-
-    pub(crate) fn check(&mut self) -> Result<()> {
-        self.0.take().map_or(Ok(()), Err)
     }
 }

@@ -6,22 +6,33 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("Tryworks runs on Linux: it reads /proc, uses unlinked spill files and unix sockets");
 
+mod actions;
 pub mod call;
 pub mod codec;
 pub mod data;
 pub mod dataset;
 mod error;
 pub mod host;
+pub mod ids;
 mod intern;
 pub mod lineage;
 pub mod memory;
 pub mod pipe;
 pub mod runner;
+mod exchange;
+pub mod ops;
+pub mod row;
 pub mod ship;
+mod sort;
+pub mod sink;
 pub mod source;
 pub mod stage;
 pub mod task;
+mod str;
 mod trampoline;
+pub mod with;
 
+pub use actions::{Background, Job};
 pub use dataset::Dataset;
 pub use error::{Error, Place, Result, Site, UserError, UserFault};
+pub use str::Str;

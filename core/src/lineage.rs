@@ -74,8 +74,10 @@ pub struct Exchange {
     pub stage: Arc<dyn Stage>,
     /// The number of partitions of the stage that reads it.
     pub readers: u32,
-    /// What `explain()` says of it, such as `hash into 64`.
+    /// What `explain()` says of it, such as `by hash into 64`.
     pub detail: String,
+    /// The items are dealt out over partitions that are meant to be so many tasks.
+    pub dealt: bool,
     runner: Arc<dyn Runner>,
 }
 
@@ -148,10 +150,9 @@ impl Drop for Node {
 
 impl Exchange {
     /// A new shuffle of `input`.
-    pub fn new(input: &Arc<Node>, stage: Arc<dyn Stage>, readers: u32, detail: impl Into<String>, runner: &Arc<dyn Runner>) -> Arc<Self> {
-        let exchange =
-            Exchange { id: fresh(), input: input.clone(), stage, readers, detail: detail.into(), runner: runner.clone() };
-        Arc::new(exchange)
+    pub fn new(input: &Arc<Node>, stage: Arc<dyn Stage>, readers: u32, detail: impl Into<String>, runner: &Arc<dyn Runner>) -> Self {
+        let (input, detail, runner) = (input.clone(), detail.into(), runner.clone());
+        Exchange { id: fresh(), input, stage, readers, detail, dealt: false, runner }
     }
 }
 

@@ -68,7 +68,7 @@ pub trait Pipe: Ship + Clone + Send + Sync + 'static {
 ///
 /// # Errors
 /// What the cursor met, or [`Error::Cancelled`](crate::Error::Cancelled).
-pub fn drive<C: Cursor>(cursor: &mut C, task: &Task, sink: &mut impl FnMut(C::Item) -> Flow) -> Result<Flow> {
+pub fn drive<C: Cursor>(cursor: &mut C, task: &Task, sink: &mut impl FnMut(C::Item) -> Flow) -> Result<()> {
     let mut flow = CONTINUE;
     loop {
         task.check()?;
@@ -77,7 +77,7 @@ pub fn drive<C: Cursor>(cursor: &mut C, task: &Task, sink: &mut impl FnMut(C::It
             flow
         })?;
         if flow.is_break() || step == Step::Done {
-            return Ok(flow);
+            return Ok(());
         }
     }
 }

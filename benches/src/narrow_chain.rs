@@ -1,0 +1,51 @@
+//! Benchmark: map, filter, map, sum over a range of numbers, against a rayon loop.
+
+use rayon::prelude::*;
+
+use crate::harness::{Answer, Bench, Outcome, Pair, Settings};
+
+/// Numbers in the range.
+const NUMBERS: u64 = 100_000_000;
+
+/// The benchmark.
+pub fn bench(settings: &Settings) -> Outcome<Bench> {
+    let numbers = settings.scaled(NUMBERS);
+    Ok(Bench::Pair(Pair {
+        ours: None,
+        twin: Box::new(move || Ok(twin(numbers))),
+        after: None,
+        goal: None,
+    }))
+}
+
+/// The first map: nothing a compiler can sum in closed form.
+#[inline]
+pub fn scramble(x: u64) -> u64 {
+    let x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x ^ (x >> 29)
+}
+
+/// The filter: three in four stay.
+#[inline]
+pub fn keep(x: &u64) -> bool {
+    x & 0x30 != 0
+}
+
+/// The second map.
+#[inline]
+pub fn scramble_again(x: u64) -> u64 {
+    (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
+}
+
+fn twin(numbers: u64) -> Answer {
+    let sum = (0..numbers)
+        .into_par_iter()
+        .map(scramble)
+        .filter(keep)
+        .map(scramble_again)
+        .reduce(|| 0, u64::wrapping_add);
+    Answer {
+        count: numbers,
+        checksum: sum,
+    }
+}

@@ -1,0 +1,48 @@
+//! A directory for a run's files, removed when the run ends, and after it when it was killed.
+
+use std::{fs, io, path::Path, path::PathBuf};
+
+/// What the directories are called, before the process id.
+const PREFIX: &str = "tryworks-bench-";
+
+/// Where files are kept between runs: text that takes long to make.
+pub fn cache_directory() -> io::Result<PathBuf> {
+    let path = std::env::temp_dir().join("tryworks-benches");
+    fs::create_dir_all(&path)?;
+    Ok(path)
+}
+
+/// A directory of this process under the system's directory for temporary files.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes the directory and removes those of processes that are gone.
+    pub fn new() -> io::Result<Self> {
+        let parent = std::env::temp_dir();
+        for entry in fs::read_dir(&parent)?.flatten() {
+            let name = entry.file_name();
+            let owner = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
+            if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+                // Another run may be removing it too, or another user own it.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let path = parent.join(format!("{PREFIX}{}", std::process::id()));
+        fs::create_dir_all(&path)?;
+        Ok(Scratch(path))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nothing depends on it, and a drop has nobody to tell.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,71 @@
+//! `collect`: all items, in order, on the driver.
+
+use super::job::{Background, Job, PartAction, bytes_of};
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::pipe::{CONTINUE, Pipe, drive};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::task::{Op, Task};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+struct Collect;
+
+impl Ship for Collect {
+    fn encode(&self, _: &mut Encoder) -> Result<()> {
+        Ok(())
+    }
+
+    fn decode(_: &mut Decoder) -> Result<Self> {
+        Ok(Collect)
+    }
+}
+
+impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Collect {
+    type Out = Vec<P::Item>;
+
+    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Vec<P::Item>> {
+        let mut items = Vec::new();
+        drive(&mut cursor, task, &mut |item| {
+            items.push(item);
+            CONTINUE
+        })?;
+        if let Some(first) = items.first() {
+            crate::codec::prove_carried(first)?;
+        }
+        Ok(items)
+    }
+
+    fn bytes(items: &Vec<P::Item>) -> u64 {
+        bytes_of(items)
+    }
+}
+
+impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
+    /// All items, in the order of the partitions.
+    ///
+    /// # Errors
+    /// Why the job failed; [`Error::Limit`](crate::Error::Limit) if the items are more than the driver takes.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// assert_eq!(cx.range(0..3).collect()?, [0, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn collect(&self) -> Result<Vec<P::Item>> {
+        self.background().collect()?.wait()
+    }
+}
+
+impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
+    /// [`Dataset::collect`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn collect(&self) -> Result<Job<Vec<P::Item>>> {
+        self.data.begin_job(Op::here("collect"), Collect, |parts| Ok(parts.in_order()?.into_iter().flatten().collect()))
+    }
+}

@@ -1,0 +1,68 @@
+//! `count`: how many items there are.
+
+use super::job::{Background, Job, PartAction};
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::pipe::{CONTINUE, Pipe, drive};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::task::{Op, Task};
+
+struct Count;
+
+impl Ship for Count {
+    fn encode(&self, _: &mut Encoder) -> Result<()> {
+        Ok(())
+    }
+
+    fn decode(_: &mut Decoder) -> Result<Self> {
+        Ok(Count)
+    }
+}
+
+impl<P: Pipe> PartAction<P> for Count {
+    type Out = u64;
+
+    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<u64> {
+        let mut count = 0;
+        drive(&mut cursor, task, &mut |_| {
+            count += 1;
+            CONTINUE
+        })?;
+        Ok(count)
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// The number of items.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// assert_eq!(cx.range(0..100).filter(|n| n % 3 == 0).count()?, 34);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn count(&self) -> Result<u64> {
+        self.background().count()?.wait()
+    }
+}
+
+impl<P: Pipe> Background<'_, P> {
+    /// [`Dataset::count`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn count(&self) -> Result<Job<u64>> {
+        self.data.begin_job(Op::here("count"), Count, |parts| {
+            let mut count = 0;
+            while let Some((_, part)) = parts.next()? {
+                count += part;
+            }
+            Ok(count)
+        })
+    }
+}

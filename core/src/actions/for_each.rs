@@ -1,0 +1,147 @@
+//! `for_each`: a function called for its effect.
+
+use super::job::{Background, Job, PartAction};
+use crate::call::{Call1, Callable, Env};
+use crate::dataset::Dataset;
+use crate::error::{Result, UserError};
+use crate::pipe::{CONTINUE, Pipe, STOP, drive};
+use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::task::{Op, Task};
+use crate::with::With;
+
+struct ForEach<F> {
+    function: F,
+    op: Op,
+}
+
+impl<F: Ship> Ship for ForEach<F> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.function.encode(to)?;
+        to.value(&self.op)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(ForEach { function: F::decode(from)?, op: from.value()? })
+    }
+}
+
+impl<P: Pipe, F: Call1<P::Item, Out = Result<(), UserError>>> PartAction<P> for ForEach<F> {
+    type Out = ();
+
+    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<()> {
+        self.function.ready(&self.op, task)?;
+        let mut failed = None;
+        drive(&mut cursor, task, &mut |item| match self.op.call(|| self.function.call(item)) {
+            Ok(()) => CONTINUE,
+            Err(error) => {
+                failed = Some(self.op.failed(error, task.place()));
+                STOP
+            }
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// Calls a function that cannot fail.
+#[derive(Clone)]
+struct Surely<F>(F);
+
+impl<F: Ship> Ship for Surely<F> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.0.encode(to)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Surely(F::decode(from)?))
+    }
+}
+
+impl<F: Callable> Callable for Surely<F> {
+    fn ready(&self, op: &Op, task: &Task) -> Result<()> {
+        self.0.ready(op, task)
+    }
+}
+
+impl<A, F: Call1<A, Out = ()>> Call1<A> for Surely<F> {
+    type Out = Result<(), UserError>;
+
+    fn call(&self, item: A) -> Self::Out {
+        self.0.call(item);
+        Ok(())
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// Calls `function` with each item, where the item is. A partition that is tried again calls it again: what has
+    /// to happen once belongs into a sink.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// cx.range(0..3).for_each(|n| assert!(n < 3))?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn for_each<F: Fn(P::Item) + Code>(&self, function: F) -> Result<()> {
+        self.background().for_each(function)?.wait()
+    }
+
+    /// As [`for_each`](Dataset::for_each), with a function that may fail: its first error stops the job.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let failed = cx.range(0..3).try_for_each(|n| if n < 2 { Ok(()) } else { Err(UserError::msg("too large")) });
+    /// assert!(failed.unwrap_err().to_string().contains("too large"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn try_for_each<F: Fn(P::Item) -> Result<(), UserError> + Code>(&self, function: F) -> Result<()> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.background().called(Op::here("try_for_each"), Plain(function))?.wait()
+    }
+}
+
+impl<P: Pipe> Background<'_, P> {
+    /// [`Dataset::for_each`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn for_each<F: Fn(P::Item) + Code>(&self, function: F) -> Result<Job<()>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.called(Op::here("for_each"), Surely(Plain(function)))
+    }
+
+    fn called<F: Call1<P::Item, Out = Result<(), UserError>>>(&self, op: Op, function: F) -> Result<Job<()>> {
+        self.data.begin_job(op, ForEach { function, op }, |parts| parts.in_order().map(drop))
+    }
+}
+
+impl<P: Pipe, E: Env> With<P, E> {
+    /// [`Dataset::for_each`] with the given value first.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    #[track_caller]
+    pub fn for_each<F: Fn(&E::Value, P::Item) + Code>(&self, function: F) -> Result<()> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.data.background().called(Op::here("for_each"), Surely(self.given(function)))?.wait()
+    }
+
+    /// [`Dataset::try_for_each`] with the given value first.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    #[track_caller]
+    pub fn try_for_each<F: Fn(&E::Value, P::Item) -> Result<(), UserError> + Code>(&self, function: F) -> Result<()> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.data.background().called(Op::here("try_for_each"), self.given(function))?.wait()
+    }
+}

@@ -1,0 +1,177 @@
+//! Jobs: what every action is made of, and the handle of one that runs in the background.
+
+use crate::codec;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::pipe::Pipe;
+use crate::row::RowSize;
+use crate::runner::{JobControl, JobRequest, Progress};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::stage::{Made, Output, StageCode};
+use crate::task::{Op, Task};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::Any;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What an action does with one partition.
+pub(crate) trait PartAction<P: Pipe>: Ship + Send + Sync + 'static {
+    type Out: Serialize + DeserializeOwned + Send + 'static;
+
+    fn run(&self, cursor: P::Cursor, task: &Task) -> Result<Self::Out>;
+
+    /// The bytes of a part, as far as they are worth counting.
+    fn bytes(_: &Self::Out) -> u64 {
+        0
+    }
+}
+
+/// The last stage of a job.
+struct ActionStage<P, A> {
+    input: P,
+    action: A,
+}
+
+impl<P: Ship, A: Ship> Ship for ActionStage<P, A> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.input.encode(to)?;
+        self.action.encode(to)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(ActionStage { input: P::decode(from)?, action: A::decode(from)? })
+    }
+}
+
+impl<P: Pipe, A: PartAction<P>> StageCode for ActionStage<P, A> {
+    fn run(&self, partition: u32, task: &Task) -> Result<Output> {
+        let out = self.action.run(self.input.open(partition, task)?, task)?;
+        let bytes = A::bytes(&out);
+        Ok(Output { made: Made::Result(Box::new(out)), rows: 0, checksum: 0, bytes, bucket_bytes: Vec::new() })
+    }
+}
+
+/// The parts of an action's result, as they come in.
+pub(crate) struct Parts<R> {
+    control: Arc<dyn JobControl>,
+    part: std::marker::PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned + Send + 'static> Parts<R> {
+    /// The next part, with the number of its partition, in the order in which they are ready.
+    pub(crate) fn next(&self) -> Result<Option<(u32, R)>> {
+        let Some((partition, value)) = self.control.next()? else { return Ok(None) };
+        let value: Box<dyn Any> = value;
+        match value.downcast::<R>() {
+            Ok(part) => Ok(Some((partition, *part))),
+            // From another process a part comes as bytes.
+            Err(other) => match other.downcast::<Vec<u8>>() {
+                Ok(bytes) => Ok(Some((partition, codec::decode(&bytes)?.0))),
+                Err(_) => Err(Error::Bug("a result of another type".into())),
+            },
+        }
+    }
+
+    /// All parts in the order of their partitions.
+    pub(crate) fn in_order(&self) -> Result<Vec<R>> {
+        let mut parts = Vec::new();
+        while let Some(part) = self.next()? {
+            parts.push(part);
+        }
+        parts.sort_unstable_by_key(|(partition, _)| *partition);
+        Ok(parts.into_iter().map(|(_, part)| part).collect())
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// Begins a job over some partitions.
+    pub(crate) fn begin<A: PartAction<P>>(&self, op: Op, action: A, partitions: Range<u32>) -> Result<Parts<A::Out>> {
+        let stage = Arc::new(ActionStage { input: self.pipe.clone(), action });
+        let control = self.runner.submit(JobRequest { node: self.node.clone(), stage, partitions, op })?;
+        Ok(Parts { control, part: std::marker::PhantomData })
+    }
+
+    /// Begins a job over all partitions, whose result `finish` makes of the parts.
+    pub(crate) fn begin_job<A: PartAction<P>, R>(
+        &self,
+        op: Op,
+        action: A,
+        finish: impl FnOnce(Parts<A::Out>) -> Result<R> + Send + 'static,
+    ) -> Result<Job<R>> {
+        let parts = self.begin(op, action, 0..self.node.partitions)?;
+        Ok(Job { control: parts.control.clone(), finish: Some(Box::new(move || finish(parts))) })
+    }
+
+    /// The actions as jobs that run while the program goes on: each returns a [`Job`] to wait for, to watch and to
+    /// cancel.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let job = cx.range(0..1000).background().count()?;
+    /// assert_eq!(job.wait()?, 1000);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn background(&self) -> Background<'_, P> {
+        Background { data: self }
+    }
+}
+
+/// The actions of a dataset as jobs that run in the background.
+pub struct Background<'a, P: Pipe> {
+    pub(crate) data: &'a Dataset<P>,
+}
+
+/// A job that runs. Dropped before it was waited for, it is cancelled.
+#[must_use = "a job is cancelled when its handle is dropped: wait for it"]
+pub struct Job<R> {
+    control: Arc<dyn JobControl>,
+    finish: Option<Finish<R>>,
+}
+
+type Finish<R> = Box<dyn FnOnce() -> Result<R> + Send>;
+
+impl<R> Job<R> {
+    /// Its number in its context.
+    pub fn id(&self) -> u64 {
+        self.control.id()
+    }
+
+    /// Waits for the result.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    pub fn wait(mut self) -> Result<R> {
+        match self.finish.take() {
+            Some(finish) => finish(),
+            None => Err(Error::Bug("a job was waited for twice".into())),
+        }
+    }
+
+    /// Stops the job: tasks that wait are dropped, tasks that run stop at their next batch. [`wait`](Job::wait) then
+    /// gives [`Error::Cancelled`], unless the job had ended before.
+    pub fn cancel(&self) {
+        self.control.cancel();
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        self.control.progress()
+    }
+}
+
+impl<R> Drop for Job<R> {
+    fn drop(&mut self) {
+        if self.finish.is_some() {
+            self.control.cancel();
+        }
+    }
+}
+
+/// The bytes of a vector of rows, from a few samples.
+pub(crate) fn bytes_of<T: Serialize>(rows: &[T]) -> u64 {
+    let mut size = RowSize::new();
+    rows.iter().step_by(rows.len() / 16 + 1).for_each(|row| size.sample(row));
+    size.of(rows.len())
+}

@@ -1,0 +1,15 @@
+//! The actions, one file each: what is done with a partition, and how the driver puts the parts together.
+
+mod aggregate;
+mod collect;
+mod count;
+mod fold;
+mod for_each;
+mod job;
+mod reduce;
+mod save;
+mod sum;
+mod take;
+mod take_ordered_by;
+
+pub use job::{Background, Job};

@@ -1,0 +1,124 @@
+//! `take_ordered_by`: the first items in the order of a key.
+
+use super::job::{Background, Job, PartAction};
+use crate::call::{Call1, Env, Given};
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::pipe::{CONTINUE, Pipe, drive};
+use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::task::{Op, Task};
+use crate::with::With;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
+
+struct TakeOrdered<F, O> {
+    n: usize,
+    function: F,
+    op: Op,
+    order: PhantomData<fn() -> O>,
+}
+
+impl<F: Ship, O> Ship for TakeOrdered<F, O> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        to.value(&self.n)?;
+        self.function.encode(to)?;
+        to.value(&self.op)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(TakeOrdered { n: from.value()?, function: F::decode(from)?, op: from.value()?, order: PhantomData })
+    }
+}
+
+/// Keeps the first `n` in order, those that came earlier where keys are equal.
+fn first<O: Ord, T>(items: &mut Vec<(O, T)>, n: usize) {
+    items.sort_by(|a, b| a.0.cmp(&b.0));
+    items.truncate(n);
+}
+
+impl<P, F, O> PartAction<P> for TakeOrdered<F, O>
+where
+    P: Pipe<Item: Serialize + DeserializeOwned>,
+    O: Ord + 'static,
+    F: for<'a> Call1<&'a P::Item, Out = O>,
+{
+    type Out = Vec<P::Item>;
+
+    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Vec<P::Item>> {
+        self.function.ready(&self.op, task)?;
+        let room = (self.n * 2).max(1024);
+        let mut items: Vec<(O, P::Item)> = Vec::new();
+        let mut full = false;
+        drive(&mut cursor, task, &mut |item| {
+            let order = self.op.call(|| self.function.call(&item));
+            // Once there are enough, the last of the first `n` is the one to beat.
+            if self.n == 0 || full && items[self.n - 1].0 <= order {
+                return CONTINUE;
+            }
+            items.push((order, item));
+            if items.len() >= room {
+                first(&mut items, self.n);
+                full = true;
+            }
+            CONTINUE
+        })?;
+        first(&mut items, self.n);
+        Ok(items.into_iter().map(|(_, item)| item).collect())
+    }
+}
+
+impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
+    /// The first `n` items in the order of the key that `function` makes of each, ascending; of items with equal keys
+    /// those that come earlier. For the greatest, order by a [`Reverse`](std::cmp::Reverse).
+    ///
+    /// # Errors
+    /// Why the job failed.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// use std::cmp::Reverse;
+    /// assert_eq!(cx.range(0..100).take_ordered_by(2, |n| Reverse(*n))?, [99, 98]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&P::Item) -> O + Code>(&self, n: usize, function: F) -> Result<Vec<P::Item>> {
+        self.background().take_ordered_by(n, function)?.wait()
+    }
+}
+
+impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
+    /// [`Dataset::take_ordered_by`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&P::Item) -> O + Code>(&self, n: usize, function: F) -> Result<Job<Vec<P::Item>>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.ordered(Op::here("take_ordered_by"), n, Plain(function))
+    }
+
+    fn ordered<O: Ord + 'static, F: for<'a> Call1<&'a P::Item, Out = O>>(&self, op: Op, n: usize, function: F) -> Result<Job<Vec<P::Item>>> {
+        let action = TakeOrdered { n, function: function.clone(), op, order: PhantomData };
+        self.data.begin_job(op, action, move |parts| {
+            let parts = parts.in_order()?.into_iter().flatten();
+            let mut items: Vec<_> = parts.map(|item| (function.call(&item), item)).collect();
+            first(&mut items, n);
+            Ok(items.into_iter().map(|(_, item)| item).collect())
+        })
+    }
+}
+
+impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> With<P, E> {
+    /// [`Dataset::take_ordered_by`] with the given value first.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    #[track_caller]
+    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&E::Value, &P::Item) -> O + Code>(&self, n: usize, function: F) -> Result<Vec<P::Item>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let function: Given<E, F> = self.given(function);
+        self.data.background().ordered(Op::here("take_ordered_by"), n, function)?.wait()
+    }
+}

@@ -1,0 +1,127 @@
+//! Blocks: the output of one map task, in chunks that are cut by bucket, each in memory or in a spill file.
+
+use crate::codec;
+use crate::error::Result;
+use crate::host::{Frames, Host};
+use crate::memory::Reservation;
+use crate::row::Row;
+use std::sync::Arc;
+
+/// What one map task left for an exchange.
+pub(crate) struct Block<T> {
+    pub(crate) chunks: Vec<Chunk<T>>,
+}
+
+/// A run of the map task's rows, ordered by bucket, and by arrival within a bucket.
+pub(crate) enum Chunk<T> {
+    /// In memory, as values.
+    Held {
+        rows: Vec<T>,
+        ends: Ends,
+        /// Gives the budget back when the block goes.
+        _held: Reservation,
+    },
+    /// In a spill file: frame `i` is bucket `i`.
+    Stored(Arc<dyn Frames>),
+}
+
+/// Where each bucket ends among the rows.
+pub(crate) enum Ends {
+    /// One number for each bucket.
+    All(Vec<u32>),
+    /// Only the buckets that have rows, for blocks with fewer rows than buckets.
+    Few(Vec<(u32, u32)>),
+}
+
+impl Ends {
+    /// From the number of rows of each bucket.
+    pub(crate) fn of(counts: impl ExactSizeIterator<Item = usize> + Clone) -> Self {
+        let filled = counts.clone().filter(|&n| n > 0).count();
+        let mut end = 0;
+        let ends = counts.map(|n| {
+            end += n as u32;
+            end
+        });
+        if filled * 2 >= ends.len() {
+            return Ends::All(ends.collect());
+        }
+        let mut before = 0;
+        let few = ends.enumerate().filter_map(|(bucket, end)| {
+            let filled = end > before;
+            before = end;
+            filled.then_some((bucket as u32, end))
+        });
+        Ends::Few(few.collect())
+    }
+
+    /// The rows of `bucket`.
+    pub(crate) fn of_bucket(&self, bucket: u32) -> std::ops::Range<usize> {
+        match self {
+            Ends::All(ends) => {
+                let start = if bucket == 0 { 0 } else { ends[bucket as usize - 1] };
+                start as usize..ends[bucket as usize] as usize
+            }
+            Ends::Few(ends) => match ends.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
+                Ok(at) => (if at == 0 { 0 } else { ends[at - 1].1 as usize })..ends[at].1 as usize,
+                Err(_) => 0..0,
+            },
+        }
+    }
+}
+
+impl<T: Row> Chunk<T> {
+    /// Writes buckets of rows to a spill file.
+    pub(crate) fn store<'a>(host: &dyn Host, buckets: impl Iterator<Item = &'a [T]>) -> Result<Self> {
+        let mut writer = host.spill()?;
+        let mut bytes = Vec::new();
+        for rows in buckets {
+            encode_rows(rows, &mut bytes)?;
+            writer.frame(&bytes)?;
+        }
+        Ok(Chunk::Stored(writer.finish()?))
+    }
+}
+
+/// Encodes rows into a frame, replacing what is in `bytes`: their number, then each. No rows make an empty frame.
+pub(crate) fn encode_rows<T: Row>(rows: &[T], bytes: &mut Vec<u8>) -> Result<()> {
+    bytes.clear();
+    if !rows.is_empty() {
+        codec::encode(&rows.len(), bytes)?;
+    }
+    rows.iter().try_for_each(|row| codec::encode(row, bytes))
+}
+
+/// Decodes a frame of rows into `rows`, replacing what is there.
+pub(crate) fn decode_rows<T: Row>(mut bytes: &[u8], rows: &mut Vec<T>) -> Result<()> {
+    rows.clear();
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let (count, taken) = codec::decode::<usize>(bytes)?;
+    bytes = &bytes[taken..];
+    for _ in 0..count {
+        let (row, taken) = codec::decode(bytes)?;
+        bytes = &bytes[taken..];
+        rows.push(row);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ends;
+
+    #[test]
+    fn both_forms_of_ends_give_the_same_ranges() {
+        for counts in [vec![0, 0, 5, 0, 0, 0, 2, 0, 0], vec![1, 2, 0, 4], vec![0; 4], vec![]] {
+            let ends = Ends::of(counts.iter().copied());
+            let mut start = 0;
+            for (bucket, n) in counts.iter().enumerate() {
+                let range = ends.of_bucket(bucket as u32);
+                assert_eq!(range.len(), *n);
+                assert!(*n == 0 || range.start == start);
+                start += n;
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Building keyed operators: through an exchange, or directly if the input is laid out the right way already.
+
+use super::aggregate::{Aggregate, CombineStage, Grouped, ScatterStage};
+use super::hash::Buckets;
+use super::read::{Shuffled, Side};
+use crate::data::Boxed;
+use crate::dataset::Dataset;
+use crate::error::Error;
+use crate::lineage::{Exchange, Input, Layout, Node, Shape};
+use crate::pipe::Pipe;
+use crate::row::{Key, Row};
+use crate::stage::Stage;
+use crate::task::Op;
+use std::sync::Arc;
+
+/// One side of a keyed operator: where its rows come from, as a pipe and as lineage.
+pub(crate) struct KeyedSide<T> {
+    pub(crate) side: Side<T>,
+    pub(crate) input: Input,
+}
+
+/// The number of partitions that a keyed operator has if it is not told: that of the largest input; or that of an
+/// input that is laid out by hash already, if it has at least a tenth of that, so that it need not be shuffled.
+pub(crate) fn default_readers(inputs: &[&Arc<Node>]) -> u32 {
+    let largest = inputs.iter().map(|node| node.partitions).max().unwrap_or(0).max(1);
+    let laid_out = inputs.iter().filter_map(|node| match node.layout {
+        Some(Layout::Hash(partitions)) if partitions >= largest.div_ceil(10) => Some(partitions),
+        _ => None,
+    });
+    laid_out.max().unwrap_or(largest)
+}
+
+/// The mistake of asking for no partitions.
+pub(crate) fn no_partitions(op: Op, partitions: u32) -> Option<Error> {
+    let message = format!("{}: there must be at least one partition", op.name);
+    (partitions == 0).then_some(Error::Plan { message, site: op.site })
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// The input of a wide operator that runs `stage` as its map tasks.
+    pub(crate) fn exchanged<T>(&self, stage: Arc<dyn Stage>, buckets: Buckets, detail: String) -> KeyedSide<T> {
+        let exchange = Arc::new(Exchange::new(&self.node, stage, buckets.readers, detail, &self.runner));
+        KeyedSide { side: Side::Shuffled(Shuffled::new(&exchange, buckets)), input: Input::Shuffle(exchange) }
+    }
+
+    /// The rows as they are, for an operator that reads the partitions in place.
+    pub(crate) fn in_place(&self) -> KeyedSide<P::Item> {
+        KeyedSide { side: Side::Direct(Boxed::new(&self.pipe)), input: Input::Narrow(self.node.clone()) }
+    }
+
+    /// A keyed operator's dataset over its one input.
+    pub(crate) fn grouped<K: Key, V: Row, A: Aggregate<V>>(
+        &self,
+        side: KeyedSide<(K, V)>,
+        aggregate: A,
+        op: Op,
+        readers: u32,
+        layout: Option<Layout>,
+    ) -> Dataset<Grouped<K, V, A>> {
+        let (shape, detail) = match &side.input {
+            Input::Shuffle(_) => (Shape::Wide, String::new()),
+            Input::Narrow(_) => (Shape::Narrow, "no shuffle: the input is laid out by key already".into()),
+        };
+        let node = Node::new(op, shape, readers, vec![side.input]).with_detail(detail).with_layout(layout);
+        let node = node.with_fault(no_partitions(op, readers));
+        self.chain(Grouped::new(side.side, aggregate, op), node)
+    }
+}
+
+impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
+    /// The rows by hash of key, as they are.
+    pub(crate) fn scattered(&self, readers: u32) -> KeyedSide<(K, V)> {
+        if self.node.layout == Some(Layout::Hash(readers)) {
+            return self.in_place();
+        }
+        let buckets = Buckets::hashed(readers.max(1));
+        let stage = ScatterStage { input: self.pipe.clone(), buckets };
+        self.exchanged(Arc::new(stage), buckets, format!("by hash into {readers}"))
+    }
+}
+
+impl<K: Key, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
+    /// The rows by hash of key, those of a key folded into one by each map task where that helps.
+    pub(crate) fn combined<A: Aggregate<V, Out = V>>(&self, aggregate: A, op: Op, readers: u32) -> KeyedSide<(K, V)>
+    where
+        V: Row,
+    {
+        if self.node.layout == Some(Layout::Hash(readers)) {
+            return self.in_place();
+        }
+        let buckets = Buckets::hashed(readers.max(1));
+        let stage = CombineStage { input: self.pipe.clone(), aggregate, buckets, op };
+        self.exchanged(Arc::new(stage), buckets, format!("by hash into {readers}, combined before"))
+    }
+}

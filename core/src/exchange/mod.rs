@@ -1,0 +1,22 @@
+//! Exchanges: rows leave map tasks in buckets and are read by bucket, in the order of the map tasks.
+//!
+//! A hash exchange cuts finer than its readers need: a reader's partition is a run of *hash sub-partitions*, read one
+//! after another, so that a table for one of them stays small. The cut is a function of the number of readers alone,
+//! and the order in a bucket is that of the map tasks, so what a reader sees depends on neither memory nor time.
+
+mod aggregate;
+mod block;
+mod hash;
+mod keyed;
+mod read;
+mod table;
+mod write;
+
+pub use aggregate::{Aggregate, Grouped};
+pub(crate) use aggregate::unless_failed;
+pub(crate) use keyed::{default_readers, no_partitions};
+pub(crate) use block::{decode_rows, encode_rows};
+pub(crate) use hash::{Buckets, hash_of};
+pub(crate) use read::{Opened, Rows, Shuffled, Side};
+pub(crate) use table::Table;
+pub(crate) use write::{BucketWriter, chunk_bytes};

@@ -1,0 +1,224 @@
+//! The reading end of an exchange: rows of given buckets, slice by slice, in the order of the map tasks.
+
+use super::block::{Block, Chunk, decode_rows};
+use super::hash::Buckets;
+use crate::data::{Boxed, BoxedCursor};
+use crate::error::{Error, Result};
+use crate::lineage::Exchange;
+use crate::pipe::{BATCH, CONTINUE, Cursor, Pipe, Step};
+use crate::row::Row;
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::task::Task;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Where the rows of a keyed operator come from.
+#[derive(Clone)]
+pub(crate) enum Side<T> {
+    /// Through an exchange.
+    Shuffled(Shuffled),
+    /// From the same partition of the input, which is laid out the right way already.
+    Direct(Boxed<T>),
+}
+
+/// An exchange as its reader knows it.
+#[derive(Clone)]
+pub(crate) struct Shuffled {
+    id: u64,
+    maps: u32,
+    buckets: Buckets,
+    /// On the driver: keeps the blocks alive.
+    _held: Option<Arc<Exchange>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Sent {
+    id: u64,
+    maps: u32,
+    buckets: Buckets,
+}
+
+impl Shuffled {
+    pub(crate) fn new(exchange: &Arc<Exchange>, buckets: Buckets) -> Self {
+        Shuffled { id: exchange.id, maps: exchange.input.partitions, buckets, _held: Some(exchange.clone()) }
+    }
+
+    /// The number of the exchange.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The blocks of all map tasks, in order.
+    pub(crate) fn blocks<B: Send + Sync + 'static>(&self, task: &Task) -> Result<Vec<Arc<B>>> {
+        let block = |map| {
+            let block = task.host().fetch(self.id, map)?;
+            block.downcast::<B>().map_err(|_| Error::Bug(format!("exchange {} holds blocks of another type", self.id)))
+        };
+        (0..self.maps).map(block).collect()
+    }
+}
+
+impl Ship for Shuffled {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        to.value(&Sent { id: self.id, maps: self.maps, buckets: self.buckets })
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        let Sent { id, maps, buckets } = from.value()?;
+        Ok(Shuffled { id, maps, buckets, _held: None })
+    }
+}
+
+impl<T: Send + 'static> Ship for Side<T> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        match self {
+            Side::Shuffled(shuffled) => {
+                to.value(&true)?;
+                shuffled.encode(to)
+            }
+            Side::Direct(pipe) => {
+                to.value(&false)?;
+                pipe.encode(to)
+            }
+        }
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(if from.value()? { Side::Shuffled(Ship::decode(from)?) } else { Side::Direct(Ship::decode(from)?) })
+    }
+}
+
+impl<T: Row> Side<T> {
+    /// The number of sub-partitions that a reader's rows come in.
+    pub(crate) fn parts(&self) -> u32 {
+        match self {
+            Side::Shuffled(shuffled) => shuffled.buckets.each,
+            Side::Direct(_) => 1,
+        }
+    }
+
+    /// What opens any sub-partition of this reader's rows.
+    pub(crate) fn open(&self, reader: u32, task: &Task) -> Result<Opened<T>> {
+        Ok(match self {
+            Side::Shuffled(shuffled) => Opened::Shuffled {
+                exchange: shuffled.id,
+                blocks: shuffled.blocks(task)?.into(),
+                buckets: shuffled.buckets.of_reader(reader),
+            },
+            Side::Direct(pipe) => Opened::Direct { pipe: pipe.clone(), partition: reader, task: task.clone() },
+        })
+    }
+}
+
+/// A reader's rows, ready to be read any number of times.
+pub(crate) enum Opened<T> {
+    Shuffled { exchange: u64, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32> },
+    Direct { pipe: Boxed<T>, partition: u32, task: Task },
+}
+
+impl<T: Row> Opened<T> {
+    /// The rows of a run of sub-partitions, from the beginning.
+    pub(crate) fn rows(&self, parts: Range<u32>) -> Result<Rows<T>> {
+        Ok(match self {
+            Opened::Shuffled { exchange, blocks, buckets } => Rows::Shuffled(Walk {
+                exchange: *exchange,
+                blocks: blocks.clone(),
+                buckets: buckets.start + parts.start..buckets.start + parts.end,
+                map: 0,
+                chunk: 0,
+                row: 0,
+                decoded: None,
+                bytes: Vec::new(),
+            }),
+            Opened::Direct { pipe, partition, task } => Rows::Direct(pipe.open(*partition, task)?, Vec::new()),
+        })
+    }
+}
+
+/// Rows being read.
+pub(crate) enum Rows<T> {
+    Shuffled(Walk<T>),
+    Direct(BoxedCursor<T>, Vec<T>),
+}
+
+/// A walk over buckets, and in each over map tasks and their chunks.
+pub(crate) struct Walk<T> {
+    exchange: u64,
+    blocks: Arc<[Arc<Block<T>>]>,
+    buckets: Range<u32>,
+    map: usize,
+    chunk: usize,
+    row: usize,
+    /// The rows of the stored chunk that is being read.
+    decoded: Option<Vec<T>>,
+    bytes: Vec<u8>,
+}
+
+impl<T: Row> Rows<T> {
+    /// The next rows, at most `budget` of them; `None` at the end.
+    pub(crate) fn next(&mut self, budget: usize) -> Result<Option<&[T]>> {
+        match self {
+            Rows::Shuffled(walk) => walk.next(budget),
+            Rows::Direct(cursor, buffer) => {
+                buffer.clear();
+                while buffer.is_empty() {
+                    let step = cursor.advance(budget.min(BATCH), &mut |row| {
+                        buffer.push(row);
+                        CONTINUE
+                    })?;
+                    if step == Step::Done && buffer.is_empty() {
+                        return Ok(None);
+                    }
+                }
+                Ok(Some(buffer))
+            }
+        }
+    }
+}
+
+impl<T: Row> Walk<T> {
+    fn next(&mut self, budget: usize) -> Result<Option<&[T]>> {
+        let (rows, range) = loop {
+            if self.buckets.is_empty() {
+                return Ok(None);
+            }
+            let bucket = self.buckets.start;
+            let Some(block) = self.blocks.get(self.map) else {
+                self.map = 0;
+                self.buckets.start += 1;
+                continue;
+            };
+            let Some(chunk) = block.chunks.get(self.chunk) else {
+                self.chunk = 0;
+                self.map += 1;
+                continue;
+            };
+            let range = match chunk {
+                Chunk::Held { ends, .. } => ends.of_bucket(bucket),
+                Chunk::Stored(frames) => {
+                    let decoded = self.decoded.get_or_insert_default();
+                    if self.row == 0 {
+                        let lost = |error: Error| Error::Fetch { exchange: self.exchange, map: self.map as u32, message: error.to_string() };
+                        frames.read(bucket as usize, &mut self.bytes).map_err(lost)?;
+                        decode_rows(&self.bytes, decoded).map_err(lost)?;
+                    }
+                    0..decoded.len()
+                }
+            };
+            let start = range.start + self.row;
+            if start >= range.end {
+                self.chunk += 1;
+                self.row = 0;
+                continue;
+            }
+            let end = range.end.min(start.saturating_add(budget));
+            self.row += end - start;
+            break (chunk, start..end);
+        };
+        Ok(Some(match rows {
+            Chunk::Held { rows, .. } => &rows[range],
+            Chunk::Stored(_) => self.decoded.as_deref().map_or(&[], |rows| &rows[range]),
+        }))
+    }
+}

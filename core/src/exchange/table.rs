@@ -1,0 +1,116 @@
+//! A hash table that remembers the order in which its keys arrived.
+
+use hashbrown::HashTable;
+use std::hash::Hash;
+
+/// Keys with a state each, in order of first arrival.
+pub(crate) struct Table<K, S> {
+    index: HashTable<Slot>,
+    entries: Vec<(K, S)>,
+}
+
+/// Points at an entry; the hash's low half spares most looks at it and all rehashing.
+struct Slot {
+    tag: u32,
+    at: u32,
+}
+
+impl Slot {
+    fn hash(&self) -> u64 {
+        spread(self.tag)
+    }
+}
+
+/// The hash that the index sees, made from what is stored of it.
+#[inline]
+fn spread(tag: u32) -> u64 {
+    u64::from(tag) | u64::from(tag) << 32
+}
+
+impl<K: Hash + Eq, S> Table<K, S> {
+    pub(crate) fn new() -> Self {
+        Table { index: HashTable::new(), entries: Vec::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The state of `key`, whose hash is `hash`.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut S> {
+        let tag = hash as u32;
+        let slot = self.index.find(spread(tag), |slot| slot.tag == tag && self.entries[slot.at as usize].0 == *key)?;
+        Some(&mut self.entries[slot.at as usize].1)
+    }
+
+    /// As [`get_mut`](Table::get_mut), to look only.
+    #[inline]
+    pub(crate) fn get(&self, hash: u64, key: &K) -> Option<&S> {
+        let tag = hash as u32;
+        let slot = self.index.find(spread(tag), |slot| slot.tag == tag && self.entries[slot.at as usize].0 == *key)?;
+        Some(&self.entries[slot.at as usize].1)
+    }
+
+    /// Adds a key that is not there.
+    #[inline]
+    pub(crate) fn insert(&mut self, hash: u64, key: K, state: S) {
+        let at = self.entries.len() as u32;
+        self.index.insert_unique(spread(hash as u32), Slot { tag: hash as u32, at }, Slot::hash);
+        self.entries.push((key, state));
+    }
+
+    /// Takes all entries out, in order, and keeps the room.
+    pub(crate) fn drain(&mut self) -> std::vec::Drain<'_, (K, S)> {
+        self.index.clear();
+        self.entries.drain(..)
+    }
+
+    /// Takes all entries out, in order.
+    pub(crate) fn take(&mut self) -> Vec<(K, S)> {
+        self.index.clear();
+        let room = self.entries.len();
+        std::mem::replace(&mut self.entries, Vec::with_capacity(room))
+    }
+
+    /// Takes out the entries that arrived from number `keep` on, in order.
+    pub(crate) fn split_off(&mut self, keep: usize) -> Vec<(K, S)> {
+        self.index.retain(|slot| (slot.at as usize) < keep);
+        let tail = self.entries.split_off(keep);
+        self.entries.shrink_to_fit();
+        tail
+    }
+
+    /// The entries in order.
+    pub(crate) fn entries(&self) -> &[(K, S)] {
+        &self.entries
+    }
+
+    /// The bytes of the table itself, without what its entries point to.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.entries.capacity() * size_of::<(K, S)>() + self.index.capacity() * 10) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::hash_of;
+
+    #[test]
+    fn keeps_arrival_order_and_splits_by_it() {
+        let mut table = Table::new();
+        for key in (0..1000u64).map(|i| i * 7 % 501) {
+            match table.get_mut(hash_of(&key), &key) {
+                Some(n) => *n += 1,
+                None => table.insert(hash_of(&key), key, 1),
+            }
+        }
+        let expected: Vec<(u64, i32)> = (0..501).map(|i| (i * 7 % 501, if i < 499 { 2 } else { 1 })).collect();
+        assert_eq!(table.entries(), expected);
+        assert_eq!(table.split_off(100), expected[100..]);
+        assert_eq!(table.get(hash_of(&expected[100].0), &expected[100].0), None);
+        assert_eq!(table.get(hash_of(&expected[99].0), &expected[99].0), Some(&2));
+        assert_eq!(table.take(), expected[..100]);
+    }
+}

@@ -1,0 +1,126 @@
+//! The writing end of an exchange: rows pushed to their buckets, sealed into chunks.
+
+use super::block::{Block, Chunk, Ends};
+use super::hash::{Buckets, hash_of};
+use crate::codec;
+use crate::error::Result;
+use crate::memory::Reservation;
+use crate::row::{Row, RowSize};
+use crate::stage::{Made, Output};
+use crate::task::Task;
+use std::sync::Arc;
+
+/// The largest chunk, where the budget allows it.
+const CHUNK_BYTES: u64 = 32 << 20;
+/// How many rows are pushed between two looks at their size.
+const LOOK: usize = 1024;
+
+/// Collects the rows of one map task by bucket.
+pub(crate) struct BucketWriter<T> {
+    staged: Vec<Vec<T>>,
+    buckets: Buckets,
+    rows: usize,
+    look_at: usize,
+    size: RowSize<T>,
+    working: Reservation,
+    block: Block<T>,
+    rows_before: u64,
+    bytes: u64,
+    /// How many rows each bucket got: what tells two outputs of a map task apart.
+    counts: Vec<u32>,
+    reader_bytes: Vec<u64>,
+    task: Task,
+}
+
+/// The most bytes that one chunk of a task may take before it is sealed.
+pub(crate) fn chunk_bytes(task: &Task) -> u64 {
+    let host = task.host();
+    (host.memory().limit() / (host.slots() as u64 * 16)).clamp(64 << 10, CHUNK_BYTES)
+}
+
+impl<T: Row> BucketWriter<T> {
+    pub(crate) fn new(buckets: Buckets, task: &Task) -> Self {
+        BucketWriter {
+            staged: std::iter::repeat_with(Vec::new).take(buckets.count() as usize).collect(),
+            buckets,
+            rows: 0,
+            look_at: 1,
+            size: RowSize::new(),
+            working: task.host().memory().reservation(),
+            block: Block { chunks: Vec::new() },
+            rows_before: 0,
+            bytes: 0,
+            counts: vec![0; buckets.count() as usize],
+            reader_bytes: vec![0; buckets.readers as usize],
+            task: task.clone(),
+        }
+    }
+
+    /// Adds a row to a bucket.
+    #[inline]
+    pub(crate) fn push(&mut self, bucket: usize, row: T) -> Result<()> {
+        self.staged[bucket].push(row);
+        self.rows += 1;
+        if self.rows == self.look_at { self.look(bucket) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn look(&mut self, bucket: usize) -> Result<()> {
+        if let Some(row) = self.staged[bucket].last() {
+            if self.rows == 1 && self.block.chunks.is_empty() {
+                codec::prove_carried(row)?;
+            }
+            self.size.sample(row);
+        }
+        let bytes = self.size.of(self.rows);
+        if bytes >= chunk_bytes(&self.task) {
+            return self.seal();
+        }
+        if bytes > self.working.bytes() {
+            self.working.insist(bytes - self.working.bytes());
+        }
+        self.look_at = (self.rows / LOOK + 1) * LOOK;
+        Ok(())
+    }
+
+    /// Makes a chunk of what is staged: held if the budget allows it, else spilled.
+    fn seal(&mut self) -> Result<()> {
+        if self.rows == 0 {
+            return Ok(());
+        }
+        for (reader, rows) in self.staged.chunks(self.buckets.each as usize).enumerate() {
+            self.reader_bytes[reader] += self.size.of(rows.iter().map(Vec::len).sum());
+        }
+        self.counts.iter_mut().zip(&self.staged).for_each(|(count, rows)| *count = count.wrapping_add(rows.len() as u32));
+        let bytes = self.size.of(self.rows);
+        let mut held = self.task.host().memory().reservation();
+        let chunk = if held.hold(bytes) {
+            let ends = Ends::of(self.staged.iter().map(Vec::len));
+            let mut rows = Vec::with_capacity(self.rows);
+            self.staged.iter_mut().for_each(|staged| rows.append(staged));
+            Chunk::Held { rows, ends, _held: held }
+        } else {
+            let chunk = Chunk::store(&**self.task.host(), self.staged.iter().map(Vec::as_slice))?;
+            self.staged.iter_mut().for_each(Vec::clear);
+            chunk
+        };
+        self.block.chunks.push(chunk);
+        self.rows_before += self.rows as u64;
+        self.bytes += bytes;
+        self.rows = 0;
+        self.look_at = LOOK;
+        Ok(())
+    }
+
+    /// Ends the block.
+    pub(crate) fn finish(mut self) -> Result<Output> {
+        self.seal()?;
+        Ok(Output {
+            made: Made::Block(Arc::new(self.block)),
+            rows: self.rows_before,
+            checksum: hash_of(&self.counts),
+            bytes: self.bytes,
+            bucket_bytes: self.reader_bytes,
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! The names of things: numbers in types of their own, plain data that every process may hold.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($inner:ty) shown as $letter:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{}", $letter, self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+id! {
+    /// One action of a driver. A smaller number was submitted earlier and is served first.
+    JobId(u64) shown as "job "
+}
+id! {
+    /// What a wide stage makes: the blocks of one shuffle. Jobs that name the same output share it.
+    OutputId(u64) shown as "output "
+}
+id! {
+    /// One *session* of an engine. An engine that was lost and comes back gets another number, so that
+    /// whatever the old session still says can be told apart.
+    EngineId(u32) shown as "engine "
+}
+
+/// One launch of one task. Never used twice.
+///
+/// The upper 40 bits count launches; the lower 24 bits say where the scheduler keeps the attempt while it
+/// runs, so that finding it costs one comparison and no hashing. To everybody else it is one number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId(pub u64);
+
+impl AttemptId {
+    const SEAT_BITS: u32 = 24;
+
+    /// The attempt that is the `sequence`th launch and sits in `seat`.
+    pub fn new(sequence: u64, seat: u32) -> Self {
+        debug_assert!(seat < 1 << Self::SEAT_BITS);
+        Self(sequence << Self::SEAT_BITS | u64::from(seat))
+    }
+
+    /// How many launches came before this one.
+    pub fn sequence(self) -> u64 {
+        self.0 >> Self::SEAT_BITS
+    }
+
+    /// Where the scheduler keeps it.
+    pub fn seat(self) -> u32 {
+        (self.0 & ((1 << Self::SEAT_BITS) - 1)) as u32
+    }
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attempt {}", self.sequence())
+    }
+}
+
+impl fmt::Debug for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_is_its_place_in_the_sequence() {
+        let attempt = AttemptId::new(7, 3);
+        assert_eq!((attempt.sequence(), attempt.seat()), (7, 3));
+        assert!(attempt < AttemptId::new(8, 0), "later launches have larger numbers wherever they sit");
+        assert_eq!(format!("{attempt} of {}", JobId(2)), "attempt 7 of job 2");
+    }
+}

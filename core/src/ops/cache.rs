@@ -1,0 +1,224 @@
+//! `cache` and `persist`: partitions that are kept once they are made.
+
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::exchange::{decode_rows, encode_rows};
+use crate::host::{FrameWriter, Frames};
+use crate::lineage::{Cache, Node};
+use crate::memory::Reservation;
+use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
+use crate::row::{Row, RowSize};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::task::{Op, Task};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What happens to partitions that do not fit into the memory for kept blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StorageLevel {
+    /// They are not kept: an action that needs them makes them again.
+    Memory,
+    /// They are kept on the disk.
+    MemoryAndDisk,
+    /// All partitions are kept on the disk.
+    Disk,
+}
+
+/// The pipe of [`Dataset::cache`].
+pub struct Cached<P> {
+    input: P,
+    cache: u64,
+    level: StorageLevel,
+    /// On the driver: keeps the blocks alive.
+    _held: Option<Arc<Cache>>,
+}
+
+impl<P: Clone> Clone for Cached<P> {
+    fn clone(&self) -> Self {
+        Cached { input: self.input.clone(), cache: self.cache, level: self.level, _held: self._held.clone() }
+    }
+}
+
+impl<P: Ship> Ship for Cached<P> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.input.encode(to)?;
+        to.value(&(self.cache, self.level))
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        let input = P::decode(from)?;
+        let (cache, level) = from.value()?;
+        Ok(Cached { input, cache, level, _held: None })
+    }
+}
+
+/// A kept partition.
+enum Kept<T> {
+    Held { rows: Vec<T>, _held: Reservation },
+    Stored(Arc<dyn Frames>),
+}
+
+impl<P: Pipe<Item: Row>> Cached<P> {
+    /// Makes the partition and keeps it, if it can be kept.
+    fn make(&self, partition: u32, task: &Task) -> Result<CachedCursor<P>> {
+        let mut cursor = self.input.open(partition, task)?;
+        let mut held = task.host().memory().reservation();
+        let mut size = RowSize::new();
+        let mut rows = Vec::new();
+        let mut writer: Option<Box<dyn FrameWriter>> = None;
+        let mut bytes = Vec::new();
+        loop {
+            task.check()?;
+            let step = cursor.advance(BATCH, &mut |row| {
+                rows.push(row);
+                CONTINUE
+            })?;
+            rows.last().into_iter().for_each(|row| size.sample(row));
+            let needed = size.of(rows.capacity());
+            let fits = writer.is_none()
+                && self.level != StorageLevel::Disk
+                && (needed <= held.bytes() || held.hold(needed - held.bytes()));
+            match (fits, self.level) {
+                (true, _) => {}
+                // What was made so far is handed on, and the rest follows it: nothing is kept by half.
+                (false, StorageLevel::Memory) => return Ok(CachedCursor::Passing { made: rows.into_iter(), cursor, done: step == Step::Done }),
+                (false, StorageLevel::MemoryAndDisk | StorageLevel::Disk) => {
+                    let writer = match &mut writer {
+                        Some(writer) => writer,
+                        None => writer.insert(task.host().spill()?),
+                    };
+                    for rows in rows.chunks(BATCH) {
+                        encode_rows(rows, &mut bytes)?;
+                        writer.frame(&bytes)?;
+                    }
+                    rows.clear();
+                    drop(std::mem::replace(&mut held, task.host().memory().reservation()));
+                }
+            }
+            if step == Step::Done {
+                break;
+            }
+        }
+        let kept = Arc::new(match writer {
+            Some(writer) => Kept::Stored(writer.finish()?),
+            None => Kept::Held { rows, _held: held },
+        });
+        task.host().keep(self.cache, partition, kept.clone());
+        Ok(CachedCursor::kept(kept))
+    }
+}
+
+impl<P: Pipe<Item: Row>> Pipe for Cached<P> {
+    type Item = P::Item;
+    type Cursor = CachedCursor<P>;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+        let kept = task.host().cached(self.cache, partition).and_then(|kept| kept.downcast::<Kept<P::Item>>().ok());
+        kept.map_or_else(|| self.make(partition, task), |kept| Ok(CachedCursor::kept(kept)))
+    }
+}
+
+/// One partition of a cached dataset.
+pub enum CachedCursor<P: Pipe> {
+    /// It is kept.
+    #[doc(hidden)]
+    Kept(Reading<P::Item>),
+    /// It could not be kept.
+    #[doc(hidden)]
+    Passing { made: std::vec::IntoIter<P::Item>, cursor: P::Cursor, done: bool },
+}
+
+#[doc(hidden)]
+pub struct Reading<T> {
+    kept: Arc<Kept<T>>,
+    next: usize,
+    rows: Vec<T>,
+    bytes: Vec<u8>,
+}
+
+impl<P: Pipe> CachedCursor<P> {
+    fn kept(kept: Arc<Kept<P::Item>>) -> Self {
+        CachedCursor::Kept(Reading { kept, next: 0, rows: Vec::new(), bytes: Vec::new() })
+    }
+}
+
+impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
+    type Item = P::Item;
+
+    fn advance<S: FnMut(P::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        match self {
+            CachedCursor::Kept(reading) => match &*reading.kept {
+                Kept::Held { rows, .. } => {
+                    let end = rows.len().min(reading.next.saturating_add(budget));
+                    for row in &rows[reading.next..end] {
+                        if sink(row.clone()).is_break() {
+                            break;
+                        }
+                    }
+                    reading.next = end;
+                    Ok(if end == rows.len() { Step::Done } else { Step::More })
+                }
+                Kept::Stored(frames) => {
+                    if reading.next == frames.len() {
+                        return Ok(Step::Done);
+                    }
+                    frames.read(reading.next, &mut reading.bytes)?;
+                    reading.next += 1;
+                    decode_rows(&reading.bytes, &mut reading.rows)?;
+                    for row in reading.rows.drain(..) {
+                        if sink(row).is_break() {
+                            break;
+                        }
+                    }
+                    Ok(Step::More)
+                }
+            },
+            CachedCursor::Passing { made, cursor, done } => {
+                if made.as_slice().is_empty() {
+                    return if *done { Ok(Step::Done) } else { cursor.advance(budget, sink) };
+                }
+                for item in made.by_ref().take(budget) {
+                    if sink(item).is_break() {
+                        break;
+                    }
+                }
+                Ok(Step::More)
+            }
+        }
+    }
+}
+
+impl<P: Pipe<Item: Row>> Dataset<P> {
+    /// A handle whose partitions are kept in memory once they are made, until the handle and all that comes from it
+    /// are dropped. What does not fit is made again when it is needed: a cache never makes a job fail. A dataset that
+    /// is [`nondeterministic`](Dataset::nondeterministic) is kept on the disk instead of being made again.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let squares = cx.range(0..10).map(|n| n * n).cache();
+    /// assert_eq!(squares.count()?, 10);
+    /// assert_eq!(squares.reduce(|a, b| a + b)?, 285);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    #[must_use = "the new handle is the cached one; this one stays as it is"]
+    pub fn cache(&self) -> Dataset<Cached<P>> {
+        let level = if self.node.nondeterministic { StorageLevel::MemoryAndDisk } else { StorageLevel::Memory };
+        self.kept(Op::here("cache"), level)
+    }
+
+    /// [`cache`](Dataset::cache) at a given level.
+    #[track_caller]
+    #[must_use = "the new handle is the cached one; this one stays as it is"]
+    pub fn persist(&self, level: StorageLevel) -> Dataset<Cached<P>> {
+        self.kept(Op::here("persist"), level)
+    }
+
+    fn kept(&self, op: Op, level: StorageLevel) -> Dataset<Cached<P>> {
+        let cache = Cache::new(&self.runner);
+        let mut node = Node::narrow(op, &self.node).with_layout(self.node.layout).with_detail(format!("{level:?}"));
+        node.cache = Some(cache.clone());
+        self.chain(Cached { input: self.pipe.clone(), cache: cache.id, level, _held: Some(cache) }, node)
+    }
+}

@@ -1,0 +1,96 @@
+//! `coalesce`: fewer partitions without a shuffle, by reading neighbours one after another.
+
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::lineage::{Input, Node, Shape};
+use crate::pipe::{Cursor, Flow, Pipe, Step};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::task::{Op, Task};
+use std::ops::Range;
+
+/// The pipe of [`Dataset::coalesce`].
+#[derive(Clone)]
+pub struct Coalesce<P> {
+    input: P,
+    from: u32,
+    to: u32,
+}
+
+impl<P: Ship> Ship for Coalesce<P> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.input.encode(to)?;
+        to.value(&(self.from, self.to))
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        let input = P::decode(from)?;
+        let (before, after) = from.value()?;
+        Ok(Coalesce { input, from: before, to: after })
+    }
+}
+
+impl<P: Pipe> Coalesce<P> {
+    /// The partitions of the input that make one partition: runs whose lengths differ by one at most.
+    fn parents(&self, partition: u32) -> Range<u32> {
+        let cut = |at: u32| (u64::from(at) * u64::from(self.from) / u64::from(self.to)) as u32;
+        cut(partition)..cut(partition + 1)
+    }
+}
+
+impl<P: Pipe> Pipe for Coalesce<P> {
+    type Item = P::Item;
+    type Cursor = CoalesceCursor<P>;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+        Ok(CoalesceCursor { input: self.input.clone(), left: self.parents(partition), current: None, task: task.clone() })
+    }
+}
+
+/// One coalesced partition.
+pub struct CoalesceCursor<P: Pipe> {
+    input: P,
+    left: Range<u32>,
+    current: Option<P::Cursor>,
+    task: Task,
+}
+
+impl<P: Pipe> Cursor for CoalesceCursor<P> {
+    type Item = P::Item;
+
+    fn advance<S: FnMut(P::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        let cursor = match &mut self.current {
+            Some(cursor) => cursor,
+            None => match self.left.next() {
+                Some(partition) => self.current.insert(self.input.open(partition, &self.task.at(partition))?),
+                None => return Ok(Step::Done),
+            },
+        };
+        if cursor.advance(budget, sink)? == Step::Done {
+            self.current = None;
+        }
+        Ok(Step::More)
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// At most `partitions` partitions, each a run of neighbours of this dataset's, read one after another in one
+    /// task. There is no shuffle; for more partitions, or evenly filled ones, see [`repartition`](Dataset::repartition).
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let few = cx.range(0..100).coalesce(3);
+    /// assert_eq!((few.partitions(), few.count()?), (3, 100));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn coalesce(&self, partitions: u32) -> Dataset<Coalesce<P>> {
+        let op = Op::here("coalesce");
+        let fault = (partitions == 0).then(|| Error::Plan { message: "coalesce: there must be at least one partition".into(), site: op.site });
+        let from = self.node.partitions;
+        let to = partitions.min(from).max(1);
+        let node = Node::new(op, Shape::Narrow, to.min(from), vec![Input::Narrow(self.node.clone())]);
+        let node = node.with_detail(format!("{from} into {}", to.min(from))).with_fault(fault);
+        self.chain(Coalesce { input: self.pipe.clone(), from, to }, node)
+    }
+}

@@ -1,0 +1,145 @@
+//! The builder of item-wise operators: each is one function from an item to a sink.
+
+use crate::call::Callable;
+use crate::error::{Error, Place, Result};
+use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, STOP, Step};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::task::{Op, Task};
+use std::marker::PhantomData;
+
+/// What an item-wise operator does to one item.
+pub trait Itemwise<A, F>: Send + Sync + 'static {
+    /// What it yields.
+    type Out: Send + 'static;
+    /// What it keeps from item to item within a partition.
+    type State: Default + Send + 'static;
+
+    /// Gives what `item` yields to `sink`.
+    ///
+    /// # Errors
+    /// What the user's function returned.
+    fn each<S: FnMut(Self::Out) -> Flow>(
+        state: &mut Self::State,
+        at: &At,
+        function: &F,
+        item: A,
+        sink: &mut S,
+    ) -> Result<Flow>;
+}
+
+/// In the place of a function, for operators that take none.
+#[derive(Clone, Copy)]
+pub struct Nothing;
+
+impl Ship for Nothing {
+    fn encode(&self, _: &mut Encoder) -> Result<()> {
+        Ok(())
+    }
+
+    fn decode(_: &mut Decoder) -> Result<Self> {
+        Ok(Nothing)
+    }
+}
+
+impl Callable for Nothing {}
+
+/// Which operator is at work, and where.
+#[derive(Clone, Copy)]
+pub struct At {
+    pub(crate) op: Op,
+    pub(crate) place: Place,
+}
+
+/// An item-wise operator of the kind `K` over the pipe `P`, with the function `F`.
+pub struct Each<P, F, K> {
+    input: P,
+    function: F,
+    op: Op,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<P: Clone, F: Clone, K> Clone for Each<P, F, K> {
+    fn clone(&self) -> Self {
+        Each { input: self.input.clone(), function: self.function.clone(), op: self.op, kind: PhantomData }
+    }
+}
+
+impl<P, F, K> Each<P, F, K> {
+    pub(crate) fn new(input: P, function: F, op: Op) -> Self {
+        Each { input, function, op, kind: PhantomData }
+    }
+}
+
+impl<P: Ship, F: Ship, K> Ship for Each<P, F, K> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.input.encode(to)?;
+        self.function.encode(to)?;
+        to.value(&self.op)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Each::new(P::decode(from)?, F::decode(from)?, from.value()?))
+    }
+}
+
+impl<P: Pipe, F: Callable, K: Itemwise<P::Item, F>> Pipe for Each<P, F, K> {
+    type Item = K::Out;
+    type Cursor = EachCursor<P::Cursor, F, K, K::State>;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+        let input = self.input.open(partition, task)?;
+        self.function.ready(&self.op, task)?;
+        Ok(EachCursor {
+            input,
+            function: self.function.clone(),
+            at: At { op: self.op, place: task.place() },
+            state: K::State::default(),
+            kind: PhantomData,
+        })
+    }
+
+    fn feed(&self) -> Option<&crate::data::Links> {
+        self.input.feed()
+    }
+}
+
+/// One partition of an item-wise operator.
+pub struct EachCursor<C, F, K, S> {
+    input: C,
+    function: F,
+    at: At,
+    state: S,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<C: Cursor, F: Callable, K: Itemwise<C::Item, F>> Cursor for EachCursor<C, F, K, K::State> {
+    type Item = K::Out;
+
+    #[inline]
+    fn advance<S: FnMut(K::Out) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        let EachCursor { input, function, at, state, .. } = self;
+        let mut failed: Option<Error> = None;
+        let step = input.advance(
+            budget,
+            &mut |item| match K::each(state, at, function, item, sink) {
+                Ok(flow) => flow,
+                Err(error) => {
+                    failed = Some(error);
+                    STOP
+                }
+            },
+        )?;
+        failed.map_or(Ok(step), Err)
+    }
+}
+
+/// Gives every item of an iterator of the user's to a sink.
+#[inline(always)]
+pub(crate) fn pour<I: Iterator>(at: &At, mut items: I, sink: &mut impl FnMut(I::Item) -> Flow) -> Flow {
+    while let Some(item) = at.op.call(|| items.next()) {
+        if sink(item).is_break() {
+            return STOP;
+        }
+    }
+    CONTINUE
+}

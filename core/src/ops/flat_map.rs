@@ -1,0 +1,55 @@
+//! `flat_map`: one item to any number of items.
+
+use super::each::{At, Each, Itemwise, pour};
+use crate::call::{Call1, Env, Given};
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::lineage::Node;
+use crate::pipe::{Flow, Pipe};
+use crate::ship::{Code, Plain};
+use crate::task::Op;
+use crate::with::With;
+
+/// The pipe of [`Dataset::flat_map`].
+pub type FlatMap<P, F> = Each<P, F, FlatMapping>;
+
+/// What `flat_map` does to an item.
+pub struct FlatMapping;
+
+impl<A, F: Call1<A, Out: IntoIterator<Item: Send + 'static>>> Itemwise<A, F> for FlatMapping {
+    type Out = <F::Out as IntoIterator>::Item;
+    type State = ();
+
+    #[inline(always)]
+    fn each<S: FnMut(Self::Out) -> Flow>(_: &mut (), at: &At, function: &F, item: A, sink: &mut S) -> Result<Flow> {
+        Ok(pour(at, at.op.call(|| function.call(item).into_iter()), sink))
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// Makes any number of items of each item: whatever `function` returns is iterated. Where the items come from
+    /// borrowed pieces of the input, [`flat_map_into`](Dataset::flat_map_into) is the natural form.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// assert_eq!(cx.range(0..4).flat_map(|n| 0..n).collect()?, [0, 0, 1, 0, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(P::Item) -> I + Code>(&self, function: F) -> Dataset<FlatMap<P, Plain<F>>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("flat_map");
+        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
+    }
+}
+
+impl<P: Pipe, E: Env> With<P, E> {
+    /// [`Dataset::flat_map`] with the given value first.
+    #[track_caller]
+    pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(&E::Value, P::Item) -> I + Code>(&self, function: F) -> Dataset<FlatMap<P, Given<E, F>>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("flat_map");
+        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
+    }
+}

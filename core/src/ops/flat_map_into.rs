@@ -1,0 +1,91 @@
+//! `flat_map_into`: one item to any number of items, pushed into an emitter.
+
+use super::each::{At, Each, Itemwise};
+use crate::call::{Call2, Env, Given};
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::lineage::Node;
+use crate::pipe::{CONTINUE, Flow, Pipe, STOP};
+use crate::ship::{Code, Plain};
+use crate::task::Op;
+use crate::with::With;
+use std::marker::PhantomData;
+
+/// The pipe of [`Dataset::flat_map_into`].
+pub type FlatMapInto<P, F, B> = Each<P, F, Emitting<B>>;
+
+/// What `flat_map_into` does to an item.
+pub struct Emitting<B>(PhantomData<fn() -> B>);
+
+/// Where the function of [`Dataset::flat_map_into`] pushes what it makes of an item. The room is used again for the
+/// next one.
+#[derive(Debug)]
+pub struct Emitter<B> {
+    items: Vec<B>,
+}
+
+impl<B> Emitter<B> {
+    /// Adds an item.
+    #[inline]
+    pub fn push(&mut self, item: B) {
+        self.items.push(item);
+    }
+}
+
+impl<B> Extend<B> for Emitter<B> {
+    fn extend<I: IntoIterator<Item = B>>(&mut self, items: I) {
+        self.items.extend(items);
+    }
+}
+
+impl<B> Default for Emitter<B> {
+    fn default() -> Self {
+        Emitter { items: Vec::new() }
+    }
+}
+
+impl<A, B: Send + 'static, F: for<'a> Call2<A, &'a mut Emitter<B>, Out = ()>> Itemwise<A, F> for Emitting<B> {
+    type Out = B;
+    type State = Emitter<B>;
+
+    #[inline(always)]
+    fn each<S: FnMut(B) -> Flow>(out: &mut Emitter<B>, at: &At, function: &F, item: A, sink: &mut S) -> Result<Flow> {
+        at.op.call(|| function.call(item, out));
+        for item in out.items.drain(..) {
+            if sink(item).is_break() {
+                return Ok(STOP);
+            }
+        }
+        Ok(CONTINUE)
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// Makes any number of items of each item, by pushing them into the emitter: nothing is collected, and the items
+    /// may come from borrowed pieces of the input.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let lines = cx.parallelize(vec!["call me".to_string(), "Ishmael".to_string()]);
+    /// let words = lines.flat_map_into(|line, out| line.split(' ').for_each(|w| out.push(Str::lower(w))));
+    /// assert_eq!(words.collect()?, ["call", "me", "ishmael"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn flat_map_into<B: Send + 'static, F: Fn(P::Item, &mut Emitter<B>) -> () + Code>(&self, function: F) -> Dataset<FlatMapInto<P, Plain<F>, B>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("flat_map_into");
+        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
+    }
+}
+
+impl<P: Pipe, E: Env> With<P, E> {
+    /// [`Dataset::flat_map_into`] with the given value first.
+    #[track_caller]
+    pub fn flat_map_into<B: Send + 'static, F: Fn(&E::Value, P::Item, &mut Emitter<B>) -> () + Code>(&self, function: F) -> Dataset<FlatMapInto<P, Given<E, F>, B>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("flat_map_into");
+        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
+    }
+}

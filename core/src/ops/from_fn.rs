@@ -1,0 +1,86 @@
+//! `from_fn`: a source that is a function from the partition's number to items.
+
+use crate::call::{Call1, Callable};
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::lineage::Node;
+use crate::pipe::{Cursor, Flow, Pipe, Step};
+use crate::runner::Runner;
+use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::task::{Op, Task};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// The pipe of [`Dataset::from_fn`].
+pub struct FromFn<F, I> {
+    function: F,
+    op: Op,
+    made: PhantomData<fn() -> I>,
+}
+
+impl<F: Clone, I> Clone for FromFn<F, I> {
+    fn clone(&self) -> Self {
+        FromFn { function: self.function.clone(), op: self.op, made: PhantomData }
+    }
+}
+
+impl<F: Ship, I> Ship for FromFn<F, I> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.function.encode(to)?;
+        to.value(&self.op)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(FromFn { function: F::decode(from)?, op: from.value()?, made: PhantomData })
+    }
+}
+
+impl<F, I> Pipe for FromFn<F, I>
+where
+    F: Call1<u32, Out = I> + Callable,
+    I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
+{
+    type Item = I::Item;
+    type Cursor = FromFnCursor<I::IntoIter>;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+        self.function.ready(&self.op, task)?;
+        let items = self.op.call(|| self.function.call(partition).into_iter());
+        Ok(FromFnCursor { items, op: self.op })
+    }
+}
+
+/// One partition that a function made.
+pub struct FromFnCursor<I> {
+    items: I,
+    op: Op,
+}
+
+impl<I: Iterator + Send> Cursor for FromFnCursor<I> {
+    type Item = I::Item;
+
+    fn advance<S: FnMut(I::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        for _ in 0..budget {
+            let Some(item) = self.op.call(|| self.items.next()) else { return Ok(Step::Done) };
+            if sink(item).is_break() {
+                return Ok(Step::Done);
+            }
+        }
+        Ok(Step::More)
+    }
+}
+
+impl<I, F> Dataset<FromFn<Plain<F>, I>>
+where
+    F: Fn(u32) -> I + Code,
+    I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
+{
+    /// A dataset of `partitions` partitions, each what `function` makes of its number.
+    #[track_caller]
+    pub fn from_fn(runner: Arc<dyn Runner>, partitions: u32, function: F) -> Self {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("from_fn");
+        let node = Node::source(op, partitions, String::new());
+        Dataset { pipe: FromFn { function: Plain(function), op, made: PhantomData }, node: Arc::new(node), runner }
+    }
+}

@@ -1,0 +1,289 @@
+//! `join`: pairs the values of equal keys of two datasets.
+
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::exchange::{Opened, Rows, Side, Table, default_readers, hash_of, no_partitions};
+use crate::lineage::{Input, Layout, Node, Shape};
+use crate::memory::Reservation;
+use crate::pipe::{BATCH, Cursor, Flow, Pipe, Step};
+use crate::row::{Key, Row, RowSize};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::task::{Op, Task};
+use std::ops::Range;
+
+/// The pipe of [`Dataset::join`].
+pub struct Join<K, V, W> {
+    left: Side<(K, V)>,
+    right: Side<(K, W)>,
+}
+
+impl<K: Clone, V: Clone, W: Clone> Clone for Join<K, V, W> {
+    fn clone(&self) -> Self {
+        Join { left: self.left.clone(), right: self.right.clone() }
+    }
+}
+
+impl<K: Send + 'static, V: Send + 'static, W: Send + 'static> Ship for Join<K, V, W> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.left.encode(to)?;
+        self.right.encode(to)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Join { left: Side::decode(from)?, right: Side::decode(from)? })
+    }
+}
+
+impl<K: Key, V: Row, W: Row> Pipe for Join<K, V, W> {
+    type Item = (K, (V, W));
+    type Cursor = JoinCursor<K, V, W>;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+        let (left, right) = (self.left.parts(), self.right.parts());
+        // A side that is read in place is not cut: then the other one is not either.
+        let parts = if left == right { left } else { 1 };
+        Ok(JoinCursor {
+            left: self.left.open(partition, task)?,
+            right: self.right.open(partition, task)?,
+            parts: 0..parts,
+            widths: (left / parts, right / parts),
+            at: At::Begin,
+            task: task.clone(),
+        })
+    }
+}
+
+/// One partition of a join: for each sub-partition a table of the right side, met by the rows of the left side in
+/// their order. So the order is that of the left side, then that of the right.
+pub struct JoinCursor<K, V, W> {
+    left: Opened<(K, V)>,
+    right: Opened<(K, W)>,
+    parts: Range<u32>,
+    widths: (u32, u32),
+    at: At<K, V, W>,
+    task: Task,
+}
+
+enum At<K, V, W> {
+    /// Before a sub-partition.
+    Begin,
+    /// The right side is in a table, and the left side is read past it.
+    Table { built: Built<K, W>, left: Rows<(K, V)> },
+    /// The right side does not fit: a run of left rows at a time meets all of the right side, read again.
+    Runs { left: Rows<(K, V)>, part: u32, fit: usize },
+}
+
+/// The right side of a sub-partition: for each key its first row and the chain of the others.
+struct Built<K, W> {
+    table: Table<K, Chain>,
+    rows: Vec<(W, u32)>,
+    working: Reservation,
+}
+
+/// Row numbers, as `u32`, for they have to fit into memory.
+#[derive(Clone, Copy)]
+struct Chain {
+    first: u32,
+    last: u32,
+}
+
+const END: u32 = u32::MAX;
+
+impl<K: Key, W: Row> Built<K, W> {
+    fn new(task: &Task) -> Self {
+        Built { table: Table::new(), rows: Vec::new(), working: task.host().memory().reservation() }
+    }
+
+    fn add(&mut self, hash: u64, key: &K, value: &W) {
+        let at = self.rows.len() as u32;
+        self.rows.push((value.clone(), END));
+        match self.table.get_mut(hash, key) {
+            Some(chain) => {
+                self.rows[chain.last as usize].1 = at;
+                chain.last = at;
+            }
+            None => self.table.insert(hash, key.clone(), Chain { first: at, last: at }),
+        }
+    }
+
+    /// The values of a key, in the order in which they came.
+    #[inline]
+    fn of(&self, key: &K) -> impl Iterator<Item = &W> {
+        let mut at = self.table.get(hash_of(key), key).map_or(END, |chain| chain.first);
+        std::iter::from_fn(move || {
+            let (value, next) = self.rows.get(at as usize)?;
+            at = *next;
+            Some(value)
+        })
+    }
+
+    /// Whether what is here fits into the budget.
+    fn fits(&mut self, size: &RowSize<(K, W)>, floor: u64) -> bool {
+        let bytes = self.table.bytes() + (self.rows.capacity() * size_of::<(W, u32)>()) as u64 + size.of(self.rows.len())
+            - (self.rows.len() * size_of::<(K, W)>()) as u64;
+        if bytes <= self.working.bytes() || self.working.resize(bytes) {
+            return true;
+        }
+        if bytes <= floor {
+            self.working.insist(bytes - self.working.bytes());
+        }
+        bytes <= floor
+    }
+}
+
+/// How many left rows meet the right side at a time when it does not fit, at first.
+const RUN: usize = 64 * 1024;
+
+impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
+    fn floor(&self) -> u64 {
+        let host = self.task.host();
+        host.memory().limit() / (8 * host.slots() as u64)
+    }
+
+    fn left_rows(&self, part: u32) -> Result<Rows<(K, V)>> {
+        self.left.rows(part * self.widths.0..(part + 1) * self.widths.0)
+    }
+
+    fn right_rows(&self, part: u32) -> Result<Rows<(K, W)>> {
+        self.right.rows(part * self.widths.1..(part + 1) * self.widths.1)
+    }
+
+    /// A table of the right rows for which `wanted` says yes, if it fits.
+    fn build(&self, part: u32, wanted: impl Fn(u64, &K) -> bool) -> Result<Option<Built<K, W>>> {
+        let mut built = Built::new(&self.task);
+        let mut size = RowSize::new();
+        let mut rows = self.right_rows(part)?;
+        while let Some(rows) = rows.next(BATCH)? {
+            self.task.check()?;
+            rows.last().into_iter().for_each(|row| size.sample(row));
+            for (key, value) in rows {
+                let hash = hash_of(key);
+                if wanted(hash, key) {
+                    built.add(hash, key, value);
+                }
+            }
+            if !built.fits(&size, self.floor()) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(built))
+    }
+
+    /// Joins the next run of left rows with all of the right side; `None` at the end. A run whose matches do not fit
+    /// is made shorter, and a single row needs no table at all.
+    fn join_run<S: FnMut((K, (V, W))) -> Flow>(&self, left: &mut Rows<(K, V)>, part: u32, fit: &mut usize, sink: &mut S) -> Result<Option<()>> {
+        let Some(run) = left.next(*fit)? else { return Ok(None) };
+        let mut rest = run;
+        while !rest.is_empty() {
+            let run = &rest[..rest.len().min(*fit)];
+            let mut keys = Table::new();
+            for (key, _) in run {
+                let hash = hash_of(key);
+                if keys.get(hash, key).is_none() {
+                    keys.insert(hash, key.clone(), ());
+                }
+            }
+            match self.build(part, |hash, key| keys.get(hash, key).is_some())? {
+                Some(built) => {
+                    if meet(run, &built, sink).is_break() {
+                        return Ok(Some(()));
+                    }
+                    rest = &rest[run.len()..];
+                }
+                None if run.len() > 1 => *fit = run.len() / 2,
+                None => {
+                    let (key, value) = &run[0];
+                    let mut rows = self.right_rows(part)?;
+                    while let Some(rows) = rows.next(BATCH)? {
+                        for (_, other) in rows.iter().filter(|(other, _)| other == key) {
+                            if sink((key.clone(), (value.clone(), other.clone()))).is_break() {
+                                return Ok(Some(()));
+                            }
+                        }
+                    }
+                    rest = &rest[1..];
+                }
+            }
+        }
+        Ok(Some(()))
+    }
+}
+
+/// Gives all pairs of left rows and their matches to `sink`.
+#[inline]
+fn meet<K: Key, V: Row, W: Row>(left: &[(K, V)], built: &Built<K, W>, sink: &mut impl FnMut((K, (V, W))) -> Flow) -> Flow {
+    for (key, value) in left {
+        for other in built.of(key) {
+            sink((key.clone(), (value.clone(), other.clone())))?;
+        }
+    }
+    Flow::Continue(())
+}
+
+impl<K: Key, V: Row, W: Row> Cursor for JoinCursor<K, V, W> {
+    type Item = (K, (V, W));
+
+    fn advance<S: FnMut(Self::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        match std::mem::replace(&mut self.at, At::Begin) {
+            At::Begin => {
+                let Some(part) = self.parts.next() else { return Ok(Step::Done) };
+                let left = self.left_rows(part)?;
+                self.at = match self.build(part, |_, _| true)? {
+                    Some(built) => At::Table { built, left },
+                    None => At::Runs { left, part, fit: RUN },
+                };
+            }
+            At::Table { built, mut left } => {
+                if let Some(rows) = left.next(budget)? {
+                    let _ = meet(rows, &built, sink);
+                    self.at = At::Table { built, left };
+                }
+            }
+            At::Runs { mut left, part, mut fit } => {
+                if self.join_run(&mut left, part, &mut fit, sink)?.is_some() {
+                    self.at = At::Runs { left, part, fit: (fit * 2).min(RUN) };
+                }
+            }
+        }
+        Ok(Step::More)
+    }
+}
+
+impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
+    /// Pairs every value of this dataset with every value of `other` that has the same key. A side that is laid out
+    /// by key already is not shuffled. The smaller side belongs to the right: it is the one that is held in memory.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let ages = cx.parallelize(vec![(1, 30), (2, 40)]);
+    /// let names = cx.parallelize(vec![(2, "Ahab".to_string()), (3, "Pip".to_string())]);
+    /// assert_eq!(ages.join(&names).collect()?, [(2, (40, "Ahab".to_string()))]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn join<W: Row, Q: Pipe<Item = (K, W)>>(&self, other: &Dataset<Q>) -> Dataset<Join<K, V, W>> {
+        self.joined(Op::here("join"), default_readers(&[&self.node, &other.node]), other)
+    }
+
+    /// [`join`](Dataset::join) into a given number of partitions.
+    #[track_caller]
+    pub fn join_in<W: Row, Q: Pipe<Item = (K, W)>>(&self, partitions: u32, other: &Dataset<Q>) -> Dataset<Join<K, V, W>> {
+        self.joined(Op::here("join"), partitions, other)
+    }
+
+    fn joined<W: Row, Q: Pipe<Item = (K, W)>>(&self, op: Op, readers: u32, other: &Dataset<Q>) -> Dataset<Join<K, V, W>> {
+        let (left, right) = (self.scattered(readers), other.scattered(readers));
+        let detail = match (&left.input, &right.input) {
+            (Input::Shuffle(_), Input::Shuffle(_)) => "",
+            (Input::Narrow(_), Input::Shuffle(_)) => "the left side is laid out by key already",
+            (Input::Shuffle(_), Input::Narrow(_)) => "the right side is laid out by key already",
+            (Input::Narrow(_), Input::Narrow(_)) => "no shuffle: both sides are laid out by key already",
+        };
+        let in_place = matches!((&left.input, &right.input), (Input::Narrow(_), Input::Narrow(_)));
+        let shape = if in_place { Shape::Narrow } else { Shape::Wide };
+        let node = Node::new(op, shape, readers, vec![left.input, right.input]).with_detail(detail);
+        let node = node.with_layout(Some(Layout::Hash(readers))).with_fault(no_partitions(op, readers));
+        self.chain(Join { left: left.side, right: right.side }, node)
+    }
+}

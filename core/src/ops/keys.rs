@@ -1,0 +1,41 @@
+//! `keys`: the keys of pairs.
+
+use super::each::{At, Each, Itemwise, Nothing};
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::lineage::Node;
+use crate::pipe::{Flow, Pipe};
+use crate::task::Op;
+
+/// The pipe of [`Dataset::keys`].
+pub type Keys<P> = Each<P, Nothing, TakingKeys>;
+
+/// What `keys` does to an item.
+pub struct TakingKeys;
+
+impl<K: Send + 'static, V: Send + 'static> Itemwise<(K, V), Nothing> for TakingKeys {
+    type Out = K;
+    type State = ();
+
+    #[inline(always)]
+    fn each<S: FnMut(K) -> Flow>(_: &mut (), _: &At, _: &Nothing, item: (K, V), sink: &mut S) -> Result<Flow> {
+        Ok(sink(item.0))
+    }
+}
+
+impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
+    /// Keeps the keys of pairs.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let pairs = cx.parallelize(vec![("a".to_string(), 1), ("b".to_string(), 2)]);
+    /// assert_eq!(pairs.keys().collect()?, ["a", "b"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn keys(&self) -> Dataset<Keys<P>> {
+        let op = Op::here("keys");
+        self.chain(Each::new(self.pipe.clone(), Nothing, op), Node::narrow(op, &self.node))
+    }
+}

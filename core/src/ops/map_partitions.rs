@@ -1,0 +1,220 @@
+//! `map_partitions`: a whole partition as an iterator, to another iterator.
+
+use crate::call::{Call2, Env, Given};
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::lineage::Node;
+use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
+use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::task::{Op, Task};
+use crate::with::With;
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
+
+/// The pipe of [`Dataset::map_partitions`].
+pub struct MapPartitions<P, F, I> {
+    input: P,
+    function: F,
+    op: Op,
+    made: PhantomData<fn() -> I>,
+}
+
+impl<P: Clone, F: Clone, I> Clone for MapPartitions<P, F, I> {
+    fn clone(&self) -> Self {
+        MapPartitions { input: self.input.clone(), function: self.function.clone(), op: self.op, made: PhantomData }
+    }
+}
+
+impl<P: Ship, F: Ship, I> Ship for MapPartitions<P, F, I> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.input.encode(to)?;
+        self.function.encode(to)?;
+        to.value(&self.op)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(MapPartitions { input: P::decode(from)?, function: F::decode(from)?, op: from.value()?, made: PhantomData })
+    }
+}
+
+/// The items of a partition as an iterator: it reads on as it is asked.
+pub struct Items<C: Cursor> {
+    cursor: C,
+    batch: std::vec::IntoIter<C::Item>,
+    done: bool,
+    /// What the input met: the iterator ends there, and the operator tells it when it ends too.
+    error: Arc<OnceLock<Error>>,
+}
+
+impl<C: Cursor> Iterator for Items<C> {
+    type Item = C::Item;
+
+    fn next(&mut self) -> Option<C::Item> {
+        loop {
+            if let Some(item) = self.batch.next() {
+                return Some(item);
+            }
+            if self.done {
+                return None;
+            }
+            let mut items = Vec::new();
+            let step = self.cursor.advance(BATCH, &mut |item| {
+                items.push(item);
+                CONTINUE
+            });
+            match step {
+                Ok(step) => self.done = step == Step::Done,
+                Err(error) => {
+                    self.done = true;
+                    let _ = self.error.set(error);
+                    return None;
+                }
+            }
+            self.batch = items.into_iter();
+        }
+    }
+}
+
+impl<P, F, I> Pipe for MapPartitions<P, F, I>
+where
+    P: Pipe,
+    F: Call2<u32, Items<P::Cursor>, Out = I>,
+    I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
+{
+    type Item = I::Item;
+    type Cursor = MapPartitionsCursor<I::IntoIter>;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+        self.function.ready(&self.op, task)?;
+        let error = Arc::new(OnceLock::new());
+        let cursor = self.input.open(partition, task)?;
+        let items = Items { cursor, batch: Vec::new().into_iter(), done: false, error: error.clone() };
+        let made = self.op.call(|| self.function.call(partition, items).into_iter());
+        Ok(MapPartitionsCursor { made, error, op: self.op })
+    }
+}
+
+/// One partition that was mapped whole.
+pub struct MapPartitionsCursor<I> {
+    made: I,
+    error: Arc<OnceLock<Error>>,
+    op: Op,
+}
+
+impl<I: Iterator + Send> Cursor for MapPartitionsCursor<I> {
+    type Item = I::Item;
+
+    fn advance<S: FnMut(I::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        for _ in 0..budget {
+            let Some(item) = self.op.call(|| self.made.next()) else {
+                return self.error.get().map_or(Ok(Step::Done), |error| Err(error.clone()));
+            };
+            if sink(item).is_break() {
+                return Ok(Step::Done);
+            }
+        }
+        Ok(Step::More)
+    }
+}
+
+/// Calls a function that does not ask for the partition's number.
+#[derive(Clone, Copy)]
+pub struct Numberless<F>(F);
+
+impl<F: Ship> Ship for Numberless<F> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.0.encode(to)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Numberless(F::decode(from)?))
+    }
+}
+
+impl<F: crate::call::Callable> crate::call::Callable for Numberless<F> {
+    fn ready(&self, op: &Op, task: &Task) -> Result<()> {
+        self.0.ready(op, task)
+    }
+}
+
+impl<F: crate::call::Call1<A>, A> Call2<u32, A> for Numberless<F> {
+    type Out = F::Out;
+
+    fn call(&self, _: u32, items: A) -> F::Out {
+        self.0.call(items)
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    fn partitions_mapped<F, I>(&self, op: Op, function: F) -> Dataset<MapPartitions<P, F, I>>
+    where
+        F: Call2<u32, Items<P::Cursor>, Out = I>,
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
+    {
+        let pipe = MapPartitions { input: self.pipe.clone(), function, op, made: PhantomData };
+        self.chain(pipe, Node::narrow(op, &self.node))
+    }
+
+    /// Makes a partition of each partition: `function` is called once for each, with an iterator of its items, and
+    /// what it returns is iterated.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let sums = cx.range(0..100).coalesce(2).map_partitions(|numbers| [numbers.sum::<u64>()]);
+    /// assert_eq!(sums.collect()?.iter().sum::<u64>(), 4950);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn map_partitions<F, I>(&self, function: F) -> Dataset<MapPartitions<P, Numberless<Plain<F>>, I>>
+    where
+        F: Fn(Items<P::Cursor>) -> I + Code,
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
+    {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.partitions_mapped(Op::here("map_partitions"), Numberless(Plain(function)))
+    }
+
+    /// As [`map_partitions`](Dataset::map_partitions), with the number of the partition first.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let counts = cx.range(0..9).coalesce(2).map_partitions_with_index(|index, numbers| [(index, numbers.count())]);
+    /// assert_eq!(counts.collect()?.len(), 2);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn map_partitions_with_index<F, I>(&self, function: F) -> Dataset<MapPartitions<P, Plain<F>, I>>
+    where
+        F: Fn(u32, Items<P::Cursor>) -> I + Code,
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
+    {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.partitions_mapped(Op::here("map_partitions_with_index"), Plain(function))
+    }
+}
+
+impl<P: Pipe, E: Env> With<P, E> {
+    /// [`Dataset::map_partitions`] with the given value first.
+    #[track_caller]
+    pub fn map_partitions<F, I>(&self, function: F) -> Dataset<MapPartitions<P, Numberless<Given<E, F>>, I>>
+    where
+        F: Fn(&E::Value, Items<P::Cursor>) -> I + Code,
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
+    {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.data.partitions_mapped(Op::here("map_partitions"), Numberless(self.given(function)))
+    }
+
+    /// [`Dataset::map_partitions_with_index`] with the given value first.
+    #[track_caller]
+    pub fn map_partitions_with_index<F, I>(&self, function: F) -> Dataset<MapPartitions<P, Given<E, F>, I>>
+    where
+        F: Fn(&E::Value, u32, Items<P::Cursor>) -> I + Code,
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
+    {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.data.partitions_mapped(Op::here("map_partitions_with_index"), self.given(function))
+    }
+}

@@ -1,0 +1,56 @@
+//! `map_values`: changes the values of pairs and leaves the keys where they are.
+
+use super::each::{At, Each, Itemwise};
+use crate::call::{Call1, Env, Given};
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::lineage::Node;
+use crate::pipe::{Flow, Pipe};
+use crate::ship::{Code, Plain};
+use crate::task::Op;
+use crate::with::With;
+
+/// The pipe of [`Dataset::map_values`].
+pub type MapValues<P, F> = Each<P, F, MappingValues>;
+
+/// What `map_values` does to an item.
+pub struct MappingValues;
+
+impl<K: Send + 'static, V, F: Call1<V, Out: Send + 'static>> Itemwise<(K, V), F> for MappingValues {
+    type Out = (K, F::Out);
+    type State = ();
+
+    #[inline(always)]
+    fn each<S: FnMut((K, F::Out)) -> Flow>(_: &mut (), at: &At, function: &F, (key, value): (K, V), sink: &mut S) -> Result<Flow> {
+        let value = at.op.call(|| function.call(value));
+        Ok(sink((key, value)))
+    }
+}
+
+impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
+    /// Changes the value of each pair. Keeps the layout of keys, so that a later keyed operator needs no shuffle.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let pairs = cx.parallelize(vec![(1, 10), (2, 20)]);
+    /// assert_eq!(pairs.map_values(|v| v + 1).collect()?, [(1, 11), (2, 21)]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn map_values<B: Send + 'static, F: Fn(V) -> B + Code>(&self, function: F) -> Dataset<MapValues<P, Plain<F>>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("map_values");
+        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node).with_layout(self.node.layout))
+    }
+}
+
+impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>, E: Env> With<P, E> {
+    /// [`Dataset::map_values`] with the given value first.
+    #[track_caller]
+    pub fn map_values<B: Send + 'static, F: Fn(&E::Value, V) -> B + Code>(&self, function: F) -> Dataset<MapValues<P, Given<E, F>>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("map_values");
+        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node).with_layout(self.data.node.layout))
+    }
+}

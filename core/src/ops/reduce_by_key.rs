@@ -1,0 +1,103 @@
+//! `reduce_by_key`: the values of each key folded into one.
+
+use crate::call::{Call2, Callable, Env, Given};
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::exchange::{Aggregate, Grouped, default_readers};
+use crate::lineage::Layout;
+use crate::pipe::Pipe;
+use crate::row::{Key, Row};
+use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::task::{Op, Task};
+use crate::with::With;
+
+/// The pipe of [`Dataset::reduce_by_key`].
+pub type ReduceByKey<K, V, F> = Grouped<K, V, Reducing<F>>;
+
+/// What `reduce_by_key` does to the values of a key.
+#[derive(Clone)]
+pub struct Reducing<F>(F);
+
+impl<F: Ship> Ship for Reducing<F> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.0.encode(to)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Reducing(F::decode(from)?))
+    }
+}
+
+impl<F: Callable> Callable for Reducing<F> {
+    fn ready(&self, op: &Op, task: &Task) -> Result<()> {
+        self.0.ready(op, task)
+    }
+}
+
+/// The state is an option because the function takes the value out of it to make the next one.
+impl<V: Row, F: Call2<V, V, Out = V>> Aggregate<V> for Reducing<F> {
+    type State = Option<V>;
+    type Out = V;
+    const GROWS: bool = false;
+
+    #[inline(always)]
+    fn create(&self, _: &Op, value: V) -> Option<V> {
+        Some(value)
+    }
+
+    #[inline(always)]
+    fn fold(&self, op: &Op, state: &mut Option<V>, value: V) {
+        *state = Some(match state.take() {
+            Some(before) => op.call(|| self.0.call(before, value)),
+            None => value,
+        });
+    }
+
+    #[inline(always)]
+    fn finish(&self, state: Option<V>) -> V {
+        state.unwrap_or_else(|| unreachable!("a state is empty only while the user's function runs"))
+    }
+}
+
+impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
+    fn reduced<F: Call2<V, V, Out = V>>(&self, op: Op, readers: u32, function: F) -> Dataset<ReduceByKey<K, V, F>> {
+        let aggregate = Reducing(function);
+        let side = self.combined(aggregate.clone(), op, readers);
+        self.grouped(side, aggregate, op, readers, Some(Layout::Hash(readers)))
+    }
+
+    /// Folds the values of each key into one, by a function that is associative: `function(before, next)`. Each map
+    /// task folds its own values first where that helps. The keys come out in no particular order, but in the same
+    /// one every time.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let words = cx.parallelize(vec![("a".to_string(), 1), ("b".to_string(), 2), ("a".to_string(), 3)]);
+    /// let mut sums = words.reduce_by_key(|a, b| a + b).collect()?;
+    /// sums.sort();
+    /// assert_eq!(sums, [("a".to_string(), 4), ("b".to_string(), 2)]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn reduce_by_key<F: Fn(V, V) -> V + Code>(&self, function: F) -> Dataset<ReduceByKey<K, V, Plain<F>>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.reduced(Op::here("reduce_by_key"), default_readers(&[&self.node]), Plain(function))
+    }
+
+    /// [`reduce_by_key`](Dataset::reduce_by_key) into a given number of partitions.
+    #[track_caller]
+    pub fn reduce_by_key_in<F: Fn(V, V) -> V + Code>(&self, partitions: u32, function: F) -> Dataset<ReduceByKey<K, V, Plain<F>>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.reduced(Op::here("reduce_by_key"), partitions, Plain(function))
+    }
+}
+
+impl<K: Key, V: Row, P: Pipe<Item = (K, V)>, E: Env> With<P, E> {
+    /// [`Dataset::reduce_by_key`] with the given value first.
+    #[track_caller]
+    pub fn reduce_by_key<F: Fn(&E::Value, V, V) -> V + Code>(&self, function: F) -> Dataset<ReduceByKey<K, V, Given<E, F>>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.data.reduced(Op::here("reduce_by_key"), default_readers(&[&self.data.node]), self.given(function))
+    }
+}

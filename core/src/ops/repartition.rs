@@ -1,0 +1,116 @@
+//! `repartition`: the items dealt out evenly over another number of partitions.
+
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::exchange::{BucketWriter, Buckets, Rows, Shuffled, Side, no_partitions, unless_failed};
+use crate::lineage::{Exchange, Input, Node, Shape};
+use crate::pipe::{Cursor, Flow, Pipe, Step, drive};
+use crate::row::Row;
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::stage::{Output, StageCode};
+use crate::task::{Op, Task};
+use std::sync::Arc;
+
+/// The pipe of [`Dataset::repartition`].
+#[derive(Clone)]
+pub struct Repartition<T> {
+    side: Side<T>,
+}
+
+impl<T: Send + 'static> Ship for Repartition<T> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.side.encode(to)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Repartition { side: Side::decode(from)? })
+    }
+}
+
+impl<T: Row> Pipe for Repartition<T> {
+    type Item = T;
+    type Cursor = RepartitionCursor<T>;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+        Ok(RepartitionCursor { rows: self.side.open(partition, task)?.rows(0..1)? })
+    }
+}
+
+/// One dealt partition: its items in the order of the map tasks.
+pub struct RepartitionCursor<T> {
+    rows: Rows<T>,
+}
+
+impl<T: Row> Cursor for RepartitionCursor<T> {
+    type Item = T;
+
+    fn advance<S: FnMut(T) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        let Some(rows) = self.rows.next(budget)? else { return Ok(Step::Done) };
+        for row in rows {
+            if sink(row.clone()).is_break() {
+                break;
+            }
+        }
+        Ok(Step::More)
+    }
+}
+
+/// The map tasks: item `i` of partition `p` goes to partition `p + i`, so that all are filled alike.
+struct DealStage<P> {
+    input: P,
+    buckets: Buckets,
+}
+
+impl<P: Ship> Ship for DealStage<P> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.input.encode(to)?;
+        to.value(&self.buckets)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(DealStage { input: P::decode(from)?, buckets: from.value()? })
+    }
+}
+
+impl<P: Pipe<Item: Row>> StageCode for DealStage<P> {
+    fn run(&self, partition: u32, task: &Task) -> Result<Output> {
+        let mut cursor = self.input.open(partition, task)?;
+        let mut writer = BucketWriter::new(self.buckets, task);
+        let count = self.buckets.count() as usize;
+        let mut next = partition as usize % count;
+        let mut failed = None;
+        drive(&mut cursor, task, &mut |item| {
+            let bucket = next;
+            next = if next + 1 == count { 0 } else { next + 1 };
+            unless_failed(writer.push(bucket, item), &mut failed)
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        writer.finish()
+    }
+}
+
+impl<P: Pipe<Item: Row>> Dataset<P> {
+    /// Deals the items out evenly over `partitions` partitions, by a shuffle. For fewer partitions without one, see
+    /// [`coalesce`](Dataset::coalesce).
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let dealt = cx.range(0..100).filter(|n| *n < 10).repartition(5);
+    /// let sizes = dealt.map_partitions(|items| [items.count()]).collect()?;
+    /// assert_eq!((sizes.len(), sizes.iter().sum::<usize>()), (5, 10));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn repartition(&self, partitions: u32) -> Dataset<Repartition<P::Item>> {
+        let op = Op::here("repartition");
+        let buckets = Buckets::plain(partitions.max(1));
+        let stage = DealStage { input: self.pipe.clone(), buckets };
+        let mut exchange = Exchange::new(&self.node, Arc::new(stage), partitions, format!("dealt out over {partitions}"), &self.runner);
+        exchange.dealt = true;
+        let exchange = Arc::new(exchange);
+        let side = Side::Shuffled(Shuffled::new(&exchange, buckets));
+        let node = Node::new(op, Shape::Wide, partitions, vec![Input::Shuffle(exchange)]);
+        self.chain(Repartition { side }, node.with_fault(no_partitions(op, partitions)))
+    }
+}

@@ -1,0 +1,145 @@
+//! `sample`: a random part of the items, the same in every run.
+
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::lineage::Node;
+use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, STOP, Step};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::task::{Op, Task};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+
+/// The pipe of [`Dataset::sample`].
+#[derive(Clone)]
+pub struct Sample<P> {
+    input: P,
+    draw: Draw,
+    seed: u64,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Draw {
+    /// Each item is kept with this probability.
+    Bernoulli(f64),
+    /// Each item comes as often as a Poisson variate of this mean says.
+    Poisson(f64),
+}
+
+impl Draw {
+    /// How often an item comes. The Poisson variate is drawn by Knuth's product of uniforms (The Art of Computer
+    /// Programming 2, 3.4.1), in pieces of mean 16 at most, so that nothing underflows.
+    fn times(self, random: &mut impl Rng) -> u64 {
+        match self {
+            Draw::Bernoulli(probability) => u64::from(random.random::<f64>() < probability),
+            Draw::Poisson(mut mean) => {
+                let mut times = 0;
+                while mean > 0.0 {
+                    let bound = (-mean.min(16.0)).exp();
+                    mean -= 16.0;
+                    let mut product: f64 = random.random();
+                    while product > bound {
+                        times += 1;
+                        product *= random.random::<f64>();
+                    }
+                }
+                times
+            }
+        }
+    }
+}
+
+impl<P: Ship> Ship for Sample<P> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.input.encode(to)?;
+        to.value(&(self.draw, self.seed))
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        let input = P::decode(from)?;
+        let (draw, seed) = from.value()?;
+        Ok(Sample { input, draw, seed })
+    }
+}
+
+impl<P: Pipe<Item: Clone>> Pipe for Sample<P> {
+    type Item = P::Item;
+    type Cursor = SampleCursor<P::Cursor>;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+        // Streams of one generator, told apart by the partition.
+        let seed = self.seed ^ u64::from(partition).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Ok(SampleCursor { input: self.input.open(partition, task)?, draw: self.draw, random })
+    }
+
+    fn feed(&self) -> Option<&crate::data::Links> {
+        self.input.feed()
+    }
+}
+
+/// One partition of a sample.
+pub struct SampleCursor<C> {
+    input: C,
+    draw: Draw,
+    random: Xoshiro256PlusPlus,
+}
+
+impl<C: Cursor<Item: Clone>> Cursor for SampleCursor<C> {
+    type Item = C::Item;
+
+    fn advance<S: FnMut(C::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        let SampleCursor { input, draw, random } = self;
+        input.advance(budget, &mut |item| {
+            let times = draw.times(random);
+            if times == 0 {
+                return CONTINUE;
+            }
+            for _ in 1..times {
+                if sink(item.clone()).is_break() {
+                    return STOP;
+                }
+            }
+            sink(item)
+        })
+    }
+}
+
+impl<P: Pipe<Item: Clone>> Dataset<P> {
+    /// Keeps each item with probability `fraction`. The same seed over the same lineage keeps the same items.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let some = cx.range(0..10_000).sample(0.1, 7);
+    /// assert!((800..1200).contains(&some.count()?));
+    /// assert_eq!(some.collect()?, some.collect()?);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sample(&self, fraction: f64, seed: u64) -> Dataset<Sample<P>> {
+        let fault = (!(0.0..=1.0).contains(&fraction)).then(|| Error::plan(format!("sample: the fraction is {fraction}; it has to be from 0 to 1")));
+        self.drawn(Op::here("sample"), Draw::Bernoulli(fraction), seed, fault)
+    }
+
+    /// Takes each item a random number of times, `mean` on average, as drawing with replacement does.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let resampled = cx.range(0..10_000).sample_with_replacement(1.0, 7).count()?;
+    /// assert!((9_600..10_400).contains(&resampled));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sample_with_replacement(&self, mean: f64, seed: u64) -> Dataset<Sample<P>> {
+        let fault = (!(0.0..=1e6).contains(&mean)).then(|| Error::plan(format!("sample_with_replacement: the mean is {mean}; it has to be from 0 to a million")));
+        self.drawn(Op::here("sample_with_replacement"), Draw::Poisson(mean), seed, fault)
+    }
+
+    fn drawn(&self, op: Op, draw: Draw, seed: u64, fault: Option<Error>) -> Dataset<Sample<P>> {
+        let node = Node::narrow(op, &self.node).with_layout(self.node.layout).with_fault(fault);
+        let seed = seed ^ node.position;
+        self.chain(Sample { input: self.pipe.clone(), draw, seed }, node)
+    }
+}

@@ -1,0 +1,59 @@
+//! `try_filter`: keeps the items for which a function says so, if it does not fail.
+
+use super::each::{At, Each, Itemwise};
+use crate::call::{Call1, Env, Given};
+use crate::dataset::Dataset;
+use crate::error::{Result, UserError};
+use crate::lineage::Node;
+use crate::pipe::{CONTINUE, Flow, Pipe};
+use crate::ship::{Code, Plain};
+use crate::task::Op;
+use crate::with::With;
+
+/// The pipe of [`Dataset::try_filter`].
+pub type TryFilter<P, F> = Each<P, F, TryFiltering>;
+
+/// What `try_filter` does to an item.
+pub struct TryFiltering;
+
+impl<A: Send + 'static, F: for<'a> Call1<&'a A, Out = Result<bool, UserError>>> Itemwise<A, F> for TryFiltering {
+    type Out = A;
+    type State = ();
+
+    #[inline(always)]
+    fn each<S: FnMut(A) -> Flow>(_: &mut (), at: &At, function: &F, item: A, sink: &mut S) -> Result<Flow> {
+        match at.op.call(|| function.call(&item)) {
+            Ok(true) => Ok(sink(item)),
+            Ok(false) => Ok(CONTINUE),
+            Err(error) => Err(at.op.failed(error, at.place)),
+        }
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// As [`filter`](Dataset::filter), with a function that may fail: its first error stops the job.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let texts = cx.parallelize(vec!["1".to_string(), "2".to_string()]);
+    /// assert_eq!(texts.try_filter(|text| Ok(text.parse::<u32>()? > 1)).collect()?, ["2"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn try_filter<F: Fn(&P::Item) -> Result<bool, UserError> + Code>(&self, function: F) -> Dataset<TryFilter<P, Plain<F>>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("try_filter");
+        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node).with_layout(self.node.layout))
+    }
+}
+
+impl<P: Pipe, E: Env> With<P, E> {
+    /// [`Dataset::try_filter`] with the given value first.
+    #[track_caller]
+    pub fn try_filter<F: Fn(&E::Value, &P::Item) -> Result<bool, UserError> + Code>(&self, function: F) -> Dataset<TryFilter<P, Given<E, F>>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("try_filter");
+        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node).with_layout(self.data.node.layout))
+    }
+}

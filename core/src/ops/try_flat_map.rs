@@ -1,0 +1,59 @@
+//! `try_flat_map`: one item to any number of items, by a function that may fail.
+
+use super::each::{At, Each, Itemwise, pour};
+use crate::call::{Call1, Env, Given};
+use crate::dataset::Dataset;
+use crate::error::{Result, UserError};
+use crate::lineage::Node;
+use crate::pipe::{Flow, Pipe};
+use crate::ship::{Code, Plain};
+use crate::task::Op;
+use crate::with::With;
+use std::marker::PhantomData;
+
+/// The pipe of [`Dataset::try_flat_map`].
+pub type TryFlatMap<P, F, I> = Each<P, F, TryFlatMapping<I>>;
+
+/// What `try_flat_map` does to an item.
+pub struct TryFlatMapping<I>(PhantomData<fn() -> I>);
+
+impl<A, I: IntoIterator<Item: Send + 'static> + 'static, F: Call1<A, Out = Result<I, UserError>>> Itemwise<A, F> for TryFlatMapping<I> {
+    type Out = I::Item;
+    type State = ();
+
+    #[inline(always)]
+    fn each<S: FnMut(I::Item) -> Flow>(_: &mut (), at: &At, function: &F, item: A, sink: &mut S) -> Result<Flow> {
+        match at.op.call(|| function.call(item)) {
+            Ok(items) => Ok(pour(at, at.op.call(|| items.into_iter()), sink)),
+            Err(error) => Err(at.op.failed(error, at.place)),
+        }
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// As [`flat_map`](Dataset::flat_map), with a function that may fail: its first error stops the job.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let texts = cx.parallelize(vec!["2".to_string(), "3".to_string()]);
+    /// assert_eq!(texts.try_flat_map(|text| Ok(0..text.parse::<u32>()?)).collect()?, [0, 1, 0, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn try_flat_map<I: IntoIterator<Item: Send + 'static> + 'static, F: Fn(P::Item) -> Result<I, UserError> + Code>(&self, function: F) -> Dataset<TryFlatMap<P, Plain<F>, I>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("try_flat_map");
+        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
+    }
+}
+
+impl<P: Pipe, E: Env> With<P, E> {
+    /// [`Dataset::try_flat_map`] with the given value first.
+    #[track_caller]
+    pub fn try_flat_map<I: IntoIterator<Item: Send + 'static> + 'static, F: Fn(&E::Value, P::Item) -> Result<I, UserError> + Code>(&self, function: F) -> Dataset<TryFlatMap<P, Given<E, F>, I>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("try_flat_map");
+        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
+    }
+}

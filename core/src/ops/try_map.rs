@@ -1,0 +1,60 @@
+//! `try_map`: one item to one item, by a function that may fail.
+
+use super::each::{At, Each, Itemwise};
+use crate::call::{Call1, Env, Given};
+use crate::dataset::Dataset;
+use crate::error::{Result, UserError};
+use crate::lineage::Node;
+use crate::pipe::{Flow, Pipe};
+use crate::ship::{Code, Plain};
+use crate::task::Op;
+use crate::with::With;
+use std::marker::PhantomData;
+
+/// The pipe of [`Dataset::try_map`].
+pub type TryMap<P, F, B> = Each<P, F, TryMapping<B>>;
+
+/// What `try_map` does to an item.
+pub struct TryMapping<B>(PhantomData<fn() -> B>);
+
+impl<A, B: Send + 'static, F: Call1<A, Out = Result<B, UserError>>> Itemwise<A, F> for TryMapping<B> {
+    type Out = B;
+    type State = ();
+
+    #[inline(always)]
+    fn each<S: FnMut(B) -> Flow>(_: &mut (), at: &At, function: &F, item: A, sink: &mut S) -> Result<Flow> {
+        match at.op.call(|| function.call(item)) {
+            Ok(item) => Ok(sink(item)),
+            Err(error) => Err(at.op.failed(error, at.place)),
+        }
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// As [`map`](Dataset::map), with a function that may fail: its first error stops the job.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let numbers = cx.parallelize(vec!["1", "x"].into_iter().map(String::from).collect());
+    /// let error = numbers.try_map(|text| Ok(text.parse::<u32>()?)).collect().unwrap_err();
+    /// assert!(error.to_string().contains("invalid digit"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn try_map<B: Send + 'static, F: Fn(P::Item) -> Result<B, UserError> + Code>(&self, function: F) -> Dataset<TryMap<P, Plain<F>, B>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("try_map");
+        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
+    }
+}
+
+impl<P: Pipe, E: Env> With<P, E> {
+    /// [`Dataset::try_map`] with the given value first.
+    #[track_caller]
+    pub fn try_map<B: Send + 'static, F: Fn(&E::Value, P::Item) -> Result<B, UserError> + Code>(&self, function: F) -> Dataset<TryMap<P, Given<E, F>, B>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        let op = Op::here("try_map");
+        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
+    }
+}

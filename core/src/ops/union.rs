@@ -1,0 +1,156 @@
+//! `union`: the items of several datasets.
+
+use crate::data::{Boxed, Data};
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::lineage::{Input, Node, Shape};
+use crate::pipe::{Cursor, Flow, Pipe, Step};
+use crate::runner::Runner;
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::task::{Op, Task};
+use std::sync::Arc;
+
+/// The pipe of [`Dataset::union`].
+#[derive(Clone)]
+pub struct Union<P, Q> {
+    first: P,
+    second: Q,
+    /// The partitions of the first, which come first; `None` if partitions of both that bear the same number are
+    /// one partition.
+    first_partitions: Option<u32>,
+}
+
+impl<P: Ship, Q: Ship> Ship for Union<P, Q> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.first.encode(to)?;
+        self.second.encode(to)?;
+        to.value(&self.first_partitions)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Union { first: P::decode(from)?, second: Q::decode(from)?, first_partitions: from.value()? })
+    }
+}
+
+impl<P: Pipe, Q: Pipe<Item = P::Item>> Pipe for Union<P, Q> {
+    type Item = P::Item;
+    type Cursor = UnionCursor<P::Cursor, Q::Cursor>;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+        let (first, second) = match self.first_partitions {
+            None => (Some(self.first.open(partition, task)?), Some(self.second.open(partition, task)?)),
+            Some(n) if partition < n => (Some(self.first.open(partition, task)?), None),
+            Some(n) => (None, Some(self.second.open(partition - n, task)?)),
+        };
+        Ok(UnionCursor { first, second })
+    }
+}
+
+/// One partition of a union.
+pub struct UnionCursor<C, D> {
+    first: Option<C>,
+    second: Option<D>,
+}
+
+impl<C: Cursor, D: Cursor<Item = C::Item>> Cursor for UnionCursor<C, D> {
+    type Item = C::Item;
+
+    fn advance<S: FnMut(C::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        if let Some(first) = &mut self.first {
+            if first.advance(budget, sink)? == Step::More {
+                return Ok(Step::More);
+            }
+            self.first = None;
+            return Ok(if self.second.is_some() { Step::More } else { Step::Done });
+        }
+        self.second.as_mut().map_or(Ok(Step::Done), |second| second.advance(budget, sink))
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// The items of this dataset, then those of `other`, nothing left out: the partitions of both. If both are laid
+    /// out in the same way, partitions are joined one to one and the layout is kept.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// assert_eq!(cx.range(0..2).union(&cx.range(1..3)).collect()?, [0, 1, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn union<Q: Pipe<Item = P::Item>>(&self, other: &Dataset<Q>) -> Dataset<Union<P, Q>> {
+        let op = Op::here("union");
+        let inputs = vec![Input::Narrow(self.node.clone()), Input::Narrow(other.node.clone())];
+        let alike = self.node.layout.filter(|layout| other.node.layout == Some(*layout));
+        let partitions = match alike {
+            Some(_) => self.node.partitions,
+            None => self.node.partitions + other.node.partitions,
+        };
+        let pipe = Union {
+            first: self.pipe.clone(),
+            second: other.pipe.clone(),
+            first_partitions: alike.is_none().then_some(self.node.partitions),
+        };
+        let detail = if alike.is_some() { "partition by partition: both are laid out alike" } else { "" };
+        self.chain(pipe, Node::new(op, Shape::Narrow, partitions, inputs).with_layout(alike).with_detail(detail))
+    }
+}
+
+/// The pipe of a union of many: a flat list, however many there are.
+pub struct UnionAll<T> {
+    /// Each with the number of its first partition.
+    inputs: Arc<[(u32, Boxed<T>)]>,
+}
+
+impl<T> Clone for UnionAll<T> {
+    fn clone(&self) -> Self {
+        UnionAll { inputs: self.inputs.clone() }
+    }
+}
+
+impl<T: Send + 'static> Ship for UnionAll<T> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        to.value(&self.inputs.len())?;
+        self.inputs.iter().try_for_each(|(start, pipe)| {
+            to.value(start)?;
+            pipe.encode(to)
+        })
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        let count: usize = from.value()?;
+        let inputs = (0..count).map(|_| Ok((from.value()?, Boxed::decode(from)?))).collect::<Result<Vec<_>>>()?;
+        Ok(UnionAll { inputs: inputs.into() })
+    }
+}
+
+impl<T: Send + 'static> Pipe for UnionAll<T> {
+    type Item = T;
+    type Cursor = <Boxed<T> as Pipe>::Cursor;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+        let at = self.inputs.partition_point(|(start, _)| *start <= partition);
+        let Some((start, pipe)) = at.checked_sub(1).map(|at| &self.inputs[at]) else {
+            return Err(Error::Bug(format!("a union has no partition {partition}")));
+        };
+        pipe.open(partition - start, task)
+    }
+}
+
+impl<T: Send + 'static> Dataset<UnionAll<T>> {
+    /// The items of all `datasets`, one after another.
+    #[track_caller]
+    pub fn union_all(runner: Arc<dyn Runner>, datasets: Vec<Data<T>>) -> Self {
+        let mut partitions = 0;
+        let mut inputs = Vec::new();
+        let mut pipes = Vec::new();
+        // An empty dataset in the list would share its start with the next one.
+        for data in datasets.into_iter().filter(|data| data.node.partitions > 0) {
+            inputs.push(Input::Narrow(data.node.clone()));
+            pipes.push((partitions, data.pipe.clone()));
+            partitions += data.node.partitions;
+        }
+        let node = Node::new(Op::here("union"), Shape::Narrow, partitions, inputs);
+        Dataset { pipe: UnionAll { inputs: pipes.into() }, node: Arc::new(node), runner }
+    }
+}

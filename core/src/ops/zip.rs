@@ -1,0 +1,126 @@
+//! `zip`: pairs the items of two datasets, one to one.
+
+use crate::dataset::Dataset;
+use crate::error::{Error, Result, Site};
+use crate::lineage::{Input, Node, Shape};
+use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, Step};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::task::{Op, Task};
+use std::collections::VecDeque;
+
+/// The pipe of [`Dataset::zip`].
+#[derive(Clone)]
+pub struct Zip<P, Q> {
+    left: P,
+    right: Q,
+    op: Op,
+}
+
+impl<P: Ship, Q: Ship> Ship for Zip<P, Q> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.left.encode(to)?;
+        self.right.encode(to)?;
+        to.value(&self.op)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Zip { left: P::decode(from)?, right: Q::decode(from)?, op: from.value()? })
+    }
+}
+
+impl<P: Pipe, Q: Pipe> Pipe for Zip<P, Q> {
+    type Item = (P::Item, Q::Item);
+    type Cursor = ZipCursor<P::Cursor, Q::Cursor>;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+        Ok(ZipCursor {
+            left: Ahead::new(self.left.open(partition, task)?),
+            right: Ahead::new(self.right.open(partition, task)?),
+            partition,
+            site: self.op.site,
+        })
+    }
+}
+
+/// One partition of a zip.
+pub struct ZipCursor<C: Cursor, D: Cursor> {
+    left: Ahead<C>,
+    right: Ahead<D>,
+    partition: u32,
+    site: Site,
+}
+
+/// A cursor with the items that it gave too early.
+struct Ahead<C: Cursor> {
+    cursor: C,
+    items: VecDeque<C::Item>,
+    done: bool,
+}
+
+impl<C: Cursor> Ahead<C> {
+    fn new(cursor: C) -> Self {
+        Ahead { cursor, items: VecDeque::new(), done: false }
+    }
+
+    fn fill(&mut self, budget: usize) -> Result<()> {
+        while self.items.is_empty() && !self.done {
+            let items = &mut self.items;
+            let step = self.cursor.advance(budget, &mut |item| {
+                items.push_back(item);
+                CONTINUE
+            })?;
+            self.done = step == Step::Done;
+        }
+        Ok(())
+    }
+}
+
+impl<C: Cursor<Item: Send>, D: Cursor<Item: Send>> Cursor for ZipCursor<C, D> {
+    type Item = (C::Item, D::Item);
+
+    fn advance<S: FnMut(Self::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        self.left.fill(budget)?;
+        self.right.fill(budget)?;
+        if self.left.items.is_empty() != self.right.items.is_empty() {
+            let longer = if self.left.items.is_empty() { "right" } else { "left" };
+            let message = format!(
+                "zip: partition {} of the {longer} side has more items than that of the other; both sides need the \
+                 same number of items in each partition",
+                self.partition
+            );
+            return Err(Error::Plan { message, site: self.site });
+        }
+        let pairs = self.left.items.len().min(self.right.items.len());
+        for pair in self.left.items.drain(..pairs).zip(self.right.items.drain(..pairs)) {
+            if sink(pair).is_break() {
+                break;
+            }
+        }
+        Ok(if pairs == 0 { Step::Done } else { Step::More })
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// Pairs item `i` of each partition with item `i` of the same partition of `other`. Both need the same number of
+    /// partitions, which is checked when the job is planned, and of items in each, which is checked when it runs.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let numbers = cx.range(0..3);
+    /// assert_eq!(numbers.zip(&numbers.map(|n| n * n)).collect()?, [(0, 0), (1, 1), (2, 4)]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn zip<Q: Pipe>(&self, other: &Dataset<Q>) -> Dataset<Zip<P, Q>> {
+        let op = Op::here("zip");
+        let (left, right) = (self.node.partitions, other.node.partitions);
+        let fault = (left != right).then(|| {
+            let message = format!("zip: the left side has {left} partitions and the right side {right}; both need the same number");
+            Error::Plan { message, site: op.site }
+        });
+        let inputs = vec![Input::Narrow(self.node.clone()), Input::Narrow(other.node.clone())];
+        let node = Node::new(op, Shape::Narrow, left, inputs).with_fault(fault);
+        self.chain(Zip { left: self.pipe.clone(), right: other.pipe.clone(), op }, node)
+    }
+}

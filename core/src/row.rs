@@ -1,0 +1,63 @@
+//! What items have to be able to do to cross a shuffle.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::hash::Hash;
+
+/// An item that can cross a shuffle or be kept: a serde value that can be cloned. Blocks are read in place and may be
+/// read again (by another action, by a second attempt), so what is taken out of them is a clone.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot cross a shuffle",
+    note = "derive serde's `Serialize` and `Deserialize`, and `Clone`, for it"
+)]
+pub trait Row: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Row for T {}
+
+/// A [`Row`] that items can be grouped by.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key",
+    note = "a key has `Hash`, `Eq`, `Clone` and serde's `Serialize` and `Deserialize`"
+)]
+pub trait Key: Row + Hash + Eq {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Row + Hash + Eq> Key for T {}
+
+/// The key as text, for errors that name it.
+pub(crate) fn show<K: Serialize>(key: &K) -> String {
+    serde_json::to_string(key).unwrap_or_else(|_| format!("of type {}", std::any::type_name::<K>()))
+}
+
+/// The bytes that a row of this kind takes, its heap memory included: exact for types without any, else estimated
+/// from samples by what serde would write.
+#[derive(Debug)]
+pub(crate) struct RowSize<T> {
+    sampled: u64,
+    heap: u64,
+    item: std::marker::PhantomData<fn(T)>,
+}
+
+impl<T: Serialize> RowSize<T> {
+    pub(crate) fn new() -> Self {
+        RowSize { sampled: 0, heap: 0, item: std::marker::PhantomData }
+    }
+
+    /// Learns from one row. A type that owns nothing is not looked at.
+    pub(crate) fn sample(&mut self, row: &T) {
+        if std::mem::needs_drop::<T>() {
+            let written = crate::codec::encoded_len(row) as u64;
+            // What is short lies inside the value (short strings) or in a small allocation with its overhead.
+            let inline = size_of::<T>() as u64 / 2;
+            self.heap += if written > inline { written + 16 } else { 8 };
+            self.sampled += 1;
+        }
+    }
+
+    /// Bytes of `rows` rows.
+    pub(crate) fn of(&self, rows: usize) -> u64 {
+        let rows = rows as u64;
+        rows * size_of::<T>() as u64 + (rows * self.heap).checked_div(self.sampled).unwrap_or(0)
+    }
+}

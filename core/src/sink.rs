@@ -1,0 +1,48 @@
+//! Where items go: the contract of a sink.
+
+use crate::error::Result;
+use crate::error::Place;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A partitioned output. A partition appears whole or not at all: what a task writes is seen when it commits, and
+/// however often a partition is tried, it is committed once.
+///
+/// A sink is a serde value, because it is sent to where it is written.
+pub trait Sink<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// One partition being written. Dropped without a commit, it leaves nothing behind.
+    type Writer: SinkWriter<T>;
+
+    /// Is called on the driver before anything runs.
+    ///
+    /// # Errors
+    /// If the place cannot be written to.
+    fn prepare(&self) -> Result<()>;
+
+    /// Begins a partition.
+    ///
+    /// # Errors
+    /// If the place cannot be written to.
+    fn open(&self, place: Place) -> Result<Self::Writer>;
+
+    /// Is called on the driver when all partitions are committed.
+    ///
+    /// # Errors
+    /// If the place cannot be written to.
+    fn finish(&self, partitions: u32) -> Result<()>;
+}
+
+/// One partition being written.
+pub trait SinkWriter<T>: Send {
+    /// Adds an item.
+    ///
+    /// # Errors
+    /// What the file system said.
+    fn write(&mut self, item: T) -> Result<()>;
+
+    /// Makes the partition appear.
+    ///
+    /// # Errors
+    /// What the file system said; the partition has not appeared then.
+    fn commit(self) -> Result<()>;
+}

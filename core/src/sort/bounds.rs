@@ -1,0 +1,83 @@
+//! The one task between the two sides of a sort: it picks the bounds of the ranges.
+
+use super::run::RunBlock;
+use crate::error::Result;
+use crate::exchange::Shuffled;
+use crate::row::Row;
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::stage::{Made, Output, StageCode};
+use crate::task::Task;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// The keys that ranges begin with: range `i` holds the keys from bound `i - 1` on and below bound `i`.
+pub(crate) struct Bounds<K>(pub(crate) Vec<K>);
+
+/// The task that picks them.
+pub(crate) struct BoundsStage<K, V> {
+    pub(crate) runs: Shuffled,
+    pub(crate) ranges: u32,
+    pub(crate) row: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> Ship for BoundsStage<K, V> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.runs.encode(to)?;
+        to.value(&self.ranges)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(BoundsStage { runs: Shuffled::decode(from)?, ranges: from.value()?, row: PhantomData })
+    }
+}
+
+impl<K: Row + Ord, V: Row> StageCode for BoundsStage<K, V> {
+    fn run(&self, _: u32, task: &Task) -> Result<Output> {
+        let blocks = self.runs.blocks::<RunBlock<K, V>>(task)?;
+        let mut samples: Vec<&(K, u32)> = blocks.iter().flat_map(|block| &block.samples).collect();
+        samples.sort_by(|a, b| a.0.cmp(&b.0));
+        let bounds = pick(&samples, self.ranges);
+        let (rows, bytes) = (bounds.len() as u64, (bounds.len() * size_of::<K>()) as u64);
+        Ok(Output { made: Made::Block(Arc::new(Bounds(bounds))), rows, checksum: rows, bytes, bucket_bytes: Vec::new() })
+    }
+}
+
+/// Bounds that cut sorted, weighted samples into `ranges` parts of about the same weight. A key is in one range only,
+/// so keys that weigh more than a range make fewer bounds.
+fn pick<K: Clone + Ord>(samples: &[&(K, u32)], ranges: u32) -> Vec<K> {
+    let total: u64 = samples.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    let mut bounds: Vec<K> = Vec::new();
+    let mut before = 0u64;
+    let mut wanted = 1u64;
+    for (key, weight) in samples {
+        while wanted < u64::from(ranges) && before * u64::from(ranges) >= wanted * total {
+            if bounds.last() != Some(key) {
+                bounds.push(key.clone());
+            }
+            wanted += 1;
+        }
+        before += u64::from(*weight);
+    }
+    bounds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_cut_evenly() {
+        let keys: Vec<(u32, u32)> = (0..1000).map(|key| (key, 1)).collect();
+        let samples: Vec<_> = keys.iter().collect();
+        assert_eq!(pick(&samples, 4), [250, 500, 750]);
+        assert_eq!(pick(&samples, 1), []);
+        assert_eq!(pick::<u32>(&[], 4), []);
+    }
+
+    #[test]
+    fn a_heavy_key_has_one_range() {
+        let keys = [(1, 1), (2, 1000), (3, 1)];
+        let samples: Vec<_> = keys.iter().collect();
+        assert_eq!(pick(&samples, 4), [3]);
+    }
+}

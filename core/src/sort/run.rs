@@ -1,0 +1,160 @@
+//! The map tasks of a sort: sorted runs, in memory or in spill files, with a sparse index.
+
+use crate::codec;
+use crate::error::Result;
+use crate::exchange::{chunk_bytes, encode_rows};
+use crate::host::Frames;
+use crate::memory::Reservation;
+use crate::pipe::{CONTINUE, Pipe, STOP, drive};
+use crate::row::{Row, RowSize};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::stage::{Made, Output, StageCode};
+use crate::task::Task;
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::sync::Arc;
+
+/// What one map task leaves: its rows as sorted runs, in the order in which they came.
+pub(crate) struct RunBlock<K, V> {
+    pub(crate) runs: Vec<Run<K, V>>,
+    /// Keys of some rows, each with the number of rows that it stands for.
+    pub(crate) samples: Vec<(K, u32)>,
+}
+
+/// Rows in order of their keys, and of arrival where keys are equal.
+pub(crate) enum Run<K, V> {
+    Held { rows: Vec<(K, V)>, _held: Reservation },
+    /// In a spill file, with the first key of each frame.
+    Stored { frames: Arc<dyn Frames>, firsts: Vec<K> },
+}
+
+/// The first rows are all sampled, so that small inputs are cut exactly.
+const SAMPLE_ALL: u64 = 256;
+/// After that, one of so many on average.
+const SAMPLE_EVERY: u32 = 128;
+/// Rows of a frame of a stored run: readers hold one frame of every run, so these are small.
+const FRAME_BYTES: u64 = 32 << 10;
+
+/// Takes the samples: which rows is a function of their numbers alone.
+struct Sampler<K> {
+    random: Xoshiro256PlusPlus,
+    samples: Vec<(K, u32)>,
+    next: u64,
+    gap: u32,
+}
+
+impl<K: Clone> Sampler<K> {
+    fn new(partition: u32) -> Self {
+        Sampler { random: Xoshiro256PlusPlus::seed_from_u64(u64::from(partition)), samples: Vec::new(), next: 0, gap: 1 }
+    }
+
+    /// Looks at row number `row`.
+    fn look(&mut self, row: u64, key: &K) {
+        if row == self.next {
+            self.samples.push((key.clone(), self.gap));
+            // Gaps are random, so that no period of the data can fall in with them.
+            self.gap = if row < SAMPLE_ALL { 1 } else { self.random.random_range(1..SAMPLE_EVERY * 2) };
+            self.next += u64::from(self.gap);
+        }
+    }
+}
+
+/// The map tasks of a sort.
+pub(crate) struct RunsStage<P> {
+    pub(crate) input: P,
+    pub(crate) ranges: u32,
+}
+
+impl<P: Ship> Ship for RunsStage<P> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.input.encode(to)?;
+        to.value(&self.ranges)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(RunsStage { input: P::decode(from)?, ranges: from.value()? })
+    }
+}
+
+impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
+    fn run(&self, partition: u32, task: &Task) -> Result<Output> {
+        let mut cursor = self.input.open(partition, task)?;
+        let mut sampler = Sampler::new(partition);
+        let mut maker = RunMaker { rows: Vec::new(), size: RowSize::new(), working: task.host().memory().reservation(), runs: Vec::new(), task };
+        let (mut row, mut bytes, mut failed) = (0, 0, None);
+        drive(&mut cursor, task, &mut |item: (K, V)| {
+            sampler.look(row, &item.0);
+            maker.rows.push(item);
+            row += 1;
+            if maker.rows.len().is_multiple_of(1024) || row == 1 {
+                match maker.look() {
+                    Ok(sealed) => bytes += sealed,
+                    Err(error) => {
+                        failed = Some(error);
+                        return STOP;
+                    }
+                }
+            }
+            CONTINUE
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        bytes += maker.seal()?;
+        let block = RunBlock { runs: maker.runs, samples: sampler.samples };
+        // The ranges are not known yet, but they will be about even.
+        let bucket_bytes = vec![bytes / u64::from(self.ranges.max(1)); self.ranges as usize];
+        Ok(Output { made: Made::Block(Arc::new(block)), rows: row, checksum: row, bytes, bucket_bytes })
+    }
+}
+
+struct RunMaker<'a, K, V> {
+    rows: Vec<(K, V)>,
+    size: RowSize<(K, V)>,
+    working: Reservation,
+    runs: Vec<Run<K, V>>,
+    task: &'a Task,
+}
+
+impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
+    /// Seals the run if it is long enough; returns the bytes of what was sealed.
+    fn look(&mut self) -> Result<u64> {
+        if let Some(row) = self.rows.last() {
+            if self.rows.len() == 1 && self.runs.is_empty() {
+                codec::prove_carried(row)?;
+            }
+            self.size.sample(row);
+        }
+        let bytes = self.size.of(self.rows.len());
+        if bytes >= chunk_bytes(self.task) {
+            return self.seal();
+        }
+        self.working.insist(bytes.saturating_sub(self.working.bytes()));
+        Ok(0)
+    }
+
+    fn seal(&mut self) -> Result<u64> {
+        let mut rows = std::mem::take(&mut self.rows);
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        let bytes = self.size.of(rows.len());
+        let mut held = self.task.host().memory().reservation();
+        if held.hold(bytes) {
+            rows.shrink_to_fit();
+            self.runs.push(Run::Held { rows, _held: held });
+            return Ok(bytes);
+        }
+        let mut writer = self.task.host().spill()?;
+        let mut frame = Vec::new();
+        let mut firsts = Vec::new();
+        for rows in rows.chunks((FRAME_BYTES / self.size.of(1).max(1)).clamp(16, 4096) as usize) {
+            encode_rows(rows, &mut frame)?;
+            firsts.push(rows[0].0.clone());
+            writer.frame(&frame)?;
+        }
+        self.runs.push(Run::Stored { frames: writer.finish()?, firsts });
+        rows.clear();
+        self.rows = rows;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,60 @@
+//! Values given in the open to the function of the next operator.
+
+use crate::call::{Env, Given, Init, Value};
+use crate::dataset::Dataset;
+use crate::error::UserError;
+use crate::pipe::Pipe;
+use crate::ship::Code;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// A dataset and a value for the function of its next operator. Every operator that takes a function has a form
+/// here, whose function takes a reference to the value first.
+#[must_use = "a dataset is a description: nothing runs until an action is called on it"]
+pub struct With<P: Pipe, E> {
+    pub(crate) data: Dataset<P>,
+    pub(crate) env: E,
+}
+
+impl<P: Pipe, E: Env> With<P, E> {
+    pub(crate) fn given<F>(&self, function: F) -> Given<E, F> {
+        Given { env: self.env.clone(), function }
+    }
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// Gives `value` to the function of the next operator. It is sent once per stage and worker.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let factor = 3;
+    /// assert_eq!(cx.range(0..4).with(factor).map(|factor, n| factor * n).collect()?, [0, 3, 6, 9]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn with<V: Serialize + DeserializeOwned + Send + Sync + 'static>(&self, value: V) -> With<P, Value<V>> {
+        With { data: self.clone(), env: Value(Arc::new(value)) }
+    }
+
+    /// Gives the function of the next operator a value that serde cannot carry: it is made from `config`, once per
+    /// worker.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let parsed = cx.range(0..2).with_init("40".to_string(), |text| text.parse::<u64>());
+    /// assert_eq!(parsed.map(|base, n| base + n).collect()?, [40, 41]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn with_init<C, V, X, F>(&self, config: C, make: F) -> With<P, Init<C, F, V, X>>
+    where
+        C: Serialize + DeserializeOwned + Send + Sync + 'static,
+        V: Send + Sync + 'static,
+        X: Into<UserError> + 'static,
+        F: Fn(&C) -> Result<V, X> + Code,
+    {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, as the configuration") }
+        With { data: self.clone(), env: Init::new(config, make) }
+    }
+}

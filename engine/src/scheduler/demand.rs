@@ -1,0 +1,145 @@
+//! What is needed now: which stages are wanted, which can start, and what moves on when one is complete.
+
+use super::{
+    Scheduler,
+    action::Action,
+    packing::pack,
+    partitions::Run,
+    spec::Packing,
+    stage::{Rank, StageKey},
+};
+
+impl<E: Clone> Scheduler<E> {
+    pub(super) fn is_complete(&self, key: StageKey) -> bool {
+        let stage = &self.stages[key];
+        match stage.output {
+            Some(output) => self.outputs.get(&output).is_some_and(|output| output.is_complete()),
+            None => stage.results.done == stage.results.total,
+        }
+    }
+
+    /// Starts what can start and wants what is missing, from these wanted stages upwards.
+    pub(super) fn demand(&mut self, mut stack: Vec<StageKey>, out: &mut Vec<Action<E>>) {
+        self.walk += 1;
+        while let Some(key) = stack.pop() {
+            let stage = &mut self.stages[key];
+            if std::mem::replace(&mut stage.seen, self.walk) == self.walk || self.is_complete(key) {
+                continue;
+            }
+            let stage = &self.stages[key];
+            if stage.wanted && stage.missing == 0 && !stage.opened {
+                self.open(key, out);
+            } else if stage.missing > 0 && stage.is_hungry() {
+                for at in 0..self.stages[key].parents.len() {
+                    let parent = self.stages[key].parents[at];
+                    if !self.is_complete(parent) {
+                        self.stages[parent].wanted = true;
+                        stack.push(parent);
+                    }
+                }
+            }
+            self.settle(key);
+        }
+    }
+
+    /// Whether this job waits for this stage.
+    pub(super) fn needs(&mut self, result: StageKey, wanted: StageKey) -> bool {
+        self.walk += 1;
+        let mut stack = vec![result];
+        while let Some(key) = stack.pop() {
+            if key == wanted {
+                return true;
+            }
+            if std::mem::replace(&mut self.stages[key].seen, self.walk) == self.walk || self.is_complete(key) {
+                continue;
+            }
+            if self.stages[key].is_hungry() {
+                let parents = self.stages[key].parents.iter().copied();
+                stack.extend(parents.filter(|&parent| !self.is_complete(parent)));
+            }
+        }
+        false
+    }
+
+    /// The first time that a stage may launch: everything that does not exist yet waits in it.
+    fn open(&mut self, key: StageKey, out: &mut Vec<Action<E>>) {
+        let stage = &mut self.stages[key];
+        stage.opened = true;
+        let runs = match stage.output {
+            Some(output) => self.outputs.get(&output).map(|output| output.missing()).unwrap_or_default(),
+            None => std::mem::take(&mut stage.results.wanted),
+        };
+        self.enqueue(key, runs);
+        self.announce(key, out);
+    }
+
+    pub(super) fn announce(&self, key: StageKey, out: &mut Vec<Action<E>>) {
+        let stage = &self.stages[key];
+        let (job, index) = stage.owner();
+        let (stage_attempt, tasks) = (stage.epoch, stage.waiting_tasks());
+        out.push(Action::StageStarted { job, stage: index, stage_attempt, tasks });
+    }
+
+    /// Adds partitions to what waits in a stage, packed its way.
+    pub(super) fn enqueue(&mut self, key: StageKey, runs: Vec<Run>) {
+        match self.stages[key].pack {
+            Packing::Fixed(_) => self.stages[key].queue.push(runs),
+            Packing::BySize { target_bytes, max_partitions } => {
+                let sizes = self.input_sizes(key);
+                let queue = &mut self.stages[key].queue;
+                queue.push(runs.into_iter().flat_map(|run| pack(run, &sizes, target_bytes, max_partitions)));
+            }
+        }
+    }
+
+    /// What each partition of a stage reads, as far as it was measured.
+    fn input_sizes(&self, key: StageKey) -> Vec<u64> {
+        let stage = &self.stages[key];
+        let mut sizes = vec![0u64; stage.partitions as usize];
+        let outputs = stage.parents.iter().filter_map(|&parent| self.outputs.get(&self.stages[parent].output?));
+        for output in outputs.filter(|output| output.buckets == stage.partitions) {
+            for (sum, bytes) in sizes.iter_mut().zip(&output.bucket_bytes) {
+                *sum = sum.saturating_add(*bytes);
+            }
+        }
+        sizes
+    }
+
+    /// Lists a stage among those that can launch, or takes it off.
+    pub(super) fn settle(&mut self, key: StageKey) {
+        let stage = &mut self.stages[key];
+        let can = stage.wanted && stage.missing == 0;
+        let rank = stage.users.first().map(|&(job, index)| (job, index, key));
+        let (listed, alone) = (stage.listed, stage.listed_alone);
+        stage.listed = rank.filter(|_| can && !stage.queue.is_empty());
+        stage.listed_alone = rank.filter(|_| can && !stage.suspects.is_empty());
+        let (now_listed, now_alone) = (stage.listed, stage.listed_alone);
+        relist(&mut self.ready, listed, now_listed);
+        relist(&mut self.alone, alone, now_alone);
+    }
+
+    /// A map stage has everything: its readers may begin.
+    pub(super) fn stage_complete(&mut self, key: StageKey, out: &mut Vec<Action<E>>) {
+        let stage = &mut self.stages[key];
+        stage.wanted = false;
+        let ((job, index), stage_attempt) = (stage.owner(), stage.epoch);
+        out.push(Action::StageFinished { job, stage: index, stage_attempt });
+        self.settle(key);
+        for at in 0..self.stages[key].children.len() {
+            let child = self.stages[key].children[at];
+            let reader = &mut self.stages[child];
+            reader.missing -= 1;
+            if reader.missing == 0 && reader.wanted && !reader.opened {
+                self.open(child, out);
+            }
+            self.settle(child);
+        }
+    }
+}
+
+fn relist(list: &mut std::collections::BTreeSet<Rank>, was: Option<Rank>, is: Option<Rank>) {
+    if was != is {
+        was.map(|rank| list.remove(&rank));
+        list.extend(is);
+    }
+}

@@ -1,0 +1,200 @@
+//! The engines: what each may still take, and which is next in turn.
+
+use super::{event::Gate, partitions::Bits, slab::Slab};
+use std::collections::{BTreeMap, BTreeSet};
+use tryworks_core::ids::{AttemptId, EngineId};
+
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub id: EngineId,
+    /// How many launches may be out at once: its slots and what it may hold in advance.
+    pub capacity: u32,
+    pub gate: Gate,
+    /// It takes nothing new until it is idle, for a task that must run alone.
+    pub reserved: bool,
+    /// It runs a task that must be alone.
+    pub occupied: bool,
+    pub running: Vec<AttemptId>,
+    /// The dispatch that last launched here, and where among the actions that launch is.
+    pub batch: (u64, usize),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Engines {
+    rows: Slab<Engine>,
+    by_id: BTreeMap<EngineId, u32>,
+    /// Engines that can take one more task.
+    free: Bits,
+    /// Those of them that run nothing.
+    idle: Bits,
+    reserved: BTreeSet<u32>,
+    turn: u32,
+}
+
+impl Engines {
+    /// Whether it was new.
+    pub fn join(&mut self, id: EngineId, capacity: u32) -> bool {
+        if self.by_id.contains_key(&id) {
+            return false;
+        }
+        let row = self.rows.insert(Engine {
+            id,
+            capacity: capacity.max(1),
+            gate: Gate::Open,
+            reserved: false,
+            occupied: false,
+            running: Vec::new(),
+            batch: (0, 0),
+        });
+        self.by_id.insert(id, row);
+        self.settle(row);
+        true
+    }
+
+    pub fn leave(&mut self, id: EngineId) -> Option<Engine> {
+        let row = self.by_id.remove(&id)?;
+        self.free.remove(row);
+        self.idle.remove(row);
+        self.reserved.remove(&row);
+        self.rows.remove(row)
+    }
+
+    pub fn set_gate(&mut self, id: EngineId, gate: Gate) {
+        if let Some(&row) = self.by_id.get(&id)
+            && let Some(engine) = self.rows.get_mut(row)
+        {
+            engine.gate = gate;
+            self.settle(row);
+        }
+    }
+
+    pub fn get(&self, row: u32) -> Option<&Engine> {
+        self.rows.get(row)
+    }
+
+    pub fn get_mut(&mut self, row: u32) -> Option<&mut Engine> {
+        self.rows.get_mut(row)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Engine> {
+        self.rows.iter().map(|(_, engine)| engine)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    pub fn started(&mut self, row: u32, attempt: AttemptId, alone: bool) {
+        if let Some(engine) = self.rows.get_mut(row) {
+            engine.running.push(attempt);
+            engine.occupied |= alone;
+        }
+        self.settle(row);
+    }
+
+    pub fn ended(&mut self, row: u32, attempt: AttemptId) {
+        if let Some(engine) = self.rows.get_mut(row)
+            && let Some(at) = engine.running.iter().position(|&running| running == attempt)
+        {
+            engine.running.swap_remove(at);
+            engine.occupied &= !engine.running.is_empty();
+        }
+        self.settle(row);
+    }
+
+    /// The next engine in turn with room, an idle one first; one of `avoid` only if there is no other.
+    pub fn pick(&mut self, avoid: &[EngineId]) -> Option<u32> {
+        let row = self.in_turn(&self.idle, avoid).or_else(|| self.in_turn(&self.free, avoid));
+        let row = row.or_else(|| self.in_turn(&self.free, &[]))?;
+        self.turn = row + 1;
+        Some(row)
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.free.next_in_turn(0).is_some()
+    }
+
+    /// The row of this engine if it has room.
+    pub fn with_room(&self, id: EngineId) -> Option<u32> {
+        self.by_id.get(&id).copied().filter(|&row| self.free.contains(row))
+    }
+
+    /// An idle engine for a task that must be alone, one reserved for such tasks first.
+    pub fn pick_idle(&mut self, avoid: &[EngineId]) -> Option<u32> {
+        let fits = |row: &u32| self.rows.get(*row).is_some_and(|e| e.running.is_empty() && e.gate == Gate::Open);
+        let liked = |row: &u32| fits(row) && self.rows.get(*row).is_some_and(|e| !avoid.contains(&e.id));
+        let reserved = |test: &dyn Fn(&u32) -> bool| self.reserved.iter().copied().find(|row| test(row));
+        reserved(&liked)
+            .or_else(|| self.in_turn(&self.idle, avoid))
+            .or_else(|| reserved(&fits))
+            .or_else(|| self.in_turn(&self.idle, &[]))
+    }
+
+    /// Sees to it that enough engines become idle for `tasks` that must be alone: at most every second one,
+    /// the least busy first.
+    pub fn reserve(&mut self, tasks: usize) {
+        let enough = tasks.min(self.by_id.len().div_ceil(2));
+        while self.reserved.len() < enough {
+            let open = self.rows.iter().filter(|(_, e)| e.gate == Gate::Open && !e.reserved && !e.occupied);
+            let Some(row) = open.min_by_key(|(row, e)| (e.running.len(), *row)).map(|(row, _)| row) else { return };
+            self.set_reserved(row, true);
+        }
+    }
+
+    /// Gives reserved engines back until `tasks` are left.
+    pub fn unreserve(&mut self, tasks: usize) {
+        while self.reserved.len() > tasks
+            && let Some(&row) = self.reserved.iter().next_back()
+        {
+            self.set_reserved(row, false);
+        }
+    }
+
+    pub fn set_reserved(&mut self, row: u32, reserved: bool) {
+        if let Some(engine) = self.rows.get_mut(row) {
+            engine.reserved = reserved;
+        }
+        if reserved {
+            self.reserved.insert(row);
+        } else {
+            self.reserved.remove(&row);
+        }
+        self.settle(row);
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.rows.heap_bytes()
+            + self.iter().map(|engine| engine.running.capacity() * size_of::<AttemptId>()).sum::<usize>()
+            + self.by_id.len() * size_of::<(EngineId, u32)>()
+            + self.free.heap_bytes()
+            + self.idle.heap_bytes()
+    }
+
+    fn in_turn(&self, among: &Bits, avoid: &[EngineId]) -> Option<u32> {
+        let mut from = self.turn;
+        // Each engine to avoid is met at most once before the first that is not.
+        for _ in 0..=avoid.len() {
+            let row = among.next_in_turn(from)?;
+            if avoid.is_empty() || self.rows.get(row).is_some_and(|engine| !avoid.contains(&engine.id)) {
+                return Some(row);
+            }
+            from = row + 1;
+        }
+        None
+    }
+
+    fn settle(&mut self, row: u32) {
+        let Some(engine) = self.rows.get(row) else { return };
+        let open = engine.gate == Gate::Open && !engine.reserved && !engine.occupied;
+        if open && (engine.running.len() as u32) < engine.capacity {
+            self.free.insert(row);
+        } else {
+            self.free.remove(row);
+        }
+        if open && engine.running.is_empty() {
+            self.idle.insert(row);
+        } else {
+            self.idle.remove(row);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Something is gone: an engine, a block, or the truth of what was made before.
+
+use super::{
+    Scheduler,
+    action::{Action, Reason},
+    jobs::End,
+    partitions::{Partitions, Run},
+    stage::StageKey,
+};
+use std::collections::BTreeSet;
+use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
+
+impl<E: Clone> Scheduler<E> {
+    /// All blocks of an engine are gone at once; only what is still needed will be made again.
+    pub(super) fn engine_lost(&mut self, id: EngineId, out: &mut Vec<Action<E>>) {
+        let Some(engine) = self.engines.leave(id) else { return };
+        if self.engines.is_empty() {
+            self.no_engine_since = Some(self.now);
+        }
+        let mut stack = Vec::new();
+        let ids: Vec<OutputId> = self.outputs.keys().copied().collect();
+        for output in ids {
+            let Some(record) = self.outputs.get_mut(&output) else { continue };
+            let was_complete = record.is_complete();
+            let lost = record.lose_engine(id);
+            self.missing_again(output, lost, was_complete, &mut stack);
+        }
+        let mut running = engine.running;
+        running.sort_unstable();
+        let mut hopeless: Vec<(StageKey, Partitions, u32)> = Vec::new();
+        for attempt in running {
+            let Some(attempt) = self.attempts.remove(attempt) else { continue };
+            if attempt.stopping {
+                continue;
+            }
+            self.forget_running(&attempt);
+            let (key, task) = (attempt.stage, attempt.partitions);
+            let limit = self.limits(key).max_losses;
+            let trouble = self.stages[key].trouble(&task);
+            trouble.losses += 1;
+            if trouble.losses >= limit {
+                hopeless.push((key, task, trouble.losses));
+                continue;
+            }
+            self.stages[key].put_back(task);
+            self.settle(key);
+            stack.push(key);
+        }
+        self.demand(stack, out);
+        for (key, task, losses) in hopeless {
+            // The one before may have ended the jobs of this one.
+            if self.stages.get(key.0).is_some() {
+                self.too_many_losses(key, task, losses, out);
+            }
+        }
+        self.wake_when_patience_ends(out);
+    }
+
+    /// A launch leaves one block; when a part of it is gone, all of it is.
+    pub(super) fn block_lost(&mut self, id: OutputId, partition: u32, made_by: AttemptId, out: &mut Vec<Action<E>>) {
+        let Some(output) = self.outputs.get_mut(&id) else { return };
+        let Some(place) = output.places().get(partition as usize).copied() else { return };
+        if !place.exists() || place.made_by != made_by {
+            return;
+        }
+        let was_complete = output.is_complete();
+        let lost = output.lose(|place| place.made_by == made_by);
+        out.push(Action::Discard { engine: place.engine, attempt: made_by });
+        let mut stack = Vec::new();
+        self.missing_again(id, lost, was_complete, &mut stack);
+        self.demand(stack, out);
+    }
+
+    /// Puts lost partitions where they wait, holds back who reads them, and adds to `stack` who may want them.
+    fn missing_again(&mut self, output: OutputId, lost: Vec<Run>, was_complete: bool, stack: &mut Vec<StageKey>) {
+        let Some(&key) = self.making.get(&output) else { return };
+        if lost.is_empty() {
+            return;
+        }
+        if self.stages[key].opened {
+            self.enqueue(key, lost);
+        }
+        self.settle(key);
+        for at in 0..self.stages[key].children.len() {
+            let child = self.stages[key].children[at];
+            self.stages[child].missing += u32::from(was_complete);
+            self.settle(child);
+            if self.stages[child].wanted {
+                stack.push(child);
+            }
+        }
+        if self.stages[key].wanted {
+            stack.push(key);
+        }
+    }
+
+    /// A partition was made again and came out different: everything that was made from the first answer is
+    /// made again whole. Where results were delivered already there is no way back.
+    pub(super) fn roll_back(&mut self, changed: OutputId, key: StageKey, partition: u32, out: &mut Vec<Action<E>>) {
+        let (job, stage) = self.stages[key].owner();
+        let declared = !self.stages[key].deterministic;
+        out.push(Action::Nondeterministic { job, stage, partition, declared });
+
+        let mut stale = BTreeSet::new();
+        let mut readers = BTreeSet::new();
+        let mut stack = Vec::new();
+        let mut todo = vec![changed];
+        while let Some(output) = todo.pop() {
+            if let Some(&maker) = self.making.get(&output) {
+                readers.extend(self.stages[maker].children.iter().copied());
+            }
+            let made_from = self.outputs.iter().filter(|(_, record)| record.parents.contains(&output));
+            let made_from: Vec<OutputId> = made_from.map(|(&id, _)| id).filter(|&id| stale.insert(id)).collect();
+            todo.extend(&made_from);
+            for id in made_from {
+                let Some(record) = self.outputs.get_mut(&id) else { continue };
+                let was_complete = record.is_complete();
+                let (blocks, lost) = record.forget();
+                out.extend(blocks.into_iter().map(|(engine, attempt)| Action::Discard { engine, attempt }));
+                self.missing_again(id, lost, was_complete, &mut stack);
+            }
+        }
+        let mut ending: Vec<(JobId, u32)> = Vec::new();
+        for &reader in &readers {
+            let stage = &mut self.stages[reader];
+            stage.epoch += 1;
+            stage.barren.clear();
+            if stage.results.done > 0 {
+                ending.push((stage.owner().0, stage.results.done));
+            }
+        }
+        self.stop_attempts_of(&readers, out);
+        stack.extend(readers.into_iter().filter(|&reader| self.stages[reader].wanted));
+        self.demand(stack, out);
+        for (job, delivered) in ending {
+            let Some(stage) = self.stages.get(key.0).and_then(|stage| stage.index_in(job)) else { continue };
+            self.end_job(job, End::Failed(Reason::Nondeterministic { stage, partition, delivered }), out);
+        }
+    }
+
+    fn stop_attempts_of(&mut self, stages: &BTreeSet<StageKey>, out: &mut Vec<Action<E>>) {
+        for attempt in self.attempts.iter_mut() {
+            if attempt.stopping || !stages.contains(&attempt.stage) {
+                continue;
+            }
+            attempt.stopping = true;
+            let stage = &mut self.stages[attempt.stage];
+            stage.running -= 1;
+            stage.running_partitions -= attempt.partitions.len();
+            stage.put_back(attempt.partitions.clone());
+            if let Some(engine) = self.engines.get(attempt.engine) {
+                out.push(Action::Kill { engine: engine.id, attempt: attempt.id });
+            }
+        }
+        stages.iter().for_each(|&key| self.settle(key));
+    }
+}

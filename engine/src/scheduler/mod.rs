@@ -1,0 +1,153 @@
+//! The scheduler: a state machine that is told what happened and says what to do, and does nothing else.
+//!
+//! No I/O, no clock, no randomness, no floating point. The hub, the local runtime and the simulator are shells
+//! around it: they hand in an [`Event`] and a [`Time`], and carry out the [`Action`]s in order.
+//!
+//! ```
+//! use tryworks_core::ids::{EngineId, JobId};
+//! use tryworks_engine::scheduler::*;
+//!
+//! let mut scheduler = Scheduler::<String>::new(Config::default());
+//! let mut actions = Vec::new();
+//! scheduler.handle(Time(0), Event::EngineJoined { engine: EngineId(1), slots: 2 }, &mut actions);
+//! let stage = StageSpec {
+//!     output: None, partitions: 8, buckets: 0, parents: vec![], deterministic: true, pack: Packing::Fixed(4),
+//! };
+//! let spec = JobSpec {
+//!     label: "eight".into(), stages: vec![stage], wanted: (0..8).into(), limits: Limits::default(),
+//! };
+//! scheduler.handle(Time(1), Event::JobSubmitted { job: JobId(1), spec }, &mut actions);
+//! let Some(Action::Launch { engine, tasks }) = actions.last() else { panic!("two tasks of four partitions") };
+//! assert_eq!((*engine, tasks.len(), tasks[1].partitions.len()), (EngineId(1), 2, 4));
+//! ```
+//!
+//! Where to look: what comes in is `event.rs`, what goes out `action.rs`. One event is followed through
+//! `reports.rs` (a task ended) or `losses.rs` (something is gone), which put work back and move stages on by
+//! `demand.rs` (what is needed now); `jobs.rs` begins and ends jobs; `dispatch.rs` then fills free slots.
+
+mod action;
+mod attempts;
+mod demand;
+mod dispatch;
+mod engines;
+mod event;
+mod jobs;
+mod losses;
+mod outputs;
+mod packing;
+mod partitions;
+mod progress;
+mod queue;
+mod reports;
+mod slab;
+mod spec;
+mod stage;
+mod time;
+mod why;
+
+pub use action::{Action, Batch, Cancelled, Reason};
+pub use event::{Event, Failure, FetchFailure, Gate, PartitionReport, Report, Task};
+pub use outputs::Place;
+pub use packing::pack;
+pub use partitions::{Partitions, Run};
+pub use progress::{Census, Progress};
+pub use spec::{JobSpec, Limits, Packing, StageSpec};
+pub use time::Time;
+pub use why::Why;
+
+use attempts::Attempts;
+use engines::Engines;
+use jobs::Job;
+use outputs::Output;
+use slab::Slab;
+use stage::{Rank, Stage, StageKey};
+use std::collections::{BTreeMap, BTreeSet};
+use tryworks_core::ids::{JobId, OutputId};
+
+/// What a shell decides once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// How many tasks an engine may hold beyond its slots, so that it need not wait for us between two.
+    pub prefetch: u32,
+    /// How many attempts were launched before this scheduler began (a hub that starts again from its journal).
+    pub launched: u64,
+}
+
+/// Decides what runs where, and what to do when it does not. `E` is the shell's error.
+#[derive(Debug)]
+pub struct Scheduler<E> {
+    config: Config,
+    now: Time,
+    jobs: BTreeMap<JobId, Job>,
+    stages: Slab<Stage<E>>,
+    /// The stage that makes an output, while a job has it in its plan.
+    making: BTreeMap<OutputId, StageKey>,
+    outputs: BTreeMap<OutputId, Output>,
+    engines: Engines,
+    attempts: Attempts,
+    /// Stages that could launch a task now, in the order in which they are served.
+    ready: BTreeSet<Rank>,
+    /// Stages that could launch a task that must be alone.
+    alone: BTreeSet<Rank>,
+    /// When the last engine went.
+    no_engine_since: Option<Time>,
+    /// Numbers the walks over the graph, so that each sees a stage once.
+    walk: u64,
+    /// Numbers the dispatches, so that each makes one launch per engine.
+    pass: u64,
+}
+
+impl<E: Clone> Scheduler<E> {
+    /// A scheduler that knows no engine and no job.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            now: Time::default(),
+            jobs: BTreeMap::new(),
+            stages: Slab::default(),
+            making: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            engines: Engines::default(),
+            attempts: Attempts::starting_at(config.launched),
+            ready: BTreeSet::new(),
+            alone: BTreeSet::new(),
+            no_engine_since: Some(Time::default()),
+            walk: 0,
+            pass: 0,
+        }
+    }
+
+    /// Takes in what happened at `now` and adds what is to be done to `actions`.
+    pub fn handle(&mut self, now: Time, event: Event<E>, actions: &mut Vec<Action<E>>) {
+        self.apply(now, event, actions);
+        self.dispatch(actions);
+    }
+
+    /// The same for several events that arrived together: what they set free is launched as one batch.
+    pub fn handle_all(&mut self, now: Time, events: impl IntoIterator<Item = Event<E>>, actions: &mut Vec<Action<E>>) {
+        events.into_iter().for_each(|event| self.apply(now, event, actions));
+        self.dispatch(actions);
+    }
+
+    fn apply(&mut self, now: Time, event: Event<E>, out: &mut Vec<Action<E>>) {
+        // A clock that steps back must not make a deadline unreachable.
+        self.now = self.now.max(now);
+        match event {
+            Event::TaskDone { attempt, report } => self.task_done(attempt, report, out),
+            Event::TaskFailed { attempt, failure } => self.task_failed(attempt, failure, out),
+            Event::JobSubmitted { job, spec } => self.submit(job, spec, out),
+            Event::JobCancelled { job } => self.cancel(job, out),
+            Event::EngineJoined { engine, slots } => {
+                if self.engines.join(engine, slots.max(1).saturating_add(self.config.prefetch)) {
+                    self.no_engine_since = None;
+                }
+            }
+            Event::EngineGate { engine, gate } => self.engines.set_gate(engine, gate),
+            Event::EngineLost { engine, .. } => self.engine_lost(engine, out),
+            Event::WorkerDied { suspects, error, .. } => self.worker_died(&suspects, &error, out),
+            Event::BlockLost { output, partition, made_by } => self.block_lost(output, partition, made_by, out),
+            Event::OutputReleased { output } => self.release(output, out),
+            Event::Tick => self.tick(out),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What a shell asks for: a job as stages, how to pack them, and the limits it runs under.
+
+use super::partitions::Partitions;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tryworks_core::ids::OutputId;
+
+/// One job: the partitions it wants of its last stage, and every stage they may need.
+///
+/// The whole lineage is given each time. Which of it must run follows from what lives already.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// What people call it; the scheduler never reads it.
+    pub label: String,
+    /// Parents before children. The last one is the result stage.
+    pub stages: Vec<StageSpec>,
+    /// The partitions of the result stage to compute.
+    pub wanted: Partitions,
+    /// When to give up.
+    pub limits: Limits,
+}
+
+/// One stage: a pipe over `partitions` logical partitions, after all of its parents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageSpec {
+    /// What it makes. `None` for the result stage, and only for it.
+    pub output: Option<OutputId>,
+    /// How many logical partitions.
+    pub partitions: u32,
+    /// Into how many buckets each of its partitions is divided for its readers; 0 for the result stage.
+    pub buckets: u32,
+    /// The stages it reads, by their index in the job, each smaller than its own.
+    pub parents: Vec<usize>,
+    /// Whether the user's code is believed to give the same again. A stage that says no is not reported
+    /// as a surprise when it does not; what is then made again is the same.
+    pub deterministic: bool,
+    /// How partitions become tasks.
+    pub pack: Packing,
+}
+
+/// How the partitions of a stage become tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Packing {
+    /// This many to a task (0 counts as 1).
+    Fixed(u32),
+    /// Neighbours until what they read reaches a size. Partition `i` reads bucket `i` of every parent that
+    /// has as many buckets as this stage has partitions; other parents do not count.
+    BySize {
+        /// Enough for one task.
+        target_bytes: u64,
+        /// However small they are, no more than this many.
+        max_partitions: u32,
+    },
+}
+
+/// When a job gives up. Each count is of its own kind: losing engines never uses up a user's retries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// How often a task may return an error or panic before its job fails (1: at the first).
+    pub max_attempts: u32,
+    /// How often a task may be among those that a dying worker was running. From the first on it runs alone.
+    pub max_worker_deaths: u32,
+    /// How often a task may be running on an engine that is lost, or be stopped through no fault of its own.
+    pub max_losses: u32,
+    /// How many attempts of a stage in a row may end in a failed fetch with no task done in between.
+    pub max_stage_attempts: u32,
+    /// The bytes of all results of the job together.
+    pub max_result_bytes: u64,
+    /// How long a job waits while there is no engine at all.
+    pub no_engine_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_attempts: 4,
+            max_worker_deaths: 2,
+            max_losses: 16,
+            max_stage_attempts: 4,
+            max_result_bytes: u64::MAX,
+            no_engine_grace: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Limits {
+    /// For threads of this process, where an error will only happen again: the first one fails the job.
+    pub fn local() -> Self {
+        Self { max_attempts: 1, ..Self::default() }
+    }
+}
+
+impl JobSpec {
+    /// Says what is wrong with the shape of the job, if anything.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let Some(last) = self.stages.len().checked_sub(1) else {
+            return Err("a job needs at least one stage");
+        };
+        let mut outputs = std::collections::BTreeSet::new();
+        for (at, stage) in self.stages.iter().enumerate() {
+            if stage.parents.iter().any(|&parent| parent >= at) {
+                return Err("a stage reads a stage that does not come before it");
+            }
+            match stage.output {
+                None if at != last => return Err("a stage before the last makes no output"),
+                Some(_) if at == last => return Err("the result stage makes an output"),
+                Some(output) if !outputs.insert(output) => return Err("two stages make the same output"),
+                _ => {}
+            }
+        }
+        if self.wanted.runs().iter().any(|run| run.end > self.stages[last].partitions) {
+            return Err("a wanted partition does not exist");
+        }
+        Ok(())
+    }
+}

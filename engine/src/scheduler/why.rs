@@ -1,0 +1,71 @@
+//! Why a task waits, from a fixed list.
+
+use super::{Scheduler, event::Gate, stage::StageKey};
+use serde::{Deserialize, Serialize};
+use tryworks_core::ids::JobId;
+
+/// Why a task does not run yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Why {
+    /// A stage that it reads is not complete.
+    Dependency {
+        /// The first such stage, by its index in the job.
+        stage: u32,
+        /// How many of its partitions are missing.
+        missing: u32,
+    },
+    /// There is no engine.
+    NoEngine,
+    /// Engines are busy; other tasks come first.
+    Queue,
+    /// It may kill its worker, and waits for an engine that it has to itself.
+    Alone,
+    /// Every engine that is there was excluded or asked to leave.
+    Excluded,
+    /// Every engine that may be used is short of memory.
+    Memory,
+    /// Nothing needs it at the moment.
+    NotNeeded,
+}
+
+impl<E: Clone> Scheduler<E> {
+    /// Why partition `partition` of a stage waits. `None` if it does not: it runs, is done, or nobody knows it.
+    pub fn why(&self, job: JobId, stage: u32, partition: u32) -> Option<Why> {
+        let key = *self.jobs.get(&job)?.stages.get(stage as usize)?;
+        let record = &self.stages[key];
+        let alone = record.suspects.iter().any(|task| task.contains(partition));
+        let waits = match record.output {
+            _ if record.opened => alone || record.queue.contains(partition),
+            Some(output) => self.outputs.get(&output)?.missing().iter().any(|run| run.iter().contains(&partition)),
+            None => record.results.wanted.iter().any(|run| run.iter().contains(&partition)),
+        };
+        if !waits {
+            return None;
+        }
+        Some(if !record.wanted {
+            Why::NotNeeded
+        } else if record.missing > 0 {
+            self.first_missing(job, key)?
+        } else {
+            self.no_room().unwrap_or(if alone { Why::Alone } else { Why::Queue })
+        })
+    }
+
+    fn first_missing(&self, job: JobId, key: StageKey) -> Option<Why> {
+        let parent = *self.stages[key].parents.iter().find(|&&parent| !self.is_complete(parent))?;
+        let output = self.outputs.get(&self.stages[parent].output?)?;
+        let stage = self.stages[parent].index_in(job)?;
+        Some(Why::Dependency { stage, missing: output.partitions - output.here() })
+    }
+
+    fn no_room(&self) -> Option<Why> {
+        if self.engines.is_empty() {
+            return Some(Why::NoEngine);
+        }
+        let gates = || self.engines.iter().map(|engine| engine.gate);
+        if gates().any(|gate| gate == Gate::Open) {
+            return None;
+        }
+        Some(if gates().any(|gate| gate == Gate::Memory) { Why::Memory } else { Why::Excluded })
+    }
+}
