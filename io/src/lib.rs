@@ -1,8 +1,16 @@
 //! The gate and the cellar of Tryworks: sources, sinks and spill files.
 //!
-//! This crate knows bytes, files and frames, not stages. Sources implement
-//! [`Source`](tryworks_core::source::Source); spill files are what a [`Host`](tryworks_core::host::Host) gives to the
-//! operators of `core`.
+//! This crate knows bytes, files and frames, not stages. [`Sources`] are the methods by which a context reads,
+//! [`text`] and [`rows`] what they read; [`sink`] writes part files; [`spill`] is what a
+//! [`Host`](tryworks_core::host::Host) gives to the operators of `core`; [`resident`] and [`program`] say how much
+//! memory this process has and what it is.
 
+pub mod program;
+pub mod resident;
+pub mod rows;
+pub mod sink;
+mod sources;
 pub mod spill;
 pub mod text;
+
+pub use sources::Sources;

@@ -145,6 +145,9 @@ fn a_directory_is_its_files_by_name() {
         assert!(error.to_string().starts_with(&under(missing)), "{error}");
     }
     assert!(rows(Vec::<String>::new().into()).is_err());
+    let pipe = under("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(rows(pipe.into()).unwrap_err().to_string().contains("no regular file"), "and does not wait for a writer");
     assert!(rows("/dev/null".into()).unwrap_err().to_string().contains("no regular file"));
     assert!(rows("/proc/self/status".into()).unwrap_err().to_string().contains("does not know its size"));
 }
@@ -187,7 +190,10 @@ fn compressed_files_are_known_by_content() {
         assert!(matches!(&error, Error::Input { offset: Some(_), .. }), "{error}");
     }
     let error = read(file(&gzip(b"good\nb\xffd\n")).path(), by(1)).unwrap_err();
-    assert!(matches!(&error, Error::Input { offset: Some(6), message, .. } if message.contains("compressed")), "{error}");
+    assert!(
+        matches!(&error, Error::Input { offset: Some(6), message, .. } if message.contains("compressed")),
+        "{error}"
+    );
     assert!(read(file(&gzip(b"")).path(), by(1)).unwrap().is_empty());
 }
 
@@ -197,7 +203,12 @@ fn good_lines_before_a_bad_byte_are_given_first() {
     let source = TextFiles::new(file.path(), by(1000)).unwrap();
     let mut cursor = source.open(0, &task()).unwrap();
     let mut found = Vec::new();
-    let error = cursor.advance(10, &mut |line| { found.push(line); tryworks_core::pipe::CONTINUE }).unwrap_err();
+    let error = cursor
+        .advance(10, &mut |line| {
+            found.push(line);
+            tryworks_core::pipe::CONTINUE
+        })
+        .unwrap_err();
     assert_eq!(found, ["one", "two"]);
     assert!(matches!(&error, Error::Input { offset: Some(11), .. }), "{error}");
     assert!(error.to_string().contains("not UTF-8 (0xc3)"), "{error}");
@@ -235,7 +246,12 @@ fn a_sink_that_has_enough_gets_no_further_line() {
     let source = TextFiles::new(file.path(), by(1000)).unwrap();
     let mut cursor = source.open(0, &task()).unwrap();
     let mut calls = 0;
-    cursor.advance(1024, &mut |_| { calls += 1; STOP }).unwrap();
+    cursor
+        .advance(1024, &mut |_| {
+            calls += 1;
+            STOP
+        })
+        .unwrap();
     assert_eq!(calls, 1);
 }
 

@@ -28,7 +28,9 @@ struct Ranges {
 
 impl Ranges {
     fn take(&mut self, len: u64) -> u64 {
-        if let Some((start, room)) = self.free.iter().find(|(_, room)| **room >= len).map(|(start, room)| (*start, *room)) {
+        if let Some((start, room)) =
+            self.free.iter().find(|(_, room)| **room >= len).map(|(start, room)| (*start, *room))
+        {
             self.free.remove(&start);
             if room > len {
                 self.free.insert(start + len, room - len);

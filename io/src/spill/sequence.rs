@@ -3,7 +3,7 @@
 //! ```text
 //! frame      body checksum          an empty frame takes no byte at all
 //! body       the bytes as they came, or (length before compression: u32) (lz4 block)
-//! checksum   8 bytes of the blake3 hash of (sequence, frame, compressed?, body)
+//! checksum   a hash of (sequence, frame, compressed?, body)
 //! ```
 //! Frames follow one another without gaps. The sequence as a whole lies in extents of the file, in order; the last
 //! one is filled up to a whole block.
@@ -11,7 +11,9 @@
 use super::file::{BLOCK, SharedFile};
 use super::index::{Entry, Index};
 use super::space::Inner;
+use foldhash::quality::FixedState;
 use std::cell::RefCell;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,15 +45,12 @@ fn with_scratch<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     answer
 }
 
+/// Finds damage, not malice: nobody else can open the file.
 fn checksum(sequence: u64, frame: usize, compressed: bool, body: &[u8]) -> [u8; CHECKSUM] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&sequence.to_le_bytes());
-    hasher.update(&(frame as u64).to_le_bytes());
-    hasher.update(&[u8::from(compressed)]);
-    hasher.update(body);
-    let mut sum = [0; CHECKSUM];
-    sum.copy_from_slice(&hasher.finalize().as_bytes()[..CHECKSUM]);
-    sum
+    let mut hasher = FixedState::with_seed(sequence).build_hasher();
+    hasher.write_u64((frame as u64) << 1 | u64::from(compressed));
+    hasher.write(body);
+    hasher.finish().to_le_bytes()
 }
 
 /// The ranges of a file that a sequence has; given back when dropped.
@@ -262,7 +261,10 @@ impl Sequence {
 impl Frames for Sequence {
     fn read(&self, index: usize, out: &mut Vec<u8>) -> Result<()> {
         let Some(entry) = self.index.get(index) else {
-            return Err(Error::Bug(format!("frame {index} of a spilled sequence of {} was asked for", self.index.len())));
+            return Err(Error::Bug(format!(
+                "frame {index} of a spilled sequence of {} was asked for",
+                self.index.len()
+            )));
         };
         let done = match entry {
             Entry { len: 0, .. } => {
@@ -287,5 +289,29 @@ impl Frames for Sequence {
 
     fn bytes(&self) -> u64 {
         self.extents.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_changes_the_checksum() {
+        for len in [1, 8, 16, 17, 100, 1000, 4096] {
+            let mut body: Vec<u8> = (0..len).map(|i: u32| (i * 7) as u8).collect();
+            let sum = checksum(3, 5, false, &body);
+            for bit in 0..body.len() * 8 {
+                body[bit / 8] ^= 1 << (bit % 8);
+                assert_ne!(checksum(3, 5, false, &body), sum, "bit {bit} of {len} bytes");
+                body[bit / 8] ^= 1 << (bit % 8);
+            }
+            assert_eq!(checksum(3, 5, false, &body), sum);
+            let zeros = vec![0; len as usize];
+            let others = [(4, 5, false), (3, 6, false), (3, 5, true)];
+            assert!(others.iter().all(|(sequence, frame, packed)| checksum(*sequence, *frame, *packed, &body) != sum));
+            assert!(others.iter().all(|(sequence, frame, packed)| checksum(*sequence, *frame, *packed, &zeros) != sum));
+        }
+        assert_ne!(checksum(0, 0, false, &[0; 4096]), [0; CHECKSUM], "a hole in the file is no frame");
     }
 }

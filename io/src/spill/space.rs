@@ -119,9 +119,14 @@ impl Inner {
     /// Counts `len` bytes that are about to be written.
     pub(super) fn reserve(&self, len: u64) -> Result<()> {
         let quota = self.options.quota.unwrap_or(u64::MAX);
-        let taken = self.used.fetch_update(Relaxed, Relaxed, |used| used.checked_add(len).filter(|after| *after <= quota));
+        let taken =
+            self.used.fetch_update(Relaxed, Relaxed, |used| used.checked_add(len).filter(|after| *after <= quota));
         let Err(used) = taken else { return Ok(()) };
-        let needed = format!("{len} bytes more of spill files in {}, where {used} are in use{}", self.dir.display(), self.free());
+        let needed = format!(
+            "{len} bytes more of spill files in {}, where {used} are in use{}",
+            self.dir.display(),
+            self.free()
+        );
         let advice = "a larger quota, more memory so that less is spilled, or fewer jobs at a time";
         Err(Error::limit("spill_quota", quota, needed, advice))
     }
@@ -134,7 +139,11 @@ impl Inner {
     pub(super) fn refused(&self, len: u64, error: &io::Error) -> Error {
         let mut refusal = Error::storage("writing a spill file", &self.dir, error);
         if let Error::Storage { message, .. } = &mut refusal {
-            *message += &format!("; {len} bytes more were needed, {} bytes of spill files are in use there{}", self.used.load(Relaxed), self.free());
+            *message += &format!(
+                "; {len} bytes more were needed, {} bytes of spill files are in use there{}",
+                self.used.load(Relaxed),
+                self.free()
+            );
         }
         refusal
     }

@@ -90,7 +90,10 @@ impl Read for Plain {
         let most = buffer.len().min((self.size - self.at).min(usize::MAX as u64) as usize);
         let read = std::os::unix::fs::FileExt::read_at(&self.file, &mut buffer[..most], self.at)?;
         if read == 0 && most > 0 {
-            return Err(io::Error::other(format!("the file ends here, but had {} bytes when it was listed", self.size)));
+            return Err(io::Error::other(format!(
+                "the file ends here, but had {} bytes when it was listed",
+                self.size
+            )));
         }
         self.at += read as u64;
         Ok(read)

@@ -103,7 +103,8 @@ impl TextCursor {
         if room <= self.held.bytes().max(BUFFER as u64) || self.held.resize(room) {
             return Ok(());
         }
-        let needed = format!("a line of more than {} bytes at byte {start} of {}", room / 2, self.bytes.path().display());
+        let needed =
+            format!("a line of more than {} bytes at byte {start} of {}", room / 2, self.bytes.path().display());
         Err(Error::limit("memory", self.limit, needed, "more memory; or is this a file of lines?"))
     }
 
@@ -117,7 +118,8 @@ impl TextCursor {
         let good = error.utf8_error().valid_up_to();
         let mut buffer = error.into_bytes();
         let whose = if self.bytes.compressed() { " of the text that was compressed" } else { "" };
-        let message = format!("this byte{whose} is not UTF-8 (0x{:02x}); `text_file_lossy` reads such text", buffer[good]);
+        let message =
+            format!("this byte{whose} is not UTF-8 (0x{:02x}); `text_file_lossy` reads such text", buffer[good]);
         self.fault = Some(Error::input(self.bytes.path().display(), Some(start + good as u64), message));
         self.ended = true;
         // The lines before it are good.

@@ -99,13 +99,13 @@ pub(super) struct Listed {
 impl Listed {
     fn look(path: PathBuf) -> Result<Self> {
         let look = || -> io::Result<_> {
-            let mut file = File::open(&path)?;
-            let about = file.metadata()?;
+            // Before it is opened: opening a pipe would wait for whoever writes to it.
+            let about = fs::metadata(&path)?;
             if !about.is_file() {
                 return Err(io::Error::other("this is no regular file, so it cannot be divided into splits"));
             }
             let mut head = Vec::new();
-            file.by_ref().take(4).read_to_end(&mut head)?;
+            File::open(&path)?.take(4).read_to_end(&mut head)?;
             if about.len() == 0 && !head.is_empty() {
                 return Err(io::Error::other("the file does not know its size, so it cannot be divided into splits"));
             }

@@ -1,6 +1,6 @@
 //! The text source: lines of plain, gzip and zstd files, in splits that follow from the bytes of the input alone.
 //!
-//! [`files`] lists what is to be read, [`bytes`] reads it, [`cursor`] cuts it into lines.
+//! `files` lists what is to be read, `bytes` reads it, `cursor` cuts it into lines.
 
 mod bytes;
 mod cursor;

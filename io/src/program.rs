@@ -1,0 +1,66 @@
+//! What this process is: the hash of its executable, and where that is mapped.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::sync::OnceLock;
+use tryworks_core::{Error, Result};
+
+/// The blake3 hash of the executable that this process runs: two processes with the same one run the same program.
+///
+/// It is read from `/proc/self/exe` itself, which stays what it is when the file at the program's path is built
+/// anew. It is computed when first asked for.
+///
+/// # Errors
+/// If `/proc` is not there.
+///
+/// ```
+/// # fn main() -> tryworks_core::Result<()> {
+/// assert_eq!(tryworks_io::program::program_id()?, tryworks_io::program::program_id()?);
+/// # Ok(())
+/// # }
+/// ```
+pub fn program_id() -> Result<[u8; 32]> {
+    static ID: OnceLock<Result<[u8; 32]>> = OnceLock::new();
+    ID.get_or_init(|| {
+        hash("/proc/self/exe").map_err(|error| Error::storage("hashing the program", "/proc/self/exe", &error))
+    })
+    .clone()
+}
+
+fn hash(path: &str) -> std::io::Result<[u8; 32]> {
+    let mut file = File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut chunk = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(*hasher.finalize().as_bytes()),
+            Ok(read) => drop(hasher.update(&chunk[..read])),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What is mapped where in this process, as the text of `/proc/self/maps`.
+///
+/// # Errors
+/// If `/proc` is not there.
+///
+/// ```
+/// assert!(tryworks_io::program::maps().unwrap().contains("r--p"));
+/// ```
+pub fn maps() -> Result<String> {
+    fs::read_to_string("/proc/self/maps")
+        .map_err(|error| Error::storage("reading what is mapped", "/proc/self/maps", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_the_hash_of_the_file() {
+        let bytes = fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(program_id().unwrap(), *blake3::hash(&bytes).as_bytes());
+    }
+}

@@ -1,0 +1,69 @@
+//! A disk that is really full: a small file system in memory, where this user may mount one.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tryworks_core::Error;
+use tryworks_core::memory::Memory;
+use tryworks_io::sink::{PartFile, abandon, prepare};
+use tryworks_io::spill::{SpillOptions, SpillSpace};
+
+/// A file system of two megabytes; unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+fn quiet(command: &str, arguments: &[&str], dir: &Path) -> bool {
+    let mut command = Command::new(command);
+    command.args(arguments).arg(dir).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap().keep();
+        if quiet("mount", &["-t", "tmpfs", "-o", "size=2m", "tryworks-test"], &dir) {
+            return Some(SmallDisk(dir));
+        }
+        eprintln!("skipped: a file system cannot be mounted here");
+        std::fs::remove_dir(dir).unwrap();
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        quiet("umount", &["-l"], &self.0);
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_room() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let space = SpillSpace::new(disk.0.clone(), Memory::new(1 << 20), SpillOptions { compress: false, quota: None });
+    let spill = |frames: usize| {
+        let mut writer = space.writer()?;
+        (0..frames).try_for_each(|_| writer.frame(&[7; 1 << 18]))?;
+        writer.finish()
+    };
+    let kept = spill(4).unwrap();
+    let error = spill(9).err().unwrap();
+    let text = error.to_string();
+    assert!(matches!(error, Error::Storage { .. }), "{text}");
+    assert!(text.contains("No space left") && text.contains("262144 bytes more were needed"), "{text}");
+    assert!(text.contains(disk.0.to_str().unwrap()) && text.contains("bytes of that disk are free"), "{text}");
+    assert_eq!(space.used(), kept.bytes());
+    drop(kept);
+    let mut found = Vec::new();
+    spill(7).unwrap().read(6, &mut found).unwrap();
+    assert_eq!(found, [7; 1 << 18]);
+    drop(space);
+
+    let out = disk.0.join("out");
+    prepare(&out).unwrap();
+    let mut part = PartFile::create(&out, 0, 1).unwrap();
+    let error = (0..100_000).find_map(|_| part.line("all work and no play makes Jack a dull boy").err()).unwrap();
+    assert!(error.to_string().contains("part-00000: No space left"), "{error}");
+    drop(part);
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
+    abandon(&out);
+    assert!(!out.exists());
+}
