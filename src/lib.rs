@@ -1,1 +1,36 @@
-//! The front door.
+//! Tryworks is a dataflow and map-reduce engine: lazy typed datasets, planned into stages and run on every core.
+//!
+//! ```
+//! use tryworks::prelude::*;
+//!
+//! fn main() -> Result<()> {
+//!     let cx = Context::init()?;
+//!     let counts = cx
+//!         .text_file("examples/data/mobydick.txt")
+//!         .flat_map_into(|line, out| line.split_whitespace().for_each(|w| out.push(Str::lower(w))))
+//!         .map(|word| (word, 1u64))
+//!         .reduce_by_key(|a, b| a + b);
+//!     let top = counts.take_ordered_by(1, |(_, n)| std::cmp::Reverse(*n))?;
+//!     assert_eq!(top[0].0, "the");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A [`Dataset`] describes work; only *actions* (`collect`, `count`, `save_as_text_file`, ..) make it run. Functions
+//! given to operators capture nothing: what they need is given to them by [`with`](Dataset::with).
+
+mod context;
+pub mod prelude;
+mod progress;
+mod settings;
+
+pub use context::{Builder, Context};
+pub use tryworks_core::{
+    Background, Dataset, Error, Job, Place, Result, Site, Str, UserError, UserFault, data, memory, ops, pipe, row,
+    runner, ship::Code, sink, source, with,
+};
+pub use tryworks_engine::event_log;
+pub use tryworks_io::{rows, save, text};
+
+#[doc(hidden)]
+pub use tryworks_engine as engine;

@@ -8,13 +8,6 @@ pub const TASKS: usize = 100_000;
 
 /// The benchmark.
 pub fn bench(_settings: &Settings) -> Outcome<Bench> {
-    let rows = vec![Figure {
-        label: "a second",
-        unit: "tasks/s",
-        goal: None,
-    }];
-    Ok(Bench::Figures(Figures {
-        rows,
-        measure: None,
-    }))
+    let rows = vec![Figure { label: "a second", unit: "tasks/s", goal: None }];
+    Ok(Bench::Figures(Figures { rows, measure: None }))
 }

@@ -117,10 +117,7 @@ pub struct Figure {
 
 /// A figure's goal.
 #[derive(Clone, Copy)]
-#[allow(
-    dead_code,
-    reason = "which of the two a row needs depends on the figure, and not every goal is set"
-)]
+#[allow(dead_code, reason = "which of the two a row needs depends on the figure, and not every goal is set")]
 pub enum Goal {
     /// Lower is better.
     AtMost(f64),
@@ -153,35 +150,15 @@ pub struct Table {
     heading: Option<&'static [&'static str]>,
 }
 
-const PAIR: &[&str] = &[
-    "benchmark",
-    "ours",
-    "twin",
-    "ratio",
-    "pairs from-to",
-    "goal",
-    "",
-];
+const PAIR: &[&str] = &["benchmark", "ours", "twin", "ratio", "pairs from-to", "goal", ""];
 const FIGURE: &[&str] = &["figure", "measured", "goal", ""];
 const MEMORY: &[&str] = &["memory alone", "anonymous peak", "resident peak"];
-const BOUNDED: &[&str] = &[
-    "out of core",
-    "ours",
-    "count",
-    "checksum",
-    "expected",
-    "anonymous peak",
-    "limit",
-    "",
-];
+const BOUNDED: &[&str] = &["out of core", "ours", "count", "checksum", "expected", "anonymous peak", "limit", ""];
 
 impl Table {
     /// A table with no rows.
     pub fn new(markdown: bool) -> Self {
-        Table {
-            markdown,
-            heading: None,
-        }
+        Table { markdown, heading: None }
     }
 
     fn row(&mut self, heading: &'static [&'static str], cells: &[String]) {
@@ -192,8 +169,7 @@ impl Table {
             self.heading = Some(heading);
             self.line(heading.iter().map(|cell| cell.to_string()));
             if self.markdown {
-                let rule =
-                    |(place, _): (usize, _)| if place == 0 { "---" } else { "---:" }.to_string();
+                let rule = |(place, _): (usize, _)| if place == 0 { "---" } else { "---:" }.to_string();
                 self.line(heading.iter().enumerate().map(rule));
             }
         }
@@ -205,21 +181,9 @@ impl Table {
             println!("| {} |", cells.collect::<Vec<_>>().join(" | "));
         } else {
             let pad = |(place, cell)| {
-                if place == 0 {
-                    format!("{cell:<26}")
-                } else {
-                    format!("{cell:>16}")
-                }
+                if place == 0 { format!("{cell:<26}") } else { format!("{cell:>16}") }
             };
-            println!(
-                "{}",
-                cells
-                    .enumerate()
-                    .map(pad)
-                    .collect::<Vec<_>>()
-                    .join(" ")
-                    .trim_end()
-            );
+            println!("{}", cells.enumerate().map(pad).collect::<Vec<_>>().join(" ").trim_end());
         }
     }
 }
@@ -249,9 +213,7 @@ fn run_pair(name: &str, pair: &Pair, settings: &Settings, table: &mut Table) -> 
         }
         let first = *agreed.get_or_insert(answer);
         if answer != first {
-            return Err(
-                format!("the {side} side answers {answer:?}, an earlier run {first:?}").into(),
-            );
+            return Err(format!("the {side} side answers {answer:?}, an earlier run {first:?}").into());
         }
         Ok(Some(seconds))
     };
@@ -261,11 +223,7 @@ fn run_pair(name: &str, pair: &Pair, settings: &Settings, table: &mut Table) -> 
     timed(Side::Ours)?;
     let (mut ours, mut twin, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..settings.pairs {
-        let order = if turn % 2 == 0 {
-            [Side::Ours, Side::Twin]
-        } else {
-            [Side::Twin, Side::Ours]
-        };
+        let order = if turn % 2 == 0 { [Side::Ours, Side::Twin] } else { [Side::Twin, Side::Ours] };
         let (mut this, mut that) = (None, None);
         for side in order {
             match side {
@@ -280,10 +238,7 @@ fn run_pair(name: &str, pair: &Pair, settings: &Settings, table: &mut Table) -> 
 
     // The ratio is the median of the pairs' own ratios: the two of a pair ran next to each other, on an equally busy machine.
     let ratio = median(&mut ratios);
-    let range = ratios
-        .first()
-        .zip(ratios.last())
-        .map(|(least, most)| format!("{least:.2}-{most:.2}"));
+    let range = ratios.first().zip(ratios.last()).map(|(least, most)| format!("{least:.2}-{most:.2}"));
     table.row(
         PAIR,
         &[
@@ -301,35 +256,18 @@ fn run_pair(name: &str, pair: &Pair, settings: &Settings, table: &mut Table) -> 
         for (side, _) in sides.into_iter().filter(|(_, there)| *there) {
             let alone = memory::run_alone(name, side, settings, &[])?;
             if Some(alone.answer) != agreed {
-                return Err(format!(
-                    "the {side} side alone answers {:?}, not {agreed:?}",
-                    alone.answer
-                )
-                .into());
+                return Err(format!("the {side} side alone answers {:?}, not {agreed:?}", alone.answer).into());
             }
-            table.row(
-                MEMORY,
-                &[
-                    format!("{name} {side}"),
-                    mebibytes(alone.anonymous),
-                    mebibytes(alone.resident),
-                ],
-            );
+            table.row(MEMORY, &[format!("{name} {side}"), mebibytes(alone.anonymous), mebibytes(alone.resident)]);
         }
     }
     Ok(())
 }
 
 fn run_figures(name: &str, figures: &Figures, table: &mut Table) -> Outcome<()> {
-    let values = figures
-        .measure
-        .as_ref()
-        .map(|measure| measure())
-        .transpose()?;
+    let values = figures.measure.as_ref().map(|measure| measure()).transpose()?;
     for (place, figure) in figures.rows.iter().enumerate() {
-        let value = values
-            .as_ref()
-            .and_then(|values| values.get(place).copied());
+        let value = values.as_ref().and_then(|values| values.get(place).copied());
         let goal = figure.goal.map(|goal| match goal {
             Goal::AtMost(most) => format!("at most {most}"),
             Goal::AtLeast(least) => format!("at least {least}"),
@@ -347,12 +285,7 @@ fn run_figures(name: &str, figures: &Figures, table: &mut Table) -> Outcome<()> 
     Ok(())
 }
 
-fn run_bounded(
-    name: &str,
-    bounded: &Bounded,
-    settings: &Settings,
-    table: &mut Table,
-) -> Outcome<()> {
+fn run_bounded(name: &str, bounded: &Bounded, settings: &Settings, table: &mut Table) -> Outcome<()> {
     let expected = (bounded.expected)();
     let mut cells = vec![name.to_string()];
     let mut good = None;
@@ -361,33 +294,16 @@ fn run_bounded(
         let alone = memory::run_alone(name, Side::Ours, settings, &[("TRYWORKS_MEMORY", &limit)])?;
         good = Some(alone.answer == expected);
         let Answer { count, checksum } = alone.answer;
-        cells.extend([
-            seconds(alone.seconds),
-            count.to_string(),
-            format!("{checksum:016x}"),
-        ]);
-        cells.extend([
-            format!("{} {:016x}", expected.count, expected.checksum),
-            mebibytes(alone.anonymous),
-        ]);
+        cells.extend([seconds(alone.seconds), count.to_string(), format!("{checksum:016x}")]);
+        cells.extend([format!("{} {:016x}", expected.count, expected.checksum), mebibytes(alone.anonymous)]);
     } else {
         cells.extend(["-", "-", "-"].map(String::from));
-        cells.extend([
-            format!("{} {:016x}", expected.count, expected.checksum),
-            "-".to_string(),
-        ]);
+        cells.extend([format!("{} {:016x}", expected.count, expected.checksum), "-".to_string()]);
     }
     cells.push(mebibytes(bounded.limit));
-    cells.push(
-        good.map_or("", |good| if good { "right" } else { "WRONG" })
-            .to_string(),
-    );
+    cells.push(good.map_or("", |good| if good { "right" } else { "WRONG" }).to_string());
     table.row(BOUNDED, &cells);
-    if good == Some(false) {
-        Err("the answer is not the expected one".into())
-    } else {
-        Ok(())
-    }
+    if good == Some(false) { Err("the answer is not the expected one".into()) } else { Ok(()) }
 }
 
 /// The median; the values are left sorted.
@@ -406,16 +322,11 @@ fn cell(value: Option<String>) -> String {
 }
 
 fn verdict(met: Option<bool>) -> String {
-    met.map_or("", |met| if met { "met" } else { "missed" })
-        .to_string()
+    met.map_or("", |met| if met { "met" } else { "missed" }).to_string()
 }
 
 fn seconds(value: f64) -> String {
-    if value < 1.0 {
-        format!("{:.1} ms", value * 1e3)
-    } else {
-        format!("{value:.3} s")
-    }
+    if value < 1.0 { format!("{:.1} ms", value * 1e3) } else { format!("{value:.3} s") }
 }
 
 fn mebibytes(bytes: u64) -> String {

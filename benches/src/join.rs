@@ -33,24 +33,14 @@ pub struct Sizes {
 
 impl Sizes {
     fn new(orders: u64, customers: u64) -> Self {
-        Sizes {
-            orders,
-            customers,
-            ordering: customers,
-            known: (customers * 4).div_ceil(5),
-        }
+        Sizes { orders, customers, ordering: customers, known: (customers * 4).div_ceil(5) }
     }
 }
 
 /// The benchmark.
 pub fn bench(settings: &Settings) -> Outcome<Bench> {
     let sizes = Sizes::new(settings.scaled(ORDERS), settings.scaled(CUSTOMERS));
-    Ok(Bench::Pair(Pair {
-        ours: None,
-        twin: Box::new(move || Ok(twin(sizes))),
-        after: None,
-        goal: None,
-    }))
+    Ok(Bench::Pair(Pair { ours: None, twin: Box::new(move || Ok(twin(sizes))), after: None, goal: None }))
 }
 
 /// What a match adds to the checksum.
@@ -60,23 +50,11 @@ pub fn digest(key: u64, order: u64, customer: u64) -> u64 {
 }
 
 fn twin(sizes: Sizes) -> Answer {
-    let orders = scatter(
-        sizes.orders,
-        PARTITION_BITS,
-        |index| order(index, sizes.ordering),
-        |row| hash(row.0),
-    );
-    let customers = scatter(
-        sizes.customers,
-        PARTITION_BITS,
-        |index| customer(index, sizes.known),
-        |row| hash(row.0),
-    );
+    let orders = scatter(sizes.orders, PARTITION_BITS, |index| order(index, sizes.ordering), |row| hash(row.0));
+    let customers = scatter(sizes.customers, PARTITION_BITS, |index| customer(index, sizes.known), |row| hash(row.0));
     let partitions = (0..1 << PARTITION_BITS).into_par_iter().map(|partition| {
         let mut table = Chains::new(customers.rows(partition));
-        customers
-            .partition(partition)
-            .for_each(|&(key, value)| table.add(key, value));
+        customers.partition(partition).for_each(|&(key, value)| table.add(key, value));
         let (mut count, mut checksum) = (0, 0u64);
         for &(key, value) in orders.partition(partition) {
             for other in table.get(key) {
@@ -103,11 +81,7 @@ const END: u32 = u32::MAX;
 impl Chains {
     fn new(rows: usize) -> Self {
         let heads = vec![END; (rows * 2).next_power_of_two()];
-        Chains {
-            heads,
-            rows: Vec::with_capacity(rows),
-            next: Vec::with_capacity(rows),
-        }
+        Chains { heads, rows: Vec::with_capacity(rows), next: Vec::with_capacity(rows) }
     }
 
     /// All keys of a partition share their top bits of the hash, so others give the place.
@@ -145,10 +119,7 @@ mod tests {
     #[test]
     fn matches_as_loops_do() {
         let sizes = Sizes::new(3_000, 500);
-        let mut answer = Answer {
-            count: 0,
-            checksum: 0,
-        };
+        let mut answer = Answer { count: 0, checksum: 0 };
         for (key, order) in (0..sizes.orders).map(|index| order(index, sizes.ordering)) {
             let customers = (0..sizes.customers).map(|index| customer(index, sizes.known));
             for (_, customer) in customers.filter(|customer| customer.0 == key) {

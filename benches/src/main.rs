@@ -89,25 +89,12 @@ fn main() -> ExitCode {
 
 /// Runs what was asked for; false when a benchmark failed (a missed goal is no failure).
 fn run(arguments: Arguments) -> Outcome<bool> {
-    let Arguments {
-        chosen,
-        mut settings,
-        scratch,
-        side,
-    } = arguments;
+    let Arguments { chosen, mut settings, scratch, side } = arguments;
     // The twins run on the global pool, so both sides have the same number of threads.
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(settings.threads)
-        .build_global()?;
+    rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build_global()?;
     // A child works in its parent's directory and leaves it; otherwise it is removed when this ends.
-    let own = if scratch.is_none() {
-        Some(Scratch::new()?)
-    } else {
-        None
-    };
-    settings.scratch = scratch
-        .or_else(|| own.as_ref().map(|own| own.path().to_owned()))
-        .unwrap_or_default();
+    let own = if scratch.is_none() { Some(Scratch::new()?) } else { None };
+    settings.scratch = scratch.or_else(|| own.as_ref().map(|own| own.path().to_owned())).unwrap_or_default();
 
     if let Some(side) = side {
         let &[(_, make)] = chosen.as_slice() else {
@@ -119,9 +106,7 @@ fn run(arguments: Arguments) -> Outcome<bool> {
     let mut good = true;
     let mut table = harness::Table::new(settings.markdown);
     for (name, make) in chosen {
-        if let Err(error) =
-            make(&settings).and_then(|bench| harness::run(name, &bench, &settings, &mut table))
-        {
+        if let Err(error) = make(&settings).and_then(|bench| harness::run(name, &bench, &settings, &mut table)) {
             eprintln!("{name}: {error}");
             good = false;
         }
@@ -151,17 +136,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Option<Arguments>> 
             "--memory" => settings.memory = true,
             "--scratch" => scratch = Some(value()?.into()),
             "--side" => side = Some(value()?.parse()?),
-            "all" => chosen.extend(
-                BENCHES
-                    .iter()
-                    .filter(|(name, _)| !name.starts_with("out_of_core")),
-            ),
+            "all" => chosen.extend(BENCHES.iter().filter(|(name, _)| !name.starts_with("out_of_core"))),
             name => match BENCHES.iter().find(|(known, _)| *known == name) {
                 Some(&bench) => chosen.push(bench),
                 None => {
-                    return Err(
-                        format!("no benchmark or option is called {name}; see --help").into(),
-                    );
+                    return Err(format!("no benchmark or option is called {name}; see --help").into());
                 }
             },
         }
@@ -169,10 +148,5 @@ fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Option<Arguments>> 
     if chosen.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Arguments {
-        chosen,
-        settings,
-        scratch,
-        side,
-    }))
+    Ok(Some(Arguments { chosen, settings, scratch, side }))
 }

@@ -25,27 +25,11 @@ pub struct Alone {
 }
 
 /// Runs one side of a benchmark in a process of its own and watches its memory.
-pub fn run_alone(
-    name: &str,
-    side: Side,
-    settings: &Settings,
-    environment: &[(&str, &str)],
-) -> Outcome<Alone> {
+pub fn run_alone(name: &str, side: Side, settings: &Settings, environment: &[(&str, &str)]) -> Outcome<Alone> {
     let mut command = Command::new("/proc/self/exe");
-    command.args([
-        name,
-        "--side",
-        &side.to_string(),
-        "--threads",
-        &settings.threads.to_string(),
-    ]);
-    command
-        .args(["--scale", &settings.scale.to_string(), "--scratch"])
-        .arg(&settings.scratch);
-    for (key, value) in environment
-        .iter()
-        .filter(|(key, _)| std::env::var_os(key).is_none())
-    {
+    command.args([name, "--side", &side.to_string(), "--threads", &settings.threads.to_string()]);
+    command.args(["--scale", &settings.scale.to_string(), "--scratch"]).arg(&settings.scratch);
+    for (key, value) in environment.iter().filter(|(key, _)| std::env::var_os(key).is_none()) {
         command.env(key, value);
     }
     let mut child = command.stdout(Stdio::piped()).spawn()?;
@@ -62,33 +46,16 @@ pub fn run_alone(
         thread::sleep(EVERY);
     };
     let mut text = String::new();
-    child
-        .stdout
-        .take()
-        .ok_or("the child has no output")?
-        .read_to_string(&mut text)?;
+    child.stdout.take().ok_or("the child has no output")?.read_to_string(&mut text)?;
     if !status.success() {
         return Err(format!("the {side} side alone ended with {status}").into());
     }
-    let words: Vec<&str> = text
-        .lines()
-        .last()
-        .unwrap_or_default()
-        .split_whitespace()
-        .collect();
+    let words: Vec<&str> = text.lines().last().unwrap_or_default().split_whitespace().collect();
     let ["answer", count, checksum, seconds] = words[..] else {
         return Err(format!("the {side} side alone printed {text:?}").into());
     };
-    let answer = Answer {
-        count: count.parse()?,
-        checksum: checksum.parse()?,
-    };
-    Ok(Alone {
-        answer,
-        seconds: seconds.parse()?,
-        anonymous,
-        resident,
-    })
+    let answer = Answer { count: count.parse()?, checksum: checksum.parse()? };
+    Ok(Alone { answer, seconds: seconds.parse()?, anonymous, resident })
 }
 
 /// The other end of [`run_alone`]: runs one side once and prints what it found.
@@ -113,6 +80,5 @@ pub fn answer_once(bench: Bench, side: Side) -> Outcome<()> {
 /// The bytes of a line of `/proc/PID/status` that counts in kB.
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
-        .map_or(0, |kibibytes| kibibytes * 1024)
+    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kibibytes| kibibytes * 1024)
 }

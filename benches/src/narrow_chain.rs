@@ -10,12 +10,7 @@ const NUMBERS: u64 = 100_000_000;
 /// The benchmark.
 pub fn bench(settings: &Settings) -> Outcome<Bench> {
     let numbers = settings.scaled(NUMBERS);
-    Ok(Bench::Pair(Pair {
-        ours: None,
-        twin: Box::new(move || Ok(twin(numbers))),
-        after: None,
-        goal: None,
-    }))
+    Ok(Bench::Pair(Pair { ours: None, twin: Box::new(move || Ok(twin(numbers))), after: None, goal: None }))
 }
 
 /// The first map: nothing a compiler can sum in closed form.
@@ -38,14 +33,7 @@ pub fn scramble_again(x: u64) -> u64 {
 }
 
 fn twin(numbers: u64) -> Answer {
-    let sum = (0..numbers)
-        .into_par_iter()
-        .map(scramble)
-        .filter(keep)
-        .map(scramble_again)
-        .reduce(|| 0, u64::wrapping_add);
-    Answer {
-        count: numbers,
-        checksum: sum,
-    }
+    let sum =
+        (0..numbers).into_par_iter().map(scramble).filter(keep).map(scramble_again).reduce(|| 0, u64::wrapping_add);
+    Answer { count: numbers, checksum: sum }
 }

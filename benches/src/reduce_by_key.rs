@@ -18,12 +18,7 @@ const PARTITION_BITS: u32 = 6;
 /// The benchmark.
 pub fn bench(settings: &Settings) -> Outcome<Bench> {
     let (rows, keys) = (settings.scaled(ROWS), settings.scaled(KEYS));
-    Ok(Bench::Pair(Pair {
-        ours: None,
-        twin: Box::new(move || Ok(twin(rows, keys))),
-        after: None,
-        goal: None,
-    }))
+    Ok(Bench::Pair(Pair { ours: None, twin: Box::new(move || Ok(twin(rows, keys))), after: None, goal: None }))
 }
 
 /// What a key and its sum add to the checksum.
@@ -32,19 +27,12 @@ pub fn digest(key: u64, sum: f64) -> u64 {
 }
 
 fn twin(rows: u64, keys: u64) -> Answer {
-    let scattered = scatter(
-        rows,
-        PARTITION_BITS,
-        |index| measurement(index, keys),
-        |row| hash(row.0),
-    );
+    let scattered = scatter(rows, PARTITION_BITS, |index| measurement(index, keys), |row| hash(row.0));
     let sums: Vec<Sums> = (0..1 << PARTITION_BITS)
         .into_par_iter()
         .map(|partition| {
             let mut sums = Sums::new(keys as usize >> PARTITION_BITS);
-            scattered
-                .partition(partition)
-                .for_each(|&(key, value)| sums.add(key, value));
+            scattered.partition(partition).for_each(|&(key, value)| sums.add(key, value));
             sums
         })
         .collect();
@@ -66,10 +54,7 @@ const FREE: (u64, f64) = (0, f64::NAN);
 
 impl Sums {
     fn new(expected: usize) -> Self {
-        Sums {
-            slots: vec![FREE; (expected * 3 / 2).next_power_of_two().max(16)],
-            len: 0,
-        }
+        Sums { slots: vec![FREE; (expected * 3 / 2).next_power_of_two().max(16)], len: 0 }
     }
 
     #[inline]
@@ -127,21 +112,11 @@ mod tests {
             for (key, value) in (0..rows).map(|index| measurement(index, keys)) {
                 *sums.entry(key).or_default() += value;
             }
-            let checksum = sums
-                .iter()
-                .fold(0u64, |all, (key, sum)| all.wrapping_add(digest(*key, *sum)));
-            assert_eq!(
-                twin(rows, keys),
-                Answer {
-                    count: sums.len() as u64,
-                    checksum
-                }
-            );
+            let checksum = sums.iter().fold(0u64, |all, (key, sum)| all.wrapping_add(digest(*key, *sum)));
+            assert_eq!(twin(rows, keys), Answer { count: sums.len() as u64, checksum });
             // More keys than expected make the table grow.
             let mut small = Sums::new(1);
-            (0..rows)
-                .map(|index| measurement(index, keys))
-                .for_each(|(key, value)| small.add(key, value));
+            (0..rows).map(|index| measurement(index, keys)).for_each(|(key, value)| small.add(key, value));
             assert!(small.iter().collect::<BTreeMap<_, _>>() == sums);
         }
     }

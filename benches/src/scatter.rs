@@ -19,18 +19,15 @@ pub fn scatter<R: Send>(
     let chunks = rayon::current_num_threads() as u64 * 4;
     let expected = (count / chunks) >> bits;
     let chunk = |chunk: u64| {
-        let mut partitions: Vec<Vec<R>> = (0..1 << bits)
-            .map(|_| Vec::with_capacity((expected + expected / 8 + 16) as usize))
-            .collect();
+        let mut partitions: Vec<Vec<R>> =
+            (0..1 << bits).map(|_| Vec::with_capacity((expected + expected / 8 + 16) as usize)).collect();
         for index in count * chunk / chunks..count * (chunk + 1) / chunks {
             let row = make(index);
             partitions[(hash(&row) >> (64 - bits)) as usize].push(row);
         }
         partitions
     };
-    Scattered {
-        chunks: (0..chunks).into_par_iter().map(chunk).collect(),
-    }
+    Scattered { chunks: (0..chunks).into_par_iter().map(chunk).collect() }
 }
 
 impl<R> Scattered<R> {

@@ -21,9 +21,7 @@ impl Scratch {
         let parent = std::env::temp_dir();
         for entry in fs::read_dir(&parent)?.flatten() {
             let name = entry.file_name();
-            let owner = name
-                .to_str()
-                .and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
+            let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
             if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
                 // Another run may be removing it too, or another user own it.
                 let _ = fs::remove_dir_all(entry.path());

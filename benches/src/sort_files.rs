@@ -60,18 +60,12 @@ fn twin(inputs: &[PathBuf], runs: &Path, output: &Path, run: u64) -> Outcome<Ans
     let mut splits = Vec::new();
     for path in inputs {
         let length = fs::metadata(path)?.len();
-        splits.extend(
-            (0..length)
-                .step_by(run as usize)
-                .map(|start| (path, start, length.min(start + run))),
-        );
+        splits.extend((0..length).step_by(run as usize).map(|start| (path, start, length.min(start + run))));
     }
     let sorted = splits
         .into_par_iter()
         .enumerate()
-        .map(|(place, (path, start, end))| {
-            write_run(path, start, end, &runs.join(format!("run-{place}")))
-        });
+        .map(|(place, (path, start, end))| write_run(path, start, end, &runs.join(format!("run-{place}"))));
     let sorted = sorted.collect::<io::Result<Vec<RunFile>>>()?;
 
     let parts = rayon::current_num_threads() * 4;
@@ -82,10 +76,7 @@ fn twin(inputs: &[PathBuf], runs: &Path, output: &Path, run: u64) -> Outcome<Ans
         merge(&sorted, low, high, &output.join(format!("part-{part:05}")))
     })?;
     fs::remove_dir_all(runs)?;
-    Ok(Answer {
-        count: 0,
-        checksum: 0,
-    })
+    Ok(Answer { count: 0, checksum: 0 })
 }
 
 /// Lines in the order of their keys, in a file.
@@ -117,18 +108,13 @@ fn write_run(input: &Path, start: u64, end: u64, path: &Path) -> io::Result<RunF
     while let Some(end) = memchr(rest) {
         let (line, after) = rest.split_at(end + 1);
         let place = text.len() - rest.len();
-        let length =
-            u16::try_from(line.len()).map_err(|_| io::Error::other("a line is too long"))?;
+        let length = u16::try_from(line.len()).map_err(|_| io::Error::other("a line is too long"))?;
         entries.push(packed_key(line) | (place as u128) << 16 | u128::from(length));
         rest = after;
     }
     entries.sort_unstable();
 
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(path)?;
+    let mut file = File::options().read(true).write(true).create_new(true).open(path)?;
     let mut run = Vec::with_capacity(WRITE + RECORD);
     let (mut length, mut index) = (0, Vec::with_capacity(entries.len() / SPARSE + 1));
     for (place, &entry) in entries.iter().enumerate() {
@@ -144,11 +130,7 @@ fn write_run(input: &Path, start: u64, end: u64, path: &Path) -> io::Result<RunF
         }
     }
     file.write_all(&run)?;
-    Ok(RunFile {
-        file,
-        length,
-        index,
-    })
+    Ok(RunFile { file, length, index })
 }
 
 /// The whole lines that begin in `start..end`.
@@ -179,24 +161,16 @@ fn memchr(text: &[u8]) -> Option<usize> {
 
 /// Keys that divide all records into `parts` parts, evenly as far as the indexes tell.
 fn splitters(runs: &[RunFile], parts: usize) -> Vec<u128> {
-    let mut keys: Vec<u128> = runs
-        .iter()
-        .flat_map(|run| run.index.iter().map(|(key, _)| *key))
-        .collect();
+    let mut keys: Vec<u128> = runs.iter().flat_map(|run| run.index.iter().map(|(key, _)| *key)).collect();
     keys.sort_unstable();
-    let mut bounds: Vec<u128> = (1..parts)
-        .filter_map(|part| keys.get(keys.len() * part / parts).copied())
-        .collect();
+    let mut bounds: Vec<u128> = (1..parts).filter_map(|part| keys.get(keys.len() * part / parts).copied()).collect();
     bounds.dedup();
     bounds
 }
 
 /// The second pass: merges what lies in `low..high` of all runs into one file.
 fn merge(runs: &[RunFile], low: u128, high: u128, path: &Path) -> io::Result<()> {
-    let mut cursors = runs
-        .iter()
-        .map(|run| Cursor::new(run, low))
-        .collect::<io::Result<Vec<_>>>()?;
+    let mut cursors = runs.iter().map(|run| Cursor::new(run, low)).collect::<io::Result<Vec<_>>>()?;
     let mut tree = LoserTree::new(cursors.iter().map(|cursor| cursor.key).collect());
     let mut out = Vec::with_capacity(WRITE + RECORD);
     let mut file = File::create(path)?;
@@ -229,22 +203,9 @@ struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// At the first line whose key is not below `low`.
     fn new(run: &'a RunFile, low: u128) -> io::Result<Self> {
-        let before = run
-            .index
-            .partition_point(|(key, _)| *key < low)
-            .saturating_sub(1);
-        let offset = run
-            .index
-            .get(before)
-            .map_or(run.length, |(_, offset)| *offset);
-        let mut cursor = Cursor {
-            run,
-            offset,
-            buffer: Vec::new(),
-            begin: 0,
-            end: 0,
-            key: 0,
-        };
+        let before = run.index.partition_point(|(key, _)| *key < low).saturating_sub(1);
+        let offset = run.index.get(before).map_or(run.length, |(_, offset)| *offset);
+        let mut cursor = Cursor { run, offset, buffer: Vec::new(), begin: 0, end: 0, key: 0 };
         cursor.advance()?;
         while cursor.key < low {
             cursor.advance()?;
@@ -281,9 +242,7 @@ impl<'a> Cursor<'a> {
         let kept = self.buffer.len();
         let more = (self.run.length - self.offset).min(READ as u64) as usize;
         self.buffer.resize(kept + more, 0);
-        self.run
-            .file
-            .read_exact_at(&mut self.buffer[kept..], self.offset)?;
+        self.run.file.read_exact_at(&mut self.buffer[kept..], self.offset)?;
         self.offset += more as u64;
         Ok(())
     }
@@ -300,18 +259,12 @@ impl LoserTree {
     fn new(mut keys: Vec<u128>) -> Self {
         let leaves = keys.len().next_power_of_two();
         keys.resize(leaves, u128::MAX);
-        let mut winners: Vec<usize> = (0..leaves * 2)
-            .map(|node| node.wrapping_sub(leaves))
-            .collect();
+        let mut winners: Vec<usize> = (0..leaves * 2).map(|node| node.wrapping_sub(leaves)).collect();
         let mut nodes = vec![0; leaves];
         for node in (1..leaves).rev() {
             let (left, right) = (winners[node * 2], winners[node * 2 + 1]);
             let left_wins = (keys[left], left) < (keys[right], right);
-            (winners[node], nodes[node]) = if left_wins {
-                (left, right)
-            } else {
-                (right, left)
-            };
+            (winners[node], nodes[node]) = if left_wins { (left, right) } else { (right, left) };
         }
         nodes[0] = if leaves > 1 { winners[1] } else { 0 };
         LoserTree { keys, nodes }
@@ -350,24 +303,14 @@ mod tests {
     #[test]
     fn sorts_every_record_once() {
         let scratch = Scratch::new().unwrap();
-        let [records, runs, output] =
-            ["records", "runs", "sorted"].map(|name| scratch.path().join(name));
+        let [records, runs, output] = ["records", "runs", "sorted"].map(|name| scratch.path().join(name));
         let inputs = make_files(&records, 20_001).unwrap();
-        let text: Vec<u8> = inputs
-            .iter()
-            .flat_map(|path| fs::read(path).unwrap())
-            .collect();
+        let text: Vec<u8> = inputs.iter().flat_map(|path| fs::read(path).unwrap()).collect();
         let checksum = text.chunks(RECORD).map(digest).fold(0, u64::wrapping_add);
         // Runs that end within lines, between them, and after one file each.
         for run in [12_345, 10_000, RUN] {
             twin(&inputs, &runs, &output, run).unwrap();
-            assert_eq!(
-                check_sorted(&output).unwrap(),
-                Answer {
-                    count: 20_001,
-                    checksum
-                }
-            );
+            assert_eq!(check_sorted(&output).unwrap(), Answer { count: 20_001, checksum });
             fs::remove_dir_all(&output).unwrap();
         }
     }

@@ -8,13 +8,6 @@ pub const TIMES: usize = 50;
 
 /// The benchmark.
 pub fn bench(_settings: &Settings) -> Outcome<Bench> {
-    let rows = vec![Figure {
-        label: "to first result",
-        unit: "us",
-        goal: None,
-    }];
-    Ok(Bench::Figures(Figures {
-        rows,
-        measure: None,
-    }))
+    let rows = vec![Figure { label: "to first result", unit: "us", goal: None }];
+    Ok(Bench::Figures(Figures { rows, measure: None }))
 }

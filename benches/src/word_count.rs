@@ -30,12 +30,7 @@ const PARTITION_BITS: u32 = 6;
 /// The benchmark.
 pub fn bench(settings: &Settings) -> Outcome<Bench> {
     let path = text_file(settings)?;
-    Ok(Bench::Pair(Pair {
-        ours: None,
-        twin: Box::new(move || twin(&path)),
-        after: None,
-        goal: None,
-    }))
+    Ok(Bench::Pair(Pair { ours: None, twin: Box::new(move || twin(&path)), after: None, goal: None }))
 }
 
 /// The text that is counted.
@@ -45,15 +40,10 @@ pub fn text_file(settings: &Settings) -> Outcome<PathBuf> {
 
 /// The answer from the most frequent words, the most frequent first; equal counts in the order of the words.
 pub fn answer<'a>(most_frequent: impl IntoIterator<Item = (&'a str, u64)>) -> Answer {
-    let mut answer = Answer {
-        count: 0,
-        checksum: 0,
-    };
+    let mut answer = Answer { count: 0, checksum: 0 };
     for (word, count) in most_frequent {
         answer.count += count;
-        let word = word
-            .bytes()
-            .fold(0, |hash, byte| mix2(hash, u64::from(byte)));
+        let word = word.bytes().fold(0, |hash, byte| mix2(hash, u64::from(byte)));
         answer.checksum = mix2(answer.checksum, mix2(word, count));
     }
     answer
@@ -82,28 +72,19 @@ pub fn twin(path: &Path) -> Outcome<Answer> {
             }
         }
     };
-    let tables: Vec<Words> = rayon::broadcast(count)
-        .into_iter()
-        .collect::<Result<_, _>>()?;
+    let tables: Vec<Words> = rayon::broadcast(count).into_iter().collect::<Result<_, _>>()?;
 
     let partitions = (0..1u64 << PARTITION_BITS).into_par_iter();
-    let mut best: Vec<(String, u64)> = partitions
-        .flat_map_iter(|partition| merge(&tables, partition))
-        .collect();
+    let mut best: Vec<(String, u64)> = partitions.flat_map_iter(|partition| merge(&tables, partition)).collect();
     keep_most_frequent(&mut best);
-    Ok(answer(
-        best.iter().map(|(word, count)| (word.as_str(), *count)),
-    ))
+    Ok(answer(best.iter().map(|(word, count)| (word.as_str(), *count))))
 }
 
 /// Where the first line at or after `offset` begins.
 fn line_start(text: &[u8], offset: usize) -> usize {
     match offset {
         0 => 0,
-        _ => text[offset - 1..]
-            .iter()
-            .position(|&byte| byte == b'\n')
-            .map_or(text.len(), |place| offset + place),
+        _ => text[offset - 1..].iter().position(|&byte| byte == b'\n').map_or(text.len(), |place| offset + place),
     }
 }
 
@@ -151,11 +132,8 @@ impl Words {
     /// Counts the words of the batch.
     fn flush(&mut self) {
         for word in self.batch.drain(..) {
-            let found = self.short.entry(
-                hash_short(&word),
-                |(other, _)| *other == word,
-                |(other, _)| hash_short(other),
-            );
+            let found =
+                self.short.entry(hash_short(&word), |(other, _)| *other == word, |(other, _)| hash_short(other));
             found.or_insert((word, 0)).get_mut().1 += 1;
         }
     }
@@ -169,11 +147,7 @@ impl Words {
 }
 
 fn add_long(table: &mut HashTable<(u64, Box<str>, u64)>, hash: u64, word: &str, count: u64) {
-    let found = table.entry(
-        hash,
-        |(other, key, _)| *other == hash && **key == *word,
-        |(hash, ..)| *hash,
-    );
+    let found = table.entry(hash, |(other, key, _)| *other == hash && **key == *word, |(hash, ..)| *hash);
     found.or_insert_with(|| (hash, word.into(), 0)).get_mut().2 += count;
 }
 
@@ -183,16 +157,8 @@ fn merge(tables: &[Words], partition: u64) -> Vec<(String, u64)> {
     let here = |hash: u64| (hash >> 40) % (1 << PARTITION_BITS) == partition;
     let mut sum = Words::default();
     for words in tables {
-        for (word, count) in words
-            .short
-            .iter()
-            .filter(|(word, _)| here(hash_short(word)))
-        {
-            let found = sum.short.entry(
-                hash_short(word),
-                |(other, _)| other == word,
-                |(other, _)| hash_short(other),
-            );
+        for (word, count) in words.short.iter().filter(|(word, _)| here(hash_short(word))) {
+            let found = sum.short.entry(hash_short(word), |(other, _)| other == word, |(other, _)| hash_short(other));
             found.or_insert((*word, 0)).get_mut().1 += count;
         }
         for (hash, word, count) in words.long.iter().filter(|(hash, ..)| here(*hash)) {
@@ -200,18 +166,9 @@ fn merge(tables: &[Words], partition: u64) -> Vec<(String, u64)> {
         }
     }
     // All bytes of a short word come from one word, and lower-casing ASCII leaves UTF-8 what it is.
-    let text =
-        |word: &ShortWord| String::from_utf8_lossy(&word[..usize::from(word[SHORT])]).into_owned();
-    let mut best: Vec<(String, u64)> = sum
-        .short
-        .iter()
-        .map(|(word, count)| (text(word), *count))
-        .collect();
-    best.extend(
-        sum.long
-            .into_iter()
-            .map(|(_, word, count)| (word.into_string(), count)),
-    );
+    let text = |word: &ShortWord| String::from_utf8_lossy(&word[..usize::from(word[SHORT])]).into_owned();
+    let mut best: Vec<(String, u64)> = sum.short.iter().map(|(word, count)| (text(word), *count)).collect();
+    best.extend(sum.long.into_iter().map(|(_, word, count)| (word.into_string(), count)));
     keep_most_frequent(&mut best);
     best
 }
@@ -233,10 +190,7 @@ mod tests {
         for word in text.lines().flat_map(str::split_whitespace) {
             *counts.entry(word.to_ascii_lowercase()).or_default() += 1;
         }
-        let mut counts: Vec<(&str, u64)> = counts
-            .iter()
-            .map(|(word, count)| (word.as_str(), *count))
-            .collect();
+        let mut counts: Vec<(&str, u64)> = counts.iter().map(|(word, count)| (word.as_str(), *count)).collect();
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         counts.truncate(MOST_FREQUENT);
         answer(counts)
@@ -248,17 +202,13 @@ mod tests {
         let odd = format!(
             "one\u{2003}Two\ttwo {long} \r\n\n\u{c9}t\u{e9} THREE three three {long} fifteen-letters sixteen-letters1"
         );
-        let scratch =
-            std::env::temp_dir().join(format!("tryworks-bench-test-{}", std::process::id()));
+        let scratch = std::env::temp_dir().join(format!("tryworks-bench-test-{}", std::process::id()));
         for text in [odd.clone(), odd.repeat(200_000), String::new()] {
             fs::write(&scratch, &text).unwrap();
             assert_eq!(twin(&scratch).unwrap(), plain(&text));
         }
         let zipf = zipf_file(9_000_000).unwrap();
-        assert_eq!(
-            twin(&zipf).unwrap(),
-            plain(&fs::read_to_string(&zipf).unwrap())
-        );
+        assert_eq!(twin(&zipf).unwrap(), plain(&fs::read_to_string(&zipf).unwrap()));
         fs::remove_file(&scratch).unwrap();
         fs::remove_file(&zipf).unwrap();
     }

@@ -8,10 +8,5 @@ use crate::{
 /// The benchmark.
 pub fn bench(settings: &Settings) -> Outcome<Bench> {
     let path = word_count::text_file(settings)?;
-    Ok(Bench::Pair(Pair {
-        ours: None,
-        twin: Box::new(move || word_count::twin(&path)),
-        after: None,
-        goal: None,
-    }))
+    Ok(Bench::Pair(Pair { ours: None, twin: Box::new(move || word_count::twin(&path)), after: None, goal: None }))
 }

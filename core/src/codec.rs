@@ -82,4 +82,3 @@ fn cannot_carry<T: ?Sized>(verb: &str, why: &dyn std::fmt::Display) -> Error {
         site: Site::caller(),
     }
 }
-

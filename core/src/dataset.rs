@@ -30,7 +30,13 @@ impl<P: Pipe> Clone for Dataset<P> {
 
 impl<P: Pipe> std::fmt::Debug for Dataset<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Dataset of {} in {} partitions, by `{}`", std::any::type_name::<P::Item>(), self.node.partitions, self.node.op.name)
+        write!(
+            f,
+            "Dataset of {} in {} partitions, by `{}`",
+            std::any::type_name::<P::Item>(),
+            self.node.partitions,
+            self.node.op.name
+        )
     }
 }
 

@@ -107,7 +107,18 @@ impl Node {
             position = hash.hash_one((position, from.position));
             nondeterministic |= from.nondeterministic;
         }
-        Node { op, shape, partitions, layout: None, inputs, detail: String::new(), fault: None, nondeterministic, cache: None, position }
+        Node {
+            op,
+            shape,
+            partitions,
+            layout: None,
+            inputs,
+            detail: String::new(),
+            fault: None,
+            nondeterministic,
+            cache: None,
+            position,
+        }
     }
 
     /// A source.
@@ -150,7 +161,13 @@ impl Drop for Node {
 
 impl Exchange {
     /// A new shuffle of `input`.
-    pub fn new(input: &Arc<Node>, stage: Arc<dyn Stage>, readers: u32, detail: impl Into<String>, runner: &Arc<dyn Runner>) -> Self {
+    pub fn new(
+        input: &Arc<Node>,
+        stage: Arc<dyn Stage>,
+        readers: u32,
+        detail: impl Into<String>,
+        runner: &Arc<dyn Runner>,
+    ) -> Self {
         let (input, detail, runner) = (input.clone(), detail.into(), runner.clone());
         Exchange { id: fresh(), input, stage, readers, detail, dealt: false, runner }
     }

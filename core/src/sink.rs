@@ -1,7 +1,7 @@
 //! Where items go: the contract of a sink.
 
-use crate::error::Result;
 use crate::error::Place;
+use crate::error::Result;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -30,6 +30,9 @@ pub trait Sink<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static 
     /// # Errors
     /// If the place cannot be written to.
     fn finish(&self, partitions: u32) -> Result<()>;
+
+    /// Is called on the driver when the job failed: takes back the partitions that were committed.
+    fn abandon(&self);
 }
 
 /// One partition being written.

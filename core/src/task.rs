@@ -5,8 +5,8 @@ use crate::host::Host;
 use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::cell::Cell;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 /// What a pipe knows of the task that runs it.
 #[derive(Clone)]

@@ -135,7 +135,9 @@ impl EventLog {
     /// If the file cannot be read, is no event log, or is of a later version.
     pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>> {
         let path = path.as_ref();
-        let wrong = |line: usize, error: &dyn std::fmt::Display| Error::input(path.display(), None, format!("line {line}: {error}"));
+        let wrong = |line: usize, error: &dyn std::fmt::Display| {
+            Error::input(path.display(), None, format!("line {line}: {error}"))
+        };
         let file = File::open(path).map_err(|error| Error::storage("opening the event log", path, &error))?;
         let mut records = Vec::new();
         for (at, line) in BufReader::new(file).lines().enumerate() {
@@ -148,7 +150,9 @@ impl EventLog {
         }
         match records.first() {
             Some(Record::Log { version, .. }) if *version <= VERSION => Ok(records),
-            Some(Record::Log { version, .. }) => Err(wrong(1, &format!("version {version} is later than {VERSION}, which this program reads"))),
+            Some(Record::Log { version, .. }) => {
+                Err(wrong(1, &format!("version {version} is later than {VERSION}, which this program reads")))
+            }
             _ => Err(wrong(1, &"this is no event log")),
         }
     }

@@ -8,6 +8,7 @@
 pub mod program;
 pub mod resident;
 pub mod rows;
+pub mod save;
 pub mod sink;
 mod sources;
 pub mod spill;

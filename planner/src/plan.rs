@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tryworks_core::lineage::{Exchange, Input, Node, Shape};
 use tryworks_core::Result;
+use tryworks_core::lineage::{Exchange, Input, Node, Shape};
 
 /// What the planner asks of the world: which blocks exist already.
 pub trait Facts {
@@ -72,7 +72,8 @@ pub fn plan(target: &Arc<Node>, facts: &dyn Facts) -> Result<Plan> {
             continue;
         }
         let made = exchange.as_ref().is_some_and(|exchange| facts.made(exchange.id));
-        let Chain { steps, reads } = if made { Chain { steps: shown(&end), reads: Vec::new() } } else { chain(&end, facts)? };
+        let Chain { steps, reads } =
+            if made { Chain { steps: shown(&end), reads: Vec::new() } } else { chain(&end, facts)? };
         let missing: Vec<_> = reads.iter().filter(|read| !placed.contains_key(&read.id)).cloned().collect();
         if !missing.is_empty() {
             waiting.extend(missing.into_iter().rev().map(|read| (read.input.clone(), Some(read))));

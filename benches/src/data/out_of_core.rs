@@ -26,9 +26,7 @@ pub fn payload(seed: u64) -> Payload {
 /// What a payload adds to a checksum.
 #[inline]
 pub fn digest(payload: &Payload) -> u64 {
-    payload.iter().fold(0, |sum, &word| {
-        sum.rotate_left(7) ^ word.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    })
+    payload.iter().fold(0, |sum, &word| sum.rotate_left(7) ^ word.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// What a whole row adds to a checksum.
@@ -56,10 +54,7 @@ pub mod distinct {
     /// Count and sum of the digests of the different rows.
     pub fn expected(rows: u64) -> Answer {
         let different = different(rows).min(rows);
-        Answer {
-            count: different,
-            checksum: sum((0..different).map(|identity| row_digest(&row(identity, different)))),
-        }
+        Answer { count: different, checksum: sum((0..different).map(|identity| row_digest(&row(identity, different)))) }
     }
 }
 
@@ -80,11 +75,8 @@ pub mod group_by_key {
 
     /// What a group adds to the checksum: its values in any order.
     pub fn group_digest<'a>(key: u64, values: impl IntoIterator<Item = &'a Payload>) -> u64 {
-        let (count, sum) = values
-            .into_iter()
-            .fold((0u64, 0u64), |(count, sum), value| {
-                (count + 1, sum.wrapping_add(digest(value)))
-            });
+        let (count, sum) =
+            values.into_iter().fold((0u64, 0u64), |(count, sum), value| (count + 1, sum.wrapping_add(digest(value))));
         mix2(key, mix2(sum, count))
     }
 
@@ -92,16 +84,11 @@ pub mod group_by_key {
     pub fn expected(rows: u64) -> Answer {
         let groups = groups(rows);
         let digests = (0..groups).map(|group| {
-            let values: Vec<Payload> = (group..rows)
-                .step_by(groups as usize)
-                .map(|index| row(index, groups).1)
-                .collect();
+            let values: Vec<Payload> =
+                (group..rows).step_by(groups as usize).map(|index| row(index, groups).1).collect();
             group_digest(mix(group), &values)
         });
-        Answer {
-            count: groups,
-            checksum: sum(digests),
-        }
+        Answer { count: groups, checksum: sum(digests) }
     }
 }
 
@@ -141,19 +128,13 @@ pub mod join {
     pub fn expected(rows: u64) -> Answer {
         let side = side(rows);
         let keys = keys(side);
-        let mut answer = Answer {
-            count: 0,
-            checksum: 0,
-        };
+        let mut answer = Answer { count: 0, checksum: 0 };
         for identity in keys / 2..keys {
             for left_index in (identity..side).step_by(keys as usize) {
                 for right_index in (identity - keys / 2..side).step_by(keys as usize) {
-                    let ((key, left), (_, right)) =
-                        (left(left_index, keys), right(right_index, keys));
+                    let ((key, left), (_, right)) = (left(left_index, keys), right(right_index, keys));
                     answer.count += 1;
-                    answer.checksum = answer
-                        .checksum
-                        .wrapping_add(match_digest(key, &left, &right));
+                    answer.checksum = answer.checksum.wrapping_add(match_digest(key, &left, &right));
                 }
             }
         }
@@ -191,13 +172,7 @@ pub mod sort_by {
         /// Adds the next row.
         #[inline]
         pub fn add(self, row: &Row) -> Self {
-            self.then(Sorted {
-                count: 1,
-                checksum: row_digest(row),
-                first: row.0,
-                last: row.0,
-                broken: false,
-            })
+            self.then(Sorted { count: 1, checksum: row_digest(row), first: row.0, last: row.0, broken: false })
         }
 
         /// Adds what comes after.
@@ -219,23 +194,13 @@ pub mod sort_by {
         /// The answer: rows out of order, missing or twice spoil the checksum.
         pub fn answer(self) -> Answer {
             let broken = self.broken || (self.count > 0 && self.first != 0);
-            Answer {
-                count: self.count,
-                checksum: if broken {
-                    !self.checksum
-                } else {
-                    self.checksum
-                },
-            }
+            Answer { count: self.count, checksum: if broken { !self.checksum } else { self.checksum } }
         }
     }
 
     /// Number of rows and sum of their digests.
     pub fn expected(rows: u64) -> Answer {
-        Answer {
-            count: rows,
-            checksum: sum((0..rows).map(|key| row_digest(&(key, payload(key << 3))))),
-        }
+        Answer { count: rows, checksum: sum((0..rows).map(|key| row_digest(&(key, payload(key << 3))))) }
     }
 }
 
@@ -254,13 +219,8 @@ mod tests {
     #[test]
     fn distinct_by_a_set() {
         let different = distinct::different(SOME);
-        let set: BTreeSet<Row> = (0..SOME)
-            .map(|index| distinct::row(index, different))
-            .collect();
-        let answer = Answer {
-            count: set.len() as u64,
-            checksum: sum(set.iter().map(row_digest)),
-        };
+        let set: BTreeSet<Row> = (0..SOME).map(|index| distinct::row(index, different)).collect();
+        let answer = Answer { count: set.len() as u64, checksum: sum(set.iter().map(row_digest)) };
         assert_eq!(answer, distinct::expected(SOME));
     }
 
@@ -271,35 +231,19 @@ mod tests {
         for (key, value) in (0..SOME).map(|index| group_by_key::row(index, groups)) {
             map.entry(key).or_default().push(value);
         }
-        let digests = map
-            .iter()
-            .map(|(key, values)| group_by_key::group_digest(*key, values));
-        assert_eq!(
-            Answer {
-                count: map.len() as u64,
-                checksum: sum(digests)
-            },
-            group_by_key::expected(SOME)
-        );
+        let digests = map.iter().map(|(key, values)| group_by_key::group_digest(*key, values));
+        assert_eq!(Answer { count: map.len() as u64, checksum: sum(digests) }, group_by_key::expected(SOME));
     }
 
     #[test]
     fn join_by_loops() {
         let side = join::side(SOME);
         let keys = join::keys(side);
-        let mut answer = Answer {
-            count: 0,
-            checksum: 0,
-        };
+        let mut answer = Answer { count: 0, checksum: 0 };
         for (key, left) in (0..side).map(|index| join::left(index, keys)) {
-            for (_, right) in (0..side)
-                .map(|index| join::right(index, keys))
-                .filter(|right| right.0 == key)
-            {
+            for (_, right) in (0..side).map(|index| join::right(index, keys)).filter(|right| right.0 == key) {
                 answer.count += 1;
-                answer.checksum = answer
-                    .checksum
-                    .wrapping_add(join::match_digest(key, &left, &right));
+                answer.checksum = answer.checksum.wrapping_add(join::match_digest(key, &left, &right));
             }
         }
         assert_eq!(answer, join::expected(SOME));
@@ -309,16 +253,10 @@ mod tests {
     fn sorted_by_sort() {
         let order = sort_by::order(SOME);
         let mut rows: Vec<Row> = (0..SOME).map(|index| sort_by::row(index, &order)).collect();
-        let digest = |rows: &[Row]| {
-            rows.iter()
-                .fold(sort_by::Sorted::default(), |sorted, row| sorted.add(row))
-        };
+        let digest = |rows: &[Row]| rows.iter().fold(sort_by::Sorted::default(), |sorted, row| sorted.add(row));
         assert_ne!(digest(&rows).answer(), sort_by::expected(SOME));
         rows.sort_unstable();
         let (low, high) = rows.split_at(300);
-        assert_eq!(
-            digest(low).then(digest(high)).answer(),
-            sort_by::expected(SOME)
-        );
+        assert_eq!(digest(low).then(digest(high)).answer(), sort_by::expected(SOME));
     }
 }

@@ -16,11 +16,7 @@ impl Permutation {
     /// The permutation of `0..n` of this seed.
     pub fn new(n: u64, seed: u64) -> Self {
         let bits = (64 - n.saturating_sub(1).leading_zeros()).max(2);
-        Permutation {
-            n,
-            half: bits.div_ceil(2),
-            seed,
-        }
+        Permutation { n, half: bits.div_ceil(2), seed }
     }
 
     /// Where `place` goes.

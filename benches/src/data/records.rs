@@ -20,9 +20,7 @@ const FILES: u64 = 8;
 
 /// Makes `records` lines of printable characters in files under `directory`, unless they are there; gives their paths in order.
 pub fn make_files(directory: &Path, records: u64) -> io::Result<Vec<PathBuf>> {
-    let paths: Vec<PathBuf> = (0..FILES)
-        .map(|file| directory.join(format!("records-{file}.txt")))
-        .collect();
+    let paths: Vec<PathBuf> = (0..FILES).map(|file| directory.join(format!("records-{file}.txt"))).collect();
     if paths.iter().all(|path| path.exists()) {
         return Ok(paths);
     }
@@ -49,11 +47,7 @@ fn record(index: u64) -> [u8; RECORD] {
             random = stream.next();
         }
         let low = random & 0xff;
-        *byte = if place < KEY {
-            b'!' + (low * 94 / 256) as u8
-        } else {
-            b'0' + (low % 64) as u8
-        };
+        *byte = if place < KEY { b'!' + (low * 94 / 256) as u8 } else { b'0' + (low % 64) as u8 };
         random >>= 8;
     }
     let digits = index.to_string();
@@ -65,44 +59,27 @@ fn record(index: u64) -> [u8; RECORD] {
 
 /// What a record adds to the checksum.
 pub fn digest(line: &[u8]) -> u64 {
-    let words = line.chunks(8).map(|chunk| {
-        chunk
-            .iter()
-            .fold(0, |word, &byte| word << 8 | u64::from(byte))
-    });
+    let words = line.chunks(8).map(|chunk| chunk.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)));
     words.fold(0, mix2)
 }
 
 /// Reads the files of `directory` in the order of their names: an error unless the lines are in the order of their keys.
 /// The checksum does not depend on the order.
 pub fn check_sorted(directory: &Path) -> Outcome<Answer> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(directory)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
-    paths.retain(|path| {
-        path.file_name()
-            .is_some_and(|name| !name.to_string_lossy().starts_with(['_', '.']))
-    });
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    paths.retain(|path| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with(['_', '.'])));
     paths.sort();
-    let parts = paths
-        .par_iter()
-        .map(|path| check_part(path).map_err(|error| error.to_string()));
+    let parts = paths.par_iter().map(|path| check_part(path).map_err(|error| error.to_string()));
     let parts: Vec<Part> = parts.collect::<Result<_, _>>()?;
-    let mut answer = Answer {
-        count: 0,
-        checksum: 0,
-    };
+    let mut answer = Answer { count: 0, checksum: 0 };
     let mut last: Option<[u8; KEY]> = None;
     for (part, path) in parts.iter().zip(&paths) {
         answer.count += part.count;
         answer.checksum = answer.checksum.wrapping_add(part.checksum);
         if let Some((low, high)) = part.keys {
             if last.is_some_and(|last| last > low) {
-                return Err(format!(
-                    "{} begins before the end of the file before it",
-                    path.display()
-                )
-                .into());
+                return Err(format!("{} begins before the end of the file before it", path.display()).into());
             }
             last = Some(high);
         }
@@ -118,16 +95,10 @@ struct Part {
 
 fn check_part(path: &Path) -> io::Result<Part> {
     let mut input = BufReader::with_capacity(1 << 20, File::open(path)?);
-    let mut part = Part {
-        count: 0,
-        checksum: 0,
-        keys: None,
-    };
+    let mut part = Part { count: 0, checksum: 0, keys: None };
     let mut line = Vec::new();
     while input.read_until(b'\n', &mut line)? > 0 {
-        let wrong = |what: &str| {
-            io::Error::other(format!("{}: record {} {what}", path.display(), part.count))
-        };
+        let wrong = |what: &str| io::Error::other(format!("{}: record {} {what}", path.display(), part.count));
         if line.len() != RECORD || line[RECORD - 1] != b'\n' {
             return Err(wrong("is not one line of 100 bytes"));
         }

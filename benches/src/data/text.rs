@@ -20,7 +20,8 @@ const SEED: u64 = 0x7a69_7066;
 /// The longest word.
 const LONGEST: usize = 14;
 /// Letters, each as often as English has it, roughly.
-const LETTERS: &[u8] = b"eeeeeeeeeeeetttttttttaaaaaaaaooooooooiiiiiiinnnnnnnsssssshhhhhhrrrrrrddddllllcccuuummmwwwffggyyppbbvkjxqz";
+const LETTERS: &[u8] =
+    b"eeeeeeeeeeeetttttttttaaaaaaaaooooooooiiiiiiinnnnnnnsssssshhhhhhrrrrrrddddllllcccuuummmwwwffggyyppbbvkjxqz";
 
 /// The path of a text of at least `bytes` bytes and at most a piece more: lines of 8 to 14 words, Zipf's law with exponent 1.
 pub fn zipf_file(bytes: u64) -> io::Result<PathBuf> {
@@ -28,11 +29,7 @@ pub fn zipf_file(bytes: u64) -> io::Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }
-    eprintln!(
-        "making {} MB of text, kept in {}",
-        bytes / 1_000_000,
-        path.display()
-    );
+    eprintln!("making {} MB of text, kept in {}", bytes / 1_000_000, path.display());
     let unfinished = path.with_extension(format!("{}.part", std::process::id()));
     let mut file = File::create(&unfinished)?;
     let language = Language::new();
@@ -60,16 +57,9 @@ impl Language {
     fn new() -> Self {
         let mut stream = Stream::new(SEED);
         let mut seen = HashSet::new();
-        let words: Vec<Vec<u8>> = (0..VOCABULARY)
-            .map(|rank| new_word(rank, &mut stream, &mut seen))
-            .collect();
-        let weights: Vec<f64> = (0..VOCABULARY)
-            .map(|rank| 1.0 / (rank + 1) as f64)
-            .collect();
-        Language {
-            words,
-            alias: alias_table(&weights),
-        }
+        let words: Vec<Vec<u8>> = (0..VOCABULARY).map(|rank| new_word(rank, &mut stream, &mut seen)).collect();
+        let weights: Vec<f64> = (0..VOCABULARY).map(|rank| 1.0 / (rank + 1) as f64).collect();
+        Language { words, alias: alias_table(&weights) }
     }
 
     /// Lines until `bytes` is reached.
@@ -99,11 +89,7 @@ impl Language {
         let random = stream.next();
         let place = (((random >> 32) * self.alias.len() as u64) >> 32) as usize;
         let (threshold, other) = self.alias[place];
-        if (random as u32) < threshold {
-            place
-        } else {
-            other as usize
-        }
+        if (random as u32) < threshold { place } else { other as usize }
     }
 }
 
@@ -113,9 +99,7 @@ fn new_word(rank: usize, stream: &mut Stream, seen: &mut HashSet<Vec<u8>>) -> Ve
         let spread = stream.below(5) as f64 - 2.0;
         let length = 2.0 + 0.65 * ((rank + 1) as f64).ln() + spread * 0.9;
         let length = (length.round().max(1.0) as usize).min(LONGEST);
-        let word: Vec<u8> = (0..length)
-            .map(|_| LETTERS[stream.below(LETTERS.len() as u64) as usize])
-            .collect();
+        let word: Vec<u8> = (0..length).map(|_| LETTERS[stream.below(LETTERS.len() as u64) as usize]).collect();
         if seen.insert(word.clone()) {
             return word;
         }
@@ -124,15 +108,9 @@ fn new_word(rank: usize, stream: &mut Stream, seen: &mut HashSet<Vec<u8>>) -> Ve
 
 fn alias_table(weights: &[f64]) -> Vec<(u32, u32)> {
     let total: f64 = weights.iter().sum();
-    let mut share: Vec<f64> = weights
-        .iter()
-        .map(|weight| weight / total * weights.len() as f64)
-        .collect();
-    let mut table: Vec<(u32, u32)> = (0..weights.len() as u32)
-        .map(|place| (u32::MAX, place))
-        .collect();
-    let (mut small, mut large): (Vec<usize>, Vec<usize>) =
-        (0..share.len()).partition(|&place| share[place] < 1.0);
+    let mut share: Vec<f64> = weights.iter().map(|weight| weight / total * weights.len() as f64).collect();
+    let mut table: Vec<(u32, u32)> = (0..weights.len() as u32).map(|place| (u32::MAX, place)).collect();
+    let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..share.len()).partition(|&place| share[place] < 1.0);
     while let Some(low) = small.pop() {
         let Some(&high) = large.last() else { break };
         table[low] = ((share[low] * f64::from(u32::MAX)) as u32, high as u32);

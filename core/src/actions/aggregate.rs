@@ -57,7 +57,12 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn aggregate<A: Row, F: Fn(A, P::Item) -> A + Code, G: Fn(A, A) -> A + Code>(&self, zero: A, fold: F, merge: G) -> Result<A> {
+    pub fn aggregate<A: Row, F: Fn(A, P::Item) -> A + Code, G: Fn(A, A) -> A + Code>(
+        &self,
+        zero: A,
+        fold: F,
+        merge: G,
+    ) -> Result<A> {
         self.background().aggregate(zero, fold, merge)?.wait()
     }
 }

@@ -111,7 +111,12 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// If the plan has a mistake.
     #[track_caller]
     pub fn reduce<F: Fn(P::Item, P::Item) -> P::Item + Code>(&self, function: F) -> Result<Job<P::Item>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: use `aggregate`, whose first value can carry it") }
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "this closure captures something: use `aggregate`, whose first value can carry it"
+            )
+        }
         self.reduced(Op::here("reduce"), function)
     }
 

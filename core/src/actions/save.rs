@@ -3,8 +3,8 @@
 use super::job::{Background, Job, PartAction};
 use crate::dataset::Dataset;
 use crate::error::Result;
-use crate::pipe::{Pipe, drive};
 use crate::exchange::unless_failed;
+use crate::pipe::{Pipe, drive};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::sink::{Sink, SinkWriter};
 use crate::task::{Op, Task};
@@ -53,8 +53,8 @@ impl<P: Pipe> Background<'_, P> {
         sink.prepare()?;
         let partitions = self.data.partitions();
         self.data.begin_job(op, Save(sink.clone()), move |parts| {
-            parts.in_order()?;
-            sink.finish(partitions)
+            let finished = parts.in_order().and_then(|_| sink.finish(partitions));
+            finished.inspect_err(|_| sink.abandon())
         })
     }
 }

@@ -83,7 +83,11 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&P::Item) -> O + Code>(&self, n: usize, function: F) -> Result<Vec<P::Item>> {
+    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&P::Item) -> O + Code>(
+        &self,
+        n: usize,
+        function: F,
+    ) -> Result<Vec<P::Item>> {
         self.background().take_ordered_by(n, function)?.wait()
     }
 }
@@ -94,12 +98,21 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&P::Item) -> O + Code>(&self, n: usize, function: F) -> Result<Job<Vec<P::Item>>> {
+    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&P::Item) -> O + Code>(
+        &self,
+        n: usize,
+        function: F,
+    ) -> Result<Job<Vec<P::Item>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         self.ordered(Op::here("take_ordered_by"), n, Plain(function))
     }
 
-    fn ordered<O: Ord + 'static, F: for<'a> Call1<&'a P::Item, Out = O>>(&self, op: Op, n: usize, function: F) -> Result<Job<Vec<P::Item>>> {
+    fn ordered<O: Ord + 'static, F: for<'a> Call1<&'a P::Item, Out = O>>(
+        &self,
+        op: Op,
+        n: usize,
+        function: F,
+    ) -> Result<Job<Vec<P::Item>>> {
         let action = TakeOrdered { n, function: function.clone(), op, order: PhantomData };
         self.data.begin_job(op, action, move |parts| {
             let parts = parts.in_order()?.into_iter().flatten();
@@ -116,7 +129,11 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> With<P, E> {
     /// # Errors
     /// Why the job failed.
     #[track_caller]
-    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&E::Value, &P::Item) -> O + Code>(&self, n: usize, function: F) -> Result<Vec<P::Item>> {
+    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&E::Value, &P::Item) -> O + Code>(
+        &self,
+        n: usize,
+        function: F,
+    ) -> Result<Vec<P::Item>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let function: Given<E, F> = self.given(function);
         self.data.background().ordered(Op::here("take_ordered_by"), n, function)?.wait()

@@ -393,7 +393,10 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
                 return Err(Error::limit(
                     "memory",
                     self.task.host().memory().limit(),
-                    format!("`{}` at {}: the values of the one key {key} take {bytes} bytes, and one key cannot be divided", self.op.name, self.op.site),
+                    format!(
+                        "`{}` at {}: the values of the one key {key} take {bytes} bytes, and one key cannot be divided",
+                        self.op.name, self.op.site
+                    ),
                     "a higher limit, or an aggregation that does not keep every value (`reduce_by_key`)",
                 ));
             }

@@ -12,11 +12,11 @@ mod read;
 mod table;
 mod write;
 
-pub use aggregate::{Aggregate, Grouped};
 pub(crate) use aggregate::unless_failed;
-pub(crate) use keyed::{default_readers, no_partitions};
+pub use aggregate::{Aggregate, Grouped};
 pub(crate) use block::{decode_rows, encode_rows};
 pub(crate) use hash::{Buckets, hash_of};
+pub(crate) use keyed::{default_readers, no_partitions};
 pub(crate) use read::{Opened, Rows, Shuffled, Side};
 pub(crate) use table::Table;
 pub(crate) use write::{BucketWriter, chunk_bytes};

@@ -199,7 +199,11 @@ impl<T: Row> Walk<T> {
                 Chunk::Stored(frames) => {
                     let decoded = self.decoded.get_or_insert_default();
                     if self.row == 0 {
-                        let lost = |error: Error| Error::Fetch { exchange: self.exchange, map: self.map as u32, message: error.to_string() };
+                        let lost = |error: Error| Error::Fetch {
+                            exchange: self.exchange,
+                            map: self.map as u32,
+                            message: error.to_string(),
+                        };
                         frames.read(bucket as usize, &mut self.bytes).map_err(lost)?;
                         decode_rows(&self.bytes, decoded).map_err(lost)?;
                     }

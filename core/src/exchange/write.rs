@@ -91,7 +91,10 @@ impl<T: Row> BucketWriter<T> {
         for (reader, rows) in self.staged.chunks(self.buckets.each as usize).enumerate() {
             self.reader_bytes[reader] += self.size.of(rows.iter().map(Vec::len).sum());
         }
-        self.counts.iter_mut().zip(&self.staged).for_each(|(count, rows)| *count = count.wrapping_add(rows.len() as u32));
+        self.counts
+            .iter_mut()
+            .zip(&self.staged)
+            .for_each(|(count, rows)| *count = count.wrapping_add(rows.len() as u32));
         let bytes = self.size.of(self.rows);
         let mut held = self.task.host().memory().reservation();
         let chunk = if held.hold(bytes) {

@@ -81,7 +81,9 @@ impl<P: Pipe<Item: Row>> Cached<P> {
             match (fits, self.level) {
                 (true, _) => {}
                 // What was made so far is handed on, and the rest follows it: nothing is kept by half.
-                (false, StorageLevel::Memory) => return Ok(CachedCursor::Passing { made: rows.into_iter(), cursor, done: step == Step::Done }),
+                (false, StorageLevel::Memory) => {
+                    return Ok(CachedCursor::Passing { made: rows.into_iter(), cursor, done: step == Step::Done });
+                }
                 (false, StorageLevel::MemoryAndDisk | StorageLevel::Disk) => {
                     let writer = match &mut writer {
                         Some(writer) => writer,

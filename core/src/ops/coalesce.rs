@@ -42,7 +42,12 @@ impl<P: Pipe> Pipe for Coalesce<P> {
     type Cursor = CoalesceCursor<P>;
 
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
-        Ok(CoalesceCursor { input: self.input.clone(), left: self.parents(partition), current: None, task: task.clone() })
+        Ok(CoalesceCursor {
+            input: self.input.clone(),
+            left: self.parents(partition),
+            current: None,
+            task: task.clone(),
+        })
     }
 }
 
@@ -86,7 +91,8 @@ impl<P: Pipe> Dataset<P> {
     #[track_caller]
     pub fn coalesce(&self, partitions: u32) -> Dataset<Coalesce<P>> {
         let op = Op::here("coalesce");
-        let fault = (partitions == 0).then(|| Error::Plan { message: "coalesce: there must be at least one partition".into(), site: op.site });
+        let fault = (partitions == 0)
+            .then(|| Error::Plan { message: "coalesce: there must be at least one partition".into(), site: op.site });
         let from = self.node.partitions;
         let to = partitions.min(from).max(1);
         let node = Node::new(op, Shape::Narrow, to.min(from), vec![Input::Narrow(self.node.clone())]);

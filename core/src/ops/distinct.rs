@@ -85,6 +85,10 @@ impl<P: Pipe<Item: Key>> Dataset<P> {
         let side = if in_place { alone.in_place() } else { alone.combined(Once, op, readers) };
         // One call makes one node. What comes out are pairs by the hash of their keys only if they were before.
         let grouped = alone.grouped(side, Once, op, readers, self.node.layout.filter(|_| in_place));
-        Dataset { pipe: Each::new(grouped.pipe.clone(), Nothing, op), node: grouped.node.clone(), runner: grouped.runner.clone() }
+        Dataset {
+            pipe: Each::new(grouped.pipe.clone(), Nothing, op),
+            node: grouped.node.clone(),
+            runner: grouped.runner.clone(),
+        }
     }
 }

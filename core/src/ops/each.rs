@@ -119,16 +119,13 @@ impl<C: Cursor, F: Callable, K: Itemwise<C::Item, F>> Cursor for EachCursor<C, F
     fn advance<S: FnMut(K::Out) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         let EachCursor { input, function, at, state, .. } = self;
         let mut failed: Option<Error> = None;
-        let step = input.advance(
-            budget,
-            &mut |item| match K::each(state, at, function, item, sink) {
-                Ok(flow) => flow,
-                Err(error) => {
-                    failed = Some(error);
-                    STOP
-                }
-            },
-        )?;
+        let step = input.advance(budget, &mut |item| match K::each(state, at, function, item, sink) {
+            Ok(flow) => flow,
+            Err(error) => {
+                failed = Some(error);
+                STOP
+            }
+        })?;
         failed.map_or(Ok(step), Err)
     }
 }

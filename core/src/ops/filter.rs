@@ -39,7 +39,10 @@ impl<P: Pipe> Dataset<P> {
     pub fn filter<F: Fn(&P::Item) -> bool + Code>(&self, function: F) -> Dataset<Filter<P, Plain<F>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("filter");
-        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node).with_layout(self.node.layout))
+        self.chain(
+            Each::new(self.pipe.clone(), Plain(function), op),
+            Node::narrow(op, &self.node).with_layout(self.node.layout),
+        )
     }
 }
 
@@ -49,6 +52,9 @@ impl<P: Pipe, E: Env> With<P, E> {
     pub fn filter<F: Fn(&E::Value, &P::Item) -> bool + Code>(&self, function: F) -> Dataset<Filter<P, Given<E, F>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("filter");
-        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node).with_layout(self.data.node.layout))
+        self.data.chain(
+            Each::new(self.data.pipe.clone(), self.given(function), op),
+            Node::narrow(op, &self.data.node).with_layout(self.data.node.layout),
+        )
     }
 }

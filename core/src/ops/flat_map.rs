@@ -37,7 +37,10 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(P::Item) -> I + Code>(&self, function: F) -> Dataset<FlatMap<P, Plain<F>>> {
+    pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(P::Item) -> I + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<FlatMap<P, Plain<F>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("flat_map");
         self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
@@ -47,7 +50,10 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::flat_map`] with the given value first.
     #[track_caller]
-    pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(&E::Value, P::Item) -> I + Code>(&self, function: F) -> Dataset<FlatMap<P, Given<E, F>>> {
+    pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(&E::Value, P::Item) -> I + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<FlatMap<P, Given<E, F>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("flat_map");
         self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))

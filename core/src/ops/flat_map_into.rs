@@ -73,7 +73,10 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn flat_map_into<B: Send + 'static, F: Fn(P::Item, &mut Emitter<B>) -> () + Code>(&self, function: F) -> Dataset<FlatMapInto<P, Plain<F>, B>> {
+    pub fn flat_map_into<B: Send + 'static, F: Fn(P::Item, &mut Emitter<B>) -> () + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<FlatMapInto<P, Plain<F>, B>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("flat_map_into");
         self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
@@ -83,7 +86,10 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::flat_map_into`] with the given value first.
     #[track_caller]
-    pub fn flat_map_into<B: Send + 'static, F: Fn(&E::Value, P::Item, &mut Emitter<B>) -> () + Code>(&self, function: F) -> Dataset<FlatMapInto<P, Given<E, F>, B>> {
+    pub fn flat_map_into<B: Send + 'static, F: Fn(&E::Value, P::Item, &mut Emitter<B>) -> () + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<FlatMapInto<P, Given<E, F>, B>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("flat_map_into");
         self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))

@@ -119,8 +119,9 @@ impl<K: Key, W: Row> Built<K, W> {
 
     /// Whether what is here fits into the budget.
     fn fits(&mut self, size: &RowSize<(K, W)>, floor: u64) -> bool {
-        let bytes = self.table.bytes() + (self.rows.capacity() * size_of::<(W, u32)>()) as u64 + size.of(self.rows.len())
-            - (self.rows.len() * size_of::<(K, W)>()) as u64;
+        let bytes =
+            self.table.bytes() + (self.rows.capacity() * size_of::<(W, u32)>()) as u64 + size.of(self.rows.len())
+                - (self.rows.len() * size_of::<(K, W)>()) as u64;
         if bytes <= self.working.bytes() || self.working.resize(bytes) {
             return true;
         }
@@ -171,7 +172,13 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
 
     /// Joins the next run of left rows with all of the right side; `None` at the end. A run whose matches do not fit
     /// is made shorter, and a single row needs no table at all.
-    fn join_run<S: FnMut((K, (V, W))) -> Flow>(&self, left: &mut Rows<(K, V)>, part: u32, fit: &mut usize, sink: &mut S) -> Result<Option<()>> {
+    fn join_run<S: FnMut((K, (V, W))) -> Flow>(
+        &self,
+        left: &mut Rows<(K, V)>,
+        part: u32,
+        fit: &mut usize,
+        sink: &mut S,
+    ) -> Result<Option<()>> {
         let Some(run) = left.next(*fit)? else { return Ok(None) };
         let mut rest = run;
         while !rest.is_empty() {
@@ -211,7 +218,11 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
 
 /// Gives all pairs of left rows and their matches to `sink`.
 #[inline]
-fn meet<K: Key, V: Row, W: Row>(left: &[(K, V)], built: &Built<K, W>, sink: &mut impl FnMut((K, (V, W))) -> Flow) -> Flow {
+fn meet<K: Key, V: Row, W: Row>(
+    left: &[(K, V)],
+    built: &Built<K, W>,
+    sink: &mut impl FnMut((K, (V, W))) -> Flow,
+) -> Flow {
     for (key, value) in left {
         for other in built.of(key) {
             sink((key.clone(), (value.clone(), other.clone())))?;
@@ -268,11 +279,20 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
 
     /// [`join`](Dataset::join) into a given number of partitions.
     #[track_caller]
-    pub fn join_in<W: Row, Q: Pipe<Item = (K, W)>>(&self, partitions: u32, other: &Dataset<Q>) -> Dataset<Join<K, V, W>> {
+    pub fn join_in<W: Row, Q: Pipe<Item = (K, W)>>(
+        &self,
+        partitions: u32,
+        other: &Dataset<Q>,
+    ) -> Dataset<Join<K, V, W>> {
         self.joined(Op::here("join"), partitions, other)
     }
 
-    fn joined<W: Row, Q: Pipe<Item = (K, W)>>(&self, op: Op, readers: u32, other: &Dataset<Q>) -> Dataset<Join<K, V, W>> {
+    fn joined<W: Row, Q: Pipe<Item = (K, W)>>(
+        &self,
+        op: Op,
+        readers: u32,
+        other: &Dataset<Q>,
+    ) -> Dataset<Join<K, V, W>> {
         let (left, right) = (self.scattered(readers), other.scattered(readers));
         let detail = match (&left.input, &right.input) {
             (Input::Shuffle(_), Input::Shuffle(_)) => "",

@@ -38,7 +38,10 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn key_by<K: Send + 'static, F: Fn(&P::Item) -> K + Code>(&self, function: F) -> Dataset<KeyBy<P, Plain<F>, K>> {
+    pub fn key_by<K: Send + 'static, F: Fn(&P::Item) -> K + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<KeyBy<P, Plain<F>, K>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("key_by");
         self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
@@ -48,7 +51,10 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::key_by`] with the given value first.
     #[track_caller]
-    pub fn key_by<K: Send + 'static, F: Fn(&E::Value, &P::Item) -> K + Code>(&self, function: F) -> Dataset<KeyBy<P, Given<E, F>, K>> {
+    pub fn key_by<K: Send + 'static, F: Fn(&E::Value, &P::Item) -> K + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<KeyBy<P, Given<E, F>, K>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("key_by");
         self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))

@@ -46,7 +46,10 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::map`] with the given value first.
     #[track_caller]
-    pub fn map<B: Send + 'static, F: Fn(&E::Value, P::Item) -> B + Code>(&self, function: F) -> Dataset<Map<P, Given<E, F>>> {
+    pub fn map<B: Send + 'static, F: Fn(&E::Value, P::Item) -> B + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<Map<P, Given<E, F>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("map");
         self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))

@@ -21,7 +21,13 @@ impl<K: Send + 'static, V, F: Call1<V, Out: Send + 'static>> Itemwise<(K, V), F>
     type State = ();
 
     #[inline(always)]
-    fn each<S: FnMut((K, F::Out)) -> Flow>(_: &mut (), at: &At, function: &F, (key, value): (K, V), sink: &mut S) -> Result<Flow> {
+    fn each<S: FnMut((K, F::Out)) -> Flow>(
+        _: &mut (),
+        at: &At,
+        function: &F,
+        (key, value): (K, V),
+        sink: &mut S,
+    ) -> Result<Flow> {
         let value = at.op.call(|| function.call(value));
         Ok(sink((key, value)))
     }
@@ -41,16 +47,25 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     pub fn map_values<B: Send + 'static, F: Fn(V) -> B + Code>(&self, function: F) -> Dataset<MapValues<P, Plain<F>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("map_values");
-        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node).with_layout(self.node.layout))
+        self.chain(
+            Each::new(self.pipe.clone(), Plain(function), op),
+            Node::narrow(op, &self.node).with_layout(self.node.layout),
+        )
     }
 }
 
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>, E: Env> With<P, E> {
     /// [`Dataset::map_values`] with the given value first.
     #[track_caller]
-    pub fn map_values<B: Send + 'static, F: Fn(&E::Value, V) -> B + Code>(&self, function: F) -> Dataset<MapValues<P, Given<E, F>>> {
+    pub fn map_values<B: Send + 'static, F: Fn(&E::Value, V) -> B + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<MapValues<P, Given<E, F>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("map_values");
-        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node).with_layout(self.data.node.layout))
+        self.data.chain(
+            Each::new(self.data.pipe.clone(), self.given(function), op),
+            Node::narrow(op, &self.data.node).with_layout(self.data.node.layout),
+        )
     }
 }

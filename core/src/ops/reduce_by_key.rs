@@ -87,7 +87,11 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
 
     /// [`reduce_by_key`](Dataset::reduce_by_key) into a given number of partitions.
     #[track_caller]
-    pub fn reduce_by_key_in<F: Fn(V, V) -> V + Code>(&self, partitions: u32, function: F) -> Dataset<ReduceByKey<K, V, Plain<F>>> {
+    pub fn reduce_by_key_in<F: Fn(V, V) -> V + Code>(
+        &self,
+        partitions: u32,
+        function: F,
+    ) -> Dataset<ReduceByKey<K, V, Plain<F>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         self.reduced(Op::here("reduce_by_key"), partitions, Plain(function))
     }
@@ -96,7 +100,10 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
 impl<K: Key, V: Row, P: Pipe<Item = (K, V)>, E: Env> With<P, E> {
     /// [`Dataset::reduce_by_key`] with the given value first.
     #[track_caller]
-    pub fn reduce_by_key<F: Fn(&E::Value, V, V) -> V + Code>(&self, function: F) -> Dataset<ReduceByKey<K, V, Given<E, F>>> {
+    pub fn reduce_by_key<F: Fn(&E::Value, V, V) -> V + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<ReduceByKey<K, V, Given<E, F>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         self.data.reduced(Op::here("reduce_by_key"), default_readers(&[&self.data.node]), self.given(function))
     }

@@ -106,7 +106,13 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
         let op = Op::here("repartition");
         let buckets = Buckets::plain(partitions.max(1));
         let stage = DealStage { input: self.pipe.clone(), buckets };
-        let mut exchange = Exchange::new(&self.node, Arc::new(stage), partitions, format!("dealt out over {partitions}"), &self.runner);
+        let mut exchange = Exchange::new(
+            &self.node,
+            Arc::new(stage),
+            partitions,
+            format!("dealt out over {partitions}"),
+            &self.runner,
+        );
         exchange.dealt = true;
         let exchange = Arc::new(exchange);
         let side = Side::Shuffled(Shuffled::new(&exchange, buckets));

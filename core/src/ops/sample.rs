@@ -118,7 +118,8 @@ impl<P: Pipe<Item: Clone>> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn sample(&self, fraction: f64, seed: u64) -> Dataset<Sample<P>> {
-        let fault = (!(0.0..=1.0).contains(&fraction)).then(|| Error::plan(format!("sample: the fraction is {fraction}; it has to be from 0 to 1")));
+        let fault = (!(0.0..=1.0).contains(&fraction))
+            .then(|| Error::plan(format!("sample: the fraction is {fraction}; it has to be from 0 to 1")));
         self.drawn(Op::here("sample"), Draw::Bernoulli(fraction), seed, fault)
     }
 
@@ -133,7 +134,9 @@ impl<P: Pipe<Item: Clone>> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn sample_with_replacement(&self, mean: f64, seed: u64) -> Dataset<Sample<P>> {
-        let fault = (!(0.0..=1e6).contains(&mean)).then(|| Error::plan(format!("sample_with_replacement: the mean is {mean}; it has to be from 0 to a million")));
+        let fault = (!(0.0..=1e6).contains(&mean)).then(|| {
+            Error::plan(format!("sample_with_replacement: the mean is {mean}; it has to be from 0 to a million"))
+        });
         self.drawn(Op::here("sample_with_replacement"), Draw::Poisson(mean), seed, fault)
     }
 

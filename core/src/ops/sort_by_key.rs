@@ -86,7 +86,8 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
         let runs = Arc::new(Exchange::new(&self.node, Arc::new(stage), ranges, "sorted runs", &self.runner));
         let read = Shuffled::new(&runs, plain);
         let pick = BoundsStage::<K, V> { runs: Shuffled::new(&runs, Buckets::plain(1)), ranges, row: PhantomData };
-        let picked = Node::new(op, Shape::Wide, 1, vec![Input::Shuffle(runs.clone())]).with_detail("bounds of the ranges");
+        let picked =
+            Node::new(op, Shape::Wide, 1, vec![Input::Shuffle(runs.clone())]).with_detail("bounds of the ranges");
         let bounds = Arc::new(Exchange::new(&Arc::new(picked), Arc::new(pick), ranges, "bounds", &self.runner));
         let inputs = vec![Input::Shuffle(runs), Input::Shuffle(bounds.clone())];
         let node = Node::new(op, Shape::Wide, ranges, inputs).with_layout(Some(Layout::Range(bounds.id)));
@@ -127,19 +128,39 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sort_by<K: Row + Ord, F: Fn(&P::Item) -> K + Code>(&self, function: F) -> Dataset<Values<SortByKey<K, P::Item>>> {
+    pub fn sort_by<K: Row + Ord, F: Fn(&P::Item) -> K + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<Values<SortByKey<K, P::Item>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
-        self.sorted_by(Op::here("sort_by"), default_readers(&[&self.node]), KeyBy::new(self.pipe.clone(), Plain(function), Op::here("sort_by")))
+        self.sorted_by(
+            Op::here("sort_by"),
+            default_readers(&[&self.node]),
+            KeyBy::new(self.pipe.clone(), Plain(function), Op::here("sort_by")),
+        )
     }
 
     /// [`sort_by`](Dataset::sort_by) into a given number of partitions.
     #[track_caller]
-    pub fn sort_by_in<K: Row + Ord, F: Fn(&P::Item) -> K + Code>(&self, partitions: u32, function: F) -> Dataset<Values<SortByKey<K, P::Item>>> {
+    pub fn sort_by_in<K: Row + Ord, F: Fn(&P::Item) -> K + Code>(
+        &self,
+        partitions: u32,
+        function: F,
+    ) -> Dataset<Values<SortByKey<K, P::Item>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
-        self.sorted_by(Op::here("sort_by"), partitions, KeyBy::new(self.pipe.clone(), Plain(function), Op::here("sort_by")))
+        self.sorted_by(
+            Op::here("sort_by"),
+            partitions,
+            KeyBy::new(self.pipe.clone(), Plain(function), Op::here("sort_by")),
+        )
     }
 
-    fn sorted_by<K: Row + Ord>(&self, op: Op, ranges: u32, keyed: impl Pipe<Item = (K, P::Item)>) -> Dataset<Values<SortByKey<K, P::Item>>> {
+    fn sorted_by<K: Row + Ord>(
+        &self,
+        op: Op,
+        ranges: u32,
+        keyed: impl Pipe<Item = (K, P::Item)>,
+    ) -> Dataset<Values<SortByKey<K, P::Item>>> {
         let keyed = Dataset { pipe: keyed, node: self.node.clone(), runner: self.runner.clone() };
         let sorted = keyed.sorted(op, ranges);
         let pipe = Each::<_, _, TakingValues>::new(sorted.pipe.clone(), super::each::Nothing, op);
@@ -150,7 +171,10 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
 impl<P: Pipe<Item: Row>, E: Env> With<P, E> {
     /// [`Dataset::sort_by`] with the given value first.
     #[track_caller]
-    pub fn sort_by<K: Row + Ord, F: Fn(&E::Value, &P::Item) -> K + Code>(&self, function: F) -> Dataset<Values<SortByKey<K, P::Item>>> {
+    pub fn sort_by<K: Row + Ord, F: Fn(&E::Value, &P::Item) -> K + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<Values<SortByKey<K, P::Item>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("sort_by");
         let keyed: KeyBy<P, Given<E, F>, K> = KeyBy::new(self.data.pipe.clone(), self.given(function), op);

@@ -41,19 +41,31 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn try_filter<F: Fn(&P::Item) -> Result<bool, UserError> + Code>(&self, function: F) -> Dataset<TryFilter<P, Plain<F>>> {
+    pub fn try_filter<F: Fn(&P::Item) -> Result<bool, UserError> + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<TryFilter<P, Plain<F>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("try_filter");
-        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node).with_layout(self.node.layout))
+        self.chain(
+            Each::new(self.pipe.clone(), Plain(function), op),
+            Node::narrow(op, &self.node).with_layout(self.node.layout),
+        )
     }
 }
 
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::try_filter`] with the given value first.
     #[track_caller]
-    pub fn try_filter<F: Fn(&E::Value, &P::Item) -> Result<bool, UserError> + Code>(&self, function: F) -> Dataset<TryFilter<P, Given<E, F>>> {
+    pub fn try_filter<F: Fn(&E::Value, &P::Item) -> Result<bool, UserError> + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<TryFilter<P, Given<E, F>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("try_filter");
-        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node).with_layout(self.data.node.layout))
+        self.data.chain(
+            Each::new(self.data.pipe.clone(), self.given(function), op),
+            Node::narrow(op, &self.data.node).with_layout(self.data.node.layout),
+        )
     }
 }

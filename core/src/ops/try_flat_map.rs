@@ -17,7 +17,9 @@ pub type TryFlatMap<P, F, I> = Each<P, F, TryFlatMapping<I>>;
 /// What `try_flat_map` does to an item.
 pub struct TryFlatMapping<I>(PhantomData<fn() -> I>);
 
-impl<A, I: IntoIterator<Item: Send + 'static> + 'static, F: Call1<A, Out = Result<I, UserError>>> Itemwise<A, F> for TryFlatMapping<I> {
+impl<A, I: IntoIterator<Item: Send + 'static> + 'static, F: Call1<A, Out = Result<I, UserError>>> Itemwise<A, F>
+    for TryFlatMapping<I>
+{
     type Out = I::Item;
     type State = ();
 
@@ -41,7 +43,13 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn try_flat_map<I: IntoIterator<Item: Send + 'static> + 'static, F: Fn(P::Item) -> Result<I, UserError> + Code>(&self, function: F) -> Dataset<TryFlatMap<P, Plain<F>, I>> {
+    pub fn try_flat_map<
+        I: IntoIterator<Item: Send + 'static> + 'static,
+        F: Fn(P::Item) -> Result<I, UserError> + Code,
+    >(
+        &self,
+        function: F,
+    ) -> Dataset<TryFlatMap<P, Plain<F>, I>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("try_flat_map");
         self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
@@ -51,7 +59,13 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::try_flat_map`] with the given value first.
     #[track_caller]
-    pub fn try_flat_map<I: IntoIterator<Item: Send + 'static> + 'static, F: Fn(&E::Value, P::Item) -> Result<I, UserError> + Code>(&self, function: F) -> Dataset<TryFlatMap<P, Given<E, F>, I>> {
+    pub fn try_flat_map<
+        I: IntoIterator<Item: Send + 'static> + 'static,
+        F: Fn(&E::Value, P::Item) -> Result<I, UserError> + Code,
+    >(
+        &self,
+        function: F,
+    ) -> Dataset<TryFlatMap<P, Given<E, F>, I>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("try_flat_map");
         self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))

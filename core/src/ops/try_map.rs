@@ -42,7 +42,10 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn try_map<B: Send + 'static, F: Fn(P::Item) -> Result<B, UserError> + Code>(&self, function: F) -> Dataset<TryMap<P, Plain<F>, B>> {
+    pub fn try_map<B: Send + 'static, F: Fn(P::Item) -> Result<B, UserError> + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<TryMap<P, Plain<F>, B>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("try_map");
         self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
@@ -52,7 +55,10 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::try_map`] with the given value first.
     #[track_caller]
-    pub fn try_map<B: Send + 'static, F: Fn(&E::Value, P::Item) -> Result<B, UserError> + Code>(&self, function: F) -> Dataset<TryMap<P, Given<E, F>, B>> {
+    pub fn try_map<B: Send + 'static, F: Fn(&E::Value, P::Item) -> Result<B, UserError> + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<TryMap<P, Given<E, F>, B>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         let op = Op::here("try_map");
         self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))

@@ -116,7 +116,9 @@ impl<P: Pipe> Dataset<P> {
         let op = Op::here("zip");
         let (left, right) = (self.node.partitions, other.node.partitions);
         let fault = (left != right).then(|| {
-            let message = format!("zip: the left side has {left} partitions and the right side {right}; both need the same number");
+            let message = format!(
+                "zip: the left side has {left} partitions and the right side {right}; both need the same number"
+            );
             Error::Plan { message, site: op.site }
         });
         let inputs = vec![Input::Narrow(self.node.clone()), Input::Narrow(other.node.clone())];

@@ -54,11 +54,8 @@ trait Described {
 }
 
 impl<S: Role> Described for S {
-    const DESCRIPTOR: &'static Descriptor = &Descriptor {
-        magic: MAGIC,
-        type_id: TypeId::of::<S>(),
-        decode: |from| Ok(Box::new(S::decode(from)?.erase())),
-    };
+    const DESCRIPTOR: &'static Descriptor =
+        &Descriptor { magic: MAGIC, type_id: TypeId::of::<S>(), decode: |from| Ok(Box::new(S::decode(from)?.erase())) };
 }
 
 /// Makes a parcel.
@@ -100,7 +97,9 @@ impl Segments {
     }
 
     fn hold(&self, address: usize, len: usize) -> bool {
-        self.0.iter().any(|range| range.contains(&address) && address.checked_add(len).is_some_and(|end| end <= range.end))
+        self.0
+            .iter()
+            .any(|range| range.contains(&address) && address.checked_add(len).is_some_and(|end| end <= range.end))
     }
 }
 
@@ -116,7 +115,9 @@ impl Parcel {
     #[allow(unsafe_code)]
     fn resolve(&self, segments: &Segments) -> Result<&'static Descriptor> {
         let refuse = |why: &str| {
-            Err(Error::Bug(format!("a stage was refused: {why}. Its code has to be in the program itself, not in a shared object")))
+            Err(Error::Bug(format!(
+                "a stage was refused: {why}. Its code has to be in the program itself, not in a shared object"
+            )))
         };
         let address = anchor().wrapping_add(self.offset as usize);
         if !address.is_multiple_of(align_of::<Descriptor>()) {

@@ -6,8 +6,8 @@
 mod code;
 mod descriptor;
 
-pub use code::Code;
-pub(crate) use code::{Plain, conjure};
+pub(crate) use code::conjure;
+pub use code::{Code, Plain};
 pub use descriptor::{Parcel, Segments, receive};
 pub(crate) use descriptor::{Role, pack, unpack};
 

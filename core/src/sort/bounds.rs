@@ -38,7 +38,13 @@ impl<K: Row + Ord, V: Row> StageCode for BoundsStage<K, V> {
         samples.sort_by(|a, b| a.0.cmp(&b.0));
         let bounds = pick(&samples, self.ranges);
         let (rows, bytes) = (bounds.len() as u64, (bounds.len() * size_of::<K>()) as u64);
-        Ok(Output { made: Made::Block(Arc::new(Bounds(bounds))), rows, checksum: rows, bytes, bucket_bytes: Vec::new() })
+        Ok(Output {
+            made: Made::Block(Arc::new(Bounds(bounds))),
+            rows,
+            checksum: rows,
+            bytes,
+            bucket_bytes: Vec::new(),
+        })
     }
 }
 

@@ -38,7 +38,13 @@ pub(crate) struct Merge<K, V> {
 
 impl<K: Row + Ord, V: Row> Merge<K, V> {
     /// The rows with keys from `low` on and below `high`.
-    pub(crate) fn new(exchange: u64, blocks: Vec<Arc<RunBlock<K, V>>>, low: Option<K>, high: Option<K>, task: &Task) -> Result<Self> {
+    pub(crate) fn new(
+        exchange: u64,
+        blocks: Vec<Arc<RunBlock<K, V>>>,
+        low: Option<K>,
+        high: Option<K>,
+        task: &Task,
+    ) -> Result<Self> {
         let mut merge = Merge {
             exchange,
             blocks,
@@ -50,7 +56,12 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             size: RowSize::new(),
             working: task.host().memory().reservation(),
         };
-        let runs: Vec<_> = merge.blocks.iter().enumerate().flat_map(|(block, b)| (0..b.runs.len()).map(move |run| (block, run))).collect();
+        let runs: Vec<_> = merge
+            .blocks
+            .iter()
+            .enumerate()
+            .flat_map(|(block, b)| (0..b.runs.len()).map(move |run| (block, run)))
+            .collect();
         for (block, run) in runs {
             if let Some(head) = merge.open(block, run)? {
                 merge.heads.push(head);
@@ -86,7 +97,11 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             if self.high.as_ref().is_some_and(|high| first >= high) {
                 return Ok(());
             }
-            let lost = |error: Error| Error::Fetch { exchange: self.exchange, map: head.block as u32, message: error.to_string() };
+            let lost = |error: Error| Error::Fetch {
+                exchange: self.exchange,
+                map: head.block as u32,
+                message: error.to_string(),
+            };
             frames.read(head.frame, &mut self.bytes).map_err(lost)?;
             decode_rows(&self.bytes, &mut head.rows).map_err(lost)?;
             if head.frame == 0 || self.working.bytes() == 0 {
@@ -96,7 +111,8 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             }
             head.frame += 1;
             head.at = self.low.as_ref().map_or(0, |low| head.rows.partition_point(|(key, _)| key < low));
-            head.end = self.high.as_ref().map_or(head.rows.len(), |high| head.rows.partition_point(|(key, _)| key < high));
+            head.end =
+                self.high.as_ref().map_or(head.rows.len(), |high| head.rows.partition_point(|(key, _)| key < high));
         }
         Ok(())
     }
@@ -164,7 +180,10 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
         let row = row.clone();
         self.heads[winner].at += 1;
         if self.heads[winner].at == self.heads[winner].end && !self.heads[winner].rows.is_empty() {
-            let mut head = std::mem::replace(&mut self.heads[winner], Head { block: 0, run: 0, at: 0, end: 0, frame: 0, rows: Vec::new() });
+            let mut head = std::mem::replace(
+                &mut self.heads[winner],
+                Head { block: 0, run: 0, at: 0, end: 0, frame: 0, rows: Vec::new() },
+            );
             let read = self.read(&mut head);
             self.heads[winner] = head;
             read?;

@@ -7,6 +7,6 @@ mod bounds;
 mod merge;
 mod run;
 
-pub(crate) use bounds::{BoundsStage, Bounds};
+pub(crate) use bounds::{Bounds, BoundsStage};
 pub(crate) use merge::Merge;
 pub(crate) use run::{RunBlock, RunsStage};

@@ -23,9 +23,15 @@ pub(crate) struct RunBlock<K, V> {
 
 /// Rows in order of their keys, and of arrival where keys are equal.
 pub(crate) enum Run<K, V> {
-    Held { rows: Vec<(K, V)>, _held: Reservation },
+    Held {
+        rows: Vec<(K, V)>,
+        _held: Reservation,
+    },
     /// In a spill file, with the first key of each frame.
-    Stored { frames: Arc<dyn Frames>, firsts: Vec<K> },
+    Stored {
+        frames: Arc<dyn Frames>,
+        firsts: Vec<K>,
+    },
 }
 
 /// The first rows are all sampled, so that small inputs are cut exactly.
@@ -45,7 +51,12 @@ struct Sampler<K> {
 
 impl<K: Clone> Sampler<K> {
     fn new(partition: u32) -> Self {
-        Sampler { random: Xoshiro256PlusPlus::seed_from_u64(u64::from(partition)), samples: Vec::new(), next: 0, gap: 1 }
+        Sampler {
+            random: Xoshiro256PlusPlus::seed_from_u64(u64::from(partition)),
+            samples: Vec::new(),
+            next: 0,
+            gap: 1,
+        }
     }
 
     /// Looks at row number `row`.
@@ -80,7 +91,13 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
     fn run(&self, partition: u32, task: &Task) -> Result<Output> {
         let mut cursor = self.input.open(partition, task)?;
         let mut sampler = Sampler::new(partition);
-        let mut maker = RunMaker { rows: Vec::new(), size: RowSize::new(), working: task.host().memory().reservation(), runs: Vec::new(), task };
+        let mut maker = RunMaker {
+            rows: Vec::new(),
+            size: RowSize::new(),
+            working: task.host().memory().reservation(),
+            runs: Vec::new(),
+            task,
+        };
         let (mut row, mut bytes, mut failed) = (0, 0, None);
         drive(&mut cursor, task, &mut |item: (K, V)| {
             sampler.look(row, &item.0);

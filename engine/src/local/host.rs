@@ -81,7 +81,11 @@ impl LocalHost {
     pub(super) fn discard(&self, exchange: u64, maps: impl Iterator<Item = u32>, attempt: AttemptId) {
         let mut gone = Vec::new();
         if let Some(blocks) = self.write().shuffled.get_mut(&exchange) {
-            gone.extend(maps.filter(|map| blocks.get(map).is_some_and(|(by, _)| *by == attempt)).filter_map(|map| blocks.remove(&map)));
+            for map in maps {
+                if blocks.get(&map).is_some_and(|(by, _)| *by == attempt) {
+                    gone.extend(blocks.remove(&map));
+                }
+            }
         }
     }
 
@@ -107,7 +111,9 @@ impl LocalHost {
     pub(super) fn is_over_budget(&self) -> bool {
         let now = self.start.elapsed().as_millis() as u64;
         let before = self.looked.load(Relaxed);
-        if now.saturating_sub(before) >= LOOK_EVERY_MS && self.looked.compare_exchange(before, now, Relaxed, Relaxed).is_ok() {
+        if now.saturating_sub(before) >= LOOK_EVERY_MS
+            && self.looked.compare_exchange(before, now, Relaxed, Relaxed).is_ok()
+        {
             // Without a number from the system the estimates stand alone.
             if let Ok(resident) = anonymous_resident() {
                 self.resident.store(resident, Relaxed);

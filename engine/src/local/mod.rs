@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tryworks_core::lineage::Node;
 use tryworks_core::memory::Memory;
-use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Runner};
+use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner};
 use tryworks_core::{Error, Result};
 use tryworks_io::spill::SpillOptions;
 
@@ -69,6 +69,12 @@ impl Local {
     /// How many blocks of shuffles and caches are kept now.
     pub fn blocks(&self) -> usize {
         self.shared.host.blocks()
+    }
+
+    /// The jobs that have not ended: what each is called and how far it is, the latest last.
+    pub fn active(&self) -> Vec<(String, Progress)> {
+        let active = self.shared.active().into_iter();
+        active.map(|(id, label)| (label, self.shared.progress(id))).collect()
     }
 
     /// Stops: jobs that run fail with [`Error::Stopped`], and so does every later call.

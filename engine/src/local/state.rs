@@ -4,7 +4,9 @@ use super::Settings;
 use super::host::LocalHost;
 use super::job::Part;
 use crate::event_log::{EventLog, Record};
-use crate::scheduler::{Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Reason, Scheduler, StageSpec, Task, Time};
+use crate::scheduler::{
+    Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Reason, Scheduler, StageSpec, Task, Time,
+};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -51,6 +53,7 @@ pub(super) struct State {
 }
 
 struct Job {
+    label: String,
     stages: Arc<[Code]>,
     results: VecDeque<Part>,
     /// How it ended, once it did.
@@ -99,7 +102,11 @@ impl Shared {
     pub(super) fn new(settings: &Settings, host: Arc<LocalHost>, log: Option<EventLog>) -> Arc<Self> {
         // One task waits behind each running one, so that a thread need not wait for the others to get its next.
         let mut scheduler = Scheduler::new(Config { prefetch: settings.threads as u32 * 8, launched: 0 });
-        scheduler.handle(Time(0), Event::EngineJoined { engine: HERE, slots: settings.threads as u32 }, &mut Vec::new());
+        scheduler.handle(
+            Time(0),
+            Event::EngineJoined { engine: HERE, slots: settings.threads as u32 },
+            &mut Vec::new(),
+        );
         let state = State {
             scheduler,
             actions: Vec::new(),
@@ -117,7 +124,11 @@ impl Shared {
             results: Condvar::new(),
             released: Mutex::default(),
             host,
-            limits: Limits { max_attempts: settings.max_attempts, max_result_bytes: settings.max_result_bytes, ..Limits::default() },
+            limits: Limits {
+                max_attempts: settings.max_attempts,
+                max_result_bytes: settings.max_result_bytes,
+                ..Limits::default()
+            },
             start: Instant::now(),
         })
     }
@@ -188,7 +199,12 @@ impl Shared {
             }
             Action::Nondeterministic { job, stage, partition, declared } => {
                 if !declared {
-                    tracing::warn!(job = job.0, stage, partition, "user code is not deterministic: what depends on this stage is made again whole");
+                    tracing::warn!(
+                        job = job.0,
+                        stage,
+                        partition,
+                        "user code is not deterministic: what depends on this stage is made again whole"
+                    );
                 }
             }
             // The one engine is always there, so there is nothing to wait for.
@@ -239,8 +255,11 @@ impl Shared {
         });
         let wanted = Partitions::from(request.partitions.clone());
         let runs = plan.stages.iter().filter(|stage| !stage.made);
-        let map_partitions: u64 = runs.clone().filter(|stage| stage.exchange.is_some()).map(|stage| u64::from(stage.partitions)).sum();
+        let map_partitions: u64 =
+            runs.clone().filter(|stage| stage.exchange.is_some()).map(|stage| u64::from(stage.partitions)).sum();
+        let label = format!("{} at {}", request.op.name, request.op.site);
         let job = Job {
+            label: label.clone(),
             stages: codes.collect(),
             results: VecDeque::new(),
             end: None,
@@ -251,9 +270,14 @@ impl Shared {
             forgotten: false,
             waiting: false,
         };
-        let label = format!("{} at {}", request.op.name, request.op.site);
-        self.note(&mut state, |at| Record::JobStarted { at, job: id.0, label: label.clone(), stages: plan.stages.len() as u32 });
-        let spec = JobSpec { label, stages: plan.stages.iter().map(spec).collect(), wanted, limits: self.limits.clone() };
+        self.note(&mut state, |at| Record::JobStarted {
+            at,
+            job: id.0,
+            label: label.clone(),
+            stages: plan.stages.len() as u32,
+        });
+        let spec =
+            JobSpec { label, stages: plan.stages.iter().map(spec).collect(), wanted, limits: self.limits.clone() };
         state.jobs.insert(id, job);
         self.handle(&mut state, [Event::JobSubmitted { job: id, spec }]);
         drop(state);
@@ -293,10 +317,22 @@ impl Shared {
         }
     }
 
+    /// The jobs that have not ended, with what they are called, the latest last.
+    pub(super) fn active(&self) -> Vec<(JobId, String)> {
+        let state = self.lock();
+        let active = state.jobs.iter().filter(|(_, job)| job.end.is_none());
+        active.map(|(id, job)| (*id, job.label.clone())).collect()
+    }
+
     pub(super) fn progress(&self, id: JobId) -> Progress {
         let state = self.lock();
         let Some(job) = state.jobs.get(&id) else { return Progress::default() };
-        let known = Progress { partitions: job.partitions, partitions_done: job.partitions_done, failed: job.failed, ..job.progress };
+        let known = Progress {
+            partitions: job.partitions,
+            partitions_done: job.partitions_done,
+            failed: job.failed,
+            ..job.progress
+        };
         match state.scheduler.progress(id) {
             Some(now) => {
                 let skipped = now.stages.saturating_sub(job.progress.stages);
@@ -451,13 +487,14 @@ fn told(reason: Reason<Error>) -> Error {
         }
         Reason::Task { error, .. } | Reason::Worker { error, .. } => error,
         Reason::Limit { name, limit, value } => Error::Limit {
-            name,
+            name: name.into_owned(),
             value: limit,
             needed: format!("the results of the job take {value} bytes"),
             advice: "collect less, save to files, or raise the limit".into(),
         },
         Reason::Fetch { failures, stage } => {
-            let message = format!("stage {stage} began anew {} times because its input was lost each time", failures.len());
+            let message =
+                format!("stage {stage} began anew {} times because its input was lost each time", failures.len());
             match failures.first() {
                 Some(lost) => Error::Fetch { exchange: lost.output.0, map: lost.partition, message },
                 None => Error::Bug(message),

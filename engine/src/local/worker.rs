@@ -35,7 +35,11 @@ fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
                 inside.check()?;
                 code.stage.run(partition, &inside)
             })?;
-            report.partitions.push(PartitionReport { bytes: output.bytes, rows: output.rows, checksum: output.checksum });
+            report.partitions.push(PartitionReport {
+                bytes: output.bytes,
+                rows: output.rows,
+                checksum: output.checksum,
+            });
             add(&mut report.bucket_bytes, &output.bucket_bytes);
             match (output.made, code.exchange) {
                 (Made::Block(block), Some(exchange)) => shared.host.put(exchange, partition, task.attempt, block),
@@ -88,7 +92,12 @@ fn failure(error: Error) -> Failure<Error> {
     match error {
         Error::Fetch { exchange, map, .. } => {
             // Which launch made it is filled in where that is known.
-            Failure::Fetch(FetchFailure { output: OutputId(exchange), partition: map, engine: HERE, made_by: AttemptId(0) })
+            Failure::Fetch(FetchFailure {
+                output: OutputId(exchange),
+                partition: map,
+                engine: HERE,
+                made_by: AttemptId(0),
+            })
         }
         Error::User(ref fault) if fault.panicked => Failure::Panic(error),
         Error::User(_) => Failure::User(error),

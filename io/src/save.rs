@@ -1,0 +1,98 @@
+//! `save_as_text_file`: items as lines of part files in a directory.
+
+use crate::sink::{PartFile, abandon, finish, prepare};
+use serde::{Deserialize, Serialize};
+use std::fmt::{Display, Write};
+use std::path::{Path, PathBuf};
+use tryworks_core::pipe::Pipe;
+use tryworks_core::sink::{Sink, SinkWriter};
+use tryworks_core::task::Op;
+use tryworks_core::{Background, Dataset, Job, Place, Result};
+
+/// A directory of text files, one for each partition.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TextDirectory {
+    dir: PathBuf,
+}
+
+impl<T: Display> Sink<T> for TextDirectory {
+    type Writer = TextPart;
+
+    fn prepare(&self) -> Result<()> {
+        prepare(&self.dir)
+    }
+
+    fn open(&self, place: Place) -> Result<TextPart> {
+        Ok(TextPart { file: PartFile::create(&self.dir, place.partition, place.attempt)?, line: String::new() })
+    }
+
+    fn finish(&self, partitions: u32) -> Result<()> {
+        finish(&self.dir, partitions)
+    }
+
+    fn abandon(&self) {
+        abandon(&self.dir);
+    }
+}
+
+/// One part file being written.
+pub struct TextPart {
+    file: PartFile,
+    line: String,
+}
+
+impl<T: Display> SinkWriter<T> for TextPart {
+    fn write(&mut self, item: T) -> Result<()> {
+        self.line.clear();
+        // Writing to a string cannot fail, and a `Display` that says it did has written what it could.
+        let _ = write!(self.line, "{item}");
+        self.file.line(&self.line)
+    }
+
+    fn commit(self) -> Result<()> {
+        self.file.commit().map(drop)
+    }
+}
+
+/// The text sinks of a dataset.
+pub trait SaveText {
+    /// Writes each item as a line, each partition into a file `part-00000` and so on of the directory `dir`, which
+    /// is made and must be empty. A partition appears whole or not at all; `_SUCCESS` appears when all have.
+    ///
+    /// # Errors
+    /// Why the job failed; then no part stays.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let dir = scratch.path().join("numbers");
+    /// cx.range(0..100).save_as_text_file(&dir)?;
+    /// assert_eq!(cx.text_file(&dir).try_map(|line| Ok(line.parse::<u64>()?)).sum()?, 4950);
+    /// # Ok::<(), Error>(())
+    /// ```
+    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()>;
+}
+
+/// The text sinks of a dataset in the background.
+pub trait SaveTextInBackground {
+    /// [`SaveText::save_as_text_file`] in the background. The output is complete when the job was waited for.
+    ///
+    /// # Errors
+    /// If the plan has a mistake, or the directory cannot be written to.
+    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<Job<()>>;
+}
+
+impl<P: Pipe<Item: Display>> SaveText for Dataset<P> {
+    #[track_caller]
+    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()> {
+        self.save(Op::here("save_as_text_file"), TextDirectory { dir: dir.as_ref().to_path_buf() })
+    }
+}
+
+impl<P: Pipe<Item: Display>> SaveTextInBackground for Background<'_, P> {
+    #[track_caller]
+    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<Job<()>> {
+        self.save(Op::here("save_as_text_file"), TextDirectory { dir: dir.as_ref().to_path_buf() })
+    }
+}

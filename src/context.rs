@@ -1,0 +1,194 @@
+//! The context: the driver's handle on where things run.
+
+use crate::progress::Bar;
+use crate::settings;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tryworks_core::data::Data;
+use tryworks_core::memory::Memory;
+use tryworks_core::ops::{FromFn, UnionAll};
+use tryworks_core::runner::Runner;
+use tryworks_core::ship::{Code, Plain};
+use tryworks_core::{Dataset, Result};
+use tryworks_engine::local::{Local, Settings};
+use tryworks_io::Sources;
+
+/// Where datasets begin and jobs run. Its sources are the methods of [`Sources`].
+///
+/// Datasets keep what they need of it: they may outlive the handle.
+pub struct Context {
+    local: Arc<Local>,
+    _bar: Option<Bar>,
+}
+
+impl Context {
+    /// A context as the environment says. It belongs on the first line of `main`.
+    ///
+    /// | variable | meaning | if it is not set |
+    /// |---|---|---|
+    /// | `TRYWORKS_THREADS` | tasks that run at once | the cores of the machine |
+    /// | `TRYWORKS_MEMORY` | the memory budget, such as `4G` | 60 % of the memory of the machine or control group |
+    /// | `TRYWORKS_SPILL_DIR` | where spill files are made | the system's directory for temporary files |
+    /// | `TRYWORKS_SPILL_QUOTA` | the most bytes of spill files | what the disk has |
+    /// | `TRYWORKS_MAX_RESULT_BYTES` | the most bytes a job brings to the driver | 4 GiB |
+    /// | `TRYWORKS_EVENT_LOG` | a file for the event log | none is written |
+    ///
+    /// # Errors
+    /// If a variable is wrong, or the event log cannot be made.
+    pub fn init() -> Result<Self> {
+        let settings = settings::from_environment(|name| std::env::var(name).ok())?;
+        Builder { settings, progress: true }.build()
+    }
+
+    /// A context with so many threads, whatever the environment says: what examples and tests use.
+    ///
+    /// # Errors
+    /// None that is known: the form is that of [`init`](Context::init).
+    pub fn local(threads: usize) -> Result<Self> {
+        Context::builder().threads(threads).progress(false).build()
+    }
+
+    /// A context by hand: the environment is not looked at.
+    pub fn builder() -> Builder {
+        Builder { settings: settings::default(), progress: true }
+    }
+
+    /// A dataset of `partitions` partitions, each what `function` makes of its number.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// assert_eq!(cx.from_fn(3, |partition| 0..partition).collect()?, [0, 0, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn from_fn<F, I>(&self, partitions: u32, function: F) -> Dataset<FromFn<Plain<F>, I>>
+    where
+        F: Fn(u32) -> I + Code,
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
+    {
+        Dataset::from_fn(self.runner(), partitions, function)
+    }
+
+    /// The items of all `datasets`, one after another.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let parts: Vec<Data<u64>> = (0..3).map(|n| cx.range(n..n + 2).boxed()).collect();
+    /// assert_eq!(cx.union(parts).collect()?, [0, 1, 1, 2, 2, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn union<T: Send + 'static>(&self, datasets: Vec<Data<T>>) -> Dataset<UnionAll<T>> {
+        Dataset::union_all(self.runner(), datasets)
+    }
+
+    /// The memory budget: its limit, what is reserved, and what was spilled so far.
+    pub fn memory(&self) -> &Arc<Memory> {
+        self.local.memory()
+    }
+
+    /// The bytes of spill files that are in use now.
+    pub fn spill_bytes(&self) -> u64 {
+        self.local.spill_bytes()
+    }
+
+    /// How many blocks of shuffles and caches are kept now.
+    pub fn blocks(&self) -> usize {
+        self.local.blocks()
+    }
+
+    /// Stops the context: jobs that run fail with [`Error::Stopped`](crate::Error::Stopped), and so does every
+    /// action from now on.
+    pub fn stop(&self) {
+        self.local.stop();
+    }
+}
+
+impl Sources for Context {
+    fn runner(&self) -> Arc<dyn Runner> {
+        self.local.clone()
+    }
+}
+
+/// A context by hand.
+///
+/// ```
+/// use tryworks::prelude::*;
+/// let cx = Context::builder().threads(2).memory(256 << 20).build()?;
+/// assert_eq!(cx.memory().limit(), 256 << 20);
+/// # Ok::<(), Error>(())
+/// ```
+#[must_use = "a builder makes a context when it is told to `build`"]
+pub struct Builder {
+    settings: Settings,
+    progress: bool,
+}
+
+impl Builder {
+    /// How many tasks run at once; at least one.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.settings.threads = threads.max(1);
+        self
+    }
+
+    /// The memory budget in bytes.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.settings.memory = bytes;
+        self
+    }
+
+    /// Where spill files are made.
+    pub fn spill_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.settings.spill_dir = dir.into();
+        self
+    }
+
+    /// The most bytes of spill files.
+    pub fn spill_quota(mut self, bytes: u64) -> Self {
+        self.settings.spill.quota = Some(bytes);
+        self
+    }
+
+    /// Whether spill files are compressed.
+    pub fn compress_spills(mut self, compress: bool) -> Self {
+        self.settings.spill.compress = compress;
+        self
+    }
+
+    /// The most bytes of results that a job brings to the driver.
+    pub fn max_result_bytes(mut self, bytes: u64) -> Self {
+        self.settings.max_result_bytes = bytes;
+        self
+    }
+
+    /// How often a task whose function fails is tried in all. In one process a failure mostly happens again, so it
+    /// is once if nothing is said.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.settings.max_attempts = attempts.max(1);
+        self
+    }
+
+    /// A file for the event log.
+    pub fn event_log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.event_log = Some(path.into());
+        self
+    }
+
+    /// Whether a progress bar is shown while a job runs, where the standard error output is a terminal.
+    pub fn progress(mut self, show: bool) -> Self {
+        self.progress = show;
+        self
+    }
+
+    /// The context. No thread is started before the first job.
+    ///
+    /// # Errors
+    /// If the event log cannot be made.
+    pub fn build(self) -> Result<Context> {
+        let local = Arc::new(Local::new(self.settings)?);
+        let bar = self.progress.then(|| Bar::show(&local)).flatten();
+        Ok(Context { local, _bar: bar })
+    }
+}
