@@ -169,7 +169,7 @@ fn compressed_files_are_known_by_content() {
     let (first, second) = text.as_bytes().split_at(100_001);
     let expected = lines(text.as_bytes());
     let zipped = [gzip(first), gzip(second)].concat();
-    let zstd = [first, second].map(|part| packed_zstd(part)).concat();
+    let zstd = [first, second].map(packed_zstd).concat();
     for packed in [&zipped, &zstd] {
         let whole = file(packed);
         let source = TextFiles::new(whole.path(), by(1000)).unwrap();

@@ -73,7 +73,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn flat_map_into<B: Send + 'static, F: Fn(P::Item, &mut Emitter<B>) -> () + Code>(
+    pub fn flat_map_into<B: Send + 'static, F: Fn(P::Item, &mut Emitter<B>) + Code>(
         &self,
         function: F,
     ) -> Dataset<FlatMapInto<P, Plain<F>, B>> {
@@ -86,7 +86,7 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::flat_map_into`] with the given value first.
     #[track_caller]
-    pub fn flat_map_into<B: Send + 'static, F: Fn(&E::Value, P::Item, &mut Emitter<B>) -> () + Code>(
+    pub fn flat_map_into<B: Send + 'static, F: Fn(&E::Value, P::Item, &mut Emitter<B>) + Code>(
         &self,
         function: F,
     ) -> Dataset<FlatMapInto<P, Given<E, F>, B>> {

@@ -36,7 +36,7 @@ impl<P: Pipe> Dataset<P> {
     /// ```
     /// # use tryworks::prelude::*;
     /// # let cx = Context::local(2)?;
-    /// let numbers = cx.parallelize(vec!["1", "x"].into_iter().map(String::from).collect());
+    /// let numbers = cx.parallelize(["1", "x"].map(String::from));
     /// let error = numbers.try_map(|text| Ok(text.parse::<u32>()?)).collect().unwrap_err();
     /// assert!(error.to_string().contains("invalid digit"));
     /// # Ok::<(), Error>(())

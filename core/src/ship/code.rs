@@ -2,7 +2,7 @@
 
 use super::{Decoder, Encoder, Ship};
 use crate::error::Result;
-use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 
 /// A closure or function that captures nothing, so that its type alone is its code: what every operator takes.
 ///
@@ -40,8 +40,8 @@ impl<F: Code> Ship for Plain<F> {
 #[allow(unsafe_code)]
 pub(crate) fn conjure<F: Code>() -> F {
     const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
-    // SAFETY: F has no bytes, so there is none to initialise, and `F: Copy` means that any number of values of it
+    // SAFETY: F has no bytes, so any aligned pointer may be read for it, and `F: Copy` means that any number of values of it
     // may exist. That one may exist at all is known because this is only reached while a parcel is decoded that an
     // instance of the same program made from a value of this very type: decoders are made in this crate alone.
-    unsafe { MaybeUninit::<F>::uninit().assume_init() }
+    unsafe { NonNull::<F>::dangling().read() }
 }
