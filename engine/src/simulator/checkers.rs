@@ -267,7 +267,7 @@ impl Checkers {
                 harm(*stage, partitions.first()).is_some_and(|harm| {
                     harm.errors.contains(error)
                         && harm.errors.len() >= *failures as usize
-                        && *failures == limits.max_attempts
+                        && *failures >= limits.max_attempts
                 })
             }
             Reason::Worker { stage, partitions, deaths, .. } => {
@@ -278,7 +278,7 @@ impl Checkers {
                 harm(*stage, partitions.first()).is_some_and(|harm| harm.losses >= *losses)
             }
             Reason::Fetch { failures, .. } => {
-                failures.len() == limits.max_stage_attempts as usize
+                failures.len() >= limits.max_stage_attempts as usize
                     && failures.iter().all(|failure| self.fetches.contains(failure))
             }
             Reason::Nondeterministic { stage, delivered, .. } => {

@@ -44,6 +44,8 @@ pub(super) enum Disaster {
     KillWorker,
     /// One block is not there any more.
     LoseBlock,
+    /// The engine is short of memory and takes nothing new for so long.
+    CloseGate { for_nanos: u64 },
 }
 
 /// How bad a run is.
@@ -90,6 +92,7 @@ impl Faults {
             let disaster = match rng.below(10) {
                 0..5 => Disaster::KillEngine { back_after: Some(rng.within(1, 400) * MS) },
                 5..7 => Disaster::KillWorker,
+                7 => Disaster::CloseGate { for_nanos: rng.within(1, 300) * MS },
                 _ => Disaster::LoseBlock,
             };
             disasters.push((Time(rng.below(end.0)), rng.below(hosts as u64) as usize, disaster));

@@ -59,6 +59,8 @@ pub struct Outcome {
     pub workers_died: u64,
     /// Blocks that vanished.
     pub blocks_lost: u64,
+    /// Engines that were short of memory for a while.
+    pub gates_closed: u64,
     /// Reads that failed.
     pub fetches_failed: u64,
     /// Errors of user code.
@@ -113,6 +115,7 @@ impl Outcome {
             (&mut self.engines_lost, other.engines_lost),
             (&mut self.workers_died, other.workers_died),
             (&mut self.blocks_lost, other.blocks_lost),
+            (&mut self.gates_closed, other.gates_closed),
             (&mut self.fetches_failed, other.fetches_failed),
             (&mut self.user_errors, other.user_errors),
             (&mut self.nondeterministic, other.nondeterministic),

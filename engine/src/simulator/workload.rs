@@ -48,7 +48,7 @@ pub(super) fn compute<'a>(who: u64, partition: u32, inputs: impl Iterator<Item =
 
 impl Workload {
     pub fn random(rng: &mut Rng, fickle: bool) -> Self {
-        let size = rng.within(1, 6) as usize;
+        let size = rng.within(1, 8) as usize;
         let mut pool: Vec<PoolStage> = Vec::new();
         for at in 0..size {
             let parents = if at > 0 && rng.chance(700) { some_of(rng, at) } else { Vec::new() };
@@ -67,7 +67,8 @@ impl Workload {
             answers.push(values);
         }
         let mut workload = Self { pool, jobs: Vec::new(), answers };
-        for id in 0..rng.within(1, 5) {
+        let most = if rng.chance(100) { 20 } else { 5 };
+        for id in 0..rng.within(1, most) {
             let job = workload.random_job(rng, JobId(id + 1));
             workload.jobs.push(job);
         }
@@ -111,6 +112,8 @@ impl Workload {
         };
         let limits = Limits {
             no_engine_grace: Duration::from_secs(2),
+            max_losses: if rng.chance(200) { 2 } else { Limits::default().max_losses },
+            max_attempts: rng.within(1, 4) as u32,
             max_result_bytes: if rng.chance(30) { 8 * rng.below(10) } else { u64::MAX },
             ..Limits::default()
         };

@@ -56,6 +56,7 @@ enum Happening {
     SocketClosed(EngineId),
     Start(usize),
     Disaster(usize, Disaster),
+    Gate(EngineId, Gate),
     Read(usize, EngineId, AttemptId),
     Finish(usize, EngineId, AttemptId),
     Submit(usize),
@@ -349,6 +350,7 @@ impl World {
             Happening::SocketClosed(session) => self.give_up(session)?,
             Happening::Start(host) => self.start(host),
             Happening::Disaster(host, disaster) => self.strike(host, disaster),
+            Happening::Gate(engine, gate) => self.tell(Event::EngineGate { engine, gate })?,
             Happening::Read(host, session, attempt) => self.read(host, session, attempt),
             Happening::Finish(host, session, attempt) => self.finish(host, session, attempt),
             Happening::Submit(job) => {
@@ -431,6 +433,12 @@ impl World {
                 }
             }
             Disaster::KillWorker => self.worker_dies(host),
+            Disaster::CloseGate { for_nanos } => {
+                let session = self.hosts[host].session;
+                self.after(0, Happening::Gate(session, Gate::Memory));
+                self.after(for_nanos, Happening::Gate(session, Gate::Open));
+                self.outcome.gates_closed += 1;
+            }
             Disaster::LoseBlock => {
                 let blocks: Vec<AttemptId> = self.hosts[host].blocks.keys().copied().collect();
                 let Some(&made_by) = blocks.get(self.rng.below(blocks.len() as u64) as usize) else { return };
