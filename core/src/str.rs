@@ -55,7 +55,11 @@ impl Str {
     #[inline]
     pub fn lower(text: &str) -> Self {
         match Form::short(text) {
-            Some((len, bytes)) => Str(Form::Short { len, bytes: bytes.map(|byte| byte.to_ascii_lowercase()) }),
+            Some((len, mut bytes)) => {
+                // All of them, whatever the length: a fixed number of bytes is done in a few instructions.
+                bytes.make_ascii_lowercase();
+                Str(Form::Short { len, bytes })
+            }
             None => Str(Form::Long(text.to_ascii_lowercase().into())),
         }
     }

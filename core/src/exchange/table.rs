@@ -21,7 +21,7 @@ impl Slot {
     }
 }
 
-/// The guess for a key that is not there.
+/// In the place of the number of an entry, for a key that is not there.
 const NOWHERE: u32 = u32::MAX;
 
 /// The hash that the index sees, made from what is stored of it.
@@ -55,29 +55,34 @@ impl<K: Hash + Eq, S> Table<K, S> {
         Some(&self.entries[slot.at as usize].1)
     }
 
-    /// Where the key with this hash probably is, or [`NOWHERE`]: the key itself is not looked at.
+    /// Where many keys are, [`NOWHERE`] for those that are not there. Looking a key up misses the caches, in the index
+    /// and then among the entries: done in two sweeps over many keys, the misses of each sweep overlap.
     #[inline]
-    fn guess(&self, hash: u64) -> u32 {
-        let tag = hash as u32;
-        self.index.find(spread(tag), |slot| slot.tag == tag).map_or(NOWHERE, |slot| slot.at)
-    }
-
-    /// Guesses where the keys of many hashes are. Looking a key up misses the caches, in the index and then among
-    /// the entries: done in two sweeps over many keys, the misses of each sweep overlap.
-    #[inline]
-    pub(crate) fn guess_all(&self, hashes: &[u64], guesses: &mut Vec<u32>) {
-        guesses.clear();
-        guesses.extend(hashes.iter().map(|hash| self.guess(*hash)));
-    }
-
-    /// As [`get_mut`](Table::get_mut), where it was guessed where the key is.
-    #[inline]
-    pub(crate) fn get_guessed(&mut self, guess: u32, hash: u64, key: &K) -> Option<&mut S> {
-        // The borrow checker wants the entry found again once it is known to be the right one.
-        if self.entries.get(guess as usize).is_some_and(|entry| entry.0 == *key) {
-            return Some(&mut self.entries[guess as usize].1);
+    pub(crate) fn find_all<'a>(&self, hashes: &[u64], keys: impl Iterator<Item = &'a K>, found: &mut Vec<u32>)
+    where
+        K: 'a,
+    {
+        found.clear();
+        // The key itself is not looked at yet: two keys rarely have the same tag.
+        let guess = |hash: &u64| {
+            let tag = *hash as u32;
+            self.index.find(spread(tag), |slot| slot.tag == tag).map_or(NOWHERE, |slot| slot.at)
+        };
+        found.extend(hashes.iter().map(guess));
+        for (at, key) in found.iter_mut().zip(keys) {
+            if self.entries.get(*at as usize).is_none_or(|entry| entry.0 != *key) {
+                *at = NOWHERE;
+            }
         }
-        self.get_mut(hash, key)
+    }
+
+    /// The state of a key that was looked for before; it may have been added since.
+    #[inline]
+    pub(crate) fn get_found(&mut self, found: u32, hash: u64, key: &K) -> Option<&mut S> {
+        if found == NOWHERE {
+            return self.get_mut(hash, key);
+        }
+        self.entries.get_mut(found as usize).map(|entry| &mut entry.1)
     }
 
     /// Adds a key that is not there.
