@@ -69,6 +69,13 @@ pub trait JobControl: Send + Sync {
     /// ended.
     fn cancel(&self);
 
+    /// Calls `code`, which calls functions of the user's on the driver: a panic in one becomes an error, as it does in
+    /// a task.
+    ///
+    /// # Errors
+    /// The panic.
+    fn guard(&self, code: &mut dyn FnMut()) -> Result<()>;
+
     /// How far it is.
     fn progress(&self) -> Progress;
 }

@@ -336,7 +336,10 @@ impl Shared {
         match state.scheduler.progress(id) {
             Some(now) => {
                 let skipped = now.stages.saturating_sub(job.progress.stages);
-                Progress { stages_done: now.stages_done.saturating_sub(skipped), running: now.tasks_running, ..known }
+                // What was launched may wait for a thread still.
+                let queued = state.queue.iter().filter(|task| task.job == id).count() as u32;
+                let running = now.tasks_running.saturating_sub(queued).min(state.running.len() as u32);
+                Progress { stages_done: now.stages_done.saturating_sub(skipped), running, ..known }
             }
             None => known,
         }
