@@ -1,0 +1,4 @@
+//! What must hold whatever happens: the same answers, within the memory there is, and nothing left behind.
+
+mod same_answers;
+mod support;
