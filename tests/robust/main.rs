@@ -1,4 +1,5 @@
 //! What must hold whatever happens: the same answers, within the memory there is, and nothing left behind.
 
 mod same_answers;
+mod spilling;
 mod support;
