@@ -3,5 +3,6 @@
 mod child;
 mod out_of_core;
 mod same_answers;
+mod shipping;
 mod spilling;
 mod support;
