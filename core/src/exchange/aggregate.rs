@@ -340,6 +340,11 @@ impl<K: Row, S: Row, V: Row> LateWriter<K, S, V> {
     }
 }
 
+/// What one key, which cannot be divided, may always have: its task's part of what blocks leave.
+fn undivided(task: &Task) -> u64 {
+    4 * floor(task)
+}
+
 /// What a running task may always have: below this it does not spill, whatever others hold.
 fn floor(task: &Task) -> u64 {
     let host = task.host();
@@ -438,6 +443,10 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
                 return Ok(());
             }
             let keys = self.table.len();
+            if keys == 1 && (!A::GROWS || bytes <= undivided(&self.task)) {
+                self.working.insist(bytes - self.working.bytes());
+                return Ok(());
+            }
             if keys == 1 {
                 let key = show(&self.table.entries()[0].0);
                 return Err(Error::limit(

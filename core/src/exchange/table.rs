@@ -131,6 +131,7 @@ impl<K: Hash + Eq, S> Table<K, S> {
     pub(crate) fn split_off(&mut self, keep: usize) -> Vec<(K, S)> {
         self.recent.clear();
         self.index.retain(|slot| (slot.at as usize) < keep);
+        self.index.shrink_to_fit(Slot::hash);
         let tail = self.entries.split_off(keep);
         self.entries.shrink_to_fit();
         tail
