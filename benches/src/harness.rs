@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, path::PathBuf, str::FromStr, time::Instant};
 
+use tryworks::Context;
+
 use crate::memory;
 
 /// What a benchmark returns: an error of any kind ends that benchmark, not the others.
@@ -24,6 +26,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// A context of ours with as many threads as the twin has.
+    pub fn context(&self) -> Outcome<Context> {
+        Ok(Context::builder().threads(self.threads).progress(false).build()?)
+    }
+
     /// `full` rows (or bytes), scaled, and at least one.
     pub fn scaled(&self, full: u64) -> u64 {
         ((full as f64 * self.scale).round() as u64).max(1)

@@ -1,6 +1,7 @@
 //! Benchmark: an inner join of a large side with a small one, against radix partitions and hash tables by hand.
 
 use rayon::prelude::*;
+use tryworks::prelude::*;
 
 use crate::{
     data::{
@@ -40,7 +41,24 @@ impl Sizes {
 /// The benchmark.
 pub fn bench(settings: &Settings) -> Outcome<Bench> {
     let sizes = Sizes::new(settings.scaled(ORDERS), settings.scaled(CUSTOMERS));
-    Ok(Bench::Pair(Pair { ours: None, twin: Box::new(move || Ok(twin(sizes))), after: None, goal: None }))
+    let cx = settings.context()?;
+    Ok(Bench::Pair(Pair {
+        ours: Some(Box::new(move || ours(&cx, sizes))),
+        twin: Box::new(move || Ok(twin(sizes))),
+        after: None,
+        goal: Some(0.7),
+    }))
+}
+
+fn ours(cx: &Context, sizes: Sizes) -> Outcome<Answer> {
+    let orders = cx.range(0..sizes.orders).with(sizes.ordering).map(|ordering, index| order(index, *ordering));
+    let customers = cx.range(0..sizes.customers).with(sizes.known).map(|known, index| customer(index, *known));
+    let (count, checksum) = orders.join(&customers).aggregate(
+        (0, 0u64),
+        |all, (key, (order, customer))| (all.0 + 1, all.1.wrapping_add(digest(key, order, customer))),
+        |a, b| (a.0 + b.0, a.1.wrapping_add(b.1)),
+    )?;
+    Ok(Answer { count, checksum })
 }
 
 /// What a match adds to the checksum.

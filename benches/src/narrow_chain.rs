@@ -1,6 +1,7 @@
 //! Benchmark: map, filter, map, sum over a range of numbers, against a rayon loop.
 
 use rayon::prelude::*;
+use tryworks::prelude::*;
 
 use crate::harness::{Answer, Bench, Outcome, Pair, Settings};
 
@@ -10,7 +11,13 @@ const NUMBERS: u64 = 100_000_000;
 /// The benchmark.
 pub fn bench(settings: &Settings) -> Outcome<Bench> {
     let numbers = settings.scaled(NUMBERS);
-    Ok(Bench::Pair(Pair { ours: None, twin: Box::new(move || Ok(twin(numbers))), after: None, goal: None }))
+    let cx = settings.context()?;
+    Ok(Bench::Pair(Pair {
+        ours: Some(Box::new(move || ours(&cx, numbers))),
+        twin: Box::new(move || Ok(twin(numbers))),
+        after: None,
+        goal: Some(0.9),
+    }))
 }
 
 /// The first map: nothing a compiler can sum in closed form.
@@ -30,6 +37,11 @@ pub fn keep(x: &u64) -> bool {
 #[inline]
 pub fn scramble_again(x: u64) -> u64 {
     (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
+}
+
+fn ours(cx: &Context, numbers: u64) -> Outcome<Answer> {
+    let scrambled = cx.range(0..numbers).map(scramble).filter(keep).map(scramble_again);
+    Ok(Answer { count: numbers, checksum: scrambled.fold(0, u64::wrapping_add)? })
 }
 
 fn twin(numbers: u64) -> Answer {

@@ -1,18 +1,35 @@
 //! Benchmark: operators on 4 GiB of data under a limit of 256 MiB, against answers computed without them.
 
+use tryworks::prelude::*;
+
 use crate::{
-    data::out_of_core::{self, ROWS},
-    harness::{Bench, Bounded, Outcome, Settings},
+    data::out_of_core::{self, ROWS, sort_by::Sorted},
+    harness::{Answer, Bench, Bounded, Outcome, Settings},
 };
 
 /// The memory that the engine may use, in bytes.
 const LIMIT: u64 = 256 << 20;
 
+/// A context with the limit that the process was given.
+fn context() -> Outcome<Context> {
+    Ok(Context::init()?)
+}
+
+/// Count and checksum of the parts of an answer; what was spilled is printed.
+fn total<P: Pipe<Item = (u64, u64)>>(parts: &Dataset<P>) -> Outcome<Answer> {
+    let (count, checksum) = parts.fold((0, 0), |a, b| (a.0 + b.0, a.1.wrapping_add(b.1)))?;
+    Ok(Answer { count, checksum })
+}
+
 /// Rows all different but for every second one, `distinct`.
 pub fn distinct(settings: &Settings) -> Outcome<Bench> {
     let rows = settings.scaled(ROWS);
     Ok(Bench::Bounded(Bounded {
-        ours: None,
+        ours: Some(Box::new(move || {
+            let data = context()?.range(0..rows).with(out_of_core::distinct::different(rows));
+            let data = data.map(|different, index| out_of_core::distinct::row(index, *different)).distinct();
+            total(&data.map(|row| (1, out_of_core::row_digest(&row))))
+        })),
         expected: Box::new(move || out_of_core::distinct::expected(rows)),
         limit: LIMIT,
     }))
@@ -22,7 +39,11 @@ pub fn distinct(settings: &Settings) -> Outcome<Bench> {
 pub fn group_by_key(settings: &Settings) -> Outcome<Bench> {
     let rows = settings.scaled(ROWS);
     Ok(Bench::Bounded(Bounded {
-        ours: None,
+        ours: Some(Box::new(move || {
+            let data = context()?.range(0..rows).with(out_of_core::group_by_key::groups(rows));
+            let groups = data.map(|groups, index| out_of_core::group_by_key::row(index, *groups)).group_by_key();
+            total(&groups.map(|(key, values)| (1, out_of_core::group_by_key::group_digest(key, &values))))
+        })),
         expected: Box::new(move || out_of_core::group_by_key::expected(rows)),
         limit: LIMIT,
     }))
@@ -32,7 +53,16 @@ pub fn group_by_key(settings: &Settings) -> Outcome<Bench> {
 pub fn join(settings: &Settings) -> Outcome<Bench> {
     let rows = settings.scaled(ROWS);
     Ok(Bench::Bounded(Bounded {
-        ours: None,
+        ours: Some(Box::new(move || {
+            let side = out_of_core::join::side(rows);
+            let keys = out_of_core::join::keys(side);
+            let cx = context()?;
+            let left = cx.range(0..side).with(keys).map(|keys, index| out_of_core::join::left(index, *keys));
+            let right = cx.range(0..side).with(keys).map(|keys, index| out_of_core::join::right(index, *keys));
+            total(
+                &left.join(&right).map(|(key, (left, right))| (1, out_of_core::join::match_digest(key, &left, &right))),
+            )
+        })),
         expected: Box::new(move || out_of_core::join::expected(rows)),
         limit: LIMIT,
     }))
@@ -42,7 +72,12 @@ pub fn join(settings: &Settings) -> Outcome<Bench> {
 pub fn sort_by(settings: &Settings) -> Outcome<Bench> {
     let rows = settings.scaled(ROWS);
     Ok(Bench::Bounded(Bounded {
-        ours: None,
+        ours: Some(Box::new(move || {
+            let data = context()?.range(0..rows).with(out_of_core::sort_by::order(rows));
+            let sorted = data.map(|order, index| out_of_core::sort_by::row(index, order)).sort_by(|row| row.0);
+            let parts = sorted.aggregate(Sorted::default(), |sorted, row| sorted.add(&row), |a, b| a.then(b))?;
+            Ok(parts.answer())
+        })),
         expected: Box::new(move || out_of_core::sort_by::expected(rows)),
         limit: LIMIT,
     }))

@@ -1,6 +1,7 @@
 //! Benchmark: floating-point sums by key, against radix partitions and hash tables by hand.
 
 use rayon::prelude::*;
+use tryworks::prelude::*;
 
 use crate::{
     data::{mix::mix2, rows::measurement},
@@ -18,7 +19,23 @@ const PARTITION_BITS: u32 = 6;
 /// The benchmark.
 pub fn bench(settings: &Settings) -> Outcome<Bench> {
     let (rows, keys) = (settings.scaled(ROWS), settings.scaled(KEYS));
-    Ok(Bench::Pair(Pair { ours: None, twin: Box::new(move || Ok(twin(rows, keys))), after: None, goal: None }))
+    let cx = settings.context()?;
+    Ok(Bench::Pair(Pair {
+        ours: Some(Box::new(move || ours(&cx, rows, keys))),
+        twin: Box::new(move || Ok(twin(rows, keys))),
+        after: None,
+        goal: Some(0.8),
+    }))
+}
+
+fn ours(cx: &Context, rows: u64, keys: u64) -> Outcome<Answer> {
+    let sums = cx.range(0..rows).with(keys).map(|keys, index| measurement(index, *keys)).reduce_by_key(|a, b| a + b);
+    let (count, checksum) = sums.aggregate(
+        (0, 0u64),
+        |all, (key, sum)| (all.0 + 1, all.1.wrapping_add(digest(key, sum))),
+        |a, b| (a.0 + b.0, a.1.wrapping_add(b.1)),
+    )?;
+    Ok(Answer { count, checksum })
 }
 
 /// What a key and its sum add to the checksum.

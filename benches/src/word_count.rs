@@ -2,6 +2,7 @@
 //! and hash tables by hand.
 
 use std::{
+    cmp::Reverse,
     fs::File,
     hash::BuildHasher,
     path::{Path, PathBuf},
@@ -12,6 +13,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use memmap2::Mmap;
 use rayon::prelude::*;
+use tryworks::prelude::*;
 
 use crate::{
     data::{mix::mix2, text::zipf_file},
@@ -30,7 +32,13 @@ const PARTITION_BITS: u32 = 6;
 /// The benchmark.
 pub fn bench(settings: &Settings) -> Outcome<Bench> {
     let path = text_file(settings)?;
-    Ok(Bench::Pair(Pair { ours: None, twin: Box::new(move || twin(&path)), after: None, goal: None }))
+    let (cx, text) = (settings.context()?, path.clone());
+    Ok(Bench::Pair(Pair {
+        ours: Some(Box::new(move || ours(&cx, &text))),
+        twin: Box::new(move || twin(&path)),
+        after: None,
+        goal: Some(0.8),
+    }))
 }
 
 /// The text that is counted.
@@ -47,6 +55,15 @@ pub fn answer<'a>(most_frequent: impl IntoIterator<Item = (&'a str, u64)>) -> An
         answer.checksum = mix2(answer.checksum, mix2(word, count));
     }
     answer
+}
+
+fn ours(cx: &Context, path: &Path) -> Outcome<Answer> {
+    let words = cx
+        .text_file(path)
+        .flat_map_into(|line, out| line.split_whitespace().for_each(|word| out.push(Str::lower(word))));
+    let counts = words.map(|word| (word, 1u64)).reduce_by_key(|a, b| a + b);
+    let best = counts.take_ordered_by(MOST_FREQUENT, |(word, count)| (Reverse(*count), word.clone()))?;
+    Ok(answer(best.iter().map(|(word, count)| (word.as_str(), *count))))
 }
 
 /// The same by hand. Lines are text, so they are checked to be UTF-8, and words are what lies between white space by Unicode.

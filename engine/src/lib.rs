@@ -7,3 +7,4 @@ pub mod local;
 mod panics;
 pub mod scheduler;
 pub mod ship;
+pub mod simulator;

@@ -33,7 +33,11 @@ impl<E: Clone> Scheduler<E> {
                 for at in 0..self.stages[key].parents.len() {
                     let parent = self.stages[key].parents[at];
                     if !self.is_complete(parent) {
-                        self.stages[parent].wanted = true;
+                        let stage = &mut self.stages[parent];
+                        if !std::mem::replace(&mut stage.wanted, true) {
+                            // The walk may have come by before anybody wanted it.
+                            stage.seen = 0;
+                        }
                         stack.push(parent);
                     }
                 }

@@ -64,7 +64,9 @@ impl Engines {
             && let Some(engine) = self.rows.get_mut(row)
         {
             engine.gate = gate;
-            self.settle(row);
+            // One that takes nothing cannot be kept free for a task either.
+            let reserved = engine.reserved && gate == Gate::Open;
+            self.set_reserved(row, reserved);
         }
     }
 

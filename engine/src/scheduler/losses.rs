@@ -27,7 +27,7 @@ impl<E: Clone> Scheduler<E> {
         }
         let mut running = engine.running;
         running.sort_unstable();
-        let mut hopeless: Vec<(StageKey, Partitions, u32)> = Vec::new();
+        let mut lost: Vec<(StageKey, Partitions, u32)> = Vec::new();
         for attempt in running {
             let Some(attempt) = self.attempts.remove(attempt) else { continue };
             if attempt.stopping {
@@ -35,19 +35,15 @@ impl<E: Clone> Scheduler<E> {
             }
             self.forget_running(&attempt);
             let (key, task) = (attempt.stage, attempt.partitions);
-            let limit = self.limits(key).max_losses;
             let trouble = self.stages[key].trouble(&task);
             trouble.losses += 1;
-            if trouble.losses >= limit {
-                hopeless.push((key, task, trouble.losses));
-                continue;
-            }
+            lost.push((key, task.clone(), trouble.losses));
             self.stages[key].put_back(task);
             self.settle(key);
             stack.push(key);
         }
         self.demand(stack, out);
-        for (key, task, losses) in hopeless {
+        for (key, task, losses) in lost {
             // The one before may have ended the jobs of this one.
             if self.stages.get(key.0).is_some() {
                 self.too_many_losses(key, task, losses, out);

@@ -72,10 +72,6 @@ impl Queue {
         self.again.is_empty() && self.runs.is_empty()
     }
 
-    pub fn partitions(&self) -> u32 {
-        self.waiting + self.again.iter().map(|task| task.len()).sum::<u32>()
-    }
-
     pub fn tasks(&self) -> u32 {
         let fresh = match self.cut {
             Some(cut) => self.waiting.div_ceil(cut),
@@ -108,7 +104,7 @@ mod tests {
     fn a_run_is_cut_as_it_is_launched() {
         let mut queue = Queue::new(Some(4));
         queue.push([Run::new(0, 10)]);
-        assert_eq!((queue.tasks(), queue.partitions()), (3, 10));
+        assert_eq!(queue.tasks(), 3);
         assert_eq!(drain(queue), ["0..4", "4..8", "8..10"]);
     }
 

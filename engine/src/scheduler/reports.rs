@@ -100,11 +100,8 @@ impl<E: Clone> Scheduler<E> {
         let Some((attempt, engine)) = self.end_attempt(id, false, out) else { return };
         let (key, task) = (attempt.stage, attempt.partitions);
         match failure {
-            Failure::User(error) | Failure::Panic(error) => {
-                let limit = self.limits(key).max_attempts;
-                self.user_error(key, task, engine, error, limit, out);
-            }
-            Failure::Final(error) => self.user_error(key, task, engine, error, 0, out),
+            Failure::User(error) | Failure::Panic(error) => self.user_error(key, task, engine, error, false, out),
+            Failure::Final(error) => self.user_error(key, task, engine, error, true, out),
             Failure::Killed => self.lost(key, task, out),
             Failure::Fetch(failure) => self.fetch_failed(key, task, attempt.stage_attempt, failure, out),
         }
@@ -116,7 +113,7 @@ impl<E: Clone> Scheduler<E> {
         task: Partitions,
         engine: EngineId,
         error: E,
-        limit: u32,
+        last: bool,
         out: &mut Vec<Action<E>>,
     ) {
         let stage = &mut self.stages[key];
@@ -125,58 +122,42 @@ impl<E: Clone> Scheduler<E> {
         trouble.failures += 1;
         trouble.avoid.push(engine);
         let failures = trouble.failures;
-        let error = trouble.first.get_or_insert(error);
-        if failures < limit {
-            return self.try_again(key, task, out);
-        }
-        let error = error.clone();
+        let error = trouble.first.get_or_insert(error).clone();
         let partitions = task.clone();
-        self.give_up(
-            key,
-            task,
-            move |stage| Reason::Task { stage, partitions: partitions.clone(), failures, error: error.clone() },
-            out,
-        );
+        let reason = |stage| Reason::Task { stage, partitions: partitions.clone(), failures, error: error.clone() };
+        self.try_again(key, task, out);
+        self.fail_users(key, |limits| last || failures >= limits.max_attempts, reason, out);
     }
 
     /// The task was stopped or lost through no fault of its own: counted apart, and only so that nothing goes
     /// on for ever.
     pub(super) fn lost(&mut self, key: StageKey, task: Partitions, out: &mut Vec<Action<E>>) {
-        let limit = self.limits(key).max_losses;
         let trouble = self.stages[key].trouble(&task);
         trouble.losses += 1;
         let losses = trouble.losses;
-        if losses < limit {
-            return self.try_again(key, task, out);
-        }
+        self.try_again(key, task.clone(), out);
         self.too_many_losses(key, task, losses, out);
     }
 
     pub(super) fn too_many_losses(&mut self, key: StageKey, task: Partitions, losses: u32, out: &mut Vec<Action<E>>) {
-        let partitions = task.clone();
-        self.give_up(key, task, move |stage| Reason::Losses { stage, partitions: partitions.clone(), losses }, out);
+        let reason = |stage| Reason::Losses { stage, partitions: task.clone(), losses };
+        self.fail_users(key, |limits| losses >= limits.max_losses, reason, out);
     }
 
     /// Any of the suspects may have killed the worker: each runs alone next, and one that kills again is named.
     pub(super) fn worker_died(&mut self, suspects: &[AttemptId], error: &E, out: &mut Vec<Action<E>>) {
         for &suspect in suspects {
             let Some((attempt, _)) = self.end_attempt(suspect, false, out) else { continue };
-            let (key, task) = (attempt.stage, attempt.partitions);
-            let limit = self.limits(key).max_worker_deaths;
+            let (key, partitions, alone) = (attempt.stage, attempt.partitions, attempt.alone);
             let stage = &mut self.stages[key];
             stage.tasks_failed += 1;
-            let trouble = stage.trouble(&task);
+            let trouble = stage.trouble(&partitions);
             trouble.deaths += 1;
             let deaths = trouble.deaths;
+            self.try_again(key, partitions.clone(), out);
+            let reason = |stage| Reason::Worker { stage, partitions: partitions.clone(), deaths, error: error.clone() };
             // In company there is no telling which of them did it.
-            if deaths < limit || !attempt.alone {
-                self.try_again(key, task, out);
-                continue;
-            }
-            let (partitions, error) = (task.clone(), error.clone());
-            let reason =
-                move |stage| Reason::Worker { stage, partitions: partitions.clone(), deaths, error: error.clone() };
-            self.give_up(key, task, reason, out);
+            self.fail_users(key, |limits| alone && deaths >= limits.max_worker_deaths, reason, out);
         }
     }
 
@@ -189,29 +170,22 @@ impl<E: Clone> Scheduler<E> {
         failure: FetchFailure,
         out: &mut Vec<Action<E>>,
     ) {
-        let limit = self.limits(key).max_stage_attempts;
         let stage = &mut self.stages[key];
-        let (mut anew, mut barren) = (false, None);
+        stage.put_back(task);
         // What fails late, in an older attempt of the stage, has been answered by the present one.
-        if stage_attempt == stage.epoch {
-            anew = true;
+        let anew = stage_attempt == stage.epoch;
+        if anew {
             stage.epoch += 1;
             stage.barren.push(failure);
-            barren = (stage.barren.len() as u32 >= limit).then(|| stage.barren.clone());
         }
-        stage.put_back(task.clone());
+        let barren = stage.barren.clone();
         self.settle(key);
         self.block_lost(failure.output, failure.partition, failure.made_by, out);
-        match barren {
-            None => {
-                self.demand(vec![key], out);
-                if anew {
-                    self.announce(key, out);
-                }
-            }
-            Some(failures) => {
-                self.fail_users(key, move |stage| Reason::Fetch { stage, failures: failures.clone() }, out)
-            }
+        self.demand(vec![key], out);
+        if anew {
+            self.announce(key, out);
+            let reason = |stage| Reason::Fetch { stage, failures: barren.clone() };
+            self.fail_users(key, |limits| barren.len() as u32 >= limits.max_stage_attempts, reason, out);
         }
     }
 
@@ -223,42 +197,26 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// The task will not be tried again for those who want it now. A job that wants it later begins afresh.
-    fn give_up(
+    /// Fails the jobs that wait for this stage and whose limits say that it is enough. Each has its own; the
+    /// stage goes on for the others.
+    fn fail_users(
         &mut self,
         key: StageKey,
-        task: Partitions,
+        enough: impl Fn(&Limits) -> bool,
         reason: impl Fn(u32) -> Reason<E>,
         out: &mut Vec<Action<E>>,
     ) {
-        self.stages[key].troubles.remove(&task.first());
-        self.stages[key].put_back(task);
-        self.settle(key);
-        self.fail_users(key, reason, out);
-    }
-
-    /// Fails every job that waits for this stage.
-    fn fail_users(&mut self, key: StageKey, reason: impl Fn(u32) -> Reason<E>, out: &mut Vec<Action<E>>) {
-        self.stages[key].barren.clear();
-        let users = self.stages[key].users.clone();
-        let mut failing: Vec<(JobId, u32)> = Vec::new();
-        for (job, index) in users {
+        let users = &self.stages[key].users;
+        let over: Vec<(JobId, u32)> = users
+            .iter()
+            .filter(|(job, _)| self.jobs.get(job).is_some_and(|job| enough(&job.limits)))
+            .copied()
+            .collect();
+        for (job, index) in over {
             let result = self.jobs.get(&job).and_then(|job| job.result_stage());
             if result.is_some_and(|result| self.needs(result, key)) {
-                failing.push((job, index));
+                self.end_job(job, End::Failed(reason(index)), out);
             }
         }
-        if failing.is_empty() {
-            self.stages[key].wanted = false;
-            self.settle(key);
-        }
-        for (job, index) in failing {
-            self.end_job(job, End::Failed(reason(index)), out);
-        }
-    }
-
-    /// The limits of the job that owns the stage.
-    pub(super) fn limits(&self, key: StageKey) -> Limits {
-        self.jobs.get(&self.stages[key].owner().0).map(|job| job.limits.clone()).unwrap_or_default()
     }
 }

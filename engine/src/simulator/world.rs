@@ -1,0 +1,399 @@
+//! The shell: a virtual clock, a bad network, the hub's side of it, and the real scheduler in the middle.
+
+mod engines;
+
+use super::{
+    Bug, Outcome,
+    checkers::{Checkers, Violation},
+    faults::{Disaster, Faults, MS, Verdict},
+    host::{Host, Inputs, Order},
+    rng::Rng,
+    workload::{Workload, output},
+};
+use crate::scheduler::*;
+use std::{collections::BTreeMap, rc::Rc};
+use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
+
+const BEAT: u64 = 40 * MS;
+/// The hub gives an engine up after this silence, and an engine the hub after a longer one.
+const LEASE: u64 = 200 * MS;
+const ENGINE_LEASE: u64 = 300 * MS;
+/// What must arrive is sent again after this time.
+const RESEND: u64 = 30 * MS;
+/// Every job ends within this time once nothing goes wrong any more.
+const PATIENCE: u64 = 60_000 * MS;
+/// So long after the last job every trace of them is gone.
+const SETTLING: u64 = 1_500 * MS;
+
+#[derive(Clone, Debug)]
+enum Letter {
+    /// A session begins.
+    Hello { slots: u32 },
+    /// It is alive. Not sent again when lost.
+    Beat,
+    /// So is the hub. Not sent again either.
+    Heard,
+    /// The session was given up: begin another.
+    Over,
+    /// What happened on the engine.
+    Report(Event<String>),
+    /// What to do there.
+    Order { number: u64, order: Order },
+}
+
+#[derive(Clone, Debug)]
+struct Envelope {
+    host: usize,
+    session: EngineId,
+    to_hub: bool,
+    letter: Letter,
+}
+
+#[derive(Debug)]
+enum Happening {
+    Send(Envelope),
+    Arrive(Envelope),
+    Beat(usize),
+    HubLooksRound,
+    SocketClosed(EngineId),
+    Start(usize),
+    Disaster(usize, Disaster),
+    Gate(EngineId, Gate),
+    Read(usize, EngineId, AttemptId),
+    Finish(usize, EngineId, AttemptId),
+    Submit(usize),
+    Cancel(JobId),
+    Release(OutputId),
+    Tick,
+}
+
+#[derive(Debug)]
+struct Session {
+    host: usize,
+    alive: bool,
+    last_heard: u64,
+    orders: u64,
+}
+
+pub(super) struct World {
+    now: Time,
+    rng: Rng,
+    /// What is to come, in order of time, then of being planned.
+    agenda: BTreeMap<(Time, u64), Happening>,
+    planned: u64,
+    scheduler: Scheduler<String>,
+    prefetch: u32,
+    workload: Workload,
+    faults: Faults,
+    hosts: Vec<Host>,
+    sessions: BTreeMap<EngineId, Session>,
+    started: u32,
+    /// How often the user's code still fails at a partition; poison kills its worker every time.
+    errors_left: BTreeMap<(u64, u32), u32>,
+    poison: Vec<(u64, u32)>,
+    released: Vec<bool>,
+    checkers: Checkers,
+    bug: Option<Bug>,
+    trace: bool,
+    outcome: Outcome,
+    actions: Vec<Action<String>>,
+}
+
+impl World {
+    pub fn new(seed: u64, bug: Option<Bug>, trace: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let hosts: Vec<Host> = (0..rng.within(1, 6)).map(|_| Host::new(rng.within(1, 4) as u32)).collect();
+        let faults = Faults::random(&mut rng, hosts.len());
+        let workload = Workload::random(&mut rng, faults.fickle);
+        let prefetch = if rng.chance(500) { rng.within(1, 2) as u32 } else { 0 };
+        let mut world = Self {
+            now: Time(0),
+            agenda: BTreeMap::new(),
+            planned: 0,
+            scheduler: Scheduler::new(Config { prefetch, launched: 0 }),
+            prefetch,
+            released: vec![false; workload.pool.len()],
+            hosts,
+            sessions: BTreeMap::new(),
+            started: 0,
+            errors_left: BTreeMap::new(),
+            poison: Vec::new(),
+            checkers: Checkers::default(),
+            bug,
+            trace,
+            outcome: Outcome::default(),
+            actions: Vec::new(),
+            rng,
+            workload,
+            faults,
+        };
+        world.plan_the_run();
+        world
+    }
+
+    fn plan_the_run(&mut self) {
+        for host in 0..self.hosts.len() {
+            let late = self.rng.below(50 * MS);
+            self.after(late, Happening::Start(host));
+            self.after(late + BEAT, Happening::Beat(host));
+        }
+        self.after(BEAT, Happening::HubLooksRound);
+        for (at, host, disaster) in self.faults.disasters.clone() {
+            self.after(at.0, Happening::Disaster(host, disaster));
+        }
+        let mut submitted = 0;
+        let mut last_use = vec![0; self.workload.pool.len()];
+        for job in 0..self.workload.jobs.len() {
+            submitted += self.rng.below(150 * MS);
+            self.after(submitted, Happening::Submit(job));
+            self.workload.jobs[job].stages.iter().for_each(|&stage| last_use[stage] = submitted);
+            if self.rng.chance(self.faults.cancel_per_mille) {
+                let later = self.rng.below(300 * MS);
+                self.after(submitted + later, Happening::Cancel(self.workload.jobs[job].id));
+            }
+        }
+        for (stage, &last) in last_use.iter().enumerate() {
+            if self.rng.chance(self.faults.early_release_per_mille) {
+                let later = self.rng.within(1, 200 * MS);
+                self.after(last + later, Happening::Release(output(stage)));
+            }
+        }
+        let mut places: Vec<(u64, u32)> = Vec::new();
+        for (at, stage) in self.workload.pool.iter().enumerate() {
+            places.extend((0..stage.partitions).map(|partition| (at as u64, partition)));
+        }
+        for job in &self.workload.jobs {
+            places.extend(job.spec.wanted.iter().map(|partition| (super::workload::result_name(job.id), partition)));
+        }
+        for place in places {
+            if self.rng.chance(self.faults.error_per_mille) {
+                self.errors_left.insert(place, self.rng.within(1, 5) as u32);
+            }
+            if self.rng.chance(self.faults.poison_per_mille) {
+                self.poison.push(place);
+            }
+        }
+    }
+
+    /// Runs until every job has ended and every trace of it is gone.
+    pub fn run(mut self) -> Result<Outcome, Violation> {
+        let mut settled: Option<Time> = None;
+        while let Some(((now, _), happening)) = self.agenda.pop_first() {
+            self.now = now;
+            if settled.is_none() && self.checkers.all_ended(self.workload.jobs.len()) {
+                self.faults.end = self.faults.end.min(now);
+                settled = Some(Time(now.0 + SETTLING));
+                for stage in 0..self.released.len() {
+                    self.after(0, Happening::Release(output(stage)));
+                }
+            }
+            if settled.is_some_and(|settled| now > settled) {
+                self.nothing_is_left()?;
+                self.outcome.virtual_time = now;
+                self.outcome.launched = self.scheduler.launched();
+                return Ok(self.outcome);
+            }
+            if settled.is_none() && now.0 > self.faults.end.0 + PATIENCE {
+                let stuck = self.checkers.not_ended();
+                return Err(format!("{stuck:?} did not end; {}", self.why(stuck.first().copied())));
+            }
+            self.happen(happening)?;
+        }
+        Err("nothing is to come any more".into())
+    }
+
+    fn why(&self, job: Option<JobId>) -> String {
+        let Some(job) = job else { return "no job was submitted".into() };
+        let stages = self.workload.jobs[job.0 as usize - 1].spec.stages.iter().zip(0..);
+        let waits = stages.flat_map(|(s, stage)| (0..s.partitions).map(move |partition| (stage, partition)));
+        let waits = waits.filter_map(|(stage, p)| Some(((stage, p), self.scheduler.why(job, stage, p)?)));
+        format!("its tasks wait for {:?}", waits.collect::<Vec<_>>())
+    }
+
+    fn nothing_is_left(&self) -> Result<(), Violation> {
+        let census = Census { engines: 0, ..self.scheduler.census() };
+        if census != Census::default() {
+            return Err(format!("all jobs ended, and yet the scheduler holds {census:?}"));
+        }
+        for host in
+            self.hosts.iter().filter(|host| self.sessions.get(&host.session).is_some_and(|s| s.alive && host.alive))
+        {
+            if !(host.blocks.is_empty() && host.queue.is_empty() && host.running.is_empty()) {
+                let left: Vec<_> = host.blocks.iter().map(|(attempt, block)| (*attempt, block.output)).collect();
+                return Err(format!("all jobs ended, and yet {} holds {left:?}", host.session));
+            }
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, nanos: u64, happening: Happening) {
+        self.planned += 1;
+        self.agenda.insert((Time(self.now.0 + nanos), self.planned), happening);
+    }
+
+    /// Tells the scheduler, and does what it says.
+    fn tell(&mut self, event: Event<String>) -> Result<(), Violation> {
+        if self.trace {
+            eprintln!("{:?} {event:?}", self.now);
+        }
+        self.outcome.events += 1;
+        self.checkers.event(&event, self.prefetch);
+        let mut actions = std::mem::take(&mut self.actions);
+        self.scheduler.handle(self.now, event, &mut actions);
+        if let Some(bug) = self.bug {
+            bug.plant(&mut actions, &mut self.outcome.planted);
+        }
+        for action in actions.drain(..) {
+            if self.trace {
+                eprintln!("{:?}     {action:?}", self.now);
+            }
+            self.checkers.action(&self.workload, &action)?;
+            self.outcome.count(&action);
+            self.obey(action)?;
+        }
+        self.actions = actions;
+        Ok(())
+    }
+
+    fn obey(&mut self, action: Action<String>) -> Result<(), Violation> {
+        match action {
+            Action::Launch { engine, tasks } => {
+                for task in tasks.iter() {
+                    let inputs = self.locate(task)?;
+                    self.order(engine, Order::Run(task.clone(), inputs));
+                }
+            }
+            Action::Kill { engine, attempt } => self.order(engine, Order::Kill(attempt)),
+            Action::Discard { engine, attempt } => self.order(engine, Order::Discard(attempt)),
+            Action::DeleteOutput { engine, output } => self.order(engine, Order::Delete(output)),
+            Action::WakeAt { time } => self.after(time.0.saturating_sub(self.now.0), Happening::Tick),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Looks up what a task reads, as a shell does when it launches: all of it must exist as far as is known.
+    fn locate(&self, task: &Task) -> Result<Inputs, Violation> {
+        let job = &self.workload.jobs[task.job.0 as usize - 1];
+        let pool = job.stages.get(task.stage as usize).map(|&stage| &self.workload.pool[stage]);
+        let parents = pool.map_or(&job.parents, |stage| &stage.parents);
+        let mut inputs = Vec::new();
+        for &parent in parents {
+            let places = self.scheduler.places(output(parent));
+            let here = places.iter().filter(|place| place.exists()).count();
+            if here != self.workload.pool[parent].partitions as usize {
+                return Err(format!("{} is launched, but its input {} is not complete", task.attempt, output(parent)));
+            }
+            inputs.push((parent, places.iter().map(|place| (place.engine, place.made_by)).collect()));
+        }
+        Ok(Rc::new(inputs))
+    }
+
+    fn order(&mut self, session: EngineId, order: Order) {
+        let Some(record) = self.sessions.get_mut(&session) else { return };
+        let (host, number) = (record.host, record.orders);
+        record.orders += 1;
+        self.send(Envelope { host, session, to_hub: false, letter: Letter::Order { number, order } });
+    }
+
+    fn report(&mut self, host: usize, event: Event<String>) {
+        let session = self.hosts[host].session;
+        self.send(Envelope { host, session, to_hub: true, letter: Letter::Report(event) });
+    }
+
+    fn send(&mut self, envelope: Envelope) {
+        match self.faults.verdict(&mut self.rng, self.now, envelope.host) {
+            Verdict::Pass { at_least, at_most } => {
+                let delay = self.rng.within(at_least, at_most);
+                self.after(delay, Happening::Arrive(envelope));
+            }
+            Verdict::Twice { at_most } => {
+                let (first, second) = (self.rng.below(at_most), self.rng.below(at_most));
+                self.after(first, Happening::Arrive(envelope.clone()));
+                self.after(second, Happening::Arrive(envelope));
+                self.outcome.messages_doubled += 1;
+            }
+            Verdict::Drop => {
+                self.outcome.messages_dropped += 1;
+                if !matches!(envelope.letter, Letter::Beat | Letter::Heard | Letter::Over) {
+                    self.after(RESEND, Happening::Send(envelope));
+                }
+            }
+        }
+    }
+
+    /// Whether the sender still is who it was, and so still cares that its letter arrives.
+    fn sender_lives(&self, envelope: &Envelope) -> bool {
+        match envelope.to_hub {
+            true => self.hosts[envelope.host].alive && self.hosts[envelope.host].session == envelope.session,
+            false => self.sessions.get(&envelope.session).is_some_and(|session| session.alive),
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+        match happening {
+            Happening::Send(envelope) => {
+                if self.sender_lives(&envelope) {
+                    self.send(envelope);
+                }
+            }
+            Happening::Arrive(envelope) if envelope.to_hub => self.hub_receives(envelope)?,
+            Happening::Arrive(envelope) => self.host_receives(envelope),
+            Happening::Beat(host) => self.beat(host),
+            Happening::HubLooksRound => {
+                self.after(BEAT, Happening::HubLooksRound);
+                let silent = |s: &Session| s.alive && self.now.0 - s.last_heard > LEASE;
+                let silent: Vec<EngineId> =
+                    self.sessions.iter().filter(|(_, s)| silent(s)).map(|(&id, _)| id).collect();
+                for session in silent {
+                    self.give_up(session)?;
+                }
+            }
+            Happening::SocketClosed(session) => self.give_up(session)?,
+            Happening::Start(host) => self.start(host),
+            Happening::Disaster(host, disaster) => self.strike(host, disaster),
+            Happening::Gate(engine, gate) => self.tell(Event::EngineGate { engine, gate })?,
+            Happening::Read(host, session, attempt) => self.read(host, session, attempt),
+            Happening::Finish(host, session, attempt) => self.finish(host, session, attempt),
+            Happening::Submit(job) => {
+                let (job, spec) = (self.workload.jobs[job].id, self.workload.jobs[job].spec.clone());
+                self.tell(Event::JobSubmitted { job, spec })?;
+            }
+            Happening::Cancel(job) => self.tell(Event::JobCancelled { job })?,
+            Happening::Release(output) => {
+                if !std::mem::replace(&mut self.released[output.0 as usize], true) {
+                    self.tell(Event::OutputReleased { output })?;
+                }
+            }
+            Happening::Tick => self.tell(Event::Tick)?,
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, session: EngineId) -> Result<(), Violation> {
+        let Some(record) = self.sessions.get_mut(&session).filter(|record| record.alive) else { return Ok(()) };
+        record.alive = false;
+        self.outcome.engines_lost += 1;
+        self.tell(Event::EngineLost { engine: session, error: "silent".into() })
+    }
+
+    fn hub_receives(&mut self, envelope: Envelope) -> Result<(), Violation> {
+        let Envelope { host, session, letter, .. } = envelope;
+        match letter {
+            Letter::Hello { slots } if !self.sessions.contains_key(&session) => {
+                self.sessions.insert(session, Session { host, alive: true, last_heard: self.now.0, orders: 0 });
+                self.tell(Event::EngineJoined { engine: session, slots })
+            }
+            Letter::Beat => {
+                let Some(record) = self.sessions.get_mut(&session) else { return Ok(()) };
+                let letter = if record.alive { Letter::Heard } else { Letter::Over };
+                record.last_heard = self.now.0;
+                self.send(Envelope { host, session, to_hub: false, letter });
+                Ok(())
+            }
+            // Also from a session that was given up: the scheduler must know better than to listen.
+            Letter::Report(event) => self.tell(event),
+            _ => Ok(()),
+        }
+    }
+}

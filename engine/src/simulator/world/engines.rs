@@ -1,0 +1,212 @@
+//! The engines' side of the world: how tasks run there, what they read, and how engines, workers and blocks perish.
+
+use super::{BEAT, ENGINE_LEASE, Envelope, Happening, Letter, World};
+use crate::scheduler::*;
+use crate::simulator::{
+    Bug,
+    checkers::{made_output, who},
+    faults::{Disaster, MS},
+    host::{Block, Order, Running},
+    rng::mix,
+    workload::{compute, output},
+};
+use std::{collections::BTreeMap, rc::Rc};
+use tryworks_core::ids::{AttemptId, EngineId};
+
+impl World {
+    pub(super) fn start(&mut self, host: usize) {
+        self.started += 1;
+        self.hosts[host].begin(EngineId(self.started), self.now);
+        let (session, slots) = (EngineId(self.started), self.hosts[host].slots);
+        self.send(Envelope { host, session, to_hub: true, letter: Letter::Hello { slots } });
+    }
+
+    pub(super) fn beat(&mut self, host: usize) {
+        self.after(BEAT, Happening::Beat(host));
+        let engine = &self.hosts[host];
+        if !engine.alive {
+            return;
+        }
+        if self.now.0 - engine.heard_hub.0 > ENGINE_LEASE {
+            return self.start(host);
+        }
+        let session = engine.session;
+        self.send(Envelope { host, session, to_hub: true, letter: Letter::Beat });
+    }
+
+    pub(super) fn strike(&mut self, host: usize, disaster: Disaster) {
+        if self.now >= self.faults.end || !self.hosts[host].alive {
+            return;
+        }
+        match disaster {
+            Disaster::KillEngine { back_after } => {
+                let engine = &mut self.hosts[host];
+                engine.alive = false;
+                let session = engine.session;
+                if self.rng.chance(500) {
+                    let delay = self.rng.below(3 * MS);
+                    self.after(delay, Happening::SocketClosed(session));
+                }
+                if let Some(later) = back_after {
+                    self.after(later, Happening::Start(host));
+                }
+            }
+            Disaster::KillWorker => self.worker_dies(host),
+            Disaster::CloseGate { for_nanos } => {
+                let session = self.hosts[host].session;
+                self.after(0, Happening::Gate(session, Gate::Memory));
+                self.after(for_nanos, Happening::Gate(session, Gate::Open));
+                self.outcome.gates_closed += 1;
+            }
+            Disaster::LoseBlock => {
+                let blocks: Vec<AttemptId> = self.hosts[host].blocks.keys().copied().collect();
+                let Some(&made_by) = blocks.get(self.rng.below(blocks.len() as u64) as usize) else { return };
+                let Some(block) = self.hosts[host].blocks.remove(&made_by) else { return };
+                self.outcome.blocks_lost += 1;
+                // Half of the time nobody notices before somebody wants to read it.
+                if self.rng.chance(500)
+                    && let Some((&partition, _)) = block.values.first_key_value()
+                {
+                    self.report(host, Event::BlockLost { output: block.output, partition, made_by });
+                }
+            }
+        }
+    }
+
+    fn worker_dies(&mut self, host: usize) {
+        let suspects: Vec<AttemptId> = std::mem::take(&mut self.hosts[host].running).into_keys().collect();
+        if !suspects.is_empty() {
+            self.outcome.workers_died += 1;
+            let (engine, error) = (self.hosts[host].session, "signal 9".to_owned());
+            self.report(host, Event::WorkerDied { engine, suspects, error });
+        }
+        self.begin_tasks(host);
+    }
+
+    pub(super) fn host_receives(&mut self, envelope: Envelope) {
+        let Envelope { host, session, letter, .. } = envelope;
+        let engine = &mut self.hosts[host];
+        if !engine.alive || engine.session != session {
+            return;
+        }
+        engine.heard_hub = self.now;
+        match letter {
+            Letter::Over => self.start(host),
+            Letter::Order { number, order } => {
+                for order in engine.receive(number, order) {
+                    self.carry_out(host, order);
+                }
+                self.begin_tasks(host);
+            }
+            _ => {}
+        }
+    }
+
+    fn carry_out(&mut self, host: usize, order: Order) {
+        let engine = &mut self.hosts[host];
+        match order {
+            Order::Run(task, inputs) => engine.queue.push_back((task, inputs)),
+            Order::Kill(attempt) => {
+                let queued = engine.queue.len();
+                engine.queue.retain(|(task, _)| task.attempt != attempt);
+                if engine.running.remove(&attempt).is_some() || engine.queue.len() < queued {
+                    self.report(host, Event::TaskFailed { attempt, failure: Failure::Killed });
+                }
+            }
+            Order::Discard(attempt) => {
+                engine.blocks.remove(&attempt);
+            }
+            Order::Delete(output) => engine.blocks.retain(|_, block| block.output != output),
+        }
+    }
+
+    fn begin_tasks(&mut self, host: usize) {
+        while let Some((task, inputs)) = self.hosts[host].next_to_run() {
+            let (session, attempt) = (self.hosts[host].session, task.attempt);
+            self.hosts[host].running.insert(attempt, Running { task, inputs, read: None });
+            let soon = self.rng.within(MS / 10, 5 * MS);
+            self.after(soon, Happening::Read(host, session, attempt));
+        }
+    }
+
+    /// The task reads its input from wherever it was said to be.
+    pub(super) fn read(&mut self, host: usize, session: EngineId, attempt: AttemptId) {
+        if !self.hosts[host].alive || self.hosts[host].session != session {
+            return;
+        }
+        let Some(running) = self.hosts[host].running.get(&attempt) else { return };
+        let name = who(&self.workload, &running.task);
+        if running.task.partitions.iter().any(|partition| self.poison.contains(&(name, partition))) {
+            return self.worker_dies(host);
+        }
+        let inputs = Rc::clone(&running.inputs);
+        let mut values = Vec::new();
+        for (parent, places) in inputs.iter() {
+            let mut of_parent = Vec::new();
+            for (partition, &(engine, made_by)) in (0u32..).zip(places) {
+                let flaky = self.now < self.faults.end && self.rng.chance(self.faults.fetch_per_mille);
+                match self.fetch(host, engine, made_by, partition).filter(|_| !flaky) {
+                    Some(value) => of_parent.push(value),
+                    None => {
+                        let failure = FetchFailure { output: output(*parent), partition, engine, made_by };
+                        self.outcome.fetches_failed += 1;
+                        self.hosts[host].running.remove(&attempt);
+                        self.report(host, Event::TaskFailed { attempt, failure: Failure::Fetch(failure) });
+                        return self.begin_tasks(host);
+                    }
+                }
+            }
+            values.push(of_parent);
+        }
+        if let Some(running) = self.hosts[host].running.get_mut(&attempt) {
+            running.read = Some(values);
+        }
+        let later = self.rng.within(MS, 30 * MS);
+        self.after(later, Happening::Finish(host, session, attempt));
+    }
+
+    fn fetch(&self, reader: usize, engine: EngineId, made_by: AttemptId, partition: u32) -> Option<u64> {
+        let holder = self.hosts.iter().position(|host| host.alive && host.session == engine)?;
+        let far = holder != reader;
+        if far && (self.faults.is_cut(self.now, holder) || self.faults.is_cut(self.now, reader)) {
+            return None;
+        }
+        self.hosts[holder].blocks.get(&made_by)?.values.get(&partition).copied()
+    }
+
+    pub(super) fn finish(&mut self, host: usize, session: EngineId, attempt: AttemptId) {
+        if !self.hosts[host].alive || self.hosts[host].session != session {
+            return;
+        }
+        let Some(Running { task, inputs, read }) = self.hosts[host].running.remove(&attempt) else { return };
+        let name = who(&self.workload, &task);
+        for partition in task.partitions.iter() {
+            let Some(left) = self.errors_left.get_mut(&(name, partition)).filter(|left| **left > 0) else { continue };
+            *left -= 1;
+            self.outcome.user_errors += 1;
+            let error = format!("error {left} at partition {partition} of {name}");
+            self.report(host, Event::TaskFailed { attempt, failure: Failure::User(error) });
+            return self.begin_tasks(host);
+        }
+        let read = read.unwrap_or_default();
+        let stage = made_output(name).map(|output| &self.workload.pool[output.0 as usize]);
+        let salt = if stage.is_some_and(|stage| stage.fickle) { attempt.0 << 8 } else { 0 };
+        let mut values = BTreeMap::new();
+        for partition in task.partitions.iter() {
+            let right = compute(name, partition, read.iter().flatten());
+            let wrong = u64::from(self.bug == Some(Bug::WrongValue) && attempt.sequence().is_multiple_of(3));
+            self.outcome.planted += wrong;
+            values.insert(partition, if salt == 0 { right ^ wrong } else { mix(right, salt) });
+        }
+        let size = |value: &u64| if stage.is_some() { value % 50 } else { 8 };
+        let partitions = values.values().map(|v| PartitionReport { bytes: size(v), rows: 1, checksum: *v }).collect();
+        let buckets = stage.map_or(0, |stage| u64::from(stage.buckets));
+        let bucket_bytes = (0..buckets).map(|bucket| mix(bucket, attempt.0) % 64).collect();
+        if let Some(output) = made_output(name) {
+            self.hosts[host].blocks.insert(attempt, Block { output, values: values.clone() });
+        }
+        self.checkers.computed(attempt, name, values, inputs);
+        self.report(host, Event::TaskDone { attempt, report: Report { partitions, bucket_bytes } });
+        self.begin_tasks(host);
+    }
+}
