@@ -69,38 +69,90 @@ impl<K: Key, V: Send + 'static, P: Pipe<Item = (K, V)>, A: Aggregate<V, Out: Row
         let mut cursor = self.input.open(partition, task)?;
         aggregate.ready(op, task)?;
         let mut writer = BucketWriter::<(K, A::Out)>::new(*buckets, task);
-        let mut table = Table::<K, A::State>::new();
-        let mut working = task.host().memory().reservation();
-        // Rows since the table was empty. What is decided here depends on numbers of rows alone, since it decides in
-        // which order values are added up.
-        let mut rows = 0usize;
-        let mut combining = true;
         let mut failed = None;
+        let mut combine = Combine::new(aggregate, op);
         drive(&mut cursor, task, &mut |(key, value)| {
-            let hash = hash_of(&key);
-            if !combining {
+            if !combine.helps {
+                let bucket = buckets.of(hash_of(&key));
                 let out = aggregate.finish(aggregate.create(op, value));
-                return unless_failed(writer.push(buckets.of(hash), (key, out)), &mut failed);
+                return unless_failed(writer.push(bucket, (key, out)), &mut failed);
             }
-            rows += 1;
-            match table.get_mut(hash, &key) {
+            combine.rows.push((key, value));
+            if combine.rows.len() < COMBINE_BATCH {
+                return Flow::Continue(());
+            }
+            unless_failed(combine.fold(*buckets, &mut writer), &mut failed)
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        combine.fold(*buckets, &mut writer)?;
+        combine.hand_on(*buckets, &mut writer)?;
+        drop(combine);
+        writer.finish()
+    }
+}
+
+/// Rows that are looked up at a time.
+const COMBINE_BATCH: usize = 256;
+
+/// The table of a map task. What is decided here depends on numbers of rows alone, since it decides in which order
+/// values are folded.
+struct Combine<'a, K, V, A: Aggregate<V>> {
+    aggregate: &'a A,
+    op: &'a Op,
+    table: Table<K, A::State>,
+    /// Whether it is of use: until the first look it is believed to be.
+    helps: bool,
+    /// Rows folded since the table was empty.
+    folded: usize,
+    /// Rows to be folded.
+    rows: Vec<(K, V)>,
+    hashes: Vec<u64>,
+    guesses: Vec<u32>,
+}
+
+impl<'a, K: Key, V, A: Aggregate<V, Out: Row>> Combine<'a, K, V, A> {
+    fn new(aggregate: &'a A, op: &'a Op) -> Self {
+        Combine {
+            aggregate,
+            op,
+            table: Table::new(),
+            helps: true,
+            folded: 0,
+            rows: Vec::with_capacity(COMBINE_BATCH),
+            hashes: Vec::with_capacity(COMBINE_BATCH),
+            guesses: Vec::with_capacity(COMBINE_BATCH),
+        }
+    }
+
+    /// Folds the rows that wait into the table, and hands the table on if it is full or of no use.
+    fn fold(&mut self, buckets: Buckets, writer: &mut BucketWriter<(K, A::Out)>) -> Result<()> {
+        let Combine { aggregate, op, table, rows, hashes, guesses, .. } = self;
+        hashes.clear();
+        hashes.extend(rows.iter().map(|(key, _)| hash_of(key)));
+        table.guess_all(hashes, guesses);
+        let before = self.folded;
+        self.folded += rows.len();
+        for ((key, value), (&hash, &guess)) in rows.drain(..).zip(hashes.iter().zip(&*guesses)) {
+            match table.get_guessed(guess, hash, &key) {
                 Some(state) => aggregate.fold(op, state, value),
                 None => table.insert(hash, key, aggregate.create(op, value)),
             }
-            if rows == COMBINE_TRIAL || table.len() == COMBINE_KEYS {
-                combining = table.len() * 5 <= rows * 4;
-                if !combining || table.len() == COMBINE_KEYS {
-                    working.insist(table.bytes().saturating_sub(working.bytes()));
-                    rows = 0;
-                    return unless_failed(hand_on(&mut table, aggregate, *buckets, &mut writer), &mut failed);
-                }
+        }
+        let full = table.len() >= COMBINE_KEYS;
+        if full || (before < COMBINE_TRIAL && self.folded >= COMBINE_TRIAL) {
+            self.helps = table.len() * 5 <= self.folded * 4;
+            if full || !self.helps {
+                return self.hand_on(buckets, writer);
             }
-            Flow::Continue(())
-        })?;
-        failed.map_or(Ok(()), Err)?;
-        hand_on(&mut table, aggregate, *buckets, &mut writer)?;
-        drop((table, working));
-        writer.finish()
+        }
+        Ok(())
+    }
+
+    fn hand_on(&mut self, buckets: Buckets, writer: &mut BucketWriter<(K, A::Out)>) -> Result<()> {
+        self.folded = 0;
+        self.table
+            .drain()
+            .try_for_each(|(key, state)| writer.push(buckets.of(hash_of(&key)), (key, self.aggregate.finish(state))))
     }
 }
 
@@ -114,15 +166,6 @@ pub(crate) fn unless_failed(result: Result<()>, failed: &mut Option<Error>) -> F
             STOP
         }
     }
-}
-
-fn hand_on<K: Key, V, A: Aggregate<V, Out: Row>>(
-    table: &mut Table<K, A::State>,
-    aggregate: &A,
-    buckets: Buckets,
-    writer: &mut BucketWriter<(K, A::Out)>,
-) -> Result<()> {
-    table.drain().try_for_each(|(key, state)| writer.push(buckets.of(hash_of(&key)), (key, aggregate.finish(state))))
 }
 
 /// The map tasks of an exchange by key that does not combine.
@@ -255,6 +298,8 @@ struct Fold<K, V, A: Aggregate<V>> {
     /// The values, in order, of keys that are not in the table, since the first keys left it.
     tail: Option<LateWriter<K, A::State, V>>,
     size: RowSize<(K, V)>,
+    /// Room for the hashes of a slice, and the guesses where its keys are.
+    lookups: (Vec<u64>, Vec<u32>),
     /// Values that were folded into what is in the table now, for states that grow.
     values: usize,
     working: Reservation,
@@ -312,6 +357,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
             fronts: Vec::new(),
             tail: None,
             size: RowSize::new(),
+            lookups: Default::default(),
             values: 0,
             working: task.host().memory().reservation(),
             task: task.clone(),
@@ -323,9 +369,12 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
         self.task.check()?;
         let Some(last) = rows.last() else { return Ok(()) };
         self.size.sample(last);
-        for (key, value) in rows {
-            let hash = hash_of(key);
-            match self.table.get_mut(hash, key) {
+        let (mut hashes, mut guesses) = std::mem::take(&mut self.lookups);
+        hashes.clear();
+        hashes.extend(rows.iter().map(|(key, _)| hash_of(key)));
+        self.table.guess_all(&hashes, &mut guesses);
+        for ((key, value), (&hash, &guess)) in rows.iter().zip(hashes.iter().zip(&guesses)) {
+            match self.table.get_guessed(guess, hash, key) {
                 Some(state) => self.aggregate.fold(&self.op, state, value.clone()),
                 None if self.fronts.is_empty() => {
                     self.table.insert(hash, key.clone(), self.aggregate.create(&self.op, value.clone()));
@@ -337,6 +386,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
             }
             self.values += 1;
         }
+        self.lookups = (hashes, guesses);
         self.make_room()
     }
 

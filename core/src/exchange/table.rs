@@ -21,6 +21,9 @@ impl Slot {
     }
 }
 
+/// The guess for a key that is not there.
+const NOWHERE: u32 = u32::MAX;
+
 /// The hash that the index sees, made from what is stored of it.
 #[inline]
 fn spread(tag: u32) -> u64 {
@@ -50,6 +53,31 @@ impl<K: Hash + Eq, S> Table<K, S> {
         let tag = hash as u32;
         let slot = self.index.find(spread(tag), |slot| slot.tag == tag && self.entries[slot.at as usize].0 == *key)?;
         Some(&self.entries[slot.at as usize].1)
+    }
+
+    /// Where the key with this hash probably is, or [`NOWHERE`]: the key itself is not looked at.
+    #[inline]
+    fn guess(&self, hash: u64) -> u32 {
+        let tag = hash as u32;
+        self.index.find(spread(tag), |slot| slot.tag == tag).map_or(NOWHERE, |slot| slot.at)
+    }
+
+    /// Guesses where the keys of many hashes are. Looking a key up misses the caches, in the index and then among
+    /// the entries: done in two sweeps over many keys, the misses of each sweep overlap.
+    #[inline]
+    pub(crate) fn guess_all(&self, hashes: &[u64], guesses: &mut Vec<u32>) {
+        guesses.clear();
+        guesses.extend(hashes.iter().map(|hash| self.guess(*hash)));
+    }
+
+    /// As [`get_mut`](Table::get_mut), where it was guessed where the key is.
+    #[inline]
+    pub(crate) fn get_guessed(&mut self, guess: u32, hash: u64, key: &K) -> Option<&mut S> {
+        // The borrow checker wants the entry found again once it is known to be the right one.
+        if self.entries.get(guess as usize).is_some_and(|entry| entry.0 == *key) {
+            return Some(&mut self.entries[guess as usize].1);
+        }
+        self.get_mut(hash, key)
     }
 
     /// Adds a key that is not there.

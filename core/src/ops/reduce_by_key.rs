@@ -34,28 +34,27 @@ impl<F: Callable> Callable for Reducing<F> {
     }
 }
 
-/// The state is an option because the function takes the value out of it to make the next one.
 impl<V: Row, F: Call2<V, V, Out = V>> Aggregate<V> for Reducing<F> {
-    type State = Option<V>;
+    type State = V;
     type Out = V;
     const GROWS: bool = false;
 
     #[inline(always)]
-    fn create(&self, _: &Op, value: V) -> Option<V> {
-        Some(value)
+    fn create(&self, _: &Op, value: V) -> V {
+        value
     }
 
     #[inline(always)]
-    fn fold(&self, op: &Op, state: &mut Option<V>, value: V) {
-        *state = Some(match state.take() {
-            Some(before) => op.call(|| self.0.call(before, value)),
-            None => value,
-        });
+    fn fold(&self, op: &Op, state: &mut V, value: V) {
+        // The function takes the state by value. Of a value that owns memory it is the new one that is cloned, in
+        // the state's place meanwhile, since it is mostly the smaller of the two.
+        let before = if std::mem::needs_drop::<V>() { std::mem::replace(state, value.clone()) } else { state.clone() };
+        *state = op.call(|| self.0.call(before, value));
     }
 
     #[inline(always)]
-    fn finish(&self, state: Option<V>) -> V {
-        state.unwrap_or_else(|| unreachable!("a state is empty only while the user's function runs"))
+    fn finish(&self, state: V) -> V {
+        state
     }
 }
 
