@@ -135,34 +135,6 @@ impl Facts for Existing<'_> {
     }
 }
 
-/// The whole lineage, whatever exists: the scheduler passes over what does, and a block that turns out to be lost is
-/// made again from what is before it.
-struct Whole<'a>(Existing<'a>);
-
-impl Facts for Whole<'_> {
-    fn made(&self, _: u64) -> bool {
-        false
-    }
-
-    fn cached(&self, cache: u64, partitions: u32) -> bool {
-        self.0.cached(cache, partitions)
-    }
-}
-
-/// Which stages of a plan run if nothing is lost: those that the result needs and that are not made.
-fn runs(plan: &Plan, facts: &dyn Facts) -> Vec<bool> {
-    let mut runs = vec![false; plan.stages.len()];
-    let mut open: Vec<usize> = plan.stages.len().checked_sub(1).into_iter().collect();
-    while let Some(at) = open.pop() {
-        let stage = &plan.stages[at];
-        let made = stage.exchange.as_ref().is_some_and(|exchange| facts.made(exchange.id));
-        if !made && !std::mem::replace(&mut runs[at], true) {
-            open.extend(&stage.parents);
-        }
-    }
-    runs
-}
-
 impl Shared {
     pub(super) fn new(settings: &Settings, host: Arc<LocalHost>, log: Option<EventLog>) -> Arc<Self> {
         // One task waits behind each running one, so that a thread need not wait for the others to get its next.
@@ -315,9 +287,7 @@ impl Shared {
         if state.stopped {
             return Err(Error::Stopped);
         }
-        let facts = Whole(Existing(&state, &self.host));
-        let plan = plan(&request.node, &facts)?;
-        let runs = runs(&plan, &facts.0);
+        let plan = plan(&request.node, &Existing(&state, &self.host))?;
         let id = JobId(state.next_job);
         state.next_job += 1;
         let codes = plan.stages.iter().map(|stage| match &stage.exchange {
@@ -325,7 +295,7 @@ impl Shared {
             None => Code { stage: request.stage.clone(), exchange: None },
         });
         let wanted = Partitions::from(request.partitions.clone());
-        let runs = plan.stages.iter().zip(runs).filter_map(|(stage, runs)| runs.then_some(stage));
+        let runs = plan.stages.iter().filter(|stage| stage.runs());
         let map_partitions: u64 =
             runs.clone().filter(|stage| stage.exchange.is_some()).map(|stage| u64::from(stage.partitions)).sum();
         let label = format!("{} at {}", request.op.name, request.op.site);
