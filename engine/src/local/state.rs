@@ -7,12 +7,14 @@ use crate::event_log::{EventLog, Record};
 use crate::scheduler::{
     Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Reason, Scheduler, StageSpec, Task, Time,
 };
+use rayon::prelude::*;
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tryworks_core::host::Shared as Block;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::{JobRequest, Kept, Progress};
@@ -49,6 +51,8 @@ pub(super) struct State {
     running: HashMap<AttemptId, Arc<AtomicBool>>,
     /// Results that were reported and are not accepted yet.
     reported: HashMap<AttemptId, Vec<Part>>,
+    /// Blocks that were deleted. They may hold many small allocations, so they are dropped after the lock.
+    garbage: Vec<Block>,
     stopped: bool,
     log: Option<EventLog>,
 }
@@ -117,8 +121,16 @@ impl DerefMut for Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
+        let garbage = self.0.as_mut().map(|state| std::mem::take(&mut state.garbage));
+        drop(self.0.take());
         HOLDS.set(false);
+        drop_all(garbage.unwrap_or_default());
     }
+}
+
+/// Drops blocks, with all cores where there are many: each may be millions of strings.
+fn drop_all(garbage: Vec<Block>) {
+    if garbage.len() < 8 { drop(garbage) } else { garbage.into_par_iter().for_each(drop) }
 }
 
 /// What exists, as the planner asks.
@@ -152,6 +164,7 @@ impl Shared {
             queue: VecDeque::new(),
             running: HashMap::new(),
             reported: HashMap::new(),
+            garbage: Vec::new(),
             stopped: false,
             log,
         };
@@ -216,7 +229,7 @@ impl Shared {
                 // It may have put blocks where an exchange was that is deleted by now.
                 self.host.discard_all(attempt);
             }
-            Action::DeleteOutput { output, .. } => self.host.delete(output.0),
+            Action::DeleteOutput { output, .. } => state.garbage.extend(self.host.take(output.0)),
             Action::Commit { job, attempt, .. } => {
                 let parts = state.reported.remove(&attempt).unwrap_or_default();
                 if let Some(job) = state.jobs.get_mut(&job) {
@@ -456,6 +469,11 @@ impl Shared {
                 let cancelled = Arc::new(AtomicBool::new(false));
                 state.running.insert(task.attempt, cancelled.clone());
                 return Some(Launch { task, code, cancelled });
+            }
+            if !state.garbage.is_empty() {
+                drop(state);
+                state = self.lock();
+                continue;
             }
             state = state.wait(&self.work);
         }
