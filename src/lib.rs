@@ -34,3 +34,12 @@ pub use tryworks_io::{rows, save, text};
 
 #[doc(hidden)]
 pub use tryworks_engine as engine;
+
+/// The programs in the prose are run with the tests.
+#[cfg(doctest)]
+mod prose {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/guide.md")]
+    struct Guide;
+}

@@ -83,3 +83,8 @@ impl<T: Serialize + Any + Send> ResultValue for T {
         codec::encode(self, out)
     }
 }
+
+/// A result that comes from another process as its bytes. It has a type of its own, so that bytes that are the result
+/// themselves are not taken for it.
+#[derive(Serialize)]
+pub struct Encoded(pub Vec<u8>);

@@ -1,15 +1,16 @@
 //! Short strings: what a word is.
 
+use bytemuck::NoUninit;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
-/// An immutable string that holds up to 22 bytes without an allocation: made for words and other short keys.
+/// An immutable string that holds up to 23 bytes without an allocation: made for words and other short keys.
 ///
-/// Comparing and hashing short ones takes a fixed number of machine words, with no call and no loop: in a word count
-/// that is most of the time there is to win.
+/// Making, comparing and hashing short ones takes a fixed number of machine words, with no call and no loop: in a word
+/// count that is most of the time there is to win.
 ///
 /// ```
 /// use tryworks_core::Str;
@@ -22,31 +23,109 @@ pub struct Str(Form);
 /// A text of up to [`SHORT`] bytes always has the short form, so that equal texts have equal forms.
 #[derive(Clone)]
 enum Form {
-    /// The bytes, with zeros behind them.
-    Short {
-        len: u8,
-        bytes: [u8; SHORT],
-    },
+    Short(Words),
     Long(Box<str>),
 }
 
-const SHORT: usize = 22;
+const SHORT: usize = 23;
 
-impl Form {
-    #[inline]
-    fn short(text: &str) -> Option<(u8, [u8; SHORT])> {
-        let mut bytes = [0; SHORT];
-        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-        Some((text.len() as u8, bytes))
+/// Up to 23 bytes, with zeros behind them, as numbers: they stay in registers where an array would go through memory.
+#[derive(Clone, Copy, PartialEq, Eq, NoUninit)]
+#[repr(C)]
+struct Words {
+    first: u64,
+    second: u64,
+    third: u32,
+    fourth: u16,
+    fifth: u8,
+    len: Len,
+}
+
+/// A length of at most 23. The other values of its byte tell the compiler apart the two forms.
+#[derive(Clone, Copy, PartialEq, Eq, NoUninit)]
+#[repr(u8)]
+#[rustfmt::skip]
+enum Len {
+    L0, L1, L2, L3, L4, L5, L6, L7, L8, L9, L10, L11, L12, L13, L14, L15, L16, L17, L18, L19, L20, L21, L22, L23,
+}
+
+impl Len {
+    #[rustfmt::skip]
+    const ALL: [Len; SHORT + 1] = {
+        use Len::*;
+        [L0, L1, L2, L3, L4, L5, L6, L7, L8, L9, L10, L11, L12, L13, L14, L15, L16, L17, L18, L19, L20, L21, L22, L23]
+    };
+}
+
+impl Words {
+    /// A text whose eight-byte words are changed by `change` on the way, which leaves zeros as they are; `None` if the
+    /// text is too long.
+    #[inline(always)]
+    fn new(text: &[u8], change: impl Fn(u64) -> u64) -> Option<Words> {
+        let len = *Len::ALL.get(text.len())?;
+        let (head, tail) = text.split_at(text.len().min(8));
+        let first = change(word(head));
+        if tail.is_empty() {
+            // Most words of a text.
+            return Some(Words { first, second: 0, third: 0, fourth: 0, fifth: 0, len });
+        }
+        let (middle, tail) = tail.split_at(tail.len().min(8));
+        let last = change(word(tail));
+        let (second, third, fourth, fifth) =
+            (change(word(middle)), last as u32, (last >> 32) as u16, (last >> 48) as u8);
+        Some(Words { first, second, third, fourth, fifth, len })
+    }
+
+    #[inline(always)]
+    fn last(&self) -> u64 {
+        u64::from(self.third) | u64::from(self.fourth) << 32 | u64::from(self.fifth) << 48
+    }
+
+    #[inline(always)]
+    fn as_bytes(&self) -> &[u8] {
+        &bytemuck::bytes_of(self)[..self.len as usize]
     }
 }
+
+/// Up to eight bytes as a number, the first the lowest, by two reads that overlap.
+#[inline(always)]
+fn word(text: &[u8]) -> u64 {
+    let len = text.len();
+    if let Some(all) = text.first_chunk::<8>() {
+        return u64::from_le_bytes(*all);
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return u64::from(first) | u64::from(last) << (8 * (len - 4));
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk::<2>(), text.last_chunk::<2>()) {
+        let (first, last) = (u16::from_le_bytes(*first), u16::from_le_bytes(*last));
+        return u64::from(first) | u64::from(last) << (8 * (len - 2));
+    }
+    text.first().map_or(0, |byte| u64::from(*byte))
+}
+
+/// The ASCII letters of eight bytes in lower case, all at once: the high bit of a byte says that it is one of `A` to `Z`
+/// (Hacker's Delight, 2-1), and 0x80 is four times the difference of the cases.
+#[inline(always)]
+fn lower_word(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let low = word & (EACH * 0x7f);
+    let from_a = low + EACH * (0x80 - b'A' as u64);
+    let after_z = low + EACH * (0x7f - b'Z' as u64);
+    let upper = from_a & !after_z & !word & (EACH * 0x80);
+    word | upper >> 2
+}
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("short strings are read as little-endian words");
 
 impl Str {
     /// The same text.
     #[inline]
     pub fn new(text: &str) -> Self {
-        match Form::short(text) {
-            Some((len, bytes)) => Str(Form::Short { len, bytes }),
+        match Words::new(text.as_bytes(), |word| word) {
+            Some(words) => Str(Form::Short(words)),
             None => Str(Form::Long(text.into())),
         }
     }
@@ -54,8 +133,8 @@ impl Str {
     /// The text with ASCII letters in lower case.
     #[inline]
     pub fn lower(text: &str) -> Self {
-        match Form::short(text) {
-            Some((len, bytes)) => Str(Form::Short { len, bytes: bytes.map(|byte| byte.to_ascii_lowercase()) }),
+        match Words::new(text.as_bytes(), lower_word) {
+            Some(words) => Str(Form::Short(words)),
             None => Str(Form::Long(text.to_ascii_lowercase().into())),
         }
     }
@@ -65,7 +144,7 @@ impl Str {
     pub fn as_str(&self) -> &str {
         match &self.0 {
             // It was a text when it came in; looking again is cheaper than it is worth to promise it to the compiler.
-            Form::Short { len, bytes } => std::str::from_utf8(&bytes[..usize::from(*len)]).unwrap_or_default(),
+            Form::Short(words) => std::str::from_utf8(words.as_bytes()).unwrap_or_default(),
             Form::Long(text) => text,
         }
     }
@@ -74,7 +153,7 @@ impl Str {
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Form::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Form::Short(words) => words.as_bytes(),
             Form::Long(text) => text.as_bytes(),
         }
     }
@@ -84,9 +163,7 @@ impl PartialEq for Str {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Form::Short { len, bytes }, Form::Short { len: other_len, bytes: other_bytes }) => {
-                len == other_len && bytes == other_bytes
-            }
+            (Form::Short(words), Form::Short(other)) => words == other,
             (Form::Long(text), Form::Long(other)) => text == other,
             _ => false,
         }
@@ -99,12 +176,11 @@ impl Hash for Str {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         match &self.0 {
-            Form::Short { len, bytes } => {
-                let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
-                state.write_u64(word(0));
-                if *len > 8 {
-                    state.write_u64(word(8));
-                    state.write_u64(word(SHORT - 8));
+            Form::Short(words) => {
+                state.write_u64(words.first);
+                if words.len as u8 > 8 {
+                    state.write_u64(words.second);
+                    state.write_u64(words.last());
                 }
             }
             Form::Long(text) => text.hash(state),
@@ -160,7 +236,7 @@ impl From<Str> for String {
     fn from(text: Str) -> Self {
         match text.0 {
             Form::Long(text) => text.into(),
-            Form::Short { .. } => text.as_str().into(),
+            Form::Short(_) => text.as_str().into(),
         }
     }
 }
@@ -235,6 +311,12 @@ mod tests {
             assert_ne!(Str::new(&format!("{text}\0")), short);
         }
         assert_eq!(Str::lower("ÄÖ Ü"), "ÄÖ Ü");
+        for code in 0..=127u8 {
+            for len in [1, 5, 8, 9, 23, 24] {
+                let text = String::from(char::from(code)).repeat(len);
+                assert_eq!(Str::lower(&text), text.to_ascii_lowercase().as_str());
+            }
+        }
         assert_eq!(size_of::<Str>(), 24);
     }
 }

@@ -10,8 +10,12 @@ pub fn text(plan: &Plan) -> String {
     let mut out = String::new();
     let links = Links::of(plan);
     for (at, stage) in plan.stages.iter().enumerate() {
+        // In a long loop most stages are of earlier jobs: only what runs and what it reads is shown.
+        if !stage.needed {
+            continue;
+        }
         let _ = writeln!(out, "stage {at}: {}", head(stage, &links.readers[at]));
-        if !stage.made {
+        if stage.runs() {
             for step in &stage.steps {
                 let _ = writeln!(out, "  {}", line(stage, step, &links));
             }
@@ -28,7 +32,7 @@ pub fn text(plan: &Plan) -> String {
 struct Links {
     /// By exchange: the stage that writes it.
     writers: BTreeMap<u64, usize>,
-    /// By stage: the stages that read it.
+    /// By stage: the stages that run and read it.
     readers: Vec<Vec<usize>>,
 }
 
@@ -36,7 +40,7 @@ impl Links {
     fn of(plan: &Plan) -> Self {
         let writer = |(at, stage): (usize, &PlannedStage)| Some((stage.exchange.as_ref()?.id, at));
         let mut readers = vec![Vec::new(); plan.stages.len()];
-        for (at, stage) in plan.stages.iter().enumerate() {
+        for (at, stage) in plan.stages.iter().enumerate().filter(|(_, stage)| stage.runs()) {
             stage.parents.iter().for_each(|&parent| readers[parent].push(at));
         }
         Links { writers: plan.stages.iter().enumerate().filter_map(writer).collect(), readers }
@@ -53,11 +57,11 @@ fn head(stage: &PlannedStage, readers: &[usize]) -> String {
         1 => "1 partition".to_string(),
         n => format!("{n} partitions"),
     };
-    if !stage.parents.is_empty() {
+    if stage.runs() && !stage.parents.is_empty() {
         let _ = write!(out, " of {}", listed(&stage.parents));
     }
     match stage.tasks {
-        _ if stage.made => out.push_str(", not run: its blocks exist"),
+        _ if !stage.runs() => out.push_str(", not run: its blocks exist"),
         Tasks::Each => {}
         Tasks::BySize(_) if stage.partitions == 1 => {}
         Tasks::BySize(bytes) => {
@@ -99,14 +103,14 @@ fn line(stage: &PlannedStage, step: &Step, links: &Links) -> String {
 pub fn dot(plan: &Plan) -> String {
     let mut out = String::from("digraph plan {\n  rankdir=TB;\n  node [shape=box, fontname=\"sans-serif\"];\n");
     let links = Links::of(plan);
-    for (at, stage) in plan.stages.iter().enumerate() {
+    for (at, stage) in plan.stages.iter().enumerate().filter(|(_, stage)| stage.needed) {
         let mut label = format!("stage {at}: {}", head(stage, &links.readers[at]));
         for step in &stage.steps {
             let _ = write!(label, "\n{}", line(stage, step, &links));
         }
-        let style = if stage.made { ", style=dashed" } else { "" };
+        let style = if stage.runs() { "" } else { ", style=dashed" };
         let _ = writeln!(out, "  s{at} [label=\"{}\"{style}];", quoted(&label));
-        for &parent in &stage.parents {
+        for &parent in stage.parents.iter().filter(|_| stage.runs()) {
             let detail = plan.stages[parent].exchange.as_ref().map_or("", |exchange| &exchange.detail);
             let _ = writeln!(out, "  s{parent} -> s{at} [label=\"{}\"];", quoted(detail));
         }

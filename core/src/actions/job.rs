@@ -7,7 +7,7 @@ use crate::pipe::Pipe;
 use crate::row::RowSize;
 use crate::runner::{JobControl, JobRequest, Progress};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::stage::{Made, Output, StageCode};
+use crate::stage::{Encoded, Made, Output, StageCode};
 use crate::task::{Op, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -66,8 +66,8 @@ impl<R: DeserializeOwned + Send + 'static> Parts<R> {
         match value.downcast::<R>() {
             Ok(part) => Ok(Some((partition, *part))),
             // From another process a part comes as bytes.
-            Err(other) => match other.downcast::<Vec<u8>>() {
-                Ok(bytes) => Ok(Some((partition, codec::decode(&bytes)?.0))),
+            Err(other) => match other.downcast::<Encoded>() {
+                Ok(encoded) => Ok(Some((partition, codec::decode(&encoded.0)?.0))),
                 Err(_) => Err(Error::Bug("a result of another type".into())),
             },
         }

@@ -107,7 +107,7 @@ struct Combine<'a, K, V, A: Aggregate<V>> {
     /// Rows to be folded.
     rows: Vec<(K, V)>,
     hashes: Vec<u64>,
-    guesses: Vec<u32>,
+    found: Vec<u32>,
 }
 
 impl<'a, K: Key, V, A: Aggregate<V, Out: Row>> Combine<'a, K, V, A> {
@@ -120,20 +120,20 @@ impl<'a, K: Key, V, A: Aggregate<V, Out: Row>> Combine<'a, K, V, A> {
             folded: 0,
             rows: Vec::with_capacity(COMBINE_BATCH),
             hashes: Vec::with_capacity(COMBINE_BATCH),
-            guesses: Vec::with_capacity(COMBINE_BATCH),
+            found: Vec::with_capacity(COMBINE_BATCH),
         }
     }
 
     /// Folds the rows that wait into the table, and hands the table on if it is full or of no use.
     fn fold(&mut self, buckets: Buckets, writer: &mut BucketWriter<(K, A::Out)>) -> Result<()> {
-        let Combine { aggregate, op, table, rows, hashes, guesses, .. } = self;
+        let Combine { aggregate, op, table, rows, hashes, found, .. } = self;
         hashes.clear();
         hashes.extend(rows.iter().map(|(key, _)| hash_of(key)));
-        table.guess_all(hashes, guesses);
+        table.find_all(hashes, rows.iter().map(|(key, _)| key), found);
         let before = self.folded;
         self.folded += rows.len();
-        for ((key, value), (&hash, &guess)) in rows.drain(..).zip(hashes.iter().zip(&*guesses)) {
-            match table.get_guessed(guess, hash, &key) {
+        for ((key, value), (&hash, &found)) in rows.drain(..).zip(hashes.iter().zip(&*found)) {
+            match table.get_found(found, hash, &key) {
                 Some(state) => aggregate.fold(op, state, value),
                 None => table.insert(hash, key, aggregate.create(op, value)),
             }
@@ -298,7 +298,7 @@ struct Fold<K, V, A: Aggregate<V>> {
     /// The values, in order, of keys that are not in the table, since the first keys left it.
     tail: Option<LateWriter<K, A::State, V>>,
     size: RowSize<(K, V)>,
-    /// Room for the hashes of a slice, and the guesses where its keys are.
+    /// Room for the hashes of a slice, and for where its keys are.
     lookups: (Vec<u64>, Vec<u32>),
     /// Values that were folded into what is in the table now, for states that grow.
     values: usize,
@@ -340,6 +340,11 @@ impl<K: Row, S: Row, V: Row> LateWriter<K, S, V> {
     }
 }
 
+/// What one key, which cannot be divided, may always have: its task's part of what blocks leave.
+fn undivided(task: &Task) -> u64 {
+    4 * floor(task)
+}
+
 /// What a running task may always have: below this it does not spill, whatever others hold.
 fn floor(task: &Task) -> u64 {
     let host = task.host();
@@ -369,12 +374,12 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
         self.task.check()?;
         let Some(last) = rows.last() else { return Ok(()) };
         self.size.sample(last);
-        let (mut hashes, mut guesses) = std::mem::take(&mut self.lookups);
+        let (mut hashes, mut places) = std::mem::take(&mut self.lookups);
         hashes.clear();
         hashes.extend(rows.iter().map(|(key, _)| hash_of(key)));
-        self.table.guess_all(&hashes, &mut guesses);
-        for ((key, value), (&hash, &guess)) in rows.iter().zip(hashes.iter().zip(&guesses)) {
-            match self.table.get_guessed(guess, hash, key) {
+        self.table.find_all(&hashes, rows.iter().map(|(key, _)| key), &mut places);
+        for ((key, value), (&hash, &found)) in rows.iter().zip(hashes.iter().zip(&places)) {
+            match self.table.get_found(found, hash, key) {
                 Some(state) => self.aggregate.fold(&self.op, state, value.clone()),
                 None if self.fronts.is_empty() => {
                     self.table.insert(hash, key.clone(), self.aggregate.create(&self.op, value.clone()));
@@ -386,7 +391,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
             }
             self.values += 1;
         }
-        self.lookups = (hashes, guesses);
+        self.lookups = (hashes, places);
         self.make_room()
     }
 
@@ -438,6 +443,10 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
                 return Ok(());
             }
             let keys = self.table.len();
+            if keys == 1 && (!A::GROWS || bytes <= undivided(&self.task)) {
+                self.working.insist(bytes - self.working.bytes());
+                return Ok(());
+            }
             if keys == 1 {
                 let key = show(&self.table.entries()[0].0);
                 return Err(Error::limit(

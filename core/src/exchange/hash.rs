@@ -9,9 +9,10 @@ use std::ops::Range;
 const TARGET: u32 = 512;
 
 /// The hash of a key, the same in every process and run.
-#[inline]
+#[inline(always)]
 pub(crate) fn hash_of<K: Hash>(key: &K) -> u64 {
-    FixedState::with_seed(0x7279_776f_726b_7331).hash_one(key)
+    const STATE: FixedState = FixedState::with_seed(0x7279_776f_726b_7331);
+    STATE.hash_one(key)
 }
 
 /// The cut of an exchange: so many readers, each with so many sub-partitions.

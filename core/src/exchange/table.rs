@@ -7,9 +7,16 @@ use std::hash::Hash;
 pub(crate) struct Table<K, S> {
     index: HashTable<Slot>,
     entries: Vec<(K, S)>,
+    /// Where the keys that were found last are, by their hash: frequent keys are found without the index, which is
+    /// larger than the caches. Empty while the table is small.
+    recent: Vec<Slot>,
 }
 
+/// The slots for recent keys: they stay in the first-level cache.
+const RECENT: usize = 2048;
+
 /// Points at an entry; the hash's low half spares most looks at it and all rehashing.
+#[derive(Clone, Copy)]
 struct Slot {
     tag: u32,
     at: u32,
@@ -21,7 +28,7 @@ impl Slot {
     }
 }
 
-/// The guess for a key that is not there.
+/// In the place of the number of an entry, for a key that is not there.
 const NOWHERE: u32 = u32::MAX;
 
 /// The hash that the index sees, made from what is stored of it.
@@ -32,7 +39,7 @@ fn spread(tag: u32) -> u64 {
 
 impl<K: Hash + Eq, S> Table<K, S> {
     pub(crate) fn new() -> Self {
-        Table { index: HashTable::new(), entries: Vec::new() }
+        Table { index: HashTable::new(), entries: Vec::new(), recent: Vec::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -55,29 +62,46 @@ impl<K: Hash + Eq, S> Table<K, S> {
         Some(&self.entries[slot.at as usize].1)
     }
 
-    /// Where the key with this hash probably is, or [`NOWHERE`]: the key itself is not looked at.
+    /// Where many keys are, [`NOWHERE`] for those that are not there. Looking a key up misses the caches, in the index
+    /// and then among the entries: done in two sweeps over many keys, the misses of each sweep overlap.
     #[inline]
-    fn guess(&self, hash: u64) -> u32 {
-        let tag = hash as u32;
-        self.index.find(spread(tag), |slot| slot.tag == tag).map_or(NOWHERE, |slot| slot.at)
-    }
-
-    /// Guesses where the keys of many hashes are. Looking a key up misses the caches, in the index and then among
-    /// the entries: done in two sweeps over many keys, the misses of each sweep overlap.
-    #[inline]
-    pub(crate) fn guess_all(&self, hashes: &[u64], guesses: &mut Vec<u32>) {
-        guesses.clear();
-        guesses.extend(hashes.iter().map(|hash| self.guess(*hash)));
-    }
-
-    /// As [`get_mut`](Table::get_mut), where it was guessed where the key is.
-    #[inline]
-    pub(crate) fn get_guessed(&mut self, guess: u32, hash: u64, key: &K) -> Option<&mut S> {
-        // The borrow checker wants the entry found again once it is known to be the right one.
-        if self.entries.get(guess as usize).is_some_and(|entry| entry.0 == *key) {
-            return Some(&mut self.entries[guess as usize].1);
+    pub(crate) fn find_all<'a>(&mut self, hashes: &[u64], keys: impl Iterator<Item = &'a K>, found: &mut Vec<u32>)
+    where
+        K: 'a,
+    {
+        found.clear();
+        // The keys themselves are not looked at yet: two of them rarely have the same tag.
+        let look = |index: &HashTable<Slot>, tag| index.find(spread(tag), |slot| slot.tag == tag).copied();
+        if self.entries.len() < RECENT {
+            found.extend(hashes.iter().map(|hash| look(&self.index, *hash as u32).map_or(NOWHERE, |slot| slot.at)));
+        } else {
+            self.recent.resize(RECENT, Slot { tag: 0, at: NOWHERE });
+            found.extend(hashes.iter().map(|hash| {
+                let tag = *hash as u32;
+                let recent = &mut self.recent[tag as usize % RECENT];
+                if recent.tag != tag || recent.at == NOWHERE {
+                    *recent = look(&self.index, tag).unwrap_or(*recent);
+                    if recent.tag != tag {
+                        return NOWHERE;
+                    }
+                }
+                recent.at
+            }));
         }
-        self.get_mut(hash, key)
+        for (at, key) in found.iter_mut().zip(keys) {
+            if self.entries.get(*at as usize).is_none_or(|entry| entry.0 != *key) {
+                *at = NOWHERE;
+            }
+        }
+    }
+
+    /// The state of a key that was looked for before; it may have been added since.
+    #[inline]
+    pub(crate) fn get_found(&mut self, found: u32, hash: u64, key: &K) -> Option<&mut S> {
+        if found == NOWHERE {
+            return self.get_mut(hash, key);
+        }
+        self.entries.get_mut(found as usize).map(|entry| &mut entry.1)
     }
 
     /// Adds a key that is not there.
@@ -91,19 +115,23 @@ impl<K: Hash + Eq, S> Table<K, S> {
     /// Takes all entries out, in order, and keeps the room.
     pub(crate) fn drain(&mut self) -> std::vec::Drain<'_, (K, S)> {
         self.index.clear();
+        self.recent.clear();
         self.entries.drain(..)
     }
 
     /// Takes all entries out, in order.
     pub(crate) fn take(&mut self) -> Vec<(K, S)> {
         self.index.clear();
+        self.recent.clear();
         let room = self.entries.len();
         std::mem::replace(&mut self.entries, Vec::with_capacity(room))
     }
 
     /// Takes out the entries that arrived from number `keep` on, in order.
     pub(crate) fn split_off(&mut self, keep: usize) -> Vec<(K, S)> {
+        self.recent.clear();
         self.index.retain(|slot| (slot.at as usize) < keep);
+        self.index.shrink_to_fit(Slot::hash);
         let tail = self.entries.split_off(keep);
         self.entries.shrink_to_fit();
         tail

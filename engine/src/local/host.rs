@@ -89,6 +89,15 @@ impl LocalHost {
         }
     }
 
+    /// Deletes all that an attempt left, which nobody wants any more.
+    pub(super) fn discard_all(&self, attempt: AttemptId) {
+        let mut gone = Vec::new();
+        self.write().shuffled.retain(|_, blocks| {
+            gone.extend(blocks.extract_if(|_, (by, _)| *by == attempt));
+            !blocks.is_empty()
+        });
+    }
+
     /// Deletes all blocks of an exchange.
     pub(super) fn delete(&self, exchange: u64) {
         let gone = self.write().shuffled.remove(&exchange);

@@ -7,7 +7,9 @@ use crate::event_log::{EventLog, Record};
 use crate::scheduler::{
     Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Reason, Scheduler, StageSpec, Task, Time,
 };
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -30,8 +32,7 @@ pub(super) struct Shared {
     work: Condvar,
     /// Told when a job has results, or ended.
     results: Condvar,
-    /// Blocks that nobody holds any more, to be deleted by whoever has the state next: they may be dropped where it
-    /// is locked already.
+    /// Blocks that nobody holds any more, to be deleted: they may be dropped where the state is locked already.
     released: Mutex<Vec<Kept>>,
     pub(super) host: Arc<LocalHost>,
     limits: Limits,
@@ -84,6 +85,42 @@ pub(super) struct Launch {
     pub(super) cancelled: Arc<AtomicBool>,
 }
 
+thread_local! {
+    /// Whether this thread has the state.
+    static HOLDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The state, locked.
+struct Held<'a>(Option<MutexGuard<'a, State>>);
+
+impl Held<'_> {
+    /// Lets go of the state until `told` is told.
+    fn wait(mut self, told: &Condvar) -> Self {
+        self.0 = self.0.take().map(|state| told.wait(state).unwrap_or_else(PoisonError::into_inner));
+        self
+    }
+}
+
+impl Deref for Held<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.0.as_ref().unwrap_or_else(|| unreachable!("only without a state while it waits"))
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.0.as_mut().unwrap_or_else(|| unreachable!("only without a state while it waits"))
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        HOLDS.set(false);
+    }
+}
+
 /// What exists, as the planner asks.
 struct Existing<'a>(&'a State, &'a LocalHost);
 
@@ -133,8 +170,10 @@ impl Shared {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Held<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        HOLDS.set(true);
+        Held(Some(state))
     }
 
     fn now(&self) -> Time {
@@ -174,6 +213,8 @@ impl Shared {
             }
             Action::Discard { attempt, .. } => {
                 state.reported.remove(&attempt);
+                // It may have put blocks where an exchange was that is deleted by now.
+                self.host.discard_all(attempt);
             }
             Action::DeleteOutput { output, .. } => self.host.delete(output.0),
             Action::Commit { job, attempt, .. } => {
@@ -254,7 +295,7 @@ impl Shared {
             None => Code { stage: request.stage.clone(), exchange: None },
         });
         let wanted = Partitions::from(request.partitions.clone());
-        let runs = plan.stages.iter().filter(|stage| !stage.made);
+        let runs = plan.stages.iter().filter(|stage| stage.runs());
         let map_partitions: u64 =
             runs.clone().filter(|stage| stage.exchange.is_some()).map(|stage| u64::from(stage.partitions)).sum();
         let label = format!("{} at {}", request.op.name, request.op.site);
@@ -313,7 +354,7 @@ impl Shared {
                 return Ok(std::mem::take(&mut job.results));
             }
             job.waiting = true;
-            state = self.results.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = state.wait(&self.results);
         }
     }
 
@@ -367,13 +408,16 @@ impl Shared {
         self.sweep();
     }
 
-    /// Deletes what was released, unless somebody has the state: they do it when they are done.
+    /// Deletes what was released, unless this thread has the state: then it does so when it is done.
     fn sweep(&self) {
         loop {
             if self.released.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
                 return;
             }
-            let Ok(mut state) = self.state.try_lock() else { return };
+            if HOLDS.get() {
+                return;
+            }
+            let mut state = self.lock();
             let released = std::mem::take(&mut *self.released.lock().unwrap_or_else(PoisonError::into_inner));
             for what in &released {
                 match what {
@@ -413,7 +457,7 @@ impl Shared {
                 state.running.insert(task.attempt, cancelled.clone());
                 return Some(Launch { task, code, cancelled });
             }
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = state.wait(&self.work);
         }
     }
 

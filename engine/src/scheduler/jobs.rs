@@ -69,6 +69,7 @@ impl<E: Clone> Scheduler<E> {
     fn agrees(&self, spec: &JobSpec) -> Result<(), &'static str> {
         let same = |stage: &StageSpec| {
             let Some(output) = stage.output.and_then(|output| self.outputs.get(&output)) else { return true };
+            // Its parents may be others: a stage that reads what is cached by now reads nothing else.
             output.partitions == stage.partitions && output.buckets == stage.buckets
         };
         match spec.stages.iter().all(same) {
@@ -118,8 +119,12 @@ impl<E: Clone> Scheduler<E> {
         }
         if let Some(output) = stage.output {
             self.making.insert(output, key);
-            let described = || Output::new(stage.partitions, stage.buckets, parent_outputs(spec, stage));
-            self.outputs.entry(output).or_insert_with(described);
+            let parents = parent_outputs(spec, stage);
+            let described = || Output::new(stage.partitions, stage.buckets, Vec::new());
+            let known = &mut self.outputs.entry(output).or_insert_with(described).parents;
+            known.extend(parents);
+            known.sort_unstable();
+            known.dedup();
         }
         key
     }

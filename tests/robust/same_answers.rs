@@ -1,0 +1,254 @@
+//! Pipelines that give the same answer, bit for bit, on any number of threads and with any amount of memory, which is
+//! also the answer of a few sequential lines.
+
+use crate::support::{every_way, fraction, mix, slice};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use tryworks::prelude::*;
+
+const ROWS: u64 = 60_000;
+const PARTS: u32 = 12;
+const TIGHT: u64 = 512 << 10;
+
+fn bits<K>(rows: Vec<(K, f64)>) -> Vec<(K, u64)> {
+    rows.into_iter().map(|(key, value)| (key, value.to_bits())).collect()
+}
+
+fn sorted<T: Ord>(mut rows: Vec<T>) -> Vec<T> {
+    rows.sort();
+    rows
+}
+
+/// The values of each key, in the order in which they come.
+fn grouped<K: Ord, V>(rows: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, Vec<V>> {
+    let mut groups = BTreeMap::<K, Vec<V>>::new();
+    rows.into_iter().for_each(|(key, value)| groups.entry(key).or_default().push(value));
+    groups
+}
+
+/// `range(0..rows)` dealt out from `from` partitions over `to`.
+fn dealt(rows: u64, from: u64, to: u64) -> Vec<Vec<u64>> {
+    let mut parts = vec![Vec::new(); to as usize];
+    for part in 0..from {
+        for (i, n) in slice(rows, from, part).enumerate() {
+            parts[((part + i as u64) % to) as usize].push(n);
+        }
+    }
+    parts
+}
+
+#[test]
+fn float_sums_by_key() {
+    let sums = every_way(TIGHT, |cx| {
+        let pairs = cx.range_in(0..ROWS, PARTS).map(|n| (mix(n) % 20_011, fraction(n)));
+        Ok(bits(pairs.reduce_by_key(|a, b| a + b).collect()?))
+    });
+    // Each map task adds up its own values, and their sums are added up in the order of the map tasks.
+    let mut expected = BTreeMap::<u64, f64>::new();
+    for part in 0..u64::from(PARTS) {
+        let mut partial = BTreeMap::<u64, f64>::new();
+        for n in slice(ROWS, PARTS.into(), part) {
+            partial.entry(mix(n) % 20_011).and_modify(|sum| *sum += fraction(n)).or_insert(fraction(n));
+        }
+        for (key, value) in partial {
+            expected.entry(key).and_modify(|sum| *sum += value).or_insert(value);
+        }
+    }
+    assert_eq!(sorted(sums), bits(expected.into_iter().collect()));
+}
+
+#[test]
+fn reduce_of_floats() {
+    let sum = every_way(TIGHT, |cx| {
+        let dealt = cx.range_in(0..ROWS, PARTS).map(fraction).repartition(7);
+        Ok((dealt.reduce(|a, b| a + b)?.to_bits(), dealt.sum()?.to_bits()))
+    });
+    let parts = dealt(ROWS, PARTS.into(), 7).into_iter().map(|part| part.into_iter().map(fraction));
+    let expected = parts.filter_map(|part| part.reduce(|a, b| a + b)).reduce(|a, b| a + b).unwrap();
+    assert_eq!(sum.0, expected.to_bits());
+    assert!((f64::from_bits(sum.1) - expected).abs() < 1e-9 * expected);
+}
+
+#[test]
+fn joins_with_duplicates() {
+    let left = |n: u64| (mix(n) % 4_000, n);
+    let right = |n: u64| (mix(n + 7) % 8_000, format!("right {n}"));
+    let joined = every_way(TIGHT, |cx| {
+        let left = cx.range_in(0..ROWS / 2, PARTS).map(|n| (mix(n) % 4_000, n));
+        let right = cx.range_in(0..ROWS / 4, 5).map(|n| (mix(n + 7) % 8_000, format!("right {n}")));
+        left.join(&right).collect()
+    });
+    // The pairs of a key come in the order of the left side, then of the right.
+    let rights = grouped((0..ROWS / 4).map(right));
+    let expected = grouped((0..ROWS / 2).map(left).flat_map(|(key, n)| {
+        rights.get(&key).into_iter().flatten().map(move |other| (key, (n, other.clone()))).collect::<Vec<_>>()
+    }));
+    assert!(joined.len() > 20_000);
+    assert!(grouped(joined) == expected);
+}
+
+#[test]
+fn sorts_with_ties() {
+    let pairs =
+        every_way(TIGHT, |cx| cx.range_in(0..ROWS, PARTS).map(|n| ((mix(n) % 97) as u16, n)).sort_by_key().collect());
+    let mut expected: Vec<_> = (0..ROWS).map(|n| ((mix(n) % 97) as u16, n)).collect();
+    expected.sort_by_key(|(key, _)| *key);
+    assert!(pairs == expected);
+}
+
+#[test]
+fn sorts_by_a_key_descending() {
+    let words = every_way(TIGHT, |cx| {
+        let words = cx.range_in(0..ROWS / 2, PARTS).map(|n| format!("{:x}", mix(n) >> 40));
+        words.sort_by(|word| Reverse((word.len(), word.as_bytes()[0]))).collect()
+    });
+    let mut expected: Vec<_> = (0..ROWS / 2).map(|n| format!("{:x}", mix(n) >> 40)).collect();
+    expected.sort_by_key(|word| Reverse((word.len(), word.as_bytes()[0])));
+    assert!(words == expected);
+}
+
+#[test]
+fn samples_without_replacement() {
+    let some = every_way(TIGHT, |cx| cx.range_in(0..ROWS, PARTS).repartition(9).sample(0.25, 11).collect());
+    let mut all = dealt(ROWS, PARTS.into(), 9).into_iter().flatten();
+    assert!(some.iter().all(|n| all.any(|other| other == *n)), "a sample has items of the input in their order");
+    // Six standard deviations of the binomial distribution.
+    let (mean, deviation) = (ROWS as f64 / 4.0, (ROWS as f64 * 0.25 * 0.75).sqrt());
+    assert!((some.len() as f64 - mean).abs() < 6.0 * deviation, "{}", some.len());
+}
+
+#[test]
+fn samples_with_replacement() {
+    let drawn =
+        every_way(TIGHT, |cx| cx.range_in(0..ROWS, PARTS).repartition(9).sample_with_replacement(2.0, 3).collect());
+    let order = dealt(ROWS, PARTS.into(), 9).concat();
+    let mut times = BTreeMap::<u64, u64>::new();
+    drawn.iter().for_each(|n| *times.entry(*n).or_default() += 1);
+    let expected: Vec<_> =
+        order.iter().flat_map(|n| std::iter::repeat_n(*n, times.get(n).copied().unwrap_or(0) as usize)).collect();
+    assert!(drawn == expected, "copies of an item stand together, in the order of the input");
+    // The mean of Poisson variates of mean 2 over all rows, and how many of them are 0.
+    let deviation = (2.0 / ROWS as f64).sqrt();
+    assert!((drawn.len() as f64 / ROWS as f64 - 2.0).abs() < 6.0 * deviation);
+    let none = 1.0 - times.len() as f64 / ROWS as f64;
+    assert!((none - (-2f64).exp()).abs() < 0.02, "{none}");
+}
+
+#[test]
+fn distinct_items() {
+    let once = every_way(TIGHT, |cx| cx.range_in(0..ROWS, PARTS).map(|n| mix(n % 25_000)).distinct().collect());
+    assert_eq!(once.len(), 25_000);
+    assert!(once.into_iter().collect::<BTreeSet<_>>() == (0..25_000).map(mix).collect());
+}
+
+#[test]
+fn groups_and_their_order() {
+    let groups =
+        every_way(TIGHT, |cx| cx.range_in(0..ROWS, PARTS).map(|n| (mix(n) % 3_001, n)).group_by_key_in(5).collect());
+    let expected = grouped((0..ROWS).map(|n| (mix(n) % 3_001, n)));
+    assert_eq!(groups.len(), expected.len());
+    assert!(groups.into_iter().collect::<BTreeMap<_, _>>() == expected);
+}
+
+#[test]
+fn the_first_items() {
+    let (taken, first) = every_way(TIGHT, |cx| {
+        let sorted = cx.range_in(0..ROWS, PARTS).map(|n| (mix(n), n)).sort_by_key();
+        Ok((sorted.take(1_234)?, sorted.first()?))
+    });
+    let expected = sorted((0..ROWS).map(|n| (mix(n), n)).collect());
+    assert!(taken == expected[..1_234]);
+    assert_eq!(first, expected[0]);
+}
+
+#[test]
+fn the_first_items_in_an_order_with_ties() {
+    let top = every_way(TIGHT, |cx| {
+        cx.range_in(0..ROWS, PARTS).repartition(4).take_ordered_by(5_000, |n| Reverse(mix(*n) % 50))
+    });
+    let mut expected = dealt(ROWS, PARTS.into(), 4).concat();
+    expected.sort_by_key(|n| Reverse(mix(*n) % 50));
+    assert!(top == expected[..5_000]);
+}
+
+#[test]
+fn items_dealt_out_again() {
+    let (parts, all) = every_way(TIGHT, |cx| {
+        let dealt = cx.range_in(0..ROWS, PARTS).repartition(17);
+        Ok((dealt.map_partitions(|items| [items.collect::<Vec<u64>>()]).collect()?, dealt.collect()?))
+    });
+    let expected = dealt(ROWS, PARTS.into(), 17);
+    assert!(parts == expected);
+    assert!(all == expected.concat());
+}
+
+#[test]
+fn a_union_of_shuffled_datasets() {
+    let (both, one, other) = every_way(TIGHT, |cx| {
+        let one = cx.range_in(0..ROWS, PARTS).map(|n| (n % 9_001, 1)).reduce_by_key(|a, b| a + b);
+        let other = cx.range_in(0..ROWS / 2, 3).map(|n| (mix(n), 2)).sort_by_key();
+        Ok((one.union(&other).collect()?, one.collect()?, other.collect()?))
+    });
+    assert!(both == [one.as_slice(), &other].concat());
+    let counts = (0..9_001).map(|key| (key, (ROWS - key).div_ceil(9_001) as i32));
+    assert!(sorted(one) == counts.collect::<Vec<_>>());
+    assert!(other == sorted((0..ROWS / 2).map(|n| (mix(n), 2)).collect()));
+}
+
+#[test]
+fn ranks_of_pages_in_a_loop() {
+    const PAGES: u64 = 2_000;
+    fn links(page: u64) -> Vec<u64> {
+        (0..page % 7 + 1).map(|i| mix(page * 31 + i) % PAGES).collect()
+    }
+    let ranks = every_way(TIGHT, |cx| {
+        let pages = cx.range_in(0..PAGES, 6).map(|page| (page, links(page))).group_by_key_in(4).cache();
+        let mut ranks: Data<(u64, f64)> = pages.map_values(|_| 1.0).boxed();
+        for _ in 0..4 {
+            let given = pages.join(&ranks).flat_map_into(|(_, (links, rank)), out| {
+                for link in &links[0] {
+                    out.push((*link, rank / links[0].len() as f64));
+                }
+            });
+            ranks = given.reduce_by_key_in(4, |a, b| a + b).map_values(|sum| 0.15 + 0.85 * sum).boxed();
+        }
+        Ok(bits(ranks.collect()?))
+    });
+    let mut expected: BTreeMap<u64, f64> = (0..PAGES).map(|page| (page, 1.0)).collect();
+    for _ in 0..4 {
+        let mut sums = BTreeMap::<u64, f64>::new();
+        for (page, rank) in &expected {
+            let links = links(*page);
+            links.iter().for_each(|link| *sums.entry(*link).or_default() += rank / links.len() as f64);
+        }
+        expected = sums.into_iter().map(|(page, sum)| (page, 0.15 + 0.85 * sum)).collect();
+    }
+    assert_eq!(ranks.len(), expected.len());
+    for (page, rank) in ranks {
+        let (rank, expected) = (f64::from_bits(rank), expected[&page]);
+        assert!((rank - expected).abs() < 1e-12 * expected, "page {page}: {rank}, not {expected}");
+    }
+}
+
+#[test]
+fn words_of_a_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("text");
+    let mut text = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+    let line = |n: u64| format!("{:x} Whale {} ünd", mix(n) % 9_000, mix(n * 3) % 700);
+    (0..40_000).for_each(|n| writeln!(text, "{}", line(n)).unwrap());
+    drop(text);
+    let counts = every_way(TIGHT, |cx| {
+        let lines = cx.text_file(&path);
+        assert!(lines.partitions() > 4);
+        let words =
+            lines.flat_map_into(|line, out| line.split(' ').for_each(|word| out.push((Str::lower(word), 1u32))));
+        words.reduce_by_key(|a, b| a + b).map(|(word, n)| (word.to_string(), n)).collect()
+    });
+    let mut expected = BTreeMap::<String, u32>::new();
+    for n in 0..40_000 {
+        line(n).to_lowercase().split(' ').for_each(|word| *expected.entry(word.into()).or_default() += 1);
+    }
+    assert!(counts.len() == expected.len() && counts.into_iter().collect::<BTreeMap<_, _>>() == expected);
+}
