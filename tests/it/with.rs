@@ -34,7 +34,9 @@ fn every_operator_has_a_form_with_a_value() -> Result<()> {
     assert_eq!(n.with(by).sort_by(|by, n| (n % by, *n)).collect()?, [0, 2, 4, 6, 8, 1, 3, 5, 7, 9]);
     assert_eq!(n.with(by).take_ordered_by(2, |by, n| (n % by, std::cmp::Reverse(*n)))?, [8, 6]);
     static SEEN: AtomicUsize = AtomicUsize::new(0);
-    n.with(by).for_each(|by, n| drop(SEEN.fetch_add((n * by) as usize, Relaxed)))?;
+    n.with(by).for_each(|by, n| {
+        SEEN.fetch_add((n * by) as usize, Relaxed);
+    })?;
     n.with(by).try_for_each(|by, n| {
         SEEN.fetch_add((n * by) as usize, Relaxed);
         Ok(())
