@@ -99,6 +99,23 @@ fn boxes_in_a_loop_over_unions_and_zips_are_planned_and_dropped() {
 }
 
 #[test]
+fn unions_zips_caches_and_reductions_in_place_run_in_a_loop_of_two_thousand() -> Result<()> {
+    let cx = cx();
+    let one = cx.range_in(0..1, 1);
+    let (mut union, mut zip, mut cache) = (one.boxed(), one.boxed(), one.boxed());
+    let mut sums = one.map(|n| (n, 1u64)).boxed();
+    for _ in 0..2000 {
+        union = union.union(&one).boxed();
+        zip = zip.zip(&one).map(|(a, b)| a + b + 1).boxed();
+        cache = cache.map(|n| n + 1).cache().boxed();
+        sums = sums.reduce_by_key(|a, b| a + b).boxed();
+    }
+    assert_eq!((union.count()?, zip.collect()?), (2001, vec![2000]));
+    assert_eq!((cache.collect()?, sums.collect()?), (vec![2000], vec![(0, 1)]));
+    Ok(())
+}
+
+#[test]
 fn a_union_of_a_thousand_datasets_is_flat() -> Result<()> {
     let cx = cx();
     let parts: Vec<Data<u64>> = (0..1000).map(|n| cx.range_in(n..n + 2, 1 + (n % 2) as u32).boxed()).collect();

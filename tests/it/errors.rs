@@ -39,6 +39,20 @@ fn a_panic_says_what_where_and_by_which_call() {
     assert_eq!(fault.place.partition, 5);
 }
 
+#[test]
+fn a_panic_that_user_code_caught_is_not_blamed_for_a_later_one() -> Result<()> {
+    let cx = cx();
+    let inner = cx.range_in(0..10, 1).map(|n| if n == 3 { panic!("inner") } else { n });
+    let caught = inner.map_partitions(|items| {
+        let items = std::panic::AssertUnwindSafe(|| items.for_each(drop));
+        [std::panic::catch_unwind(items).is_err()]
+    });
+    assert_eq!(caught.collect()?, [true]);
+    let fault = fault(caught.filter(|_| panic!("outer")).count().unwrap_err());
+    assert_eq!((fault.operator.as_str(), fault.message.as_str()), ("filter", "outer"));
+    Ok(())
+}
+
 /// Fails when it is told to.
 fn at<T>(n: u64, value: T) -> T {
     assert!(n != 40, "boom at {n}");

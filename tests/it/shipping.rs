@@ -1,6 +1,7 @@
 //! Stages as they would travel to another process: how large they are, and that they are the same at the other end.
 
 use crate::support::{cx, sorted};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use tryworks::engine::scheduler::Task;
 use tryworks::engine::ship::{open, send};
@@ -155,6 +156,40 @@ fn every_action_gives_the_same_after_a_journey() -> Result<()> {
     n.save_as_text_file(scratch.path().join("out"))?;
     assert_eq!(cx.text_file(scratch.path().join("out")).count()?, 1000);
     Ok(())
+}
+
+#[test]
+fn a_partition_that_does_not_exist_is_refused_before_anything_runs() {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    /// Asks for one partition more than there are.
+    struct Beyond(Arc<dyn Runner>);
+    impl Runner for Beyond {
+        fn submit(&self, job: JobRequest) -> Result<Arc<dyn JobControl>> {
+            self.0.submit(JobRequest { partitions: job.partitions.start..job.partitions.end + 1, ..job })
+        }
+        fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {
+            self.0.explain(node, form)
+        }
+        fn release(&self, what: Kept) {
+            self.0.release(what);
+        }
+    }
+    struct BeyondSources(Arc<dyn Runner>);
+    impl Sources for BeyondSources {
+        fn runner(&self) -> Arc<dyn Runner> {
+            self.0.clone()
+        }
+    }
+    let cx = BeyondSources(Arc::new(Beyond(cx().runner())));
+    let counted = cx.range_in(0..10, 2).map(|n| {
+        RUNS.fetch_add(1, Relaxed);
+        n
+    });
+    let error = counted.count().unwrap_err();
+    assert!(error.to_string().contains("partition does not exist"), "{error}");
+    let error = counted.key_by(|n| *n).reduce_by_key(|a, _| a).count().unwrap_err();
+    assert!(error.to_string().contains("partition does not exist"), "{error}");
+    assert_eq!(RUNS.load(Relaxed), 0);
 }
 
 #[test]
