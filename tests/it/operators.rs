@@ -406,7 +406,7 @@ fn a_fraction_that_is_none_is_told_with_the_call() {
         let (message, site) = plan_error(cx.range(0..10).sample(fraction, 1).count());
         assert!(message.contains("fraction"), "{message}");
         assert_eq!((site.file, site.line), (file!(), line!() - 2));
-        let (message, site) = plan_error(cx.range(0..10).sample_with_replacement(fraction.abs() * -1.0, 1).count());
+        let (message, site) = plan_error(cx.range(0..10).sample_with_replacement(-fraction.abs(), 1).count());
         assert!(message.contains("mean"), "{message}");
         assert_eq!((site.file, site.line), (file!(), line!() - 2));
     }

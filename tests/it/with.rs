@@ -24,7 +24,7 @@ fn every_operator_has_a_form_with_a_value() -> Result<()> {
     );
     assert_eq!(n.with(by).key_by(|by, n| n % by).filter(|pair| pair.0 == 0).values().collect()?, even);
     assert_eq!(p.with(by).map_values(|by, n| n * by).values().sum()?, 90);
-    assert_eq!(n.with(by).try_map(|by, n| Ok(n.checked_rem(*by).ok_or(UserError::msg("no"))?)).sum()?, 5);
+    assert_eq!(n.with(by).try_map(|by, n| n.checked_rem(*by).ok_or(UserError::msg("no"))).sum()?, 5);
     assert_eq!(n.with(by).try_filter(|by, n| Ok(n % by == 0)).collect()?, even);
     assert_eq!(n.with(by).try_flat_map(|by, n| Ok((n % by == 0).then_some(n))).collect()?, even);
     assert_eq!(n.with(by).map_partitions(|by, items| items.take(*by as usize)).collect()?, [0, 1, 3, 4, 6, 7]);
