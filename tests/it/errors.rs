@@ -59,6 +59,43 @@ fn at<T>(n: u64, value: T) -> T {
     value
 }
 
+/// A number that is added up reluctantly.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Odd(u64);
+
+impl std::ops::Add for Odd {
+    type Output = Odd;
+
+    fn add(self, other: Odd) -> Odd {
+        at(other.0, self)
+    }
+}
+
+impl std::iter::Sum for Odd {
+    fn sum<I: Iterator<Item = Odd>>(items: I) -> Odd {
+        items.fold(Odd(0), |a, b| a + b)
+    }
+}
+
+/// A number that cannot be added to another one but 0.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Refusing(u64);
+
+impl std::ops::Add for Refusing {
+    type Output = Refusing;
+
+    fn add(self, other: Refusing) -> Refusing {
+        assert!(self.0 == 0 || other.0 == 0, "boom");
+        Refusing(self.0 + other.0)
+    }
+}
+
+impl std::iter::Sum for Refusing {
+    fn sum<I: Iterator<Item = Refusing>>(items: I) -> Refusing {
+        items.fold(Refusing(0), |a, b| a + b)
+    }
+}
+
 /// A pair of the name that is expected and the error that came, where the call lies on one of these lines.
 macro_rules! failing {
     ($name:literal, $result:expr) => {
@@ -95,6 +132,7 @@ fn a_panic_in_any_operator_names_it() -> Result<()> {
         failing!("for_each", n.for_each(|n| at(n, ()))),
         failing!("try_for_each", n.try_for_each(|n| at(n, Ok(())))),
         failing!("reduce", n.reduce(|a, b| at(b, a))),
+        failing!("sum", n.map(Odd).sum()),
         failing!("fold", n.fold(0, |a, b| at(b, a))),
         failing!("aggregate", n.aggregate(0, |a, b| at(b, a), |a: u64, b| a + b)),
         failing!("take_ordered_by", n.take_ordered_by(3, |n| at(*n, 0))),
@@ -176,6 +214,7 @@ fn a_panic_where_partitions_are_brought_together_is_an_error_too() {
     let n = cx.range_in(0..2, 2);
     let cases = [
         failing!("reduce", n.reduce(|_, _| panic!("boom"))),
+        failing!("sum", n.map(|n| Refusing(n + 1)).sum()),
         failing!("fold", n.fold(0, |a, b| if a > 0 { panic!("boom") } else { b + 1 })),
         failing!("aggregate", n.aggregate(0, |a, _| a, |_, _: u64| panic!("boom"))),
     ];
