@@ -2,7 +2,7 @@
 
 use crate::sink::{PartFile, abandon, finish, prepare};
 use serde::{Deserialize, Serialize};
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use tryworks_core::pipe::Pipe;
 use tryworks_core::sink::{Sink, SinkWriter};
@@ -23,7 +23,7 @@ impl<T: Display> Sink<T> for TextDirectory {
     }
 
     fn open(&self, place: Place) -> Result<TextPart> {
-        Ok(TextPart { file: PartFile::create(&self.dir, place.partition, place.attempt)?, line: String::new() })
+        Ok(TextPart { file: PartFile::create(&self.dir, place.partition, place.attempt)? })
     }
 
     fn finish(&self, partitions: u32) -> Result<()> {
@@ -38,15 +38,11 @@ impl<T: Display> Sink<T> for TextDirectory {
 /// One part file being written.
 pub struct TextPart {
     file: PartFile,
-    line: String,
 }
 
 impl<T: Display> SinkWriter<T> for TextPart {
     fn write(&mut self, item: T) -> Result<()> {
-        self.line.clear();
-        // Writing to a string cannot fail, and a `Display` that says it did has written what it could.
-        let _ = write!(self.line, "{item}");
-        self.file.line(&self.line)
+        self.file.line(item)
     }
 
     fn commit(self) -> Result<()> {

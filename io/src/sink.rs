@@ -9,6 +9,7 @@
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -100,13 +101,14 @@ impl PartFile {
         Ok(())
     }
 
-    /// Appends a line.
+    /// Appends an item as a line.
     ///
     /// # Errors
     /// If the disk refuses.
-    pub fn line(&mut self, line: &str) -> Result<()> {
-        self.write(line.as_bytes())?;
-        self.write(b"\n")
+    pub fn line(&mut self, item: impl Display) -> Result<()> {
+        // Writing to memory cannot fail, and a `Display` that says it did has written what it could.
+        let _ = writeln!(self.buffer, "{item}");
+        if self.buffer.len() < BUFFER { Ok(()) } else { self.flush() }
     }
 
     /// Gives the part its final name, and tells its bytes. If another attempt was first, its part stays: both say

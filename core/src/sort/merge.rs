@@ -8,6 +8,7 @@ use crate::memory::Reservation;
 use crate::row::{Row, RowSize};
 use crate::task::Task;
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Where one run is being read. Rows are taken out of it a batch at a time: one after another in one run, the misses of
@@ -19,7 +20,7 @@ struct Head<K, V> {
     next: usize,
     /// One past the last.
     end: usize,
-    rows: std::vec::IntoIter<(K, V)>,
+    rows: VecDeque<(K, V)>,
 }
 
 /// Rows that are taken out of a held run at a time.
@@ -35,6 +36,7 @@ pub(crate) struct Merge<K, V> {
     low: Option<K>,
     high: Option<K>,
     bytes: Vec<u8>,
+    decoded: Vec<(K, V)>,
     size: RowSize<(K, V)>,
     working: Reservation,
 }
@@ -56,6 +58,7 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             low,
             high,
             bytes: Vec::new(),
+            decoded: Vec::new(),
             size: RowSize::new(),
             working: task.host().memory().reservation(),
         };
@@ -88,45 +91,44 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
                 firsts.partition_point(|key| below(key, low)).saturating_sub(1)..firsts.partition_point(before_end)
             }
         };
-        let mut head = Head { block, run, next: range.start, end: range.end, rows: Vec::new().into_iter() };
+        let mut head = Head { block, run, next: range.start, end: range.end, rows: VecDeque::new() };
         self.fill(&mut head)?;
         // What is taken out of every run at a time: little, but there may be many runs.
-        head.rows.as_slice().first().into_iter().for_each(|row| self.size.sample(row));
+        head.rows.front().into_iter().for_each(|row| self.size.sample(row));
         self.working.insist(self.size.of(head.rows.len()));
-        Ok((!head.rows.as_slice().is_empty()).then_some(head))
+        Ok((!head.rows.is_empty()).then_some(head))
     }
 
     /// Takes the next rows of the range out of a run, unless it is at its end.
     fn fill(&mut self, head: &mut Head<K, V>) -> Result<()> {
-        while head.rows.as_slice().is_empty() && head.next < head.end {
-            let mut taken = Vec::new();
+        while head.rows.is_empty() && head.next < head.end {
             match &self.blocks[head.block].runs[head.run] {
                 Run::Held { rows, .. } => {
                     let end = head.end.min(head.next + BATCH);
-                    taken.extend_from_slice(&rows[head.next..end]);
+                    head.rows.extend(rows[head.next..end].iter().cloned());
                     head.next = end;
                 }
                 Run::Stored { frames, .. } => {
                     let map = head.block as u32;
                     let lost = |error: Error| Error::Fetch { exchange: self.exchange, map, message: error.to_string() };
                     frames.read(head.next, &mut self.bytes).map_err(lost)?;
-                    decode_rows(&self.bytes, &mut taken).map_err(lost)?;
+                    decode_rows(&self.bytes, &mut self.decoded).map_err(lost)?;
                     head.next += 1;
                     if let Some(low) = &self.low {
-                        taken.drain(..taken.partition_point(|(key, _)| key < low));
+                        self.decoded.drain(..self.decoded.partition_point(|(key, _)| key < low));
                     }
                     if let Some(high) = &self.high {
-                        taken.truncate(taken.partition_point(|(key, _)| key < high));
+                        self.decoded.truncate(self.decoded.partition_point(|(key, _)| key < high));
                     }
+                    head.rows.extend(self.decoded.drain(..));
                 }
             }
-            head.rows = taken.into_iter();
         }
         Ok(())
     }
 
     fn row(&self, head: usize) -> Option<&(K, V)> {
-        self.heads[head].rows.as_slice().first()
+        self.heads[head].rows.front()
     }
 
     /// Whether run `a` gives its row before run `b`. Ended runs come last.
@@ -177,9 +179,9 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             return Ok(None);
         }
         let winner = self.losers[0];
-        let Some(row) = self.heads[winner].rows.next() else { return Ok(None) };
-        if self.heads[winner].rows.as_slice().is_empty() {
-            let nothing = Head { block: 0, run: 0, next: 0, end: 0, rows: Vec::new().into_iter() };
+        let Some(row) = self.heads[winner].rows.pop_front() else { return Ok(None) };
+        if self.heads[winner].rows.is_empty() {
+            let nothing = Head { block: 0, run: 0, next: 0, end: 0, rows: VecDeque::new() };
             let mut head = std::mem::replace(&mut self.heads[winner], nothing);
             let filled = self.fill(&mut head);
             self.heads[winner] = head;
