@@ -27,10 +27,19 @@ mod settings;
 pub use context::{Builder, Context};
 pub use tryworks_core::{
     Background, Dataset, Error, Job, Place, Result, Site, Str, UserError, UserFault, data, memory, ops, pipe, row,
-    runner, ship::Code, sink, source, with,
+    runner, ship::Code, sink, source, task, with,
 };
 pub use tryworks_engine::event_log;
 pub use tryworks_io::{rows, save, text};
 
 #[doc(hidden)]
 pub use tryworks_engine as engine;
+
+/// The programs in the prose are run with the tests.
+#[cfg(doctest)]
+mod prose {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/guide.md")]
+    struct Guide;
+}

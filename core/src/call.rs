@@ -6,7 +6,7 @@ use crate::task::{Op, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Something that is called by operators and travels with them.
 pub trait Callable: Ship + Clone + Send + Sync + 'static {
@@ -141,8 +141,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Env for Value<V> {
 pub struct Init<C, F, V, X> {
     config: Arc<C>,
     make: F,
-    made: Arc<OnceLock<V>>,
+    made: Arc<Made<V>>,
     error: PhantomData<fn() -> X>,
+}
+
+/// The value, and who is making it: tasks that begin together wait for the first of them.
+struct Made<V> {
+    value: OnceLock<V>,
+    making: Mutex<()>,
 }
 
 impl<C, F: Copy, V, X> Clone for Init<C, F, V, X> {
@@ -153,7 +159,8 @@ impl<C, F: Copy, V, X> Clone for Init<C, F, V, X> {
 
 impl<C, F: Code, V, X> Init<C, F, V, X> {
     pub(crate) fn new(config: C, make: F) -> Self {
-        Init { config: Arc::new(config), make, made: Arc::default(), error: PhantomData }
+        let made = Arc::new(Made { value: OnceLock::new(), making: Mutex::new(()) });
+        Init { config: Arc::new(config), make, made, error: PhantomData }
     }
 }
 
@@ -177,15 +184,19 @@ where
     type Value = V;
 
     fn ready(&self, op: &Op, task: &Task) -> Result<()> {
-        if self.made.get().is_none() {
+        if self.made.value.get().is_some() {
+            return Ok(());
+        }
+        // Whoever panicked while making it has made nothing.
+        let _making = self.made.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.made.value.get().is_none() {
             let made = op.call(|| (self.make)(&self.config)).map_err(|error| op.failed(error.into(), task.place()))?;
-            // Two tasks may have made one at the same moment: the first stays, and both are the same.
-            let _ = self.made.set(made);
+            let _ = self.made.value.set(made);
         }
         Ok(())
     }
 
     fn get(&self) -> &V {
-        self.made.get().unwrap_or_else(|| unreachable!("made when the partition was opened"))
+        self.made.value.get().unwrap_or_else(|| unreachable!("made when the partition was opened"))
     }
 }

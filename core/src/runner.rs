@@ -69,6 +69,16 @@ pub trait JobControl: Send + Sync {
     /// ended.
     fn cancel(&self);
 
+    /// Calls `code`, which calls functions of the user's on the driver. Who can tell where panics come from makes an
+    /// error of one, as in a task; else it goes on.
+    ///
+    /// # Errors
+    /// The panic.
+    fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
+        code();
+        Ok(())
+    }
+
     /// How far it is.
     fn progress(&self) -> Progress;
 }

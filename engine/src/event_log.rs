@@ -140,11 +140,17 @@ impl EventLog {
         };
         let file = File::open(path).map_err(|error| Error::storage("opening the event log", path, &error))?;
         let mut records = Vec::new();
-        for (at, line) in BufReader::new(file).lines().enumerate() {
+        let mut torn = None::<(usize, serde_json::Error)>;
+        // Split as bytes: a line may be cut off in the middle of a character.
+        for (at, line) in BufReader::new(file).split(b'\n').enumerate() {
             let line = line.map_err(|error| Error::storage("reading the event log", path, &error))?;
-            match serde_json::from_str(&line) {
+            if let Some((at, error)) = torn.take() {
+                return Err(wrong(at, &error));
+            }
+            match serde_json::from_slice::<Record>(&line) {
                 Ok(record) => records.push(record),
-                Err(error) if error.is_eof() => break,
+                // Allowed in the last line alone.
+                Err(error) if error.is_eof() => torn = Some((at + 1, error)),
                 Err(error) => return Err(wrong(at + 1, &error)),
             }
         }

@@ -64,6 +64,8 @@ fn install() {
 }
 
 fn note(info: &PanicHookInfo) {
+    // Whoever was to blame for an earlier panic, which user code caught itself, has nothing to do with this one.
+    Op::take_blamed();
     let source = info.location().map(|at| {
         // The location of a panic is a static one, though the hook does not say so in its type.
         Site { file: tryworks_core::intern(at.file()), line: at.line(), column: at.column() }

@@ -46,6 +46,16 @@ fn b66_a_job_whose_stages_make_no_sense_is_refused_in_words() {
 }
 
 #[test]
+fn a_later_plan_may_end_where_blocks_exist() {
+    let mut t = Table::with(1, 4);
+    t.submit(1, job(vec![map(1, 1, &[]), map(2, 1, &[0]), result(1, &[1])]));
+    t.finish_all();
+    t.submit(2, job(vec![map(2, 1, &[]), result(1, &[0])]));
+    t.finish_all();
+    assert_eq!((t.end_of(2).as_str(), t.scheduler.launched()), ("done", 4));
+}
+
+#[test]
 fn b67_a_deep_lineage_of_diamonds_is_walked_once_and_not_by_recursion() {
     let depth = 20_000;
     let mut stages = vec![map(0, 1, &[]), map(1, 1, &[0])];

@@ -33,6 +33,8 @@ pub struct PlannedStage {
     pub tasks: Tasks,
     /// Whether its blocks are there, so that it does not run.
     pub made: bool,
+    /// Whether a stage that runs reads it.
+    pub needed: bool,
     /// Whether it gives the same when it runs again.
     pub deterministic: bool,
 }
@@ -71,9 +73,7 @@ pub fn plan(target: &Arc<Node>, facts: &dyn Facts) -> Result<Plan> {
             waiting.pop();
             continue;
         }
-        let made = exchange.as_ref().is_some_and(|exchange| facts.made(exchange.id));
-        let Chain { steps, reads } =
-            if made { Chain { steps: shown(&end), reads: Vec::new() } } else { chain(&end, facts)? };
+        let Chain { steps, reads } = chain(&end, facts)?;
         let missing: Vec<_> = reads.iter().filter(|read| !placed.contains_key(&read.id)).cloned().collect();
         if !missing.is_empty() {
             waiting.extend(missing.into_iter().rev().map(|read| (read.input.clone(), Some(read))));
@@ -88,22 +88,44 @@ pub fn plan(target: &Arc<Node>, facts: &dyn Facts) -> Result<Plan> {
             deterministic: !end.nondeterministic,
             partitions: end.partitions,
             parents: reads.iter().filter_map(|read| placed.get(&read.id).copied()).collect(),
+            made: exchange.as_ref().is_some_and(|exchange| facts.made(exchange.id)),
+            needed: true,
             exchange,
             steps,
-            made,
         });
     }
+    plan.mark_needed();
     Ok(plan)
+}
+
+impl Plan {
+    /// What made stages read is not needed, unless another stage reads it too. Such stages stay in the plan: should a
+    /// block be lost, they are how it is made again.
+    fn mark_needed(&mut self) {
+        let mut needed = vec![false; self.stages.len()];
+        if let Some(last) = needed.last_mut() {
+            *last = true;
+        }
+        for at in (0..self.stages.len()).rev() {
+            let stage = &mut self.stages[at];
+            stage.needed = needed[at];
+            if stage.runs() {
+                stage.parents.iter().for_each(|&parent| needed[parent] = true);
+            }
+        }
+    }
+}
+
+impl PlannedStage {
+    /// Whether it has to run, as long as no block is lost.
+    pub fn runs(&self) -> bool {
+        self.needed && !self.made
+    }
 }
 
 struct Chain {
     steps: Vec<Step>,
     reads: Vec<Arc<Exchange>>,
-}
-
-/// The last operator alone: what is shown of a stage that does not run.
-fn shown(end: &Arc<Node>) -> Vec<Step> {
-    vec![Step { node: end.clone(), cached: false }]
 }
 
 /// The operators from `end` back to shuffles, sources and kept partitions, each once.

@@ -174,6 +174,11 @@ impl JobControl for Answered {
         Ok(part.map(|(partition, bytes)| (partition, Box::new(Encoded(bytes)) as Box<dyn ResultValue>)))
     }
 
+    fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
+        code();
+        Ok(())
+    }
+
     fn cancel(&self) {}
 
     fn progress(&self) -> Progress {

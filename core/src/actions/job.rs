@@ -143,10 +143,9 @@ impl<R> Job<R> {
     /// # Errors
     /// Why the job failed.
     pub fn wait(mut self) -> Result<R> {
-        match self.finish.take() {
-            Some(finish) => finish(),
-            None => Err(Error::Bug("a job was waited for twice".into())),
-        }
+        let (mut finish, mut result) = (self.finish.take(), None);
+        self.control.guard(&mut || result = finish.take().map(|finish| finish()))?;
+        result.unwrap_or_else(|| Err(Error::Bug("a job was waited for twice".into())))
     }
 
     /// Stops the job: tasks that wait are dropped, tasks that run stop at their next batch. [`wait`](Job::wait) then

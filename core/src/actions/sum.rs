@@ -11,15 +11,17 @@ use serde::de::DeserializeOwned;
 use std::iter::Sum as Summed;
 use std::ops::Add;
 
-struct Sum;
+struct Sum {
+    op: Op,
+}
 
 impl Ship for Sum {
-    fn encode(&self, _: &mut Encoder) -> Result<()> {
-        Ok(())
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        to.value(&self.op)
     }
 
-    fn decode(_: &mut Decoder) -> Result<Self> {
-        Ok(Sum)
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Sum { op: from.value()? })
     }
 }
 
@@ -29,7 +31,8 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned + Copy + Add<Output = P::Item> +
     fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<P::Item> {
         let mut sum: P::Item = std::iter::empty().sum();
         drive(&mut cursor, task, &mut |item| {
-            sum = sum + item;
+            // An overflow panics where the program asks for that.
+            sum = self.op.call(|| sum + item);
             CONTINUE
         })?;
         Ok(sum)
@@ -61,6 +64,10 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned + Copy + Add<Output = P::Item> +
     /// If the plan has a mistake.
     #[track_caller]
     pub fn sum(&self) -> Result<Job<P::Item>> {
-        self.data.begin_job(Op::here("sum"), Sum, |parts| Ok(parts.in_order()?.into_iter().sum()))
+        let op = Op::here("sum");
+        self.data.begin_job(op, Sum { op }, move |parts| {
+            let parts = parts.in_order()?;
+            Ok(op.call(|| parts.into_iter().sum()))
+        })
     }
 }

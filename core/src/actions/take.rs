@@ -73,7 +73,11 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     fn taken(&self, op: Op, n: usize) -> Result<Vec<P::Item>> {
         let mut items = Vec::new();
         let (mut from, mut width) = (0, 1u32);
-        while n > 0 && items.len() < n && from < self.node.partitions {
+        if n == 0 || self.node.partitions == 0 {
+            // There is nothing to run, but a mistake in the plan is told all the same.
+            self.begin(op, Take(0), 0..0)?.in_order()?;
+        }
+        while items.len() < n && from < self.node.partitions {
             let to = from.saturating_add(width).min(self.node.partitions);
             let parts = self.begin(op, Take(n - items.len()), from..to)?;
             items.extend(parts.in_order()?.into_iter().flatten());

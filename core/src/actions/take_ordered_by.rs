@@ -47,7 +47,7 @@ where
 
     fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Vec<P::Item>> {
         self.function.ready(&self.op, task)?;
-        let room = (self.n * 2).max(1024);
+        let room = self.n.saturating_mul(2).max(1024);
         let mut items: Vec<(O, P::Item)> = Vec::new();
         let mut full = false;
         drive(&mut cursor, task, &mut |item| {
@@ -58,12 +58,12 @@ where
             }
             items.push((order, item));
             if items.len() >= room {
-                first(&mut items, self.n);
+                self.op.call(|| first(&mut items, self.n));
                 full = true;
             }
             CONTINUE
         })?;
-        first(&mut items, self.n);
+        self.op.call(|| first(&mut items, self.n));
         Ok(items.into_iter().map(|(_, item)| item).collect())
     }
 }
@@ -116,8 +116,8 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
         let action = TakeOrdered { n, function: function.clone(), op, order: PhantomData };
         self.data.begin_job(op, action, move |parts| {
             let parts = parts.in_order()?.into_iter().flatten();
-            let mut items: Vec<_> = parts.map(|item| (function.call(&item), item)).collect();
-            first(&mut items, n);
+            let mut items: Vec<_> = parts.map(|item| (op.call(|| function.call(&item)), item)).collect();
+            op.call(|| first(&mut items, n));
             Ok(items.into_iter().map(|(_, item)| item).collect())
         })
     }

@@ -118,9 +118,12 @@ impl<P: Pipe<Item: Clone>> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn sample(&self, fraction: f64, seed: u64) -> Dataset<Sample<P>> {
-        let fault = (!(0.0..=1.0).contains(&fraction))
-            .then(|| Error::plan(format!("sample: the fraction is {fraction}; it has to be from 0 to 1")));
-        self.drawn(Op::here("sample"), Draw::Bernoulli(fraction), seed, fault)
+        let op = Op::here("sample");
+        let fault = (!(0.0..=1.0).contains(&fraction)).then(|| {
+            let message = format!("sample: the fraction is {fraction}; it has to be from 0 to 1");
+            Error::Plan { message, site: op.site }
+        });
+        self.drawn(op, Draw::Bernoulli(fraction), seed, fault)
     }
 
     /// Takes each item a random number of times, `mean` on average, as drawing with replacement does.
@@ -134,10 +137,12 @@ impl<P: Pipe<Item: Clone>> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn sample_with_replacement(&self, mean: f64, seed: u64) -> Dataset<Sample<P>> {
+        let op = Op::here("sample_with_replacement");
         let fault = (!(0.0..=1e6).contains(&mean)).then(|| {
-            Error::plan(format!("sample_with_replacement: the mean is {mean}; it has to be from 0 to a million"))
+            let message = format!("sample_with_replacement: the mean is {mean}; it has to be from 0 to a million");
+            Error::Plan { message, site: op.site }
         });
-        self.drawn(Op::here("sample_with_replacement"), Draw::Poisson(mean), seed, fault)
+        self.drawn(op, Draw::Poisson(mean), seed, fault)
     }
 
     fn drawn(&self, op: Op, draw: Draw, seed: u64, fault: Option<Error>) -> Dataset<Sample<P>> {

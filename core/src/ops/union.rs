@@ -67,6 +67,11 @@ impl<C: Cursor, D: Cursor<Item = C::Item>> Cursor for UnionCursor<C, D> {
     }
 }
 
+/// The mistake of asking for more partitions than there are numbers for.
+fn too_many(op: Op) -> Error {
+    Error::Plan { message: format!("union: there can be at most {} partitions", u32::MAX), site: op.site }
+}
+
 impl<P: Pipe> Dataset<P> {
     /// The items of this dataset, then those of `other`, nothing left out: the partitions of both. If both are laid
     /// out in the same way, partitions are joined one to one and the layout is kept.
@@ -82,17 +87,18 @@ impl<P: Pipe> Dataset<P> {
         let op = Op::here("union");
         let inputs = vec![Input::Narrow(self.node.clone()), Input::Narrow(other.node.clone())];
         let alike = self.node.layout.filter(|layout| other.node.layout == Some(*layout));
-        let partitions = match alike {
-            Some(_) => self.node.partitions,
-            None => self.node.partitions + other.node.partitions,
-        };
+        let (own, others) = (self.node.partitions, other.node.partitions);
+        let total = if alike.is_some() { Some(own) } else { own.checked_add(others) };
+        let fault = total.is_none().then(|| too_many(op));
+        let partitions = total.unwrap_or(u32::MAX);
         let pipe = Union {
             first: self.pipe.clone(),
             second: other.pipe.clone(),
             first_partitions: alike.is_none().then_some(self.node.partitions),
         };
         let detail = if alike.is_some() { "partition by partition: both are laid out alike" } else { "" };
-        self.chain(pipe, Node::new(op, Shape::Narrow, partitions, inputs).with_layout(alike).with_detail(detail))
+        let node = Node::new(op, Shape::Narrow, partitions, inputs).with_layout(alike).with_detail(detail);
+        self.chain(pipe, node.with_fault(fault))
     }
 }
 
@@ -141,16 +147,21 @@ impl<T: Send + 'static> Dataset<UnionAll<T>> {
     /// The items of all `datasets`, one after another.
     #[track_caller]
     pub fn union_all(runner: Arc<dyn Runner>, datasets: Vec<Data<T>>) -> Self {
-        let mut partitions = 0;
+        let op = Op::here("union");
+        let mut partitions = 0u32;
+        let mut fault = None;
         let mut inputs = Vec::new();
         let mut pipes = Vec::new();
         // An empty dataset in the list would share its start with the next one.
         for data in datasets.into_iter().filter(|data| data.node.partitions > 0) {
             inputs.push(Input::Narrow(data.node.clone()));
             pipes.push((partitions, data.pipe.clone()));
-            partitions += data.node.partitions;
+            partitions = partitions.checked_add(data.node.partitions).unwrap_or_else(|| {
+                fault = Some(too_many(op));
+                u32::MAX
+            });
         }
-        let node = Node::new(Op::here("union"), Shape::Narrow, partitions, inputs);
+        let node = Node::new(op, Shape::Narrow, partitions, inputs).with_fault(fault);
         Dataset { pipe: UnionAll { inputs: pipes.into() }, node: Arc::new(node), runner }
     }
 }

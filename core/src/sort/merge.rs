@@ -10,17 +10,20 @@ use crate::task::Task;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// Where one run is being read.
+/// Where one run is being read. Rows are taken out of it a batch at a time: one after another in one run, the misses of
+/// the caches overlap, which they do not when every row comes from another run.
 struct Head<K, V> {
     block: usize,
     run: usize,
-    /// The next row: in the run if it is held, in `rows` if it is stored.
-    at: usize,
+    /// The next row of a held run, the next frame of a stored one.
+    next: usize,
+    /// One past the last.
     end: usize,
-    /// The next frame of a stored run.
-    frame: usize,
-    rows: Vec<(K, V)>,
+    rows: std::vec::IntoIter<(K, V)>,
 }
+
+/// Rows that are taken out of a held run at a time.
+const BATCH: usize = 32;
 
 /// The rows of a range, merged from all runs.
 pub(crate) struct Merge<K, V> {
@@ -73,59 +76,57 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
 
     /// Opens a run at its first row of the range.
     fn open(&mut self, block: usize, run: usize) -> Result<Option<Head<K, V>>> {
-        let below = |key: &K, bound: &Option<K>, none: bool| bound.as_ref().map_or(none, |bound| key < bound);
-        let mut head = Head { block, run, at: 0, end: 0, frame: 0, rows: Vec::new() };
-        match &self.blocks[block].runs[run] {
+        let (low, high) = (&self.low, &self.high);
+        let below = |key: &K, bound: &Option<K>| bound.as_ref().is_some_and(|bound| key < bound);
+        let before_end = |key: &K| high.is_none() || below(key, high);
+        let range = match &self.blocks[block].runs[run] {
             Run::Held { rows, .. } => {
-                head.at = rows.partition_point(|(key, _)| below(key, &self.low, false));
-                head.end = rows.partition_point(|(key, _)| below(key, &self.high, true));
+                rows.partition_point(|(key, _)| below(key, low))..rows.partition_point(|(key, _)| before_end(key))
             }
+            // The frame before the first one that begins in the range may end in it.
             Run::Stored { firsts, .. } => {
-                // The frame before the first one that begins in the range may end in it.
-                head.frame = firsts.partition_point(|key| below(key, &self.low, false)).saturating_sub(1);
-                self.read(&mut head)?;
+                firsts.partition_point(|key| below(key, low)).saturating_sub(1)..firsts.partition_point(before_end)
             }
-        }
-        Ok((head.at < head.end).then_some(head))
+        };
+        let mut head = Head { block, run, next: range.start, end: range.end, rows: Vec::new().into_iter() };
+        self.fill(&mut head)?;
+        // What is taken out of every run at a time: little, but there may be many runs.
+        head.rows.as_slice().first().into_iter().for_each(|row| self.size.sample(row));
+        self.working.insist(self.size.of(head.rows.len()));
+        Ok((!head.rows.as_slice().is_empty()).then_some(head))
     }
 
-    /// Reads the next frame of a stored run that has rows of the range.
-    fn read(&mut self, head: &mut Head<K, V>) -> Result<()> {
-        let Run::Stored { frames, firsts } = &self.blocks[head.block].runs[head.run] else { return Ok(()) };
-        while head.at == head.end {
-            let Some(first) = firsts.get(head.frame) else { return Ok(()) };
-            if self.high.as_ref().is_some_and(|high| first >= high) {
-                return Ok(());
+    /// Takes the next rows of the range out of a run, unless it is at its end.
+    fn fill(&mut self, head: &mut Head<K, V>) -> Result<()> {
+        while head.rows.as_slice().is_empty() && head.next < head.end {
+            let mut taken = Vec::new();
+            match &self.blocks[head.block].runs[head.run] {
+                Run::Held { rows, .. } => {
+                    let end = head.end.min(head.next + BATCH);
+                    taken.extend_from_slice(&rows[head.next..end]);
+                    head.next = end;
+                }
+                Run::Stored { frames, .. } => {
+                    let map = head.block as u32;
+                    let lost = |error: Error| Error::Fetch { exchange: self.exchange, map, message: error.to_string() };
+                    frames.read(head.next, &mut self.bytes).map_err(lost)?;
+                    decode_rows(&self.bytes, &mut taken).map_err(lost)?;
+                    head.next += 1;
+                    if let Some(low) = &self.low {
+                        taken.drain(..taken.partition_point(|(key, _)| key < low));
+                    }
+                    if let Some(high) = &self.high {
+                        taken.truncate(taken.partition_point(|(key, _)| key < high));
+                    }
+                }
             }
-            let lost = |error: Error| Error::Fetch {
-                exchange: self.exchange,
-                map: head.block as u32,
-                message: error.to_string(),
-            };
-            frames.read(head.frame, &mut self.bytes).map_err(lost)?;
-            decode_rows(&self.bytes, &mut head.rows).map_err(lost)?;
-            if head.frame == 0 || self.working.bytes() == 0 {
-                // What a frame of every run takes: small, but there may be many runs.
-                head.rows.first().into_iter().for_each(|row| self.size.sample(row));
-                self.working.insist(self.size.of(head.rows.len()));
-            }
-            head.frame += 1;
-            head.at = self.low.as_ref().map_or(0, |low| head.rows.partition_point(|(key, _)| key < low));
-            head.end =
-                self.high.as_ref().map_or(head.rows.len(), |high| head.rows.partition_point(|(key, _)| key < high));
+            head.rows = taken.into_iter();
         }
         Ok(())
     }
 
     fn row(&self, head: usize) -> Option<&(K, V)> {
-        let head = &self.heads[head];
-        if head.at == head.end {
-            return None;
-        }
-        Some(match &self.blocks[head.block].runs[head.run] {
-            Run::Held { rows, .. } => &rows[head.at],
-            Run::Stored { .. } => &head.rows[head.at],
-        })
+        self.heads[head].rows.as_slice().first()
     }
 
     /// Whether run `a` gives its row before run `b`. Ended runs come last.
@@ -176,17 +177,13 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             return Ok(None);
         }
         let winner = self.losers[0];
-        let Some(row) = self.row(winner) else { return Ok(None) };
-        let row = row.clone();
-        self.heads[winner].at += 1;
-        if self.heads[winner].at == self.heads[winner].end && !self.heads[winner].rows.is_empty() {
-            let mut head = std::mem::replace(
-                &mut self.heads[winner],
-                Head { block: 0, run: 0, at: 0, end: 0, frame: 0, rows: Vec::new() },
-            );
-            let read = self.read(&mut head);
+        let Some(row) = self.heads[winner].rows.next() else { return Ok(None) };
+        if self.heads[winner].rows.as_slice().is_empty() {
+            let nothing = Head { block: 0, run: 0, next: 0, end: 0, rows: Vec::new().into_iter() };
+            let mut head = std::mem::replace(&mut self.heads[winner], nothing);
+            let filled = self.fill(&mut head);
             self.heads[winner] = head;
-            read?;
+            filled?;
         }
         self.play(winner);
         Ok(Some(row))

@@ -98,10 +98,11 @@ impl LocalHost {
         });
     }
 
-    /// Deletes all blocks of an exchange.
-    pub(super) fn delete(&self, exchange: u64) {
+    /// Takes out all blocks of an exchange, to be dropped where nobody waits for it.
+    #[must_use]
+    pub(super) fn take(&self, exchange: u64) -> Vec<Shared> {
         let gone = self.write().shuffled.remove(&exchange);
-        drop(gone);
+        gone.into_iter().flatten().map(|(_, (_, block))| block).collect()
     }
 
     /// Deletes a cached dataset.

@@ -1,12 +1,13 @@
 //! The driver's handle of a job of the local runtime.
 
 use super::state::Shared;
+use crate::panics;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use tryworks_core::Result;
 use tryworks_core::ids::JobId;
 use tryworks_core::runner::{JobControl, Progress};
 use tryworks_core::stage::ResultValue;
+use tryworks_core::{Place, Result};
 
 /// A result and the partition it is of.
 pub(super) type Part = (u32, Box<dyn ResultValue>);
@@ -39,6 +40,14 @@ impl JobControl for LocalJob {
 
     fn cancel(&self) {
         self.shared.cancel(self.id);
+    }
+
+    fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
+        let place = Place { job: self.id.0, ..Place::default() };
+        panics::catch(place, || {
+            code();
+            Ok(())
+        })
     }
 
     fn progress(&self) -> Progress {

@@ -19,6 +19,10 @@ use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Ru
 use tryworks_core::{Error, Result};
 use tryworks_io::spill::SpillOptions;
 
+/// The stack of a thread that runs tasks. Unions, zips and caches made in a loop are read one inside the other; what
+/// is not used of a stack takes no memory.
+const STACK_BYTES: usize = 64 << 20;
+
 /// What the local runtime is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -95,7 +99,8 @@ impl Local {
         while threads.len() < self.settings.threads {
             let shared = self.shared.clone();
             let name = format!("tryworks-{}", threads.len());
-            let thread = std::thread::Builder::new().name(name).spawn(move || worker::work(&shared));
+            let thread = std::thread::Builder::new().name(name).stack_size(STACK_BYTES);
+            let thread = thread.spawn(move || worker::work(&shared));
             threads.push(thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?);
         }
         Ok(())

@@ -7,12 +7,14 @@ use crate::event_log::{EventLog, Record};
 use crate::scheduler::{
     Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Reason, Scheduler, StageSpec, Task, Time,
 };
+use rayon::prelude::*;
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tryworks_core::host::Shared as Block;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::{JobRequest, Kept, Progress};
@@ -49,6 +51,8 @@ pub(super) struct State {
     running: HashMap<AttemptId, Arc<AtomicBool>>,
     /// Results that were reported and are not accepted yet.
     reported: HashMap<AttemptId, Vec<Part>>,
+    /// Blocks that were deleted. They may hold many small allocations, so they are dropped after the lock.
+    garbage: Vec<Block>,
     stopped: bool,
     log: Option<EventLog>,
 }
@@ -117,8 +121,16 @@ impl DerefMut for Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
+        let garbage = self.0.as_mut().map(|state| std::mem::take(&mut state.garbage));
+        drop(self.0.take());
         HOLDS.set(false);
+        drop_all(garbage.unwrap_or_default());
     }
+}
+
+/// Drops blocks, with all cores where there are many: each may be millions of strings.
+fn drop_all(garbage: Vec<Block>) {
+    if garbage.len() < 8 { drop(garbage) } else { garbage.into_par_iter().for_each(drop) }
 }
 
 /// What exists, as the planner asks.
@@ -133,34 +145,6 @@ impl Facts for Existing<'_> {
     fn cached(&self, cache: u64, partitions: u32) -> bool {
         self.1.has_cached(cache, partitions)
     }
-}
-
-/// The whole lineage, whatever exists: the scheduler passes over what does, and a block that turns out to be lost is
-/// made again from what is before it.
-struct Whole<'a>(Existing<'a>);
-
-impl Facts for Whole<'_> {
-    fn made(&self, _: u64) -> bool {
-        false
-    }
-
-    fn cached(&self, cache: u64, partitions: u32) -> bool {
-        self.0.cached(cache, partitions)
-    }
-}
-
-/// Which stages of a plan run if nothing is lost: those that the result needs and that are not made.
-fn runs(plan: &Plan, facts: &dyn Facts) -> Vec<bool> {
-    let mut runs = vec![false; plan.stages.len()];
-    let mut open: Vec<usize> = plan.stages.len().checked_sub(1).into_iter().collect();
-    while let Some(at) = open.pop() {
-        let stage = &plan.stages[at];
-        let made = stage.exchange.as_ref().is_some_and(|exchange| facts.made(exchange.id));
-        if !made && !std::mem::replace(&mut runs[at], true) {
-            open.extend(&stage.parents);
-        }
-    }
-    runs
 }
 
 impl Shared {
@@ -180,6 +164,7 @@ impl Shared {
             queue: VecDeque::new(),
             running: HashMap::new(),
             reported: HashMap::new(),
+            garbage: Vec::new(),
             stopped: false,
             log,
         };
@@ -244,7 +229,7 @@ impl Shared {
                 // It may have put blocks where an exchange was that is deleted by now.
                 self.host.discard_all(attempt);
             }
-            Action::DeleteOutput { output, .. } => self.host.delete(output.0),
+            Action::DeleteOutput { output, .. } => state.garbage.extend(self.host.take(output.0)),
             Action::Commit { job, attempt, .. } => {
                 let parts = state.reported.remove(&attempt).unwrap_or_default();
                 if let Some(job) = state.jobs.get_mut(&job) {
@@ -315,9 +300,7 @@ impl Shared {
         if state.stopped {
             return Err(Error::Stopped);
         }
-        let facts = Whole(Existing(&state, &self.host));
-        let plan = plan(&request.node, &facts)?;
-        let runs = runs(&plan, &facts.0);
+        let plan = plan(&request.node, &Existing(&state, &self.host))?;
         let id = JobId(state.next_job);
         state.next_job += 1;
         let codes = plan.stages.iter().map(|stage| match &stage.exchange {
@@ -325,7 +308,7 @@ impl Shared {
             None => Code { stage: request.stage.clone(), exchange: None },
         });
         let wanted = Partitions::from(request.partitions.clone());
-        let runs = plan.stages.iter().zip(runs).filter_map(|(stage, runs)| runs.then_some(stage));
+        let runs = plan.stages.iter().filter(|stage| stage.runs());
         let map_partitions: u64 =
             runs.clone().filter(|stage| stage.exchange.is_some()).map(|stage| u64::from(stage.partitions)).sum();
         let label = format!("{} at {}", request.op.name, request.op.site);
@@ -407,7 +390,10 @@ impl Shared {
         match state.scheduler.progress(id) {
             Some(now) => {
                 let skipped = now.stages.saturating_sub(job.progress.stages);
-                Progress { stages_done: now.stages_done.saturating_sub(skipped), running: now.tasks_running, ..known }
+                // What was launched may wait for a thread still.
+                let queued = state.queue.iter().filter(|task| task.job == id).count() as u32;
+                let running = now.tasks_running.saturating_sub(queued).min(state.running.len() as u32);
+                Progress { stages_done: now.stages_done.saturating_sub(skipped), running, ..known }
             }
             None => known,
         }
@@ -483,6 +469,11 @@ impl Shared {
                 let cancelled = Arc::new(AtomicBool::new(false));
                 state.running.insert(task.attempt, cancelled.clone());
                 return Some(Launch { task, code, cancelled });
+            }
+            if !state.garbage.is_empty() {
+                drop(state);
+                state = self.lock();
+                continue;
             }
             state = state.wait(&self.work);
         }

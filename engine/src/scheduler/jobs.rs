@@ -64,7 +64,8 @@ impl<E: Clone> Scheduler<E> {
         self.wake_when_patience_ends(out);
     }
 
-    /// Whether the job means the same by the outputs that it shares.
+    /// Whether the job means the same by the outputs that it shares. What a stage reads may differ: a plan ends where
+    /// blocks exist already, and at partitions that were kept since.
     fn agrees(&self, spec: &JobSpec) -> Result<(), &'static str> {
         let same = |stage: &StageSpec| {
             let Some(output) = stage.output.and_then(|output| self.outputs.get(&output)) else { return true };

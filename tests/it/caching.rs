@@ -1,0 +1,193 @@
+//! Kept partitions: made once, made again when they are not there, and gone with their last handle.
+
+use crate::support::{cx, until};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tryworks::prelude::*;
+
+#[test]
+fn a_cached_partition_is_made_once() -> Result<()> {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let cx = cx();
+    let squares = cx.range_in(0..1000, 5).map(|n| {
+        MADE.fetch_add(1, Relaxed);
+        n * n
+    });
+    let expected: u64 = (0..1000).map(|n| n * n).sum();
+    let cached = squares.cache();
+    assert_eq!(MADE.load(Relaxed), 0, "nothing is made before an action");
+    for _ in 0..3 {
+        assert_eq!(cached.sum()?, expected);
+        assert_eq!(cached.filter(|n| n % 2 == 0).count()?, 500);
+    }
+    assert_eq!((MADE.load(Relaxed), cx.blocks()), (1000, 5));
+    // The handle that was there before is not the cached one.
+    assert_eq!(squares.count()?, 1000);
+    assert_eq!(MADE.load(Relaxed), 2000);
+    Ok(())
+}
+
+#[test]
+fn only_the_partitions_that_were_asked_for_are_kept() -> Result<()> {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let cx = cx();
+    let cached = cx.range_in(0..100, 10).map(|n| {
+        MADE.fetch_add(1, Relaxed);
+        n
+    });
+    let cached = cached.cache();
+    assert_eq!(cached.take(15)?, (0..15).collect::<Vec<_>>());
+    let some = MADE.load(Relaxed);
+    assert!((20..100).contains(&some), "{some}");
+    assert_eq!(cached.count()?, 100);
+    assert_eq!(MADE.load(Relaxed), 100, "what was kept is not made again");
+    Ok(())
+}
+
+#[test]
+fn partitions_that_do_not_fit_are_made_again() -> Result<()> {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    // 100 times as much as may be kept.
+    let cx = Context::builder().threads(2).memory(160 << 10).progress(false).build()?;
+    let cached = cx.range_in(0..1_000_000, 4).map(|n| {
+        MADE.fetch_add(1, Relaxed);
+        n ^ 1
+    });
+    let cached = cached.cache();
+    let expected: u64 = (0..1_000_000).sum();
+    assert_eq!(cached.sum()?, expected);
+    assert_eq!(cx.blocks(), 0, "nothing fits");
+    assert_eq!(cached.sum()?, expected);
+    assert_eq!(cached.take(3)?, [1, 0, 3]);
+    assert!(MADE.load(Relaxed) >= 2_000_000);
+    assert_eq!(cached.collect()?, (0..1_000_000).map(|n| n ^ 1).collect::<Vec<_>>());
+    drop(cached);
+    until("all memory is given back", || cx.memory().used() == 0);
+    Ok(())
+}
+
+#[test]
+fn what_fits_is_kept_beside_what_does_not() -> Result<()> {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let cx = Context::builder().threads(1).memory(1 << 20).progress(false).build()?;
+    // One partition of 8 MiB, and nine small ones.
+    let cached = cx.from_fn(10, |partition| {
+        let rows = if partition == 4 { 1 << 20 } else { 100 };
+        (0..rows).map(move |n| {
+            MADE.fetch_add(1, Relaxed);
+            u64::from(partition) * 1_000_000_000 + n
+        })
+    });
+    let cached = cached.cache();
+    let rows = (1 << 20) + 900;
+    assert_eq!(cached.count()?, rows);
+    assert_eq!(cx.blocks(), 9);
+    assert_eq!(MADE.swap(0, Relaxed) as u64, rows);
+    assert_eq!(cached.count()?, rows);
+    assert_eq!(MADE.load(Relaxed), 1 << 20, "only the one that did not fit is made again");
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_goes_to_the_disk_if_it_may() -> Result<()> {
+    for level in [StorageLevel::MemoryAndDisk, StorageLevel::Disk] {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        MADE.store(0, Relaxed);
+        let scratch = tempfile::tempdir().unwrap();
+        let builder = Context::builder().threads(2).memory(1 << 20).spill_dir(scratch.path());
+        let cx = builder.progress(false).build()?;
+        let cached = cx.range_in(0..300_000, 3).map(|n| {
+            MADE.fetch_add(1, Relaxed);
+            (n, n.to_string())
+        });
+        let cached = cached.persist(level);
+        let expected: Vec<(u64, String)> = (0..300_000).map(|n| (n, n.to_string())).collect();
+        for _ in 0..3 {
+            assert_eq!(cached.collect()?, expected);
+        }
+        assert_eq!(MADE.load(Relaxed), 300_000, "{level:?}");
+        assert!(cx.spill_bytes() > 0 && cx.blocks() == 3, "{level:?}");
+        drop(cached);
+        until("the disk is given back", || cx.spill_bytes() == 0 && cx.blocks() == 0);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is left in the directory");
+    }
+    Ok(())
+}
+
+#[test]
+fn blocks_go_with_the_last_handle_that_needs_them() -> Result<()> {
+    let cx = cx();
+    let cached = cx.range_in(0..100, 4).map(|n| (n % 7, n)).cache();
+    let sums = cached.reduce_by_key_in(3, |a, b| a + b);
+    let boxed = sums.map(|pair| pair).boxed();
+    assert_eq!(boxed.count()?, 7);
+    assert_eq!(cx.blocks(), 8);
+    drop(sums);
+    drop(cached);
+    assert_eq!((boxed.count()?, cx.blocks()), (7, 8), "what is left still needs them");
+    drop(boxed);
+    until("all blocks are gone", || cx.blocks() == 0);
+    until("all memory is given back", || cx.memory().used() == 0);
+    Ok(())
+}
+
+#[test]
+fn what_comes_from_a_shuffle_is_kept_too() -> Result<()> {
+    static REDUCED: AtomicUsize = AtomicUsize::new(0);
+    let cx = cx();
+    let sums = cx.range_in(0..100, 4).map(|n| (n % 10, n)).group_by_key().map(|(key, all)| {
+        REDUCED.fetch_add(1, Relaxed);
+        (key, all.into_iter().sum::<u64>())
+    });
+    let cached = sums.cache();
+    for _ in 0..3 {
+        assert_eq!(cached.values().sum()?, 4950);
+    }
+    let total = cached.map(|(key, n)| (key % 2, n)).reduce_by_key(|a, b| a + b);
+    assert_eq!(total.values().sum()?, 4950);
+    assert_eq!(total.values().max()?, (0..100).filter(|n| n % 2 == 1).sum::<u64>());
+    assert_eq!(REDUCED.load(Relaxed), 10);
+    Ok(())
+}
+
+#[test]
+fn a_shuffle_read_before_and_after_its_input_is_kept_is_the_same() -> Result<()> {
+    let cx = cx();
+    let cached = cx.range_in(0..100, 4).map(|n| (n % 10, n)).reduce_by_key(|a, b| a + b).map(|pair| pair).cache();
+    let halves = cached.map(|(key, n)| (key / 5, n)).reduce_by_key(|a, b| a + b);
+    let of = |half: u64| (0..100).filter(|n| n % 10 / 5 == half).sum::<u64>();
+    // By the first action the input becomes kept, and so the plan of the second one is another.
+    for _ in 0..3 {
+        assert_eq!(crate::support::sorted(halves.collect()?), [(0, of(0)), (1, of(1))]);
+        assert_eq!(halves.values().sum()?, 4950);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_task_that_failed_leaves_no_part_of_a_partition_behind() -> Result<()> {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let cx = cx();
+    let cached = cx.range_in(0..5000, 1).map(|n| {
+        assert!(n != 4000 || RUNS.fetch_add(1, Relaxed) > 0, "the first time it fails");
+        n
+    });
+    let cached = cached.cache();
+    assert!(cached.count().is_err());
+    assert_eq!(cx.blocks(), 0);
+    // Neither does a partition of which only the beginning was wanted, when that is all that was made.
+    assert_eq!(cached.collect()?, (0..5000).collect::<Vec<_>>());
+    assert_eq!(cached.count()?, 5000);
+    Ok(())
+}
+
+#[test]
+fn a_dataset_that_is_not_deterministic_is_made_once_whatever_the_memory() -> Result<()> {
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let cx = Context::builder().threads(2).memory(1 << 20).progress(false).build()?;
+    let drawn = cx.range_in(0..400_000, 4).map(|n| n + 1_000_000 * (CALLS.fetch_add(1, Relaxed) as u64));
+    let cached = drawn.nondeterministic().cache();
+    let first = cached.collect()?;
+    assert_eq!(cached.collect()?, first);
+    assert_eq!(CALLS.load(Relaxed), 400_000);
+    Ok(())
+}

@@ -1,0 +1,475 @@
+//! Failures: what a user is told, that nothing hangs, and that the context goes on afterwards.
+
+use crate::support::{assert_empty, cx, fault, pairs, plan_error, sorted};
+use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tryworks::prelude::*;
+
+#[test]
+fn an_error_says_what_where_and_by_which_call() {
+    let cx = cx();
+    let texts = cx.parallelize_in(["1", "2", "three", "4"].map(String::from), 4);
+    let parsed = texts.try_map(|text| Ok(text.parse::<u64>()?));
+    let line = line!() - 1;
+    let error = parsed.map(|n| n + 1).collect().unwrap_err();
+    let text = error.to_string();
+    assert_eq!(text, format!("{error:?}"));
+    let first = text.lines().next().unwrap();
+    assert!(first.contains("try_map") && first.contains("invalid digit found in string"), "{first}");
+    let fault = fault(error);
+    assert_eq!((fault.operator.as_str(), fault.panicked, fault.attempts), ("try_map", false, 1));
+    assert_eq!((fault.site.file, fault.site.line), (file!(), line));
+    assert_eq!(fault.source.map(|source| (source.file, source.line)), Some((file!(), line)));
+    assert_eq!(fault.place.partition, 2);
+    assert!(text.contains("partition 2") && text.contains(&format!("{}:{line}", file!())), "{text}");
+}
+
+#[test]
+fn a_panic_says_what_where_and_by_which_call() {
+    let cx = cx();
+    let numbers = cx.range_in(0..100, 10);
+    let mapped = numbers.map(|n| if n == 57 { panic!("no {n} here") } else { n });
+    let line = line!() - 1;
+    let fault = fault(mapped.filter(|n| n % 2 == 1).count().unwrap_err());
+    assert_eq!((fault.operator.as_str(), fault.panicked), ("map", true));
+    assert_eq!(fault.message, "no 57 here");
+    assert_eq!((fault.site.file, fault.site.line), (file!(), line));
+    assert_eq!(fault.source.map(|source| (source.file, source.line)), Some((file!(), line)));
+    assert_eq!(fault.place.partition, 5);
+}
+
+#[test]
+fn a_panic_that_user_code_caught_is_not_blamed_for_a_later_one() -> Result<()> {
+    let cx = cx();
+    let inner = cx.range_in(0..10, 1).map(|n| if n == 3 { panic!("inner") } else { n });
+    let caught = inner.map_partitions(|items| {
+        let items = std::panic::AssertUnwindSafe(|| items.for_each(drop));
+        [std::panic::catch_unwind(items).is_err()]
+    });
+    assert_eq!(caught.collect()?, [true]);
+    let fault = fault(caught.filter(|_| panic!("outer")).count().unwrap_err());
+    assert_eq!((fault.operator.as_str(), fault.message.as_str()), ("filter", "outer"));
+    Ok(())
+}
+
+/// Fails when it is told to.
+fn at<T>(n: u64, value: T) -> T {
+    assert!(n != 40, "boom at {n}");
+    value
+}
+
+/// A number that is added up reluctantly.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Odd(u64);
+
+impl std::ops::Add for Odd {
+    type Output = Odd;
+
+    fn add(self, other: Odd) -> Odd {
+        at(other.0, self)
+    }
+}
+
+impl std::iter::Sum for Odd {
+    fn sum<I: Iterator<Item = Odd>>(items: I) -> Odd {
+        items.fold(Odd(0), |a, b| a + b)
+    }
+}
+
+/// A number that cannot be added to another one but 0.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Refusing(u64);
+
+impl std::ops::Add for Refusing {
+    type Output = Refusing;
+
+    fn add(self, other: Refusing) -> Refusing {
+        assert!(self.0 == 0 || other.0 == 0, "boom");
+        Refusing(self.0 + other.0)
+    }
+}
+
+impl std::iter::Sum for Refusing {
+    fn sum<I: Iterator<Item = Refusing>>(items: I) -> Refusing {
+        items.fold(Refusing(0), |a, b| a + b)
+    }
+}
+
+/// A pair of the name that is expected and the error that came, where the call lies on one of these lines.
+macro_rules! failing {
+    ($name:literal, $result:expr) => {
+        ($name, line!(), $result.map(drop).expect_err($name))
+    };
+}
+
+#[test]
+fn a_panic_in_any_operator_names_it() -> Result<()> {
+    let cx = cx();
+    let n = cx.range_in(0..100, 4);
+    let p = n.map(|n| (n % 7, n));
+    let cases = [
+        failing!("map", n.map(|n| at(n, n)).count()),
+        failing!("filter", n.filter(|n| at(*n, true)).count()),
+        failing!("flat_map", n.flat_map(|n| at(n, [n])).count()),
+        failing!("flat_map", n.flat_map(|n| (0..1).map(move |_| at(n, n))).count()),
+        failing!("flat_map_into", n.flat_map_into(|n, out| out.push(at(n, n))).count()),
+        failing!("key_by", n.key_by(|n| at(*n, 0)).count()),
+        failing!("map_values", p.map_values(|n| at(n, n)).count()),
+        failing!("map_partitions", n.map_partitions(|items| items.map(|n| at(n, n))).count()),
+        failing!("map_partitions", n.map_partitions(|items| items.map(|n| at(n, n)).collect::<Vec<_>>()).count()),
+        failing!(
+            "map_partitions_with_index",
+            n.map_partitions_with_index(|part, items| items.map(move |n| (part, at(n, n)))).count()
+        ),
+        failing!("try_map", n.try_map(|n| Ok(at(n, n))).count()),
+        failing!("try_filter", n.try_filter(|n| Ok(at(*n, true))).count()),
+        failing!("try_flat_map", n.try_flat_map(|n| Ok(at(n, [n]))).count()),
+        failing!("from_fn", cx.from_fn(50, |part| at(part.into(), [part])).count()),
+        failing!("from_fn", cx.from_fn(2, |_| (0..50).map(|n| at(n, n))).count()),
+        failing!("reduce_by_key", p.reduce_by_key(|a, b| at(b, a + b)).count()),
+        failing!("sort_by", n.sort_by(|n| at(*n, 0)).count()),
+        failing!("for_each", n.for_each(|n| at(n, ()))),
+        failing!("try_for_each", n.try_for_each(|n| at(n, Ok(())))),
+        failing!("reduce", n.reduce(|a, b| at(b, a))),
+        failing!("sum", n.map(Odd).sum()),
+        failing!("fold", n.fold(0, |a, b| at(b, a))),
+        failing!("aggregate", n.aggregate(0, |a, b| at(b, a), |a: u64, b| a + b)),
+        failing!("take_ordered_by", n.take_ordered_by(3, |n| at(*n, 0))),
+        failing!("map", n.with(1).map(|_, n| at(n, n)).count()),
+        failing!("map", n.with_init(40u64, |n| Ok::<_, UserError>(at(*n, 0))).map(|_, n| n).count()),
+        failing!("map", n.map(|n| at(n, n)).boxed().map(|n| n).boxed().count()),
+        failing!("map", n.boxed().map(|n| at(n, n)).boxed().count()),
+        failing!("map", n.map(|n| at(n, n)).cache().count()),
+        failing!("map", n.map(|n| at(n, n)).zip(&n).count()),
+        failing!("map", n.map(|n| at(n, n)).union(&n).coalesce(2).count()),
+        failing!("map", n.map(|n| at(n, n)).repartition(3).count()),
+        failing!("map", n.map(|n| at(n, n)).distinct().count()),
+        failing!("map", p.map(|(k, n)| (at(n, k), n)).group_by_key().count()),
+        failing!("map", p.map(|(k, n)| (at(n, k), n)).join(&p).count()),
+        failing!("map", p.map(|(k, n)| (at(n, k), n)).sort_by_key().count()),
+    ];
+    for (name, line, error) in cases {
+        let fault = fault(error);
+        assert_eq!((fault.operator.as_str(), fault.panicked), (name, true), "{fault}");
+        assert_eq!(fault.message, "boom at 40", "{fault}");
+        assert_eq!(fault.site.file, file!(), "{fault}");
+        assert!((line..line + 3).contains(&fault.site.line), "not at line {line}: {fault}");
+        assert_eq!(fault.source.map(|source| source.file), Some(file!()), "{fault}");
+    }
+    // And the context is as good as before.
+    assert_eq!(n.sum()?, 4950);
+    Ok(())
+}
+
+#[test]
+fn an_error_of_any_fallible_function_names_it() {
+    let cx = cx();
+    let n = cx.range_in(0..100, 4);
+    let cases = [
+        failing!("try_map", n.try_map(|n| if n == 40 { Err(UserError::msg("odd one")) } else { Ok(n) }).count()),
+        failing!(
+            "try_filter",
+            n.try_filter(|n| if *n == 40 { Err(UserError::msg("odd one")) } else { Ok(true) }).count()
+        ),
+        failing!(
+            "try_flat_map",
+            n.try_flat_map(|n| if n == 40 { Err(UserError::msg("odd one")) } else { Ok([n]) }).count()
+        ),
+        failing!("try_for_each", n.try_for_each(|n| if n == 40 { Err(UserError::msg("odd one")) } else { Ok(()) })),
+        failing!("map", n.with_init(1, |_| Err::<u8, _>(UserError::msg("odd one"))).map(|_, n| n).count()),
+    ];
+    for (name, line, error) in cases {
+        let fault = fault(error);
+        assert_eq!((fault.operator.as_str(), fault.panicked), (name, false), "{fault}");
+        assert_eq!(fault.message, "odd one", "{fault}");
+        let here = |site: tryworks::Site| site.file == file!() && (line..line + 4).contains(&site.line);
+        assert!(here(fault.site) && fault.source.is_some_and(here), "{fault}");
+    }
+}
+
+#[test]
+fn a_question_mark_carries_any_error_with_its_causes() {
+    #[derive(Debug)]
+    struct Outer(std::num::ParseFloatError);
+    impl std::fmt::Display for Outer {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("the gauge cannot be read")
+        }
+    }
+    impl std::error::Error for Outer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    let texts = cx().parallelize(vec!["1.5".to_string(), "x".to_string()]);
+    let fault = fault(texts.try_map(|text| Ok(text.parse::<f64>().map_err(Outer)?)).sum().unwrap_err());
+    assert_eq!(fault.message, "the gauge cannot be read: invalid float literal");
+}
+
+#[test]
+fn a_panic_where_partitions_are_brought_together_is_an_error_too() {
+    let cx = cx();
+    // Each partition has one item: the function first runs on the driver.
+    let n = cx.range_in(0..2, 2);
+    let cases = [
+        failing!("reduce", n.reduce(|_, _| panic!("boom"))),
+        failing!("sum", n.map(|n| Refusing(n + 1)).sum()),
+        failing!("fold", n.fold(0, |a, b| if a > 0 { panic!("boom") } else { b + 1 })),
+        failing!("aggregate", n.aggregate(0, |a, _| a, |_, _: u64| panic!("boom"))),
+    ];
+    for (name, _, error) in cases {
+        let fault = fault(error);
+        assert_eq!((fault.operator.as_str(), fault.panicked, fault.message.as_str()), (name, true, "boom"));
+        assert_eq!((fault.site.file, fault.source.map(|source| source.file)), (file!(), Some(file!())));
+    }
+}
+
+#[test]
+fn one_transient_failure_costs_one_more_run_of_its_task_alone() -> Result<()> {
+    static RUNS: [AtomicUsize; 6] = [const { AtomicUsize::new(0) }; 6];
+    let cx = Context::builder().threads(2).max_attempts(3).progress(false).build()?;
+    let flaky = cx.from_fn(6, |partition| {
+        let before = RUNS[partition as usize].fetch_add(1, Relaxed);
+        assert!(partition != 3 || before >= 2, "not yet");
+        [u64::from(partition)]
+    });
+    assert_eq!(flaky.collect()?, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(RUNS.each_ref().map(|runs| runs.load(Relaxed)), [1, 1, 1, 3, 1, 1]);
+    Ok(())
+}
+
+#[test]
+fn a_transient_failure_of_a_map_task_is_made_good() -> Result<()> {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    static ITEMS: AtomicUsize = AtomicUsize::new(0);
+    let cx = Context::builder().threads(2).max_attempts(2).progress(false).build()?;
+    let sums = cx
+        .range_in(0..1000, 5)
+        .map(|n| {
+            assert!(n != 400 || RUNS.fetch_add(1, Relaxed) > 0, "the first time it fails");
+            ITEMS.fetch_add(1, Relaxed);
+            (n % 3, n)
+        })
+        .reduce_by_key(|a, b| a + b);
+    let expected: Vec<(u64, u64)> = (0..3).map(|k| (k, (0..1000).filter(|n| n % 3 == k).sum())).collect();
+    assert_eq!(sorted(sums.collect()?), expected);
+    assert_eq!(RUNS.load(Relaxed), 2);
+    // Item 400 is the first of its partition, so nothing of it was done before.
+    assert_eq!(ITEMS.load(Relaxed), 1000);
+    Ok(())
+}
+
+#[test]
+fn a_task_that_always_fails_is_tried_as_often_as_was_said() -> Result<()> {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    for attempts in [1, 4] {
+        RUNS.store(0, Relaxed);
+        let cx = Context::builder().threads(2).max_attempts(attempts).progress(false).build()?;
+        let failing = cx.range_in(0..1, 1).map(|n| {
+            let run = RUNS.fetch_add(1, Relaxed);
+            if run < 100 { panic!("run {run}") } else { n }
+        });
+        let error = failing.count().unwrap_err();
+        let text = error.to_string();
+        let fault = fault(error);
+        assert_eq!((fault.attempts, RUNS.load(Relaxed)), (attempts, attempts as usize));
+        assert_eq!(fault.message, "run 0", "the first error is the one to tell");
+        assert_eq!(text.contains("failed 4 times"), attempts == 4, "{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_map_stage_that_always_fails_fails_every_job_on_it() -> Result<()> {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let cx = cx();
+    let failing = cx
+        .range_in(0..100, 4)
+        .map(|n| {
+            RUNS.fetch_add(1, Relaxed);
+            (at(n, n % 2), n)
+        })
+        .reduce_by_key(|a, b| a + b);
+    for _ in 0..3 {
+        let before = RUNS.load(Relaxed);
+        assert_eq!(fault(failing.collect().unwrap_err()).operator, "map");
+        assert!(RUNS.load(Relaxed) > before, "it was not run again");
+        assert_eq!(fault(failing.count().unwrap_err()).operator, "map");
+        assert_eq!(fault(failing.map_values(|n| n).take(1).unwrap_err()).operator, "map");
+    }
+    assert_eq!(cx.range(0..10).count()?, 10);
+    Ok(())
+}
+
+#[test]
+fn a_map_stage_that_failed_once_is_run_again_by_the_next_job() -> Result<()> {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let cx = cx();
+    let sums = cx
+        .range_in(0..100, 4)
+        .map(|n| {
+            assert!(n != 60 || RUNS.fetch_add(1, Relaxed) > 0, "the first job meets this");
+            (n % 2, n)
+        })
+        .reduce_by_key(|a, b| a + b);
+    assert_eq!(fault(sums.collect().unwrap_err()).message, "the first job meets this");
+    assert_eq!(sorted(sums.collect()?), [(0, 2450), (1, 2500)]);
+    assert_eq!(RUNS.load(Relaxed), 2);
+    Ok(())
+}
+
+/// A value that bincode writes and cannot read back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+struct Sparse {
+    id: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Number(u64),
+    Text(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Refuses(#[serde(serialize_with = "refuse")] u64);
+
+fn refuse<S: serde::Serializer>(_: &u64, _: S) -> Result<S::Ok, S::Error> {
+    Err(serde::ser::Error::custom("this number is not for sale"))
+}
+
+#[test]
+fn a_type_that_cannot_be_carried_is_named_on_the_first_run() -> Result<()> {
+    let cx = cx();
+    let sparse = |n: u64| Sparse { id: n, note: None };
+    let either = |n: u64| if n < 5 { Either::Number(n) } else { Either::Text(n.to_string()) };
+    let n = cx.range_in(0..10, 2);
+    let told = [
+        ("Sparse", n.map(sparse).collect().map(drop)),
+        ("Sparse", n.map(sparse).distinct().count().map(drop)),
+        ("Sparse", n.map(sparse).repartition(3).count().map(drop)),
+        ("Sparse", n.map(sparse).sort_by(|sparse| sparse.id).count().map(drop)),
+        ("Sparse", n.key_by(|n| n % 2).map_values(sparse).group_by_key().count().map(drop)),
+        ("Sparse", n.key_by(|n| n % 2).map_values(sparse).reduce_by_key(|a, _| a).count().map(drop)),
+        ("Sparse", n.map(sparse).map(|sparse| (sparse, 1)).reduce_by_key(|a, b| a + b).count().map(drop)),
+        ("Sparse", n.key_by(|n| *n).map_values(sparse).join(&n.key_by(|n| *n)).count().map(drop)),
+        ("Sparse", n.key_by(|n| *n).join(&n.key_by(|n| *n).map_values(sparse)).count().map(drop)),
+        ("Either", n.map(either).collect().map(drop)),
+        ("Either", n.map(either).repartition(2).count().map(drop)),
+        ("Refuses", n.map(Refuses).collect().map(drop)),
+        ("Refuses", n.map(Refuses).repartition(2).count().map(drop)),
+    ];
+    for (at, (name, result)) in told.into_iter().enumerate() {
+        let (message, _) = plan_error(result);
+        assert!(message.contains(name), "case {at}: {message}");
+        assert!(message.contains("skip_serializing_if") && message.contains("untagged"), "case {at}: {message}");
+    }
+    let (message, _) = plan_error(n.map(Refuses).collect());
+    assert!(message.contains("this number is not for sale"), "{message}");
+    // What stays inside one stage needs no codec.
+    assert_eq!(n.map(sparse).map(|sparse| sparse.id).sum()?, 45);
+    Ok(())
+}
+
+#[test]
+fn a_dataset_used_inside_a_task_is_an_error_that_explains() -> Result<()> {
+    static INNER: OnceLock<Data<u64>> = OnceLock::new();
+    let cx = cx();
+    let _ = INNER.set(cx.range(0..10).boxed());
+    let nested = cx.range(0..3).try_map(|n| Ok(INNER.get().map_or(Ok(0), |inner| inner.count())? + n));
+    let fault = fault(nested.collect().unwrap_err());
+    assert_eq!(fault.operator, "try_map");
+    assert!(fault.message.contains("inside a task") && fault.message.contains(".with(value)"), "{}", fault.message);
+    // A context made on the spot is no way around it.
+    let nested = cx.range(0..3).try_map(|n| Ok(Context::local(1)?.range(0..n).count()?));
+    assert!(nested.collect().unwrap_err().to_string().contains("inside a task"));
+    assert_eq!(cx.range(0..3).count()?, 3);
+    Ok(())
+}
+
+#[test]
+fn every_action_on_a_stopped_context_is_an_error() {
+    let cx = cx();
+    let before = cx.range(0..10);
+    let reduced = before.key_by(|n| n % 2).reduce_by_key(|a, b| a + b);
+    assert_eq!(reduced.count(), Ok(2));
+    cx.stop();
+    cx.stop();
+    let stopped = |result: Result<()>| assert_eq!(result, Err(Error::Stopped));
+    stopped(before.collect().map(drop));
+    stopped(before.count().map(drop));
+    stopped(before.take(1).map(drop));
+    stopped(before.take(0).map(drop));
+    stopped(before.first().map(drop));
+    stopped(before.reduce(|a, b| a + b).map(drop));
+    stopped(before.fold(0, |a, b| a + b).map(drop));
+    stopped(before.sum().map(drop));
+    stopped(before.min().map(drop));
+    stopped(before.take_ordered_by(1, |n| *n).map(drop));
+    stopped(before.for_each(|_| {}));
+    stopped(before.background().count().map(drop));
+    stopped(reduced.count().map(drop));
+    stopped(cx.range(0..10).count().map(drop));
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("out");
+    stopped(before.save_as_text_file(&dir));
+    assert!(Error::Stopped.to_string().contains("stopped"));
+}
+
+#[test]
+fn a_job_that_fails_leaves_no_blocks_and_no_reservations() -> Result<()> {
+    let cx = cx();
+    {
+        let failing = cx.parallelize_in(pairs(1, 5000, 100), 8).group_by_key().map(|(key, all)| {
+            assert!(key != 3, "boom");
+            all.len()
+        });
+        assert_eq!(fault(failing.count().unwrap_err()).message, "boom");
+    }
+    crate::support::until("all blocks are gone", || cx.blocks() == 0);
+    crate::support::until("all memory is given back", || cx.memory().used() == 0);
+    assert_eq!(cx.spill_bytes(), 0);
+    Ok(())
+}
+
+#[test]
+fn a_result_that_is_larger_than_the_driver_takes_names_the_limit() -> Result<()> {
+    let cx = Context::builder().threads(2).max_result_bytes(10_000).progress(false).build()?;
+    let error = cx.range_in(0..100_000, 10).collect().unwrap_err();
+    let Error::Limit { name, value, .. } = &error else { panic!("not a limit: {error}") };
+    assert_eq!((name.as_str(), *value), ("max_result_bytes", 10_000));
+    assert_eq!(cx.range_in(0..100, 10).collect()?.len(), 100);
+    assert_eq!(cx.range_in(0..100_000, 10).count()?, 100_000);
+    Ok(())
+}
+
+#[test]
+fn input_that_is_not_there_is_told_at_the_action_with_the_call() {
+    let cx = cx();
+    let lines = cx.text_file("/nonexistent/whales.txt");
+    let line = line!() - 1;
+    let (message, site) = plan_error(lines.map(|line| line).count());
+    assert!(message.contains("/nonexistent/whales.txt"), "{message}");
+    assert_eq!((site.file, site.line), (file!(), line));
+}
+
+#[test]
+fn saving_to_a_place_that_is_taken_harms_nothing() -> Result<()> {
+    let cx = cx();
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("out");
+    cx.range_in(0..10, 2).save_as_text_file(&dir)?;
+    let saved = || cx.text_file(&dir).try_map(|line| Ok(line.parse::<u64>()?)).collect();
+    assert_eq!(sorted(saved()?), (0..10).collect::<Vec<_>>());
+    assert!(cx.range_in(5..6, 1).save_as_text_file(&dir).is_err());
+    assert_eq!(sorted(saved()?), (0..10).collect::<Vec<_>>());
+    let other = scratch.path().join("failed");
+    assert!(cx.range_in(0..100, 4).map(|n| at(n, n)).save_as_text_file(&other).is_err());
+    let left: Vec<_> =
+        std::fs::read_dir(&other).map_or(vec![], |files| files.flatten().map(|f| f.file_name()).collect());
+    assert_empty(left);
+    Ok(())
+}

@@ -1,0 +1,339 @@
+//! Keyed operators, against maps and nested loops.
+
+use crate::support::{Random, cx, glom, pairs, sorted};
+use std::collections::{BTreeMap, BTreeSet};
+use tryworks::prelude::*;
+
+/// The values of each key, in the order of the rows.
+fn grouped(rows: &[(i64, u64)]) -> BTreeMap<i64, Vec<u64>> {
+    let mut groups = BTreeMap::<i64, Vec<u64>>::new();
+    rows.iter().for_each(|(key, value)| groups.entry(*key).or_default().push(*value));
+    groups
+}
+
+fn nested_loops<A: Copy, B: Copy>(left: &[(i64, A)], right: &[(i64, B)]) -> Vec<(i64, (A, B))> {
+    let matches = |&(key, a)| right.iter().filter(move |row| row.0 == key).map(move |row| (key, (a, row.1)));
+    left.iter().flat_map(matches).collect()
+}
+
+/// How many shuffles a job over the dataset would read.
+fn shuffles<P: Pipe>(data: &Dataset<P>) -> usize {
+    let plan = data.explain().expect("the plan is sound");
+    plan.lines().filter(|line| line.starts_with("stage ")).count() - 1
+}
+
+#[test]
+fn reduce_by_key_is_what_a_map_gives() -> Result<()> {
+    let cx = cx();
+    for (rows, keys, partitions) in [(0, 1, 3), (1, 1, 1), (1000, 10, 4), (1000, 100_000, 7), (20_000, 300, 13)] {
+        let rows = pairs(rows as u64 + keys, rows, keys);
+        let expected: Vec<(i64, u64)> = grouped(&rows).into_iter().map(|(key, v)| (key, v.iter().sum())).collect();
+        let data = cx.parallelize_in(rows, partitions);
+        assert_eq!(sorted(data.reduce_by_key(|a, b| a + b).collect()?), expected);
+        for readers in [1, 3, 64] {
+            let reduced = data.reduce_by_key_in(readers, |a, b| a + b);
+            assert_eq!(reduced.partitions(), readers);
+            assert_eq!(sorted(reduced.collect()?), expected);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn reduce_by_key_folds_values_in_the_order_of_the_rows() -> Result<()> {
+    // Joining texts is associative and not commutative.
+    let rows = pairs(8, 3000, 40);
+    let expected: Vec<(i64, String)> = grouped(&rows)
+        .into_iter()
+        .map(|(key, values)| (key, values.iter().map(u64::to_string).collect::<Vec<_>>().join(",")))
+        .collect();
+    let data = cx().parallelize_in(rows, 9).map_values(|value| value.to_string());
+    assert_eq!(sorted(data.reduce_by_key(|a, b| a + "," + &b).collect()?), expected);
+    Ok(())
+}
+
+#[test]
+fn values_that_are_changed_in_place_are_not_shared_between_keys() -> Result<()> {
+    let rows = pairs(9, 2000, 50);
+    let expected: Vec<_> = grouped(&rows).into_iter().collect();
+    let lists = cx().parallelize_in(rows, 5).map_values(|value| vec![value]);
+    let appended = lists.reduce_by_key(|mut all, mut more| {
+        all.append(&mut more);
+        all
+    });
+    // What one action changes, the next one does not see.
+    assert_eq!(sorted(appended.collect()?), expected);
+    assert_eq!(sorted(appended.collect()?), expected);
+    Ok(())
+}
+
+#[test]
+fn group_by_key_keeps_duplicates_and_their_order() -> Result<()> {
+    let cx = cx();
+    for (rows, keys, partitions, readers) in [(10, 3, 2, 50), (3000, 200, 7, 3), (3000, 2, 7, 1)] {
+        let rows = pairs(rows as u64, rows, keys);
+        assert!(rows.iter().any(|(key, _)| *key < 0), "negative keys are meant to be among them");
+        let expected: Vec<_> = grouped(&rows).into_iter().collect();
+        let data = cx.parallelize_in(rows, partitions);
+        assert_eq!(sorted(data.group_by_key().collect()?), expected);
+        let wide = data.group_by_key_in(readers);
+        assert_eq!(glom(&wide).len() as u32, readers);
+        assert_eq!(sorted(wide.collect()?), expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn equal_keys_meet_in_one_partition() -> Result<()> {
+    let data = cx().parallelize_in(pairs(5, 5000, 300), 8).reduce_by_key_in(16, |a, b| a.max(b));
+    let mut seen = BTreeSet::new();
+    for part in glom(&data) {
+        for (key, _) in part {
+            assert!(seen.insert(key), "{key} is in two places");
+        }
+    }
+    assert_eq!(seen.len(), 300);
+    Ok(())
+}
+
+#[test]
+fn keys_of_every_kind_are_told_apart() -> Result<()> {
+    let cx = cx();
+    let keys = || vec![None, Some(i64::MAX), Some(i64::MIN), Some(0), None, Some(i64::MAX)];
+    let counted = cx.parallelize_in(keys(), 3).map(|key| (key, 1)).reduce_by_key(|a, b| a + b);
+    let expected = [(None, 2), (Some(i64::MIN), 1), (Some(0), 1), (Some(i64::MAX), 2)];
+    assert_eq!(sorted(counted.collect()?), expected);
+    let words = ["", "a", "aa", "ä", "", "a"].map(String::from);
+    let counted =
+        cx.parallelize_in(words, 2).map(|word| (word, ())).group_by_key().map(|(word, all)| (word, all.len()));
+    let expected = [("", 2), ("a", 2), ("aa", 1), ("ä", 1)].map(|(word, n)| (word.to_string(), n));
+    assert_eq!(sorted(counted.collect()?), expected);
+    Ok(())
+}
+
+#[test]
+fn distinct_keeps_one_of_each() -> Result<()> {
+    let cx = cx();
+    let mut random = Random(4);
+    let items: Vec<u64> = (0..5000).map(|_| random.below(700)).collect();
+    let expected: Vec<u64> = items.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let data = cx.parallelize_in(items, 6);
+    assert_eq!(sorted(data.distinct().collect()?), expected);
+    for partitions in [1, 5, 100] {
+        let distinct = data.distinct_in(partitions);
+        assert_eq!(distinct.partitions(), partitions);
+        assert_eq!(sorted(distinct.collect()?), expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn distinct_of_pairs_that_are_laid_out_by_key_needs_no_shuffle() -> Result<()> {
+    let cx = cx();
+    let rows = pairs(6, 3000, 20);
+    let expected: Vec<_> =
+        rows.iter().map(|(key, value)| (*key, value % 3)).collect::<BTreeSet<_>>().into_iter().collect();
+    let groups = cx.parallelize_in(rows, 5).group_by_key_in(4);
+    let laid_out = groups.map_values(|values| values[0] % 3).union(&groups.map_values(|values| values[0] % 3));
+    assert_eq!(shuffles(&laid_out), 1);
+    assert_eq!(shuffles(&laid_out.distinct()), 1);
+    let found = laid_out.distinct().collect()?;
+    assert_eq!(found.len(), 20);
+    assert!(found.iter().all(|pair| expected.contains(pair)));
+    assert_eq!(shuffles(&laid_out.distinct_in(3)), 2);
+    assert_eq!(sorted(laid_out.distinct_in(3).collect()?), sorted(found));
+    Ok(())
+}
+
+#[test]
+fn union_of_equal_layouts_joins_partitions_one_to_one() -> Result<()> {
+    let cx = cx();
+    let (first, second) = (pairs(1, 500, 30), pairs(2, 500, 40));
+    let total: Vec<(i64, u64)> = grouped(&[first.clone(), second.clone()].concat())
+        .into_iter()
+        .map(|(key, values)| (key, values.iter().sum()))
+        .collect();
+    let a = cx.parallelize_in(first, 3).reduce_by_key_in(4, |a, b| a + b);
+    let b = cx.parallelize_in(second, 5).reduce_by_key_in(4, |a, b| a + b);
+    let both = a.union(&b);
+    assert_eq!(both.partitions(), 4);
+    let summed = both.reduce_by_key(|a, b| a + b);
+    assert_eq!(shuffles(&summed), shuffles(&both));
+    assert_eq!(sorted(summed.collect()?), total);
+
+    let c = b.reduce_by_key_in(6, |a, b| a + b);
+    let mixed = a.union(&c);
+    assert_eq!(mixed.partitions(), 10);
+    let summed = mixed.reduce_by_key(|a, b| a + b);
+    assert_eq!(shuffles(&summed), shuffles(&mixed) + 1);
+    assert_eq!(sorted(summed.collect()?), total);
+    Ok(())
+}
+
+#[test]
+fn joins_are_what_nested_loops_give() -> Result<()> {
+    let cx = cx();
+    for (left, right, keys, partitions) in [(1, 1, 1, 1), (50, 60, 1, 4), (300, 400, 50, 7), (300, 20, 1000, 40)] {
+        let (left, right) = (pairs(left as u64, left, keys), pairs(right as u64 + 1000, right, keys));
+        let expected = sorted(nested_loops(&left, &right));
+        let (a, b) = (cx.parallelize_in(left, 3), cx.parallelize_in(right, 5));
+        assert_eq!(sorted(a.join(&b).collect()?), expected);
+        assert_eq!(sorted(a.join_in(partitions, &b).collect()?), expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_join_without_matches_or_with_an_empty_side_is_empty() -> Result<()> {
+    let cx = cx();
+    let rows = cx.parallelize_in(pairs(3, 100, 10), 4);
+    let others = cx.parallelize_in([(1000i64, 'x')], 2);
+    let none = cx.parallelize_in(Vec::<(i64, char)>::new(), 2);
+    let nowhere = cx.from_fn(0, |_| Vec::<(i64, char)>::new());
+    assert_eq!(rows.join(&others).count()?, 0);
+    assert_eq!((rows.join(&none).count()?, none.join(&rows).count()?), (0, 0));
+    assert_eq!((rows.join(&nowhere).count()?, nowhere.join(&rows).count()?), (0, 0));
+    Ok(())
+}
+
+#[test]
+fn a_join_with_itself_pairs_all_with_all() -> Result<()> {
+    let rows = pairs(12, 200, 9);
+    let expected = sorted(nested_loops(&rows, &rows));
+    let data = cx().parallelize_in(rows, 4);
+    assert_eq!(sorted(data.join(&data).collect()?), expected);
+    Ok(())
+}
+
+#[test]
+fn sides_that_are_laid_out_alike_are_joined_without_a_shuffle() -> Result<()> {
+    let cx = cx();
+    let (left, right) = (pairs(1, 1000, 100), pairs(2, 1000, 150));
+    let sums = |rows: &[(i64, u64)]| -> Vec<(i64, u64)> {
+        grouped(rows).into_iter().map(|(key, values)| (key, values.iter().sum())).collect()
+    };
+    let expected = sorted(nested_loops(&sums(&left), &sums(&right)));
+    let a = cx.parallelize_in(left, 3).reduce_by_key_in(8, |a, b| a + b);
+    let b = cx.parallelize_in(right, 5).reduce_by_key_in(8, |a, b| a + b);
+    let joined = a.join(&b);
+    assert_eq!(shuffles(&joined), 2);
+    assert_eq!(joined.partitions(), 8);
+    assert_eq!(sorted(joined.collect()?), expected);
+    // The answer is laid out as well.
+    let again = joined.reduce_by_key(|first, _| first);
+    assert_eq!(shuffles(&again), 2);
+    assert_eq!(sorted(again.collect()?), expected);
+    Ok(())
+}
+
+#[test]
+fn only_the_side_that_is_not_laid_out_is_shuffled() -> Result<()> {
+    let cx = cx();
+    let (left, right) = (pairs(1, 1000, 100), pairs(2, 700, 150));
+    let expected = sorted(nested_loops(
+        &grouped(&left).into_iter().map(|(key, values)| (key, values.iter().sum())).collect::<Vec<(i64, u64)>>(),
+        &right,
+    ));
+    let a = cx.parallelize_in(left, 3).reduce_by_key_in(8, |a, b| a + b);
+    let b = cx.parallelize_in(right, 5);
+    assert_eq!(shuffles(&a.join(&b)), 2);
+    assert_eq!(shuffles(&b.join(&a)), 2);
+    assert_eq!(sorted(a.join(&b).collect()?), expected);
+    let turned = b.join(&a).map(|(key, (b, a))| (key, (a, b)));
+    assert_eq!(sorted(turned.collect()?), expected);
+    Ok(())
+}
+
+#[test]
+fn the_partitions_of_a_keyed_operator_are_those_of_its_largest_input() {
+    let cx = cx();
+    let of = |partitions| cx.parallelize_in(pairs(1, 100, 10), partitions);
+    assert_eq!(of(7).reduce_by_key(|a, b| a + b).partitions(), 7);
+    assert_eq!(of(7).group_by_key().partitions(), 7);
+    assert_eq!(of(7).distinct().partitions(), 7);
+    assert_eq!(of(7).sort_by_key().partitions(), 7);
+    assert_eq!(of(7).join(&of(30)).partitions(), 30);
+    assert_eq!(of(30).join(&of(7)).partitions(), 30);
+    // One that is laid out already is kept if it is within an order of magnitude.
+    let laid_out = |partitions| of(3).reduce_by_key_in(partitions, |a, b| a + b);
+    assert_eq!(laid_out(10).join(&of(100)).partitions(), 10);
+    assert_eq!(of(100).join(&laid_out(10)).partitions(), 10);
+    assert_eq!(laid_out(9).join(&of(100)).partitions(), 100);
+    assert_eq!(laid_out(10).join(&laid_out(20)).partitions(), 20);
+}
+
+#[test]
+fn a_layout_is_kept_by_what_keeps_keys_and_dropped_by_map() -> Result<()> {
+    let cx = cx();
+    let rows = pairs(3, 2000, 60);
+    let expected: Vec<(i64, u64)> =
+        grouped(&rows).into_iter().map(|(key, values)| (key, values.iter().sum())).collect();
+    let sums = cx.parallelize_in(rows, 4).reduce_by_key_in(5, |a, b| a + b);
+    let again = |data: Data<(i64, u64)>| -> Result<usize> {
+        let reduced = data.reduce_by_key_in(5, |a, b| a + b);
+        let shuffles = shuffles(&reduced);
+        assert_eq!(sorted(reduced.collect()?), expected);
+        Ok(shuffles)
+    };
+    assert_eq!(again(sums.boxed())?, 1);
+    assert_eq!(again(sums.map_values(|n| n + 1).map_values(|n| n - 1).boxed())?, 1);
+    assert_eq!(again(sums.filter(|_| true).boxed())?, 1);
+    assert_eq!(again(sums.with(-1000).filter(|least, (key, _)| key > least).boxed())?, 1);
+    assert_eq!(again(sums.sample(1.0, 3).boxed())?, 1);
+    assert_eq!(again(sums.nondeterministic().boxed())?, 1);
+    assert_eq!(again(sums.cache().boxed())?, 1);
+    assert_eq!(again(sums.map(|(key, n)| (key, n)).boxed())?, 2);
+    assert_eq!(again(sums.flat_map(|pair| [pair]).boxed())?, 2);
+    assert_eq!(again(sums.map_partitions(|pairs| pairs).boxed())?, 2);
+    assert_eq!(again(sums.coalesce(2).boxed())?, 2);
+    assert_eq!(again(sums.repartition(5).boxed())?, 3);
+    assert_eq!(shuffles(&sums.reduce_by_key_in(6, |a, b| a + b)), 2);
+    Ok(())
+}
+
+#[test]
+fn a_filter_after_a_shuffle_does_not_disturb_what_is_laid_out() -> Result<()> {
+    let cx = cx();
+    let rows = pairs(30, 4000, 500);
+    let sums = cx.parallelize_in(rows.clone(), 4).reduce_by_key_in(7, |a, b| a + b);
+    let (small, large) = (sums.filter(|(key, _)| *key < 50), sums.filter(|(key, _)| *key >= 0));
+    let joined = small.join(&large);
+    assert_eq!(shuffles(&joined), 1);
+    let keys: Vec<i64> = grouped(&rows).into_keys().filter(|key| (0..50).contains(key)).collect();
+    assert_eq!(sorted(joined.keys().collect()?), keys);
+    Ok(())
+}
+
+#[test]
+fn the_order_of_groups_and_the_bits_of_sums_do_not_depend_on_threads() -> Result<()> {
+    // Sums of these depend on the order of the additions.
+    let answers = |threads: usize| -> Result<Vec<(u64, u64)>> {
+        let cx = Context::local(threads)?;
+        let values = cx.range_in(0..50_000, 23).map(|n| (n % 97, 1.0 / (n as f64 + 0.1)));
+        values.reduce_by_key_in(5, |a, b| a + b).map_values(f64::to_bits).collect()
+    };
+    let one = answers(1)?;
+    for (key, bits) in &one {
+        let expected: f64 = (0..50_000u64).filter(|n| n % 97 == *key).map(|n| 1.0 / (n as f64 + 0.1)).sum();
+        assert!((f64::from_bits(*bits) - expected).abs() < 1e-9);
+    }
+    assert_eq!(one, answers(2)?);
+    assert_eq!(one, answers(7)?);
+    Ok(())
+}
+
+#[test]
+fn a_word_count_of_moby_dick_has_the_known_figures() -> Result<()> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/mobydick.txt");
+    let text = std::fs::read_to_string(path).expect("the book is in the repository");
+    let mut expected = BTreeMap::<String, u64>::new();
+    text.split_whitespace().for_each(|word| *expected.entry(word.to_lowercase()).or_default() += 1);
+    let counts = cx()
+        .text_file(path)
+        .flat_map_into(|line, out| line.split_whitespace().for_each(|word| out.push(Str::lower(word))))
+        .map(|word| (word, 1u64))
+        .reduce_by_key(|a, b| a + b);
+    let found = sorted(counts.map(|(word, n)| (word.as_str().to_string(), n)).collect()?);
+    assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
+    Ok(())
+}

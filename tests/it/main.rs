@@ -1,0 +1,14 @@
+//! What a user sees, held against independent answers: one harness, since each test program links the whole stack.
+
+mod boxed;
+mod caching;
+mod errors;
+mod jobs;
+mod keyed;
+mod operators;
+mod plans;
+mod shipping;
+mod sorting;
+mod sources;
+mod support;
+mod with;

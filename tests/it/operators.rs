@@ -1,0 +1,423 @@
+//! Operators without keys, against plain iterators.
+
+use crate::support::{Random, assert_empty, cx, glom, plan_error, sorted};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tryworks::prelude::*;
+
+#[test]
+fn the_basic_operators_keep_order_over_two_partitions() -> Result<()> {
+    let cx = cx();
+    let numbers = cx.parallelize_in(1..=4u64, 2);
+    assert_eq!(numbers.partitions(), 2);
+    assert_eq!(numbers.collect()?, [1, 2, 3, 4]);
+    assert_eq!(glom(&numbers), [vec![1, 2], vec![3, 4]]);
+    assert_eq!(numbers.map(|n| n * 2).collect()?, [2, 4, 6, 8]);
+    assert_eq!(numbers.filter(|n| n % 2 == 0).collect()?, [2, 4]);
+    assert_eq!(numbers.flat_map(|n| 1..=n).collect()?, [1, 1, 2, 1, 2, 3, 1, 2, 3, 4]);
+    assert_eq!(numbers.union(&numbers).collect()?, [1, 2, 3, 4, 1, 2, 3, 4]);
+    assert_eq!(numbers.key_by(|n| n + 1).collect()?, [(2, 1), (3, 2), (4, 3), (5, 4)]);
+    assert_eq!(numbers.key_by(|n| n % 2).keys().collect()?, [1, 0, 1, 0]);
+    assert_eq!((numbers.min()?, numbers.max()?, numbers.first()?), (1, 4, 1));
+    assert_eq!((numbers.sum()?, numbers.count()?), (10, 4));
+    assert_eq!((numbers.reduce(|a, b| a + b)?, numbers.fold(0, |a, b| a + b)?), (10, 10));
+    Ok(())
+}
+
+#[test]
+fn reducing_nothing_is_an_error_that_says_so() {
+    let cx = cx();
+    let none = cx.range(0..10).filter(|_| false);
+    for (name, result) in [
+        ("reduce", none.reduce(|a, b| a + b)),
+        ("min", none.min()),
+        ("max", none.max()),
+        ("first", none.first()),
+        ("reduce", cx.range(0..0).reduce(|a, b| a + b)),
+    ] {
+        let (message, site) = plan_error(result);
+        assert!(message.contains("no item") && message.starts_with(name), "{message}");
+        assert_eq!(site.file, file!());
+    }
+}
+
+#[test]
+fn what_is_empty_has_the_neutral_answers() -> Result<()> {
+    let cx = cx();
+    let none = cx.parallelize(Vec::<u64>::new());
+    assert_eq!((none.count()?, none.sum()?, none.fold(7, |a, b| a.max(b))?), (0, 0, 7));
+    assert_eq!(none.collect()?, Vec::<u64>::new());
+    assert_eq!(none.take(5)?, Vec::<u64>::new());
+    assert_eq!(none.take_ordered_by(5, |n| *n)?, Vec::<u64>::new());
+    Ok(())
+}
+
+#[test]
+fn folds_that_take_their_first_value_apart_are_right_for_any_partitions() -> Result<()> {
+    let cx = cx();
+    let expected: Vec<u64> = (0..1000).collect();
+    for partitions in 1..=9 {
+        let numbers = cx.range_in(0..1000, partitions);
+        let push = |mut all: Vec<u64>, n| {
+            all.push(n);
+            all
+        };
+        let append = |mut all: Vec<u64>, mut more: Vec<u64>| {
+            all.append(&mut more);
+            all
+        };
+        assert_eq!(numbers.aggregate(Vec::new(), push, append)?, expected);
+        assert_eq!(numbers.map(|n| vec![n]).fold(Vec::new(), append)?, expected);
+        assert_eq!(numbers.map(|n| vec![n]).reduce(append)?, expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_fold_uses_its_first_value_once_a_partition_and_once_more() -> Result<()> {
+    let sum = cx().range_in(0..10, 4).fold(100, |a, b| a + b)?;
+    assert_eq!(sum, 45 + 5 * 100);
+    Ok(())
+}
+
+#[test]
+fn take_gives_the_first_items_for_any_number_and_any_partitions() -> Result<()> {
+    let cx = cx();
+    for partitions in [1, 2, 100] {
+        let numbers = cx.range_in(0..1000, partitions);
+        for n in [0, 1, 500, 501, 1000, 1001, usize::MAX] {
+            assert_eq!(numbers.take(n)?, (0..1000).take(n).collect::<Vec<u64>>());
+        }
+        let late = numbers.filter(|n| *n > 900);
+        assert_eq!(late.take(3)?, [901, 902, 903]);
+    }
+    Ok(())
+}
+
+#[test]
+fn take_touches_few_partitions() -> Result<()> {
+    static OPENED: AtomicUsize = AtomicUsize::new(0);
+    let cx = cx();
+    let numbers = cx.from_fn(1000, |partition| {
+        OPENED.fetch_add(1, Relaxed);
+        (0..10).map(move |n| partition * 10 + n)
+    });
+    assert_eq!(numbers.take(10)?, (0..10).collect::<Vec<_>>());
+    assert_eq!(OPENED.swap(0, Relaxed), 1);
+    assert_eq!(numbers.take(25)?, (0..25).collect::<Vec<_>>());
+    assert!((3..=5).contains(&OPENED.swap(0, Relaxed)));
+    assert_eq!(numbers.take(0)?, Vec::<u32>::new());
+    assert_eq!(OPENED.load(Relaxed), 0);
+    Ok(())
+}
+
+#[test]
+fn take_stops_in_the_middle_of_an_endless_partition() -> Result<()> {
+    let endless = cx().from_fn(1, |_| 0u64..);
+    assert_eq!(endless.map(|n| n * n).filter(|n| n % 2 == 1).take(3)?, [1, 9, 25]);
+    assert_eq!(endless.flat_map(|n| [n; 3]).take(4)?, [0, 0, 0, 1]);
+    assert_eq!(endless.zip(&endless).take(2)?, [(0, 0), (1, 1)]);
+    Ok(())
+}
+
+#[test]
+fn take_ordered_by_follows_any_order() -> Result<()> {
+    let cx = cx();
+    let mut random = Random(3);
+    let rows: Vec<(u64, u64)> = (0..5000).map(|at| (random.below(100), at)).collect();
+    let data = cx.parallelize_in(rows.clone(), 7);
+    for n in [0, 1, 10, 1023, 1024, 1025, 4999, 5000, 6000] {
+        let mut expected = rows.clone();
+        // A stable sort: of equal keys the earlier row comes first.
+        expected.sort_by_key(|row| row.0);
+        expected.truncate(n);
+        assert_eq!(data.take_ordered_by(n, |row| row.0)?, expected);
+        let mut expected = rows.clone();
+        expected.sort_by_key(|row| Reverse(row.0));
+        expected.truncate(n);
+        assert_eq!(data.take_ordered_by(n, |row| Reverse(row.0))?, expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn take_ordered_by_of_more_than_can_be_is_all() -> Result<()> {
+    assert_eq!(cx().range(0..10).take_ordered_by(usize::MAX, |n| Reverse(*n))?, (0..10).rev().collect::<Vec<_>>());
+    Ok(())
+}
+
+#[test]
+fn repartition_fills_its_partitions_alike() -> Result<()> {
+    let cx = cx();
+    for (from, to) in [(1, 3), (3, 1), (10, 20), (20, 10), (7, 7), (2, 100)] {
+        // All items lie at the beginning.
+        let data = cx.range_in(0..4000, from).filter(|n| *n < 1000).repartition(to);
+        let parts = glom(&data);
+        assert_eq!(parts.len() as u32, to);
+        let average = 1000 / to as usize;
+        for part in &parts {
+            assert!(!part.is_empty() && part.len() <= average + from as usize, "{from} to {to}: {}", part.len());
+        }
+        assert_eq!(sorted(parts.concat()), (0..1000).collect::<Vec<_>>());
+    }
+    Ok(())
+}
+
+#[test]
+fn no_partitions_at_all_is_a_mistake_told_at_the_action() {
+    let cx = cx();
+    let pairs = || cx.range(0..10).key_by(|n| n % 3);
+    let count = |name: &str, result: Result<u64>| {
+        let (message, site) = plan_error(result);
+        assert!(message.contains("partition") && message.contains(name), "{message}");
+        assert_eq!(site.file, file!());
+    };
+    count("repartition", cx.range(0..10).repartition(0).count());
+    count("coalesce", cx.range(0..10).coalesce(0).count());
+    count("distinct", cx.range(0..10).distinct_in(0).count());
+    count("reduce_by_key", pairs().reduce_by_key_in(0, |a, b| a + b).count());
+    count("group_by_key", pairs().group_by_key_in(0).count());
+    count("join", pairs().join_in(0, &pairs()).count());
+    count("sort_by_key", pairs().sort_by_key_in(0).count());
+    count("sort_by", cx.range(0..10).sort_by_in(0, |n| *n).count());
+    count("range_in", cx.range_in(0..10, 0).count());
+    count("parallelize_in", cx.parallelize_in([1, 2], 0).count());
+}
+
+#[test]
+fn a_mistake_in_the_plan_is_told_by_every_action() {
+    let cx = cx();
+    let wrong = cx.range_in(0..10, 0);
+    let told = |result: Result<()>| {
+        assert!(plan_error(result).0.contains("range_in"));
+    };
+    told(wrong.collect().map(drop));
+    told(wrong.count().map(drop));
+    told(wrong.take(3).map(drop));
+    told(wrong.take(0).map(drop));
+    told(wrong.first().map(drop));
+    told(wrong.sum().map(drop));
+    told(wrong.min().map(drop));
+    told(wrong.fold(0, |a, b| a + b).map(drop));
+    told(wrong.take_ordered_by(1, |n| *n).map(drop));
+    told(wrong.for_each(|_| {}));
+    told(wrong.explain().map(drop));
+    told(wrong.explain_dot().map(drop));
+    told(wrong.background().count().map(drop));
+    told(wrong.map(|n| (n, n)).reduce_by_key(|a, _| a).count().map(drop));
+    told(cx.range(0..3).union(&wrong).count().map(drop));
+}
+
+#[test]
+fn coalesce_groups_neighbours() -> Result<()> {
+    let cx = cx();
+    let data = cx.range_in(0..1000, 10);
+    assert_eq!(glom(&data.coalesce(10)), glom(&data));
+    assert_eq!(data.coalesce(20).partitions(), 10);
+    for to in [1, 3, 9] {
+        let parts = glom(&data.coalesce(to));
+        assert_eq!(parts.len() as u32, to);
+        assert_eq!(parts.concat(), (0..1000).collect::<Vec<_>>());
+        // Whole partitions of 100 items.
+        assert!(parts.iter().all(|part| part.len() % 100 == 0));
+        let lengths: BTreeSet<usize> = parts.iter().map(Vec::len).collect();
+        assert!(lengths.last().unwrap() - lengths.first().unwrap() <= 100);
+    }
+    let many = cx.range_in(0..10_000, 10_000).coalesce(7);
+    assert_eq!(glom(&many).concat(), (0..10_000).collect::<Vec<_>>());
+    assert!(glom(&many).iter().all(|part| part.len() / 2 == 714 || part.len().abs_diff(1428) <= 1));
+    Ok(())
+}
+
+#[test]
+fn zip_pairs_items_one_to_one() -> Result<()> {
+    let cx = cx();
+    let numbers = cx.range_in(0..10_000, 3);
+    // The sides come in batches of different sizes.
+    let left = numbers.filter(|n| n % 4 == 0);
+    let right = numbers.flat_map(|n| if n % 4 == 0 { vec![n * 2] } else { vec![] });
+    let expected: Vec<_> = (0..10_000).filter(|n| n % 4 == 0).map(|n| (n, n * 2)).collect();
+    assert_eq!(left.zip(&right).collect()?, expected);
+    Ok(())
+}
+
+#[test]
+fn zip_of_unequal_partitions_is_told_when_planned() {
+    let cx = cx();
+    let zipped = cx.range_in(0..10, 2).zip(&cx.range_in(0..10, 3));
+    let line = line!() - 1;
+    let (message, site) = plan_error(zipped.collect());
+    assert!(message.contains("2 partitions") && message.contains('3'), "{message}");
+    assert_eq!((site.file, site.line), (file!(), line));
+}
+
+#[test]
+fn zip_of_unequal_lengths_is_told_when_run() {
+    let cx = cx();
+    for (left, right, longer) in [(10, 11, "right"), (11, 10, "left"), (0, 1, "right"), (3000, 2048, "left")] {
+        let zipped = cx.range_in(0..left, 1).zip(&cx.range_in(0..right, 1));
+        let (message, _) = plan_error(zipped.count());
+        assert!(message.contains(&format!("the {longer} side has more items")), "{message}");
+    }
+}
+
+#[test]
+fn union_takes_the_partitions_of_both() -> Result<()> {
+    let cx = cx();
+    let (some, none) = (cx.range_in(0..10, 3), cx.from_fn(0, |_| [0u64]));
+    let both = some.union(&cx.range_in(5..7, 2));
+    assert_eq!(both.partitions(), 5);
+    assert_eq!(both.collect()?, (0..10).chain(5..7).collect::<Vec<_>>());
+    assert_eq!(some.union(&none).collect()?, (0..10).collect::<Vec<_>>());
+    assert_eq!(none.union(&some).collect()?, (0..10).collect::<Vec<_>>());
+    assert_eq!(none.union(&none).collect()?, Vec::<u64>::new());
+    Ok(())
+}
+
+#[test]
+fn union_of_more_partitions_than_can_be_counted_is_a_mistake() {
+    let cx = cx();
+    let many = cx.range_in(0..u64::MAX, u32::MAX);
+    assert!(plan_error(many.union(&many).count()).0.contains("partitions"));
+    assert!(plan_error(cx.union(vec![many.boxed(), many.boxed()]).count()).0.contains("partitions"));
+}
+
+#[test]
+fn a_dataset_of_no_partitions_runs_every_action() -> Result<()> {
+    let cx = cx();
+    let none = cx.from_fn(0, |partition| [u64::from(partition)]);
+    assert_eq!(none.partitions(), 0);
+    assert_eq!((none.count()?, none.collect()?, none.take(2)?), (0, vec![], vec![]));
+    assert_eq!((none.sum()?, none.fold(3, |a, b| a + b)?), (0, 3));
+    assert!(none.reduce(|a, b| a + b).is_err());
+    none.for_each(|_| panic!("there is nothing to call it with"))?;
+    assert_empty(none.coalesce(3).collect()?);
+    assert_empty(none.repartition(3).collect()?);
+    assert_empty(none.distinct().collect()?);
+    assert_empty(none.sort_by(|n| *n).collect()?);
+    assert_empty(none.key_by(|n| *n).reduce_by_key(|a, _| a).collect()?);
+    assert_empty(none.key_by(|n| *n).join(&cx.range(0..3).key_by(|n| *n)).collect()?);
+    assert_empty(cx.range(0..3).key_by(|n| *n).join(&none.key_by(|n| *n)).collect()?);
+    Ok(())
+}
+
+#[test]
+fn slices_are_exact_up_to_the_ends_of_the_integers() -> Result<()> {
+    let cx = cx();
+    assert_eq!(cx.range(u64::MAX - 3..u64::MAX).collect()?, [u64::MAX - 3, u64::MAX - 2, u64::MAX - 1]);
+    for partitions in [1, 2, 3, 7, 100] {
+        let few = cx.range_in(u64::MAX - 50..u64::MAX, partitions);
+        assert_eq!(few.collect()?, (u64::MAX - 50..u64::MAX).collect::<Vec<_>>());
+    }
+    let all = cx.range_in(0..u64::MAX, 3).map_partitions(|mut numbers| numbers.next());
+    assert_eq!(all.collect()?, [0, u64::MAX / 3, u64::MAX / 3 * 2]);
+    let extremes = [i64::MIN, -1, 0, 1, i64::MAX];
+    assert_eq!(cx.parallelize_in(extremes, 3).collect()?, extremes);
+    #[allow(clippy::reversed_empty_ranges)]
+    let backwards = 10..3;
+    assert_empty(cx.range(backwards).collect()?);
+    Ok(())
+}
+
+#[test]
+fn more_partitions_than_items_leaves_some_empty() -> Result<()> {
+    let cx = cx();
+    let data = cx.parallelize_in([1u64, 2, 3], 10);
+    let parts = glom(&data);
+    assert_eq!((parts.len(), parts.concat()), (10, vec![1, 2, 3]));
+    assert_eq!(data.map(|n| (n, 1u64)).reduce_by_key(|a, b| a + b).count()?, 3);
+    assert_eq!((data.min()?, data.max()?, data.reduce(|a, b| a + b)?), (1, 3, 6));
+    Ok(())
+}
+
+#[test]
+fn map_partitions_may_read_as_little_as_it_wants() -> Result<()> {
+    let cx = cx();
+    let numbers = cx.range_in(0..10_000, 4);
+    assert_eq!(numbers.map_partitions(|items| items.take(2)).collect()?, [0, 1, 2500, 2501, 5000, 5001, 7500, 7501]);
+    assert_eq!(numbers.map_partitions(|_| [7]).collect()?, [7; 4]);
+    assert_eq!(numbers.map_partitions(|_| None::<u8>).count()?, 0);
+    let sums = numbers.map_partitions_with_index(|index, items| [(index, items.sum::<u64>())]).collect()?;
+    let expected: Vec<_> = (0..4u32).map(|p| (p, (u64::from(p) * 2500..u64::from(p + 1) * 2500).sum())).collect();
+    assert_eq!(sums, expected);
+    Ok(())
+}
+
+#[test]
+fn flat_maps_give_nothing_or_much_for_an_item() -> Result<()> {
+    let cx = cx();
+    let expected: Vec<u64> = (0..100u64).flat_map(|n| std::iter::repeat_n(n, (n * 7 % 50) as usize)).collect();
+    let numbers = cx.range_in(0..100, 3);
+    assert_eq!(numbers.flat_map(|n| std::iter::repeat_n(n, (n * 7 % 50) as usize)).collect()?, expected);
+    let into = numbers.flat_map_into(|n, out| (0..n * 7 % 50).for_each(|_| out.push(n)));
+    assert_eq!(into.collect()?, expected);
+    let tried = numbers.try_flat_map(|n| Ok(vec![n; (n * 7 % 50) as usize]));
+    assert_eq!(tried.collect()?, expected);
+    assert_eq!(numbers.flat_map(|n| 0..n * 1000).count()?, (0..100).sum::<u64>() * 1000);
+    Ok(())
+}
+
+#[test]
+fn a_sample_is_the_same_in_every_run_and_another_for_another_seed() -> Result<()> {
+    let cx = cx();
+    let numbers = cx.range_in(0..20_000, 8);
+    let kept = numbers.sample(0.25, 1).collect()?;
+    // Of a binomial distribution, 8 standard deviations to either side.
+    assert!(kept.len().abs_diff(5000) < 8 * 62, "{}", kept.len());
+    assert!(kept.is_sorted_by(|a, b| a < b));
+    let again = Context::local(4)?.range_in(0..20_000, 8).sample(0.25, 1).collect()?;
+    assert_eq!(kept, again);
+    assert_ne!(kept, numbers.sample(0.25, 2).collect()?);
+    // Partitions draw from streams of their own.
+    let places = glom(&numbers.map(|n| n % 2500).sample(0.25, 1));
+    assert_eq!(places.iter().collect::<BTreeSet<_>>().len(), 8);
+    Ok(())
+}
+
+#[test]
+fn a_sample_of_all_and_of_nothing_is_exact() -> Result<()> {
+    let numbers = cx().range(0..1000);
+    assert_eq!(numbers.sample(1.0, 5).collect()?, (0..1000).collect::<Vec<_>>());
+    assert_empty(numbers.sample(0.0, 5).collect()?);
+    assert_empty(numbers.sample_with_replacement(0.0, 5).collect()?);
+    Ok(())
+}
+
+#[test]
+fn a_sample_with_replacement_has_the_mean_and_the_spread_of_poisson() -> Result<()> {
+    let cx = cx();
+    for mean in [0.5, 3.0, 40.0] {
+        let drawn = cx.range_in(0..5_000, 4).sample_with_replacement(mean, 11).map(|n| (n, 1u64));
+        let times = drawn.reduce_by_key(|a, b| a + b).values().collect()?;
+        let sum: f64 = times.iter().map(|n| *n as f64).sum();
+        let squares: f64 = times.iter().map(|n| (*n as f64).powi(2)).sum();
+        let (found, spread) = (sum / 5e3, squares / 5e3 - (sum / 5e3).powi(2));
+        assert!((found - mean).abs() < 8.0 * (mean / 5e3).sqrt(), "mean {found} for {mean}");
+        assert!((spread / mean - 1.0).abs() < 0.2, "variance {spread} for {mean}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_fraction_that_is_none_is_told_with_the_call() {
+    let cx = cx();
+    for fraction in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+        let (message, site) = plan_error(cx.range(0..10).sample(fraction, 1).count());
+        assert!(message.contains("fraction"), "{message}");
+        assert_eq!((site.file, site.line), (file!(), line!() - 2));
+        let (message, site) = plan_error(cx.range(0..10).sample_with_replacement(-fraction.abs(), 1).count());
+        assert!(message.contains("mean"), "{message}");
+        assert_eq!((site.file, site.line), (file!(), line!() - 2));
+    }
+}
+
+#[test]
+fn one_dataset_serves_many_actions() -> Result<()> {
+    let cx = cx();
+    let squares = cx.range(0..100).map(|n| n * n);
+    let (even, odd) = (squares.filter(|n| n % 2 == 0), squares.filter(|n| n % 2 == 1));
+    assert_eq!(even.count()? + odd.count()?, squares.count()?);
+    assert_eq!(sorted(even.union(&odd).collect()?), squares.collect()?);
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Sorting, against the standard library's stable sort.
+
+use crate::support::{Random, assert_empty, cx, glom, sorted};
+use std::cmp::Reverse;
+use tryworks::prelude::*;
+
+fn random_pairs(seed: u64, rows: usize) -> Vec<(i64, u64)> {
+    let mut random = Random(seed);
+    (0..rows as u64).map(|at| (random.next() as i64, at)).collect()
+}
+
+#[test]
+fn ten_thousand_pairs_are_sorted_in_both_directions() -> Result<()> {
+    let cx = cx();
+    let rows = random_pairs(1, 10_000);
+    let ascending = sorted(rows.clone());
+    let descending: Vec<_> = ascending.iter().rev().copied().collect();
+    for partitions in [1, 20] {
+        let data = cx.parallelize_in(rows.clone(), 8);
+        let up = data.sort_by_key_in(partitions);
+        assert_eq!(up.partitions(), partitions);
+        assert_eq!(up.collect()?, ascending);
+        let down = data.map(|(key, value)| (Reverse(key), value)).sort_by_key_in(partitions);
+        assert_eq!(down.map(|(Reverse(key), value)| (key, value)).collect()?, descending);
+        assert_eq!(data.sort_by_in(partitions, |row| row.0).collect()?, ascending);
+        assert_eq!(data.sort_by_in(partitions, |row| Reverse(row.0)).collect()?, descending);
+        assert_eq!(data.sort_by(|row| (row.1 % 7, row.0)).collect()?, {
+            let mut rows = rows.clone();
+            rows.sort_by_key(|row| (row.1 % 7, row.0));
+            rows
+        });
+    }
+    Ok(())
+}
+
+#[test]
+fn more_partitions_than_items_leaves_some_empty() -> Result<()> {
+    let cx = cx();
+    for (rows, from, to) in [(1, 1, 10), (3, 2, 50), (5, 20, 7)] {
+        let rows = random_pairs(2, rows);
+        let parts = glom(&cx.parallelize_in(rows.clone(), from).sort_by_key_in(to));
+        assert_eq!((parts.len() as u32, parts.concat()), (to, sorted(rows)));
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_sorted_is_nothing() -> Result<()> {
+    let cx = cx();
+    let none = cx.parallelize_in(Vec::<(u64, u64)>::new(), 4);
+    assert_empty(none.sort_by_key_in(3).collect()?);
+    assert_empty(cx.range_in(0..10, 3).filter(|_| false).sort_by(|n| *n).collect()?);
+    Ok(())
+}
+
+#[test]
+fn items_with_equal_keys_stay_in_their_order() -> Result<()> {
+    let mut random = Random(5);
+    let rows: Vec<(u64, u64)> = (0..20_000).map(|at| (random.below(10), at)).collect();
+    let mut expected = rows.clone();
+    expected.sort_by_key(|row| row.0);
+    let data = cx().parallelize_in(rows, 9);
+    assert_eq!(data.sort_by_key_in(4).collect()?, expected);
+    assert_eq!(data.sort_by_in(6, |row| row.0).collect()?, expected);
+    Ok(())
+}
+
+#[test]
+fn the_ranges_are_balanced() -> Result<()> {
+    let cx = cx();
+    let data = cx.parallelize_in(random_pairs(7, 20_000), 8);
+    let by_range = [
+        glom(&data.sort_by_key_in(10)),
+        glom(&data.sort_by_in(10, |row| Reverse(row.0))),
+        glom(&cx.parallelize_in(sorted(random_pairs(7, 20_000)), 8).sort_by_key_in(10)),
+    ];
+    for parts in by_range {
+        assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), 20_000);
+        for part in parts {
+            assert!((1000..=3000).contains(&part.len()), "{} of 20000 in one of 10 ranges", part.len());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_key_lies_in_one_range_however_often_it_comes() -> Result<()> {
+    // Nine of ten rows have the same key.
+    let mut random = Random(11);
+    let rows: Vec<(u64, u64)> =
+        (0..10_000).map(|at| (if at % 10 == 0 { random.below(1_000_000) } else { 500_000 }, at)).collect();
+    let mut expected = rows.clone();
+    expected.sort_by_key(|row| row.0);
+    let parts = glom(&cx().parallelize_in(rows, 6).sort_by_key_in(8));
+    assert_eq!(parts.iter().filter(|part| part.iter().any(|row| row.0 == 500_000)).count(), 1);
+    assert_eq!(parts.concat(), expected);
+    Ok(())
+}
+
+#[test]
+fn every_key_may_be_the_same() -> Result<()> {
+    let rows: Vec<(u8, u64)> = (0..5000).map(|at| (3, at)).collect();
+    assert_eq!(cx().parallelize_in(rows.clone(), 7).sort_by_key_in(5).collect()?, rows);
+    Ok(())
+}
+
+#[test]
+fn texts_and_compound_keys_are_sorted() -> Result<()> {
+    let mut random = Random(13);
+    let mut rows: Vec<(Option<String>, (i32, String))> = (0..3000)
+        .map(|_| {
+            let word = "x".repeat(random.below(5) as usize) + &random.below(50).to_string();
+            ((random.below(9) > 0).then_some(word), (random.below(7) as i32 - 3, "v".repeat(random.below(90) as usize)))
+        })
+        .collect();
+    let data = cx().parallelize_in(rows.clone(), 5);
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(data.sort_by_key_in(6).collect()?, rows);
+    rows.sort_by(|a, b| (&a.1.0, &a.0).cmp(&(&b.1.0, &b.0)));
+    let both = data.sort_by_in(4, |row| (row.1.0, row.0.clone()));
+    assert_eq!(sorted(both.collect()?), sorted(rows.clone()));
+    assert!(both.collect()?.is_sorted_by_key(|row| (row.1.0, row.0.clone())));
+    Ok(())
+}
+
+#[test]
+fn what_is_sorted_may_be_cut_off_and_sorted_again() -> Result<()> {
+    let cx = cx();
+    let rows = random_pairs(17, 5000);
+    let expected = sorted(rows.clone());
+    let up = cx.parallelize_in(rows, 4).sort_by_key_in(6);
+    assert_eq!(up.take(10)?, expected[..10]);
+    assert_eq!(up.first()?, expected[0]);
+    assert_eq!(up.filter(|row| row.0 > 0).take(3)?, {
+        let positive = expected.iter().filter(|row| row.0 > 0);
+        positive.take(3).copied().collect::<Vec<_>>()
+    });
+    let down = up.map(|(key, value)| (Reverse(key), value)).sort_by_key_in(5);
+    assert_eq!(down.map(|row| row.0.0).collect()?, expected.iter().rev().map(|row| row.0).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[test]
+fn a_sort_by_a_given_value() -> Result<()> {
+    let numbers = cx().range_in(0..1000, 4);
+    let mut expected: Vec<u64> = (0..1000).collect();
+    expected.sort_by_key(|n| n ^ 0x2a5);
+    assert_eq!(numbers.with(0x2a5u64).sort_by(|mask, n| n ^ mask).collect()?, expected);
+    Ok(())
+}
