@@ -29,26 +29,29 @@ pub struct Cached<P> {
     input: P,
     cache: u64,
     level: StorageLevel,
+    /// What is kept may be made again where it cannot be read: it comes out the same.
+    repeatable: bool,
     /// On the driver: keeps the blocks alive.
     _held: Option<Arc<Cache>>,
 }
 
 impl<P: Clone> Clone for Cached<P> {
     fn clone(&self) -> Self {
-        Cached { input: self.input.clone(), cache: self.cache, level: self.level, _held: self._held.clone() }
+        let Cached { cache, level, repeatable, .. } = *self;
+        Cached { input: self.input.clone(), cache, level, repeatable, _held: self._held.clone() }
     }
 }
 
 impl<P: Ship> Ship for Cached<P> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
         self.input.encode(to)?;
-        to.value(&(self.cache, self.level))
+        to.value(&(self.cache, self.level, self.repeatable))
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
         let input = P::decode(from)?;
-        let (cache, level) = from.value()?;
-        Ok(Cached { input, cache, level, _held: None })
+        let (cache, level, repeatable) = from.value()?;
+        Ok(Cached { input, cache, level, repeatable, _held: None })
     }
 }
 
@@ -106,7 +109,12 @@ impl<P: Pipe<Item: Row>> Cached<P> {
             None => Kept::Held { rows, _held: held },
         });
         task.host().keep(self.cache, partition, kept.clone());
-        Ok(CachedCursor::kept(kept))
+        Ok(self.read(kept, partition, task))
+    }
+
+    fn read(&self, kept: Arc<Kept<P::Item>>, partition: u32, task: &Task) -> CachedCursor<P> {
+        let again = self.repeatable.then(|| (self.input.clone(), partition, task.clone()));
+        CachedCursor::Kept(Reading { kept, next: 0, rows: Vec::new(), bytes: Vec::new(), given: 0 }, again)
     }
 }
 
@@ -116,15 +124,18 @@ impl<P: Pipe<Item: Row>> Pipe for Cached<P> {
 
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
         let kept = task.host().cached(self.cache, partition).and_then(|kept| kept.downcast::<Kept<P::Item>>().ok());
-        kept.map_or_else(|| self.make(partition, task), |kept| Ok(CachedCursor::kept(kept)))
+        kept.map_or_else(|| self.make(partition, task), |kept| Ok(self.read(kept, partition, task)))
     }
 }
 
 /// One partition of a cached dataset.
 pub enum CachedCursor<P: Pipe> {
-    /// It is kept.
+    /// It is kept; with what makes it again if it cannot be read.
     #[doc(hidden)]
-    Kept(Reading<P::Item>),
+    Kept(Reading<P::Item>, Option<(P, u32, Task)>),
+    /// It is made again: so many items were given before.
+    #[doc(hidden)]
+    Again { cursor: P::Cursor, given: usize },
     /// It could not be kept.
     #[doc(hidden)]
     Passing { made: std::vec::IntoIter<P::Item>, cursor: P::Cursor, done: bool },
@@ -136,11 +147,17 @@ pub struct Reading<T> {
     next: usize,
     rows: Vec<T>,
     bytes: Vec<u8>,
+    given: usize,
 }
 
-impl<P: Pipe> CachedCursor<P> {
-    fn kept(kept: Arc<Kept<P::Item>>) -> Self {
-        CachedCursor::Kept(Reading { kept, next: 0, rows: Vec::new(), bytes: Vec::new() })
+impl<T: Row> Reading<T> {
+    /// Reads the next frame.
+    fn frame(&mut self, frames: &dyn Frames) -> Result<()> {
+        frames.read(self.next, &mut self.bytes)?;
+        decode_rows(&self.bytes, &mut self.rows)?;
+        self.next += 1;
+        self.given += self.rows.len();
+        Ok(())
     }
 }
 
@@ -149,7 +166,7 @@ impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
 
     fn advance<S: FnMut(P::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         match self {
-            CachedCursor::Kept(reading) => match &*reading.kept {
+            CachedCursor::Kept(reading, again) => match &*reading.kept.clone() {
                 Kept::Held { rows, .. } => {
                     let end = rows.len().min(reading.next.saturating_add(budget));
                     for row in &rows[reading.next..end] {
@@ -164,9 +181,16 @@ impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
                     if reading.next == frames.len() {
                         return Ok(Step::Done);
                     }
-                    frames.read(reading.next, &mut reading.bytes)?;
-                    reading.next += 1;
-                    decode_rows(&reading.bytes, &mut reading.rows)?;
+                    match (reading.frame(&**frames), again.take()) {
+                        (Ok(()), untouched) => *again = untouched,
+                        (Err(error), None) => return Err(error),
+                        // A cache never makes a job fail.
+                        (Err(_), Some((input, partition, task))) => {
+                            let given = reading.given;
+                            *self = CachedCursor::Again { cursor: input.open(partition, &task)?, given };
+                            return Ok(Step::More);
+                        }
+                    }
                     for row in reading.rows.drain(..) {
                         if sink(row).is_break() {
                             break;
@@ -175,6 +199,13 @@ impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
                     Ok(Step::More)
                 }
             },
+            CachedCursor::Again { cursor, given } => cursor.advance(budget, &mut |item| {
+                if *given > 0 {
+                    *given -= 1;
+                    return CONTINUE;
+                }
+                sink(item)
+            }),
             CachedCursor::Passing { made, cursor, done } => {
                 if made.as_slice().is_empty() {
                     return if *done { Ok(Step::Done) } else { cursor.advance(budget, sink) };
@@ -221,6 +252,7 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
         let cache = Cache::new(&self.runner);
         let mut node = Node::narrow(op, &self.node).with_layout(self.node.layout).with_detail(format!("{level:?}"));
         node.cache = Some(cache.clone());
-        self.chain(Cached { input: self.pipe.clone(), cache: cache.id, level, _held: Some(cache) }, node)
+        let (cache, repeatable) = (cache.id, !self.node.nondeterministic);
+        self.chain(Cached { input: self.pipe.clone(), cache, level, repeatable, _held: node.cache.clone() }, node)
     }
 }

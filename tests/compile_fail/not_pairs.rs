@@ -1,0 +1,7 @@
+use tryworks::prelude::*;
+
+fn main() -> Result<()> {
+    let cx = Context::local(1)?;
+    cx.range(0..3).reduce_by_key(|a, b| a + b).count()?;
+    Ok(())
+}
