@@ -7,16 +7,9 @@ use std::hash::Hash;
 pub(crate) struct Table<K, S> {
     index: HashTable<Slot>,
     entries: Vec<(K, S)>,
-    /// Where the keys that were found last are, by their hash: frequent keys are found without the index, which is
-    /// larger than the caches. Empty while the table is small.
-    recent: Vec<Slot>,
 }
 
-/// The slots for recent keys: they stay in the first-level cache.
-const RECENT: usize = 2048;
-
 /// Points at an entry; the hash's low half spares most looks at it and all rehashing.
-#[derive(Clone, Copy)]
 struct Slot {
     tag: u32,
     at: u32,
@@ -39,7 +32,7 @@ fn spread(tag: u32) -> u64 {
 
 impl<K: Hash + Eq, S> Table<K, S> {
     pub(crate) fn new() -> Self {
-        Table { index: HashTable::new(), entries: Vec::new(), recent: Vec::new() }
+        Table { index: HashTable::new(), entries: Vec::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -65,29 +58,16 @@ impl<K: Hash + Eq, S> Table<K, S> {
     /// Where many keys are, [`NOWHERE`] for those that are not there. Looking a key up misses the caches, in the index
     /// and then among the entries: done in two sweeps over many keys, the misses of each sweep overlap.
     #[inline]
-    pub(crate) fn find_all<'a>(&mut self, hashes: &[u64], keys: impl Iterator<Item = &'a K>, found: &mut Vec<u32>)
+    pub(crate) fn find_all<'a>(&self, hashes: &[u64], keys: impl Iterator<Item = &'a K>, found: &mut Vec<u32>)
     where
         K: 'a,
     {
         found.clear();
-        // The keys themselves are not looked at yet: two of them rarely have the same tag.
-        let look = |index: &HashTable<Slot>, tag| index.find(spread(tag), |slot| slot.tag == tag).copied();
-        if self.entries.len() < RECENT {
-            found.extend(hashes.iter().map(|hash| look(&self.index, *hash as u32).map_or(NOWHERE, |slot| slot.at)));
-        } else {
-            self.recent.resize(RECENT, Slot { tag: 0, at: NOWHERE });
-            found.extend(hashes.iter().map(|hash| {
-                let tag = *hash as u32;
-                let recent = &mut self.recent[tag as usize % RECENT];
-                if recent.tag != tag || recent.at == NOWHERE {
-                    *recent = look(&self.index, tag).unwrap_or(*recent);
-                    if recent.tag != tag {
-                        return NOWHERE;
-                    }
-                }
-                recent.at
-            }));
-        }
+        // The key itself is not looked at yet: two keys rarely have the same tag.
+        found.extend(hashes.iter().map(|hash| {
+            let tag = *hash as u32;
+            self.index.find(spread(tag), |slot| slot.tag == tag).map_or(NOWHERE, |slot| slot.at)
+        }));
         for (at, key) in found.iter_mut().zip(keys) {
             if self.entries.get(*at as usize).is_none_or(|entry| entry.0 != *key) {
                 *at = NOWHERE;
@@ -115,21 +95,18 @@ impl<K: Hash + Eq, S> Table<K, S> {
     /// Takes all entries out, in order, and keeps the room.
     pub(crate) fn drain(&mut self) -> std::vec::Drain<'_, (K, S)> {
         self.index.clear();
-        self.recent.clear();
         self.entries.drain(..)
     }
 
     /// Takes all entries out, in order.
     pub(crate) fn take(&mut self) -> Vec<(K, S)> {
         self.index.clear();
-        self.recent.clear();
         let room = self.entries.len();
         std::mem::replace(&mut self.entries, Vec::with_capacity(room))
     }
 
     /// Takes out the entries that arrived from number `keep` on, in order.
     pub(crate) fn split_off(&mut self, keep: usize) -> Vec<(K, S)> {
-        self.recent.clear();
         self.index.retain(|slot| (slot.at as usize) < keep);
         self.index.shrink_to_fit(Slot::hash);
         let tail = self.entries.split_off(keep);
