@@ -57,7 +57,11 @@ impl<T: Serialize> RowSize<T> {
 
     /// Bytes of `rows` rows.
     pub(crate) fn of(&self, rows: usize) -> u64 {
-        let rows = rows as u64;
-        rows * size_of::<T>() as u64 + (rows * self.heap).checked_div(self.sampled).unwrap_or(0)
+        rows as u64 * size_of::<T>() as u64 + self.heap_of(rows)
+    }
+
+    /// Bytes of what `rows` rows point to.
+    pub(crate) fn heap_of(&self, rows: usize) -> u64 {
+        (rows as u64 * self.heap).checked_div(self.sampled).unwrap_or(0)
     }
 }

@@ -18,6 +18,7 @@ use crate::task::{Op, Task};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A left fold over the values of a key.
 pub trait Aggregate<V>: Callable {
@@ -47,6 +48,14 @@ pub(crate) struct CombineStage<P, A> {
     pub(crate) aggregate: A,
     pub(crate) buckets: Buckets,
     pub(crate) op: Op,
+    /// The keys of the last partition that was done: room for the next one's table.
+    room: AtomicUsize,
+}
+
+impl<P, A> CombineStage<P, A> {
+    pub(crate) fn new(input: P, aggregate: A, buckets: Buckets, op: Op) -> Self {
+        CombineStage { input, aggregate, buckets, op, room: AtomicUsize::new(0) }
+    }
 }
 
 impl<P: Ship, A: Ship> Ship for CombineStage<P, A> {
@@ -59,7 +68,7 @@ impl<P: Ship, A: Ship> Ship for CombineStage<P, A> {
     fn decode(from: &mut Decoder) -> Result<Self> {
         let (input, aggregate) = (P::decode(from)?, A::decode(from)?);
         let (buckets, op) = from.value()?;
-        Ok(CombineStage { input, aggregate, buckets, op })
+        Ok(CombineStage::new(input, aggregate, buckets, op))
     }
 }
 
@@ -70,7 +79,7 @@ impl<K: Key, V: Send + 'static, P: Pipe<Item = (K, V)>, A: Aggregate<V, Out: Row
         aggregate.ready(op, task)?;
         let mut writer = BucketWriter::<(K, A::Out)>::new(*buckets, task);
         let mut failed = None;
-        let mut combine = Combine::new(aggregate, op);
+        let mut combine = Combine::new(aggregate, op, self.room.load(Relaxed), task);
         drive(&mut cursor, task, &mut |(key, value)| {
             if !combine.helps {
                 let bucket = buckets.of(hash_of(&key));
@@ -85,6 +94,7 @@ impl<K: Key, V: Send + 'static, P: Pipe<Item = (K, V)>, A: Aggregate<V, Out: Row
         })?;
         failed.map_or(Ok(()), Err)?;
         combine.fold(*buckets, &mut writer)?;
+        self.room.store(combine.table.len(), Relaxed);
         combine.hand_on(*buckets, &mut writer)?;
         drop(combine);
         writer.finish()
@@ -108,19 +118,28 @@ struct Combine<'a, K, V, A: Aggregate<V>> {
     rows: Vec<(K, V)>,
     hashes: Vec<u64>,
     found: Vec<u32>,
+    /// What the table takes is counted as it grows. It is bounded by its number of keys: handing it on earlier for want
+    /// of memory would change the order of the fold.
+    size: RowSize<(K, A::State)>,
+    working: Reservation,
+    /// The keys when it was counted last.
+    counted: usize,
 }
 
 impl<'a, K: Key, V, A: Aggregate<V, Out: Row>> Combine<'a, K, V, A> {
-    fn new(aggregate: &'a A, op: &'a Op) -> Self {
+    fn new(aggregate: &'a A, op: &'a Op, room: usize, task: &Task) -> Self {
         Combine {
             aggregate,
             op,
-            table: Table::new(),
+            table: Table::with_room(room),
             helps: true,
             folded: 0,
             rows: Vec::with_capacity(COMBINE_BATCH),
             hashes: Vec::with_capacity(COMBINE_BATCH),
             found: Vec::with_capacity(COMBINE_BATCH),
+            size: RowSize::new(),
+            working: task.host().memory().reservation(),
+            counted: 0,
         }
     }
 
@@ -137,6 +156,14 @@ impl<'a, K: Key, V, A: Aggregate<V, Out: Row>> Combine<'a, K, V, A> {
                 Some(state) => aggregate.fold(op, state, value),
                 None => table.insert(hash, key, aggregate.create(op, value)),
             }
+        }
+        if table.len() > self.counted + self.counted / 4
+            && let Some(last) = table.entries().last()
+        {
+            self.counted = table.len();
+            self.size.sample(last);
+            let bytes = table.bytes() + self.size.heap_of(table.len());
+            self.working.insist(bytes.saturating_sub(self.working.bytes()));
         }
         let full = table.len() >= COMBINE_KEYS;
         if full || (before < COMBINE_TRIAL && self.folded >= COMBINE_TRIAL) {

@@ -89,7 +89,7 @@ impl<K: Key, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
             return self.in_place();
         }
         let buckets = Buckets::hashed(readers.max(1));
-        let stage = CombineStage { input: self.pipe.clone(), aggregate, buckets, op };
+        let stage = CombineStage::new(self.pipe.clone(), aggregate, buckets, op);
         self.exchanged(Arc::new(stage), buckets, format!("by hash into {readers}, combined before"))
     }
 }

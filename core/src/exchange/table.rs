@@ -35,6 +35,11 @@ impl<K: Hash + Eq, S> Table<K, S> {
         Table { index: HashTable::new(), entries: Vec::new() }
     }
 
+    /// A table with room for so many keys.
+    pub(crate) fn with_room(keys: usize) -> Self {
+        Table { index: HashTable::with_capacity(keys), entries: Vec::with_capacity(keys) }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
