@@ -1,6 +1,6 @@
 //! What a running task may ask of the process it runs in: memory, spill files, blocks. `core` opens no file itself.
 
-use crate::error::Result;
+use crate::error::{Place, Result};
 use crate::memory::Memory;
 use std::any::Any;
 use std::sync::Arc;
@@ -30,6 +30,15 @@ pub trait Host: Send + Sync {
 
     /// The cached partition, if it is there.
     fn cached(&self, cache: u64, partition: u32) -> Option<Shared>;
+
+    /// Does the `count` pieces of a task's work, `work(0)` and so on, on as many cores as there are. The first error in
+    /// their order is returned.
+    ///
+    /// # Errors
+    /// What a piece met.
+    fn in_parallel(&self, _at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+        (0..count).try_for_each(work)
+    }
 
     /// Keeps a partition in the cache until the cache is dropped.
     fn keep(&self, cache: u64, partition: u32, block: Shared);

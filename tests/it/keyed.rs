@@ -337,3 +337,39 @@ fn a_word_count_of_moby_dick_has_the_known_figures() -> Result<()> {
     assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
     Ok(())
 }
+
+/// One partition with more than a million rows is folded by all cores at once: its rows come out as with one.
+#[test]
+fn a_large_partition_is_split_among_the_cores_and_comes_out_the_same() {
+    let collected = |threads| {
+        let cx = Context::local(threads).unwrap();
+        let pairs = cx.range(0..1_500_000).map(|n| (n * 7919 % 1_200_007, 1.0 / (n + 1) as f64));
+        let sums = pairs.reduce_by_key_in(1, |a, b| a + b).collect().unwrap();
+        let groups = pairs.group_by_key_in(1).map(|(key, values)| (key, values.len())).collect().unwrap();
+        (sums, groups)
+    };
+    let (sums, groups) = collected(3);
+    let mut expected = BTreeMap::<u64, (f64, usize)>::new();
+    for n in 0..1_500_000u64 {
+        let entry = expected.entry(n * 7919 % 1_200_007).or_default();
+        *entry = (entry.0 + 1.0 / (n + 1) as f64, entry.1 + 1);
+    }
+    assert_eq!(sums.len(), expected.len());
+    assert!(sums.iter().all(|(key, sum)| (expected[key].0 - sum).abs() < 1e-12));
+    assert!(groups.iter().all(|(key, count)| expected[key].1 == *count));
+    let (one_core_sums, one_core_groups) = collected(1);
+    let bits = |sums: &[(u64, f64)]| sums.iter().map(|(key, sum)| (*key, sum.to_bits())).collect::<Vec<_>>();
+    assert_eq!(bits(&sums), bits(&one_core_sums));
+    assert_eq!(groups, one_core_groups);
+}
+
+/// A function that panics on one of those cores is named as if it had run on the task's own.
+#[test]
+fn a_panic_in_a_split_partition_names_its_operator() {
+    let cx = Context::local(2).unwrap();
+    let pairs = cx.range(0..1_500_000).map(|n| (n % 1_200_000, n));
+    let summed = pairs.reduce_by_key_in(1, |a, b| if b > 1_400_000 { panic!("too much") } else { a + b });
+    let error = summed.count().unwrap_err().to_string();
+    assert!(error.starts_with("`reduce_by_key` panicked: too much"), "{error}");
+    assert_eq!(cx.range(0..10).count().unwrap(), 10);
+}

@@ -16,9 +16,10 @@ use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Output, StageCode};
 use crate::task::{Op, Task};
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A left fold over the values of a key.
 pub trait Aggregate<V>: Callable {
@@ -263,49 +264,71 @@ impl<K: Key, V: Row, A: Aggregate<V>> Pipe for Grouped<K, V, A> {
 
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
         self.aggregate.ready(&self.op, task)?;
-        Ok(GroupedCursor {
-            parts: 0..self.side.parts(),
-            opened: self.side.open(partition, task)?,
-            out: Vec::new().into_iter(),
-            late: Vec::new(),
-            fold: Fold::new(self.aggregate.clone(), self.op, task),
-        })
+        let opened = self.side.open(partition, task)?;
+        let at_once = if opened.rows_hint() < LARGE { 1 } else { task.host().slots() };
+        let folds = (0..at_once).map(|_| Fold::new(self.aggregate.clone(), self.op, task, at_once)).collect();
+        Ok(GroupedCursor { parts: 0..self.side.parts(), opened, ready: VecDeque::new(), folds, task: task.clone() })
     }
 }
+
+/// A partition with so many rows is split: its sub-partitions are folded by all cores at once, so that one that is much
+/// larger than the others does not keep one core busy while the rest wait. What comes out is the same.
+const LARGE: u64 = 1 << 20;
 
 /// One partition of a grouped dataset.
 pub struct GroupedCursor<K: Key, V: Row, A: Aggregate<V>> {
     opened: Opened<(K, V)>,
+    /// The sub-partitions that are not folded yet.
     parts: Range<u32>,
-    out: std::vec::IntoIter<(K, A::State)>,
-    /// What is still to be folded after what is in `out`.
-    late: Vec<Arc<dyn Frames>>,
-    fold: Fold<K, V, A>,
+    /// Those that are, in order.
+    ready: VecDeque<Fold<K, V, A>>,
+    /// Folds that have nothing to do.
+    folds: Vec<Fold<K, V, A>>,
+    task: Task,
+}
+
+impl<K: Key, V: Row, A: Aggregate<V>> GroupedCursor<K, V, A> {
+    /// Folds the next sub-partitions, as many as there are folds; false if there is none left.
+    fn fold_next(&mut self) -> Result<bool> {
+        let parts: Vec<u32> = self.parts.by_ref().take(self.folds.len()).collect();
+        let opened = &self.opened;
+        let read = |fold: &mut Fold<K, V, A>, part| -> Result<()> {
+            let mut rows = opened.rows(part..part + 1)?;
+            while let Some(rows) = rows.next(BATCH)? {
+                fold.add(rows)?;
+            }
+            fold.end()
+        };
+        let mut folds: Vec<_> = self.folds.drain(..parts.len()).collect();
+        match &mut folds[..] {
+            [] => return Ok(false),
+            [fold] => read(fold, parts[0])?,
+            several => {
+                let several: Vec<_> = several.iter_mut().map(Mutex::new).collect();
+                self.task.host().in_parallel(self.task.place(), parts.len(), &|at| {
+                    read(&mut several[at].lock().unwrap_or_else(PoisonError::into_inner), parts[at])
+                })?;
+            }
+        }
+        self.ready.extend(folds);
+        Ok(true)
+    }
 }
 
 impl<K: Key, V: Row, A: Aggregate<V>> Cursor for GroupedCursor<K, V, A> {
     type Item = (K, A::Out);
 
     fn advance<S: FnMut(Self::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
-        if self.out.as_slice().is_empty() {
-            if !self.late.is_empty() {
-                for late in std::mem::take(&mut self.late) {
-                    self.fold.read_late(&*late)?;
-                }
-            } else if let Some(part) = self.parts.next() {
-                let mut rows = self.opened.rows(part..part + 1)?;
-                while let Some(rows) = rows.next(BATCH)? {
-                    self.fold.add(rows)?;
-                }
-            } else {
+        let Some(fold) = self.ready.front_mut() else {
+            return Ok(if self.fold_next()? { Step::More } else { Step::Done });
+        };
+        for (key, state) in fold.out.by_ref().take(budget) {
+            if sink((key, fold.aggregate.finish(state))).is_break() {
                 return Ok(Step::Done);
             }
-            (self.out, self.late) = self.fold.end()?;
         }
-        for (key, state) in self.out.by_ref().take(budget) {
-            if sink((key, self.fold.aggregate.finish(state))).is_break() {
-                break;
-            }
+        if fold.out.as_slice().is_empty() && !fold.read_late()? {
+            self.folds.extend(self.ready.pop_front());
         }
         Ok(Step::More)
     }
@@ -330,6 +353,12 @@ struct Fold<K, V, A: Aggregate<V>> {
     /// Values that were folded into what is in the table now, for states that grow.
     values: usize,
     working: Reservation,
+    /// How many folds of the task share its part of the budget.
+    sharing: usize,
+    /// What was folded, at the end.
+    out: std::vec::IntoIter<(K, A::State)>,
+    /// What left the table and is to be folded after that, in this order.
+    late: Vec<Arc<dyn Frames>>,
 }
 
 /// What leaves a table that is full.
@@ -378,11 +407,12 @@ fn floor(task: &Task) -> u64 {
     host.memory().limit() / (8 * host.slots() as u64)
 }
 
-type Folded<K, S> = (std::vec::IntoIter<(K, S)>, Vec<Arc<dyn Frames>>);
-
 impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
-    fn new(aggregate: A, op: Op, task: &Task) -> Self {
+    fn new(aggregate: A, op: Op, task: &Task, sharing: usize) -> Self {
         Fold {
+            sharing,
+            out: Vec::new().into_iter(),
+            late: Vec::new(),
             aggregate,
             op,
             table: Table::new(),
@@ -422,8 +452,15 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
         self.make_room()
     }
 
-    /// Folds what left the table before.
-    fn read_late(&mut self, late: &dyn Frames) -> Result<()> {
+    /// Folds what left the table before; false if nothing did.
+    fn read_late(&mut self) -> Result<bool> {
+        let late = std::mem::take(&mut self.late);
+        late.iter().try_for_each(|late| self.read_frames(&**late))?;
+        self.end()?;
+        Ok(!late.is_empty())
+    }
+
+    fn read_frames(&mut self, late: &dyn Frames) -> Result<()> {
         let mut bytes = Vec::new();
         let mut rows = Vec::<Late<K, A::State, V>>::new();
         for index in 0..late.len() {
@@ -461,7 +498,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
     fn make_room(&mut self) -> Result<()> {
         loop {
             let bytes = self.bytes();
-            let floor = floor(&self.task);
+            let floor = floor(&self.task) / self.sharing as u64;
             if bytes <= self.working.bytes() || self.working.resize(bytes) {
                 return Ok(());
             }
@@ -496,14 +533,15 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
         }
     }
 
-    /// Takes what was folded, and what left, to be read in this order.
-    fn end(&mut self) -> Result<Folded<K, A::State>> {
-        let mut late: Vec<_> = self.fronts.drain(..).rev().collect();
+    /// Ends: what was folded is in `out`, what left in `late`.
+    fn end(&mut self) -> Result<()> {
+        self.late = self.fronts.drain(..).rev().collect();
         if let Some(tail) = self.tail.take() {
-            late.push(tail.finish()?);
+            self.late.push(tail.finish()?);
         }
         self.values = 0;
-        Ok((self.table.take().into_iter(), late))
+        self.out = self.table.take().into_iter();
+        Ok(())
     }
 
     /// Puts off a row whose key is not in the table; gives it back if it has a place there.

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::host::{Frames, Host};
 use crate::memory::Reservation;
 use crate::row::Row;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What one map task left for an exchange.
@@ -22,7 +23,7 @@ pub(crate) enum Chunk<T> {
         _held: Reservation,
     },
     /// In a spill file: frame `i` is bucket `i`.
-    Stored(Arc<dyn Frames>),
+    Stored { frames: Arc<dyn Frames>, rows: u64 },
 }
 
 /// Where each bucket ends among the rows.
@@ -63,7 +64,10 @@ impl Ends {
             }
             Ends::Few(ends) => match ends.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
                 Ok(at) => (if at == 0 { 0 } else { ends[at - 1].1 as usize })..ends[at].1 as usize,
-                Err(_) => 0..0,
+                Err(at) => {
+                    let end = if at == 0 { 0 } else { ends[at - 1].1 as usize };
+                    end..end
+                }
             },
         }
     }
@@ -74,11 +78,24 @@ impl<T: Row> Chunk<T> {
     pub(crate) fn store<'a>(host: &dyn Host, buckets: impl Iterator<Item = &'a [T]>) -> Result<Self> {
         let mut writer = host.spill()?;
         let mut bytes = Vec::new();
+        let mut count = 0;
         for rows in buckets {
             encode_rows(rows, &mut bytes)?;
             writer.frame(&bytes)?;
+            count += rows.len() as u64;
         }
-        Ok(Chunk::Stored(writer.finish()?))
+        Ok(Chunk::Stored { frames: writer.finish()?, rows: count })
+    }
+
+    /// About how many rows are in a run of buckets.
+    pub(crate) fn rows_hint(&self, mut buckets: Range<u32>) -> u64 {
+        match self {
+            Chunk::Held { ends, .. } => {
+                let ends = (ends.of_bucket(buckets.start), buckets.next_back().map(|last| ends.of_bucket(last)));
+                ends.1.map_or(0, |last| last.end.saturating_sub(ends.0.start)) as u64
+            }
+            Chunk::Stored { frames, rows } => rows * buckets.len() as u64 / frames.len().max(1) as u64,
+        }
     }
 }
 

@@ -136,6 +136,15 @@ impl<T: Row> Opened<T> {
     }
 }
 
+impl<T: Row> Opened<T> {
+    /// About how many rows there are: blocks in spill files count as if their buckets were filled alike.
+    pub(crate) fn rows_hint(&self) -> u64 {
+        let Opened::Shuffled { blocks, buckets, .. } = self else { return 0 };
+        let chunks = blocks.iter().flat_map(|block| &block.chunks);
+        chunks.map(|chunk| chunk.rows_hint(buckets.clone())).sum()
+    }
+}
+
 /// Rows being read.
 pub(crate) enum Rows<T> {
     Shuffled(Walk<T>),
@@ -196,7 +205,7 @@ impl<T: Row> Walk<T> {
             };
             let range = match chunk {
                 Chunk::Held { ends, .. } => ends.of_bucket(bucket),
-                Chunk::Stored(frames) => {
+                Chunk::Stored { frames, .. } => {
                     let decoded = self.decoded.get_or_insert_default();
                     if self.row == 0 {
                         let lost = |error: Error| Error::Fetch {
@@ -222,7 +231,7 @@ impl<T: Row> Walk<T> {
         };
         Ok(Some(match rows {
             Chunk::Held { rows, .. } => &rows[range],
-            Chunk::Stored(_) => self.decoded.as_deref().map_or(&[], |rows| &rows[range]),
+            Chunk::Stored { .. } => self.decoded.as_deref().map_or(&[], |rows| &rows[range]),
         }))
     }
 }

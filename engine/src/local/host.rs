@@ -1,6 +1,8 @@
 //! What tasks find in this process: the budget, the spill space, and the blocks of shuffles and caches.
 
 use super::Settings;
+use crate::panics;
+use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -8,7 +10,7 @@ use std::time::Instant;
 use tryworks_core::host::{FrameWriter, Host, Shared};
 use tryworks_core::ids::AttemptId;
 use tryworks_core::memory::Memory;
-use tryworks_core::{Error, Result};
+use tryworks_core::{Error, Place, Result};
 use tryworks_io::resident::anonymous_resident;
 use tryworks_io::spill::SpillSpace;
 
@@ -145,6 +147,11 @@ impl Host for LocalHost {
 
     fn spill(&self) -> Result<Box<dyn FrameWriter>> {
         self.spill.writer()
+    }
+
+    fn in_parallel(&self, at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+        let done: Vec<_> = (0..count).into_par_iter().map(|piece| panics::catch(at, || work(piece))).collect();
+        done.into_iter().collect()
     }
 
     fn fetch(&self, exchange: u64, map: u32) -> Result<Shared> {
