@@ -40,8 +40,9 @@ pub trait Aggregate<V>: Callable {
 
 /// The most keys that a map task keeps before it hands on what it has.
 const COMBINE_KEYS: usize = 1 << 17;
-/// After so many rows a map task asks whether combining is of use.
-const COMBINE_TRIAL: usize = 100_000;
+/// After so many rows a map task asks whether combining is of use: it is not if the different keys are more than so many
+/// percent of the rows. The first question is for keys that hardly ever come twice, since asking is dear.
+const COMBINE_TRIALS: [(usize, usize); 2] = [(16_384, 97), (100_000, 80)];
 
 /// The map tasks of an aggregation that combines before the shuffle.
 pub(crate) struct CombineStage<P, A> {
@@ -167,13 +168,12 @@ impl<'a, K: Key, V, A: Aggregate<V, Out: Row>> Combine<'a, K, V, A> {
             self.working.insist(bytes.saturating_sub(self.working.bytes()));
         }
         let full = table.len() >= COMBINE_KEYS;
-        if full || (before < COMBINE_TRIAL && self.folded >= COMBINE_TRIAL) {
-            self.helps = table.len() * 5 <= self.folded * 4;
-            if full || !self.helps {
-                return self.hand_on(buckets, writer);
-            }
-        }
-        Ok(())
+        let (keys, folded) = (table.len(), self.folded);
+        let useless = |(rows, percent): &(usize, usize)| {
+            (before < *rows && folded >= *rows || full) && keys * 100 > folded * percent
+        };
+        self.helps = !COMBINE_TRIALS.iter().any(useless);
+        if full || !self.helps { self.hand_on(buckets, writer) } else { Ok(()) }
     }
 
     fn hand_on(&mut self, buckets: Buckets, writer: &mut BucketWriter<(K, A::Out)>) -> Result<()> {
