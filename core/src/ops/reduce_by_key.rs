@@ -106,4 +106,14 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>, E: Env> With<P, E> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         self.data.reduced(Op::here("reduce_by_key"), default_readers(&[&self.data.node]), self.given(function))
     }
+    /// [`Dataset::reduce_by_key_in`] with the given value first.
+    #[track_caller]
+    pub fn reduce_by_key_in<F: Fn(&E::Value, V, V) -> V + Code>(
+        &self,
+        partitions: u32,
+        function: F,
+    ) -> Dataset<ReduceByKey<K, V, Given<E, F>>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.data.reduced(Op::here("reduce_by_key"), partitions, self.given(function))
+    }
 }

@@ -176,8 +176,27 @@ impl<P: Pipe<Item: Row>, E: Env> With<P, E> {
         function: F,
     ) -> Dataset<Values<SortByKey<K, P::Item>>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
-        let op = Op::here("sort_by");
+        self.sorted_with(Op::here("sort_by"), default_readers(&[&self.data.node]), function)
+    }
+
+    /// [`Dataset::sort_by_in`] with the given value first.
+    #[track_caller]
+    pub fn sort_by_in<K: Row + Ord, F: Fn(&E::Value, &P::Item) -> K + Code>(
+        &self,
+        partitions: u32,
+        function: F,
+    ) -> Dataset<Values<SortByKey<K, P::Item>>> {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.sorted_with(Op::here("sort_by"), partitions, function)
+    }
+
+    fn sorted_with<K: Row + Ord, F: Fn(&E::Value, &P::Item) -> K + Code>(
+        &self,
+        op: Op,
+        ranges: u32,
+        function: F,
+    ) -> Dataset<Values<SortByKey<K, P::Item>>> {
         let keyed: KeyBy<P, Given<E, F>, K> = KeyBy::new(self.data.pipe.clone(), self.given(function), op);
-        self.data.sorted_by(op, default_readers(&[&self.data.node]), keyed)
+        self.data.sorted_by(op, ranges, keyed)
     }
 }
