@@ -67,7 +67,7 @@ impl<K: Key, V: Send + 'static, P: Pipe<Item = (K, V)>, A: Aggregate<V, Out: Row
     fn run(&self, partition: u32, task: &Task) -> Result<Output> {
         let CombineStage { aggregate, buckets, op, .. } = self;
         let mut cursor = self.input.open(partition, task)?;
-        aggregate.ready(op, task)?;
+        aggregate.ready(op, task.place())?;
         let mut writer = BucketWriter::<(K, A::Out)>::new(*buckets, task);
         let mut failed = None;
         let mut combine = Combine::new(aggregate, op);
@@ -235,7 +235,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Pipe for Grouped<K, V, A> {
     type Cursor = GroupedCursor<K, V, A>;
 
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
-        self.aggregate.ready(&self.op, task)?;
+        self.aggregate.ready(&self.op, task.place())?;
         Ok(GroupedCursor {
             parts: 0..self.side.parts(),
             opened: self.side.open(partition, task)?,

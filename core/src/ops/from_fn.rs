@@ -44,7 +44,7 @@ where
     type Cursor = FromFnCursor<I::IntoIter>;
 
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
-        self.function.ready(&self.op, task)?;
+        self.function.ready(&self.op, task.place())?;
         let items = self.op.call(|| self.function.call(partition).into_iter());
         Ok(FromFnCursor { items, op: self.op })
     }

@@ -2,13 +2,13 @@
 
 use crate::call::{Call2, Callable, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::Result;
+use crate::error::{Place, Result};
 use crate::exchange::{Aggregate, Grouped, default_readers};
 use crate::lineage::Layout;
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
-use crate::task::{Op, Task};
+use crate::task::Op;
 use crate::with::With;
 
 /// The pipe of [`Dataset::reduce_by_key`].
@@ -29,8 +29,8 @@ impl<F: Ship> Ship for Reducing<F> {
 }
 
 impl<F: Callable> Callable for Reducing<F> {
-    fn ready(&self, op: &Op, task: &Task) -> Result<()> {
-        self.0.ready(op, task)
+    fn ready(&self, op: &Op, place: Place) -> Result<()> {
+        self.0.ready(op, place)
     }
 }
 
