@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tryworks_core::Result;
 use tryworks_core::lineage::{Exchange, Input, Node, Shape};
+use tryworks_core::task::Op;
 
 /// What the planner asks of the world: which blocks exist already.
 pub trait Facts {
@@ -23,6 +24,8 @@ pub struct Plan {
 pub struct PlannedStage {
     /// What its tasks write, but for the last stage.
     pub exchange: Option<Arc<Exchange>>,
+    /// The call that reads it, but for the last stage, which an action reads.
+    pub reader: Option<Op>,
     /// Its operators, sources first.
     pub steps: Vec<Step>,
     /// The number of its logical partitions.
@@ -67,16 +70,17 @@ pub fn plan(target: &Arc<Node>, facts: &dyn Facts) -> Result<Plan> {
     let mut plan = Plan { stages: Vec::new() };
     let mut placed = BTreeMap::<u64, usize>::new();
     // A stage is placed when all that it reads is. Lineage may be deep, so the stages that wait are kept in a list.
-    let mut waiting = vec![(target.clone(), None::<Arc<Exchange>>)];
-    while let Some((end, exchange)) = waiting.last().cloned() {
+    let mut waiting = vec![(target.clone(), None::<Read>)];
+    while let Some((end, read)) = waiting.last().cloned() {
+        let exchange = read.as_ref().map(|read| read.exchange.clone());
         if exchange.as_ref().is_some_and(|exchange| placed.contains_key(&exchange.id)) {
             waiting.pop();
             continue;
         }
         let Chain { steps, reads } = chain(&end, facts)?;
-        let missing: Vec<_> = reads.iter().filter(|read| !placed.contains_key(&read.id)).cloned().collect();
+        let missing: Vec<_> = reads.iter().filter(|read| !placed.contains_key(&read.exchange.id)).cloned().collect();
         if !missing.is_empty() {
-            waiting.extend(missing.into_iter().rev().map(|read| (read.input.clone(), Some(read))));
+            waiting.extend(missing.into_iter().rev().map(|read| (read.exchange.input.clone(), Some(read))));
             continue;
         }
         waiting.pop();
@@ -87,10 +91,11 @@ pub fn plan(target: &Arc<Node>, facts: &dyn Facts) -> Result<Plan> {
             tasks: packing(&steps, &reads, end.partitions),
             deterministic: !end.nondeterministic,
             partitions: end.partitions,
-            parents: reads.iter().filter_map(|read| placed.get(&read.id).copied()).collect(),
+            parents: reads.iter().filter_map(|read| placed.get(&read.exchange.id).copied()).collect(),
             made: exchange.as_ref().is_some_and(|exchange| facts.made(exchange.id)),
             needed: true,
             exchange,
+            reader: read.map(|read| read.by),
             steps,
         });
     }
@@ -125,7 +130,14 @@ impl PlannedStage {
 
 struct Chain {
     steps: Vec<Step>,
-    reads: Vec<Arc<Exchange>>,
+    reads: Vec<Read>,
+}
+
+/// An exchange with the call that reads it.
+#[derive(Clone)]
+struct Read {
+    exchange: Arc<Exchange>,
+    by: Op,
 }
 
 /// The operators from `end` back to shuffles, sources and kept partitions, each once.
@@ -156,7 +168,7 @@ fn chain(end: &Arc<Node>, facts: &dyn Facts) -> Result<Chain> {
                 Input::Narrow(node) => narrow.push((node.clone(), false)),
                 Input::Shuffle(exchange) => {
                     if read.insert(exchange.id) {
-                        chain.reads.push(exchange.clone());
+                        chain.reads.push(Read { exchange: exchange.clone(), by: node.op });
                     }
                 }
             }
@@ -168,9 +180,9 @@ fn chain(end: &Arc<Node>, facts: &dyn Facts) -> Result<Chain> {
 
 /// Partitions that are only read from shuffles have measured sizes, and small ones share a task. A source's splits
 /// are cut to be tasks, and whoever dealt items out over so many partitions meant so many tasks.
-fn packing(steps: &[Step], reads: &[Arc<Exchange>], partitions: u32) -> Tasks {
+fn packing(steps: &[Step], reads: &[Read], partitions: u32) -> Tasks {
     let source = steps.iter().any(|step| step.node.shape == Shape::Source || step.cached);
     let alike = steps.iter().all(|step| step.node.partitions == partitions);
-    let dealt = reads.iter().any(|read| read.dealt);
+    let dealt = reads.iter().any(|read| read.exchange.dealt);
     if reads.is_empty() || source || dealt || !alike { Tasks::Each } else { Tasks::BySize(TASK_BYTES) }
 }

@@ -82,10 +82,10 @@ impl<K: Row + Ord, V: Row> Cursor for SortByKeyCursor<K, V> {
 impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
     fn sorted(&self, op: Op, ranges: u32) -> Dataset<SortByKey<K, V>> {
         let plain = Buckets::plain(ranges.max(1));
-        let stage = RunsStage { input: self.pipe.clone(), ranges };
+        let stage = RunsStage { input: self.pipe.clone(), ranges, op };
         let runs = Arc::new(Exchange::new(&self.node, Arc::new(stage), ranges, "sorted runs", &self.runner));
         let read = Shuffled::new(&runs, plain);
-        let pick = BoundsStage::<K, V> { runs: Shuffled::new(&runs, Buckets::plain(1)), ranges, row: PhantomData };
+        let pick = BoundsStage::<K, V> { runs: Shuffled::new(&runs, Buckets::plain(1)), ranges, op, row: PhantomData };
         let picked =
             Node::new(op, Shape::Wide, 1, vec![Input::Shuffle(runs.clone())]).with_detail("bounds of the ranges");
         let bounds = Arc::new(Exchange::new(&Arc::new(picked), Arc::new(pick), ranges, "bounds", &self.runner));

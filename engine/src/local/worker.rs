@@ -31,7 +31,7 @@ fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
         for partition in task.partitions.iter() {
             let place = Place { job: task.job.0, stage: task.stage, partition, attempt: task.attempt.sequence() };
             let inside = task::Task::new(place, shared.host.clone(), cancelled.clone());
-            let output = panics::catch(place, || {
+            let output = panics::catch(code.op, place, || {
                 inside.check()?;
                 code.stage.run(partition, &inside)
             })?;
