@@ -34,7 +34,7 @@ pub(crate) fn catch<R>(stage: Op, place: Place, code: impl FnOnce() -> Result<R>
 }
 
 /// Whether a place is in one of those crates of Tryworks whose code runs in tasks.
-fn is_ours(site: Site) -> bool {
+pub(crate) fn is_ours(site: Site) -> bool {
     let own = file!().strip_suffix("panics.rs").unwrap_or(file!());
     [tryworks_core::SOURCES, tryworks_io::SOURCES, own].iter().any(|sources| site.file.starts_with(sources))
 }

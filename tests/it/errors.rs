@@ -415,6 +415,7 @@ fn a_type_that_cannot_be_carried_is_named_on_the_first_run() -> Result<()> {
     let sparse = |n: u64| Sparse { id: n, note: None };
     let either = |n: u64| if n < 5 { Either::Number(n) } else { Either::Text(n.to_string()) };
     let n = cx.range_in(0..10, 2);
+    let first = line!() + 2;
     let told = [
         ("Sparse", n.map(sparse).collect().map(drop)),
         ("Sparse", n.map(sparse).distinct().count().map(drop)),
@@ -431,8 +432,9 @@ fn a_type_that_cannot_be_carried_is_named_on_the_first_run() -> Result<()> {
         ("Refuses", n.map(Refuses).repartition(2).count().map(drop)),
     ];
     for (at, (name, result)) in told.into_iter().enumerate() {
-        let (message, _) = plan_error(result);
+        let (message, site) = plan_error(result);
         assert!(message.contains(name), "case {at}: {message}");
+        assert_eq!((site.file, site.line), (file!(), first + at as u32), "the call is told");
         assert!(message.contains("skip_serializing_if") && message.contains("untagged"), "case {at}: {message}");
     }
     let (message, _) = plan_error(n.map(Refuses).collect());
