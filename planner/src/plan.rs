@@ -32,6 +32,8 @@ pub struct PlannedStage {
     pub partitions: u32,
     /// The stages that it reads, by their place in the plan.
     pub parents: Vec<usize>,
+    /// The stages whose blocks are there, and that it reads only if kept partitions turn out to be damaged.
+    pub spares: Vec<usize>,
     /// How its partitions become tasks.
     pub tasks: Tasks,
     /// Whether its blocks are there, so that it does not run.
@@ -77,8 +79,9 @@ pub fn plan(target: &Arc<Node>, facts: &dyn Facts) -> Result<Plan> {
             waiting.pop();
             continue;
         }
-        let Chain { steps, reads } = chain(&end, facts)?;
-        let missing: Vec<_> = reads.iter().filter(|read| !placed.contains_key(&read.exchange.id)).cloned().collect();
+        let Chain { steps, reads, spares } = chain(&end, facts)?;
+        let missing: Vec<_> =
+            reads.iter().chain(&spares).filter(|read| !placed.contains_key(&read.exchange.id)).cloned().collect();
         if !missing.is_empty() {
             waiting.extend(missing.into_iter().rev().map(|read| (read.exchange.input.clone(), Some(read))));
             continue;
@@ -87,11 +90,13 @@ pub fn plan(target: &Arc<Node>, facts: &dyn Facts) -> Result<Plan> {
         if let Some(exchange) = &exchange {
             placed.insert(exchange.id, plan.stages.len());
         }
+        let places = |reads: &[Read]| reads.iter().filter_map(|read| placed.get(&read.exchange.id).copied()).collect();
         plan.stages.push(PlannedStage {
             tasks: packing(&steps, &reads, end.partitions),
             deterministic: !end.nondeterministic,
             partitions: end.partitions,
-            parents: reads.iter().filter_map(|read| placed.get(&read.exchange.id).copied()).collect(),
+            parents: places(&reads),
+            spares: places(&spares),
             made: exchange.as_ref().is_some_and(|exchange| facts.made(exchange.id)),
             needed: true,
             exchange,
@@ -104,8 +109,8 @@ pub fn plan(target: &Arc<Node>, facts: &dyn Facts) -> Result<Plan> {
 }
 
 impl Plan {
-    /// What made stages read is not needed, unless another stage reads it too. Such stages stay in the plan: should a
-    /// block be lost, they are how it is made again.
+    /// What made stages read is not needed, unless another stage reads it too, and neither is what is behind kept
+    /// partitions. Such stages stay in the plan: should a block be lost, they are how it is made again.
     fn mark_needed(&mut self) {
         let mut needed = vec![false; self.stages.len()];
         if let Some(last) = needed.last_mut() {
@@ -131,6 +136,8 @@ impl PlannedStage {
 struct Chain {
     steps: Vec<Step>,
     reads: Vec<Read>,
+    /// What is behind kept partitions. What does not exist of it is left out, since it would have to be made first.
+    spares: Vec<Read>,
 }
 
 /// An exchange with the call that reads it.
@@ -140,12 +147,13 @@ struct Read {
     by: Op,
 }
 
-/// The operators from `end` back to shuffles, sources and kept partitions, each once.
+/// The operators from `end` back to shuffles, sources and kept partitions, each once, and the shuffles behind those.
 fn chain(end: &Arc<Node>, facts: &dyn Facts) -> Result<Chain> {
-    let mut chain = Chain { steps: Vec::new(), reads: Vec::new() };
+    let mut chain = Chain { steps: Vec::new(), reads: Vec::new(), spares: Vec::new() };
     let mut seen = BTreeSet::new();
     let mut read = BTreeSet::new();
     let mut open = vec![(end.clone(), false)];
+    let mut kept = Vec::new();
     while let Some((node, inputs_done)) = open.pop() {
         let cached = node.cache.as_ref().is_some_and(|cache| facts.cached(cache.id, node.partitions));
         if inputs_done {
@@ -160,6 +168,7 @@ fn chain(end: &Arc<Node>, facts: &dyn Facts) -> Result<Chain> {
         }
         open.push((node.clone(), true));
         if cached {
+            kept.push(node);
             continue;
         }
         let mut narrow = Vec::new();
@@ -174,6 +183,17 @@ fn chain(end: &Arc<Node>, facts: &dyn Facts) -> Result<Chain> {
             }
         }
         open.extend(narrow.into_iter().rev());
+    }
+    while let Some(node) = kept.pop() {
+        for input in &node.inputs {
+            match input {
+                Input::Narrow(node) if seen.insert(Arc::as_ptr(node)) => kept.push(node.clone()),
+                Input::Shuffle(exchange) if facts.made(exchange.id) && read.insert(exchange.id) => {
+                    chain.spares.push(Read { exchange: exchange.clone(), by: node.op });
+                }
+                _ => {}
+            }
+        }
     }
     Ok(chain)
 }

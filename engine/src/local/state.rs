@@ -541,7 +541,7 @@ fn spec(stage: &tryworks_planner::PlannedStage) -> StageSpec {
         output: stage.exchange.as_ref().map(|exchange| OutputId(exchange.id)),
         partitions: stage.partitions,
         buckets: stage.exchange.as_ref().map_or(0, |exchange| exchange.readers),
-        parents: stage.parents.clone(),
+        parents: stage.parents.iter().chain(&stage.spares).copied().collect(),
         deterministic: stage.deterministic,
         pack: match stage.tasks {
             Tasks::Each => Packing::Fixed(1),
