@@ -1,8 +1,8 @@
 //! Calling user functions: with the items alone, or with a value given by `.with` first.
 
-use crate::error::{Result, UserError};
+use crate::error::{Place, Result, UserError};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship, conjure};
-use crate::task::{Op, Task};
+use crate::task::Op;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Something that is called by operators and travels with them.
 pub trait Callable: Ship + Clone + Send + Sync + 'static {
-    /// Makes what has to be made once before the first call.
+    /// Makes what has to be made once before the first call, in a task or on the driver.
     ///
     /// # Errors
     /// What the user's `with_init` function returned.
-    fn ready(&self, _op: &Op, _task: &Task) -> Result<()> {
+    fn ready(&self, _op: &Op, _place: Place) -> Result<()> {
         Ok(())
     }
 }
@@ -61,7 +61,7 @@ pub trait Env: Ship + Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// What making the value returned.
-    fn ready(&self, op: &Op, task: &Task) -> Result<()>;
+    fn ready(&self, op: &Op, place: Place) -> Result<()>;
     /// The value.
     fn get(&self) -> &Self::Value;
 }
@@ -84,8 +84,8 @@ impl<E: Env, F: Code> Ship for Given<E, F> {
 }
 
 impl<E: Env, F: Code> Callable for Given<E, F> {
-    fn ready(&self, op: &Op, task: &Task) -> Result<()> {
-        self.env.ready(op, task)
+    fn ready(&self, op: &Op, place: Place) -> Result<()> {
+        self.env.ready(op, place)
     }
 }
 
@@ -127,7 +127,7 @@ impl<V: Serialize + DeserializeOwned> Ship for Value<V> {
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Env for Value<V> {
     type Value = V;
 
-    fn ready(&self, _: &Op, _: &Task) -> Result<()> {
+    fn ready(&self, _: &Op, _: Place) -> Result<()> {
         Ok(())
     }
 
@@ -183,14 +183,14 @@ where
 {
     type Value = V;
 
-    fn ready(&self, op: &Op, task: &Task) -> Result<()> {
+    fn ready(&self, op: &Op, place: Place) -> Result<()> {
         if self.made.value.get().is_some() {
             return Ok(());
         }
         // Whoever panicked while making it has made nothing.
         let _making = self.made.making.lock().unwrap_or_else(PoisonError::into_inner);
         if self.made.value.get().is_none() {
-            let made = op.call(|| (self.make)(&self.config)).map_err(|error| op.failed(error.into(), task.place()))?;
+            let made = op.call(|| (self.make)(&self.config)).map_err(|error| op.failed(error.into(), place))?;
             let _ = self.made.value.set(made);
         }
         Ok(())

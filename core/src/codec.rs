@@ -1,4 +1,8 @@
 //! The one way values become bytes and come back: bincode, always with a limit.
+//!
+//! The limit is one of bytes, so it does not bound what takes none: a sequence of zero-sized items, such as a
+//! `Vec<()>`, that claims 2^60 of them is counted to its end. Frames of our own have checksums; whoever decodes bytes
+//! of strangers must not ask for such types.
 
 use crate::error::{Error, Result, Site};
 use serde::Serialize;

@@ -2,6 +2,7 @@
 
 use crate::error::{Place, Result};
 use crate::memory::Memory;
+use crate::task::Op;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -31,12 +32,18 @@ pub trait Host: Send + Sync {
     /// The cached partition, if it is there.
     fn cached(&self, cache: u64, partition: u32) -> Option<Shared>;
 
-    /// Does the `count` pieces of a task's work, `work(0)` and so on, on as many cores as there are. The first error in
+    /// Does the `count` pieces of a task's work for an operator, `work(0)` and so on, on as many cores as there are. The first error in
     /// their order is returned.
     ///
     /// # Errors
     /// What a piece met.
-    fn in_parallel(&self, _at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+    fn in_parallel(
+        &self,
+        _op: Op,
+        _at: Place,
+        count: usize,
+        work: &(dyn Fn(usize) -> Result<()> + Sync),
+    ) -> Result<()> {
         (0..count).try_for_each(work)
     }
 

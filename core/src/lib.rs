@@ -37,3 +37,6 @@ pub use dataset::Dataset;
 pub use error::{Error, Place, Result, Site, UserError, UserFault};
 pub use intern::intern;
 pub use str::Str;
+
+/// The directory of this crate's sources, as the places of panics name it.
+pub const SOURCES: &str = file!().split_at(file!().len() - "lib.rs".len()).0;

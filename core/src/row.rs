@@ -7,7 +7,8 @@ use std::hash::Hash;
 /// An item that can cross a shuffle or be kept: a serde value that can be cloned. Blocks are read in place and may be
 /// read again (by another action, by a second attempt), so what is taken out of them is a clone.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot cross a shuffle",
+    message = "`{Self}` cannot travel: it cannot cross a shuffle or be kept",
+    label = "the items have to be serde values that can be cloned",
     note = "derive serde's `Serialize` and `Deserialize`, and `Clone`, for it"
 )]
 pub trait Row: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
@@ -18,6 +19,7 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Row for T 
 /// A [`Row`] that items can be grouped by.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
+    label = "items are grouped and found by their keys",
     note = "a key has `Hash`, `Eq`, `Clone` and serde's `Serialize` and `Deserialize`"
 )]
 pub trait Key: Row + Hash + Eq {}

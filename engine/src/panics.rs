@@ -23,24 +23,41 @@ pub(crate) fn in_task() -> bool {
     IN_TASK.get()
 }
 
-/// Runs a task's code; a panic in it becomes an error that names the operator.
-pub(crate) fn catch<R>(place: Place, code: impl FnOnce() -> Result<R>) -> Result<R> {
+/// Runs a task's code; a panic in it becomes an error that names the operator whose function panicked. `stage` is who
+/// is named where that was no operator's function.
+pub(crate) fn catch<R>(stage: Op, place: Place, code: impl FnOnce() -> Result<R>) -> Result<R> {
     install();
     IN_TASK.set(true);
     let result = panic::catch_unwind(AssertUnwindSafe(code));
     IN_TASK.set(false);
-    result.unwrap_or_else(|payload| Err(error(place, &*payload)))
+    result.unwrap_or_else(|payload| Err(error(stage, place, &*payload)))
 }
 
-fn error(place: Place, payload: &(dyn Any + Send)) -> Error {
+/// Whether a place is in one of those crates of Tryworks whose code runs in tasks.
+pub(crate) fn is_ours(site: Site) -> bool {
+    let own = file!().strip_suffix("panics.rs").unwrap_or(file!());
+    [tryworks_core::SOURCES, tryworks_io::SOURCES, own].iter().any(|sources| site.file.starts_with(sources))
+}
+
+fn error(stage: Op, place: Place, payload: &(dyn Any + Send)) -> Error {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_string());
     let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    let message = message.unwrap_or_else(|| "a value that is not text".into());
+    let mut message = message.unwrap_or_else(|| "a value that is not text".into());
     let caught = LAST.take();
     let source = caught.as_ref().and_then(|caught| caught.source);
-    let Some(op) = Op::take_blamed() else {
-        let at = source.map_or_else(String::new, |site| format!(" at {site}"));
-        return Error::Bug(format!("a task panicked outside of user code{at}: {message} ({place})"));
+    let op = match (Op::take_blamed(), source) {
+        (Some(op), _) => op,
+        (None, Some(site)) if !is_ours(site) => {
+            message.push_str(
+                "\n  this was in no function given to an operator, but in code that runs inside the stage, such as an \
+                 `Ord`, `Hash`, `Clone` or serde implementation of a type that it handles",
+            );
+            stage
+        }
+        _ => {
+            let at = source.map_or_else(String::new, |site| format!(" at {site}"));
+            return Error::Bug(format!("a task panicked outside of user code{at}: {message} ({place})"));
+        }
     };
     Error::User(Box::new(UserFault {
         message,
@@ -73,4 +90,18 @@ fn note(info: &PanicHookInfo) {
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     LAST.set(Some(Caught { source, backtrace }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_our_own_is_our_bug() {
+        let error = catch(Op::here("count"), Place::default(), || -> Result<()> { panic!("ours") }).unwrap_err();
+        assert!(matches!(&error, Error::Bug(message) if message.contains("ours")), "{error}");
+        let error =
+            catch(Op::here("count"), Place::default(), || -> Result<()> { Op::here("map").call(|| panic!("theirs")) });
+        assert!(matches!(&error, Err(Error::User(fault)) if fault.operator == "map"), "{error:?}");
+    }
 }

@@ -15,3 +15,6 @@ pub mod spill;
 pub mod text;
 
 pub use sources::Sources;
+
+/// The directory of this crate's sources, as the places of panics name it.
+pub const SOURCES: &str = file!().split_at(file!().len() - "lib.rs".len()).0;

@@ -39,7 +39,8 @@ pub trait Sources {
         text(self.runner(), "text_file_with", path.into(), options)
     }
 
-    /// Rows that are here already. They travel with the plan, so this is not for large data.
+    /// Rows that are here already. They travel with the plan, so this is not for large data, and they own what they
+    /// hold: a `String` or a `Str`, where a `&str` would not compile.
     #[track_caller]
     fn parallelize<T>(&self, rows: impl IntoIterator<Item = T>) -> Dataset<From<Parallelize<T>>>
     where

@@ -21,8 +21,8 @@ fn parts_appear_whole_and_the_first_attempt_stays() {
     let mut first = PartFile::create(&dir, 0, 1).unwrap();
     let mut second = PartFile::create(&dir, 0, 2).unwrap();
     for i in 0..100_000 {
-        first.line(&format!("first {i}")).unwrap();
-        second.line(&format!("second {i}")).unwrap();
+        first.line(format!("first {i}")).unwrap();
+        second.line(format!("second {i}")).unwrap();
     }
     assert_eq!(names(&dir), [".part-00000.1.tmp", ".part-00000.2.tmp"]);
     first.commit().unwrap();

@@ -188,6 +188,74 @@ fn an_error_of_any_fallible_function_names_it() {
     }
 }
 
+/// A key whose own code panics, as it is told.
+#[derive(Clone, PartialEq, Eq)]
+struct Thorny<const IN: char>(u64);
+
+impl<const IN: char> Thorny<IN> {
+    fn used(&self, by: char) {
+        assert!(by != IN || self.0 != 40, "boom");
+    }
+}
+
+impl<const IN: char> std::hash::Hash for Thorny<IN> {
+    fn hash<H: std::hash::Hasher>(&self, to: &mut H) {
+        self.used('h');
+        self.0.hash(to);
+    }
+}
+
+impl<const IN: char> Ord for Thorny<IN> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.used('o');
+        self.0.cmp(&other.0)
+    }
+}
+
+impl<const IN: char> PartialOrd for Thorny<IN> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<const IN: char> Serialize for Thorny<IN> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.used('s');
+        self.0.serialize(to)
+    }
+}
+
+impl<'de, const IN: char> Deserialize<'de> for Thorny<IN> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Thorny(u64::deserialize(from)?))
+    }
+}
+
+#[test]
+fn a_panic_in_a_types_own_code_is_not_called_a_bug_of_ours() {
+    let cx = cx();
+    let n = cx.range_in(0..100, 4);
+    let cases = [
+        failing!("group_by_key", n.key_by(|n| Thorny::<'h'>(*n)).group_by_key().count()),
+        failing!("reduce_by_key", n.key_by(|n| Thorny::<'h'>(*n)).reduce_by_key(|a, _| a).count()),
+        failing!("distinct", n.map(Thorny::<'h'>).distinct().count()),
+        failing!("join", n.key_by(|n| *n % 2).join(&n.map(|n| (n, Thorny::<'s'>(n + 15)))).count()),
+        failing!("sort_by_key", n.key_by(|n| Thorny::<'o'>(*n)).sort_by_key().count()),
+        failing!("sort_by", n.sort_by(|n| Thorny::<'o'>(*n)).count()),
+        failing!("collect", n.map(|n| Thorny::<'s'>(n + 15)).collect()),
+        failing!("max", n.map(Thorny::<'o'>).max()),
+    ];
+    for (name, line, error) in cases {
+        let fault = fault(error);
+        assert_eq!((fault.operator.as_str(), fault.panicked), (name, true), "{fault}");
+        assert_eq!((fault.site.file, fault.site.line), (file!(), line), "{fault}");
+        assert_eq!(fault.source.map(|source| source.file), Some(file!()), "{fault}");
+        assert!(fault.message.starts_with("boom"), "{fault}");
+        let known = matches!(name, "sort_by_key" | "sort_by" | "max");
+        assert_eq!(fault.message.contains("`Ord`, `Hash`, `Clone` or serde"), !known, "{fault}");
+    }
+}
+
 #[test]
 fn a_question_mark_carries_any_error_with_its_causes() {
     #[derive(Debug)]
@@ -347,6 +415,7 @@ fn a_type_that_cannot_be_carried_is_named_on_the_first_run() -> Result<()> {
     let sparse = |n: u64| Sparse { id: n, note: None };
     let either = |n: u64| if n < 5 { Either::Number(n) } else { Either::Text(n.to_string()) };
     let n = cx.range_in(0..10, 2);
+    let first = line!() + 2;
     let told = [
         ("Sparse", n.map(sparse).collect().map(drop)),
         ("Sparse", n.map(sparse).distinct().count().map(drop)),
@@ -363,8 +432,9 @@ fn a_type_that_cannot_be_carried_is_named_on_the_first_run() -> Result<()> {
         ("Refuses", n.map(Refuses).repartition(2).count().map(drop)),
     ];
     for (at, (name, result)) in told.into_iter().enumerate() {
-        let (message, _) = plan_error(result);
+        let (message, site) = plan_error(result);
         assert!(message.contains(name), "case {at}: {message}");
+        assert_eq!((site.file, site.line), (file!(), first + at as u32), "the call is told");
         assert!(message.contains("skip_serializing_if") && message.contains("untagged"), "case {at}: {message}");
     }
     let (message, _) = plan_error(n.map(Refuses).collect());

@@ -116,6 +116,9 @@ fn given_values_and_boxed_chains_travel_along() -> Result<()> {
     assert_eq!(n.boxed().with(words).map(by).boxed().map(|n| n).boxed().collect()?, lengths);
     let made = n.with_init("7".to_string(), |text| text.parse::<u64>());
     assert_eq!(made.map(|seven, n| n * seven).sum()?, 499_500 * 7);
+    // What was made where the tasks ran is made on the driver too, which orders what they found.
+    let made = n.with_init("7".to_string(), |text| text.parse::<u64>());
+    assert_eq!(made.take_ordered_by(3, |seven, n| n ^ seven)?, [7, 6, 5]);
     let parts: Vec<Data<u64>> = (0..10).map(|k| cx.range_in(k..k + 5, 2).map(|n| n * 2).boxed()).collect();
     let many = Dataset::union_all(cx.runner(), parts);
     assert_eq!(many.collect()?, (0..10).flat_map(|k| (k..k + 5).map(|n| n * 2)).collect::<Vec<_>>());

@@ -132,6 +132,34 @@ fn a_damaged_cache_is_made_again() {
     });
 }
 
+#[test]
+fn a_damaged_cache_behind_a_damaged_shuffle_is_made_again() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    alone("lost::a_damaged_cache_behind_a_damaged_shuffle_is_made_again", || {
+        let place = Place::new(2, 256 << 10);
+        let pairs = place.cx.range_in(0..ROWS, 3).map(|n| {
+            CALLS.fetch_add(1, Relaxed);
+            (mix(n), n)
+        });
+        let kept = pairs.reduce_by_key_in(2, |a, b| a + b).persist(StorageLevel::Disk);
+        let later = kept.map(|(key, n)| (n, key)).sort_by_key_in(3).persist(StorageLevel::Disk);
+        assert_eq!(later.count().unwrap(), ROWS);
+        let before = kept.collect().unwrap();
+        assert_eq!(CALLS.load(Relaxed), ROWS);
+        // Whatever was kept is damaged, and whatever it was made from.
+        let files = spill_files(place.dir.path());
+        assert!(!files.is_empty());
+        files.iter().for_each(flip);
+        assert!(kept.collect().unwrap() == before);
+        assert!(CALLS.load(Relaxed) > ROWS);
+        let files = spill_files(place.dir.path());
+        files.iter().for_each(flip);
+        assert!(later.collect().unwrap().into_iter().eq((0..ROWS).map(|n| (n, mix(n)))));
+        drop((pairs, kept, later, files));
+        place.is_clean();
+    });
+}
+
 /// Begins to sort more than will ever be sorted, and says so when some of it has been spilled.
 fn spill_for_ever() -> (Place, Job<u64>) {
     let dir = role().unwrap();

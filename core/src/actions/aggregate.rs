@@ -32,7 +32,7 @@ impl<P: Pipe, A: Row, F: Call2<A, P::Item, Out = A>> PartAction<P> for FoldFrom<
     type Out = A;
 
     fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<A> {
-        self.function.ready(&self.op, task)?;
+        self.function.ready(&self.op, task.place())?;
         let mut folded = Some(self.zero.clone());
         drive(&mut cursor, task, &mut |item| {
             folded = folded.take().map(|folded| self.op.call(|| self.function.call(folded, item)));

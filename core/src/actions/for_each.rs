@@ -3,7 +3,7 @@
 use super::job::{Background, Job, PartAction};
 use crate::call::{Call1, Callable, Env};
 use crate::dataset::Dataset;
-use crate::error::{Result, UserError};
+use crate::error::{Place, Result, UserError};
 use crate::pipe::{CONTINUE, Pipe, STOP, drive};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
 use crate::task::{Op, Task};
@@ -29,7 +29,7 @@ impl<P: Pipe, F: Call1<P::Item, Out = Result<(), UserError>>> PartAction<P> for 
     type Out = ();
 
     fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<()> {
-        self.function.ready(&self.op, task)?;
+        self.function.ready(&self.op, task.place())?;
         let mut failed = None;
         drive(&mut cursor, task, &mut |item| match self.op.call(|| self.function.call(item)) {
             Ok(()) => CONTINUE,
@@ -57,8 +57,8 @@ impl<F: Ship> Ship for Surely<F> {
 }
 
 impl<F: Callable> Callable for Surely<F> {
-    fn ready(&self, op: &Op, task: &Task) -> Result<()> {
-        self.0.ready(op, task)
+    fn ready(&self, op: &Op, place: Place) -> Result<()> {
+        self.0.ready(op, place)
     }
 }
 

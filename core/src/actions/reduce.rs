@@ -34,7 +34,7 @@ where
     type Out = Option<P::Item>;
 
     fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Option<P::Item>> {
-        self.function.ready(&self.op, task)?;
+        self.function.ready(&self.op, task.place())?;
         let mut reduced: Option<P::Item> = None;
         drive(&mut cursor, task, &mut |item| {
             reduced = Some(match reduced.take() {

@@ -3,7 +3,7 @@
 use super::job::{Background, Job, PartAction};
 use crate::call::{Call1, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::Result;
+use crate::error::{Place, Result};
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
 use crate::task::{Op, Task};
@@ -46,7 +46,7 @@ where
     type Out = Vec<P::Item>;
 
     fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Vec<P::Item>> {
-        self.function.ready(&self.op, task)?;
+        self.function.ready(&self.op, task.place())?;
         let room = self.n.saturating_mul(2).max(1024);
         let mut items: Vec<(O, P::Item)> = Vec::new();
         let mut full = false;
@@ -116,6 +116,8 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
         let action = TakeOrdered { n, function: function.clone(), op, order: PhantomData };
         self.data.begin_job(op, action, move |parts| {
             let parts = parts.in_order()?.into_iter().flatten();
+            // The tasks may have run in other processes, and made what the function needs there alone.
+            function.ready(&op, Place::default())?;
             let mut items: Vec<_> = parts.map(|item| (op.call(|| function.call(&item)), item)).collect();
             op.call(|| first(&mut items, n));
             Ok(items.into_iter().map(|(_, item)| item).collect())

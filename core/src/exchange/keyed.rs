@@ -1,8 +1,11 @@
 //! Building keyed operators: through an exchange, or directly if the input is laid out the right way already.
 
-use super::aggregate::{Aggregate, CombineStage, Grouped, ScatterStage};
+use super::aggregate::Aggregate;
+use super::combine::CombineStage;
+use super::grouped::Grouped;
 use super::hash::Buckets;
 use super::read::{Shuffled, Side};
+use super::scatter::ScatterStage;
 use crate::data::Boxed;
 use crate::dataset::Dataset;
 use crate::error::Error;

@@ -6,17 +6,21 @@
 
 mod aggregate;
 mod block;
+mod combine;
+mod fold;
+mod grouped;
 mod hash;
 mod keyed;
 mod read;
+mod scatter;
 mod table;
 mod write;
 
-pub(crate) use aggregate::unless_failed;
-pub use aggregate::{Aggregate, Grouped};
+pub use aggregate::Aggregate;
 pub(crate) use block::{decode_rows, encode_rows};
+pub use grouped::Grouped;
 pub(crate) use hash::{Buckets, hash_of};
 pub(crate) use keyed::{default_readers, no_partitions};
 pub(crate) use read::{Opened, Rows, Shuffled, Side};
 pub(crate) use table::Table;
-pub(crate) use write::{BucketWriter, chunk_bytes};
+pub(crate) use write::{BucketWriter, chunk_bytes, unless_failed};

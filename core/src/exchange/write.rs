@@ -3,8 +3,9 @@
 use super::block::{Block, Chunk, Ends};
 use super::hash::{Buckets, hash_of};
 use crate::codec;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memory::Reservation;
+use crate::pipe::{Flow, STOP};
 use crate::row::{Row, RowSize};
 use crate::stage::{Made, Output};
 use crate::task::Task;
@@ -125,5 +126,17 @@ impl<T: Row> BucketWriter<T> {
             bytes: self.bytes,
             bucket_bytes: self.reader_bytes,
         })
+    }
+}
+
+/// The flow after something that can fail, whose error is kept.
+#[inline]
+pub(crate) fn unless_failed(result: Result<()>, failed: &mut Option<Error>) -> Flow {
+    match result {
+        Ok(()) => Flow::Continue(()),
+        Err(error) => {
+            *failed = Some(error);
+            STOP
+        }
     }
 }

@@ -221,7 +221,7 @@ impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
     }
 }
 
-impl<P: Pipe<Item: Row>> Dataset<P> {
+impl<P: Pipe> Dataset<P> {
     /// A handle whose partitions are kept in memory once they are made, until the handle and all that comes from it
     /// are dropped. What does not fit is made again when it is needed: a cache never makes a job fail. A dataset that
     /// is [`nondeterministic`](Dataset::nondeterministic) is kept on the disk instead of being made again.
@@ -236,7 +236,10 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
     /// ```
     #[track_caller]
     #[must_use = "the new handle is the cached one; this one stays as it is"]
-    pub fn cache(&self) -> Dataset<Cached<P>> {
+    pub fn cache(&self) -> Dataset<Cached<P>>
+    where
+        P::Item: Row,
+    {
         let level = if self.node.nondeterministic { StorageLevel::MemoryAndDisk } else { StorageLevel::Memory };
         self.kept(Op::here("cache"), level)
     }
@@ -244,11 +247,17 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
     /// [`cache`](Dataset::cache) at a given level.
     #[track_caller]
     #[must_use = "the new handle is the cached one; this one stays as it is"]
-    pub fn persist(&self, level: StorageLevel) -> Dataset<Cached<P>> {
+    pub fn persist(&self, level: StorageLevel) -> Dataset<Cached<P>>
+    where
+        P::Item: Row,
+    {
         self.kept(Op::here("persist"), level)
     }
 
-    fn kept(&self, op: Op, level: StorageLevel) -> Dataset<Cached<P>> {
+    fn kept(&self, op: Op, level: StorageLevel) -> Dataset<Cached<P>>
+    where
+        P::Item: Row,
+    {
         let cache = Cache::new(&self.runner);
         let mut node = Node::narrow(op, &self.node).with_layout(self.node.layout).with_detail(format!("{level:?}"));
         node.cache = Some(cache.clone());

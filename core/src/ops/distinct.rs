@@ -55,7 +55,7 @@ impl<T: Send + 'static> Itemwise<T, Nothing> for Alone {
     }
 }
 
-impl<P: Pipe<Item: Key>> Dataset<P> {
+impl<P: Pipe> Dataset<P> {
     /// Keeps one of each set of equal items.
     ///
     /// ```
@@ -67,17 +67,26 @@ impl<P: Pipe<Item: Key>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn distinct(&self) -> Dataset<Distinct<P::Item>> {
+    pub fn distinct(&self) -> Dataset<Distinct<P::Item>>
+    where
+        P::Item: Key,
+    {
         self.once(Op::here("distinct"), default_readers(&[&self.node]))
     }
 
     /// [`distinct`](Dataset::distinct) into a given number of partitions.
     #[track_caller]
-    pub fn distinct_in(&self, partitions: u32) -> Dataset<Distinct<P::Item>> {
+    pub fn distinct_in(&self, partitions: u32) -> Dataset<Distinct<P::Item>>
+    where
+        P::Item: Key,
+    {
         self.once(Op::here("distinct"), partitions)
     }
 
-    fn once(&self, op: Op, readers: u32) -> Dataset<Distinct<P::Item>> {
+    fn once(&self, op: Op, readers: u32) -> Dataset<Distinct<P::Item>>
+    where
+        P::Item: Key,
+    {
         let alone = Each::<_, _, Alone>::new(self.pipe.clone(), Nothing, op);
         // Pairs that are laid out by key have their equals in the same partition.
         let alone = Dataset { pipe: alone, node: self.node.clone(), runner: self.runner.clone() };

@@ -88,7 +88,7 @@ impl<P: Pipe, F: Callable, K: Itemwise<P::Item, F>> Pipe for Each<P, F, K> {
 
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
         let input = self.input.open(partition, task)?;
-        self.function.ready(&self.op, task)?;
+        self.function.ready(&self.op, task.place())?;
         Ok(EachCursor {
             input,
             function: self.function.clone(),

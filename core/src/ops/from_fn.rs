@@ -44,7 +44,7 @@ where
     type Cursor = FromFnCursor<I::IntoIter>;
 
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
-        self.function.ready(&self.op, task)?;
+        self.function.ready(&self.op, task.place())?;
         let items = self.op.call(|| self.function.call(partition).into_iter());
         Ok(FromFnCursor { items, op: self.op })
     }
@@ -78,7 +78,12 @@ where
     /// A dataset of `partitions` partitions, each what `function` makes of its number.
     #[track_caller]
     pub fn from_fn(runner: Arc<dyn Runner>, partitions: u32, function: F) -> Self {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "this closure captures something: use `cx.range(..)` with `.with(value)` and `flat_map`"
+            )
+        }
         let op = Op::here("from_fn");
         let node = Node::source(op, partitions, String::new());
         Dataset { pipe: FromFn { function: Plain(function), op, made: PhantomData }, node: Arc::new(node), runner }

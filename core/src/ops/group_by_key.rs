@@ -47,7 +47,7 @@ impl<V: Row> Aggregate<V> for Gathering {
     }
 }
 
-impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
+impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// Gathers the values of each key, in the order in which they come in the input. Where the values are only
     /// folded afterwards, [`reduce_by_key`](Dataset::reduce_by_key) does less work.
     ///
@@ -60,17 +60,29 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn group_by_key(&self) -> Dataset<GroupByKey<K, V>> {
+    pub fn group_by_key(&self) -> Dataset<GroupByKey<K, V>>
+    where
+        K: Key,
+        V: Row,
+    {
         self.gathered(Op::here("group_by_key"), default_readers(&[&self.node]))
     }
 
     /// [`group_by_key`](Dataset::group_by_key) into a given number of partitions.
     #[track_caller]
-    pub fn group_by_key_in(&self, partitions: u32) -> Dataset<GroupByKey<K, V>> {
+    pub fn group_by_key_in(&self, partitions: u32) -> Dataset<GroupByKey<K, V>>
+    where
+        K: Key,
+        V: Row,
+    {
         self.gathered(Op::here("group_by_key"), partitions)
     }
 
-    fn gathered(&self, op: Op, readers: u32) -> Dataset<GroupByKey<K, V>> {
+    fn gathered(&self, op: Op, readers: u32) -> Dataset<GroupByKey<K, V>>
+    where
+        K: Key,
+        V: Row,
+    {
         self.grouped(self.scattered(readers), Gathering, op, readers, Some(Layout::Hash(readers)))
     }
 }

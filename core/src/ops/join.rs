@@ -260,7 +260,7 @@ impl<K: Key, V: Row, W: Row> Cursor for JoinCursor<K, V, W> {
     }
 }
 
-impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
+impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// Pairs every value of this dataset with every value of `other` that has the same key. A side that is laid out
     /// by key already is not shuffled. The smaller side belongs to the right: it is the one that is held in memory.
     ///
@@ -273,26 +273,29 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn join<W: Row, Q: Pipe<Item = (K, W)>>(&self, other: &Dataset<Q>) -> Dataset<Join<K, V, W>> {
+    pub fn join<W: Row, Q: Pipe<Item = (K, W)>>(&self, other: &Dataset<Q>) -> Dataset<Join<K, V, W>>
+    where
+        K: Key,
+        V: Row,
+    {
         self.joined(Op::here("join"), default_readers(&[&self.node, &other.node]), other)
     }
 
     /// [`join`](Dataset::join) into a given number of partitions.
     #[track_caller]
-    pub fn join_in<W: Row, Q: Pipe<Item = (K, W)>>(
-        &self,
-        partitions: u32,
-        other: &Dataset<Q>,
-    ) -> Dataset<Join<K, V, W>> {
+    pub fn join_in<W: Row, Q: Pipe<Item = (K, W)>>(&self, partitions: u32, other: &Dataset<Q>) -> Dataset<Join<K, V, W>>
+    where
+        K: Key,
+        V: Row,
+    {
         self.joined(Op::here("join"), partitions, other)
     }
 
-    fn joined<W: Row, Q: Pipe<Item = (K, W)>>(
-        &self,
-        op: Op,
-        readers: u32,
-        other: &Dataset<Q>,
-    ) -> Dataset<Join<K, V, W>> {
+    fn joined<W: Row, Q: Pipe<Item = (K, W)>>(&self, op: Op, readers: u32, other: &Dataset<Q>) -> Dataset<Join<K, V, W>>
+    where
+        K: Key,
+        V: Row,
+    {
         let (left, right) = (self.scattered(readers), other.scattered(readers));
         let detail = match (&left.input, &right.input) {
             (Input::Shuffle(_), Input::Shuffle(_)) => "",

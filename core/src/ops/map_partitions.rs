@@ -2,7 +2,7 @@
 
 use crate::call::{Call2, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::lineage::Node;
 use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
@@ -85,7 +85,7 @@ where
     type Cursor = MapPartitionsCursor<I::IntoIter>;
 
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
-        self.function.ready(&self.op, task)?;
+        self.function.ready(&self.op, task.place())?;
         let error = Arc::new(OnceLock::new());
         let cursor = self.input.open(partition, task)?;
         let items = Items { cursor, batch: Vec::new().into_iter(), done: false, error: error.clone() };
@@ -132,8 +132,8 @@ impl<F: Ship> Ship for Numberless<F> {
 }
 
 impl<F: crate::call::Callable> crate::call::Callable for Numberless<F> {
-    fn ready(&self, op: &Op, task: &Task) -> Result<()> {
-        self.0.ready(op, task)
+    fn ready(&self, op: &Op, place: Place) -> Result<()> {
+        self.0.ready(op, place)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use crate::call::{Call2, Callable, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::Result;
+use crate::error::{Place, Result};
 use crate::exchange::{Aggregate, Grouped, default_readers};
 use crate::lineage::Layout;
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
-use crate::task::{Op, Task};
+use crate::task::Op;
 use crate::with::With;
 
 /// The pipe of [`Dataset::reduce_by_key`].
@@ -29,8 +29,8 @@ impl<F: Ship> Ship for Reducing<F> {
 }
 
 impl<F: Callable> Callable for Reducing<F> {
-    fn ready(&self, op: &Op, task: &Task) -> Result<()> {
-        self.0.ready(op, task)
+    fn ready(&self, op: &Op, place: Place) -> Result<()> {
+        self.0.ready(op, place)
     }
 }
 
@@ -58,8 +58,12 @@ impl<V: Row, F: Call2<V, V, Out = V>> Aggregate<V> for Reducing<F> {
     }
 }
 
-impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
-    fn reduced<F: Call2<V, V, Out = V>>(&self, op: Op, readers: u32, function: F) -> Dataset<ReduceByKey<K, V, F>> {
+impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
+    fn reduced<F: Call2<V, V, Out = V>>(&self, op: Op, readers: u32, function: F) -> Dataset<ReduceByKey<K, V, F>>
+    where
+        K: Key,
+        V: Row,
+    {
         let aggregate = Reducing(function);
         let side = self.combined(aggregate.clone(), op, readers);
         self.grouped(side, aggregate, op, readers, Some(Layout::Hash(readers)))
@@ -79,7 +83,11 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn reduce_by_key<F: Fn(V, V) -> V + Code>(&self, function: F) -> Dataset<ReduceByKey<K, V, Plain<F>>> {
+    pub fn reduce_by_key<F: Fn(V, V) -> V + Code>(&self, function: F) -> Dataset<ReduceByKey<K, V, Plain<F>>>
+    where
+        K: Key,
+        V: Row,
+    {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         self.reduced(Op::here("reduce_by_key"), default_readers(&[&self.node]), Plain(function))
     }
@@ -90,20 +98,42 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
         &self,
         partitions: u32,
         function: F,
-    ) -> Dataset<ReduceByKey<K, V, Plain<F>>> {
+    ) -> Dataset<ReduceByKey<K, V, Plain<F>>>
+    where
+        K: Key,
+        V: Row,
+    {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         self.reduced(Op::here("reduce_by_key"), partitions, Plain(function))
     }
 }
 
-impl<K: Key, V: Row, P: Pipe<Item = (K, V)>, E: Env> With<P, E> {
+impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>, E: Env> With<P, E> {
     /// [`Dataset::reduce_by_key`] with the given value first.
     #[track_caller]
     pub fn reduce_by_key<F: Fn(&E::Value, V, V) -> V + Code>(
         &self,
         function: F,
-    ) -> Dataset<ReduceByKey<K, V, Given<E, F>>> {
+    ) -> Dataset<ReduceByKey<K, V, Given<E, F>>>
+    where
+        K: Key,
+        V: Row,
+    {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         self.data.reduced(Op::here("reduce_by_key"), default_readers(&[&self.data.node]), self.given(function))
+    }
+    /// [`Dataset::reduce_by_key_in`] with the given value first.
+    #[track_caller]
+    pub fn reduce_by_key_in<F: Fn(&E::Value, V, V) -> V + Code>(
+        &self,
+        partitions: u32,
+        function: F,
+    ) -> Dataset<ReduceByKey<K, V, Given<E, F>>>
+    where
+        K: Key,
+        V: Row,
+    {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.data.reduced(Op::here("reduce_by_key"), partitions, self.given(function))
     }
 }

@@ -89,7 +89,7 @@ impl<P: Pipe<Item: Row>> StageCode for DealStage<P> {
     }
 }
 
-impl<P: Pipe<Item: Row>> Dataset<P> {
+impl<P: Pipe> Dataset<P> {
     /// Deals the items out evenly over `partitions` partitions, by a shuffle. For fewer partitions without one, see
     /// [`coalesce`](Dataset::coalesce).
     ///
@@ -102,7 +102,10 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn repartition(&self, partitions: u32) -> Dataset<Repartition<P::Item>> {
+    pub fn repartition(&self, partitions: u32) -> Dataset<Repartition<P::Item>>
+    where
+        P::Item: Row,
+    {
         let op = Op::here("repartition");
         let buckets = Buckets::plain(partitions.max(1));
         let stage = DealStage { input: self.pipe.clone(), buckets };

@@ -79,13 +79,17 @@ impl<K: Row + Ord, V: Row> Cursor for SortByKeyCursor<K, V> {
     }
 }
 
-impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
-    fn sorted(&self, op: Op, ranges: u32) -> Dataset<SortByKey<K, V>> {
+impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
+    fn sorted(&self, op: Op, ranges: u32) -> Dataset<SortByKey<K, V>>
+    where
+        K: Row + Ord,
+        V: Row,
+    {
         let plain = Buckets::plain(ranges.max(1));
-        let stage = RunsStage { input: self.pipe.clone(), ranges };
+        let stage = RunsStage { input: self.pipe.clone(), ranges, op };
         let runs = Arc::new(Exchange::new(&self.node, Arc::new(stage), ranges, "sorted runs", &self.runner));
         let read = Shuffled::new(&runs, plain);
-        let pick = BoundsStage::<K, V> { runs: Shuffled::new(&runs, Buckets::plain(1)), ranges, row: PhantomData };
+        let pick = BoundsStage::<K, V> { runs: Shuffled::new(&runs, Buckets::plain(1)), ranges, op, row: PhantomData };
         let picked =
             Node::new(op, Shape::Wide, 1, vec![Input::Shuffle(runs.clone())]).with_detail("bounds of the ranges");
         let bounds = Arc::new(Exchange::new(&Arc::new(picked), Arc::new(pick), ranges, "bounds", &self.runner));
@@ -106,18 +110,26 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sort_by_key(&self) -> Dataset<SortByKey<K, V>> {
+    pub fn sort_by_key(&self) -> Dataset<SortByKey<K, V>>
+    where
+        K: Row + Ord,
+        V: Row,
+    {
         self.sorted(Op::here("sort_by_key"), default_readers(&[&self.node]))
     }
 
     /// [`sort_by_key`](Dataset::sort_by_key) into a given number of partitions.
     #[track_caller]
-    pub fn sort_by_key_in(&self, partitions: u32) -> Dataset<SortByKey<K, V>> {
+    pub fn sort_by_key_in(&self, partitions: u32) -> Dataset<SortByKey<K, V>>
+    where
+        K: Row + Ord,
+        V: Row,
+    {
         self.sorted(Op::here("sort_by_key"), partitions)
     }
 }
 
-impl<P: Pipe<Item: Row>> Dataset<P> {
+impl<P: Pipe> Dataset<P> {
     /// Sorts items by the key that `function` makes of each, ascending; items with equal keys stay in their order.
     ///
     /// ```
@@ -131,7 +143,10 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
     pub fn sort_by<K: Row + Ord, F: Fn(&P::Item) -> K + Code>(
         &self,
         function: F,
-    ) -> Dataset<Values<SortByKey<K, P::Item>>> {
+    ) -> Dataset<Values<SortByKey<K, P::Item>>>
+    where
+        P::Item: Row,
+    {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         self.sorted_by(
             Op::here("sort_by"),
@@ -146,7 +161,10 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
         &self,
         partitions: u32,
         function: F,
-    ) -> Dataset<Values<SortByKey<K, P::Item>>> {
+    ) -> Dataset<Values<SortByKey<K, P::Item>>>
+    where
+        P::Item: Row,
+    {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
         self.sorted_by(
             Op::here("sort_by"),
@@ -160,7 +178,10 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
         op: Op,
         ranges: u32,
         keyed: impl Pipe<Item = (K, P::Item)>,
-    ) -> Dataset<Values<SortByKey<K, P::Item>>> {
+    ) -> Dataset<Values<SortByKey<K, P::Item>>>
+    where
+        P::Item: Row,
+    {
         let keyed = Dataset { pipe: keyed, node: self.node.clone(), runner: self.runner.clone() };
         let sorted = keyed.sorted(op, ranges);
         let pipe = Each::<_, _, TakingValues>::new(sorted.pipe.clone(), super::each::Nothing, op);
@@ -168,16 +189,44 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
     }
 }
 
-impl<P: Pipe<Item: Row>, E: Env> With<P, E> {
+impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::sort_by`] with the given value first.
     #[track_caller]
     pub fn sort_by<K: Row + Ord, F: Fn(&E::Value, &P::Item) -> K + Code>(
         &self,
         function: F,
-    ) -> Dataset<Values<SortByKey<K, P::Item>>> {
+    ) -> Dataset<Values<SortByKey<K, P::Item>>>
+    where
+        P::Item: Row,
+    {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
-        let op = Op::here("sort_by");
+        self.sorted_with(Op::here("sort_by"), default_readers(&[&self.data.node]), function)
+    }
+
+    /// [`Dataset::sort_by_in`] with the given value first.
+    #[track_caller]
+    pub fn sort_by_in<K: Row + Ord, F: Fn(&E::Value, &P::Item) -> K + Code>(
+        &self,
+        partitions: u32,
+        function: F,
+    ) -> Dataset<Values<SortByKey<K, P::Item>>>
+    where
+        P::Item: Row,
+    {
+        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        self.sorted_with(Op::here("sort_by"), partitions, function)
+    }
+
+    fn sorted_with<K: Row + Ord, F: Fn(&E::Value, &P::Item) -> K + Code>(
+        &self,
+        op: Op,
+        ranges: u32,
+        function: F,
+    ) -> Dataset<Values<SortByKey<K, P::Item>>>
+    where
+        P::Item: Row,
+    {
         let keyed: KeyBy<P, Given<E, F>, K> = KeyBy::new(self.data.pipe.clone(), self.given(function), op);
-        self.data.sorted_by(op, default_readers(&[&self.data.node]), keyed)
+        self.data.sorted_by(op, ranges, keyed)
     }
 }

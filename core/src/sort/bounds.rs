@@ -6,7 +6,7 @@ use crate::exchange::Shuffled;
 use crate::row::Row;
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Made, Output, StageCode};
-use crate::task::Task;
+use crate::task::{Op, Task};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -17,17 +17,20 @@ pub(crate) struct Bounds<K>(pub(crate) Vec<K>);
 pub(crate) struct BoundsStage<K, V> {
     pub(crate) runs: Shuffled,
     pub(crate) ranges: u32,
+    pub(crate) op: Op,
     pub(crate) row: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K, V> Ship for BoundsStage<K, V> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
         self.runs.encode(to)?;
-        to.value(&self.ranges)
+        to.value(&(self.ranges, self.op))
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(BoundsStage { runs: Shuffled::decode(from)?, ranges: from.value()?, row: PhantomData })
+        let runs = Shuffled::decode(from)?;
+        let (ranges, op) = from.value()?;
+        Ok(BoundsStage { runs, ranges, op, row: PhantomData })
     }
 }
 
@@ -35,8 +38,10 @@ impl<K: Row + Ord, V: Row> StageCode for BoundsStage<K, V> {
     fn run(&self, _: u32, task: &Task) -> Result<Output> {
         let blocks = self.runs.blocks::<RunBlock<K, V>>(task)?;
         let mut samples: Vec<&(K, u32)> = blocks.iter().flat_map(|block| &block.samples).collect();
-        samples.sort_by(|a, b| a.0.cmp(&b.0));
-        let bounds = pick(&samples, self.ranges);
+        let bounds = self.op.call(|| {
+            samples.sort_by(|a, b| a.0.cmp(&b.0));
+            pick(&samples, self.ranges)
+        });
         let (rows, bytes) = (bounds.len() as u64, (bounds.len() * size_of::<K>()) as u64);
         Ok(Output {
             made: Made::Block(Arc::new(Bounds(bounds))),

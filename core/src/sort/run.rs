@@ -9,7 +9,7 @@ use crate::pipe::{CONTINUE, Pipe, STOP, drive};
 use crate::row::{Row, RowSize};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Made, Output, StageCode};
-use crate::task::Task;
+use crate::task::{Op, Task};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::sync::Arc;
@@ -74,16 +74,19 @@ impl<K: Clone> Sampler<K> {
 pub(crate) struct RunsStage<P> {
     pub(crate) input: P,
     pub(crate) ranges: u32,
+    pub(crate) op: Op,
 }
 
 impl<P: Ship> Ship for RunsStage<P> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
         self.input.encode(to)?;
-        to.value(&self.ranges)
+        to.value(&(self.ranges, self.op))
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(RunsStage { input: P::decode(from)?, ranges: from.value()? })
+        let input = P::decode(from)?;
+        let (ranges, op) = from.value()?;
+        Ok(RunsStage { input, ranges, op })
     }
 }
 
@@ -96,6 +99,7 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
             size: RowSize::new(),
             working: task.host().memory().reservation(),
             runs: Vec::new(),
+            op: self.op,
             task,
         };
         let (mut row, mut bytes, mut failed) = (0, 0, None);
@@ -128,6 +132,7 @@ struct RunMaker<'a, K, V> {
     size: RowSize<(K, V)>,
     working: Reservation,
     runs: Vec<Run<K, V>>,
+    op: Op,
     task: &'a Task,
 }
 
@@ -153,7 +158,7 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
         if rows.is_empty() {
             return Ok(0);
         }
-        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        self.op.call(|| rows.sort_by(|a, b| a.0.cmp(&b.0)));
         let bytes = self.size.of(rows.len());
         let mut held = self.task.host().memory().reservation();
         if held.hold(bytes) {

@@ -10,6 +10,7 @@ use std::time::Instant;
 use tryworks_core::host::{FrameWriter, Host, Shared};
 use tryworks_core::ids::AttemptId;
 use tryworks_core::memory::Memory;
+use tryworks_core::task::Op;
 use tryworks_core::{Error, Place, Result};
 use tryworks_io::resident::anonymous_resident;
 use tryworks_io::spill::SpillSpace;
@@ -149,8 +150,8 @@ impl Host for LocalHost {
         self.spill.writer()
     }
 
-    fn in_parallel(&self, at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
-        let done: Vec<_> = (0..count).into_par_iter().map(|piece| panics::catch(at, || work(piece))).collect();
+    fn in_parallel(&self, op: Op, at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+        let done: Vec<_> = (0..count).into_par_iter().map(|piece| panics::catch(op, at, || work(piece))).collect();
         done.into_iter().collect()
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tryworks_core::ids::JobId;
 use tryworks_core::runner::{JobControl, Progress};
 use tryworks_core::stage::ResultValue;
+use tryworks_core::task::Op;
 use tryworks_core::{Place, Result};
 
 /// A result and the partition it is of.
@@ -14,14 +15,16 @@ pub(super) type Part = (u32, Box<dyn ResultValue>);
 
 pub(super) struct LocalJob {
     id: JobId,
+    /// The action.
+    op: Op,
     shared: Arc<Shared>,
     /// Results that were fetched from the shared state and not asked for yet.
     fetched: Mutex<VecDeque<Part>>,
 }
 
 impl LocalJob {
-    pub(super) fn new(id: JobId, shared: Arc<Shared>) -> Self {
-        LocalJob { id, shared, fetched: Mutex::default() }
+    pub(super) fn new(id: JobId, op: Op, shared: Arc<Shared>) -> Self {
+        LocalJob { id, op, shared, fetched: Mutex::default() }
     }
 }
 
@@ -44,7 +47,7 @@ impl JobControl for LocalJob {
 
     fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
         let place = Place { job: self.id.0, ..Place::default() };
-        panics::catch(place, || {
+        panics::catch(self.op, place, || {
             code();
             Ok(())
         })

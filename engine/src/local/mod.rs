@@ -118,8 +118,9 @@ impl Runner for Local {
             return Err(Error::Plan { message, site: job.op.site });
         }
         self.start_threads()?;
+        let op = job.op;
         let id = self.shared.submit(job)?;
-        Ok(Arc::new(LocalJob::new(id, self.shared.clone())))
+        Ok(Arc::new(LocalJob::new(id, op, self.shared.clone())))
     }
 
     fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {

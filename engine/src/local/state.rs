@@ -19,6 +19,7 @@ use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::{JobRequest, Kept, Progress};
 use tryworks_core::stage::Stage;
+use tryworks_core::task::Op;
 use tryworks_core::{Error, Result};
 use tryworks_planner::{Facts, Plan, Tasks, plan};
 
@@ -80,6 +81,8 @@ pub(super) struct Code {
     pub(super) stage: Arc<dyn Stage>,
     /// The exchange that it writes, unless it gives the result.
     pub(super) exchange: Option<u64>,
+    /// The call that it is for: the one that shuffles, or the action.
+    pub(super) op: Op,
 }
 
 /// A task ready to run.
@@ -304,8 +307,12 @@ impl Shared {
         let id = JobId(state.next_job);
         state.next_job += 1;
         let codes = plan.stages.iter().map(|stage| match &stage.exchange {
-            Some(exchange) => Code { stage: exchange.stage.clone(), exchange: Some(exchange.id) },
-            None => Code { stage: request.stage.clone(), exchange: None },
+            Some(exchange) => Code {
+                stage: exchange.stage.clone(),
+                exchange: Some(exchange.id),
+                op: stage.reader.unwrap_or(request.op),
+            },
+            None => Code { stage: request.stage.clone(), exchange: None, op: request.op },
         });
         let wanted = Partitions::from(request.partitions.clone());
         let runs = plan.stages.iter().filter(|stage| stage.runs());
@@ -534,7 +541,7 @@ fn spec(stage: &tryworks_planner::PlannedStage) -> StageSpec {
         output: stage.exchange.as_ref().map(|exchange| OutputId(exchange.id)),
         partitions: stage.partitions,
         buckets: stage.exchange.as_ref().map_or(0, |exchange| exchange.readers),
-        parents: stage.parents.clone(),
+        parents: stage.parents.iter().chain(&stage.spares).copied().collect(),
         deterministic: stage.deterministic,
         pack: match stage.tasks {
             Tasks::Each => Packing::Fixed(1),

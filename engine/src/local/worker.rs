@@ -9,6 +9,7 @@ use crate::scheduler::{Event, Failure, FetchFailure, PartitionReport, Report, Ta
 use std::sync::Arc;
 use tryworks_core::ids::{AttemptId, OutputId};
 use tryworks_core::stage::Made;
+use tryworks_core::task::Op;
 use tryworks_core::{Error, Place, Result, task};
 
 /// Runs tasks until the runtime stops.
@@ -31,7 +32,7 @@ fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
         for partition in task.partitions.iter() {
             let place = Place { job: task.job.0, stage: task.stage, partition, attempt: task.attempt.sequence() };
             let inside = task::Task::new(place, shared.host.clone(), cancelled.clone());
-            let output = panics::catch(place, || {
+            let output = panics::catch(code.op, place, || {
                 inside.check()?;
                 code.stage.run(partition, &inside)
             })?;
@@ -49,7 +50,7 @@ fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
         }
         Ok(())
     };
-    let result = run_all();
+    let result = run_all().map_err(|error| at_the_call(error, code.op));
     let outcome = if logs { result.as_ref().err().map(ToString::to_string) } else { None };
     let (rows, bytes) = report.partitions.iter().fold((0, 0), |sum, made| (sum.0 + made.rows, sum.1 + made.bytes));
     let record = Record::Task {
@@ -86,6 +87,14 @@ fn undo(host: &LocalHost, task: &Task, exchange: Option<u64>, attempt: AttemptId
 fn add(sum: &mut Vec<u64>, more: &[u64]) {
     sum.resize(sum.len().max(more.len()), 0);
     sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+}
+
+/// What a stage cannot do is told with the user's call that it is for, where the code that met it knew of none.
+fn at_the_call(error: Error, op: Op) -> Error {
+    match error {
+        Error::Plan { message, site } if panics::is_ours(site) => Error::Plan { message, site: op.site },
+        other => other,
+    }
 }
 
 fn failure(error: Error) -> Failure<Error> {

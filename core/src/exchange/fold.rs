@@ -1,0 +1,235 @@
+//! A left fold by key within a budget, which goes on in a spill file when there is no room, with the same answer.
+
+use super::aggregate::Aggregate;
+use super::block::{decode_rows, encode_rows};
+use super::hash::hash_of;
+use super::table::Table;
+use crate::error::{Error, Result};
+use crate::host::{FrameWriter, Frames};
+use crate::memory::Reservation;
+use crate::row::{Key, Row, RowSize, show};
+use crate::task::{Op, Task};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A fold by key within a budget. When there is no room for more, the keys that came last leave, with what was folded
+/// for them, for a spill file; values of keys that are not in the table follow them there, in order. The file is
+/// then folded in the same way. So each key's values are folded in the same order as with any amount of memory, and
+/// the keys come out in the order of their first arrival.
+pub(crate) struct Fold<K, V, A: Aggregate<V>> {
+    pub(crate) aggregate: A,
+    op: Op,
+    task: Task,
+    table: Table<K, A::State>,
+    /// The keys that left the table at a time: those of the last time arrived first.
+    fronts: Vec<Arc<dyn Frames>>,
+    /// The values, in order, of keys that are not in the table, since the first keys left it.
+    tail: Option<LateWriter<K, A::State, V>>,
+    size: RowSize<(K, V)>,
+    /// Room for the hashes of a slice, and for where its keys are.
+    lookups: (Vec<u64>, Vec<u32>),
+    /// Values that were folded into what is in the table now, for states that grow.
+    values: usize,
+    working: Reservation,
+    /// How many folds of the task share its part of the budget.
+    sharing: usize,
+    /// What was folded, at the end.
+    pub(crate) out: std::vec::IntoIter<(K, A::State)>,
+    /// What left the table and is to be folded after that, in this order.
+    late: Vec<Arc<dyn Frames>>,
+}
+
+/// What leaves a table that is full.
+#[derive(Clone, Serialize, Deserialize)]
+enum Late<K, S, V> {
+    Folded(K, S),
+    Value(K, V),
+}
+
+struct LateWriter<K, S, V> {
+    writer: Box<dyn FrameWriter>,
+    rows: Vec<Late<K, S, V>>,
+    bytes: Vec<u8>,
+}
+
+impl<K: Row, S: Row, V: Row> LateWriter<K, S, V> {
+    fn new(task: &Task) -> Result<Self> {
+        Ok(LateWriter { writer: task.host().spill()?, rows: Vec::new(), bytes: Vec::new() })
+    }
+
+    fn finish(mut self) -> Result<Arc<dyn Frames>> {
+        self.flush()?;
+        self.writer.finish()
+    }
+
+    fn push(&mut self, row: Late<K, S, V>) -> Result<()> {
+        self.rows.push(row);
+        if self.rows.len() == 256 { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        encode_rows(&self.rows, &mut self.bytes)?;
+        self.rows.clear();
+        self.writer.frame(&self.bytes)
+    }
+}
+
+/// What one key, which cannot be divided, may always have: its task's part of what blocks leave.
+fn undivided(task: &Task) -> u64 {
+    4 * floor(task)
+}
+
+/// What a running task may always have: below this it does not spill, whatever others hold.
+fn floor(task: &Task) -> u64 {
+    let host = task.host();
+    host.memory().limit() / (8 * host.slots() as u64)
+}
+
+impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
+    pub(crate) fn new(aggregate: A, op: Op, task: &Task, sharing: usize) -> Self {
+        Fold {
+            sharing,
+            out: Vec::new().into_iter(),
+            late: Vec::new(),
+            aggregate,
+            op,
+            table: Table::new(),
+            fronts: Vec::new(),
+            tail: None,
+            size: RowSize::new(),
+            lookups: Default::default(),
+            values: 0,
+            working: task.host().memory().reservation(),
+            task: task.clone(),
+        }
+    }
+
+    /// Folds a slice of rows.
+    pub(crate) fn add(&mut self, rows: &[(K, V)]) -> Result<()> {
+        self.task.check()?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        self.size.sample(last);
+        let (mut hashes, mut places) = std::mem::take(&mut self.lookups);
+        hashes.clear();
+        hashes.extend(rows.iter().map(|(key, _)| hash_of(key)));
+        self.table.find_all(&hashes, rows.iter().map(|(key, _)| key), &mut places);
+        for ((key, value), (&hash, &found)) in rows.iter().zip(hashes.iter().zip(&places)) {
+            match self.table.get_found(found, hash, key) {
+                Some(state) => self.aggregate.fold(&self.op, state, value.clone()),
+                None if self.fronts.is_empty() => {
+                    self.table.insert(hash, key.clone(), self.aggregate.create(&self.op, value.clone()));
+                }
+                None => {
+                    self.put_off(Late::Value(key.clone(), value.clone()))?;
+                    continue;
+                }
+            }
+            self.values += 1;
+        }
+        self.lookups = (hashes, places);
+        self.make_room()
+    }
+
+    /// Folds what left the table before; false if nothing did.
+    pub(crate) fn read_late(&mut self) -> Result<bool> {
+        let late = std::mem::take(&mut self.late);
+        late.iter().try_for_each(|late| self.read_frames(&**late))?;
+        self.end()?;
+        Ok(!late.is_empty())
+    }
+
+    fn read_frames(&mut self, late: &dyn Frames) -> Result<()> {
+        let mut bytes = Vec::new();
+        let mut rows = Vec::<Late<K, A::State, V>>::new();
+        for index in 0..late.len() {
+            self.task.check()?;
+            late.read(index, &mut bytes)?;
+            decode_rows(&bytes, &mut rows)?;
+            for row in rows.drain(..) {
+                let key = match &row {
+                    Late::Folded(key, _) | Late::Value(key, _) => key,
+                };
+                let hash = hash_of(key);
+                match (self.table.get_mut(hash, key), row) {
+                    (Some(state), Late::Value(_, value)) => self.aggregate.fold(&self.op, state, value),
+                    (None, row) => match self.put_off(row)? {
+                        None => continue,
+                        Some(Late::Folded(key, state)) => self.table.insert(hash, key, state),
+                        Some(Late::Value(key, value)) => {
+                            self.table.insert(hash, key, self.aggregate.create(&self.op, value));
+                        }
+                    },
+                    (Some(_), Late::Folded(..)) => return Err(Error::Bug("a key left its table twice".into())),
+                }
+                self.values += 1;
+            }
+            self.make_room()?;
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        let rows = if A::GROWS { self.values } else { self.table.len() };
+        self.table.bytes() + self.size.of(rows) * if A::GROWS { 3 } else { 1 } / 2
+    }
+
+    fn make_room(&mut self) -> Result<()> {
+        loop {
+            let bytes = self.bytes();
+            let floor = floor(&self.task) / self.sharing as u64;
+            if bytes <= self.working.bytes() || self.working.resize(bytes) {
+                return Ok(());
+            }
+            if bytes <= floor {
+                self.working.insist(bytes - self.working.bytes());
+                return Ok(());
+            }
+            let keys = self.table.len();
+            if keys == 1 && (!A::GROWS || bytes <= undivided(&self.task)) {
+                self.working.insist(bytes - self.working.bytes());
+                return Ok(());
+            }
+            if keys == 1 {
+                let key = show(&self.table.entries()[0].0);
+                return Err(Error::limit(
+                    "memory",
+                    self.task.host().memory().limit(),
+                    format!(
+                        "`{}` at {}: the values of the one key {key} take {bytes} bytes, and one key cannot be divided",
+                        self.op.name, self.op.site
+                    ),
+                    "a higher limit, or an aggregation that does not keep every value (`reduce_by_key`)",
+                ));
+            }
+            let keep = keys / 2;
+            let mut front = LateWriter::<K, A::State, V>::new(&self.task)?;
+            for (key, state) in self.table.split_off(keep) {
+                front.push(Late::Folded(key, state))?;
+            }
+            self.values = self.values * keep / keys;
+            self.fronts.push(front.finish()?);
+        }
+    }
+
+    /// Ends: what was folded is in `out`, what left in `late`.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        self.late = self.fronts.drain(..).rev().collect();
+        if let Some(tail) = self.tail.take() {
+            self.late.push(tail.finish()?);
+        }
+        self.values = 0;
+        self.out = self.table.take().into_iter();
+        Ok(())
+    }
+
+    /// Puts off a row whose key is not in the table; gives it back if it has a place there.
+    fn put_off(&mut self, row: Late<K, A::State, V>) -> Result<Option<Late<K, A::State, V>>> {
+        if self.fronts.is_empty() {
+            return Ok(Some(row));
+        }
+        if self.tail.is_none() {
+            self.tail = Some(LateWriter::new(&self.task)?);
+        }
+        self.tail.as_mut().map_or(Ok(()), |tail| tail.push(row)).map(|()| None)
+    }
+}

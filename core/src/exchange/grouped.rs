@@ -1,0 +1,129 @@
+//! The reading side of an aggregation: a pipe that yields each key once, with its fold.
+
+use super::aggregate::Aggregate;
+use super::fold::Fold;
+use super::read::{Opened, Side};
+use crate::error::Result;
+use crate::pipe::{BATCH, Cursor, Flow, Pipe, Step};
+use crate::row::{Key, Row};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::task::{Op, Task};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+/// The pipe that reads pairs and yields each key once, with its fold. The order is that of the hash sub-partitions,
+/// then of first arrival.
+pub struct Grouped<K, V, A> {
+    side: Side<(K, V)>,
+    aggregate: A,
+    op: Op,
+}
+
+impl<K: Clone, V: Clone, A: Clone> Clone for Grouped<K, V, A> {
+    fn clone(&self) -> Self {
+        Grouped { side: self.side.clone(), aggregate: self.aggregate.clone(), op: self.op }
+    }
+}
+
+impl<K, V, A> Grouped<K, V, A> {
+    pub(crate) fn new(side: Side<(K, V)>, aggregate: A, op: Op) -> Self {
+        Grouped { side, aggregate, op }
+    }
+}
+
+impl<K: Send + 'static, V: Send + 'static, A: Ship> Ship for Grouped<K, V, A> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.side.encode(to)?;
+        self.aggregate.encode(to)?;
+        to.value(&self.op)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Grouped { side: Side::decode(from)?, aggregate: A::decode(from)?, op: from.value()? })
+    }
+}
+
+impl<K: Key, V: Row, A: Aggregate<V>> Pipe for Grouped<K, V, A> {
+    type Item = (K, A::Out);
+    type Cursor = GroupedCursor<K, V, A>;
+
+    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+        self.aggregate.ready(&self.op, task.place())?;
+        let opened = self.side.open(partition, task)?;
+        let at_once = if opened.rows_hint() < LARGE { 1 } else { task.host().slots() };
+        let folds = (0..at_once).map(|_| Fold::new(self.aggregate.clone(), self.op, task, at_once)).collect();
+        Ok(GroupedCursor {
+            parts: 0..self.side.parts(),
+            opened,
+            ready: VecDeque::new(),
+            folds,
+            op: self.op,
+            task: task.clone(),
+        })
+    }
+}
+
+/// A partition with so many rows is split: its sub-partitions are folded by all cores at once, so that one that is much
+/// larger than the others does not keep one core busy while the rest wait. What comes out is the same.
+const LARGE: u64 = 1 << 20;
+
+/// One partition of a grouped dataset.
+pub struct GroupedCursor<K: Key, V: Row, A: Aggregate<V>> {
+    opened: Opened<(K, V)>,
+    /// The sub-partitions that are not folded yet.
+    parts: Range<u32>,
+    /// Those that are, in order.
+    ready: VecDeque<Fold<K, V, A>>,
+    /// Folds that have nothing to do.
+    folds: Vec<Fold<K, V, A>>,
+    op: Op,
+    task: Task,
+}
+
+impl<K: Key, V: Row, A: Aggregate<V>> GroupedCursor<K, V, A> {
+    /// Folds the next sub-partitions, as many as there are folds; false if there is none left.
+    fn fold_next(&mut self) -> Result<bool> {
+        let parts: Vec<u32> = self.parts.by_ref().take(self.folds.len()).collect();
+        let opened = &self.opened;
+        let read = |fold: &mut Fold<K, V, A>, part| -> Result<()> {
+            let mut rows = opened.rows(part..part + 1)?;
+            while let Some(rows) = rows.next(BATCH)? {
+                fold.add(rows)?;
+            }
+            fold.end()
+        };
+        let mut folds: Vec<_> = self.folds.drain(..parts.len()).collect();
+        match &mut folds[..] {
+            [] => return Ok(false),
+            [fold] => read(fold, parts[0])?,
+            several => {
+                let several: Vec<_> = several.iter_mut().map(Mutex::new).collect();
+                self.task.host().in_parallel(self.op, self.task.place(), parts.len(), &|at| {
+                    read(&mut several[at].lock().unwrap_or_else(PoisonError::into_inner), parts[at])
+                })?;
+            }
+        }
+        self.ready.extend(folds);
+        Ok(true)
+    }
+}
+
+impl<K: Key, V: Row, A: Aggregate<V>> Cursor for GroupedCursor<K, V, A> {
+    type Item = (K, A::Out);
+
+    fn advance<S: FnMut(Self::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        let Some(fold) = self.ready.front_mut() else {
+            return Ok(if self.fold_next()? { Step::More } else { Step::Done });
+        };
+        for (key, state) in fold.out.by_ref().take(budget) {
+            if sink((key, fold.aggregate.finish(state))).is_break() {
+                return Ok(Step::Done);
+            }
+        }
+        if fold.out.as_slice().is_empty() && !fold.read_late()? {
+            self.folds.extend(self.ready.pop_front());
+        }
+        Ok(Step::More)
+    }
+}

@@ -1,0 +1,40 @@
+//! The map side of an exchange by key that does not combine.
+
+use super::hash::{Buckets, hash_of};
+use super::write::{BucketWriter, unless_failed};
+use crate::error::Result;
+use crate::pipe::{Pipe, drive};
+use crate::row::{Key, Row};
+use crate::ship::{Decoder, Encoder, Ship};
+use crate::stage::{Output, StageCode};
+use crate::task::Task;
+
+/// The map tasks of an exchange by key that does not combine.
+pub(crate) struct ScatterStage<P> {
+    pub(crate) input: P,
+    pub(crate) buckets: Buckets,
+}
+
+impl<P: Ship> Ship for ScatterStage<P> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        self.input.encode(to)?;
+        to.value(&self.buckets)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(ScatterStage { input: P::decode(from)?, buckets: from.value()? })
+    }
+}
+
+impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> StageCode for ScatterStage<P> {
+    fn run(&self, partition: u32, task: &Task) -> Result<Output> {
+        let mut cursor = self.input.open(partition, task)?;
+        let mut writer = BucketWriter::new(self.buckets, task);
+        let mut failed = None;
+        drive(&mut cursor, task, &mut |row: (K, V)| {
+            unless_failed(writer.push(self.buckets.of(hash_of(&row.0)), row), &mut failed)
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        writer.finish()
+    }
+}
