@@ -79,7 +79,7 @@ impl<K: Key, V: Send + 'static, P: Pipe<Item = (K, V)>, A: Aggregate<V, Out: Row
 }
 
 /// Rows that are looked up at a time.
-const COMBINE_BATCH: usize = 64;
+const COMBINE_BATCH: usize = 256;
 
 /// The table of a map task. What is decided here depends on numbers of rows alone, since it decides in which order
 /// values are folded.

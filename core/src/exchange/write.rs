@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// The largest chunk, where the budget allows it.
 const CHUNK_BYTES: u64 = 32 << 20;
+/// The size of a chunk that is held: what is staged for it, and used again for the next one, stays in the cache.
+const HELD_BYTES: u64 = 1 << 20;
 /// How many rows are pushed between two looks at their size.
 const LOOK: usize = 1024;
 
@@ -74,8 +76,12 @@ impl<T: Row> BucketWriter<T> {
             self.size.sample(row);
         }
         let bytes = self.size.of(self.rows);
-        if bytes >= chunk_bytes(&self.task) {
-            return self.seal();
+        if bytes >= HELD_BYTES.min(chunk_bytes(&self.task)) {
+            let held = self.hold(bytes);
+            // What is to be spilled is gathered longer, since its buckets are written one by one.
+            if held.is_some() || bytes >= chunk_bytes(&self.task) {
+                return self.seal(held);
+            }
         }
         if bytes > self.working.bytes() {
             self.working.insist(bytes - self.working.bytes());
@@ -84,8 +90,14 @@ impl<T: Row> BucketWriter<T> {
         Ok(())
     }
 
-    /// Makes a chunk of what is staged: held if the budget allows it, else spilled.
-    fn seal(&mut self) -> Result<()> {
+    /// A part of the budget to hold a chunk with, if there is one left.
+    fn hold(&self, bytes: u64) -> Option<Reservation> {
+        let mut held = self.task.host().memory().reservation();
+        held.hold(bytes).then_some(held)
+    }
+
+    /// Makes a chunk of what is staged: held if there is a part of the budget for it, else spilled.
+    fn seal(&mut self, held: Option<Reservation>) -> Result<()> {
         if self.rows == 0 {
             return Ok(());
         }
@@ -97,8 +109,7 @@ impl<T: Row> BucketWriter<T> {
             .zip(&self.staged)
             .for_each(|(count, rows)| *count = count.wrapping_add(rows.len() as u32));
         let bytes = self.size.of(self.rows);
-        let mut held = self.task.host().memory().reservation();
-        let chunk = if held.hold(bytes) {
+        let chunk = if let Some(held) = held {
             let ends = Ends::of(self.staged.iter().map(Vec::len));
             let mut rows = Vec::with_capacity(self.rows);
             self.staged.iter_mut().for_each(|staged| rows.append(staged));
@@ -118,7 +129,8 @@ impl<T: Row> BucketWriter<T> {
 
     /// Ends the block.
     pub(crate) fn finish(mut self) -> Result<Output> {
-        self.seal()?;
+        let held = self.hold(self.size.of(self.rows));
+        self.seal(held)?;
         Ok(Output {
             made: Made::Block(Arc::new(self.block)),
             rows: self.rows_before,
