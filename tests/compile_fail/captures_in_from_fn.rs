@@ -1,3 +1,5 @@
+//! A closure that captures in from fn: refused in our words.
+
 use tryworks::prelude::*;
 
 fn main() -> Result<()> {

@@ -1,3 +1,5 @@
+//! A closure that captures rc: refused in our words.
+
 use std::rc::Rc;
 use tryworks::prelude::*;
 

@@ -1,3 +1,5 @@
+//! A closure that captures reference: refused in our words.
+
 use tryworks::prelude::*;
 
 fn main() -> Result<()> {

@@ -1,3 +1,5 @@
+//! A closure that captures string: refused in our words.
+
 use tryworks::prelude::*;
 
 fn main() -> Result<()> {

@@ -1,3 +1,5 @@
+//! An item that is not hash: refused in our words.
+
 use tryworks::prelude::*;
 
 fn main() -> Result<()> {

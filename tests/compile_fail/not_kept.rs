@@ -1,3 +1,5 @@
+//! An item that is not kept: refused in our words.
+
 use tryworks::prelude::*;
 
 #[derive(Clone)]

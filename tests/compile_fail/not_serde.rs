@@ -1,3 +1,5 @@
+//! An item that is not serde: refused in our words.
+
 use tryworks::prelude::*;
 
 #[derive(Clone)]

@@ -1,3 +1,5 @@
+//! What compiles: it makes the other cases be built, so that the assertions on sizes are seen.
+
 use tryworks::prelude::*;
 
 fn main() -> Result<()> {

@@ -1,3 +1,5 @@
+//! A result that nobody uses.
+
 #![deny(unused_must_use)]
 
 use tryworks::prelude::*;
