@@ -14,6 +14,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tracing::Span;
 use tryworks_core::host::Shared as Block;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_core::lineage::Node;
@@ -70,9 +71,10 @@ struct Job {
     partitions: u64,
     partitions_done: u64,
     failed: u32,
-    /// The driver does not hold it any more.
-    forgotten: bool,
     waiting: bool,
+    span: Span,
+    /// The spans of its stages, while they run.
+    stage_spans: Vec<Span>,
 }
 
 /// What the tasks of a stage run.
@@ -90,6 +92,8 @@ pub(super) struct Launch {
     pub(super) task: Task,
     pub(super) code: Code,
     pub(super) cancelled: Arc<AtomicBool>,
+    /// The span of its stage.
+    pub(super) span: Span,
 }
 
 thread_local! {
@@ -249,9 +253,16 @@ impl Shared {
                 self.end(state, job, Err(why));
             }
             Action::StageStarted { job, stage, stage_attempt, tasks } => {
+                if let Some(job) = state.jobs.get_mut(&job) {
+                    let span = tracing::info_span!(parent: &job.span, "stage", stage, stage_attempt, tasks);
+                    job.stage_spans[stage as usize] = span;
+                }
                 self.note(state, |at| Record::StageStarted { at, job: job.0, stage, stage_attempt, tasks });
             }
             Action::StageFinished { job, stage, stage_attempt } => {
+                if let Some(job) = state.jobs.get_mut(&job) {
+                    job.stage_spans[stage as usize] = Span::none();
+                }
                 self.note(state, |at| Record::StageFinished { at, job: job.0, stage, stage_attempt });
             }
             Action::Nondeterministic { job, stage, partition, declared } => {
@@ -281,6 +292,8 @@ impl Shared {
                 job.progress.stages_done = job.progress.stages;
                 job.partitions_done = job.partitions;
             }
+            job.stage_spans.clear();
+            job.span = Span::none();
             job.end = Some(end);
             self.results.notify_all();
         }
@@ -328,8 +341,9 @@ impl Shared {
             partitions: map_partitions + u64::from(wanted.len()),
             partitions_done: 0,
             failed: 0,
-            forgotten: false,
             waiting: false,
+            span: tracing::info_span!(parent: None, "job", job = id.0, label),
+            stage_spans: vec![Span::none(); plan.stages.len()],
         };
         self.note(&mut state, |at| Record::JobStarted {
             at,
@@ -409,11 +423,7 @@ impl Shared {
     /// The driver let go of a job.
     pub(super) fn forget(&self, id: JobId) {
         let mut state = self.lock();
-        let ended = state.jobs.get_mut(&id).is_some_and(|job| {
-            job.forgotten = true;
-            job.end.is_some()
-        });
-        if !ended {
+        if state.jobs.get(&id).is_some_and(|job| job.end.is_none()) {
             self.handle(&mut state, [Event::JobCancelled { job: id }]);
         }
         // Dropping a job can drop the last handle of a dataset, which asks for the state.
@@ -466,8 +476,11 @@ impl Shared {
             // Whoever holds more than the budget lets what runs end before it begins more; one task always goes on.
             let admitted = state.running.is_empty() || !self.host.is_over_budget();
             if admitted && let Some(task) = state.queue.pop_front() {
-                let code = state.jobs.get(&task.job).map(|job| job.stages[task.stage as usize].clone());
-                let Some(code) = code else {
+                let job = state.jobs.get(&task.job).map(|job| {
+                    let span = job.stage_spans.get(task.stage as usize).cloned();
+                    (job.stages[task.stage as usize].clone(), span.unwrap_or(Span::none()))
+                });
+                let Some((code, span)) = job else {
                     // Its driver is gone, and the scheduler was told.
                     let failure = Failure::Killed;
                     self.handle(&mut state, [Event::TaskFailed { attempt: task.attempt, failure }]);
@@ -475,7 +488,7 @@ impl Shared {
                 };
                 let cancelled = Arc::new(AtomicBool::new(false));
                 state.running.insert(task.attempt, cancelled.clone());
-                return Some(Launch { task, code, cancelled });
+                return Some(Launch { task, code, cancelled, span });
             }
             if !state.garbage.is_empty() {
                 drop(state);

@@ -22,8 +22,8 @@ pub(super) fn work(shared: &Arc<Shared>) {
 }
 
 fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
-    let Launch { task, code, cancelled } = launch;
-    let span = tracing::debug_span!("task", job = task.job.0, stage = task.stage, attempt = task.attempt.sequence());
+    let Launch { task, code, cancelled, span } = launch;
+    let span = tracing::debug_span!(parent: &span, "task", job = task.job.0, stage = task.stage, attempt = task.attempt.sequence());
     let _entered = span.enter();
     let begun = if logs { shared.micros() } else { 0 };
     let mut report = Report::default();
