@@ -24,7 +24,7 @@ struct Head<K, V> {
 }
 
 /// Rows that are taken out of a held run at a time.
-const BATCH: usize = 32;
+const BATCH: usize = 128;
 
 /// The rows of a range, merged from all runs.
 pub(crate) struct Merge<K, V> {
