@@ -80,7 +80,7 @@ fn undivided(task: &Task) -> u64 {
 }
 
 /// What a running task may always have: below this it does not spill, whatever others hold.
-fn floor(task: &Task) -> u64 {
+pub(crate) fn floor(task: &Task) -> u64 {
     let host = task.host();
     host.memory().limit() / (8 * host.slots() as u64)
 }

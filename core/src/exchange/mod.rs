@@ -18,6 +18,7 @@ mod write;
 
 pub use aggregate::Aggregate;
 pub(crate) use block::{decode_rows, encode_rows};
+pub(crate) use fold::floor;
 pub use grouped::Grouped;
 pub(crate) use hash::{Buckets, hash_of};
 pub(crate) use keyed::{default_readers, no_partitions};

@@ -2,7 +2,7 @@
 
 use crate::dataset::Dataset;
 use crate::error::Result;
-use crate::exchange::{Opened, Rows, Side, Table, default_readers, hash_of, no_partitions};
+use crate::exchange::{Opened, Rows, Side, Table, default_readers, floor, hash_of, no_partitions};
 use crate::lineage::{Input, Layout, Node, Shape};
 use crate::memory::Reservation;
 use crate::pipe::{BATCH, Cursor, Flow, Pipe, Step};
@@ -136,11 +136,6 @@ impl<K: Key, W: Row> Built<K, W> {
 const RUN: usize = 64 * 1024;
 
 impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
-    fn floor(&self) -> u64 {
-        let host = self.task.host();
-        host.memory().limit() / (8 * host.slots() as u64)
-    }
-
     fn left_rows(&self, part: u32) -> Result<Rows<(K, V)>> {
         self.left.rows(part * self.widths.0..(part + 1) * self.widths.0)
     }
@@ -163,7 +158,7 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
                     built.add(hash, key, value);
                 }
             }
-            if !built.fits(&size, self.floor()) {
+            if !built.fits(&size, floor(&self.task)) {
                 return Ok(None);
             }
         }
