@@ -65,6 +65,20 @@ pub enum Error {
         /// What the system said.
         message: String,
     },
+    /// A process of the cluster died or was cut off, and what it ran could not be made again.
+    Lost {
+        /// Which, and how it went.
+        what: String,
+        /// What is known of its end: its last output, the most memory it held.
+        details: String,
+    },
+    /// The cluster could not be reached, or refused.
+    Cluster {
+        /// What does not work.
+        message: String,
+        /// What to do.
+        advice: String,
+    },
     /// The job was cancelled.
     Cancelled,
     /// The context was stopped before or during the call.
@@ -88,6 +102,8 @@ pub struct UserFault {
     pub source: Option<Site>,
     /// Where it ran.
     pub place: Place,
+    /// The engine and machine, if it ran in another process.
+    pub engine: Option<String>,
     /// How often it was tried in all.
     pub attempts: u32,
     /// The stack of the panic, when `RUST_BACKTRACE` asks for one.
@@ -180,6 +196,11 @@ impl Error {
         Error::Limit { name: name.into(), value, needed: needed.into(), advice: advice.into() }
     }
 
+    /// The cluster could not be reached, or refused, and what to do.
+    pub fn cluster(message: impl fmt::Display, advice: impl fmt::Display) -> Self {
+        Error::Cluster { message: message.to_string(), advice: advice.to_string() }
+    }
+
     /// A refusal of the file system.
     pub fn storage(doing: impl Into<String>, path: impl AsRef<std::path::Path>, error: &std::io::Error) -> Self {
         Error::Storage { doing: doing.into(), path: path.as_ref().display().to_string(), message: error.to_string() }
@@ -200,6 +221,9 @@ impl fmt::Display for Error {
                 write!(f, "limit {name} ({value}) reached: {needed}\n  what would help: {advice}")
             }
             Error::Storage { doing, path, message } => write!(f, "{doing} failed at {path}: {message}"),
+            Error::Lost { what, details } if details.is_empty() => f.write_str(what),
+            Error::Lost { what, details } => write!(f, "{what}\n  {}", details.trim_end().replace('\n', "\n  ")),
+            Error::Cluster { message, advice } => write!(f, "{message}\n  what to do: {advice}"),
             Error::Cancelled => f.write_str("the job was cancelled"),
             Error::Stopped => f.write_str("the context is stopped: no job can run on it any more; make a new context"),
             Error::Bug(message) => write!(f, "a bug in Tryworks: {message}\n  please report it"),
@@ -216,6 +240,9 @@ impl fmt::Display for UserFault {
         }
         write!(f, "\n  operator `{}` called at {}", self.operator, self.site)?;
         write!(f, "\n  {}", self.place)?;
+        if let Some(engine) = &self.engine {
+            write!(f, ", on {engine}")?;
+        }
         if self.attempts > 1 {
             write!(f, "; failed {} times", self.attempts)?;
         }

@@ -37,6 +37,23 @@ id! {
     EngineId(u32) shown as "engine "
 }
 
+id! {
+    /// One driver's stay at a hub. It survives a lost connection and a hub that begins again.
+    SessionId(u32) shown as "session "
+}
+
+impl SessionId {
+    /// The name that the hub has for a driver's exchange or cache: drivers count theirs from 1, each for itself.
+    pub fn global(self, own: u64) -> u64 {
+        u64::from(self.0) << 32 | own & u64::from(u32::MAX)
+    }
+
+    /// The session that a global name belongs to, and the driver's own number.
+    pub fn split(global: u64) -> (SessionId, u64) {
+        (SessionId((global >> 32) as u32), global & u64::from(u32::MAX))
+    }
+}
+
 /// One launch of one task. Never used twice.
 ///
 /// The upper 40 bits count launches; the lower 24 bits say where the scheduler keeps the attempt while it

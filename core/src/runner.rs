@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::lineage::Node;
 use crate::stage::{ResultValue, Stage};
 use crate::task::Op;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Runs jobs: the driver's side of a context.
@@ -84,7 +85,7 @@ pub trait JobControl: Send + Sync {
 }
 
 /// How far a job is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Stages that this job runs; those whose blocks exist already do not count.
     pub stages: u32,

@@ -112,6 +112,7 @@ impl Op {
             site: self.site,
             source: Some(error.source_site()),
             place,
+            engine: None,
             attempts: 1,
             backtrace: None,
         }))

@@ -5,6 +5,7 @@
 pub mod event_log;
 pub mod local;
 mod panics;
+pub mod protocol;
 pub mod scheduler;
 pub mod ship;
 pub mod simulator;

@@ -66,6 +66,7 @@ fn error(stage: Op, place: Place, payload: &(dyn Any + Send)) -> Error {
         site: op.site,
         source,
         place,
+        engine: None,
         attempts: 1,
         backtrace: caught.and_then(|caught| caught.backtrace),
     }))

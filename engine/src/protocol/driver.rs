@@ -1,0 +1,202 @@
+//! Between a driver and the hub.
+//!
+//! The legal order, for the driver and for each of its jobs:
+//!
+//! ```text
+//! driver  = Hello, { Submit | Received | Cancel | Release | Ask | Beat }, [ Leave ] ;
+//! hub     = welcome, { Job's | Cached | Output | Notice | Answer } ;
+//! job     = Submit, [ Accepted ], { Results | Progress }, Ended ;
+//! ```
+//!
+//! A driver that lost its connection says hello again with its session, and submits again what has not ended, asking
+//! for the partitions that it has not received yet.
+
+use super::admin::{Answer, Question};
+use crate::scheduler::JobSpec;
+use serde::{Deserialize, Serialize};
+use tryworks_core::Error;
+use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
+use tryworks_core::runner::Progress;
+
+/// What workers run: the driver's own program, with what it was started with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The hash of its bytes.
+    pub id: [u8; 32],
+    /// Where the driver sees it.
+    pub path: String,
+    /// How long it is.
+    pub bytes: u64,
+    /// Its arguments, the name it was called by first.
+    pub arguments: Vec<String>,
+    /// Its environment.
+    pub environment: Vec<(String, String)>,
+    /// Its working directory.
+    pub directory: String,
+}
+
+/// The answer to a driver's hello.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Its session.
+    pub session: SessionId,
+    /// What proves later that the session is its own.
+    pub secret: [u8; 16],
+    /// Whether the hub knew the session, if it was named.
+    pub known: bool,
+    /// The program is not on the hub's machine: it has to be sent there before tasks can run.
+    pub send_program: bool,
+    /// The name of the cluster.
+    pub cluster: String,
+    /// The engines that are there.
+    pub engines: u32,
+    /// Their slots together.
+    pub slots: u32,
+    /// What is worth a warning, such as machines that may compute `exp` differently.
+    pub warning: Option<String>,
+}
+
+/// A job as it is submitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewJob {
+    /// The driver's own number for it, from 1.
+    pub ticket: u64,
+    /// Its number, if the hub gave it one already.
+    pub job: Option<JobId>,
+    /// Submitted under a name of its own: it goes on when the driver leaves, and who submits the name again gets it.
+    pub detached: Option<String>,
+    /// Its stages.
+    pub spec: JobSpec,
+    /// The code of the stages that this hub has not got yet, by their place in the job.
+    pub codes: Vec<(u32, Vec<u8>)>,
+    /// Stages that read kept partitions, and the global names of their caches.
+    pub caches: Vec<(u32, u64)>,
+}
+
+/// From a driver to the hub.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromDriver {
+    /// Run this.
+    Submit(Box<NewJob>),
+    /// Results arrived: nobody else needs to keep them.
+    Received {
+        /// The launches that made them.
+        attempts: Vec<AttemptId>,
+    },
+    /// Stop a job.
+    Cancel {
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// Nobody holds these any more.
+    Release {
+        /// Exchanges, by their global names.
+        outputs: Vec<u64>,
+        /// Caches, by their global names.
+        caches: Vec<u64>,
+    },
+    /// A question.
+    Ask {
+        /// The driver's number for it.
+        number: u64,
+        /// What it asks.
+        question: Question,
+    },
+    /// Still there.
+    Beat,
+    /// The session is over.
+    Leave,
+}
+
+/// A result on its way.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub enum Part {
+    /// Here it is.
+    Here(Vec<u8>),
+    /// It is large, and is fetched from the engine that has it.
+    At {
+        /// Its address and key there.
+        place: super::engine::BlockPlace,
+        /// Its bytes.
+        len: u64,
+    },
+}
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Part::Here(bytes) => write!(f, "Here({} bytes)", bytes.len()),
+            Part::At { len, .. } => write!(f, "At({len} bytes)"),
+        }
+    }
+}
+
+/// From the hub to a driver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToDriver {
+    /// A job has a number.
+    Accepted {
+        /// The driver's.
+        ticket: u64,
+        /// The cluster's.
+        job: JobId,
+    },
+    /// Some results of a job.
+    Results {
+        /// Which job.
+        ticket: u64,
+        /// The launch that made them.
+        attempt: AttemptId,
+        /// The partitions and what they came to.
+        parts: Vec<(u32, Part)>,
+    },
+    /// How far a job is.
+    Progress {
+        /// Which job.
+        ticket: u64,
+        /// How far.
+        progress: Progress,
+    },
+    /// A job is over, after all of its results.
+    Ended {
+        /// Which job.
+        ticket: u64,
+        /// How.
+        end: Result<(), Error>,
+    },
+    /// How many partitions of a cache are kept now.
+    Cached {
+        /// Its global name.
+        cache: u64,
+        /// How many.
+        partitions: u32,
+    },
+    /// Tasks wrote something to their standard output or error output.
+    Output(Written),
+    /// Something that a person should see: what was lost and is made again.
+    Notice(String),
+    /// An answer.
+    Answer {
+        /// The number of the question.
+        number: u64,
+        /// The answer.
+        answer: Box<Answer>,
+    },
+}
+
+/// What a worker wrote, by offset, so that what comes twice is shown once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Whose worker.
+    pub engine: EngineId,
+    /// Which worker, by its process.
+    pub worker: u32,
+    /// The standard error output, not the standard output.
+    pub stderr: bool,
+    /// Where in all that it wrote this begins.
+    pub offset: u64,
+    /// The attempt, if only one ran.
+    pub attempt: Option<AttemptId>,
+    /// What it wrote.
+    pub bytes: Vec<u8>,
+}
