@@ -53,8 +53,7 @@ fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_room() {
     assert_eq!(space.used(), kept.bytes());
     drop(kept);
     let mut found = Vec::new();
-    spill(7).unwrap().read(6, &mut found).unwrap();
-    assert_eq!(found, [7; 1 << 18]);
+    assert_eq!(spill(7).unwrap().view(6, &mut found).unwrap(), [7; 1 << 18]);
     drop(space);
 
     let out = disk.0.join("out");

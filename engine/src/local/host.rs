@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
-use tryworks_core::host::{FrameWriter, Host, Shared};
+use tryworks_core::host::{Fetched, FrameWriter, Host, Shared};
 use tryworks_core::ids::AttemptId;
 use tryworks_core::memory::Memory;
 use tryworks_core::task::Op;
@@ -155,11 +155,11 @@ impl Host for LocalHost {
         done.into_iter().collect()
     }
 
-    fn fetch(&self, exchange: u64, map: u32) -> Result<Shared> {
+    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched> {
         let kept = self.read();
         let block = kept.shuffled.get(&exchange).and_then(|blocks| blocks.get(&map));
         let lost = || Error::Fetch { exchange, map, message: "it is not there".into() };
-        block.map(|(_, block)| block.clone()).ok_or_else(lost)
+        block.map(|(_, block)| Fetched::Value(block.clone())).ok_or_else(lost)
     }
 
     fn cached(&self, cache: u64, partition: u32) -> Option<Shared> {
