@@ -3,6 +3,7 @@
 //! [`scheduler`] decides and does nothing else. [`local`] runs what it decides on threads of this process.
 
 pub mod event_log;
+mod execute;
 pub mod local;
 mod panics;
 pub mod protocol;

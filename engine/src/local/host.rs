@@ -80,20 +80,8 @@ impl LocalHost {
         drop(before);
     }
 
-    /// Deletes the blocks that an attempt made.
-    pub(super) fn discard(&self, exchange: u64, maps: impl Iterator<Item = u32>, attempt: AttemptId) {
-        let mut gone = Vec::new();
-        if let Some(blocks) = self.write().shuffled.get_mut(&exchange) {
-            for map in maps {
-                if blocks.get(&map).is_some_and(|(by, _)| *by == attempt) {
-                    gone.extend(blocks.remove(&map));
-                }
-            }
-        }
-    }
-
     /// Deletes all that an attempt left, which nobody wants any more.
-    pub(super) fn discard_all(&self, attempt: AttemptId) {
+    pub(super) fn discard(&self, attempt: AttemptId) {
         let mut gone = Vec::new();
         self.write().shuffled.retain(|_, blocks| {
             gone.extend(blocks.extract_if(|_, (by, _)| *by == attempt));

@@ -2,8 +2,8 @@
 
 use super::Settings;
 use super::host::LocalHost;
-use super::job::Part;
 use crate::event_log::{EventLog, Record};
+use crate::execute::{Code, Part};
 use crate::scheduler::{
     Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Reason, Scheduler, StageSpec, Task, Time,
 };
@@ -19,8 +19,6 @@ use tryworks_core::host::Shared as Block;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::{JobRequest, Kept, Progress};
-use tryworks_core::stage::Stage;
-use tryworks_core::task::Op;
 use tryworks_core::{Error, Result};
 use tryworks_planner::{Facts, Plan, Tasks, plan};
 
@@ -75,16 +73,6 @@ struct Job {
     span: Span,
     /// The spans of its stages, while they run.
     stage_spans: Vec<Span>,
-}
-
-/// What the tasks of a stage run.
-#[derive(Clone)]
-pub(super) struct Code {
-    pub(super) stage: Arc<dyn Stage>,
-    /// The exchange that it writes, unless it gives the result.
-    pub(super) exchange: Option<u64>,
-    /// The call that it is for: the one that shuffles, or the action.
-    pub(super) op: Op,
 }
 
 /// A task ready to run.
@@ -234,7 +222,7 @@ impl Shared {
             Action::Discard { attempt, .. } => {
                 state.reported.remove(&attempt);
                 // It may have put blocks where an exchange was that is deleted by now.
-                self.host.discard_all(attempt);
+                self.host.discard(attempt);
             }
             Action::DeleteOutput { output, .. } => state.garbage.extend(self.host.take(output.0)),
             Action::Commit { job, attempt, .. } => {

@@ -12,7 +12,7 @@
 //! that was launched is reported once, also after it was killed.
 
 use super::driver::Program;
-use crate::scheduler::{Failure, Report, Task};
+use crate::scheduler::{Failure, Partitions, Report, Task};
 use serde::{Deserialize, Serialize};
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
@@ -64,21 +64,17 @@ pub struct BlockPlace {
     pub attempt: AttemptId,
 }
 
-/// A block that an engine has.
+/// The blocks of one launch that an engine has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldBlock {
-    /// What it belongs to.
+    /// What they belong to.
     pub output: OutputId,
-    /// Its partition.
-    pub partition: u32,
-    /// The launch that made it.
+    /// The launch that made them.
     pub attempt: AttemptId,
-    /// Its size, as the report said.
-    pub bytes: u64,
-    /// Its checksum, as the report said.
-    pub checksum: u64,
-    /// Its bytes for each reader.
-    pub bucket_bytes: Vec<u64>,
+    /// Their partitions.
+    pub partitions: Partitions,
+    /// What the launch reported of them.
+    pub report: Report,
 }
 
 /// Results that an engine has.
