@@ -1,7 +1,6 @@
 //! Answers to the command line.
 
 use crate::hub::Hub;
-use crate::jobs::clock;
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_core::ids::{EngineId, JobId, SessionId};
 use tryworks_engine::protocol::admin::{Answer, EngineRow, JobDetail, LogRow, Question, Status, TaskRow, WhyRow};
@@ -167,11 +166,6 @@ impl Hub {
             engine.is_none_or(|engine| engine == *by) && session.is_none_or(|session| session == *of)
         });
         Answer::Logs(rows.map(|(_, _, row)| row.clone()).collect())
-    }
-
-    /// How long ago something was, in microseconds.
-    pub(crate) fn age(at: u64) -> u64 {
-        clock().saturating_sub(at)
     }
 }
 

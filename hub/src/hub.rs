@@ -1,6 +1,7 @@
 //! The state of the hub: who is there, what runs, and what is waiting to be sent. It does no I/O: messages come in, and
 //! what is to go out is left in its outboxes.
 
+use crate::admin::Recent;
 use crate::drivers::Session;
 use crate::engines::Engine;
 use crate::jobs::Job;
@@ -71,7 +72,13 @@ pub(crate) struct Hub {
     pub(crate) caches: BTreeMap<u64, BTreeMap<u32, EngineId>>,
     pub(crate) offered: Offered,
     pub(crate) next: Numbers,
+    pub(crate) recent: Recent,
+    /// The hub's own data port.
+    pub(crate) data_address: Option<String>,
     pub(crate) to_clients: Vec<(PeerId, Vec<u8>)>,
+    pub(crate) to_engines: Vec<(PeerId, Vec<u8>)>,
+    /// Engines to hang up on.
+    pub(crate) hang_up: Vec<PeerId>,
     pub(crate) for_drivers: BTreeMap<SessionId, Vec<ToDriver>>,
     pub(crate) for_engines: BTreeMap<EngineId, Vec<ToEngine>>,
     /// When the scheduler wants to be woken.
@@ -110,7 +117,11 @@ impl Hub {
             caches: BTreeMap::new(),
             offered: Offered::default(),
             next: Numbers { job: 1, session: 1, engine: 1 },
+            recent: Recent::default(),
+            data_address: None,
             to_clients: Vec::new(),
+            to_engines: Vec::new(),
+            hang_up: Vec::new(),
             for_drivers: BTreeMap::new(),
             for_engines: BTreeMap::new(),
             wake: None,
@@ -161,7 +172,7 @@ impl Hub {
             Action::DeleteOutput { engine, output } => self.tell_engine(engine, ToEngine::DeleteOutput { output }),
             Action::Commit { job, attempt, engine, partitions } => self.commit(job, attempt, engine, &partitions),
             Action::JobDone { job } => self.end_job(job, Ok(())),
-            Action::JobFailed { job, reason } => self.end_job(job, Err(tryworks_engine::scheduler::told(reason))),
+            Action::JobFailed { job, reason } => self.end_job(job, Err(tryworks_engine::verdict::told(reason))),
             Action::JobCancelled { job, .. } => self.end_job(job, Err(Error::Cancelled)),
             Action::StageStarted { job, stage, stage_attempt, tasks } => {
                 self.stage_started(job, stage, stage_attempt, tasks);
@@ -208,7 +219,7 @@ impl Hub {
                 clients.extend(encoded(&batch).map(|bytes| (peer, bytes)));
             }
         }
-        let mut engines = Vec::new();
+        let mut engines = std::mem::take(&mut self.to_engines);
         for (engine, batch) in std::mem::take(&mut self.for_engines) {
             if let Some(engine) = self.engines.get(&engine) {
                 engines.extend(encoded(&batch).map(|bytes| (engine.peer, bytes)));

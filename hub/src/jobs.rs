@@ -157,7 +157,7 @@ impl Hub {
             self.deliver(id, engine, attempt, fresh);
         }
         if !done.is_empty() {
-            spec.wanted = spec.wanted.without(&done);
+            spec.wanted = spec.wanted.iter().filter(|partition| !done.contains(partition)).collect();
         }
         self.place_caches(id, &mut spec);
         self.events.push(Event::JobSubmitted { job: id, spec });

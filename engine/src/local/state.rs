@@ -4,6 +4,7 @@ use super::Settings;
 use super::host::LocalHost;
 use crate::event_log::{EventLog, Record};
 use crate::execute::{Code, Part};
+use crate::verdict::told;
 use crate::scheduler::{
     Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Reason, Scheduler, StageSpec, Task, Time,
 };
@@ -548,31 +549,5 @@ fn spec(stage: &tryworks_planner::PlannedStage) -> StageSpec {
             Tasks::Each => Packing::Fixed(1),
             Tasks::BySize(target_bytes) => Packing::BySize { target_bytes, max_partitions: u32::MAX },
         },
-    }
-}
-
-/// The scheduler's reason as the error that the user meets.
-fn told(reason: Reason<Error>) -> Error {
-    match reason {
-        Reason::Task { error: Error::User(mut fault), failures, .. } => {
-            fault.attempts = failures;
-            Error::User(fault)
-        }
-        Reason::Task { error, .. } | Reason::Worker { error, .. } => error,
-        Reason::Limit { name, limit, value } => Error::Limit {
-            name: name.into_owned(),
-            value: limit,
-            needed: format!("the results of the job take {value} bytes"),
-            advice: "collect less, save to files, or raise the limit".into(),
-        },
-        Reason::Fetch { failures, stage } => {
-            let message =
-                format!("stage {stage} began anew {} times because its input was lost each time", failures.len());
-            match failures.first() {
-                Some(lost) => Error::Fetch { exchange: lost.output.0, map: lost.partition, message },
-                None => Error::Bug(message),
-            }
-        }
-        other => Error::Bug(other.to_string()),
     }
 }

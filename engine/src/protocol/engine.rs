@@ -16,8 +16,7 @@ use crate::scheduler::{Failure, Partitions, Report, Task};
 use serde::{Deserialize, Serialize};
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
-/// What block names are made with.
-pub type BlockKey = [u8; 32];
+use tryworks_io::blocks::BlockKey;
 
 /// What an engine brings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

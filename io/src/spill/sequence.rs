@@ -9,8 +9,8 @@
 //! one is filled up to a whole block.
 
 use super::file::{BLOCK, SharedFile};
-use super::index::{Entry, Index};
 use super::space::Inner;
+use crate::index::{Entry, Index};
 use foldhash::quality::FixedState;
 use std::cell::RefCell;
 use std::hash::{BuildHasher, Hasher};

@@ -2,6 +2,7 @@
 
 use super::file::SharedFile;
 use super::sequence::Writer;
+use crate::disk;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -124,7 +125,7 @@ impl Inner {
         let needed = format!(
             "{len} bytes more of spill files in {}, where {used} are in use{}",
             self.dir.display(),
-            self.free()
+            disk::free(&self.dir)
         );
         let advice = "a larger quota, more memory so that less is spilled, or fewer jobs at a time";
         Err(Error::limit("spill_quota", quota, needed, advice))
@@ -136,22 +137,7 @@ impl Inner {
 
     /// The error of a write of `len` bytes.
     pub(super) fn refused(&self, len: u64, error: &io::Error) -> Error {
-        let mut refusal = Error::storage("writing a spill file", &self.dir, error);
-        if let Error::Storage { message, .. } = &mut refusal {
-            *message += &format!(
-                "; {len} bytes more were needed, {} bytes of spill files are in use there{}",
-                self.used.load(Relaxed),
-                self.free()
-            );
-        }
-        refusal
-    }
-
-    fn free(&self) -> String {
-        match rustix::fs::statvfs(&self.dir) {
-            Ok(disk) => format!(", {} bytes of that disk are free", disk.f_bavail.saturating_mul(disk.f_frsize)),
-            Err(_) => String::new(),
-        }
+        disk::refused("a spill file", &self.dir, len, self.used.load(Relaxed), error)
     }
 }
 
