@@ -517,8 +517,10 @@ impl Shared {
         let event = match event {
             // Where the block was said to be is known here alone.
             Event::TaskFailed { attempt, failure: Failure::Fetch(mut lost) } => {
-                if let Some(place) = state.scheduler.places(lost.output).get(lost.partition as usize) {
-                    lost.made_by = place.made_by;
+                for block in &mut lost {
+                    if let Some(place) = state.scheduler.places(block.output).get(block.partition as usize) {
+                        block.made_by = place.made_by;
+                    }
                 }
                 Event::TaskFailed { attempt, failure: Failure::Fetch(lost) }
             }

@@ -101,12 +101,12 @@ fn failure(error: Error) -> Failure<Error> {
     match error {
         Error::Fetch { exchange, map, .. } => {
             // Which launch made it is filled in where that is known.
-            Failure::Fetch(FetchFailure {
+            Failure::Fetch(vec![FetchFailure {
                 output: OutputId(exchange),
                 partition: map,
                 engine: HERE,
                 made_by: AttemptId(0),
-            })
+            }])
         }
         Error::User(ref fault) if fault.panicked => Failure::Panic(error),
         Error::User(_) => Failure::User(error),

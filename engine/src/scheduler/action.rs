@@ -179,11 +179,11 @@ pub enum Reason<E> {
         /// How often it was lost.
         losses: u32,
     },
-    /// A stage began anew again and again because its input could not be fetched.
+    /// A stage began anew again and again because the same partition of its input could not be fetched.
     Fetch {
         /// The reading stage.
         stage: u32,
-        /// What could not be fetched, one for each time.
+        /// Where it was each time.
         failures: Vec<FetchFailure>,
     },
     /// User code is not deterministic, and results that depend on its first answer are delivered already.

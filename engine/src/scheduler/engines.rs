@@ -86,6 +86,10 @@ impl Engines {
         self.by_id.is_empty()
     }
 
+    pub fn is_here(&self, id: EngineId) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
     pub fn started(&mut self, row: u32, attempt: AttemptId, alone: bool) {
         if let Some(engine) = self.rows.get_mut(row) {
             engine.running.push(attempt);

@@ -55,6 +55,8 @@ impl<E: Clone> Scheduler<E> {
             let key = shared.unwrap_or_else(|| self.add_stage(stage, &spec, parents));
             self.stages[key].users.push((job, index));
             self.stages[key].users.sort_unstable();
+            // A job that comes again may be older than those that have the stage.
+            self.settle(key);
             keys.push(key);
         }
         let record = Job { stages: keys, limits: spec.limits, submitted: self.now, result_bytes: 0 };
@@ -74,7 +76,7 @@ impl<E: Clone> Scheduler<E> {
         };
         match spec.stages.iter().all(same) {
             true => Ok(()),
-            false => Err("an output is described differently by an earlier job"),
+            false => Err("an output is described differently than it was before"),
         }
     }
 
@@ -100,7 +102,7 @@ impl<E: Clone> Scheduler<E> {
             missing,
             opened: false,
             epoch: 0,
-            barren: Vec::new(),
+            barren: BTreeMap::new(),
             queue: Queue::new(cut),
             suspects: VecDeque::new(),
             running: 0,
@@ -121,10 +123,7 @@ impl<E: Clone> Scheduler<E> {
             self.making.insert(output, key);
             let parents = parent_outputs(spec, stage);
             let described = || Output::new(stage.partitions, stage.buckets, Vec::new());
-            let known = &mut self.outputs.entry(output).or_insert_with(described).parents;
-            known.extend(parents);
-            known.sort_unstable();
-            known.dedup();
+            self.outputs.entry(output).or_insert_with(described).add_parents(parents);
         }
         key
     }

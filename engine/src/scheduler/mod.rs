@@ -32,6 +32,7 @@ mod dispatch;
 mod engines;
 mod event;
 mod jobs;
+mod known;
 mod losses;
 mod outputs;
 mod packing;
@@ -46,7 +47,7 @@ mod time;
 mod why;
 
 pub use action::{Action, Batch, Cancelled, Reason};
-pub use event::{Event, Failure, FetchFailure, Gate, PartitionReport, Report, Task};
+pub use event::{Event, Failure, FetchFailure, Gate, KnownBlock, PartitionReport, Report, Task};
 pub use outputs::Place;
 pub use packing::pack;
 pub use partitions::{Partitions, Run};
@@ -58,6 +59,7 @@ pub use why::Why;
 use attempts::Attempts;
 use engines::Engines;
 use jobs::Job;
+use known::Description;
 use outputs::Output;
 use slab::Slab;
 use stage::{Rank, Stage, StageKey};
@@ -145,7 +147,12 @@ impl<E: Clone> Scheduler<E> {
             Event::EngineGate { engine, gate } => self.engines.set_gate(engine, gate),
             Event::EngineLost { engine, .. } => self.engine_lost(engine, out),
             Event::WorkerDied { suspects, error, .. } => self.worker_died(&suspects, &error, out),
-            Event::BlockLost { output, partition, made_by } => self.block_lost(output, partition, made_by, out),
+            Event::BlockLost { engine, output, partition, made_by } => {
+                self.block_lost(&FetchFailure { output, partition, engine, made_by }, out);
+            }
+            Event::OutputKnown { output, partitions, buckets, parents, blocks } => {
+                self.known(Description { output, partitions, buckets, parents }, blocks, out);
+            }
             Event::OutputReleased { output } => self.release(output, out),
             Event::Tick => self.tick(out),
         }

@@ -1,6 +1,6 @@
 //! Where the blocks are: for each partition of each output the launch whose block counts, and its engine.
 
-use super::partitions::Run;
+use super::{event::PartitionReport, partitions::Run};
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_core::ids::{AttemptId, EngineId, OutputId};
 
@@ -70,6 +70,22 @@ impl Output {
 
     pub fn engines(&self) -> impl Iterator<Item = EngineId> + '_ {
         self.engines.keys().copied()
+    }
+
+    pub fn add_parents(&mut self, parents: Vec<OutputId>) {
+        self.parents.extend(parents);
+        self.parents.sort_unstable();
+        self.parents.dedup();
+    }
+
+    /// Whether a partition is missing and this is not another answer than the one that was lost.
+    pub fn would_take(&self, partition: u32, made: &PartitionReport) -> bool {
+        let Some(place) = self.places.get(partition as usize) else { return partition < self.partitions };
+        match place.known {
+            Known::Nothing => true,
+            Known::Lost => place.checksum == made.checksum,
+            Known::Here => false,
+        }
     }
 
     /// The engine with the most bytes of it.

@@ -62,7 +62,9 @@ pub struct Limits {
     pub max_worker_deaths: u32,
     /// How often a task may be running on an engine that is lost, or be stopped through no fault of its own.
     pub max_losses: u32,
-    /// How many attempts of a stage in a row may end in a failed fetch with no task done in between.
+    /// How many attempts of a stage in a row may end because the same partition could not be fetched, though it was
+    /// made again each time, with no task done in between. However many blocks are found missing one after another,
+    /// each is made again.
     pub max_stage_attempts: u32,
     /// The bytes of all results of the job together.
     pub max_result_bytes: u64,

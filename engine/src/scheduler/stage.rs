@@ -36,8 +36,9 @@ pub(super) struct Stage<E> {
     pub opened: bool,
     /// The stage attempt.
     pub epoch: u32,
-    /// The fetch failures that ended the last stage attempts, since a task was last done.
-    pub barren: Vec<FetchFailure>,
+    /// What could not be fetched since a task was last done, for each map partition: one for each stage attempt that
+    /// it ended.
+    pub barren: BTreeMap<(OutputId, u32), Vec<FetchFailure>>,
 
     pub queue: Queue,
     /// Tasks that must run alone.
