@@ -562,6 +562,7 @@ fn spec(stage: &tryworks_planner::PlannedStage) -> StageSpec {
             Tasks::Each => Packing::Fixed(1),
             Tasks::BySize(target_bytes) => Packing::BySize { target_bytes, max_partitions: u32::MAX },
         },
+        near: Vec::new(),
     }
 }
 

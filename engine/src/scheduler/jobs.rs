@@ -4,9 +4,9 @@ use super::{
     Scheduler, Time,
     action::{Action, Cancelled, Reason},
     outputs::Output,
-    queue::Queue,
     spec::{JobSpec, Limits, Packing, StageSpec},
     stage::{Results, Stage, StageKey},
+    waiting::Waiting,
 };
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_core::ids::{JobId, OutputId};
@@ -103,7 +103,7 @@ impl<E: Clone> Scheduler<E> {
             opened: false,
             epoch: 0,
             barren: BTreeMap::new(),
-            queue: Queue::new(cut),
+            queue: Waiting::new(cut, stage.partitions, &stage.near),
             suspects: VecDeque::new(),
             running: 0,
             running_partitions: 0,

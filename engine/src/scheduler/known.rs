@@ -24,7 +24,7 @@ impl<E: Clone> Scheduler<E> {
         for block in blocks {
             // What is launched from now on must never bear the name of something that exists.
             self.attempts.skip_to(block.made_by);
-            if !self.engines.is_here(block.engine) {
+            if self.engines.row_of(block.engine).is_none() {
                 continue;
             }
             if agrees && self.is_welcome(output, &block) {

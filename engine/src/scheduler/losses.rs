@@ -14,10 +14,11 @@ use tryworks_core::ids::{EngineId, JobId, OutputId};
 impl<E: Clone> Scheduler<E> {
     /// All blocks of an engine are gone at once; only what is still needed will be made again.
     pub(super) fn engine_lost(&mut self, id: EngineId, out: &mut Vec<Action<E>>) {
-        let Some(engine) = self.engines.leave(id) else { return };
+        let Some((row, engine)) = self.engines.leave(id) else { return };
         if self.engines.is_empty() {
             self.no_engine_since = Some(self.now);
         }
+        self.wait_anew(Some(row));
         let mut stack = Vec::new();
         let ids: Vec<OutputId> = self.outputs.keys().copied().collect();
         for output in ids {

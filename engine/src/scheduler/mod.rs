@@ -12,6 +12,7 @@
 //! scheduler.handle(Time(0), Event::EngineJoined { engine: EngineId(1), slots: 2 }, &mut actions);
 //! let stage = StageSpec {
 //!     output: None, partitions: 8, buckets: 0, parents: vec![], deterministic: true, pack: Packing::Fixed(4),
+//!     near: vec![],
 //! };
 //! let spec = JobSpec {
 //!     label: "eight".into(), stages: vec![stage], wanted: (0..8).into(), limits: Limits::default(),
@@ -44,6 +45,7 @@ mod slab;
 mod spec;
 mod stage;
 mod time;
+mod waiting;
 mod why;
 
 pub use action::{Action, Batch, Cancelled, Reason};
@@ -140,8 +142,9 @@ impl<E: Clone> Scheduler<E> {
             Event::JobSubmitted { job, spec } => self.submit(job, spec, out),
             Event::JobCancelled { job } => self.cancel(job, out),
             Event::EngineJoined { engine, slots } => {
-                if self.engines.join(engine, slots.max(1).saturating_add(self.config.prefetch)) {
+                if self.engines.join(engine, slots.max(1), self.config.prefetch) {
                     self.no_engine_since = None;
+                    self.wait_anew(None);
                 }
             }
             Event::EngineGate { engine, gate } => self.engines.set_gate(engine, gate),

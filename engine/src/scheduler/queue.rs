@@ -82,6 +82,12 @@ impl Queue {
         }
     }
 
+    /// All but the tasks that were launched before.
+    pub fn take_runs(&mut self) -> Vec<Run> {
+        self.waiting = 0;
+        std::mem::take(&mut self.runs).into()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.again.is_empty() && self.runs.is_empty()
     }

@@ -1,9 +1,9 @@
 //! What a shell asks for: a job as stages, how to pack them, and the limits it runs under.
 
-use super::partitions::Partitions;
+use super::partitions::{Partitions, Run};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use tryworks_core::ids::OutputId;
+use tryworks_core::ids::{EngineId, OutputId};
 
 /// One job: the partitions it wants of its last stage, and every stage they may need.
 ///
@@ -36,6 +36,9 @@ pub struct StageSpec {
     pub deterministic: bool,
     /// How partitions become tasks.
     pub pack: Packing,
+    /// Which engines have what these partitions read: cached, or in files there. Of several that are named for a
+    /// partition, the first that is there counts. Only hints: a task never waits for them while a slot is free.
+    pub near: Vec<(Run, EngineId)>,
 }
 
 /// How the partitions of a stage become tasks.

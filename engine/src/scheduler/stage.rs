@@ -3,8 +3,8 @@
 use super::{
     event::FetchFailure,
     partitions::{Bits, Partitions, Run},
-    queue::Queue,
     spec::Packing,
+    waiting::Waiting,
 };
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_core::ids::{EngineId, JobId, OutputId};
@@ -40,7 +40,7 @@ pub(super) struct Stage<E> {
     /// it ended.
     pub barren: BTreeMap<(OutputId, u32), Vec<FetchFailure>>,
 
-    pub queue: Queue,
+    pub queue: Waiting,
     /// Tasks that must run alone.
     pub suspects: VecDeque<Partitions>,
     pub running: u32,
