@@ -275,8 +275,8 @@ impl Shared {
                     );
                 }
             }
-            // The one engine is always there, so there is nothing to wait for.
-            Action::WakeAt { .. } => {}
+            // The one engine is always there, so there is nothing to wait for, and nothing to move.
+            Action::WakeAt { .. } | Action::Move(_) | Action::Drained { .. } => {}
         }
     }
 

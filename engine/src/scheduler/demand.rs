@@ -94,7 +94,7 @@ impl<E: Clone> Scheduler<E> {
             Packing::BySize { .. } => self.input_sizes(key),
             Packing::Fixed(_) => Vec::new(),
         };
-        let split = |run| stage.queue.split(run, |engine| self.engines.row_of(engine));
+        let split = |run| stage.queue.split(run, |engine| self.engines.able_row(engine));
         let parts: Vec<(Option<u32>, Run)> = runs.into_iter().flat_map(split).collect();
         let stage = &mut self.stages[key];
         for (to, run) in parts {
@@ -112,7 +112,7 @@ impl<E: Clone> Scheduler<E> {
     pub(super) fn wait_anew(&mut self, gone: Option<u32>) {
         for (_, stage) in self.stages.iter_mut().filter(|(_, stage)| stage.queue.has_hints()) {
             for run in stage.queue.take_runs(gone) {
-                for (to, part) in stage.queue.split(run, |engine| self.engines.row_of(engine)) {
+                for (to, part) in stage.queue.split(run, |engine| self.engines.able_row(engine)) {
                     stage.queue.push(to, [part]);
                 }
             }

@@ -15,6 +15,9 @@ impl<E: Clone> Scheduler<E> {
     pub(super) fn dispatch(&mut self, out: &mut Vec<Action<E>>) {
         self.pass += 1;
         self.dispatch_alone(out);
+        if !self.draining.is_empty() {
+            self.drain(out);
+        }
         // What waits near busy engines is passed over, and may not be launched by any room that is left.
         let mut from = Bound::Unbounded;
         while self.engines.has_room()

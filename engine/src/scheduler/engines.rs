@@ -31,6 +31,10 @@ pub(super) struct Engines {
     slots: Bits,
     /// Those of them that run nothing.
     idle: Bits,
+    /// Engines that take tasks.
+    open: Bits,
+    /// How many take tasks, now or soon.
+    able: u32,
     reserved: BTreeSet<u32>,
     turn: u32,
 }
@@ -52,6 +56,7 @@ impl Engines {
             batch: (0, 0),
         });
         self.by_id.insert(id, row);
+        self.able += 1;
         self.settle(row);
         true
     }
@@ -59,22 +64,40 @@ impl Engines {
     /// Takes an engine off, with its row.
     pub fn leave(&mut self, id: EngineId) -> Option<(u32, Engine)> {
         let row = self.by_id.remove(&id)?;
-        for list in [&mut self.free, &mut self.slots, &mut self.idle] {
+        for list in [&mut self.free, &mut self.slots, &mut self.idle, &mut self.open] {
             list.remove(row);
         }
         self.reserved.remove(&row);
-        Some((row, self.rows.remove(row)?))
+        let engine = self.rows.remove(row)?;
+        self.able -= u32::from(engine.gate.is_able());
+        Some((row, engine))
     }
 
-    pub fn set_gate(&mut self, id: EngineId, gate: Gate) {
-        if let Some(&row) = self.by_id.get(&id)
-            && let Some(engine) = self.rows.get_mut(row)
-        {
-            engine.gate = gate;
-            // One that takes nothing cannot be kept free for a task either.
-            let reserved = engine.reserved && gate == Gate::Open;
-            self.set_reserved(row, reserved);
-        }
+    /// What it was before.
+    pub fn set_gate(&mut self, row: u32, gate: Gate) -> Option<Gate> {
+        let engine = self.rows.get_mut(row)?;
+        let before = std::mem::replace(&mut engine.gate, gate);
+        self.able = self.able + u32::from(gate.is_able()) - u32::from(before.is_able());
+        // One that takes nothing cannot be kept free for a task either.
+        let reserved = engine.reserved && gate == Gate::Open;
+        self.set_reserved(row, reserved);
+        Some(before)
+    }
+
+    /// Whether some engine takes tasks, now or soon.
+    pub fn any_able(&self) -> bool {
+        self.able > 0
+    }
+
+    pub fn any_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// An engine that takes tasks now, busy or not: each in turn.
+    pub fn next_open(&mut self) -> Option<EngineId> {
+        let row = self.in_turn(&self.open, &[])?;
+        self.turn = row + 1;
+        self.rows.get(row).map(|engine| engine.id)
     }
 
     pub fn get(&self, row: u32) -> Option<&Engine> {
@@ -137,6 +160,11 @@ impl Engines {
         !self.free.is_empty()
     }
 
+    /// The row of an engine that takes tasks, now or soon.
+    pub fn able_row(&self, id: EngineId) -> Option<u32> {
+        self.row_of(id).filter(|&row| self.rows.get(row).is_some_and(|engine| engine.gate.is_able()))
+    }
+
     pub fn row_of(&self, id: EngineId) -> Option<u32> {
         self.by_id.get(&id).copied()
     }
@@ -193,7 +221,7 @@ impl Engines {
         self.rows.heap_bytes()
             + self.iter().map(|engine| engine.running.capacity() * size_of::<AttemptId>()).sum::<usize>()
             + self.by_id.len() * size_of::<(EngineId, u32)>()
-            + [&self.free, &self.slots, &self.idle].map(Bits::heap_bytes).iter().sum::<usize>()
+            + [&self.free, &self.slots, &self.idle, &self.open].map(Bits::heap_bytes).iter().sum::<usize>()
     }
 
     fn in_turn(&self, among: &Bits, avoid: &[EngineId]) -> Option<u32> {
@@ -211,12 +239,16 @@ impl Engines {
 
     fn settle(&mut self, row: u32) {
         let Some(engine) = self.rows.get(row) else { return };
-        let open = engine.gate == Gate::Open && !engine.reserved && !engine.occupied;
+        let takes = engine.gate == Gate::Open;
+        let open = takes && !engine.reserved && !engine.occupied;
         let out = engine.running.len() as u32;
-        for (list, can) in
-            [(&mut self.free, out < engine.capacity), (&mut self.slots, out < engine.slots), (&mut self.idle, out == 0)]
-        {
-            if open && can {
+        for (list, is_in) in [
+            (&mut self.free, open && out < engine.capacity),
+            (&mut self.slots, open && out < engine.slots),
+            (&mut self.idle, open && out == 0),
+            (&mut self.open, takes),
+        ] {
+            if is_in {
                 list.insert(row);
             } else {
                 list.remove(row);

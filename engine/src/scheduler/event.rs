@@ -10,13 +10,14 @@ use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 ///
 /// ```text
 /// engine  = EngineJoined, { EngineGate | report }, [ EngineLost ] ;
-/// report  = TaskDone | TaskFailed | WorkerDied | BlockLost ;
+/// report  = TaskDone | TaskFailed | WorkerDied | BlockLost | BlockMoved | MoveFailed ;
 /// job     = JobSubmitted, [ JobCancelled ] ;
 /// output  = { JobSubmitted naming it | OutputKnown }, OutputReleased ;
 /// ```
 ///
 /// Ids of engine sessions, jobs and outputs are never used twice. Every launched attempt is reported once, by
-/// `TaskDone`, `TaskFailed` or among the suspects of `WorkerDied`, also after it was asked to stop. What comes
+/// `TaskDone`, `TaskFailed` or among the suspects of `WorkerDied`, also after it was asked to stop. Every `Move` that was asked for is answered
+/// once, by `BlockMoved` or `MoveFailed`, unless one of its two engines is lost. What comes
 /// out of this order (twice, late, from a lost session, about an unknown job) changes nothing.
 ///
 /// A shell that begins anew with a new scheduler, while engines and drivers went on, tells it in this order:
@@ -98,6 +99,10 @@ pub enum Event<E> {
         /// The launch that made it.
         made_by: AttemptId,
     },
+    /// The engine `to` has all of a block that was on the engine `from`, which has it still.
+    BlockMoved(Move),
+    /// It has not, and will not.
+    MoveFailed(Move),
     /// An output that somebody holds, or that a job will name, exists in part: engines that were there before this
     /// scheduler began have these blocks of it. Blocks of sessions that did not join are passed over; a block of
     /// which something exists already or is running, or that fits no partition, is discarded whole. The first
@@ -132,8 +137,32 @@ pub enum Gate {
     Open,
     /// It is short of memory.
     Memory,
-    /// It was asked to leave or is not trusted.
+    /// It is not trusted.
     Excluded,
+    /// It was asked to leave: what it has is moved, then [`Action::Drained`](super::Action::Drained) is said.
+    Draining,
+}
+
+impl Gate {
+    /// Whether it takes tasks, now or soon.
+    pub(super) fn is_able(self) -> bool {
+        matches!(self, Gate::Open | Gate::Memory)
+    }
+}
+
+/// A block that goes from one engine to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// What it belongs to.
+    pub output: OutputId,
+    /// The partitions in it.
+    pub partitions: Partitions,
+    /// The launch that made it.
+    pub made_by: AttemptId,
+    /// Who has it, and is about to leave.
+    pub from: EngineId,
+    /// Who is to have it.
+    pub to: EngineId,
 }
 
 /// What a finished task made.

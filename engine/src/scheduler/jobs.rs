@@ -237,6 +237,17 @@ impl<E: Clone> Scheduler<E> {
         self.wake_when_patience_ends(out);
     }
 
+    /// Notes since when no engine takes tasks. While one that takes none ends what it runs, jobs get on.
+    pub(super) fn look_for_engines(&mut self, out: &mut Vec<Action<E>>) {
+        let none = !self.engines.any_able() && self.attempts.len() == 0;
+        if none && self.no_engine_since.is_none() {
+            self.no_engine_since = Some(self.now);
+            self.wake_when_patience_ends(out);
+        } else if !none {
+            self.no_engine_since = None;
+        }
+    }
+
     pub(super) fn wake_when_patience_ends(&self, out: &mut Vec<Action<E>>) {
         let Some(since) = self.no_engine_since else { return };
         let next = self.jobs.values().map(|job| since.max(job.submitted) + job.limits.no_engine_grace).min();

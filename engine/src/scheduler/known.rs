@@ -62,6 +62,9 @@ impl<E: Clone> Scheduler<E> {
             output.accept(partition, made_by, engine, made.bytes, made.checksum);
         }
         let complete = output.is_complete();
+        if let Some(row) = self.engines.row_of(engine) {
+            self.placed(row, id, &partitions, made_by);
+        }
         let Some(&key) = self.making.get(&id) else { return };
         self.stages[key].queue.remove(&partitions);
         self.settle(key);

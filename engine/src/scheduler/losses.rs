@@ -15,9 +15,7 @@ impl<E: Clone> Scheduler<E> {
     /// All blocks of an engine are gone at once; only what is still needed will be made again.
     pub(super) fn engine_lost(&mut self, id: EngineId, out: &mut Vec<Action<E>>) {
         let Some((row, engine)) = self.engines.leave(id) else { return };
-        if self.engines.is_empty() {
-            self.no_engine_since = Some(self.now);
-        }
+        self.drain_without(row, id);
         self.wait_anew(Some(row));
         let mut stack = Vec::new();
         let ids: Vec<OutputId> = self.outputs.keys().copied().collect();
@@ -51,7 +49,6 @@ impl<E: Clone> Scheduler<E> {
                 self.too_many_losses(key, task, losses, out);
             }
         }
-        self.wake_when_patience_ends(out);
     }
 
     /// A launch leaves one block; when a part of it is gone, all of it is.

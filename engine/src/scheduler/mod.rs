@@ -30,6 +30,7 @@ mod action;
 mod attempts;
 mod demand;
 mod dispatch;
+mod drain;
 mod engines;
 mod event;
 mod jobs;
@@ -49,7 +50,8 @@ mod waiting;
 mod why;
 
 pub use action::{Action, Batch, Cancelled, Reason};
-pub use event::{Event, Failure, FetchFailure, Gate, KnownBlock, PartitionReport, Report, Task};
+pub use drain::Draining;
+pub use event::{Event, Failure, FetchFailure, Gate, KnownBlock, Move, PartitionReport, Report, Task};
 pub use outputs::Place;
 pub use packing::pack;
 pub use partitions::{Partitions, Run};
@@ -59,6 +61,7 @@ pub use time::Time;
 pub use why::Why;
 
 use attempts::Attempts;
+use drain::Drain;
 use engines::Engines;
 use jobs::Job;
 use known::Description;
@@ -93,7 +96,9 @@ pub struct Scheduler<E> {
     ready: BTreeSet<Rank>,
     /// Stages that could launch a task that must be alone.
     alone: BTreeSet<Rank>,
-    /// When the last engine went.
+    /// What engines that were asked to leave have to do yet, by their row.
+    draining: BTreeMap<u32, Drain>,
+    /// When the last engine went that takes tasks, and what ran had ended.
     no_engine_since: Option<Time>,
     /// Numbers the walks over the graph, so that each sees a stage once.
     walk: u64,
@@ -115,6 +120,7 @@ impl<E: Clone> Scheduler<E> {
             attempts: Attempts::starting_at(config.launched),
             ready: BTreeSet::new(),
             alone: BTreeSet::new(),
+            draining: BTreeMap::new(),
             no_engine_since: Some(Time::default()),
             walk: 0,
             pass: 0,
@@ -143,11 +149,10 @@ impl<E: Clone> Scheduler<E> {
             Event::JobCancelled { job } => self.cancel(job, out),
             Event::EngineJoined { engine, slots } => {
                 if self.engines.join(engine, slots.max(1), self.config.prefetch) {
-                    self.no_engine_since = None;
                     self.wait_anew(None);
                 }
             }
-            Event::EngineGate { engine, gate } => self.engines.set_gate(engine, gate),
+            Event::EngineGate { engine, gate } => self.set_gate(engine, gate, out),
             Event::EngineLost { engine, .. } => self.engine_lost(engine, out),
             Event::WorkerDied { suspects, error, .. } => self.worker_died(&suspects, &error, out),
             Event::BlockLost { engine, output, partition, made_by } => {
@@ -157,7 +162,10 @@ impl<E: Clone> Scheduler<E> {
                 self.known(Description { output, partitions, buckets, parents }, blocks, out);
             }
             Event::OutputReleased { output } => self.release(output, out),
+            Event::BlockMoved(what) => self.block_moved(what, out),
+            Event::MoveFailed(what) => self.move_failed(what, out),
             Event::Tick => self.tick(out),
         }
+        self.look_for_engines(out);
     }
 }

@@ -63,6 +63,7 @@ impl<E: Clone> Scheduler<E> {
             }
         }
         let complete = output.is_complete();
+        self.placed(attempt.engine, id, &attempt.partitions, attempt.id);
         if let Some(partition) = changed {
             self.roll_back(id, attempt.stage, partition, out);
         }
