@@ -6,7 +6,7 @@ use crate::event_log::{EventLog, Record};
 use crate::execute::{Code, Part};
 use crate::verdict::told;
 use crate::scheduler::{
-    Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Reason, Scheduler, StageSpec, Task, Time,
+    Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Scheduler, StageSpec, Task, Time,
 };
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -264,8 +264,8 @@ impl Shared {
                     );
                 }
             }
-            // The one engine is always there, so there is nothing to wait for.
-            Action::WakeAt { .. } => {}
+            // The one engine is always there, so there is nothing to wait for, and nothing to move.
+            Action::WakeAt { .. } | Action::Move(_) | Action::Drained { .. } => {}
         }
     }
 
@@ -506,8 +506,10 @@ impl Shared {
         let event = match event {
             // Where the block was said to be is known here alone.
             Event::TaskFailed { attempt, failure: Failure::Fetch(mut lost) } => {
-                if let Some(place) = state.scheduler.places(lost.output).get(lost.partition as usize) {
-                    lost.made_by = place.made_by;
+                for block in &mut lost {
+                    if let Some(place) = state.scheduler.places(block.output).get(block.partition as usize) {
+                        block.made_by = place.made_by;
+                    }
                 }
                 Event::TaskFailed { attempt, failure: Failure::Fetch(lost) }
             }
@@ -549,5 +551,6 @@ fn spec(stage: &tryworks_planner::PlannedStage) -> StageSpec {
             Tasks::Each => Packing::Fixed(1),
             Tasks::BySize(target_bytes) => Packing::BySize { target_bytes, max_partitions: u32::MAX },
         },
+        near: Vec::new(),
     }
 }

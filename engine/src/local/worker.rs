@@ -55,7 +55,7 @@ fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
         Err(Error::Fetch { exchange, map, .. }) => {
             // Which launch made it is filled in where that is known.
             let (output, made_by) = (OutputId(exchange), AttemptId(0));
-            let failure = Failure::Fetch(FetchFailure { output, partition: map, engine: HERE, made_by });
+            let failure = Failure::Fetch(vec![FetchFailure { output, partition: map, engine: HERE, made_by }]);
             Event::TaskFailed { attempt, failure }
         }
         Err(error) => Event::TaskFailed { attempt, failure: failure(error) },

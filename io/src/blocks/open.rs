@@ -196,28 +196,9 @@ pub struct BlockSequence {
     len: usize,
 }
 
-impl BlockSequence {
-    /// Frame `index`, without a copy if the whole block is memory of this machine, else in `scratch`.
-    ///
-    /// # Errors
-    /// If the frame is not what was written, or was not supplied.
-    pub fn view<'a>(&'a self, index: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8]> {
-        self.block.view(self.sequence, index, scratch)
-    }
-}
-
 impl Frames for BlockSequence {
-    fn read(&self, index: usize, out: &mut Vec<u8>) -> Result<()> {
-        out.clear();
-        match &self.block.source {
-            Source::Whole(_) => out.extend_from_slice(self.view(index, &mut Vec::new())?),
-            Source::Remote(_) => {
-                let len = self.view(index, out).map(<[u8]>::len);
-                out.truncate(*len.as_ref().unwrap_or(&0));
-                len?;
-            }
-        }
-        Ok(())
+    fn view<'a>(&'a self, index: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        self.block.view(self.sequence, index, scratch)
     }
 
     fn len(&self) -> usize {
