@@ -96,10 +96,10 @@ impl Hub {
     fn drain(&mut self, id: EngineId) -> Answer {
         let name = self.engine_name(id);
         if let Some(engine) = self.engines.get_mut(&id) {
-            engine.gate = Gate::Excluded;
+            engine.gate = Gate::Draining;
         }
-        self.events.push(Event::EngineGate { engine: id, gate: Gate::Excluded });
-        Answer::Done(format!("{name} gets no further tasks"))
+        self.events.push(Event::EngineGate { engine: id, gate: Gate::Draining });
+        Answer::Done(format!("{name} gets no further tasks, and goes when what it has is elsewhere"))
     }
 
     fn status(&self) -> Status {

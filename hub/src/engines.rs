@@ -24,6 +24,8 @@ pub(crate) struct Engine {
     pub(crate) resident: u64,
     pub(crate) blocks: u64,
     pub(crate) gate: Gate,
+    /// Nothing more is needed of its blocks: it goes once nobody waits for results that it has.
+    pub(crate) drained: bool,
     /// What it was told already.
     pub(crate) sessions: BTreeSet<SessionId>,
     pub(crate) codes: HashSet<CodeId>,
@@ -91,6 +93,7 @@ impl Hub {
             resident: 0,
             blocks: 0,
             gate: Gate::Open,
+            drained: false,
             sessions: BTreeSet::new(),
             codes: HashSet::new(),
             peers: HashSet::new(),
@@ -144,7 +147,10 @@ impl Hub {
                 self.moved(output);
                 self.events.push(Event::BlockLost { engine: id, output, partition, made_by: attempt });
             }
-            FromEngine::Moved { .. } => {}
+            FromEngine::Moved { what, here } => {
+                self.moved(what.output);
+                self.events.push(if here { Event::BlockMoved(what) } else { Event::MoveFailed(what) });
+            }
             FromEngine::Wrote { session, mut written } => {
                 written.engine = id;
                 self.log(id, session, &written);
@@ -154,7 +160,7 @@ impl Hub {
                 if let Some(engine) = self.engines.get_mut(&id) {
                     (engine.resident, engine.blocks) = (resident, blocks);
                     let gate = if short { Gate::Memory } else { Gate::Open };
-                    if engine.gate != gate && engine.gate != Gate::Excluded {
+                    if engine.gate != gate && engine.gate != Gate::Draining {
                         engine.gate = gate;
                         self.events.push(Event::EngineGate { engine: id, gate });
                     }
@@ -183,6 +189,16 @@ impl Hub {
         let silent = self.engines.iter().filter(|(_, engine)| engine.heard.elapsed() > silence);
         let silent: Vec<_> = silent.map(|(id, _)| *id).collect();
         silent.into_iter().for_each(|id| self.lose_engine(id, &format!("nothing was heard of it for {silence:?}")));
+    }
+
+    /// Lets engines go that were asked to and have nothing more that anybody needs.
+    pub(crate) fn dismiss_drained(&mut self) {
+        let needed = |id: &EngineId| {
+            self.jobs.values().any(|job| job.delivered.values().any(|(engine, _)| engine == id))
+        };
+        let drained = self.engines.iter().filter(|(id, engine)| engine.drained && !needed(id));
+        let drained: Vec<_> = drained.map(|(id, _)| *id).collect();
+        drained.into_iter().for_each(|id| self.tell_engine(id, ToEngine::Leave));
     }
 
     /// An engine is not there any more, and all that it had is lost.

@@ -158,6 +158,7 @@ impl Hub {
         self.lose_silent_engines();
         self.drop_lost_drivers();
         self.tell_progress();
+        self.dismiss_drained();
         self.settle();
     }
 
@@ -188,6 +189,15 @@ impl Hub {
                     });
                 }
             }
+            Action::Move(what) => {
+                self.introduce_store(what.to, what.from);
+                self.tell_engine(what.to, ToEngine::Move(what));
+            }
+            Action::Drained { engine } => {
+                if let Some(engine) = self.engines.get_mut(&engine) {
+                    engine.drained = true;
+                }
+            }
             Action::WakeAt { time } => self.wake = Some(self.wake.map_or(time, |wake| wake.min(time))),
         }
     }
@@ -206,7 +216,7 @@ impl Hub {
 
     /// Tells the driver of a job something, given the driver's number for it.
     pub(crate) fn tell_job(&mut self, job: JobId, message: impl FnOnce(u64) -> ToDriver) {
-        if let Some((session, ticket)) = self.jobs.get(&job).map(|job| (job.session, job.ticket)) {
+        if let Some((session, ticket)) = self.jobs.get(&job).and_then(|job| job.driver) {
             self.tell_driver(session, message(ticket));
         }
     }

@@ -12,7 +12,7 @@ use tryworks_core::runner::Progress;
 use tryworks_engine::protocol::admin::{JobRow, StageRow, TaskRow};
 use tryworks_engine::protocol::driver::{NewJob, Part, ToDriver};
 use tryworks_engine::protocol::engine::{BlockPlace, CodeId, ResultPart, ToEngine};
-use tryworks_engine::scheduler::{Event, Failure, JobSpec, KnownBlock, Partitions, Report};
+use tryworks_engine::scheduler::{Event, Failure, JobSpec, KnownBlock, Partitions, Report, Run, StageSpec};
 
 /// A job that has not been closed.
 pub(crate) struct Job {
@@ -22,6 +22,8 @@ pub(crate) struct Job {
     pub(crate) driver: Option<(SessionId, u64)>,
     pub(crate) detached: Option<String>,
     pub(crate) spec: Arc<JobSpec>,
+    /// Stages that read kept partitions, and of which caches.
+    pub(crate) caches: Vec<(u32, u64)>,
     pub(crate) submitted: u64,
     pub(crate) ended: Option<u64>,
     pub(crate) end: Option<Result<(), Error>>,
@@ -85,13 +87,13 @@ impl Hub {
             let held = stage.output.is_some();
             self.codes.entry(code).or_insert(Code { session, bytes: Arc::new(bytes), users: 0, held });
         }
-        let names = |stage: &tryworks_engine::scheduler::StageSpec| stage.output.map_or(CodeId::Results(id), CodeId::Output);
+        let names = |stage: &StageSpec| stage.output.map_or(CodeId::Results(id), CodeId::Output);
         for stage in &new.spec.stages {
             if let Some(code) = self.codes.get_mut(&names(stage)) {
                 code.users += 1;
             }
         }
-        let made = |stage: &&tryworks_engine::scheduler::StageSpec| {
+        let made = |stage: &&StageSpec| {
             let places = stage.output.map_or(&[][..], |output| self.scheduler.places(output));
             places.is_empty() || !places.iter().all(|place| place.exists())
         };
@@ -109,6 +111,7 @@ impl Hub {
             detached: new.detached,
             stages: stages.collect(),
             spec: Arc::new(new.spec),
+            caches: new.caches,
             submitted: clock(),
             ended: None,
             end: None,
@@ -141,7 +144,7 @@ impl Hub {
     fn begin_job(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.admitted = true;
-        let mut spec = (*job.spec).clone();
+        let (mut spec, caches) = ((*job.spec).clone(), job.caches.clone());
         for at in 0..spec.stages.len() {
             let Some(output) = spec.stages[at].output else { continue };
             if let Some(blocks) = self.offered.blocks.remove(&output) {
@@ -159,7 +162,7 @@ impl Hub {
         if !done.is_empty() {
             spec.wanted = spec.wanted.iter().filter(|partition| !done.contains(partition)).collect();
         }
-        self.place_caches(id, &mut spec);
+        self.place_caches(&caches, &mut spec);
         self.events.push(Event::JobSubmitted { job: id, spec });
     }
 
@@ -185,8 +188,14 @@ impl Hub {
     }
 
     /// Says where kept partitions are, so that what reads them goes there.
-    fn place_caches(&self, id: JobId, spec: &mut JobSpec) {
-        let _ = (id, spec);
+    fn place_caches(&self, caches: &[(u32, u64)], spec: &mut JobSpec) {
+        for (stage, cache) in caches {
+            let (Some(stage), Some(kept)) = (spec.stages.get_mut(*stage as usize), self.caches.get(cache)) else {
+                continue;
+            };
+            let near = kept.iter().map(|(partition, engine)| (Run::new(*partition, partition + 1), *engine));
+            stage.near.extend(near);
+        }
     }
 
     /// A driver asks again for a job that is known: by the same number after it was cut off, or by its name.

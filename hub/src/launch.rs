@@ -89,12 +89,17 @@ impl Hub {
             }
         }
         for engine in runs.iter().map(|run| run.1).collect::<std::collections::BTreeSet<_>>() {
-            let Some(store) = self.engines.get(&engine).map(|engine| Box::new(engine.store.clone())) else { continue };
-            if self.engines.get_mut(&id).is_some_and(|to| to.peers.insert(engine)) {
-                self.tell_engine(id, ToEngine::Peer { engine, store });
-            }
+            self.introduce_store(id, engine);
         }
         self.tell_engine(id, ToEngine::Places { output, places: runs });
+    }
+
+    /// Tells engine `to` how the blocks of another one are reached, unless it knows.
+    pub(crate) fn introduce_store(&mut self, to: EngineId, engine: EngineId) {
+        let Some(store) = self.engines.get(&engine).map(|engine| Box::new(engine.store.clone())) else { return };
+        if self.engines.get_mut(&to).is_some_and(|to| to.peers.insert(engine)) {
+            self.tell_engine(to, ToEngine::Peer { engine, store });
+        }
     }
 
     pub(crate) fn task_done(

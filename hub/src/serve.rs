@@ -23,7 +23,6 @@ pub(crate) async fn serve(options: Options) -> Result<()> {
     let mut end = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut hub = Hub::new(options.cluster.clone(), options.limits.clone());
-    options.write_connections()?;
     let mut beat = interval(Duration::from_millis(200));
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !hub.stopping {

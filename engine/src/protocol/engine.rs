@@ -12,7 +12,7 @@
 //! that was launched is reported once, also after it was killed.
 
 use super::driver::Program;
-use crate::scheduler::{Failure, Partitions, Report, Task};
+use crate::scheduler::{Failure, Move, Partitions, Report, Task};
 use serde::{Deserialize, Serialize};
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
@@ -202,17 +202,8 @@ pub enum ToEngine {
         /// The launches that made them.
         attempts: Vec<AttemptId>,
     },
-    /// Take over a block from another engine.
-    Move {
-        /// What it belongs to.
-        output: OutputId,
-        /// Its partition.
-        partition: u32,
-        /// The launch that made it.
-        attempt: AttemptId,
-        /// Who has it.
-        from: EngineId,
-    },
+    /// Take over a block from another engine, which is about to leave.
+    Move(Move),
     /// End: workers first.
     Leave,
 }
@@ -271,12 +262,8 @@ pub enum FromEngine {
     },
     /// A block was taken over, or could not be.
     Moved {
-        /// What it belongs to.
-        output: OutputId,
-        /// Its partition.
-        partition: u32,
-        /// The launch that made it.
-        attempt: AttemptId,
+        /// Which.
+        what: Move,
         /// Whether it is here now.
         here: bool,
     },
