@@ -3,12 +3,14 @@
 //!
 //! On one machine, messages go by ZeroMQ over unix sockets in a directory that nobody else can enter: [`Link`] is the
 //! end that dials, [`Peers`] the end that is dialled. From other machines they come in [frames](FrameReader) through a
-//! [`Door`], which ends mutual TLS with the cluster's own authority; the hub's gateway hands them on. What is needed
-//! to reach a cluster is in its [`Connection`] files.
+//! [`Door`], which ends mutual TLS with the cluster's own authority; the hub's gateway hands them on. Bulk bytes go from
+//! [data port](serve_data) to [`DataClient`] without passing the hub. What is needed to reach a cluster is in its
+//! [`Connection`] files.
 
 #![forbid(unsafe_code)]
 
 mod connection;
+mod data;
 mod door;
 mod error;
 mod frame;
@@ -21,6 +23,9 @@ mod socket;
 mod tls;
 
 pub use connection::{Connection, ConnectionError, read_private, write_private};
+pub use data::{
+    Chunks, DataClient, DataError, DataHandler, DataLimits, DataStream, Download, Upload, chunks, serve_data,
+};
 pub use door::{Counts, Door, Incoming, Limits, Service};
 pub use error::LinkError;
 pub use frame::{FrameError, FrameReader, write_frame};
