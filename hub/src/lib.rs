@@ -3,14 +3,20 @@
 //!
 //! The hub knows ids, sizes and bytes, never a user's types.
 
+#![forbid(unsafe_code)]
+
 mod admin;
+mod authority;
 mod drivers;
 mod engines;
+mod gateway;
 mod hub;
 mod jobs;
 mod launch;
 mod serve;
 
+pub use authority::{Authority, AuthorityError, Validity};
+pub use gateway::{Sockets, open_gateway};
 pub use hub::Limits;
 
 use std::net::IpAddr;

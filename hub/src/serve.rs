@@ -1,14 +1,15 @@
 //! The hub's loop: messages in, the state asked, messages out.
 
-use crate::Options;
 use crate::hub::Hub;
+use crate::{Authority, Options, Sockets, Validity, open_gateway};
 use bytes::Bytes;
 use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tryworks_core::{Error, Result};
-use tryworks_transport::{PeerEvent, Peers, PeersReceiver};
+use tryworks_transport::{Door, LinkError, PeerEvent, Peers, PeersReceiver, Role};
 
 /// How many messages are taken in before what they led to is sent.
 const BATCH: usize = 256;
@@ -23,6 +24,7 @@ pub(crate) async fn serve(options: Options) -> Result<()> {
     let mut end = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut hub = Hub::new(options.cluster.clone(), options.limits.clone());
+    let _gate = open_gate(&options).await?;
     let mut beat = interval(Duration::from_millis(200));
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !hub.stopping {
@@ -64,6 +66,27 @@ pub(crate) async fn serve(options: Options) -> Result<()> {
         let _ = fs::remove_file(directory.join(name));
     }
     Ok(())
+}
+
+/// Opens the way for other machines, and writes down how the hub is reached.
+async fn open_gate(options: &Options) -> Result<Door> {
+    let directory = &options.directory;
+    let authority = Authority::open(&directory.join("authority"), Validity::default());
+    let authority = authority.map_err(|error| Error::cluster(error, "move the directory away, and start again"))?;
+    let refused = |error: LinkError| Error::cluster(error, "choose another address with --listen");
+    let credentials = authority.connection(Role::Hub).credentials().map_err(refused)?;
+    let sockets = Sockets { drivers: directory.join("drivers.sock"), engines: directory.join("engines.sock") };
+    let listen = SocketAddr::new(options.listen, options.port);
+    let gate = open_gateway(listen, &credentials, Default::default(), sockets).await.map_err(refused)?;
+    for (role, name) in [(Role::Driver, "driver.json"), (Role::Engine, "engine.json")] {
+        let mut connection = authority.connection(role);
+        connection.cluster.clone_from(&options.cluster);
+        connection.sockets.clone_from(directory);
+        connection.gateway = gate.address().to_string();
+        let written = connection.write(&directory.join(name));
+        written.map_err(|error| Error::cluster(error, "is there room on that disk?"))?;
+    }
+    Ok(gate)
 }
 
 /// Takes in an event, and others that are there already.
