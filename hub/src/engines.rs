@@ -6,7 +6,7 @@ use std::time::Instant;
 use tryworks_core::ids::{EngineId, OutputId, SessionId};
 use tryworks_core::{Error, Result};
 use tryworks_engine::protocol::driver::ToDriver;
-use tryworks_engine::protocol::engine::{CodeId, FromEngine, Offer, ResultPart, StorePlace, ToEngine, Welcome};
+use tryworks_engine::protocol::engine::{CodeId, FromEngine, Offer, StorePlace, ToEngine, Welcome};
 use tryworks_engine::protocol::{Hello, HostInfo, Purpose, decode, refusal, welcome};
 use tryworks_engine::scheduler::{Event, Failure, Gate, KnownBlock};
 use tryworks_transport::PeerId;
@@ -288,14 +288,6 @@ impl Hub {
     /// Where an output's blocks are has changed.
     pub(crate) fn moved(&mut self, output: OutputId) {
         *self.moves.entry(output).or_default() += 1;
-    }
-
-    /// The size of a result, as far as the driver's limit counts it.
-    pub(crate) fn part_bytes(part: &ResultPart) -> u64 {
-        match part {
-            ResultPart::Here(bytes) => bytes.len() as u64,
-            ResultPart::Kept(bytes) => *bytes,
-        }
     }
 
     /// A result where it is, for an error that names it.

@@ -85,7 +85,7 @@ impl Hub {
             let Some(stage) = new.spec.stages.get(stage as usize) else { continue };
             let code = stage.output.map_or(CodeId::Results(id), CodeId::Output);
             let held = stage.output.is_some();
-            self.codes.entry(code).or_insert(Code { session, bytes: Arc::new(bytes), users: 0, held });
+            self.codes.entry(code).or_insert(Code { bytes: Arc::new(bytes), users: 0, held });
         }
         let names = |stage: &StageSpec| stage.output.map_or(CodeId::Results(id), CodeId::Output);
         for stage in &new.spec.stages {

@@ -12,7 +12,6 @@ use tryworks_engine::scheduler::{Event, Failure, Partitions, Report, Task};
 
 /// The code of a stage.
 pub(crate) struct Code {
-    pub(crate) session: SessionId,
     pub(crate) bytes: Arc<Vec<u8>>,
     /// Jobs that name it and have not ended.
     pub(crate) users: u32,
