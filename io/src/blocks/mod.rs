@@ -27,6 +27,8 @@
 //! # }
 //! ```
 
+#[cfg(test)]
+mod fuzz;
 mod held;
 mod id;
 mod landing;

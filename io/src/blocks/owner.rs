@@ -3,9 +3,9 @@
 use super::id::is_name;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use tryworks_core::{Error, Result};
 
@@ -23,7 +23,7 @@ impl OwnedDir {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let failed = |error: io::Error| Error::storage("opening a directory of blocks", path, &error);
         loop {
-            close_to_others(path).map_err(failed)?;
+            make_closed(path).map_err(failed)?;
             let lock = open_lock(path, true).map_err(failed)?;
             let locked = try_lock(path, &lock).map_err(failed)?;
             match locked {
@@ -77,15 +77,16 @@ fn is_ours(data: &fs::Metadata) -> bool {
     data.uid() == geteuid().as_raw()
 }
 
-/// Makes the directory with no rights for others, or takes those that there are away.
-fn close_to_others(path: &Path) -> io::Result<()> {
+/// Makes the directory with no rights for others. One that is there is taken only if it has none either: it was made
+/// for this, and is not somebody's home.
+fn make_closed(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let data = fs::symlink_metadata(path)?;
     if !data.is_dir() || !is_ours(&data) {
         return Err(io::Error::other("it is not a directory that belongs to this user"));
     }
-    if data.mode() & 0o777 != 0o700 {
-        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    if data.mode() & 0o077 != 0 {
+        return Err(io::Error::other("it is open to other users; name one that does not exist yet"));
     }
     Ok(())
 }

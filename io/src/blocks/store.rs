@@ -97,7 +97,7 @@ impl BlockStore {
     /// it is removed.
     ///
     /// # Errors
-    /// If another process that is alive owns it, or if it cannot be made.
+    /// If another process that is alive owns it, if other users may look into it, or if it cannot be made.
     pub fn open(dir: &Path, quota: Option<u64>) -> Result<Self> {
         let (dir, key) = (OwnedDir::open(dir)?, BlockKey::random()?);
         Ok(BlockStore(Arc::new(Inner { dir, key, quota, state: Mutex::default() })))

@@ -186,7 +186,7 @@ pub(super) struct Footer {
 }
 
 impl Footer {
-    fn of(start: u64, table: &[u8]) -> Self {
+    pub(super) fn of(start: u64, table: &[u8]) -> Self {
         let mut hasher = FixedState::default().build_hasher();
         hasher.write_u64(start);
         hasher.write_u64(table.len() as u64);
@@ -194,7 +194,7 @@ impl Footer {
         Footer { start, len: table.len() as u64, sum: hasher.finish() }
     }
 
-    fn encode(&self) -> [u8; FOOTER] {
+    pub(super) fn encode(&self) -> [u8; FOOTER] {
         let mut bytes = [0; FOOTER];
         bytes[..8].copy_from_slice(&self.start.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.len.to_le_bytes());
