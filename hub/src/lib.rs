@@ -1,0 +1,1 @@
+//! The hub of a cluster: its certificate authority, and its gateway for other machines.

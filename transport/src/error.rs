@@ -1,0 +1,45 @@
+//! What can go wrong with a link.
+
+use std::path::{Path, PathBuf};
+
+/// Why a message could not be sent or received, or a link not be made.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The other end is gone, or this end was given up. A link never comes back: make another one.
+    #[error("the connection is closed: {why}")]
+    Closed {
+        /// What ended it.
+        why: String,
+    },
+    /// A message has more bytes than one may have.
+    #[error("a message of {len} bytes is more than one may have ({limit}); bulk bytes go by the data port")]
+    TooLong {
+        /// The bytes of the message.
+        len: usize,
+        /// The most that are allowed.
+        limit: usize,
+    },
+    /// A unix socket cannot be made or reached at this path.
+    #[error("the unix socket {}: {message}", path.display())]
+    Socket {
+        /// The path of the socket.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
+}
+
+impl LinkError {
+    pub(crate) fn socket(path: &Path, message: impl std::fmt::Display) -> Self {
+        LinkError::Socket { path: path.to_owned(), message: message.to_string() }
+    }
+}
+
+/// Refuses what is longer than a message may be.
+pub(crate) fn check_len(message: &[u8]) -> Result<(), LinkError> {
+    match message.len() {
+        len if len > crate::MAX_MESSAGE => Err(LinkError::TooLong { len, limit: crate::MAX_MESSAGE }),
+        _ => Ok(()),
+    }
+}

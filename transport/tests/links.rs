@@ -1,0 +1,225 @@
+//! Links and peers over real unix sockets: what arrives and in which order, and what is told when an end goes.
+
+use bytes::Bytes;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use tempfile::TempDir;
+use tryworks_transport::{Link, LinkError, LinkReceiver, LinkSender, MAX_MESSAGE};
+use tryworks_transport::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender};
+
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        Place { directory }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("peers.sock")
+    }
+
+    async fn bind(&self) -> (PeersSender, PeersReceiver) {
+        Peers::bind(self.socket()).await.unwrap()
+    }
+
+    async fn link(&self) -> (LinkSender, LinkReceiver) {
+        Link::unix(self.socket()).await.unwrap()
+    }
+}
+
+fn number(n: u64) -> Bytes {
+    Bytes::copy_from_slice(&n.to_le_bytes())
+}
+
+async fn message(peers: &mut PeersReceiver) -> (PeerId, Bytes) {
+    match peers.recv().await.unwrap() {
+        PeerEvent::Message { peer, bytes } => (peer, bytes),
+        gone => panic!("{gone:?}"),
+    }
+}
+
+/// A link whose peer is known, as all are after their first message.
+async fn greeted(place: &Place, peers: &mut PeersReceiver) -> (LinkSender, LinkReceiver, PeerId) {
+    let (to, from) = place.link().await;
+    to.send(Bytes::from_static(b"hello")).unwrap();
+    let (peer, bytes) = message(peers).await;
+    assert_eq!(bytes, "hello");
+    (to, from, peer)
+}
+
+fn refused<T>(result: Result<T, LinkError>) -> String {
+    result.err().expect("it was let through").to_string()
+}
+
+#[tokio::test]
+async fn messages_arrive_whole_and_in_order() {
+    let place = Place::new();
+    let (to_peers, mut peers) = place.bind().await;
+    let (to, mut from, peer) = greeted(&place, &mut peers).await;
+    for len in [0, 1, 255, 256, 4096, 65_535, 65_536, 1 << 20, 9 << 20] {
+        let sent: Bytes = (0..len).map(|i: u32| (i % 251) as u8).collect();
+        to.send(sent.clone()).unwrap();
+        let (by, there) = message(&mut peers).await;
+        assert!(by == peer && there == sent, "{len} bytes there");
+        to_peers.send(&peer, there).unwrap();
+        assert!(from.recv().await.unwrap() == sent, "{len} bytes back");
+    }
+}
+
+#[tokio::test]
+async fn any_thread_sends_and_each_sender_keeps_its_order() {
+    let place = Place::new();
+    let (_to_peers, mut peers) = place.bind().await;
+    let (to, _from, _) = greeted(&place, &mut peers).await;
+    let threads: Vec<_> = (0..4u64)
+        .map(|thread| {
+            let to = to.clone();
+            std::thread::spawn(move || (0..2_000).for_each(|i| to.send(number(thread << 32 | i)).unwrap()))
+        })
+        .collect();
+    let mut next = [0; 4];
+    for _ in 0..8_000 {
+        let (_, bytes) = message(&mut peers).await;
+        let n = u64::from_le_bytes(bytes[..].try_into().unwrap());
+        let thread = (n >> 32) as usize;
+        assert_eq!(n & 0xffff_ffff, next[thread]);
+        next[thread] += 1;
+    }
+    assert_eq!(next, [2_000; 4]);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_holds_nobody_up_and_loses_nothing() {
+    const MANY: u64 = 250_000;
+    let place = Place::new();
+    let (to_peers, mut peers) = place.bind().await;
+    let (_to_slow, mut slow, slow_peer) = greeted(&place, &mut peers).await;
+    let (to_quick, mut quick, quick_peer) = greeted(&place, &mut peers).await;
+    // More than the socket keeps for one peer, which is 100,000.
+    for n in 0..MANY {
+        to_peers.send(&slow_peer, number(n)).unwrap();
+    }
+    for n in 0..100 {
+        to_peers.send(&quick_peer, number(n)).unwrap();
+        assert_eq!(quick.recv().await.unwrap(), number(n));
+        to_quick.send(number(n)).unwrap();
+        assert_eq!(message(&mut peers).await, (quick_peer, number(n)));
+    }
+    for n in 0..MANY {
+        assert_eq!(slow.recv().await.unwrap(), number(n));
+    }
+    assert_eq!(slow.ready(), None);
+}
+
+#[tokio::test]
+async fn a_sender_is_ahead_of_its_reader_by_any_number_of_messages() {
+    const MANY: u64 = 250_000;
+    let place = Place::new();
+    let (_to_peers, mut peers) = place.bind().await;
+    let (to, _from, peer) = greeted(&place, &mut peers).await;
+    for n in 0..MANY {
+        to.send(number(n)).unwrap();
+    }
+    let mut at_once = 0;
+    let mut n = 0;
+    while n < MANY {
+        assert_eq!(message(&mut peers).await, (peer, number(n)));
+        n += 1;
+        while let Some(event) = peers.ready() {
+            assert_eq!(event, PeerEvent::Message { peer, bytes: number(n) });
+            n += 1;
+            at_once += 1;
+        }
+    }
+    assert!(at_once > MANY / 2, "only {at_once} were there without waiting");
+}
+
+#[tokio::test]
+async fn an_end_that_goes_is_told_after_all_that_it_sent() {
+    let place = Place::new();
+    let (to_peers, mut peers) = place.bind().await;
+    let (to, from, peer) = greeted(&place, &mut peers).await;
+    let (to_other, mut from_other, other) = greeted(&place, &mut peers).await;
+    (0..10).for_each(|n| to.send(number(n)).unwrap());
+    for n in 0..10 {
+        assert_eq!(message(&mut peers).await, (peer, number(n)));
+    }
+    drop(from);
+    assert_eq!(peers.recv().await.unwrap(), PeerEvent::Gone { peer });
+    // The half that sends is told as well, and sending to who is gone is no error.
+    to_peers.send(&peer, number(0)).unwrap();
+    to_peers.send(&other, number(1)).unwrap();
+    assert_eq!(from_other.recv().await.unwrap(), number(1));
+    to_other.send(number(2)).unwrap();
+    assert_eq!(message(&mut peers).await, (other, number(2)), "gone was told once");
+    while to.send(number(0)).is_ok() {
+        tokio::task::yield_now().await;
+    }
+
+    drop((to_peers, peers));
+    let error = from_other.recv().await.unwrap_err();
+    assert!(matches!(&error, LinkError::Closed { why } if why.contains("gone")), "{error}");
+    assert_eq!(to_other.send(number(3)), Err(error));
+}
+
+#[tokio::test]
+async fn a_peer_that_is_closed_receives_what_was_sent_to_it_before() {
+    let place = Place::new();
+    let (to_peers, mut peers) = place.bind().await;
+    let (_to, mut from, peer) = greeted(&place, &mut peers).await;
+    (0..1_000).for_each(|n| to_peers.send(&peer, number(n)).unwrap());
+    to_peers.close(&peer).unwrap();
+    assert_eq!(peers.recv().await.unwrap(), PeerEvent::Gone { peer });
+    for n in 0..1_000 {
+        assert_eq!(from.recv().await.unwrap(), number(n));
+    }
+    assert!(matches!(from.recv().await, Err(LinkError::Closed { .. })));
+    greeted(&place, &mut peers).await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_is_refused_where_it_is_sent() {
+    let place = Place::new();
+    let (to_peers, mut peers) = place.bind().await;
+    let (to, mut from, peer) = greeted(&place, &mut peers).await;
+    // Zeroed memory that is never touched takes no room.
+    let long = Bytes::from(vec![0; MAX_MESSAGE + 1]);
+    let expected = LinkError::TooLong { len: MAX_MESSAGE + 1, limit: MAX_MESSAGE };
+    assert_eq!(to.send(long.clone()), Err(expected.clone()));
+    assert_eq!(to_peers.send(&peer, long), Err(expected));
+    to_peers.send(&peer, number(1)).unwrap();
+    assert_eq!(from.recv().await.unwrap(), number(1));
+}
+
+#[tokio::test]
+async fn sockets_that_cannot_be_or_must_not_be_are_refused() {
+    let place = Place::new();
+    let path = place.socket();
+    assert!(refused(Link::unix(&path).await).contains("nobody listens there"));
+
+    let long = place.directory.path().join("x".repeat(120));
+    assert!(refused(Peers::bind(&long).await).contains("TRYWORKS_HOME to a shorter directory"));
+    assert!(refused(Link::unix(&long).await).contains("and that of a socket may have 107"));
+
+    std::fs::write(&path, "mine").unwrap();
+    assert!(refused(Peers::bind(&path).await).contains("not a socket"));
+    assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+    std::fs::remove_file(&path).unwrap();
+
+    for mode in [0o701, 0o710, 0o755, 0o777] {
+        std::fs::set_permissions(place.directory.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        assert!(refused(Peers::bind(&path).await).contains("chmod 700"), "{mode:o}");
+    }
+    std::fs::set_permissions(place.directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+
+    // What a dead process left is replaced, who lives is not.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let (_to_peers, mut peers) = place.bind().await;
+    assert!(refused(Peers::bind(&path).await).contains("another process listens there"));
+    greeted(&place, &mut peers).await;
+}
