@@ -2,6 +2,7 @@
 //!
 //! [`scheduler`] decides and does nothing else. [`local`] runs what it decides on threads of this process.
 
+pub mod client;
 pub mod event_log;
 pub mod local;
 mod panics;

@@ -1,0 +1,3 @@
+//! The ends of connections to a hub that people have: the command line's.
+
+pub mod admin;
