@@ -4,7 +4,8 @@ use crate::error::{Place, Result};
 use crate::memory::Memory;
 use crate::task::Op;
 use std::any::Any;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 /// A value of any type that outlives the task that made it.
 pub type Shared = Arc<dyn Any + Send + Sync>;
@@ -23,11 +24,29 @@ pub trait Host: Send + Sync {
     /// If there is no place for it.
     fn spill(&self) -> Result<Box<dyn FrameWriter>>;
 
+    /// Begins the block of a map task, if blocks are to be read by other processes. `None` where readers are in this
+    /// one, so that blocks stay values.
+    ///
+    /// # Errors
+    /// If there is no place for it.
+    fn block(&self) -> Result<Option<Box<dyn BlockWriter>>> {
+        Ok(None)
+    }
+
     /// The output that map partition `map` left for `exchange`.
     ///
     /// # Errors
     /// [`Error::Fetch`](crate::Error::Fetch) if it is not there any more.
-    fn fetch(&self, exchange: u64, map: u32) -> Result<Shared>;
+    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched>;
+
+    /// Brings frames of sealed blocks near, all at a time, before they are read one by one. They stay for as long as
+    /// what is returned is held.
+    ///
+    /// # Errors
+    /// [`Error::Fetch`](crate::Error::Fetch) if a block is not there any more.
+    fn bring(&self, _exchange: u64, _wanted: &mut dyn Iterator<Item = Wanted>) -> Result<Shared> {
+        Ok(Arc::new(()))
+    }
 
     /// The cached partition, if it is there.
     fn cached(&self, cache: u64, partition: u32) -> Option<Shared>;
@@ -51,6 +70,63 @@ pub trait Host: Send + Sync {
     fn keep(&self, cache: u64, partition: u32, block: Shared);
 }
 
+/// The output of a map task, as its reader finds it.
+pub enum Fetched {
+    /// As the value that the map task left in this process.
+    Value(Shared),
+    /// As bytes.
+    Sealed(Arc<SealedBlock>),
+}
+
+/// A block that was written to be read by other processes.
+pub struct SealedBlock {
+    /// What its kind has to know beside the frames.
+    pub head: Vec<u8>,
+    /// Its sequences of frames.
+    pub sequences: Vec<Arc<dyn Frames>>,
+    /// What was made of the head by the first who read it.
+    pub(crate) opened: OnceLock<Shared>,
+}
+
+impl SealedBlock {
+    /// A block of a head and sequences.
+    pub fn new(head: Vec<u8>, sequences: Vec<Arc<dyn Frames>>) -> Self {
+        SealedBlock { head, sequences, opened: OnceLock::new() }
+    }
+}
+
+/// Frames of a sealed block that are about to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The map partition that made the block.
+    pub map: u32,
+    /// Which of its sequences.
+    pub sequence: usize,
+    /// Which of its frames.
+    pub frames: Range<usize>,
+}
+
+/// A block being written that is to be read by other processes. What is not sealed leaves nothing behind.
+pub trait BlockWriter: Send {
+    /// Begins the next sequence of frames.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    fn sequence(&mut self) -> Result<()>;
+
+    /// Appends a frame to the sequence.
+    ///
+    /// # Errors
+    /// If the disk refuses, with how much was needed where.
+    fn frame(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Ends the block. `head` is what its kind has to know beside the frames.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    fn seal(self: Box<Self>, head: &[u8]) -> Result<Shared>;
+}
+
 /// A sequence of frames being written. What is not finished leaves nothing behind.
 pub trait FrameWriter: Send {
     /// Appends a frame: frames are numbered from 0, and an empty frame costs next to nothing.
@@ -68,11 +144,11 @@ pub trait FrameWriter: Send {
 
 /// A finished sequence of frames: checked by a checksum when read, freed when dropped.
 pub trait Frames: Send + Sync {
-    /// Replaces what is in `out` by frame `index`.
+    /// Frame `index`: in place if it is in memory, else read into `scratch`.
     ///
     /// # Errors
     /// If the frame cannot be read or is not what was written.
-    fn read(&self, index: usize, out: &mut Vec<u8>) -> Result<()>;
+    fn view<'a>(&'a self, index: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8]>;
 
     /// The number of frames.
     fn len(&self) -> usize;

@@ -4,9 +4,12 @@
 
 pub mod client;
 pub mod event_log;
+mod execute;
+pub mod host;
 pub mod local;
 mod panics;
 pub mod protocol;
 pub mod scheduler;
 pub mod ship;
 pub mod simulator;
+pub mod verdict;

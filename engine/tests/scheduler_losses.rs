@@ -67,8 +67,7 @@ fn b44_a_block_that_an_engine_misses_is_made_again_before_anybody_asks() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     t.done(0, 0);
-    let made_by = t.scheduler.places(OutputId(1))[0].made_by;
-    t.tell(Event::BlockLost { output: OutputId(1), partition: 0, made_by });
+    t.lose_block(1, 0);
     assert_eq!(lost_places(&t), [0, 1]);
     t.finish_all();
     assert_eq!((t.end_of(1).as_str(), t.scheduler.launched()), ("done", 4));
@@ -88,6 +87,71 @@ fn b69_four_barren_stage_attempts_in_a_row_fail_the_job_with_the_reasons() {
     let end = t.end_of(1);
     assert!(end.starts_with("stage 1 could not read its input 4 times in a row:\n  partition 0 of output 1"), "{end}");
     assert_eq!(end.lines().count(), 5, "one line for each time: {end}");
+}
+
+#[test]
+fn b68_all_blocks_that_a_reader_misses_are_made_again_at_once() {
+    let mut t = mapped();
+    let reader = t.attempt(1, 0);
+    let places = t.scheduler.places(OutputId(1)).to_vec();
+    let missed = |partition: u32| {
+        let Place { engine, made_by, .. } = places[partition as usize];
+        FetchFailure { output: OutputId(1), partition, engine, made_by }
+    };
+    let failure = Failure::Fetch(vec![missed(0), missed(3), missed(1)]);
+    t.tell(Event::TaskFailed { attempt: reader, failure });
+    assert_eq!((lost_places(&t), t.task(1, 1).1.stage_attempt), (vec![0, 1, 3], 0));
+    (0..4).filter(|&partition| partition != 2).for_each(|partition| t.done(0, partition));
+    assert_eq!(t.task(1, 0).1.stage_attempt, 1, "one new attempt for three losses");
+    t.finish_all();
+    assert_eq!((t.end_of(1).as_str(), t.scheduler.launched()), ("done", 6 + 3 + 1));
+}
+
+#[test]
+fn b69_blocks_found_missing_one_after_another_are_all_made_again() {
+    let mut t = Table::with(1, 1);
+    t.submit(1, job(vec![map(1, 9, &[]), result(1, &[0])]));
+    for lost in 0..9 {
+        t.finish_maps();
+        let reader = t.attempt(1, 0);
+        t.cannot_fetch(reader, 1, lost);
+        assert_eq!(t.end_of(1), "", "after {lost} others");
+    }
+    t.finish_all();
+    assert_eq!(t.end_of(1), "done");
+}
+
+#[test]
+fn b69_but_not_when_one_of_them_is_lost_again_each_time() {
+    let mut t = Table::with(1, 1);
+    t.submit(1, job(vec![map(1, 9, &[]), result(1, &[0])]));
+    for round in 0..4 {
+        t.finish_maps();
+        let reader = t.attempt(1, 0);
+        let places = t.scheduler.places(OutputId(1)).to_vec();
+        let missed = [round, 8].map(|partition| {
+            let Place { engine, made_by, .. } = places[partition as usize];
+            FetchFailure { output: OutputId(1), partition, engine, made_by }
+        });
+        t.tell(Event::TaskFailed { attempt: reader, failure: Failure::Fetch(missed.to_vec()) });
+    }
+    let end = t.end_of(1);
+    assert!(end.starts_with("stage 1 could not read its input 4 times in a row:\n  partition 8 of output 1"), "{end}");
+    assert_eq!(end.matches("partition 8 of output 1").count(), 4, "{end}");
+}
+
+#[test]
+fn b70_a_reader_that_looked_in_an_old_place_runs_again_and_nothing_is_made_again() {
+    let mut t = mapped();
+    let old = t.scheduler.places(OutputId(1))[0];
+    t.lose_block(1, 0);
+    t.fail(1, 0, "flaky");
+    t.done(0, 0);
+    let reader = t.attempt(1, 1);
+    t.cannot_fetch_from(reader, 1, 0, old);
+    assert_eq!((lost_places(&t), t.task(1, 1).1.stage_attempt), (vec![], 0));
+    t.finish_all();
+    assert_eq!((t.end_of(1).as_str(), t.scheduler.launched()), ("done", 4 + 1 + 2 + 2));
 }
 
 #[test]

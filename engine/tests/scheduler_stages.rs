@@ -42,7 +42,7 @@ fn b66_a_job_whose_stages_make_no_sense_is_refused_in_words() {
     assert_eq!(t.end_of(3), "a wanted partition does not exist");
     t.submit(4, job(vec![map(1, 1, &[]), result(1, &[0])]));
     t.submit(5, job(vec![map(1, 2, &[]), result(1, &[0])]));
-    assert_eq!(t.end_of(5), "an output is described differently by an earlier job");
+    assert_eq!(t.end_of(5), "an output is described differently than it was before");
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn every_job_ends_rightly_whatever_dies() {
         ("blocks lost", all.blocks_lost),
         ("engines short of memory", all.gates_closed),
         ("fetches failed", all.fetches_failed),
+        ("several blocks missing at once", all.lost_together),
         ("user errors", all.user_errors),
         ("repeated tasks that answered differently", all.nondeterministic),
         ("tasks run alone", all.alone),
@@ -58,10 +59,10 @@ fn every_job_ends_rightly_whatever_dies() {
     }
 }
 
-/// Runs seeds with the bug until one of them had the occasion; what the checkers said.
-fn first_violation(bug: Bug) -> String {
-    let violations = (0..200).find_map(|seed| run(seed, &Options { trace: false, bug: Some(bug) }).err());
-    violations.unwrap_or_else(|| panic!("no checker noticed {bug:?}"))
+/// Runs seeds with the bug until its checker says so. Another one may notice first, where the bug has consequences.
+fn is_noticed(bug: Bug, said: &str) -> bool {
+    let mut violations = (0..200).filter_map(|seed| run(seed, &Options { trace: false, bug: Some(bug) }).err());
+    violations.any(|violation| violation.contains(said))
 }
 
 #[test]
@@ -76,8 +77,7 @@ fn each_planted_bug_is_noticed_by_its_checker() {
         (Bug::WrongReason, "a reason that never happened"),
         (Bug::EndEarly, "was never committed"),
     ] {
-        let violation = first_violation(bug);
-        assert!(violation.contains(said), "{bug:?} was noticed as: {violation}");
+        assert!(is_noticed(bug, said), "no checker said of {bug:?}: {said}");
     }
 }
 

@@ -1,1 +1,49 @@
-//! The hub of a cluster: its certificate authority, and its gateway for other machines.
+//! The hub of a cluster: the registry of engines, the sessions of drivers, their jobs, and the scheduler that decides
+//! what runs where; its certificate authority, and its gateway for other machines.
+//!
+//! The hub knows ids, sizes and bytes, never a user's types.
+
+#![forbid(unsafe_code)]
+
+mod admin;
+mod authority;
+mod drivers;
+mod engines;
+mod gateway;
+mod hub;
+mod jobs;
+mod launch;
+mod serve;
+
+pub use authority::{Authority, AuthorityError, Validity};
+pub use gateway::{Sockets, open_gateway};
+pub use hub::Limits;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use tryworks_core::{Error, Result};
+
+/// What a hub is told when it is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The name of the cluster.
+    pub cluster: String,
+    /// The cluster's directory, which only this user may enter.
+    pub directory: PathBuf,
+    /// Where the gateway and the data port listen.
+    pub listen: IpAddr,
+    /// The gateway's port; 0 takes a free one.
+    pub port: u16,
+    /// How long it waits for whom.
+    pub limits: Limits,
+}
+
+/// Serves a cluster until it is told to stop, or gets SIGTERM.
+///
+/// # Errors
+/// If the cluster's directory cannot be used, or a hub of this name runs already.
+pub fn run(options: Options) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::storage("starting the hub", &options.directory, &error))?;
+    runtime.block_on(serve::serve(options))
+}

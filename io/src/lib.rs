@@ -1,10 +1,14 @@
-//! The gate and the cellar of Tryworks: sources, sinks and spill files.
+//! The gate and the cellar of Tryworks: sources, sinks, blocks and spill files.
 //!
 //! This crate knows bytes, files and frames, not stages. [`Sources`] are the methods by which a context reads,
 //! [`text`] and [`rows`] what they read; [`sink`] writes part files; [`spill`] is what a
-//! [`Host`](tryworks_core::host::Host) gives to the operators of `core`; [`resident`] and [`program`] say how much
-//! memory this process has and what it is; [`size`] reads sizes that people write.
+//! [`Host`](tryworks_core::host::Host) gives to the operators of `core`; [`blocks`] are what one process leaves for
+//! others to read; [`resident`] and [`program`] say how much memory this process has and what it is; [`size`] reads sizes
+//! that people write.
 
+pub mod blocks;
+mod disk;
+mod index;
 pub mod program;
 pub mod resident;
 pub mod rows;

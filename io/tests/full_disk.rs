@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tryworks_core::Error;
 use tryworks_core::memory::Memory;
+use tryworks_io::blocks::{BlockStore, BlockWriter};
 use tryworks_io::sink::{PartFile, abandon, prepare};
 use tryworks_io::spill::{SpillOptions, SpillSpace};
 
@@ -53,9 +54,24 @@ fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_room() {
     assert_eq!(space.used(), kept.bytes());
     drop(kept);
     let mut found = Vec::new();
-    spill(7).unwrap().read(6, &mut found).unwrap();
-    assert_eq!(found, [7; 1 << 18]);
+    assert_eq!(spill(7).unwrap().view(6, &mut found).unwrap(), [7; 1 << 18]);
     drop(space);
+
+    let store = BlockStore::open(&disk.0.join("blocks"), None).unwrap();
+    let write = |partition: u32, frames: usize| {
+        let mut writer = BlockWriter::new(store.dir(), store.key().id(1, partition, 1), store.room());
+        writer.sequence()?;
+        (0..frames).try_for_each(|_| writer.frame(&[7; 1000]))?;
+        store.add(1, partition, 1, writer.seal(b"")?, Vec::new())
+    };
+    write(0, 1000).unwrap();
+    let text = write(1, 1500).unwrap_err().to_string();
+    assert!(text.contains("writing a block failed at") && text.contains("No space left"), "{text}");
+    assert!(text.contains("262144 bytes more were needed") && text.contains("bytes of that disk are free"), "{text}");
+    assert_eq!(std::fs::read_dir(store.dir()).unwrap().count(), 2, "a block and the lock");
+    store.delete_output(1);
+    write(1, 1500).unwrap();
+    drop(store);
 
     let out = disk.0.join("out");
     prepare(&out).unwrap();

@@ -54,10 +54,9 @@ proptest! {
         prop_assert!(memory.spilled() <= spilled.bytes() && spilled.bytes() - memory.spilled() < 4096);
         let mut found = b"what was there before".to_vec();
         for (index, frame) in frames.iter().enumerate().rev() {
-            spilled.read(index, &mut found).unwrap();
-            prop_assert_eq!(&found, frame);
+            prop_assert_eq!(spilled.view(index, &mut found).unwrap(), frame);
         }
-        prop_assert!(matches!(spilled.read(frames.len(), &mut found), Err(Error::Bug(_))));
+        prop_assert!(matches!(spilled.view(frames.len(), &mut found), Err(Error::Bug(_))));
         drop(spilled);
         prop_assert_eq!((space.used(), memory.used()), (0, 0));
         prop_assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -71,8 +70,7 @@ fn a_thousand_sequences_of_a_thousand_frames_hold_little_memory() {
     let all: Vec<_> = (0..100).map(|_| spill(&space, &one)).collect();
     assert!(memory.used() < 100 * 3 * 1024, "{} bytes for {} frames", memory.used(), 100 * 1024);
     let mut found = Vec::new();
-    all[77].read(1000, &mut found).unwrap();
-    assert_eq!(found, one[1000]);
+    assert_eq!(all[77].view(1000, &mut found).unwrap(), one[1000]);
 }
 
 #[test]
@@ -91,8 +89,7 @@ fn threads_write_read_and_drop_at_the_same_time() {
                     kept.push((frames, spilled));
                     for (frames, spilled) in &kept {
                         for (index, frame) in frames.iter().enumerate() {
-                            spilled.read(index, &mut found).unwrap();
-                            assert_eq!(&found, frame);
+                            assert_eq!(spilled.view(index, &mut found).unwrap(), frame);
                         }
                     }
                     if round % 3 == 2 {
@@ -133,7 +130,7 @@ fn damage_on_the_disk_is_found() {
     file.read_exact_at(&mut byte, 20_000).unwrap();
     file.write_all_at(&[byte[0] ^ 1], 20_000).unwrap();
     let mut found = Vec::new();
-    let errors: Vec<_> = (0..50).filter_map(|index| spilled.read(index, &mut found).err()).collect();
+    let errors: Vec<_> = (0..50).filter_map(|index| spilled.view(index, &mut found).err()).collect();
     assert_eq!(errors.len(), 1);
     assert!(errors[0].to_string().contains("checksum does not match"), "{}", errors[0]);
     assert!(errors[0].to_string().contains(&*dir.path().to_string_lossy()));

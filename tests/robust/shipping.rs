@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use tryworks::engine::ship;
 use tryworks::prelude::*;
-use tryworks_core::host::{FrameWriter, Host, Shared};
+use tryworks_core::host::{Fetched, FrameWriter, Host, Shared};
 use tryworks_core::lineage::Node;
 use tryworks_core::memory::Memory;
 use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner};
@@ -53,8 +53,8 @@ impl Host for Worker {
         self.space.writer()
     }
 
-    fn fetch(&self, exchange: u64, map: u32) -> Result<Shared> {
-        Ok(self.blocks.lock().unwrap()[&(exchange, map)].clone())
+    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched> {
+        Ok(Fetched::Value(self.blocks.lock().unwrap()[&(exchange, map)].clone()))
     }
 
     fn cached(&self, cache: u64, partition: u32) -> Option<Shared> {

@@ -1,5 +1,8 @@
 //! What can go wrong with a link.
 
+use crate::frame::FrameError;
+use crate::role::Role;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// Why a message could not be sent or received, or a link not be made.
@@ -28,11 +31,45 @@ pub enum LinkError {
         /// What is wrong with it, and what to do.
         message: String,
     },
+    /// A process of the cluster cannot be reached at this address, or one of the two does not believe the other.
+    #[error("no {role} can be reached at {address}: {message}")]
+    Dial {
+        /// Who should be there.
+        role: Role,
+        /// The address.
+        address: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// An address cannot be listened at.
+    #[error("cannot listen at {address}: {message}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        message: String,
+    },
+    /// A certificate or a key cannot be used.
+    #[error("the credentials of the cluster cannot be used: {message}")]
+    Credentials {
+        /// Which of them, and why. Never a part of a key.
+        message: String,
+    },
 }
 
 impl LinkError {
-    pub(crate) fn socket(path: &Path, message: impl std::fmt::Display) -> Self {
+    pub(crate) fn socket(path: &Path, message: impl Display) -> Self {
         LinkError::Socket { path: path.to_owned(), message: message.to_string() }
+    }
+
+    pub(crate) fn dial(address: &str, role: Role, message: impl Display) -> Self {
+        LinkError::Dial { role, address: address.to_owned(), message: message.to_string() }
+    }
+}
+
+impl From<FrameError> for LinkError {
+    fn from(error: FrameError) -> Self {
+        LinkError::Closed { why: error.to_string() }
     }
 }
 

@@ -2,18 +2,39 @@
 //! what is carried are bytes.
 //!
 //! On one machine, messages go by ZeroMQ over unix sockets in a directory that nobody else can enter: [`Link`] is the
-//! end that dials, [`Peers`] the end that is dialled.
+//! end that dials, [`Peers`] the end that is dialled. From other machines they come in [frames](FrameReader) through a
+//! [`Door`], which ends mutual TLS with the cluster's own authority; the hub's gateway hands them on. Bulk bytes go from
+//! [data port](serve_data) to [`DataClient`] without passing the hub. What is needed to reach a cluster is in its
+//! [`Connection`] files.
 
 #![forbid(unsafe_code)]
 
+mod connection;
+mod data;
+mod door;
 mod error;
+mod frame;
+mod greeting;
+mod home;
 mod link;
 mod peers;
+mod role;
 mod socket;
+mod tls;
 
+pub use connection::{Connection, ConnectionError, read_private, write_private};
+pub use data::{
+    Chunks, DataClient, DataError, DataHandler, DataLimits, DataStream, Download, Upload, chunks, serve_data,
+};
+pub use door::{Counts, Door, Incoming, Limits, Service};
 pub use error::LinkError;
+pub use frame::{FrameError, FrameReader, write_frame};
+pub use greeting::{refuse, welcome};
+pub use home::{HomeError, check_name, cluster_dir, home, home_from, private_dir};
 pub use link::{Link, LinkReceiver, LinkSender};
 pub use peers::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender};
+pub use role::{Role, role_of};
+pub use tls::Credentials;
 
 /// The most bytes that one message may have. What is larger goes by the data port.
 pub const MAX_MESSAGE: usize = 256 << 20;

@@ -1,13 +1,20 @@
 //! The end of a connection that dials: an engine's or a driver's to the hub, a worker's to its engine.
 
 use crate::error::{LinkError, check_len};
+use crate::frame::{FrameReader, write_frame};
+use crate::greeting::{greeted, why};
+use crate::role::Role;
 use crate::socket;
+use crate::tls::Credentials;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
+use tokio_rustls::client::TlsStream;
 use zeromq::{DealerRecvHalf, DealerSendHalf, DealerSocket, Socket, SocketEvent, SocketRecv, SocketSend, ZmqMessage};
 
 type Events = futures_util::stream::BoxStream<'static, SocketEvent>;
@@ -30,10 +37,23 @@ impl Link {
         let events = dealer.monitor().boxed();
         dealer.connect(&endpoint).await.map_err(|error| LinkError::socket(path, error))?;
         let (to, from) = dealer.split();
-        let (sender, waiting, end) = LinkSender::new();
-        tokio::spawn(write(to, waiting, end.ended, sender.ended.clone()));
-        let ended = sender.ended.clone();
-        Ok((sender, LinkReceiver { from, events, ended, _dropped: end.dropped }))
+        let (sender, to_write) = LinkSender::new();
+        let receiver =
+            LinkReceiver::new(Source::Unix { from, events }, &sender, to_write, |waiting| write(to, waiting));
+        Ok((sender, receiver))
+    }
+
+    /// Dials the gateway of a cluster on another machine.
+    ///
+    /// # Errors
+    /// If nobody listens there, one of the two ends does not believe the other, or the gateway has no room.
+    pub async fn tls(address: &str, credentials: &Credentials) -> Result<(LinkSender, LinkReceiver), LinkError> {
+        let (from, to) = tokio::io::split(credentials.dial(address, Role::Hub).await?);
+        let mut from = FrameReader::new(from);
+        greeted(&mut from).await.map_err(|message| LinkError::dial(address, Role::Hub, message))?;
+        let (sender, to_write) = LinkSender::new();
+        let receiver = LinkReceiver::new(Source::Tls(from), &sender, to_write, |waiting| write_tls(to, waiting));
+        Ok((sender, receiver))
     }
 }
 
@@ -44,17 +64,10 @@ pub struct LinkSender {
     ended: Arc<OnceLock<String>>,
 }
 
-/// Tells the task that writes when the half that receives is dropped.
-struct End {
-    dropped: oneshot::Sender<()>,
-    ended: oneshot::Receiver<()>,
-}
-
 impl LinkSender {
-    fn new() -> (Self, mpsc::UnboundedReceiver<Bytes>, End) {
+    fn new() -> (Self, mpsc::UnboundedReceiver<Bytes>) {
         let (waiting, to_write) = mpsc::unbounded_channel();
-        let (dropped, ended) = oneshot::channel();
-        (LinkSender { waiting, ended: Arc::default() }, to_write, End { dropped, ended })
+        (LinkSender { waiting, ended: Arc::default() }, to_write)
     }
 
     /// Sends one message. It never waits: messages are kept until the other end takes them. That it is accepted does
@@ -79,51 +92,73 @@ impl fmt::Debug for LinkSender {
 
 /// The half of a link that receives. Dropping it ends the link.
 pub struct LinkReceiver {
-    from: DealerRecvHalf,
-    events: Events,
+    from: Source,
     ended: Arc<OnceLock<String>>,
     _dropped: oneshot::Sender<()>,
 }
 
+enum Source {
+    Unix { from: DealerRecvHalf, events: Events },
+    Tls(FrameReader<ReadHalf<TlsStream<TcpStream>>>),
+}
+
 impl LinkReceiver {
+    /// Begins to write what waits, until that fails or the receiver is dropped.
+    fn new<F: Future<Output = String> + Send + 'static>(
+        from: Source,
+        sender: &LinkSender,
+        to_write: mpsc::UnboundedReceiver<Bytes>,
+        write: impl FnOnce(Waiting) -> F,
+    ) -> Self {
+        let (_dropped, dropped) = oneshot::channel();
+        let writing = write(Waiting { messages: to_write, dropped });
+        let ended = sender.ended.clone();
+        tokio::spawn(async move {
+            let why = writing.await;
+            let _ = ended.set(why);
+        });
+        LinkReceiver { from, ended: sender.ended.clone(), _dropped }
+    }
+
     /// The next message. Nothing is lost when this is given up halfway.
     ///
     /// # Errors
     /// [`LinkError::Closed`] once the other end is gone and all that arrived was received.
     pub async fn recv(&mut self) -> Result<Bytes, LinkError> {
-        loop {
-            tokio::select! {
-                biased;
-                message = self.from.recv() => match message {
-                    Ok(message) => match one_frame(message) {
-                        Some(message) => return Ok(message),
-                        None => self.end("the other end does not speak our protocol"),
+        let why = match &mut self.from {
+            Source::Unix { from, events } => loop {
+                tokio::select! {
+                    biased;
+                    message = from.recv() => match message {
+                        Ok(message) => match one_frame(message) {
+                            Some(message) => return Ok(message),
+                            None => break "the other end does not speak our protocol".to_owned(),
+                        },
+                        Err(error) => break error.to_string(),
                     },
-                    Err(error) => self.end(error),
-                },
-                // The socket itself would wait for ever: it hopes for a connection that nobody makes.
-                event = self.events.next() => match event {
-                    Some(SocketEvent::Disconnected(_)) | None => self.end("the other end is gone"),
-                    Some(_) => continue,
-                },
-            }
-            return Err(closed(&self.ended));
-        }
+                    // The socket itself would wait for ever: it hopes for a connection that nobody makes.
+                    event = events.next() => match event {
+                        Some(SocketEvent::Disconnected(_)) | None => break "the other end is gone".to_owned(),
+                        Some(_) => {}
+                    },
+                }
+            },
+            Source::Tls(from) => match from.next(crate::MAX_MESSAGE).await {
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => "the other end is gone".to_owned(),
+                Err(error) => why(&error),
+            },
+        };
+        let _ = self.ended.set(why);
+        Err(closed(&self.ended))
     }
 
     /// The next message if it is there already.
     pub fn ready(&mut self) -> Option<Bytes> {
-        match self.from.recv().now_or_never()? {
-            Ok(message) => one_frame(message),
-            Err(error) => {
-                self.end(error);
-                None
-            }
+        match &mut self.from {
+            Source::Unix { from, .. } => one_frame(from.recv().now_or_never()?.ok()?),
+            Source::Tls(from) => from.ready(crate::MAX_MESSAGE).ok()?,
         }
-    }
-
-    fn end(&self, why: impl fmt::Display) {
-        let _ = self.ended.set(why.to_string());
     }
 }
 
@@ -143,24 +178,48 @@ pub(crate) fn one_frame(message: ZmqMessage) -> Option<Bytes> {
     if frames.len() == 1 { frames.pop_front() } else { None }
 }
 
+/// What is to be written, until the half that receives is dropped. What was sent before is still written then.
+struct Waiting {
+    messages: mpsc::UnboundedReceiver<Bytes>,
+    dropped: oneshot::Receiver<()>,
+}
+
+impl Waiting {
+    async fn next(&mut self) -> Option<Bytes> {
+        tokio::select! {
+            biased;
+            message = self.messages.recv() => message,
+            _ = &mut self.dropped => None,
+        }
+    }
+}
+
 /// Hands what is to be written to the socket, which writes as many messages at once as there are. Its queue has an end,
 /// and a thread that sends must not wait for it; so this task does.
-async fn write(
-    mut to: DealerSendHalf,
-    mut waiting: mpsc::UnboundedReceiver<Bytes>,
-    mut dropped: oneshot::Receiver<()>,
-    ended: Arc<OnceLock<String>>,
-) {
-    loop {
-        let message = tokio::select! {
-            biased;
-            message = waiting.recv() => message,
-            _ = &mut dropped => None,
-        };
-        let Some(message) = message else { return };
+async fn write(mut to: DealerSendHalf, mut waiting: Waiting) -> String {
+    while let Some(message) = waiting.next().await {
         if let Err(error) = to.send(message.into()).await {
-            let _ = ended.set(format!("the other end is gone ({error})"));
-            return;
+            return format!("the other end is gone ({error})");
         }
+    }
+    "this end was given up".to_owned()
+}
+
+/// Writes frames, and flushes when no more of them wait.
+async fn write_tls(to: WriteHalf<TlsStream<TcpStream>>, mut waiting: Waiting) -> String {
+    let mut to = BufWriter::with_capacity(16 << 10, to);
+    let result = async {
+        while let Some(message) = waiting.next().await {
+            write_frame(&mut to, &[&message]).await?;
+            while let Ok(message) = waiting.messages.try_recv() {
+                write_frame(&mut to, &[&message]).await?;
+            }
+            to.flush().await?;
+        }
+        to.shutdown().await
+    };
+    match result.await {
+        Ok(()) => "this end was given up".to_owned(),
+        Err(error) => format!("the other end is gone ({error})"),
     }
 }

@@ -1,8 +1,9 @@
 //! Unix sockets that ZeroMQ may use: their paths fit, and nobody else can enter their directory.
 
 use crate::error::LinkError;
+use crate::home::check_private;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
@@ -76,13 +77,5 @@ fn private_directory(path: &Path) -> Result<(), LinkError> {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => return Err(LinkError::socket(path, "the path must name its directory")),
     };
-    let meta = std::fs::metadata(directory).map_err(|error| LinkError::socket(path, error))?;
-    if meta.uid() != rustix::process::geteuid().as_raw() {
-        return Err(LinkError::socket(path, "its directory belongs to another user"));
-    }
-    if meta.mode() & 0o077 != 0 {
-        let message = format!("others can enter its directory; chmod 700 {}", directory.display());
-        return Err(LinkError::socket(path, message));
-    }
-    Ok(())
+    check_private(directory).map_err(|why| LinkError::socket(path, format!("its directory is not safe: {why}")))
 }

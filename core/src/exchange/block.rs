@@ -1,8 +1,8 @@
 //! Blocks: the output of one map task, in chunks that are cut by bucket, each in memory or in a spill file.
 
 use crate::codec;
-use crate::error::Result;
-use crate::host::{Frames, Host};
+use crate::error::{Error, Result};
+use crate::host::{Frames, Host, SealedBlock, Shared};
 use crate::memory::Reservation;
 use crate::row::Row;
 use std::ops::Range;
@@ -11,6 +11,31 @@ use std::sync::Arc;
 /// What one map task left for an exchange.
 pub(crate) struct Block<T> {
     pub(crate) chunks: Vec<Chunk<T>>,
+}
+
+/// A kind of block that can be made again from what was written of it.
+pub(crate) trait BlockKind: Send + Sync + Sized + 'static {
+    fn open(sealed: &SealedBlock) -> Result<Self>;
+}
+
+/// What a sealed block holds, made once for all tasks of the process that read it.
+pub(crate) fn open_sealed<B: BlockKind>(sealed: &SealedBlock) -> Result<Shared> {
+    if let Some(opened) = sealed.opened.get() {
+        return Ok(opened.clone());
+    }
+    let opened: Shared = Arc::new(B::open(sealed)?);
+    Ok(sealed.opened.get_or_init(|| opened).clone())
+}
+
+impl<T: Row> BlockKind for Block<T> {
+    fn open(sealed: &SealedBlock) -> Result<Self> {
+        let (rows, _) = codec::decode::<Vec<u64>>(&sealed.head)?;
+        if rows.len() != sealed.sequences.len() {
+            return Err(Error::Bug("a block has another number of chunks than it says".into()));
+        }
+        let chunks = sealed.sequences.iter().zip(rows);
+        Ok(Block { chunks: chunks.map(|(frames, rows)| Chunk::Stored { frames: frames.clone(), rows }).collect() })
+    }
 }
 
 /// A run of the map task's rows, ordered by bucket, and by arrival within a bucket.

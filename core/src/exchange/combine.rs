@@ -54,7 +54,7 @@ impl<K: Key, V: Send + 'static, P: Pipe<Item = (K, V)>, A: Aggregate<V, Out: Row
         let CombineStage { aggregate, buckets, op, .. } = self;
         let mut cursor = self.input.open(partition, task)?;
         aggregate.ready(op, task.place())?;
-        let mut writer = BucketWriter::<(K, A::Out)>::new(*buckets, task);
+        let mut writer = BucketWriter::<(K, A::Out)>::new(*buckets, task)?;
         let mut failed = None;
         let mut combine = Combine::new(aggregate, op, self.room.load(Relaxed), task);
         drive(&mut cursor, task, &mut |(key, value)| {

@@ -139,12 +139,12 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
     }
 
     fn read_frames(&mut self, late: &dyn Frames) -> Result<()> {
-        let mut bytes = Vec::new();
+        let mut scratch = Vec::new();
         let mut rows = Vec::<Late<K, A::State, V>>::new();
         for index in 0..late.len() {
             self.task.check()?;
-            late.read(index, &mut bytes)?;
-            decode_rows(&bytes, &mut rows)?;
+            let bytes = late.view(index, &mut scratch)?;
+            decode_rows(bytes, &mut rows)?;
             for row in rows.drain(..) {
                 let key = match &row {
                     Late::Folded(key, _) | Late::Value(key, _) => key,

@@ -1,9 +1,10 @@
 //! The reading end of an exchange: rows of given buckets, slice by slice, in the order of the map tasks.
 
-use super::block::{Block, Chunk, decode_rows};
+use super::block::{Block, BlockKind, Chunk, decode_rows, open_sealed};
 use super::hash::Buckets;
 use crate::data::{Boxed, BoxedCursor};
 use crate::error::{Error, Result};
+use crate::host::{Fetched, Shared, Wanted};
 use crate::lineage::Exchange;
 use crate::pipe::{BATCH, CONTINUE, Cursor, Pipe, Step};
 use crate::row::Row;
@@ -50,9 +51,16 @@ impl Shuffled {
     }
 
     /// The blocks of all map tasks, in order.
-    pub(crate) fn blocks<B: Send + Sync + 'static>(&self, task: &Task) -> Result<Vec<Arc<B>>> {
+    pub(crate) fn blocks<B: BlockKind>(&self, task: &Task) -> Result<Vec<Arc<B>>> {
         let block = |map| {
-            let block = task.host().fetch(self.id, map)?;
+            let block = match task.host().fetch(self.id, map)? {
+                Fetched::Value(block) => block,
+                Fetched::Sealed(sealed) => open_sealed::<B>(&sealed).map_err(|error| Error::Fetch {
+                    exchange: self.id,
+                    map,
+                    message: error.to_string(),
+                })?,
+            };
             block.downcast::<B>().map_err(|_| Error::Bug(format!("exchange {} holds blocks of another type", self.id)))
         };
         (0..self.maps).map(block).collect()
@@ -101,19 +109,30 @@ impl<T: Row> Side<T> {
     /// What opens any sub-partition of this reader's rows.
     pub(crate) fn open(&self, reader: u32, task: &Task) -> Result<Opened<T>> {
         Ok(match self {
-            Side::Shuffled(shuffled) => Opened::Shuffled {
-                exchange: shuffled.id,
-                blocks: shuffled.blocks(task)?.into(),
-                buckets: shuffled.buckets.of_reader(reader),
-            },
+            Side::Shuffled(shuffled) => {
+                let blocks: Arc<[Arc<Block<T>>]> = shuffled.blocks(task)?.into();
+                let buckets = shuffled.buckets.of_reader(reader);
+                let near = task.host().bring(shuffled.id, &mut wanted(&blocks, &buckets))?;
+                Opened::Shuffled { exchange: shuffled.id, blocks, buckets, _near: near }
+            }
             Side::Direct(pipe) => Opened::Direct { pipe: pipe.clone(), partition: reader, task: task.clone() },
         })
     }
 }
 
+/// What a reader of some buckets reads of sealed blocks.
+fn wanted<T>(blocks: &[Arc<Block<T>>], buckets: &Range<u32>) -> impl Iterator<Item = Wanted> {
+    let frames = buckets.start as usize..buckets.end as usize;
+    (0u32..).zip(blocks).flat_map(move |(map, block)| {
+        let frames = frames.clone();
+        let stored = block.chunks.iter().enumerate().filter(|(_, chunk)| matches!(chunk, Chunk::Stored { .. }));
+        stored.map(move |(sequence, _)| Wanted { map, sequence, frames: frames.clone() })
+    })
+}
+
 /// A reader's rows, ready to be read any number of times.
 pub(crate) enum Opened<T> {
-    Shuffled { exchange: u64, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32> },
+    Shuffled { exchange: u64, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32>, _near: Shared },
     Direct { pipe: Boxed<T>, partition: u32, task: Task },
 }
 
@@ -121,7 +140,7 @@ impl<T: Row> Opened<T> {
     /// The rows of a run of sub-partitions, from the beginning.
     pub(crate) fn rows(&self, parts: Range<u32>) -> Result<Rows<T>> {
         Ok(match self {
-            Opened::Shuffled { exchange, blocks, buckets } => Rows::Shuffled(Walk {
+            Opened::Shuffled { exchange, blocks, buckets, .. } => Rows::Shuffled(Walk {
                 exchange: *exchange,
                 blocks: blocks.clone(),
                 buckets: buckets.start + parts.start..buckets.start + parts.end,
@@ -213,8 +232,8 @@ impl<T: Row> Walk<T> {
                             map: self.map as u32,
                             message: error.to_string(),
                         };
-                        frames.read(bucket as usize, &mut self.bytes).map_err(lost)?;
-                        decode_rows(&self.bytes, decoded).map_err(lost)?;
+                        let frame = frames.view(bucket as usize, &mut self.bytes);
+                        frame.and_then(|frame| decode_rows(frame, decoded)).map_err(lost)?;
                     }
                     0..decoded.len()
                 }

@@ -29,7 +29,7 @@ impl<P: Ship> Ship for ScatterStage<P> {
 impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> StageCode for ScatterStage<P> {
     fn run(&self, partition: u32, task: &Task) -> Result<Output> {
         let mut cursor = self.input.open(partition, task)?;
-        let mut writer = BucketWriter::new(self.buckets, task);
+        let mut writer = BucketWriter::new(self.buckets, task)?;
         let mut failed = None;
         drive(&mut cursor, task, &mut |row: (K, V)| {
             unless_failed(writer.push(self.buckets.of(hash_of(&row.0)), row), &mut failed)

@@ -1,9 +1,10 @@
 //! The writing end of an exchange: rows pushed to their buckets, sealed into chunks.
 
-use super::block::{Block, Chunk, Ends};
+use super::block::{Block, Chunk, Ends, encode_rows};
 use super::hash::{Buckets, hash_of};
 use crate::codec;
 use crate::error::{Error, Result};
+use crate::host::{BlockWriter, Shared};
 use crate::memory::Reservation;
 use crate::pipe::{Flow, STOP};
 use crate::row::{Row, RowSize};
@@ -15,6 +16,8 @@ use std::sync::Arc;
 const CHUNK_BYTES: u64 = 32 << 20;
 /// The size of a chunk that is held: what is staged for it, and used again for the next one, stays in the cache.
 const HELD_BYTES: u64 = 1 << 20;
+/// The size of a chunk that is written for other processes: larger, since each of its buckets becomes a frame.
+const LEAVING_BYTES: u64 = 4 << 20;
 /// How many rows are pushed between two looks at their size.
 const LOOK: usize = 1024;
 
@@ -26,9 +29,13 @@ pub(crate) struct BucketWriter<T> {
     look_at: usize,
     size: RowSize<T>,
     working: Reservation,
+    /// Where the block goes if other processes are to read it, with the rows of each chunk that is there.
+    leaving: Option<(Box<dyn BlockWriter>, Vec<u64>)>,
     block: Block<T>,
     rows_before: u64,
     bytes: u64,
+    /// Room for a frame.
+    encoded: Vec<u8>,
     /// How many rows each bucket got: what tells two outputs of a map task apart.
     counts: Vec<u32>,
     reader_bytes: Vec<u64>,
@@ -42,21 +49,23 @@ pub(crate) fn chunk_bytes(task: &Task) -> u64 {
 }
 
 impl<T: Row> BucketWriter<T> {
-    pub(crate) fn new(buckets: Buckets, task: &Task) -> Self {
-        BucketWriter {
+    pub(crate) fn new(buckets: Buckets, task: &Task) -> Result<Self> {
+        Ok(BucketWriter {
             staged: std::iter::repeat_with(Vec::new).take(buckets.count() as usize).collect(),
             buckets,
             rows: 0,
             look_at: 1,
             size: RowSize::new(),
             working: task.host().memory().reservation(),
+            leaving: task.host().block()?.map(|writer| (writer, Vec::new())),
             block: Block { chunks: Vec::new() },
             rows_before: 0,
             bytes: 0,
+            encoded: Vec::new(),
             counts: vec![0; buckets.count() as usize],
             reader_bytes: vec![0; buckets.readers as usize],
             task: task.clone(),
-        }
+        })
     }
 
     /// Adds a row to a bucket.
@@ -70,13 +79,17 @@ impl<T: Row> BucketWriter<T> {
     #[cold]
     fn look(&mut self, bucket: usize) -> Result<()> {
         if let Some(row) = self.staged[bucket].last() {
-            if self.rows == 1 && self.block.chunks.is_empty() {
+            if self.rows == 1 && self.rows_before == 0 {
                 codec::prove_carried(row)?;
             }
             self.size.sample(row);
         }
         let bytes = self.size.of(self.rows);
-        if bytes >= HELD_BYTES.min(chunk_bytes(&self.task)) {
+        if self.leaving.is_some() {
+            if bytes >= LEAVING_BYTES.min(chunk_bytes(&self.task)) {
+                return self.seal(None);
+            }
+        } else if bytes >= HELD_BYTES.min(chunk_bytes(&self.task)) {
             let held = self.hold(bytes);
             // What is to be spilled is gathered longer, since its buckets are written one by one.
             if held.is_some() || bytes >= chunk_bytes(&self.task) {
@@ -109,6 +122,17 @@ impl<T: Row> BucketWriter<T> {
             .zip(&self.staged)
             .for_each(|(count, rows)| *count = count.wrapping_add(rows.len() as u32));
         let bytes = self.size.of(self.rows);
+        if let Some((writer, chunks)) = &mut self.leaving {
+            writer.sequence()?;
+            for rows in &mut self.staged {
+                encode_rows(rows, &mut self.encoded)?;
+                writer.frame(&self.encoded)?;
+                rows.clear();
+            }
+            chunks.push(self.rows as u64);
+            self.sealed(bytes);
+            return Ok(());
+        }
         let chunk = if let Some(held) = held {
             let ends = Ends::of(self.staged.iter().map(Vec::len));
             let mut rows = Vec::with_capacity(self.rows);
@@ -120,19 +144,32 @@ impl<T: Row> BucketWriter<T> {
             chunk
         };
         self.block.chunks.push(chunk);
+        self.sealed(bytes);
+        Ok(())
+    }
+
+    /// A chunk of so many bytes was sealed.
+    fn sealed(&mut self, bytes: u64) {
         self.rows_before += self.rows as u64;
         self.bytes += bytes;
         self.rows = 0;
         self.look_at = LOOK;
-        Ok(())
     }
 
     /// Ends the block.
     pub(crate) fn finish(mut self) -> Result<Output> {
-        let held = self.hold(self.size.of(self.rows));
+        let held = if self.leaving.is_some() { None } else { self.hold(self.size.of(self.rows)) };
         self.seal(held)?;
+        let block: Shared = match self.leaving {
+            Some((writer, chunks)) => {
+                self.encoded.clear();
+                codec::encode(&chunks, &mut self.encoded)?;
+                writer.seal(&self.encoded)?
+            }
+            None => Arc::new(self.block),
+        };
         Ok(Output {
-            made: Made::Block(Arc::new(self.block)),
+            made: Made::Block(block),
             rows: self.rows_before,
             checksum: hash_of(&self.counts),
             bytes: self.bytes,

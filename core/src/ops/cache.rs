@@ -153,8 +153,7 @@ pub struct Reading<T> {
 impl<T: Row> Reading<T> {
     /// Reads the next frame.
     fn frame(&mut self, frames: &dyn Frames) -> Result<()> {
-        frames.read(self.next, &mut self.bytes)?;
-        decode_rows(&self.bytes, &mut self.rows)?;
+        decode_rows(frames.view(self.next, &mut self.bytes)?, &mut self.rows)?;
         self.next += 1;
         self.given += self.rows.len();
         Ok(())

@@ -75,7 +75,7 @@ impl<P: Ship> Ship for DealStage<P> {
 impl<P: Pipe<Item: Row>> StageCode for DealStage<P> {
     fn run(&self, partition: u32, task: &Task) -> Result<Output> {
         let mut cursor = self.input.open(partition, task)?;
-        let mut writer = BucketWriter::new(self.buckets, task);
+        let mut writer = BucketWriter::new(self.buckets, task)?;
         let count = self.buckets.count() as usize;
         let mut next = partition as usize % count;
         let mut failed = None;

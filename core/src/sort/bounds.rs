@@ -1,8 +1,10 @@
 //! The one task between the two sides of a sort: it picks the bounds of the ranges.
 
 use super::run::RunBlock;
+use crate::codec;
 use crate::error::Result;
-use crate::exchange::Shuffled;
+use crate::exchange::{BlockKind, Shuffled};
+use crate::host::{SealedBlock, Shared};
 use crate::row::Row;
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Made, Output, StageCode};
@@ -12,6 +14,12 @@ use std::sync::Arc;
 
 /// The keys that ranges begin with: range `i` holds the keys from bound `i - 1` on and below bound `i`.
 pub(crate) struct Bounds<K>(pub(crate) Vec<K>);
+
+impl<K: Row> BlockKind for Bounds<K> {
+    fn open(sealed: &SealedBlock) -> Result<Self> {
+        Ok(Bounds(codec::decode(&sealed.head)?.0))
+    }
+}
 
 /// The task that picks them.
 pub(crate) struct BoundsStage<K, V> {
@@ -43,13 +51,15 @@ impl<K: Row + Ord, V: Row> StageCode for BoundsStage<K, V> {
             pick(&samples, self.ranges)
         });
         let (rows, bytes) = (bounds.len() as u64, (bounds.len() * size_of::<K>()) as u64);
-        Ok(Output {
-            made: Made::Block(Arc::new(Bounds(bounds))),
-            rows,
-            checksum: rows,
-            bytes,
-            bucket_bytes: Vec::new(),
-        })
+        let block: Shared = match task.host().block()? {
+            Some(writer) => {
+                let mut head = Vec::new();
+                codec::encode(&bounds, &mut head)?;
+                writer.seal(&head)?
+            }
+            None => Arc::new(Bounds(bounds)),
+        };
+        Ok(Output { made: Made::Block(block), rows, checksum: rows, bytes, bucket_bytes: Vec::new() })
     }
 }
 

@@ -4,11 +4,13 @@
 use super::run::{Run, RunBlock};
 use crate::error::{Error, Result};
 use crate::exchange::decode_rows;
+use crate::host::{Shared, Wanted};
 use crate::memory::Reservation;
 use crate::row::{Row, RowSize};
 use crate::task::Task;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Where one run is being read. Rows are taken out of it a batch at a time: one after another in one run, the misses of
@@ -39,6 +41,8 @@ pub(crate) struct Merge<K, V> {
     decoded: Vec<(K, V)>,
     size: RowSize<(K, V)>,
     working: Reservation,
+    /// Keeps frames of sealed blocks near.
+    _near: Shared,
 }
 
 impl<K: Row + Ord, V: Row> Merge<K, V> {
@@ -61,15 +65,16 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             decoded: Vec::new(),
             size: RowSize::new(),
             working: task.host().memory().reservation(),
+            _near: Arc::new(()),
         };
-        let runs: Vec<_> = merge
-            .blocks
-            .iter()
-            .enumerate()
-            .flat_map(|(block, b)| (0..b.runs.len()).map(move |run| (block, run)))
-            .collect();
-        for (block, run) in runs {
-            if let Some(head) = merge.open(block, run)? {
+        let runs =
+            merge.blocks.iter().enumerate().flat_map(|(block, b)| (0..b.runs.len()).map(move |run| (block, run)));
+        let runs: Vec<_> = runs.map(|(block, run)| (block, run, merge.range(block, run))).collect();
+        let mut wanted =
+            runs.iter().map(|(block, run, range)| Wanted { map: *block as u32, sequence: *run, frames: range.clone() });
+        merge._near = task.host().bring(exchange, &mut wanted)?;
+        for (block, run, range) in runs {
+            if let Some(head) = merge.open(block, run, range)? {
                 merge.heads.push(head);
             }
         }
@@ -77,12 +82,12 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
         Ok(merge)
     }
 
-    /// Opens a run at its first row of the range.
-    fn open(&mut self, block: usize, run: usize) -> Result<Option<Head<K, V>>> {
+    /// The rows of a held run, or the frames of a stored one, that the range is in.
+    fn range(&self, block: usize, run: usize) -> Range<usize> {
         let (low, high) = (&self.low, &self.high);
         let below = |key: &K, bound: &Option<K>| bound.as_ref().is_some_and(|bound| key < bound);
         let before_end = |key: &K| high.is_none() || below(key, high);
-        let range = match &self.blocks[block].runs[run] {
+        match &self.blocks[block].runs[run] {
             Run::Held { rows, .. } => {
                 rows.partition_point(|(key, _)| below(key, low))..rows.partition_point(|(key, _)| before_end(key))
             }
@@ -90,7 +95,11 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             Run::Stored { firsts, .. } => {
                 firsts.partition_point(|key| below(key, low)).saturating_sub(1)..firsts.partition_point(before_end)
             }
-        };
+        }
+    }
+
+    /// Opens a run at its first row of the range.
+    fn open(&mut self, block: usize, run: usize, range: Range<usize>) -> Result<Option<Head<K, V>>> {
         let mut head = Head { block, run, next: range.start, end: range.end, rows: VecDeque::new() };
         self.fill(&mut head)?;
         // What is taken out of every run at a time: little, but there may be many runs.
@@ -111,8 +120,8 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
                 Run::Stored { frames, .. } => {
                     let map = head.block as u32;
                     let lost = |error: Error| Error::Fetch { exchange: self.exchange, map, message: error.to_string() };
-                    frames.read(head.next, &mut self.bytes).map_err(lost)?;
-                    decode_rows(&self.bytes, &mut self.decoded).map_err(lost)?;
+                    let frame = frames.view(head.next, &mut self.bytes);
+                    frame.and_then(|frame| decode_rows(frame, &mut self.decoded)).map_err(lost)?;
                     head.next += 1;
                     if let Some(low) = &self.low {
                         self.decoded.drain(..self.decoded.partition_point(|(key, _)| key < low));

@@ -1,11 +1,11 @@
 //! The map tasks of a sort: sorted runs, in memory or in spill files, with a sparse index.
 
 use crate::codec;
-use crate::error::Result;
-use crate::exchange::{chunk_bytes, encode_rows};
-use crate::host::Frames;
+use crate::error::{Error, Result};
+use crate::exchange::{BlockKind, chunk_bytes, encode_rows, unless_failed};
+use crate::host::{BlockWriter, Frames, SealedBlock, Shared};
 use crate::memory::Reservation;
-use crate::pipe::{CONTINUE, Pipe, STOP, drive};
+use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::{Row, RowSize};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Made, Output, StageCode};
@@ -19,6 +19,18 @@ pub(crate) struct RunBlock<K, V> {
     pub(crate) runs: Vec<Run<K, V>>,
     /// Keys of some rows, each with the number of rows that it stands for.
     pub(crate) samples: Vec<(K, u32)>,
+}
+
+impl<K: Row, V: Row> BlockKind for RunBlock<K, V> {
+    fn open(sealed: &SealedBlock) -> Result<Self> {
+        let ((firsts, samples), _) = codec::decode::<(Vec<Vec<K>>, Vec<(K, u32)>)>(&sealed.head)?;
+        if firsts.len() != sealed.sequences.len() {
+            return Err(Error::Bug("a block has another number of runs than it says".into()));
+        }
+        let runs = sealed.sequences.iter().zip(firsts);
+        let runs = runs.map(|(frames, firsts)| Run::Stored { frames: frames.clone(), firsts }).collect();
+        Ok(RunBlock { runs, samples })
+    }
 }
 
 /// Rows in order of their keys, and of arrival where keys are equal.
@@ -97,50 +109,58 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
         let mut maker = RunMaker {
             rows: Vec::new(),
             size: RowSize::new(),
+            bytes: 0,
             working: task.host().memory().reservation(),
+            leaving: task.host().block()?.map(|writer| (writer, Vec::new())),
             runs: Vec::new(),
             op: self.op,
             task,
         };
-        let (mut row, mut bytes, mut failed) = (0, 0, None);
+        let (mut row, mut failed) = (0, None);
         drive(&mut cursor, task, &mut |item: (K, V)| {
             sampler.look(row, &item.0);
             maker.rows.push(item);
             row += 1;
             if maker.rows.len().is_multiple_of(1024) || row == 1 {
-                match maker.look() {
-                    Ok(sealed) => bytes += sealed,
-                    Err(error) => {
-                        failed = Some(error);
-                        return STOP;
-                    }
-                }
+                return unless_failed(maker.look(), &mut failed);
             }
             CONTINUE
         })?;
         failed.map_or(Ok(()), Err)?;
-        bytes += maker.seal()?;
-        let block = RunBlock { runs: maker.runs, samples: sampler.samples };
+        maker.seal()?;
+        let bytes = maker.bytes;
+        let block: Shared = match maker.leaving {
+            Some((writer, firsts)) => {
+                let mut head = Vec::new();
+                codec::encode(&(firsts, sampler.samples), &mut head)?;
+                writer.seal(&head)?
+            }
+            None => Arc::new(RunBlock { runs: maker.runs, samples: sampler.samples }),
+        };
         // The ranges are not known yet, but they will be about even.
         let bucket_bytes = vec![bytes / u64::from(self.ranges.max(1)); self.ranges as usize];
-        Ok(Output { made: Made::Block(Arc::new(block)), rows: row, checksum: row, bytes, bucket_bytes })
+        Ok(Output { made: Made::Block(block), rows: row, checksum: row, bytes, bucket_bytes })
     }
 }
 
 struct RunMaker<'a, K, V> {
     rows: Vec<(K, V)>,
     size: RowSize<(K, V)>,
+    /// What the sealed runs hold.
+    bytes: u64,
     working: Reservation,
     runs: Vec<Run<K, V>>,
+    /// Where the runs go if other processes are to read them, with the first key of each frame of each run.
+    leaving: Option<(Box<dyn BlockWriter>, Vec<Vec<K>>)>,
     op: Op,
     task: &'a Task,
 }
 
 impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
-    /// Seals the run if it is long enough; returns the bytes of what was sealed.
-    fn look(&mut self) -> Result<u64> {
+    /// Seals the run if it is long enough.
+    fn look(&mut self) -> Result<()> {
         if let Some(row) = self.rows.last() {
-            if self.rows.len() == 1 && self.runs.is_empty() {
+            if self.rows.len() == 1 && self.bytes == 0 {
                 codec::prove_carried(row)?;
             }
             self.size.sample(row);
@@ -150,26 +170,40 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
             return self.seal();
         }
         self.working.insist(bytes.saturating_sub(self.working.bytes()));
-        Ok(0)
+        Ok(())
     }
 
-    fn seal(&mut self) -> Result<u64> {
+    fn seal(&mut self) -> Result<()> {
         let mut rows = std::mem::take(&mut self.rows);
         if rows.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         self.op.call(|| rows.sort_by(|a, b| a.0.cmp(&b.0)));
         let bytes = self.size.of(rows.len());
+        self.bytes += bytes;
+        let frame_rows = (FRAME_BYTES / self.size.of(1).max(1)).clamp(16, 4096) as usize;
+        let mut frame = Vec::new();
+        let mut firsts = Vec::new();
+        if let Some((writer, runs)) = &mut self.leaving {
+            writer.sequence()?;
+            for rows in rows.chunks(frame_rows) {
+                encode_rows(rows, &mut frame)?;
+                firsts.push(rows[0].0.clone());
+                writer.frame(&frame)?;
+            }
+            runs.push(firsts);
+            rows.clear();
+            self.rows = rows;
+            return Ok(());
+        }
         let mut held = self.task.host().memory().reservation();
         if held.hold(bytes) {
             rows.shrink_to_fit();
             self.runs.push(Run::Held { rows, _held: held });
-            return Ok(bytes);
+            return Ok(());
         }
         let mut writer = self.task.host().spill()?;
-        let mut frame = Vec::new();
-        let mut firsts = Vec::new();
-        for rows in rows.chunks((FRAME_BYTES / self.size.of(1).max(1)).clamp(16, 4096) as usize) {
+        for rows in rows.chunks(frame_rows) {
             encode_rows(rows, &mut frame)?;
             firsts.push(rows[0].0.clone());
             writer.frame(&frame)?;
@@ -177,6 +211,6 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
         self.runs.push(Run::Stored { frames: writer.finish()?, firsts });
         rows.clear();
         self.rows = rows;
-        Ok(bytes)
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
-use tryworks_core::host::{FrameWriter, Host, Shared};
+use tryworks_core::host::{Fetched, FrameWriter, Host, Shared};
 use tryworks_core::ids::AttemptId;
 use tryworks_core::memory::Memory;
 use tryworks_core::task::Op;
@@ -80,20 +80,8 @@ impl LocalHost {
         drop(before);
     }
 
-    /// Deletes the blocks that an attempt made.
-    pub(super) fn discard(&self, exchange: u64, maps: impl Iterator<Item = u32>, attempt: AttemptId) {
-        let mut gone = Vec::new();
-        if let Some(blocks) = self.write().shuffled.get_mut(&exchange) {
-            for map in maps {
-                if blocks.get(&map).is_some_and(|(by, _)| *by == attempt) {
-                    gone.extend(blocks.remove(&map));
-                }
-            }
-        }
-    }
-
     /// Deletes all that an attempt left, which nobody wants any more.
-    pub(super) fn discard_all(&self, attempt: AttemptId) {
+    pub(super) fn discard(&self, attempt: AttemptId) {
         let mut gone = Vec::new();
         self.write().shuffled.retain(|_, blocks| {
             gone.extend(blocks.extract_if(|_, (by, _)| *by == attempt));
@@ -155,11 +143,11 @@ impl Host for LocalHost {
         done.into_iter().collect()
     }
 
-    fn fetch(&self, exchange: u64, map: u32) -> Result<Shared> {
+    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched> {
         let kept = self.read();
         let block = kept.shuffled.get(&exchange).and_then(|blocks| blocks.get(&map));
         let lost = || Error::Fetch { exchange, map, message: "it is not there".into() };
-        block.map(|(_, block)| block.clone()).ok_or_else(lost)
+        block.map(|(_, block)| Fetched::Value(block.clone())).ok_or_else(lost)
     }
 
     fn cached(&self, cache: u64, partition: u32) -> Option<Shared> {

@@ -1,17 +1,14 @@
 //! The driver's handle of a job of the local runtime.
 
 use super::state::Shared;
+use crate::execute::Part;
 use crate::panics;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tryworks_core::ids::JobId;
 use tryworks_core::runner::{JobControl, Progress};
-use tryworks_core::stage::ResultValue;
 use tryworks_core::task::Op;
 use tryworks_core::{Place, Result};
-
-/// A result and the partition it is of.
-pub(super) type Part = (u32, Box<dyn ResultValue>);
 
 pub(super) struct LocalJob {
     id: JobId,

@@ -2,10 +2,11 @@
 
 use super::Settings;
 use super::host::LocalHost;
-use super::job::Part;
 use crate::event_log::{EventLog, Record};
+use crate::execute::{Code, Part};
+use crate::verdict::told;
 use crate::scheduler::{
-    Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Reason, Scheduler, StageSpec, Task, Time,
+    Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Scheduler, StageSpec, Task, Time,
 };
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -19,8 +20,6 @@ use tryworks_core::host::Shared as Block;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::{JobRequest, Kept, Progress};
-use tryworks_core::stage::Stage;
-use tryworks_core::task::Op;
 use tryworks_core::{Error, Result};
 use tryworks_planner::{Facts, Plan, Tasks, plan};
 
@@ -75,16 +74,6 @@ struct Job {
     span: Span,
     /// The spans of its stages, while they run.
     stage_spans: Vec<Span>,
-}
-
-/// What the tasks of a stage run.
-#[derive(Clone)]
-pub(super) struct Code {
-    pub(super) stage: Arc<dyn Stage>,
-    /// The exchange that it writes, unless it gives the result.
-    pub(super) exchange: Option<u64>,
-    /// The call that it is for: the one that shuffles, or the action.
-    pub(super) op: Op,
 }
 
 /// A task ready to run.
@@ -234,7 +223,7 @@ impl Shared {
             Action::Discard { attempt, .. } => {
                 state.reported.remove(&attempt);
                 // It may have put blocks where an exchange was that is deleted by now.
-                self.host.discard_all(attempt);
+                self.host.discard(attempt);
             }
             Action::DeleteOutput { output, .. } => state.garbage.extend(self.host.take(output.0)),
             Action::Commit { job, attempt, .. } => {
@@ -275,8 +264,8 @@ impl Shared {
                     );
                 }
             }
-            // The one engine is always there, so there is nothing to wait for.
-            Action::WakeAt { .. } => {}
+            // The one engine is always there, so there is nothing to wait for, and nothing to move.
+            Action::WakeAt { .. } | Action::Move(_) | Action::Drained { .. } => {}
         }
     }
 
@@ -517,8 +506,10 @@ impl Shared {
         let event = match event {
             // Where the block was said to be is known here alone.
             Event::TaskFailed { attempt, failure: Failure::Fetch(mut lost) } => {
-                if let Some(place) = state.scheduler.places(lost.output).get(lost.partition as usize) {
-                    lost.made_by = place.made_by;
+                for block in &mut lost {
+                    if let Some(place) = state.scheduler.places(block.output).get(block.partition as usize) {
+                        block.made_by = place.made_by;
+                    }
                 }
                 Event::TaskFailed { attempt, failure: Failure::Fetch(lost) }
             }
@@ -560,31 +551,6 @@ fn spec(stage: &tryworks_planner::PlannedStage) -> StageSpec {
             Tasks::Each => Packing::Fixed(1),
             Tasks::BySize(target_bytes) => Packing::BySize { target_bytes, max_partitions: u32::MAX },
         },
-    }
-}
-
-/// The scheduler's reason as the error that the user meets.
-fn told(reason: Reason<Error>) -> Error {
-    match reason {
-        Reason::Task { error: Error::User(mut fault), failures, .. } => {
-            fault.attempts = failures;
-            Error::User(fault)
-        }
-        Reason::Task { error, .. } | Reason::Worker { error, .. } => error,
-        Reason::Limit { name, limit, value } => Error::Limit {
-            name: name.into_owned(),
-            value: limit,
-            needed: format!("the results of the job take {value} bytes"),
-            advice: "collect less, save to files, or raise the limit".into(),
-        },
-        Reason::Fetch { failures, stage } => {
-            let message =
-                format!("stage {stage} began anew {} times because its input was lost each time", failures.len());
-            match failures.first() {
-                Some(lost) => Error::Fetch { exchange: lost.output.0, map: lost.partition, message },
-                None => Error::Bug(message),
-            }
-        }
-        other => Error::Bug(other.to_string()),
+        near: Vec::new(),
     }
 }

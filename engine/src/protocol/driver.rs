@@ -69,7 +69,7 @@ pub struct NewJob {
     pub spec: JobSpec,
     /// The code of the stages that this hub has not got yet, by their place in the job.
     pub codes: Vec<(u32, Vec<u8>)>,
-    /// Stages that read kept partitions, and the global names of their caches.
+    /// Stages that read or make kept partitions, and the global names of their caches.
     pub caches: Vec<(u32, u64)>,
 }
 
@@ -85,6 +85,11 @@ pub enum FromDriver {
     },
     /// Stop a job.
     Cancel {
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// A job has ended, and everything of it was received: forget it.
+    Close {
         /// Its ticket.
         ticket: u64,
     },

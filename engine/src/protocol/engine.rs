@@ -12,12 +12,11 @@
 //! that was launched is reported once, also after it was killed.
 
 use super::driver::Program;
-use crate::scheduler::{Failure, Report, Task};
+use crate::scheduler::{Failure, Move, Partitions, Report, Task};
 use serde::{Deserialize, Serialize};
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
-/// What block names are made with.
-pub type BlockKey = [u8; 32];
+use tryworks_io::blocks::BlockKey;
 
 /// What an engine brings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,21 +63,17 @@ pub struct BlockPlace {
     pub attempt: AttemptId,
 }
 
-/// A block that an engine has.
+/// The blocks of one launch that an engine has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldBlock {
-    /// What it belongs to.
+    /// What they belong to.
     pub output: OutputId,
-    /// Its partition.
-    pub partition: u32,
-    /// The launch that made it.
+    /// The launch that made them.
     pub attempt: AttemptId,
-    /// Its size, as the report said.
-    pub bytes: u64,
-    /// Its checksum, as the report said.
-    pub checksum: u64,
-    /// Its bytes for each reader.
-    pub bucket_bytes: Vec<u64>,
+    /// Their partitions.
+    pub partitions: Partitions,
+    /// What the launch reported of them.
+    pub report: Report,
 }
 
 /// Results that an engine has.
@@ -207,17 +202,8 @@ pub enum ToEngine {
         /// The launches that made them.
         attempts: Vec<AttemptId>,
     },
-    /// Take over a block from another engine.
-    Move {
-        /// What it belongs to.
-        output: OutputId,
-        /// Its partition.
-        partition: u32,
-        /// The launch that made it.
-        attempt: AttemptId,
-        /// Who has it.
-        from: EngineId,
-    },
+    /// Take over a block from another engine, which is about to leave.
+    Move(Move),
     /// End: workers first.
     Leave,
 }
@@ -276,12 +262,8 @@ pub enum FromEngine {
     },
     /// A block was taken over, or could not be.
     Moved {
-        /// What it belongs to.
-        output: OutputId,
-        /// Its partition.
-        partition: u32,
-        /// The launch that made it.
-        attempt: AttemptId,
+        /// Which.
+        what: Move,
         /// Whether it is here now.
         here: bool,
     },

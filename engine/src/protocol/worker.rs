@@ -5,11 +5,12 @@
 //! engine  = welcome, { Code | Peer | Places | Launch | Kill | Fetched | .. } ;
 //! ```
 
-use super::engine::{Assignment, CodeId, StorePlace};
+use super::engine::{Assignment, CodeId, ResultPart, StorePlace};
 use crate::scheduler::{Failure, Report};
 use serde::{Deserialize, Serialize};
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, OutputId, SessionId};
+use tryworks_io::blocks::{BlockId, Room, Sealed};
 
 /// The answer to a worker's hello.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,8 +27,8 @@ pub struct Welcome {
     pub spill_directory: String,
     /// Its engine's store.
     pub store: StorePlace,
-    /// How many bytes of blocks it may write.
-    pub quota: u64,
+    /// What it may write of blocks.
+    pub room: Room,
 }
 
 /// From an engine to a worker.
@@ -63,8 +64,8 @@ pub enum ToWorker {
     Launch {
         /// They.
         tasks: Vec<Assignment>,
-        /// How many bytes of blocks may be written from now on.
-        quota: u64,
+        /// What may be written of blocks from now on.
+        room: Room,
     },
     /// Stop an attempt.
     Kill {
@@ -93,17 +94,12 @@ pub enum ToWorker {
 /// Something fetched.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum Piece {
-    /// Bytes.
-    Bytes(Vec<u8>),
-    /// A range of a file that is unlinked when the next message is answered.
-    File {
-        /// Its path.
-        path: String,
-        /// Where in it.
-        offset: u64,
-        /// How long.
-        len: u64,
-    },
+    /// A whole small block.
+    Whole(Vec<u8>),
+    /// The table of contents of a large one.
+    Table(Vec<u8>),
+    /// A range of its bytes.
+    Range(Vec<u8>),
     /// It is not there.
     Missing(String),
 }
@@ -111,80 +107,52 @@ pub enum Piece {
 impl std::fmt::Debug for Piece {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Piece::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
-            Piece::File { len, .. } => write!(f, "File({len} bytes)"),
+            Piece::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
+            Piece::Table(bytes) => write!(f, "Table({} bytes)", bytes.len()),
+            Piece::Range(bytes) => write!(f, "Range({} bytes)", bytes.len()),
             Piece::Missing(why) => write!(f, "Missing({why})"),
         }
     }
 }
 
-/// What a worker asks its engine to bring.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Want {
+/// A part of a block that is to be brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Who has it.
+    pub engine: EngineId,
+    /// Its name there.
+    pub block: BlockId,
+    /// Which part.
+    pub part: BlockPart,
+}
+
+/// A part of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BlockPart {
     /// The whole of a small block, or the table of contents of a large one.
-    Contents {
-        /// Who has it.
-        engine: EngineId,
-        /// What it belongs to.
-        output: OutputId,
-        /// Its partition.
-        partition: u32,
-        /// The launch that made it.
-        attempt: AttemptId,
-    },
-    /// A range of a block's bytes.
+    Contents,
+    /// A range of the bytes of a large one.
     Range {
-        /// Who has it.
-        engine: EngineId,
-        /// What it belongs to.
-        output: OutputId,
-        /// Its partition.
-        partition: u32,
-        /// The launch that made it.
-        attempt: AttemptId,
-        /// Where.
-        offset: u64,
-        /// How long.
-        len: u64,
+        /// From there.
+        start: u64,
+        /// To here.
+        end: u64,
     },
-}
-
-/// A block or result that a task made, as the engine takes it over.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-pub enum Stored {
-    /// A file in the store, under the name that follows from what it is, this long.
-    File(u64),
-    /// A small one: its bytes.
-    Small(Vec<u8>),
-}
-
-impl std::fmt::Debug for Stored {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Stored::File(len) => write!(f, "File({len} bytes)"),
-            Stored::Small(bytes) => write!(f, "Small({} bytes)", bytes.len()),
-        }
-    }
 }
 
 /// From a worker to its engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromWorker {
-    /// A task begins to run.
-    Began {
-        /// Which launch.
-        attempt: AttemptId,
-    },
     /// A task finished.
     Done {
         /// Which launch.
         attempt: AttemptId,
         /// What it made.
         report: Report,
-        /// Its blocks.
-        blocks: Vec<(u32, Stored)>,
+        /// Its blocks, and results that are too large for a message: to what each belongs, and its partition.
+        blocks: Vec<(u64, u32, Sealed)>,
         /// Its results.
-        results: Vec<(u32, Stored)>,
+        results: Vec<(u32, ResultPart)>,
         /// Partitions of caches that were kept meanwhile, by the caches' global names.
         kept: Vec<(u64, u32)>,
         /// When it began and ended.
@@ -204,6 +172,6 @@ pub enum FromWorker {
         /// The worker's number for the question.
         number: u64,
         /// What.
-        wanted: Vec<Want>,
+        wanted: Vec<Wanted>,
     },
 }

@@ -1,7 +1,7 @@
 //! What to do: everything the scheduler can ask of a shell.
 
 use super::{
-    event::{FetchFailure, Task},
+    event::{FetchFailure, Move, Task},
     partitions::Partitions,
     time::Time,
 };
@@ -12,7 +12,8 @@ use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 /// Something to do. Actions about one engine reach it in this order, or not at all once it is lost.
 ///
 /// The order, of one job: `{ StageStarted | StageFinished | Commit | Nondeterministic }`, then exactly one of
-/// `JobDone`, `JobFailed`, `JobCancelled`. Of one attempt: `Launch`, then `Kill` or `Commit` at most once.
+/// `JobDone`, `JobFailed`, `JobCancelled`. Of one attempt: `Launch`, then `Kill` or `Commit` at most once. Of an
+/// engine that was asked to leave: `{ Move }`, then `Drained` at most once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Action<E> {
     /// Run these tasks, in this order as slots come free.
@@ -104,6 +105,14 @@ pub enum Action<E> {
         /// Whether the stage had said so itself.
         declared: bool,
     },
+    /// Copy a block to another engine. Said while an engine is asked to leave.
+    Move(Move),
+    /// An engine that was asked to leave has nothing more that is needed: nothing runs there, nothing that exists is
+    /// there alone, and nobody reads from it. Results that it holds for a driver are the shell's to see to.
+    Drained {
+        /// Which engine.
+        engine: EngineId,
+    },
     /// Send a tick at this time, or a little later.
     WakeAt {
         /// When.
@@ -179,11 +188,11 @@ pub enum Reason<E> {
         /// How often it was lost.
         losses: u32,
     },
-    /// A stage began anew again and again because its input could not be fetched.
+    /// A stage began anew again and again because the same partition of its input could not be fetched.
     Fetch {
         /// The reading stage.
         stage: u32,
-        /// What could not be fetched, one for each time.
+        /// Where it was each time.
         failures: Vec<FetchFailure>,
     },
     /// User code is not deterministic, and results that depend on its first answer are delivered already.

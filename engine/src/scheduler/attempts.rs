@@ -38,6 +38,11 @@ impl Attempts {
         id
     }
 
+    /// Numbers what is launched from now on after this one.
+    pub fn skip_to(&mut self, before: AttemptId) {
+        self.launched = self.launched.max(before.sequence());
+    }
+
     pub fn get(&self, id: AttemptId) -> Option<&Attempt> {
         self.seats.get(id.seat()).filter(|attempt| attempt.id == id)
     }

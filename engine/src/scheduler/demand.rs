@@ -84,14 +84,37 @@ impl<E: Clone> Scheduler<E> {
         out.push(Action::StageStarted { job, stage: index, stage_attempt, tasks });
     }
 
-    /// Adds partitions to what waits in a stage, packed its way.
+    /// Adds partitions to what waits in a stage, near what they read, packed its way.
     pub(super) fn enqueue(&mut self, key: StageKey, runs: Vec<Run>) {
-        match self.stages[key].pack {
-            Packing::Fixed(_) => self.stages[key].queue.push(runs),
-            Packing::BySize { target_bytes, max_partitions } => {
-                let sizes = self.input_sizes(key);
-                let queue = &mut self.stages[key].queue;
-                queue.push(runs.into_iter().flat_map(|run| pack(run, &sizes, target_bytes, max_partitions)));
+        let stage = &self.stages[key];
+        if let (Packing::Fixed(_), false) = (stage.pack, stage.queue.has_hints()) {
+            return self.stages[key].queue.push(None, runs);
+        }
+        let sizes = match stage.pack {
+            Packing::BySize { .. } => self.input_sizes(key),
+            Packing::Fixed(_) => Vec::new(),
+        };
+        let split = |run| stage.queue.split(run, |engine| self.engines.able_row(engine));
+        let parts: Vec<(Option<u32>, Run)> = runs.into_iter().flat_map(split).collect();
+        let stage = &mut self.stages[key];
+        for (to, run) in parts {
+            match stage.pack {
+                Packing::Fixed(_) => stage.queue.push(to, [run]),
+                Packing::BySize { target_bytes, max_partitions } => {
+                    stage.queue.push(to, pack(run, &sizes, target_bytes, max_partitions));
+                }
+            }
+        }
+    }
+
+    /// What waited near an engine that is gone (its row) waits elsewhere; or an engine has come, and what it has is
+    /// known to wait near it.
+    pub(super) fn wait_anew(&mut self, gone: Option<u32>) {
+        for (_, stage) in self.stages.iter_mut().filter(|(_, stage)| stage.queue.has_hints()) {
+            for run in stage.queue.take_runs(gone) {
+                for (to, part) in stage.queue.split(run, |engine| self.engines.able_row(engine)) {
+                    stage.queue.push(to, [part]);
+                }
             }
         }
     }

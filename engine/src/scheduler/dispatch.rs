@@ -8,14 +8,26 @@ use super::{
     partitions::Partitions,
     stage::StageKey,
 };
+use std::ops::Bound;
 use tryworks_core::ids::EngineId;
 
 impl<E: Clone> Scheduler<E> {
     pub(super) fn dispatch(&mut self, out: &mut Vec<Action<E>>) {
         self.pass += 1;
         self.dispatch_alone(out);
-        while let Some(&(_, _, key)) = self.ready.first() {
-            let Some((row, task)) = self.next_task(key) else { return };
+        if !self.draining.is_empty() {
+            self.drain(out);
+        }
+        // What waits near busy engines is passed over, and may not be launched by any room that is left.
+        let mut from = Bound::Unbounded;
+        while self.engines.has_room()
+            && let Some(&rank) = self.ready.range((from, Bound::Unbounded)).next()
+        {
+            let (_, _, key) = rank;
+            let Some((row, task)) = self.next_task(key) else {
+                from = Bound::Excluded(rank);
+                continue;
+            };
             self.launch(key, row, task, false, out);
             if self.stages[key].queue.is_empty() {
                 self.settle(key);
@@ -23,21 +35,43 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// A task of this stage and the engine to run it, if any has room.
+    /// A task of this stage and the engine to run it: near what it reads, else wherever there is room. What waits
+    /// near an engine goes elsewhere only to begin at once.
     fn next_task(&mut self, key: StageKey) -> Option<(u32, Partitions)> {
-        let near = self.nearest(key).and_then(|engine| self.engines.with_room(engine));
-        if let Some(row) = near {
-            return Some((row, self.stages[key].queue.pop()?));
+        if !self.stages[key].queue.has_hints() {
+            return self.next_anywhere(key);
         }
-        if self.stages[key].troubles.is_empty() {
-            let row = self.engines.pick(&[])?;
-            return Some((row, self.stages[key].queue.pop()?));
+        let queue = &mut self.stages[key].queue;
+        if let Some(row) = self.engines.pick_near(queue, true) {
+            return Some((row, queue.pop_near(row)?));
         }
-        if !self.engines.has_room() {
+        if let Some(found) = self.next_anywhere(key) {
+            return Some(found);
+        }
+        let queue = &mut self.stages[key].queue;
+        if let Some(near) = queue.near_any(0)
+            && let Some(row) = self.engines.pick_slot()
+        {
+            return Some((row, queue.pop_near(near)?));
+        }
+        let row = self.engines.pick_near(queue, false)?;
+        Some((row, queue.pop_near(row)?))
+    }
+
+    fn next_anywhere(&mut self, key: StageKey) -> Option<(u32, Partitions)> {
+        if self.stages[key].queue.nothing_for_anywhere() {
             return None;
         }
+        let near = self.nearest(key).and_then(|engine| self.engines.with_room(engine));
         let stage = &mut self.stages[key];
-        let task = stage.queue.pop()?;
+        if let Some(row) = near {
+            return Some((row, stage.queue.pop_anywhere()?));
+        }
+        if stage.troubles.is_empty() {
+            let row = self.engines.pick(&[])?;
+            return Some((row, stage.queue.pop_anywhere()?));
+        }
+        let task = stage.queue.pop_anywhere()?;
         let avoid = stage.troubles.get(&task.first()).map_or(&[][..], |trouble| &trouble.avoid);
         let row = self.engines.pick(avoid)?;
         Some((row, task))

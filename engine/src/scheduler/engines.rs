@@ -1,12 +1,14 @@
 //! The engines: what each may still take, and which is next in turn.
 
-use super::{event::Gate, partitions::Bits, slab::Slab};
+use super::{event::Gate, partitions::Bits, slab::Slab, waiting::Waiting};
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_core::ids::{AttemptId, EngineId};
 
 #[derive(Debug)]
 pub(super) struct Engine {
     pub id: EngineId,
+    /// How many tasks it runs at once.
+    pub slots: u32,
     /// How many launches may be out at once: its slots and what it may hold in advance.
     pub capacity: u32,
     pub gate: Gate,
@@ -25,21 +27,28 @@ pub(super) struct Engines {
     by_id: BTreeMap<EngineId, u32>,
     /// Engines that can take one more task.
     free: Bits,
+    /// Those of them that would begin it at once.
+    slots: Bits,
     /// Those of them that run nothing.
     idle: Bits,
+    /// Engines that take tasks.
+    open: Bits,
+    /// How many take tasks, now or soon.
+    able: u32,
     reserved: BTreeSet<u32>,
     turn: u32,
 }
 
 impl Engines {
     /// Whether it was new.
-    pub fn join(&mut self, id: EngineId, capacity: u32) -> bool {
+    pub fn join(&mut self, id: EngineId, slots: u32, prefetch: u32) -> bool {
         if self.by_id.contains_key(&id) {
             return false;
         }
         let row = self.rows.insert(Engine {
             id,
-            capacity: capacity.max(1),
+            slots,
+            capacity: slots.saturating_add(prefetch),
             gate: Gate::Open,
             reserved: false,
             occupied: false,
@@ -47,27 +56,48 @@ impl Engines {
             batch: (0, 0),
         });
         self.by_id.insert(id, row);
+        self.able += 1;
         self.settle(row);
         true
     }
 
-    pub fn leave(&mut self, id: EngineId) -> Option<Engine> {
+    /// Takes an engine off, with its row.
+    pub fn leave(&mut self, id: EngineId) -> Option<(u32, Engine)> {
         let row = self.by_id.remove(&id)?;
-        self.free.remove(row);
-        self.idle.remove(row);
+        for list in [&mut self.free, &mut self.slots, &mut self.idle, &mut self.open] {
+            list.remove(row);
+        }
         self.reserved.remove(&row);
-        self.rows.remove(row)
+        let engine = self.rows.remove(row)?;
+        self.able -= u32::from(engine.gate.is_able());
+        Some((row, engine))
     }
 
-    pub fn set_gate(&mut self, id: EngineId, gate: Gate) {
-        if let Some(&row) = self.by_id.get(&id)
-            && let Some(engine) = self.rows.get_mut(row)
-        {
-            engine.gate = gate;
-            // One that takes nothing cannot be kept free for a task either.
-            let reserved = engine.reserved && gate == Gate::Open;
-            self.set_reserved(row, reserved);
-        }
+    /// What it was before.
+    pub fn set_gate(&mut self, row: u32, gate: Gate) -> Option<Gate> {
+        let engine = self.rows.get_mut(row)?;
+        let before = std::mem::replace(&mut engine.gate, gate);
+        self.able = self.able + u32::from(gate.is_able()) - u32::from(before.is_able());
+        // One that takes nothing cannot be kept free for a task either.
+        let reserved = engine.reserved && gate == Gate::Open;
+        self.set_reserved(row, reserved);
+        Some(before)
+    }
+
+    /// Whether some engine takes tasks, now or soon.
+    pub fn any_able(&self) -> bool {
+        self.able > 0
+    }
+
+    pub fn any_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// An engine that takes tasks now, busy or not: each in turn.
+    pub fn next_open(&mut self) -> Option<EngineId> {
+        let row = self.in_turn(&self.open, &[])?;
+        self.turn = row + 1;
+        self.rows.get(row).map(|engine| engine.id)
     }
 
     pub fn get(&self, row: u32) -> Option<&Engine> {
@@ -104,21 +134,44 @@ impl Engines {
         self.settle(row);
     }
 
-    /// The next engine in turn with room, an idle one first; one of `avoid` only if there is no other.
+    /// The next engine in turn with room: an idle one first, then one with a free slot; one of `avoid` only if there
+    /// is no other.
     pub fn pick(&mut self, avoid: &[EngineId]) -> Option<u32> {
-        let row = self.in_turn(&self.idle, avoid).or_else(|| self.in_turn(&self.free, avoid));
+        let lists = [&self.idle, &self.slots, &self.free];
+        let row = lists.into_iter().find_map(|list| self.in_turn(list, avoid));
         let row = row.or_else(|| self.in_turn(&self.free, &[]))?;
         self.turn = row + 1;
         Some(row)
     }
 
+    /// The next engine in turn that would begin a task at once.
+    pub fn pick_slot(&mut self) -> Option<u32> {
+        let row = self.in_turn(&self.idle, &[]).or_else(|| self.in_turn(&self.slots, &[]))?;
+        self.turn = row + 1;
+        Some(row)
+    }
+
+    /// An engine near which something of this waits: with a free slot, or at least with room.
+    pub fn pick_near(&self, waiting: &Waiting, slot: bool) -> Option<u32> {
+        waiting.near_one_of(if slot { &self.slots } else { &self.free }, self.turn)
+    }
+
     pub fn has_room(&self) -> bool {
-        self.free.next_in_turn(0).is_some()
+        !self.free.is_empty()
+    }
+
+    /// The row of an engine that takes tasks, now or soon.
+    pub fn able_row(&self, id: EngineId) -> Option<u32> {
+        self.row_of(id).filter(|&row| self.rows.get(row).is_some_and(|engine| engine.gate.is_able()))
+    }
+
+    pub fn row_of(&self, id: EngineId) -> Option<u32> {
+        self.by_id.get(&id).copied()
     }
 
     /// The row of this engine if it has room.
     pub fn with_room(&self, id: EngineId) -> Option<u32> {
-        self.by_id.get(&id).copied().filter(|&row| self.free.contains(row))
+        self.row_of(id).filter(|&row| self.free.contains(row))
     }
 
     /// An idle engine for a task that must be alone, one reserved for such tasks first.
@@ -168,8 +221,7 @@ impl Engines {
         self.rows.heap_bytes()
             + self.iter().map(|engine| engine.running.capacity() * size_of::<AttemptId>()).sum::<usize>()
             + self.by_id.len() * size_of::<(EngineId, u32)>()
-            + self.free.heap_bytes()
-            + self.idle.heap_bytes()
+            + [&self.free, &self.slots, &self.idle, &self.open].map(Bits::heap_bytes).iter().sum::<usize>()
     }
 
     fn in_turn(&self, among: &Bits, avoid: &[EngineId]) -> Option<u32> {
@@ -187,16 +239,20 @@ impl Engines {
 
     fn settle(&mut self, row: u32) {
         let Some(engine) = self.rows.get(row) else { return };
-        let open = engine.gate == Gate::Open && !engine.reserved && !engine.occupied;
-        if open && (engine.running.len() as u32) < engine.capacity {
-            self.free.insert(row);
-        } else {
-            self.free.remove(row);
-        }
-        if open && engine.running.is_empty() {
-            self.idle.insert(row);
-        } else {
-            self.idle.remove(row);
+        let takes = engine.gate == Gate::Open;
+        let open = takes && !engine.reserved && !engine.occupied;
+        let out = engine.running.len() as u32;
+        for (list, is_in) in [
+            (&mut self.free, open && out < engine.capacity),
+            (&mut self.slots, open && out < engine.slots),
+            (&mut self.idle, open && out == 0),
+            (&mut self.open, takes),
+        ] {
+            if is_in {
+                list.insert(row);
+            } else {
+                list.remove(row);
+            }
         }
     }
 }

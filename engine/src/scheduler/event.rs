@@ -10,17 +10,29 @@ use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 ///
 /// ```text
 /// engine  = EngineJoined, { EngineGate | report }, [ EngineLost ] ;
-/// report  = TaskDone | TaskFailed | WorkerDied | BlockLost ;
+/// report  = TaskDone | TaskFailed | WorkerDied | BlockLost | BlockMoved | MoveFailed ;
 /// job     = JobSubmitted, [ JobCancelled ] ;
-/// output  = { JobSubmitted naming it }, OutputReleased ;
+/// output  = { JobSubmitted naming it | OutputKnown }, OutputReleased ;
 /// ```
 ///
 /// Ids of engine sessions, jobs and outputs are never used twice. Every launched attempt is reported once, by
-/// `TaskDone`, `TaskFailed` or among the suspects of `WorkerDied`, also after it was asked to stop. What comes
+/// `TaskDone`, `TaskFailed` or among the suspects of `WorkerDied`, also after it was asked to stop. Every `Move` that was asked for is answered
+/// once, by `BlockMoved` or `MoveFailed`, unless one of its two engines is lost. What comes
 /// out of this order (twice, late, from a lost session, about an unknown job) changes nothing.
+///
+/// A shell that begins anew with a new scheduler, while engines and drivers went on, tells it in this order:
+///
+/// ```text
+/// again   = { EngineJoined of a session that lives on }, { OutputKnown }, { JobSubmitted of a job that lives on } ;
+/// ```
+///
+/// All ids stay what they were. A job that comes again wants only the results that its driver does not have yet.
+/// An engine that comes back later than a job is welcome all the same: `OutputKnown` may come at any time. What
+/// engines still run from before is not known here: the shell has it stopped, or tells what it leaves by
+/// `OutputKnown`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event<E> {
-    /// A session begins with nothing running and no blocks.
+    /// A session begins, with nothing running and no blocks but those that `OutputKnown` tells of.
     EngineJoined {
         /// Its name.
         engine: EngineId,
@@ -43,7 +55,7 @@ pub enum Event<E> {
     },
     /// A driver wants something.
     JobSubmitted {
-        /// Its name, larger than every earlier one.
+        /// Its name. Smaller ones are served first, so a new job has a larger one than every job before it.
         job: JobId,
         /// What it wants.
         spec: JobSpec,
@@ -78,12 +90,35 @@ pub enum Event<E> {
     },
     /// An engine found that it no longer has what an attempt made.
     BlockLost {
+        /// Which engine.
+        engine: EngineId,
         /// What the block belonged to.
         output: OutputId,
         /// A partition that was in it.
         partition: u32,
         /// The launch that made it.
         made_by: AttemptId,
+    },
+    /// The engine `to` has all of a block that was on the engine `from`, which has it still.
+    BlockMoved(Move),
+    /// It has not, and will not.
+    MoveFailed(Move),
+    /// An output that somebody holds, or that a job will name, exists in part: engines that were there before this
+    /// scheduler began have these blocks of it. Blocks of sessions that did not join are passed over; a block of
+    /// which something exists already or is running, or that fits no partition, is discarded whole. The first
+    /// to describe an output is right: blocks told with other counts are discarded, and a job that names it with
+    /// other counts fails.
+    OutputKnown {
+        /// Which output.
+        output: OutputId,
+        /// How many partitions it has in all.
+        partitions: u32,
+        /// Into how many buckets each is divided.
+        buckets: u32,
+        /// The outputs that it was made from.
+        parents: Vec<OutputId>,
+        /// What exists of it; may be told of in several events.
+        blocks: Vec<KnownBlock>,
     },
     /// Nobody holds the output any more: delete it once no job needs it.
     OutputReleased {
@@ -102,8 +137,32 @@ pub enum Gate {
     Open,
     /// It is short of memory.
     Memory,
-    /// It was asked to leave or is not trusted.
+    /// It is not trusted.
     Excluded,
+    /// It was asked to leave: what it has is moved, then [`Action::Drained`](super::Action::Drained) is said.
+    Draining,
+}
+
+impl Gate {
+    /// Whether it takes tasks, now or soon.
+    pub(super) fn is_able(self) -> bool {
+        matches!(self, Gate::Open | Gate::Memory)
+    }
+}
+
+/// A block that goes from one engine to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// What it belongs to.
+    pub output: OutputId,
+    /// The partitions in it.
+    pub partitions: Partitions,
+    /// The launch that made it.
+    pub made_by: AttemptId,
+    /// Who has it, and is about to leave.
+    pub from: EngineId,
+    /// Who is to have it.
+    pub to: EngineId,
 }
 
 /// What a finished task made.
@@ -126,6 +185,19 @@ pub struct PartitionReport {
     pub checksum: u64,
 }
 
+/// A block from before: what the `TaskDone` of its launch said, and who has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownBlock {
+    /// The engine that has it.
+    pub engine: EngineId,
+    /// The launch that made it.
+    pub made_by: AttemptId,
+    /// The partitions in it.
+    pub partitions: Partitions,
+    /// What they came to.
+    pub report: Report,
+}
+
 /// Why a task did not finish.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Failure<E> {
@@ -133,8 +205,8 @@ pub enum Failure<E> {
     User(E),
     /// User code panicked. Tried again.
     Panic(E),
-    /// What it reads could not be fetched. The reader is not to blame.
-    Fetch(FetchFailure),
+    /// Blocks that it reads could not be fetched: all that it found missing. The reader is not to blame.
+    Fetch(Vec<FetchFailure>),
     /// It was stopped: because we asked, or as the neighbour of one that had to be. Not its fault.
     Killed,
     /// It can only fail again (a limit, a missing file). Never tried again.

@@ -4,9 +4,9 @@ use super::{
     Scheduler, Time,
     action::{Action, Cancelled, Reason},
     outputs::Output,
-    queue::Queue,
     spec::{JobSpec, Limits, Packing, StageSpec},
     stage::{Results, Stage, StageKey},
+    waiting::Waiting,
 };
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_core::ids::{JobId, OutputId};
@@ -55,6 +55,8 @@ impl<E: Clone> Scheduler<E> {
             let key = shared.unwrap_or_else(|| self.add_stage(stage, &spec, parents));
             self.stages[key].users.push((job, index));
             self.stages[key].users.sort_unstable();
+            // A job that comes again may be older than those that have the stage.
+            self.settle(key);
             keys.push(key);
         }
         let record = Job { stages: keys, limits: spec.limits, submitted: self.now, result_bytes: 0 };
@@ -74,7 +76,7 @@ impl<E: Clone> Scheduler<E> {
         };
         match spec.stages.iter().all(same) {
             true => Ok(()),
-            false => Err("an output is described differently by an earlier job"),
+            false => Err("an output is described differently than it was before"),
         }
     }
 
@@ -100,8 +102,8 @@ impl<E: Clone> Scheduler<E> {
             missing,
             opened: false,
             epoch: 0,
-            barren: Vec::new(),
-            queue: Queue::new(cut),
+            barren: BTreeMap::new(),
+            queue: Waiting::new(cut, stage.partitions, &stage.near),
             suspects: VecDeque::new(),
             running: 0,
             running_partitions: 0,
@@ -121,10 +123,7 @@ impl<E: Clone> Scheduler<E> {
             self.making.insert(output, key);
             let parents = parent_outputs(spec, stage);
             let described = || Output::new(stage.partitions, stage.buckets, Vec::new());
-            let known = &mut self.outputs.entry(output).or_insert_with(described).parents;
-            known.extend(parents);
-            known.sort_unstable();
-            known.dedup();
+            self.outputs.entry(output).or_insert_with(described).add_parents(parents);
         }
         key
     }
@@ -236,6 +235,17 @@ impl<E: Clone> Scheduler<E> {
             self.end_job(id, End::Failed(Reason::NoEngine { waited }), out);
         }
         self.wake_when_patience_ends(out);
+    }
+
+    /// Notes since when no engine takes tasks. While one that takes none ends what it runs, jobs get on.
+    pub(super) fn look_for_engines(&mut self, out: &mut Vec<Action<E>>) {
+        let none = !self.engines.any_able() && self.attempts.len() == 0;
+        if none && self.no_engine_since.is_none() {
+            self.no_engine_since = Some(self.now);
+            self.wake_when_patience_ends(out);
+        } else if !none {
+            self.no_engine_since = None;
+        }
     }
 
     pub(super) fn wake_when_patience_ends(&self, out: &mut Vec<Action<E>>) {

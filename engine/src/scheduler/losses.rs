@@ -3,20 +3,20 @@
 use super::{
     Scheduler,
     action::{Action, Reason},
+    event::FetchFailure,
     jobs::End,
     partitions::{Partitions, Run},
     stage::StageKey,
 };
 use std::collections::BTreeSet;
-use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
+use tryworks_core::ids::{EngineId, JobId, OutputId};
 
 impl<E: Clone> Scheduler<E> {
     /// All blocks of an engine are gone at once; only what is still needed will be made again.
     pub(super) fn engine_lost(&mut self, id: EngineId, out: &mut Vec<Action<E>>) {
-        let Some(engine) = self.engines.leave(id) else { return };
-        if self.engines.is_empty() {
-            self.no_engine_since = Some(self.now);
-        }
+        let Some((row, engine)) = self.engines.leave(id) else { return };
+        self.drain_without(row, id);
+        self.wait_anew(Some(row));
         let mut stack = Vec::new();
         let ids: Vec<OutputId> = self.outputs.keys().copied().collect();
         for output in ids {
@@ -49,22 +49,31 @@ impl<E: Clone> Scheduler<E> {
                 self.too_many_losses(key, task, losses, out);
             }
         }
-        self.wake_when_patience_ends(out);
     }
 
     /// A launch leaves one block; when a part of it is gone, all of it is.
-    pub(super) fn block_lost(&mut self, id: OutputId, partition: u32, made_by: AttemptId, out: &mut Vec<Action<E>>) {
-        let Some(output) = self.outputs.get_mut(&id) else { return };
-        let Some(place) = output.places().get(partition as usize).copied() else { return };
-        if !place.exists() || place.made_by != made_by {
+    pub(super) fn block_lost(&mut self, block: &FetchFailure, out: &mut Vec<Action<E>>) {
+        let mut stack = Vec::new();
+        self.lose_block(block, &mut stack, out);
+        self.demand(stack, out);
+    }
+
+    pub(super) fn lose_block(&mut self, block: &FetchFailure, stack: &mut Vec<StageKey>, out: &mut Vec<Action<E>>) {
+        let &FetchFailure { output: id, made_by, engine, .. } = block;
+        if !self.is_there(block) {
             return;
         }
+        let Some(output) = self.outputs.get_mut(&id) else { return };
         let was_complete = output.is_complete();
         let lost = output.lose(|place| place.made_by == made_by);
-        out.push(Action::Discard { engine: place.engine, attempt: made_by });
-        let mut stack = Vec::new();
-        self.missing_again(id, lost, was_complete, &mut stack);
-        self.demand(stack, out);
+        out.push(Action::Discard { engine, attempt: made_by });
+        self.missing_again(id, lost, was_complete, stack);
+    }
+
+    /// Whether a block is where somebody thought it was, as far as is known here.
+    pub(super) fn is_there(&self, block: &FetchFailure) -> bool {
+        let place = self.places(block.output).get(block.partition as usize);
+        place.is_some_and(|place| place.exists() && (place.made_by, place.engine) == (block.made_by, block.engine))
     }
 
     /// Puts lost partitions where they wait, holds back who reads them, and adds to `stack` who may want them.

@@ -12,6 +12,7 @@
 //! scheduler.handle(Time(0), Event::EngineJoined { engine: EngineId(1), slots: 2 }, &mut actions);
 //! let stage = StageSpec {
 //!     output: None, partitions: 8, buckets: 0, parents: vec![], deterministic: true, pack: Packing::Fixed(4),
+//!     near: vec![],
 //! };
 //! let spec = JobSpec {
 //!     label: "eight".into(), stages: vec![stage], wanted: (0..8).into(), limits: Limits::default(),
@@ -29,9 +30,11 @@ mod action;
 mod attempts;
 mod demand;
 mod dispatch;
+mod drain;
 mod engines;
 mod event;
 mod jobs;
+mod known;
 mod losses;
 mod outputs;
 mod packing;
@@ -43,10 +46,12 @@ mod slab;
 mod spec;
 mod stage;
 mod time;
+mod waiting;
 mod why;
 
 pub use action::{Action, Batch, Cancelled, Reason};
-pub use event::{Event, Failure, FetchFailure, Gate, PartitionReport, Report, Task};
+pub use drain::Draining;
+pub use event::{Event, Failure, FetchFailure, Gate, KnownBlock, Move, PartitionReport, Report, Task};
 pub use outputs::Place;
 pub use packing::pack;
 pub use partitions::{Partitions, Run};
@@ -56,8 +61,10 @@ pub use time::Time;
 pub use why::Why;
 
 use attempts::Attempts;
+use drain::Drain;
 use engines::Engines;
 use jobs::Job;
+use known::Description;
 use outputs::Output;
 use slab::Slab;
 use stage::{Rank, Stage, StageKey};
@@ -89,7 +96,9 @@ pub struct Scheduler<E> {
     ready: BTreeSet<Rank>,
     /// Stages that could launch a task that must be alone.
     alone: BTreeSet<Rank>,
-    /// When the last engine went.
+    /// What engines that were asked to leave have to do yet, by their row.
+    draining: BTreeMap<u32, Drain>,
+    /// When the last engine went that takes tasks, and what ran had ended.
     no_engine_since: Option<Time>,
     /// Numbers the walks over the graph, so that each sees a stage once.
     walk: u64,
@@ -111,6 +120,7 @@ impl<E: Clone> Scheduler<E> {
             attempts: Attempts::starting_at(config.launched),
             ready: BTreeSet::new(),
             alone: BTreeSet::new(),
+            draining: BTreeMap::new(),
             no_engine_since: Some(Time::default()),
             walk: 0,
             pass: 0,
@@ -138,16 +148,24 @@ impl<E: Clone> Scheduler<E> {
             Event::JobSubmitted { job, spec } => self.submit(job, spec, out),
             Event::JobCancelled { job } => self.cancel(job, out),
             Event::EngineJoined { engine, slots } => {
-                if self.engines.join(engine, slots.max(1).saturating_add(self.config.prefetch)) {
-                    self.no_engine_since = None;
+                if self.engines.join(engine, slots.max(1), self.config.prefetch) {
+                    self.wait_anew(None);
                 }
             }
-            Event::EngineGate { engine, gate } => self.engines.set_gate(engine, gate),
+            Event::EngineGate { engine, gate } => self.set_gate(engine, gate, out),
             Event::EngineLost { engine, .. } => self.engine_lost(engine, out),
             Event::WorkerDied { suspects, error, .. } => self.worker_died(&suspects, &error, out),
-            Event::BlockLost { output, partition, made_by } => self.block_lost(output, partition, made_by, out),
+            Event::BlockLost { engine, output, partition, made_by } => {
+                self.block_lost(&FetchFailure { output, partition, engine, made_by }, out);
+            }
+            Event::OutputKnown { output, partitions, buckets, parents, blocks } => {
+                self.known(Description { output, partitions, buckets, parents }, blocks, out);
+            }
             Event::OutputReleased { output } => self.release(output, out),
+            Event::BlockMoved(what) => self.block_moved(what, out),
+            Event::MoveFailed(what) => self.move_failed(what, out),
             Event::Tick => self.tick(out),
         }
+        self.look_for_engines(out);
     }
 }

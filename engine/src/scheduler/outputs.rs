@@ -1,6 +1,9 @@
 //! Where the blocks are: for each partition of each output the launch whose block counts, and its engine.
 
-use super::partitions::Run;
+use super::{
+    event::PartitionReport,
+    partitions::{Partitions, Run},
+};
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_core::ids::{AttemptId, EngineId, OutputId};
 
@@ -72,6 +75,22 @@ impl Output {
         self.engines.keys().copied()
     }
 
+    pub fn add_parents(&mut self, parents: Vec<OutputId>) {
+        self.parents.extend(parents);
+        self.parents.sort_unstable();
+        self.parents.dedup();
+    }
+
+    /// Whether a partition is missing and this is not another answer than the one that was lost.
+    pub fn would_take(&self, partition: u32, made: &PartitionReport) -> bool {
+        let Some(place) = self.places.get(partition as usize) else { return partition < self.partitions };
+        match place.known {
+            Known::Nothing => true,
+            Known::Lost => place.checksum == made.checksum,
+            Known::Here => false,
+        }
+    }
+
     /// The engine with the most bytes of it.
     pub fn heaviest(&self) -> Option<(u64, EngineId)> {
         let first_of_equals = |&(&engine, &(_, bytes)): &(&EngineId, &(u32, u64))| (bytes, std::cmp::Reverse(engine));
@@ -91,6 +110,26 @@ impl Output {
         let held = self.engines.entry(engine).or_default();
         *held = (held.0 + 1, held.1.saturating_add(bytes));
         same
+    }
+
+    pub fn is_on(&self, engine: EngineId) -> bool {
+        self.engines.contains_key(&engine)
+    }
+
+    /// These partitions, one block, are on another engine now.
+    pub fn relocate(&mut self, partitions: &Partitions, to: EngineId) {
+        let Some(&Place { engine: from, .. }) = self.places.get(partitions.first() as usize) else { return };
+        let Some(held) = self.engines.get_mut(&from) else { return };
+        let number = partitions.len();
+        // Only the sum of an engine's bytes is known.
+        let bytes = held.1 / u64::from(held.0.max(1)) * u64::from(number);
+        *held = (held.0 - number, held.1.saturating_sub(bytes));
+        if held.0 == 0 {
+            self.engines.remove(&from);
+        }
+        let held = self.engines.entry(to).or_default();
+        *held = (held.0 + number, held.1.saturating_add(bytes));
+        partitions.iter().for_each(|partition| self.places[partition as usize].engine = to);
     }
 
     /// Counts a report's bucket sizes, unless they were counted when its first partition was made before.

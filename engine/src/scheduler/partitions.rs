@@ -138,10 +138,11 @@ impl fmt::Debug for Partitions {
     }
 }
 
-/// One bit per partition.
+/// One bit for each number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bits {
     words: Vec<u64>,
+    set: u32,
 }
 
 impl Bits {
@@ -153,12 +154,15 @@ impl Bits {
         }
         let fresh = self.words[word] & bit == 0;
         self.words[word] |= bit;
+        self.set += u32::from(fresh);
         fresh
     }
 
     pub fn remove(&mut self, at: u32) {
         if let Some(word) = self.words.get_mut((at / 64) as usize) {
-            *word &= !(1u64 << (at % 64));
+            let bit = 1u64 << (at % 64);
+            self.set -= u32::from(*word & bit != 0);
+            *word &= !bit;
         }
     }
 
@@ -166,25 +170,41 @@ impl Bits {
         self.words.get((at / 64) as usize).is_some_and(|word| word & (1u64 << (at % 64)) != 0)
     }
 
-    /// The first set bit at or after `from`, else the first of all: the next in turn.
-    pub fn next_in_turn(&self, from: u32) -> Option<u32> {
-        self.first_from(from).or_else(|| self.first_from(0))
+    pub fn is_empty(&self) -> bool {
+        self.set == 0
     }
 
-    fn first_from(&self, from: u32) -> Option<u32> {
-        let start = (from / 64) as usize;
-        let mut word = *self.words.get(start)? & (u64::MAX << (from % 64));
-        let mut at = start;
-        while word == 0 {
-            at += 1;
-            word = *self.words.get(at)?;
+    /// The first set bit at or after `from`, else the first of all: the next in turn.
+    pub fn next_in_turn(&self, from: u32) -> Option<u32> {
+        if self.is_empty() {
+            return None;
         }
-        Some(at as u32 * 64 + word.trailing_zeros())
+        let word = |at: usize| self.words.get(at).copied();
+        first_from(word, from).or_else(|| first_from(word, 0))
+    }
+
+    /// The same for bits that are set in both.
+    pub fn next_in_both(&self, other: &Bits, from: u32) -> Option<u32> {
+        if self.is_empty() || other.is_empty() {
+            return None;
+        }
+        let word = |at: usize| Some(self.words.get(at)? & other.words.get(at)?);
+        first_from(word, from).or_else(|| first_from(word, 0))
     }
 
     pub fn heap_bytes(&self) -> usize {
         self.words.capacity() * 8
     }
+}
+
+fn first_from(words: impl Fn(usize) -> Option<u64>, from: u32) -> Option<u32> {
+    let mut at = (from / 64) as usize;
+    let mut word = words(at)? & (u64::MAX << (from % 64));
+    while word == 0 {
+        at += 1;
+        word = words(at)?;
+    }
+    Some(at as u32 * 64 + word.trailing_zeros())
 }
 
 #[cfg(test)]
@@ -207,6 +227,11 @@ mod tests {
         assert!(!bits.insert(3));
         assert_eq!(bits.next_in_turn(4), Some(64));
         assert_eq!(bits.next_in_turn(201), Some(3));
+        let mut others = Bits::default();
+        for at in [2, 64, 199] {
+            assert!(others.insert(at));
+        }
+        assert_eq!((bits.next_in_both(&others, 65), bits.next_in_both(&Bits::default(), 0)), (Some(64), None));
         bits.remove(3);
         assert_eq!((bits.next_in_turn(201), bits.contains(3)), (Some(64), false));
     }

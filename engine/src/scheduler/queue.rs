@@ -68,6 +68,26 @@ impl Queue {
         Some(Partitions::from_runs(task))
     }
 
+    /// Takes partitions out: they need not run any more.
+    pub fn remove(&mut self, gone: &Partitions) {
+        let left =
+            |task: &Partitions| -> Partitions { task.iter().filter(|&partition| !gone.contains(partition)).collect() };
+        let again = std::mem::take(&mut self.again);
+        self.again = again.iter().map(left).filter(|task| !task.is_empty()).collect();
+        self.waiting = 0;
+        for run in std::mem::take(&mut self.runs) {
+            let touched = gone.runs().iter().any(|g| g.start < run.end && run.start < g.end);
+            let left = if touched { left(&run.into()) } else { run.into() };
+            self.push(left.runs().iter().copied().filter(|run| !run.is_empty()));
+        }
+    }
+
+    /// All but the tasks that were launched before.
+    pub fn take_runs(&mut self) -> Vec<Run> {
+        self.waiting = 0;
+        std::mem::take(&mut self.runs).into()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.again.is_empty() && self.runs.is_empty()
     }
@@ -113,6 +133,17 @@ mod tests {
         let mut queue = Queue::new(Some(4));
         queue.push([Run::new(5, 6), Run::new(8, 9), Run::new(20, 24), Run::new(0, 1)]);
         assert_eq!(drain(queue), ["5..6+8..9+20..22", "22..24", "0..1"]);
+    }
+
+    #[test]
+    fn what_need_not_run_is_taken_out_of_the_middle() {
+        let mut queue = Queue::new(Some(4));
+        queue.push([Run::new(0, 10), Run::new(12, 13)]);
+        queue.push_again((20..23).into());
+        queue.push_again((30..32).into());
+        queue.remove(&[4, 5, 12, 21, 30, 31].into_iter().collect());
+        assert_eq!((queue.tasks(), queue.contains(12), queue.contains(9)), (3, false, true));
+        assert_eq!(drain(queue), ["20..21+22..23", "0..4", "6..10"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{
     spec::Limits,
     stage::StageKey,
 };
+use std::collections::BTreeMap;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 
 impl<E: Clone> Scheduler<E> {
@@ -62,6 +63,7 @@ impl<E: Clone> Scheduler<E> {
             }
         }
         let complete = output.is_complete();
+        self.placed(attempt.engine, id, &attempt.partitions, attempt.id);
         if let Some(partition) = changed {
             self.roll_back(id, attempt.stage, partition, out);
         }
@@ -103,7 +105,7 @@ impl<E: Clone> Scheduler<E> {
             Failure::User(error) | Failure::Panic(error) => self.user_error(key, task, engine, error, false, out),
             Failure::Final(error) => self.user_error(key, task, engine, error, true, out),
             Failure::Killed => self.lost(key, task, out),
-            Failure::Fetch(failure) => self.fetch_failed(key, task, attempt.stage_attempt, failure, out),
+            Failure::Fetch(missed) => self.fetch_failed(key, task, attempt.stage_attempt, missed, out),
         }
     }
 
@@ -167,25 +169,42 @@ impl<E: Clone> Scheduler<E> {
         key: StageKey,
         task: Partitions,
         stage_attempt: u32,
-        failure: FetchFailure,
+        missed: Vec<FetchFailure>,
         out: &mut Vec<Action<E>>,
     ) {
+        // What fails late, in an older attempt of the stage, has been answered by the present one.
+        let anew = stage_attempt == self.stages[key].epoch;
+        let elsewhere = |block: &FetchFailure| {
+            let place = self.places(block.output).get(block.partition as usize);
+            place.is_some_and(|place| place.exists() && !self.is_there(block))
+        };
+        if anew && missed.iter().all(elsewhere) {
+            // All of it is in another place by now, where the task will look when it runs again.
+            return self.lost(key, task, out);
+        }
         let stage = &mut self.stages[key];
         stage.put_back(task);
-        // What fails late, in an older attempt of the stage, has been answered by the present one.
-        let anew = stage_attempt == stage.epoch;
+        let mut worst: Vec<FetchFailure> = Vec::new();
         if anew {
             stage.epoch += 1;
-            stage.barren.push(failure);
+            let unique: BTreeMap<(OutputId, u32), FetchFailure> =
+                missed.iter().map(|block| ((block.output, block.partition), *block)).collect();
+            for (name, block) in unique {
+                let times = stage.barren.entry(name).or_default();
+                times.push(block);
+                if times.len() > worst.len() {
+                    worst.clone_from(times);
+                }
+            }
         }
-        let barren = stage.barren.clone();
         self.settle(key);
-        self.block_lost(failure.output, failure.partition, failure.made_by, out);
-        self.demand(vec![key], out);
+        let mut stack = vec![key];
+        missed.iter().for_each(|block| self.lose_block(block, &mut stack, out));
+        self.demand(stack, out);
         if anew {
             self.announce(key, out);
-            let reason = |stage| Reason::Fetch { stage, failures: barren.clone() };
-            self.fail_users(key, |limits| barren.len() as u32 >= limits.max_stage_attempts, reason, out);
+            let reason = |stage| Reason::Fetch { stage, failures: worst.clone() };
+            self.fail_users(key, |limits| worst.len() as u32 >= limits.max_stage_attempts, reason, out);
         }
     }
 

@@ -1,9 +1,9 @@
 //! What a shell asks for: a job as stages, how to pack them, and the limits it runs under.
 
-use super::partitions::Partitions;
+use super::partitions::{Partitions, Run};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use tryworks_core::ids::OutputId;
+use tryworks_core::ids::{EngineId, OutputId};
 
 /// One job: the partitions it wants of its last stage, and every stage they may need.
 ///
@@ -36,6 +36,9 @@ pub struct StageSpec {
     pub deterministic: bool,
     /// How partitions become tasks.
     pub pack: Packing,
+    /// Which engines have what these partitions read: cached, or in files there. Of several that are named for a
+    /// partition, the first that is there counts. Only hints: a task never waits for them while a slot is free.
+    pub near: Vec<(Run, EngineId)>,
 }
 
 /// How the partitions of a stage become tasks.
@@ -62,7 +65,9 @@ pub struct Limits {
     pub max_worker_deaths: u32,
     /// How often a task may be running on an engine that is lost, or be stopped through no fault of its own.
     pub max_losses: u32,
-    /// How many attempts of a stage in a row may end in a failed fetch with no task done in between.
+    /// How many attempts of a stage in a row may end because the same partition could not be fetched, though it was
+    /// made again each time, with no task done in between. However many blocks are found missing one after another,
+    /// each is made again.
     pub max_stage_attempts: u32,
     /// The bytes of all results of the job together.
     pub max_result_bytes: u64,

@@ -3,8 +3,8 @@
 use super::{
     event::FetchFailure,
     partitions::{Bits, Partitions, Run},
-    queue::Queue,
     spec::Packing,
+    waiting::Waiting,
 };
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_core::ids::{EngineId, JobId, OutputId};
@@ -36,10 +36,11 @@ pub(super) struct Stage<E> {
     pub opened: bool,
     /// The stage attempt.
     pub epoch: u32,
-    /// The fetch failures that ended the last stage attempts, since a task was last done.
-    pub barren: Vec<FetchFailure>,
+    /// What could not be fetched since a task was last done, for each map partition: one for each stage attempt that
+    /// it ended.
+    pub barren: BTreeMap<(OutputId, u32), Vec<FetchFailure>>,
 
-    pub queue: Queue,
+    pub queue: Waiting,
     /// Tasks that must run alone.
     pub suspects: VecDeque<Partitions>,
     pub running: u32,

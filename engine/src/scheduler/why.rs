@@ -20,8 +20,10 @@ pub enum Why {
     Queue,
     /// It may kill its worker, and waits for an engine that it has to itself.
     Alone,
-    /// Every engine that is there was excluded or asked to leave.
+    /// Every engine that was not asked to leave is excluded.
     Excluded,
+    /// Every engine that is there was asked to leave.
+    Draining,
     /// Every engine that may be used is short of memory.
     Memory,
     /// Nothing needs it at the moment.
@@ -66,6 +68,11 @@ impl<E: Clone> Scheduler<E> {
         if gates().any(|gate| gate == Gate::Open) {
             return None;
         }
-        Some(if gates().any(|gate| gate == Gate::Memory) { Why::Memory } else { Why::Excluded })
+        let any = |wanted| gates().any(|gate| gate == wanted);
+        Some(match (any(Gate::Memory), any(Gate::Excluded)) {
+            (true, _) => Why::Memory,
+            (false, true) => Why::Excluded,
+            (false, false) => Why::Draining,
+        })
     }
 }

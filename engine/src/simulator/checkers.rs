@@ -119,7 +119,11 @@ impl Checkers {
                     Failure::User(error) | Failure::Panic(error) | Failure::Final(error) => {
                         harm.errors.push(error.clone())
                     }
-                    Failure::Fetch(failure) => self.fetches.push(*failure),
+                    Failure::Fetch(missed) => {
+                        self.fetches.extend(missed);
+                        // Stopped through no fault of its own, if it was all in another place by then.
+                        harm.losses += 1;
+                    }
                     Failure::Killed => harm.losses += 1,
                 }
             }
@@ -280,6 +284,7 @@ impl Checkers {
             Reason::Fetch { failures, .. } => {
                 failures.len() >= limits.max_stage_attempts as usize
                     && failures.iter().all(|failure| self.fetches.contains(failure))
+                    && failures.iter().all(|f| (f.output, f.partition) == (failures[0].output, failures[0].partition))
             }
             Reason::Nondeterministic { stage, delivered, .. } => {
                 // The stage itself, or one that it reads and that was made again with it, is fickle.

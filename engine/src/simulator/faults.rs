@@ -105,7 +105,7 @@ impl Faults {
         Self {
             rules,
             disasters,
-            fetch_per_mille: sometimes(300, 30),
+            fetch_per_mille: sometimes(300, 30) + 10 * sometimes(50, 40),
             error_per_mille: sometimes(400, 200),
             poison_per_mille: sometimes(150, 60),
             cancel_per_mille: sometimes(300, 600),

@@ -63,6 +63,8 @@ pub struct Outcome {
     pub gates_closed: u64,
     /// Reads that failed.
     pub fetches_failed: u64,
+    /// Those of them in which several blocks were missing.
+    pub lost_together: u64,
     /// Errors of user code.
     pub user_errors: u64,
     /// Repeated tasks that answered differently.
@@ -117,6 +119,7 @@ impl Outcome {
             (&mut self.blocks_lost, other.blocks_lost),
             (&mut self.gates_closed, other.gates_closed),
             (&mut self.fetches_failed, other.fetches_failed),
+            (&mut self.lost_together, other.lost_together),
             (&mut self.user_errors, other.user_errors),
             (&mut self.nondeterministic, other.nondeterministic),
             (&mut self.alone, other.alone),

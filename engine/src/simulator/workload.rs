@@ -1,9 +1,9 @@
 //! What the simulated drivers want: jobs over a common pool of stages, and the answer that they should get.
 
 use super::rng::{Rng, mix};
-use crate::scheduler::{JobSpec, Limits, Packing, Partitions, StageSpec};
+use crate::scheduler::{JobSpec, Limits, Packing, Partitions, Run, StageSpec};
 use std::time::Duration;
-use tryworks_core::ids::{JobId, OutputId};
+use tryworks_core::ids::{EngineId, JobId, OutputId};
 
 /// A stage of the pool. Its output is its number in the pool.
 #[derive(Debug)]
@@ -95,6 +95,7 @@ impl Workload {
                 parents: self.pool[at].parents.iter().map(index).collect(),
                 deterministic: !self.pool[at].fickle,
                 pack: self.pool[at].pack,
+                near: hints(rng, self.pool[at].partitions),
             })
             .collect();
         let partitions = rng.within(1, 10) as u32;
@@ -105,6 +106,7 @@ impl Workload {
             parents: parents.iter().map(index).collect(),
             deterministic: true,
             pack: packing(rng),
+            near: hints(rng, partitions),
         });
         let wanted: Partitions = match rng.below(4) {
             0 => (0..partitions).filter(|_| rng.chance(500)).collect(),
@@ -137,6 +139,16 @@ fn some_of(rng: &mut Rng, below: usize) -> Vec<usize> {
     some.sort_unstable();
     some.dedup();
     some
+}
+
+/// Where the shell believes that partitions would best be: on engines that are there or will never be.
+fn hints(rng: &mut Rng, partitions: u32) -> Vec<(Run, EngineId)> {
+    let number = if rng.chance(300) { rng.within(1, 4) } else { 0 };
+    let run = |rng: &mut Rng| {
+        let start = rng.below(u64::from(partitions) + 1) as u32;
+        Run::new(start, start + rng.below(u64::from(partitions)) as u32)
+    };
+    (0..number).map(|_| (run(rng), EngineId(rng.within(1, 9) as u32))).collect()
 }
 
 fn packing(rng: &mut Rng) -> Packing {

@@ -24,6 +24,7 @@ pub fn map(n: u64, partitions: u32, parents: &[usize]) -> StageSpec {
         parents: parents.to_vec(),
         deterministic: true,
         pack,
+        near: vec![],
     }
 }
 
@@ -120,6 +121,12 @@ impl Table {
         self.tell(Event::TaskFailed { attempt, failure: Failure::User(error.into()) });
     }
 
+    /// The block of this partition is not where it was.
+    pub fn lose_block(&mut self, output: u64, partition: u32) {
+        let Place { engine, made_by, .. } = self.scheduler.places(OutputId(output))[partition as usize];
+        self.tell(Event::BlockLost { engine, output: OutputId(output), partition, made_by });
+    }
+
     /// The task could not read partition `lost` of output `output`, from where that is now.
     pub fn cannot_fetch(&mut self, attempt: AttemptId, output: u64, lost: u32) {
         let place = self.scheduler.places(OutputId(output))[lost as usize];
@@ -128,8 +135,8 @@ impl Table {
 
     pub fn cannot_fetch_from(&mut self, attempt: AttemptId, output: u64, lost: u32, place: Place) {
         let Place { engine, made_by, .. } = place;
-        let failure = FetchFailure { output: OutputId(output), partition: lost, engine, made_by };
-        self.tell(Event::TaskFailed { attempt, failure: Failure::Fetch(failure) });
+        let missed = vec![FetchFailure { output: OutputId(output), partition: lost, engine, made_by }];
+        self.tell(Event::TaskFailed { attempt, failure: Failure::Fetch(missed) });
     }
 
     /// What is out, as `stage:partitions@engine`, in order of launching.

@@ -1,10 +1,9 @@
 //! The cellar: sequences of frames in unlinked files, where operators put what does not fit into memory.
 //!
 //! `space` keeps the few files and the quota, `file` says which range of a file is whose, `sequence` writes and
-//! reads frames, `index` remembers where they are.
+//! reads frames.
 
 mod file;
-mod index;
 mod sequence;
 mod space;
 

@@ -9,8 +9,8 @@
 //! one is filled up to a whole block.
 
 use super::file::{BLOCK, SharedFile};
-use super::index::{Entry, Index};
 use super::space::Inner;
+use crate::index::{Entry, Index};
 use foldhash::quality::FixedState;
 use std::cell::RefCell;
 use std::hash::{BuildHasher, Hasher};
@@ -259,7 +259,7 @@ impl Sequence {
 }
 
 impl Frames for Sequence {
-    fn read(&self, index: usize, out: &mut Vec<u8>) -> Result<()> {
+    fn view<'a>(&'a self, index: usize, out: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         let Some(entry) = self.index.get(index) else {
             return Err(Error::Bug(format!(
                 "frame {index} of a spilled sequence of {} was asked for",
@@ -268,8 +268,7 @@ impl Frames for Sequence {
         };
         let done = match entry {
             Entry { len: 0, .. } => {
-                out.clear();
-                return Ok(());
+                return Ok(&[]);
             }
             Entry { compressed: true, .. } => with_scratch(|packed| {
                 self.body(index, entry, packed)?;
@@ -277,10 +276,7 @@ impl Frames for Sequence {
             }),
             Entry { compressed: false, .. } => self.body(index, entry, out),
         };
-        if done.is_err() {
-            out.clear();
-        }
-        done
+        done.map(|()| out.as_slice())
     }
 
     fn len(&self) -> usize {

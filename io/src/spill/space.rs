@@ -2,6 +2,7 @@
 
 use super::file::SharedFile;
 use super::sequence::Writer;
+use crate::disk;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,8 +43,7 @@ impl Default for SpillOptions {
 /// let frames = writer.finish()?;
 ///
 /// let mut frame = Vec::new();
-/// frames.read(0, &mut frame)?;
-/// assert_eq!(frame, b"there she blows");
+/// assert_eq!(frames.view(0, &mut frame)?, b"there she blows");
 /// assert_eq!(space.used(), 4096);
 /// drop(frames);
 /// assert_eq!(space.used(), 0);
@@ -125,7 +125,7 @@ impl Inner {
         let needed = format!(
             "{len} bytes more of spill files in {}, where {used} are in use{}",
             self.dir.display(),
-            self.free()
+            disk::free(&self.dir)
         );
         let advice = "a larger quota, more memory so that less is spilled, or fewer jobs at a time";
         Err(Error::limit("spill_quota", quota, needed, advice))
@@ -137,22 +137,7 @@ impl Inner {
 
     /// The error of a write of `len` bytes.
     pub(super) fn refused(&self, len: u64, error: &io::Error) -> Error {
-        let mut refusal = Error::storage("writing a spill file", &self.dir, error);
-        if let Error::Storage { message, .. } = &mut refusal {
-            *message += &format!(
-                "; {len} bytes more were needed, {} bytes of spill files are in use there{}",
-                self.used.load(Relaxed),
-                self.free()
-            );
-        }
-        refusal
-    }
-
-    fn free(&self) -> String {
-        match rustix::fs::statvfs(&self.dir) {
-            Ok(disk) => format!(", {} bytes of that disk are free", disk.f_bavail.saturating_mul(disk.f_frsize)),
-            Err(_) => String::new(),
-        }
+        disk::refused("a spill file", &self.dir, len, self.used.load(Relaxed), error)
     }
 }
 
@@ -210,8 +195,8 @@ mod tests {
         for (i, frames) in sequences.iter().enumerate() {
             let Some(frames) = frames else { continue };
             for index in [0, 150, 299] {
-                frames.read(index, &mut frame).unwrap();
-                assert_eq!(frame, [if i < 12 { i as u8 } else { i as u8 - 12 }; 4096]);
+                let found = frames.view(index, &mut frame).unwrap();
+                assert_eq!(found, [if i < 12 { i as u8 } else { i as u8 - 12 }; 4096]);
             }
         }
         sequences.clear();
@@ -235,16 +220,15 @@ mod tests {
                 let mut byte = [0];
                 file.file().read_exact_at(&mut byte, at).unwrap();
                 file.file().write_all_at(&[byte[0] ^ 0x10], at).unwrap();
-                let wrong: Vec<_> = (0..20).filter_map(|index| frames.read(index, &mut frame).err()).collect();
+                let wrong: Vec<_> = (0..20).filter_map(|index| frames.view(index, &mut frame).err()).collect();
                 assert_eq!(wrong.len(), 1, "byte {at}");
                 assert!(matches!(&wrong[0], Error::Storage { doing, .. } if doing.contains("frame")), "{}", wrong[0]);
                 file.file().write_all_at(&byte, at).unwrap();
             }
-            assert!((0..20).all(|index| frames.read(index, &mut frame).is_ok() && frame == [index as u8; 1000]));
+            assert!((0..20).all(|index| frames.view(index, &mut frame).unwrap() == [index as u8; 1000]));
             file.file().set_len(0).unwrap();
-            let error = frames.read(3, &mut frame).err().unwrap().to_string();
+            let error = frames.view(3, &mut frame).err().unwrap().to_string();
             assert!(error.contains("frame 3") && error.contains("ends inside it"), "{error}");
-            assert!(frame.is_empty());
         }
     }
 

@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use std::sync::Arc;
-use tryworks_core::host::{FrameWriter, Host, Shared};
+use tryworks_core::host::{Fetched, FrameWriter, Host, Shared};
 use tryworks_core::memory::Memory;
 use tryworks_core::pipe::{CONTINUE, Cursor, Step};
 use tryworks_core::source::Source;
@@ -28,7 +28,7 @@ impl Host for Desk {
         self.spill.writer()
     }
 
-    fn fetch(&self, exchange: u64, map: u32) -> Result<Shared> {
+    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched> {
         Err(Error::Fetch { exchange, map, message: "there are no blocks here".into() })
     }
 

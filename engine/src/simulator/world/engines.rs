@@ -67,7 +67,8 @@ impl World {
                 if self.rng.chance(500)
                     && let Some((&partition, _)) = block.values.first_key_value()
                 {
-                    self.report(host, Event::BlockLost { output: block.output, partition, made_by });
+                    let engine = self.hosts[host].session;
+                    self.report(host, Event::BlockLost { engine, output: block.output, partition, made_by });
                 }
             }
         }
@@ -140,23 +141,29 @@ impl World {
             return self.worker_dies(host);
         }
         let inputs = Rc::clone(&running.inputs);
-        let mut values = Vec::new();
+        let (mut values, mut missed) = (Vec::new(), Vec::new());
+        // Some readers stop at the first block that is missing, some look for all of them.
+        let thorough = self.rng.chance(500);
         for (parent, places) in inputs.iter() {
             let mut of_parent = Vec::new();
             for (partition, &(engine, made_by)) in (0u32..).zip(places) {
                 let flaky = self.now < self.faults.end && self.rng.chance(self.faults.fetch_per_mille);
                 match self.fetch(host, engine, made_by, partition).filter(|_| !flaky) {
                     Some(value) => of_parent.push(value),
-                    None => {
-                        let failure = FetchFailure { output: output(*parent), partition, engine, made_by };
-                        self.outcome.fetches_failed += 1;
-                        self.hosts[host].running.remove(&attempt);
-                        self.report(host, Event::TaskFailed { attempt, failure: Failure::Fetch(failure) });
-                        return self.begin_tasks(host);
+                    None if missed.is_empty() || thorough => {
+                        missed.push(FetchFailure { output: output(*parent), partition, engine, made_by });
                     }
+                    None => {}
                 }
             }
             values.push(of_parent);
+        }
+        if !missed.is_empty() {
+            self.outcome.fetches_failed += 1;
+            self.outcome.lost_together += u64::from(missed.len() > 1);
+            self.hosts[host].running.remove(&attempt);
+            self.report(host, Event::TaskFailed { attempt, failure: Failure::Fetch(missed) });
+            return self.begin_tasks(host);
         }
         if let Some(running) = self.hosts[host].running.get_mut(&attempt) {
             running.read = Some(values);

@@ -1,0 +1,71 @@
+//! The machine that this process is on, as far as it matters to a cluster.
+
+use crate::protocol::HostInfo;
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+use tryworks_io::resident::machine_memory;
+
+/// This machine and process.
+///
+/// ```
+/// assert_eq!(tryworks_engine::host::here().pid, std::process::id());
+/// ```
+pub fn here() -> HostInfo {
+    static HERE: OnceLock<HostInfo> = OnceLock::new();
+    let text = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_string()).unwrap_or_default();
+    HERE.get_or_init(|| {
+        let name = text("/proc/sys/kernel/hostname");
+        // Processes of one boot that see the same mounts see the same files.
+        let mounts = fs::read_link("/proc/self/ns/mnt").unwrap_or_default();
+        let same = format!("{} {} {name}", text("/proc/sys/kernel/random/boot_id"), mounts.display());
+        HostInfo {
+            id: blake3::hash(same.as_bytes()).to_hex()[..16].to_string(),
+            name,
+            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+            memory: machine_memory(),
+            libc: libc(),
+            processor: processor(&text("/proc/cpuinfo")),
+            pid: std::process::id(),
+        }
+    })
+    .clone()
+}
+
+/// The C library by the size of its file: programs that are linked without one have none.
+fn libc() -> String {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let files = maps.lines().filter_map(|line| line.split_once('/').map(|(_, path)| format!("/{path}")));
+    let named = |path: &String| Path::new(path).file_name().is_some_and(|name| name.to_string_lossy().starts_with("libm"));
+    match files.into_iter().find(named) {
+        Some(path) => format!("{path}, {} bytes", fs::metadata(&path).map_or(0, |file| file.len())),
+        None => "none".into(),
+    }
+}
+
+/// The kind of processor, of the text of `/proc/cpuinfo`.
+fn processor(text: &str) -> String {
+    let field = |name: &str| {
+        let line = text.lines().find(|line| line.split(':').next().is_some_and(|field| field.trim() == name));
+        line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_string())
+    };
+    let fields = ["vendor_id", "cpu family", "model", "CPU implementer", "CPU part"].into_iter().filter_map(field);
+    fields.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_is_its_family_and_model() {
+        let text = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 143\nmodel name\t: X\n";
+        assert_eq!(processor(text), "GenuineIntel 6 143");
+    }
+
+    #[test]
+    fn two_looks_see_the_same_machine() {
+        assert_eq!(here().id, here().id);
+        assert!(!here().name.is_empty() && here().memory > 0 && here().cores > 0);
+    }
+}

@@ -1,0 +1,48 @@
+//! The engine process: it owns blocks, starts a worker for each driver's program, hands tasks on, and reports to the hub.
+//!
+//! `state` is what it knows and decides, without I/O; `serve` is its loop; `workers` starts processes and watches them;
+//! `programs` gets executables; `bring` gets blocks from other engines, and gives out its own.
+
+mod bring;
+mod programs;
+mod serve;
+mod state;
+mod workers;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tryworks_core::{Error, Result};
+
+/// What an engine is told when it is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What it is called, as long as it lives.
+    pub name: String,
+    /// The connection file of engines.
+    pub connect: PathBuf,
+    /// How many tasks it runs at once.
+    pub slots: u32,
+    /// The memory for tasks, in bytes.
+    pub memory: u64,
+    /// Its own directory, for blocks, programs and sockets: a short path that nobody else may enter.
+    pub directory: PathBuf,
+    /// The most bytes that its blocks may take.
+    pub quota: Option<u64>,
+    /// Where its data port listens.
+    pub listen: IpAddr,
+    /// How long it goes on without a hub.
+    pub patience: Duration,
+}
+
+/// Serves until the hub says to leave, or SIGTERM comes, or there is no hub for too long.
+///
+/// # Errors
+/// If the connection file or the directory cannot be used, or the hub refuses.
+pub fn run(options: Options) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::storage("starting the engine", &options.directory, &error))?;
+    let result = runtime.block_on(serve::serve(options));
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}

@@ -1,0 +1,111 @@
+//! Programs: a driver's executable, found or fetched by its hash, so that workers run the very same one.
+
+use crate::protocol::driver::Program;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tryworks_core::{Error, Result};
+
+/// The name that a program has in a directory of programs.
+pub(super) fn place(directory: &Path, id: &[u8; 32]) -> PathBuf {
+    directory.join(hex(id))
+}
+
+fn hex(id: &[u8; 32]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Puts a program that this machine has into `directory`, by a link where that can be: it takes no room, and stays what
+/// it is when the program is built again.
+pub(super) fn link(directory: &Path, program: &Program, driver: u32) -> Result<PathBuf> {
+    let place = place(directory, &program.id);
+    if place.exists() {
+        return Ok(place);
+    }
+    let failed = |error: &io::Error| Error::storage("getting the program", &program.path, error);
+    fs::create_dir_all(directory).map_err(|error| failed(&error))?;
+    let new = directory.join(format!("{}.new", hex(&program.id)));
+    // The driver itself is still what it was, whatever has become of its path.
+    let own = PathBuf::from(format!("/proc/{driver}/exe"));
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "it is not there");
+    for (from, linked) in [(Path::new(&program.path), true), (Path::new(&program.path), false), (&own, false)] {
+        let _ = fs::remove_file(&new);
+        let got = if linked { fs::hard_link(from, &new) } else { fs::copy(from, &new).map(drop) };
+        if let Err(error) = got.and_then(|()| check(&new, &program.id)) {
+            last = error;
+            continue;
+        }
+        if !linked {
+            fs::set_permissions(&new, Permissions::from_mode(0o700)).map_err(|error| failed(&error))?;
+        }
+        fs::rename(&new, &place).map_err(|error| failed(&error))?;
+        return Ok(place);
+    }
+    let _ = fs::remove_file(&new);
+    Err(failed(&last))
+}
+
+/// Takes over a program that was fetched.
+pub(super) fn adopt(directory: &Path, id: &[u8; 32], new: &Path) -> Result<PathBuf> {
+    let failed = |error: io::Error| Error::storage("taking over a fetched program", new, &error);
+    check(new, id).map_err(failed)?;
+    fs::set_permissions(new, Permissions::from_mode(0o700)).map_err(failed)?;
+    let place = place(directory, id);
+    fs::rename(new, &place).map_err(failed)?;
+    Ok(place)
+}
+
+/// Refuses a file that is not the program of this hash.
+fn check(path: &Path, id: &[u8; 32]) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => break,
+            read => {
+                hasher.update(&chunk[..read]);
+            }
+        }
+    }
+    if hasher.finalize().as_bytes() == id {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "its hash is not that of the driver's program: was it built again?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(path: &Path, bytes: &[u8]) -> Program {
+        Program { id: *blake3::hash(bytes).as_bytes(), path: path.display().to_string(), ..Program::default() }
+    }
+
+    #[test]
+    fn a_program_is_linked_and_survives_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        fs::write(&path, b"one").unwrap();
+        let programs = dir.path().join("programs");
+        let linked = link(&programs, &program(&path, b"one"), 0).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(fs::read(&linked).unwrap(), b"one");
+        assert_eq!(link(&programs, &program(&path, b"one"), 0).unwrap(), linked, "it is there already");
+    }
+
+    #[test]
+    fn a_program_of_another_hash_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        fs::write(&path, b"two").unwrap();
+        let programs = dir.path().join("programs");
+        let error = link(&programs, &program(&path, b"one"), u32::MAX).unwrap_err().to_string();
+        assert!(error.contains("getting the program"), "{error}");
+        assert_eq!(fs::read_dir(&programs).unwrap().count(), 0, "nothing is left");
+        fs::write(&path, b"three").unwrap();
+        let error = adopt(&programs, blake3::hash(b"one").as_bytes(), &path).unwrap_err().to_string();
+        assert!(error.contains("its hash is not"), "{error}");
+    }
+}

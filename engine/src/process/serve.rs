@@ -1,0 +1,403 @@
+//! The engine's loop: the hub, the workers and the clock, each in turn.
+
+use super::bring::{Bringer, Giver};
+use super::state::{Engine, Order};
+use super::workers::{Happened, memory_of, tend};
+use super::{Options, programs};
+use crate::protocol::driver::Program;
+use crate::protocol::engine::{FromEngine, StorePlace, ToEngine, Welcome};
+use crate::protocol::worker::{FromWorker, Piece, ToWorker};
+use crate::protocol::{self, Hello, Opening, Purpose};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+use tryworks_core::{Error, Result};
+use tryworks_io::blocks::{BlockStore, Sealed};
+use tryworks_transport::{
+    Connection, DataClient, DataLimits, Door, Link, LinkReceiver, LinkSender, PeerEvent, PeerId, Peers, PeersReceiver,
+    PeersSender, private_dir, serve_data,
+};
+
+/// How often it is tried to reach a hub that is gone.
+const KNOCK: Duration = Duration::from_millis(100);
+/// How many messages are taken in before what they led to is sent.
+const BATCH: usize = 256;
+/// The hub may take so long to answer a hello.
+const ANSWER: Duration = Duration::from_secs(10);
+
+struct Hub {
+    to: LinkSender,
+    from: LinkReceiver,
+}
+
+/// What happens in an engine.
+enum Event {
+    Hub(Result<Bytes, String>),
+    Peer(PeerEvent),
+    Worker(Happened),
+    Brought(PeerId, u64, Vec<Piece>),
+    TookOver(crate::scheduler::Move, bool),
+    Beat,
+    End,
+}
+
+pub(super) async fn serve(options: Options) -> Result<()> {
+    let directory = options.directory.clone();
+    private_dir(&directory).map_err(|error| Error::cluster(error, "choose another directory with --directory"))?;
+    let connection = Connection::read(&options.connect);
+    let connection = connection.map_err(|error| Error::cluster(error, "copy it from the cluster's directory"))?;
+    let store = BlockStore::open(&directory.join("blocks"), options.quota)?;
+    let socket = directory.join("engine.sock");
+    let unusable = |error: tryworks_transport::LinkError| Error::cluster(error, "choose a shorter --directory");
+    let (to_peers, mut peers) = Peers::bind(&socket).await.map_err(unusable)?;
+    let giver = Giver(store.clone());
+    let (door, data) = open_port(&connection, &options, giver.clone()).await?;
+    let here = crate::host::here();
+    let place = StorePlace {
+        host: here.id.clone(),
+        directory: store.dir().display().to_string(),
+        address: door.as_ref().map(|door| door.address().to_string()),
+        socket: socket.display().to_string(),
+        key: store.key().clone(),
+    };
+    let bringer = Arc::new(Bringer::new(giver.clone(), here.id, data));
+    let mut engine = Engine::new(options, store, place);
+    let mut io = Io {
+        connection,
+        to_peers,
+        bringer,
+        neighbours: HashMap::new(),
+        kills: HashMap::new(),
+        happened: mpsc::unbounded_channel(),
+        brought: mpsc::unbounded_channel(),
+        moved: mpsc::unbounded_channel(),
+        hub: None,
+    };
+    let broken = |error| Error::storage("listening for signals", "this process", &error);
+    let mut end = signal(SignalKind::terminate()).map_err(broken)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+    let mut beat = interval(Duration::from_millis(250));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut alone_since = Instant::now();
+    let mut last_beat = Instant::now();
+    while !engine.leaving {
+        if io.hub.is_none() {
+            io.hub = knock(&io.connection, &mut engine).await?;
+            match &io.hub {
+                Some(_) => alone_since = Instant::now(),
+                None if alone_since.elapsed() > engine.options.patience => {
+                    let waited = engine.options.patience;
+                    return Err(Error::cluster(format!("there was no hub for {waited:?}"), "start the cluster again"));
+                }
+                None => {}
+            }
+        }
+        let event = io.next(&mut peers, &mut beat, &mut end, &mut interrupt).await;
+        match event {
+            Event::Hub(Ok(bytes)) => io.from_hub(&mut engine, bytes),
+            Event::Hub(Err(_)) => {
+                io.hub = None;
+                alone_since = Instant::now();
+            }
+            Event::Peer(event) => {
+                io.from_peer(&mut engine, event);
+                for _ in 1..BATCH {
+                    let Some(event) = peers.ready() else { break };
+                    io.from_peer(&mut engine, event);
+                }
+            }
+            Event::Worker(happened) => io.from_worker(&mut engine, happened),
+            Event::Brought(peer, number, pieces) => {
+                io.send(&peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]);
+            }
+            Event::TookOver(what, here) => engine.took_over(what, here),
+            Event::Beat => {
+                for worker in engine.workers.values_mut() {
+                    if let Some((resident, peak)) = memory_of(worker.pid) {
+                        (worker.resident, worker.peak) = (resident, peak);
+                    }
+                }
+                engine.tick();
+                if last_beat.elapsed() >= Duration::from_millis(900) {
+                    last_beat = Instant::now();
+                    let beat = engine.beat();
+                    engine.for_hub.push(beat);
+                }
+            }
+            Event::End => engine.leaving = true,
+        }
+        io.flush(&mut engine);
+    }
+    // Workers end with their processes' handles; the hub is told.
+    if let Some(hub) = &io.hub {
+        let _ = hub.to.send(protocol::encode(&[FromEngine::Leaving])?.into());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    io.kills.clear();
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while !engine.workers.is_empty()
+        && Instant::now() < deadline
+        && let Ok(Some(happened)) = tokio::time::timeout(Duration::from_millis(500), io.happened.1.recv()).await
+    {
+        io.from_worker(&mut engine, happened);
+    }
+    drop(engine);
+    let _ = std::fs::remove_file(directory.join("engine.sock"));
+    let _ = std::fs::remove_dir_all(directory.join("programs"));
+    Ok(())
+}
+
+/// Opens the data port, if there are credentials for it.
+async fn open_port(
+    connection: &Connection,
+    options: &Options,
+    giver: Giver,
+) -> Result<(Option<Door>, Option<DataClient>)> {
+    let refused = |error: tryworks_transport::LinkError| {
+        Error::cluster(error, "choose another address with --listen, or copy the connection file again")
+    };
+    let credentials = connection.credentials().map_err(refused)?;
+    let listen = SocketAddr::new(options.listen, 0);
+    let door = serve_data(listen, &credentials, Default::default(), giver).await.map_err(refused)?;
+    Ok((Some(door), Some(DataClient::new(credentials, DataLimits::default()))))
+}
+
+/// Says hello to the hub, if it can be reached: `None` if it cannot, for now.
+async fn knock(connection: &Connection, engine: &mut Engine) -> Result<Option<Hub>> {
+    let Some(opened) = tokio::time::timeout(ANSWER, greet(connection, engine)).await.ok().and_then(Result::ok) else {
+        tokio::time::sleep(KNOCK).await;
+        return Ok(None);
+    };
+    let (hub, answer) = opened;
+    match protocol::opening::<Welcome>(&answer)? {
+        Opening::Welcome(welcome) => {
+            engine.joined(welcome.engine);
+            Ok(Some(hub))
+        }
+        Opening::Refused(why) => Err(Error::cluster(format!("the hub refused this engine: {why}"), "see above")),
+    }
+}
+
+async fn greet(connection: &Connection, engine: &Engine) -> Result<(Hub, Bytes), String> {
+    let text = |error: tryworks_transport::LinkError| error.to_string();
+    let socket = connection.sockets.join("engines.sock");
+    let (to, mut from) = if socket.exists() {
+        Link::unix(&socket).await.map_err(text)?
+    } else {
+        let credentials = connection.credentials().map_err(text)?;
+        Link::tls(&connection.gateway, &credentials).await.map_err(text)?
+    };
+    let purpose = Purpose::Serve(Box::new(engine.offer()));
+    let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: crate::host::here(), purpose };
+    to.send(hello.to_bytes().map_err(|error| error.to_string())?.into()).map_err(text)?;
+    let answer = from.recv().await.map_err(text)?;
+    Ok((Hub { to, from }, answer))
+}
+
+struct Io {
+    connection: Connection,
+    to_peers: PeersSender,
+    bringer: Arc<Bringer>,
+    /// Engines of this machine that fetch small blocks of ours.
+    neighbours: HashMap<PeerId, ()>,
+    kills: HashMap<u64, oneshot::Sender<()>>,
+    happened: (mpsc::UnboundedSender<Happened>, mpsc::UnboundedReceiver<Happened>),
+    brought: (mpsc::UnboundedSender<(PeerId, u64, Vec<Piece>)>, mpsc::UnboundedReceiver<(PeerId, u64, Vec<Piece>)>),
+    moved: (
+        mpsc::UnboundedSender<(crate::scheduler::Move, bool)>,
+        mpsc::UnboundedReceiver<(crate::scheduler::Move, bool)>,
+    ),
+    hub: Option<Hub>,
+}
+
+impl Io {
+    async fn next(
+        &mut self,
+        peers: &mut PeersReceiver,
+        beat: &mut tokio::time::Interval,
+        end: &mut tokio::signal::unix::Signal,
+        interrupt: &mut tokio::signal::unix::Signal,
+    ) -> Event {
+        let hub = async {
+            match &mut self.hub {
+                Some(hub) => hub.from.recv().await.map_err(|error| error.to_string()),
+                None => {
+                    tokio::time::sleep(KNOCK).await;
+                    Err(String::new())
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            message = hub => Event::Hub(message),
+            event = peers.recv() => event.map_or(Event::End, Event::Peer),
+            Some(happened) = self.happened.1.recv() => Event::Worker(happened),
+            Some((peer, number, pieces)) = self.brought.1.recv() => Event::Brought(peer, number, pieces),
+            Some((what, here)) = self.moved.1.recv() => Event::TookOver(what, here),
+            _ = beat.tick() => Event::Beat,
+            _ = end.recv() => Event::End,
+            _ = interrupt.recv() => Event::End,
+        }
+    }
+
+    fn send(&self, peer: &PeerId, batch: &[ToWorker]) {
+        match protocol::encode(batch) {
+            Ok(bytes) => drop(self.to_peers.send(peer, bytes.into())),
+            Err(error) => tracing::error!("a message for a worker could not be encoded: {error}"),
+        }
+    }
+
+    fn from_hub(&mut self, engine: &mut Engine, first: Bytes) {
+        let mut next = Some(first);
+        for _ in 0..BATCH {
+            let Some(bytes) = next else { return };
+            match protocol::decode::<ToEngine>(&bytes) {
+                Ok(batch) => batch.into_iter().for_each(|message| engine.hub_says(message)),
+                Err(error) => {
+                    tracing::error!("the hub sent what cannot be read: {error}");
+                    self.hub = None;
+                    return;
+                }
+            }
+            next = self.hub.as_mut().and_then(|hub| hub.from.ready());
+        }
+        if let Some(bytes) = next
+            && let Ok(batch) = protocol::decode::<ToEngine>(&bytes)
+        {
+            batch.into_iter().for_each(|message| engine.hub_says(message));
+        }
+    }
+
+    fn from_peer(&mut self, engine: &mut Engine, event: PeerEvent) {
+        let (peer, bytes) = match event {
+            PeerEvent::Message { peer, bytes } => (peer, bytes),
+            // A worker that is gone is told of by its process.
+            PeerEvent::Gone { peer } => return drop(self.neighbours.remove(&peer)),
+        };
+        if engine.peers.contains_key(&peer) || self.neighbours.contains_key(&peer) {
+            match protocol::decode::<FromWorker>(&bytes) {
+                Ok(batch) if engine.peers.contains_key(&peer) => {
+                    batch.into_iter().for_each(|message| engine.worker_says(peer, message));
+                }
+                Ok(batch) => batch.into_iter().for_each(|message| self.from_neighbour(&peer, message)),
+                Err(error) => {
+                    tracing::error!("a worker sent what cannot be read: {error}");
+                    let _ = self.to_peers.close(&peer);
+                }
+            }
+            return;
+        }
+        let answer = match Hello::from_bytes(&bytes, env!("CARGO_PKG_VERSION")).map(|hello| hello.purpose) {
+            Ok(Purpose::Work { worker, .. }) => match engine.greet(worker, peer) {
+                Some(welcome) => protocol::welcome(&welcome),
+                None => Ok(protocol::refusal("this engine has not started this worker, or has given it up")),
+            },
+            Ok(Purpose::Fetch) => {
+                self.neighbours.insert(peer, ());
+                protocol::welcome(&())
+            }
+            Ok(_) => Ok(protocol::refusal("this is the socket of an engine's workers")),
+            Err(why) => Ok(protocol::refusal(&why)),
+        };
+        if let Ok(answer) = answer {
+            let _ = self.to_peers.send(&peer, answer.into());
+        }
+    }
+
+    fn from_neighbour(&self, peer: &PeerId, message: FromWorker) {
+        if let FromWorker::Fetch { number, wanted } = message {
+            let pieces = wanted.iter().map(|wanted| self.bringer.own.give(wanted.block, wanted.part)).collect();
+            self.send(peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]);
+        }
+    }
+
+    fn from_worker(&mut self, engine: &mut Engine, happened: Happened) {
+        match happened {
+            Happened::Started { worker, pid, kill } => match engine.workers.get_mut(&worker) {
+                Some(known) => {
+                    known.pid = pid;
+                    self.kills.insert(worker, kill);
+                }
+                None => drop(kill),
+            },
+            Happened::Wrote { worker, stderr, bytes } => engine.wrote(worker, stderr, bytes),
+            Happened::Ended { worker, death } => {
+                self.kills.remove(&worker);
+                engine.worker_ended(worker, &death);
+            }
+        }
+    }
+
+    /// Carries out what the state asks for, and sends what it has to say.
+    fn flush(&mut self, engine: &mut Engine) {
+        for order in std::mem::take(&mut engine.orders) {
+            match order {
+                Order::Start { worker, program, host, address, .. } => {
+                    self.start(engine, worker, *program, host, address);
+                }
+                // Dropping what it waits for is the sign.
+                Order::Kill { worker } => drop(self.kills.remove(&worker)),
+                Order::Bring { peer, number, wanted } => {
+                    let (bringer, stores, to) = (self.bringer.clone(), engine.stores.clone(), self.brought.0.clone());
+                    let here = engine.id;
+                    tokio::spawn(async move {
+                        let pieces = bringer.bring(here, &stores, &wanted).await;
+                        let _ = to.send((peer, number, pieces));
+                    });
+                }
+                Order::TakeOver { what } => {
+                    let (bringer, stores, to) = (self.bringer.clone(), engine.stores.clone(), self.moved.0.clone());
+                    tokio::spawn(async move {
+                        let here = take_over(&bringer, &stores, &what).await.is_ok();
+                        let _ = to.send((what, here));
+                    });
+                }
+            }
+        }
+        for (peer, batch) in engine.outgoing() {
+            self.send(&peer, &batch);
+        }
+        let batch = std::mem::take(&mut engine.for_hub);
+        if let Some(hub) = &self.hub
+            && !batch.is_empty()
+        {
+            match protocol::encode(&batch) {
+                Ok(bytes) => drop(hub.to.send(bytes.into())),
+                Err(error) => tracing::error!("a message for the hub could not be encoded: {error}"),
+            }
+        }
+    }
+
+    fn start(&self, engine: &Engine, worker: u64, program: Program, host: String, address: Option<String>) {
+        let directory = engine.options.directory.clone();
+        let socket = PathBuf::from(&engine.place.socket);
+        let (bringer, to) = (self.bringer.clone(), self.happened.0.clone());
+        tokio::spawn(async move {
+            let programs = directory.join("programs");
+            let path = if host == bringer.host {
+                let program = program.clone();
+                let linked = tokio::task::spawn_blocking(move || programs::link(&programs, &program, 0)).await;
+                linked.unwrap_or_else(|error| Err(Error::Bug(error.to_string())))
+            } else {
+                programs::fetch(&programs, &program, bringer.data.as_ref(), address.as_deref()).await
+            };
+            tend(worker, path, program, socket, directory, to).await;
+        });
+    }
+}
+
+/// Copies a block of another engine into the own store.
+async fn take_over(
+    bringer: &Bringer,
+    stores: &HashMap<tryworks_core::ids::EngineId, StorePlace>,
+    what: &crate::scheduler::Move,
+) -> Result<()> {
+    let _ = (bringer, stores, what, Sealed::File { bytes: 0 });
+    Err(Error::Bug("not yet".into()))
+}

@@ -1,0 +1,529 @@
+//! What an engine knows: sessions, their workers, what each runs; blocks and results that it made and somebody may still
+//! want. It does no I/O of its own: messages come in, what is to be sent is left in its outboxes.
+
+use super::Options;
+use crate::protocol::driver::{Program, Written};
+use crate::protocol::engine::{
+    Assignment, CodeId, FromEngine, HeldBlock, HeldResult, Offer, ResultPart, StorePlace, ToEngine,
+};
+use crate::protocol::worker::{FromWorker, ToWorker, Wanted, Welcome};
+use crate::scheduler::{Failure, Move, Partitions, Report};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+use tryworks_core::Error;
+use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_io::blocks::{BlockStore, Sealed};
+use tryworks_transport::PeerId;
+
+/// A task that was asked to stop may take so long before its worker is killed.
+const KILL_GRACE: Duration = Duration::from_secs(3);
+/// How often a worker may fail to start before the session is given up here.
+const STARTS: u32 = 2;
+/// What is kept of a worker's last output, for when it dies.
+const LAST_WORDS: usize = 2048;
+
+/// The engine.
+pub(super) struct Engine {
+    pub(super) options: Options,
+    pub(super) id: EngineId,
+    pub(super) store: BlockStore,
+    pub(super) place: StorePlace,
+    pub(super) sessions: BTreeMap<SessionId, Session>,
+    pub(super) workers: BTreeMap<u64, Worker>,
+    pub(super) peers: HashMap<PeerId, u64>,
+    pub(super) stores: HashMap<EngineId, StorePlace>,
+    codes: HashMap<CodeId, (SessionId, Vec<u8>)>,
+    places: HashMap<OutputId, (u64, Vec<(u32, EngineId, AttemptId)>)>,
+    changes: u64,
+    /// What finished launches left, as they reported it.
+    made: BTreeMap<AttemptId, HeldBlock>,
+    results: BTreeMap<AttemptId, HeldResult>,
+    next_worker: u64,
+    pub(super) for_hub: Vec<FromEngine>,
+    pub(super) for_workers: BTreeMap<u64, Vec<ToWorker>>,
+    pub(super) orders: Vec<Order>,
+    pub(super) leaving: bool,
+}
+
+/// Something that takes I/O.
+pub(super) enum Order {
+    /// Start a worker.
+    Start { worker: u64, session: SessionId, program: Box<Program>, host: String, address: Option<String> },
+    /// Kill a worker.
+    Kill { worker: u64 },
+    /// Bring blocks for a worker.
+    Bring { peer: PeerId, number: u64, wanted: Vec<Wanted> },
+    /// Take over a block from another engine.
+    TakeOver { what: Move },
+}
+
+/// A driver's session, as an engine knows it.
+pub(super) struct Session {
+    program: Box<Program>,
+    host: String,
+    address: Option<String>,
+    worker: Option<u64>,
+    /// Workers that died before they said hello, in a row.
+    failed_starts: u32,
+}
+
+/// A worker.
+pub(super) struct Worker {
+    pub(super) session: SessionId,
+    pub(super) peer: Option<PeerId>,
+    pub(super) pid: u32,
+    /// What it was given and has not reported, in order.
+    assigned: VecDeque<Assigned>,
+    codes: HashSet<CodeId>,
+    stores: HashSet<EngineId>,
+    places: HashMap<OutputId, u64>,
+    /// The most memory that it was seen to hold.
+    pub(super) peak: u64,
+    pub(super) resident: u64,
+    written: [u64; 2],
+    last_words: Vec<u8>,
+    /// It is being ended on purpose.
+    ending: bool,
+}
+
+struct Assigned {
+    attempt: AttemptId,
+    job: JobId,
+    code: CodeId,
+    partitions: Partitions,
+    /// It was asked to stop, then.
+    stopping: Option<Instant>,
+    /// The hub that launched it is gone: nobody waits for its report.
+    orphan: bool,
+}
+
+/// How a worker ended.
+pub(super) struct Death {
+    /// Such as `was killed by signal 9`.
+    pub(super) how: String,
+    /// What could not even be started has no more to tell.
+    pub(super) hopeless: bool,
+}
+
+impl Engine {
+    pub(super) fn new(options: Options, store: BlockStore, place: StorePlace) -> Self {
+        Engine {
+            options,
+            id: EngineId(0),
+            store,
+            place,
+            sessions: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            peers: HashMap::new(),
+            stores: HashMap::new(),
+            codes: HashMap::new(),
+            places: HashMap::new(),
+            changes: 0,
+            made: BTreeMap::new(),
+            results: BTreeMap::new(),
+            next_worker: 1,
+            for_hub: Vec::new(),
+            for_workers: BTreeMap::new(),
+            orders: Vec::new(),
+            leaving: false,
+        }
+    }
+
+    pub(super) fn offer(&self) -> Offer {
+        Offer {
+            name: self.options.name.clone(),
+            slots: self.options.slots,
+            memory: self.options.memory,
+            store: self.place.clone(),
+            held: self.made.values().cloned().collect(),
+            results: self.results.values().cloned().collect(),
+        }
+    }
+
+    /// The hub is there, or there again: what the last one launched is of no use to it, and it names engines anew.
+    pub(super) fn joined(&mut self, id: EngineId) {
+        self.id = id;
+        self.for_hub.clear();
+        self.stores.clear();
+        self.places.clear();
+        let now = Instant::now();
+        let mut kill = Vec::new();
+        for (number, worker) in &mut self.workers {
+            worker.stores.clear();
+            worker.places.clear();
+            for assigned in &mut worker.assigned {
+                assigned.orphan = true;
+                assigned.stopping.get_or_insert(now);
+                kill.push((*number, assigned.attempt));
+            }
+        }
+        for (worker, attempt) in kill {
+            self.tell_worker(worker, ToWorker::Kill { attempt });
+        }
+    }
+
+    fn tell_worker(&mut self, worker: u64, message: ToWorker) {
+        self.for_workers.entry(worker).or_default().push(message);
+    }
+
+    /// The messages for a worker that is connected.
+    pub(super) fn outgoing(&mut self) -> Vec<(PeerId, Vec<ToWorker>)> {
+        let mut out = Vec::new();
+        let ready: Vec<u64> = self.for_workers.keys().copied().collect();
+        for worker in ready {
+            match self.workers.get(&worker).map(|worker| worker.peer) {
+                Some(Some(peer)) => out.extend(self.for_workers.remove(&worker).map(|batch| (peer, batch))),
+                Some(None) => {}
+                None => drop(self.for_workers.remove(&worker)),
+            }
+        }
+        out
+    }
+
+    pub(super) fn hub_says(&mut self, message: ToEngine) {
+        match message {
+            ToEngine::Session { session, program, host, address } => {
+                let known = Session { program, host, address, worker: None, failed_starts: 0 };
+                self.sessions.entry(session).or_insert(known);
+                self.worker_of(session);
+            }
+            ToEngine::EndSession { session } => self.end_session(session),
+            ToEngine::Code { session, code, bytes } => drop(self.codes.insert(code, (session, bytes))),
+            ToEngine::ForgetCode { code } => {
+                self.codes.remove(&code);
+                let having: Vec<_> =
+                    self.workers.iter_mut().filter_map(|(id, w)| w.codes.remove(&code).then_some(*id)).collect();
+                having.into_iter().for_each(|worker| self.tell_worker(worker, ToWorker::ForgetCode { code }));
+            }
+            ToEngine::Peer { engine, store } => drop(self.stores.insert(engine, *store)),
+            ToEngine::Places { output, places } => {
+                self.changes += 1;
+                self.places.insert(output, (self.changes, places));
+            }
+            ToEngine::Launch { tasks } => self.launch(tasks),
+            ToEngine::Kill { attempt } => self.kill(attempt),
+            ToEngine::Discard { attempt } => {
+                self.made.remove(&attempt);
+                self.results.remove(&attempt);
+                self.store.delete_attempt(attempt.0);
+            }
+            ToEngine::DeleteOutput { output } => {
+                self.made.retain(|_, held| held.output != output);
+                self.places.remove(&output);
+                self.store.delete_output(output.0);
+                self.tell_session(SessionId::split(output.0).0, ToWorker::DeleteOutput { output });
+            }
+            ToEngine::DeleteCache { cache } => {
+                self.tell_session(SessionId::split(cache).0, ToWorker::DeleteCache { cache });
+            }
+            ToEngine::Received { attempts } => {
+                for attempt in attempts {
+                    if self.results.remove(&attempt).is_some() {
+                        self.store.delete_attempt(attempt.0);
+                    }
+                }
+            }
+            ToEngine::Move(what) => self.orders.push(Order::TakeOver { what }),
+            ToEngine::Leave => self.leaving = true,
+        }
+    }
+
+    fn tell_session(&mut self, session: SessionId, message: ToWorker) {
+        if let Some(worker) = self.sessions.get(&session).and_then(|session| session.worker) {
+            self.tell_worker(worker, message);
+        }
+    }
+
+    /// The worker of a session, which is started if there is none.
+    fn worker_of(&mut self, id: SessionId) -> Option<u64> {
+        let session = self.sessions.get_mut(&id)?;
+        if let Some(worker) = session.worker {
+            return Some(worker);
+        }
+        let number = self.next_worker;
+        self.next_worker += 1;
+        session.worker = Some(number);
+        let (program, host, address) = (session.program.clone(), session.host.clone(), session.address.clone());
+        let worker = Worker {
+            session: id,
+            peer: None,
+            pid: 0,
+            assigned: VecDeque::new(),
+            codes: HashSet::new(),
+            stores: HashSet::new(),
+            places: HashMap::new(),
+            peak: 0,
+            resident: 0,
+            written: [0; 2],
+            last_words: Vec::new(),
+            ending: false,
+        };
+        self.workers.insert(number, worker);
+        self.orders.push(Order::Start { worker: number, session: id, program, host, address });
+        Some(number)
+    }
+
+    fn launch(&mut self, tasks: Vec<Assignment>) {
+        let mut batches = BTreeMap::<u64, Vec<Assignment>>::new();
+        for assignment in tasks {
+            let attempt = assignment.task.attempt;
+            let Some(worker) = self.worker_of(assignment.session) else {
+                self.for_hub.push(FromEngine::Failed { attempt, failure: Failure::Killed, span: (0, 0) });
+                continue;
+            };
+            let assigned = Assigned {
+                attempt,
+                job: assignment.task.job,
+                code: assignment.code,
+                partitions: assignment.task.partitions.clone(),
+                stopping: None,
+                orphan: false,
+            };
+            if let Some(worker) = self.workers.get_mut(&worker) {
+                worker.assigned.push_back(assigned);
+            }
+            batches.entry(worker).or_default().push(assignment);
+        }
+        for (worker, tasks) in batches {
+            self.prepare(worker, &tasks);
+            let room = self.store.room();
+            self.tell_worker(worker, ToWorker::Launch { tasks, room });
+        }
+    }
+
+    /// Sends a worker the codes of tasks and all that is known of where blocks are, as far as it has not got them.
+    fn prepare(&mut self, number: u64, tasks: &[Assignment]) {
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let mut news = Vec::new();
+        for code in tasks.iter().map(|task| task.code) {
+            if let Some((_, bytes)) = self.codes.get(&code)
+                && worker.codes.insert(code)
+            {
+                news.push(ToWorker::Code { code, bytes: bytes.clone() });
+            }
+        }
+        for (engine, store) in &self.stores {
+            if worker.stores.insert(*engine) {
+                news.push(ToWorker::Peer { engine: *engine, store: Box::new(store.clone()) });
+            }
+        }
+        for (output, (change, places)) in &self.places {
+            let own = SessionId::split(output.0).0 == worker.session;
+            if own && worker.places.insert(*output, *change) != Some(*change) {
+                news.push(ToWorker::Places { output: *output, places: places.clone() });
+            }
+        }
+        news.into_iter().for_each(|message| self.tell_worker(number, message));
+    }
+
+    fn kill(&mut self, attempt: AttemptId) {
+        let found = self.workers.iter_mut().find_map(|(number, worker)| {
+            let assigned = worker.assigned.iter_mut().find(|assigned| assigned.attempt == attempt)?;
+            assigned.stopping.get_or_insert_with(Instant::now);
+            Some(*number)
+        });
+        if let Some(worker) = found {
+            self.tell_worker(worker, ToWorker::Kill { attempt });
+        }
+    }
+
+    fn end_session(&mut self, id: SessionId) {
+        if let Some(number) = self.sessions.remove(&id).and_then(|session| session.worker) {
+            if let Some(worker) = self.workers.get_mut(&number) {
+                worker.ending = true;
+            }
+            self.orders.push(Order::Kill { worker: number });
+        }
+        self.codes.retain(|_, (session, _)| *session != id);
+        self.places.retain(|output, _| SessionId::split(output.0).0 != id);
+        let outputs: BTreeSet<_> = self.made.values().map(|held| held.output).collect();
+        for output in outputs.into_iter().filter(|output| SessionId::split(output.0).0 == id) {
+            self.made.retain(|_, held| held.output != output);
+            self.store.delete_output(output.0);
+        }
+    }
+
+    /// What a worker is told when it says hello.
+    pub(super) fn greet(&mut self, number: u64, peer: PeerId) -> Option<Welcome> {
+        let sessions = self.sessions.len().max(1) as u64;
+        let worker = self.workers.get_mut(&number)?;
+        worker.peer = Some(peer);
+        self.peers.insert(peer, number);
+        let session = worker.session;
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.failed_starts = 0;
+        }
+        Some(Welcome {
+            session,
+            engine: self.id,
+            slots: self.options.slots,
+            memory: self.options.memory / sessions,
+            spill_directory: self.options.directory.display().to_string(),
+            store: self.place.clone(),
+            room: self.store.room(),
+        })
+    }
+
+    pub(super) fn worker_says(&mut self, peer: PeerId, message: FromWorker) {
+        let Some(&number) = self.peers.get(&peer) else { return };
+        match message {
+            FromWorker::Done { attempt, report, blocks, results, kept, span } => {
+                let Some(assigned) = self.take_assigned(number, attempt) else { return };
+                self.done(&assigned, report, blocks, results, kept, span);
+            }
+            FromWorker::Failed { attempt, failure, span } => {
+                let Some(assigned) = self.take_assigned(number, attempt) else { return };
+                if !assigned.orphan {
+                    self.for_hub.push(FromEngine::Failed { attempt, failure, span });
+                }
+            }
+            FromWorker::Fetch { number, wanted } => self.orders.push(Order::Bring { peer, number, wanted }),
+        }
+    }
+
+    fn take_assigned(&mut self, worker: u64, attempt: AttemptId) -> Option<Assigned> {
+        let assigned = &mut self.workers.get_mut(&worker)?.assigned;
+        let at = assigned.iter().position(|assigned| assigned.attempt == attempt)?;
+        assigned.remove(at)
+    }
+
+    fn done(
+        &mut self,
+        assigned: &Assigned,
+        report: Report,
+        blocks: Vec<(u64, u32, Sealed)>,
+        results: Vec<(u32, ResultPart)>,
+        kept: Vec<(u64, u32)>,
+        span: (u64, u64),
+    ) {
+        let attempt = assigned.attempt;
+        let partitions = blocks.iter().map(|(_, partition, _)| *partition).collect();
+        for (output, partition, sealed) in blocks {
+            if let Err(error) = self.store.add(output, partition, attempt.0, sealed, Vec::new()) {
+                self.store.delete_attempt(attempt.0);
+                if !assigned.orphan {
+                    self.for_hub.push(FromEngine::Failed { attempt, failure: Failure::Final(error), span });
+                }
+                return;
+            }
+        }
+        match assigned.code {
+            CodeId::Output(output) => {
+                self.made.insert(attempt, HeldBlock { output, attempt, partitions, report: report.clone() });
+            }
+            CodeId::Results(job) => {
+                self.results.insert(attempt, HeldResult { job, attempt, parts: results.clone() });
+            }
+        }
+        // What an earlier hub launched was finished too late for it to be offered to this one.
+        if assigned.orphan {
+            self.made.remove(&attempt);
+            self.results.remove(&attempt);
+            self.store.delete_attempt(attempt.0);
+            return;
+        }
+        self.for_hub.push(FromEngine::Done { attempt, report, results, kept, span });
+    }
+
+    /// A worker wrote something.
+    pub(super) fn wrote(&mut self, number: u64, stderr: bool, bytes: Vec<u8>) {
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let offset = worker.written[usize::from(stderr)];
+        worker.written[usize::from(stderr)] += bytes.len() as u64;
+        worker.last_words.extend_from_slice(&bytes);
+        let surplus = worker.last_words.len().saturating_sub(LAST_WORDS);
+        worker.last_words.drain(..surplus);
+        let attempt = match worker.assigned.len() {
+            1 => worker.assigned.front().map(|assigned| assigned.attempt),
+            _ => None,
+        };
+        let written = Written { engine: self.id, worker: worker.pid, stderr, offset, attempt, bytes };
+        self.for_hub.push(FromEngine::Wrote { session: worker.session, written });
+    }
+
+    /// A worker is gone.
+    pub(super) fn worker_ended(&mut self, number: u64, death: &Death) {
+        let Some(worker) = self.workers.remove(&number) else { return };
+        if let Some(peer) = worker.peer {
+            self.peers.remove(&peer);
+        }
+        let id = worker.session;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.worker = None;
+        if worker.ending {
+            return;
+        }
+        let error = self.obituary(&worker, death);
+        let live = worker.assigned.iter().filter(|assigned| !assigned.orphan);
+        if worker.peer.is_none() {
+            let Some(session) = self.sessions.get_mut(&id) else { return };
+            session.failed_starts += 1;
+            let hopeless = death.hopeless || session.failed_starts >= STARTS;
+            if hopeless {
+                session.failed_starts = 0;
+                self.for_hub.push(FromEngine::CannotWork { session: id, error });
+            }
+            let lost = live.map(|assigned| assigned.attempt);
+            self.for_hub.extend(lost.map(|attempt| FromEngine::Failed {
+                attempt,
+                failure: Failure::Killed,
+                span: (0, 0),
+            }));
+            if !hopeless {
+                self.worker_of(id);
+            }
+            return;
+        }
+        // A task that would not stop was why it was killed: the others are not to blame.
+        let stuck = worker.assigned.iter().any(|assigned| assigned.stopping.is_some_and(|at| at.elapsed() >= KILL_GRACE));
+        let mut attempts: Vec<_> = live.map(|assigned| assigned.attempt).collect();
+        let running = if stuck { 0 } else { attempts.len().min(self.options.slots as usize) };
+        let waiting = attempts.split_off(running);
+        // Whatever they had begun to write is of no use.
+        for assigned in &worker.assigned {
+            if let CodeId::Output(output) = assigned.code {
+                let partitions = assigned.partitions.iter();
+                partitions.for_each(|partition| self.store.discard(output.0, partition, assigned.attempt.0));
+            }
+        }
+        if attempts.is_empty() && waiting.is_empty() {
+            return;
+        }
+        self.for_hub.push(FromEngine::WorkerDied { session: id, suspects: attempts, waiting, error });
+    }
+
+    fn obituary(&self, worker: &Worker, death: &Death) -> Error {
+        let mut details = format!("the most memory that it was seen to hold: {} MiB", worker.peak >> 20);
+        let jobs: BTreeSet<_> = worker.assigned.iter().map(|assigned| assigned.job.to_string()).collect();
+        if !jobs.is_empty() {
+            details += &format!("\nit ran tasks of {}", jobs.into_iter().collect::<Vec<_>>().join(", "));
+        }
+        if !worker.last_words.is_empty() {
+            details += &format!("\nits last output:\n{}", String::from_utf8_lossy(&worker.last_words).trim_end());
+        }
+        let here = crate::host::here().name;
+        let what = format!("a worker (process {}) of {} on {here} {}", worker.pid, self.options.name, death.how);
+        Error::Lost { what, details }
+    }
+
+    /// Looks at what depends on time.
+    pub(super) fn tick(&mut self) {
+        for (number, worker) in &self.workers {
+            let late = |assigned: &Assigned| assigned.stopping.is_some_and(|at| at.elapsed() >= KILL_GRACE);
+            if worker.assigned.iter().any(late) {
+                self.orders.push(Order::Kill { worker: *number });
+            }
+        }
+    }
+
+    /// What is told with every beat.
+    pub(super) fn beat(&self) -> FromEngine {
+        let resident = self.workers.values().map(|worker| worker.resident).sum();
+        FromEngine::Beat { resident, blocks: self.store.used(), short: resident > self.options.memory }
+    }
+
+    /// Whether a block was taken over is told to the hub.
+    pub(super) fn took_over(&mut self, what: Move, here: bool) {
+        self.for_hub.push(FromEngine::Moved { what, here });
+    }
+}

@@ -1,0 +1,75 @@
+//! What is known again after the shell began anew: blocks that engines still hold from an earlier life.
+
+use super::{Scheduler, action::Action, event::KnownBlock, outputs::Output, partitions::Partitions};
+use tryworks_core::ids::OutputId;
+
+/// An output as it was described before.
+pub(super) struct Description {
+    pub output: OutputId,
+    pub partitions: u32,
+    pub buckets: u32,
+    pub parents: Vec<OutputId>,
+}
+
+impl<E: Clone> Scheduler<E> {
+    /// Takes in what is wanted of the blocks and has the others deleted.
+    pub(super) fn known(&mut self, what: Description, blocks: Vec<KnownBlock>, out: &mut Vec<Action<E>>) {
+        let Description { output, partitions, buckets, parents } = what;
+        let described = || Output::new(partitions, buckets, Vec::new());
+        let record = self.outputs.entry(output).or_insert_with(described);
+        let agrees = record.partitions == partitions && record.buckets == buckets;
+        if agrees {
+            record.add_parents(parents);
+        }
+        for block in blocks {
+            // What is launched from now on must never bear the name of something that exists.
+            self.attempts.skip_to(block.made_by);
+            if self.engines.row_of(block.engine).is_none() {
+                continue;
+            }
+            if agrees && self.is_welcome(output, &block) {
+                self.take_in(output, block, out);
+            } else if self.places(output).iter().all(|place| !place.exists() || place.made_by != block.made_by) {
+                out.push(Action::Discard { engine: block.engine, attempt: block.made_by });
+            }
+        }
+    }
+
+    /// A block is taken in whole or not at all: nothing of it exists, nothing of it runs, and it is not another
+    /// answer than one that was known and lost.
+    fn is_welcome(&self, output: OutputId, block: &KnownBlock) -> bool {
+        let Some(record) = self.outputs.get(&output) else { return false };
+        let KnownBlock { partitions, report, .. } = block;
+        let whole = !partitions.is_empty() && partitions.len() as usize == report.partitions.len();
+        let fits = partitions.runs().iter().all(|run| run.end <= record.partitions);
+        whole
+            && fits
+            && partitions.iter().zip(&report.partitions).all(|(partition, made)| record.would_take(partition, made))
+            && self.all_wait(output, partitions)
+    }
+
+    /// Whether none of these partitions is running, or about to run alone.
+    fn all_wait(&self, output: OutputId, partitions: &Partitions) -> bool {
+        let Some(stage) = self.making.get(&output).map(|&key| &self.stages[key]) else { return true };
+        !stage.opened || partitions.iter().all(|partition| stage.queue.contains(partition))
+    }
+
+    fn take_in(&mut self, id: OutputId, block: KnownBlock, out: &mut Vec<Action<E>>) {
+        let KnownBlock { engine, made_by, partitions, report } = block;
+        let Some(output) = self.outputs.get_mut(&id) else { return };
+        output.measure(partitions.first(), &report.bucket_bytes);
+        for (partition, made) in partitions.iter().zip(&report.partitions) {
+            output.accept(partition, made_by, engine, made.bytes, made.checksum);
+        }
+        let complete = output.is_complete();
+        if let Some(row) = self.engines.row_of(engine) {
+            self.placed(row, id, &partitions, made_by);
+        }
+        let Some(&key) = self.making.get(&id) else { return };
+        self.stages[key].queue.remove(&partitions);
+        self.settle(key);
+        if complete {
+            self.stage_complete(key, out);
+        }
+    }
+}

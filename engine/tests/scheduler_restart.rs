@@ -1,0 +1,120 @@
+//! The scheduler of a shell that began anew: what engines still hold is not made again.
+
+mod table;
+
+use table::{Table, job, map, result};
+use tryworks_core::ids::{AttemptId, EngineId, OutputId};
+use tryworks_engine::scheduler::*;
+
+fn block(engine: u32, launch: u64, partitions: std::ops::Range<u32>) -> KnownBlock {
+    let made = PartitionReport { bytes: 10, rows: 1, checksum: 7 };
+    let report = Report { partitions: vec![made; partitions.len()], bucket_bytes: vec![5, 5] };
+    KnownBlock { engine: EngineId(engine), made_by: AttemptId::new(launch, 0), partitions: partitions.into(), report }
+}
+
+fn known(t: &mut Table, partitions: u32, blocks: Vec<KnownBlock>) {
+    t.tell(Event::OutputKnown { output: OutputId(1), partitions, buckets: 2, parents: vec![], blocks });
+}
+
+fn discarded(t: &Table) -> Vec<u64> {
+    let discards = |action: &Action<String>| match action {
+        Action::Discard { attempt, .. } => Some(attempt.sequence()),
+        _ => None,
+    };
+    t.actions.iter().filter_map(discards).collect()
+}
+
+fn two_stages() -> JobSpec {
+    job(vec![map(1, 4, &[]), result(2, &[0])])
+}
+
+#[test]
+fn b146_what_engines_still_hold_is_not_made_again_and_the_job_keeps_its_old_name() {
+    let mut t = Table::with(2, 2);
+    known(&mut t, 4, vec![block(1, 5, 0..2), block(2, 9, 3..4)]);
+    t.submit(40, two_stages());
+    assert_eq!(t.running(), "0:2..3@1");
+    assert_eq!(t.attempt(0, 2).sequence(), 10, "after everything that is known to have run");
+    t.submit(3, JobSpec { wanted: (1..2).into(), ..two_stages() });
+    t.done(0, 2);
+    let order: Vec<_> = t.out.iter().map(|(_, task)| (task.job.0, task.partitions.first())).collect();
+    assert_eq!(order, [(3, 1), (40, 1), (40, 0)], "the older job first, and only what its driver lacks");
+    t.finish_all();
+    assert_eq!((t.end_of(40), t.end_of(3)), ("done".into(), "done".into()));
+}
+
+#[test]
+fn b146_an_output_that_is_known_whole_needs_no_task_and_goes_when_it_is_released() {
+    let mut t = Table::with(2, 2);
+    known(&mut t, 4, vec![block(1, 5, 0..2)]);
+    known(&mut t, 4, vec![block(2, 9, 2..4)]);
+    t.submit(1, two_stages());
+    assert_eq!(t.running(), "1:0..1@1 1:1..2@2");
+    t.finish_all();
+    t.release(1);
+    let deleted = t.actions.iter().filter(|action| matches!(action, Action::DeleteOutput { .. })).count();
+    assert_eq!((deleted, t.scheduler.census()), (2, Census { engines: 2, ..Census::default() }));
+}
+
+#[test]
+fn b146_of_two_blocks_with_the_same_partition_the_first_is_kept() {
+    let mut t = Table::with(2, 2);
+    known(&mut t, 4, vec![block(1, 5, 0..2), block(2, 9, 1..3), block(1, 5, 0..2)]);
+    assert_eq!(discarded(&t), [9], "and what is told twice stays");
+    let here: Vec<bool> = t.scheduler.places(OutputId(1)).iter().map(|place| place.exists()).collect();
+    assert_eq!(here, [true, true, false, false]);
+}
+
+#[test]
+fn b146_blocks_of_unknown_sessions_or_of_another_shape_are_not_taken_in() {
+    let mut t = Table::with(1, 2);
+    known(&mut t, 4, vec![block(7, 5, 0..2), block(1, 6, 3..5)]);
+    let mut short = block(1, 7, 0..2);
+    short.report.partitions.pop();
+    known(&mut t, 4, vec![short]);
+    known(&mut t, 5, vec![block(1, 8, 0..1)]);
+    assert_eq!((discarded(&t), t.scheduler.places(OutputId(1)).len()), (vec![6, 7, 8], 0));
+    t.submit(1, job(vec![map(1, 5, &[]), result(1, &[0])]));
+    assert_eq!(t.end_of(1), "an output is described differently than it was before");
+}
+
+#[test]
+fn b146_an_engine_that_comes_back_late_spares_what_still_waits() {
+    let mut t = Table::with(1, 1);
+    t.submit(1, two_stages());
+    assert_eq!(t.running(), "0:0..1@1");
+    t.join(2, 1);
+    assert_eq!(t.running(), "0:0..1@1 0:1..2@2");
+    // One of these runs again already; the other two wait.
+    known(&mut t, 4, vec![block(2, 90, 1..2), block(2, 91, 2..4)]);
+    assert_eq!(discarded(&t), [90]);
+    t.done(0, 0);
+    t.done(0, 1);
+    assert_eq!(t.running(), "1:0..1@1 1:1..2@2");
+    t.finish_all();
+    assert_eq!((t.end_of(1), t.scheduler.launched()), ("done".into(), 91 + 2));
+}
+
+#[test]
+fn b146_an_engine_that_comes_back_late_can_finish_a_stage() {
+    let mut t = Table::with(1, 1);
+    t.tell(Event::EngineGate { engine: EngineId(1), gate: Gate::Memory });
+    t.submit(1, two_stages());
+    known(&mut t, 4, vec![block(1, 90, 0..4)]);
+    t.tell(Event::EngineGate { engine: EngineId(1), gate: Gate::Open });
+    assert_eq!(t.running(), "1:0..1@1");
+}
+
+#[test]
+fn b146_another_answer_than_the_one_that_was_lost_is_not_taken_in() {
+    let mut t = Table::with(1, 1);
+    t.submit(1, two_stages());
+    t.done(0, 0);
+    t.lose_block(1, 0);
+    let mut other = block(1, 90, 0..1);
+    other.report.partitions[0].checksum = 8;
+    known(&mut t, 4, vec![other, block(1, 91, 0..1)]);
+    assert_eq!(discarded(&t)[1..], [90]);
+    t.finish_all();
+    assert_eq!(t.end_of(1), "done");
+}

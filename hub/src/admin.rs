@@ -1,0 +1,174 @@
+//! Answers to the command line.
+
+use crate::hub::Hub;
+use std::collections::{BTreeMap, VecDeque};
+use tryworks_core::ids::{EngineId, JobId, SessionId};
+use tryworks_engine::protocol::admin::{Answer, EngineRow, JobDetail, LogRow, Question, Status, TaskRow, WhyRow};
+use tryworks_engine::protocol::driver::Written;
+use tryworks_engine::scheduler::{Event, Gate, Why};
+
+/// What is kept of the output of workers, in bytes.
+const LOG_BYTES: usize = 1 << 20;
+/// What is kept of the tasks of jobs that run, in rows.
+const TASK_ROWS: usize = 10_000;
+
+/// The last things that happened, for people who ask.
+#[derive(Default)]
+pub(crate) struct Recent {
+    log: VecDeque<(EngineId, SessionId, LogRow)>,
+    bytes: usize,
+    tasks: VecDeque<(JobId, TaskRow)>,
+}
+
+impl Hub {
+    pub(crate) fn log(&mut self, engine: EngineId, session: SessionId, written: &Written) {
+        let row = LogRow {
+            engine: self.engines.get(&engine).map_or_else(|| engine.to_string(), |engine| engine.name.clone()),
+            worker: written.worker,
+            stderr: written.stderr,
+            text: String::from_utf8_lossy(&written.bytes).into_owned(),
+        };
+        self.recent.bytes += row.text.len();
+        self.recent.log.push_back((engine, session, row));
+        while self.recent.bytes > LOG_BYTES
+            && let Some((_, _, row)) = self.recent.log.pop_front()
+        {
+            self.recent.bytes -= row.text.len();
+        }
+    }
+
+    pub(crate) fn note_row(&mut self, job: JobId, row: TaskRow) {
+        self.recent.tasks.push_back((job, row));
+        if self.recent.tasks.len() > TASK_ROWS {
+            self.recent.tasks.pop_front();
+        }
+    }
+
+    pub(crate) fn answer(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Status => Answer::Status(self.status()),
+            Question::Jobs { limit } => {
+                let rows = self.jobs.iter().rev().take(limit as usize).map(|(id, job)| self.job_row(*id, job));
+                Answer::Jobs(rows.collect())
+            }
+            Question::Job { name } => match self.find_job(&name) {
+                Some(id) => {
+                    let job = &self.jobs[&id];
+                    let tasks = self.recent.tasks.iter().filter(|(job, _)| *job == id).map(|(_, row)| row.clone());
+                    Answer::Job(JobDetail {
+                        job: self.job_row(id, job),
+                        stages: job.stages.clone(),
+                        tasks: tasks.collect(),
+                    })
+                }
+                None => no_job(&name),
+            },
+            Question::Cancel { name } => match self.find_job(&name) {
+                Some(id) if self.jobs[&id].end.is_some() => Answer::No(format!("{id} has ended already")),
+                Some(id) => {
+                    self.events.push(Event::JobCancelled { job: id });
+                    Answer::Done(format!("{id} is being cancelled"))
+                }
+                None => no_job(&name),
+            },
+            Question::Why { name } => match self.find_job(&name) {
+                Some(id) => Answer::Why(self.why(id)),
+                None => no_job(&name),
+            },
+            Question::Logs { engine, job } => self.logs(engine.as_deref(), job.as_deref()),
+            Question::Drain { engine } => match self.find_engine(&engine) {
+                Some(id) => self.drain(id),
+                None => Answer::No(format!("there is no engine `{engine}`: `tryworks cluster status` lists them")),
+            },
+            Question::Rotate => Answer::No("certificates are renewed when the cluster is started".into()),
+            Question::Stop => {
+                self.stopping = true;
+                Answer::Done("the hub ends".into())
+            }
+        }
+    }
+
+    fn find_engine(&self, name: &str) -> Option<EngineId> {
+        let named = self.engines.iter().find(|(_, engine)| engine.name == name).map(|(id, _)| *id);
+        named.or_else(|| name.parse().ok().map(EngineId).filter(|id| self.engines.contains_key(id)))
+    }
+
+    fn drain(&mut self, id: EngineId) -> Answer {
+        let name = self.engine_name(id);
+        if let Some(engine) = self.engines.get_mut(&id) {
+            engine.gate = Gate::Draining;
+        }
+        self.events.push(Event::EngineGate { engine: id, gate: Gate::Draining });
+        Answer::Done(format!("{name} gets no further tasks, and goes when what it has is elsewhere"))
+    }
+
+    fn status(&self) -> Status {
+        let running = |id: EngineId| self.launched.values().filter(|launched| launched.engine == id).count() as u32;
+        let engines = self.engines.iter().map(|(id, engine)| EngineRow {
+            engine: *id,
+            name: engine.name.clone(),
+            host: engine.host.clone(),
+            slots: engine.slots,
+            running: running(*id).min(engine.slots),
+            memory: engine.memory,
+            resident: engine.resident,
+            blocks: engine.blocks,
+            state: match engine.gate {
+                Gate::Open => "open",
+                Gate::Memory => "short of memory",
+                _ => "leaving",
+            }
+            .into(),
+        });
+        let running = self.jobs.iter().filter(|(_, job)| job.end.is_none());
+        Status {
+            cluster: self.cluster.clone(),
+            pid: std::process::id(),
+            up_ms: self.began.elapsed().as_millis() as u64,
+            epoch: self.epoch,
+            resident: tryworks_io::resident::anonymous_resident().unwrap_or(0),
+            engines: engines.collect(),
+            running: running.map(|(id, job)| self.job_row(*id, job)).collect(),
+            drivers: self.sessions.values().filter(|session| session.peer.is_some()).count() as u32,
+        }
+    }
+
+    /// For each stage, and each reason why partitions of it wait, how many do.
+    fn why(&self, id: JobId) -> Vec<WhyRow> {
+        let job = &self.jobs[&id];
+        let mut rows = Vec::new();
+        if !job.admitted && job.end.is_none() {
+            let partitions = job.spec.wanted.len();
+            rows.push(WhyRow { stage: job.spec.stages.len() as u32 - 1, partitions, example: 0, why: Why::NoEngine });
+        }
+        for (at, stage) in job.spec.stages.iter().enumerate() {
+            let mut reasons = BTreeMap::<String, WhyRow>::new();
+            for partition in 0..stage.partitions {
+                let Some(why) = self.scheduler.why(id, at as u32, partition) else { continue };
+                let row = reasons.entry(format!("{why:?}"));
+                row.or_insert(WhyRow { stage: at as u32, partitions: 0, example: partition, why }).partitions += 1;
+            }
+            rows.extend(reasons.into_values());
+        }
+        rows
+    }
+
+    fn logs(&self, engine: Option<&str>, job: Option<&str>) -> Answer {
+        let engine = match engine.map(|name| self.find_engine(name).ok_or(name)) {
+            Some(Err(name)) => return Answer::No(format!("there is no engine `{name}`")),
+            found => found.and_then(Result::ok),
+        };
+        let session = match job.map(|name| self.find_job(name).ok_or(name)) {
+            Some(Err(name)) => return no_job(name),
+            found => found.and_then(Result::ok).and_then(|id| self.jobs.get(&id)).map(|job| job.session),
+        };
+        let rows = self.recent.log.iter().filter(|(by, of, _)| {
+            engine.is_none_or(|engine| engine == *by) && session.is_none_or(|session| session == *of)
+        });
+        Answer::Logs(rows.map(|(_, _, row)| row.clone()).collect())
+    }
+}
+
+fn no_job(name: &str) -> Answer {
+    Answer::No(format!("there is no job `{name}`: `tryworks jobs` lists them"))
+}

@@ -1,0 +1,298 @@
+//! The registry of engines: who joins, what each says, and who is lost.
+
+use crate::hub::Hub;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Instant;
+use tryworks_core::ids::{EngineId, OutputId, SessionId};
+use tryworks_core::{Error, Result};
+use tryworks_engine::protocol::driver::ToDriver;
+use tryworks_engine::protocol::engine::{CodeId, FromEngine, Offer, StorePlace, ToEngine, Welcome};
+use tryworks_engine::protocol::{Hello, HostInfo, Purpose, decode, refusal, welcome};
+use tryworks_engine::scheduler::{Event, Failure, Gate, KnownBlock};
+use tryworks_transport::PeerId;
+
+/// An engine that is there.
+pub(crate) struct Engine {
+    pub(crate) peer: PeerId,
+    pub(crate) name: String,
+    pub(crate) host: HostInfo,
+    pub(crate) slots: u32,
+    pub(crate) memory: u64,
+    pub(crate) store: StorePlace,
+    /// When it was heard last.
+    pub(crate) heard: Instant,
+    pub(crate) resident: u64,
+    pub(crate) blocks: u64,
+    pub(crate) gate: Gate,
+    /// Nothing more is needed of its blocks: it goes once nobody waits for results that it has.
+    pub(crate) drained: bool,
+    /// What it was told already.
+    pub(crate) sessions: BTreeSet<SessionId>,
+    pub(crate) codes: HashSet<CodeId>,
+    pub(crate) peers: HashSet<EngineId>,
+    pub(crate) places: HashMap<OutputId, u64>,
+}
+
+/// How often engines say that they are there.
+const BEAT_MS: u32 = 1000;
+
+impl Hub {
+    /// A message on the socket of engines.
+    pub(crate) fn from_engine(&mut self, peer: PeerId, bytes: &[u8]) {
+        let Some(&id) = self.engine_peers.get(&peer) else { return self.greet_engine(peer, bytes) };
+        match decode::<FromEngine>(bytes) {
+            Ok(batch) => {
+                if let Some(engine) = self.engines.get_mut(&id) {
+                    engine.heard = Instant::now();
+                }
+                for message in batch {
+                    // It may have been lost by what it said.
+                    if self.engines.contains_key(&id) {
+                        self.engine_says(id, message);
+                    }
+                }
+            }
+            Err(error) => self.lose_engine(id, &format!("it sent what cannot be read: {error}")),
+        }
+    }
+
+    fn greet_engine(&mut self, peer: PeerId, bytes: &[u8]) {
+        let hello = match Hello::from_bytes(bytes, env!("CARGO_PKG_VERSION")) {
+            Ok(hello) => hello,
+            Err(why) => return self.to_engines.push((peer, refusal(&why))),
+        };
+        let Purpose::Serve(offer) = hello.purpose else {
+            return self.to_engines.push((peer, refusal("this is the socket of engines, and you are none")));
+        };
+        // The same engine, by a new connection: the old one is over, whether or not anybody noticed.
+        let before = self.engines.iter().find(|(_, engine)| engine.name == offer.name).map(|(id, _)| *id);
+        if let Some(before) = before {
+            if self.engines[&before].store.key != offer.store.key {
+                let why = format!("there is an engine `{}` already; give this one another name", offer.name);
+                return self.to_engines.push((peer, refusal(&why)));
+            }
+            self.lose_engine(before, "it connected again");
+            self.settle();
+        }
+        let id = EngineId(self.next.engine);
+        self.next.engine += 1;
+        self.joined = Instant::now();
+        match welcome(&Welcome { engine: id, beat_ms: BEAT_MS }) {
+            Ok(answer) => self.to_engines.push((peer, answer)),
+            Err(error) => return self.to_engines.push((peer, refusal(&error.to_string()))),
+        }
+        let Offer { name, slots, memory, store, held, results } = *offer;
+        let engine = Engine {
+            peer,
+            name,
+            host: hello.host,
+            slots,
+            memory,
+            store,
+            heard: Instant::now(),
+            resident: 0,
+            blocks: 0,
+            gate: Gate::Open,
+            drained: false,
+            sessions: BTreeSet::new(),
+            codes: HashSet::new(),
+            peers: HashSet::new(),
+            places: HashMap::new(),
+        };
+        self.engine_peers.insert(peer, id);
+        self.engines.insert(id, engine);
+        self.events.push(Event::EngineJoined { engine: id, slots });
+        for held in held {
+            let (output, attempt) = (held.output, held.attempt);
+            let block =
+                KnownBlock { engine: id, made_by: attempt, partitions: held.partitions, report: held.report };
+            self.offer_block(output, block);
+        }
+        for held in results {
+            self.offered.results.entry(held.job).or_default().push((id, held.attempt, held.parts));
+        }
+        let sessions: Vec<_> = self.sessions.keys().copied().collect();
+        sessions.into_iter().for_each(|session| self.introduce(id, session));
+    }
+
+    /// Tells an engine of a session, so that it may get a worker ready.
+    pub(crate) fn introduce(&mut self, engine: EngineId, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let program = Box::new(session.program.clone());
+        let (host, address) = (session.host.id.clone(), self.data_address.clone());
+        if self.engines.get_mut(&engine).is_some_and(|engine| engine.sessions.insert(id)) {
+            self.tell_engine(engine, ToEngine::Session { session: id, program, host, address });
+        }
+    }
+
+    fn engine_says(&mut self, id: EngineId, message: FromEngine) {
+        match message {
+            FromEngine::Done { attempt, report, results, kept, span } => {
+                self.kept(id, kept);
+                self.task_done(id, attempt, report, results, span);
+            }
+            FromEngine::Failed { attempt, failure, span } => self.task_failed(id, attempt, failure, span),
+            FromEngine::WorkerDied { session, suspects, waiting, error } => {
+                self.caches_lost(id, Some(session));
+                let text = format!("{}: a worker died: {error}", self.engine_name(id));
+                self.tell_driver(session, ToDriver::Notice(text));
+                for attempt in waiting {
+                    self.task_failed(id, attempt, Failure::Killed, (0, 0));
+                }
+                suspects.iter().for_each(|attempt| drop(self.launched.remove(attempt)));
+                self.events.push(Event::WorkerDied { engine: id, suspects, error });
+            }
+            FromEngine::CannotWork { session, error } => self.cannot_work(id, session, &error),
+            FromEngine::Lost { output, partition, attempt } => {
+                self.moved(output);
+                self.events.push(Event::BlockLost { engine: id, output, partition, made_by: attempt });
+            }
+            FromEngine::Moved { what, here } => {
+                self.moved(what.output);
+                self.events.push(if here { Event::BlockMoved(what) } else { Event::MoveFailed(what) });
+            }
+            FromEngine::Wrote { session, mut written } => {
+                written.engine = id;
+                self.log(id, session, &written);
+                self.tell_driver(session, ToDriver::Output(written));
+            }
+            FromEngine::Beat { resident, blocks, short } => {
+                if let Some(engine) = self.engines.get_mut(&id) {
+                    (engine.resident, engine.blocks) = (resident, blocks);
+                    let gate = if short { Gate::Memory } else { Gate::Open };
+                    if engine.gate != gate && engine.gate != Gate::Draining {
+                        engine.gate = gate;
+                        self.events.push(Event::EngineGate { engine: id, gate });
+                    }
+                }
+            }
+            FromEngine::Leaving => self.lose_engine(id, "it was told to end"),
+        }
+    }
+
+    pub(crate) fn engine_name(&self, id: EngineId) -> String {
+        match self.engines.get(&id) {
+            Some(engine) => format!("{} on {}", engine.name, engine.host.name),
+            None => id.to_string(),
+        }
+    }
+
+    /// The connection of an engine ended.
+    pub(crate) fn engine_gone(&mut self, peer: PeerId) {
+        if let Some(id) = self.engine_peers.get(&peer) {
+            self.lose_engine(*id, "its connection ended");
+        }
+    }
+
+    pub(crate) fn lose_silent_engines(&mut self) {
+        let silence = self.limits.engine_silence;
+        let silent = self.engines.iter().filter(|(_, engine)| engine.heard.elapsed() > silence);
+        let silent: Vec<_> = silent.map(|(id, _)| *id).collect();
+        silent.into_iter().for_each(|id| self.lose_engine(id, &format!("nothing was heard of it for {silence:?}")));
+    }
+
+    /// Lets engines go that were asked to and have nothing more that anybody needs.
+    pub(crate) fn dismiss_drained(&mut self) {
+        let needed = |id: &EngineId| {
+            self.jobs.values().any(|job| job.delivered.values().any(|(engine, _)| engine == id))
+        };
+        let drained = self.engines.iter().filter(|(id, engine)| engine.drained && !needed(id));
+        let drained: Vec<_> = drained.map(|(id, _)| *id).collect();
+        drained.into_iter().for_each(|id| self.tell_engine(id, ToEngine::Leave));
+    }
+
+    /// An engine is not there any more, and all that it had is lost.
+    pub(crate) fn lose_engine(&mut self, id: EngineId, why: &str) {
+        self.caches_lost(id, None);
+        let name = self.engine_name(id);
+        let Some(engine) = self.engines.remove(&id) else { return };
+        self.engine_peers.remove(&engine.peer);
+        self.for_engines.remove(&id);
+        self.hang_up.push(engine.peer);
+        // What it had, as long as the scheduler knows it.
+        let mut losses = HashMap::<SessionId, (usize, usize)>::new();
+        for (attempt, launched) in &self.launched {
+            if launched.engine == id {
+                losses.entry(launched.session).or_default().0 += 1;
+                self.reported.remove(attempt);
+            }
+        }
+        let outputs = self.codes.keys().filter_map(|code| if let CodeId::Output(o) = code { Some(*o) } else { None });
+        for output in outputs.collect::<Vec<_>>() {
+            let lost = self.scheduler.places(output).iter().filter(|place| place.exists() && place.engine == id);
+            let lost = lost.count();
+            if lost > 0 {
+                self.moved(output);
+                losses.entry(SessionId::split(output.0).0).or_default().1 += lost;
+            }
+        }
+        self.launched.retain(|_, launched| launched.engine != id);
+        for session in self.sessions.keys().copied().collect::<Vec<_>>() {
+            let (tasks, blocks) = losses.get(&session).copied().unwrap_or_default();
+            if tasks + blocks > 0 {
+                let text = format!(
+                    "{name} was lost ({why}): {tasks} tasks that it had run again, {blocks} map outputs that it held \
+                     are made again where they are still needed"
+                );
+                self.tell_driver(session, ToDriver::Notice(text));
+            }
+        }
+        let error = Error::Lost { what: format!("{name} was lost: {why}"), details: String::new() };
+        self.events.push(Event::EngineLost { engine: id, error });
+    }
+
+    fn kept(&mut self, id: EngineId, kept: Vec<(u64, u32)>) {
+        let mut told = BTreeSet::new();
+        for (cache, partition) in kept {
+            self.caches.entry(cache).or_default().insert(partition, id);
+            told.insert(cache);
+        }
+        told.into_iter().for_each(|cache| self.tell_cached(cache));
+    }
+
+    fn tell_cached(&mut self, cache: u64) {
+        let partitions = self.caches.get(&cache).map_or(0, |kept| kept.len() as u32);
+        self.tell_driver(SessionId::split(cache).0, ToDriver::Cached { cache, partitions });
+    }
+
+    /// What an engine kept, of one session or of all, is not kept any more.
+    fn caches_lost(&mut self, id: EngineId, session: Option<SessionId>) {
+        let mut told = Vec::new();
+        for (cache, kept) in &mut self.caches {
+            if session.is_some_and(|session| SessionId::split(*cache).0 != session) {
+                continue;
+            }
+            let before = kept.len();
+            kept.retain(|_, engine| *engine != id);
+            if kept.len() < before {
+                told.push(*cache);
+            }
+        }
+        told.into_iter().for_each(|cache| self.tell_cached(cache));
+    }
+
+    /// Workers of a session do not start on an engine: its jobs cannot go on as they are.
+    fn cannot_work(&mut self, id: EngineId, session: SessionId, error: &Error) {
+        let name = self.engine_name(id);
+        let error = Error::Lost {
+            what: format!("the program does not start on {name}"),
+            details: error.to_string(),
+        };
+        let jobs = self.jobs.iter_mut().filter(|(_, job)| job.session == session && job.end.is_none());
+        for (job, record) in jobs {
+            record.verdict = Some(error.clone());
+            self.events.push(Event::JobCancelled { job: *job });
+        }
+    }
+
+    /// Where an output's blocks are has changed.
+    pub(crate) fn moved(&mut self, output: OutputId) {
+        *self.moves.entry(output).or_default() += 1;
+    }
+
+    /// A result where it is, for an error that names it.
+    pub(crate) fn store_of(&self, id: EngineId) -> Result<StorePlace> {
+        let engine = self.engines.get(&id).map(|engine| engine.store.clone());
+        engine.ok_or_else(|| Error::Lost { what: format!("{id} is gone"), details: String::new() })
+    }
+}

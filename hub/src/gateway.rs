@@ -1,0 +1,89 @@
+//! The gateway: brings the messages of other machines to the hub's unix sockets. Bytes of ZeroMQ never come from another
+//! machine: our own frames come in, and the gateway is itself the peer that the hub sees.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf};
+use tryworks_transport::{
+    Credentials, Door, FrameReader, Incoming, Limits, Link, LinkError, LinkReceiver, LinkSender, MAX_MESSAGE, Role,
+    Service, refuse, welcome, write_frame,
+};
+
+/// How long the last bytes may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The sockets that a gateway leads to.
+#[derive(Clone, Debug)]
+pub struct Sockets {
+    /// That for drivers.
+    pub drivers: PathBuf,
+    /// That for engines.
+    pub engines: PathBuf,
+}
+
+/// Listens at an address (port 0 takes any that is free) and connects who comes with the hub's socket for the role in
+/// its certificate, until the door that it gives is dropped.
+///
+/// # Errors
+/// If the system refuses the address.
+pub async fn open_gateway(
+    listen: SocketAddr,
+    credentials: &Credentials,
+    limits: Limits,
+    sockets: Sockets,
+) -> Result<Door, LinkError> {
+    Door::open(listen, credentials, limits, sockets).await
+}
+
+impl Service for Sockets {
+    async fn serve(&self, role: Role, stream: Incoming) {
+        let path = match role {
+            Role::Driver => &self.drivers,
+            Role::Engine => &self.engines,
+            Role::Hub => return self.refuse(stream, "a hub does not report to another").await,
+        };
+        let link = match Link::unix(path).await {
+            Ok(link) => link,
+            Err(_) => return self.refuse(stream, "the hub is not ready; try again").await,
+        };
+        let (from, to) = tokio::io::split(stream);
+        let mut to = BufWriter::with_capacity(16 << 10, to);
+        let mut from = FrameReader::new(from);
+        // Whichever end is gone first, or does not keep to the rules, takes the other with it.
+        tokio::select! {
+            () = carry_in(&mut from, link.0) => {}
+            () = carry_out(link.1, &mut to) => {}
+        }
+        let _ = tokio::time::timeout(FAREWELL, to.shutdown()).await;
+    }
+
+    async fn refuse(&self, mut stream: Incoming, why: &str) {
+        let _ = tokio::time::timeout(FAREWELL, refuse(&mut stream, why)).await;
+    }
+}
+
+async fn carry_in(from: &mut FrameReader<ReadHalf<Incoming>>, to: LinkSender) {
+    while let Ok(Some(message)) = from.next(MAX_MESSAGE).await {
+        if to.send(message).is_err() {
+            return;
+        }
+    }
+}
+
+async fn carry_out(mut from: LinkReceiver, to: &mut BufWriter<WriteHalf<Incoming>>) {
+    let carry = async {
+        welcome(to).await?;
+        while let Ok(message) = from.recv().await {
+            let mut next = Some(message);
+            while let Some(message) = next {
+                write_frame(to, &[&message]).await?;
+                next = from.ready();
+            }
+            to.flush().await?;
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // Why it failed is told at the other end.
+    let _ = carry.await;
+}

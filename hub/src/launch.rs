@@ -1,0 +1,179 @@
+//! Sending tasks to engines, each after the code it runs and the places of what it reads; and taking in what became of
+//! them.
+
+use crate::hub::Hub;
+use std::sync::Arc;
+use tryworks_core::Error;
+use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_engine::protocol::HostInfo;
+use tryworks_engine::protocol::driver::ToDriver;
+use tryworks_engine::protocol::engine::{Assignment, CodeId, ResultPart, ToEngine};
+use tryworks_engine::scheduler::{Event, Failure, Partitions, Report, Task};
+
+/// The code of a stage.
+pub(crate) struct Code {
+    pub(crate) bytes: Arc<Vec<u8>>,
+    /// Jobs that name it and have not ended.
+    pub(crate) users: u32,
+    /// The driver holds it still.
+    pub(crate) held: bool,
+}
+
+/// A launch that was not reported yet.
+pub(crate) struct Launched {
+    pub(crate) session: SessionId,
+    pub(crate) job: JobId,
+    pub(crate) stage: u32,
+    pub(crate) code: CodeId,
+    pub(crate) engine: EngineId,
+    pub(crate) partitions: Partitions,
+}
+
+/// Whether two processes see the same files.
+pub(crate) fn same_machine(one: &HostInfo, other: &HostInfo) -> bool {
+    one.id == other.id
+}
+
+impl Hub {
+    pub(crate) fn launch(&mut self, engine: EngineId, tasks: &[Task]) {
+        let mut assignments = Vec::with_capacity(tasks.len());
+        let mut introduced = None;
+        for task in tasks {
+            let Some(job) = self.jobs.get(&task.job) else { continue };
+            let Some(stage) = job.spec.stages.get(task.stage as usize) else { continue };
+            let code = stage.output.map_or(CodeId::Results(task.job), CodeId::Output);
+            let session = job.session;
+            // Tasks of one batch are mostly of one stage.
+            if introduced != Some((session, code)) {
+                let spec = job.spec.clone();
+                let reads = stage.parents.iter().filter_map(|parent| spec.stages[*parent].output);
+                let reads: Vec<_> = reads.collect();
+                self.introduce(engine, session);
+                self.send_code(engine, session, code);
+                reads.into_iter().for_each(|output| self.send_places(engine, output));
+                introduced = Some((session, code));
+            }
+            let partitions = task.partitions.clone();
+            let launched = Launched { session, job: task.job, stage: task.stage, code, engine, partitions };
+            self.launched.insert(task.attempt, launched);
+            assignments.push(Assignment { task: task.clone(), session, code });
+        }
+        if !assignments.is_empty() {
+            self.tell_engine(engine, ToEngine::Launch { tasks: assignments });
+        }
+    }
+
+    fn send_code(&mut self, id: EngineId, session: SessionId, code: CodeId) {
+        let Some(record) = self.codes.get(&code) else { return };
+        let bytes = record.bytes.clone();
+        if self.engines.get_mut(&id).is_some_and(|engine| engine.codes.insert(code)) {
+            self.tell_engine(id, ToEngine::Code { session, code, bytes: bytes.to_vec() });
+        }
+    }
+
+    /// Tells an engine who has the blocks of an output, unless it knows.
+    fn send_places(&mut self, id: EngineId, output: OutputId) {
+        let version = self.moves.get(&output).copied().unwrap_or_default();
+        match self.engines.get_mut(&id) {
+            Some(engine) if engine.places.get(&output) != Some(&version) => engine.places.insert(output, version),
+            _ => return,
+        };
+        let mut runs: Vec<(u32, EngineId, AttemptId)> = Vec::new();
+        for (partition, place) in (0u32..).zip(self.scheduler.places(output)) {
+            // What does not exist is nowhere, which a reader has to know too.
+            let (engine, made_by) =
+                if place.exists() { (place.engine, place.made_by) } else { (EngineId(0), AttemptId(0)) };
+            if runs.last().is_none_or(|run| (run.1, run.2) != (engine, made_by)) {
+                runs.push((partition, engine, made_by));
+            }
+        }
+        for engine in runs.iter().map(|run| run.1).collect::<std::collections::BTreeSet<_>>() {
+            self.introduce_store(id, engine);
+        }
+        self.tell_engine(id, ToEngine::Places { output, places: runs });
+    }
+
+    /// Tells engine `to` how the blocks of another one are reached, unless it knows.
+    pub(crate) fn introduce_store(&mut self, to: EngineId, engine: EngineId) {
+        let Some(store) = self.engines.get(&engine).map(|engine| Box::new(engine.store.clone())) else { return };
+        if self.engines.get_mut(&to).is_some_and(|to| to.peers.insert(engine)) {
+            self.tell_engine(to, ToEngine::Peer { engine, store });
+        }
+    }
+
+    pub(crate) fn task_done(
+        &mut self,
+        engine: EngineId,
+        attempt: AttemptId,
+        report: Report,
+        results: Vec<(u32, ResultPart)>,
+        span: (u64, u64),
+    ) {
+        let Some(launched) = self.launched.remove(&attempt).filter(|launched| launched.engine == engine) else {
+            return self.tell_engine(engine, ToEngine::Discard { attempt });
+        };
+        if let CodeId::Output(output) = launched.code {
+            self.moved(output);
+        }
+        self.note_task(&launched, attempt, span, Ok(&report));
+        if !results.is_empty() {
+            self.reported.insert(attempt, results);
+        }
+        self.events.push(Event::TaskDone { attempt, report });
+    }
+
+    pub(crate) fn task_failed(
+        &mut self,
+        engine: EngineId,
+        attempt: AttemptId,
+        mut failure: Failure<Error>,
+        span: (u64, u64),
+    ) {
+        let Some(launched) = self.launched.remove(&attempt).filter(|launched| launched.engine == engine) else {
+            return;
+        };
+        match &mut failure {
+            Failure::User(Error::User(fault)) | Failure::Panic(Error::User(fault)) => {
+                fault.engine = Some(self.engine_name(engine));
+            }
+            Failure::Fetch(lost) => {
+                let outputs: std::collections::BTreeSet<_> = lost.iter().map(|block| block.output).collect();
+                outputs.into_iter().for_each(|output| self.moved(output));
+                let text = format!(
+                    "{} map outputs could not be read by {} and are made again",
+                    lost.len(),
+                    self.engine_name(engine)
+                );
+                self.tell_job(launched.job, |_| ToDriver::Notice(text));
+            }
+            _ => {}
+        }
+        self.note_task(&launched, attempt, span, Err(&failure));
+        self.events.push(Event::TaskFailed { attempt, failure });
+    }
+
+    /// The driver does not hold a code any more.
+    pub(crate) fn release_code(&mut self, code: CodeId) {
+        if let Some(record) = self.codes.get_mut(&code) {
+            record.held = false;
+            self.drop_code(code);
+        }
+    }
+
+    /// A job that named a code is over.
+    pub(crate) fn leave_code(&mut self, code: CodeId) {
+        if let Some(record) = self.codes.get_mut(&code) {
+            record.users = record.users.saturating_sub(1);
+            self.drop_code(code);
+        }
+    }
+
+    fn drop_code(&mut self, code: CodeId) {
+        if self.codes.get(&code).is_some_and(|record| record.users == 0 && !record.held) {
+            self.codes.remove(&code);
+            let engines = self.engines.iter_mut().filter_map(|(id, engine)| engine.codes.remove(&code).then_some(*id));
+            let engines: Vec<_> = engines.collect();
+            engines.into_iter().for_each(|engine| self.tell_engine(engine, ToEngine::ForgetCode { code }));
+        }
+    }
+}

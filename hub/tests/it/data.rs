@@ -1,0 +1,449 @@
+//! The data port: bytes that arrive whole, and what is told when they do not.
+
+use crate::support::{LOOPBACK, authority, mixed};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tryworks_hub::{Authority, Validity};
+use tryworks_transport::{
+    DataClient, DataError, DataHandler, DataLimits, DataStream, Door, Download, FrameReader, Incoming, Limits,
+    LinkError, Role, Service, Upload, chunks, serve_data, write_frame,
+};
+
+/// Keeps what is put there by name. Some names are special.
+#[derive(Default)]
+struct Shelf {
+    blocks: Mutex<BTreeMap<String, Bytes>>,
+    asked: Mutex<Vec<(Role, String)>>,
+    /// Lets "waits" go on.
+    go_on: Mutex<Option<Receiver<()>>>,
+}
+
+#[derive(Clone, Default)]
+struct Shelves(Arc<Shelf>);
+
+const MIB: usize = 1 << 20;
+
+fn some(len: usize) -> Bytes {
+    (0..len).map(|i| (i * 31 % 253) as u8).collect()
+}
+
+fn pieces(
+    n: usize,
+    then: impl FnOnce() -> io::Result<Bytes> + Send + 'static,
+) -> Box<dyn Iterator<Item = io::Result<Bytes>> + Send> {
+    let then = std::iter::once_with(then);
+    Box::new(std::iter::repeat_n(some(MIB), n).map(Ok).chain(then))
+}
+
+impl DataHandler for Shelves {
+    fn get(&self, role: Role, request: &[u8]) -> Result<Download, String> {
+        let name = String::from_utf8_lossy(request).into_owned();
+        self.0.asked.lock().unwrap().push((role, name.clone()));
+        let len = 4 * MIB as u64;
+        let chunks = match name.as_str() {
+            "breaks" => pieces(2, || Err(io::Error::other("the disk is gone"))),
+            "too few" => pieces(2, || Ok(Bytes::new())),
+            "too many" => pieces(4, || Ok(some(1))),
+            "one too many" => pieces(3, || Ok(some(MIB + 1))),
+            "panics" => panic!("as asked for"),
+            "panics later" => pieces(1, || panic!("as asked for")),
+            "waits" => {
+                let go_on = self.0.go_on.lock().unwrap().take().unwrap();
+                pieces(2, move || {
+                    let _ = go_on.recv();
+                    Ok(some(MIB))
+                })
+            }
+            name => {
+                return match self.0.blocks.lock().unwrap().get(name) {
+                    Some(bytes) => Ok(Download::read(io::Cursor::new(bytes.clone()), bytes.len() as u64)),
+                    None => Err(format!("there is no block {name}")),
+                };
+            }
+        };
+        Ok(Download { len, chunks })
+    }
+
+    fn put(&self, role: Role, request: &[u8], len: u64) -> Result<Box<dyn Upload>, String> {
+        if role != Role::Driver {
+            return Err(format!("an {role} puts nothing here"));
+        }
+        if len > 64 * MIB as u64 {
+            return Err("there is no room".into());
+        }
+        let name = String::from_utf8_lossy(request).into_owned();
+        Ok(Box::new(Coming { shelf: self.0.clone(), name, bytes: Vec::new() }))
+    }
+}
+
+struct Coming {
+    shelf: Arc<Shelf>,
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Upload for Coming {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes.extend(bytes);
+        match self.name.as_str() {
+            "no disk" => Err(io::Error::other("the disk is full")),
+            "panics" => panic!("as asked for"),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), String> {
+        if self.name == "wrong" {
+            return Err("this is not what its name says".into());
+        }
+        self.shelf.blocks.lock().unwrap().insert(self.name, self.bytes.into());
+        Ok(())
+    }
+}
+
+struct Port {
+    authority: Authority,
+    shelves: Shelves,
+    door: Door,
+    address: String,
+}
+
+impl Port {
+    async fn start() -> Self {
+        let authority = authority(Validity::default());
+        let shelves = Shelves::default();
+        let engine = authority.connection(Role::Engine).credentials().unwrap();
+        let door = serve_data(LOOPBACK, &engine, Limits::default(), shelves.clone()).await.unwrap();
+        let address = door.address().to_string();
+        Port { authority, shelves, door, address }
+    }
+
+    fn client(&self, role: Role, limits: DataLimits) -> DataClient {
+        DataClient::new(self.authority.connection(role).credentials().unwrap(), limits)
+    }
+
+    fn driver(&self) -> DataClient {
+        self.client(Role::Driver, DataLimits::default())
+    }
+
+    fn keep(&self, name: &str, bytes: &Bytes) {
+        self.shelves.0.blocks.lock().unwrap().insert(name.into(), bytes.clone());
+    }
+
+    fn waits(&self) -> Sender<()> {
+        let (go_on, wait) = channel();
+        *self.shelves.0.go_on.lock().unwrap() = Some(wait);
+        go_on
+    }
+
+    async fn get(&self, client: &DataClient, name: &str) -> Result<Bytes, DataError> {
+        whole(client.get(&self.address, Role::Engine, name.as_bytes()).await?).await
+    }
+
+    async fn put(&self, client: &DataClient, name: &str, bytes: &Bytes) -> Result<(), DataError> {
+        let len = bytes.len() as u64;
+        client.put(&self.address, Role::Engine, name.as_bytes(), len, chunks(io::Cursor::new(bytes.clone()))).await
+    }
+
+    /// Whatever happened before, the next one is served.
+    async fn is_well(&self) {
+        self.keep("well", &some(1234));
+        assert_eq!(self.get(&self.driver(), "well").await.unwrap(), some(1234));
+    }
+}
+
+async fn whole(mut stream: DataStream) -> Result<Bytes, DataError> {
+    let mut all = Vec::new();
+    while let Some(chunk) = stream.next_chunk().await? {
+        assert!(!chunk.is_empty() && chunk.len() <= MIB);
+        all.extend_from_slice(&chunk);
+    }
+    assert_eq!(all.len() as u64, stream.total());
+    assert_eq!(stream.next_chunk().await, Ok(None));
+    Ok(all.into())
+}
+
+#[tokio::test]
+async fn what_is_put_can_be_got_over_one_connection() {
+    let port = Port::start().await;
+    let driver = port.driver();
+    for len in [0, 1, 16_383, MIB - 1, MIB, MIB + 1, 5 * MIB + 7] {
+        let bytes = some(len);
+        port.put(&driver, "block", &bytes).await.unwrap();
+        assert!(port.shelves.0.blocks.lock().unwrap()["block"] == bytes, "{len} bytes there");
+        assert!(port.get(&driver, "block").await.unwrap() == bytes, "{len} bytes back");
+        let refused = port.get(&driver, "another").await.unwrap_err();
+        assert!(matches!(&refused, DataError::Refused { message, .. } if message == "there is no block another"));
+    }
+    assert_eq!(port.door.counts().connections, 1);
+    assert_eq!(port.door.counts().turned_away, 0);
+}
+
+#[tokio::test]
+async fn the_handler_is_told_who_asks() {
+    let port = Port::start().await;
+    port.keep("block", &some(10));
+    let engine = port.client(Role::Engine, DataLimits::default());
+    port.get(&engine, "block").await.unwrap();
+    port.get(&port.driver(), "block").await.unwrap();
+    let expected = [(Role::Engine, "block".to_owned()), (Role::Driver, "block".to_owned())];
+    assert_eq!(*port.shelves.0.asked.lock().unwrap(), expected);
+    let error = port.put(&engine, "block", &some(10)).await.unwrap_err().to_string();
+    assert!(error.contains("an engine puts nothing here"), "{error}");
+}
+
+#[tokio::test]
+async fn a_source_that_fails_is_told_with_how_far_it_came() {
+    let port = Port::start().await;
+    let driver = port.driver();
+    for (name, done, expected) in [
+        ("breaks", 2, "the disk is gone"),
+        ("too few", 2, "the source ended after 2097152 bytes of 4194304"),
+        ("one too many", 3, "more than the 4194304 bytes that it promised"),
+        ("panics later", 1, "a bug in Tryworks"),
+    ] {
+        let mut stream = driver.get(&port.address, Role::Engine, name.as_bytes()).await.unwrap();
+        let mut last = Ok(Some(Bytes::new()));
+        while let Ok(Some(_)) = last {
+            last = stream.next_chunk().await;
+        }
+        match last.unwrap_err() {
+            DataError::Failed { address, done: got, len, message } => {
+                assert_eq!((address.as_str(), got, len), (port.address.as_str(), done * MIB as u64, 4 * MIB as u64));
+                assert!(message.contains(expected), "{message}");
+            }
+            error => panic!("{error}"),
+        }
+        assert_eq!(stream.next_chunk().await, Ok(None));
+    }
+    // What comes after the last byte is never asked for.
+    assert_eq!(port.get(&driver, "too many").await.unwrap().len(), 4 * MIB);
+    let error = port.get(&driver, "panics").await.unwrap_err();
+    assert!(matches!(&error, DataError::Refused { message, .. } if message.contains("bug")), "{error}");
+    port.is_well().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_says_where_and_how_far() {
+    let mut port = Port::start().await;
+    let _go_on = port.waits();
+    let driver = port.driver();
+    let mut stream = driver.get(&port.address, Role::Engine, b"waits").await.unwrap();
+    assert_eq!(stream.next_chunk().await.unwrap(), Some(some(MIB)));
+    assert_eq!(stream.next_chunk().await.unwrap(), Some(some(MIB)));
+    let address = port.address.clone();
+    // Another port at the same place: what was kept of the old one is not used again.
+    let engine = port.authority.connection(Role::Engine).credentials().unwrap();
+    let listen = port.door.address();
+    drop(std::mem::replace(
+        &mut port.door,
+        serve_data(LOOPBACK, &engine, Limits::default(), Shelves::default()).await.unwrap(),
+    ));
+    match stream.next_chunk().await.unwrap_err() {
+        DataError::Cut { address: at, done, len, .. } => {
+            assert_eq!((at, done, len), (address.clone(), 2 * MIB as u64, 4 * MIB as u64));
+        }
+        error => panic!("{error}"),
+    }
+    port.door = loop {
+        match serve_data(listen, &engine, Limits::default(), port.shelves.clone()).await {
+            Ok(door) => break door,
+            Err(LinkError::Listen { .. }) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    port.keep("block", &some(10));
+    assert_eq!(port.get(&driver, "block").await.unwrap(), some(10));
+    port.is_well().await;
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_is_no_error() {
+    let mut port = Port::start().await;
+    port.keep("block", &some(10));
+    let driver = port.driver();
+    port.get(&driver, "block").await.unwrap();
+    let (engine, listen) = (port.authority.connection(Role::Engine).credentials().unwrap(), port.door.address());
+    drop(std::mem::replace(
+        &mut port.door,
+        serve_data(LOOPBACK, &engine, Limits::default(), Shelves::default()).await.unwrap(),
+    ));
+    port.door = loop {
+        match serve_data(listen, &engine, Limits::default(), port.shelves.clone()).await {
+            Ok(door) => break door,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(port.get(&driver, "block").await.unwrap(), some(10));
+}
+
+#[tokio::test]
+async fn silence_has_a_limit() {
+    let port = Port::start().await;
+    let go_on = port.waits();
+    let impatient =
+        port.client(Role::Driver, DataLimits { silence: Duration::from_millis(200), ..DataLimits::default() });
+    let error = port.get(&impatient, "waits").await.unwrap_err();
+    match &error {
+        DataError::Cut { done, message, .. } => {
+            assert_eq!(*done, 2 * MIB as u64);
+            assert!(message.contains("silent for 200ms"), "{message}");
+        }
+        error => panic!("{error}"),
+    }
+    drop(go_on);
+    port.is_well().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_is_told_to_who_puts_it() {
+    let port = Port::start().await;
+    let driver = port.driver();
+    let bytes = some(8 * MIB);
+    for (name, expected) in [("no disk", "the disk is full"), ("wrong", "not what its name says"), ("panics", "a bug")]
+    {
+        let error = port.put(&driver, name, &bytes).await.unwrap_err();
+        assert!(matches!(&error, DataError::Failed { message, .. } if message.contains(expected)), "{name}: {error}");
+    }
+    let error = driver.put(&port.address, Role::Engine, b"big", u64::MAX, chunks(io::empty())).await.unwrap_err();
+    assert!(matches!(&error, DataError::Refused { message, .. } if message.contains("no room")), "{error}");
+    // Bytes that end too early here, are too many, or cannot be read.
+    for (len, chunks, expected) in [
+        (10, chunks(io::Cursor::new(some(9))), "they ended after 9 of 10"),
+        (10, chunks(io::Cursor::new(some(11))), "there are more than 10"),
+        (2 * MIB as u64, pieces(1, || Err(io::Error::other("bad sector"))), "bad sector"),
+    ] {
+        let error = driver.put(&port.address, Role::Engine, b"block", len, chunks).await.unwrap_err();
+        assert!(matches!(&error, DataError::Source { message, .. } if message.contains(expected)), "{error}");
+    }
+    assert_eq!(port.shelves.0.blocks.lock().unwrap().len(), 0, "nothing of it was kept");
+    port.put(&driver, "block", &bytes).await.unwrap();
+    assert!(port.get(&driver, "block").await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_small_bound_on_what_is_in_flight_holds_streams_up_but_stops_none() {
+    let port = Port::start().await;
+    port.keep("block", &some(3 * MIB));
+    let driver = port.client(Role::Driver, DataLimits { in_flight: 1, ..DataLimits::default() });
+    let mut streams = Vec::new();
+    for _ in 0..12 {
+        streams.push(driver.get(&port.address, Role::Engine, b"block").await.unwrap());
+    }
+    // As a merge would: a piece of each in turn, all open at once.
+    for _ in 0..3 {
+        for stream in &mut streams {
+            assert_eq!(stream.next_chunk().await.unwrap().map(|chunk| chunk.len()), Some(MIB));
+        }
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let (driver, address) = (driver.clone(), port.address.clone());
+        tasks.spawn(async move { whole(driver.get(&address, Role::Engine, b"block").await.unwrap()).await.unwrap() });
+    }
+    while let Some(bytes) = tasks.join_next().await {
+        assert!(bytes.unwrap() == some(3 * MIB));
+    }
+}
+
+#[tokio::test]
+async fn only_who_has_the_role_is_asked() {
+    let port = Port::start().await;
+    port.keep("block", &some(10));
+    let driver = port.driver();
+    let error = driver.get(&port.address, Role::Hub, b"block").await.unwrap_err().to_string();
+    assert!(error.contains("not valid for name"), "{error}");
+    // A driver that listens is nobody's engine.
+    let credentials = port.authority.connection(Role::Driver).credentials().unwrap();
+    let false_port = serve_data(LOOPBACK, &credentials, Limits::default(), port.shelves.clone()).await.unwrap();
+    for role in Role::ALL {
+        let error = driver.get(&false_port.address().to_string(), role, b"block").await.unwrap_err();
+        assert!(matches!(error, DataError::Link(LinkError::Dial { .. })), "{error}");
+    }
+    let stranger = authority(Validity::default()).connection(Role::Driver);
+    let stranger = DataClient::new(mixed(&port.authority.connection(Role::Driver), &stranger), DataLimits::default());
+    let error = port.get(&stranger, "block").await.unwrap_err().to_string();
+    assert!(error.contains("one end does not believe the other"), "{error}");
+    let long = driver.get(&port.address, Role::Engine, &vec![0; MIB + 1]).await.unwrap_err();
+    assert!(matches!(long, DataError::Link(LinkError::TooLong { .. })), "{long}");
+    port.is_well().await;
+}
+
+#[tokio::test]
+async fn a_port_without_room_says_so() {
+    let port = Port::start().await;
+    let engine = port.authority.connection(Role::Engine).credentials().unwrap();
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let narrow = serve_data(LOOPBACK, &engine, limits, port.shelves.clone()).await.unwrap();
+    port.keep("block", &some(3 * MIB));
+    let address = narrow.address().to_string();
+    let driver = port.driver();
+    let first = driver.get(&address, Role::Engine, b"block").await.unwrap();
+    let error = driver.get(&address, Role::Engine, b"block").await.unwrap_err();
+    assert!(
+        matches!(&error, DataError::Refused { message, .. } if message.contains("there are 1 connections")),
+        "{error}"
+    );
+    assert!(whole(first).await.unwrap() == some(3 * MIB));
+}
+
+/// A port that answers each request with the frames that it was made with.
+struct Lying(Vec<Vec<u8>>);
+
+impl Service for Lying {
+    async fn serve(&self, _: Role, stream: Incoming) {
+        let (from, mut to) = tokio::io::split(stream);
+        let mut from = FrameReader::new(from);
+        while let Ok(Some(_)) = from.next(2 * MIB).await {
+            for frame in &self.0 {
+                if write_frame(&mut to, &[frame]).await.is_err() {
+                    return;
+                }
+            }
+            // What claims to be longer than it may be.
+            let _ = to.write_all(&u32::MAX.to_le_bytes()).await;
+            let _ = to.flush().await;
+        }
+    }
+
+    async fn refuse(&self, _: Incoming, _: &str) {}
+}
+
+#[tokio::test]
+async fn a_lying_port_harms_no_client() {
+    let port = Port::start().await;
+    let driver = port.driver();
+    let engine = port.authority.connection(Role::Engine).credentials().unwrap();
+    let accepted = |len: u64| [&[0][..], &len.to_le_bytes()].concat();
+    for (frames, expected) in [
+        (vec![], "claims to have 4294967295 bytes"),
+        (vec![vec![]], "does not speak our protocol"),
+        (vec![vec![7; 40]], "does not speak our protocol"),
+        (vec![vec![1, 0xff, 0xfe]], "does not speak our protocol"),
+        (vec![accepted(1 << 60)], "was cut after 0 of 1152921504606846976 bytes"),
+        (vec![accepted(5), vec![0; 7]], "another number of bytes than it has promised"),
+        (vec![accepted(5), vec![1]], "another number of bytes than it has promised"),
+        (vec![accepted(5), vec![0]], "does not speak our protocol"),
+        (vec![accepted(5), vec![0; 6], vec![]], "does not speak our protocol"),
+    ] {
+        let lying = Door::open(LOOPBACK, &engine, Limits::default(), Lying(frames.clone())).await.unwrap();
+        let address = lying.address().to_string();
+        let error = match driver.get(&address, Role::Engine, b"block").await {
+            Err(error) => error,
+            Ok(mut stream) => loop {
+                match stream.next_chunk().await {
+                    Err(error) => break error,
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("{frames:?} were believed"),
+                }
+            },
+        };
+        assert!(error.to_string().contains(expected) && error.to_string().contains(&address), "{frames:?}: {error}");
+    }
+    port.is_well().await;
+}

@@ -1,0 +1,7 @@
+//! The authority, the gateway and the data port over real sockets of this machine, with good peers and bad ones.
+
+mod authority;
+mod data;
+mod gateway;
+mod hostile;
+mod support;

@@ -1,0 +1,138 @@
+//! The directory of a store: one owner at a time, closed to other users, and swept when its owner is dead.
+
+use super::id::is_name;
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use tryworks_core::{Error, Result};
+
+/// The file in the directory that its owner has locked. It also tells our directories from others.
+const LOCK: &str = "tryworks-blocks.lock";
+
+/// A directory that this process owns until the value is dropped.
+pub(super) struct OwnedDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl OwnedDir {
+    /// Makes the directory if it is not there, locks it, and removes what a dead owner left in it.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let failed = |error: io::Error| Error::storage("opening a directory of blocks", path, &error);
+        loop {
+            make_closed(path).map_err(failed)?;
+            let lock = open_lock(path, true).map_err(failed)?;
+            let locked = try_lock(path, &lock).map_err(failed)?;
+            match locked {
+                Lock::Taken => {
+                    clear(path).map_err(failed)?;
+                    return Ok(OwnedDir { path: path.into(), _lock: lock });
+                }
+                Lock::Others => return Err(failed(io::Error::other("another process that is alive owns it"))),
+                Lock::Gone => {}
+            }
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for OwnedDir {
+    fn drop(&mut self) {
+        let _ = remove(&self.path);
+    }
+}
+
+/// Removes the directories of blocks in `parent` whose owners are dead, and tells which.
+///
+/// # Errors
+/// If `parent` cannot be listed. A directory that cannot be removed is left for the next time.
+pub fn sweep(parent: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error: io::Error| Error::storage("looking for directories of blocks", parent, &error);
+    let entries = match fs::read_dir(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut swept = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        // Only what is a directory of this user's with a lock file in it that nobody has locked.
+        let Ok(true) = fs::symlink_metadata(&path).map(|data| data.is_dir() && is_ours(&data)) else { continue };
+        let Ok(lock) = open_lock(&path, false) else { continue };
+        if let Ok(Lock::Taken) = try_lock(&path, &lock)
+            && remove(&path).is_ok()
+        {
+            swept.push(path);
+        }
+    }
+    Ok(swept)
+}
+
+fn is_ours(data: &fs::Metadata) -> bool {
+    data.uid() == geteuid().as_raw()
+}
+
+/// Makes the directory with no rights for others. One that is there is taken only if it has none either: it was made
+/// for this, and is not somebody's home.
+fn make_closed(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let data = fs::symlink_metadata(path)?;
+    if !data.is_dir() || !is_ours(&data) {
+        return Err(io::Error::other("it is not a directory that belongs to this user"));
+    }
+    if data.mode() & 0o077 != 0 {
+        return Err(io::Error::other("it is open to other users; name one that does not exist yet"));
+    }
+    Ok(())
+}
+
+fn open_lock(dir: &Path, create: bool) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    File::options().write(true).create(create).mode(0o600).custom_flags(flags).open(dir.join(LOCK))
+}
+
+enum Lock {
+    Taken,
+    /// Another process has it.
+    Others,
+    /// The file was removed before it could be locked.
+    Gone,
+}
+
+fn try_lock(dir: &Path, lock: &File) -> io::Result<Lock> {
+    match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Lock::Others),
+        locked => locked?,
+    }
+    let same = match fs::symlink_metadata(dir.join(LOCK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        found => {
+            let (found, locked) = (found?, lock.metadata()?);
+            (found.dev(), found.ino()) == (locked.dev(), locked.ino())
+        }
+    };
+    Ok(if same { Lock::Taken } else { Lock::Gone })
+}
+
+/// Removes the blocks in a directory, and nothing else.
+fn clear(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if is_name(&entry.file_name()) && !entry.file_type()?.is_dir() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a directory whose lock is held. What is not ours in it stays, and the directory with it.
+fn remove(dir: &Path) -> io::Result<()> {
+    clear(dir)?;
+    fs::remove_file(dir.join(LOCK))?;
+    fs::remove_dir(dir)
+}

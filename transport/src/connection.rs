@@ -1,0 +1,192 @@
+//! Connection files: all that a driver or an engine needs to reach a cluster, in one file that its user can copy.
+
+use crate::error::LinkError;
+use crate::role::Role;
+use crate::tls::Credentials;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The version of the format that this program writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+
+/// The most bytes that a connection file may have.
+const MAX_LEN: u64 = 1 << 20;
+
+/// Why a connection file cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the connection file {}: {message}", path.display())]
+pub struct ConnectionError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it, and what to do. Never a part of what it holds.
+    pub message: String,
+}
+
+impl ConnectionError {
+    fn new(path: &Path, message: impl fmt::Display) -> Self {
+        ConnectionError { path: path.to_owned(), message: message.to_string() }
+    }
+}
+
+/// What a connection file holds. Its key is not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    format: u32,
+    /// The version of the program that wrote it.
+    pub version: String,
+    /// The name of the cluster.
+    pub cluster: String,
+    /// What tells this cluster from others of the same name.
+    pub cluster_id: String,
+    /// What the holder of this file is to the cluster.
+    pub role: Role,
+    /// The directory with the hub's unix sockets, for who is on the same machine.
+    pub sockets: PathBuf,
+    /// The address of the gateway, for messages from other machines.
+    pub gateway: String,
+    /// The address of the hub's data port.
+    pub data: String,
+    /// The certificate of the cluster's authority, in PEM.
+    pub authority: String,
+    /// The holder's certificate, in PEM.
+    pub certificate: String,
+    key: String,
+}
+
+/// What every version of the format has.
+#[derive(Deserialize)]
+struct Head {
+    format: u32,
+}
+
+impl Connection {
+    /// The parts that a role has of its own: its certificate and its key, in PEM. The rest is empty.
+    pub fn new(role: Role, authority: &str, certificate: &str, key: &str) -> Self {
+        Connection {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            cluster: String::new(),
+            cluster_id: String::new(),
+            role,
+            sockets: PathBuf::new(),
+            gateway: String::new(),
+            data: String::new(),
+            authority: authority.into(),
+            certificate: certificate.into(),
+            key: key.into(),
+        }
+    }
+
+    /// What the holder shows to others, and whom it believes.
+    ///
+    /// # Errors
+    /// If certificates and key cannot be used, or are not those of its role.
+    pub fn credentials(&self) -> Result<Credentials, LinkError> {
+        let credentials = Credentials::from_pem(&self.authority, &self.certificate, &self.key)?;
+        match credentials.role() == self.role {
+            true => Ok(credentials),
+            false => Err(LinkError::Credentials {
+                message: format!("the file is for a role of {}, its certificate for {}", self.role, credentials.role()),
+            }),
+        }
+    }
+
+    /// Writes the file, for this user only. Who reads it meanwhile sees the old one or the new one, whole.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn write(&self, path: &Path) -> Result<(), ConnectionError> {
+        let text = serde_json::to_vec_pretty(self).map_err(|error| ConnectionError::new(path, error))?;
+        write_private(path, &text).map_err(|error| ConnectionError::new(path, error))
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// If others can read it, it was written by a newer version, or it is no connection file.
+    pub fn read(path: &Path) -> Result<Self, ConnectionError> {
+        let bytes = read_private(path, MAX_LEN).map_err(|error| ConnectionError::new(path, error))?;
+        Connection::parse(&bytes).map_err(|message| ConnectionError::new(path, message))
+    }
+
+    /// The connection that these bytes of a file say, or what is wrong with them.
+    ///
+    /// # Errors
+    /// As a text, which holds nothing of the file.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        // serde's messages quote what they stumble over, which may be the key; so they are not passed on.
+        let garbage = |what: &str, at: &serde_json::Error| {
+            format!("{what} (line {}, column {}); copy it again from the cluster", at.line(), at.column())
+        };
+        let head: Head = serde_json::from_slice(bytes).map_err(|error| garbage("it is no connection file", &error))?;
+        if head.format > FORMAT {
+            return Err(format!(
+                "a newer version of Tryworks wrote it (format {}, this program reads up to {FORMAT}); use that version",
+                head.format
+            ));
+        }
+        serde_json::from_slice(bytes).map_err(|error| garbage("something is missing in it or garbled", &error))
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("cluster", &self.cluster)
+            .field("cluster_id", &self.cluster_id)
+            .field("role", &self.role)
+            .field("sockets", &self.sockets)
+            .field("gateway", &self.gateway)
+            .field("data", &self.data)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Writes a file that nobody else can read, under another name first.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{}.new", std::process::id()));
+    let written = (|| {
+        let _ = std::fs::remove_file(&new);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)
+    })();
+    if written.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    written
+}
+
+/// Reads a file of at most `most` bytes that nobody else can read.
+///
+/// # Errors
+/// If the file system refuses, others can read it, or it is no file of that size.
+pub fn read_private(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let wrong = |message: String| Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    // Without this flag, opening a pipe would wait for its writer.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    let meta = File::metadata(&file)?;
+    if !meta.is_file() {
+        return wrong("it is not a file".into());
+    }
+    if meta.mode() & 0o077 != 0 {
+        return wrong(format!("others can read the key in it; chmod 600 {}", path.display()));
+    }
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    match u64::try_from(bytes.len()) {
+        Ok(len) if len <= most => Ok(bytes),
+        _ => wrong(format!("it has more than {most} bytes")),
+    }
+}

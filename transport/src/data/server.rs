@@ -1,0 +1,219 @@
+//! The end of the data port that has the bytes.
+
+use super::protocol::{MAX_PIECE, PIECE_FRAME, Piece, REQUEST_FRAME, Reply, Request};
+use super::{Chunks, DataHandler, Download, Upload};
+use crate::door::{Door, Incoming, Limits, Service};
+use crate::error::LinkError;
+use crate::frame::{FrameError, FrameReader, write_frame};
+use crate::role::Role;
+use crate::tls::Credentials;
+use bytes::Bytes;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+
+/// How long the other end may ask for nothing, or not take what it has asked for, before the connection is closed. Who
+/// reads may have reasons to be slow.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// How long bytes that are of no use any more are still read, so that the reason is heard.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Listens at an address (port 0 takes any that is free) and answers requests with `handler`, until the door that it
+/// gives is dropped.
+///
+/// # Errors
+/// If the system refuses the address.
+pub async fn serve_data(
+    listen: SocketAddr,
+    credentials: &Credentials,
+    limits: Limits,
+    handler: impl DataHandler,
+) -> Result<Door, LinkError> {
+    Door::open(listen, credentials, limits, Serving(Arc::new(handler))).await
+}
+
+struct Serving<H>(Arc<H>);
+
+impl<H: DataHandler> Service for Serving<H> {
+    async fn serve(&self, role: Role, stream: Incoming) {
+        let mut connection = Connection::new(stream);
+        // What goes wrong with a connection is told at its other end.
+        while let Ok(true) = connection.answer(role, &self.0).await {}
+        let _ = timeout(FAREWELL, connection.to.shutdown()).await;
+    }
+
+    async fn refuse(&self, stream: Incoming, why: &str) {
+        let mut connection = Connection::new(stream);
+        if let Ok(Some(_)) = connection.from.next(REQUEST_FRAME).await {
+            let _ = connection.reply(&Reply::Refused(why.into())).await;
+            let _ = connection.to.shutdown().await;
+        }
+    }
+}
+
+struct Connection {
+    from: FrameReader<ReadHalf<Incoming>>,
+    to: BufWriter<WriteHalf<Incoming>>,
+}
+
+/// The pieces that are left, and the next one.
+type Pulled = (Chunks, Option<io::Result<Bytes>>);
+
+impl Connection {
+    fn new(stream: Incoming) -> Self {
+        let (from, to) = tokio::io::split(stream);
+        Connection { from: FrameReader::new(from), to: BufWriter::with_capacity(16 << 10, to) }
+    }
+
+    /// Answers one request; says whether another may come.
+    async fn answer<H: DataHandler>(&mut self, role: Role, handler: &Arc<H>) -> Result<bool, FrameError> {
+        let Some(frame) = within(self.from.next(REQUEST_FRAME)).await?? else {
+            return Ok(false);
+        };
+        let handler = handler.clone();
+        match Request::parse(frame) {
+            Some(Request::Get(request)) => {
+                // The first piece is asked for at once: often there is no other.
+                let opened = spawn_blocking(move || {
+                    handler.get(role, &request).map(|Download { len, chunks }| (len, pull(chunks)))
+                });
+                match opened.await.unwrap_or_else(|_| Err(panicked())) {
+                    Ok((len, first)) => self.give(len, first).await,
+                    Err(why) => self.reply(&Reply::Refused(why)).await.map(|()| true),
+                }
+            }
+            Some(Request::Put(len, request)) => {
+                let opened = spawn_blocking(move || handler.put(role, &request, len));
+                match opened.await.unwrap_or_else(|_| Err(panicked())) {
+                    Ok(upload) => self.take(len, upload).await,
+                    Err(why) => self.reply(&Reply::Refused(why)).await.map(|()| true),
+                }
+            }
+            None => Ok(false),
+        }
+    }
+
+    async fn reply(&mut self, reply: &Reply) -> Result<(), FrameError> {
+        within(async {
+            write_frame(&mut self.to, &[&reply.to_bytes()]).await?;
+            self.to.flush().await
+        })
+        .await??;
+        Ok(())
+    }
+
+    async fn give(&mut self, len: u64, (mut chunks, mut next): Pulled) -> Result<bool, FrameError> {
+        write_frame(&mut self.to, &[&Reply::Accepted(len).to_bytes()]).await?;
+        let mut given = 0;
+        let end = loop {
+            if given == len {
+                break Piece::END.to_vec();
+            }
+            let bytes = match next {
+                Some(Ok(bytes)) => bytes,
+                Some(Err(error)) => break Piece::failed(&error.to_string()),
+                None => break Piece::failed(&format!("the source ended after {given} bytes of {len}")),
+            };
+            given += bytes.len() as u64;
+            if given > len {
+                break Piece::failed(&format!("the source has more than the {len} bytes that it promised"));
+            }
+            // The next piece is read while this one is written.
+            let reading = (given < len).then(|| spawn_blocking(move || pull(chunks)));
+            within(async {
+                for piece in bytes.chunks(MAX_PIECE) {
+                    write_frame(&mut self.to, &[Piece::DATA, piece]).await?;
+                }
+                match given < len {
+                    true => self.to.flush().await,
+                    false => Ok(()),
+                }
+            })
+            .await??;
+            match pulled(reading).await {
+                Some(pulled) => (chunks, next) = pulled,
+                None if given == len => break Piece::END.to_vec(),
+                None => break Piece::failed(&panicked()),
+            }
+        };
+        within(async {
+            write_frame(&mut self.to, &[&end]).await?;
+            self.to.flush().await
+        })
+        .await??;
+        Ok(true)
+    }
+
+    async fn take(&mut self, len: u64, mut upload: Box<dyn Upload>) -> Result<bool, FrameError> {
+        self.reply(&Reply::Accepted(len)).await?;
+        let mut taken = 0;
+        let why = loop {
+            let frame = within(self.from.next(PIECE_FRAME)).await??;
+            match frame.and_then(Piece::parse) {
+                Some(Piece::Data(bytes)) => {
+                    taken += bytes.len() as u64;
+                    if taken > len {
+                        break format!("these are more than the {len} bytes that were promised");
+                    }
+                    let written = spawn_blocking(move || {
+                        let written = upload.write(&bytes);
+                        (upload, written)
+                    });
+                    match written.await {
+                        Ok((back, Ok(()))) => upload = back,
+                        Ok((_, Err(error))) => break error.to_string(),
+                        Err(_) => break panicked(),
+                    }
+                }
+                Some(Piece::End) if taken == len => {
+                    match spawn_blocking(move || upload.finish()).await.unwrap_or_else(|_| Err(panicked())) {
+                        Ok(()) => {
+                            within(async {
+                                write_frame(&mut self.to, &[Piece::END]).await?;
+                                self.to.flush().await
+                            })
+                            .await??;
+                            return Ok(true);
+                        }
+                        Err(why) => break why,
+                    }
+                }
+                Some(Piece::End) => break format!("these are {taken} bytes, and {len} were promised"),
+                Some(Piece::Failed(_)) | None => return Ok(false),
+            }
+        };
+        within(async {
+            write_frame(&mut self.to, &[&Piece::failed(&why)]).await?;
+            self.to.flush().await?;
+            self.to.shutdown().await
+        })
+        .await??;
+        // The reason would be lost if what is under way were left unread.
+        let _ = timeout(FAREWELL, async { while let Ok(Some(_)) = self.from.next(PIECE_FRAME).await {} }).await;
+        Ok(false)
+    }
+}
+
+fn pull(mut chunks: Chunks) -> Pulled {
+    // An empty piece would look like an end.
+    let next = chunks.find(|chunk| !matches!(chunk, Ok(bytes) if bytes.is_empty()));
+    (chunks, next)
+}
+
+async fn pulled(reading: Option<JoinHandle<Pulled>>) -> Option<Pulled> {
+    reading?.await.ok()
+}
+
+fn panicked() -> String {
+    "a bug in Tryworks: what answers requests for data panicked".into()
+}
+
+/// Gives up on an end that neither takes nor gives.
+async fn within<T>(work: impl Future<Output = T>) -> Result<T, FrameError> {
+    timeout(IDLE, work).await.map_err(|_| FrameError::from(io::Error::from(io::ErrorKind::TimedOut)))
+}

@@ -1,0 +1,259 @@
+//! The door to TCP: who comes in has shown a certificate of the cluster, in good time, and there is room for it.
+
+use crate::error::LinkError;
+use crate::role::{Role, role_of};
+use crate::tls::{Credentials, shown};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+
+/// A connection that came in.
+pub type Incoming = tokio_rustls::server::TlsStream<TcpStream>;
+
+/// How long an end that is turned away may take to hear why.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long to wait when the system has no room for another connection.
+const NO_ROOM: Duration = Duration::from_millis(50);
+
+/// What a door lets through.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a stranger may take to show its certificate.
+    pub handshake: Duration,
+    /// How many strangers may be at that at once. One more takes the place of the one that has been for longest.
+    pub strangers: usize,
+    /// How many connections there may be with a certificate.
+    pub connections: usize,
+    /// How many of them with the same one. All engines of a cluster may have the same.
+    pub per_certificate: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { handshake: Duration::from_secs(10), strangers: 256, connections: 2048, per_certificate: 1536 }
+    }
+}
+
+/// What is behind a door.
+pub trait Service: Send + Sync + 'static {
+    /// Serves a connection of somebody in this role until it ends.
+    fn serve(&self, role: Role, stream: Incoming) -> impl Future<Output = ()> + Send;
+
+    /// Tells somebody of the cluster why there is no room.
+    fn refuse(&self, stream: Incoming, why: &str) -> impl Future<Output = ()> + Send;
+}
+
+/// How many are at a door.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counts {
+    /// Who has not shown a certificate yet.
+    pub strangers: usize,
+    /// Who has.
+    pub connections: usize,
+    /// How many were turned away so far, of whatever reason.
+    pub turned_away: u64,
+}
+
+/// Listens at an address, until it is dropped: then all its connections end.
+pub struct Door {
+    address: SocketAddr,
+    accepting: AbortHandle,
+    state: Arc<Shared>,
+}
+
+impl Door {
+    /// Listens at an address; port 0 takes any that is free.
+    ///
+    /// # Errors
+    /// If the system refuses the address.
+    pub async fn open<S: Service>(
+        listen: SocketAddr,
+        credentials: &Credentials,
+        limits: Limits,
+        service: S,
+    ) -> Result<Door, LinkError> {
+        let failed =
+            |error: std::io::Error| LinkError::Listen { address: listen.to_string(), message: error.to_string() };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let state = Arc::new(Shared { limits, guests: Mutex::default() });
+        let visit = Visit { state: state.clone(), credentials: credentials.clone(), service: Arc::new(service) };
+        let accepting = tokio::spawn(accept(listener, visit)).abort_handle();
+        Ok(Door { address, accepting, state })
+    }
+
+    /// The address, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many are there now.
+    pub fn counts(&self) -> Counts {
+        let guests = self.state.guests();
+        Counts { strangers: guests.strangers.len(), connections: guests.connections, turned_away: guests.turned_away }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("address", &self.address).field("counts", &self.counts()).finish()
+    }
+}
+
+#[derive(Default)]
+struct Guests {
+    next: u64,
+    /// By the order in which they came.
+    strangers: BTreeMap<u64, AbortHandle>,
+    connections: usize,
+    by_certificate: HashMap<Arc<[u8]>, usize>,
+    turned_away: u64,
+}
+
+struct Shared {
+    limits: Limits,
+    guests: Mutex<Guests>,
+}
+
+impl Shared {
+    fn guests(&self) -> MutexGuard<'_, Guests> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn accept<S: Service>(listener: TcpListener, visit: Visit<S>) {
+    // The set ends its tasks when it is dropped.
+    let mut visits = JoinSet::new();
+    loop {
+        let tcp = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((tcp, _)) => tcp,
+                // What is lost before it was taken is not worth waiting for. Of the rest, nearly all is too many files.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                Err(_) => {
+                    turn_oldest_away(&mut visit.state.guests());
+                    tokio::time::sleep(NO_ROOM).await;
+                    continue;
+                }
+            },
+            Some(_) = visits.join_next() => continue,
+        };
+        let mut guests = visit.state.guests();
+        while guests.strangers.len() >= visit.state.limits.strangers.max(1) {
+            turn_oldest_away(&mut guests);
+        }
+        let number = guests.next;
+        guests.next += 1;
+        let task = visits.spawn(visit.clone().run(number, tcp));
+        guests.strangers.insert(number, task);
+    }
+}
+
+fn turn_oldest_away(guests: &mut Guests) {
+    if let Some((_, task)) = guests.strangers.pop_first() {
+        task.abort();
+        guests.turned_away += 1;
+    }
+}
+
+struct Visit<S> {
+    state: Arc<Shared>,
+    credentials: Credentials,
+    service: Arc<S>,
+}
+
+impl<S> Clone for Visit<S> {
+    fn clone(&self) -> Self {
+        Visit { state: self.state.clone(), credentials: self.credentials.clone(), service: self.service.clone() }
+    }
+}
+
+impl<S: Service> Visit<S> {
+    async fn run(self, number: u64, tcp: TcpStream) {
+        let limit = self.state.limits.handshake;
+        let _ = tcp.set_nodelay(true);
+        let known = match timeout(limit, self.credentials.acceptor().accept(tcp).into_fallible()).await {
+            Ok(Ok(stream)) => shown(&stream).and_then(|der| Some((role_of(&der)?, der, stream))),
+            Ok(Err((_, tcp))) => {
+                let _ = timeout(FAREWELL.min(limit), farewell(tcp)).await;
+                None
+            }
+            Err(_) => None,
+        };
+        let Some((role, der, stream)) = known else { return self.state.turn_away(number) };
+        match self.state.admit(number, &der) {
+            Ok(_place) => self.service.serve(role, stream).await,
+            Err(why) => {
+                let _ = timeout(FAREWELL, self.service.refuse(stream, &why)).await;
+                self.state.turn_away(number);
+            }
+        }
+    }
+}
+
+/// What TLS has said last would be lost if bytes were left unread.
+async fn farewell(mut tcp: TcpStream) -> std::io::Result<()> {
+    tcp.shutdown().await?;
+    let mut rest = [0; 1024];
+    while tcp.read(&mut rest).await? > 0 {}
+    Ok(())
+}
+
+impl Shared {
+    fn turn_away(&self, number: u64) {
+        let mut guests = self.guests();
+        if guests.strangers.remove(&number).is_some() {
+            guests.turned_away += 1;
+        }
+    }
+
+    /// Makes a stranger somebody, or says why there is no room.
+    fn admit(self: &Arc<Self>, number: u64, der: &[u8]) -> Result<Place, String> {
+        let mut guests = self.guests();
+        if guests.connections >= self.limits.connections {
+            return Err(format!("there are {} connections, and no more are let in", self.limits.connections));
+        }
+        let same = guests.by_certificate.get(der).copied().unwrap_or_default();
+        if same >= self.limits.per_certificate {
+            return Err(format!("there are {same} connections with this certificate, and no more are let in"));
+        }
+        guests.strangers.remove(&number);
+        guests.connections += 1;
+        let certificate: Arc<[u8]> = der.into();
+        guests.by_certificate.insert(certificate.clone(), same + 1);
+        Ok(Place { state: self.clone(), certificate })
+    }
+}
+
+/// The place of a connection, which is free again when this is dropped.
+struct Place {
+    state: Arc<Shared>,
+    certificate: Arc<[u8]>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut guests = self.state.guests();
+        guests.connections -= 1;
+        if let Some(same) = guests.by_certificate.get_mut(&self.certificate) {
+            *same -= 1;
+            if *same == 0 {
+                guests.by_certificate.remove(&self.certificate);
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Frames: a length of four bytes, the smallest first, and that many bytes. They are what we read from other machines,
+//! so a reader says how long a frame may be, and a length that is only claimed takes no memory.
+
+use bytes::{Bytes, BytesMut};
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// The bytes of a frame's length.
+const HEAD: usize = 4;
+
+/// What is read at once. The room for a frame grows by this, or by what has come of it already.
+const STEP: usize = 64 << 10;
+
+/// Why no frame could be read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// A frame says that it is longer than the reader allows.
+    #[error("a frame claims to have {len} bytes, and may have {limit}")]
+    TooLong {
+        /// The length that it claims.
+        len: u64,
+        /// The most that are allowed.
+        limit: usize,
+    },
+    /// The bytes ended within a frame.
+    #[error("the bytes ended within a frame, {missing} bytes before its end")]
+    Cut {
+        /// How many bytes are missing at least.
+        missing: usize,
+    },
+    /// The system or the other end gave the connection up.
+    #[error("{message}")]
+    Io {
+        /// What kind of error it was.
+        kind: io::ErrorKind,
+        /// What was said.
+        message: String,
+    },
+}
+
+impl From<io::Error> for FrameError {
+    fn from(error: io::Error) -> Self {
+        FrameError::Io { kind: error.kind(), message: error.to_string() }
+    }
+}
+
+/// Reads frames. What has come of a frame is kept when reading it is given up halfway.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    from: R,
+    got: BytesMut,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Reads from the beginning of a frame.
+    pub fn new(from: R) -> Self {
+        FrameReader { from, got: BytesMut::new() }
+    }
+
+    /// The next frame, or none if the bytes end before it.
+    ///
+    /// # Errors
+    /// If it is longer than `limit`, the bytes end within it, or reading fails. Nothing can be read after that.
+    pub async fn next(&mut self, limit: usize) -> Result<Option<Bytes>, FrameError> {
+        loop {
+            let missing = match self.whole(limit)? {
+                Whole::Frame(frame) => return Ok(Some(frame)),
+                Whole::Missing(missing) => missing,
+            };
+            self.got.reserve(missing.min(STEP));
+            if self.from.read_buf(&mut self.got).await? == 0 {
+                return if self.got.is_empty() { Ok(None) } else { Err(FrameError::Cut { missing }) };
+            }
+        }
+    }
+
+    /// The next frame if all of it was read already.
+    ///
+    /// # Errors
+    /// If it is longer than `limit`.
+    pub fn ready(&mut self, limit: usize) -> Result<Option<Bytes>, FrameError> {
+        match self.whole(limit)? {
+            Whole::Frame(frame) => Ok(Some(frame)),
+            Whole::Missing(_) => Ok(None),
+        }
+    }
+
+    fn whole(&mut self, limit: usize) -> Result<Whole, FrameError> {
+        let Some(head) = self.got.first_chunk::<HEAD>() else {
+            return Ok(Whole::Missing(HEAD - self.got.len()));
+        };
+        let len = u32::from_le_bytes(*head);
+        match usize::try_from(len) {
+            Ok(len) if len <= limit => match (HEAD + len).checked_sub(self.got.len()) {
+                None | Some(0) => Ok(Whole::Frame(self.got.split_to(HEAD + len).split_off(HEAD).freeze())),
+                Some(missing) => Ok(Whole::Missing(missing)),
+            },
+            _ => Err(FrameError::TooLong { len: len.into(), limit }),
+        }
+    }
+}
+
+enum Whole {
+    Frame(Bytes),
+    Missing(usize),
+}
+
+/// Writes one frame made of these parts, without flushing.
+///
+/// # Errors
+/// If the writer fails, or the parts are 4 GiB or more.
+pub async fn write_frame<W: AsyncWrite + Unpin>(to: &mut W, parts: &[&[u8]]) -> io::Result<()> {
+    let len = parts.iter().map(|part| part.len()).sum::<usize>();
+    let len = u32::try_from(len).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a frame of over 4 GiB"))?;
+    to.write_all(&len.to_le_bytes()).await?;
+    for part in parts {
+        to.write_all(part).await?;
+    }
+    Ok(())
+}

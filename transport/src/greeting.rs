@@ -1,0 +1,63 @@
+//! What a gateway says first. In TLS 1.3 the end that dials is done before its certificate has been looked at, so it
+//! waits for this to know that it is welcome.
+
+use crate::frame::{FrameError, FrameReader, write_frame};
+use crate::tls::DIAL_TIME;
+use std::io;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+const WELCOME: &[u8] = b"tryworks messages 1";
+const REFUSED: &[u8] = b"refused: ";
+
+/// The most bytes that a greeting may have.
+const MAX_GREETING: usize = 1 << 10;
+
+/// Says that messages may come.
+///
+/// # Errors
+/// If the connection fails.
+pub async fn welcome<W: AsyncWrite + Unpin>(to: &mut W) -> io::Result<()> {
+    write_frame(to, &[WELCOME]).await?;
+    to.flush().await
+}
+
+/// Says why none may come, and ends.
+///
+/// # Errors
+/// If the connection fails.
+pub async fn refuse<W: AsyncWrite + Unpin>(to: &mut W, why: &str) -> io::Result<()> {
+    let why = why.as_bytes();
+    write_frame(to, &[REFUSED, &why[..why.len().min(MAX_GREETING - REFUSED.len())]]).await?;
+    to.flush().await?;
+    to.shutdown().await
+}
+
+/// Waits to be welcome, or says why one is not.
+pub(crate) async fn greeted<R: AsyncRead + Unpin>(from: &mut FrameReader<R>) -> Result<(), String> {
+    match tokio::time::timeout(DIAL_TIME, from.next(MAX_GREETING)).await {
+        Err(_) => Err(format!("it did not greet within {DIAL_TIME:?}")),
+        Ok(Err(error)) => Err(why(&error)),
+        Ok(Ok(None)) => Err("it closed the connection".into()),
+        Ok(Ok(Some(greeting))) if greeting == WELCOME => Ok(()),
+        Ok(Ok(Some(greeting))) => match greeting.strip_prefix(REFUSED) {
+            Some(why) => Err(String::from_utf8_lossy(why).into_owned()),
+            None => Err("it does not speak our protocol; are both of the same version?".into()),
+        },
+    }
+}
+
+/// A failure in words. What TLS says is about certificates, which come from connection files.
+pub(crate) fn why(error: &FrameError) -> String {
+    match error {
+        FrameError::Io { kind: io::ErrorKind::InvalidData, message } => tls_failed(message),
+        other => other.to_string(),
+    }
+}
+
+/// What TLS says, with what helps.
+pub(crate) fn tls_failed(message: &str) -> String {
+    format!(
+        "{message}: one end does not believe the other. The connection file is of another cluster or another role, or \
+         its certificate has expired; copy it again"
+    )
+}
