@@ -14,6 +14,8 @@ mod data;
 mod door;
 mod error;
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod greeting;
 mod home;
 mod link;
