@@ -1,13 +1,13 @@
 //! The data port: bytes that arrive whole, and what is told when they do not.
 
-use crate::support::{LOOPBACK, authority, mixed};
+use crate::support::{LOOPBACK, authority, mixed, raw_tls};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tryworks_hub::{Authority, Validity};
 use tryworks_transport::{
     DataClient, DataError, DataHandler, DataLimits, DataStream, Door, Download, FrameReader, Incoming, Limits,
@@ -390,6 +390,59 @@ async fn a_port_without_room_says_so() {
         "{error}"
     );
     assert!(whole(first).await.unwrap() == some(3 * MIB));
+}
+
+#[tokio::test]
+async fn requests_that_nobody_would_make_end_their_connection_alone() {
+    let port = Port::start().await;
+    let driver = port.authority.connection(Role::Driver);
+    let put = |len: u64, name: &str| [&[1][..], &len.to_le_bytes(), name.as_bytes()].concat();
+    let kept = some(100);
+    port.keep("kept", &kept);
+    for (frames, answer) in [
+        (vec![vec![]], None),
+        (vec![vec![0; 8]], None),
+        (vec![[&[2][..], &[0; 8], b"kept"].concat()], None),
+        (vec![[&[0][..], &[1; 8], b"kept"].concat()], None),
+        // More than was promised, less, no piece at all, and the bytes of another who goes away.
+        (vec![put(5, "kept"), vec![0; 7]], Some("these are more than the 5 bytes")),
+        (vec![put(5, "kept"), vec![0; 5], vec![1]], Some("these are 4 bytes, and 5 were promised")),
+        (vec![put(5, "kept"), vec![9; 5]], None),
+        (vec![put(5, "kept"), vec![0]], None),
+        (vec![put(5, "kept"), vec![0; 3], vec![2, b'n', b'o']], None),
+        (vec![put(5, "kept"), vec![0; 3]], None),
+    ] {
+        let stream = raw_tls(&port.address, &driver, true, Role::Engine).await;
+        let (from, mut to) = tokio::io::split(stream);
+        for frame in &frames {
+            write_frame(&mut to, &[frame]).await.unwrap();
+        }
+        to.shutdown().await.unwrap();
+        let mut from = FrameReader::new(from);
+        let mut answers = Vec::new();
+        while let Ok(Some(frame)) = from.next(MIB).await {
+            answers.push(frame);
+        }
+        // That it may be put is told first, then what went wrong with it.
+        let accepted = usize::from(frames[0].first() == Some(&1));
+        assert_eq!(answers.len(), accepted + usize::from(answer.is_some()), "{frames:?}: {answers:?}");
+        if let Some(answer) = answer {
+            let said = String::from_utf8_lossy(&answers[1][1..]);
+            assert!(answers[1][0] == 2 && said.contains(answer), "{said}");
+        }
+        assert!(port.shelves.0.blocks.lock().unwrap()["kept"] == kept);
+        port.is_well().await;
+    }
+    for head in [u32::MAX, 2 << 20] {
+        let mut stream = raw_tls(&port.address, &driver, true, Role::Engine).await;
+        stream.write_all(&head.to_le_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        assert_eq!(stream.read(&mut [0; 10]).await.unwrap_or(0), 0, "it is closed, though we did not");
+    }
+    let mut stranger = raw_tls(&port.address, &driver, false, Role::Engine).await;
+    let error = stranger.read(&mut [0; 10]).await.unwrap_err().to_string();
+    assert!(error.contains("CertificateRequired"), "{error}");
+    port.is_well().await;
 }
 
 /// A port that answers each request with the frames that it was made with.
