@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use tryworks_core::{Error, Result, Site};
 use tryworks_engine::local::Settings;
 use tryworks_io::resident::machine_memory;
+use tryworks_io::size;
 use tryworks_io::spill::SpillOptions;
 
 /// The share of the machine's memory that is the budget if nothing is said, in percent.
@@ -43,17 +44,16 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<String>) -> Result<
         let threads = value.parse().ok().filter(|threads| (1..=4096).contains(threads));
         settings.threads = threads.ok_or_else(|| wrong("TRYWORKS_THREADS", &value, "a number from 1 to 4096"))?;
     }
-    let size = |name: &str| -> Result<Option<u64>> {
-        let form = "a size such as 256MiB, 4G or a number of bytes";
-        look(name).map(|value| bytes(&value).ok_or_else(|| wrong(name, &value, form))).transpose()
+    let size_of = |name: &str| -> Result<Option<u64>> {
+        look(name).map(|value| size::bytes(&value).ok_or_else(|| wrong(name, &value, size::FORM))).transpose()
     };
-    if let Some(memory) = size("TRYWORKS_MEMORY")? {
+    if let Some(memory) = size_of("TRYWORKS_MEMORY")? {
         settings.memory = memory;
     }
-    if let Some(limit) = size("TRYWORKS_MAX_RESULT_BYTES")? {
+    if let Some(limit) = size_of("TRYWORKS_MAX_RESULT_BYTES")? {
         settings.max_result_bytes = limit;
     }
-    settings.spill.quota = size("TRYWORKS_SPILL_QUOTA")?;
+    settings.spill.quota = size_of("TRYWORKS_SPILL_QUOTA")?;
     if let Some(dir) = look("TRYWORKS_SPILL_DIR") {
         settings.spill_dir = PathBuf::from(dir);
     }
@@ -61,33 +61,9 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<String>) -> Result<
     Ok(settings)
 }
 
-/// A size with an optional unit: `K`, `M`, `G` or `T`, each a power of 1024, with or without `iB` or `B`.
-pub(crate) fn bytes(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let power = match text[digits.len()..].trim().to_ascii_lowercase().trim_end_matches('b').trim_end_matches('i') {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        _ => return None,
-    };
-    digits.trim().parse::<u64>().ok()?.checked_mul(1 << (10 * power))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(bytes("4096"), Some(4096));
-        assert_eq!(bytes("256MiB"), Some(256 << 20));
-        assert_eq!(bytes("4 G"), Some(4 << 30));
-        assert_eq!(bytes("1kb"), Some(1024));
-        assert_eq!(bytes("much"), None);
-        assert_eq!(bytes("99999999T"), None);
-    }
 
     #[test]
     fn a_wrong_variable_is_named() {

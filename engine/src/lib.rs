@@ -2,9 +2,11 @@
 //!
 //! [`scheduler`] decides and does nothing else. [`local`] runs what it decides on threads of this process.
 
+pub mod client;
 pub mod event_log;
 mod execute;
 pub mod host;
+mod job_spec;
 pub mod local;
 mod panics;
 pub mod process;

@@ -3,6 +3,7 @@
 use crate::error::LinkError;
 use crate::role::{Role, role_of};
 use crate::tls::{Credentials, shown};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::ErrorKind;
@@ -112,6 +113,14 @@ impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Door").field("address", &self.address).field("counts", &self.counts()).finish()
     }
+}
+
+/// Lets this process have as many open files as the system allows it, which is often more than it begins with. A hub
+/// needs three of them for each connection of its gateway.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Who may not raise it lives with what there is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 #[derive(Default)]

@@ -86,6 +86,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// The room that is taken for frames now.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.got.capacity()
+    }
+
     fn whole(&mut self, limit: usize) -> Result<Whole, FrameError> {
         let Some(head) = self.got.first_chunk::<HEAD>() else {
             return Ok(Whole::Missing(HEAD - self.got.len()));

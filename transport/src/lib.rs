@@ -14,6 +14,8 @@ mod data;
 mod door;
 mod error;
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod greeting;
 mod home;
 mod link;
@@ -26,7 +28,7 @@ pub use connection::{Connection, ConnectionError, read_private, write_private};
 pub use data::{
     Chunks, DataClient, DataError, DataHandler, DataLimits, DataStream, Download, Upload, chunks, serve_data,
 };
-pub use door::{Counts, Door, Incoming, Limits, Service};
+pub use door::{Counts, Door, Incoming, Limits, Service, raise_file_limit};
 pub use error::LinkError;
 pub use frame::{FrameError, FrameReader, write_frame};
 pub use greeting::{refuse, welcome};

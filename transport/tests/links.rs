@@ -70,7 +70,7 @@ async fn messages_arrive_whole_and_in_order() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_thread_sends_and_each_sender_keeps_its_order() {
     let place = Place::new();
     let (_to_peers, mut peers) = place.bind().await;
@@ -93,7 +93,7 @@ async fn any_thread_sends_and_each_sender_keeps_its_order() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_does_not_read_holds_nobody_up_and_loses_nothing() {
     const MANY: u64 = 250_000;
     let place = Place::new();
@@ -167,7 +167,7 @@ async fn an_end_that_goes_is_told_after_all_that_it_sent() {
     assert_eq!(to_other.send(number(3)), Err(error));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_is_closed_receives_what_was_sent_to_it_before() {
     let place = Place::new();
     let (to_peers, mut peers) = place.bind().await;

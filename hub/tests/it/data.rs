@@ -1,172 +1,16 @@
 //! The data port: bytes that arrive whole, and what is told when they do not.
 
-use crate::support::{LOOPBACK, authority, mixed};
+use crate::shelf::{MIB, Port, Shelves, pieces, some, whole};
+use crate::support::{LOOPBACK, authority, mixed, raw_tls};
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tryworks_hub::{Authority, Validity};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tryworks_hub::Validity;
 use tryworks_transport::{
-    DataClient, DataError, DataHandler, DataLimits, DataStream, Door, Download, FrameReader, Incoming, Limits,
-    LinkError, Role, Service, Upload, chunks, serve_data, write_frame,
+    DataClient, DataError, DataLimits, Door, FrameReader, Incoming, Limits, LinkError, Role, Service, chunks,
+    serve_data, write_frame,
 };
-
-/// Keeps what is put there by name. Some names are special.
-#[derive(Default)]
-struct Shelf {
-    blocks: Mutex<BTreeMap<String, Bytes>>,
-    asked: Mutex<Vec<(Role, String)>>,
-    /// Lets "waits" go on.
-    go_on: Mutex<Option<Receiver<()>>>,
-}
-
-#[derive(Clone, Default)]
-struct Shelves(Arc<Shelf>);
-
-const MIB: usize = 1 << 20;
-
-fn some(len: usize) -> Bytes {
-    (0..len).map(|i| (i * 31 % 253) as u8).collect()
-}
-
-fn pieces(
-    n: usize,
-    then: impl FnOnce() -> io::Result<Bytes> + Send + 'static,
-) -> Box<dyn Iterator<Item = io::Result<Bytes>> + Send> {
-    let then = std::iter::once_with(then);
-    Box::new(std::iter::repeat_n(some(MIB), n).map(Ok).chain(then))
-}
-
-impl DataHandler for Shelves {
-    fn get(&self, role: Role, request: &[u8]) -> Result<Download, String> {
-        let name = String::from_utf8_lossy(request).into_owned();
-        self.0.asked.lock().unwrap().push((role, name.clone()));
-        let len = 4 * MIB as u64;
-        let chunks = match name.as_str() {
-            "breaks" => pieces(2, || Err(io::Error::other("the disk is gone"))),
-            "too few" => pieces(2, || Ok(Bytes::new())),
-            "too many" => pieces(4, || Ok(some(1))),
-            "one too many" => pieces(3, || Ok(some(MIB + 1))),
-            "panics" => panic!("as asked for"),
-            "panics later" => pieces(1, || panic!("as asked for")),
-            "waits" => {
-                let go_on = self.0.go_on.lock().unwrap().take().unwrap();
-                pieces(2, move || {
-                    let _ = go_on.recv();
-                    Ok(some(MIB))
-                })
-            }
-            name => {
-                return match self.0.blocks.lock().unwrap().get(name) {
-                    Some(bytes) => Ok(Download::read(io::Cursor::new(bytes.clone()), bytes.len() as u64)),
-                    None => Err(format!("there is no block {name}")),
-                };
-            }
-        };
-        Ok(Download { len, chunks })
-    }
-
-    fn put(&self, role: Role, request: &[u8], len: u64) -> Result<Box<dyn Upload>, String> {
-        if role != Role::Driver {
-            return Err(format!("an {role} puts nothing here"));
-        }
-        if len > 64 * MIB as u64 {
-            return Err("there is no room".into());
-        }
-        let name = String::from_utf8_lossy(request).into_owned();
-        Ok(Box::new(Coming { shelf: self.0.clone(), name, bytes: Vec::new() }))
-    }
-}
-
-struct Coming {
-    shelf: Arc<Shelf>,
-    name: String,
-    bytes: Vec<u8>,
-}
-
-impl Upload for Coming {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.bytes.extend(bytes);
-        match self.name.as_str() {
-            "no disk" => Err(io::Error::other("the disk is full")),
-            "panics" => panic!("as asked for"),
-            _ => Ok(()),
-        }
-    }
-
-    fn finish(self: Box<Self>) -> Result<(), String> {
-        if self.name == "wrong" {
-            return Err("this is not what its name says".into());
-        }
-        self.shelf.blocks.lock().unwrap().insert(self.name, self.bytes.into());
-        Ok(())
-    }
-}
-
-struct Port {
-    authority: Authority,
-    shelves: Shelves,
-    door: Door,
-    address: String,
-}
-
-impl Port {
-    async fn start() -> Self {
-        let authority = authority(Validity::default());
-        let shelves = Shelves::default();
-        let engine = authority.connection(Role::Engine).credentials().unwrap();
-        let door = serve_data(LOOPBACK, &engine, Limits::default(), shelves.clone()).await.unwrap();
-        let address = door.address().to_string();
-        Port { authority, shelves, door, address }
-    }
-
-    fn client(&self, role: Role, limits: DataLimits) -> DataClient {
-        DataClient::new(self.authority.connection(role).credentials().unwrap(), limits)
-    }
-
-    fn driver(&self) -> DataClient {
-        self.client(Role::Driver, DataLimits::default())
-    }
-
-    fn keep(&self, name: &str, bytes: &Bytes) {
-        self.shelves.0.blocks.lock().unwrap().insert(name.into(), bytes.clone());
-    }
-
-    fn waits(&self) -> Sender<()> {
-        let (go_on, wait) = channel();
-        *self.shelves.0.go_on.lock().unwrap() = Some(wait);
-        go_on
-    }
-
-    async fn get(&self, client: &DataClient, name: &str) -> Result<Bytes, DataError> {
-        whole(client.get(&self.address, Role::Engine, name.as_bytes()).await?).await
-    }
-
-    async fn put(&self, client: &DataClient, name: &str, bytes: &Bytes) -> Result<(), DataError> {
-        let len = bytes.len() as u64;
-        client.put(&self.address, Role::Engine, name.as_bytes(), len, chunks(io::Cursor::new(bytes.clone()))).await
-    }
-
-    /// Whatever happened before, the next one is served.
-    async fn is_well(&self) {
-        self.keep("well", &some(1234));
-        assert_eq!(self.get(&self.driver(), "well").await.unwrap(), some(1234));
-    }
-}
-
-async fn whole(mut stream: DataStream) -> Result<Bytes, DataError> {
-    let mut all = Vec::new();
-    while let Some(chunk) = stream.next_chunk().await? {
-        assert!(!chunk.is_empty() && chunk.len() <= MIB);
-        all.extend_from_slice(&chunk);
-    }
-    assert_eq!(all.len() as u64, stream.total());
-    assert_eq!(stream.next_chunk().await, Ok(None));
-    Ok(all.into())
-}
 
 #[tokio::test]
 async fn what_is_put_can_be_got_over_one_connection() {
@@ -286,13 +130,12 @@ async fn a_kept_connection_that_was_closed_is_no_error() {
 async fn silence_has_a_limit() {
     let port = Port::start().await;
     let go_on = port.waits();
-    let impatient =
-        port.client(Role::Driver, DataLimits { silence: Duration::from_millis(200), ..DataLimits::default() });
+    let impatient = port.client(Role::Driver, DataLimits { silence: Duration::from_secs(1), ..DataLimits::default() });
     let error = port.get(&impatient, "waits").await.unwrap_err();
     match &error {
         DataError::Cut { done, message, .. } => {
             assert_eq!(*done, 2 * MIB as u64);
-            assert!(message.contains("silent for 200ms"), "{message}");
+            assert!(message.contains("silent for 1s"), "{message}");
         }
         error => panic!("{error}"),
     }
@@ -390,6 +233,59 @@ async fn a_port_without_room_says_so() {
         "{error}"
     );
     assert!(whole(first).await.unwrap() == some(3 * MIB));
+}
+
+#[tokio::test]
+async fn requests_that_nobody_would_make_end_their_connection_alone() {
+    let port = Port::start().await;
+    let driver = port.authority.connection(Role::Driver);
+    let put = |len: u64, name: &str| [&[1][..], &len.to_le_bytes(), name.as_bytes()].concat();
+    let kept = some(100);
+    port.keep("kept", &kept);
+    for (frames, answer) in [
+        (vec![vec![]], None),
+        (vec![vec![0; 8]], None),
+        (vec![[&[2][..], &[0; 8], b"kept"].concat()], None),
+        (vec![[&[0][..], &[1; 8], b"kept"].concat()], None),
+        // More than was promised, less, no piece at all, and the bytes of another who goes away.
+        (vec![put(5, "kept"), vec![0; 7]], Some("these are more than the 5 bytes")),
+        (vec![put(5, "kept"), vec![0; 5], vec![1]], Some("these are 4 bytes, and 5 were promised")),
+        (vec![put(5, "kept"), vec![9; 5]], None),
+        (vec![put(5, "kept"), vec![0]], None),
+        (vec![put(5, "kept"), vec![0; 3], vec![2, b'n', b'o']], None),
+        (vec![put(5, "kept"), vec![0; 3]], None),
+    ] {
+        let stream = raw_tls(&port.address, &driver, true, Role::Engine).await;
+        let (from, mut to) = tokio::io::split(stream);
+        for frame in &frames {
+            write_frame(&mut to, &[frame]).await.unwrap();
+        }
+        to.shutdown().await.unwrap();
+        let mut from = FrameReader::new(from);
+        let mut answers = Vec::new();
+        while let Ok(Some(frame)) = from.next(MIB).await {
+            answers.push(frame);
+        }
+        // That it may be put is told first, then what went wrong with it.
+        let accepted = usize::from(frames[0].first() == Some(&1));
+        assert_eq!(answers.len(), accepted + usize::from(answer.is_some()), "{frames:?}: {answers:?}");
+        if let Some(answer) = answer {
+            let said = String::from_utf8_lossy(&answers[1][1..]);
+            assert!(answers[1][0] == 2 && said.contains(answer), "{said}");
+        }
+        assert!(port.shelves.0.blocks.lock().unwrap()["kept"] == kept);
+        port.is_well().await;
+    }
+    for head in [u32::MAX, 2 << 20] {
+        let mut stream = raw_tls(&port.address, &driver, true, Role::Engine).await;
+        stream.write_all(&head.to_le_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        assert_eq!(stream.read(&mut [0; 10]).await.unwrap_or(0), 0, "it is closed, though we did not");
+    }
+    let mut stranger = raw_tls(&port.address, &driver, false, Role::Engine).await;
+    let error = stranger.read(&mut [0; 10]).await.unwrap_err().to_string();
+    assert!(error.contains("CertificateRequired"), "{error}");
+    port.is_well().await;
 }
 
 /// A port that answers each request with the frames that it was made with.

@@ -8,7 +8,7 @@ fn number(n: u32) -> Bytes {
     Bytes::copy_from_slice(&n.to_le_bytes())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_pass_both_ways_whole_and_in_order() {
     let mut cluster = Cluster::start(Limits::default()).await;
     let (to, mut from, peer) = cluster.good_driver().await;

@@ -2,13 +2,13 @@
 
 use crate::support::{Cluster, LOOPBACK, authority, leading_nowhere, message, mixed, private_dir, raw_tls};
 use bytes::Bytes;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tryworks_core::codec::{decode, encode};
 use tryworks_hub::{Authority, Validity};
-use tryworks_transport::{FrameReader, Limits, Link, LinkError, MAX_MESSAGE, PeerEvent, Role};
+use tryworks_transport::{FrameReader, Limits, Link, LinkError, MAX_MESSAGE, PeerEvent, Role, raise_file_limit};
 
 fn refused<T>(result: Result<T, LinkError>) -> String {
     result.err().expect("it was let in").to_string()
@@ -198,7 +198,7 @@ async fn a_flipped_bit_never_arrives() {
 
 #[tokio::test]
 async fn who_says_nothing_is_sent_away_in_time() {
-    let limits = Limits { handshake: Duration::from_millis(100), ..Limits::default() };
+    let limits = Limits { handshake: Duration::from_secs(1), ..Limits::default() };
     let mut cluster = Cluster::start(limits).await;
     let mut silent = TcpStream::connect(cluster.address()).await.unwrap();
     let mut half = TcpStream::connect(cluster.address()).await.unwrap();
@@ -214,8 +214,7 @@ async fn ten_thousand_silent_connections_keep_nobody_out() {
     const ALL: usize = 10_000;
     const HELD: usize = 100;
     // Both ends of each are in this process.
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    raise_file_limit();
     let files = getrlimit(Resource::Nofile).current.map_or(ALL, |files| usize::try_from(files).unwrap_or(ALL));
     let batch = files.saturating_sub(300 + 2 * HELD).min(ALL);
     assert!(batch > 100, "this test needs more files than {files}");

@@ -4,4 +4,5 @@ mod authority;
 mod data;
 mod gateway;
 mod hostile;
+mod shelf;
 mod support;

@@ -1,0 +1,306 @@
+//! The command line: what can be said, and how it is explained.
+
+use crate::out::Form;
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use tryworks_io::size;
+
+const EXIT_CODES: &str = "\
+Examples:
+  tryworks cluster start -n 4
+  tryworks run target/release/examples/word_count
+  tryworks cluster stop
+
+Exit codes:
+  0  good
+  1  the job or the request failed
+  2  the command line is wrong
+  3  there is no such cluster, or it cannot be reached
+  4  something took too long
+  `run` ends as its program does: with its exit code or by its signal, 126 or 127 if it cannot be started.
+
+Environment:
+  TRYWORKS_HOME     where the clusters of this machine have their directories
+  TRYWORKS_CLUSTER  the cluster, if --cluster does not say one";
+
+/// Starts clusters, runs programs on them, and shows what they do.
+#[derive(Parser)]
+#[command(name = "tryworks", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Tryworks {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start, stop and look after clusters
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tryworks cluster start -n 4
+  tryworks cluster status"
+    )]
+    Cluster(Cluster),
+    Run(Run),
+    Jobs(Jobs),
+    Job(Job),
+    Cancel(Cancel),
+    Why(Why),
+    Logs(Logs),
+    Hub(Hub),
+    Engine(Engine),
+    #[command(hide = true, after_help = "Examples:\n  This is what `tryworks cluster start` starts.")]
+    Supervise(Supervise),
+    /// Print a script that completes commands in a shell
+    #[command(after_help = "\
+Examples:
+  tryworks completion bash > ~/.local/share/bash-completion/completions/tryworks
+  tryworks completion fish > ~/.config/fish/completions/tryworks.fish")]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which cluster, for commands that may be about one of another machine.
+#[derive(Args)]
+pub struct At {
+    /// Its name, or the path of its directory or of a connection file
+    #[arg(
+        short,
+        long,
+        visible_alias = "name",
+        env = "TRYWORKS_CLUSTER",
+        hide_env_values = true,
+        default_value = "default"
+    )]
+    pub cluster: String,
+}
+
+/// Which cluster of this machine.
+#[derive(Args)]
+pub struct Name {
+    /// The name of the cluster
+    #[arg(long, default_value = "default")]
+    pub name: String,
+}
+
+#[derive(Args)]
+pub struct Output {
+    /// The form of what is printed
+    #[arg(short, long = "output", value_enum, default_value_t, value_name = "FORM")]
+    pub form: Form,
+}
+
+#[derive(Subcommand)]
+pub enum Cluster {
+    Start(Start),
+    /// Stop a cluster of this machine, and wait until nothing of it is left
+    #[command(after_help = "Examples:\n  tryworks cluster stop\n  tryworks cluster stop --name night")]
+    Stop(Name),
+    /// List the clusters of this machine
+    #[command(after_help = "Examples:\n  tryworks cluster list\n  tryworks cluster list -o json")]
+    List(Output),
+    Status(Status),
+    /// Remove what clusters left that were killed
+    ///
+    /// A cluster counts as killed if its supervisor is gone. Its other processes that are still there are ended, and
+    /// its directory is removed. Clusters that run are left alone.
+    #[command(after_help = "Examples:\n  tryworks cluster clean")]
+    Clean,
+    /// Make new certificates: engines and drivers of other machines need the new connection files
+    #[command(after_help = "Examples:\n  tryworks cluster rotate\n  tryworks cluster rotate --name night")]
+    Rotate(At),
+    Drain(Drain),
+}
+
+/// Start a hub and engines on this machine, with a supervisor that starts them again when they die
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tryworks cluster start -n 4
+  tryworks cluster start -n 2 --slots 8 --memory 16G --name night
+  tryworks cluster start -n 4 --foreground           # ends with Ctrl-C
+  tryworks cluster start -n 4 --listen 192.168.1.5   # for engines and drivers of other machines")]
+pub struct Start {
+    /// How many engines
+    #[arg(short = 'n', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub engines: u32,
+    #[command(flatten)]
+    pub name: Name,
+    /// How many tasks each engine runs at once [default: the cores divided by the engines]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub slots: Option<u32>,
+    /// The memory of each engine, such as 4G [default: 60 % of the memory divided by the engines]
+    #[arg(long, value_parser = bytes, value_name = "SIZE")]
+    pub memory: Option<u64>,
+    /// Stay in the foreground until a signal ends the cluster
+    #[arg(long)]
+    pub foreground: bool,
+    /// The address on which hub and engines listen for other machines
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub listen: IpAddr,
+}
+
+/// Show the engines of a cluster and the jobs that run
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tryworks cluster status\n  tryworks cluster status --name night -o json")]
+pub struct Status {
+    #[command(flatten)]
+    pub at: At,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Ask an engine to leave once what it has is elsewhere
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tryworks cluster drain engine-2\n  tryworks cluster drain 7 --name night")]
+pub struct Drain {
+    /// The name or number of the engine, as `tryworks cluster status` shows them
+    pub engine: String,
+    #[command(flatten)]
+    pub at: At,
+}
+
+/// Run a program on a cluster: the same that runs without one
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tryworks run target/release/examples/word_count
+  tryworks run --cluster night ./report --year 2024
+  tryworks run --cluster /shared/night/driver.json ./report   # a cluster of another machine")]
+pub struct Run {
+    #[command(flatten)]
+    pub at: At,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_names = ["PROGRAM", "ARGUMENT"])]
+    pub program: Vec<OsString>,
+}
+
+/// List the latest jobs
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tryworks jobs\n  tryworks jobs --limit 100 -o json")]
+pub struct Jobs {
+    #[command(flatten)]
+    pub at: At,
+    /// At most so many
+    #[arg(long, default_value_t = 20)]
+    pub limit: u32,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Show a job with its stages and its last tasks
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tryworks job 17\n  tryworks job nightly-report -o json")]
+pub struct Job {
+    /// The number or label of the job
+    pub job: String,
+    #[command(flatten)]
+    pub at: At,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Stop a job
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tryworks cancel 17\n  tryworks cancel nightly-report --cluster night")]
+pub struct Cancel {
+    /// The number or label of the job
+    pub job: String,
+    #[command(flatten)]
+    pub at: At,
+}
+
+/// Say why tasks of a job wait
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tryworks why 17\n  tryworks why nightly-report -o json")]
+pub struct Why {
+    /// The number or label of the job
+    pub job: String,
+    #[command(flatten)]
+    pub at: At,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Show what tasks wrote last to their standard output and error output
+#[derive(Args)]
+#[command(after_help = "Examples:\n  tryworks logs\n  tryworks logs --engine engine-2\n  tryworks logs --job 17")]
+pub struct Logs {
+    /// Of this engine alone: its name or number
+    #[arg(long)]
+    pub engine: Option<String>,
+    /// Of this job alone: its number or label
+    #[arg(long)]
+    pub job: Option<String>,
+    #[command(flatten)]
+    pub at: At,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Run a hub, in the foreground: for init and batch systems
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tryworks hub --name night --listen 192.168.1.5 --port 7077
+  tryworks hub --directory /var/lib/tryworks/night --name night")]
+pub struct Hub {
+    #[command(flatten)]
+    pub name: Name,
+    /// The directory of the cluster [default: one that the name leads to]
+    #[arg(long)]
+    pub directory: Option<PathBuf>,
+    /// The address on which it listens for other machines
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub listen: IpAddr,
+    /// The port on which it listens; 0 for any
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+}
+
+/// Run an engine, in the foreground: for init and batch systems, and on other machines
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tryworks engine --connect engine.json
+  tryworks engine --connect /shared/night/engine.json --slots 16 --memory 32G --listen 192.168.1.6")]
+pub struct Engine {
+    /// The connection file for engines, as the hub wrote it
+    #[arg(long, value_name = "FILE")]
+    pub connect: PathBuf,
+    /// How many tasks it runs at once [default: the cores]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub slots: Option<u32>,
+    /// The memory for tasks, such as 4G [default: 60 % of the memory]
+    #[arg(long, value_parser = bytes, value_name = "SIZE")]
+    pub memory: Option<u64>,
+    /// Its name in the cluster [default: the machine's name and the number of the process]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The address on which it listens for engines and drivers of other machines
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub listen: IpAddr,
+    /// Its own directory, for blocks and spill files [default: one for its name, which is removed at the end]
+    #[arg(long)]
+    pub directory: Option<PathBuf>,
+    /// The most bytes that its blocks may take on the disk, such as 100G [default: no limit]
+    #[arg(long, value_parser = bytes, value_name = "SIZE")]
+    pub quota: Option<u64>,
+}
+
+/// Watch over the hub and the engines of a cluster
+#[derive(Args)]
+pub struct Supervise {
+    /// The directory of the cluster, with its `supervisor.json`
+    #[arg(long)]
+    pub directory: PathBuf,
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    size::bytes(text).filter(|bytes| *bytes > 0).ok_or_else(|| format!("this is not {}", size::FORM))
+}

@@ -1,0 +1,28 @@
+//! `tryworks cluster`: clusters of this machine.
+
+mod claim;
+mod clean;
+mod list;
+mod start;
+mod status;
+mod stop;
+
+pub use clean::remove;
+pub use start::Started;
+
+use crate::args::Cluster;
+use crate::jobs;
+use tryworks_engine::protocol::admin::Question;
+
+/// Does what was said.
+pub fn execute(command: Cluster) -> anyhow::Result<()> {
+    match command {
+        Cluster::Start(command) => start::execute(&command),
+        Cluster::Stop(name) => stop::execute(&name.name),
+        Cluster::List(output) => list::execute(output.form),
+        Cluster::Status(command) => status::execute(&command),
+        Cluster::Clean => clean::execute(),
+        Cluster::Rotate(at) => jobs::order(&at, Question::Rotate),
+        Cluster::Drain(command) => jobs::order(&command.at, Question::Drain { engine: command.engine }),
+    }
+}

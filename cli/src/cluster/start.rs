@@ -1,0 +1,110 @@
+//! `tryworks cluster start`.
+
+use super::claim::Claim;
+use crate::args::Start;
+use crate::exit::{Exit, Failure};
+use crate::human;
+use crate::record::{Options, Record};
+use crate::serve::{default_memory, default_slots};
+use crate::{out, supervisor};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What a supervisor says once its cluster runs, or cannot.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Started {
+    /// Everything is there.
+    Ready,
+    /// It cannot be started, and everything was stopped and removed again.
+    Failed {
+        /// What went wrong.
+        what: String,
+        /// What to do.
+        advice: String,
+        /// It took too long.
+        late: bool,
+    },
+}
+
+impl Started {
+    /// As the end of a command.
+    pub fn check(self) -> anyhow::Result<()> {
+        match self {
+            Started::Ready => Ok(()),
+            Started::Failed { what, advice, late } => {
+                Err(Failure::of(if late { Exit::TimedOut } else { Exit::Failed }, what, advice))
+            }
+        }
+    }
+}
+
+/// Starts a cluster.
+pub fn execute(start: &Start) -> anyhow::Result<()> {
+    let options = Options {
+        engines: start.engines,
+        slots: start.slots.unwrap_or_else(|| default_slots(start.engines)),
+        memory: start.memory.unwrap_or_else(|| default_memory(start.engines)),
+        listen: start.listen,
+    };
+    let claim = Claim::make(&start.name.name, options)?;
+    if start.foreground {
+        return supervisor::watch(&claim.directory, |directory, started| match started {
+            Started::Ready => introduce(directory),
+            Started::Failed { .. } => Ok(()),
+        });
+    }
+    let started = detached(&claim.directory);
+    if started.is_err() {
+        // Nobody took the directory over.
+        let _ = super::clean::remove(&claim.directory);
+    }
+    started?.check()?;
+    introduce(&claim.directory)
+}
+
+/// Starts a supervisor in a session of its own, and waits for what it says.
+fn detached(directory: &Path) -> anyhow::Result<Started> {
+    let log = File::options().create(true).append(true).open(directory.join("logs/supervisor.log"))?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("supervise")
+        .arg("--directory")
+        .arg(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .current_dir("/")
+        .spawn()?;
+    let mut said = String::new();
+    child.stdout.take().map(|mut output| output.read_to_string(&mut said)).transpose()?;
+    if let Ok(started) = serde_json::from_str(&said) {
+        if !matches!(started, Started::Ready) {
+            child.wait()?;
+        }
+        return Ok(started);
+    }
+    let how = child.wait()?;
+    let log = fs::read_to_string(directory.join("logs/supervisor.log")).unwrap_or_default();
+    anyhow::bail!("the supervisor of the cluster died ({how})\n  its log: {}", log.trim_end())
+}
+
+/// Says what was started, and what to do with it.
+fn introduce(directory: &Path) -> anyhow::Result<()> {
+    let Some(Record { cluster, options, .. }) = Record::read(directory) else {
+        anyhow::bail!("the cluster was stopped meanwhile")
+    };
+    let engines = human::count(options.engines, "engine");
+    let each = if options.engines == 1 { "" } else { " each" };
+    let slots = human::count(options.slots, "slot");
+    let memory = human::bytes(options.memory);
+    let directory = directory.display();
+    out::print(format_args!(
+        "cluster `{cluster}` runs: {engines}, {slots} and {memory}{each}\n\
+         run a program    tryworks run --cluster {cluster} PROGRAM\n\
+         look at it       tryworks cluster status --name {cluster}\n\
+         stop it          tryworks cluster stop --name {cluster}\n\
+         other machines   connect with {directory}/driver.json, or engine.json for engines\n"
+    ))
+}

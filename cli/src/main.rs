@@ -1,0 +1,47 @@
+//! The `tryworks` executable: clusters are started and stopped here, programs run on them, and their jobs are shown.
+
+mod args;
+mod cluster;
+mod exit;
+mod human;
+mod jobs;
+mod out;
+mod place;
+mod process;
+mod record;
+mod run;
+mod serve;
+mod stubs;
+mod supervisor;
+mod table;
+
+use args::{Command, Tryworks};
+use clap::{CommandFactory, Parser};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match execute(Tryworks::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::tell(&error),
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Cluster(command) => cluster::execute(command),
+        Command::Run(command) => run::execute(command),
+        Command::Jobs(command) => jobs::list(command),
+        Command::Job(command) => jobs::show(command),
+        Command::Cancel(command) => jobs::cancel(command),
+        Command::Why(command) => jobs::why(command),
+        Command::Logs(command) => jobs::logs(command),
+        Command::Hub(command) => serve::hub(command),
+        Command::Engine(command) => serve::engine(command),
+        Command::Supervise(command) => supervisor::execute(&command.directory),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Tryworks::command(), "tryworks", &mut script);
+            out::print(String::from_utf8_lossy(&script))
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What commands print.
+
+use clap::ValueEnum;
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{ErrorKind, Write, stdout};
+
+/// In which form results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// A table for people, at most 80 columns wide.
+    #[default]
+    Table,
+    /// Everything, for programs.
+    Json,
+}
+
+impl Form {
+    /// Prints rows as JSON, or as the text that `table` makes of them.
+    pub fn print<T: Serialize>(self, rows: &T, table: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+        match self {
+            Form::Table => print(table(rows)),
+            Form::Json => print(serde_json::to_string_pretty(rows)? + "\n"),
+        }
+    }
+}
+
+/// Prints text. A reader that has seen enough, such as `head`, is no error.
+pub fn print(text: impl Display) -> anyhow::Result<()> {
+    let mut to = stdout().lock();
+    match to.write_all(text.to_string().as_bytes()).and_then(|()| to.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => Ok(printed?),
+    }
+}

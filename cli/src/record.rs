@@ -1,0 +1,109 @@
+//! What is written down about the processes of a cluster, in its directory: `supervisor.json` and the pid files.
+
+use crate::process::Identity;
+use anyhow::Context;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// What a cluster was asked to be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Options {
+    /// How many engines.
+    pub engines: u32,
+    /// The slots of each.
+    pub slots: u32,
+    /// The memory of each, in bytes.
+    pub memory: u64,
+    /// Where hub and engines listen for other machines.
+    pub listen: IpAddr,
+}
+
+/// What is known of a cluster that `cluster start` made.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The name of the cluster.
+    pub cluster: String,
+    /// Who watches over it.
+    pub supervisor: Identity,
+    /// When it was started, in microseconds since 1970.
+    pub started: u64,
+    /// What it was asked to be.
+    pub options: Options,
+}
+
+impl Record {
+    /// Reads the record in a cluster's directory. `None` if there is none that can be read.
+    pub fn read(directory: &Path) -> Option<Record> {
+        read(&directory.join("supervisor.json"))
+    }
+
+    /// Writes the record into a cluster's directory.
+    pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        write(&directory.join("supervisor.json"), self)
+    }
+}
+
+/// A pid file of this process, which is removed when this is dropped.
+pub struct PidFile {
+    path: PathBuf,
+}
+
+impl PidFile {
+    /// Writes `{"pid": .., "start_time": ..}` for this process. `Err` holds the process that the file names already,
+    /// if that is still there.
+    pub fn write(path: PathBuf) -> anyhow::Result<Result<Self, Identity>> {
+        if let Some(other) = read::<Identity>(&path).filter(|other| other.find().is_some()) {
+            return Ok(Err(other));
+        }
+        write(&path, &Identity::own()?)?;
+        Ok(Ok(PidFile { path }))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // The whole directory may be gone already.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The processes that the pid files in a directory and below it name and that are still there.
+pub fn recorded(directory: &Path) -> Vec<(PathBuf, Identity)> {
+    let mut found = Vec::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => left.push(path),
+                Ok(kind) if kind.is_file() && path.extension().is_some_and(|extension| extension == "pid") => {
+                    found
+                        .extend(read(&path).filter(|process: &Identity| process.find().is_some()).map(|it| (path, it)));
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
+}
+
+/// Writes a file for this user alone, whole or not at all.
+fn write(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    let written = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(serde_json::to_string_pretty(value)?.as_bytes())?;
+        fs::rename(&new, path)
+    };
+    written().with_context(|| format!("{} cannot be written", path.display()))
+}

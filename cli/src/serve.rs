@@ -1,0 +1,104 @@
+//! `tryworks hub` and `tryworks engine`: the processes of a cluster, in the foreground.
+
+use crate::exit::{Exit, Failure};
+use crate::record::PidFile;
+use crate::stubs::{process, tryworks_hub};
+use crate::{args, place};
+use std::fs::{self, DirBuilder};
+use std::num::NonZero;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use tryworks_io::resident::machine_memory;
+
+/// The share of the machine's memory that is for tasks if nothing is said, in percent.
+const MEMORY_PERCENT: u64 = 60;
+
+/// How many slots each of so many engines has if nothing is said.
+pub fn default_slots(engines: u32) -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get) as u32;
+    cores.div_ceil(engines)
+}
+
+/// How much memory each of so many engines has if nothing is said.
+pub fn default_memory(engines: u32) -> u64 {
+    machine_memory() / 100 * MEMORY_PERCENT / u64::from(engines)
+}
+
+/// Serves as a hub until it is stopped.
+pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
+    begin();
+    let directory = match hub.directory {
+        Some(directory) => std::path::absolute(directory)?,
+        None => place::directory(&hub.name.name)?,
+    };
+    private(&directory)?;
+    let _pid_file = pid_file(directory.join("hub.pid"), "hub")?;
+    let options = tryworks_hub::Options { cluster: hub.name.name, directory, listen: hub.listen, port: hub.port };
+    Ok(tryworks_hub::run(options)?)
+}
+
+/// Serves as an engine until it is stopped.
+pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
+    begin();
+    let connect = std::path::absolute(&engine.connect)?;
+    if !connect.is_file() {
+        return Err(Failure::of(
+            Exit::NoCluster,
+            format!("there is no connection file {}", connect.display()),
+            "the hub writes engine.json into the cluster's directory once it runs: copy that file",
+        ));
+    }
+    let name = engine.name.unwrap_or_else(|| {
+        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        format!("{machine}-{}", std::process::id())
+    });
+    let own = engine.directory.is_none();
+    let directory = match engine.directory {
+        Some(directory) => std::path::absolute(directory)?,
+        None => place::engine(&name)?,
+    };
+    private(&directory)?;
+    let pid_file = pid_file(directory.join("engine.pid"), "engine")?;
+    let options = process::Options {
+        name,
+        connect,
+        slots: engine.slots.unwrap_or_else(|| default_slots(1)),
+        memory: engine.memory.unwrap_or_else(|| default_memory(1)),
+        directory: directory.clone(),
+        quota: engine.quota,
+        listen: engine.listen,
+    };
+    let ended = process::run(options);
+    drop(pid_file);
+    if own {
+        let _ = fs::remove_dir_all(directory);
+    }
+    Ok(ended?)
+}
+
+/// Writes the pid file of this process, unless another one has the directory.
+fn pid_file(path: PathBuf, what: &str) -> anyhow::Result<PidFile> {
+    let directory = path.parent().unwrap_or(Path::new(".")).display().to_string();
+    PidFile::write(path)?.map_err(|other| {
+        Failure::of(
+            Exit::Failed,
+            format!("another {what} (process {}) has the directory {directory}", other.pid),
+            "give this one a directory of its own, or end the other one",
+        )
+    })
+}
+
+/// Makes a directory that only this user may enter.
+pub fn private(directory: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| tryworks_core::Error::storage("making a directory", directory, &error))?;
+    Ok(())
+}
+
+/// What a process that serves does first: it is called by its name in lists of processes, and what happens is written
+/// to its standard error output.
+pub fn begin() {
+    // A process that was started as /proc/self/exe would be called `exe`.
+    let _ = rustix::thread::set_name(c"tryworks");
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
+}

@@ -1,0 +1,98 @@
+//! Tables that fit a terminal.
+
+use std::iter::repeat_n;
+
+/// How wide a table may be.
+const WIDTH: usize = 80;
+/// What a column is never shortened below.
+const LEAST: usize = 8;
+
+/// How a column is set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Column {
+    /// Text at the left, which is never shortened.
+    Left,
+    /// Numbers at the right, which are never shortened.
+    Right,
+    /// Text at the left, which is shortened when the table would be too wide.
+    Flexible,
+}
+
+/// A table with a heading for each column.
+pub struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new<const N: usize>(columns: [(&str, Column); N]) -> Self {
+        Table {
+            columns: columns.iter().map(|(_, column)| *column).collect(),
+            rows: vec![columns.iter().map(|(heading, _)| heading.to_string()).collect()],
+        }
+    }
+
+    /// Adds a row. A line break or another control character in a cell becomes a space.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        let plain = |cell: String| cell.replace(|c: char| c.is_control(), " ");
+        self.rows.push(cells.into_iter().map(plain).collect());
+    }
+
+    /// The lines of the table, each ended.
+    pub fn text(&self) -> String {
+        let widths = self.widths();
+        let mut text = String::new();
+        for row in &self.rows {
+            let cells = row.iter().zip(&self.columns).zip(&widths).map(|((cell, column), &width)| {
+                let cell = shortened(cell, width);
+                let room = repeat_n(' ', width - cell.chars().count()).collect::<String>();
+                if *column == Column::Right { room + &cell } else { cell + &room }
+            });
+            text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let longest = |at: usize| self.rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+        let mut widths: Vec<usize> = (0..self.columns.len()).map(longest).collect();
+        let gaps = 2 * self.columns.len().saturating_sub(1);
+        while widths.iter().sum::<usize>() + gaps > WIDTH {
+            let flexible = |at: &usize| self.columns[*at] == Column::Flexible && widths[*at] > LEAST;
+            let Some(widest) = (0..widths.len()).filter(flexible).max_by_key(|&at| widths[at]) else { break };
+            widths[widest] -= 1;
+        }
+        widths
+    }
+}
+
+fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.into();
+    }
+    text.chars().take(width.saturating_sub(2)).chain("..".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let mut table = Table::new([("NAME", Column::Left), ("N", Column::Right)]);
+        table.row(["é".into(), "1".into()]);
+        table.row(["longer".into(), "1234".into()]);
+        assert_eq!(table.text(), "NAME       N\né          1\nlonger  1234\n");
+    }
+
+    #[test]
+    fn what_is_too_wide_is_shortened_where_it_may_be() {
+        let mut table = Table::new([("A", Column::Flexible), ("B", Column::Flexible), ("C", Column::Left)]);
+        table.row(["a".repeat(90), "b\nb".into(), "c".repeat(20)]);
+        let text = table.text();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("a..  b b  cccccccccccccccccccc\n"), "{text}");
+    }
+}

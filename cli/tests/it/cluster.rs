@@ -1,0 +1,155 @@
+//! Clusters of real processes: they start, heal, stop, and leave nothing.
+
+use crate::home::{Home, Process, until};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+fn start(home: &Home, more: &[&str]) -> String {
+    home.good(&[&["cluster", "start", "-n", "2", "--memory", "64M"], more].concat())
+}
+
+/// The hub and the engines, by their pid files.
+fn members(home: &Home, name: &str) -> [Process; 3] {
+    ["hub.pid", "engines/engine-1/engine.pid", "engines/engine-2/engine.pid"]
+        .map(|file| Process::in_file(&home.cluster(name).join(file)).unwrap())
+}
+
+fn supervisor(home: &Home) -> Process {
+    Process::of(&home.json(&["cluster", "list"])[0]["supervisor"])
+}
+
+/// Waits until the hub, whichever it is, knows both engines, neither of which is `not`.
+fn whole(home: &Home, not: Process) -> serde_json::Value {
+    until("the hub knows both engines", || {
+        let done = home.run(&["cluster", "status", "-o", "json"]);
+        let status: serde_json::Value = serde_json::from_str(&done.out).ok()?;
+        let engines = status["engines"].as_array()?;
+        let old = |engine: &serde_json::Value| engine["host"]["pid"] == not.pid;
+        (engines.len() == 2 && !engines.iter().any(old)).then(|| status.clone())
+    })
+}
+
+#[test]
+fn a_cluster_starts_is_shown_and_leaves_nothing() {
+    let home = Home::new();
+    let said = start(&home, &["--slots", "3"]);
+    assert!(said.starts_with("cluster `default` runs: 2 engines, 3 slots and 64.0 MiB each\n"), "{said}");
+    assert!(said.contains("driver.json") && said.lines().count() <= 5, "{said}");
+
+    let status = home.json(&["cluster", "status"]);
+    let told = |engine: &serde_json::Value| (engine["slots"].as_u64(), engine["memory"].as_u64());
+    let engines: Vec<_> = status["engines"].as_array().unwrap().iter().map(told).collect();
+    assert_eq!(engines, [(Some(3), Some(64 << 20)); 2]);
+    let [hub, one, two] = members(&home, "default");
+    assert_eq!(status["pid"], hub.pid);
+    let table = home.good(&["cluster", "status"]);
+    assert!(table.contains("engine-1") && table.contains("no job runs"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    assert!(home.good(&["cluster", "list"]).contains("default  running"));
+    assert_eq!(home.good(&["jobs"]), "there is no job yet\n");
+    let unknown = home.run(&["job", "12345"]);
+    assert_eq!(unknown.code, 1, "{}", unknown.err);
+
+    let processes = [hub, one, two, supervisor(&home)];
+    assert!(processes.iter().all(|process| process.lives()));
+    home.good(&["cluster", "stop"]);
+    assert!(!processes.iter().any(|process| process.lives()), "{processes:?}");
+    assert_eq!(home.entries(), [""; 0]);
+    assert_eq!(home.run(&["cluster", "status"]).code, 3);
+}
+
+#[test]
+fn an_engine_that_is_killed_is_started_again() {
+    let home = Home::new();
+    start(&home, &[]);
+    let [hub, one, two] = members(&home, "default");
+    one.kill();
+    whole(&home, one);
+    let [same_hub, new, same] = members(&home, "default");
+    assert!(same_hub == hub && same == two && new != one && new.lives());
+    let log = fs::read_to_string(home.cluster("default").join("logs/supervisor.log")).unwrap();
+    assert!(log.contains("engine-1 died (signal: 9 (SIGKILL)); it is started again in 100 ms"), "{log}");
+    home.good(&["cluster", "stop"]);
+    assert!(![hub, new, same].iter().any(|process| process.lives()));
+}
+
+#[test]
+fn a_hub_that_is_killed_is_started_again_and_finds_its_engines() {
+    let home = Home::new();
+    start(&home, &[]);
+    let [hub, one, two] = members(&home, "default");
+    hub.kill();
+    let status = whole(&home, hub);
+    let [new, same_one, same_two] = members(&home, "default");
+    assert!(new != hub && same_one == one && same_two == two);
+    assert_eq!(status["pid"], new.pid);
+    home.good(&["cluster", "stop"]);
+    assert_eq!(home.entries(), [""; 0]);
+}
+
+#[test]
+fn a_cluster_in_the_foreground_ends_at_a_signal() {
+    let home = Home::new();
+    let arguments = ["cluster", "start", "-n", "1", "--foreground", "--name", "front"];
+    let mut child = home.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = said.next().unwrap().unwrap();
+    assert!(first.starts_with("cluster `front` runs: 1 engine,"), "{first}");
+    let hub = Process::in_file(&home.cluster("front").join("hub.pid")).unwrap();
+    let process = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(!hub.lives());
+    assert_eq!(home.entries(), [""; 0]);
+}
+
+#[test]
+fn a_second_cluster_of_the_same_name_is_refused() {
+    let home = Home::new();
+    let arguments = ["cluster", "start", "-n", "1", "--name", "twin"];
+    let mut both: Vec<_> =
+        (0..2).map(|_| home.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()).collect();
+    let mut codes: Vec<_> = both.iter_mut().map(|child| child.wait().unwrap().code()).collect();
+    codes.sort();
+    assert_eq!(codes, [Some(0), Some(1)], "one of two at once gets the name");
+    let second = home.run(&arguments);
+    assert_eq!(second.code, 1);
+    assert!(second.err.starts_with("error: a cluster `twin` runs already"), "{}", second.err);
+    start(&home, &["--name", "other"]);
+    assert_eq!(home.json(&["cluster", "list"]).as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_start_that_fails_says_why_and_leaves_nothing() {
+    let home = Home::new();
+    // An address that is kept for documentation: no machine has it.
+    let failed = home.run(&["cluster", "start", "-n", "2", "--listen", "192.0.2.1"]);
+    assert_eq!(failed.code, 1, "{}", failed.err);
+    assert!(
+        failed.err.starts_with("error: hub died while the cluster was starting (exit status: 1)"),
+        "{}",
+        failed.err
+    );
+    assert!(failed.err.contains("assign requested address"), "the end of the log is shown: {}", failed.err);
+    assert_eq!(home.entries(), [""; 0]);
+    start(&home, &[]);
+}
+
+#[test]
+fn a_supervisor_that_is_killed_leaves_what_the_next_start_removes() {
+    let home = Home::new();
+    start(&home, &[]);
+    let old = members(&home, "default");
+    supervisor(&home).kill();
+    assert_eq!(home.json(&["cluster", "list"])[0]["state"], "dead");
+    start(&home, &[]);
+    assert!(!old.iter().any(|process| process.lives()));
+    assert!(members(&home, "default").iter().all(|process| process.lives()));
+
+    supervisor(&home).kill();
+    let old = members(&home, "default");
+    assert!(home.good(&["cluster", "clean"]).contains("3 processes ended"));
+    assert!(!old.iter().any(|process| process.lives()));
+    assert_eq!(home.entries(), [""; 0]);
+}

@@ -1,0 +1,130 @@
+//! A place for the clusters of one test, which are stopped whatever becomes of the test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for a state before it fails.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// A home of clusters.
+pub struct Home {
+    directory: tempfile::TempDir,
+}
+
+/// What a command did.
+pub struct Done {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        Home { directory: tempfile::Builder::new().prefix("tw").tempdir().unwrap() }
+    }
+
+    /// The executable, with this home in its environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tryworks"));
+        command.args(arguments).env("TRYWORKS_HOME", self.directory.path()).env_remove("TRYWORKS_CLUSTER");
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Done {
+        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Done { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
+    }
+
+    /// Runs what has to go well, and gives what it printed.
+    pub fn good(&self, arguments: &[&str]) -> String {
+        let done = self.run(arguments);
+        assert_eq!(done.code, 0, "{arguments:?}\n{}{}", done.out, done.err);
+        done.out
+    }
+
+    /// What a command prints with `-o json`.
+    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.good(&[arguments, &["-o", "json"]].concat())).unwrap()
+    }
+
+    /// Where a cluster is.
+    pub fn cluster(&self, name: &str) -> PathBuf {
+        self.clusters().join(name)
+    }
+
+    fn clusters(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+
+    /// The names of all that is in the home.
+    pub fn entries(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.clusters()).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        for name in self.entries() {
+            let _ = self.run(&["cluster", "stop", "--name", &name]);
+        }
+    }
+}
+
+/// A process by its number and start time.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Process {
+    pub pid: u64,
+    pub start_time: u64,
+}
+
+impl Process {
+    /// The process that a JSON object names.
+    pub fn of(json: &serde_json::Value) -> Self {
+        Process { pid: json["pid"].as_u64().unwrap(), start_time: json["start_time"].as_u64().unwrap() }
+    }
+
+    /// The process that a pid file names, once there is one.
+    pub fn in_file(path: &Path) -> Option<Self> {
+        Some(Process::of(&serde_json::from_str(&fs::read_to_string(path).ok()?).unwrap()))
+    }
+
+    /// This process's child.
+    pub fn child(pid: u32) -> Self {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        Process { pid: pid.into(), start_time: fields(&stat)[19].parse().unwrap() }
+    }
+
+    pub fn lives(self) -> bool {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
+        let fields = fields(&stat);
+        fields[0] != "Z" && fields[19] == self.start_time.to_string()
+    }
+
+    pub fn kill(self) {
+        assert!(self.lives());
+        let pid = rustix::process::Pid::from_raw(self.pid as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        until("it is dead", || (!self.lives()).then_some(()));
+    }
+}
+
+/// The fields of `/proc/PID/stat` behind the name, from the state on.
+fn fields(stat: &str) -> Vec<String> {
+    stat.rsplit_once(')').unwrap().1.split_whitespace().map(String::from).collect()
+}
+
+/// Waits for a state.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "still not so: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

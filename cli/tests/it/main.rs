@@ -1,0 +1,6 @@
+//! The executable as people use it: what it says, how it ends, and what it leaves.
+
+mod clean;
+mod cluster;
+mod home;
+mod usage;
