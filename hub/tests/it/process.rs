@@ -98,7 +98,8 @@ async fn strangers_cannot_take_all_files_and_a_kill_is_noticed() {
         assert!(matches!(from.recv().await, Err(LinkError::Closed { .. })));
     }
     assert!(matches!(near.send(Bytes::new()), Err(LinkError::Closed { .. })));
-    // What it left is in nobody's way.
+    // What it left is in nobody's way, once all of it is gone.
+    child.0.wait().unwrap();
     let error = Link::unix(directory.path().join("drivers.sock")).await.unwrap_err().to_string();
     assert!(error.contains("nobody listens there"), "{error}");
     Peers::bind(directory.path().join("drivers.sock")).await.unwrap();
