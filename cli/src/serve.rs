@@ -2,13 +2,13 @@
 
 use crate::exit::{Exit, Failure};
 use crate::record::PidFile;
-use crate::stubs::{process, tryworks_hub};
+use crate::stubs::process;
 use crate::{args, place};
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::num::NonZero;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use tryworks_io::resident::machine_memory;
+use tryworks_transport::private_dir;
 
 /// The share of the machine's memory that is for tasks if nothing is said, in percent.
 const MEMORY_PERCENT: u64 = 60;
@@ -31,9 +31,15 @@ pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
         Some(directory) => std::path::absolute(directory)?,
         None => place::directory(&hub.name.name)?,
     };
-    private(&directory)?;
+    private_dir(&directory)?;
     let _pid_file = pid_file(directory.join("hub.pid"), "hub")?;
-    let options = tryworks_hub::Options { cluster: hub.name.name, directory, listen: hub.listen, port: hub.port };
+    let options = tryworks_hub::Options {
+        cluster: hub.name.name,
+        directory,
+        listen: hub.listen,
+        port: hub.port,
+        limits: Default::default(),
+    };
     Ok(tryworks_hub::run(options)?)
 }
 
@@ -57,7 +63,7 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
         Some(directory) => std::path::absolute(directory)?,
         None => place::engine(&name)?,
     };
-    private(&directory)?;
+    private_dir(&directory)?;
     let pid_file = pid_file(directory.join("engine.pid"), "engine")?;
     let options = process::Options {
         name,
@@ -86,13 +92,6 @@ fn pid_file(path: PathBuf, what: &str) -> anyhow::Result<PidFile> {
             "give this one a directory of its own, or end the other one",
         )
     })
-}
-
-/// Makes a directory that only this user may enter.
-pub fn private(directory: &Path) -> anyhow::Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(|error| tryworks_core::Error::storage("making a directory", directory, &error))?;
-    Ok(())
 }
 
 /// What a process that serves does first: it is called by its name in lists of processes, and what happens is written

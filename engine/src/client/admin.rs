@@ -2,15 +2,15 @@
 
 use crate::protocol::admin::{Answer, Question};
 use crate::protocol::driver::{FromDriver, ToDriver, Welcome};
-use crate::protocol::{self, Hello, HostInfo, Opening, Purpose};
-use std::future::Future;
+use crate::protocol::{self, Hello, Opening, Purpose};
 use std::path::Path;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
-use tryworks_transport::{Link, LinkReceiver, LinkSender};
+use tryworks_transport::{LinkReceiver, LinkSender};
 
-/// How long a hub may say nothing before it is given up.
-const SILENCE: Duration = Duration::from_secs(10);
+/// How long a hub may say nothing before it is given up. Less than what dialling gives the other end for its greeting, so
+/// that silence is told as such.
+const SILENCE: Duration = Duration::from_secs(9);
 
 /// Why a hub did not answer. The first line of the text says what, the second what to do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -68,13 +68,13 @@ impl Admin {
         let unreachable = |why: String| AdminError::Unreachable { place: name.clone(), why };
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(|error| unreachable(error.to_string()))?;
-        let directory = if place.is_dir() { Some(place) } else { place.parent() };
-        let socket = directory.unwrap_or(Path::new(".")).join("drivers.sock");
-        let (to, mut from) = runtime.block_on(in_time(&name, async {
-            Link::unix(&socket).await.map_err(|error| unreachable(error.to_string()))
-        }))?;
-        let host = HostInfo { pid: std::process::id(), ..HostInfo::default() };
-        let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host, purpose: Purpose::Administer };
+        let dial = super::dial::dial_place(place, "drivers.sock");
+        let (to, mut from) = runtime.block_on(in_time(&name, async { dial.await.map_err(unreachable) }))?;
+        let hello = Hello {
+            version: env!("CARGO_PKG_VERSION").into(),
+            host: crate::host::here(),
+            purpose: Purpose::Administer,
+        };
         let hello = hello.to_bytes().map_err(|error| unreachable(error.to_string()))?;
         to.send(hello.into()).map_err(|error| unreachable(error.to_string()))?;
         let answer = runtime

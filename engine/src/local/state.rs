@@ -4,10 +4,10 @@ use super::Settings;
 use super::host::LocalHost;
 use crate::event_log::{EventLog, Record};
 use crate::execute::{Code, Part};
-use crate::verdict::told;
 use crate::scheduler::{
     Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Scheduler, StageSpec, Task, Time,
 };
+use crate::verdict::told;
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
