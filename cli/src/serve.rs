@@ -2,16 +2,20 @@
 
 use crate::exit::{Exit, Failure};
 use crate::record::PidFile;
-use crate::stubs::process;
 use crate::{args, place};
 use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tryworks_engine::process;
 use tryworks_io::resident::machine_memory;
 use tryworks_transport::private_dir;
 
 /// The share of the machine's memory that is for tasks if nothing is said, in percent.
 const MEMORY_PERCENT: u64 = 60;
+
+/// How long an engine goes on without a hub: long enough for one that has to be started again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many slots each of so many engines has if nothing is said.
 pub fn default_slots(engines: u32) -> u32 {
@@ -73,6 +77,7 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
         directory: directory.clone(),
         quota: engine.quota,
         listen: engine.listen,
+        patience: PATIENCE,
     };
     let ended = process::run(options);
     drop(pid_file);

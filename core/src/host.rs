@@ -24,12 +24,12 @@ pub trait Host: Send + Sync {
     /// If there is no place for it.
     fn spill(&self) -> Result<Box<dyn FrameWriter>>;
 
-    /// Begins the block of a map task, if blocks are to be read by other processes. `None` where readers are in this
+    /// Begins the block of the map task at `place`, if blocks are to be read by other processes. `None` where readers are in this
     /// one, so that blocks stay values.
     ///
     /// # Errors
     /// If there is no place for it.
-    fn block(&self) -> Result<Option<Box<dyn BlockWriter>>> {
+    fn block(&self, _place: Place) -> Result<Option<Box<dyn BlockWriter>>> {
         Ok(None)
     }
 

@@ -87,6 +87,7 @@ impl Hub {
                 runs.push((partition, engine, made_by));
             }
         }
+        runs.push((self.scheduler.places(output).len() as u32, EngineId(0), AttemptId(0)));
         for engine in runs.iter().map(|run| run.1).collect::<std::collections::BTreeSet<_>>() {
             self.introduce_store(id, engine);
         }

@@ -12,6 +12,7 @@ mod engines;
 mod gateway;
 mod hub;
 mod jobs;
+pub mod journal;
 mod launch;
 mod serve;
 

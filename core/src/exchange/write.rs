@@ -57,7 +57,7 @@ impl<T: Row> BucketWriter<T> {
             look_at: 1,
             size: RowSize::new(),
             working: task.host().memory().reservation(),
-            leaving: task.host().block()?.map(|writer| (writer, Vec::new())),
+            leaving: task.host().block(task.place())?.map(|writer| (writer, Vec::new())),
             block: Block { chunks: Vec::new() },
             rows_before: 0,
             bytes: 0,

@@ -51,7 +51,7 @@ impl<K: Row + Ord, V: Row> StageCode for BoundsStage<K, V> {
             pick(&samples, self.ranges)
         });
         let (rows, bytes) = (bounds.len() as u64, (bounds.len() * size_of::<K>()) as u64);
-        let block: Shared = match task.host().block()? {
+        let block: Shared = match task.host().block(task.place())? {
             Some(writer) => {
                 let mut head = Vec::new();
                 codec::encode(&bounds, &mut head)?;

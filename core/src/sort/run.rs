@@ -111,7 +111,7 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
             size: RowSize::new(),
             bytes: 0,
             working: task.host().memory().reservation(),
-            leaving: task.host().block()?.map(|writer| (writer, Vec::new())),
+            leaving: task.host().block(task.place())?.map(|writer| (writer, Vec::new())),
             runs: Vec::new(),
             op: self.op,
             task,

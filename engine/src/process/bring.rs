@@ -145,8 +145,8 @@ impl Bringer {
             let mut request = Vec::new();
             codec::encode(&(wanted.block, wanted.part), &mut request)?;
             let mut stream = match data.get(address, Role::Engine, &request).await {
-                Err(tryworks_transport::DataError::Refused { why, .. }) => {
-                    pieces.push(Piece::Missing(why));
+                Err(tryworks_transport::DataError::Refused { message, .. }) => {
+                    pieces.push(Piece::Missing(message));
                     continue;
                 }
                 got => got.map_err(lost)?,

@@ -5,7 +5,8 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use tryworks_core::{Error, Result};
+use tryworks_core::{Error, Result, codec};
+use tryworks_transport::{DataClient, DataError, Role};
 
 /// The name that a program has in a directory of programs.
 pub(super) fn place(directory: &Path, id: &[u8; 32]) -> PathBuf {
@@ -46,8 +47,38 @@ pub(super) fn link(directory: &Path, program: &Program, driver: u32) -> Result<P
     Err(failed(&last))
 }
 
+/// Fetches a program that another machine has from the hub's data port.
+pub(super) async fn fetch(
+    directory: &Path,
+    program: &Program,
+    data: Option<&DataClient>,
+    address: Option<&str>,
+) -> Result<PathBuf> {
+    let place = place(directory, &program.id);
+    if place.exists() {
+        return Ok(place);
+    }
+    let advice = "can this machine reach the hub? start the cluster with `--listen` and an address that others reach";
+    let (Some(data), Some(address)) = (data, address) else {
+        return Err(Error::cluster("the driver's program is on another machine, and the hub has no data port", advice));
+    };
+    let lost = |error: DataError| Error::cluster(error, advice);
+    let mut request = Vec::new();
+    codec::encode(&program.id, &mut request)?;
+    let mut stream = data.get(address, Role::Hub, &request).await.map_err(lost)?;
+    let failed = |error: io::Error| Error::storage("fetching the program", directory, &error);
+    fs::create_dir_all(directory).map_err(failed)?;
+    let new = directory.join(format!("{}.new", hex(&program.id)));
+    let mut file = File::create(&new).map_err(failed)?;
+    while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
+        io::Write::write_all(&mut file, &chunk).map_err(failed)?;
+    }
+    drop(file);
+    adopt(directory, &program.id, &new).inspect_err(|_| drop(fs::remove_file(&new)))
+}
+
 /// Takes over a program that was fetched.
-pub(super) fn adopt(directory: &Path, id: &[u8; 32], new: &Path) -> Result<PathBuf> {
+fn adopt(directory: &Path, id: &[u8; 32], new: &Path) -> Result<PathBuf> {
     let failed = |error: io::Error| Error::storage("taking over a fetched program", new, &error);
     check(new, id).map_err(failed)?;
     fs::set_permissions(new, Permissions::from_mode(0o700)).map_err(failed)?;

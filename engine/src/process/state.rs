@@ -346,7 +346,8 @@ impl Engine {
     /// What a worker is told when it says hello.
     pub(super) fn greet(&mut self, number: u64, peer: PeerId) -> Option<Welcome> {
         let sessions = self.sessions.len().max(1) as u64;
-        let worker = self.workers.get_mut(&number)?;
+        // What a task starts may be the same program with the same environment, and is no worker.
+        let worker = self.workers.get_mut(&number).filter(|worker| worker.peer.is_none())?;
         worker.peer = Some(peer);
         self.peers.insert(peer, number);
         let session = worker.session;

@@ -169,7 +169,8 @@ pub enum ToEngine {
     Places {
         /// Which output.
         output: OutputId,
-        /// For each partition the engine and the launch; runs of partitions with the same launch count as one.
+        /// The first partition of each run that one launch made, with the engine that has it; the last entry stands for
+        /// the end.
         places: Vec<(u32, EngineId, AttemptId)>,
     },
     /// Run these, in this order as slots come free.

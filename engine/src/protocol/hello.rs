@@ -48,6 +48,8 @@ pub enum Purpose {
         /// The hash of the program that it is.
         program: [u8; 32],
     },
+    /// To fetch small blocks: another engine of the same machine.
+    Fetch,
 }
 
 /// What is known of a machine, as far as answers or refusals may depend on it.

@@ -1,0 +1,157 @@
+//! What tasks find in a worker: the budget, the spill space, kept partitions, and blocks of every engine.
+
+use super::blocks::Blocks;
+use crate::panics;
+use crate::protocol::engine::CodeId;
+use crate::protocol::worker::Welcome;
+use rayon::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+use tryworks_core::host::{BlockWriter, Fetched, FrameWriter, Host, Shared, Wanted};
+use tryworks_core::ids::{AttemptId, SessionId};
+use tryworks_core::memory::Memory;
+use tryworks_core::task::Op;
+use tryworks_core::{Error, Place, Result};
+use tryworks_io::blocks::Sealed;
+use tryworks_io::resident::anonymous_resident;
+use tryworks_io::spill::{SpillOptions, SpillSpace};
+use tryworks_transport::LinkSender;
+
+/// How often the resident set is looked at, at most.
+const LOOK_EVERY_MS: u64 = 20;
+
+/// The process around a worker's tasks.
+pub(super) struct WorkerHost {
+    session: SessionId,
+    slots: usize,
+    memory: Arc<Memory>,
+    spill: SpillSpace,
+    pub(super) blocks: Blocks,
+    /// What the running attempts make, by the number that tasks know.
+    running: RwLock<HashMap<u64, (AttemptId, CodeId)>>,
+    /// By cache, then by partition; caches by the driver's own numbers.
+    cached: RwLock<BTreeMap<u64, HashMap<u32, Shared>>>,
+    /// What was kept and not told yet.
+    kept: Mutex<Vec<(u64, u32)>>,
+    looked: AtomicU64,
+    resident: AtomicU64,
+    start: Instant,
+}
+
+impl WorkerHost {
+    pub(super) fn new(welcome: Welcome, to: LinkSender) -> Self {
+        let memory = Memory::new(welcome.memory);
+        let spill_directory = PathBuf::from(&welcome.spill_directory);
+        WorkerHost {
+            session: welcome.session,
+            slots: welcome.slots as usize,
+            spill: SpillSpace::new(spill_directory, memory.clone(), SpillOptions::default()),
+            blocks: Blocks::new(&welcome, to),
+            memory,
+            running: RwLock::default(),
+            cached: RwLock::default(),
+            kept: Mutex::default(),
+            looked: AtomicU64::new(0),
+            resident: AtomicU64::new(0),
+            start: Instant::now(),
+        }
+    }
+
+    pub(super) fn begin(&self, attempt: AttemptId, code: CodeId) {
+        self.running.write().unwrap_or_else(PoisonError::into_inner).insert(attempt.sequence(), (attempt, code));
+    }
+
+    pub(super) fn end(&self, attempt: AttemptId) {
+        self.running.write().unwrap_or_else(PoisonError::into_inner).remove(&attempt.sequence());
+    }
+
+    pub(super) fn newly_kept(&self) -> Vec<(u64, u32)> {
+        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn forget_cache(&self, cache: u64) {
+        let gone = self.cached.write().unwrap_or_else(PoisonError::into_inner).remove(&SessionId::split(cache).1);
+        drop(gone);
+    }
+
+    /// Whether this process holds more than its budget. Estimates are corrected by what it really holds.
+    pub(super) fn is_over_budget(&self) -> bool {
+        let now = self.start.elapsed().as_millis() as u64;
+        if now >= self.looked.load(Relaxed) + LOOK_EVERY_MS {
+            self.looked.store(now, Relaxed);
+            if let Ok(resident) = anonymous_resident() {
+                self.memory.observe_resident(resident);
+                self.resident.store(resident, Relaxed);
+            }
+        }
+        self.resident.load(Relaxed) > self.memory.limit()
+    }
+}
+
+impl Host for WorkerHost {
+    fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn spill(&self) -> Result<Box<dyn FrameWriter>> {
+        self.spill.writer()
+    }
+
+    fn block(&self, place: Place) -> Result<Option<Box<dyn BlockWriter>>> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        let Some((attempt, CodeId::Output(output))) = running.get(&place.attempt).copied() else {
+            return Err(Error::Bug(format!("attempt {} makes no block", place.attempt)));
+        };
+        Ok(Some(Box::new(Leaving(self.blocks.writer(output.0, place.partition, attempt)))))
+    }
+
+    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched> {
+        self.blocks.fetch(exchange, map).map(Fetched::Sealed)
+    }
+
+    fn bring(&self, exchange: u64, wanted: &mut dyn Iterator<Item = Wanted>) -> Result<Shared> {
+        self.blocks.bring(exchange, wanted)
+    }
+
+    fn cached(&self, cache: u64, partition: u32) -> Option<Shared> {
+        self.cached.read().unwrap_or_else(PoisonError::into_inner).get(&cache)?.get(&partition).cloned()
+    }
+
+    fn in_parallel(&self, op: Op, at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+        let done: Vec<_> = (0..count).into_par_iter().map(|piece| panics::catch(op, at, || work(piece))).collect();
+        done.into_iter().collect()
+    }
+
+    fn keep(&self, cache: u64, partition: u32, block: Shared) {
+        let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+        cached.entry(cache).or_default().entry(partition).or_insert(block);
+        drop(cached);
+        let global = self.session.global(cache);
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push((global, partition));
+    }
+}
+
+/// A block on its way into the engine's store.
+struct Leaving(tryworks_io::blocks::BlockWriter);
+
+impl BlockWriter for Leaving {
+    fn sequence(&mut self) -> Result<()> {
+        self.0.sequence()
+    }
+
+    fn frame(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.frame(bytes)
+    }
+
+    fn seal(self: Box<Self>, head: &[u8]) -> Result<Shared> {
+        let sealed: Sealed = self.0.seal(head)?;
+        Ok(Arc::new(sealed))
+    }
+}

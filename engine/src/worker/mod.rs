@@ -1,0 +1,291 @@
+//! The worker: a driver's own program, started by an engine to run tasks, until the engine is gone.
+
+mod blocks;
+mod host;
+
+use crate::execute::{Code, Product, execute, failure};
+use crate::panics;
+use crate::protocol::engine::{Assignment, CodeId, ResultPart};
+use crate::protocol::worker::{FromWorker, ToWorker, Welcome};
+use crate::protocol::{self, Hello, Opening, Purpose};
+use crate::scheduler::Failure;
+use crate::ship;
+use host::WorkerHost;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+use tryworks_core::host::Host;
+use tryworks_core::ids::{AttemptId, JobId};
+use tryworks_core::{Error, Result, codec};
+use tryworks_io::blocks::BlockWriter;
+use tryworks_transport::{Link, LinkReceiver, LinkSender};
+
+/// The variable by which a program knows that it is a worker.
+pub const VARIABLE: &str = "TRYWORKS_WORKER";
+
+/// The stack of a thread that runs tasks, as in the local runtime.
+const STACK_BYTES: usize = 64 << 20;
+/// While there is more to run, reports wait so long for others to go with them.
+const GATHER: Duration = Duration::from_millis(1);
+/// A larger result becomes a block.
+const RESULT_BYTES: usize = 1 << 20;
+
+/// Serves tasks if this process was started to be a worker: then it does not return.
+/// One that cannot serve says why on its error output, and ends.
+pub fn serve_if_asked() {
+    let Ok(name) = std::env::var(VARIABLE) else { return };
+    let served = name.split_once('@').and_then(|(number, socket)| Some((number.parse::<u64>().ok()?, socket.to_string())));
+    let result = match served {
+        Some((number, socket)) => serve(number, Path::new(&socket)),
+        None => Err(Error::Bug(format!("{VARIABLE} is `{name}`"))),
+    };
+    if let Err(error) = result {
+        eprintln!("{error}");
+        std::process::exit(70);
+    }
+    std::process::exit(0);
+}
+
+fn serve(number: u64, socket: &Path) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::storage("starting the worker", socket, &error))?;
+    runtime.block_on(async {
+        let lost = |error| Error::cluster(error, "the engine that started this worker is gone");
+        let (to, mut from) = Link::unix(socket).await.map_err(lost)?;
+        let purpose = Purpose::Work { worker: number, program: tryworks_io::program::program_id()? };
+        let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: crate::host::here(), purpose };
+        to.send(hello.to_bytes()?.into()).map_err(lost)?;
+        match protocol::opening::<Welcome>(&from.recv().await.map_err(lost)?)? {
+            Opening::Welcome(welcome) => work(welcome, to, from).await,
+            Opening::Refused(why) => Err(Error::cluster(why, "this worker ends")),
+        }
+    })
+}
+
+/// What the threads of a worker share.
+struct Bench {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    codes: RwLock<HashMap<CodeId, Result<Code>>>,
+    host: Arc<WorkerHost>,
+    done: Mutex<Vec<FromWorker>>,
+    /// Told when there is something in `done`.
+    told: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Assignment>,
+    running: BTreeMap<AttemptId, Arc<AtomicBool>>,
+}
+
+async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Result<()> {
+    let slots = welcome.slots;
+    let bench = Arc::new(Bench {
+        queue: Mutex::default(),
+        work: Condvar::new(),
+        codes: RwLock::default(),
+        host: Arc::new(WorkerHost::new(welcome, to.clone())),
+        done: Mutex::default(),
+        told: Notify::new(),
+    });
+    for slot in 0..slots {
+        let bench = bench.clone();
+        let thread = std::thread::Builder::new().name(format!("tryworks-{slot}")).stack_size(STACK_BYTES);
+        let thread = thread.spawn(move || bench.run());
+        thread.map_err(|error| Error::storage("starting a thread", "this worker", &error))?;
+    }
+    tokio::spawn(report(bench.clone(), to));
+    // When the engine is gone, so is this worker, whatever its tasks are doing.
+    while let Ok(bytes) = from.recv().await {
+        let mut next = Some(bytes);
+        while let Some(bytes) = next {
+            protocol::decode::<ToWorker>(&bytes)?.into_iter().for_each(|message| bench.hear(message));
+            next = from.ready();
+        }
+    }
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    Ok(())
+}
+
+/// Sends what is done: at once when nothing waits, else gathered.
+async fn report(bench: Arc<Bench>, to: LinkSender) {
+    loop {
+        bench.told.notified().await;
+        let done = std::mem::take(&mut *lock(&bench.done));
+        if done.is_empty() {
+            continue;
+        }
+        match protocol::encode(&done) {
+            Ok(bytes) => drop(to.send(bytes.into())),
+            Err(error) => eprintln!("a report could not be encoded: {error}"),
+        }
+        if !lock(&bench.queue).waiting.is_empty() {
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn micros() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64)
+}
+
+impl Bench {
+    fn hear(&self, message: ToWorker) {
+        match message {
+            ToWorker::Code { code, bytes } => {
+                let opened = open(&bytes);
+                self.codes.write().unwrap_or_else(PoisonError::into_inner).insert(code, opened);
+            }
+            ToWorker::ForgetCode { code } => {
+                drop(self.codes.write().unwrap_or_else(PoisonError::into_inner).remove(&code));
+            }
+            ToWorker::Peer { engine, store } => self.host.blocks.meet(engine, *store),
+            ToWorker::Places { output, places } => self.host.blocks.place(output, places),
+            ToWorker::Launch { tasks, room } => {
+                self.host.blocks.set_room(room);
+                let many = tasks.len() > 1;
+                lock(&self.queue).waiting.extend(tasks);
+                if many { self.work.notify_all() } else { self.work.notify_one() }
+            }
+            ToWorker::Kill { attempt } => self.kill(attempt),
+            ToWorker::DeleteOutput { output } => self.host.blocks.forget(output),
+            ToWorker::DeleteCache { cache } => self.host.forget_cache(cache),
+            ToWorker::Fetched { number, answer } => self.host.blocks.fetched(number, answer),
+        }
+    }
+
+    fn kill(&self, attempt: AttemptId) {
+        let mut queue = lock(&self.queue);
+        if let Some(cancelled) = queue.running.get(&attempt) {
+            cancelled.store(true, Relaxed);
+        } else if let Some(at) = queue.waiting.iter().position(|waiting| waiting.task.attempt == attempt) {
+            queue.waiting.remove(at);
+            drop(queue);
+            self.tell(FromWorker::Failed { attempt, failure: Failure::Killed, span: (0, 0) });
+        }
+    }
+
+    fn tell(&self, message: FromWorker) {
+        lock(&self.done).push(message);
+        self.told.notify_one();
+    }
+
+    /// What a thread does.
+    fn run(&self) {
+        loop {
+            let mut queue = lock(&self.queue);
+            let (assignment, cancelled) = loop {
+                // Whoever holds more than the budget lets what runs end before it begins more.
+                let admitted = queue.running.is_empty() || !self.host.is_over_budget();
+                if admitted && let Some(next) = queue.waiting.pop_front() {
+                    let cancelled = Arc::new(AtomicBool::new(false));
+                    queue.running.insert(next.task.attempt, cancelled.clone());
+                    break (next, cancelled);
+                }
+                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(queue);
+            let attempt = assignment.task.attempt;
+            let message = self.run_one(&assignment, &cancelled);
+            let mut queue = lock(&self.queue);
+            queue.running.remove(&attempt);
+            let idle = queue.running.is_empty() && !queue.waiting.is_empty();
+            drop(queue);
+            if idle {
+                // Somebody may wait for memory.
+                self.work.notify_all();
+            }
+            self.tell(message);
+        }
+    }
+
+    fn run_one(&self, assignment: &Assignment, cancelled: &Arc<AtomicBool>) -> FromWorker {
+        let Assignment { task, code, .. } = assignment;
+        let begun = micros();
+        let attempt = task.attempt;
+        self.host.begin(attempt, *code);
+        let result = self.make(assignment, cancelled);
+        self.host.end(attempt);
+        let span = (begun, micros());
+        match result {
+            Ok(mut message) => {
+                if let FromWorker::Done { span: whole, .. } = &mut message {
+                    *whole = span;
+                }
+                message
+            }
+            Err(Error::Fetch { exchange, map, .. }) if !cancelled.load(Relaxed) => {
+                let failure = Failure::Fetch(self.host.blocks.missing(exchange, map));
+                FromWorker::Failed { attempt, failure, span }
+            }
+            Err(_) if cancelled.load(Relaxed) => FromWorker::Failed { attempt, failure: Failure::Killed, span },
+            Err(error) => FromWorker::Failed { attempt, failure: failure(error), span },
+        }
+    }
+
+    fn make(&self, assignment: &Assignment, cancelled: &Arc<AtomicBool>) -> Result<FromWorker> {
+        let Assignment { task, code: id, .. } = assignment;
+        let code = match self.codes.read().unwrap_or_else(PoisonError::into_inner).get(id) {
+            Some(code) => code.clone()?,
+            None => return Err(Error::Bug(format!("the code {id:?} was not sent"))),
+        };
+        let host: Arc<dyn Host> = self.host.clone();
+        let Product { report, results, blocks } = execute(task, &code, &host, cancelled)?;
+        let mut sealed = Vec::with_capacity(blocks.len());
+        for (partition, block) in blocks {
+            let CodeId::Output(output) = id else { return Err(Error::Bug("a block of a result stage".into())) };
+            sealed.push((output.0, partition, self.host.blocks.sealed(&block)?));
+        }
+        let mut parts = Vec::with_capacity(results.len());
+        for (partition, value) in results {
+            let mut bytes = Vec::new();
+            value.encode(&mut bytes)?;
+            if bytes.len() <= RESULT_BYTES {
+                parts.push((partition, ResultPart::Here(bytes)));
+                continue;
+            }
+            let (output, len) = (result_of(task.job), bytes.len() as u64);
+            let mut writer = self.host.blocks.writer(output, partition, task.attempt);
+            write_result(&mut writer, &bytes)?;
+            sealed.push((output, partition, writer.seal(&[])?));
+            parts.push((partition, ResultPart::Kept(len)));
+        }
+        let kept = self.host.newly_kept();
+        Ok(FromWorker::Done { attempt: task.attempt, report, blocks: sealed, results: parts, kept, span: (0, 0) })
+    }
+}
+
+/// A large result is one sequence of frames of a mebibyte.
+fn write_result(writer: &mut BlockWriter, bytes: &[u8]) -> Result<()> {
+    writer.sequence()?;
+    bytes.chunks(RESULT_BYTES).try_for_each(|piece| writer.frame(piece))
+}
+
+/// The name that block stores have for the results of a job.
+pub fn result_of(job: JobId) -> u64 {
+    job.0 | 1 << 63
+}
+
+/// The code of a stage as a driver sends it.
+pub(crate) fn pack(code: &Code) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    codec::encode(&(code.exchange, code.op, ship::send(std::slice::from_ref(&code.stage))?), &mut bytes)?;
+    Ok(bytes)
+}
+
+fn open(bytes: &[u8]) -> Result<Code> {
+    let ((exchange, op, stage), _) = codec::decode::<(Option<u64>, _, Vec<u8>)>(bytes)?;
+    let opened = panics::catch(op, tryworks_core::Place::default(), || ship::open(&stage))?;
+    match opened.into_iter().next() {
+        Some(stage) => Ok(Code { stage, exchange, op }),
+        None => Err(Error::Bug("a code without a stage was sent".into())),
+    }
+}

@@ -1,0 +1,243 @@
+//! What waits to be written: the hub pushes and goes on, the writer takes batches.
+
+use super::entry::Entry;
+use super::numbers::Counter;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+use tryworks_core::ids::JobId;
+use tryworks_core::{Error, Result};
+use tryworks_engine::protocol::admin::TaskRow;
+
+/// How long an entry waits for others to be written with it, if nobody asks for it.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// The most entries of one transaction.
+const BATCH: usize = 4_096;
+
+/// What is called with the outcome, on the writer's thread.
+pub(super) type Then = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// Something for the writer.
+pub(super) enum Item {
+    Note(Entry),
+    /// An entry, if any, and who wants to know when it and all before it are committed.
+    Then(Box<(Option<Entry>, Option<Then>)>),
+    Reserve(Counter, u64),
+}
+
+/// What the tasks of a stage come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub tasks: u64,
+    pub failed: u64,
+    pub busy: u64,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// By job and stage.
+pub(super) type StageTotals = BTreeMap<(JobId, u32), Totals>;
+
+impl Totals {
+    pub fn add(&mut self, row: &TaskRow) {
+        match row.error {
+            None => self.tasks += 1,
+            Some(_) => self.failed += 1,
+        }
+        self.busy = self.busy.saturating_add(row.span.1.saturating_sub(row.span.0));
+        self.rows = self.rows.saturating_add(row.rows);
+        self.bytes = self.bytes.saturating_add(row.bytes);
+    }
+}
+
+/// What is written in one transaction.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub items: Vec<Item>,
+    /// Of tasks whose rows were dropped: they still count.
+    pub dropped: StageTotals,
+}
+
+/// How the journal is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Health {
+    /// Why it could not be written the last time, if it could not: the disk is full, perhaps. What was noted waits
+    /// and is tried again.
+    pub error: Option<Error>,
+    /// The last entry that was refused for what it says, such as the name of a detached job that is taken.
+    pub refused: Option<Error>,
+    /// Entries that wait.
+    pub waiting: usize,
+    /// Rows of tasks that were dropped since the hub began, since too many waited. The sums of their stages are right
+    /// all the same.
+    pub dropped_tasks: u64,
+}
+
+#[derive(Default)]
+struct State {
+    items: VecDeque<Item>,
+    tasks: usize,
+    dropped: StageTotals,
+    health: Health,
+    /// Somebody waits for the outcome.
+    urgent: bool,
+    /// The writer waits for the first entry.
+    idle: bool,
+    closing: bool,
+    /// Nobody will write any more.
+    dead: bool,
+}
+
+/// Between the hub and the writer.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    /// The most rows of tasks that wait.
+    bound: usize,
+    reserved: [AtomicU64; 4],
+}
+
+impl Queue {
+    pub fn new(bound: usize) -> Self {
+        Queue { state: Mutex::default(), wake: Condvar::new(), bound, reserved: Default::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn push(&self, item: Item) {
+        let mut state = self.state();
+        if state.dead {
+            drop(state);
+            if let Item::Then(mut waiter) = item
+                && let Some(then) = waiter.1.take()
+            {
+                then(Err(ended()));
+            }
+            return;
+        }
+        if let Item::Note(Entry::Task { job, row }) = &item {
+            if state.tasks >= self.bound {
+                state.health.dropped_tasks += 1;
+                state.dropped.entry((*job, row.stage)).or_default().add(row);
+                return;
+            }
+            state.tasks += 1;
+        }
+        let urgent = matches!(item, Item::Then(_));
+        state.items.push_back(item);
+        state.urgent |= urgent;
+        // Waking costs far more than pushing: the writer looks by itself a few milliseconds after the first entry.
+        if urgent || state.idle {
+            state.idle = false;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Returns when all that was pushed before is committed.
+    pub fn sync(&self) -> Result<()> {
+        let (sender, outcome) = mpsc::channel();
+        let then: Then = Box::new(move |result| drop(sender.send(result)));
+        self.push(Item::Then(Box::new((None, Some(then)))));
+        outcome.recv().unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// The next batch, or `None` when the queue is closed and empty.
+    pub fn take(&self) -> Option<Batch> {
+        let mut state = self.state();
+        while state.items.is_empty() && !state.closing {
+            state.idle = true;
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.idle = false;
+        let due = Instant::now() + GATHER;
+        while !state.urgent && !state.closing && state.items.len() < BATCH {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.items.is_empty() {
+            return None;
+        }
+        let count = state.items.len().min(BATCH);
+        let items: Vec<Item> = state.items.drain(..count).collect();
+        state.tasks -= items.iter().filter(|item| matches!(item, Item::Note(Entry::Task { .. }))).count();
+        // Whoever waits may be further behind.
+        state.urgent &= !state.items.is_empty();
+        Some(Batch { items, dropped: std::mem::take(&mut state.dropped) })
+    }
+
+    /// Who waits for an outcome and will not be told by the writer.
+    pub fn waiters(&self) -> Vec<Then> {
+        let mut state = self.state();
+        let waiter = |item: &mut Item| if let Item::Then(waiter) = item { waiter.1.take() } else { None };
+        state.items.iter_mut().filter_map(waiter).collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.state().items.is_empty()
+    }
+
+    /// Waits before something is tried again; whether that is worth it, since the journal is not being closed.
+    pub fn pause(&self, time: Duration) -> bool {
+        let due = Instant::now() + time;
+        let mut state = self.state();
+        while !state.closing {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        false
+    }
+
+    /// What is there is written, and then the writer ends.
+    pub fn close(&self) {
+        self.state().closing = true;
+        self.wake.notify_one();
+    }
+
+    /// The writer is gone.
+    pub fn die(&self) {
+        {
+            let mut state = self.state();
+            state.dead = true;
+            state.health.error.get_or_insert_with(ended);
+        }
+        self.waiters().into_iter().for_each(|then| then(Err(ended())));
+        self.state().items.clear();
+    }
+
+    pub fn health(&self) -> Health {
+        let state = self.state();
+        Health { waiting: state.items.len(), ..state.health.clone() }
+    }
+
+    /// Whether writing works again, or why not.
+    pub fn set_error(&self, error: Option<Error>) {
+        self.state().health.error = error;
+    }
+
+    pub fn set_refused(&self, error: Error) {
+        self.state().health.refused = Some(error);
+    }
+
+    /// Numbers up to `end` are written down.
+    pub fn reserved(&self, counter: Counter, end: u64) {
+        self.reserved[counter as usize].fetch_max(end, Ordering::AcqRel);
+    }
+
+    pub fn reserved_to(&self, counter: Counter) -> u64 {
+        self.reserved[counter as usize].load(Ordering::Acquire)
+    }
+}
+
+fn ended() -> Error {
+    Error::Bug("the journal is not written any more".into())
+}

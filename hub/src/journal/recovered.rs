@@ -1,0 +1,120 @@
+//! What a hub that begins finds of the hubs before it.
+
+use super::apply::int;
+use super::entry::Proof;
+use super::numbers::Numbers;
+use super::reader::{Held, JOB_COLUMNS, held, job_row, number, of_this_version, rows};
+use rusqlite::{Connection, Transaction};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tryworks_core::Result;
+use tryworks_core::ids::SessionId;
+use tryworks_engine::protocol::admin::JobRow;
+use tryworks_engine::protocol::driver::{NewJob, Program};
+
+/// What was there when the last hub ended or was killed.
+#[derive(Debug)]
+pub struct Recovered {
+    /// How often a hub has begun on this journal, this one included: from 1.
+    pub epoch: u64,
+    /// The launches that may have been made: the scheduler counts on from here.
+    pub launched: u64,
+    /// Sessions that were not over.
+    pub sessions: Vec<Session>,
+    /// Jobs that had not ended, by number.
+    pub unfinished: Vec<Unfinished>,
+    /// Detached jobs that ended and are not collected, by number. [`Reader`](super::Reader) has how they ended, and
+    /// their results.
+    pub uncollected: Vec<JobRow>,
+}
+
+/// A session that was not over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// Its number.
+    pub session: SessionId,
+    /// What its driver's secret is compared with.
+    pub proof: Proof,
+    /// The machine of its driver.
+    pub host: String,
+    /// What its workers run, if it has unfinished detached jobs.
+    pub program: Option<Program>,
+}
+
+/// A job that had not ended.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// As in a list.
+    pub row: JobRow,
+    /// Whose.
+    pub session: SessionId,
+    /// The driver's number for it.
+    pub ticket: u64,
+    /// What it takes to go on without the driver, if it is detached, or why it cannot.
+    pub detached: Option<Result<Resume>>,
+}
+
+/// A detached job, to go on with.
+#[derive(Debug)]
+pub struct Resume {
+    /// As it was submitted, with all of its codes.
+    pub submission: NewJob,
+    /// The results that were accepted already: those partitions do not run again.
+    pub held: Vec<Held>,
+}
+
+/// Begins another epoch and reads what is there; also the numbers that were used up.
+pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<(Recovered, [u64; 4])> {
+    let opening = connection.transaction()?;
+    let used = Numbers::reserve(&opening)?;
+    let epoch = opening.query_row("SELECT coalesce(max(epoch), 0) + 1 FROM hubs", [], |row| number(row, 0))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let began = int(u64::try_from(now).unwrap_or(u64::MAX));
+    opening.execute("INSERT INTO hubs VALUES (?, ?, ?)", (int(epoch), began, std::process::id()))?;
+    let recovered = Recovered {
+        epoch,
+        launched: used[super::numbers::Counter::Launches as usize],
+        sessions: sessions(&opening)?,
+        unfinished: unfinished(&opening)?,
+        uncollected: rows(
+            &opening,
+            &format!(
+                "SELECT {JOB_COLUMNS} FROM jobs WHERE detached IS NOT NULL AND collected IS NULL
+                    AND state <> 'running' ORDER BY job"
+            ),
+            [],
+            job_row,
+        )?,
+    };
+    opening.commit()?;
+    Ok((recovered, used))
+}
+
+fn sessions(from: &Transaction<'_>) -> rusqlite::Result<Vec<Session>> {
+    let sql = "SELECT session, proof, host, program, schema FROM sessions WHERE ended IS NULL ORDER BY session";
+    rows(from, sql, [], |row| {
+        Ok(Session {
+            session: SessionId(row.get(0)?),
+            proof: Proof(row.get(1)?),
+            host: row.get(2)?,
+            // What cannot be read is told with the jobs that needed it.
+            program: of_this_version(row.get_ref(3)?.as_blob_or_null()?, row.get(4)?).ok(),
+        })
+    })
+}
+
+fn unfinished(from: &Transaction<'_>) -> rusqlite::Result<Vec<Unfinished>> {
+    let sql = format!(
+        "SELECT {JOB_COLUMNS}, session, ticket, submission, schema FROM jobs WHERE state = 'running' ORDER BY job"
+    );
+    rows(from, &sql, [], |row| {
+        let job = job_row(row)?;
+        let detached = match job.detached {
+            None => None,
+            Some(_) => Some(match of_this_version(row.get_ref(15)?.as_blob_or_null()?, row.get(16)?) {
+                Ok(submission) => Ok(Resume { submission, held: held(from, job.job)? }),
+                Err(error) => Err(error),
+            }),
+        };
+        Ok(Unfinished { session: SessionId(row.get(13)?), ticket: number(row, 14)?, row: job, detached })
+    })
+}

@@ -1,0 +1,93 @@
+//! The journal against what was told it.
+
+mod damage;
+mod history;
+mod kill;
+mod round_trip;
+mod trouble;
+
+use super::*;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
+use tryworks_core::ids::OutputId;
+use tryworks_core::runner::Progress;
+use tryworks_engine::protocol::admin::TaskRow;
+use tryworks_engine::protocol::driver::{NewJob, Program};
+use tryworks_engine::scheduler::{JobSpec, Limits, Packing, StageSpec};
+
+/// A directory that goes away, and a journal's place in it.
+fn place() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal.sqlite");
+    (directory, path)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
+}
+
+/// A job whose codes are found again by its number.
+fn new_job(job: JobId, name: &str) -> NewJob {
+    let stage = |output, parents| StageSpec {
+        output,
+        partitions: 4,
+        buckets: 0,
+        parents,
+        deterministic: true,
+        pack: Packing::Fixed(1),
+    };
+    NewJob {
+        ticket: job.0,
+        job: Some(job),
+        detached: Some(name.into()),
+        spec: JobSpec {
+            label: format!("count of {job}"),
+            stages: vec![stage(Some(OutputId(job.0)), vec![]), stage(None, vec![0])],
+            wanted: (0..4).into(),
+            limits: Limits::default(),
+        },
+        codes: vec![(0, job.0.to_le_bytes().repeat(100)), (1, vec![])],
+        caches: vec![],
+    }
+}
+
+fn program() -> Program {
+    Program {
+        id: [7; 32],
+        path: "/bin/words".into(),
+        bytes: 12,
+        arguments: vec!["words".into(), "--fast".into()],
+        environment: vec![("TOKEN".into(), "nobody's business".into())],
+        directory: "/".into(),
+    }
+}
+
+fn session(session: u32) -> Entry {
+    Entry::Session { session: SessionId(session), proof: Proof::of(&[session as u8; 16]), host: "here".into(), at: 1 }
+}
+
+fn submitted(job: JobId, session: u32, label: &str, name: Option<&str>) -> Entry {
+    let detached =
+        name.map(|name| Detached { name: name.into(), submission: new_job(job, name), program: Arc::new(program()) });
+    let (session, label) = (SessionId(session), label.to_string());
+    Entry::Job(Box::new(Submitted { job, session, ticket: job.0, label, at: job.0 * 10, detached }))
+}
+
+fn ended(job: JobId, at: u64, end: Result<()>) -> Entry {
+    let progress = Progress { stages: 2, stages_done: 2, partitions: 8, partitions_done: 8, running: 0, failed: 1 };
+    Entry::JobEnded { job, at, progress, end: end.map_err(Box::new) }
+}
+
+fn task(stage: u32, attempt: u64) -> TaskRow {
+    TaskRow {
+        stage,
+        attempt,
+        first: attempt as u32,
+        partitions: 1,
+        engine: EngineId(attempt as u32 % 3),
+        span: (attempt * 100, attempt * 100 + 7),
+        rows: 2,
+        bytes: 30,
+        error: attempt.is_multiple_of(5).then(|| format!("no luck at {attempt}")),
+    }
+}

@@ -1,0 +1,106 @@
+//! A file that cannot be written for a while, or at all, and entries that cannot be.
+
+use super::*;
+use rusqlite::Connection;
+use std::sync::mpsc;
+
+/// Notes something, and gives what it came to.
+fn noted(journal: &Journal, entry: Entry) -> mpsc::Receiver<Result<()>> {
+    let (sender, outcome) = mpsc::channel();
+    journal.note_then(entry, move |result| sender.send(result).unwrap());
+    outcome
+}
+
+#[test]
+fn what_cannot_be_written_waits_and_tasks_beyond_the_bound_are_only_counted() {
+    const TASKS: u64 = 10_000;
+    let (_directory, path) = place();
+    let (journal, _) = Journal::open_within(&path, Bounds { waiting: 1_000, ..Bounds::default() }).unwrap();
+    journal.sync().unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let outcome = noted(&journal, submitted(JobId(1), 1, "waits", None));
+    for attempt in 1..=TASKS {
+        journal.note(Entry::Task { job: JobId(1), row: task(0, attempt) });
+    }
+    journal.note(submitted(JobId(2), 1, "waits too", None));
+    let error = outcome.recv().unwrap().unwrap_err();
+    assert!(error.to_string().contains("locked"), "{error}");
+    assert_eq!(journal.sync().unwrap_err(), error);
+    let health = journal.health();
+    assert_eq!(health.error, Some(error));
+    assert!(health.dropped_tasks >= TASKS - 2_000, "{health:?}");
+
+    other.execute_batch("ROLLBACK").unwrap();
+    // Whoever asks while the writer still waits for its next trial is told of that one.
+    journal.sync().unwrap();
+    assert_eq!(journal.health().error, None);
+    let reader = journal.reader().unwrap();
+    assert_eq!(reader.jobs(5).unwrap().len(), 2, "jobs are never lost");
+    let detail = reader.job("1", 20_000).unwrap().unwrap();
+    assert_eq!(detail.tasks.len() as u64, TASKS - health.dropped_tasks);
+    let stage = &detail.stages[0];
+    assert_eq!((stage.tasks, stage.failed, stage.rows), (8_000, 2_000, 20_000), "sums count what was dropped");
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_no_end() {
+    let (_directory, path) = place();
+    let file = schema::open(&path).unwrap();
+    // SQLite says that the disk is full.
+    file.pragma_update(None, "max_page_count", 60).unwrap();
+    let (journal, _) = Journal::begin(path.clone(), schema::lock(&path).unwrap(), file, Bounds::default()).unwrap();
+    let first = noted(&journal, submitted(JobId(1), 1, "fits", None));
+    assert_eq!(first.recv().unwrap(), Ok(()));
+    let large = Entry::Result {
+        job: JobId(2),
+        partition: 0,
+        attempt: tryworks_core::ids::AttemptId(1),
+        part: tryworks_engine::protocol::engine::ResultPart::Here(vec![1; 1 << 20]),
+    };
+    journal.note(submitted(JobId(2), 1, "does not", Some("large")));
+    let outcome = noted(&journal, large).recv().unwrap().unwrap_err();
+    assert!(outcome.to_string().contains("full"), "{outcome}");
+    assert!(journal.health().error.is_some());
+    assert_eq!(journal.reader().unwrap().jobs(5).unwrap()[0].label, "fits");
+    drop(journal);
+    let (_, found) = Journal::open(&path).unwrap();
+    assert!(found.unfinished.iter().any(|job| job.row.label == "fits"));
+}
+
+#[test]
+fn an_entry_that_is_refused_holds_up_no_other() {
+    let (_directory, path) = place();
+    let (journal, _) = Journal::open(&path).unwrap();
+    let outcomes =
+        [(1, "a"), (2, "a"), (3, "b")].map(|(job, name)| noted(&journal, submitted(JobId(job), 1, "same", Some(name))));
+    let outcomes = outcomes.map(|outcome| outcome.recv().unwrap());
+    assert_eq!((&outcomes[0], &outcomes[2]), (&Ok(()), &Ok(())));
+    let error = outcomes[1].clone().unwrap_err();
+    assert!(error.to_string().contains("jobs.detached"), "{error}");
+    assert_eq!((journal.health().refused, journal.health().error), (Some(error), None));
+    assert_eq!(journal.reader().unwrap().jobs(5).unwrap().len(), 2);
+    // What is said of unknown jobs is passed over.
+    journal.note(ended(JobId(77), 1, Ok(())));
+    journal.note(Entry::StageBegan { job: JobId(77), stage: 0, attempt: 0, at: 1, tasks: 1 });
+    assert_eq!(journal.sync(), Ok(()));
+}
+
+#[test]
+fn nobody_waits_for_a_writer_that_is_gone() {
+    let (_directory, path) = place();
+    let (journal, _) = Journal::open(&path).unwrap();
+    // The callback runs on the writer's thread, and takes it down.
+    journal.note_then(submitted(JobId(1), 1, "last", None), |_| panic!("this panic is part of a test"));
+    let error = journal.sync().unwrap_err();
+    assert!(error.to_string().contains("not written any more"), "{error}");
+    // Who was in the same batch is told a little before the thread is gone.
+    while journal.health().error.is_none() {
+        std::thread::yield_now();
+    }
+    assert_eq!(journal.health().error, Some(error));
+    let outcome = noted(&journal, submitted(JobId(2), 1, "too late", None));
+    assert!(outcome.recv().unwrap().is_err());
+    drop(journal);
+    assert_eq!(Journal::open(&path).unwrap().1.unfinished.len(), 1, "what was committed is there");
+}

@@ -1,0 +1,159 @@
+//! The thread that writes: a transaction for each batch.
+
+use super::Bounds;
+use super::apply::{Fault, Filling};
+use super::history::History;
+use super::numbers;
+use super::queue::{Batch, Item, Queue, StageTotals};
+use super::schema;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tryworks_core::{Error, Result};
+
+/// How long the writer waits after a failure, at first and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+pub(super) struct Writer {
+    connection: Connection,
+    path: PathBuf,
+    epoch: u64,
+    queue: Arc<Queue>,
+    history: History,
+}
+
+/// What a batch came to: the entries that were refused, by their place in it.
+type Refused = Vec<(usize, Error)>;
+
+impl Writer {
+    pub fn new(connection: Connection, path: PathBuf, epoch: u64, queue: Arc<Queue>, bounds: Bounds) -> Result<Self> {
+        let history = History::new(&connection, bounds).map_err(|error| schema::refused(&path, &error))?;
+        Ok(Writer { connection, path, epoch, queue, history })
+    }
+
+    pub fn run(mut self) {
+        /// Nobody shall wait for a writer that is gone, however it went.
+        struct Last(Arc<Queue>);
+        impl Drop for Last {
+            fn drop(&mut self) {
+                self.0.die();
+            }
+        }
+        let _last = Last(self.queue.clone());
+        self.tidy();
+        while let Some(batch) = self.queue.take() {
+            self.commit(batch);
+            self.tidy();
+        }
+    }
+
+    /// Writes a batch, and tries again for as long as the file cannot be written.
+    fn commit(&mut self, mut batch: Batch) {
+        let mut pause = PAUSE.0;
+        loop {
+            match self.write(&batch) {
+                Ok(refused) => {
+                    self.queue.set_error(None);
+                    return self.committed(&mut batch, refused);
+                }
+                Err(error) => {
+                    let error = schema::refused(&self.path, &error);
+                    if pause == PAUSE.0 {
+                        tracing::error!(%error, "the journal cannot be written: what happens waits in memory");
+                    }
+                    self.queue.set_error(Some(error.clone()));
+                    // Who asked, in this batch or behind it, is told at once, and not again when it goes well later.
+                    answer(&mut batch, &|_| Err(error.clone()));
+                    self.queue.waiters().into_iter().for_each(|then| then(Err(error.clone())));
+                }
+            }
+            if !self.queue.pause(pause) {
+                return;
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    fn write(&mut self, batch: &Batch) -> rusqlite::Result<Refused> {
+        let mut refused = Vec::new();
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let totals: StageTotals = batch.dropped.clone();
+        let mut filling = Filling::new(&transaction, self.epoch, self.history.next_task, totals)?;
+        for (at, item) in batch.items.iter().enumerate() {
+            let entry = match item {
+                Item::Note(entry) => entry,
+                Item::Reserve(counter, end) => {
+                    numbers::write(&transaction, *counter, *end)?;
+                    continue;
+                }
+                Item::Then(waiter) => match &waiter.0 {
+                    Some(entry) => entry,
+                    None => continue,
+                },
+            };
+            match filling.apply(entry) {
+                Ok(()) => {}
+                Err(Fault::Entry(error)) => refused.push((at, error)),
+                Err(Fault::File(error)) if of_the_entry(&error) => {
+                    refused.push((at, schema::refused(&self.path, &error)));
+                }
+                Err(Fault::File(error)) => return Err(error),
+            }
+        }
+        let (next_task, ended) = (filling.next_task, filling.ended);
+        filling.finish()?;
+        transaction.commit()?;
+        self.history.grew(next_task, ended);
+        Ok(refused)
+    }
+
+    fn committed(&self, batch: &mut Batch, refused: Refused) {
+        for item in &batch.items {
+            if let Item::Reserve(counter, end) = item {
+                self.queue.reserved(*counter, *end);
+            }
+        }
+        if let Some((_, error)) = refused.last() {
+            tracing::error!(%error, "the journal refused an entry");
+            self.queue.set_refused(error.clone());
+        }
+        answer(batch, &|at| match refused.iter().find(|(place, _)| *place == at) {
+            Some((_, error)) => Err(error.clone()),
+            None => Ok(()),
+        });
+    }
+
+    /// Deletes what is too old, a little at a time, as long as nothing waits.
+    fn tidy(&mut self) {
+        loop {
+            match self.history.step(&mut self.connection) {
+                Ok(true) if self.queue.is_empty() => {}
+                Ok(_) => return,
+                Err(error) => {
+                    let error = schema::refused(&self.path, &error);
+                    tracing::warn!(%error, "old history cannot be deleted");
+                    return self.queue.set_error(Some(error));
+                }
+            }
+        }
+    }
+}
+
+fn answer(batch: &mut Batch, outcome: &dyn Fn(usize) -> Result<()>) {
+    for (at, item) in batch.items.iter_mut().enumerate() {
+        if let Item::Then(waiter) = item
+            && let Some(then) = waiter.1.take()
+        {
+            then(outcome(at));
+        }
+    }
+}
+
+/// Whether another entry would have been written: the statement alone was undone, not the transaction.
+fn of_the_entry(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
+    )
+}
