@@ -91,7 +91,7 @@ pub struct Name {
 #[derive(Args)]
 pub struct Output {
     /// The form of what is printed
-    #[arg(short, long = "output", value_enum, default_value_t, value_name = "FORM")]
+    #[arg(short = 'o', long = "output", value_enum, default_value_t, value_name = "FORM")]
     pub form: Form,
 }
 

@@ -188,8 +188,9 @@ fn reasons(rows: &[WhyRow]) -> String {
             Why::NoEngine => "there is no engine".into(),
             Why::Queue => "engines are busy".into(),
             Why::Alone => "may kill its worker: waits to run alone".into(),
-            Why::Excluded => "all engines are excluded or leaving".into(),
+            Why::Excluded => "all engines are excluded".into(),
             Why::Memory => "all engines are short of memory".into(),
+            Why::Draining => "all engines were asked to leave".into(),
             Why::NotNeeded => "nothing needs it now".into(),
         };
         table.row([row.stage.to_string(), row.partitions.to_string(), row.example.to_string(), why]);

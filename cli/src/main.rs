@@ -11,7 +11,6 @@ mod process;
 mod record;
 mod run;
 mod serve;
-mod stubs;
 mod supervisor;
 mod table;
 

@@ -1,15 +1,14 @@
 //! Where clusters are: from names to directories.
 
 use crate::exit::{Exit, Failure};
-use crate::stubs::transport;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use tryworks_transport::{check_name, cluster_dir, home};
 
 /// The directory of the cluster of this machine that has, or would have, this name.
 pub fn directory(name: &str) -> anyhow::Result<PathBuf> {
-    let directory = transport::cluster_dir(name)
-        .map_err(|error| Failure::of(Exit::Usage, error, "choose another name or TRYWORKS_HOME"))?;
-    Ok(std::path::absolute(directory)?)
+    check_name(name).map_err(|error| Failure::of(Exit::Usage, error, "choose another name"))?;
+    Ok(cluster_dir(&home()?, name)?)
 }
 
 /// The directory of a cluster of this machine that is there.
@@ -45,27 +44,25 @@ pub fn find(cluster: &str) -> anyhow::Result<PathBuf> {
 
 /// The directory of an engine that was not given one.
 pub fn engine(name: &str) -> anyhow::Result<PathBuf> {
-    Ok(std::path::absolute(engines()?.join(name))?)
+    if name.starts_with('.') || name.contains('/') {
+        return Err(Failure::of(Exit::Usage, format!("`{name}` is no name for an engine"), "choose another name"));
+    }
+    Ok(engines()?.join(name))
 }
 
 /// Where engines that were not given a directory have theirs.
 pub fn engines() -> anyhow::Result<PathBuf> {
-    Ok(transport::home().map_err(anyhow::Error::msg)?.join(".engines"))
+    Ok(home()?.join(".engines"))
 }
 
 /// The directories of all clusters of this machine, with their names, in the order of names.
 pub fn all() -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let directory = directory("default")?;
-    let above = directory.parent().unwrap_or(Path::new("/"));
-    let entries = match fs::read_dir(above) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
     let mut found = Vec::new();
-    for entry in entries {
+    for entry in fs::read_dir(home()?)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            found.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type()?.is_dir() && check_name(&name).is_ok() {
+            found.push((name, entry.path()));
         }
     }
     found.sort();

@@ -4,11 +4,10 @@ use crate::process::Identity;
 use anyhow::Context;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use tryworks_transport::write_private;
 
 /// What a cluster was asked to be.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -97,13 +96,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
 }
 
-/// Writes a file for this user alone, whole or not at all.
 fn write(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    let written = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(serde_json::to_string_pretty(value)?.as_bytes())?;
-        fs::rename(&new, path)
-    };
-    written().with_context(|| format!("{} cannot be written", path.display()))
+    let text = serde_json::to_vec_pretty(value)?;
+    write_private(path, &text).with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -2,16 +2,20 @@
 
 use crate::exit::{Exit, Failure};
 use crate::record::PidFile;
-use crate::stubs::{process, tryworks_hub};
 use crate::{args, place};
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::num::NonZero;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tryworks_engine::process;
 use tryworks_io::resident::machine_memory;
+use tryworks_transport::private_dir;
 
 /// The share of the machine's memory that is for tasks if nothing is said, in percent.
 const MEMORY_PERCENT: u64 = 60;
+
+/// How long an engine goes on without a hub: long enough for one that has to be started again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many slots each of so many engines has if nothing is said.
 pub fn default_slots(engines: u32) -> u32 {
@@ -31,9 +35,15 @@ pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
         Some(directory) => std::path::absolute(directory)?,
         None => place::directory(&hub.name.name)?,
     };
-    private(&directory)?;
+    private_dir(&directory)?;
     let _pid_file = pid_file(directory.join("hub.pid"), "hub")?;
-    let options = tryworks_hub::Options { cluster: hub.name.name, directory, listen: hub.listen, port: hub.port };
+    let options = tryworks_hub::Options {
+        cluster: hub.name.name,
+        directory,
+        listen: hub.listen,
+        port: hub.port,
+        limits: Default::default(),
+    };
     Ok(tryworks_hub::run(options)?)
 }
 
@@ -57,7 +67,7 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
         Some(directory) => std::path::absolute(directory)?,
         None => place::engine(&name)?,
     };
-    private(&directory)?;
+    private_dir(&directory)?;
     let pid_file = pid_file(directory.join("engine.pid"), "engine")?;
     let options = process::Options {
         name,
@@ -67,6 +77,7 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
         directory: directory.clone(),
         quota: engine.quota,
         listen: engine.listen,
+        patience: PATIENCE,
     };
     let ended = process::run(options);
     drop(pid_file);
@@ -86,13 +97,6 @@ fn pid_file(path: PathBuf, what: &str) -> anyhow::Result<PidFile> {
             "give this one a directory of its own, or end the other one",
         )
     })
-}
-
-/// Makes a directory that only this user may enter.
-pub fn private(directory: &Path) -> anyhow::Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(|error| tryworks_core::Error::storage("making a directory", directory, &error))?;
-    Ok(())
 }
 
 /// What a process that serves does first: it is called by its name in lists of processes, and what happens is written

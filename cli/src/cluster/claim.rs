@@ -6,10 +6,10 @@ use crate::human;
 use crate::place;
 use crate::process::Identity;
 use crate::record::{Options, Record};
-use crate::serve::private;
 use rustix::io::Errno;
 use std::fs;
 use std::path::{Path, PathBuf};
+use tryworks_transport::private_dir;
 
 /// The directory of a cluster that is being started.
 pub struct Claim {
@@ -24,7 +24,8 @@ impl Claim {
         let directory = place::directory(name)?;
         let own = Identity::own()?;
         let new = directory.with_file_name(format!(".{name}.{}", own.pid));
-        private(&new.join("logs"))?;
+        private_dir(&new)?;
+        private_dir(&new.join("logs"))?;
         let claimed = Record { cluster: name.into(), supervisor: own, started: human::now(), options }
             .write(&new)
             .and_then(|()| take(name, &new, &directory));

@@ -1,16 +1,10 @@
 //! `cluster clean`: what killed clusters left goes, and nothing else.
 
-use crate::home::{Home, Process};
+use crate::home::{Bystander, Home, Process, until};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command};
-
-fn sleeper() -> (Child, Process) {
-    let child = Command::new("sleep").arg("1000").spawn().unwrap();
-    let process = Process::child(child.id());
-    (child, process)
-}
+use std::process::Command;
 
 fn write(path: &Path, process: Process) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -30,14 +24,12 @@ fn record(directory: &Path, supervisor: Process) {
 fn what_a_killed_cluster_left_is_ended_and_removed() {
     let home = Home::new();
     let old = home.cluster("old");
-    let (mut hub, hub_process) = sleeper();
-    let (mut worker, worker_process) = sleeper();
+    let [mut hub, mut worker, mut innocent] = [(); 3].map(|()| Bystander::sleep());
     // A process with the number of the dead supervisor, but another start time, is somebody else.
-    let (mut innocent, innocent_process) = sleeper();
-    let recycled = Process { start_time: innocent_process.start_time + 1, ..innocent_process };
+    let recycled = Process { start_time: innocent.process().start_time + 1, ..innocent.process() };
     record(&old, recycled);
-    write(&old.join("hub.pid"), hub_process);
-    write(&old.join("engines/engine-1/workers/3.pid"), worker_process);
+    write(&old.join("hub.pid"), hub.process());
+    write(&old.join("engines/engine-1/workers/3.pid"), worker.process());
     write(&old.join("engines/engine-1/engine.pid"), recycled);
     fs::write(old.join("engines/half.pid"), "{\"pid\":").unwrap();
     assert_eq!(home.json(&["cluster", "list"])[0]["state"], "dead");
@@ -45,49 +37,39 @@ fn what_a_killed_cluster_left_is_ended_and_removed() {
     let said = home.good(&["cluster", "clean"]);
     assert!(said.contains("2 processes ended"), "{said}");
     assert!(!old.exists());
-    assert_eq!(hub.wait().unwrap().to_string(), "signal: 15 (SIGTERM)");
-    assert_eq!(worker.wait().unwrap().to_string(), "signal: 15 (SIGTERM)");
-    assert!(innocent.try_wait().unwrap().is_none(), "the innocent process was ended");
-    assert!(innocent_process.lives());
-    innocent.kill().unwrap();
-    innocent.wait().unwrap();
+    assert_eq!([hub.end(), worker.end()], ["signal: 15 (SIGTERM)"; 2]);
+    assert!(innocent.lives(), "the innocent process was ended");
 }
 
 #[test]
 fn a_process_that_does_not_listen_is_killed() {
     let home = Home::new();
     let old = home.cluster("old");
-    let (mut gone, supervisor) = sleeper();
-    gone.kill().unwrap();
-    gone.wait().unwrap();
-    record(&old, supervisor);
-    let script = "trap '' TERM; echo > $0; while :; do sleep 1000 & wait; done";
+    let gone = Bystander::sleep().process();
+    record(&old, gone);
     let ready = home.cluster("ready");
-    let mut deaf = Command::new("sh").args(["-c", script]).arg(&ready).spawn().unwrap();
-    crate::home::until("it is deaf", || ready.exists().then_some(()));
-    write(&old.join("hub.pid"), Process::child(deaf.id()));
+    let script = "trap '' TERM; echo > $0; exec sleep 1000";
+    let mut deaf = Bystander(Command::new("sh").args(["-c", script]).arg(&ready).spawn().unwrap());
+    until("it is deaf", || ready.exists().then_some(()));
+    write(&old.join("hub.pid"), deaf.process());
     // `stop` does the same for a cluster whose supervisor is gone.
     home.good(&["cluster", "stop", "--name", "old"]);
-    assert_eq!(deaf.wait().unwrap().to_string(), "signal: 9 (SIGKILL)");
+    assert_eq!(deaf.end(), "signal: 9 (SIGKILL)");
     assert!(!old.exists());
 }
 
 #[test]
 fn what_runs_or_was_not_started_here_is_left_alone() {
     let home = Home::new();
-    let (mut supervisor, process) = sleeper();
-    let (mut hub, hub_process) = sleeper();
-    record(&home.cluster("busy"), process);
-    write(&home.cluster("busy").join("hub.pid"), hub_process);
-    write(&home.cluster("alone").join("hub.pid"), hub_process);
+    let [mut supervisor, mut hub] = [(); 2].map(|()| Bystander::sleep());
+    record(&home.cluster("busy"), supervisor.process());
+    write(&home.cluster("busy").join("hub.pid"), hub.process());
+    write(&home.cluster("alone").join("hub.pid"), hub.process());
     let said = home.good(&["cluster", "clean"]);
     assert!(said.contains("busy: runs") && said.contains("alone: not made"), "{said}");
     assert!(home.cluster("busy").exists() && home.cluster("alone").exists());
-    assert!(supervisor.try_wait().unwrap().is_none() && hub.try_wait().unwrap().is_none());
-    for child in [&mut supervisor, &mut hub] {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
+    assert!(supervisor.lives() && hub.lives());
+    drop((supervisor, hub));
     assert!(home.good(&["cluster", "clean"]).contains("busy: its supervisor"));
     assert_eq!(home.entries(), ["alone"]);
 }

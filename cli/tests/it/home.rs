@@ -1,8 +1,9 @@
 //! A place for the clusters of one test, which are stopped whatever becomes of the test.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for a state before it fails.
@@ -22,13 +23,15 @@ pub struct Done {
 
 impl Home {
     pub fn new() -> Self {
-        Home { directory: tempfile::Builder::new().prefix("tw").tempdir().unwrap() }
+        let directory = tempfile::Builder::new().prefix("tw").tempdir().unwrap();
+        fs::DirBuilder::new().mode(0o700).create(directory.path().join("h")).unwrap();
+        Home { directory }
     }
 
     /// The executable, with this home in its environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tryworks"));
-        command.args(arguments).env("TRYWORKS_HOME", self.directory.path()).env_remove("TRYWORKS_CLUSTER");
+        command.args(arguments).env("TRYWORKS_HOME", self.clusters()).env_remove("TRYWORKS_CLUSTER");
         command
     }
 
@@ -56,7 +59,7 @@ impl Home {
     }
 
     fn clusters(&self) -> PathBuf {
-        self.directory.path().to_owned()
+        self.directory.path().join("h")
     }
 
     /// The names of all that is in the home.
@@ -92,12 +95,6 @@ impl Process {
         Some(Process::of(&serde_json::from_str(&fs::read_to_string(path).ok()?).unwrap()))
     }
 
-    /// This process's child.
-    pub fn child(pid: u32) -> Self {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        Process { pid: pid.into(), start_time: fields(&stat)[19].parse().unwrap() }
-    }
-
     pub fn lives(self) -> bool {
         let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
         let fields = fields(&stat);
@@ -109,6 +106,36 @@ impl Process {
         let pid = rustix::process::Pid::from_raw(self.pid as i32).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         until("it is dead", || (!self.lives()).then_some(()));
+    }
+}
+
+/// A child of the test, which ends with it.
+pub struct Bystander(pub Child);
+
+impl Bystander {
+    pub fn sleep() -> Self {
+        Bystander(Command::new("sleep").arg("1000").spawn().unwrap())
+    }
+
+    pub fn process(&self) -> Process {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        Process { pid: self.0.id().into(), start_time: fields(&stat)[19].parse().unwrap() }
+    }
+
+    /// How it ended, which it did already or is about to.
+    pub fn end(&mut self) -> String {
+        self.0.wait().unwrap().to_string()
+    }
+
+    pub fn lives(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

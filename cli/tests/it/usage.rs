@@ -2,6 +2,7 @@
 
 use crate::home::Home;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 
@@ -93,7 +94,7 @@ fn no_such_cluster_is_3() {
 fn a_hub_that_is_not_there_is_3_and_one_that_says_nothing_is_4() {
     let home = Home::new();
     let directory = home.cluster("quiet");
-    fs::create_dir_all(&directory).unwrap();
+    fs::DirBuilder::new().mode(0o700).create(&directory).unwrap();
     let gone = home.run(&["jobs", "--cluster", "quiet"]);
     assert_eq!(gone.code, 3, "{}", gone.err);
     assert!(gone.err.contains("tryworks cluster start"), "{}", gone.err);
