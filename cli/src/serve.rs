@@ -67,8 +67,11 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
         Some(directory) => std::path::absolute(directory)?,
         None => place::engine(&name)?,
     };
+    // Until its pid file is there, `cluster clean` could take the directory for one that was left.
+    let lock = own.then(place::lock).transpose()?;
     private_dir(&directory)?;
     let pid_file = pid_file(directory.join("engine.pid"), "engine")?;
+    drop(lock);
     let options = process::Options {
         name,
         connect,
@@ -83,6 +86,8 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
     drop(pid_file);
     if own {
         let _ = fs::remove_dir_all(directory);
+        // Unless there are others in it.
+        let _ = fs::remove_dir(place::engines()?);
     }
     Ok(ended?)
 }

@@ -6,6 +6,7 @@ pub mod client;
 pub mod event_log;
 mod execute;
 pub mod host;
+mod job_spec;
 pub mod local;
 mod panics;
 pub mod process;

@@ -72,6 +72,16 @@ fn error(stage: Op, place: Place, payload: &(dyn Any + Send)) -> Error {
     }))
 }
 
+/// The error of a job that was asked for inside a task.
+pub(crate) fn nested(op: Op) -> Error {
+    let message = format!(
+        "`{}` was called inside a task: a function given to an operator runs where the data is and cannot run jobs of \
+         its own; join the datasets, or collect one and give it to the other by `.with(value)`",
+        op.name
+    );
+    Error::Plan { message, site: op.site }
+}
+
 /// Notes panics of tasks instead of printing them; those of other threads go on as before.
 fn install() {
     static ONCE: Once = Once::new();

@@ -57,7 +57,7 @@ impl Hub {
                 self.to_clients.push((peer, answer));
             }
             Purpose::Drive { again, program } => self.greet_driver(peer, again, program, hello.host),
-            Purpose::Serve(_) | Purpose::Work { .. } => {
+            Purpose::Serve(_) | Purpose::Work { .. } | Purpose::Fetch => {
                 self.refuse_client(peer, "engines have a socket and certificates of their own");
             }
         }

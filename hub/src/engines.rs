@@ -151,8 +151,7 @@ impl Hub {
                 self.moved(what.output);
                 self.events.push(if here { Event::BlockMoved(what) } else { Event::MoveFailed(what) });
             }
-            FromEngine::Wrote { session, mut written } => {
-                written.engine = id;
+            FromEngine::Wrote { session, written } => {
                 self.log(id, session, &written);
                 self.tell_driver(session, ToDriver::Output(written));
             }

@@ -5,10 +5,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf};
+use tokio::time::timeout;
 use tryworks_transport::{
     Credentials, Door, FrameReader, Incoming, Limits, Link, LinkError, LinkReceiver, LinkSender, MAX_MESSAGE, Role,
     Service, refuse, welcome, write_frame,
 };
+
+/// How long a peer may take nothing of what is written to it. Its machine may be gone without a word.
+const STALLED: Duration = Duration::from_secs(600);
 
 /// How long the last bytes may take.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -55,11 +59,11 @@ impl Service for Sockets {
             () = carry_in(&mut from, link.0) => {}
             () = carry_out(link.1, &mut to) => {}
         }
-        let _ = tokio::time::timeout(FAREWELL, to.shutdown()).await;
+        let _ = timeout(FAREWELL, to.shutdown()).await;
     }
 
     async fn refuse(&self, mut stream: Incoming, why: &str) {
-        let _ = tokio::time::timeout(FAREWELL, refuse(&mut stream, why)).await;
+        let _ = timeout(FAREWELL, refuse(&mut stream, why)).await;
     }
 }
 
@@ -73,14 +77,14 @@ async fn carry_in(from: &mut FrameReader<ReadHalf<Incoming>>, to: LinkSender) {
 
 async fn carry_out(mut from: LinkReceiver, to: &mut BufWriter<WriteHalf<Incoming>>) {
     let carry = async {
-        welcome(to).await?;
+        timeout(STALLED, welcome(to)).await??;
         while let Ok(message) = from.recv().await {
             let mut next = Some(message);
             while let Some(message) = next {
-                write_frame(to, &[&message]).await?;
+                timeout(STALLED, write_frame(to, &[&message])).await??;
                 next = from.ready();
             }
-            to.flush().await?;
+            timeout(STALLED, to.flush()).await??;
         }
         Ok::<_, std::io::Error>(())
     };

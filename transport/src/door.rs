@@ -21,8 +21,9 @@ pub type Incoming = tokio_rustls::server::TlsStream<TcpStream>;
 /// How long an end that is turned away may take to hear why.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How long to wait when the system has no room for another connection.
+/// How long to wait when the system has no room for another connection, and when some was made.
 const NO_ROOM: Duration = Duration::from_millis(50);
+const SOME_ROOM: Duration = Duration::from_millis(1);
 
 /// What a door lets through.
 #[derive(Clone, Copy, Debug)]
@@ -154,8 +155,7 @@ async fn accept<S: Service>(listener: TcpListener, visit: Visit<S>) {
                 // What is lost before it was taken is not worth waiting for. Of the rest, nearly all is too many files.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(_) => {
-                    turn_oldest_away(&mut visit.state.guests());
-                    tokio::time::sleep(NO_ROOM).await;
+                    tokio::time::sleep(visit.state.make_room()).await;
                     continue;
                 }
             },
@@ -223,6 +223,14 @@ async fn farewell(mut tcp: TcpStream) -> std::io::Result<()> {
 }
 
 impl Shared {
+    /// Turns half of the strangers away. Who is let in needs more files than the one of its connection.
+    fn make_room(&self) -> Duration {
+        let mut guests = self.guests();
+        let half = guests.strangers.len().div_ceil(2);
+        (0..half).for_each(|_| turn_oldest_away(&mut guests));
+        if half == 0 { NO_ROOM } else { SOME_ROOM }
+    }
+
     fn turn_away(&self, number: u64) {
         let mut guests = self.guests();
         if guests.strangers.remove(&number).is_some() {

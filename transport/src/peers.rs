@@ -2,7 +2,7 @@
 
 use crate::error::{LinkError, check_len};
 use crate::link::one_frame;
-use crate::socket;
+use crate::socket::{self, Bound};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -74,7 +74,7 @@ impl Peers {
     /// If the path is too long for a socket, others can enter its directory, or another process listens there.
     pub async fn bind(path: impl AsRef<Path>) -> Result<(PeersSender, PeersReceiver), LinkError> {
         let path = path.as_ref();
-        let listener = socket::listen(path)?;
+        let (listener, bound) = socket::listen(path)?;
         let mut router = RouterSocket::with_options(socket::options());
         let events = router.monitor().boxed();
         router.bind_listener(listener).await.map_err(|error| LinkError::socket(path, error))?;
@@ -83,7 +83,7 @@ impl Peers {
         let (waiting, to_write) = mpsc::unbounded_channel();
         let (lost_by, lost) = mpsc::unbounded_channel();
         tokio::spawn(Writer { to, backend, lost: lost_by, stuck: BTreeMap::new() }.run(to_write));
-        Ok((PeersSender { waiting }, PeersReceiver { from, events, lost, known: BTreeSet::new() }))
+        Ok((PeersSender { waiting }, PeersReceiver { from, events, lost, known: BTreeSet::new(), _bound: bound }))
     }
 }
 
@@ -135,6 +135,7 @@ pub struct PeersReceiver {
     events: Events,
     lost: mpsc::UnboundedReceiver<PeerId>,
     known: BTreeSet<PeerId>,
+    _bound: Bound,
 }
 
 impl PeersReceiver {

@@ -2,10 +2,12 @@
 
 use crate::error::LinkError;
 use crate::home::check_private;
+use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeromq::SocketOptions;
 
@@ -40,7 +42,7 @@ pub(crate) fn reachable(path: &Path) -> Result<String, LinkError> {
 }
 
 /// Listens at the path, in the place of a socket that a dead process left.
-pub(crate) fn listen(path: &Path) -> Result<UnixListener, LinkError> {
+pub(crate) fn listen(path: &Path) -> Result<(UnixListener, Bound), LinkError> {
     endpoint(path)?;
     private_directory(path)?;
     match std::fs::symlink_metadata(path) {
@@ -52,9 +54,38 @@ pub(crate) fn listen(path: &Path) -> Result<UnixListener, LinkError> {
         Ok(_) if UnixStream::connect(path).is_ok() => {
             return Err(LinkError::socket(path, "another process listens there; stop it first, or use another name"));
         }
-        Ok(_) => std::fs::remove_file(path).map_err(|error| LinkError::socket(path, error))?,
+        Ok(_) => {}
     }
-    UnixListener::bind(path).map_err(|error| LinkError::socket(path, error))
+    // ZeroMQ removes what it was bound to some time after its end, when another may be bound there. So it is bound to
+    // another name, of the same length, which is gone long before.
+    let mut name = path.as_os_str().to_owned().into_vec();
+    if let Some(last) = name.last_mut() {
+        *last = b'~';
+    }
+    let new = PathBuf::from(OsString::from_vec(name));
+    let bound = || {
+        let _ = std::fs::remove_file(&new);
+        let listener = UnixListener::bind(&new)?;
+        std::fs::rename(&new, path)?;
+        let inode = std::fs::symlink_metadata(path)?.ino();
+        Ok::<_, std::io::Error>((listener, Bound { path: path.to_owned(), inode }))
+    };
+    bound().map_err(|error| LinkError::socket(path, error))
+}
+
+/// The name of a socket, which goes when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.ino() == self.inode) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 fn endpoint(path: &Path) -> Result<String, LinkError> {

@@ -223,3 +223,18 @@ async fn sockets_that_cannot_be_or_must_not_be_are_refused() {
     assert!(refused(Peers::bind(&path).await).contains("another process listens there"));
     greeted(&place, &mut peers).await;
 }
+
+#[tokio::test]
+async fn another_may_listen_as_soon_as_one_has_stopped() {
+    let place = Place::new();
+    for _ in 0..20 {
+        let (to_peers, mut peers) = place.bind().await;
+        let (_to, mut from, _) = greeted(&place, &mut peers).await;
+        drop((to_peers, peers));
+        assert_eq!(std::fs::read_dir(place.directory.path()).unwrap().count(), 0, "nothing is left there");
+        let (_to_peers, mut peers) = place.bind().await;
+        assert!(matches!(from.recv().await, Err(LinkError::Closed { .. })));
+        greeted(&place, &mut peers).await;
+        assert!(place.socket().exists());
+    }
+}

@@ -1,4 +1,9 @@
-//! The ends of connections to a hub that people have: the command line's.
+//! The ends of connections to a hub that people have: a driver's context, and the command line.
 
 pub mod admin;
+mod cluster;
 pub mod dial;
+mod job;
+mod output;
+
+pub use cluster::{Cluster, Settings};

@@ -110,12 +110,7 @@ impl Local {
 impl Runner for Local {
     fn submit(&self, job: JobRequest) -> Result<Arc<dyn JobControl>> {
         if panics::in_task() {
-            let message = format!(
-                "`{}` was called inside a task: a function given to an operator runs where the data is and cannot run \
-                 jobs of its own; join the datasets, or collect one and give it to the other by `.with(value)`",
-                job.op.name
-            );
-            return Err(Error::Plan { message, site: job.op.site });
+            return Err(panics::nested(job.op));
         }
         self.start_threads()?;
         let op = job.op;

@@ -4,10 +4,11 @@ use super::Settings;
 use super::host::LocalHost;
 use crate::event_log::{EventLog, Record};
 use crate::execute::{Code, Part};
-use crate::scheduler::{
-    Action, Config, Event, Failure, JobSpec, Limits, Packing, Partitions, Scheduler, StageSpec, Task, Time,
-};
+use crate::job_spec::stage_spec;
 use crate::verdict::told;
+use crate::scheduler::{
+    Action, Config, Event, Failure, JobSpec, Limits, Partitions, Scheduler, Task, Time,
+};
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -21,7 +22,7 @@ use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::{JobRequest, Kept, Progress};
 use tryworks_core::{Error, Result};
-use tryworks_planner::{Facts, Plan, Tasks, plan};
+use tryworks_planner::{Facts, Plan, plan};
 
 /// The one engine: this process.
 pub(super) const HERE: EngineId = EngineId(1);
@@ -341,7 +342,7 @@ impl Shared {
             stages: plan.stages.len() as u32,
         });
         let spec =
-            JobSpec { label, stages: plan.stages.iter().map(spec).collect(), wanted, limits: self.limits.clone() };
+            JobSpec { label, stages: plan.stages.iter().map(|stage| stage_spec(stage, OutputId)).collect(), wanted, limits: self.limits.clone() };
         state.jobs.insert(id, job);
         self.handle(&mut state, [Event::JobSubmitted { job: id, spec }]);
         drop(state);
@@ -538,19 +539,4 @@ pub(super) struct Ended {
     pub(super) parts: Vec<Part>,
     pub(super) event: Event<Error>,
     pub(super) record: Record,
-}
-
-fn spec(stage: &tryworks_planner::PlannedStage) -> StageSpec {
-    StageSpec {
-        output: stage.exchange.as_ref().map(|exchange| OutputId(exchange.id)),
-        partitions: stage.partitions,
-        buckets: stage.exchange.as_ref().map_or(0, |exchange| exchange.readers),
-        parents: stage.parents.iter().chain(&stage.spares).copied().collect(),
-        deterministic: stage.deterministic,
-        pack: match stage.tasks {
-            Tasks::Each => Packing::Fixed(1),
-            Tasks::BySize(target_bytes) => Packing::BySize { target_bytes, max_partitions: u32::MAX },
-        },
-        near: Vec::new(),
-    }
 }

@@ -9,7 +9,7 @@ use crate::protocol::engine::{FromEngine, StorePlace, ToEngine, Welcome};
 use crate::protocol::worker::{FromWorker, Piece, ToWorker};
 use crate::protocol::{self, Hello, Opening, Purpose};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         connection,
         to_peers,
         bringer,
-        neighbours: HashMap::new(),
+        neighbours: HashSet::new(),
         kills: HashMap::new(),
         happened: mpsc::unbounded_channel(),
         brought: mpsc::unbounded_channel(),
@@ -205,7 +205,7 @@ struct Io {
     to_peers: PeersSender,
     bringer: Arc<Bringer>,
     /// Engines of this machine that fetch small blocks of ours.
-    neighbours: HashMap<PeerId, ()>,
+    neighbours: HashSet<PeerId>,
     kills: HashMap<u64, oneshot::Sender<()>>,
     happened: (mpsc::UnboundedSender<Happened>, mpsc::UnboundedReceiver<Happened>),
     brought: (mpsc::UnboundedSender<(PeerId, u64, Vec<Piece>)>, mpsc::UnboundedReceiver<(PeerId, u64, Vec<Piece>)>),
@@ -278,9 +278,12 @@ impl Io {
         let (peer, bytes) = match event {
             PeerEvent::Message { peer, bytes } => (peer, bytes),
             // A worker that is gone is told of by its process.
-            PeerEvent::Gone { peer } => return drop(self.neighbours.remove(&peer)),
+            PeerEvent::Gone { peer } => {
+                self.neighbours.remove(&peer);
+                return;
+            }
         };
-        if engine.peers.contains_key(&peer) || self.neighbours.contains_key(&peer) {
+        if engine.peers.contains_key(&peer) || self.neighbours.contains(&peer) {
             match protocol::decode::<FromWorker>(&bytes) {
                 Ok(batch) if engine.peers.contains_key(&peer) => {
                     batch.into_iter().for_each(|message| engine.worker_says(peer, message));
@@ -299,7 +302,7 @@ impl Io {
                 None => Ok(protocol::refusal("this engine has not started this worker, or has given it up")),
             },
             Ok(Purpose::Fetch) => {
-                self.neighbours.insert(peer, ());
+                self.neighbours.insert(peer);
                 protocol::welcome(&())
             }
             Ok(_) => Ok(protocol::refusal("this is the socket of an engine's workers")),
@@ -338,7 +341,7 @@ impl Io {
     fn flush(&mut self, engine: &mut Engine) {
         for order in std::mem::take(&mut engine.orders) {
             match order {
-                Order::Start { worker, program, host, address, .. } => {
+                Order::Start { worker, program, host, address } => {
                     self.start(engine, worker, *program, host, address);
                 }
                 // Dropping what it waits for is the sign.

@@ -48,7 +48,7 @@ pub(super) struct Engine {
 /// Something that takes I/O.
 pub(super) enum Order {
     /// Start a worker.
-    Start { worker: u64, session: SessionId, program: Box<Program>, host: String, address: Option<String> },
+    Start { worker: u64, program: Box<Program>, host: String, address: Option<String> },
     /// Kill a worker.
     Kill { worker: u64 },
     /// Bring blocks for a worker.
@@ -259,7 +259,7 @@ impl Engine {
             ending: false,
         };
         self.workers.insert(number, worker);
-        self.orders.push(Order::Start { worker: number, session: id, program, host, address });
+        self.orders.push(Order::Start { worker: number, program, host, address });
         Some(number)
     }
 
@@ -438,7 +438,8 @@ impl Engine {
             1 => worker.assigned.front().map(|assigned| assigned.attempt),
             _ => None,
         };
-        let written = Written { engine: self.id, worker: worker.pid, stderr, offset, attempt, bytes };
+        let name = self.options.name.clone();
+        let written = Written { engine: self.id, name, worker: worker.pid, stderr, offset, attempt, bytes };
         self.for_hub.push(FromEngine::Wrote { session: worker.session, written });
     }
 

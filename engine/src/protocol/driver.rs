@@ -194,6 +194,8 @@ pub enum ToDriver {
 pub struct Written {
     /// Whose worker.
     pub engine: EngineId,
+    /// What the engine is called.
+    pub name: String,
     /// Which worker, by its process.
     pub worker: u32,
     /// The standard error output, not the standard output.

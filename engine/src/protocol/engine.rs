@@ -272,7 +272,7 @@ pub enum FromEngine {
     Wrote {
         /// Of which session.
         session: SessionId,
-        /// What. The hub fills in the engine.
+        /// What.
         written: super::driver::Written,
     },
     /// Still there.

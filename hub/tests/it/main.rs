@@ -4,5 +4,6 @@ mod authority;
 mod data;
 mod gateway;
 mod hostile;
+mod process;
 mod shelf;
 mod support;

@@ -8,7 +8,7 @@ use crate::greeting::why;
 use crate::role::Role;
 use crate::tls::Credentials;
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,8 +22,8 @@ use tokio_rustls::client::TlsStream;
 /// The unit in which bytes in flight are counted.
 const UNIT: usize = 1 << 10;
 
-/// How many connections to one address are kept for the next request.
-const KEPT: usize = 8;
+/// How many connections are kept for the next request.
+const KEPT: usize = 64;
 
 /// How long the reason is waited for when the other end does not take any more.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -53,7 +53,8 @@ struct Shared {
     credentials: Credentials,
     limits: DataLimits,
     in_flight: Semaphore,
-    idle: Mutex<HashMap<(String, Role), Vec<Connection>>>,
+    /// The last that was used is the last of these.
+    idle: Mutex<VecDeque<((String, Role), Connection)>>,
 }
 
 struct Connection {
@@ -140,7 +141,7 @@ impl DataClient {
         let key = (address.to_owned(), server);
         loop {
             // One that was kept may have been closed by now, or its server be another.
-            let kept = self.shared.idle().get_mut(&key).and_then(Vec::pop);
+            let kept = self.shared.kept(&key);
             let fresh = kept.is_none();
             let mut connection = match kept {
                 Some(connection) => connection,
@@ -188,16 +189,22 @@ impl Connection {
 }
 
 impl Shared {
-    fn idle(&self) -> MutexGuard<'_, HashMap<(String, Role), Vec<Connection>>> {
+    fn idle(&self) -> MutexGuard<'_, VecDeque<((String, Role), Connection)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self, key: &(String, Role)) -> Option<Connection> {
+        let mut idle = self.idle();
+        let at = idle.iter().rposition(|(of, _)| of == key)?;
+        Some(idle.remove(at)?.1)
     }
 
     fn keep(&self, key: (String, Role), connection: Connection) {
         let mut idle = self.idle();
-        let kept = idle.entry(key).or_default();
-        if kept.len() < KEPT {
-            kept.push(connection);
+        if idle.len() == KEPT {
+            idle.pop_front();
         }
+        idle.push_back((key, connection));
     }
 }
 

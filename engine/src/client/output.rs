@@ -1,0 +1,90 @@
+//! What tasks wrote, on the driver's own outputs: each line with its engine in front, each byte once.
+
+use crate::protocol::driver::Written;
+use std::collections::HashMap;
+use std::io::Write;
+use tryworks_core::ids::EngineId;
+
+/// Prints what tasks wrote.
+#[derive(Default)]
+pub(super) struct Printer {
+    /// How much of each worker's output was printed, and the line that is not at its end yet.
+    streams: HashMap<(EngineId, u32, bool), Stream>,
+}
+
+#[derive(Default)]
+struct Stream {
+    printed: u64,
+    line: Vec<u8>,
+}
+
+/// A line without an end is not gathered further than this.
+const LONGEST: usize = 64 << 10;
+
+impl Printer {
+    /// Says something of the cluster itself.
+    pub(super) fn note(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "tryworks: {text}");
+    }
+
+    pub(super) fn output(&mut self, written: &Written) {
+        let lines = self.lines(written);
+        let _ = if written.stderr {
+            std::io::stderr().lock().write_all(&lines)
+        } else {
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(&lines).and_then(|()| stdout.flush())
+        };
+    }
+
+    /// The lines that are whole now, each with its engine in front.
+    fn lines(&mut self, written: &Written) -> Vec<u8> {
+        let stream = self.streams.entry((written.engine, written.worker, written.stderr)).or_default();
+        let end = written.offset + written.bytes.len() as u64;
+        let known = stream.printed.saturating_sub(written.offset).min(written.bytes.len() as u64);
+        if end <= stream.printed {
+            return Vec::new();
+        }
+        stream.printed = end;
+        stream.line.extend_from_slice(&written.bytes[known as usize..]);
+        let whole = match stream.line.iter().rposition(|byte| *byte == b'\n') {
+            Some(at) => at + 1,
+            None if stream.line.len() > LONGEST => stream.line.len(),
+            None => return Vec::new(),
+        };
+        let prefix = format!("[{} worker {}] ", written.name, written.worker);
+        let mut out = Vec::new();
+        for line in stream.line[..whole].split_inclusive(|byte| *byte == b'\n') {
+            out.extend_from_slice(prefix.as_bytes());
+            out.extend_from_slice(line);
+        }
+        stream.line.drain(..whole);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(offset: u64, text: &str) -> Written {
+        Written {
+            engine: EngineId(1),
+            name: "e1".into(),
+            worker: 7,
+            stderr: false,
+            offset,
+            attempt: None,
+            bytes: text.into(),
+        }
+    }
+
+    #[test]
+    fn what_comes_twice_is_shown_once() {
+        let mut printer = Printer::default();
+        assert_eq!(printer.lines(&written(0, "one\ntw")), b"[e1 worker 7] one\n");
+        assert_eq!(printer.lines(&written(0, "one\ntw")), b"");
+        assert_eq!(printer.lines(&written(4, "two\nthree\n")), b"[e1 worker 7] two\n[e1 worker 7] three\n");
+        assert_eq!(printer.lines(&written(8, "three\n")), b"");
+    }
+}
