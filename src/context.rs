@@ -1,7 +1,7 @@
 //! The context: the driver's handle on where things run.
 
 use crate::progress::Bar;
-use crate::settings;
+use crate::settings::{self, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tryworks_core::data::Data;
@@ -10,22 +10,37 @@ use tryworks_core::ops::{FromFn, UnionAll};
 use tryworks_core::runner::Runner;
 use tryworks_core::ship::{Code, Plain};
 use tryworks_core::{Dataset, Result};
-use tryworks_engine::local::{Local, Settings};
+use tryworks_engine::client::Cluster;
+use tryworks_engine::local::Local;
+use tryworks_engine::worker::serve_if_asked;
 use tryworks_io::Sources;
 
 /// Where datasets begin and jobs run. Its sources are the methods of [`Sources`].
 ///
 /// Datasets keep what they need of it: they may outlive the handle.
 pub struct Context {
-    local: Arc<Local>,
+    runtime: Runtime,
+    memory: Arc<Memory>,
     _bar: Option<Bar>,
 }
 
+/// What runs the jobs of a context.
+#[derive(Clone)]
+pub(crate) enum Runtime {
+    /// Threads of this process.
+    Local(Arc<Local>),
+    /// The engines of a cluster.
+    Cluster(Arc<Cluster>),
+}
+
 impl Context {
-    /// A context as the environment says. It belongs on the first line of `main`.
+    /// A context as the environment says. It belongs on the first line of `main`: engines of a cluster start this same
+    /// program, with the same arguments, to run tasks, and there it does not return. What `main` sets up after it does
+    /// not exist where tasks run.
     ///
     /// | variable | meaning | if it is not set |
     /// |---|---|---|
+    /// | `TRYWORKS_CLUSTER` | the cluster that runs the jobs: its name, or a connection file | threads of this process run them |
     /// | `TRYWORKS_THREADS` | tasks that run at once | the cores of the machine |
     /// | `TRYWORKS_MEMORY` | the memory budget, such as `4G` | 60 % of the memory of the machine or control group |
     /// | `TRYWORKS_SPILL_DIR` | where spill files are made | the system's directory for temporary files |
@@ -34,8 +49,9 @@ impl Context {
     /// | `TRYWORKS_EVENT_LOG` | a file for the event log | none is written |
     ///
     /// # Errors
-    /// If a variable is wrong, or the event log cannot be made.
+    /// If a variable is wrong, the event log cannot be made, or the cluster cannot be reached.
     pub fn init() -> Result<Self> {
+        serve_if_asked();
         let settings = settings::from_environment(|name| std::env::var(name).ok())?;
         Builder { settings, progress: true }.build()
     }
@@ -84,31 +100,44 @@ impl Context {
         Dataset::union_all(self.runner(), datasets)
     }
 
-    /// The memory budget: its limit, what is reserved, and what was spilled so far.
+    /// The memory budget of this process: its limit, what is reserved, and what was spilled so far. The engines of a
+    /// cluster have budgets of their own.
     pub fn memory(&self) -> &Arc<Memory> {
-        self.local.memory()
+        &self.memory
     }
 
-    /// The bytes of spill files that are in use now.
+    /// The bytes of spill files of this process that are in use now.
     pub fn spill_bytes(&self) -> u64 {
-        self.local.spill_bytes()
+        match &self.runtime {
+            Runtime::Local(local) => local.spill_bytes(),
+            Runtime::Cluster(_) => 0,
+        }
     }
 
-    /// How many blocks of shuffles and caches are kept now.
+    /// How many blocks of shuffles and caches this process keeps now.
     pub fn blocks(&self) -> usize {
-        self.local.blocks()
+        match &self.runtime {
+            Runtime::Local(local) => local.blocks(),
+            Runtime::Cluster(_) => 0,
+        }
     }
 
     /// Stops the context: jobs that run fail with [`Error::Stopped`](crate::Error::Stopped), and so does every
     /// action from now on.
     pub fn stop(&self) {
-        self.local.stop();
+        match &self.runtime {
+            Runtime::Local(local) => local.stop(),
+            Runtime::Cluster(cluster) => cluster.stop(),
+        }
     }
 }
 
 impl Sources for Context {
     fn runner(&self) -> Arc<dyn Runner> {
-        self.local.clone()
+        match &self.runtime {
+            Runtime::Local(local) => local.clone(),
+            Runtime::Cluster(cluster) => cluster.clone(),
+        }
     }
 }
 
@@ -127,52 +156,58 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// The cluster that runs the jobs: its name, or the path of a connection file.
+    pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
+        self.settings.cluster = Some(cluster.into());
+        self
+    }
+
     /// How many tasks run at once; at least one.
     pub fn threads(mut self, threads: usize) -> Self {
-        self.settings.threads = threads.max(1);
+        self.settings.local.threads = threads.max(1);
         self
     }
 
     /// The memory budget in bytes.
     pub fn memory(mut self, bytes: u64) -> Self {
-        self.settings.memory = bytes;
+        self.settings.local.memory = bytes;
         self
     }
 
     /// Where spill files are made.
     pub fn spill_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.settings.spill_dir = dir.into();
+        self.settings.local.spill_dir = dir.into();
         self
     }
 
     /// The most bytes of spill files.
     pub fn spill_quota(mut self, bytes: u64) -> Self {
-        self.settings.spill.quota = Some(bytes);
+        self.settings.local.spill.quota = Some(bytes);
         self
     }
 
     /// Whether spill files are compressed.
     pub fn compress_spills(mut self, compress: bool) -> Self {
-        self.settings.spill.compress = compress;
+        self.settings.local.spill.compress = compress;
         self
     }
 
     /// The most bytes of results that a job brings to the driver.
     pub fn max_result_bytes(mut self, bytes: u64) -> Self {
-        self.settings.max_result_bytes = bytes;
+        self.settings.local.max_result_bytes = bytes;
         self
     }
 
     /// How often a task whose function fails is tried in all. In one process a failure mostly happens again, so it
-    /// is once if nothing is said.
+    /// is once if nothing is said; on a cluster it is four times.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.settings.max_attempts = attempts.max(1);
+        self.settings.max_attempts = Some(attempts.max(1));
         self
     }
 
     /// A file for the event log.
     pub fn event_log(mut self, path: impl Into<PathBuf>) -> Self {
-        self.settings.event_log = Some(path.into());
+        self.settings.local.event_log = Some(path.into());
         self
     }
 
@@ -182,13 +217,24 @@ impl Builder {
         self
     }
 
-    /// The context. No thread is started before the first job.
+    /// The context. No thread that runs tasks is started before the first job.
     ///
     /// # Errors
-    /// If the event log cannot be made.
+    /// If the event log cannot be made, or the cluster cannot be reached.
     pub fn build(self) -> Result<Context> {
-        let local = Arc::new(Local::new(self.settings)?);
-        let bar = self.progress.then(|| Bar::show(&local)).flatten();
-        Ok(Context { local, _bar: bar })
+        let (runtime, memory) = match self.settings.cluster()? {
+            Some(settings) => {
+                serve_if_asked();
+                let runtime = Runtime::Cluster(Arc::new(Cluster::connect(settings)?));
+                (runtime, Memory::new(self.settings.local.memory))
+            }
+            None => {
+                let local = Arc::new(Local::new(self.settings.local())?);
+                let memory = local.memory().clone();
+                (Runtime::Local(local), memory)
+            }
+        };
+        let bar = self.progress.then(|| Bar::show(&runtime)).flatten();
+        Ok(Context { runtime, memory, _bar: bar })
     }
 }

@@ -1,11 +1,14 @@
 //! The progress bar of the terminal: shown for jobs that take a while, on the standard error output.
 
+use crate::context::Runtime;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tryworks_core::runner::Progress;
+use tryworks_engine::client::Cluster;
 use tryworks_engine::local::Local;
 
 const EVERY: Duration = Duration::from_millis(100);
@@ -18,12 +21,12 @@ pub(crate) struct Bar {
 
 impl Bar {
     /// A bar, if the standard error output is a terminal.
-    pub(crate) fn show(local: &Arc<Local>) -> Option<Self> {
+    pub(crate) fn show(runtime: &Runtime) -> Option<Self> {
         if !stderr().is_terminal() {
             return None;
         }
         let (end, ended) = channel();
-        let local = Arc::downgrade(local);
+        let runtime = Watched::of(runtime);
         let watch = move || {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
             let form = "{msg} {wide_bar} {pos}/{len} partitions {elapsed}";
@@ -31,7 +34,7 @@ impl Bar {
                 bar.set_style(style);
             }
             // A job that is over within one look needs no bar.
-            while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) && look(&local, &bar) {}
+            while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) && look(&runtime, &bar) {}
             bar.finish_and_clear();
         };
         let thread = std::thread::Builder::new().name("tryworks-progress".into()).spawn(watch).ok()?;
@@ -39,10 +42,33 @@ impl Bar {
     }
 }
 
+/// A runtime that may end while it is watched.
+enum Watched {
+    Local(Weak<Local>),
+    Cluster(Weak<Cluster>),
+}
+
+impl Watched {
+    fn of(runtime: &Runtime) -> Self {
+        match runtime {
+            Runtime::Local(local) => Watched::Local(Arc::downgrade(local)),
+            Runtime::Cluster(cluster) => Watched::Cluster(Arc::downgrade(cluster)),
+        }
+    }
+
+    /// The jobs that have not ended; `None` when the runtime is gone.
+    fn active(&self) -> Option<Vec<(String, Progress)>> {
+        Some(match self {
+            Watched::Local(local) => local.upgrade()?.active(),
+            Watched::Cluster(cluster) => cluster.upgrade()?.active(),
+        })
+    }
+}
+
 /// Shows the present state; false when the runtime is gone.
-fn look(local: &Weak<Local>, bar: &ProgressBar) -> bool {
-    let Some(local) = local.upgrade() else { return false };
-    match local.active().pop() {
+fn look(runtime: &Watched, bar: &ProgressBar) -> bool {
+    let Some(mut active) = runtime.active() else { return false };
+    match active.pop() {
         Some((label, progress)) => {
             if bar.is_hidden() {
                 bar.reset();

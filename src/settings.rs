@@ -1,8 +1,9 @@
 //! Settings from the environment: `TRYWORKS_THREADS` and its like.
 
 use std::path::PathBuf;
+use std::time::Duration;
 use tryworks_core::{Error, Result, Site};
-use tryworks_engine::local::Settings;
+use tryworks_engine::{client, local};
 use tryworks_io::resident::machine_memory;
 use tryworks_io::size;
 use tryworks_io::spill::SpillOptions;
@@ -10,9 +11,50 @@ use tryworks_io::spill::SpillOptions;
 /// The share of the machine's memory that is the budget if nothing is said, in percent.
 const MEMORY_PERCENT: u64 = 60;
 
+/// How often a task that fails is tried on a cluster, if nothing is said: elsewhere it may succeed.
+const CLUSTER_ATTEMPTS: u32 = 4;
+/// How long a driver waits for a hub that is gone, and a job for engines.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a context is told.
+pub(crate) struct Settings {
+    /// For threads of this process; some of it holds for a cluster too.
+    pub(crate) local: local::Settings,
+    /// The cluster that runs the jobs: its name, or the path of a connection file.
+    pub(crate) cluster: Option<String>,
+    /// How often a task that fails is tried in all, if that was said.
+    pub(crate) max_attempts: Option<u32>,
+}
+
+impl Settings {
+    /// What the local runtime is told.
+    pub(crate) fn local(self) -> local::Settings {
+        local::Settings { max_attempts: self.max_attempts.unwrap_or(1), ..self.local }
+    }
+
+    /// What is needed to use the cluster, if one is to be used.
+    pub(crate) fn cluster(&self) -> Result<Option<client::Settings>> {
+        let Some(cluster) = &self.cluster else { return Ok(None) };
+        let advice = "a cluster is named as in `tryworks cluster list`, or by the path of its driver.json";
+        let connection = if cluster.contains('/') || cluster.ends_with(".json") {
+            PathBuf::from(cluster)
+        } else {
+            let home = tryworks_transport::home().map_err(|error| Error::cluster(error, advice))?;
+            let directory = tryworks_transport::cluster_dir(&home, cluster);
+            directory.map_err(|error| Error::cluster(error, advice))?.join("driver.json")
+        };
+        Ok(Some(client::Settings {
+            connection,
+            max_result_bytes: self.local.max_result_bytes,
+            max_attempts: self.max_attempts.unwrap_or(CLUSTER_ATTEMPTS),
+            patience: PATIENCE,
+        }))
+    }
+}
+
 /// The settings of a program that says nothing.
 pub(crate) fn default() -> Settings {
-    Settings {
+    let local = local::Settings {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         memory: machine_memory() / 100 * MEMORY_PERCENT,
         spill_dir: std::env::temp_dir(),
@@ -20,7 +62,8 @@ pub(crate) fn default() -> Settings {
         max_result_bytes: 4 << 30,
         max_attempts: 1,
         event_log: None,
-    }
+    };
+    Settings { local, cluster: None, max_attempts: None }
 }
 
 /// The settings that the environment says.
@@ -28,18 +71,13 @@ pub(crate) fn default() -> Settings {
 /// # Errors
 /// Names the variable that is wrong, and its form.
 pub(crate) fn from_environment(look: impl Fn(&str) -> Option<String>) -> Result<Settings> {
-    let mut settings = default();
+    let mut all = default();
+    let settings = &mut all.local;
     let wrong = |name: &str, value: &str, form: &str| {
         let message = format!("the environment variable {name} is `{value}`, which is not {form}");
         Error::Plan { message, site: Site::caller() }
     };
-    if let Some(value) = look("TRYWORKS_CLUSTER") {
-        return Err(wrong(
-            "TRYWORKS_CLUSTER",
-            &value,
-            "of use to this version: it runs on threads of this process only",
-        ));
-    }
+    all.cluster = look("TRYWORKS_CLUSTER").filter(|name| !name.is_empty());
     if let Some(value) = look("TRYWORKS_THREADS") {
         let threads = value.parse().ok().filter(|threads| (1..=4096).contains(threads));
         settings.threads = threads.ok_or_else(|| wrong("TRYWORKS_THREADS", &value, "a number from 1 to 4096"))?;
@@ -58,7 +96,7 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<String>) -> Result<
         settings.spill_dir = PathBuf::from(dir);
     }
     settings.event_log = look("TRYWORKS_EVENT_LOG").map(PathBuf::from);
-    Ok(settings)
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -67,9 +105,9 @@ mod tests {
 
     #[test]
     fn a_wrong_variable_is_named() {
-        let error = from_environment(|name| (name == "TRYWORKS_MEMORY").then(|| "lots".into())).unwrap_err();
+        let error = from_environment(|name| (name == "TRYWORKS_MEMORY").then(|| "lots".into())).err().unwrap();
         assert!(error.to_string().contains("TRYWORKS_MEMORY is `lots`"), "{error}");
-        let error = from_environment(|name| (name == "TRYWORKS_THREADS").then(|| "0".into())).unwrap_err();
+        let error = from_environment(|name| (name == "TRYWORKS_THREADS").then(|| "0".into())).err().unwrap();
         assert!(error.to_string().contains("TRYWORKS_THREADS"), "{error}");
     }
 }

@@ -5,10 +5,10 @@ use super::host::LocalHost;
 use crate::event_log::{EventLog, Record};
 use crate::execute::{Code, Part};
 use crate::job_spec::stage_spec;
-use crate::verdict::told;
 use crate::scheduler::{
     Action, Config, Event, Failure, JobSpec, Limits, Partitions, Scheduler, Task, Time,
 };
+use crate::verdict::told;
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
