@@ -36,7 +36,8 @@ pub fn here() -> HostInfo {
 fn libc() -> String {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let files = maps.lines().filter_map(|line| line.split_once('/').map(|(_, path)| format!("/{path}")));
-    let named = |path: &String| Path::new(path).file_name().is_some_and(|name| name.to_string_lossy().starts_with("libm"));
+    let named =
+        |path: &String| Path::new(path).file_name().is_some_and(|name| name.to_string_lossy().starts_with("libm"));
     match files.into_iter().find(named) {
         Some(path) => format!("{path}, {} bytes", fs::metadata(&path).map_or(0, |file| file.len())),
         None => "none".into(),
