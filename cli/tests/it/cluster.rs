@@ -80,8 +80,14 @@ fn a_hub_that_is_killed_is_started_again_and_finds_its_engines() {
     let home = Home::new();
     start(&home, &[]);
     let [hub, one, two] = members(&home, "default");
+    let gateway = || -> serde_json::Value {
+        let text = fs::read_to_string(home.cluster("default").join("driver.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["gateway"].clone()
+    };
+    let known = gateway();
     hub.kill();
     let status = whole(&home, hub);
+    assert_eq!(gateway(), known, "other machines would not find it");
     let [new, same_one, same_two] = members(&home, "default");
     assert!(new != hub && same_one == one && same_two == two);
     assert_eq!(status["pid"], new.pid);
