@@ -10,12 +10,12 @@ use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
+use tryworks_core::host::Frames;
 use tryworks_core::ids::{AttemptId, JobId};
 use tryworks_core::runner::{JobControl, Progress};
 use tryworks_core::stage::Encoded;
 use tryworks_core::task::Op;
 use tryworks_core::{Error, Place, Result, codec};
-use tryworks_core::host::Frames;
 use tryworks_io::blocks::{BlockId, MOST_AT_ONCE, OpenBlock};
 use tryworks_planner::Plan;
 use tryworks_transport::{DataClient, DataError, Role};
@@ -36,8 +36,7 @@ pub(super) struct JobState {
 
 impl JobState {
     pub(super) fn new(label: String, whole: NewJob, exchanges: Vec<u64>, stages: u32) -> Self {
-        let progress =
-            Progress { stages, partitions: u64::from(whole.spec.wanted.len()), ..Progress::default() };
+        let progress = Progress { stages, partitions: u64::from(whole.spec.wanted.len()), ..Progress::default() };
         JobState {
             label,
             id: None,
@@ -110,7 +109,11 @@ fn whole(block: &Arc<OpenBlock>, len: u64) -> Result<Vec<u8>> {
     for frame in 0..frames.len() {
         all.extend_from_slice(frames.view(frame, &mut scratch)?);
     }
-    if all.len() as u64 == len { Ok(all) } else { Err(Error::Bug("a large result has another length than was said".into())) }
+    if all.len() as u64 == len {
+        Ok(all)
+    } else {
+        Err(Error::Bug("a large result has another length than was said".into()))
+    }
 }
 
 /// A result from the data port of an engine on another machine.
@@ -133,7 +136,8 @@ async fn fetch_afar(data: &DataClient, address: &str, id: BlockId, len: u64) -> 
 }
 
 async fn ask(data: &DataClient, address: &str, id: BlockId, part: BlockPart) -> Result<Vec<u8>> {
-    let lost = |error: DataError| Error::Lost { what: "a large result cannot be fetched".into(), details: error.to_string() };
+    let lost =
+        |error: DataError| Error::Lost { what: "a large result cannot be fetched".into(), details: error.to_string() };
     let mut request = Vec::new();
     codec::encode(&(id, part), &mut request)?;
     let mut stream = data.get(address, Role::Engine, &request).await.map_err(lost)?;

@@ -477,7 +477,8 @@ impl Engine {
             return;
         }
         // A task that would not stop was why it was killed: the others are not to blame.
-        let stuck = worker.assigned.iter().any(|assigned| assigned.stopping.is_some_and(|at| at.elapsed() >= KILL_GRACE));
+        let stuck =
+            worker.assigned.iter().any(|assigned| assigned.stopping.is_some_and(|at| at.elapsed() >= KILL_GRACE));
         let mut attempts: Vec<_> = live.map(|assigned| assigned.attempt).collect();
         let running = if stuck { 0 } else { attempts.len().min(self.options.slots as usize) };
         let waiting = attempts.split_off(running);
