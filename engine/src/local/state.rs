@@ -351,8 +351,13 @@ impl Shared {
             label: label.clone(),
             stages: plan.stages.len() as u32,
         });
-        let spec =
-            JobSpec { label, stages: plan.stages.iter().map(spec).collect(), wanted, limits: self.limits.clone() };
+        let spec = JobSpec {
+            label,
+            stages: plan.stages.iter().map(spec).collect(),
+            wanted,
+            limits: self.limits.clone(),
+            pool: String::new(),
+        };
         state.jobs.insert(id, job);
         self.handle(&mut state, [Event::JobSubmitted { job: id, spec }]);
         drop(state);

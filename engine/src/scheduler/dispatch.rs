@@ -1,4 +1,4 @@
-//! Filling free slots: the first stage in order, its next task, the next engine in turn.
+//! Filling free slots: the pool whose turn it is, its first stage, its next task, the next engine in turn.
 
 use super::{
     Scheduler,
@@ -8,7 +8,6 @@ use super::{
     partitions::Partitions,
     stage::StageKey,
 };
-use std::ops::Bound;
 use tryworks_core::ids::EngineId;
 
 impl<E: Clone> Scheduler<E> {
@@ -18,14 +17,14 @@ impl<E: Clone> Scheduler<E> {
         if !self.draining.is_empty() {
             self.drain(out);
         }
-        // What waits near busy engines is passed over, and may not be launched by any room that is left.
-        let mut from = Bound::Unbounded;
+        self.pools.begin();
         while self.engines.has_room()
-            && let Some(&rank) = self.ready.range((from, Bound::Unbounded)).next()
+            && let Some((pool, rank)) = self.pools.next()
         {
             let (_, _, key) = rank;
             let Some((row, task)) = self.next_task(key) else {
-                from = Bound::Excluded(rank);
+                // What waits near busy engines may not be launched by any room that is left.
+                self.pools.pass_over(pool, rank);
                 continue;
             };
             self.launch(key, row, task, false, out);
@@ -113,6 +112,7 @@ impl<E: Clone> Scheduler<E> {
         let tries = stage.tries(&partitions);
         stage.running += 1;
         stage.running_partitions += partitions.len();
+        self.pools.started(stage.pool, 1);
         let attempt = self.attempts.launch(|id| Attempt {
             id,
             stage: key,

@@ -1,6 +1,6 @@
 //! What happened: everything a shell can tell the scheduler.
 
-use super::{partitions::Partitions, spec::JobSpec};
+use super::{partitions::Partitions, pools::PoolSpec, spec::JobSpec};
 use serde::{Deserialize, Serialize};
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 
@@ -11,7 +11,8 @@ use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 /// ```text
 /// engine  = EngineJoined, { EngineGate | report }, [ EngineLost ] ;
 /// report  = TaskDone | TaskFailed | WorkerDied | BlockLost | BlockMoved | MoveFailed ;
-/// job     = JobSubmitted, [ JobCancelled ] ;
+/// pool    = { PoolDefined } ;
+/// job     = JobSubmitted naming a pool that is defined, [ JobCancelled ] ;
 /// output  = { JobSubmitted naming it | OutputKnown }, OutputReleased ;
 /// ```
 ///
@@ -52,6 +53,14 @@ pub enum Event<E> {
         engine: EngineId,
         /// What is known of it.
         error: E,
+    },
+    /// There is a pool for jobs to name, or it gets another share from now on. The pool without a name, for jobs that
+    /// name none, is there from the beginning.
+    PoolDefined {
+        /// Its name.
+        pool: String,
+        /// Its share.
+        spec: PoolSpec,
     },
     /// A driver wants something.
     JobSubmitted {

@@ -16,6 +16,7 @@ pub(super) struct Job {
     /// By their index in the job.
     pub stages: Vec<StageKey>,
     pub limits: Limits,
+    pub pool: u32,
     pub submitted: Time,
     pub result_bytes: u64,
 }
@@ -42,6 +43,11 @@ impl<E: Clone> Scheduler<E> {
             out.push(Action::JobFailed { job, reason: Reason::Invalid { what: what.into() } });
             return;
         }
+        let Some(pool) = self.pools.find(&spec.pool) else {
+            let what = format!("there is no pool named {:?}", spec.pool).into();
+            out.push(Action::JobFailed { job, reason: Reason::Invalid { what } });
+            return;
+        };
         if spec.wanted.is_empty() {
             out.push(Action::JobDone { job });
             return;
@@ -52,16 +58,16 @@ impl<E: Clone> Scheduler<E> {
             parents.sort_unstable();
             parents.dedup();
             let shared = stage.output.and_then(|output| self.making.get(&output).copied());
-            let key = shared.unwrap_or_else(|| self.add_stage(stage, &spec, parents));
+            let key = shared.unwrap_or_else(|| self.add_stage(stage, &spec, pool, parents));
             self.stages[key].users.push((job, index));
             self.stages[key].users.sort_unstable();
-            // A job that comes again may be older than those that have the stage.
-            self.settle(key);
             keys.push(key);
         }
-        let record = Job { stages: keys, limits: spec.limits, submitted: self.now, result_bytes: 0 };
-        let roots = record.result_stage();
+        let record = Job { stages: keys, limits: spec.limits, pool, submitted: self.now, result_bytes: 0 };
+        let (roots, keys) = (record.result_stage(), record.stages.clone());
         self.jobs.insert(job, record);
+        // One that comes again may be older than the jobs that have a stage, and owns it now.
+        keys.into_iter().for_each(|key| self.settle(key));
         self.demand(roots.into_iter().collect(), out);
         self.wake_when_patience_ends(out);
     }
@@ -80,7 +86,7 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    fn add_stage(&mut self, stage: &StageSpec, spec: &JobSpec, parents: Vec<StageKey>) -> StageKey {
+    fn add_stage(&mut self, stage: &StageSpec, spec: &JobSpec, pool: u32, parents: Vec<StageKey>) -> StageKey {
         let missing = parents.iter().filter(|&&parent| !self.is_complete(parent)).count() as u32;
         let results = match stage.output {
             Some(_) => Results::default(),
@@ -111,6 +117,7 @@ impl<E: Clone> Scheduler<E> {
             tasks_failed: 0,
             results,
             troubles: BTreeMap::new(),
+            pool,
             listed: None,
             listed_alone: None,
             seen: 0,
@@ -167,7 +174,10 @@ impl<E: Clone> Scheduler<E> {
 
     fn drop_stage(&mut self, key: StageKey, out: &mut Vec<Action<E>>) {
         let Some(stage) = self.stages.remove(key.0) else { return };
-        stage.listed.map(|rank| self.ready.remove(&rank));
+        if let Some(rank) = stage.listed {
+            self.pools.unlist(stage.pool, rank);
+        }
+        self.pools.ended(stage.pool, stage.running);
         stage.listed_alone.map(|rank| self.alone.remove(&rank));
         for parent in stage.parents {
             if let Some(parent) = self.stages.get_mut(parent.0) {

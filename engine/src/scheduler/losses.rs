@@ -151,6 +151,7 @@ impl<E: Clone> Scheduler<E> {
             attempt.stopping = true;
             let stage = &mut self.stages[attempt.stage];
             stage.running -= 1;
+            self.pools.ended(stage.pool, 1);
             stage.running_partitions -= attempt.partitions.len();
             stage.put_back(attempt.partitions.clone());
             if let Some(engine) = self.engines.get(attempt.engine) {

@@ -16,6 +16,7 @@
 //! };
 //! let spec = JobSpec {
 //!     label: "eight".into(), stages: vec![stage], wanted: (0..8).into(), limits: Limits::default(),
+//!     pool: String::new(),
 //! };
 //! scheduler.handle(Time(1), Event::JobSubmitted { job: JobId(1), spec }, &mut actions);
 //! let Some(Action::Launch { engine, tasks }) = actions.last() else { panic!("two tasks of four partitions") };
@@ -39,6 +40,7 @@ mod losses;
 mod outputs;
 mod packing;
 mod partitions;
+mod pools;
 mod progress;
 mod queue;
 mod reports;
@@ -55,6 +57,7 @@ pub use event::{Event, Failure, FetchFailure, Gate, KnownBlock, Move, PartitionR
 pub use outputs::Place;
 pub use packing::pack;
 pub use partitions::{Partitions, Run};
+pub use pools::PoolSpec;
 pub use progress::{Census, Progress};
 pub use spec::{JobSpec, Limits, Packing, StageSpec};
 pub use time::Time;
@@ -66,6 +69,7 @@ use engines::Engines;
 use jobs::Job;
 use known::Description;
 use outputs::Output;
+use pools::Pools;
 use slab::Slab;
 use stage::{Rank, Stage, StageKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,8 +96,8 @@ pub struct Scheduler<E> {
     outputs: BTreeMap<OutputId, Output>,
     engines: Engines,
     attempts: Attempts,
-    /// Stages that could launch a task now, in the order in which they are served.
-    ready: BTreeSet<Rank>,
+    /// Stages that could launch a task now, by the pool of their job.
+    pools: Pools,
     /// Stages that could launch a task that must be alone.
     alone: BTreeSet<Rank>,
     /// What engines that were asked to leave have to do yet, by their row.
@@ -118,7 +122,7 @@ impl<E: Clone> Scheduler<E> {
             outputs: BTreeMap::new(),
             engines: Engines::default(),
             attempts: Attempts::starting_at(config.launched),
-            ready: BTreeSet::new(),
+            pools: Pools::default(),
             alone: BTreeSet::new(),
             draining: BTreeMap::new(),
             no_engine_since: Some(Time::default()),
@@ -145,6 +149,7 @@ impl<E: Clone> Scheduler<E> {
         match event {
             Event::TaskDone { attempt, report } => self.task_done(attempt, report, out),
             Event::TaskFailed { attempt, failure } => self.task_failed(attempt, failure, out),
+            Event::PoolDefined { pool, spec } => self.pools.define(pool, spec),
             Event::JobSubmitted { job, spec } => self.submit(job, spec, out),
             Event::JobCancelled { job } => self.cancel(job, out),
             Event::EngineJoined { engine, slots } => {

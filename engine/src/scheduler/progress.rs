@@ -94,7 +94,7 @@ impl<E: Clone> Scheduler<E> {
             stages: self.stages.len(),
             outputs: self.outputs.len(),
             attempts: self.attempts.len(),
-            ready: self.ready.len() + self.alone.len(),
+            ready: self.pools.ready() + self.alone.len(),
             engines: self.engines.iter().count(),
         }
     }

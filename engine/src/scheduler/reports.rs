@@ -32,6 +32,7 @@ impl<E: Clone> Scheduler<E> {
     pub(super) fn forget_running(&mut self, attempt: &Attempt) {
         let stage = &mut self.stages[attempt.stage];
         stage.running -= 1;
+        self.pools.ended(stage.pool, 1);
         stage.running_partitions -= attempt.partitions.len();
     }
 

@@ -18,6 +18,8 @@ pub struct JobSpec {
     pub wanted: Partitions,
     /// When to give up.
     pub limits: Limits,
+    /// The pool whose share it gets; the empty name is that of the pool which is always there.
+    pub pool: String,
 }
 
 /// One stage: a pipe over `partitions` logical partitions, after all of its parents.

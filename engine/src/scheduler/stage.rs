@@ -13,8 +13,7 @@ use tryworks_core::ids::{EngineId, JobId, OutputId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct StageKey(pub u32);
 
-/// Stages are served in this order: the job submitted first, its earlier stage. A policy of pools would
-/// put its own number in front.
+/// Within a pool, stages are served in this order: the job submitted first, its earlier stage.
 pub(super) type Rank = (JobId, u32, StageKey);
 
 #[derive(Debug)]
@@ -52,6 +51,8 @@ pub(super) struct Stage<E> {
     /// What happened to tasks that had to be tried again, by their first partition.
     pub troubles: BTreeMap<u32, Trouble<E>>,
 
+    /// The pool of the job that owns it.
+    pub pool: u32,
     /// Where it is listed as ready, if it is; the same for its suspects.
     pub listed: Option<Rank>,
     pub listed_alone: Option<Rank>,

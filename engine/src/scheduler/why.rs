@@ -18,6 +18,8 @@ pub enum Why {
     NoEngine,
     /// Engines are busy; other tasks come first.
     Queue,
+    /// Engines are busy with tasks of other pools; it is the next of its own.
+    Share,
     /// It may kill its worker, and waits for an engine that it has to itself.
     Alone,
     /// Every engine that was not asked to leave is excluded.
@@ -49,7 +51,12 @@ impl<E: Clone> Scheduler<E> {
         } else if record.missing > 0 {
             self.first_missing(job, key)?
         } else {
-            self.no_room().unwrap_or(if alone { Why::Alone } else { Why::Queue })
+            let others = record.listed.is_some_and(|rank| self.pools.waits_for_others(record.pool, rank));
+            self.no_room().unwrap_or(match (alone, others) {
+                (true, _) => Why::Alone,
+                (false, true) => Why::Share,
+                (false, false) => Why::Queue,
+            })
         })
     }
 

@@ -56,6 +56,7 @@ pub fn run(engines: u32, tasks: u32) -> ScaleReport {
         stages: vec![map, reduce],
         wanted: (0..half).into(),
         limits: Limits::default(),
+        pool: String::new(),
     };
     let mut running = std::collections::VecDeque::new();
     let (mut events, mut peak, mut now) = (0u64, idle, 0);

@@ -120,7 +120,19 @@ impl Workload {
             ..Limits::default()
         };
         let fickle = stages.iter().any(|&at| self.pool[at].fickle);
-        Job { id, stages, parents, spec: JobSpec { label: String::new(), stages: specs, wanted, limits }, fickle }
+        Job {
+            id,
+            stages,
+            parents,
+            spec: JobSpec {
+                label: String::new(),
+                stages: specs,
+                wanted,
+                limits,
+                pool: POOLS[rng.below(3) as usize].into(),
+            },
+            fickle,
+        }
     }
 
     /// What a sequential evaluation of the plan gives for a result partition.
@@ -133,6 +145,9 @@ impl Workload {
 pub(super) fn result_name(job: JobId) -> u64 {
     job.0 | 1 << 32
 }
+
+/// The pools of the simulated cluster; jobs of the first name none.
+pub(super) const POOLS: [&str; 3] = ["", "batch", "urgent"];
 
 fn some_of(rng: &mut Rng, below: usize) -> Vec<usize> {
     let mut some: Vec<usize> = (0..rng.within(1, 2)).map(|_| rng.below(below as u64) as usize).collect();

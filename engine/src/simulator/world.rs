@@ -8,7 +8,7 @@ use super::{
     faults::{Disaster, Faults, MS, Verdict},
     host::{Host, Inputs, Order},
     rng::Rng,
-    workload::{Workload, output},
+    workload::{POOLS, Workload, output},
 };
 use crate::scheduler::*;
 use std::{collections::BTreeMap, rc::Rc};
@@ -83,6 +83,7 @@ pub(super) struct World {
     planned: u64,
     scheduler: Scheduler<String>,
     prefetch: u32,
+    pools: [PoolSpec; 3],
     workload: Workload,
     faults: Faults,
     hosts: Vec<Host>,
@@ -112,6 +113,7 @@ impl World {
             planned: 0,
             scheduler: Scheduler::new(Config { prefetch, launched: 0 }),
             prefetch,
+            pools: [PoolSpec::default(); 3],
             released: vec![false; workload.pool.len()],
             hosts,
             sessions: BTreeMap::new(),
@@ -127,8 +129,21 @@ impl World {
             workload,
             faults,
         };
+        world.pools = POOLS.map(|_| PoolSpec {
+            weight: world.rng.below(4) as u32,
+            min_share: world.rng.below(3) as u32,
+            priority: world.rng.below(2) as i32,
+        });
+        world.define_pools();
         world.plan_the_run();
         world
+    }
+
+    fn define_pools(&mut self) {
+        for (pool, spec) in POOLS.into_iter().zip(self.pools) {
+            let event = Event::PoolDefined { pool: pool.into(), spec };
+            self.scheduler.handle(self.now, event, &mut Vec::new());
+        }
     }
 
     fn plan_the_run(&mut self) {
@@ -214,6 +229,9 @@ impl World {
         let census = Census { engines: 0, ..self.scheduler.census() };
         if census != Census::default() {
             return Err(format!("all jobs ended, and yet the scheduler holds {census:?}"));
+        }
+        if let Some(pool) = POOLS.into_iter().find(|pool| self.scheduler.pool_running(pool) != Some(0)) {
+            return Err(format!("all jobs ended, and yet tasks of pool {pool:?} are counted"));
         }
         for host in
             self.hosts.iter().filter(|host| self.sessions.get(&host.session).is_some_and(|s| s.alive && host.alive))
