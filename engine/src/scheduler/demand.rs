@@ -141,8 +141,8 @@ impl<E: Clone> Scheduler<E> {
             self.pools.started(stage.pool, stage.running);
         }
         if (stage.listed, stage.pool) != (listed, pool) {
-            listed.map(|rank| self.pools.unlist(pool, rank));
-            stage.listed.map(|rank| self.pools.list(stage.pool, rank));
+            listed.into_iter().for_each(|rank| self.pools.unlist(pool, rank));
+            stage.listed.into_iter().for_each(|rank| self.pools.list(stage.pool, rank));
         }
         if stage.listed_alone != alone {
             alone.map(|rank| self.alone.remove(&rank));
