@@ -131,14 +131,14 @@ impl<E: Clone> Scheduler<E> {
         let can = stage.wanted && stage.missing == 0;
         let rank = stage.users.first().map(|&(job, index)| (job, index, key));
         let (listed, alone, pool) = (stage.listed, stage.listed_alone, stage.pool);
-        stage.listed = rank.filter(|_| can && !stage.queue.is_empty());
+        stage.listed = rank.filter(|_| can && stage.has_tasks());
         stage.listed_alone = rank.filter(|_| can && !stage.suspects.is_empty());
         if let Some(job) = rank.and_then(|(job, ..)| self.jobs.get(&job)) {
             stage.pool = job.pool;
         }
         if stage.pool != pool {
-            self.pools.ended(pool, stage.running);
-            self.pools.started(stage.pool, stage.running);
+            self.pools.ended(pool, stage.launches());
+            self.pools.started(stage.pool, stage.launches());
         }
         if (stage.listed, stage.pool) != (listed, pool) {
             listed.into_iter().for_each(|rank| self.pools.unlist(pool, rank));

@@ -252,4 +252,6 @@ pub struct Task {
     pub alone: bool,
     /// What to compute.
     pub partitions: Partitions,
+    /// The launch that computes the same and takes too long. The first to finish counts.
+    pub copy_of: Option<AttemptId>,
 }

@@ -5,6 +5,7 @@ use super::{
     action::{Action, Cancelled, Reason},
     outputs::Output,
     spec::{JobSpec, Limits, Packing, StageSpec},
+    speculation::Pace,
     stage::{Results, Stage, StageKey},
     waiting::Waiting,
 };
@@ -113,6 +114,8 @@ impl<E: Clone> Scheduler<E> {
             suspects: VecDeque::new(),
             running: 0,
             running_partitions: 0,
+            copies: 0,
+            pace: spec.limits.speculation.map(|rule| Box::new(Pace::new(rule))),
             tasks_done: 0,
             tasks_failed: 0,
             results,
@@ -177,7 +180,10 @@ impl<E: Clone> Scheduler<E> {
         if let Some(rank) = stage.listed {
             self.pools.unlist(stage.pool, rank);
         }
-        self.pools.ended(stage.pool, stage.running);
+        self.pools.ended(stage.pool, stage.launches());
+        if let Some(time) = stage.pace.and_then(|pace| pace.next_look) {
+            self.looks.remove(&(time, key));
+        }
         stage.listed_alone.map(|rank| self.alone.remove(&rank));
         for parent in stage.parents {
             if let Some(parent) = self.stages.get_mut(parent.0) {
@@ -234,8 +240,9 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// Fails the jobs that have waited long enough for an engine.
+    /// Looks for stragglers, and fails the jobs that have waited long enough for an engine.
     pub(super) fn tick(&mut self, out: &mut Vec<Action<E>>) {
+        self.look_round(out);
         let Some(since) = self.no_engine_since else { return };
         let due = |job: &Job| since.max(job.submitted) + job.limits.no_engine_grace <= self.now;
         let late: Vec<JobId> = self.jobs.iter().filter(|(_, job)| due(job)).map(|(&id, _)| id).collect();

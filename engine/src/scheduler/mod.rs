@@ -34,6 +34,7 @@ mod dispatch;
 mod drain;
 mod engines;
 mod event;
+mod exclusion;
 mod jobs;
 mod known;
 mod losses;
@@ -46,6 +47,7 @@ mod queue;
 mod reports;
 mod slab;
 mod spec;
+mod speculation;
 mod stage;
 mod time;
 mod waiting;
@@ -54,12 +56,13 @@ mod why;
 pub use action::{Action, Batch, Cancelled, Reason};
 pub use drain::Draining;
 pub use event::{Event, Failure, FetchFailure, Gate, KnownBlock, Move, PartitionReport, Report, Task};
+pub use exclusion::Exclusion;
 pub use outputs::Place;
 pub use packing::pack;
 pub use partitions::{Partitions, Run};
 pub use pools::PoolSpec;
 pub use progress::{Census, Progress};
-pub use spec::{JobSpec, Limits, Packing, StageSpec};
+pub use spec::{JobSpec, Limits, Packing, Speculation, StageSpec};
 pub use time::Time;
 pub use why::Why;
 
@@ -82,6 +85,8 @@ pub struct Config {
     pub prefetch: u32,
     /// How many attempts were launched before this scheduler began (a hub that starts again from its journal).
     pub launched: u64,
+    /// Whether engines are excluded on which many tasks fail.
+    pub exclusion: Option<Exclusion>,
 }
 
 /// Decides what runs where, and what to do when it does not. `E` is the shell's error.
@@ -100,6 +105,8 @@ pub struct Scheduler<E> {
     pools: Pools,
     /// Stages that could launch a task that must be alone.
     alone: BTreeSet<Rank>,
+    /// When stages are looked at for stragglers.
+    looks: BTreeSet<(Time, StageKey)>,
     /// What engines that were asked to leave have to do yet, by their row.
     draining: BTreeMap<u32, Drain>,
     /// When the last engine went that takes tasks, and what ran had ended.
@@ -124,6 +131,7 @@ impl<E: Clone> Scheduler<E> {
             attempts: Attempts::starting_at(config.launched),
             pools: Pools::default(),
             alone: BTreeSet::new(),
+            looks: BTreeSet::new(),
             draining: BTreeMap::new(),
             no_engine_since: Some(Time::default()),
             walk: 0,

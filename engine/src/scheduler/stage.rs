@@ -4,6 +4,7 @@ use super::{
     event::FetchFailure,
     partitions::{Bits, Partitions, Run},
     spec::Packing,
+    speculation::Pace,
     waiting::Waiting,
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -42,8 +43,13 @@ pub(super) struct Stage<E> {
     pub queue: Waiting,
     /// Tasks that must run alone.
     pub suspects: VecDeque<Partitions>,
+    /// Tasks that are out, and their partitions.
     pub running: u32,
     pub running_partitions: u32,
+    /// Second launches that are out.
+    pub copies: u32,
+    /// How long its tasks take, if stragglers are to be found.
+    pub pace: Option<Box<Pace>>,
     pub tasks_done: u32,
     pub tasks_failed: u32,
     /// Result stage only: the partitions to compute and those that are committed.
@@ -125,6 +131,16 @@ impl<E> Stage<E> {
         }
     }
 
+    /// Whether there is something to launch anywhere but alone.
+    pub fn has_tasks(&self) -> bool {
+        !self.queue.is_empty() || self.pace.as_ref().is_some_and(|pace| pace.wants_copies())
+    }
+
+    /// Launches that are out.
+    pub fn launches(&self) -> u32 {
+        self.running + self.copies
+    }
+
     pub fn waiting_tasks(&self) -> u32 {
         self.queue.tasks() + self.suspects.len() as u32
     }
@@ -135,6 +151,7 @@ impl<E> Stage<E> {
             + self.users.capacity() * size_of::<(JobId, u32)>()
             + (self.parents.capacity() + self.children.capacity()) * size_of::<StageKey>()
             + self.suspects.capacity() * size_of::<Partitions>()
+            + self.pace.as_ref().map_or(0, |pace| pace.heap_bytes())
             + self.troubles.len() * size_of::<(u32, Trouble<E>)>()
     }
 }

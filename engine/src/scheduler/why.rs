@@ -22,7 +22,7 @@ pub enum Why {
     Share,
     /// It may kill its worker, and waits for an engine that it has to itself.
     Alone,
-    /// Every engine that was not asked to leave is excluded.
+    /// The engines that have room for it are excluded, since too much failed there or the shell said so.
     Excluded,
     /// Every engine that is there was asked to leave.
     Draining,
@@ -73,7 +73,8 @@ impl<E: Clone> Scheduler<E> {
         }
         let gates = || self.engines.iter().map(|engine| engine.gate);
         if gates().any(|gate| gate == Gate::Open) {
-            return None;
+            let mut excluded = self.engines.iter().filter(|e| e.excluded.is_some() && e.gate == Gate::Open);
+            return excluded.any(|e| (e.running.len() as u32) < e.slots).then_some(Why::Excluded);
         }
         let any = |wanted| gates().any(|gate| gate == wanted);
         Some(match (any(Gate::Memory), any(Gate::Excluded)) {

@@ -111,7 +111,7 @@ impl World {
             now: Time(0),
             agenda: BTreeMap::new(),
             planned: 0,
-            scheduler: Scheduler::new(Config { prefetch, launched: 0 }),
+            scheduler: Scheduler::new(Config { prefetch, ..Config::default() }),
             prefetch,
             pools: [PoolSpec::default(); 3],
             released: vec![false; workload.pool.len()],
