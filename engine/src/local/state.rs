@@ -357,6 +357,7 @@ impl Shared {
             wanted,
             limits: self.limits.clone(),
             pool: String::new(),
+            delivered: 0,
         };
         state.jobs.insert(id, job);
         self.handle(&mut state, [Event::JobSubmitted { job: id, spec }]);

@@ -24,10 +24,12 @@ use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 /// A shell that begins anew with a new scheduler, while engines and drivers went on, tells it in this order:
 ///
 /// ```text
-/// again   = { EngineJoined of a session that lives on }, { OutputKnown }, { JobSubmitted of a job that lives on } ;
+/// again   = { EngineJoined of a session that lives on, { OutputKnown, parents before children } },
+///           { JobSubmitted of a job that lives on } ;
 /// ```
 ///
 /// All ids stay what they were. A job that comes again wants only the results that its driver does not have yet.
+/// An engine's `EngineJoined` and what it holds are handed in together, so that nothing of it is begun in between.
 /// An engine that comes back later than a job is welcome all the same: `OutputKnown` may come at any time. What
 /// engines still run from before is not known here: the shell has it stopped, or tells what it leaves by
 /// `OutputKnown`.
@@ -126,10 +128,14 @@ pub enum Event<E> {
         buckets: u32,
         /// The outputs that it was made from.
         parents: Vec<OutputId>,
+        /// What was ever made of it, with the checksums, as far as the shell remembers: a partition that is not there
+        /// any more and comes out different when it is made again means that user code is not deterministic.
+        made: Vec<(u32, u64)>,
         /// What exists of it; may be told of in several events.
         blocks: Vec<KnownBlock>,
     },
-    /// Nobody holds the output any more: delete it once no job needs it.
+    /// Nobody holds the output any more: delete it once no job needs it. Of jobs that come again to a shell that began
+    /// anew, those that name it come first.
     OutputReleased {
         /// Which output.
         output: OutputId,

@@ -53,6 +53,10 @@ impl<E: Clone> Scheduler<E> {
             out.push(Action::JobDone { job });
             return;
         }
+        if let Some(reason) = self.delivered_before_a_change(&spec) {
+            out.push(Action::JobFailed { job, reason });
+            return;
+        }
         let mut keys: Vec<StageKey> = Vec::with_capacity(spec.stages.len());
         for (stage, index) in spec.stages.iter().zip(0u32..) {
             let mut parents: Vec<StageKey> = stage.parents.iter().map(|&parent| keys[parent]).collect();
@@ -73,6 +77,15 @@ impl<E: Clone> Scheduler<E> {
         self.wake_when_patience_ends(out);
     }
 
+    /// A job that comes again may have delivered results that rest on an answer which has changed since.
+    fn delivered_before_a_change(&self, spec: &JobSpec) -> Option<Reason<E>> {
+        let delivered = Some(spec.delivered).filter(|&delivered| delivered > 0)?;
+        spec.stages.iter().zip(0..).find_map(|(read, stage)| {
+            let partition = self.outputs.get(&read.output?)?.shows?;
+            Some(Reason::Nondeterministic { stage, partition, delivered })
+        })
+    }
+
     /// Whether the job means the same by the outputs that it shares. What a stage reads may differ: a plan ends where
     /// blocks exist already, and at partitions that were kept since.
     fn agrees(&self, spec: &JobSpec) -> Result<(), &'static str> {
@@ -91,7 +104,12 @@ impl<E: Clone> Scheduler<E> {
         let missing = parents.iter().filter(|&&parent| !self.is_complete(parent)).count() as u32;
         let results = match stage.output {
             Some(_) => Results::default(),
-            None => Results { wanted: spec.wanted.runs().to_vec(), total: spec.wanted.len(), ..Results::default() },
+            None => Results {
+                wanted: spec.wanted.runs().to_vec(),
+                total: spec.wanted.len(),
+                delivered: spec.delivered,
+                ..Results::default()
+            },
         };
         let cut = match stage.pack {
             Packing::Fixed(partitions) => Some(partitions),

@@ -106,6 +106,10 @@ impl<E: Clone> Scheduler<E> {
         let declared = !self.stages[key].deterministic;
         out.push(Action::Nondeterministic { job, stage, partition, declared });
 
+        let launched = self.attempts.launched();
+        if let Some(record) = self.outputs.get_mut(&changed) {
+            (record.changed, record.shows) = (launched, Some(partition));
+        }
         let mut stale = BTreeSet::new();
         let mut readers = BTreeSet::new();
         let mut stack = Vec::new();
@@ -120,6 +124,7 @@ impl<E: Clone> Scheduler<E> {
             for id in made_from {
                 let Some(record) = self.outputs.get_mut(&id) else { continue };
                 let was_complete = record.is_complete();
+                (record.stale, record.changed) = (launched, launched);
                 let (blocks, lost) = record.forget();
                 out.extend(blocks.into_iter().map(|(engine, attempt)| Action::Discard { engine, attempt }));
                 self.missing_again(id, lost, was_complete, &mut stack);
@@ -130,8 +135,9 @@ impl<E: Clone> Scheduler<E> {
             let stage = &mut self.stages[reader];
             stage.epoch += 1;
             stage.barren.clear();
-            if stage.results.done > 0 {
-                ending.push((stage.owner().0, stage.results.done));
+            let delivered = stage.results.done + stage.results.delivered;
+            if delivered > 0 {
+                ending.push((stage.owner().0, delivered));
             }
         }
         self.stop_attempts_of(&readers, out);

@@ -16,7 +16,7 @@
 //! };
 //! let spec = JobSpec {
 //!     label: "eight".into(), stages: vec![stage], wanted: (0..8).into(), limits: Limits::default(),
-//!     pool: String::new(),
+//!     pool: String::new(), delivered: 0,
 //! };
 //! scheduler.handle(Time(1), Event::JobSubmitted { job: JobId(1), spec }, &mut actions);
 //! let Some(Action::Launch { engine, tasks }) = actions.last() else { panic!("two tasks of four partitions") };
@@ -171,8 +171,8 @@ impl<E: Clone> Scheduler<E> {
             Event::BlockLost { engine, output, partition, made_by } => {
                 self.block_lost(&FetchFailure { output, partition, engine, made_by }, out);
             }
-            Event::OutputKnown { output, partitions, buckets, parents, blocks } => {
-                self.known(Description { output, partitions, buckets, parents }, blocks, out);
+            Event::OutputKnown { output, partitions, buckets, parents, made, blocks } => {
+                self.known(Description { output, partitions, buckets, parents, made }, blocks, out);
             }
             Event::OutputReleased { output } => self.release(output, out),
             Event::BlockMoved(what) => self.block_moved(what, out),

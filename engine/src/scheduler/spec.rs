@@ -20,6 +20,8 @@ pub struct JobSpec {
     pub limits: Limits,
     /// The pool whose share it gets; the empty name is that of the pool which is always there.
     pub pool: String,
+    /// How many of its results were delivered before it came again; 0 for a new one.
+    pub delivered: u32,
 }
 
 /// One stage: a pipe over `partitions` logical partitions, after all of its parents.

@@ -71,6 +71,8 @@ pub(super) struct Results {
     pub wanted: Vec<Run>,
     pub total: u32,
     pub done: u32,
+    /// Those of an earlier life of the shell.
+    pub delivered: u32,
     pub committed: Bits,
 }
 

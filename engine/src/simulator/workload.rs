@@ -1,7 +1,7 @@
 //! What the simulated drivers want: jobs over a common pool of stages, and the answer that they should get.
 
 use super::rng::{Rng, mix};
-use crate::scheduler::{JobSpec, Limits, Packing, Partitions, Run, StageSpec};
+use crate::scheduler::{JobSpec, Limits, Packing, Partitions, Run, Speculation, StageSpec};
 use std::time::Duration;
 use tryworks_core::ids::{EngineId, JobId, OutputId};
 
@@ -116,6 +116,10 @@ impl Workload {
             no_engine_grace: Duration::from_secs(2),
             max_losses: if rng.chance(200) { 2 } else { Limits::default().max_losses },
             max_attempts: rng.within(1, 4) as u32,
+            speculation: rng.chance(300).then(|| Speculation {
+                quantile_percent: rng.within(20, 90) as u32,
+                multiplier_percent: rng.within(50, 300) as u32,
+            }),
             max_result_bytes: if rng.chance(30) { 8 * rng.below(10) } else { u64::MAX },
             ..Limits::default()
         };
@@ -130,6 +134,7 @@ impl Workload {
                 wanted,
                 limits,
                 pool: POOLS[rng.below(3) as usize].into(),
+                delivered: 0,
             },
             fickle,
         }
