@@ -31,8 +31,8 @@ use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 /// All ids stay what they were. A job that comes again wants only the results that its driver does not have yet.
 /// An engine's `EngineJoined` and what it holds are handed in together, so that nothing of it is begun in between.
 /// An engine that comes back later than a job is welcome all the same: `OutputKnown` may come at any time. What
-/// engines still run from before is not known here: the shell has it stopped, or tells what it leaves by
-/// `OutputKnown`.
+/// engines still run from before, or copy to each other, is not known here: the shell has it stopped, or tells what it
+/// leaves by `OutputKnown`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event<E> {
     /// A session begins, with nothing running and no blocks but those that `OutputKnown` tells of.
@@ -118,7 +118,8 @@ pub enum Event<E> {
     /// scheduler began have these blocks of it. Blocks of sessions that did not join are passed over; a block of
     /// which something exists already or is running, or that fits no partition, is discarded whole. The first
     /// to describe an output is right: blocks told with other counts are discarded, and a job that names it with
-    /// other counts fails.
+    /// other counts fails. Launches that were asked to stop, and what was to be discarded, are not told: the shell has
+    /// them deleted.
     OutputKnown {
         /// Which output.
         output: OutputId,

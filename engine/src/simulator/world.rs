@@ -12,7 +12,11 @@ use super::{
     workload::{POOLS, Workload, output},
 };
 use crate::scheduler::*;
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 
 const BEAT: u64 = 40 * MS;
@@ -74,7 +78,8 @@ enum Happening {
     Disaster(usize, Disaster),
     Gate(EngineId, Gate),
     NotGone(EngineId, bool),
-    Fetched(usize, EngineId, Move),
+    /// A copy of a block arrives, asked for by a hub of this generation.
+    Fetched(usize, u32, Move),
     HubStarts(bool),
     Resubmit(JobId),
     Read(usize, EngineId, AttemptId),
@@ -118,6 +123,8 @@ pub(super) struct World {
     down: bool,
     /// Jobs that a new hub has not heard of again, and whether it first hears of all engines.
     returning: Vec<JobId>,
+    /// What was to be stopped or deleted, and where: the hub's journal has it.
+    void: BTreeSet<(EngineId, AttemptId)>,
     patient: bool,
     checkers: Checkers,
     bug: Option<Bug>,
@@ -153,6 +160,7 @@ impl World {
             generation: 0,
             down: false,
             returning: Vec::new(),
+            void: BTreeSet::new(),
             patient: false,
             errors_left: BTreeMap::new(),
             poison: Vec::new(),
@@ -321,6 +329,9 @@ impl World {
     }
 
     fn obey(&mut self, action: Action<String>) -> Result<(), Violation> {
+        if let Action::Kill { engine, attempt } | Action::Discard { engine, attempt } = action {
+            self.void.insert((engine, attempt));
+        }
         match action {
             Action::Launch { engine, tasks } => {
                 for task in tasks.iter() {
@@ -429,7 +440,7 @@ impl World {
             Happening::Disaster(host, disaster) => self.strike(host, disaster),
             Happening::Gate(engine, gate) => self.tell(Event::EngineGate { engine, gate })?,
             Happening::NotGone(session, kill) => self.not_gone(session, kill)?,
-            Happening::Fetched(host, session, what) => self.fetched(host, session, what),
+            Happening::Fetched(host, generation, what) => self.fetched(host, generation, what),
             Happening::HubStarts(patient) => self.hub_starts(patient)?,
             Happening::Resubmit(job) => self.resubmit(job)?,
             Happening::Read(host, session, attempt) => self.read(host, session, attempt),

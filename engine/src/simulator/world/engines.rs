@@ -125,8 +125,8 @@ impl World {
             }
             Order::Fetch(what) => {
                 let soon = self.rng.within(MS / 2, 20 * MS);
-                let session = engine.session;
-                self.after(soon, Happening::Fetched(host, session, what));
+                let generation = engine.generation;
+                self.after(soon, Happening::Fetched(host, generation, what));
             }
             Order::Discard(attempt) => {
                 engine.blocks.remove(&attempt);
@@ -188,8 +188,9 @@ impl World {
     }
 
     /// A block that was to be copied here has arrived, or cannot.
-    pub(super) fn fetched(&mut self, host: usize, session: EngineId, what: Move) {
-        if !self.hosts[host].alive || self.hosts[host].session != session {
+    pub(super) fn fetched(&mut self, host: usize, generation: u32, what: Move) {
+        let engine = &self.hosts[host];
+        if !engine.alive || engine.session != what.to || engine.generation != generation {
             return;
         }
         let flaky = self.now < self.faults.end && self.rng.chance(self.faults.fetch_per_mille);

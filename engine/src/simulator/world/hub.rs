@@ -2,7 +2,7 @@
 
 use super::{BEAT, Envelope, Happening, LEASE, Letter, RESEND, Session, World};
 use crate::scheduler::*;
-use crate::simulator::{checkers::Violation, faults::MS, workload::output};
+use crate::simulator::{checkers::Violation, faults::MS, host::Order, workload::output};
 use std::collections::BTreeMap;
 use tryworks_core::ids::{EngineId, JobId, OutputId};
 
@@ -65,7 +65,13 @@ impl World {
     ) -> Result<(), Violation> {
         let mut events = vec![Event::EngineJoined { engine, slots }];
         let mut by_output: BTreeMap<OutputId, Vec<KnownBlock>> = BTreeMap::new();
-        blocks.into_iter().for_each(|(output, block)| by_output.entry(output).or_default().push(block));
+        for (output, block) in blocks {
+            if self.void.contains(&(engine, block.made_by)) {
+                self.order(engine, Order::Discard(block.made_by));
+            } else {
+                by_output.entry(output).or_default().push(block);
+            }
+        }
         for (id, blocks) in by_output {
             self.outcome.blocks_known += blocks.len() as u64;
             events.push(self.output_known(id, Vec::new(), blocks));
