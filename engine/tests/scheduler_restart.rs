@@ -13,7 +13,15 @@ fn block(engine: u32, launch: u64, partitions: std::ops::Range<u32>) -> KnownBlo
 }
 
 fn known(t: &mut Table, partitions: u32, blocks: Vec<KnownBlock>) {
-    t.tell(Event::OutputKnown { output: OutputId(1), partitions, buckets: 2, parents: vec![], made: vec![], blocks });
+    t.tell(Event::OutputKnown {
+        output: OutputId(1),
+        partitions,
+        buckets: 2,
+        parents: vec![],
+        made: vec![],
+        changed: None,
+        blocks,
+    });
 }
 
 fn discarded(t: &Table) -> Vec<u64> {
@@ -131,6 +139,7 @@ fn b73_another_answer_than_in_an_earlier_life_is_found_out() {
             buckets: 2,
             parents: vec![],
             made: vec![(0, 8)],
+            changed: None,
             blocks: vec![],
         };
         t.tell(remembered);
@@ -143,6 +152,7 @@ fn b73_another_answer_than_in_an_earlier_life_is_found_out() {
             buckets: 2,
             parents,
             made: vec![],
+            changed: None,
             blocks: vec![kept],
         });
         let spec = job(vec![map(1, 1, &[]), map(2, 2, &[0]), result(2, &[0, 1])]);
@@ -163,7 +173,7 @@ fn b73_a_block_made_from_an_answer_that_has_changed_is_not_taken_in() {
     let mut t = Table::with(2, 4);
     let known = |output, parents, made, blocks| {
         let (output, parents) = (OutputId(output), Vec::from_iter(Option::map(parents, OutputId)));
-        Event::OutputKnown { output, partitions: 1, buckets: 2, parents, made, blocks }
+        Event::OutputKnown { output, partitions: 1, buckets: 2, parents, made, changed: None, blocks }
     };
     t.tell(known(1, None, vec![(0, 8)], vec![]));
     t.submit(1, job(vec![map(1, 1, &[]), map(2, 1, &[0]), map(3, 1, &[1]), result(1, &[2])]));
@@ -176,4 +186,23 @@ fn b73_a_block_made_from_an_answer_that_has_changed_is_not_taken_in() {
     assert_eq!(discarded(&t), [1]);
     t.finish_all();
     assert_eq!(t.end_of(1), "done");
+}
+
+#[test]
+fn b73_a_change_is_remembered_from_one_life_to_the_next() {
+    let changed = Some(Change { partition: 2, launched: 20 });
+    let mut t = Table::with(1, 1);
+    let known = |output, parents, changed, blocks| {
+        let (output, parents) = (OutputId(output), Vec::from_iter(Option::map(parents, OutputId)));
+        Event::OutputKnown { output, partitions: 4, buckets: 2, parents, made: vec![], changed, blocks }
+    };
+    t.tell(known(1, None, changed, vec![block(1, 19, 0..4)]));
+    t.tell(known(2, Some(1), None, vec![block(1, 20, 0..2), block(1, 21, 2..4)]));
+    assert_eq!((discarded(&t), t.scheduler.changed(OutputId(1))), (vec![20], changed));
+    let spec = job(vec![map(1, 4, &[]), map(2, 4, &[0]), result(2, &[1])]);
+    t.submit(1, JobSpec { delivered: 1, wanted: (1..2).into(), ..spec.clone() });
+    assert!(t.end_of(1).starts_with("stage 0 is not deterministic: partition 2 was made again"), "{}", t.end_of(1));
+    t.submit(2, spec);
+    t.finish_all();
+    assert_eq!((t.end_of(2).as_str(), t.scheduler.launched()), ("done", 21 + 2 + 2));
 }

@@ -132,6 +132,8 @@ pub enum Event<E> {
         /// What was ever made of it, with the checksums, as far as the shell remembers: a partition that is not there
         /// any more and comes out different when it is made again means that user code is not deterministic.
         made: Vec<(u32, u64)>,
+        /// That it answered differently once, if it did: what was made from the first answer is not taken in.
+        changed: Option<Change>,
         /// What exists of it; may be told of in several events.
         blocks: Vec<KnownBlock>,
     },
@@ -199,6 +201,15 @@ pub struct PartitionReport {
     pub rows: u64,
     /// A checksum of its content: another one for the same partition means that user code is not deterministic.
     pub checksum: u64,
+}
+
+/// That an output answered differently when it was made again, as it was when `Nondeterministic` was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The partition that showed it.
+    pub partition: u32,
+    /// How many attempts were launched by then: those that read the output may have read the first answer.
+    pub launched: u64,
 }
 
 /// A block from before: what the `TaskDone` of its launch said, and who has it.

@@ -1,6 +1,12 @@
 //! What is known again after the shell began anew: blocks that engines still hold from an earlier life.
 
-use super::{Scheduler, action::Action, event::KnownBlock, outputs::Output, partitions::Partitions};
+use super::{
+    Scheduler,
+    action::Action,
+    event::{Change, KnownBlock},
+    outputs::Output,
+    partitions::Partitions,
+};
 use tryworks_core::ids::OutputId;
 
 /// An output as it was described before.
@@ -10,17 +16,21 @@ pub(super) struct Description {
     pub buckets: u32,
     pub parents: Vec<OutputId>,
     pub made: Vec<(u32, u64)>,
+    pub changed: Option<Change>,
 }
 
 impl<E: Clone> Scheduler<E> {
     /// Takes in what is wanted of the blocks and has the others deleted.
     pub(super) fn known(&mut self, what: Description, blocks: Vec<KnownBlock>, out: &mut Vec<Action<E>>) {
-        let Description { output, partitions, buckets, parents, made } = what;
+        let Description { output, partitions, buckets, parents, made, changed } = what;
         let described = || Output::new(partitions, buckets, Vec::new());
         let record = self.outputs.entry(output).or_insert_with(described);
         let agrees = record.partitions == partitions && record.buckets == buckets;
         if agrees {
             record.add_parents(parents);
+            if let Some(Change { partition, launched }) = changed {
+                record.change(partition, launched);
+            }
             made.into_iter().for_each(|(partition, checksum)| record.remember(partition, checksum));
         }
         self.inherit(output);

@@ -108,7 +108,7 @@ impl<E: Clone> Scheduler<E> {
 
         let launched = self.attempts.launched();
         if let Some(record) = self.outputs.get_mut(&changed) {
-            (record.changed, record.shows) = (launched, Some(partition));
+            record.change(partition, launched);
         }
         let mut stale = BTreeSet::new();
         let mut readers = BTreeSet::new();

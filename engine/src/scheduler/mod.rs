@@ -55,7 +55,7 @@ mod why;
 
 pub use action::{Action, Batch, Cancelled, Reason};
 pub use drain::Draining;
-pub use event::{Event, Failure, FetchFailure, Gate, KnownBlock, Move, PartitionReport, Report, Task};
+pub use event::{Change, Event, Failure, FetchFailure, Gate, KnownBlock, Move, PartitionReport, Report, Task};
 pub use exclusion::Exclusion;
 pub use outputs::Place;
 pub use packing::pack;
@@ -171,8 +171,8 @@ impl<E: Clone> Scheduler<E> {
             Event::BlockLost { engine, output, partition, made_by } => {
                 self.block_lost(&FetchFailure { output, partition, engine, made_by }, out);
             }
-            Event::OutputKnown { output, partitions, buckets, parents, made, blocks } => {
-                self.known(Description { output, partitions, buckets, parents, made }, blocks, out);
+            Event::OutputKnown { output, partitions, buckets, parents, made, changed, blocks } => {
+                self.known(Description { output, partitions, buckets, parents, made, changed }, blocks, out);
             }
             Event::OutputReleased { output } => self.release(output, out),
             Event::BlockMoved(what) => self.block_moved(what, out),

@@ -139,6 +139,12 @@ impl Output {
         same
     }
 
+    /// It answered differently, when so many attempts had been launched.
+    pub fn change(&mut self, partition: u32, launched: u64) {
+        self.changed = self.changed.max(launched);
+        self.shows = Some(partition);
+    }
+
     pub fn is_on(&self, engine: EngineId) -> bool {
         self.engines.contains_key(&engine)
     }

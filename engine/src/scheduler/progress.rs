@@ -2,6 +2,7 @@
 
 use super::{
     Scheduler,
+    event::Change,
     outputs::{Output, Place},
     spec::Packing,
 };
@@ -75,6 +76,12 @@ impl<E: Clone> Scheduler<E> {
     /// Where the partitions of an output are; empty while none was ever made.
     pub fn places(&self, output: OutputId) -> &[Place] {
         self.outputs.get(&output).map_or(&[], Output::places)
+    }
+
+    /// Whether an output answered differently when it was made again, and when it last did.
+    pub fn changed(&self, output: OutputId) -> Option<Change> {
+        let record = self.outputs.get(&output)?;
+        record.shows.map(|partition| Change { partition, launched: record.changed })
     }
 
     /// What an engine is running as far as we know, in no particular order.

@@ -69,6 +69,8 @@ impl Book {
             Event::TaskFailed { failure: Failure::Fetch(missed), .. } => {
                 missed.iter().for_each(|FetchFailure { made_by, .. }| self.lose(*made_by));
             }
+            // The hub remembers that an answer had changed.
+            Event::OutputKnown { changed: Some(_), .. } => self.changed = true,
             Event::OutputKnown { output, made, blocks, .. } if !self.changed => {
                 self.before.extend(made.iter().map(|&(partition, checksum)| ((*output, partition), checksum)));
                 for block in blocks.iter().filter(|block| self.here.contains(&block.engine)) {

@@ -74,7 +74,7 @@ impl World {
         }
         for (id, blocks) in by_output {
             self.outcome.blocks_known += blocks.len() as u64;
-            events.push(self.output_known(id, Vec::new(), blocks));
+            events.push(self.output_known(id, Vec::new(), None, blocks));
             if self.released[id.0 as usize] && !self.will_be_named(id) {
                 events.push(Event::OutputReleased { output: id });
             }
@@ -82,11 +82,17 @@ impl World {
         self.tell_all(events)
     }
 
-    fn output_known(&self, id: OutputId, made: Vec<(u32, u64)>, blocks: Vec<KnownBlock>) -> Event<String> {
+    fn output_known(
+        &self,
+        id: OutputId,
+        made: Vec<(u32, u64)>,
+        changed: Option<Change>,
+        blocks: Vec<KnownBlock>,
+    ) -> Event<String> {
         let stage = &self.workload.pool[id.0 as usize];
         let parents = stage.parents.iter().map(|&parent| output(parent)).collect();
         let (partitions, buckets) = (stage.partitions, stage.buckets);
-        Event::OutputKnown { output: id, partitions, buckets, parents, made, blocks }
+        Event::OutputKnown { output: id, partitions, buckets, parents, made, changed, blocks }
     }
 
     pub(super) fn will_be_named(&self, id: OutputId) -> bool {
@@ -140,8 +146,9 @@ impl World {
         for id in (0..self.workload.pool.len()).map(output) {
             let places = before.places(id).iter().zip(0..);
             let made: Vec<(u32, u64)> = places.filter_map(|(place, p)| Some((p, place.checksum()?))).collect();
-            if !made.is_empty() {
-                let event = self.output_known(id, made, Vec::new());
+            let changed = before.changed(id);
+            if !made.is_empty() || changed.is_some() {
+                let event = self.output_known(id, made, changed, Vec::new());
                 self.tell(event)?;
             }
         }
