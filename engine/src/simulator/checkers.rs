@@ -336,6 +336,8 @@ impl Checkers {
             Reason::Fetch { failures, .. } => {
                 failures.len() >= limits.max_stage_attempts as usize
                     && failures.iter().all(|failure| self.fetches.contains(failure))
+                    // It was made again each time.
+                    && failures.iter().map(|lost| lost.made_by).collect::<BTreeSet<_>>().len() == failures.len()
                     && failures.iter().all(|f| (f.output, f.partition) == (failures[0].output, failures[0].partition))
             }
             Reason::Nondeterministic { stage, delivered, .. } => {
