@@ -359,13 +359,11 @@ impl Table {
 fn b52_engines_that_die_again_and_again_in_maps_and_reducers_cost_only_what_they_had() {
     let mut t = Table::with(3, 1);
     t.submit(1, job(vec![map(1, 6, &[]), result(6, &[0])]));
-    let mut next = 4;
-    for _ in 0..4 {
+    for next in 4..8 {
         t.done_with(t.out[0].1.attempt, 1, 1, 7);
         let (engine, _) = t.out[0];
         t.lose(engine.0);
         t.join(next, 1);
-        next += 1;
     }
     t.finish_all();
     let mut commits = t.commits_of(1);
