@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use tryworks_hub::Pool;
 use tryworks_io::size;
 
 const EXIT_CODES: &str = "\
@@ -143,6 +144,9 @@ pub struct Start {
     /// The address on which hub and engines listen for other machines
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
+    /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
+    #[arg(long, value_name = "POOL")]
+    pub pool: Vec<Pool>,
 }
 
 /// Show the engines of a cluster and the jobs that run
@@ -261,6 +265,9 @@ pub struct Hub {
     /// The port on which it listens; 0 for that of a hub which was killed, or any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
+    /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
+    #[arg(long, value_name = "POOL")]
+    pub pool: Vec<Pool>,
 }
 
 /// Run an engine, in the foreground: for init and batch systems, and on other machines

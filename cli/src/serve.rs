@@ -43,6 +43,7 @@ pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
         port: if hub.port == 0 { last_port(&directory, hub.listen) } else { hub.port },
         listen: hub.listen,
         directory,
+        pools: hub.pool,
         limits: Default::default(),
     };
     Ok(tryworks_hub::run(options)?)

@@ -7,7 +7,7 @@ use crate::execute::Code;
 use crate::job_spec::stage_spec;
 use crate::protocol::driver::{FromDriver, NewJob, Part, Program, ToDriver, Welcome};
 use crate::protocol::{self, Hello, Opening, Purpose};
-use crate::scheduler::{JobSpec, Limits, Partitions};
+use crate::scheduler::{JobSpec, Limits, Partitions, Speculation};
 use crate::{panics, worker};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -41,6 +41,10 @@ pub struct Settings {
     pub max_result_bytes: u64,
     /// How often a task that fails is tried in all.
     pub max_attempts: u32,
+    /// The pool that its jobs are in; empty for the one that is always there.
+    pub pool: String,
+    /// When a task that takes long gets a second attempt elsewhere, if ever.
+    pub speculation: Option<Speculation>,
     /// How long a job waits while there is no engine, and a driver while there is no hub.
     pub patience: Duration,
 }
@@ -197,6 +201,7 @@ impl Cluster {
             max_attempts: self.shared.settings.max_attempts,
             max_result_bytes: self.shared.settings.max_result_bytes,
             no_engine_grace: self.shared.settings.patience,
+            speculation: self.shared.settings.speculation,
             ..Limits::default()
         };
         let spec = JobSpec {
@@ -204,6 +209,8 @@ impl Cluster {
             stages: plan.stages.iter().map(|stage| stage_spec(stage, name)).collect(),
             wanted: Partitions::from(request.partitions.clone()),
             limits,
+            pool: self.shared.settings.pool.clone(),
+            delivered: 0,
         };
         let ticket = state.next_ticket;
         state.next_ticket += 1;

@@ -53,6 +53,7 @@ impl JobState {
     pub(super) fn again(&self) -> NewJob {
         let mut job = self.whole.clone();
         job.job = self.id;
+        job.spec.delivered = self.received.len() as u32;
         job.spec.wanted = job.spec.wanted.iter().filter(|partition| !self.received.contains(partition)).collect();
         job
     }
