@@ -37,11 +37,11 @@ pub(crate) async fn serve(options: Options) -> Result<()> {
         tokio::select! {
             biased;
             event = drivers.recv() => take(&mut hub, event.map_err(failed)?, &mut drivers, |hub, event| match event {
-                PeerEvent::Message { peer, bytes } => hub.from_client(peer, &bytes),
+                PeerEvent::Message { peer, bytes } => hub.hear_client(peer, &bytes),
                 PeerEvent::Gone { peer } => hub.client_gone(peer),
             }),
             event = engines.recv() => take(&mut hub, event.map_err(failed)?, &mut engines, |hub, event| match event {
-                PeerEvent::Message { peer, bytes } => hub.from_engine(peer, &bytes),
+                PeerEvent::Message { peer, bytes } => hub.hear_engine(peer, &bytes),
                 PeerEvent::Gone { peer } => hub.engine_gone(peer),
             }),
             _ = beat.tick() => hub.tick(),

@@ -101,19 +101,19 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         }
         let event = io.next(&mut peers, &mut beat, &mut end, &mut interrupt).await;
         match event {
-            Event::Hub(Ok(bytes)) => io.from_hub(&mut engine, bytes),
+            Event::Hub(Ok(bytes)) => io.hear_hub(&mut engine, bytes),
             Event::Hub(Err(_)) => {
                 io.hub = None;
                 alone_since = Instant::now();
             }
             Event::Peer(event) => {
-                io.from_peer(&mut engine, event);
+                io.hear_peer(&mut engine, event);
                 for _ in 1..BATCH {
                     let Some(event) = peers.ready() else { break };
-                    io.from_peer(&mut engine, event);
+                    io.hear_peer(&mut engine, event);
                 }
             }
-            Event::Worker(happened) => io.from_worker(&mut engine, happened),
+            Event::Worker(happened) => io.hear_worker(&mut engine, happened),
             Event::Brought(peer, number, pieces) => {
                 io.send(&peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]);
             }
@@ -146,7 +146,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         && Instant::now() < deadline
         && let Ok(Some(happened)) = tokio::time::timeout(Duration::from_millis(500), io.happened.1.recv()).await
     {
-        io.from_worker(&mut engine, happened);
+        io.hear_worker(&mut engine, happened);
     }
     drop(engine);
     let _ = std::fs::remove_file(directory.join("engine.sock"));
@@ -248,7 +248,7 @@ impl Io {
         }
     }
 
-    fn from_hub(&mut self, engine: &mut Engine, first: Bytes) {
+    fn hear_hub(&mut self, engine: &mut Engine, first: Bytes) {
         let mut next = Some(first);
         for _ in 0..BATCH {
             let Some(bytes) = next else { return };
@@ -269,7 +269,7 @@ impl Io {
         }
     }
 
-    fn from_peer(&mut self, engine: &mut Engine, event: PeerEvent) {
+    fn hear_peer(&mut self, engine: &mut Engine, event: PeerEvent) {
         let (peer, bytes) = match event {
             PeerEvent::Message { peer, bytes } => (peer, bytes),
             // A worker that is gone is told of by its process.
@@ -283,7 +283,7 @@ impl Io {
                 Ok(batch) if engine.peers.contains_key(&peer) => {
                     batch.into_iter().for_each(|message| engine.worker_says(peer, message));
                 }
-                Ok(batch) => batch.into_iter().for_each(|message| self.from_neighbour(&peer, message)),
+                Ok(batch) => batch.into_iter().for_each(|message| self.hear_neighbour(&peer, message)),
                 Err(error) => {
                     tracing::error!("a worker sent what cannot be read: {error}");
                     let _ = self.to_peers.close(&peer);
@@ -308,14 +308,14 @@ impl Io {
         }
     }
 
-    fn from_neighbour(&self, peer: &PeerId, message: FromWorker) {
+    fn hear_neighbour(&self, peer: &PeerId, message: FromWorker) {
         if let FromWorker::Fetch { number, wanted } = message {
             let pieces = wanted.iter().map(|wanted| self.bringer.own.give(wanted.block, wanted.part)).collect();
             self.send(peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]);
         }
     }
 
-    fn from_worker(&mut self, engine: &mut Engine, happened: Happened) {
+    fn hear_worker(&mut self, engine: &mut Engine, happened: Happened) {
         match happened {
             Happened::Started { worker, pid, kill } => match engine.workers.get_mut(&worker) {
                 Some(known) => {
