@@ -289,9 +289,10 @@ pub struct Engine {
     /// Its name in the cluster [default: the machine's name and the number of the process]
     #[arg(long)]
     pub name: Option<String>,
-    /// The address on which it listens for engines and drivers of other machines
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
-    pub listen: IpAddr,
+    /// The address on which it listens for engines and drivers of other machines [default: this machine alone, or the
+    /// one by which the hub's machine is reached if that is another]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<IpAddr>,
     /// Its own directory, for blocks and spill files [default: one for its name, which is removed at the end]
     #[arg(long)]
     pub directory: Option<PathBuf>,

@@ -146,6 +146,7 @@ impl Hub {
                 self.moved(output);
                 self.events.push(Event::BlockLost { engine: id, output, partition, made_by: attempt });
             }
+            FromEngine::Unreadable { output, why } => drop(self.unreadable.insert(output, why)),
             FromEngine::Moved { what, here } => {
                 self.moved(what.output);
                 self.events.push(if here { Event::BlockMoved(what) } else { Event::MoveFailed(what) });

@@ -74,6 +74,8 @@ pub(crate) struct Hub {
     pub(crate) reported: HashMap<AttemptId, Vec<(u32, ResultPart)>>,
     /// Counts the changes of where an output's blocks are.
     pub(crate) moves: HashMap<OutputId, u64>,
+    /// Why blocks of an output could not be read, when that was tried last.
+    pub(crate) unreadable: HashMap<OutputId, String>,
     /// Who keeps which partition of a cache.
     pub(crate) caches: BTreeMap<u64, BTreeMap<u32, EngineId>>,
     pub(crate) offered: Offered,
@@ -120,6 +122,7 @@ impl Hub {
             launched: HashMap::new(),
             reported: HashMap::new(),
             moves: HashMap::new(),
+            unreadable: HashMap::new(),
             caches: BTreeMap::new(),
             offered: Offered::default(),
             next: Numbers { job: 1, session: 1, engine: 1 },
@@ -176,10 +179,21 @@ impl Hub {
                 self.reported.remove(&attempt);
                 self.tell_engine(engine, ToEngine::Discard { attempt });
             }
-            Action::DeleteOutput { engine, output } => self.tell_engine(engine, ToEngine::DeleteOutput { output }),
+            Action::DeleteOutput { engine, output } => {
+                self.unreadable.remove(&output);
+                self.tell_engine(engine, ToEngine::DeleteOutput { output });
+            }
             Action::Commit { job, attempt, engine, partitions } => self.commit(job, attempt, engine, &partitions),
             Action::JobDone { job } => self.end_job(job, Ok(())),
-            Action::JobFailed { job, reason } => self.end_job(job, Err(tryworks_engine::verdict::told(reason))),
+            Action::JobFailed { job, reason } => {
+                let mut error = tryworks_engine::verdict::told(reason);
+                if let Error::Fetch { exchange, message, .. } = &mut error
+                    && let Some(why) = self.unreadable.get(&OutputId(*exchange))
+                {
+                    *message += &format!("; the last time: {why}");
+                }
+                self.end_job(job, Err(error));
+            }
             Action::JobCancelled { job, .. } => self.end_job(job, Err(Error::Cancelled)),
             Action::StageStarted { job, stage, stage_attempt, tasks } => {
                 self.stage_started(job, stage, stage_attempt, tasks);

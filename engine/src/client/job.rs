@@ -3,10 +3,10 @@
 use super::cluster::Shared;
 use crate::execute;
 use crate::panics;
+use crate::protocol::blocks;
 use crate::protocol::driver::{FromDriver, NewJob, Part};
 use crate::protocol::engine::BlockPlace;
-use crate::protocol::worker::BlockPart;
-use bytes::Bytes;
+use crate::protocol::worker::{BlockPart, Piece};
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -15,10 +15,10 @@ use tryworks_core::ids::{AttemptId, JobId};
 use tryworks_core::runner::{JobControl, Progress};
 use tryworks_core::stage::Encoded;
 use tryworks_core::task::Op;
-use tryworks_core::{Error, Place, Result, codec};
+use tryworks_core::{Error, Place, Result};
 use tryworks_io::blocks::{BlockId, MOST_AT_ONCE, OpenBlock};
 use tryworks_planner::Plan;
-use tryworks_transport::{DataClient, DataError, Role};
+use tryworks_transport::DataClient;
 
 /// What is known of a job.
 pub(super) struct JobState {
@@ -119,34 +119,31 @@ fn whole(block: &Arc<OpenBlock>, len: u64) -> Result<Vec<u8>> {
 
 /// A result from the data port of an engine on another machine.
 async fn fetch_afar(data: &DataClient, address: &str, id: BlockId, len: u64) -> Result<Vec<u8>> {
-    let table = ask(data, address, id, BlockPart::Contents).await?;
-    let block = match table.split_first() {
-        Some((0, bytes)) => OpenBlock::memory("a large result", Bytes::copy_from_slice(bytes))?,
-        Some((1, bytes)) => OpenBlock::remote("a large result", bytes)?,
-        _ => return Err(Error::Bug("an engine's answer cannot be read".into())),
+    let block = match ask(data, address, id, BlockPart::Contents).await? {
+        Piece::Whole(bytes) => OpenBlock::memory("a large result", bytes.into())?,
+        Piece::Table(bytes) => OpenBlock::remote("a large result", &bytes)?,
+        other => return Err(lost(address, blocks::range(other).err().unwrap_or_default())),
     };
     let frames = block.sequence(0)?.len();
     for gap in block.missing(0, 0..frames)? {
         for start in (gap.start..gap.end).step_by(MOST_AT_ONCE as usize) {
             let end = gap.end.min(start + MOST_AT_ONCE);
-            let bytes = ask(data, address, id, BlockPart::Range { start, end }).await?;
-            block.supply(start, &Bytes::from(bytes).slice(1..))?;
+            let piece = ask(data, address, id, BlockPart::Range { start, end }).await?;
+            block.supply(start, &blocks::range(piece).map_err(|why| lost(address, why))?)?;
         }
     }
     whole(&block, len)
 }
 
-async fn ask(data: &DataClient, address: &str, id: BlockId, part: BlockPart) -> Result<Vec<u8>> {
-    let lost =
-        |error: DataError| Error::Lost { what: "a large result cannot be fetched".into(), details: error.to_string() };
-    let mut request = Vec::new();
-    codec::encode(&(id, part), &mut request)?;
-    let mut stream = data.get(address, Role::Engine, &request).await.map_err(lost)?;
-    let mut all = Vec::new();
-    while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
-        all.extend_from_slice(&chunk);
-    }
-    Ok(all)
+async fn ask(data: &DataClient, address: &str, id: BlockId, part: BlockPart) -> Result<Piece> {
+    let got = blocks::fetch(data, address, &[(id, part)]).await.map_err(|error| lost(address, error.to_string()))?;
+    got.into_iter().next().ok_or_else(|| lost(address, "there is no answer".into()))
+}
+
+fn lost(address: &str, why: String) -> Error {
+    let what = format!("a large result cannot be fetched from the engine at {address}");
+    let advice = "can this machine reach that address? start engines with `--listen` and an address that others reach";
+    Error::Lost { what, details: format!("{why}\n{advice}") }
 }
 
 impl JobControl for ClusterJob {

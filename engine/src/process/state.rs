@@ -10,8 +10,8 @@ use crate::protocol::worker::{FromWorker, ToWorker, Wanted, Welcome};
 use crate::scheduler::{Failure, Move, Partitions, Report};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
-use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_core::{Error, codec};
 use tryworks_io::blocks::{BlockStore, Sealed};
 use tryworks_transport::PeerId;
 
@@ -378,6 +378,7 @@ impl Engine {
                     self.for_hub.push(FromEngine::Failed { attempt, failure, span });
                 }
             }
+            FromWorker::Unreadable { output, why } => self.for_hub.push(FromEngine::Unreadable { output, why }),
             FromWorker::Fetch { number, wanted } => self.orders.push(Order::Bring { peer, number, wanted }),
         }
     }
@@ -398,9 +399,16 @@ impl Engine {
         span: (u64, u64),
     ) {
         let attempt = assigned.attempt;
-        let partitions = blocks.iter().map(|(_, partition, _)| *partition).collect();
+        let partitions: Partitions = blocks.iter().map(|(_, partition, _)| *partition).collect();
+        // Whoever takes a block over has to know it too.
+        let mut note = Vec::new();
+        let mut noted = Ok(());
+        if let CodeId::Output(_) = assigned.code {
+            noted = codec::encode(&(&partitions, &report), &mut note);
+        }
         for (output, partition, sealed) in blocks {
-            if let Err(error) = self.store.add(output, partition, attempt.0, sealed, Vec::new()) {
+            let added = noted.clone().and_then(|()| self.store.add(output, partition, attempt.0, sealed, note.clone()));
+            if let Err(error) = added {
                 self.store.delete_attempt(attempt.0);
                 if !assigned.orphan {
                     self.for_hub.push(FromEngine::Failed { attempt, failure: Failure::Final(error), span });
@@ -526,7 +534,11 @@ impl Engine {
     }
 
     /// Whether a block was taken over is told to the hub.
-    pub(super) fn took_over(&mut self, what: Move, here: bool) {
+    pub(super) fn took_over(&mut self, what: Move, held: Option<HeldBlock>) {
+        let here = held.is_some();
+        if let Some(held) = held {
+            self.made.entry(held.attempt).or_insert(held);
+        }
         self.for_hub.push(FromEngine::Moved { what, here });
     }
 }
