@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) cluster: Option<String>,
     /// How often a task that fails is tried in all, if that was said.
     pub(crate) max_attempts: Option<u32>,
+    /// How long a driver waits for a hub that is gone, and a job for engines.
+    pub(crate) patience: Duration,
 }
 
 impl Settings {
@@ -47,7 +49,7 @@ impl Settings {
             connection,
             max_result_bytes: self.local.max_result_bytes,
             max_attempts: self.max_attempts.unwrap_or(CLUSTER_ATTEMPTS),
-            patience: PATIENCE,
+            patience: self.patience,
         }))
     }
 }
@@ -63,7 +65,7 @@ pub(crate) fn default() -> Settings {
         max_attempts: 1,
         event_log: None,
     };
-    Settings { local, cluster: None, max_attempts: None }
+    Settings { local, cluster: None, max_attempts: None, patience: PATIENCE }
 }
 
 /// The settings that the environment says.
@@ -94,6 +96,9 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<String>) -> Result<
     settings.spill.quota = size_of("TRYWORKS_SPILL_QUOTA")?;
     if let Some(dir) = look("TRYWORKS_SPILL_DIR") {
         settings.spill_dir = PathBuf::from(dir);
+    }
+    if let Some(value) = look("TRYWORKS_PATIENCE") {
+        all.patience = size::time(&value).ok_or_else(|| wrong("TRYWORKS_PATIENCE", &value, size::TIME_FORM))?;
     }
     settings.event_log = look("TRYWORKS_EVENT_LOG").map(PathBuf::from);
     Ok(all)

@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tryworks_io::size;
 
 const EXIT_CODES: &str = "\
@@ -23,7 +24,8 @@ Exit codes:
 
 Environment:
   TRYWORKS_HOME     where the clusters of this machine have their directories
-  TRYWORKS_CLUSTER  the cluster, if --cluster does not say one";
+  TRYWORKS_CLUSTER  the cluster, if --cluster does not say one
+  TRYWORKS_ENGINE_SILENCE  as --engine-silence of `tryworks hub`, also for the hub of `cluster start`";
 
 /// Starts clusters, runs programs on them, and shows what they do.
 #[derive(Parser)]
@@ -261,6 +263,9 @@ pub struct Hub {
     /// The port on which it listens; 0 for any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
+    /// How long an engine may be silent before it counts as lost, such as 10s
+    #[arg(long, env = "TRYWORKS_ENGINE_SILENCE", hide_env_values = true, value_parser = time, default_value = "10s", value_name = "TIME")]
+    pub engine_silence: Duration,
 }
 
 /// Run an engine, in the foreground: for init and batch systems, and on other machines
@@ -299,6 +304,10 @@ pub struct Supervise {
     /// The directory of the cluster, with its `supervisor.json`
     #[arg(long)]
     pub directory: PathBuf,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    size::time(text).filter(|time| !time.is_zero()).ok_or_else(|| format!("this is not {}", size::TIME_FORM))
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

@@ -8,6 +8,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tryworks_engine::process;
+use tryworks_hub::Limits;
 use tryworks_io::resident::machine_memory;
 use tryworks_transport::private_dir;
 
@@ -42,7 +43,7 @@ pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
         directory,
         listen: hub.listen,
         port: hub.port,
-        limits: Default::default(),
+        limits: Limits { engine_silence: hub.engine_silence, ..Limits::default() },
     };
     Ok(tryworks_hub::run(options)?)
 }
