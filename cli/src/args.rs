@@ -260,7 +260,7 @@ pub struct Hub {
     /// The address on which it listens for other machines
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
-    /// The port on which it listens; 0 for any
+    /// The port on which it listens; 0 for that of a hub which was killed, or any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
     /// How long an engine may be silent before it counts as lost, such as 10s

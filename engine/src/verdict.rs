@@ -20,16 +20,18 @@ pub fn told(reason: Reason<Error>) -> Error {
             let what = format!("the task for {task} of stage {stage} killed its worker {deaths} times, at last alone");
             Error::Lost { what, details: error.to_string() }
         }
-        Reason::Losses { .. } => {
-            Error::Lost { what: reason.to_string(), details: "engines were lost again and again: see their logs".into() }
-        }
+        Reason::Losses { .. } => Error::Lost {
+            what: reason.to_string(),
+            details: "engines were lost again and again: see their logs".into(),
+        },
         Reason::NoEngine { .. } => Error::cluster(
             reason.to_string(),
             "start engines (`tryworks cluster status` shows those that are there), or wait longer: TRYWORKS_PATIENCE",
         ),
-        Reason::Nondeterministic { .. } => {
-            Error::Lost { what: reason.to_string(), details: "mark what gives another answer each time as `nondeterministic()`".into() }
-        }
+        Reason::Nondeterministic { .. } => Error::Lost {
+            what: reason.to_string(),
+            details: "mark what gives another answer each time as `nondeterministic()`".into(),
+        },
         Reason::Limit { name, limit, value } => Error::Limit {
             name: name.into_owned(),
             value: limit,
@@ -43,7 +45,11 @@ pub fn told(reason: Reason<Error>) -> Error {
                 Some(lost) => Error::Fetch {
                     exchange: SessionId::split(lost.output.0).1,
                     map: lost.partition,
-                    message: format!("{message}; last by {} from {}", failures[failures.len() - 1].made_by, lost.engine),
+                    message: format!(
+                        "{message}; last by {} from {}",
+                        failures[failures.len() - 1].made_by,
+                        lost.engine
+                    ),
                 },
                 None => Error::Bug(message),
             }

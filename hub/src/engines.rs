@@ -104,8 +104,7 @@ impl Hub {
         self.events.push(Event::EngineJoined { engine: id, slots });
         for held in held {
             let (output, attempt) = (held.output, held.attempt);
-            let block =
-                KnownBlock { engine: id, made_by: attempt, partitions: held.partitions, report: held.report };
+            let block = KnownBlock { engine: id, made_by: attempt, partitions: held.partitions, report: held.report };
             self.offer_block(output, block);
         }
         for held in results {
@@ -192,9 +191,8 @@ impl Hub {
 
     /// Lets engines go that were asked to and have nothing more that anybody needs.
     pub(crate) fn dismiss_drained(&mut self) {
-        let needed = |id: &EngineId| {
-            self.jobs.values().any(|job| job.delivered.values().any(|(engine, _)| engine == id))
-        };
+        let needed =
+            |id: &EngineId| self.jobs.values().any(|job| job.delivered.values().any(|(engine, _)| engine == id));
         let drained = self.engines.iter().filter(|(id, engine)| engine.drained && !needed(id));
         let drained: Vec<_> = drained.map(|(id, _)| *id).collect();
         drained.into_iter().for_each(|id| self.tell_engine(id, ToEngine::Leave));
@@ -273,10 +271,7 @@ impl Hub {
     /// Workers of a session do not start on an engine: its jobs cannot go on as they are.
     fn cannot_work(&mut self, id: EngineId, session: SessionId, error: &Error) {
         let name = self.engine_name(id);
-        let error = Error::Lost {
-            what: format!("the program does not start on {name}"),
-            details: error.to_string(),
-        };
+        let error = Error::Lost { what: format!("the program does not start on {name}"), details: error.to_string() };
         let jobs = self.jobs.iter_mut().filter(|(_, job)| job.session == session && job.end.is_none());
         for (job, record) in jobs {
             record.verdict = Some(error.clone());

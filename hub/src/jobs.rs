@@ -98,7 +98,8 @@ impl Hub {
             places.is_empty() || !places.iter().all(|place| place.exists())
         };
         let runs: Vec<_> = new.spec.stages.iter().filter(made).collect();
-        let maps: u64 = runs.iter().filter(|stage| stage.output.is_some()).map(|stage| u64::from(stage.partitions)).sum();
+        let maps: u64 =
+            runs.iter().filter(|stage| stage.output.is_some()).map(|stage| u64::from(stage.partitions)).sum();
         let progress = Progress {
             stages: runs.len() as u32,
             partitions: maps + u64::from(new.spec.wanted.len()),
@@ -277,7 +278,9 @@ impl Hub {
             self.tell_driver(session, ToDriver::Ended { ticket, end });
         }
         // The session of a detached job whose driver left was kept for it.
-        if detached && self.sessions.get(&session).is_some_and(|session| session.peer.is_none() && session.lost.is_none()) {
+        if detached
+            && self.sessions.get(&session).is_some_and(|session| session.peer.is_none() && session.lost.is_none())
+        {
             self.end_session(session);
         }
     }
@@ -295,7 +298,9 @@ impl Hub {
             self.jobs.remove(&id);
         } else {
             let mut by_engine = BTreeMap::<_, Vec<_>>::new();
-            job.delivered.iter().for_each(|(attempt, (engine, _))| by_engine.entry(*engine).or_default().push(*attempt));
+            job.delivered
+                .iter()
+                .for_each(|(attempt, (engine, _))| by_engine.entry(*engine).or_default().push(*attempt));
             for (engine, attempts) in by_engine {
                 self.tell_engine(engine, ToEngine::Received { attempts });
             }

@@ -166,7 +166,6 @@ impl Cluster {
             let _ = thread.join();
         }
     }
-
 }
 
 impl Shared {
@@ -340,7 +339,9 @@ impl Driver {
                 let mut state = self.shared.lock();
                 (std::mem::take(&mut state.outbox), state.stopped)
             };
-            if !batch.is_empty() && let Ok(bytes) = protocol::encode(&batch) {
+            if !batch.is_empty()
+                && let Ok(bytes) = protocol::encode(&batch)
+            {
                 let _ = link.to.send(bytes.into());
             }
             if stopped {
@@ -409,8 +410,10 @@ impl Driver {
             match self.greet().await {
                 Ok(link) => return Some(link),
                 Err(error) if begun.elapsed() > patience => {
-                    let error =
-                        Error::cluster(format!("the hub was lost ({why}), and did not come back: {error}"), "start it again");
+                    let error = Error::cluster(
+                        format!("the hub was lost ({why}), and did not come back: {error}"),
+                        "start it again",
+                    );
                     let mut state = self.shared.lock();
                     state.broken = Some(error.clone());
                     for job in state.jobs.values_mut().filter(|job| job.end.is_none()) {

@@ -6,17 +6,17 @@ use crate::panics;
 use crate::protocol::driver::{FromDriver, NewJob, Part};
 use crate::protocol::engine::BlockPlace;
 use crate::protocol::worker::BlockPart;
-use bytes::Bytes;
 use crate::scheduler::Partitions;
+use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tryworks_core::host::Frames;
 use tryworks_core::ids::{AttemptId, JobId};
 use tryworks_core::runner::{JobControl, JobRequest, Progress};
 use tryworks_core::stage::Encoded;
 use tryworks_core::{Error, Place, Result, codec};
-use tryworks_core::host::Frames;
 use tryworks_io::blocks::{BlockId, MOST_AT_ONCE, OpenBlock};
 use tryworks_planner::Plan;
 use tryworks_transport::{DataClient, DataError, Role};
@@ -40,8 +40,7 @@ pub(super) struct JobState {
 
 impl JobState {
     pub(super) fn new(label: String, whole: NewJob, exchanges: Vec<u64>, stages: u32) -> Self {
-        let progress =
-            Progress { stages, partitions: u64::from(whole.spec.wanted.len()), ..Progress::default() };
+        let progress = Progress { stages, partitions: u64::from(whole.spec.wanted.len()), ..Progress::default() };
         JobState {
             label,
             id: None,
@@ -194,7 +193,11 @@ fn whole(block: &Arc<OpenBlock>, len: u64) -> Result<Vec<u8>> {
     for frame in 0..frames.len() {
         all.extend_from_slice(frames.view(frame, &mut scratch)?);
     }
-    if all.len() as u64 == len { Ok(all) } else { Err(Error::Bug("a large result has another length than was said".into())) }
+    if all.len() as u64 == len {
+        Ok(all)
+    } else {
+        Err(Error::Bug("a large result has another length than was said".into()))
+    }
 }
 
 /// A result from the data port of an engine on another machine.
@@ -217,7 +220,8 @@ async fn fetch_afar(data: &DataClient, address: &str, id: BlockId, len: u64) -> 
 }
 
 async fn ask(data: &DataClient, address: &str, id: BlockId, part: BlockPart) -> Result<Vec<u8>> {
-    let lost = |error: DataError| Error::Lost { what: "a large result cannot be fetched".into(), details: error.to_string() };
+    let lost =
+        |error: DataError| Error::Lost { what: "a large result cannot be fetched".into(), details: error.to_string() };
     let mut request = Vec::new();
     codec::encode(&(id, part), &mut request)?;
     let mut stream = data.get(address, Role::Engine, &request).await.map_err(lost)?;

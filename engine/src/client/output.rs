@@ -43,7 +43,11 @@ impl Printer {
                 continue;
             }
             let line = [format!("[{name} worker {worker}] ").as_bytes(), &stream.line, b"\n"].concat();
-            let _ = if stderr { std::io::stderr().lock().write_all(&line) } else { std::io::stdout().lock().write_all(&line) };
+            let _ = if stderr {
+                std::io::stderr().lock().write_all(&line)
+            } else {
+                std::io::stdout().lock().write_all(&line)
+            };
         }
     }
 

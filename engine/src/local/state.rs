@@ -5,9 +5,7 @@ use super::host::LocalHost;
 use crate::event_log::{EventLog, Record};
 use crate::execute::{Code, Part};
 use crate::job_spec::stage_spec;
-use crate::scheduler::{
-    Action, Config, Event, Failure, JobSpec, Limits, Partitions, Scheduler, Task, Time,
-};
+use crate::scheduler::{Action, Config, Event, Failure, JobSpec, Limits, Partitions, Scheduler, Task, Time};
 use crate::verdict::told;
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -341,8 +339,12 @@ impl Shared {
             label: label.clone(),
             stages: plan.stages.len() as u32,
         });
-        let spec =
-            JobSpec { label, stages: plan.stages.iter().map(|stage| stage_spec(stage, OutputId)).collect(), wanted, limits: self.limits.clone() };
+        let spec = JobSpec {
+            label,
+            stages: plan.stages.iter().map(|stage| stage_spec(stage, OutputId)).collect(),
+            wanted,
+            limits: self.limits.clone(),
+        };
         state.jobs.insert(id, job);
         self.handle(&mut state, [Event::JobSubmitted { job: id, spec }]);
         drop(state);

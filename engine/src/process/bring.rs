@@ -115,7 +115,8 @@ impl Bringer {
     }
 
     async fn ask_neighbour(&self, store: &StorePlace, wanted: Vec<Wanted>) -> Result<Vec<Piece>> {
-        let lost = |error: String| Error::cluster(format!("an engine of this machine does not answer: {error}"), "wait");
+        let lost =
+            |error: String| Error::cluster(format!("an engine of this machine does not answer: {error}"), "wait");
         let known = self.neighbours.lock().await.get(&store.socket).cloned();
         let neighbour = match known {
             Some(neighbour) => neighbour,
@@ -138,7 +139,8 @@ impl Bringer {
     }
 
     async fn ask_afar(&self, store: &StorePlace, wanted: &[Wanted]) -> Result<Vec<Piece>> {
-        let advice = "can this machine reach the address? start engines with `--listen` and an address that others reach";
+        let advice =
+            "can this machine reach the address? start engines with `--listen` and an address that others reach";
         let lost = |error: tryworks_transport::DataError| Error::cluster(error, advice);
         let (Some(data), Some(address)) = (&self.data, &store.address) else {
             return Err(Error::cluster("the engine that has a block does not listen to other machines", advice));

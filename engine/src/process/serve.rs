@@ -4,6 +4,7 @@ use super::bring::{Bringer, Giver};
 use super::state::{Engine, Order};
 use super::workers::{Happened, Outputs, memory_of, tend};
 use super::{Options, programs};
+use crate::client::dial::dial;
 use crate::protocol::driver::Program;
 use crate::protocol::engine::{FromEngine, StorePlace, ToEngine, Welcome};
 use crate::protocol::worker::{FromWorker, Piece, ToWorker};
@@ -20,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tryworks_core::{Error, Result};
 use tryworks_io::blocks::{BlockStore, Sealed};
 use tryworks_transport::{
-    Connection, DataClient, DataLimits, Door, Link, LinkReceiver, LinkSender, PeerEvent, PeerId, Peers, PeersReceiver,
+    Connection, DataClient, DataLimits, Door, LinkReceiver, LinkSender, PeerEvent, PeerId, Peers, PeersReceiver,
     PeersSender, private_dir, serve_data,
 };
 
@@ -187,13 +188,7 @@ async fn knock(connection: &Connection, engine: &mut Engine) -> Result<Option<Hu
 
 async fn greet(connection: &Connection, engine: &Engine) -> Result<(Hub, Bytes), String> {
     let text = |error: tryworks_transport::LinkError| error.to_string();
-    let socket = connection.sockets.join("engines.sock");
-    let (to, mut from) = if socket.exists() {
-        Link::unix(&socket).await.map_err(text)?
-    } else {
-        let credentials = connection.credentials().map_err(text)?;
-        Link::tls(&connection.gateway, &credentials).await.map_err(text)?
-    };
+    let (to, mut from) = dial(connection, "engines.sock").await.map_err(text)?;
     let purpose = Purpose::Serve(Box::new(engine.offer()));
     let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: crate::host::here(), purpose };
     to.send(hello.to_bytes().map_err(|error| error.to_string())?.into()).map_err(text)?;

@@ -539,7 +539,8 @@ impl Engine {
         }
         let how = worker.guilt.as_deref().unwrap_or(&death.how);
         let early = worker.peer.is_none() && !death.hopeless;
-        let early = if early { " before it came to `Context::init()`, which belongs on the first line of `main`" } else { "" };
+        let early =
+            if early { " before it came to `Context::init()`, which belongs on the first line of `main`" } else { "" };
         let here = crate::host::here().name;
         let what = format!("a worker (process {}) of {} on {here} {how}{early}", worker.pid, self.options.name);
         Error::Lost { what, details }

@@ -116,7 +116,11 @@ fn start(path: &Path, program: &Program, name: &str, directory: &Path) -> io::Re
     // On another machine the driver's directory may not exist.
     let own = Path::new(&program.directory);
     let mut command = Command::new(path);
-    command.arg0(first).args(rest).env_clear().env(WORKER, name).current_dir(if own.is_dir() { own } else { directory });
+    command.arg0(first).args(rest).env_clear().env(WORKER, name).current_dir(if own.is_dir() {
+        own
+    } else {
+        directory
+    });
     let environment = program.environment.iter().filter(|(name, _)| name != "TRYWORKS_CLUSTER");
     command.envs(environment.map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

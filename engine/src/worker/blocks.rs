@@ -115,7 +115,9 @@ impl Blocks {
         let run = places.partition_point(|run| run.0 <= map).checked_sub(1).map(|at| places[at]);
         let (_, engine, attempt) = run.ok_or_else(|| lost("nobody said where it is"))?;
         let opened = |open: &HashMap<u32, Open>| {
-            open.get(&map).filter(|open| (open.engine, open.attempt) == (engine, attempt)).map(|open| open.sealed.clone())
+            open.get(&map)
+                .filter(|open| (open.engine, open.attempt) == (engine, attempt))
+                .map(|open| open.sealed.clone())
         };
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner).get(&output).cloned();
         if let Some(sealed) = open.and_then(|open| opened(&open)) {
@@ -197,8 +199,7 @@ impl Blocks {
         let mut lost: BTreeMap<_, _> = known.into_iter().map(|lost| (lost.partition, lost)).collect();
         for (at, open) in open.as_deref().into_iter().flatten() {
             if *at == map || !open.remote && is_damaged(open) {
-                let block =
-                    FetchFailure { output, partition: *at, engine: open.engine, made_by: open.attempt };
+                let block = FetchFailure { output, partition: *at, engine: open.engine, made_by: open.attempt };
                 lost.entry(*at).or_insert(block);
             }
         }
@@ -240,12 +241,7 @@ impl Blocks {
                         parts.push((open.clone(), range.clone(), bytes.len()));
                     }
                     _ => {
-                        let lost = FetchFailure {
-                            output,
-                            partition: *map,
-                            engine: open.engine,
-                            made_by: open.attempt,
-                        };
+                        let lost = FetchFailure { output, partition: *map, engine: open.engine, made_by: open.attempt };
                         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
                         missing.entry(output).or_default().push(lost);
                         let message = "its engine does not give it out any more".into();

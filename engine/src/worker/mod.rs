@@ -37,7 +37,8 @@ const RESULT_BYTES: usize = 1 << 20;
 /// One that cannot serve says why on its error output, and ends.
 pub fn serve_if_asked() {
     let Ok(name) = std::env::var(VARIABLE) else { return };
-    let served = name.split_once('@').and_then(|(number, socket)| Some((number.parse::<u64>().ok()?, socket.to_string())));
+    let served =
+        name.split_once('@').and_then(|(number, socket)| Some((number.parse::<u64>().ok()?, socket.to_string())));
     let result = match served {
         Some((number, socket)) => serve(number, Path::new(&socket)),
         None => Err(Error::Bug(format!("{VARIABLE} is `{name}`"))),
