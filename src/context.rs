@@ -4,6 +4,7 @@ use crate::progress::Bar;
 use crate::settings::{self, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tryworks_core::data::Data;
 use tryworks_core::memory::Memory;
 use tryworks_core::ops::{FromFn, UnionAll};
@@ -48,6 +49,7 @@ impl Context {
     /// | `TRYWORKS_SPILL_DIR` | where spill files are made | the system's directory for temporary files |
     /// | `TRYWORKS_SPILL_QUOTA` | the most bytes of spill files | what the disk has |
     /// | `TRYWORKS_MAX_RESULT_BYTES` | the most bytes a job brings to the driver | 4 GiB |
+    /// | `TRYWORKS_PATIENCE` | how long a job waits while the cluster has no engine, and a driver while it has no hub | `60s` |
     /// | `TRYWORKS_EVENT_LOG` | a file for the event log | none is written |
     ///
     /// # Errors
@@ -219,6 +221,12 @@ impl Builder {
     /// is once if nothing is said; on a cluster it is four times.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = Some(attempts.max(1));
+        self
+    }
+
+    /// How long a job waits while the cluster has no engine, and a driver while it has no hub.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.settings.patience = patience;
         self
     }
 

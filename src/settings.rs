@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) pool: String,
     /// When a task of a cluster that takes long gets a second attempt.
     pub(crate) speculation: Option<Speculation>,
+    /// How long a driver waits for a hub that is gone, and a job for engines.
+    pub(crate) patience: Duration,
 }
 
 impl Settings {
@@ -54,7 +56,7 @@ impl Settings {
             max_attempts: self.max_attempts.unwrap_or(CLUSTER_ATTEMPTS),
             pool: self.pool.clone(),
             speculation: self.speculation,
-            patience: PATIENCE,
+            patience: self.patience,
         }))
     }
 }
@@ -70,7 +72,7 @@ pub(crate) fn default() -> Settings {
         max_attempts: 1,
         event_log: None,
     };
-    Settings { local, cluster: None, max_attempts: None, pool: String::new(), speculation: None }
+    Settings { local, cluster: None, max_attempts: None, pool: String::new(), speculation: None, patience: PATIENCE }
 }
 
 /// The settings that the environment says.
@@ -102,6 +104,9 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<String>) -> Result<
     settings.spill.quota = size_of("TRYWORKS_SPILL_QUOTA")?;
     if let Some(dir) = look("TRYWORKS_SPILL_DIR") {
         settings.spill_dir = PathBuf::from(dir);
+    }
+    if let Some(value) = look("TRYWORKS_PATIENCE") {
+        all.patience = size::time(&value).ok_or_else(|| wrong("TRYWORKS_PATIENCE", &value, size::TIME_FORM))?;
     }
     settings.event_log = look("TRYWORKS_EVENT_LOG").map(PathBuf::from);
     Ok(all)

@@ -9,6 +9,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tryworks_engine::process;
+use tryworks_hub::Limits;
 use tryworks_io::resident::machine_memory;
 use tryworks_transport::{Connection, private_dir};
 
@@ -44,7 +45,7 @@ pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
         listen: hub.listen,
         directory,
         pools: hub.pool,
-        limits: Default::default(),
+        limits: Limits { engine_silence: hub.engine_silence, ..Limits::default() },
     };
     Ok(tryworks_hub::run(options)?)
 }

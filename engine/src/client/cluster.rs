@@ -170,10 +170,17 @@ impl Cluster {
             let _ = thread.join();
         }
     }
+}
 
-    /// The plan of a request with all codes that the hub has not got.
-    fn prepare(&self, request: &JobRequest, detached: Option<String>) -> Result<(u64, Plan)> {
-        let mut state = self.shared.lock();
+impl Shared {
+    /// Plans a request and submits it, with all codes that the hub has not got.
+    pub(super) fn submit(
+        &self,
+        request: &JobRequest,
+        wanted: Partitions,
+        detached: Option<String>,
+    ) -> Result<(u64, Plan)> {
+        let mut state = self.lock();
         match &state.broken {
             _ if state.stopped => return Err(Error::Stopped),
             Some(error) => return Err(error.clone()),
@@ -198,18 +205,18 @@ impl Cluster {
         }
         let name = |exchange| OutputId(session.global(exchange));
         let limits = Limits {
-            max_attempts: self.shared.settings.max_attempts,
-            max_result_bytes: self.shared.settings.max_result_bytes,
-            no_engine_grace: self.shared.settings.patience,
-            speculation: self.shared.settings.speculation,
+            max_attempts: self.settings.max_attempts,
+            max_result_bytes: self.settings.max_result_bytes,
+            no_engine_grace: self.settings.patience,
+            speculation: self.settings.speculation,
             ..Limits::default()
         };
         let spec = JobSpec {
             label: format!("{} at {}", request.op.name, request.op.site),
             stages: plan.stages.iter().map(|stage| stage_spec(stage, name)).collect(),
-            wanted: Partitions::from(request.partitions.clone()),
+            wanted,
             limits,
-            pool: self.shared.settings.pool.clone(),
+            pool: self.settings.pool.clone(),
             delivered: 0,
         };
         let ticket = state.next_ticket;
@@ -225,7 +232,7 @@ impl Cluster {
         state.jobs.insert(ticket, JobState::new(label, again, exchanges, plan.stages.len() as u32));
         state.outbox.push(FromDriver::Submit(Box::new(new)));
         drop(state);
-        self.shared.outgoing.notify_one();
+        self.outgoing.notify_one();
         Ok((ticket, plan))
     }
 }
@@ -235,8 +242,8 @@ impl Runner for Cluster {
         if panics::in_task() {
             return Err(panics::nested(job.op));
         }
-        let (ticket, plan) = self.prepare(&job, None)?;
-        Ok(Arc::new(ClusterJob::new(ticket, job.op, plan, self.shared.clone())))
+        let (ticket, plan) = self.shared.submit(&job, Partitions::from(job.partitions.clone()), None)?;
+        Ok(Arc::new(ClusterJob::new(ticket, job, plan, self.shared.clone())))
     }
 
     fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {
@@ -351,6 +358,7 @@ impl Driver {
                 // The hub hangs up when it has heard it.
                 let bye = async { while link.from.recv().await.is_ok() {} };
                 let _ = tokio::time::timeout(FAREWELL, bye).await;
+                self.printer.finish();
                 return;
             }
         }

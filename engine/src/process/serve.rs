@@ -3,7 +3,7 @@
 use super::bring::Bringer;
 use super::give::Giver;
 use super::state::{Engine, Order};
-use super::workers::{Happened, memory_of, tend};
+use super::workers::{Happened, Outputs, memory_of, tend};
 use super::{Options, programs};
 use crate::client::dial;
 use crate::protocol::driver::Program;
@@ -79,6 +79,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         bringer,
         neighbours: HashSet::new(),
         kills: HashMap::new(),
+        outputs: HashMap::new(),
         happened: mpsc::unbounded_channel(),
         brought: mpsc::unbounded_channel(),
         moved: mpsc::unbounded_channel(),
@@ -233,6 +234,8 @@ struct Io {
     /// Engines of this machine that fetch small blocks of ours.
     neighbours: HashSet<PeerId>,
     kills: HashMap<u64, oneshot::Sender<()>>,
+    /// What workers write to.
+    outputs: HashMap<u64, Outputs>,
     happened: (mpsc::UnboundedSender<Happened>, mpsc::UnboundedReceiver<Happened>),
     brought: (mpsc::UnboundedSender<(PeerId, u64, Vec<Piece>)>, mpsc::UnboundedReceiver<(PeerId, u64, Vec<Piece>)>),
     moved: (mpsc::UnboundedSender<(Move, Option<HeldBlock>)>, mpsc::UnboundedReceiver<(Move, Option<HeldBlock>)>),
@@ -309,6 +312,7 @@ impl Io {
         if engine.peers.contains_key(&peer) || self.neighbours.contains(&peer) {
             match protocol::decode::<FromWorker>(&bytes) {
                 Ok(batch) if engine.peers.contains_key(&peer) => {
+                    self.hear_out(engine, &peer);
                     batch.into_iter().for_each(|message| engine.worker_says(peer, message));
                 }
                 Ok(batch) => batch.into_iter().for_each(|message| self.hear_neighbour(&peer, message)),
@@ -343,18 +347,37 @@ impl Io {
         }
     }
 
+    /// Takes in all that a worker wrote before the message that it sent now, so that the output of a task comes before
+    /// its end.
+    fn hear_out(&mut self, engine: &mut Engine, peer: &PeerId) {
+        let mut ended = Vec::new();
+        while let Ok(happened) = self.happened.1.try_recv() {
+            match happened {
+                // What it said last is heard first.
+                Happened::Ended { .. } => ended.push(happened),
+                other => self.hear_worker(engine, other),
+            }
+        }
+        ended.into_iter().for_each(|happened| drop(self.happened.0.send(happened)));
+        let Some(worker) = engine.peers.get(peer) else { return };
+        let written = self.outputs.get(worker).map(Outputs::written).unwrap_or_default();
+        let worker = *worker;
+        written.into_iter().for_each(|(stderr, bytes)| engine.wrote(worker, stderr, bytes));
+    }
+
     fn hear_worker(&mut self, engine: &mut Engine, happened: Happened) {
         match happened {
-            Happened::Started { worker, pid, kill } => match engine.workers.get_mut(&worker) {
-                Some(known) => {
-                    known.pid = pid;
+            // One that is not wanted any more ends when `kill` is dropped.
+            Happened::Started { worker, pid, kill, outputs } => {
+                if engine.started(worker, pid) {
                     self.kills.insert(worker, kill);
+                    self.outputs.insert(worker, outputs);
                 }
-                None => drop(kill),
-            },
+            }
             Happened::Wrote { worker, stderr, bytes } => engine.wrote(worker, stderr, bytes),
             Happened::Ended { worker, death } => {
                 self.kills.remove(&worker);
+                self.outputs.remove(&worker);
                 engine.worker_ended(worker, &death);
             }
         }
