@@ -30,8 +30,8 @@ impl Default for Limits {
     }
 }
 
-/// How many tasks an engine may hold beyond its slots: enough for very small ones, few enough for others to get theirs.
-const PREFETCH: u32 = 16;
+/// How many tasks an engine may hold beyond its slots before it is known how long they take.
+const PREFETCH: u32 = 2;
 /// An engine on which so many different tasks fail within a minute gets none for a minute.
 const EXCLUSION: Exclusion =
     Exclusion { failures: 10, window: Duration::from_secs(60), lasts: Duration::from_secs(60) };

@@ -89,6 +89,15 @@ impl Engines {
         Some((row, engine))
     }
 
+    /// How many tasks an engine may hold beyond its slots.
+    pub fn set_prefetch(&mut self, id: EngineId, prefetch: u32) {
+        let Some(&row) = self.by_id.get(&id) else { return };
+        if let Some(engine) = self.rows.get_mut(row) {
+            engine.capacity = engine.slots.saturating_add(prefetch);
+            self.settle(row);
+        }
+    }
+
     /// What it was before.
     pub fn set_gate(&mut self, row: u32, gate: Gate) -> Option<Gate> {
         let engine = self.rows.get_mut(row)?;

@@ -9,7 +9,7 @@ use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 /// The legal order, of one engine session, one job and one output:
 ///
 /// ```text
-/// engine  = EngineJoined, { EngineGate | report }, [ EngineLost ] ;
+/// engine  = EngineJoined, { EngineGate | EnginePrefetch | report }, [ EngineLost ] ;
 /// report  = TaskDone | TaskFailed | WorkerDied | BlockLost | BlockMoved | MoveFailed ;
 /// pool    = { PoolDefined } ;
 /// job     = JobSubmitted naming a pool that is defined, [ JobCancelled ] ;
@@ -41,6 +41,14 @@ pub enum Event<E> {
         engine: EngineId,
         /// How many tasks it runs at once.
         slots: u32,
+    },
+    /// From now on an engine may hold so many tasks beyond its slots: more for short ones, so that it need not wait
+    /// between two; fewer for long ones, so that another engine that is free gets them.
+    EnginePrefetch {
+        /// Which engine.
+        engine: EngineId,
+        /// How many.
+        prefetch: u32,
     },
     /// Whether an engine takes new tasks. What runs there goes on.
     EngineGate {

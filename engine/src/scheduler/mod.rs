@@ -81,7 +81,7 @@ use tryworks_core::ids::{JobId, OutputId};
 /// What a shell decides once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// How many tasks an engine may hold beyond its slots, so that it need not wait for us between two.
+    /// How many tasks an engine may hold beyond its slots at first, so that it need not wait for us between two.
     pub prefetch: u32,
     /// How many attempts were launched before this scheduler began (a hub that starts again from its journal).
     pub launched: u64,
@@ -165,6 +165,7 @@ impl<E: Clone> Scheduler<E> {
                     self.wait_anew(None);
                 }
             }
+            Event::EnginePrefetch { engine, prefetch } => self.engines.set_prefetch(engine, prefetch),
             Event::EngineGate { engine, gate } => self.set_gate(engine, gate, out),
             Event::EngineLost { engine, .. } => self.engine_lost(engine, out),
             Event::WorkerDied { suspects, error, .. } => self.worker_died(&suspects, &error, out),
