@@ -5,6 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
+use tryworks_hub::Pool;
 use tryworks_io::size;
 
 const EXIT_CODES: &str = "\
@@ -23,7 +25,8 @@ Exit codes:
 
 Environment:
   TRYWORKS_HOME     where the clusters of this machine have their directories
-  TRYWORKS_CLUSTER  the cluster, if --cluster does not say one";
+  TRYWORKS_CLUSTER  the cluster, if --cluster does not say one
+  TRYWORKS_ENGINE_SILENCE  as --engine-silence of `tryworks hub`, also for the hub of `cluster start`";
 
 /// Starts clusters, runs programs on them, and shows what they do.
 #[derive(Parser)]
@@ -143,6 +146,9 @@ pub struct Start {
     /// The address on which hub and engines listen for other machines
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
+    /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
+    #[arg(long, value_name = "POOL")]
+    pub pool: Vec<Pool>,
 }
 
 /// Show the engines of a cluster and the jobs that run
@@ -258,9 +264,15 @@ pub struct Hub {
     /// The address on which it listens for other machines
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
-    /// The port on which it listens; 0 for any
+    /// The port on which it listens; 0 for that of a hub which was killed, or any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
+    /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
+    #[arg(long, value_name = "POOL")]
+    pub pool: Vec<Pool>,
+    /// How long an engine may be silent before it counts as lost, such as 10s
+    #[arg(long, env = "TRYWORKS_ENGINE_SILENCE", hide_env_values = true, value_parser = time, default_value = "10s", value_name = "TIME")]
+    pub engine_silence: Duration,
 }
 
 /// Run an engine, in the foreground: for init and batch systems, and on other machines
@@ -300,6 +312,10 @@ pub struct Supervise {
     /// The directory of the cluster, with its `supervisor.json`
     #[arg(long)]
     pub directory: PathBuf,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    size::time(text).filter(|time| !time.is_zero()).ok_or_else(|| format!("this is not {}", size::TIME_FORM))
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

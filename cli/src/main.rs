@@ -38,8 +38,11 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Engine(command) => serve::engine(command),
         Command::Supervise(command) => supervisor::execute(&command.directory),
         Command::Completion { shell } => {
+            let all = Tryworks::command();
+            let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+            let mut command = clap::Command::new("tryworks").version(env!("CARGO_PKG_VERSION")).subcommands(shown);
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Tryworks::command(), "tryworks", &mut script);
+            clap_complete::generate(shell, &mut command, "tryworks", &mut script);
             out::print(String::from_utf8_lossy(&script))
         }
     }

@@ -8,10 +8,10 @@ use std::io::{ErrorKind, Write, stdout};
 /// In which form results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// A table for people, at most 80 columns wide.
+    // For people, at most 80 columns wide. With documentation, each help would be spread over many lines.
     #[default]
     Table,
-    /// Everything, for programs.
+    // Everything, for programs.
     Json,
 }
 

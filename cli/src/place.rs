@@ -1,7 +1,7 @@
 //! Where clusters are: from names to directories.
 
 use crate::exit::{Exit, Failure};
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use tryworks_transport::{check_name, cluster_dir, home};
 
@@ -40,6 +40,13 @@ pub fn find(cluster: &str) -> anyhow::Result<PathBuf> {
         format!("there is no connection file {cluster}"),
         "the hub writes driver.json into the cluster's directory: copy that file",
     ))
+}
+
+/// Held while it is decided to whom a directory belongs, and while one that belongs to nobody is removed.
+pub fn lock() -> anyhow::Result<File> {
+    let home = File::open(home()?)?;
+    home.lock()?;
+    Ok(home)
 }
 
 /// The directory of an engine that was not given one.

@@ -20,6 +20,8 @@ pub struct Options {
     pub memory: u64,
     /// Where hub and engines listen for other machines.
     pub listen: IpAddr,
+    /// The pools, as they were written.
+    pub pools: Vec<String>,
 }
 
 /// What is known of a cluster that `cluster start` made.

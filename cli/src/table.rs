@@ -68,11 +68,15 @@ impl Table {
     }
 }
 
+/// What does not fit loses its middle: labels and paths tell most at their ends.
 fn shortened(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    let all: Vec<char> = text.chars().collect();
+    if all.len() <= width {
         return text.into();
     }
-    text.chars().take(width.saturating_sub(2)).chain("..".chars()).collect()
+    let kept = width.saturating_sub(2);
+    let (first, last) = (kept.div_ceil(2), kept / 2);
+    all[..first].iter().chain(&['.', '.']).chain(&all[all.len() - last..]).collect()
 }
 
 #[cfg(test)]
@@ -88,11 +92,18 @@ mod tests {
     }
 
     #[test]
+    fn both_ends_stay() {
+        assert_eq!(shortened("sum at word_count.rs:7", 11), "sum a..rs:7");
+        assert_eq!(shortened("sum", 3), "sum");
+        assert_eq!(shortened("long", 1), "..", "no column is that narrow");
+    }
+
+    #[test]
     fn what_is_too_wide_is_shortened_where_it_may_be() {
         let mut table = Table::new([("A", Column::Flexible), ("B", Column::Flexible), ("C", Column::Left)]);
         table.row(["a".repeat(90), "b\nb".into(), "c".repeat(20)]);
         let text = table.text();
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        assert!(text.contains("a..  b b  cccccccccccccccccccc\n"), "{text}");
+        assert!(text.contains("aa..aa") && text.contains("aa  b b  cccccccccccccccccccc\n"), "{text}");
     }
 }

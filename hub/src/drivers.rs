@@ -27,7 +27,7 @@ pub(crate) struct Session {
 
 impl Hub {
     /// A message on the socket of drivers.
-    pub(crate) fn from_client(&mut self, peer: PeerId, bytes: &[u8]) {
+    pub(crate) fn hear_client(&mut self, peer: PeerId, bytes: &[u8]) {
         match self.clients.get(&peer) {
             Some(client) => match decode::<FromDriver>(bytes) {
                 Ok(batch) => {
@@ -63,13 +63,7 @@ impl Hub {
         }
     }
 
-    fn greet_driver(
-        &mut self,
-        peer: PeerId,
-        again: Option<(SessionId, [u8; 16])>,
-        program: Program,
-        host: HostInfo,
-    ) {
+    fn greet_driver(&mut self, peer: PeerId, again: Option<(SessionId, [u8; 16])>, program: Program, host: HostInfo) {
         let known = again.filter(|(id, secret)| self.sessions.get(id).is_some_and(|known| known.secret == *secret));
         let (id, secret) = match (known, again) {
             (Some(known), _) => known,
@@ -90,8 +84,7 @@ impl Hub {
                 session.lost = None;
             }
             None => {
-                let session =
-                    Session { peer: Some(peer), secret, program, host, tickets: BTreeMap::new(), lost: None };
+                let session = Session { peer: Some(peer), secret, program, host, tickets: BTreeMap::new(), lost: None };
                 self.sessions.insert(id, session);
                 let engines: Vec<_> = self.engines.keys().copied().collect();
                 engines.into_iter().for_each(|engine| self.introduce(engine, id));
@@ -258,7 +251,8 @@ impl Hub {
             let tickets: Vec<_> = self.sessions[&session].tickets.iter().map(|(t, j)| (*t, *j)).collect();
             for (ticket, job) in tickets {
                 if self.jobs.get(&job).is_some_and(|job| job.end.is_none()) {
-                    let end = Err(Error::cluster("the cluster was stopped", "start it again, and run the program again"));
+                    let end =
+                        Err(Error::cluster("the cluster was stopped", "start it again, and run the program again"));
                     self.tell_driver(session, ToDriver::Ended { ticket, end });
                 }
             }

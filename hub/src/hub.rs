@@ -12,7 +12,7 @@ use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_engine::protocol::driver::ToDriver;
 use tryworks_engine::protocol::engine::{CodeId, ResultPart, ToEngine};
-use tryworks_engine::scheduler::{Action, Config, Event, KnownBlock, Scheduler, Time};
+use tryworks_engine::scheduler::{Action, Config, Event, Exclusion, KnownBlock, Scheduler, Time};
 use tryworks_transport::PeerId;
 
 /// What a hub is told when it is started.
@@ -29,6 +29,12 @@ impl Default for Limits {
         Limits { engine_silence: Duration::from_secs(10), driver_grace: Duration::from_secs(30) }
     }
 }
+
+/// How many tasks an engine may hold beyond its slots before it is known how long they take.
+const PREFETCH: u32 = 2;
+/// An engine on which so many different tasks fail within a minute gets none for a minute.
+const EXCLUSION: Exclusion =
+    Exclusion { failures: 10, window: Duration::from_secs(60), lasts: Duration::from_secs(60) };
 
 /// Who sits at the other end of a driver's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +111,7 @@ impl Hub {
             limits,
             epoch: 1,
             began: Instant::now(),
-            scheduler: Scheduler::new(Config { prefetch: 16, launched: 0 }),
+            scheduler: Scheduler::new(Config { prefetch: PREFETCH, launched: 0, exclusion: Some(EXCLUSION) }),
             events: Vec::new(),
             clients: HashMap::new(),
             sessions: BTreeMap::new(),

@@ -98,7 +98,8 @@ impl Hub {
             places.is_empty() || !places.iter().all(|place| place.exists())
         };
         let runs: Vec<_> = new.spec.stages.iter().filter(made).collect();
-        let maps: u64 = runs.iter().filter(|stage| stage.output.is_some()).map(|stage| u64::from(stage.partitions)).sum();
+        let maps: u64 =
+            runs.iter().filter(|stage| stage.output.is_some()).map(|stage| u64::from(stage.partitions)).sum();
         let progress = Progress {
             stages: runs.len() as u32,
             partitions: maps + u64::from(new.spec.wanted.len()),
@@ -160,6 +161,7 @@ impl Hub {
             self.deliver(id, engine, attempt, fresh);
         }
         if !done.is_empty() {
+            spec.delivered += done.len() as u32;
             spec.wanted = spec.wanted.iter().filter(|partition| !done.contains(partition)).collect();
         }
         self.place_caches(&caches, &mut spec);
@@ -172,7 +174,15 @@ impl Hub {
         let parents = stage.parents.iter().filter_map(|parent| spec.stages[*parent].output).collect();
         let (partitions, buckets) = (stage.partitions, stage.buckets);
         self.moved(output);
-        self.events.push(Event::OutputKnown { output, partitions, buckets, parents, blocks });
+        self.events.push(Event::OutputKnown {
+            output,
+            partitions,
+            buckets,
+            parents,
+            made: Vec::new(),
+            changed: None,
+            blocks,
+        });
     }
 
     /// An engine has a block from before.
@@ -277,7 +287,9 @@ impl Hub {
             self.tell_driver(session, ToDriver::Ended { ticket, end });
         }
         // The session of a detached job whose driver left was kept for it.
-        if detached && self.sessions.get(&session).is_some_and(|session| session.peer.is_none() && session.lost.is_none()) {
+        if detached
+            && self.sessions.get(&session).is_some_and(|session| session.peer.is_none() && session.lost.is_none())
+        {
             self.end_session(session);
         }
     }
@@ -295,7 +307,9 @@ impl Hub {
             self.jobs.remove(&id);
         } else {
             let mut by_engine = BTreeMap::<_, Vec<_>>::new();
-            job.delivered.iter().for_each(|(attempt, (engine, _))| by_engine.entry(*engine).or_default().push(*attempt));
+            job.delivered
+                .iter()
+                .for_each(|(attempt, (engine, _))| by_engine.entry(*engine).or_default().push(*attempt));
             for (engine, attempts) in by_engine {
                 self.tell_engine(engine, ToEngine::Received { attempts });
             }

@@ -117,6 +117,7 @@ impl Hub {
             self.moved(output);
         }
         self.note_task(&launched, attempt, span, Ok(&report));
+        self.pace(engine, span.1.saturating_sub(span.0));
         if !results.is_empty() {
             self.reported.insert(attempt, results);
         }

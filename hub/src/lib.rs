@@ -14,11 +14,13 @@ mod hub;
 mod jobs;
 pub mod journal;
 mod launch;
+mod pools;
 mod serve;
 
 pub use authority::{Authority, AuthorityError, Validity};
 pub use gateway::{Sockets, open_gateway};
 pub use hub::Limits;
+pub use pools::Pool;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -35,6 +37,8 @@ pub struct Options {
     pub listen: IpAddr,
     /// The gateway's port; 0 takes a free one.
     pub port: u16,
+    /// The pools that jobs can be in, beside the one without a name.
+    pub pools: Vec<Pool>,
     /// How long it waits for whom.
     pub limits: Limits,
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tryworks_core::{Error, Result};
+use tryworks_engine::scheduler::Event;
 use tryworks_transport::{Door, LinkError, PeerEvent, Peers, PeersReceiver, Role};
 
 /// How many messages are taken in before what they led to is sent.
@@ -24,6 +25,9 @@ pub(crate) async fn serve(options: Options) -> Result<()> {
     let mut end = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut hub = Hub::new(options.cluster.clone(), options.limits.clone());
+    for pool in &options.pools {
+        hub.events.push(Event::PoolDefined { pool: pool.name.clone(), spec: pool.spec });
+    }
     let _gate = open_gate(&options).await?;
     let mut beat = interval(Duration::from_millis(200));
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -33,11 +37,11 @@ pub(crate) async fn serve(options: Options) -> Result<()> {
         tokio::select! {
             biased;
             event = drivers.recv() => take(&mut hub, event.map_err(failed)?, &mut drivers, |hub, event| match event {
-                PeerEvent::Message { peer, bytes } => hub.from_client(peer, &bytes),
+                PeerEvent::Message { peer, bytes } => hub.hear_client(peer, &bytes),
                 PeerEvent::Gone { peer } => hub.client_gone(peer),
             }),
             event = engines.recv() => take(&mut hub, event.map_err(failed)?, &mut engines, |hub, event| match event {
-                PeerEvent::Message { peer, bytes } => hub.from_engine(peer, &bytes),
+                PeerEvent::Message { peer, bytes } => hub.hear_engine(peer, &bytes),
                 PeerEvent::Gone { peer } => hub.engine_gone(peer),
             }),
             _ = beat.tick() => hub.tick(),

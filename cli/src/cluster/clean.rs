@@ -14,6 +14,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Removes what is left of all clusters and engines of this machine that were killed.
 pub fn execute() -> anyhow::Result<()> {
     let mut text = String::new();
+    let _lock = place::lock()?;
     for (name, directory) in place::all()? {
         match Record::read(&directory) {
             Some(record) if record.supervisor.find().is_some() => writeln!(text, "{name}: runs, and is left alone")?,

@@ -1,6 +1,7 @@
 //! `tryworks cluster start`.
 
-use super::claim::Claim;
+use super::claim::claim;
+use super::clean::remove;
 use crate::args::Start;
 use crate::exit::{Exit, Failure};
 use crate::human;
@@ -48,21 +49,22 @@ pub fn execute(start: &Start) -> anyhow::Result<()> {
         slots: start.slots.unwrap_or_else(|| default_slots(start.engines)),
         memory: start.memory.unwrap_or_else(|| default_memory(start.engines)),
         listen: start.listen,
+        pools: start.pool.iter().map(ToString::to_string).collect(),
     };
-    let claim = Claim::make(&start.name.name, options)?;
+    let directory = claim(&start.name.name, options)?;
     if start.foreground {
-        return supervisor::watch(&claim.directory, |directory, started| match started {
+        return supervisor::watch(&directory, |directory, started| match started {
             Started::Ready => introduce(directory),
             Started::Failed { .. } => Ok(()),
         });
     }
-    let started = detached(&claim.directory);
+    let started = detached(&directory);
     if started.is_err() {
         // Nobody took the directory over.
-        let _ = super::clean::remove(&claim.directory);
+        let _ = remove(&directory);
     }
     started?.check()?;
-    introduce(&claim.directory)
+    introduce(&directory)
 }
 
 /// Starts a supervisor in a session of its own, and waits for what it says.

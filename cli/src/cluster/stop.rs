@@ -1,6 +1,6 @@
 //! `tryworks cluster stop`.
 
-use super::clean;
+use super::clean::remove;
 use crate::exit::{Exit, Failure};
 use crate::record::Record;
 use crate::{out, place};
@@ -31,6 +31,9 @@ pub fn execute(name: &str) -> anyhow::Result<()> {
         }
     }
     // The supervisor removes everything itself, unless it was killed.
-    clean::remove(&directory)?;
+    let _lock = place::lock()?;
+    if Record::read(&directory).is_some_and(|record| record.supervisor.find().is_none()) {
+        remove(&directory)?;
+    }
     out::print(format_args!("cluster `{name}` is stopped\n"))
 }

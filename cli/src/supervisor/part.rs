@@ -25,6 +25,9 @@ impl Part {
         let mut part = Part::new(directory, HUB);
         part.option("--name", &record.cluster).option("--directory", directory);
         part.option("--listen", record.options.listen.to_string());
+        for pool in &record.options.pools {
+            part.option("--pool", pool);
+        }
         part
     }
 

@@ -37,9 +37,9 @@ struct Holder {
 impl Network {
     /// Hosts of these names, or `None`, with a printed reason, if this process may not make any.
     pub fn of(names: &[&str]) -> Option<Self> {
-        let bridge = match Holder::new().and_then(|holder| {
-            holder.shell("ip link add bridge type bridge && ip link set bridge up").map(|_| holder)
-        }) {
+        let bridge = match Holder::new()
+            .and_then(|holder| holder.shell("ip link add bridge type bridge && ip link set bridge up").map(|_| holder))
+        {
             Ok(bridge) => bridge,
             Err(why) => {
                 eprintln!("skipped: this takes the privilege to make network namespaces, and `ip`: {why}");
@@ -63,8 +63,13 @@ impl Network {
                  ip addr add 10.77.0.{number}/24 dev eth0 && ip link set eth0 up"
             );
             holder.shell(&set_up).unwrap();
-            Host { holder, name: name.to_string(), address: format!("10.77.0.{number}"), directory: directory.clone(),
-                _mounted_on: scratch.take().unwrap_or_else(|| tempfile::tempdir().unwrap()) }
+            Host {
+                holder,
+                name: name.to_string(),
+                address: format!("10.77.0.{number}"),
+                directory: directory.clone(),
+                _mounted_on: scratch.take().unwrap_or_else(|| tempfile::tempdir().unwrap()),
+            }
         };
         let hosts = names.iter().zip(1..).map(host).collect();
         Some(Network { bridge, hosts })
@@ -81,7 +86,11 @@ impl Host {
     /// A command in this host, with a home for clusters of its own.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = self.holder.enter();
-        command.arg("env").arg("-u").arg("TRYWORKS_CLUSTER").arg(format!("TRYWORKS_HOME={}", self.path("home").display()));
+        command
+            .arg("env")
+            .arg("-u")
+            .arg("TRYWORKS_CLUSTER")
+            .arg(format!("TRYWORKS_HOME={}", self.path("home").display()));
         command.arg("RUST_BACKTRACE=0").arg(program).current_dir("/");
         command
     }
@@ -151,7 +160,9 @@ impl Host {
 
     /// Waits until the hub of this host knows these engines and no others.
     pub fn wait_for(&self, engines: &[&str]) {
-        until(&format!("the hub knows {engines:?}"), || self.sessions().into_keys().eq(engines.iter().map(|name| name.to_string())).then_some(()));
+        until(&format!("the hub knows {engines:?}"), || {
+            self.sessions().into_keys().eq(engines.iter().map(|name| name.to_string())).then_some(())
+        });
     }
 }
 

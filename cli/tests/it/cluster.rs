@@ -1,8 +1,9 @@
 //! Clusters of real processes: they start, heal, stop, and leave nothing.
 
-use crate::home::{Home, Process, until};
+use crate::home::{Bystander, Home, Process, until};
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 
 fn start(home: &Home, more: &[&str]) -> String {
@@ -79,8 +80,14 @@ fn a_hub_that_is_killed_is_started_again_and_finds_its_engines() {
     let home = Home::new();
     start(&home, &[]);
     let [hub, one, two] = members(&home, "default");
+    let gateway = || -> serde_json::Value {
+        let text = fs::read_to_string(home.cluster("default").join("driver.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["gateway"].clone()
+    };
+    let known = gateway();
     hub.kill();
     let status = whole(&home, hub);
+    assert_eq!(gateway(), known, "other machines would not find it");
     let [new, same_one, same_two] = members(&home, "default");
     assert!(new != hub && same_one == one && same_two == two);
     assert_eq!(status["pid"], new.pid);
@@ -152,4 +159,56 @@ fn a_supervisor_that_is_killed_leaves_what_the_next_start_removes() {
     assert!(home.good(&["cluster", "clean"]).contains("3 processes ended"));
     assert!(!old.iter().any(|process| process.lives()));
     assert_eq!(home.entries(), [""; 0]);
+}
+
+#[test]
+fn an_engine_that_is_drained_goes_and_stays_away() {
+    let home = Home::new();
+    start(&home, &[]);
+    let unknown = home.run(&["cluster", "drain", "nobody"]);
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.err.starts_with("error: there is no engine `nobody`"), "{}", unknown.err);
+    home.good(&["cluster", "drain", "engine-1"]);
+    until("the supervisor has seen it go", || {
+        let log = fs::read_to_string(home.cluster("default").join("logs/supervisor.log")).unwrap();
+        log.contains("engine-1 ended as it was asked to").then_some(())
+    });
+    let status = home.json(&["cluster", "status"]);
+    let names: Vec<_> = status["engines"].as_array().unwrap().iter().map(|engine| &engine["name"]).collect();
+    assert_eq!(names, ["engine-2"]);
+}
+
+/// A copy of a connection file for a machine on which the hub's directory is not.
+fn carried(home: &Home, name: &str) -> String {
+    let text = fs::read_to_string(home.cluster("default").join(name)).unwrap();
+    let mut connection: serde_json::Value = serde_json::from_str(&text).unwrap();
+    connection["sockets"] = "/not/on/this/machine".into();
+    let path = home.cluster(&format!("copy-{name}"));
+    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+    file.write_all(connection.to_string().as_bytes()).unwrap();
+    path.to_str().unwrap().into()
+}
+
+#[test]
+fn connection_files_reach_a_cluster_from_other_machines() {
+    let home = Home::new();
+    start(&home, &[]);
+    let [driver, engine] = ["driver.json", "engine.json"].map(|name| carried(&home, name));
+    let arguments = ["engine", "--connect", &engine, "--name", "guest", "--slots", "5"];
+    let mut guest = Bystander(home.command(&arguments).stderr(Stdio::null()).spawn().unwrap());
+    let engines = || home.json(&["cluster", "status", "--cluster", &driver])["engines"].as_array().unwrap().clone();
+    until("the guest has come", || engines().iter().any(|engine| engine["name"] == "guest").then_some(()));
+    assert!(engines().iter().any(|engine| engine["slots"] == 5 && engine["name"] == "guest"));
+    assert!(home.cluster(".engines").join("guest/engine.pid").exists());
+
+    let process = rustix::process::Pid::from_raw(guest.0.id() as i32).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(guest.end(), "exit status: 0");
+    until("the guest has gone", || (engines().len() == 2).then_some(()));
+    home.good(&["cluster", "stop"]);
+    let mut left = home.entries();
+    left.sort();
+    assert_eq!(left, ["copy-driver.json", "copy-engine.json"]);
+    // The cluster is gone, the files are still there.
+    assert_eq!(home.run(&["jobs", "--cluster", &driver]).code, 3);
 }

@@ -42,6 +42,7 @@ fn completion_scripts_know_the_commands() {
         for word in ["tryworks", "drain", "--foreground"] {
             assert!(script.contains(word.trim_start_matches('-')), "{shell} lacks {word}");
         }
+        assert!(!script.contains("supervise"), "{shell} offers what is not for people");
     }
     assert_eq!(home.run(&["completion", "tcsh"]).code, 2);
 }

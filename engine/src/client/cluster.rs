@@ -7,7 +7,7 @@ use crate::execute::Code;
 use crate::job_spec::stage_spec;
 use crate::protocol::driver::{FromDriver, NewJob, Part, Program, ToDriver, Welcome};
 use crate::protocol::{self, Hello, Opening, Purpose};
-use crate::scheduler::{JobSpec, Limits, Partitions};
+use crate::scheduler::{JobSpec, Limits, Partitions, Speculation};
 use crate::{panics, worker};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -41,6 +41,10 @@ pub struct Settings {
     pub max_result_bytes: u64,
     /// How often a task that fails is tried in all.
     pub max_attempts: u32,
+    /// The pool that its jobs are in; empty for the one that is always there.
+    pub pool: String,
+    /// When a task that takes long gets a second attempt elsewhere, if ever.
+    pub speculation: Option<Speculation>,
     /// How long a job waits while there is no engine, and a driver while there is no hub.
     pub patience: Duration,
 }
@@ -166,10 +170,17 @@ impl Cluster {
             let _ = thread.join();
         }
     }
+}
 
-    /// The plan of a request with all codes that the hub has not got.
-    fn prepare(&self, request: &JobRequest, detached: Option<String>) -> Result<(u64, Plan)> {
-        let mut state = self.shared.lock();
+impl Shared {
+    /// Plans a request and submits it, with all codes that the hub has not got.
+    pub(super) fn submit(
+        &self,
+        request: &JobRequest,
+        wanted: Partitions,
+        detached: Option<String>,
+    ) -> Result<(u64, Plan)> {
+        let mut state = self.lock();
         match &state.broken {
             _ if state.stopped => return Err(Error::Stopped),
             Some(error) => return Err(error.clone()),
@@ -194,16 +205,19 @@ impl Cluster {
         }
         let name = |exchange| OutputId(session.global(exchange));
         let limits = Limits {
-            max_attempts: self.shared.settings.max_attempts,
-            max_result_bytes: self.shared.settings.max_result_bytes,
-            no_engine_grace: self.shared.settings.patience,
+            max_attempts: self.settings.max_attempts,
+            max_result_bytes: self.settings.max_result_bytes,
+            no_engine_grace: self.settings.patience,
+            speculation: self.settings.speculation,
             ..Limits::default()
         };
         let spec = JobSpec {
             label: format!("{} at {}", request.op.name, request.op.site),
             stages: plan.stages.iter().map(|stage| stage_spec(stage, name)).collect(),
-            wanted: Partitions::from(request.partitions.clone()),
+            wanted,
             limits,
+            pool: self.settings.pool.clone(),
+            delivered: 0,
         };
         let ticket = state.next_ticket;
         state.next_ticket += 1;
@@ -218,7 +232,7 @@ impl Cluster {
         state.jobs.insert(ticket, JobState::new(label, again, exchanges, plan.stages.len() as u32));
         state.outbox.push(FromDriver::Submit(Box::new(new)));
         drop(state);
-        self.shared.outgoing.notify_one();
+        self.outgoing.notify_one();
         Ok((ticket, plan))
     }
 }
@@ -228,8 +242,8 @@ impl Runner for Cluster {
         if panics::in_task() {
             return Err(panics::nested(job.op));
         }
-        let (ticket, plan) = self.prepare(&job, None)?;
-        Ok(Arc::new(ClusterJob::new(ticket, job.op, plan, self.shared.clone())))
+        let (ticket, plan) = self.shared.submit(&job, Partitions::from(job.partitions.clone()), None)?;
+        Ok(Arc::new(ClusterJob::new(ticket, job, plan, self.shared.clone())))
     }
 
     fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {
@@ -332,7 +346,9 @@ impl Driver {
                 let mut state = self.shared.lock();
                 (std::mem::take(&mut state.outbox), state.stopped)
             };
-            if !batch.is_empty() && let Ok(bytes) = protocol::encode(&batch) {
+            if !batch.is_empty()
+                && let Ok(bytes) = protocol::encode(&batch)
+            {
                 let _ = link.to.send(bytes.into());
             }
             if stopped {
@@ -342,6 +358,7 @@ impl Driver {
                 // The hub hangs up when it has heard it.
                 let bye = async { while link.from.recv().await.is_ok() {} };
                 let _ = tokio::time::timeout(FAREWELL, bye).await;
+                self.printer.finish();
                 return;
             }
         }
@@ -400,8 +417,10 @@ impl Driver {
             match self.greet().await {
                 Ok(link) => return Some(link),
                 Err(error) if begun.elapsed() > patience => {
-                    let error =
-                        Error::cluster(format!("the hub was lost ({why}), and did not come back: {error}"), "start it again");
+                    let error = Error::cluster(
+                        format!("the hub was lost ({why}), and did not come back: {error}"),
+                        "start it again",
+                    );
                     let mut state = self.shared.lock();
                     state.broken = Some(error.clone());
                     for job in state.jobs.values_mut().filter(|job| job.end.is_none()) {

@@ -1,24 +1,28 @@
 //! The driver's side of a job that a cluster runs.
 
-use super::cluster::Shared;
+use super::cluster::{Shared, State};
 use crate::execute;
 use crate::panics;
 use crate::protocol::blocks;
 use crate::protocol::driver::{FromDriver, NewJob, Part};
 use crate::protocol::engine::BlockPlace;
 use crate::protocol::worker::{BlockPart, Piece};
+use crate::scheduler::Partitions;
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tryworks_core::host::Frames;
 use tryworks_core::ids::{AttemptId, JobId};
-use tryworks_core::runner::{JobControl, Progress};
+use tryworks_core::runner::{JobControl, JobRequest, Progress};
 use tryworks_core::stage::Encoded;
-use tryworks_core::task::Op;
 use tryworks_core::{Error, Place, Result};
 use tryworks_io::blocks::{BlockId, MOST_AT_ONCE, OpenBlock};
 use tryworks_planner::Plan;
 use tryworks_transport::DataClient;
+
+/// How often a job may be planned anew because what its plan relied on was lost.
+const PLANS: u32 = 4;
 
 /// What is known of a job.
 pub(super) struct JobState {
@@ -53,8 +57,24 @@ impl JobState {
     pub(super) fn again(&self) -> NewJob {
         let mut job = self.whole.clone();
         job.job = self.id;
-        job.spec.wanted = job.spec.wanted.iter().filter(|partition| !self.received.contains(partition)).collect();
+        job.spec.delivered = self.received.len() as u32;
+        job.spec.wanted = self.wanted();
         job
+    }
+
+    /// The partitions that have not been received.
+    fn wanted(&self) -> Partitions {
+        self.whole.spec.wanted.iter().filter(|partition| !self.received.contains(partition)).collect()
+    }
+
+    /// Whether the job ended because of something that a new plan would make again: blocks behind kept partitions that
+    /// were lost, or results that were lost before they were fetched.
+    fn needs_new_plan(&self) -> bool {
+        match &self.end {
+            Some(Err(Error::Fetch { exchange, .. })) => !self.exchanges.contains(exchange),
+            Some(Ok(())) => self.results.is_empty() && !self.wanted().is_empty(),
+            _ => false,
+        }
     }
 
     /// Takes in results, each partition once.
@@ -69,16 +89,45 @@ impl JobState {
 
 /// The handle of a job.
 pub(super) struct ClusterJob {
-    ticket: u64,
-    op: Op,
-    /// Keeps the exchanges that the job makes.
-    _plan: Plan,
+    ticket: AtomicU64,
+    request: JobRequest,
+    /// Keep the exchanges that the job makes.
+    plans: Mutex<Vec<Plan>>,
+    /// How often what its plan relied on was lost.
+    lost: AtomicU32,
     shared: Arc<Shared>,
 }
 
 impl ClusterJob {
-    pub(super) fn new(ticket: u64, op: Op, plan: Plan, shared: Arc<Shared>) -> Self {
-        ClusterJob { ticket, op, _plan: plan, shared }
+    pub(super) fn new(ticket: u64, request: JobRequest, plan: Plan, shared: Arc<Shared>) -> Self {
+        ClusterJob {
+            ticket: AtomicU64::new(ticket),
+            request,
+            plans: Mutex::new(vec![plan]),
+            lost: AtomicU32::new(0),
+            shared,
+        }
+    }
+
+    fn ticket(&self) -> u64 {
+        self.ticket.load(Relaxed)
+    }
+
+    /// Plans what is still wanted anew, and submits it. What was received stays.
+    fn begin_anew(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
+        let old = self.ticket();
+        let Some(job) = state.jobs.remove(&old) else { return Err(Error::Bug(format!("there is no job {old}"))) };
+        let wanted = job.wanted();
+        drop(state);
+        let (ticket, plan) = self.shared.submit(&self.request, wanted, None)?;
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).push(plan);
+        self.ticket.store(ticket, Relaxed);
+        if let Some(new) = self.shared.lock().jobs.get_mut(&ticket) {
+            let newer = std::mem::replace(&mut new.results, job.results);
+            new.results.extend(newer);
+        }
+        self.shared.send([FromDriver::Close { ticket: old }]);
+        Ok(())
     }
 
     /// A large result, from the engine that has it.
@@ -96,8 +145,44 @@ impl ClusterJob {
             let runtime = runtime.map_err(|error| Error::storage("fetching a result", "this process", &error))?;
             runtime.block_on(fetch_afar(data, address, id, len))
         };
-        self.shared.send([FromDriver::Received { attempts: vec![attempt] }]);
+        if bytes.is_ok() {
+            self.shared.send([FromDriver::Received { attempts: vec![attempt] }]);
+        }
         bytes
+    }
+}
+
+impl ClusterJob {
+    /// Waits for the next result, be it only the news where it is.
+    fn next_part(&self) -> Result<Option<(AttemptId, u32, Part)>> {
+        let mut state = self.shared.lock();
+        loop {
+            if state.stopped {
+                return Err(Error::Stopped);
+            }
+            let Some(job) = state.jobs.get_mut(&self.ticket()) else {
+                return Err(Error::Bug(format!("there is no job {}", self.ticket())));
+            };
+            if job.needs_new_plan() && self.lost.fetch_add(1, Relaxed) < PLANS {
+                self.begin_anew(state)?;
+                state = self.shared.lock();
+                continue;
+            }
+            if let Some(Err(error)) = &job.end {
+                return Err(error.clone());
+            }
+            if let Some(next) = job.results.pop_front() {
+                return Ok(Some(next));
+            }
+            if job.end.is_some() {
+                let missing = job.wanted();
+                return match missing.is_empty() {
+                    true => Ok(None),
+                    false => Err(Error::Bug(format!("a job ended without its results {missing:?}"))),
+                };
+            }
+            state = self.shared.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
@@ -149,7 +234,7 @@ impl JobControl for ClusterJob {
     fn id(&self) -> u64 {
         let mut state = self.shared.lock();
         loop {
-            match state.jobs.get(&self.ticket) {
+            match state.jobs.get(&self.ticket()) {
                 Some(job) if job.id.is_none() && job.end.is_none() => {}
                 job => return job.and_then(|job| job.id).map_or(0, |id| id.0),
             }
@@ -158,53 +243,49 @@ impl JobControl for ClusterJob {
     }
 
     fn next(&self) -> Result<Option<execute::Part>> {
-        let mut state = self.shared.lock();
-        let (attempt, partition, part) = loop {
-            if state.stopped {
-                return Err(Error::Stopped);
-            }
-            let Some(job) = state.jobs.get_mut(&self.ticket) else {
-                return Err(Error::Bug(format!("there is no job {}", self.ticket)));
+        loop {
+            let Some((attempt, partition, part)) = self.next_part()? else { return Ok(None) };
+            let bytes = match part {
+                Part::Here(bytes) => bytes,
+                Part::At { place, len } => match self.fetch(attempt, &place, len) {
+                    Ok(bytes) => bytes,
+                    // It is wanted again, once the job has ended.
+                    Err(error) => {
+                        if self.lost.load(Relaxed) >= PLANS {
+                            return Err(error);
+                        }
+                        if let Some(job) = self.shared.lock().jobs.get_mut(&self.ticket()) {
+                            job.received.remove(&partition);
+                        }
+                        continue;
+                    }
+                },
             };
-            if let Some(Err(error)) = &job.end {
-                return Err(error.clone());
-            }
-            if let Some(next) = job.results.pop_front() {
-                break next;
-            }
-            if job.end.is_some() {
-                return Ok(None);
-            }
-            state = self.shared.news.wait(state).unwrap_or_else(PoisonError::into_inner);
-        };
-        drop(state);
-        let bytes = match part {
-            Part::Here(bytes) => bytes,
-            Part::At { place, len } => self.fetch(attempt, &place, len)?,
-        };
-        Ok(Some((partition, Box::new(Encoded(bytes)))))
+            return Ok(Some((partition, Box::new(Encoded(bytes)))));
+        }
     }
 
     fn cancel(&self) {
-        self.shared.send([FromDriver::Cancel { ticket: self.ticket }]);
+        self.shared.send([FromDriver::Cancel { ticket: self.ticket() }]);
     }
 
     fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
-        panics::catch(self.op, Place::default(), || {
+        panics::catch(self.request.op, Place::default(), || {
             code();
             Ok(())
         })
     }
 
     fn progress(&self) -> Progress {
-        self.shared.lock().jobs.get(&self.ticket).map(|job| job.progress).unwrap_or_default()
+        self.shared.lock().jobs.get(&self.ticket()).map(|job| job.progress).unwrap_or_default()
     }
 }
 
 impl Drop for ClusterJob {
     fn drop(&mut self) {
-        let ended = self.shared.lock().jobs.remove(&self.ticket).is_none_or(|job| job.end.is_some());
-        let cancel = (!ended).then_some(FromDriver::Cancel { ticket: self.ticket });
-        self.shared.send(cancel.into_iter().chain([FromDriver::Close { ticket: self.ticket }]));
+        let ticket = self.ticket();
+        let ended = self.shared.lock().jobs.remove(&ticket).is_none_or(|job| job.end.is_some());
+        let cancel = (!ended).then_some(FromDriver::Cancel { ticket });
+        self.shared.send(cancel.into_iter().chain([FromDriver::Close { ticket }]));
     }
 }

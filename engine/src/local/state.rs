@@ -5,9 +5,7 @@ use super::host::LocalHost;
 use crate::event_log::{EventLog, Record};
 use crate::execute::{Code, Part};
 use crate::job_spec::stage_spec;
-use crate::scheduler::{
-    Action, Config, Event, Failure, JobSpec, Limits, Partitions, Scheduler, Task, Time,
-};
+use crate::scheduler::{Action, Config, Event, Failure, JobSpec, Limits, Partitions, Scheduler, Task, Time};
 use crate::verdict::told;
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -147,7 +145,7 @@ impl Facts for Existing<'_> {
 impl Shared {
     pub(super) fn new(settings: &Settings, host: Arc<LocalHost>, log: Option<EventLog>) -> Arc<Self> {
         // One task waits behind each running one, so that a thread need not wait for the others to get its next.
-        let mut scheduler = Scheduler::new(Config { prefetch: settings.threads as u32 * 8, launched: 0 });
+        let mut scheduler = Scheduler::new(Config { prefetch: settings.threads as u32 * 8, ..Config::default() });
         scheduler.handle(
             Time(0),
             Event::EngineJoined { engine: HERE, slots: settings.threads as u32 },
@@ -341,8 +339,14 @@ impl Shared {
             label: label.clone(),
             stages: plan.stages.len() as u32,
         });
-        let spec =
-            JobSpec { label, stages: plan.stages.iter().map(|stage| stage_spec(stage, OutputId)).collect(), wanted, limits: self.limits.clone() };
+        let spec = JobSpec {
+            label,
+            stages: plan.stages.iter().map(|stage| stage_spec(stage, OutputId)).collect(),
+            wanted,
+            limits: self.limits.clone(),
+            pool: String::new(),
+            delivered: 0,
+        };
         state.jobs.insert(id, job);
         self.handle(&mut state, [Event::JobSubmitted { job: id, spec }]);
         drop(state);

@@ -94,7 +94,10 @@ impl Bringer {
         let neighbour = match known {
             Some(neighbour) => neighbour,
             None => {
-                let neighbour = Arc::new(Mutex::new(Neighbour::meet(&store.socket).await?));
+                // One that is stopped takes a connection and says nothing.
+                let met = tokio::time::timeout(SILENCE, Neighbour::meet(&store.socket)).await;
+                let met = met.unwrap_or_else(|_| Err(lost("nothing was heard of it".into())))?;
+                let neighbour = Arc::new(Mutex::new(met));
                 self.neighbours.lock().await.insert(store.socket.clone(), neighbour.clone());
                 neighbour
             }

@@ -4,7 +4,7 @@ use super::bring::Bringer;
 use super::files::Files;
 use super::give::Giver;
 use super::state::{Engine, Order};
-use super::workers::{Happened, memory_of, tend};
+use super::workers::{Happened, Outputs, memory_of, tend};
 use super::{Options, programs};
 use crate::client::dial;
 use crate::protocol::driver::Program;
@@ -81,6 +81,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         bringer,
         neighbours: HashSet::new(),
         kills: HashMap::new(),
+        outputs: HashMap::new(),
         happened: mpsc::unbounded_channel(),
         files: Arc::new(Files::new(&directory)),
         answered: mpsc::unbounded_channel(),
@@ -108,19 +109,19 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         }
         let event = io.next(&mut peers, &mut beat, &mut end, &mut interrupt).await;
         match event {
-            Event::Hub(Ok(bytes)) => io.from_hub(&mut engine, bytes),
+            Event::Hub(Ok(bytes)) => io.hear_hub(&mut engine, bytes),
             Event::Hub(Err(_)) => {
                 io.hub = None;
                 alone_since = Instant::now();
             }
             Event::Peer(event) => {
-                io.from_peer(&mut engine, event);
+                io.hear_peer(&mut engine, event);
                 for _ in 1..BATCH {
                     let Some(event) = peers.ready() else { break };
-                    io.from_peer(&mut engine, event);
+                    io.hear_peer(&mut engine, event);
                 }
             }
-            Event::Worker(happened) => io.from_worker(&mut engine, happened),
+            Event::Worker(happened) => io.hear_worker(&mut engine, happened),
             Event::Answered(peer, answer) => io.send(&peer, &[answer]),
             Event::TookOver(what, held) => engine.took_over(what, held),
             Event::Beat => {
@@ -151,7 +152,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         && Instant::now() < deadline
         && let Ok(Some(happened)) = tokio::time::timeout(Duration::from_millis(500), io.happened.1.recv()).await
     {
-        io.from_worker(&mut engine, happened);
+        io.hear_worker(&mut engine, happened);
     }
     drop(engine);
     let _ = std::fs::remove_file(directory.join("engine.sock"));
@@ -235,6 +236,8 @@ struct Io {
     /// Engines of this machine that fetch small blocks of ours.
     neighbours: HashSet<PeerId>,
     kills: HashMap<u64, oneshot::Sender<()>>,
+    /// What workers write to.
+    outputs: HashMap<u64, Outputs>,
     happened: (mpsc::UnboundedSender<Happened>, mpsc::UnboundedReceiver<Happened>),
     files: Arc<Files>,
     answered: (mpsc::UnboundedSender<(PeerId, ToWorker)>, mpsc::UnboundedReceiver<(PeerId, ToWorker)>),
@@ -279,7 +282,7 @@ impl Io {
         }
     }
 
-    fn from_hub(&mut self, engine: &mut Engine, first: Bytes) {
+    fn hear_hub(&mut self, engine: &mut Engine, first: Bytes) {
         let mut next = Some(first);
         for _ in 0..BATCH {
             let Some(bytes) = next else { return };
@@ -300,7 +303,7 @@ impl Io {
         }
     }
 
-    fn from_peer(&mut self, engine: &mut Engine, event: PeerEvent) {
+    fn hear_peer(&mut self, engine: &mut Engine, event: PeerEvent) {
         let (peer, bytes) = match event {
             PeerEvent::Message { peer, bytes } => (peer, bytes),
             // A worker that is gone is told of by its process.
@@ -312,9 +315,10 @@ impl Io {
         if engine.peers.contains_key(&peer) || self.neighbours.contains(&peer) {
             match protocol::decode::<FromWorker>(&bytes) {
                 Ok(batch) if engine.peers.contains_key(&peer) => {
+                    self.hear_out(engine, &peer);
                     batch.into_iter().for_each(|message| engine.worker_says(peer, message));
                 }
-                Ok(batch) => batch.into_iter().for_each(|message| self.from_neighbour(&peer, message)),
+                Ok(batch) => batch.into_iter().for_each(|message| self.hear_neighbour(&peer, message)),
                 Err(error) => {
                     tracing::error!("a worker sent what cannot be read: {error}");
                     let _ = self.to_peers.close(&peer);
@@ -339,25 +343,44 @@ impl Io {
         }
     }
 
-    fn from_neighbour(&self, peer: &PeerId, message: FromWorker) {
+    fn hear_neighbour(&self, peer: &PeerId, message: FromWorker) {
         if let FromWorker::Fetch { number, wanted } = message {
             let pieces = wanted.iter().map(|wanted| self.bringer.own.give(wanted.block, wanted.part)).collect();
             self.send(peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]);
         }
     }
 
-    fn from_worker(&mut self, engine: &mut Engine, happened: Happened) {
+    /// Takes in all that a worker wrote before the message that it sent now, so that the output of a task comes before
+    /// its end.
+    fn hear_out(&mut self, engine: &mut Engine, peer: &PeerId) {
+        let mut ended = Vec::new();
+        while let Ok(happened) = self.happened.1.try_recv() {
+            match happened {
+                // What it said last is heard first.
+                Happened::Ended { .. } => ended.push(happened),
+                other => self.hear_worker(engine, other),
+            }
+        }
+        ended.into_iter().for_each(|happened| drop(self.happened.0.send(happened)));
+        let Some(worker) = engine.peers.get(peer) else { return };
+        let written = self.outputs.get(worker).map(Outputs::written).unwrap_or_default();
+        let worker = *worker;
+        written.into_iter().for_each(|(stderr, bytes)| engine.wrote(worker, stderr, bytes));
+    }
+
+    fn hear_worker(&mut self, engine: &mut Engine, happened: Happened) {
         match happened {
-            Happened::Started { worker, pid, kill } => match engine.workers.get_mut(&worker) {
-                Some(known) => {
-                    known.pid = pid;
+            // One that is not wanted any more ends when `kill` is dropped.
+            Happened::Started { worker, pid, kill, outputs } => {
+                if engine.started(worker, pid) {
                     self.kills.insert(worker, kill);
+                    self.outputs.insert(worker, outputs);
                 }
-                None => drop(kill),
-            },
+            }
             Happened::Wrote { worker, stderr, bytes } => engine.wrote(worker, stderr, bytes),
             Happened::Ended { worker, death } => {
                 self.kills.remove(&worker);
+                self.outputs.remove(&worker);
                 engine.worker_ended(worker, &death);
             }
         }

@@ -40,7 +40,8 @@ const RESULT_BYTES: usize = 1 << 20;
 /// One that cannot serve says why on its error output, and ends.
 pub fn serve_if_asked() {
     let Ok(name) = std::env::var(VARIABLE) else { return };
-    let served = name.split_once('@').and_then(|(number, socket)| Some((number.parse::<u64>().ok()?, socket.to_string())));
+    let served =
+        name.split_once('@').and_then(|(number, socket)| Some((number.parse::<u64>().ok()?, socket.to_string())));
     let result = match served {
         Some((number, socket)) => serve(number, Path::new(&socket)),
         None => Err(Error::Bug(format!("{VARIABLE} is `{name}`"))),
@@ -114,7 +115,12 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
             next = from.ready();
         }
     }
-    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    let own = rustix::process::getpid();
+    if rustix::process::getpgrp() == own {
+        // Its engine made it the leader of a group, so that what its tasks have started ends with it.
+        let _ = rustix::process::kill_process_group(own, rustix::process::Signal::KILL);
+    }
+    let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
     Ok(())
 }
 
