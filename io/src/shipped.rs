@@ -86,18 +86,21 @@ pub fn surround(around: Box<dyn Surroundings>) {
     let _ = SURROUNDINGS.set(around);
 }
 
-/// Opens a file that the driver has seen under this path. What another machine does not see is told with where that is
-/// and what to do.
-pub(crate) fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|error| match (SURROUNDINGS.get(), error.kind()) {
+/// An error about a place that the driver has seen or made. Where another machine does not see it, that says which
+/// machine, and what to do.
+pub(crate) fn unseen(path: &Path, error: &io::Error, advice: &str) -> String {
+    match (SURROUNDINGS.get(), error.kind()) {
         (Some(around), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-            let place = around.place();
-            let message = format!(
-                "{place} does not see this file, which the driver saw: {error}\n  what to do: put it where every engine \
-                 sees it under this path, or have it sent, with `text_file_from_driver` or `ship_file`"
-            );
-            Error::input(path.display(), None, message)
+            let (place, path) = (around.place(), path.display());
+            format!("{place} does not see {path}, which the driver saw: {error}\n  what to do: {advice}")
         }
-        _ => Error::input(path.display(), None, error),
-    })
+        _ => error.to_string(),
+    }
+}
+
+/// Opens a file that the driver has seen under this path.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    let advice = "put it where every engine sees it under this path, or have it sent, with `text_file_from_driver` or \
+                  `ship_file`";
+    File::open(path).map_err(|error| Error::input(path.display(), None, unseen(path, &error, advice)))
 }
