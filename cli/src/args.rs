@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tryworks_io::size;
 
 const EXIT_CODES: &str = "\
@@ -143,6 +144,9 @@ pub struct Start {
     /// The address on which hub and engines listen for other machines
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
+    /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
+    #[arg(long, value_parser = duration, default_value = "30s", value_name = "TIME")]
+    pub driver_grace: Duration,
 }
 
 /// Show the engines of a cluster and the jobs that run
@@ -261,6 +265,9 @@ pub struct Hub {
     /// The port on which it listens; 0 for that of a hub which was killed, or any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
+    /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
+    #[arg(long, value_parser = duration, default_value = "30s", value_name = "TIME")]
+    pub driver_grace: Duration,
 }
 
 /// Run an engine, in the foreground: for init and batch systems, and on other machines
@@ -303,4 +310,19 @@ pub struct Supervise {
 
 fn bytes(text: &str) -> Result<u64, String> {
     size::bytes(text).filter(|bytes| *bytes > 0).ok_or_else(|| format!("this is not {}", size::FORM))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number = text[..unit].parse::<u32>().ok();
+    let milliseconds = match &text[unit..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => 0,
+    };
+    let time = number.and_then(|number| number.checked_mul(milliseconds)).filter(|time| *time > 0);
+    time.map(|time| Duration::from_millis(time.into()))
+        .ok_or_else(|| "this is not a time such as 500ms, 90s or 10m".into())
 }

@@ -145,7 +145,7 @@ impl Hub {
                     lost.len(),
                     self.engine_name(engine)
                 );
-                self.tell_job(launched.job, |_| ToDriver::Notice(text));
+                self.tell_job(launched.job, |_| ToDriver::Notice(text.clone()));
             }
             _ => {}
         }

@@ -24,8 +24,12 @@ use tryworks_transport::{DataClient, DataError, Role};
 pub(super) struct JobState {
     pub(super) label: String,
     pub(super) id: Option<JobId>,
-    /// The job as it is submitted to a hub that knows nothing of it.
-    whole: NewJob,
+    /// What is asked of the hub.
+    claim: Claim,
+    /// It is to be stopped.
+    cancelled: bool,
+    /// All of it was given out.
+    spent: bool,
     /// The exchanges that it makes.
     pub(super) exchanges: Vec<u64>,
     pub(super) progress: Progress,
@@ -34,13 +38,22 @@ pub(super) struct JobState {
     pub(super) end: Option<Result<()>>,
 }
 
+/// How a job is asked for.
+pub(super) enum Claim {
+    /// As it is submitted to a hub that knows nothing of it.
+    Submit(Box<NewJob>),
+    /// By its number, as the action that it has to be.
+    Attach { job: JobId, action: String },
+}
+
 impl JobState {
-    pub(super) fn new(label: String, whole: NewJob, exchanges: Vec<u64>, stages: u32) -> Self {
-        let progress = Progress { stages, partitions: u64::from(whole.spec.wanted.len()), ..Progress::default() };
+    pub(super) fn new(label: String, claim: Claim, exchanges: Vec<u64>, progress: Progress) -> Self {
         JobState {
             label,
             id: None,
-            whole,
+            claim,
+            cancelled: false,
+            spent: false,
             exchanges,
             progress,
             results: VecDeque::new(),
@@ -49,12 +62,34 @@ impl JobState {
         }
     }
 
-    /// The job as it is submitted again: what is still wanted of it.
-    pub(super) fn again(&self) -> NewJob {
-        let mut job = self.whole.clone();
-        job.job = self.id;
-        job.spec.wanted = job.spec.wanted.iter().filter(|partition| !self.received.contains(partition)).collect();
-        job
+    /// What is said to have it, at first or again: what is still wanted of it.
+    pub(super) fn again(&self, ticket: u64) -> Vec<FromDriver> {
+        if self.end.is_some() {
+            return Vec::new();
+        }
+        let ask = match &self.claim {
+            Claim::Submit(whole) => {
+                let mut job = whole.clone();
+                job.job = self.id;
+                // Of a detached job the hub has all results, and needs to know what they were to be.
+                if job.detached.is_none() {
+                    let wanted = job.spec.wanted.iter().filter(|partition| !self.received.contains(partition));
+                    job.spec.wanted = wanted.collect();
+                }
+                FromDriver::Submit(job)
+            }
+            Claim::Attach { job, action } => FromDriver::Attach { ticket, job: *job, action: action.clone() },
+        };
+        let cancel = self.cancelled.then_some(FromDriver::Cancel { ticket });
+        [ask].into_iter().chain(cancel).collect()
+    }
+
+    /// Whether the job goes on without this program.
+    pub(super) fn is_detached(&self) -> bool {
+        match &self.claim {
+            Claim::Submit(job) => job.detached.is_some(),
+            Claim::Attach { .. } => true,
+        }
     }
 
     /// Takes in results, each partition once.
@@ -73,12 +108,13 @@ pub(super) struct ClusterJob {
     op: Op,
     /// Keeps the exchanges that the job makes.
     _plan: Plan,
+    detached: bool,
     shared: Arc<Shared>,
 }
 
 impl ClusterJob {
-    pub(super) fn new(ticket: u64, op: Op, plan: Plan, shared: Arc<Shared>) -> Self {
-        ClusterJob { ticket, op, _plan: plan, shared }
+    pub(super) fn new(ticket: u64, op: Op, plan: Plan, detached: bool, shared: Arc<Shared>) -> Self {
+        ClusterJob { ticket, op, _plan: plan, detached, shared }
     }
 
     /// A large result, from the engine that has it.
@@ -170,12 +206,14 @@ impl JobControl for ClusterJob {
                 return Err(Error::Bug(format!("there is no job {}", self.ticket)));
             };
             if let Some(Err(error)) = &job.end {
+                job.spent = true;
                 return Err(error.clone());
             }
             if let Some(next) = job.results.pop_front() {
                 break next;
             }
             if job.end.is_some() {
+                job.spent = true;
                 return Ok(None);
             }
             state = self.shared.news.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -189,7 +227,16 @@ impl JobControl for ClusterJob {
     }
 
     fn cancel(&self) {
+        if let Some(job) = self.shared.lock().jobs.get_mut(&self.ticket) {
+            job.cancelled = true;
+        }
         self.shared.send([FromDriver::Cancel { ticket: self.ticket }]);
+    }
+
+    fn abandon(&self) {
+        if !self.detached {
+            self.cancel();
+        }
     }
 
     fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
@@ -206,8 +253,12 @@ impl JobControl for ClusterJob {
 
 impl Drop for ClusterJob {
     fn drop(&mut self) {
-        let ended = self.shared.lock().jobs.remove(&self.ticket).is_none_or(|job| job.end.is_some());
-        let cancel = (!ended).then_some(FromDriver::Cancel { ticket: self.ticket });
-        self.shared.send(cancel.into_iter().chain([FromDriver::Close { ticket: self.ticket }]));
+        let Some(job) = self.shared.lock().jobs.remove(&self.ticket) else { return };
+        let ticket = self.ticket;
+        // Whoever has not seen all of a detached job has not collected it.
+        self.shared.send([match self.detached && !job.spent {
+            true => FromDriver::Detach { ticket },
+            false => FromDriver::Close { ticket },
+        }]);
     }
 }

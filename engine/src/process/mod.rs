@@ -4,7 +4,7 @@
 //! `programs` gets executables; `bring` gets blocks from other engines, and gives out its own.
 
 mod bring;
-mod programs;
+pub mod programs;
 mod serve;
 mod state;
 mod workers;

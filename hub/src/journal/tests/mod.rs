@@ -35,6 +35,7 @@ fn new_job(job: JobId, name: &str) -> NewJob {
         parents,
         deterministic: true,
         pack: Packing::Fixed(1),
+        near: vec![],
     };
     NewJob {
         ticket: job.0,
