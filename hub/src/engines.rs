@@ -39,7 +39,7 @@ const BEAT_MS: u32 = 1000;
 
 impl Hub {
     /// A message on the socket of engines.
-    pub(crate) fn from_engine(&mut self, peer: PeerId, bytes: &[u8]) {
+    pub(crate) fn engine_sent(&mut self, peer: PeerId, bytes: &[u8]) {
         let Some(&id) = self.engine_peers.get(&peer) else { return self.greet_engine(peer, bytes) };
         match decode::<FromEngine>(bytes) {
             Ok(batch) => {

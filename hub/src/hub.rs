@@ -14,7 +14,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
-use tryworks_core::{Error, Result};
+use tryworks_core::Error;
 use tryworks_engine::protocol::driver::ToDriver;
 use tryworks_engine::protocol::engine::{CodeId, HeldResult, ResultPart, ToEngine};
 use tryworks_engine::scheduler::{Action, Config, Event, KnownBlock, Scheduler, Time};
