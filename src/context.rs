@@ -4,6 +4,7 @@ use crate::progress::Bar;
 use crate::settings::{self, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tryworks_core::data::Data;
 use tryworks_core::memory::Memory;
 use tryworks_core::ops::{FromFn, UnionAll};
@@ -12,6 +13,7 @@ use tryworks_core::ship::{Code, Plain};
 use tryworks_core::{Dataset, Result};
 use tryworks_engine::client::Cluster;
 use tryworks_engine::local::Local;
+use tryworks_engine::scheduler::Speculation;
 use tryworks_engine::worker::serve_if_asked;
 use tryworks_io::Sources;
 
@@ -41,11 +43,13 @@ impl Context {
     /// | variable | meaning | if it is not set |
     /// |---|---|---|
     /// | `TRYWORKS_CLUSTER` | the cluster that runs the jobs: its name, or a connection file | threads of this process run them |
+    /// | `TRYWORKS_POOL` | the pool of the cluster that its jobs are in | the one without a name |
     /// | `TRYWORKS_THREADS` | tasks that run at once | the cores of the machine |
     /// | `TRYWORKS_MEMORY` | the memory budget, such as `4G` | 60 % of the memory of the machine or control group |
     /// | `TRYWORKS_SPILL_DIR` | where spill files are made | the system's directory for temporary files |
     /// | `TRYWORKS_SPILL_QUOTA` | the most bytes of spill files | what the disk has |
     /// | `TRYWORKS_MAX_RESULT_BYTES` | the most bytes a job brings to the driver | 4 GiB |
+    /// | `TRYWORKS_PATIENCE` | how long a job waits while the cluster has no engine, and a driver while it has no hub | `60s` |
     /// | `TRYWORKS_EVENT_LOG` | a file for the event log | none is written |
     ///
     /// # Errors
@@ -162,6 +166,21 @@ impl Builder {
         self
     }
 
+    /// The pool of the cluster that its jobs are in. Pools are named when the cluster is started, each with its share; a
+    /// name that the cluster does not know makes jobs fail.
+    pub fn pool(mut self, name: impl Into<String>) -> Self {
+        self.settings.pool = name.into();
+        self
+    }
+
+    /// Gives a task of a cluster a second attempt on another engine if it takes long: once `quantile_percent` of a
+    /// stage's tasks are done, and it has run for more than `multiplier_percent` of their median time. The first attempt
+    /// to finish counts, and the other is stopped. It is off unless this is called.
+    pub fn speculation(mut self, quantile_percent: u32, multiplier_percent: u32) -> Self {
+        self.settings.speculation = Some(Speculation { quantile_percent, multiplier_percent });
+        self
+    }
+
     /// How many tasks run at once; at least one.
     pub fn threads(mut self, threads: usize) -> Self {
         self.settings.local.threads = threads.max(1);
@@ -202,6 +221,12 @@ impl Builder {
     /// is once if nothing is said; on a cluster it is four times.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = Some(attempts.max(1));
+        self
+    }
+
+    /// How long a job waits while the cluster has no engine, and a driver while it has no hub.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.settings.patience = patience;
         self
     }
 

@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release -p tryworks-benches -- all
 
+mod cluster;
 mod data;
 mod empty_tasks;
 mod harness;
@@ -26,9 +27,10 @@ use scratch::Scratch;
 
 /// What `--help` prints.
 const USAGE: &str = "\
-usage: tryworks-benches [NAME..|all] [--pairs N] [--scale F] [--threads N] [--markdown] [--memory]
+usage: tryworks-benches [NAME..|all|cluster] [--pairs N] [--scale F] [--threads N] [--markdown] [--memory]
 
-  NAME          benchmarks to run, one of the list below; `all` is every one but the out-of-core runs
+  NAME          benchmarks to run, one of the list below; `all` is every one but the out-of-core runs and those on a
+                cluster, which `cluster` means
   --pairs N     timed pairs of our side and the twin, at least 5 unless said otherwise here (5)
   --scale F     multiplies the amount of data (1)
   --threads N   threads of both sides (the cores available)
@@ -53,6 +55,14 @@ const BENCHES: &[(&str, Make)] = &[
     ("empty_tasks", empty_tasks::bench),
     ("simulator", simulator::bench),
     ("user_build", user_build::bench),
+    ("cluster_start", cluster::start),
+    ("cluster_empty_tasks", cluster::empty_tasks),
+    ("cluster_tiny_job", cluster::tiny_job),
+    ("cluster_word_count", cluster::words),
+    ("cluster_shuffle", cluster::u64s),
+    ("cluster_shuffle_strings", cluster::strings),
+    ("cluster_killed", cluster::killed),
+    ("cluster_many_engines", cluster::many_engines),
     ("out_of_core_distinct", out_of_core::distinct),
     ("out_of_core_group_by_key", out_of_core::group_by_key),
     ("out_of_core_join", out_of_core::join),
@@ -72,6 +82,8 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    // Engines start this program to run its tasks.
+    tryworks::engine::worker::serve_if_asked();
     let Some(arguments) = parse(std::env::args().skip(1)).transpose() else {
         println!("{USAGE}");
         BENCHES.iter().for_each(|(name, _)| println!("  {name}"));
@@ -136,7 +148,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Option<Arguments>> 
             "--memory" => settings.memory = true,
             "--scratch" => scratch = Some(value()?.into()),
             "--side" => side = Some(value()?.parse()?),
-            "all" => chosen.extend(BENCHES.iter().filter(|(name, _)| !name.starts_with("out_of_core"))),
+            "all" => chosen.extend(
+                BENCHES.iter().filter(|(name, _)| !name.starts_with("out_of_core") && !name.starts_with("cluster")),
+            ),
+            "cluster" => chosen.extend(BENCHES.iter().filter(|(name, _)| name.starts_with("cluster"))),
             name => match BENCHES.iter().find(|(known, _)| *known == name) {
                 Some(&bench) => chosen.push(bench),
                 None => {

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tryworks_hub::Pool;
 use tryworks_io::size;
 
 const EXIT_CODES: &str = "\
@@ -24,7 +25,8 @@ Exit codes:
 
 Environment:
   TRYWORKS_HOME     where the clusters of this machine have their directories
-  TRYWORKS_CLUSTER  the cluster, if --cluster does not say one";
+  TRYWORKS_CLUSTER  the cluster, if --cluster does not say one
+  TRYWORKS_ENGINE_SILENCE  as --engine-silence of `tryworks hub`, also for the hub of `cluster start`";
 
 /// Starts clusters, runs programs on them, and shows what they do.
 #[derive(Parser)]
@@ -145,8 +147,11 @@ pub struct Start {
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
     /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
-    #[arg(long, value_parser = duration, default_value = "30s", value_name = "TIME")]
+    #[arg(long, value_parser = time, default_value = "30s", value_name = "TIME")]
     pub driver_grace: Duration,
+    /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
+    #[arg(long, value_name = "POOL")]
+    pub pool: Vec<Pool>,
 }
 
 /// Show the engines of a cluster and the jobs that run
@@ -266,8 +271,14 @@ pub struct Hub {
     #[arg(long, default_value_t = 0)]
     pub port: u16,
     /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
-    #[arg(long, value_parser = duration, default_value = "30s", value_name = "TIME")]
+    #[arg(long, value_parser = time, default_value = "30s", value_name = "TIME")]
     pub driver_grace: Duration,
+    /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
+    #[arg(long, value_name = "POOL")]
+    pub pool: Vec<Pool>,
+    /// How long an engine may be silent before it counts as lost, such as 10s
+    #[arg(long, env = "TRYWORKS_ENGINE_SILENCE", hide_env_values = true, value_parser = time, default_value = "10s", value_name = "TIME")]
+    pub engine_silence: Duration,
 }
 
 /// Run an engine, in the foreground: for init and batch systems, and on other machines
@@ -289,9 +300,10 @@ pub struct Engine {
     /// Its name in the cluster [default: the machine's name and the number of the process]
     #[arg(long)]
     pub name: Option<String>,
-    /// The address on which it listens for engines and drivers of other machines
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
-    pub listen: IpAddr,
+    /// The address on which it listens for engines and drivers of other machines [default: this machine alone, or the
+    /// one by which the hub's machine is reached if that is another]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<IpAddr>,
     /// Its own directory, for blocks and spill files [default: one for its name, which is removed at the end]
     #[arg(long)]
     pub directory: Option<PathBuf>,
@@ -308,21 +320,10 @@ pub struct Supervise {
     pub directory: PathBuf,
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
-    size::bytes(text).filter(|bytes| *bytes > 0).ok_or_else(|| format!("this is not {}", size::FORM))
+fn time(text: &str) -> Result<Duration, String> {
+    size::time(text).filter(|time| !time.is_zero()).ok_or_else(|| format!("this is not {}", size::TIME_FORM))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number = text[..unit].parse::<u32>().ok();
-    let milliseconds = match &text[unit..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => 0,
-    };
-    let time = number.and_then(|number| number.checked_mul(milliseconds)).filter(|time| *time > 0);
-    time.map(|time| Duration::from_millis(time.into()))
-        .ok_or_else(|| "this is not a time such as 500ms, 90s or 10m".into())
+fn bytes(text: &str) -> Result<u64, String> {
+    size::bytes(text).filter(|bytes| *bytes > 0).ok_or_else(|| format!("this is not {}", size::FORM))
 }

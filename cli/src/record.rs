@@ -22,6 +22,8 @@ pub struct Options {
     pub listen: IpAddr,
     /// How long the jobs of a driver that is gone wait for it, in milliseconds.
     pub driver_grace_ms: u64,
+    /// The pools, as they were written.
+    pub pools: Vec<String>,
 }
 
 /// What is known of a cluster that `cluster start` made.

@@ -43,7 +43,8 @@ pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
         directory,
         listen: hub.listen,
         port: hub.port,
-        limits: Limits { driver_grace: hub.driver_grace, ..Limits::default() },
+        pools: hub.pool,
+        limits: Limits { engine_silence: hub.engine_silence, driver_grace: hub.driver_grace, ..Limits::default() },
     };
     Ok(tryworks_hub::run(options)?)
 }

@@ -2,6 +2,7 @@
 
 use crate::scheduler::Reason;
 use tryworks_core::Error;
+use tryworks_core::ids::SessionId;
 
 /// The scheduler's reason why a job failed, as the error that the user meets.
 pub fn told(reason: Reason<Error>) -> Error {
@@ -10,7 +11,27 @@ pub fn told(reason: Reason<Error>) -> Error {
             fault.attempts = failures;
             Error::User(fault)
         }
-        Reason::Task { error, .. } | Reason::Worker { error, .. } => error,
+        Reason::Task { error, .. } => error,
+        Reason::Worker { stage, partitions, deaths, error } => {
+            let task = match (partitions.first(), partitions.len()) {
+                (first, 1) => format!("partition {first}"),
+                (first, len) => format!("{len} partitions from {first} on"),
+            };
+            let what = format!("the task for {task} of stage {stage} killed its worker {deaths} times, at last alone");
+            Error::Lost { what, details: error.to_string() }
+        }
+        Reason::Losses { .. } => Error::Lost {
+            what: reason.to_string(),
+            details: "engines were lost again and again: see their logs".into(),
+        },
+        Reason::NoEngine { .. } => Error::cluster(
+            reason.to_string(),
+            "start engines (`tryworks cluster status` shows those that are there), or wait longer: TRYWORKS_PATIENCE",
+        ),
+        Reason::Nondeterministic { .. } => Error::Lost {
+            what: reason.to_string(),
+            details: "mark what gives another answer each time as `nondeterministic()`".into(),
+        },
         Reason::Limit { name, limit, value } => Error::Limit {
             name: name.into_owned(),
             value: limit,
@@ -21,7 +42,15 @@ pub fn told(reason: Reason<Error>) -> Error {
             let message =
                 format!("stage {stage} began anew {} times because its input was lost each time", failures.len());
             match failures.first() {
-                Some(lost) => Error::Fetch { exchange: lost.output.0, map: lost.partition, message },
+                Some(lost) => Error::Fetch {
+                    exchange: SessionId::split(lost.output.0).1,
+                    map: lost.partition,
+                    message: format!(
+                        "{message}; last by {} from {}",
+                        failures[failures.len() - 1].made_by,
+                        lost.engine
+                    ),
+                },
                 None => Error::Bug(message),
             }
         }

@@ -27,6 +27,9 @@ pub(crate) struct Engine {
     pub(crate) gate: Gate,
     /// Nothing more is needed of its blocks: it goes once nobody waits for results that it has.
     pub(crate) drained: bool,
+    /// About how long its tasks take, in microseconds, and how many it may hold beyond its slots therefore.
+    pub(crate) task_micros: u64,
+    pub(crate) prefetch: u32,
     /// What it was told already.
     pub(crate) sessions: BTreeSet<SessionId>,
     pub(crate) codes: HashSet<CodeId>,
@@ -36,10 +39,14 @@ pub(crate) struct Engine {
 
 /// How often engines say that they are there.
 const BEAT_MS: u32 = 1000;
+/// The tasks that an engine holds in advance should last about so long.
+const AHEAD_MICROS: u64 = 4000;
+/// But for each slot there are no more than these.
+const MOST_AHEAD: u64 = 128;
 
 impl Hub {
     /// A message on the socket of engines.
-    pub(crate) fn engine_sent(&mut self, peer: PeerId, bytes: &[u8]) {
+    pub(crate) fn hear_engine(&mut self, peer: PeerId, bytes: &[u8]) {
         let Some(&id) = self.engine_peers.get(&peer) else { return self.greet_engine(peer, bytes) };
         match decode::<FromEngine>(bytes) {
             Ok(batch) => {
@@ -98,6 +105,8 @@ impl Hub {
             blocks: 0,
             gate: Gate::Open,
             drained: false,
+            task_micros: 0,
+            prefetch: 0,
             sessions: BTreeSet::new(),
             codes: HashSet::new(),
             peers: HashSet::new(),
@@ -165,6 +174,7 @@ impl Hub {
                 self.moved(output);
                 self.events.push(Event::BlockLost { engine: id, output, partition, made_by: attempt });
             }
+            FromEngine::Unreadable { output, why } => drop(self.unreadable.insert(output, why)),
             FromEngine::Moved { what, here } => {
                 self.moved(what.output);
                 self.events.push(if here { Event::BlockMoved(what) } else { Event::MoveFailed(what) });
@@ -206,6 +216,19 @@ impl Hub {
         let silent = self.engines.iter().filter(|(_, engine)| engine.heard.elapsed() > silence);
         let silent: Vec<_> = silent.map(|(id, _)| *id).collect();
         silent.into_iter().for_each(|id| self.lose_engine(id, &format!("nothing was heard of it for {silence:?}")));
+    }
+
+    /// A task took so long: engines hold as many tasks in advance as last about as long as they would wait for us.
+    pub(crate) fn pace(&mut self, id: EngineId, micros: u64) {
+        let Some(engine) = self.engines.get_mut(&id) else { return };
+        engine.task_micros = (engine.task_micros * 7 + micros) / 8;
+        let ahead = (AHEAD_MICROS / engine.task_micros.max(1)).clamp(1, MOST_AHEAD) as u32;
+        let prefetch = ahead.saturating_mul(engine.slots);
+        // Not for every little change.
+        if prefetch > engine.prefetch * 2 || prefetch < engine.prefetch.div_ceil(2) {
+            engine.prefetch = prefetch;
+            self.events.push(Event::EnginePrefetch { engine: id, prefetch });
+        }
     }
 
     /// Lets engines go that were asked to and have nothing more that anybody needs.

@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
-use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_core::Error;
+use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_engine::protocol::driver::ToDriver;
 use tryworks_engine::protocol::engine::{CodeId, HeldResult, ResultPart, ToEngine};
-use tryworks_engine::scheduler::{Action, Config, Event, KnownBlock, Scheduler, Time};
+use tryworks_engine::scheduler::{Action, Config, Event, Exclusion, KnownBlock, Scheduler, Time};
 use tryworks_transport::PeerId;
 
 /// What a hub is told when it is started.
@@ -40,6 +40,12 @@ impl Default for Limits {
         }
     }
 }
+
+/// How many tasks an engine may hold beyond its slots before it is known how long they take.
+const PREFETCH: u32 = 2;
+/// An engine on which so many different tasks fail within a minute gets none for a minute.
+const EXCLUSION: Exclusion =
+    Exclusion { failures: 10, window: Duration::from_secs(60), lasts: Duration::from_secs(60) };
 
 /// Who sits at the other end of a driver's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +99,8 @@ pub(crate) struct Hub {
     pub(crate) reported: HashMap<AttemptId, Vec<(u32, ResultPart)>>,
     /// Counts the changes of where an output's blocks are.
     pub(crate) moves: HashMap<OutputId, u64>,
+    /// Why blocks of an output could not be read, when that was tried last.
+    pub(crate) unreadable: HashMap<OutputId, String>,
     /// Who keeps which partition of a cache.
     pub(crate) caches: BTreeMap<u64, BTreeMap<u32, EngineId>>,
     pub(crate) offered: Offered,
@@ -129,7 +137,11 @@ impl Hub {
             first: recovered.first,
             awaited: BTreeSet::new(),
             began: Instant::now(),
-            scheduler: Scheduler::new(Config { prefetch: 16, launched: recovered.launched }),
+            scheduler: Scheduler::new(Config {
+                prefetch: PREFETCH,
+                launched: recovered.launched,
+                exclusion: Some(EXCLUSION),
+            }),
             events: Vec::new(),
             clients: HashMap::new(),
             sessions: BTreeMap::new(),
@@ -140,6 +152,7 @@ impl Hub {
             launched: HashMap::new(),
             reported: HashMap::new(),
             moves: HashMap::new(),
+            unreadable: HashMap::new(),
             caches: BTreeMap::new(),
             offered: Offered::default(),
             replays: 0,
@@ -203,10 +216,21 @@ impl Hub {
                 self.reported.remove(&attempt);
                 self.tell_engine(engine, ToEngine::Discard { attempt });
             }
-            Action::DeleteOutput { engine, output } => self.tell_engine(engine, ToEngine::DeleteOutput { output }),
+            Action::DeleteOutput { engine, output } => {
+                self.unreadable.remove(&output);
+                self.tell_engine(engine, ToEngine::DeleteOutput { output });
+            }
             Action::Commit { job, attempt, engine, partitions } => self.commit(job, attempt, engine, &partitions),
             Action::JobDone { job } => self.end_job(job, Ok(())),
-            Action::JobFailed { job, reason } => self.end_job(job, Err(tryworks_engine::verdict::told(reason))),
+            Action::JobFailed { job, reason } => {
+                let mut error = tryworks_engine::verdict::told(reason);
+                if let Error::Fetch { exchange, message, .. } = &mut error
+                    && let Some(why) = self.unreadable.get(&OutputId(*exchange))
+                {
+                    *message += &format!("; the last time: {why}");
+                }
+                self.end_job(job, Err(error));
+            }
             Action::JobCancelled { job, .. } => self.end_job(job, Err(Error::Cancelled)),
             Action::StageStarted { job, stage, stage_attempt, tasks } => {
                 self.stage_started(job, stage, stage_attempt, tasks);

@@ -270,7 +270,9 @@ impl Hub {
             self.deliver(id, engine, held.attempt, fresh);
         }
         if !done.is_empty() {
+            spec.delivered += done.len() as u32;
             spec.wanted = spec.wanted.iter().filter(|partition| !done.contains(partition)).collect();
+            spec.delivered += done.len() as u32;
         }
         self.place_caches(&caches, &mut spec);
         self.events.push(Event::JobSubmitted { job: id, spec });
@@ -282,7 +284,15 @@ impl Hub {
         let parents = stage.parents.iter().filter_map(|parent| spec.stages[*parent].output).collect();
         let (partitions, buckets) = (stage.partitions, stage.buckets);
         self.moved(output);
-        self.events.push(Event::OutputKnown { output, partitions, buckets, parents, blocks });
+        self.events.push(Event::OutputKnown {
+            output,
+            partitions,
+            buckets,
+            parents,
+            made: Vec::new(),
+            changed: None,
+            blocks,
+        });
     }
 
     /// An engine has a block from before.

@@ -15,6 +15,7 @@ mod hub;
 mod jobs;
 pub mod journal;
 mod launch;
+mod pools;
 mod programs;
 mod recovery;
 mod results;
@@ -23,6 +24,7 @@ mod serve;
 pub use authority::{Authority, AuthorityError, Validity};
 pub use gateway::{Sockets, open_gateway};
 pub use hub::Limits;
+pub use pools::Pool;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -40,6 +42,8 @@ pub struct Options {
     pub listen: IpAddr,
     /// The gateway's port; 0 takes a free one.
     pub port: u16,
+    /// The pools that jobs can be in, beside the one without a name.
+    pub pools: Vec<Pool>,
     /// How long it waits for whom.
     pub limits: Limits,
 }

@@ -97,6 +97,8 @@ fn ended(row: JobRow, session: SessionId, end: Result<()>, held: &[Held]) -> Job
         stages: Vec::new(),
         wanted: Vec::new().into_iter().collect(),
         limits: Limits::default(),
+        pool: String::new(),
+        delivered: 0,
     };
     let mut job = Job::new(session, 0, row.detached, spec);
     (job.submitted, job.ended, job.progress) = (row.submitted, row.ended, row.progress);

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tryworks_core::{Error, Result};
 use tryworks_engine::protocol::admin::Answer;
+use tryworks_engine::scheduler::Event;
 use tryworks_transport::{Connection, Door, LinkError, PeerEvent, Peers, PeersReceiver, Role, serve_data};
 
 /// How many messages are taken in before what they led to is sent.
@@ -42,6 +43,9 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
     let broken = |error| Error::storage("listening for signals", "this process", &error);
     let mut end = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+    for pool in &options.pools {
+        hub.events.push(Event::PoolDefined { pool: pool.name.clone(), spec: pool.spec });
+    }
     let doors = open_doors(options, shelf).await?;
     hub.data_address = Some(doors.1.address().to_string());
     let mut beat = interval(Duration::from_millis(200));
@@ -53,11 +57,11 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
         tokio::select! {
             biased;
             event = drivers.recv() => take(&mut hub, event.map_err(failed)?, &mut drivers, |hub, event| match event {
-                PeerEvent::Message { peer, bytes } => hub.client_sent(peer, &bytes),
+                PeerEvent::Message { peer, bytes } => hub.hear_client(peer, &bytes),
                 PeerEvent::Gone { peer } => hub.client_gone(peer),
             }),
             event = engines.recv() => take(&mut hub, event.map_err(failed)?, &mut engines, |hub, event| match event {
-                PeerEvent::Message { peer, bytes } => hub.engine_sent(peer, &bytes),
+                PeerEvent::Message { peer, bytes } => hub.hear_engine(peer, &bytes),
                 PeerEvent::Gone { peer } => hub.engine_gone(peer),
             }),
             Some(first) = told.recv() => {

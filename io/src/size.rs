@@ -1,4 +1,6 @@
-//! Sizes in bytes as people write them, in settings and on command lines.
+//! Sizes in bytes and spans of time as people write them, in settings and on command lines.
+
+use std::time::Duration;
 
 /// What a size may look like, for messages about one that is wrong.
 pub const FORM: &str = "a size such as 256MiB, 4G or a number of bytes";
@@ -19,6 +21,28 @@ pub fn bytes(text: &str) -> Option<u64> {
         _ => return None,
     };
     digits.trim().parse::<u64>().ok()?.checked_mul(1 << (10 * power))
+}
+
+/// What a span of time may look like, for messages about one that is wrong.
+pub const TIME_FORM: &str = "a time such as 500ms, 30s or 5m";
+
+/// A span of time with its unit: `ms`, `s`, `m` or `h`.
+///
+/// ```
+/// use std::time::Duration;
+/// assert_eq!(tryworks_io::size::time("500ms"), Some(Duration::from_millis(500)));
+/// assert_eq!(tryworks_io::size::time("5"), None);
+/// ```
+pub fn time(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text[digits.len()..].trim() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    digits.trim().parse::<u64>().ok()?.checked_mul(unit).map(Duration::from_millis)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::output::Printer;
 use crate::execute::Code;
 use crate::job_spec::stage_spec;
 use crate::protocol::driver::{FromDriver, NewJob};
-use crate::scheduler::{JobSpec, Limits, Partitions};
+use crate::scheduler::{JobSpec, Limits, Partitions, Speculation};
 use crate::{panics, worker};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -30,6 +30,10 @@ pub struct Settings {
     pub max_result_bytes: u64,
     /// How often a task that fails is tried in all.
     pub max_attempts: u32,
+    /// The pool that its jobs are in; empty for the one that is always there.
+    pub pool: String,
+    /// When a task that takes long gets a second attempt elsewhere, if ever.
+    pub speculation: Option<Speculation>,
     /// How long a job waits while there is no engine, and a driver while there is no hub.
     pub patience: Duration,
 }
@@ -184,10 +188,12 @@ impl Cluster {
             let _ = thread.join();
         }
     }
+}
 
-    /// The plan of a request with all codes that the hub has not got.
-    fn prepare(&self, request: &JobRequest) -> Result<(u64, Plan)> {
-        let mut state = self.shared.lock();
+impl Shared {
+    /// Plans a request and submits it, with all codes that the hub has not got.
+    pub(super) fn submit(&self, request: &JobRequest, wanted: Partitions) -> Result<(u64, Plan)> {
+        let mut state = self.lock();
         match &state.broken {
             _ if state.stopped => return Err(Error::Stopped),
             Some(error) => return Err(error.clone()),
@@ -202,11 +208,11 @@ impl Cluster {
             Tie::Detached(name) => Some(name.clone()),
             Tie::Attached(job) => {
                 let claim = Claim::Attach { job: JobId(*job), action: request.op.name.to_string() };
-                let job = JobState::new(label, claim, Vec::new(), Progress::default());
+                let job = JobState::new(label, claim, wanted, Vec::new(), Progress::default());
                 state.outbox.extend(job.again(ticket));
                 state.jobs.insert(ticket, job);
                 drop(state);
-                self.shared.outgoing.notify_one();
+                self.outgoing.notify_one();
                 return Ok((ticket, plan));
             }
         };
@@ -228,16 +234,19 @@ impl Cluster {
         }
         let name = |exchange| OutputId(session.global(exchange));
         let limits = Limits {
-            max_attempts: self.shared.settings.max_attempts,
-            max_result_bytes: self.shared.settings.max_result_bytes,
-            no_engine_grace: self.shared.settings.patience,
+            max_attempts: self.settings.max_attempts,
+            max_result_bytes: self.settings.max_result_bytes,
+            no_engine_grace: self.settings.patience,
+            speculation: self.settings.speculation,
             ..Limits::default()
         };
         let spec = JobSpec {
             label: label.clone(),
             stages: plan.stages.iter().map(|stage| stage_spec(stage, name)).collect(),
-            wanted: Partitions::from(request.partitions.clone()),
+            wanted: wanted.clone(),
             limits,
+            pool: self.settings.pool.clone(),
+            delivered: 0,
         };
         let fresh = codes.iter().filter(|(_, exchange, _)| exchange.is_none_or(|id| !state.sent.contains(&id)));
         // The journal needs all that a detached job takes.
@@ -255,10 +264,10 @@ impl Cluster {
         let mut again = new.clone();
         again.codes = codes.into_iter().map(|(at, _, bytes)| (at, bytes)).collect();
         state.sent.extend(exchanges.iter().copied());
-        state.jobs.insert(ticket, JobState::new(label, Claim::Submit(Box::new(again)), exchanges, progress));
+        state.jobs.insert(ticket, JobState::new(label, Claim::Submit(Box::new(again)), wanted, exchanges, progress));
         state.outbox.push(FromDriver::Submit(Box::new(new)));
         drop(state);
-        self.shared.outgoing.notify_one();
+        self.outgoing.notify_one();
         Ok((ticket, plan))
     }
 }
@@ -268,8 +277,8 @@ impl Runner for Cluster {
         if panics::in_task() {
             return Err(panics::nested(job.op));
         }
-        let (ticket, plan) = self.prepare(&job)?;
-        Ok(Arc::new(ClusterJob::new(ticket, job.op, plan, job.tie != Tie::Bound, self.shared.clone())))
+        let (ticket, plan) = self.shared.submit(&job, Partitions::from(job.partitions.clone()))?;
+        Ok(Arc::new(ClusterJob::new(ticket, job, plan, self.shared.clone())))
     }
 
     fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {

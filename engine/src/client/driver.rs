@@ -94,6 +94,7 @@ impl Driver {
                 // The hub hangs up when it has heard it.
                 let bye = async { while link.from.recv().await.is_ok() {} };
                 let _ = tokio::time::timeout(FAREWELL, bye).await;
+                self.printer.finish();
                 return;
             }
         }

@@ -1,24 +1,28 @@
 //! The driver's side of a job that a cluster runs.
 
-use super::cluster::Shared;
+use super::cluster::{Shared, State};
 use crate::execute;
 use crate::panics;
+use crate::protocol::blocks;
 use crate::protocol::driver::{FromDriver, NewJob, Part};
 use crate::protocol::engine::BlockPlace;
-use crate::protocol::worker::BlockPart;
-use bytes::Bytes;
+use crate::protocol::worker::{BlockPart, Piece};
+use crate::scheduler::Partitions;
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tryworks_core::host::Frames;
 use tryworks_core::ids::{AttemptId, JobId};
-use tryworks_core::runner::{JobControl, Progress};
+use tryworks_core::runner::{JobControl, JobRequest, Progress, Tie};
 use tryworks_core::stage::Encoded;
-use tryworks_core::task::Op;
-use tryworks_core::{Error, Place, Result, codec};
+use tryworks_core::{Error, Place, Result};
 use tryworks_io::blocks::{BlockId, MOST_AT_ONCE, OpenBlock};
 use tryworks_planner::Plan;
-use tryworks_transport::{DataClient, DataError, Role};
+use tryworks_transport::DataClient;
+
+/// How often a job may be planned anew because what its plan relied on was lost.
+const PLANS: u32 = 4;
 
 /// What is known of a job.
 pub(super) struct JobState {
@@ -26,6 +30,8 @@ pub(super) struct JobState {
     pub(super) id: Option<JobId>,
     /// What is asked of the hub.
     claim: Claim,
+    /// The partitions whose results are wanted.
+    wanted: Partitions,
     /// It is to be stopped.
     cancelled: bool,
     /// All of it was given out.
@@ -47,11 +53,18 @@ pub(super) enum Claim {
 }
 
 impl JobState {
-    pub(super) fn new(label: String, claim: Claim, exchanges: Vec<u64>, progress: Progress) -> Self {
+    pub(super) fn new(
+        label: String,
+        claim: Claim,
+        wanted: Partitions,
+        exchanges: Vec<u64>,
+        progress: Progress,
+    ) -> Self {
         JobState {
             label,
             id: None,
             claim,
+            wanted,
             cancelled: false,
             spent: false,
             exchanges,
@@ -73,8 +86,8 @@ impl JobState {
                 job.job = self.id;
                 // Of a detached job the hub has all results, and needs to know what they were to be.
                 if job.detached.is_none() {
-                    let wanted = job.spec.wanted.iter().filter(|partition| !self.received.contains(partition));
-                    job.spec.wanted = wanted.collect();
+                    job.spec.delivered = self.received.len() as u32;
+                    job.spec.wanted = self.missing();
                 }
                 FromDriver::Submit(job)
             }
@@ -92,6 +105,23 @@ impl JobState {
         }
     }
 
+    /// The partitions that have not been received.
+    fn missing(&self) -> Partitions {
+        self.wanted.iter().filter(|partition| !self.received.contains(partition)).collect()
+    }
+
+    /// Whether the job ended because of something that a new plan would make again: blocks behind kept partitions that
+    /// were lost, or results that were lost before they were fetched.
+    fn needs_new_plan(&self) -> bool {
+        match &self.end {
+            // Its plan is the hub's, and its results are all with it.
+            _ if self.is_detached() => false,
+            Some(Err(Error::Fetch { exchange, .. })) => !self.exchanges.contains(exchange),
+            Some(Ok(())) => self.results.is_empty() && !self.missing().is_empty(),
+            _ => false,
+        }
+    }
+
     /// Takes in results, each partition once.
     pub(super) fn take_in(&mut self, attempt: AttemptId, parts: Vec<(u32, Part)>) {
         for (partition, part) in parts {
@@ -104,17 +134,45 @@ impl JobState {
 
 /// The handle of a job.
 pub(super) struct ClusterJob {
-    ticket: u64,
-    op: Op,
-    /// Keeps the exchanges that the job makes.
-    _plan: Plan,
-    detached: bool,
+    ticket: AtomicU64,
+    request: JobRequest,
+    /// Keep the exchanges that the job makes.
+    plans: Mutex<Vec<Plan>>,
+    /// How often what its plan relied on was lost.
+    lost: AtomicU32,
     shared: Arc<Shared>,
 }
 
 impl ClusterJob {
-    pub(super) fn new(ticket: u64, op: Op, plan: Plan, detached: bool, shared: Arc<Shared>) -> Self {
-        ClusterJob { ticket, op, _plan: plan, detached, shared }
+    pub(super) fn new(ticket: u64, request: JobRequest, plan: Plan, shared: Arc<Shared>) -> Self {
+        ClusterJob {
+            ticket: AtomicU64::new(ticket),
+            request,
+            plans: Mutex::new(vec![plan]),
+            lost: AtomicU32::new(0),
+            shared,
+        }
+    }
+
+    fn ticket(&self) -> u64 {
+        self.ticket.load(Relaxed)
+    }
+
+    /// Plans what is still wanted anew, and submits it. What was received stays.
+    fn begin_anew(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
+        let old = self.ticket();
+        let Some(job) = state.jobs.remove(&old) else { return Err(Error::Bug(format!("there is no job {old}"))) };
+        let wanted = job.missing();
+        drop(state);
+        let (ticket, plan) = self.shared.submit(&self.request, wanted)?;
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).push(plan);
+        self.ticket.store(ticket, Relaxed);
+        if let Some(new) = self.shared.lock().jobs.get_mut(&ticket) {
+            let newer = std::mem::replace(&mut new.results, job.results);
+            new.results.extend(newer);
+        }
+        self.shared.send([FromDriver::Close { ticket: old }]);
+        Ok(())
     }
 
     /// A large result, from the engine that has it.
@@ -132,8 +190,46 @@ impl ClusterJob {
             let runtime = runtime.map_err(|error| Error::storage("fetching a result", "this process", &error))?;
             runtime.block_on(fetch_afar(data, address, id, len))
         };
-        self.shared.send([FromDriver::Received { attempts: vec![attempt] }]);
+        if bytes.is_ok() {
+            self.shared.send([FromDriver::Received { attempts: vec![attempt] }]);
+        }
         bytes
+    }
+}
+
+impl ClusterJob {
+    /// Waits for the next result, be it only the news where it is.
+    fn next_part(&self) -> Result<Option<(AttemptId, u32, Part)>> {
+        let mut state = self.shared.lock();
+        loop {
+            if state.stopped {
+                return Err(Error::Stopped);
+            }
+            let Some(job) = state.jobs.get_mut(&self.ticket()) else {
+                return Err(Error::Bug(format!("there is no job {}", self.ticket())));
+            };
+            if job.needs_new_plan() && self.lost.fetch_add(1, Relaxed) < PLANS {
+                self.begin_anew(state)?;
+                state = self.shared.lock();
+                continue;
+            }
+            if let Some(Err(error)) = &job.end {
+                job.spent = true;
+                return Err(error.clone());
+            }
+            if let Some(next) = job.results.pop_front() {
+                return Ok(Some(next));
+            }
+            if job.end.is_some() {
+                job.spent = true;
+                let missing = job.missing();
+                return match missing.is_empty() {
+                    true => Ok(None),
+                    false => Err(Error::Bug(format!("a job ended without its results {missing:?}"))),
+                };
+            }
+            state = self.shared.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
@@ -154,41 +250,38 @@ fn whole(block: &Arc<OpenBlock>, len: u64) -> Result<Vec<u8>> {
 
 /// A result from the data port of an engine on another machine.
 async fn fetch_afar(data: &DataClient, address: &str, id: BlockId, len: u64) -> Result<Vec<u8>> {
-    let table = ask(data, address, id, BlockPart::Contents).await?;
-    let block = match table.split_first() {
-        Some((0, bytes)) => OpenBlock::memory("a large result", Bytes::copy_from_slice(bytes))?,
-        Some((1, bytes)) => OpenBlock::remote("a large result", bytes)?,
-        _ => return Err(Error::Bug("an engine's answer cannot be read".into())),
+    let block = match ask(data, address, id, BlockPart::Contents).await? {
+        Piece::Whole(bytes) => OpenBlock::memory("a large result", bytes.into())?,
+        Piece::Table(bytes) => OpenBlock::remote("a large result", &bytes)?,
+        other => return Err(lost(address, blocks::range(other).err().unwrap_or_default())),
     };
     let frames = block.sequence(0)?.len();
     for gap in block.missing(0, 0..frames)? {
         for start in (gap.start..gap.end).step_by(MOST_AT_ONCE as usize) {
             let end = gap.end.min(start + MOST_AT_ONCE);
-            let bytes = ask(data, address, id, BlockPart::Range { start, end }).await?;
-            block.supply(start, &Bytes::from(bytes).slice(1..))?;
+            let piece = ask(data, address, id, BlockPart::Range { start, end }).await?;
+            block.supply(start, &blocks::range(piece).map_err(|why| lost(address, why))?)?;
         }
     }
     whole(&block, len)
 }
 
-async fn ask(data: &DataClient, address: &str, id: BlockId, part: BlockPart) -> Result<Vec<u8>> {
-    let lost =
-        |error: DataError| Error::Lost { what: "a large result cannot be fetched".into(), details: error.to_string() };
-    let mut request = Vec::new();
-    codec::encode(&(id, part), &mut request)?;
-    let mut stream = data.get(address, Role::Engine, &request).await.map_err(lost)?;
-    let mut all = Vec::new();
-    while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
-        all.extend_from_slice(&chunk);
-    }
-    Ok(all)
+async fn ask(data: &DataClient, address: &str, id: BlockId, part: BlockPart) -> Result<Piece> {
+    let got = blocks::fetch(data, address, &[(id, part)]).await.map_err(|error| lost(address, error.to_string()))?;
+    got.into_iter().next().ok_or_else(|| lost(address, "there is no answer".into()))
+}
+
+fn lost(address: &str, why: String) -> Error {
+    let what = format!("a large result cannot be fetched from the engine at {address}");
+    let advice = "can this machine reach that address? start engines with `--listen` and an address that others reach";
+    Error::Lost { what, details: format!("{why}\n{advice}") }
 }
 
 impl JobControl for ClusterJob {
     fn id(&self) -> u64 {
         let mut state = self.shared.lock();
         loop {
-            match state.jobs.get(&self.ticket) {
+            match state.jobs.get(&self.ticket()) {
                 Some(job) if job.id.is_none() && job.end.is_none() => {}
                 job => return job.and_then(|job| job.id).map_or(0, |id| id.0),
             }
@@ -197,66 +290,60 @@ impl JobControl for ClusterJob {
     }
 
     fn next(&self) -> Result<Option<execute::Part>> {
-        let mut state = self.shared.lock();
-        let (attempt, partition, part) = loop {
-            if state.stopped {
-                return Err(Error::Stopped);
-            }
-            let Some(job) = state.jobs.get_mut(&self.ticket) else {
-                return Err(Error::Bug(format!("there is no job {}", self.ticket)));
+        loop {
+            let Some((attempt, partition, part)) = self.next_part()? else { return Ok(None) };
+            let bytes = match part {
+                Part::Here(bytes) => bytes,
+                Part::At { place, len } => match self.fetch(attempt, &place, len) {
+                    Ok(bytes) => bytes,
+                    // It is wanted again, once the job has ended.
+                    Err(error) => {
+                        if self.lost.load(Relaxed) >= PLANS || self.request.tie != Tie::Bound {
+                            return Err(error);
+                        }
+                        if let Some(job) = self.shared.lock().jobs.get_mut(&self.ticket()) {
+                            job.received.remove(&partition);
+                        }
+                        continue;
+                    }
+                },
             };
-            if let Some(Err(error)) = &job.end {
-                job.spent = true;
-                return Err(error.clone());
-            }
-            if let Some(next) = job.results.pop_front() {
-                break next;
-            }
-            if job.end.is_some() {
-                job.spent = true;
-                return Ok(None);
-            }
-            state = self.shared.news.wait(state).unwrap_or_else(PoisonError::into_inner);
-        };
-        drop(state);
-        let bytes = match part {
-            Part::Here(bytes) => bytes,
-            Part::At { place, len } => self.fetch(attempt, &place, len)?,
-        };
-        Ok(Some((partition, Box::new(Encoded(bytes)))))
+            return Ok(Some((partition, Box::new(Encoded(bytes)))));
+        }
     }
 
     fn cancel(&self) {
-        if let Some(job) = self.shared.lock().jobs.get_mut(&self.ticket) {
+        let ticket = self.ticket();
+        if let Some(job) = self.shared.lock().jobs.get_mut(&ticket) {
             job.cancelled = true;
         }
-        self.shared.send([FromDriver::Cancel { ticket: self.ticket }]);
+        self.shared.send([FromDriver::Cancel { ticket }]);
     }
 
     fn abandon(&self) {
-        if !self.detached {
+        if self.request.tie == Tie::Bound {
             self.cancel();
         }
     }
 
     fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
-        panics::catch(self.op, Place::default(), || {
+        panics::catch(self.request.op, Place::default(), || {
             code();
             Ok(())
         })
     }
 
     fn progress(&self) -> Progress {
-        self.shared.lock().jobs.get(&self.ticket).map(|job| job.progress).unwrap_or_default()
+        self.shared.lock().jobs.get(&self.ticket()).map(|job| job.progress).unwrap_or_default()
     }
 }
 
 impl Drop for ClusterJob {
     fn drop(&mut self) {
-        let Some(job) = self.shared.lock().jobs.remove(&self.ticket) else { return };
-        let ticket = self.ticket;
+        let ticket = self.ticket();
+        let Some(job) = self.shared.lock().jobs.remove(&ticket) else { return };
         // Whoever has not seen all of a detached job has not collected it.
-        self.shared.send([match self.detached && !job.spent {
+        self.shared.send([match job.is_detached() && !job.spent {
             true => FromDriver::Detach { ticket },
             false => FromDriver::Close { ticket },
         }]);

@@ -3,13 +3,12 @@
 use crate::protocol::driver::Written;
 use std::collections::HashMap;
 use std::io::Write;
-use tryworks_core::ids::EngineId;
 
 /// Prints what tasks wrote.
 #[derive(Default)]
 pub(super) struct Printer {
     /// How much of each worker's output was printed, and the line that is not at its end yet.
-    streams: HashMap<(EngineId, u32, bool), Stream>,
+    streams: HashMap<(String, u32, bool), Stream>,
 }
 
 #[derive(Default)]
@@ -37,9 +36,25 @@ impl Printer {
         };
     }
 
+    /// Shows lines that have no end, when no more will come.
+    pub(super) fn finish(&mut self) {
+        for ((name, worker, stderr), stream) in std::mem::take(&mut self.streams) {
+            if stream.line.is_empty() {
+                continue;
+            }
+            let line = [format!("[{name} worker {worker}] ").as_bytes(), &stream.line, b"\n"].concat();
+            let _ = if stderr {
+                std::io::stderr().lock().write_all(&line)
+            } else {
+                std::io::stdout().lock().write_all(&line)
+            };
+        }
+    }
+
     /// The lines that are whole now, each with its engine in front.
     fn lines(&mut self, written: &Written) -> Vec<u8> {
-        let stream = self.streams.entry((written.engine, written.worker, written.stderr)).or_default();
+        // An engine that comes back has another number, and the same name.
+        let stream = self.streams.entry((written.name.clone(), written.worker, written.stderr)).or_default();
         let end = written.offset + written.bytes.len() as u64;
         let known = stream.printed.saturating_sub(written.offset).min(written.bytes.len() as u64);
         if end <= stream.printed {
@@ -66,6 +81,7 @@ impl Printer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tryworks_core::ids::EngineId;
 
     fn written(offset: u64, text: &str) -> Written {
         Written {

@@ -10,8 +10,8 @@ use crate::protocol::worker::{FromWorker, ToWorker, Wanted, Welcome};
 use crate::scheduler::{Failure, Move, Partitions, Report};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
-use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_core::{Error, codec};
 use tryworks_io::blocks::{BlockStore, Sealed};
 use tryworks_transport::PeerId;
 
@@ -19,8 +19,12 @@ use tryworks_transport::PeerId;
 const KILL_GRACE: Duration = Duration::from_secs(3);
 /// How often a worker may fail to start before the session is given up here.
 const STARTS: u32 = 2;
+/// How long a program may take to come to its `Context::init()`.
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// What is kept of a worker's last output, for when it dies.
 const LAST_WORDS: usize = 2048;
+/// What is kept of what was written, to be said again to a hub that may have missed it.
+const SAID_AGAIN: usize = 1 << 20;
 
 /// The engine.
 pub(super) struct Engine {
@@ -39,6 +43,8 @@ pub(super) struct Engine {
     made: BTreeMap<AttemptId, HeldBlock>,
     results: BTreeMap<AttemptId, HeldResult>,
     next_worker: u64,
+    /// What workers wrote last.
+    recent: VecDeque<(SessionId, Written)>,
     pub(super) for_hub: Vec<FromEngine>,
     pub(super) for_workers: BTreeMap<u64, Vec<ToWorker>>,
     pub(super) orders: Vec<Order>,
@@ -84,8 +90,12 @@ pub(super) struct Worker {
     pub(super) resident: u64,
     written: [u64; 2],
     last_words: Vec<u8>,
+    /// When its start was asked for.
+    since: Instant,
     /// It is being ended on purpose.
     ending: bool,
+    /// Why it was killed, if it was for something that it did.
+    guilt: Option<String>,
 }
 
 struct Assigned {
@@ -125,6 +135,7 @@ impl Engine {
             made: BTreeMap::new(),
             results: BTreeMap::new(),
             next_worker: 1,
+            recent: VecDeque::new(),
             for_hub: Vec::new(),
             for_workers: BTreeMap::new(),
             orders: Vec::new(),
@@ -156,6 +167,9 @@ impl Engine {
     pub(super) fn joined(&mut self, id: EngineId) {
         self.id = id;
         self.for_hub.clear();
+        // Whoever has it already knows so by its offset.
+        let again = self.recent.iter().cloned().map(|(session, written)| FromEngine::Wrote { session, written });
+        self.for_hub.extend(again);
         self.stores.clear();
         self.places.clear();
         let now = Instant::now();
@@ -279,7 +293,9 @@ impl Engine {
             resident: 0,
             written: [0; 2],
             last_words: Vec::new(),
+            since: Instant::now(),
             ending: false,
+            guilt: None,
         };
         self.workers.insert(number, worker);
         self.orders.push(Order::Start { worker: number, program, host, address });
@@ -358,6 +374,7 @@ impl Engine {
             }
             self.orders.push(Order::Kill { worker: number });
         }
+        self.recent.retain(|(session, _)| *session != id);
         self.codes.retain(|_, (session, _)| *session != id);
         self.places.retain(|output, _| SessionId::split(output.0).0 != id);
         let outputs: BTreeSet<_> = self.made.values().map(|held| held.output).collect();
@@ -404,6 +421,7 @@ impl Engine {
                     self.for_hub.push(FromEngine::Failed { attempt, failure, span });
                 }
             }
+            FromWorker::Unreadable { output, why } => self.for_hub.push(FromEngine::Unreadable { output, why }),
             FromWorker::Fetch { number, wanted } => self.orders.push(Order::Bring { peer, number, wanted }),
         }
     }
@@ -428,9 +446,16 @@ impl Engine {
         if let Some(known) = self.sessions.get_mut(&session) {
             known.kept.extend(kept.iter().copied());
         }
-        let partitions = blocks.iter().map(|(_, partition, _)| *partition).collect();
+        let partitions: Partitions = blocks.iter().map(|(_, partition, _)| *partition).collect();
+        // Whoever takes a block over has to know it too.
+        let mut note = Vec::new();
+        let mut noted = Ok(());
+        if let CodeId::Output(_) = assigned.code {
+            noted = codec::encode(&(&partitions, &report), &mut note);
+        }
         for (output, partition, sealed) in blocks {
-            if let Err(error) = self.store.add(output, partition, attempt.0, sealed, Vec::new()) {
+            let added = noted.clone().and_then(|()| self.store.add(output, partition, attempt.0, sealed, note.clone()));
+            if let Err(error) = added {
                 self.store.delete_attempt(attempt.0);
                 if !assigned.orphan {
                     self.for_hub.push(FromEngine::Failed { attempt, failure: Failure::Final(error), span });
@@ -470,7 +495,22 @@ impl Engine {
         };
         let name = self.options.name.clone();
         let written = Written { engine: self.id, name, worker: worker.pid, stderr, offset, attempt, bytes };
-        self.for_hub.push(FromEngine::Wrote { session: worker.session, written });
+        let session = worker.session;
+        self.recent.push_back((session, written.clone()));
+        let mut kept: usize = self.recent.iter().map(|(_, written)| written.bytes.len()).sum();
+        while kept > SAID_AGAIN
+            && let Some((_, oldest)) = self.recent.pop_front()
+        {
+            kept -= oldest.bytes.len();
+        }
+        self.for_hub.push(FromEngine::Wrote { session, written });
+    }
+
+    /// Whether a worker that was started is still wanted.
+    pub(super) fn started(&mut self, number: u64, pid: u32) -> bool {
+        let Some(worker) = self.workers.get_mut(&number) else { return false };
+        worker.pid = pid;
+        !worker.ending
     }
 
     /// A worker is gone.
@@ -478,6 +518,15 @@ impl Engine {
         let Some(worker) = self.workers.remove(&number) else { return };
         if let Some(peer) = worker.peer {
             self.peers.remove(&peer);
+        }
+        // Whatever its tasks had begun to write is of no use.
+        for assigned in &worker.assigned {
+            let output = match assigned.code {
+                CodeId::Output(output) => output.0,
+                CodeId::Results(job) => crate::worker::result_of(job),
+            };
+            let partitions = assigned.partitions.iter();
+            partitions.for_each(|partition| self.store.discard(output, partition, assigned.attempt.0));
         }
         let id = worker.session;
         let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -508,18 +557,10 @@ impl Engine {
             return;
         }
         // A task that would not stop was why it was killed: the others are not to blame.
-        let stuck =
-            worker.assigned.iter().any(|assigned| assigned.stopping.is_some_and(|at| at.elapsed() >= KILL_GRACE));
+        let stuck = worker.guilt.is_some();
         let mut attempts: Vec<_> = live.map(|assigned| assigned.attempt).collect();
         let running = if stuck { 0 } else { attempts.len().min(self.options.slots as usize) };
         let waiting = attempts.split_off(running);
-        // Whatever they had begun to write is of no use.
-        for assigned in &worker.assigned {
-            if let CodeId::Output(output) = assigned.code {
-                let partitions = assigned.partitions.iter();
-                partitions.for_each(|partition| self.store.discard(output.0, partition, assigned.attempt.0));
-            }
-        }
         if attempts.is_empty() && waiting.is_empty() {
             return;
         }
@@ -535,18 +576,28 @@ impl Engine {
         if !worker.last_words.is_empty() {
             details += &format!("\nits last output:\n{}", String::from_utf8_lossy(&worker.last_words).trim_end());
         }
+        let how = worker.guilt.as_deref().unwrap_or(&death.how);
+        let early = worker.peer.is_none() && !death.hopeless;
+        let early =
+            if early { " before it came to `Context::init()`, which belongs on the first line of `main`" } else { "" };
         let here = crate::host::here().name;
-        let what = format!("a worker (process {}) of {} on {here} {}", worker.pid, self.options.name, death.how);
+        let what = format!("a worker (process {}) of {} on {here} {how}{early}", worker.pid, self.options.name);
         Error::Lost { what, details }
     }
 
     /// Looks at what depends on time.
     pub(super) fn tick(&mut self) {
-        for (number, worker) in &self.workers {
+        for (number, worker) in &mut self.workers {
             let late = |assigned: &Assigned| assigned.stopping.is_some_and(|at| at.elapsed() >= KILL_GRACE);
-            if worker.assigned.iter().any(late) {
-                self.orders.push(Order::Kill { worker: *number });
-            }
+            let guilt = if worker.assigned.iter().any(late) {
+                format!("was killed since a task did not stop within {KILL_GRACE:?} of being asked to")
+            } else if worker.peer.is_none() && worker.since.elapsed() >= START_LIMIT {
+                format!("was killed since nothing was heard of it for {START_LIMIT:?}")
+            } else {
+                continue;
+            };
+            worker.guilt.get_or_insert(guilt);
+            self.orders.push(Order::Kill { worker: *number });
         }
     }
 
@@ -557,7 +608,11 @@ impl Engine {
     }
 
     /// Whether a block was taken over is told to the hub.
-    pub(super) fn took_over(&mut self, what: Move, here: bool) {
+    pub(super) fn took_over(&mut self, what: Move, held: Option<HeldBlock>) {
+        let here = held.is_some();
+        if let Some(held) = held {
+            self.made.entry(held.attempt).or_insert(held);
+        }
         self.for_hub.push(FromEngine::Moved { what, here });
     }
 }

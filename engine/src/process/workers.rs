@@ -3,11 +3,13 @@
 use super::state::Death;
 use crate::protocol::driver::Program;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tryworks_core::Error;
@@ -21,11 +23,46 @@ const LAST_OUTPUT: Duration = Duration::from_millis(200);
 /// What happened to a worker.
 pub(super) enum Happened {
     /// It runs.
-    Started { worker: u64, pid: u32, kill: oneshot::Sender<()> },
+    Started { worker: u64, pid: u32, kill: oneshot::Sender<()>, outputs: Outputs },
     /// It wrote something.
     Wrote { worker: u64, stderr: bool, bytes: Vec<u8> },
     /// It is gone.
     Ended { worker: u64, death: Death },
+}
+
+/// What a pipe holds, unless it was made larger.
+const PIPE: usize = 64 << 10;
+
+/// The standard output and the error output of a worker.
+#[derive(Default)]
+pub(super) struct Outputs([Option<Arc<pipe::Receiver>>; 2]);
+
+impl Outputs {
+    fn of(child: &mut Child) -> Self {
+        let open = |fd: io::Result<OwnedFd>| fd.and_then(pipe::Receiver::from_owned_fd).ok().map(Arc::new);
+        let out = child.stdout.take().and_then(|out| open(out.into_owned_fd()));
+        Outputs([out, child.stderr.take().and_then(|err| open(err.into_owned_fd()))])
+    }
+
+    /// What is there already: all that was written before now.
+    pub(super) fn written(&self) -> Vec<(bool, Vec<u8>)> {
+        let mut all = Vec::new();
+        for (stderr, pipe) in [false, true].into_iter().zip(&self.0) {
+            let Some(pipe) = pipe else { continue };
+            let mut chunk = vec![0; PIPE];
+            let mut bytes = Vec::new();
+            // Who writes all the time would never let this end.
+            while bytes.len() < PIPE
+                && let Ok(read @ 1..) = rustix::io::read(pipe, &mut chunk[..])
+            {
+                bytes.extend_from_slice(&chunk[..read]);
+            }
+            if !bytes.is_empty() {
+                all.push((stderr, bytes));
+            }
+        }
+        all
+    }
 }
 
 /// Starts a worker and watches it until its end.
@@ -47,9 +84,11 @@ pub(super) async fn tend(
         Err(error) => return ended(&to, worker, format!("could not be started: {error}"), true),
     };
     let (kill, killed) = oneshot::channel();
-    let _ = to.send(Happened::Started { worker, pid: child.id().unwrap_or(0), kill });
-    let outputs = [child.stdout.take().map(|out| read(out, worker, false, to.clone())).map(tokio::spawn)];
-    let errors = child.stderr.take().map(|out| read(out, worker, true, to.clone())).map(tokio::spawn);
+    let outputs = Outputs::of(&mut child);
+    let reading = [false, true].into_iter().zip(outputs.0.clone());
+    let reading: Vec<_> =
+        reading.filter_map(|(stderr, pipe)| Some(tokio::spawn(read(pipe?, worker, stderr, to.clone())))).collect();
+    let _ = to.send(Happened::Started { worker, pid: child.id().unwrap_or(0), kill, outputs });
     let status = tokio::select! {
         status = child.wait() => status,
         _ = killed => {
@@ -57,8 +96,9 @@ pub(super) async fn tend(
             child.wait().await
         }
     };
-    for output in outputs.into_iter().flatten().chain(errors) {
-        let _ = tokio::time::timeout(LAST_OUTPUT, output).await;
+    let deadline = tokio::time::Instant::now() + LAST_OUTPUT;
+    for output in reading {
+        let _ = tokio::time::timeout_at(deadline, output).await;
     }
     let how = match status {
         Ok(status) => manner(status),
@@ -102,22 +142,23 @@ fn manner(status: ExitStatus) -> String {
         (Some(9), _) => "was killed by signal 9: by somebody, or by the system for want of memory".into(),
         (Some(6), _) => "aborted (signal 6)".into(),
         (Some(signal), _) => format!("was killed by signal {signal}"),
-        (_, Some(0)) => "ended by itself (exit code 0): is `Context::init()` on the first line of `main`?".into(),
         (_, Some(code)) => format!("ended by itself (exit code {code})"),
         _ => "ended".into(),
     }
 }
 
-async fn read(
-    mut from: impl AsyncRead + Unpin + Send + 'static,
-    worker: u64,
-    stderr: bool,
-    to: mpsc::UnboundedSender<Happened>,
-) {
+async fn read(from: Arc<pipe::Receiver>, worker: u64, stderr: bool, to: mpsc::UnboundedSender<Happened>) {
     let mut chunk = vec![0; 16 << 10];
-    while let Ok(read @ 1..) = from.read(&mut chunk).await {
-        if to.send(Happened::Wrote { worker, stderr, bytes: chunk[..read].to_vec() }).is_err() {
-            return;
+    while from.readable().await.is_ok() {
+        match from.try_read(&mut chunk) {
+            Ok(0) => return,
+            Ok(read) => {
+                if to.send(Happened::Wrote { worker, stderr, bytes: chunk[..read].to_vec() }).is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
         }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! engine  = Hello with its Offer, { report | Wrote | Beat } ;
-//! report  = Done | Failed | WorkerDied | Lost | Moved ;
+//! report  = Done | [ Unreadable ], Failed | WorkerDied | Lost | Moved ;
 //! hub     = welcome, { Session | Code | Peer | Places | Launch | Kill | .. }, [ Leave ] ;
 //! ```
 //!
@@ -266,6 +266,13 @@ pub enum FromEngine {
         partition: u32,
         /// The launch that made it.
         attempt: AttemptId,
+    },
+    /// Why blocks of an output could not be read, before the task that read them fails for it.
+    Unreadable {
+        /// Which output.
+        output: OutputId,
+        /// Why.
+        why: String,
     },
     /// A block was taken over, or could not be.
     Moved {

@@ -1,7 +1,7 @@
 //! Between an engine and its workers.
 //!
 //! ```text
-//! worker  = Hello, { Done | Failed | Fetch } ;
+//! worker  = Hello, { Done | [ Unreadable ], Failed | Fetch } ;
 //! engine  = welcome, { Code | Peer | Places | Launch | Kill | Fetched | .. } ;
 //! ```
 
@@ -100,6 +100,8 @@ pub enum Piece {
     Table(Vec<u8>),
     /// A range of its bytes.
     Range(Vec<u8>),
+    /// What was said of the block when it was added.
+    Note(Vec<u8>),
     /// It is not there.
     Missing(String),
 }
@@ -110,6 +112,7 @@ impl std::fmt::Debug for Piece {
             Piece::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
             Piece::Table(bytes) => write!(f, "Table({} bytes)", bytes.len()),
             Piece::Range(bytes) => write!(f, "Range({} bytes)", bytes.len()),
+            Piece::Note(bytes) => write!(f, "Note({} bytes)", bytes.len()),
             Piece::Missing(why) => write!(f, "Missing({why})"),
         }
     }
@@ -131,6 +134,8 @@ pub struct Wanted {
 pub enum BlockPart {
     /// The whole of a small block, or the table of contents of a large one.
     Contents,
+    /// What was said of it when it was added.
+    Note,
     /// A range of the bytes of a large one.
     Range {
         /// From there.
@@ -166,6 +171,13 @@ pub enum FromWorker {
         failure: Failure<Error>,
         /// When it began and ended.
         span: (u64, u64),
+    },
+    /// Why blocks of an output could not be read, before the task that read them fails for it.
+    Unreadable {
+        /// Which output.
+        output: OutputId,
+        /// Why.
+        why: String,
     },
     /// A block cannot be mapped here: bring it.
     Fetch {

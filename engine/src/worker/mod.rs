@@ -108,7 +108,12 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
             next = from.ready();
         }
     }
-    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    let own = rustix::process::getpid();
+    if rustix::process::getpgrp() == own {
+        // Its engine made it the leader of a group, so that what its tasks have started ends with it.
+        let _ = rustix::process::kill_process_group(own, rustix::process::Signal::KILL);
+    }
+    let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
     Ok(())
 }
 

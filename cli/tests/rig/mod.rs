@@ -1,0 +1,284 @@
+//! A cluster of real processes for one test: started, watched, hurt, stopped, and looked after until nothing is left.
+//!
+//! The driver is the test's own executable, started again to run the same test, which then acts as the program. Tasks
+//! and test share a directory: marks that count what ran, tokens that let something happen so many times in the whole
+//! cluster, and gates that hold tasks until the test opens them.
+
+mod driver;
+mod shared;
+
+pub use driver::{Done, Driver, driving};
+pub use shared::{claim, gate, mark, path};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use shared::Shared;
+use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a test waits for a state before it fails.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The name of the test that asks, as the harness knows it.
+#[macro_export]
+macro_rules! here {
+    () => {{
+        fn inside() {}
+        let name = std::any::type_name_of_val(&inside);
+        let name = name.strip_suffix("::inside").unwrap();
+        name.split_once("::").unwrap().1
+    }};
+}
+
+/// A cluster.
+pub struct Cluster {
+    directory: TempDir,
+    pub shared: Shared,
+    environment: Vec<(String, String)>,
+    /// Those that no supervisor looks after.
+    children: Vec<(String, Child)>,
+}
+
+/// How an engine is started by hand.
+#[derive(Clone, Copy, Default)]
+pub struct Engine<'a> {
+    pub slots: u32,
+    /// The bytes that it and its workers may map.
+    pub address_space: Option<u64>,
+    pub quota: Option<&'a str>,
+    pub memory: Option<&'a str>,
+    /// Where it has its directory.
+    pub directory: Option<&'a Path>,
+}
+
+impl Cluster {
+    fn new(environment: &[(&str, &str)]) -> Self {
+        let directory = tempfile::Builder::new().prefix("tw").tempdir_in("/tmp").unwrap();
+        for name in ["h", "t", "l"] {
+            fs::DirBuilder::new().mode(0o700).create(directory.path().join(name)).unwrap();
+        }
+        let shared = Shared(directory.path().join("t"));
+        let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        Cluster { shared, directory, environment: environment.collect(), children: Vec::new() }
+    }
+
+    /// Engines with a supervisor that starts them again.
+    pub fn start(engines: u32, slots: u32) -> Self {
+        let cluster = Cluster::new(&[]);
+        let (engines, slots) = (engines.to_string(), slots.to_string());
+        cluster.good(&["cluster", "start", "-n", &engines, "--slots", &slots, "--memory", "1G"]);
+        cluster
+    }
+
+    /// A hub and engines that nobody starts again, with something in their environment.
+    pub fn by_hand(engines: u32, slots: u32, environment: &[(&str, &str)]) -> Self {
+        let mut cluster = Cluster::new(environment);
+        cluster.spawn("hub", &["hub", "--name", "default"], None);
+        until("the hub is there", || cluster.cluster_dir().join("engine.json").exists().then_some(()));
+        for number in 1..=engines {
+            cluster.add(&format!("engine-{number}"), Engine { slots, ..Engine::default() });
+        }
+        cluster.wait_for_engines(engines as usize);
+        cluster
+    }
+
+    /// Starts one more engine.
+    pub fn add(&mut self, name: &str, engine: Engine) {
+        let connect = self.cluster_dir().join("engine.json").display().to_string();
+        let slots = engine.slots.to_string();
+        let mut arguments = vec!["engine", "--connect", &connect, "--slots", &slots, "--name", name];
+        arguments.extend(["--memory", engine.memory.unwrap_or("1G")]);
+        engine.quota.into_iter().for_each(|quota| arguments.extend(["--quota", quota]));
+        let directory = engine.directory.map(|directory| directory.display().to_string());
+        directory.iter().for_each(|directory| arguments.extend(["--directory", directory]));
+        self.spawn(name, &arguments, engine.address_space);
+    }
+
+    fn spawn(&mut self, name: &str, arguments: &[&str], address_space: Option<u64>) {
+        let log = File::create(self.directory.path().join("l").join(name)).unwrap();
+        let mut command = match address_space {
+            None => self.command(arguments),
+            Some(bytes) => {
+                let mut command = Command::new("sh");
+                let script = format!("ulimit -v {}; exec \"$0\" \"$@\"", bytes >> 10);
+                command.args(["-c", &script, env!("CARGO_BIN_EXE_tryworks")]).args(arguments);
+                self.environ(command)
+            }
+        };
+        let child = command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn().unwrap();
+        self.children.push((name.into(), child));
+    }
+
+    fn environ(&self, mut command: Command) -> Command {
+        command.env("TRYWORKS_HOME", self.home()).env_remove("TRYWORKS_CLUSTER").env("RUST_BACKTRACE", "0");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tryworks"));
+        command.args(arguments);
+        self.environ(command)
+    }
+
+    /// Runs a command that has to go well, and gives what it printed.
+    pub fn good(&self, arguments: &[&str]) -> String {
+        let done = self.command(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(done.status.success(), "{arguments:?}: {}{}", text(&done.stdout), text(&done.stderr));
+        text(&done.stdout)
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.directory.path().join("h")
+    }
+
+    fn cluster_dir(&self) -> PathBuf {
+        self.home().join("default")
+    }
+
+    /// What `tryworks cluster status` says.
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.good(&["cluster", "status", "--name", "default", "-o", "json"])).unwrap()
+    }
+
+    /// The names and processes of the engines.
+    pub fn engines(&self) -> Vec<(String, u32)> {
+        let status = self.status();
+        let engines = status["engines"].as_array().unwrap().iter();
+        engines
+            .map(|engine| (engine["name"].as_str().unwrap().into(), engine["host"]["pid"].as_u64().unwrap() as u32))
+            .collect()
+    }
+
+    pub fn wait_for_engines(&self, count: usize) {
+        until("so many engines are there", || (self.engines().len() == count).then_some(()));
+    }
+
+    /// The process of an engine.
+    pub fn engine(&self, name: &str) -> u32 {
+        let engines = self.engines();
+        engines.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no {name} in {engines:?}")).1
+    }
+
+    /// The sealed block files of all engines.
+    pub fn block_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        let mut directories = vec![self.home()];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let name = entry.file_name().into_string().unwrap();
+                if path.is_dir() {
+                    directories.push(path);
+                } else if path.parent().is_some_and(|parent| parent.ends_with("blocks")) && name.len() == 32 {
+                    files.push(path);
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
+    /// The program of a test.
+    pub fn begin(&self, test: &str, environment: &[(&str, &str)]) -> Driver {
+        Driver::begin(test, &self.home(), &self.shared.0, &[&self.pairs()[..], environment].concat())
+    }
+
+    fn pairs(&self) -> Vec<(&str, &str)> {
+        self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    /// Runs the program of a test to its end, which has to be good.
+    pub fn drive(&self, test: &str) -> Done {
+        self.begin(test, &[]).ends_well()
+    }
+
+    /// The processes that belong to this cluster, or to a program that was run on it.
+    pub fn processes(&self) -> Vec<u32> {
+        let home = format!("TRYWORKS_HOME={}", self.home().display());
+        let pids =
+            fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let ours = |pid: &u32| {
+            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environ.split(|byte| *byte == 0).any(|variable| variable == home.as_bytes())
+        };
+        pids.filter(ours).collect()
+    }
+
+    /// What the log of a process that was started by hand says.
+    pub fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.directory.path().join("l").join(name)).unwrap_or_default()
+    }
+
+    /// Ends everything, and sees to it that nothing is left.
+    fn end(&mut self) -> Result<(), String> {
+        if self.children.is_empty() {
+            let _ = self.command(&["cluster", "stop", "--name", "default"]).output();
+        }
+        for (_, child) in self.children.iter_mut().rev() {
+            signal(child.id(), Signal::CONT);
+            signal(child.id(), Signal::TERM);
+        }
+        for (_, mut child) in self.children.drain(..).rev() {
+            let end = Instant::now() + Duration::from_secs(10);
+            while child.try_wait().unwrap().is_none() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let end = Instant::now() + Duration::from_secs(10);
+        while !self.processes().is_empty() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let left: Vec<_> = self.processes().into_iter().map(|pid| (pid, command_line(pid))).collect();
+        left.iter().for_each(|(pid, _)| signal(*pid, Signal::KILL));
+        if !left.is_empty() {
+            return Err(format!("processes were left: {left:?}"));
+        }
+        let files = self.block_files();
+        if files.is_empty() { Ok(()) } else { Err(format!("blocks were left: {files:?}")) }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        if failed {
+            for entry in fs::read_dir(self.directory.path().join("l")).into_iter().flatten().flatten() {
+                eprintln!("--- {:?}\n{}", entry.file_name(), fs::read_to_string(entry.path()).unwrap_or_default());
+            }
+        }
+        let ended = self.end();
+        if !failed {
+            ended.unwrap();
+        }
+    }
+}
+
+fn command_line(pid: u32) -> String {
+    String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).replace('\0', " ")
+}
+
+/// Sends a signal to a process of the test's.
+pub fn signal(pid: u32, signal: Signal) {
+    let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal);
+}
+
+/// Waits for a state.
+#[track_caller]
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "still not so: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
