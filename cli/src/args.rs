@@ -146,6 +146,9 @@ pub struct Start {
     /// The address on which hub and engines listen for other machines
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
+    /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
+    #[arg(long, value_parser = time, default_value = "30s", value_name = "TIME")]
+    pub driver_grace: Duration,
     /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
     #[arg(long, value_name = "POOL")]
     pub pool: Vec<Pool>,
@@ -267,6 +270,9 @@ pub struct Hub {
     /// The port on which it listens; 0 for that of a hub which was killed, or any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
+    /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
+    #[arg(long, value_parser = time, default_value = "30s", value_name = "TIME")]
+    pub driver_grace: Duration,
     /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
     #[arg(long, value_name = "POOL")]
     pub pool: Vec<Pool>,

@@ -20,6 +20,8 @@ pub struct Options {
     pub memory: u64,
     /// Where hub and engines listen for other machines.
     pub listen: IpAddr,
+    /// How long the jobs of a driver that is gone wait for it, in milliseconds.
+    pub driver_grace_ms: u64,
     /// The pools, as they were written.
     pub pools: Vec<String>,
 }

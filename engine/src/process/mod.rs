@@ -6,7 +6,7 @@
 mod bring;
 mod files;
 mod give;
-mod programs;
+pub mod programs;
 mod serve;
 mod state;
 mod workers;
