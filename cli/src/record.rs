@@ -21,6 +21,7 @@ pub struct Options {
     /// Where hub and engines listen for other machines.
     pub listen: IpAddr,
     /// The pools, as they were written.
+    #[serde(default)]
     pub pools: Vec<String>,
 }
 
