@@ -53,6 +53,20 @@ pub struct JobRequest {
     pub partitions: std::ops::Range<u32>,
     /// The action and the call.
     pub op: Op,
+    /// Whether it goes on without the program.
+    pub tie: Tie,
+}
+
+/// How a job is tied to the program that asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Tie {
+    /// It ends with its handle and with the program.
+    #[default]
+    Bound,
+    /// It goes on under a name. Who asks for the same action by the same name gets it.
+    Detached(String),
+    /// It is the detached job of this number, which runs or has ended already.
+    Attached(u64),
 }
 
 /// A job that was begun.
@@ -69,6 +83,11 @@ pub trait JobControl: Send + Sync {
     /// Stops the job: tasks that wait are dropped, tasks that run stop at their next batch. Harmless when it has
     /// ended.
     fn cancel(&self);
+
+    /// The handle is dropped before the job was waited for: it is cancelled, unless it goes on without the program.
+    fn abandon(&self) {
+        self.cancel();
+    }
 
     /// Calls `code`, which calls functions of the user's on the driver. Who can tell where panics come from makes an
     /// error of one, as in a task; else it goes on.

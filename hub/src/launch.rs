@@ -148,7 +148,7 @@ impl Hub {
                     self.engine_name(engine),
                     whys.map_or(String::new(), |why| format!(": {why}"))
                 );
-                self.tell_job(launched.job, |_| ToDriver::Notice(text));
+                self.tell_job(launched.job, |_| ToDriver::Notice(text.clone()));
             }
             _ => {}
         }

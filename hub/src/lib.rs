@@ -10,11 +10,15 @@ mod authority;
 mod drivers;
 mod engines;
 mod gateway;
+mod history;
 mod hub;
 mod jobs;
 pub mod journal;
 mod launch;
 mod pools;
+mod programs;
+mod recovery;
+mod results;
 mod serve;
 
 pub use authority::{Authority, AuthorityError, Validity};
@@ -24,6 +28,7 @@ pub use pools::Pool;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tryworks_core::{Error, Result};
 
 /// What a hub is told when it is started.
@@ -48,7 +53,15 @@ pub struct Options {
 /// # Errors
 /// If the cluster's directory cannot be used, or a hub of this name runs already.
 pub fn run(options: Options) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Error::storage("starting the hub", &options.directory, &error))?;
-    runtime.block_on(serve::serve(options))
+    tryworks_transport::raise_file_limit();
+    loop {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Error::storage("starting the hub", &options.directory, &error))?;
+        let ended = runtime.block_on(serve::serve(&options))?;
+        // All connections end with it.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        if ended == serve::Ended::Stopped {
+            return Ok(());
+        }
+    }
 }

@@ -28,6 +28,7 @@ impl Part {
         for pool in &record.options.pools {
             part.option("--pool", pool);
         }
+        part.option("--driver-grace", format!("{}ms", record.options.driver_grace_ms));
         part
     }
 

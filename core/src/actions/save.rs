@@ -52,7 +52,7 @@ impl<P: Pipe> Background<'_, P> {
     pub fn save<S: Sink<P::Item>>(&self, op: Op, sink: S) -> Result<Job<()>> {
         sink.prepare()?;
         let partitions = self.data.partitions();
-        self.data.begin_job(op, Save(sink.clone()), move |parts| {
+        self.begin_job(op, Save(sink.clone()), move |parts| {
             let finished = parts.in_order().and_then(|_| sink.finish(partitions));
             finished.inspect_err(|_| sink.abandon())
         })

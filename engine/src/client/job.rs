@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tryworks_core::host::Frames;
 use tryworks_core::ids::{AttemptId, JobId};
-use tryworks_core::runner::{JobControl, JobRequest, Progress};
+use tryworks_core::runner::{JobControl, JobRequest, Progress, Tie};
 use tryworks_core::stage::Encoded;
 use tryworks_core::{Error, Place, Result};
 use tryworks_io::blocks::{BlockId, MOST_AT_ONCE, OpenBlock};
@@ -28,8 +28,12 @@ const PLANS: u32 = 4;
 pub(super) struct JobState {
     pub(super) label: String,
     pub(super) id: Option<JobId>,
-    /// The job as it is submitted to a hub that knows nothing of it.
-    whole: NewJob,
+    /// What is asked of the hub.
+    claim: Claim,
+    /// It is to be stopped.
+    cancelled: bool,
+    /// All of it was given out.
+    spent: bool,
     /// The exchanges that it makes.
     pub(super) exchanges: Vec<u64>,
     pub(super) progress: Progress,
@@ -38,13 +42,22 @@ pub(super) struct JobState {
     pub(super) end: Option<Result<()>>,
 }
 
+/// How a job is asked for.
+pub(super) enum Claim {
+    /// As it is submitted to a hub that knows nothing of it.
+    Submit(Box<NewJob>),
+    /// By its number, as the action that it has to be.
+    Attach { job: JobId, action: String },
+}
+
 impl JobState {
-    pub(super) fn new(label: String, whole: NewJob, exchanges: Vec<u64>, stages: u32) -> Self {
-        let progress = Progress { stages, partitions: u64::from(whole.spec.wanted.len()), ..Progress::default() };
+    pub(super) fn new(label: String, claim: Claim, exchanges: Vec<u64>, progress: Progress) -> Self {
         JobState {
             label,
             id: None,
-            whole,
+            claim,
+            cancelled: false,
+            spent: false,
             exchanges,
             progress,
             results: VecDeque::new(),
@@ -53,24 +66,52 @@ impl JobState {
         }
     }
 
-    /// The job as it is submitted again: what is still wanted of it.
-    pub(super) fn again(&self) -> NewJob {
-        let mut job = self.whole.clone();
-        job.job = self.id;
-        job.spec.delivered = self.received.len() as u32;
-        job.spec.wanted = self.wanted();
-        job
+    /// What is said to have it, at first or again: what is still wanted of it.
+    pub(super) fn again(&self, ticket: u64) -> Vec<FromDriver> {
+        if self.end.is_some() {
+            return Vec::new();
+        }
+        let ask = match &self.claim {
+            Claim::Submit(whole) => {
+                let mut job = whole.clone();
+                job.job = self.id;
+                // Of a detached job the hub has all results, and needs to know what they were to be.
+                if job.detached.is_none() {
+                    job.spec.delivered = self.received.len() as u32;
+                    job.spec.wanted = self.wanted();
+                }
+                FromDriver::Submit(job)
+            }
+            Claim::Attach { job, action } => FromDriver::Attach { ticket, job: *job, action: action.clone() },
+        };
+        let cancel = self.cancelled.then_some(FromDriver::Cancel { ticket });
+        [ask].into_iter().chain(cancel).collect()
+    }
+
+    /// Whether the job goes on without this program.
+    pub(super) fn is_detached(&self) -> bool {
+        match &self.claim {
+            Claim::Submit(job) => job.detached.is_some(),
+            Claim::Attach { .. } => true,
+        }
     }
 
     /// The partitions that have not been received.
     fn wanted(&self) -> Partitions {
-        self.whole.spec.wanted.iter().filter(|partition| !self.received.contains(partition)).collect()
+        match &self.claim {
+            Claim::Submit(job) => {
+                job.spec.wanted.iter().filter(|partition| !self.received.contains(partition)).collect()
+            }
+            // What it wants is known to the hub alone.
+            Claim::Attach { .. } => Partitions::from(0..0),
+        }
     }
 
     /// Whether the job ended because of something that a new plan would make again: blocks behind kept partitions that
     /// were lost, or results that were lost before they were fetched.
     fn needs_new_plan(&self) -> bool {
         match &self.end {
+            _ if self.is_detached() => false,
             Some(Err(Error::Fetch { exchange, .. })) => !self.exchanges.contains(exchange),
             Some(Ok(())) => self.results.is_empty() && !self.wanted().is_empty(),
             _ => false,
@@ -109,6 +150,10 @@ impl ClusterJob {
         }
     }
 
+    fn is_detached(&self) -> bool {
+        self.request.tie != Tie::Bound
+    }
+
     fn ticket(&self) -> u64 {
         self.ticket.load(Relaxed)
     }
@@ -119,7 +164,7 @@ impl ClusterJob {
         let Some(job) = state.jobs.remove(&old) else { return Err(Error::Bug(format!("there is no job {old}"))) };
         let wanted = job.wanted();
         drop(state);
-        let (ticket, plan) = self.shared.submit(&self.request, wanted, None)?;
+        let (ticket, plan) = self.shared.submit(&self.request, wanted)?;
         self.plans.lock().unwrap_or_else(PoisonError::into_inner).push(plan);
         self.ticket.store(ticket, Relaxed);
         if let Some(new) = self.shared.lock().jobs.get_mut(&ticket) {
@@ -169,12 +214,14 @@ impl ClusterJob {
                 continue;
             }
             if let Some(Err(error)) = &job.end {
+                job.spent = true;
                 return Err(error.clone());
             }
             if let Some(next) = job.results.pop_front() {
                 return Ok(Some(next));
             }
             if job.end.is_some() {
+                job.spent = true;
                 let missing = job.wanted();
                 return match missing.is_empty() {
                     true => Ok(None),
@@ -266,7 +313,17 @@ impl JobControl for ClusterJob {
     }
 
     fn cancel(&self) {
-        self.shared.send([FromDriver::Cancel { ticket: self.ticket() }]);
+        let ticket = self.ticket();
+        if let Some(job) = self.shared.lock().jobs.get_mut(&ticket) {
+            job.cancelled = true;
+        }
+        self.shared.send([FromDriver::Cancel { ticket }]);
+    }
+
+    fn abandon(&self) {
+        if !self.is_detached() {
+            self.cancel();
+        }
     }
 
     fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
@@ -284,8 +341,11 @@ impl JobControl for ClusterJob {
 impl Drop for ClusterJob {
     fn drop(&mut self) {
         let ticket = self.ticket();
-        let ended = self.shared.lock().jobs.remove(&ticket).is_none_or(|job| job.end.is_some());
-        let cancel = (!ended).then_some(FromDriver::Cancel { ticket });
-        self.shared.send(cancel.into_iter().chain([FromDriver::Close { ticket }]));
+        let Some(job) = self.shared.lock().jobs.remove(&ticket) else { return };
+        // Whoever has not seen all of a detached job has not collected it.
+        self.shared.send([match self.is_detached() && !job.spent {
+            true => FromDriver::Detach { ticket },
+            false => FromDriver::Close { ticket },
+        }]);
     }
 }

@@ -5,7 +5,7 @@
 
 mod bring;
 mod give;
-mod programs;
+pub mod programs;
 mod serve;
 mod state;
 mod workers;

@@ -71,6 +71,8 @@ pub(super) struct Session {
     worker: Option<u64>,
     /// Workers that died before they said hello, in a row.
     failed_starts: u32,
+    /// Partitions of caches that its worker keeps.
+    kept: BTreeSet<(u64, u32)>,
 }
 
 /// A worker.
@@ -98,6 +100,7 @@ pub(super) struct Worker {
 
 struct Assigned {
     attempt: AttemptId,
+    session: SessionId,
     job: JobId,
     code: CodeId,
     partitions: Partitions,
@@ -148,7 +151,16 @@ impl Engine {
             store: self.place.clone(),
             held: self.made.values().cloned().collect(),
             results: self.results.values().cloned().collect(),
+            sessions: self.known_sessions().into_iter().collect(),
+            kept: self.sessions.values().flat_map(|session| session.kept.iter().copied()).collect(),
         }
+    }
+
+    /// The sessions of which anything is here.
+    fn known_sessions(&self) -> BTreeSet<SessionId> {
+        let made = self.made.values().map(|held| SessionId::split(held.output.0).0);
+        let results = self.results.values().map(|held| held.session);
+        self.sessions.keys().copied().chain(made).chain(results).collect()
     }
 
     /// The hub is there, or there again: what the last one launched is of no use to it, and it names engines anew.
@@ -197,8 +209,15 @@ impl Engine {
     pub(super) fn hub_says(&mut self, message: ToEngine) {
         match message {
             ToEngine::Session { session, program, host, address } => {
-                let known = Session { program, host, address, worker: None, failed_starts: 0 };
-                self.sessions.entry(session).or_insert(known);
+                match self.sessions.get_mut(&session) {
+                    // A hub that began anew may be reached elsewhere.
+                    Some(known) => known.address = address,
+                    None => {
+                        let kept = BTreeSet::new();
+                        let known = Session { program, host, address, worker: None, failed_starts: 0, kept };
+                        self.sessions.insert(session, known);
+                    }
+                }
                 self.worker_of(session);
             }
             ToEngine::EndSession { session } => self.end_session(session),
@@ -228,7 +247,11 @@ impl Engine {
                 self.tell_session(SessionId::split(output.0).0, ToWorker::DeleteOutput { output });
             }
             ToEngine::DeleteCache { cache } => {
-                self.tell_session(SessionId::split(cache).0, ToWorker::DeleteCache { cache });
+                let session = SessionId::split(cache).0;
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.kept.retain(|(kept, _)| *kept != cache);
+                }
+                self.tell_session(session, ToWorker::DeleteCache { cache });
             }
             ToEngine::Received { attempts } => {
                 for attempt in attempts {
@@ -289,6 +312,7 @@ impl Engine {
             };
             let assigned = Assigned {
                 attempt,
+                session: assignment.session,
                 job: assignment.task.job,
                 code: assignment.code,
                 partitions: assignment.task.partitions.clone(),
@@ -358,6 +382,8 @@ impl Engine {
             self.made.retain(|_, held| held.output != output);
             self.store.delete_output(output.0);
         }
+        let results = self.results.extract_if(.., |_, held| held.session == id);
+        results.for_each(|(attempt, _)| self.store.delete_attempt(attempt.0));
     }
 
     /// What a worker is told when it says hello.
@@ -416,6 +442,10 @@ impl Engine {
         span: (u64, u64),
     ) {
         let attempt = assigned.attempt;
+        let session = assigned.session;
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.kept.extend(kept.iter().copied());
+        }
         let partitions: Partitions = blocks.iter().map(|(_, partition, _)| *partition).collect();
         // Whoever takes a block over has to know it too.
         let mut note = Vec::new();
@@ -438,7 +468,7 @@ impl Engine {
                 self.made.insert(attempt, HeldBlock { output, attempt, partitions, report: report.clone() });
             }
             CodeId::Results(job) => {
-                self.results.insert(attempt, HeldResult { job, attempt, parts: results.clone() });
+                self.results.insert(attempt, HeldResult { job, session, attempt, parts: results.clone() });
             }
         }
         // What an earlier hub launched was finished too late for it to be offered to this one.
@@ -501,6 +531,7 @@ impl Engine {
         let id = worker.session;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.worker = None;
+        session.kept.clear();
         if worker.ending {
             return;
         }

@@ -33,6 +33,10 @@ pub struct Offer {
     pub held: Vec<HeldBlock>,
     /// Results that nobody has said to have received.
     pub results: Vec<HeldResult>,
+    /// The sessions that it has workers, blocks or results of. It is told of those that are over.
+    pub sessions: Vec<SessionId>,
+    /// Partitions of caches that its workers keep, by the caches' global names.
+    pub kept: Vec<(u64, u32)>,
 }
 
 /// How the blocks of an engine are reached.
@@ -81,6 +85,8 @@ pub struct HeldBlock {
 pub struct HeldResult {
     /// Of which job.
     pub job: JobId,
+    /// Whose workers made them.
+    pub session: SessionId,
     /// The launch that made them.
     pub attempt: AttemptId,
     /// They.
