@@ -146,12 +146,12 @@ pub struct Start {
     /// The address on which hub and engines listen for other machines
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
+    /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
+    #[arg(long, value_parser = time, default_value = "30s", value_name = "TIME")]
+    pub driver_grace: Duration,
     /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
     #[arg(long, value_name = "POOL")]
     pub pool: Vec<Pool>,
-    /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
-    #[arg(long, value_parser = duration, default_value = "30s", value_name = "TIME")]
-    pub driver_grace: Duration,
 }
 
 /// Show the engines of a cluster and the jobs that run
@@ -270,15 +270,15 @@ pub struct Hub {
     /// The port on which it listens; 0 for that of a hub which was killed, or any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
+    /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
+    #[arg(long, value_parser = time, default_value = "30s", value_name = "TIME")]
+    pub driver_grace: Duration,
     /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
     #[arg(long, value_name = "POOL")]
     pub pool: Vec<Pool>,
     /// How long an engine may be silent before it counts as lost, such as 10s
     #[arg(long, env = "TRYWORKS_ENGINE_SILENCE", hide_env_values = true, value_parser = time, default_value = "10s", value_name = "TIME")]
     pub engine_silence: Duration,
-    /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
-    #[arg(long, value_parser = duration, default_value = "30s", value_name = "TIME")]
-    pub driver_grace: Duration,
 }
 
 /// Run an engine, in the foreground: for init and batch systems, and on other machines
@@ -326,19 +326,4 @@ fn time(text: &str) -> Result<Duration, String> {
 
 fn bytes(text: &str) -> Result<u64, String> {
     size::bytes(text).filter(|bytes| *bytes > 0).ok_or_else(|| format!("this is not {}", size::FORM))
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number = text[..unit].parse::<u32>().ok();
-    let milliseconds = match &text[unit..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => 0,
-    };
-    let time = number.and_then(|number| number.checked_mul(milliseconds)).filter(|time| *time > 0);
-    time.map(|time| Duration::from_millis(time.into()))
-        .ok_or_else(|| "this is not a time such as 500ms, 90s or 10m".into())
 }

@@ -41,9 +41,9 @@ pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
     let options = tryworks_hub::Options {
         cluster: hub.name.name,
         directory,
-        pools: hub.pool,
         listen: hub.listen,
         port: hub.port,
+        pools: hub.pool,
         limits: Limits { engine_silence: hub.engine_silence, driver_grace: hub.driver_grace, ..Limits::default() },
     };
     Ok(tryworks_hub::run(options)?)

@@ -61,7 +61,7 @@ impl Session {
 
 impl Hub {
     /// A message on the socket of drivers.
-    pub(crate) fn client_sent(&mut self, peer: PeerId, bytes: &[u8]) {
+    pub(crate) fn hear_client(&mut self, peer: PeerId, bytes: &[u8]) {
         match self.clients.get(&peer) {
             Some(client) => match decode::<FromDriver>(bytes) {
                 Ok(batch) => {

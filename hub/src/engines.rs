@@ -46,7 +46,7 @@ const MOST_AHEAD: u64 = 128;
 
 impl Hub {
     /// A message on the socket of engines.
-    pub(crate) fn engine_sent(&mut self, peer: PeerId, bytes: &[u8]) {
+    pub(crate) fn hear_engine(&mut self, peer: PeerId, bytes: &[u8]) {
         let Some(&id) = self.engine_peers.get(&peer) else { return self.greet_engine(peer, bytes) };
         match decode::<FromEngine>(bytes) {
             Ok(batch) => {

@@ -272,6 +272,7 @@ impl Hub {
         if !done.is_empty() {
             spec.delivered += done.len() as u32;
             spec.wanted = spec.wanted.iter().filter(|partition| !done.contains(partition)).collect();
+            spec.delivered += done.len() as u32;
         }
         self.place_caches(&caches, &mut spec);
         self.events.push(Event::JobSubmitted { job: id, spec });

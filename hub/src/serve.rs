@@ -57,11 +57,11 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
         tokio::select! {
             biased;
             event = drivers.recv() => take(&mut hub, event.map_err(failed)?, &mut drivers, |hub, event| match event {
-                PeerEvent::Message { peer, bytes } => hub.client_sent(peer, &bytes),
+                PeerEvent::Message { peer, bytes } => hub.hear_client(peer, &bytes),
                 PeerEvent::Gone { peer } => hub.client_gone(peer),
             }),
             event = engines.recv() => take(&mut hub, event.map_err(failed)?, &mut engines, |hub, event| match event {
-                PeerEvent::Message { peer, bytes } => hub.engine_sent(peer, &bytes),
+                PeerEvent::Message { peer, bytes } => hub.hear_engine(peer, &bytes),
                 PeerEvent::Gone { peer } => hub.engine_gone(peer),
             }),
             Some(first) = told.recv() => {

@@ -208,7 +208,7 @@ impl Shared {
             Tie::Detached(name) => Some(name.clone()),
             Tie::Attached(job) => {
                 let claim = Claim::Attach { job: JobId(*job), action: request.op.name.to_string() };
-                let job = JobState::new(label, claim, Vec::new(), Progress::default());
+                let job = JobState::new(label, claim, wanted, Vec::new(), Progress::default());
                 state.outbox.extend(job.again(ticket));
                 state.jobs.insert(ticket, job);
                 drop(state);
@@ -243,7 +243,7 @@ impl Shared {
         let spec = JobSpec {
             label: label.clone(),
             stages: plan.stages.iter().map(|stage| stage_spec(stage, name)).collect(),
-            wanted,
+            wanted: wanted.clone(),
             limits,
             pool: self.settings.pool.clone(),
             delivered: 0,
@@ -264,7 +264,7 @@ impl Shared {
         let mut again = new.clone();
         again.codes = codes.into_iter().map(|(at, _, bytes)| (at, bytes)).collect();
         state.sent.extend(exchanges.iter().copied());
-        state.jobs.insert(ticket, JobState::new(label, Claim::Submit(Box::new(again)), exchanges, progress));
+        state.jobs.insert(ticket, JobState::new(label, Claim::Submit(Box::new(again)), wanted, exchanges, progress));
         state.outbox.push(FromDriver::Submit(Box::new(new)));
         drop(state);
         self.outgoing.notify_one();

@@ -30,6 +30,8 @@ pub(super) struct JobState {
     pub(super) id: Option<JobId>,
     /// What is asked of the hub.
     claim: Claim,
+    /// The partitions whose results are wanted.
+    wanted: Partitions,
     /// It is to be stopped.
     cancelled: bool,
     /// All of it was given out.
@@ -51,11 +53,18 @@ pub(super) enum Claim {
 }
 
 impl JobState {
-    pub(super) fn new(label: String, claim: Claim, exchanges: Vec<u64>, progress: Progress) -> Self {
+    pub(super) fn new(
+        label: String,
+        claim: Claim,
+        wanted: Partitions,
+        exchanges: Vec<u64>,
+        progress: Progress,
+    ) -> Self {
         JobState {
             label,
             id: None,
             claim,
+            wanted,
             cancelled: false,
             spent: false,
             exchanges,
@@ -78,7 +87,7 @@ impl JobState {
                 // Of a detached job the hub has all results, and needs to know what they were to be.
                 if job.detached.is_none() {
                     job.spec.delivered = self.received.len() as u32;
-                    job.spec.wanted = self.wanted();
+                    job.spec.wanted = self.missing();
                 }
                 FromDriver::Submit(job)
             }
@@ -97,23 +106,18 @@ impl JobState {
     }
 
     /// The partitions that have not been received.
-    fn wanted(&self) -> Partitions {
-        match &self.claim {
-            Claim::Submit(job) => {
-                job.spec.wanted.iter().filter(|partition| !self.received.contains(partition)).collect()
-            }
-            // What it wants is known to the hub alone.
-            Claim::Attach { .. } => Partitions::from(0..0),
-        }
+    fn missing(&self) -> Partitions {
+        self.wanted.iter().filter(|partition| !self.received.contains(partition)).collect()
     }
 
     /// Whether the job ended because of something that a new plan would make again: blocks behind kept partitions that
     /// were lost, or results that were lost before they were fetched.
     fn needs_new_plan(&self) -> bool {
         match &self.end {
+            // Its plan is the hub's, and its results are all with it.
             _ if self.is_detached() => false,
             Some(Err(Error::Fetch { exchange, .. })) => !self.exchanges.contains(exchange),
-            Some(Ok(())) => self.results.is_empty() && !self.wanted().is_empty(),
+            Some(Ok(())) => self.results.is_empty() && !self.missing().is_empty(),
             _ => false,
         }
     }
@@ -150,10 +154,6 @@ impl ClusterJob {
         }
     }
 
-    fn is_detached(&self) -> bool {
-        self.request.tie != Tie::Bound
-    }
-
     fn ticket(&self) -> u64 {
         self.ticket.load(Relaxed)
     }
@@ -162,7 +162,7 @@ impl ClusterJob {
     fn begin_anew(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
         let old = self.ticket();
         let Some(job) = state.jobs.remove(&old) else { return Err(Error::Bug(format!("there is no job {old}"))) };
-        let wanted = job.wanted();
+        let wanted = job.missing();
         drop(state);
         let (ticket, plan) = self.shared.submit(&self.request, wanted)?;
         self.plans.lock().unwrap_or_else(PoisonError::into_inner).push(plan);
@@ -222,7 +222,7 @@ impl ClusterJob {
             }
             if job.end.is_some() {
                 job.spent = true;
-                let missing = job.wanted();
+                let missing = job.missing();
                 return match missing.is_empty() {
                     true => Ok(None),
                     false => Err(Error::Bug(format!("a job ended without its results {missing:?}"))),
@@ -298,7 +298,7 @@ impl JobControl for ClusterJob {
                     Ok(bytes) => bytes,
                     // It is wanted again, once the job has ended.
                     Err(error) => {
-                        if self.lost.load(Relaxed) >= PLANS {
+                        if self.lost.load(Relaxed) >= PLANS || self.request.tie != Tie::Bound {
                             return Err(error);
                         }
                         if let Some(job) = self.shared.lock().jobs.get_mut(&self.ticket()) {
@@ -321,7 +321,7 @@ impl JobControl for ClusterJob {
     }
 
     fn abandon(&self) {
-        if !self.is_detached() {
+        if self.request.tie == Tie::Bound {
             self.cancel();
         }
     }
@@ -343,7 +343,7 @@ impl Drop for ClusterJob {
         let ticket = self.ticket();
         let Some(job) = self.shared.lock().jobs.remove(&ticket) else { return };
         // Whoever has not seen all of a detached job has not collected it.
-        self.shared.send([match self.is_detached() && !job.spent {
+        self.shared.send([match job.is_detached() && !job.spent {
             true => FromDriver::Detach { ticket },
             false => FromDriver::Close { ticket },
         }]);
