@@ -176,14 +176,21 @@ impl Engines {
         self.settle(row);
     }
 
-    /// The next engine in turn with room: an idle one first, then one with a free slot; one of `avoid` only if there
-    /// is no other.
+    /// The next engine in turn with room: an idle one first, then one with a free slot; one of `avoid` only if no other
+    /// takes tasks.
     pub fn pick(&mut self, avoid: &[EngineId]) -> Option<u32> {
         let lists = [&self.idle, &self.slots, &self.free];
         let row = lists.into_iter().find_map(|list| self.in_turn(list, avoid));
-        let row = row.or_else(|| self.in_turn(&self.free, &[]))?;
+        let row = row.or_else(|| self.elsewhere(avoid)).or_else(|| self.in_turn(&self.free, &[]))?;
         self.turn = row + 1;
         Some(row)
+    }
+
+    /// An engine that has no room for a task that failed on others, but will have: it is better tried there later than
+    /// where it failed at once.
+    fn elsewhere(&self, avoid: &[EngineId]) -> Option<u32> {
+        let row = if avoid.is_empty() { None } else { self.in_turn(&self.open, avoid) };
+        row.filter(|row| self.rows.get(*row).is_some_and(|engine| !engine.reserved && !engine.occupied))
     }
 
     /// The next engine in turn that would begin a task at once, and none of `not`.
