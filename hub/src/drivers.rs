@@ -146,7 +146,10 @@ impl Hub {
                 }
             }
             (session, FromDriver::Release { outputs, caches }) => self.release(session, &outputs, &caches),
-            (session, FromDriver::Leave) => self.end_session(session),
+            (session, FromDriver::Leave) => {
+                self.end_session(session);
+                self.hang_up_clients.push(peer);
+            }
             (_, FromDriver::Ask { .. } | FromDriver::Beat) => {}
         }
     }

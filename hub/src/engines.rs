@@ -2,8 +2,8 @@
 
 use crate::hub::Hub;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::time::Instant;
-use tryworks_core::ids::{EngineId, OutputId, SessionId};
+use std::time::{Duration, Instant};
+use tryworks_core::ids::{EngineId, JobId, OutputId, SessionId};
 use tryworks_core::{Error, Result};
 use tryworks_engine::protocol::driver::ToDriver;
 use tryworks_engine::protocol::engine::{CodeId, FromEngine, Offer, StorePlace, ToEngine, Welcome};
@@ -33,8 +33,8 @@ pub(crate) struct Engine {
     pub(crate) places: HashMap<OutputId, u64>,
 }
 
-/// How often engines say that they are there.
-const BEAT_MS: u32 = 1000;
+/// How often engines say that they are there, at least.
+const BEAT: Duration = Duration::from_secs(1);
 
 impl Hub {
     /// A message on the socket of engines.
@@ -77,7 +77,8 @@ impl Hub {
         let id = EngineId(self.next.engine);
         self.next.engine += 1;
         self.joined = Instant::now();
-        match welcome(&Welcome { engine: id, beat_ms: BEAT_MS }) {
+        let beat_ms = BEAT.min(self.limits.engine_silence / 4).as_millis() as u32;
+        match welcome(&Welcome { engine: id, beat_ms }) {
             Ok(answer) => self.to_engines.push((peer, answer)),
             Err(error) => return self.to_engines.push((peer, refusal(&error.to_string()))),
         }
@@ -236,6 +237,18 @@ impl Hub {
         }
         let error = Error::Lost { what: format!("{name} was lost: {why}"), details: String::new() };
         self.events.push(Event::EngineLost { engine: id, error });
+        if self.engines.is_empty() {
+            let waiting = self.jobs.iter().filter(|(_, job)| job.end.is_none()).map(|(id, _)| *id);
+            waiting.collect::<Vec<_>>().into_iter().for_each(|job| self.tell_of_no_engine(job));
+        }
+    }
+
+    /// Tells the driver of a job that it waits for an engine.
+    pub(crate) fn tell_of_no_engine(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let grace = job.spec.limits.no_engine_grace;
+        let text = format!("there is no engine: {id} waits for one, for {grace:?} at most ({})", job.spec.label);
+        self.tell_job(id, |_| ToDriver::Notice(text));
     }
 
     fn kept(&mut self, id: EngineId, kept: Vec<(u64, u32)>) {

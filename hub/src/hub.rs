@@ -18,7 +18,8 @@ use tryworks_transport::PeerId;
 /// What a hub is told when it is started.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How long an engine may be silent before it counts as lost.
+    /// How long an engine may be silent before it counts as lost. Engines speak four times as often, and at least
+    /// every second.
     pub engine_silence: Duration,
     /// How long a driver that is gone may take to come back before its jobs are cancelled.
     pub driver_grace: Duration,
@@ -79,6 +80,8 @@ pub(crate) struct Hub {
     pub(crate) to_engines: Vec<(PeerId, Vec<u8>)>,
     /// Engines to hang up on.
     pub(crate) hang_up: Vec<PeerId>,
+    /// Drivers to hang up on, who said that they leave.
+    pub(crate) hang_up_clients: Vec<PeerId>,
     pub(crate) for_drivers: BTreeMap<SessionId, Vec<ToDriver>>,
     pub(crate) for_engines: BTreeMap<EngineId, Vec<ToEngine>>,
     /// When the scheduler wants to be woken.
@@ -122,6 +125,7 @@ impl Hub {
             to_clients: Vec::new(),
             to_engines: Vec::new(),
             hang_up: Vec::new(),
+            hang_up_clients: Vec::new(),
             for_drivers: BTreeMap::new(),
             for_engines: BTreeMap::new(),
             wake: None,

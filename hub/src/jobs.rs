@@ -128,6 +128,9 @@ impl Hub {
             session.tickets.insert(ticket, id);
         }
         self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
+        if self.engines.is_empty() {
+            self.tell_of_no_engine(id);
+        }
         if !comes_again {
             self.begin_job(id);
         }

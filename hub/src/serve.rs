@@ -56,6 +56,9 @@ pub(crate) async fn serve(options: Options) -> Result<()> {
         for (peer, bytes) in others {
             let _ = to_engines.send(&peer, Bytes::from(bytes));
         }
+        for peer in std::mem::take(&mut hub.hang_up_clients) {
+            let _ = to_drivers.close(&peer);
+        }
         for peer in std::mem::take(&mut hub.hang_up) {
             let _ = to_engines.close(&peer);
         }

@@ -93,7 +93,8 @@ fn a_task_that_fails_is_tried_again_and_again_elsewhere() {
         return program();
     }
     let cluster = Cluster::by_hand(2, 2, &[]);
-    for (fault, how) in [("error", "`try_map` failed: the input is sour"), ("panic", "`try_map` panicked: the task is upset")]
+    for (fault, how) in
+        [("error", "`try_map` failed: the input is sour"), ("panic", "`try_map` panicked: the task is upset")]
     {
         let done = run(&cluster, here!(), fault, 3);
         assert!(done.out.contains("OUTCOME good"), "{}", done.out);
@@ -134,7 +135,10 @@ fn a_task_that_kills_its_worker_runs_alone_and_is_named() {
 
         let done = run(&cluster, here!(), fault, 100);
         let error = outcome(&done);
-        assert!(error.starts_with("the task for partition 2 of stage 0 killed its worker 2 times, at last alone"), "{error}");
+        assert!(
+            error.starts_with("the task for partition 2 of stage 0 killed its worker 2 times, at last alone"),
+            "{error}"
+        );
         assert!(error.contains(how) && error.contains("engine-"), "{error}");
         assert_eq!(cluster.shared.marks("part-2"), 4, "two deaths for each of two actions");
         assert!(cluster.shared.marks("alone") >= 2, "the second time it is alone");
@@ -152,7 +156,10 @@ fn a_task_out_of_memory_takes_only_its_worker_along() {
     cluster.wait_for_engines(1);
     let done = run(&cluster, here!(), "memory", 100);
     let error = outcome(&done);
-    assert!(error.contains("aborted (signal 6)") && error.contains("memory allocation of 16777216 bytes failed"), "{error}");
+    assert!(
+        error.contains("aborted (signal 6)") && error.contains("memory allocation of 16777216 bytes failed"),
+        "{error}"
+    );
     let peak = error.split_once("the most memory that it was seen to hold: ").unwrap().1.split_once(" MiB").unwrap().0;
     // What it can map is a gibibyte, of which the stacks of its threads take some.
     assert!((256..1024).contains(&peak.parse::<u64>().unwrap()), "{error}");

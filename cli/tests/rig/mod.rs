@@ -175,9 +175,7 @@ impl Cluster {
                 let name = entry.file_name().into_string().unwrap();
                 if path.is_dir() {
                     directories.push(path);
-                } else if path.parent().is_some_and(|parent| parent.ends_with("blocks"))
-                    && name.len() == 32
-                {
+                } else if path.parent().is_some_and(|parent| parent.ends_with("blocks")) && name.len() == 32 {
                     files.push(path);
                 }
             }
@@ -203,12 +201,23 @@ impl Cluster {
     /// The processes that belong to this cluster, or to a program that was run on it.
     pub fn processes(&self) -> Vec<u32> {
         let home = format!("TRYWORKS_HOME={}", self.home().display());
-        let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let pids =
+            fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let ours = |pid: &u32| {
             let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             environ.split(|byte| *byte == 0).any(|variable| variable == home.as_bytes())
         };
         pids.filter(ours).collect()
+    }
+
+    /// The processes that a process has started.
+    pub fn children(&self, parent: u32) -> Vec<u32> {
+        let is_child = |pid: &u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let after = stat.rsplit_once(')').map(|(_, rest)| rest.to_string()).unwrap_or_default();
+            after.split_whitespace().nth(1) == Some(&parent.to_string())
+        };
+        self.processes().into_iter().filter(is_child).collect()
     }
 
     /// What the log of a process that was started by hand says.

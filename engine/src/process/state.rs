@@ -30,6 +30,8 @@ const SAID_AGAIN: usize = 1 << 20;
 pub(super) struct Engine {
     pub(super) options: Options,
     pub(super) id: EngineId,
+    /// How often the hub wants to hear that it is there.
+    pub(super) beat_every: Duration,
     pub(super) store: BlockStore,
     pub(super) place: StorePlace,
     pub(super) sessions: BTreeMap<SessionId, Session>,
@@ -120,6 +122,7 @@ impl Engine {
         Engine {
             options,
             id: EngineId(0),
+            beat_every: Duration::from_secs(1),
             store,
             place,
             sessions: BTreeMap::new(),
