@@ -134,7 +134,7 @@ impl Hub {
             FromEngine::Failed { attempt, failure, span } => self.task_failed(id, attempt, failure, span),
             FromEngine::WorkerDied { session, suspects, waiting, error } => {
                 self.caches_lost(id, Some(session));
-                let text = format!("{}: a worker died: {error}", self.engine_name(id));
+                let text = format!("a worker died: {error}");
                 self.tell_driver(session, ToDriver::Notice(text));
                 for attempt in waiting {
                     self.task_failed(id, attempt, Failure::Killed, (0, 0));

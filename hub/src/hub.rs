@@ -12,7 +12,7 @@ use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_engine::protocol::driver::ToDriver;
 use tryworks_engine::protocol::engine::{CodeId, ResultPart, ToEngine};
-use tryworks_engine::scheduler::{Action, Config, Event, KnownBlock, Scheduler, Time};
+use tryworks_engine::scheduler::{Action, Cancelled, Config, Event, KnownBlock, Scheduler, Time};
 use tryworks_transport::PeerId;
 
 /// What a hub is told when it is started.
@@ -178,7 +178,18 @@ impl Hub {
             Action::Commit { job, attempt, engine, partitions } => self.commit(job, attempt, engine, &partitions),
             Action::JobDone { job } => self.end_job(job, Ok(())),
             Action::JobFailed { job, reason } => self.end_job(job, Err(tryworks_engine::verdict::told(reason))),
-            Action::JobCancelled { job, .. } => self.end_job(job, Err(Error::Cancelled)),
+            Action::JobCancelled { job, report } => {
+                let count = |of: fn(&Cancelled) -> u32| report.iter().map(of).sum::<u32>();
+                let (done, stopped, waiting) = (count(|s| s.done), count(|s| s.stopped), count(|s| s.not_started));
+                if self.jobs.get(&job).is_some_and(|job| job.verdict.is_none() && done + stopped + waiting > 0) {
+                    let text = format!(
+                        "{job} was cancelled: {done} partitions were done, {stopped} were with engines and are stopped, \
+                         {waiting} had not been given out"
+                    );
+                    self.tell_job(job, |_| ToDriver::Notice(text));
+                }
+                self.end_job(job, Err(Error::Cancelled));
+            }
             Action::StageStarted { job, stage, stage_attempt, tasks } => {
                 self.stage_started(job, stage, stage_attempt, tasks);
             }
