@@ -3,4 +3,7 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod blocks;
+mod ends;
+mod engines;
 mod tasks;

@@ -123,7 +123,7 @@ impl<P: Pipe> ToDriver<'_, P> {
     pub fn save<S: DriverSink<P::Item>>(&self, op: Op, sink: S) -> Result<()> {
         sink.prepare()?;
         let (partitions, abandoned) = (self.data.partitions(), sink.clone());
-        let job = self.data.begin_job(op, Gather(sink.clone()), move |parts| {
+        let job = self.data.background().begin_job(op, Gather(sink.clone()), move |parts| {
             let write = || {
                 while let Some((partition, text)) = parts.next()? {
                     sink.write(partition, &text)?;

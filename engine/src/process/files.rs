@@ -44,7 +44,10 @@ impl Files {
             let advice = "can this machine reach the hub? start the cluster with `--listen` and an address that others \
                           reach";
             let (Some(data), Some(address)) = (data, address) else {
-                return Err(Error::cluster("the driver's file is on another machine, and the hub has no data port", advice));
+                return Err(Error::cluster(
+                    "the driver's file is on another machine, and the hub has no data port",
+                    advice,
+                ));
             };
             fetch(&place, shipment, data, address, advice).await?;
             *here = true;
@@ -77,7 +80,9 @@ async fn fetch(place: &Path, shipment: &Shipment, data: &DataClient, address: &s
             file.write_all(&chunk).map_err(failed)?;
         }
         if *hasher.finalize().as_bytes() != shipment.id {
-            return Err(failed(io::Error::other("its hash is another one: was the file changed since it was given along?")));
+            return Err(failed(io::Error::other(
+                "its hash is another one: was the file changed since it was given along?",
+            )));
         }
         fs::rename(&new, place).map_err(failed)
     };

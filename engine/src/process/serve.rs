@@ -30,6 +30,8 @@ use tryworks_transport::{
 
 /// How often it is tried to reach a hub that is gone.
 const KNOCK: Duration = Duration::from_millis(100);
+/// How often it looks at what depends on time.
+const TICK: Duration = Duration::from_millis(100);
 /// How many messages are taken in before what they led to is sent.
 const BATCH: usize = 256;
 /// The hub may take so long to answer a hello.
@@ -91,7 +93,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let broken = |error| Error::storage("listening for signals", "this process", &error);
     let mut end = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
-    let mut beat = interval(Duration::from_millis(250));
+    let mut beat = interval(TICK);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut alone_since = Instant::now();
     let mut last_beat = Instant::now();
@@ -131,7 +133,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
                     }
                 }
                 engine.tick();
-                if last_beat.elapsed() >= Duration::from_millis(900) {
+                if last_beat.elapsed() + TICK > engine.beat_every {
                     last_beat = Instant::now();
                     let beat = engine.beat();
                     engine.for_hub.push(beat);
@@ -213,6 +215,7 @@ async fn knock(connection: &Connection, engine: &mut Engine) -> Result<Option<Hu
     match protocol::opening::<Welcome>(&answer)? {
         Opening::Welcome(welcome) => {
             engine.joined(welcome.engine);
+            engine.beat_every = Duration::from_millis(welcome.beat_ms.into());
             Ok(Some(hub))
         }
         Opening::Refused(why) => Err(Error::cluster(format!("the hub refused this engine: {why}"), "see above")),

@@ -10,8 +10,8 @@ use crate::protocol::worker::{FromWorker, ToWorker, Wanted, Welcome};
 use crate::scheduler::{Failure, Move, Partitions, Report};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
-use tryworks_core::runner::Shipment;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_core::runner::Shipment;
 use tryworks_core::{Error, codec};
 use tryworks_io::blocks::{BlockStore, Sealed};
 use tryworks_transport::PeerId;
@@ -31,6 +31,8 @@ const SAID_AGAIN: usize = 1 << 20;
 pub(super) struct Engine {
     pub(super) options: Options,
     pub(super) id: EngineId,
+    /// How often the hub wants to hear that it is there.
+    pub(super) beat_every: Duration,
     pub(super) store: BlockStore,
     pub(super) place: StorePlace,
     pub(super) sessions: BTreeMap<SessionId, Session>,
@@ -128,6 +130,7 @@ impl Engine {
         Engine {
             options,
             id: EngineId(0),
+            beat_every: Duration::from_secs(1),
             store,
             place,
             sessions: BTreeMap::new(),

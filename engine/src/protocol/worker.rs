@@ -9,8 +9,8 @@ use super::engine::{Assignment, CodeId, ResultPart, StorePlace};
 use crate::scheduler::{Failure, Report};
 use serde::{Deserialize, Serialize};
 use tryworks_core::Error;
-use tryworks_core::runner::Shipment;
 use tryworks_core::ids::{AttemptId, EngineId, OutputId, SessionId};
+use tryworks_core::runner::Shipment;
 use tryworks_io::blocks::{BlockId, Room, Sealed};
 
 /// The answer to a worker's hello.

@@ -14,6 +14,7 @@ use crate::ship;
 use around::Around;
 use host::WorkerHost;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -227,6 +228,8 @@ impl Bench {
         let attempt = task.attempt;
         self.host.begin(attempt, *code);
         let result = self.make(assignment, cancelled);
+        // A line without an end would stay in the buffer of a process that is killed one day.
+        let _ = std::io::stdout().flush();
         self.host.end(attempt);
         let span = (begun, micros());
         match result {
