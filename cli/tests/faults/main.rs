@@ -4,6 +4,7 @@
 mod rig;
 
 mod blocks;
+mod caches;
 mod ends;
 mod engines;
 mod tasks;

@@ -8,6 +8,8 @@
 pub mod admin;
 pub mod driver;
 pub mod engine;
+#[cfg(test)]
+mod fuzz;
 mod hello;
 pub mod worker;
 
