@@ -13,6 +13,7 @@ use tryworks_core::ship::{Code, Plain};
 use tryworks_core::{Dataset, Result};
 use tryworks_engine::client::Cluster;
 use tryworks_engine::local::Local;
+use tryworks_engine::scheduler::Speculation;
 use tryworks_engine::worker::serve_if_asked;
 use tryworks_io::Sources;
 
@@ -42,6 +43,7 @@ impl Context {
     /// | variable | meaning | if it is not set |
     /// |---|---|---|
     /// | `TRYWORKS_CLUSTER` | the cluster that runs the jobs: its name, or a connection file | threads of this process run them |
+    /// | `TRYWORKS_POOL` | the pool of the cluster that its jobs are in | the one without a name |
     /// | `TRYWORKS_THREADS` | tasks that run at once | the cores of the machine |
     /// | `TRYWORKS_MEMORY` | the memory budget, such as `4G` | 60 % of the memory of the machine or control group |
     /// | `TRYWORKS_SPILL_DIR` | where spill files are made | the system's directory for temporary files |
@@ -161,6 +163,21 @@ impl Builder {
     /// The cluster that runs the jobs: its name, or the path of a connection file.
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         self.settings.cluster = Some(cluster.into());
+        self
+    }
+
+    /// The pool of the cluster that its jobs are in. Pools are named when the cluster is started, each with its share; a
+    /// name that the cluster does not know makes jobs fail.
+    pub fn pool(mut self, name: impl Into<String>) -> Self {
+        self.settings.pool = name.into();
+        self
+    }
+
+    /// Gives a task of a cluster a second attempt on another engine if it takes long: once `quantile_percent` of a
+    /// stage's tasks are done, and it has run for more than `multiplier_percent` of their median time. The first attempt
+    /// to finish counts, and the other is stopped. It is off unless this is called.
+    pub fn speculation(mut self, quantile_percent: u32, multiplier_percent: u32) -> Self {
+        self.settings.speculation = Some(Speculation { quantile_percent, multiplier_percent });
         self
     }
 

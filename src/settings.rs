@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 use tryworks_core::{Error, Result, Site};
+use tryworks_engine::scheduler::Speculation;
 use tryworks_engine::{client, local};
 use tryworks_io::resident::machine_memory;
 use tryworks_io::size;
@@ -24,6 +25,10 @@ pub(crate) struct Settings {
     pub(crate) cluster: Option<String>,
     /// How often a task that fails is tried in all, if that was said.
     pub(crate) max_attempts: Option<u32>,
+    /// The cluster's pool that its jobs are in.
+    pub(crate) pool: String,
+    /// When a task of a cluster that takes long gets a second attempt.
+    pub(crate) speculation: Option<Speculation>,
     /// How long a driver waits for a hub that is gone, and a job for engines.
     pub(crate) patience: Duration,
 }
@@ -49,6 +54,8 @@ impl Settings {
             connection,
             max_result_bytes: self.local.max_result_bytes,
             max_attempts: self.max_attempts.unwrap_or(CLUSTER_ATTEMPTS),
+            pool: self.pool.clone(),
+            speculation: self.speculation,
             patience: self.patience,
         }))
     }
@@ -65,7 +72,7 @@ pub(crate) fn default() -> Settings {
         max_attempts: 1,
         event_log: None,
     };
-    Settings { local, cluster: None, max_attempts: None, patience: PATIENCE }
+    Settings { local, cluster: None, max_attempts: None, pool: String::new(), speculation: None, patience: PATIENCE }
 }
 
 /// The settings that the environment says.
@@ -80,6 +87,7 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<String>) -> Result<
         Error::Plan { message, site: Site::caller() }
     };
     all.cluster = look("TRYWORKS_CLUSTER").filter(|name| !name.is_empty());
+    all.pool = look("TRYWORKS_POOL").unwrap_or_default();
     if let Some(value) = look("TRYWORKS_THREADS") {
         let threads = value.parse().ok().filter(|threads| (1..=4096).contains(threads));
         settings.threads = threads.ok_or_else(|| wrong("TRYWORKS_THREADS", &value, "a number from 1 to 4096"))?;

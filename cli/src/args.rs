@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tryworks_hub::Pool;
 use tryworks_io::size;
 
 const EXIT_CODES: &str = "\
@@ -145,6 +146,12 @@ pub struct Start {
     /// The address on which hub and engines listen for other machines
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
+    /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
+    #[arg(long, value_parser = time, default_value = "30s", value_name = "TIME")]
+    pub driver_grace: Duration,
+    /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
+    #[arg(long, value_name = "POOL")]
+    pub pool: Vec<Pool>,
 }
 
 /// Show the engines of a cluster and the jobs that run
@@ -263,6 +270,12 @@ pub struct Hub {
     /// The port on which it listens; 0 for that of a hub which was killed, or any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
+    /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
+    #[arg(long, value_parser = time, default_value = "30s", value_name = "TIME")]
+    pub driver_grace: Duration,
+    /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
+    #[arg(long, value_name = "POOL")]
+    pub pool: Vec<Pool>,
     /// How long an engine may be silent before it counts as lost, such as 10s
     #[arg(long, env = "TRYWORKS_ENGINE_SILENCE", hide_env_values = true, value_parser = time, default_value = "10s", value_name = "TIME")]
     pub engine_silence: Duration,
@@ -287,9 +300,10 @@ pub struct Engine {
     /// Its name in the cluster [default: the machine's name and the number of the process]
     #[arg(long)]
     pub name: Option<String>,
-    /// The address on which it listens for engines and drivers of other machines
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
-    pub listen: IpAddr,
+    /// The address on which it listens for engines and drivers of other machines [default: this machine alone, or the
+    /// one by which the hub's machine is reached if that is another]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<IpAddr>,
     /// Its own directory, for blocks and spill files [default: one for its name, which is removed at the end]
     #[arg(long)]
     pub directory: Option<PathBuf>,

@@ -187,6 +187,7 @@ fn reasons(rows: &[WhyRow]) -> String {
             Why::Dependency { stage, missing } => format!("stage {stage} still has {missing} partitions to make"),
             Why::NoEngine => "there is no engine".into(),
             Why::Queue => "engines are busy".into(),
+            Why::Share => "engines are busy with other pools".into(),
             Why::Alone => "may kill its worker: waits to run alone".into(),
             Why::Excluded => "all engines are excluded".into(),
             Why::Memory => "all engines are short of memory".into(),

@@ -4,14 +4,13 @@ use crate::exit::{Exit, Failure};
 use crate::record::PidFile;
 use crate::{args, place};
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tryworks_engine::process;
 use tryworks_hub::Limits;
 use tryworks_io::resident::machine_memory;
-use tryworks_transport::{Connection, private_dir};
+use tryworks_transport::private_dir;
 
 /// The share of the machine's memory that is for tasks if nothing is said, in percent.
 const MEMORY_PERCENT: u64 = 60;
@@ -41,20 +40,13 @@ pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
     let _pid_file = pid_file(directory.join("hub.pid"), "hub")?;
     let options = tryworks_hub::Options {
         cluster: hub.name.name,
-        port: if hub.port == 0 { last_port(&directory, hub.listen) } else { hub.port },
-        listen: hub.listen,
         directory,
-        limits: Limits { engine_silence: hub.engine_silence, ..Limits::default() },
+        listen: hub.listen,
+        port: hub.port,
+        pools: hub.pool,
+        limits: Limits { engine_silence: hub.engine_silence, driver_grace: hub.driver_grace, ..Limits::default() },
     };
     Ok(tryworks_hub::run(options)?)
-}
-
-/// The port that a hub which was killed had here, so that other machines find the next one; 0 if it is taken by now.
-fn last_port(directory: &Path, listen: IpAddr) -> u16 {
-    let last = Connection::read(&directory.join("driver.json")).ok();
-    let last = last.and_then(|connection| connection.gateway.parse::<SocketAddr>().ok());
-    let free = last.filter(|last| last.ip() == listen && TcpListener::bind(last).is_ok());
-    free.map_or(0, |last| last.port())
 }
 
 /// Serves as an engine until it is stopped.

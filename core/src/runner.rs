@@ -5,6 +5,7 @@ use crate::lineage::Node;
 use crate::stage::{ResultValue, Stage};
 use crate::task::Op;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Runs jobs: the driver's side of a context.
@@ -23,6 +24,26 @@ pub trait Runner: Send + Sync + 'static {
 
     /// Deletes blocks that nobody holds any more.
     fn release(&self, what: Kept);
+
+    /// Makes a file of this process available to tasks on other machines; `None` if all tasks run in this process.
+    ///
+    /// # Errors
+    /// If it cannot be read, or cannot be sent to where they would get it from.
+    fn ship(&self, path: &Path) -> Result<Option<Shipment>> {
+        let _ = path;
+        Ok(None)
+    }
+}
+
+/// A file of the driver's that tasks on other machines can get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipment {
+    /// The machine that has it: tasks there read the file itself.
+    pub host: String,
+    /// The hash of its bytes.
+    pub id: [u8; 32],
+    /// How many they are.
+    pub bytes: u64,
 }
 
 /// How a plan is shown.
@@ -53,6 +74,20 @@ pub struct JobRequest {
     pub partitions: std::ops::Range<u32>,
     /// The action and the call.
     pub op: Op,
+    /// Whether it goes on without the program.
+    pub tie: Tie,
+}
+
+/// How a job is tied to the program that asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Tie {
+    /// It ends with its handle and with the program.
+    #[default]
+    Bound,
+    /// It goes on under a name. Who asks for the same action by the same name gets it.
+    Detached(String),
+    /// It is the detached job of this number, which runs or has ended already.
+    Attached(u64),
 }
 
 /// A job that was begun.
@@ -69,6 +104,11 @@ pub trait JobControl: Send + Sync {
     /// Stops the job: tasks that wait are dropped, tasks that run stop at their next batch. Harmless when it has
     /// ended.
     fn cancel(&self);
+
+    /// The handle is dropped before the job was waited for: it is cancelled, unless it goes on without the program.
+    fn abandon(&self) {
+        self.cancel();
+    }
 
     /// Calls `code`, which calls functions of the user's on the driver. Who can tell where panics come from makes an
     /// error of one, as in a task; else it goes on.

@@ -41,7 +41,7 @@ fn welcome() -> Vec<u8> {
     protocol::welcome(&Welcome {
         session,
         secret: [0; 16],
-        known: false,
+        epoch: 1,
         send_program: false,
         cluster,
         engines: 0,

@@ -82,7 +82,7 @@ fn b96_a_block_that_cannot_be_moved_is_made_again_when_the_engine_is_gone() {
     gate(&mut t, 1, Gate::Draining);
     let what = moves(&t)[0].clone();
     t.done(0, 2);
-    moves(&t)[1..].iter().cloned().collect::<Vec<_>>().into_iter().for_each(|what| t.tell(Event::BlockMoved(what)));
+    moves(&t)[1..].to_vec().into_iter().for_each(|what| t.tell(Event::BlockMoved(what)));
     assert!(!drained(&t));
     t.tell(Event::MoveFailed(what));
     assert!(drained(&t));

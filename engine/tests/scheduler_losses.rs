@@ -354,3 +354,40 @@ impl Table {
         }
     }
 }
+
+#[test]
+fn b52_engines_that_die_again_and_again_in_maps_and_reducers_cost_only_what_they_had() {
+    let mut t = Table::with(3, 1);
+    t.submit(1, job(vec![map(1, 6, &[]), result(6, &[0])]));
+    for next in 4..8 {
+        t.done_with(t.out[0].1.attempt, 1, 1, 7);
+        let (engine, _) = t.out[0];
+        t.lose(engine.0);
+        t.join(next, 1);
+    }
+    t.finish_all();
+    let mut commits = t.commits_of(1);
+    commits.sort_unstable();
+    assert_eq!((t.end_of(1).as_str(), commits), ("done", (0..6).collect()));
+    assert!(t.scheduler.launched() > 12, "something was made again");
+    t.release(1);
+    assert_eq!(t.scheduler.census(), Census { engines: 3, ..Census::default() });
+}
+
+#[test]
+fn b139_what_was_cancelled_and_is_wanted_again_is_neither_stuck_nor_stale() {
+    let mut t = Table::with(1, 2);
+    let spec = job(vec![map(1, 2, &[]), result(1, &[0])]);
+    t.submit(1, spec.clone());
+    let stopping = [t.attempt(0, 0), t.attempt(0, 1)];
+    t.cancel(1);
+    t.submit(2, spec);
+    assert_eq!(t.killed(), stopping);
+    // One was faster than its stop, and answers in the name of the job that is gone.
+    t.done_with(stopping[0], 1, 1, 99);
+    t.tell(Event::TaskFailed { attempt: stopping[1], failure: Failure::Killed });
+    assert_eq!(lost_places(&t), Vec::<u32>::new(), "nothing was made yet");
+    t.finish_all();
+    assert_eq!((t.end_of(2).as_str(), t.scheduler.launched()), ("done", 5));
+    assert!(!t.actions.iter().any(|action| matches!(action, Action::Nondeterministic { .. })));
+}

@@ -33,6 +33,14 @@ fn every_job_ends_rightly_whatever_dies() {
     }
     // A fault that never happened proves nothing.
     for (fault, times) in [
+        ("starts of the hub", all.hubs_started),
+        ("blocks known to a new hub", all.blocks_known),
+        ("engines asked to leave", all.engines_drained),
+        ("engines that may go", all.engines_let_go),
+        ("blocks moved", all.blocks_moved),
+        ("moves that failed", all.moves_failed),
+        ("second launches", all.copies),
+        ("second launches that won", all.copies_won),
         ("engines lost", all.engines_lost),
         ("workers died", all.workers_died),
         ("blocks lost", all.blocks_lost),

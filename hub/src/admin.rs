@@ -1,23 +1,23 @@
 //! Answers to the command line.
 
+use crate::history::{Lookup, no_job};
 use crate::hub::Hub;
+use crate::jobs::Phase;
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_core::ids::{EngineId, JobId, SessionId};
-use tryworks_engine::protocol::admin::{Answer, EngineRow, JobDetail, LogRow, Question, Status, TaskRow, WhyRow};
+use tryworks_engine::protocol::admin::{Answer, EngineRow, LogRow, Question, Status, WhyRow};
 use tryworks_engine::protocol::driver::Written;
 use tryworks_engine::scheduler::{Event, Gate, Why};
+use tryworks_transport::PeerId;
 
 /// What is kept of the output of workers, in bytes.
 const LOG_BYTES: usize = 1 << 20;
-/// What is kept of the tasks of jobs that run, in rows.
-const TASK_ROWS: usize = 10_000;
 
 /// The last things that happened, for people who ask.
 #[derive(Default)]
 pub(crate) struct Recent {
     log: VecDeque<(EngineId, SessionId, LogRow)>,
     bytes: usize,
-    tasks: VecDeque<(JobId, TaskRow)>,
 }
 
 impl Hub {
@@ -37,54 +37,47 @@ impl Hub {
         }
     }
 
-    pub(crate) fn note_row(&mut self, job: JobId, row: TaskRow) {
-        self.recent.tasks.push_back((job, row));
-        if self.recent.tasks.len() > TASK_ROWS {
-            self.recent.tasks.pop_front();
-        }
-    }
-
-    pub(crate) fn answer(&mut self, question: Question) -> Answer {
-        match question {
+    /// The answer to a question; `None` if the journal gives it.
+    pub(crate) fn answer(&mut self, peer: PeerId, number: u64, question: Question) -> Option<Answer> {
+        let running = |hub: &Self, name: &str| hub.find_job(name);
+        Some(match question {
             Question::Status => Answer::Status(self.status()),
-            Question::Jobs { limit } => {
-                let rows = self.jobs.iter().rev().take(limit as usize).map(|(id, job)| self.job_row(*id, job));
-                Answer::Jobs(rows.collect())
+            Question::Cancel { name } if let Some(id) = running(self, &name) => self.cancel(id),
+            Question::Why { name } if let Some(id) = running(self, &name) => Answer::Why(self.why(id)),
+            Question::Jobs { .. } | Question::Job { .. } | Question::Cancel { .. } | Question::Why { .. } => {
+                let live = self.jobs.iter().map(|(id, job)| self.job_row(*id, job)).collect();
+                self.look_up(Lookup::Ask { peer, number, question, live });
+                return None;
             }
-            Question::Job { name } => match self.find_job(&name) {
-                Some(id) => {
-                    let job = &self.jobs[&id];
-                    let tasks = self.recent.tasks.iter().filter(|(job, _)| *job == id).map(|(_, row)| row.clone());
-                    Answer::Job(JobDetail {
-                        job: self.job_row(id, job),
-                        stages: job.stages.clone(),
-                        tasks: tasks.collect(),
-                    })
-                }
-                None => no_job(&name),
-            },
-            Question::Cancel { name } => match self.find_job(&name) {
-                Some(id) if self.jobs[&id].end.is_some() => Answer::No(format!("{id} has ended already")),
-                Some(id) => {
-                    self.events.push(Event::JobCancelled { job: id });
-                    Answer::Done(format!("{id} is being cancelled"))
-                }
-                None => no_job(&name),
-            },
-            Question::Why { name } => match self.find_job(&name) {
-                Some(id) => Answer::Why(self.why(id)),
-                None => no_job(&name),
-            },
             Question::Logs { engine, job } => self.logs(engine.as_deref(), job.as_deref()),
             Question::Drain { engine } => match self.find_engine(&engine) {
                 Some(id) => self.drain(id),
                 None => Answer::No(format!("there is no engine `{engine}`: `tryworks cluster status` lists them")),
             },
-            Question::Rotate => Answer::No("certificates are renewed when the cluster is started".into()),
+            Question::Rotate => {
+                self.renew = Some((peer, number));
+                return None;
+            }
             Question::Stop => {
                 self.stopping = true;
                 Answer::Done("the hub ends".into())
             }
+        })
+    }
+
+    fn cancel(&mut self, id: JobId) -> Answer {
+        let Some(job) = self.jobs.get(&id) else { return Answer::No(format!("{id} has ended already")) };
+        match (&job.end, &job.detached) {
+            (None, _) => {
+                self.cancel_job(id);
+                Answer::Done(format!("{id} is being cancelled"))
+            }
+            (Some(_), Some(name)) => {
+                let text = format!("{id} had ended; its results are dropped, and the name `{name}` is free");
+                self.close_job(id);
+                Answer::Done(text)
+            }
+            (Some(_), None) => Answer::No(format!("{id} has ended already")),
         }
     }
 
@@ -129,6 +122,7 @@ impl Hub {
             resident: tryworks_io::resident::anonymous_resident().unwrap_or(0),
             engines: engines.collect(),
             running: running.map(|(id, job)| self.job_row(*id, job)).collect(),
+            journal: self.memory.journal.health().error.map(|error| error.to_string()),
             drivers: self.sessions.values().filter(|session| session.peer.is_some()).count() as u32,
         }
     }
@@ -137,7 +131,7 @@ impl Hub {
     fn why(&self, id: JobId) -> Vec<WhyRow> {
         let job = &self.jobs[&id];
         let mut rows = Vec::new();
-        if !job.admitted && job.end.is_none() {
+        if job.phase == Phase::Waiting && job.end.is_none() {
             let partitions = job.spec.wanted.len();
             rows.push(WhyRow { stage: job.spec.stages.len() as u32 - 1, partitions, example: 0, why: Why::NoEngine });
         }
@@ -167,8 +161,4 @@ impl Hub {
         });
         Answer::Logs(rows.map(|(_, _, row)| row.clone()).collect())
     }
-}
-
-fn no_job(name: &str) -> Answer {
-    Answer::No(format!("there is no job `{name}`: `tryworks jobs` lists them"))
 }

@@ -1,12 +1,13 @@
 //! The registry of engines: who joins, what each says, and who is lost.
 
 use crate::hub::Hub;
+use crate::journal::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tryworks_core::ids::{EngineId, JobId, OutputId, SessionId};
 use tryworks_core::{Error, Result};
 use tryworks_engine::protocol::driver::ToDriver;
-use tryworks_engine::protocol::engine::{CodeId, FromEngine, Offer, StorePlace, ToEngine, Welcome};
+use tryworks_engine::protocol::engine::{CodeId, FromEngine, HeldBlock, Offer, StorePlace, ToEngine, Welcome};
 use tryworks_engine::protocol::{Hello, HostInfo, Purpose, decode, refusal, welcome};
 use tryworks_engine::scheduler::{Event, Failure, Gate, KnownBlock};
 use tryworks_transport::PeerId;
@@ -26,6 +27,9 @@ pub(crate) struct Engine {
     pub(crate) gate: Gate,
     /// Nothing more is needed of its blocks: it goes once nobody waits for results that it has.
     pub(crate) drained: bool,
+    /// About how long its tasks take, in microseconds, and how many it may hold beyond its slots therefore.
+    pub(crate) task_micros: u64,
+    pub(crate) prefetch: u32,
     /// What it was told already.
     pub(crate) sessions: BTreeSet<SessionId>,
     pub(crate) codes: HashSet<CodeId>,
@@ -35,10 +39,14 @@ pub(crate) struct Engine {
 
 /// How often engines say that they are there, at least.
 const BEAT: Duration = Duration::from_secs(1);
+/// The tasks that an engine holds in advance should last about so long.
+const AHEAD_MICROS: u64 = 4000;
+/// But for each slot there are no more than these.
+const MOST_AHEAD: u64 = 128;
 
 impl Hub {
     /// A message on the socket of engines.
-    pub(crate) fn from_engine(&mut self, peer: PeerId, bytes: &[u8]) {
+    pub(crate) fn hear_engine(&mut self, peer: PeerId, bytes: &[u8]) {
         let Some(&id) = self.engine_peers.get(&peer) else { return self.greet_engine(peer, bytes) };
         match decode::<FromEngine>(bytes) {
             Ok(batch) => {
@@ -59,30 +67,33 @@ impl Hub {
     fn greet_engine(&mut self, peer: PeerId, bytes: &[u8]) {
         let hello = match Hello::from_bytes(bytes, env!("CARGO_PKG_VERSION")) {
             Ok(hello) => hello,
-            Err(why) => return self.to_engines.push((peer, refusal(&why))),
+            Err(why) => return self.refuse_engine(peer, &why),
         };
         let Purpose::Serve(offer) = hello.purpose else {
-            return self.to_engines.push((peer, refusal("this is the socket of engines, and you are none")));
+            return self.refuse_engine(peer, "this is the socket of engines, and you are none");
         };
         // The same engine, by a new connection: the old one is over, whether or not anybody noticed.
         let before = self.engines.iter().find(|(_, engine)| engine.name == offer.name).map(|(id, _)| *id);
         if let Some(before) = before {
             if self.engines[&before].store.key != offer.store.key {
                 let why = format!("there is an engine `{}` already; give this one another name", offer.name);
-                return self.to_engines.push((peer, refusal(&why)));
+                return self.refuse_engine(peer, &why);
             }
             self.lose_engine(before, "it connected again");
             self.settle();
         }
-        let id = EngineId(self.next.engine);
-        self.next.engine += 1;
-        self.joined = Instant::now();
+        let id = match self.memory.journal.next_engine() {
+            Ok(id) => id,
+            Err(error) => return self.refuse_engine(peer, &error.to_string()),
+        };
         let beat_ms = BEAT.min(self.limits.engine_silence / 4).as_millis() as u32;
         match welcome(&Welcome { engine: id, beat_ms }) {
             Ok(answer) => self.to_engines.push((peer, answer)),
-            Err(error) => return self.to_engines.push((peer, refusal(&error.to_string()))),
+            Err(error) => return self.refuse_engine(peer, &error.to_string()),
         }
-        let Offer { name, slots, memory, store, held, results } = *offer;
+        let Offer { name, slots, memory, store, held, results, sessions, kept } = *offer;
+        self.awaited.remove(&name);
+        self.memory.journal.note(Entry::EngineJoined { name: name.clone() });
         let engine = Engine {
             peer,
             name,
@@ -95,6 +106,8 @@ impl Hub {
             blocks: 0,
             gate: Gate::Open,
             drained: false,
+            task_micros: 0,
+            prefetch: 0,
             sessions: BTreeSet::new(),
             codes: HashSet::new(),
             peers: HashSet::new(),
@@ -103,23 +116,38 @@ impl Hub {
         self.engine_peers.insert(peer, id);
         self.engines.insert(id, engine);
         self.events.push(Event::EngineJoined { engine: id, slots });
-        for held in held {
+        // What was left of sessions that are over is deleted with them.
+        let known = |held: &HeldBlock| self.sessions.contains_key(&SessionId::split(held.output.0).0);
+        for held in held.into_iter().filter(known).collect::<Vec<_>>() {
             let (output, attempt) = (held.output, held.attempt);
             let block = KnownBlock { engine: id, made_by: attempt, partitions: held.partitions, report: held.report };
             self.offer_block(output, block);
         }
-        for held in results {
-            self.offered.results.entry(held.job).or_default().push((id, held.attempt, held.parts));
+        results.into_iter().for_each(|held| self.offer_result(id, held));
+        for session in sessions {
+            if !self.sessions.contains_key(&session) {
+                self.tell_engine(id, ToEngine::EndSession { session });
+            }
         }
+        self.kept(id, kept);
         let sessions: Vec<_> = self.sessions.keys().copied().collect();
         sessions.into_iter().for_each(|session| self.introduce(id, session));
     }
 
+    fn refuse_engine(&mut self, peer: PeerId, why: &str) {
+        self.to_engines.push((peer, refusal(why)));
+        self.hang_up_engines.push(peer);
+    }
+
     /// Tells an engine of a session, so that it may get a worker ready.
     pub(crate) fn introduce(&mut self, engine: EngineId, id: SessionId) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let program = Box::new(session.program.clone());
-        let (host, address) = (session.host.id.clone(), self.data_address.clone());
+        let Some((session, program)) =
+            self.sessions.get(&id).and_then(|session| Some((session, session.program.as_deref()?)))
+        else {
+            return;
+        };
+        let program = Box::new(program.clone());
+        let (host, address) = (session.host.clone(), self.data_address.clone());
         if self.engines.get_mut(&engine).is_some_and(|engine| engine.sessions.insert(id)) {
             self.tell_engine(engine, ToEngine::Session { session: id, program, host, address });
         }
@@ -147,6 +175,7 @@ impl Hub {
                 self.moved(output);
                 self.events.push(Event::BlockLost { engine: id, output, partition, made_by: attempt });
             }
+            FromEngine::Unreadable { output, why } => drop(self.unreadable.insert(output, why)),
             FromEngine::Moved { what, here } => {
                 self.moved(what.output);
                 self.events.push(if here { Event::BlockMoved(what) } else { Event::MoveFailed(what) });
@@ -190,6 +219,19 @@ impl Hub {
         silent.into_iter().for_each(|id| self.lose_engine(id, &format!("nothing was heard of it for {silence:?}")));
     }
 
+    /// A task took so long: engines hold as many tasks in advance as last about as long as they would wait for us.
+    pub(crate) fn pace(&mut self, id: EngineId, micros: u64) {
+        let Some(engine) = self.engines.get_mut(&id) else { return };
+        engine.task_micros = (engine.task_micros * 7 + micros) / 8;
+        let ahead = (AHEAD_MICROS / engine.task_micros.max(1)).clamp(1, MOST_AHEAD) as u32;
+        let prefetch = ahead.saturating_mul(engine.slots);
+        // Not for every little change.
+        if prefetch > engine.prefetch * 2 || prefetch < engine.prefetch.div_ceil(2) {
+            engine.prefetch = prefetch;
+            self.events.push(Event::EnginePrefetch { engine: id, prefetch });
+        }
+    }
+
     /// Lets engines go that were asked to and have nothing more that anybody needs.
     pub(crate) fn dismiss_drained(&mut self) {
         let needed =
@@ -206,7 +248,19 @@ impl Hub {
         let Some(engine) = self.engines.remove(&id) else { return };
         self.engine_peers.remove(&engine.peer);
         self.for_engines.remove(&id);
-        self.hang_up.push(engine.peer);
+        self.hang_up_engines.push(engine.peer);
+        self.memory.journal.note(Entry::EngineLost { name: engine.name });
+        for blocks in self.offered.blocks.values_mut() {
+            blocks.retain(|block| block.engine != id);
+        }
+        self.offered.blocks.retain(|_, blocks| !blocks.is_empty());
+        for results in self.offered.results.values_mut() {
+            results.retain(|(engine, _)| *engine != id);
+        }
+        self.offered.results.retain(|_, results| !results.is_empty());
+        for job in self.jobs.values_mut().filter(|job| job.detached.is_some()) {
+            job.delivered.retain(|_, (engine, _)| *engine != id);
+        }
         // What it had, as long as the scheduler knows it.
         let mut losses = HashMap::<SessionId, (usize, usize)>::new();
         for (attempt, launched) in &self.launched {
@@ -248,12 +302,13 @@ impl Hub {
         let Some(job) = self.jobs.get(&id) else { return };
         let grace = job.spec.limits.no_engine_grace;
         let text = format!("there is no engine: {id} waits for one, for {grace:?} at most ({})", job.spec.label);
-        self.tell_job(id, |_| ToDriver::Notice(text));
+        self.tell_job(id, |_| ToDriver::Notice(text.clone()));
     }
 
     fn kept(&mut self, id: EngineId, kept: Vec<(u64, u32)>) {
         let mut told = BTreeSet::new();
-        for (cache, partition) in kept {
+        let known = |cache: u64| self.sessions.contains_key(&SessionId::split(cache).0);
+        for (cache, partition) in kept.into_iter().filter(|(cache, _)| known(*cache)) {
             self.caches.entry(cache).or_default().insert(partition, id);
             told.insert(cache);
         }
@@ -263,6 +318,12 @@ impl Hub {
     fn tell_cached(&mut self, cache: u64) {
         let partitions = self.caches.get(&cache).map_or(0, |kept| kept.len() as u32);
         self.tell_driver(SessionId::split(cache).0, ToDriver::Cached { cache, partitions });
+    }
+
+    /// Tells a driver of all that is kept of its caches.
+    pub(crate) fn tell_all_cached(&mut self, session: SessionId) {
+        let own = self.caches.keys().copied().filter(|cache| SessionId::split(*cache).0 == session);
+        own.collect::<Vec<_>>().into_iter().for_each(|cache| self.tell_cached(cache));
     }
 
     /// What an engine kept, of one session or of all, is not kept any more.
@@ -286,10 +347,13 @@ impl Hub {
         let name = self.engine_name(id);
         let error = Error::Lost { what: format!("the program does not start on {name}"), details: error.to_string() };
         let jobs = self.jobs.iter_mut().filter(|(_, job)| job.session == session && job.end.is_none());
-        for (job, record) in jobs {
-            record.verdict = Some(error.clone());
-            self.events.push(Event::JobCancelled { job: *job });
-        }
+        let jobs: Vec<_> = jobs
+            .map(|(id, job)| {
+                job.verdict = Some(error.clone());
+                *id
+            })
+            .collect();
+        jobs.into_iter().for_each(|job| self.cancel_job(job));
     }
 
     /// Where an output's blocks are has changed.

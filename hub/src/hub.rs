@@ -4,15 +4,20 @@
 use crate::admin::Recent;
 use crate::drivers::Session;
 use crate::engines::Engine;
+use crate::history::{Lookup, Told};
 use crate::jobs::Job;
+use crate::journal::{Journal, Recovered};
 use crate::launch::{Code, Launched};
-use std::collections::{BTreeMap, HashMap};
+use crate::programs::Shelf;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedSender;
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_engine::protocol::driver::ToDriver;
-use tryworks_engine::protocol::engine::{CodeId, ResultPart, ToEngine};
-use tryworks_engine::scheduler::{Action, Cancelled, Config, Event, KnownBlock, Scheduler, Time};
+use tryworks_engine::protocol::engine::{CodeId, HeldResult, ResultPart, ToEngine};
+use tryworks_engine::scheduler::{Action, Cancelled, Config, Event, Exclusion, KnownBlock, Scheduler, Time};
 use tryworks_transport::PeerId;
 
 /// What a hub is told when it is started.
@@ -21,15 +26,27 @@ pub struct Limits {
     /// How long an engine may be silent before it counts as lost. Engines speak four times as often, and at least
     /// every second.
     pub engine_silence: Duration,
+    /// How long a driver may be silent before its connection is given up.
+    pub driver_silence: Duration,
     /// How long a driver that is gone may take to come back before its jobs are cancelled.
     pub driver_grace: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { engine_silence: Duration::from_secs(10), driver_grace: Duration::from_secs(30) }
+        Limits {
+            engine_silence: Duration::from_secs(10),
+            driver_silence: Duration::from_secs(10),
+            driver_grace: Duration::from_secs(30),
+        }
     }
 }
+
+/// How many tasks an engine may hold beyond its slots before it is known how long they take.
+const PREFETCH: u32 = 2;
+/// An engine on which so many different tasks fail within a minute gets none for a minute.
+const EXCLUSION: Exclusion =
+    Exclusion { failures: 10, window: Duration::from_secs(60), lasts: Duration::from_secs(60) };
 
 /// Who sits at the other end of a driver's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +63,28 @@ pub(crate) struct Offered {
     /// Blocks, until a job names their output.
     pub(crate) blocks: HashMap<OutputId, Vec<KnownBlock>>,
     /// Results, until their job comes again.
-    pub(crate) results: HashMap<JobId, Vec<(EngineId, AttemptId, Vec<(u32, ResultPart)>)>>,
+    pub(crate) results: HashMap<JobId, Vec<(EngineId, HeldResult)>>,
+}
+
+/// What the hub remembers by, and what it is told by that.
+pub(crate) struct Memory {
+    pub(crate) journal: Journal,
+    /// For questions to the journal.
+    pub(crate) desk: Sender<Lookup>,
+    /// Where answers go, and what was written down.
+    pub(crate) told: UnboundedSender<Told>,
 }
 
 /// The hub.
 pub(crate) struct Hub {
     pub(crate) cluster: String,
     pub(crate) limits: Limits,
+    pub(crate) memory: Memory,
     pub(crate) epoch: u64,
+    /// Smaller numbers are of jobs and sessions of the hubs before this one.
+    pub(crate) first: (JobId, SessionId),
+    /// The names of engines that were there when the hub before this one died, and that have not come back.
+    pub(crate) awaited: BTreeSet<String>,
     pub(crate) began: Instant,
     pub(crate) scheduler: Scheduler<Error>,
     pub(crate) events: Vec<Event<Error>>,
@@ -69,44 +100,49 @@ pub(crate) struct Hub {
     pub(crate) reported: HashMap<AttemptId, Vec<(u32, ResultPart)>>,
     /// Counts the changes of where an output's blocks are.
     pub(crate) moves: HashMap<OutputId, u64>,
+    /// Why blocks of an output could not be read, when that was tried last.
+    pub(crate) unreadable: HashMap<OutputId, String>,
     /// Who keeps which partition of a cache.
     pub(crate) caches: BTreeMap<u64, BTreeMap<u32, EngineId>>,
     pub(crate) offered: Offered,
-    pub(crate) next: Numbers,
+    /// How often results were asked of the journal.
+    pub(crate) replays: u64,
     pub(crate) recent: Recent,
+    pub(crate) shelf: Shelf,
     /// The hub's own data port.
     pub(crate) data_address: Option<String>,
     pub(crate) to_clients: Vec<(PeerId, Vec<u8>)>,
     pub(crate) to_engines: Vec<(PeerId, Vec<u8>)>,
-    /// Engines to hang up on.
-    pub(crate) hang_up: Vec<PeerId>,
-    /// Drivers to hang up on, who said that they leave.
+    /// Drivers to hang up on once all is written, and engines.
     pub(crate) hang_up_clients: Vec<PeerId>,
+    pub(crate) hang_up_engines: Vec<PeerId>,
     pub(crate) for_drivers: BTreeMap<SessionId, Vec<ToDriver>>,
     pub(crate) for_engines: BTreeMap<EngineId, Vec<ToEngine>>,
     /// When the scheduler wants to be woken.
     pub(crate) wake: Option<Time>,
-    /// When an engine joined last.
-    pub(crate) joined: Instant,
+    /// What was last said of the journal's health.
+    pub(crate) trouble: Option<Error>,
     pub(crate) stopping: bool,
-}
-
-/// The next number of each kind.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Numbers {
-    pub(crate) job: u64,
-    pub(crate) session: u32,
-    pub(crate) engine: u32,
+    /// Who asked for new certificates, and by which question.
+    pub(crate) renew: Option<(PeerId, u64)>,
 }
 
 impl Hub {
-    pub(crate) fn new(cluster: String, limits: Limits) -> Self {
-        Hub {
+    /// A hub that knows nothing but what its journal `recovered`.
+    pub(crate) fn new(cluster: String, limits: Limits, memory: Memory, shelf: Shelf, recovered: Recovered) -> Self {
+        let mut hub = Hub {
             cluster,
             limits,
-            epoch: 1,
+            memory,
+            epoch: recovered.epoch,
+            first: recovered.first,
+            awaited: BTreeSet::new(),
             began: Instant::now(),
-            scheduler: Scheduler::new(Config { prefetch: 16, launched: 0 }),
+            scheduler: Scheduler::new(Config {
+                prefetch: PREFETCH,
+                launched: recovered.launched,
+                exclusion: Some(EXCLUSION),
+            }),
             events: Vec::new(),
             clients: HashMap::new(),
             sessions: BTreeMap::new(),
@@ -117,21 +153,26 @@ impl Hub {
             launched: HashMap::new(),
             reported: HashMap::new(),
             moves: HashMap::new(),
+            unreadable: HashMap::new(),
             caches: BTreeMap::new(),
             offered: Offered::default(),
-            next: Numbers { job: 1, session: 1, engine: 1 },
+            replays: 0,
             recent: Recent::default(),
+            shelf,
             data_address: None,
             to_clients: Vec::new(),
             to_engines: Vec::new(),
-            hang_up: Vec::new(),
             hang_up_clients: Vec::new(),
+            hang_up_engines: Vec::new(),
             for_drivers: BTreeMap::new(),
             for_engines: BTreeMap::new(),
             wake: None,
-            joined: Instant::now(),
+            trouble: None,
             stopping: false,
-        }
+            renew: None,
+        };
+        hub.recover(recovered);
+        hub
     }
 
     /// The scheduler's clock.
@@ -146,6 +187,7 @@ impl Hub {
             let events = std::mem::take(&mut self.events);
             let mut actions = Vec::new();
             self.scheduler.handle_all(self.now(), events, &mut actions);
+            self.note_launches(&actions);
             for action in actions {
                 self.carry_out(action);
             }
@@ -162,6 +204,7 @@ impl Hub {
         self.lose_silent_engines();
         self.drop_lost_drivers();
         self.tell_progress();
+        self.look_after_journal();
         self.dismiss_drained();
         self.settle();
     }
@@ -174,10 +217,21 @@ impl Hub {
                 self.reported.remove(&attempt);
                 self.tell_engine(engine, ToEngine::Discard { attempt });
             }
-            Action::DeleteOutput { engine, output } => self.tell_engine(engine, ToEngine::DeleteOutput { output }),
+            Action::DeleteOutput { engine, output } => {
+                self.unreadable.remove(&output);
+                self.tell_engine(engine, ToEngine::DeleteOutput { output });
+            }
             Action::Commit { job, attempt, engine, partitions } => self.commit(job, attempt, engine, &partitions),
             Action::JobDone { job } => self.end_job(job, Ok(())),
-            Action::JobFailed { job, reason } => self.end_job(job, Err(tryworks_engine::verdict::told(reason))),
+            Action::JobFailed { job, reason } => {
+                let mut error = tryworks_engine::verdict::told(reason);
+                if let Error::Fetch { exchange, message, .. } = &mut error
+                    && let Some(why) = self.unreadable.get(&OutputId(*exchange))
+                {
+                    *message += &format!("; the last time: {why}");
+                }
+                self.end_job(job, Err(error));
+            }
             Action::JobCancelled { job, report } => {
                 let count = |of: fn(&Cancelled) -> u32| report.iter().map(of).sum::<u32>();
                 let (done, stopped, waiting) = (count(|s| s.done), count(|s| s.stopped), count(|s| s.not_started));
@@ -186,7 +240,7 @@ impl Hub {
                         "{job} was cancelled: {done} partitions were done, {stopped} were with engines and are stopped, \
                          {waiting} had not been given out"
                     );
-                    self.tell_job(job, |_| ToDriver::Notice(text));
+                    self.tell_job(job, |_| ToDriver::Notice(text.clone()));
                 }
                 self.end_job(job, Err(Error::Cancelled));
             }
@@ -196,12 +250,11 @@ impl Hub {
             Action::StageFinished { job, stage, stage_attempt } => self.stage_finished(job, stage, stage_attempt),
             Action::Nondeterministic { job, stage, partition, declared } => {
                 if !declared {
-                    self.tell_job(job, |_| {
-                        ToDriver::Notice(format!(
-                            "stage {stage} is not deterministic: partition {partition} was made again and came out \
-                             different; what depends on it is made again whole"
-                        ))
-                    });
+                    let text = format!(
+                        "stage {stage} is not deterministic: partition {partition} was made again and came out \
+                         different; what depends on it is made again whole"
+                    );
+                    self.tell_job(job, |_| ToDriver::Notice(text.clone()));
                 }
             }
             Action::Move(what) => {
@@ -229,10 +282,60 @@ impl Hub {
         }
     }
 
-    /// Tells the driver of a job something, given the driver's number for it.
-    pub(crate) fn tell_job(&mut self, job: JobId, message: impl FnOnce(u64) -> ToDriver) {
-        if let Some((session, ticket)) = self.jobs.get(&job).and_then(|job| job.driver) {
-            self.tell_driver(session, message(ticket));
+    /// Tells the drivers of a job something, given each one's number for it.
+    pub(crate) fn tell_job(&mut self, job: JobId, message: impl Fn(u64) -> ToDriver) {
+        let drivers = self.jobs.get(&job).map(|job| job.drivers.clone()).unwrap_or_default();
+        for driver in drivers {
+            self.tell_driver(driver.session, message(driver.ticket));
+        }
+    }
+
+    /// No launch leaves before its number is known never to be used again.
+    fn note_launches(&mut self, actions: &[Action<Error>]) {
+        let tasks = actions.iter().flat_map(|action| match action {
+            Action::Launch { tasks, .. } => &tasks[..],
+            _ => &[],
+        });
+        if let Some(last) = tasks.map(|task| task.attempt.sequence()).max()
+            && let Err(error) = self.memory.journal.launched(last)
+        {
+            tracing::error!(%error, "launches cannot be written down: should the hub die, their numbers may come again");
+        }
+    }
+
+    /// Says in the log when the journal cannot be written, and when it can again.
+    fn look_after_journal(&mut self) {
+        let error = self.memory.journal.health().error;
+        match (&error, &self.trouble) {
+            (Some(now), before) if before.as_ref() != Some(now) => {
+                tracing::error!(error = %now, "the journal cannot be written: should the hub die, jobs are lost");
+            }
+            (None, Some(_)) => tracing::info!("the journal is written again"),
+            _ => return,
+        }
+        self.trouble = error;
+    }
+
+    /// Asks the journal, once all that was noted is in it.
+    pub(crate) fn look_up(&self, lookup: Lookup) {
+        let desk = self.memory.desk.clone();
+        self.memory.journal.after(move |_| drop(desk.send(lookup)));
+    }
+
+    /// Takes in what the journal or its reader says.
+    pub(crate) fn hear(&mut self, told: Told) {
+        match told {
+            Told::Submitted { job, outcome } => self.written(job, outcome),
+            Told::Kept { engine, attempt, outcome: Ok(()) } => {
+                self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
+            }
+            // The engine goes on holding them.
+            Told::Kept { .. } => {}
+            Told::Answer { peer, number, answer } => self.tell_answer(peer, number, answer),
+            Told::Result { job, replay, attempt, partition, bytes } => {
+                self.replay(job, replay, attempt, partition, bytes);
+            }
+            Told::Replayed { job, replay, count } => self.replayed(job, replay, count),
         }
     }
 

@@ -1,25 +1,28 @@
-//! Jobs: submitted, delivered, ended; those that come again after a connection or a hub was lost; those that go on
+//! Jobs: submitted, begun, ended; those that come again after a connection or a hub was lost, and those that go on
 //! without a driver.
 
 use crate::hub::Hub;
+use crate::journal::{Detached, Entry, Submitted};
 use crate::launch::{Code, Launched};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_core::runner::Progress;
-use tryworks_engine::protocol::admin::{JobRow, StageRow, TaskRow};
+use tryworks_core::{Error, Result};
+use tryworks_engine::protocol::admin::{JobRow, TaskRow};
 use tryworks_engine::protocol::driver::{NewJob, Part, ToDriver};
-use tryworks_engine::protocol::engine::{BlockPlace, CodeId, ResultPart, ToEngine};
-use tryworks_engine::scheduler::{Event, Failure, JobSpec, KnownBlock, Partitions, Report, Run, StageSpec};
+use tryworks_engine::protocol::engine::{CodeId, ToEngine};
+use tryworks_engine::scheduler::{Event, Failure, JobSpec, KnownBlock, Report, Run, StageSpec};
 
 /// A job that has not been closed.
 pub(crate) struct Job {
     /// The session whose workers run it.
     pub(crate) session: SessionId,
-    /// Who gets its results, and the number it has there.
-    pub(crate) driver: Option<(SessionId, u64)>,
+    /// The driver's number for it there.
+    pub(crate) ticket: u64,
+    /// Who gets its results. A detached job may have none, or several.
+    pub(crate) drivers: Vec<Attached>,
     pub(crate) detached: Option<String>,
     pub(crate) spec: Arc<JobSpec>,
     /// Stages that read kept partitions, and of which caches.
@@ -29,142 +32,250 @@ pub(crate) struct Job {
     pub(crate) end: Option<Result<(), Error>>,
     /// Why it is being stopped, if not because it was cancelled.
     pub(crate) verdict: Option<Error>,
-    /// Accepted results that nobody has said to have received, and who has them.
+    /// Accepted results that nobody has said to have received, and who has them. Of a detached job only those that
+    /// stay with an engine: the journal has the others.
     pub(crate) delivered: BTreeMap<AttemptId, (EngineId, Vec<(u32, Part)>)>,
+    /// The partitions whose results the journal has.
+    pub(crate) held: BTreeSet<u32>,
+    /// The partitions of a detached job whose results stay with an engine, and which launch made them.
+    pub(crate) kept: BTreeMap<u32, AttemptId>,
+    /// How many results it has in the end.
+    pub(crate) results: u64,
     pub(crate) progress: Progress,
-    pub(crate) stages: Vec<StageRow>,
-    /// What the driver was told last.
+    /// What the driver was told last, and when the journal was.
     pub(crate) told: Progress,
-    /// It may go on without the blocks that engines offer, or waits for engines that come back.
-    pub(crate) admitted: bool,
+    pub(crate) noted: u64,
+    pub(crate) phase: Phase,
+}
+
+/// How far the beginning of a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It is detached, and being written down.
+    Noting,
+    /// It ran when the hub died, and waits for the engines that were there.
+    Waiting,
+    /// It runs, or has ended.
+    Begun,
+}
+
+/// A driver that gets the results of a job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attached {
+    pub(crate) session: SessionId,
+    /// Its number for the job.
+    pub(crate) ticket: u64,
+    /// It is being told what the journal has: the number of that question.
+    pub(crate) replay: Option<u64>,
+    /// That is all there is: the job had ended when it was asked.
+    pub(crate) whole: bool,
 }
 
 impl Job {
+    /// A job of which nothing has happened.
+    pub(crate) fn new(session: SessionId, ticket: u64, detached: Option<String>, spec: JobSpec) -> Self {
+        Job {
+            session,
+            ticket,
+            drivers: Vec::new(),
+            detached,
+            results: u64::from(spec.wanted.len()),
+            spec: Arc::new(spec),
+            caches: Vec::new(),
+            submitted: clock(),
+            ended: None,
+            end: None,
+            verdict: None,
+            delivered: BTreeMap::new(),
+            held: BTreeSet::new(),
+            kept: BTreeMap::new(),
+            progress: Progress::default(),
+            told: Progress::default(),
+            noted: 0,
+            phase: Phase::Begun,
+        }
+    }
+
     /// Whether it needs its session although the driver is gone.
     pub(crate) fn goes_on(&self) -> bool {
-        self.detached.is_some() && self.end.is_none()
+        self.detached.is_some() && (self.end.is_none() || !self.kept.is_empty())
     }
 }
 
-/// Engines get so long to come back before a job that was running when the hub died goes on without them.
-const RETURN: Duration = Duration::from_millis(1000);
-/// The last of them may have brought others along.
-const SETTLE: Duration = Duration::from_millis(300);
+/// Engines that were there get so long to come back before jobs that ran when the hub died go on without them.
+const RETURN: Duration = Duration::from_secs(5);
+/// How often the journal is told how far a job is, in microseconds.
+const NOTE_EVERY: u64 = 1_000_000;
 
 /// Microseconds since 1970.
 pub(crate) fn clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64)
 }
 
+/// The action of a job's label, without the place of its call.
+pub(crate) fn action_of(label: &str) -> &str {
+    label.split(" at ").next().unwrap_or(label)
+}
+
+/// The code that makes a stage of a job.
+pub(crate) fn code_of(stage: &StageSpec, job: JobId) -> CodeId {
+    stage.output.map_or(CodeId::Results(job), CodeId::Output)
+}
+
 impl Hub {
     pub(crate) fn submit(&mut self, session: SessionId, new: NewJob) {
         let ticket = new.ticket;
         if let Some(job) = self.job_of(session, ticket) {
-            return self.resume(session, ticket, job);
+            return self.attach(session, ticket, job);
         }
-        if let Some(name) = &new.detached
-            && let Some(job) = self.detached_as(name)
-        {
-            return self.resume(session, ticket, job);
+        if let Some(job) = new.detached.as_ref().and_then(|name| self.detached_as(name)) {
+            return self.attach_to(session, ticket, job, action_of(&new.spec.label));
         }
+        let end = match self.take_in(session, new) {
+            Ok(()) => return,
+            Err(error) => Err(error),
+        };
+        self.tell_driver(session, ToDriver::Ended { ticket, end });
+    }
+
+    fn take_in(&mut self, session: SessionId, mut new: NewJob) -> Result<()> {
         let foreign = new.spec.stages.iter().filter_map(|stage| stage.output);
         if foreign.into_iter().any(|output| SessionId::split(output.0).0 != session) {
-            let end = Err(Error::Bug("a job names the outputs of another session".into()));
-            return self.tell_driver(session, ToDriver::Ended { ticket, end });
+            return Err(Error::Bug("a job names the outputs of another session".into()));
         }
-        let id = match new.job.filter(|id| !self.jobs.contains_key(id)) {
-            Some(id) => id,
-            None => {
-                let id = JobId(self.next.job);
-                self.next.job += 1;
-                id
-            }
-        };
-        self.next.job = self.next.job.max(id.0 + 1);
-        for (stage, bytes) in new.codes {
-            let Some(stage) = new.spec.stages.get(stage as usize) else { continue };
-            let code = stage.output.map_or(CodeId::Results(id), CodeId::Output);
-            let held = stage.output.is_some();
-            self.codes.entry(code).or_insert(Code { bytes: Arc::new(bytes), users: 0, held });
+        if new.detached.as_ref().is_some_and(String::is_empty) {
+            return Err(Error::cluster("a detached job needs a name", "give it one that is not empty"));
         }
-        let names = |stage: &StageSpec| stage.output.map_or(CodeId::Results(id), CodeId::Output);
-        for stage in &new.spec.stages {
-            if let Some(code) = self.codes.get_mut(&names(stage)) {
-                code.users += 1;
-            }
-        }
-        let made = |stage: &&StageSpec| {
-            let places = stage.output.map_or(&[][..], |output| self.scheduler.places(output));
-            places.is_empty() || !places.iter().all(|place| place.exists())
+        let (id, again) = self.number_for(session, &new)?;
+        let ticket = new.ticket;
+        let mut job = Job::new(session, ticket, new.detached.clone(), new.spec.clone());
+        job.drivers.push(Attached { session, ticket, replay: None, whole: false });
+        job.caches.clone_from(&new.caches);
+        job.progress = self.work_of(&new.spec);
+        job.phase = match &new.detached {
+            Some(_) => Phase::Noting,
+            None => Phase::Waiting,
         };
-        let runs: Vec<_> = new.spec.stages.iter().filter(made).collect();
-        let maps: u64 =
-            runs.iter().filter(|stage| stage.output.is_some()).map(|stage| u64::from(stage.partitions)).sum();
-        let progress = Progress {
-            stages: runs.len() as u32,
-            partitions: maps + u64::from(new.spec.wanted.len()),
-            ..Progress::default()
-        };
-        let stages = (0..new.spec.stages.len() as u32).map(|stage| StageRow { stage, ..StageRow::default() });
-        let job = Job {
-            session,
-            driver: Some((session, ticket)),
-            detached: new.detached,
-            stages: stages.collect(),
-            spec: Arc::new(new.spec),
-            caches: new.caches,
-            submitted: clock(),
-            ended: None,
-            end: None,
-            verdict: None,
-            delivered: BTreeMap::new(),
-            progress,
-            told: Progress::default(),
-            admitted: false,
-        };
-        let comes_again = new.job.is_some();
+        let detached = new.detached.clone().map(|name| {
+            new.job = Some(id);
+            let program = self.sessions.get(&session).and_then(|session| session.program.clone()).unwrap_or_default();
+            Detached { name, submission: new.clone(), program }
+        });
+        let label = new.spec.label.clone();
+        let entry = Submitted { job: id, session, ticket, label, at: job.submitted, detached };
+        let entry = Entry::Job(Box::new(entry));
+        self.learn_codes(id, &new.spec, new.codes);
         self.jobs.insert(id, job);
         if let Some(session) = self.sessions.get_mut(&session) {
             session.tickets.insert(ticket, id);
         }
+        if new.detached.is_some() {
+            // Its driver may go as soon as it is told.
+            let told = self.memory.told.clone();
+            let then = move |outcome| drop(told.send(crate::history::Told::Submitted { job: id, outcome }));
+            self.memory.journal.note_then(entry, then);
+            return Ok(());
+        }
+        self.memory.journal.note(entry);
         self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
         if self.engines.is_empty() {
             self.tell_of_no_engine(id);
         }
-        if !comes_again {
+        if !again {
+            self.begin_job(id);
+        }
+        Ok(())
+    }
+
+    /// The number of a job: the one that it had before, if it comes again, or the next.
+    fn number_for(&mut self, session: SessionId, new: &NewJob) -> Result<(JobId, bool)> {
+        let orphan = self.sessions.get_mut(&session).and_then(|session| session.orphans.remove(&new.ticket));
+        let others = |id: &JobId| self.sessions.values().any(|session| session.orphans.values().any(|job| job == id));
+        let older = |id: &JobId| *id < self.first.0 && !self.jobs.contains_key(id) && !others(id);
+        match orphan.or(new.job.filter(older)) {
+            Some(id) => Ok((id, true)),
+            None => Ok((self.memory.journal.next_job()?, false)),
+        }
+    }
+
+    /// A detached job is written down, or is not.
+    pub(crate) fn written(&mut self, id: JobId, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            return self.end_job(id, Err(error));
+        }
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.end.is_some() || job.phase != Phase::Noting {
+            return;
+        }
+        job.phase = Phase::Waiting;
+        self.tell_job(id, |ticket| ToDriver::Accepted { ticket, job: id });
+        if id >= self.first.0 {
             self.begin_job(id);
         }
     }
 
-    /// Lets jobs that came again begin, once the engines had time to come back.
-    pub(crate) fn admit(&mut self) {
-        let waiting = self.jobs.iter().filter(|(_, job)| !job.admitted && job.end.is_none());
-        let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
-        if !waiting.is_empty() && self.began.elapsed() >= RETURN && self.joined.elapsed() >= SETTLE {
-            waiting.into_iter().for_each(|id| self.begin_job(id));
+    /// What is to be done for a job, as far as it is not done.
+    pub(crate) fn work_of(&self, spec: &JobSpec) -> Progress {
+        let made = |stage: &&StageSpec| {
+            let places = stage.output.map_or(&[][..], |output| self.scheduler.places(output));
+            places.is_empty() || !places.iter().all(|place| place.exists())
+        };
+        let runs: Vec<_> = spec.stages.iter().filter(made).collect();
+        let maps = runs.iter().filter(|stage| stage.output.is_some());
+        let maps: u64 = maps.map(|stage| u64::from(stage.partitions)).sum();
+        Progress { stages: runs.len() as u32, partitions: maps + u64::from(spec.wanted.len()), ..Progress::default() }
+    }
+
+    /// Takes in the codes that come with a job, and holds all that it names.
+    pub(crate) fn learn_codes(&mut self, id: JobId, spec: &JobSpec, codes: Vec<(u32, Vec<u8>)>) {
+        for (stage, bytes) in codes {
+            let Some(stage) = spec.stages.get(stage as usize) else { continue };
+            let held = stage.output.is_some();
+            self.codes.entry(code_of(stage, id)).or_insert(Code { bytes: Arc::new(bytes), users: 0, held });
         }
+        for stage in &spec.stages {
+            if let Some(code) = self.codes.get_mut(&code_of(stage, id)) {
+                code.users += 1;
+            }
+        }
+    }
+
+    /// Lets jobs that came again begin, once the engines are back.
+    pub(crate) fn admit(&mut self) {
+        if !self.awaited.is_empty() && self.began.elapsed() < RETURN {
+            return;
+        }
+        self.give_up_engines();
+        let waiting = self.jobs.iter().filter(|(_, job)| job.phase == Phase::Waiting);
+        let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
+        waiting.into_iter().for_each(|id| self.begin_job(id));
     }
 
     fn begin_job(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.admitted = true;
+        job.phase = Phase::Begun;
+        let ended = job.end.is_some();
         let (mut spec, caches) = ((*job.spec).clone(), job.caches.clone());
+        let mut done = job.held.clone();
+        self.replay_to_all(id);
+        if ended {
+            return;
+        }
         for at in 0..spec.stages.len() {
             let Some(output) = spec.stages[at].output else { continue };
             if let Some(blocks) = self.offered.blocks.remove(&output) {
                 self.know(&spec, at, output, blocks);
             }
         }
-        let mut done = BTreeSet::new();
-        for (engine, attempt, parts) in self.offered.results.remove(&id).unwrap_or_default() {
-            let fresh: Vec<_> = parts
-                .into_iter()
-                .filter(|(partition, _)| spec.wanted.contains(*partition) && done.insert(*partition))
-                .collect();
-            self.deliver(id, engine, attempt, fresh);
+        for (engine, held) in self.offered.results.remove(&id).unwrap_or_default() {
+            let mut fresh = held.parts;
+            fresh.retain(|(partition, _)| spec.wanted.contains(*partition) && done.insert(*partition));
+            self.deliver(id, engine, held.attempt, fresh);
         }
         if !done.is_empty() {
+            spec.delivered += done.len() as u32;
             spec.wanted = spec.wanted.iter().filter(|partition| !done.contains(partition)).collect();
+            spec.delivered += done.len() as u32;
         }
         self.place_caches(&caches, &mut spec);
         self.events.push(Event::JobSubmitted { job: id, spec });
@@ -176,12 +287,21 @@ impl Hub {
         let parents = stage.parents.iter().filter_map(|parent| spec.stages[*parent].output).collect();
         let (partitions, buckets) = (stage.partitions, stage.buckets);
         self.moved(output);
-        self.events.push(Event::OutputKnown { output, partitions, buckets, parents, blocks });
+        self.events.push(Event::OutputKnown {
+            output,
+            partitions,
+            buckets,
+            parents,
+            made: Vec::new(),
+            changed: None,
+            blocks,
+        });
     }
 
     /// An engine has a block from before.
     pub(crate) fn offer_block(&mut self, output: OutputId, block: KnownBlock) {
-        let named = self.jobs.values().filter(|job| job.admitted && job.end.is_none()).find_map(|job| {
+        let running = |job: &&Job| job.phase == Phase::Begun && job.end.is_none();
+        let named = self.jobs.values().filter(running).find_map(|job| {
             let at = job.spec.stages.iter().position(|stage| stage.output == Some(output))?;
             Some((job.spec.clone(), at))
         });
@@ -202,69 +322,36 @@ impl Hub {
         }
     }
 
-    /// A driver asks again for a job that is known: by the same number after it was cut off, or by its name.
-    fn resume(&mut self, session: SessionId, ticket: u64, id: JobId) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.driver = Some((session, ticket));
-        let parts: Vec<_> = job.delivered.iter().map(|(attempt, (_, parts))| (*attempt, parts.clone())).collect();
-        let end = job.end.clone();
-        if let Some(session) = self.sessions.get_mut(&session) {
-            session.tickets.insert(ticket, id);
-        }
-        self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
-        for (attempt, parts) in parts {
-            self.tell_driver(session, ToDriver::Results { ticket, attempt, parts });
-        }
-        if let Some(end) = end {
-            self.tell_driver(session, ToDriver::Ended { ticket, end });
-        }
-    }
-
-    fn detached_as(&self, name: &str) -> Option<JobId> {
+    pub(crate) fn detached_as(&self, name: &str) -> Option<JobId> {
         self.jobs.iter().find(|(_, job)| job.detached.as_deref() == Some(name)).map(|(id, _)| *id)
     }
 
-    /// A job by its number or its name.
+    /// A job by its number, its name or its label.
     pub(crate) fn find_job(&self, name: &str) -> Option<JobId> {
         let number = name.parse().ok().map(JobId).filter(|id| self.jobs.contains_key(id));
         let labelled = || self.jobs.iter().rev().find(|(_, job)| job.spec.label == name).map(|(id, _)| *id);
         number.or_else(|| self.detached_as(name)).or_else(labelled)
     }
 
-    pub(crate) fn commit(&mut self, job: JobId, attempt: AttemptId, engine: EngineId, partitions: &Partitions) {
-        let mut parts = self.reported.remove(&attempt).unwrap_or_default();
-        parts.retain(|(partition, _)| partitions.contains(*partition));
-        self.deliver(job, engine, attempt, parts);
-    }
-
-    fn deliver(&mut self, id: JobId, engine: EngineId, attempt: AttemptId, parts: Vec<(u32, ResultPart)>) {
-        let parts = parts.into_iter().filter_map(|(partition, part)| {
-            let part = match part {
-                ResultPart::Here(bytes) => Part::Here(bytes),
-                ResultPart::Kept(len) => {
-                    let store = self.store_of(engine).ok()?;
-                    Part::At { place: BlockPlace { store, output: result_of(id), partition, attempt }, len }
-                }
-            };
-            Some((partition, part))
-        });
-        let parts: Vec<_> = parts.collect();
-        let Some(job) = self.jobs.get_mut(&id) else {
-            return self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
-        };
-        job.delivered.insert(attempt, (engine, parts.clone()));
-        if let Some((session, ticket)) = job.driver {
-            self.tell_driver(session, ToDriver::Results { ticket, attempt, parts });
+    /// Stops a job.
+    pub(crate) fn cancel_job(&mut self, id: JobId) {
+        match self.jobs.get(&id).map(|job| (job.phase, job.end.is_some())) {
+            Some((Phase::Begun, false)) => self.events.push(Event::JobCancelled { job: id }),
+            // The scheduler has not heard of it.
+            Some((_, false)) => self.end_job(id, Err(Error::Cancelled)),
+            _ => {}
         }
     }
 
     pub(crate) fn end_job(&mut self, id: JobId, end: Result<(), Error>) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.end.is_none()) else { return };
         let end = match (end, job.verdict.take()) {
             (Err(Error::Cancelled), Some(verdict)) => Err(verdict),
             (end, _) => end,
         };
-        job.ended = Some(clock());
+        let at = clock();
+        job.ended = Some(at);
+        job.phase = Phase::Begun;
         job.progress.running = 0;
         if end.is_ok() {
             job.progress.stages_done = job.progress.stages;
@@ -272,59 +359,52 @@ impl Hub {
         }
         job.end = Some(end.clone());
         let progress = job.progress;
-        let stages = job.spec.stages.iter().map(|stage| stage.output.map_or(CodeId::Results(id), CodeId::Output));
-        let codes: Vec<_> = stages.collect();
-        let (driver, session, detached) = (job.driver, job.session, job.detached.is_some());
-        codes.into_iter().for_each(|code| self.leave_code(code));
-        if let Some((session, ticket)) = driver {
-            self.tell_driver(session, ToDriver::Progress { ticket, progress });
-            self.tell_driver(session, ToDriver::Ended { ticket, end });
+        let (spec, session, detached) = (job.spec.clone(), job.session, job.detached.is_some());
+        let drivers = job.drivers.clone();
+        spec.stages.iter().for_each(|stage| self.leave_code(code_of(stage, id)));
+        self.offered.results.remove(&id);
+        self.memory.journal.note(Entry::JobEnded { job: id, at, progress, end: end.clone().map_err(Box::new) });
+        for driver in drivers {
+            self.tell_driver(driver.session, ToDriver::Progress { ticket: driver.ticket, progress });
+            // Who is being told results is told the end after them.
+            if driver.replay.is_none() {
+                self.tell_driver(driver.session, ToDriver::Ended { ticket: driver.ticket, end: end.clone() });
+            }
         }
-        // The session of a detached job whose driver left was kept for it.
-        if detached
-            && self.sessions.get(&session).is_some_and(|session| session.peer.is_none() && session.lost.is_none())
-        {
+        if detached && self.sessions.get(&session).is_some_and(|session| session.left) {
             self.end_session(session);
         }
     }
 
     /// Nobody asks for a job any more.
     pub(crate) fn close_job(&mut self, id: JobId) {
-        if self.jobs.get(&id).is_some_and(Job::goes_on) {
-            return;
-        }
+        self.cancel_job(id);
+        self.settle();
         let Some(job) = self.jobs.remove(&id) else { return };
-        if job.end.is_none() {
-            self.events.push(Event::JobCancelled { job: id });
-            self.jobs.insert(id, job);
-            self.settle();
-            self.jobs.remove(&id);
-        } else {
-            let mut by_engine = BTreeMap::<_, Vec<_>>::new();
-            job.delivered
-                .iter()
-                .for_each(|(attempt, (engine, _))| by_engine.entry(*engine).or_default().push(*attempt));
-            for (engine, attempts) in by_engine {
-                self.tell_engine(engine, ToEngine::Received { attempts });
+        let mut by_engine = BTreeMap::<_, Vec<_>>::new();
+        job.delivered.iter().for_each(|(attempt, (engine, _))| by_engine.entry(*engine).or_default().push(*attempt));
+        for (engine, attempts) in by_engine {
+            self.tell_engine(engine, ToEngine::Received { attempts });
+        }
+        for driver in &job.drivers {
+            if let Some(session) = self.sessions.get_mut(&driver.session) {
+                session.tickets.remove(&driver.ticket);
             }
         }
-        for session in self.sessions.values_mut() {
-            session.tickets.retain(|_, job| *job != id);
-        }
-        self.offered.results.remove(&id);
-    }
-
-    pub(crate) fn stage_started(&mut self, job: JobId, stage: u32, stage_attempt: u32, _tasks: u32) {
-        if let Some(row) = self.jobs.get_mut(&job).and_then(|job| job.stages.get_mut(stage as usize)) {
-            row.attempts = row.attempts.max(stage_attempt + 1);
-            row.began.get_or_insert(clock());
+        if job.detached.is_some() {
+            self.memory.journal.note(Entry::Collected { job: id, at: clock() });
+            if self.sessions.get(&job.session).is_some_and(|session| session.left) {
+                self.end_session(job.session);
+            }
         }
     }
 
-    pub(crate) fn stage_finished(&mut self, job: JobId, stage: u32, _stage_attempt: u32) {
-        if let Some(row) = self.jobs.get_mut(&job).and_then(|job| job.stages.get_mut(stage as usize)) {
-            row.ended = Some(clock());
-        }
+    pub(crate) fn stage_started(&mut self, job: JobId, stage: u32, attempt: u32, tasks: u32) {
+        self.memory.journal.note(Entry::StageBegan { job, stage, attempt, at: clock(), tasks });
+    }
+
+    pub(crate) fn stage_finished(&mut self, job: JobId, stage: u32, attempt: u32) {
+        self.memory.journal.note(Entry::StageEnded { job, stage, attempt, at: clock() });
     }
 
     /// Counts what became of a task.
@@ -346,13 +426,6 @@ impl Hub {
             Err(Failure::Killed) => {}
             Err(_) => job.progress.failed += 1,
         }
-        if let Some(row) = job.stages.get_mut(launched.stage as usize) {
-            row.tasks += u32::from(end.is_ok());
-            row.failed += u32::from(end.is_err());
-            row.busy += span.1.saturating_sub(span.0);
-            row.rows += rows;
-            row.bytes += bytes;
-        }
         let error = end.err().map(|failure| match failure {
             Failure::User(error) | Failure::Panic(error) | Failure::Final(error) => error.to_string(),
             Failure::Fetch(lost) => format!("{} blocks could not be fetched", lost.len()),
@@ -369,7 +442,7 @@ impl Hub {
             bytes,
             error,
         };
-        self.note_row(launched.job, row);
+        self.memory.journal.note(Entry::Task { job: launched.job, row });
     }
 
     pub(crate) fn tell_progress(&mut self) {
@@ -385,17 +458,24 @@ impl Hub {
             }
             if job.told != job.progress {
                 job.told = job.progress;
-                news.extend(job.driver.map(|(session, ticket)| (session, ticket, job.progress)));
+                news.push((*id, job.progress));
             }
         }
-        for (session, ticket, progress) in news {
-            self.tell_driver(session, ToDriver::Progress { ticket, progress });
+        let now = clock();
+        for (id, progress) in news {
+            self.tell_job(id, |ticket| ToDriver::Progress { ticket, progress });
+            if let Some(job) = self.jobs.get_mut(&id)
+                && now.saturating_sub(job.noted) >= NOTE_EVERY
+            {
+                job.noted = now;
+                self.memory.journal.note(Entry::Progress { job: id, progress });
+            }
         }
     }
 
     pub(crate) fn job_row(&self, id: JobId, job: &Job) -> JobRow {
         let state = match &job.end {
-            None if !job.admitted => "waiting for engines",
+            None if job.phase == Phase::Waiting => "waiting for engines",
             None => "running",
             Some(Ok(())) => "done",
             Some(Err(Error::Cancelled)) => "cancelled",
@@ -412,9 +492,4 @@ impl Hub {
             error: job.end.as_ref().and_then(|end| end.as_ref().err()).map(ToString::to_string),
         }
     }
-}
-
-/// The name that block stores have for the results of a job.
-pub(crate) fn result_of(job: JobId) -> u64 {
-    job.0 | 1 << 63
 }

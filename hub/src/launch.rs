@@ -117,6 +117,7 @@ impl Hub {
             self.moved(output);
         }
         self.note_task(&launched, attempt, span, Ok(&report));
+        self.pace(engine, span.1.saturating_sub(span.0));
         if !results.is_empty() {
             self.reported.insert(attempt, results);
         }
@@ -139,13 +140,15 @@ impl Hub {
             }
             Failure::Fetch(lost) => {
                 let outputs: std::collections::BTreeSet<_> = lost.iter().map(|block| block.output).collect();
-                outputs.into_iter().for_each(|output| self.moved(output));
+                outputs.iter().for_each(|output| self.moved(*output));
+                let whys = outputs.iter().find_map(|output| self.unreadable.get(output));
                 let text = format!(
-                    "{} map outputs could not be read by {} and are made again",
+                    "{} map outputs could not be read by {} and are made again{}",
                     lost.len(),
-                    self.engine_name(engine)
+                    self.engine_name(engine),
+                    whys.map_or(String::new(), |why| format!(": {why}"))
                 );
-                self.tell_job(launched.job, |_| ToDriver::Notice(text));
+                self.tell_job(launched.job, |_| ToDriver::Notice(text.clone()));
             }
             _ => {}
         }

@@ -10,18 +10,25 @@ mod authority;
 mod drivers;
 mod engines;
 mod gateway;
+mod history;
 mod hub;
 mod jobs;
 pub mod journal;
 mod launch;
+mod pools;
+mod programs;
+mod recovery;
+mod results;
 mod serve;
 
 pub use authority::{Authority, AuthorityError, Validity};
 pub use gateway::{Sockets, open_gateway};
 pub use hub::Limits;
+pub use pools::Pool;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tryworks_core::{Error, Result};
 
 /// What a hub is told when it is started.
@@ -35,6 +42,8 @@ pub struct Options {
     pub listen: IpAddr,
     /// The gateway's port; 0 takes a free one.
     pub port: u16,
+    /// The pools that jobs can be in, beside the one without a name.
+    pub pools: Vec<Pool>,
     /// How long it waits for whom.
     pub limits: Limits,
 }
@@ -44,7 +53,15 @@ pub struct Options {
 /// # Errors
 /// If the cluster's directory cannot be used, or a hub of this name runs already.
 pub fn run(options: Options) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Error::storage("starting the hub", &options.directory, &error))?;
-    runtime.block_on(serve::serve(options))
+    tryworks_transport::raise_file_limit();
+    loop {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Error::storage("starting the hub", &options.directory, &error))?;
+        let ended = runtime.block_on(serve::serve(&options))?;
+        // All connections end with it.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        if ended == serve::Ended::Stopped {
+            return Ok(());
+        }
+    }
 }

@@ -222,6 +222,7 @@ fn a_task_stays_small_however_large_the_plan() -> Result<()> {
         stage_attempt: u32::MAX,
         tries: u32::MAX,
         alone: false,
+        copy_of: None,
         partitions: partitions.into(),
     };
     for partitions in [0..1, 0..1_000_000, u32::MAX - 1..u32::MAX] {

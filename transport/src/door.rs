@@ -194,7 +194,7 @@ impl<S> Clone for Visit<S> {
 impl<S: Service> Visit<S> {
     async fn run(self, number: u64, tcp: TcpStream) {
         let limit = self.state.limits.handshake;
-        let _ = tcp.set_nodelay(true);
+        let _ = crate::tls::set_up(&tcp);
         let known = match timeout(limit, self.credentials.acceptor().accept(tcp).into_fallible()).await {
             Ok(Ok(stream)) => shown(&stream).and_then(|der| Some((role_of(&der)?, der, stream))),
             Ok(Err((_, tcp))) => {

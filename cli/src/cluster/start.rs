@@ -49,6 +49,8 @@ pub fn execute(start: &Start) -> anyhow::Result<()> {
         slots: start.slots.unwrap_or_else(|| default_slots(start.engines)),
         memory: start.memory.unwrap_or_else(|| default_memory(start.engines)),
         listen: start.listen,
+        driver_grace_ms: start.driver_grace.as_millis() as u64,
+        pools: start.pool.iter().map(ToString::to_string).collect(),
     };
     let directory = claim(&start.name.name, options)?;
     if start.foreground {

@@ -32,6 +32,9 @@ fn table(status: &Status) -> String {
         text += &format!(", begun {} times", status.epoch);
     }
     text.push('\n');
+    if let Some(trouble) = &status.journal {
+        text += &format!("the journal cannot be written, so that jobs are lost should the hub die: {trouble}\n");
+    }
     if !status.engines.is_empty() {
         text.push('\n');
         text += &engines(status);

@@ -25,6 +25,10 @@ impl Part {
         let mut part = Part::new(directory, HUB);
         part.option("--name", &record.cluster).option("--directory", directory);
         part.option("--listen", record.options.listen.to_string());
+        part.option("--driver-grace", format!("{}ms", record.options.driver_grace_ms));
+        for pool in &record.options.pools {
+            part.option("--pool", pool);
+        }
         part
     }
 

@@ -66,6 +66,6 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// If the plan has a mistake.
     #[track_caller]
     pub fn collect(&self) -> Result<Job<Vec<P::Item>>> {
-        self.data.begin_job(Op::here("collect"), Collect, |parts| Ok(parts.in_order()?.into_iter().flatten().collect()))
+        self.begin_job(Op::here("collect"), Collect, |parts| Ok(parts.in_order()?.into_iter().flatten().collect()))
     }
 }

@@ -57,7 +57,7 @@ impl<P: Pipe> Background<'_, P> {
     /// If the plan has a mistake.
     #[track_caller]
     pub fn count(&self) -> Result<Job<u64>> {
-        self.data.begin_job(Op::here("count"), Count, |parts| {
+        self.begin_job(Op::here("count"), Count, |parts| {
             let mut count = 0;
             while let Some((_, part)) = parts.next()? {
                 count += part;

@@ -38,7 +38,7 @@ impl<P: Pipe<Item: Row>> Background<'_, P> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: fold it into the first value") }
         let op = Op::here("fold");
         let action = FoldFrom { zero: zero.clone(), function: Plain(function), op };
-        self.data.begin_job(op, action, move |parts| {
+        self.begin_job(op, action, move |parts| {
             Ok(parts.in_order()?.into_iter().fold(zero, |a, b| op.call(|| function(a, b))))
         })
     }

@@ -120,7 +120,7 @@ impl<P: Pipe> Background<'_, P> {
     }
 
     fn called<F: Call1<P::Item, Out = Result<(), UserError>>>(&self, op: Op, function: F) -> Result<Job<()>> {
-        self.data.begin_job(op, ForEach { function, op }, |parts| parts.in_order().map(drop))
+        self.begin_job(op, ForEach { function, op }, |parts| parts.in_order().map(drop))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::pipe::Pipe;
 use crate::row::RowSize;
-use crate::runner::{JobControl, JobRequest, Progress};
+use crate::runner::{JobControl, JobRequest, Progress, Tie};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Encoded, Made, Output, StageCode};
 use crate::task::{Op, Task};
@@ -87,20 +87,19 @@ impl<R: DeserializeOwned + Send + 'static> Parts<R> {
 impl<P: Pipe> Dataset<P> {
     /// Begins a job over some partitions.
     pub(crate) fn begin<A: PartAction<P>>(&self, op: Op, action: A, partitions: Range<u32>) -> Result<Parts<A::Out>> {
-        let stage = Arc::new(ActionStage { input: self.pipe.clone(), action });
-        let control = self.runner.submit(JobRequest { node: self.node.clone(), stage, partitions, op })?;
-        Ok(Parts { control, part: std::marker::PhantomData })
+        self.begin_tied(op, action, partitions, Tie::Bound)
     }
 
-    /// Begins a job over all partitions, whose result `finish` makes of the parts.
-    pub(crate) fn begin_job<A: PartAction<P>, R>(
+    fn begin_tied<A: PartAction<P>>(
         &self,
         op: Op,
         action: A,
-        finish: impl FnOnce(Parts<A::Out>) -> Result<R> + Send + 'static,
-    ) -> Result<Job<R>> {
-        let parts = self.begin(op, action, 0..self.node.partitions)?;
-        Ok(Job { control: parts.control.clone(), finish: Some(Box::new(move || finish(parts))) })
+        partitions: Range<u32>,
+        tie: Tie,
+    ) -> Result<Parts<A::Out>> {
+        let stage = Arc::new(ActionStage { input: self.pipe.clone(), action });
+        let control = self.runner.submit(JobRequest { node: self.node.clone(), stage, partitions, op, tie })?;
+        Ok(Parts { control, part: std::marker::PhantomData })
     }
 
     /// The actions as jobs that run while the program goes on: each returns a [`Job`] to wait for, to watch and to
@@ -114,16 +113,65 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn background(&self) -> Background<'_, P> {
-        Background { data: self }
+        Background { data: self, tie: Tie::Bound }
     }
 }
 
 /// The actions of a dataset as jobs that run in the background.
 pub struct Background<'a, P: Pipe> {
     pub(crate) data: &'a Dataset<P>,
+    tie: Tie,
 }
 
-/// A job that runs. Dropped before it was waited for, it is cancelled.
+impl<P: Pipe> Background<'_, P> {
+    /// The action as a job of the cluster under a name of its own, which goes on when this program ends, however it
+    /// ends. Who asks for the same action by the same name, this program or another run of it, gets that job, whether
+    /// it runs or has ended, and [`wait`](Job::wait) gives its result. Then the name is free again. `tryworks job NAME`
+    /// shows the job, and `tryworks cancel NAME` stops it; a job that nobody collects is forgotten after 7 days.
+    ///
+    /// The threads of a local context end with the program: there the action is an error.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let job = cx.range(0..1000).background().detached("nightly").count();
+    /// assert!(job.err().unwrap().to_string().contains("cluster"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn detached(mut self, name: impl Into<String>) -> Self {
+        self.tie = Tie::Detached(name.into());
+        self
+    }
+
+    /// The detached job of this number, as `tryworks jobs` shows it: the action, which has to be the same, is not begun
+    /// again, and its handle is that of the job.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let job = cx.range(0..1000).background().attach(17).count();
+    /// assert!(job.err().unwrap().to_string().contains("cluster"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn attach(mut self, job: u64) -> Self {
+        self.tie = Tie::Attached(job);
+        self
+    }
+
+    /// Begins a job over all partitions, whose result `finish` makes of the parts.
+    pub(crate) fn begin_job<A: PartAction<P>, R>(
+        &self,
+        op: Op,
+        action: A,
+        finish: impl FnOnce(Parts<A::Out>) -> Result<R> + Send + 'static,
+    ) -> Result<Job<R>> {
+        let parts = self.data.begin_tied(op, action, 0..self.data.node.partitions, self.tie.clone())?;
+        Ok(Job { control: parts.control.clone(), finish: Some(Box::new(move || finish(parts))) })
+    }
+}
+
+/// A job that runs. Dropped before it was waited for, it is cancelled, unless it is
+/// [detached](Background::detached).
 #[must_use = "a job is cancelled when its handle is dropped: wait for it"]
 pub struct Job<R> {
     control: Arc<dyn JobControl>,
@@ -163,7 +211,7 @@ impl<R> Job<R> {
 impl<R> Drop for Job<R> {
     fn drop(&mut self) {
         if self.finish.is_some() {
-            self.control.cancel();
+            self.control.abandon();
         }
     }
 }

@@ -121,7 +121,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     }
 
     fn reduced<F: Fn(P::Item, P::Item) -> P::Item + Code>(&self, op: Op, function: F) -> Result<Job<P::Item>> {
-        self.data.begin_job(op, Reduce { function: Plain(function), op }, move |parts| {
+        self.begin_job(op, Reduce { function: Plain(function), op }, move |parts| {
             let reduced = parts.in_order()?.into_iter().flatten();
             let reduced = reduced.reduce(|a, b| op.call(|| function(a, b)));
             let message = format!("{}: there is no item; `fold` has a value for that case", op.name);

@@ -65,7 +65,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned + Copy + Add<Output = P::Item> +
     #[track_caller]
     pub fn sum(&self) -> Result<Job<P::Item>> {
         let op = Op::here("sum");
-        self.data.begin_job(op, Sum { op }, move |parts| {
+        self.begin_job(op, Sum { op }, move |parts| {
             let parts = parts.in_order()?;
             Ok(op.call(|| parts.into_iter().sum()))
         })

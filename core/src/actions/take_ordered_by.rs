@@ -114,7 +114,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
         function: F,
     ) -> Result<Job<Vec<P::Item>>> {
         let action = TakeOrdered { n, function: function.clone(), op, order: PhantomData };
-        self.data.begin_job(op, action, move |parts| {
+        self.begin_job(op, action, move |parts| {
             let parts = parts.in_order()?.into_iter().flatten();
             // The tasks may have run in other processes, and made what the function needs there alone.
             function.ready(&op, Place::default())?;

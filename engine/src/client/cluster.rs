@@ -1,36 +1,25 @@
 //! A context's way to a cluster: plans on the driver, has jobs run by the hub, and survives a lost connection.
 
-use super::dial::dial;
-use super::job::{ClusterJob, JobState};
+use super::driver::{Driver, program};
+use super::job::{Claim, ClusterJob, JobState};
 use super::output::Printer;
 use crate::execute::Code;
 use crate::job_spec::stage_spec;
-use crate::protocol::driver::{FromDriver, NewJob, Part, Program, ToDriver, Welcome};
-use crate::protocol::{self, Hello, Opening, Purpose};
-use crate::scheduler::{JobSpec, Limits, Partitions};
+use crate::protocol::driver::{FromDriver, NewJob};
+use crate::scheduler::{JobSpec, Limits, Partitions, Speculation};
 use crate::{panics, worker};
-use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
-use tryworks_core::ids::{AttemptId, OutputId, SessionId};
+use tryworks_core::ids::{JobId, OutputId, SessionId};
 use tryworks_core::lineage::Node;
-use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner};
+use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner, Tie};
 use tryworks_core::{Error, Result};
 use tryworks_planner::{Facts, Plan, plan};
-use tryworks_transport::{Connection, DataClient, DataLimits, LinkReceiver, LinkSender};
-
-/// How often it is tried to reach a hub that is gone.
-const KNOCK: Duration = Duration::from_millis(100);
-/// How often the hub is told that the driver is there.
-const BEAT: Duration = Duration::from_secs(1);
-/// How long goodbyes may take.
-const FAREWELL: Duration = Duration::from_millis(300);
-/// A hub may take so long to answer a hello.
-const ANSWER: Duration = Duration::from_secs(10);
+use tryworks_transport::{Connection, DataClient, DataLimits};
 
 /// How a cluster is used.
 #[derive(Clone, Debug)]
@@ -41,6 +30,10 @@ pub struct Settings {
     pub max_result_bytes: u64,
     /// How often a task that fails is tried in all.
     pub max_attempts: u32,
+    /// The pool that its jobs are in; empty for the one that is always there.
+    pub pool: String,
+    /// When a task that takes long gets a second attempt elsewhere, if ever.
+    pub speculation: Option<Speculation>,
     /// How long a job waits while there is no engine, and a driver while there is no hub.
     pub patience: Duration,
 }
@@ -52,30 +45,58 @@ pub struct Cluster {
 }
 
 pub(super) struct Shared {
-    settings: Settings,
+    pub(super) settings: Settings,
     pub(super) data: Option<DataClient>,
     pub(super) state: Mutex<State>,
     /// Told when something of a job has arrived.
     pub(super) news: Condvar,
     /// Told when there is something to send, or to end.
-    outgoing: Notify,
+    pub(super) outgoing: Notify,
 }
 
 pub(super) struct State {
-    session: SessionId,
-    secret: [u8; 16],
+    pub(super) session: SessionId,
+    pub(super) secret: [u8; 16],
+    /// Which hub it was that was reached last.
+    pub(super) epoch: u64,
     next_ticket: u64,
     pub(super) jobs: BTreeMap<u64, JobState>,
     /// Exchanges whose code the hub has.
-    sent: HashSet<u64>,
+    pub(super) sent: HashSet<u64>,
     /// Exchanges that were made whole once.
-    made: HashSet<u64>,
+    pub(super) made: HashSet<u64>,
     /// How many partitions of caches are kept.
-    cached: HashMap<u64, u32>,
+    pub(super) cached: HashMap<u64, u32>,
     pub(super) outbox: Vec<FromDriver>,
     pub(super) stopped: bool,
     /// Why no job can run any more.
-    broken: Option<Error>,
+    pub(super) broken: Option<Error>,
+}
+
+impl State {
+    /// All that the hub is to hold on to.
+    pub(super) fn holds(&self) -> FromDriver {
+        let exchanges = self.sent.iter().chain(&self.made).copied();
+        let exchanges = exchanges.chain(self.jobs.values().flat_map(|job| job.exchanges.iter().copied()));
+        let exchanges: BTreeSet<_> = exchanges.map(|exchange| self.session.global(exchange)).collect();
+        FromDriver::Holds {
+            tickets: self.jobs.keys().copied().collect(),
+            outputs: exchanges.into_iter().collect(),
+            caches: self.cached.keys().map(|cache| self.session.global(*cache)).collect(),
+        }
+    }
+
+    /// The hub has ended the session: its jobs are gone, and what they made.
+    pub(super) fn given_up(&mut self) {
+        for job in self.jobs.values_mut().filter(|job| job.end.is_none() && !job.is_detached()) {
+            let what = "the hub had no word of this program for too long, and has ended its jobs";
+            job.end =
+                Some(Err(Error::cluster(what, "run it again; `--driver-grace` of the hub says how long it waits")));
+        }
+        self.sent.clear();
+        self.made.clear();
+        self.cached.clear();
+    }
 }
 
 struct Known<'a>(&'a State);
@@ -115,6 +136,7 @@ impl Cluster {
         let state = State {
             session: SessionId(0),
             secret: [0; 16],
+            epoch: 0,
             next_ticket: 1,
             jobs: BTreeMap::new(),
             sent: HashSet::new(),
@@ -170,12 +192,7 @@ impl Cluster {
 
 impl Shared {
     /// Plans a request and submits it, with all codes that the hub has not got.
-    pub(super) fn submit(
-        &self,
-        request: &JobRequest,
-        wanted: Partitions,
-        detached: Option<String>,
-    ) -> Result<(u64, Plan)> {
+    pub(super) fn submit(&self, request: &JobRequest, wanted: Partitions) -> Result<(u64, Plan)> {
         let mut state = self.lock();
         match &state.broken {
             _ if state.stopped => return Err(Error::Stopped),
@@ -183,6 +200,22 @@ impl Shared {
             None => {}
         }
         let plan = plan(&request.node, &Known(&state))?;
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        let label = format!("{} at {}", request.op.name, request.op.site);
+        let detached = match &request.tie {
+            Tie::Bound => None,
+            Tie::Detached(name) => Some(name.clone()),
+            Tie::Attached(job) => {
+                let claim = Claim::Attach { job: JobId(*job), action: request.op.name.to_string() };
+                let job = JobState::new(label, claim, wanted, Vec::new(), Progress::default());
+                state.outbox.extend(job.again(ticket));
+                state.jobs.insert(ticket, job);
+                drop(state);
+                self.outgoing.notify_one();
+                return Ok((ticket, plan));
+            }
+        };
         let session = state.session;
         let mut codes = Vec::new();
         let mut caches = Vec::new();
@@ -204,25 +237,34 @@ impl Shared {
             max_attempts: self.settings.max_attempts,
             max_result_bytes: self.settings.max_result_bytes,
             no_engine_grace: self.settings.patience,
+            speculation: self.settings.speculation,
             ..Limits::default()
         };
         let spec = JobSpec {
-            label: format!("{} at {}", request.op.name, request.op.site),
+            label: label.clone(),
             stages: plan.stages.iter().map(|stage| stage_spec(stage, name)).collect(),
-            wanted,
+            wanted: wanted.clone(),
             limits,
+            pool: self.settings.pool.clone(),
+            delivered: 0,
         };
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
         let fresh = codes.iter().filter(|(_, exchange, _)| exchange.is_none_or(|id| !state.sent.contains(&id)));
-        let fresh = fresh.map(|(at, _, bytes)| (*at, bytes.clone())).collect();
+        // The journal needs all that a detached job takes.
+        let fresh = match detached {
+            Some(_) => codes.iter().map(|(at, _, bytes)| (*at, bytes.clone())).collect(),
+            None => fresh.map(|(at, _, bytes)| (*at, bytes.clone())).collect(),
+        };
         let exchanges: Vec<_> = codes.iter().filter_map(|(_, exchange, _)| *exchange).collect();
-        let label = spec.label.clone();
+        let progress = Progress {
+            stages: plan.stages.len() as u32,
+            partitions: u64::from(spec.wanted.len()),
+            ..Progress::default()
+        };
         let new = NewJob { ticket, job: None, detached, spec, codes: fresh, caches };
         let mut again = new.clone();
         again.codes = codes.into_iter().map(|(at, _, bytes)| (at, bytes)).collect();
         state.sent.extend(exchanges.iter().copied());
-        state.jobs.insert(ticket, JobState::new(label, again, exchanges, plan.stages.len() as u32));
+        state.jobs.insert(ticket, JobState::new(label, Claim::Submit(Box::new(again)), wanted, exchanges, progress));
         state.outbox.push(FromDriver::Submit(Box::new(new)));
         drop(state);
         self.outgoing.notify_one();
@@ -235,7 +277,7 @@ impl Runner for Cluster {
         if panics::in_task() {
             return Err(panics::nested(job.op));
         }
-        let (ticket, plan) = self.shared.submit(&job, Partitions::from(job.partitions.clone()), None)?;
+        let (ticket, plan) = self.shared.submit(&job, Partitions::from(job.partitions.clone()))?;
         Ok(Arc::new(ClusterJob::new(ticket, job, plan, self.shared.clone())))
     }
 
@@ -252,9 +294,9 @@ impl Runner for Cluster {
         let session = state.session;
         let (outputs, caches) = match what {
             Kept::Exchange(id) => {
-                state.made.remove(&id);
                 // What was never sent is nowhere.
-                if !state.sent.remove(&id) {
+                let made = state.made.remove(&id);
+                if !state.sent.remove(&id) && !made {
                     return;
                 }
                 (vec![session.global(id)], Vec::new())
@@ -275,215 +317,5 @@ impl Runner for Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// This program, as workers are to run it.
-fn program() -> Result<Program> {
-    let path = std::env::current_exe().map_err(|error| Error::storage("looking for", "this program", &error))?;
-    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-    Ok(Program {
-        id: tryworks_io::program::program_id()?,
-        bytes: std::fs::metadata("/proc/self/exe").map_or(0, |file| file.len()),
-        path: path.display().to_string(),
-        arguments: std::env::args_os().map(text).collect(),
-        environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
-        directory: std::env::current_dir().map_or_else(|_| "/".into(), |dir| dir.display().to_string()),
-    })
-}
-
-/// What the driver's own thread has.
-struct Driver {
-    shared: Arc<Shared>,
-    connection: Connection,
-    program: Program,
-    printer: Printer,
-}
-
-struct Link {
-    to: LinkSender,
-    from: LinkReceiver,
-}
-
-impl Driver {
-    async fn run(mut self, ready: std::sync::mpsc::Sender<Result<()>>) {
-        let mut link = match self.greet().await {
-            Ok(link) => {
-                let _ = ready.send(Ok(()));
-                link
-            }
-            Err(error) => return drop(ready.send(Err(error))),
-        };
-        let mut beat = tokio::time::interval(BEAT);
-        loop {
-            let shared = self.shared.clone();
-            let lost = tokio::select! {
-                biased;
-                message = link.from.recv() => match message {
-                    Ok(bytes) => self.hear_all(&mut link, bytes).err(),
-                    Err(error) => Some(error.to_string()),
-                },
-                () = shared.outgoing.notified() => None,
-                _ = beat.tick() => {
-                    shared.lock().outbox.push(FromDriver::Beat);
-                    None
-                }
-            };
-            if let Some(why) = lost {
-                match self.reconnect(&why).await {
-                    Some(again) => link = again,
-                    None => return,
-                }
-            }
-            let (batch, stopped) = {
-                let mut state = self.shared.lock();
-                (std::mem::take(&mut state.outbox), state.stopped)
-            };
-            if !batch.is_empty()
-                && let Ok(bytes) = protocol::encode(&batch)
-            {
-                let _ = link.to.send(bytes.into());
-            }
-            if stopped {
-                if let Ok(bytes) = protocol::encode(&[FromDriver::Leave]) {
-                    let _ = link.to.send(bytes.into());
-                }
-                // The hub hangs up when it has heard it.
-                let bye = async { while link.from.recv().await.is_ok() {} };
-                let _ = tokio::time::timeout(FAREWELL, bye).await;
-                self.printer.finish();
-                return;
-            }
-        }
-    }
-
-    /// Dials the hub and says hello.
-    async fn greet(&self) -> Result<Link> {
-        let advice = "is the cluster running? `tryworks cluster list` shows those of this machine";
-        let unreachable = |error: tryworks_transport::LinkError| {
-            Error::cluster(format!("the cluster `{}` cannot be reached: {error}", self.connection.cluster), advice)
-        };
-        let (to, mut from) = dial(&self.connection, "drivers.sock").await.map_err(unreachable)?;
-        let again = {
-            let state = self.shared.lock();
-            (state.session != SessionId(0)).then_some((state.session, state.secret))
-        };
-        let purpose = Purpose::Drive { again, program: self.program.clone() };
-        let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: crate::host::here(), purpose };
-        to.send(hello.to_bytes()?.into()).map_err(unreachable)?;
-        let answer = tokio::time::timeout(ANSWER, from.recv()).await;
-        let answer = answer.map_err(|_| Error::cluster("the hub does not answer", advice))?.map_err(unreachable)?;
-        let welcome = match protocol::opening::<Welcome>(&answer)? {
-            Opening::Welcome(welcome) => welcome,
-            Opening::Refused(why) => return Err(Error::cluster(format!("the hub refused: {why}"), "see above")),
-        };
-        if let Some(warning) = &welcome.warning {
-            self.printer.note(warning);
-        }
-        let mut state = self.shared.lock();
-        let begun_anew = again.is_some() && !welcome.known;
-        (state.session, state.secret) = (welcome.session, welcome.secret);
-        if begun_anew {
-            // A new hub has none of what the old one was sent.
-            state.sent.clear();
-            state.cached.clear();
-        }
-        // What was said into a link that is gone is said again by what is submitted again.
-        state.outbox.clear();
-        let again: Vec<_> = state.jobs.values().filter(|job| job.end.is_none()).map(JobState::again).collect();
-        let sent: Vec<_> = state.jobs.values().flat_map(|job| job.exchanges.clone()).collect();
-        state.sent.extend(sent);
-        state.outbox.extend(again.into_iter().map(|job| FromDriver::Submit(Box::new(job))));
-        drop(state);
-        self.shared.outgoing.notify_one();
-        Ok(Link { to, from })
-    }
-
-    /// Tries to reach the hub again; `None` when the context was stopped or patience ran out.
-    async fn reconnect(&self, why: &str) -> Option<Link> {
-        let begun = Instant::now();
-        let patience = self.shared.settings.patience;
-        loop {
-            if self.shared.lock().stopped {
-                return None;
-            }
-            match self.greet().await {
-                Ok(link) => return Some(link),
-                Err(error) if begun.elapsed() > patience => {
-                    let error = Error::cluster(
-                        format!("the hub was lost ({why}), and did not come back: {error}"),
-                        "start it again",
-                    );
-                    let mut state = self.shared.lock();
-                    state.broken = Some(error.clone());
-                    for job in state.jobs.values_mut().filter(|job| job.end.is_none()) {
-                        job.end = Some(Err(error.clone()));
-                    }
-                    drop(state);
-                    self.shared.news.notify_all();
-                    return None;
-                }
-                Err(_) => tokio::time::sleep(KNOCK).await,
-            }
-        }
-    }
-
-    fn hear_all(&mut self, link: &mut Link, first: Bytes) -> Result<(), String> {
-        let mut next = Some(first);
-        while let Some(bytes) = next {
-            let batch = protocol::decode::<ToDriver>(&bytes).map_err(|error| error.to_string())?;
-            let mut received = Vec::new();
-            let shared = self.shared.clone();
-            let mut state = shared.lock();
-            for message in batch {
-                self.hear(&mut state, message, &mut received);
-            }
-            if !received.is_empty() {
-                state.outbox.push(FromDriver::Received { attempts: received });
-            }
-            drop(state);
-            self.shared.news.notify_all();
-            next = link.from.ready();
-        }
-        Ok(())
-    }
-
-    fn hear(&mut self, state: &mut State, message: ToDriver, received: &mut Vec<AttemptId>) {
-        match message {
-            ToDriver::Accepted { ticket, job } => {
-                if let Some(state) = state.jobs.get_mut(&ticket) {
-                    state.id = Some(job);
-                }
-            }
-            ToDriver::Results { ticket, attempt, parts } => {
-                // What is fetched later is said to be received later.
-                if parts.iter().all(|(_, part)| matches!(part, Part::Here(_))) {
-                    received.push(attempt);
-                }
-                if let Some(job) = state.jobs.get_mut(&ticket) {
-                    job.take_in(attempt, parts);
-                }
-            }
-            ToDriver::Progress { ticket, progress } => {
-                if let Some(job) = state.jobs.get_mut(&ticket) {
-                    job.progress = progress;
-                }
-            }
-            ToDriver::Ended { ticket, end } => {
-                let State { jobs, made, .. } = state;
-                if let Some(job) = jobs.get_mut(&ticket) {
-                    if end.is_ok() {
-                        made.extend(job.exchanges.iter().copied());
-                    }
-                    job.end = Some(end);
-                }
-            }
-            ToDriver::Cached { cache, partitions } => {
-                state.cached.insert(SessionId::split(cache).1, partitions);
-            }
-            ToDriver::Output(written) => self.printer.output(&written),
-            ToDriver::Notice(text) => self.printer.note(&text),
-            ToDriver::Answer { .. } => {}
-        }
     }
 }

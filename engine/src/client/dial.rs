@@ -8,15 +8,20 @@ use tryworks_transport::{Connection, Link, LinkError, LinkReceiver, LinkSender};
 /// # Errors
 /// If it is not there, or does not believe the connection file.
 pub async fn dial(connection: &Connection, socket: &str) -> Result<(LinkSender, LinkReceiver), LinkError> {
-    match is_here(connection) {
-        true => Link::unix(connection.sockets.join(socket)).await,
-        false => Link::tls(&connection.gateway, &connection.credentials()?).await,
+    let afar = || async { Link::tls(&connection.gateway, &connection.credentials()?).await };
+    if !is_here(connection) {
+        return afar().await;
+    }
+    match Link::unix(connection.sockets.join(socket)).await {
+        Ok(link) => Ok(link),
+        // A directory on a shared disk is seen by other machines too.
+        Err(error) => afar().await.map_err(|_| error),
     }
 }
 
 /// Whether the hub's directory is on this machine. Another machine may have one of the same path, which belongs to
 /// another cluster.
-fn is_here(connection: &Connection) -> bool {
+pub(crate) fn is_here(connection: &Connection) -> bool {
     let same = |there: Connection| there.cluster_id == connection.cluster_id;
     Connection::read(&connection.sockets.join("driver.json")).is_ok_and(same)
 }

@@ -3,23 +3,23 @@
 use super::cluster::{Shared, State};
 use crate::execute;
 use crate::panics;
+use crate::protocol::blocks;
 use crate::protocol::driver::{FromDriver, NewJob, Part};
 use crate::protocol::engine::BlockPlace;
-use crate::protocol::worker::BlockPart;
+use crate::protocol::worker::{BlockPart, Piece};
 use crate::scheduler::Partitions;
-use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tryworks_core::host::Frames;
 use tryworks_core::ids::{AttemptId, JobId};
-use tryworks_core::runner::{JobControl, JobRequest, Progress};
+use tryworks_core::runner::{JobControl, JobRequest, Progress, Tie};
 use tryworks_core::stage::Encoded;
-use tryworks_core::{Error, Place, Result, codec};
+use tryworks_core::{Error, Place, Result};
 use tryworks_io::blocks::{BlockId, MOST_AT_ONCE, OpenBlock};
 use tryworks_planner::Plan;
-use tryworks_transport::{DataClient, DataError, Role};
+use tryworks_transport::DataClient;
 
 /// How often a job may be planned anew because what its plan relied on was lost.
 const PLANS: u32 = 4;
@@ -28,8 +28,14 @@ const PLANS: u32 = 4;
 pub(super) struct JobState {
     pub(super) label: String,
     pub(super) id: Option<JobId>,
-    /// The job as it is submitted to a hub that knows nothing of it.
-    whole: NewJob,
+    /// What is asked of the hub.
+    claim: Claim,
+    /// The partitions whose results are wanted.
+    wanted: Partitions,
+    /// It is to be stopped.
+    cancelled: bool,
+    /// All of it was given out.
+    spent: bool,
     /// The exchanges that it makes.
     pub(super) exchanges: Vec<u64>,
     pub(super) progress: Progress,
@@ -38,13 +44,29 @@ pub(super) struct JobState {
     pub(super) end: Option<Result<()>>,
 }
 
+/// How a job is asked for.
+pub(super) enum Claim {
+    /// As it is submitted to a hub that knows nothing of it.
+    Submit(Box<NewJob>),
+    /// By its number, as the action that it has to be.
+    Attach { job: JobId, action: String },
+}
+
 impl JobState {
-    pub(super) fn new(label: String, whole: NewJob, exchanges: Vec<u64>, stages: u32) -> Self {
-        let progress = Progress { stages, partitions: u64::from(whole.spec.wanted.len()), ..Progress::default() };
+    pub(super) fn new(
+        label: String,
+        claim: Claim,
+        wanted: Partitions,
+        exchanges: Vec<u64>,
+        progress: Progress,
+    ) -> Self {
         JobState {
             label,
             id: None,
-            whole,
+            claim,
+            wanted,
+            cancelled: false,
+            spent: false,
             exchanges,
             progress,
             results: VecDeque::new(),
@@ -53,25 +75,49 @@ impl JobState {
         }
     }
 
-    /// The job as it is submitted again: what is still wanted of it.
-    pub(super) fn again(&self) -> NewJob {
-        let mut job = self.whole.clone();
-        job.job = self.id;
-        job.spec.wanted = self.wanted();
-        job
+    /// What is said to have it, at first or again: what is still wanted of it.
+    pub(super) fn again(&self, ticket: u64) -> Vec<FromDriver> {
+        if self.end.is_some() {
+            return Vec::new();
+        }
+        let ask = match &self.claim {
+            Claim::Submit(whole) => {
+                let mut job = whole.clone();
+                job.job = self.id;
+                // Of a detached job the hub has all results, and needs to know what they were to be.
+                if job.detached.is_none() {
+                    job.spec.delivered = self.received.len() as u32;
+                    job.spec.wanted = self.missing();
+                }
+                FromDriver::Submit(job)
+            }
+            Claim::Attach { job, action } => FromDriver::Attach { ticket, job: *job, action: action.clone() },
+        };
+        let cancel = self.cancelled.then_some(FromDriver::Cancel { ticket });
+        [ask].into_iter().chain(cancel).collect()
+    }
+
+    /// Whether the job goes on without this program.
+    pub(super) fn is_detached(&self) -> bool {
+        match &self.claim {
+            Claim::Submit(job) => job.detached.is_some(),
+            Claim::Attach { .. } => true,
+        }
     }
 
     /// The partitions that have not been received.
-    fn wanted(&self) -> Partitions {
-        self.whole.spec.wanted.iter().filter(|partition| !self.received.contains(partition)).collect()
+    fn missing(&self) -> Partitions {
+        self.wanted.iter().filter(|partition| !self.received.contains(partition)).collect()
     }
 
     /// Whether the job ended because of something that a new plan would make again: blocks behind kept partitions that
     /// were lost, or results that were lost before they were fetched.
     fn needs_new_plan(&self) -> bool {
         match &self.end {
+            // Its plan is the hub's, and its results are all with it.
+            _ if self.is_detached() => false,
             Some(Err(Error::Fetch { exchange, .. })) => !self.exchanges.contains(exchange),
-            Some(Ok(())) => self.results.is_empty() && !self.wanted().is_empty(),
+            Some(Ok(())) => self.results.is_empty() && !self.missing().is_empty(),
             _ => false,
         }
     }
@@ -116,9 +162,9 @@ impl ClusterJob {
     fn begin_anew(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
         let old = self.ticket();
         let Some(job) = state.jobs.remove(&old) else { return Err(Error::Bug(format!("there is no job {old}"))) };
-        let wanted = job.wanted();
+        let wanted = job.missing();
         drop(state);
-        let (ticket, plan) = self.shared.submit(&self.request, wanted, None)?;
+        let (ticket, plan) = self.shared.submit(&self.request, wanted)?;
         self.plans.lock().unwrap_or_else(PoisonError::into_inner).push(plan);
         self.ticket.store(ticket, Relaxed);
         if let Some(new) = self.shared.lock().jobs.get_mut(&ticket) {
@@ -168,13 +214,15 @@ impl ClusterJob {
                 continue;
             }
             if let Some(Err(error)) = &job.end {
+                job.spent = true;
                 return Err(error.clone());
             }
             if let Some(next) = job.results.pop_front() {
                 return Ok(Some(next));
             }
             if job.end.is_some() {
-                let missing = job.wanted();
+                job.spent = true;
+                let missing = job.missing();
                 return match missing.is_empty() {
                     true => Ok(None),
                     false => Err(Error::Bug(format!("a job ended without its results {missing:?}"))),
@@ -202,34 +250,31 @@ fn whole(block: &Arc<OpenBlock>, len: u64) -> Result<Vec<u8>> {
 
 /// A result from the data port of an engine on another machine.
 async fn fetch_afar(data: &DataClient, address: &str, id: BlockId, len: u64) -> Result<Vec<u8>> {
-    let table = ask(data, address, id, BlockPart::Contents).await?;
-    let block = match table.split_first() {
-        Some((0, bytes)) => OpenBlock::memory("a large result", Bytes::copy_from_slice(bytes))?,
-        Some((1, bytes)) => OpenBlock::remote("a large result", bytes)?,
-        _ => return Err(Error::Bug("an engine's answer cannot be read".into())),
+    let block = match ask(data, address, id, BlockPart::Contents).await? {
+        Piece::Whole(bytes) => OpenBlock::memory("a large result", bytes.into())?,
+        Piece::Table(bytes) => OpenBlock::remote("a large result", &bytes)?,
+        other => return Err(lost(address, blocks::range(other).err().unwrap_or_default())),
     };
     let frames = block.sequence(0)?.len();
     for gap in block.missing(0, 0..frames)? {
         for start in (gap.start..gap.end).step_by(MOST_AT_ONCE as usize) {
             let end = gap.end.min(start + MOST_AT_ONCE);
-            let bytes = ask(data, address, id, BlockPart::Range { start, end }).await?;
-            block.supply(start, &Bytes::from(bytes).slice(1..))?;
+            let piece = ask(data, address, id, BlockPart::Range { start, end }).await?;
+            block.supply(start, &blocks::range(piece).map_err(|why| lost(address, why))?)?;
         }
     }
     whole(&block, len)
 }
 
-async fn ask(data: &DataClient, address: &str, id: BlockId, part: BlockPart) -> Result<Vec<u8>> {
-    let lost =
-        |error: DataError| Error::Lost { what: "a large result cannot be fetched".into(), details: error.to_string() };
-    let mut request = Vec::new();
-    codec::encode(&(id, part), &mut request)?;
-    let mut stream = data.get(address, Role::Engine, &request).await.map_err(lost)?;
-    let mut all = Vec::new();
-    while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
-        all.extend_from_slice(&chunk);
-    }
-    Ok(all)
+async fn ask(data: &DataClient, address: &str, id: BlockId, part: BlockPart) -> Result<Piece> {
+    let got = blocks::fetch(data, address, &[(id, part)]).await.map_err(|error| lost(address, error.to_string()))?;
+    got.into_iter().next().ok_or_else(|| lost(address, "there is no answer".into()))
+}
+
+fn lost(address: &str, why: String) -> Error {
+    let what = format!("a large result cannot be fetched from the engine at {address}");
+    let advice = "can this machine reach that address? start engines with `--listen` and an address that others reach";
+    Error::Lost { what, details: format!("{why}\n{advice}") }
 }
 
 impl JobControl for ClusterJob {
@@ -253,7 +298,7 @@ impl JobControl for ClusterJob {
                     Ok(bytes) => bytes,
                     // It is wanted again, once the job has ended.
                     Err(error) => {
-                        if self.lost.load(Relaxed) >= PLANS {
+                        if self.lost.load(Relaxed) >= PLANS || self.request.tie != Tie::Bound {
                             return Err(error);
                         }
                         if let Some(job) = self.shared.lock().jobs.get_mut(&self.ticket()) {
@@ -268,7 +313,17 @@ impl JobControl for ClusterJob {
     }
 
     fn cancel(&self) {
-        self.shared.send([FromDriver::Cancel { ticket: self.ticket() }]);
+        let ticket = self.ticket();
+        if let Some(job) = self.shared.lock().jobs.get_mut(&ticket) {
+            job.cancelled = true;
+        }
+        self.shared.send([FromDriver::Cancel { ticket }]);
+    }
+
+    fn abandon(&self) {
+        if self.request.tie == Tie::Bound {
+            self.cancel();
+        }
     }
 
     fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
@@ -286,8 +341,11 @@ impl JobControl for ClusterJob {
 impl Drop for ClusterJob {
     fn drop(&mut self) {
         let ticket = self.ticket();
-        let ended = self.shared.lock().jobs.remove(&ticket).is_none_or(|job| job.end.is_some());
-        let cancel = (!ended).then_some(FromDriver::Cancel { ticket });
-        self.shared.send(cancel.into_iter().chain([FromDriver::Close { ticket }]));
+        let Some(job) = self.shared.lock().jobs.remove(&ticket) else { return };
+        // Whoever has not seen all of a detached job has not collected it.
+        self.shared.send([match job.is_detached() && !job.spent {
+            true => FromDriver::Detach { ticket },
+            false => FromDriver::Close { ticket },
+        }]);
     }
 }

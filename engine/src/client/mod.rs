@@ -3,6 +3,7 @@
 pub mod admin;
 mod cluster;
 pub mod dial;
+mod driver;
 mod job;
 mod output;
 

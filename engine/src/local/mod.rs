@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tryworks_core::lineage::Node;
 use tryworks_core::memory::Memory;
-use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner};
+use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner, Tie};
 use tryworks_core::{Error, Result};
 use tryworks_io::spill::SpillOptions;
 
@@ -111,6 +111,12 @@ impl Runner for Local {
     fn submit(&self, job: JobRequest) -> Result<Arc<dyn JobControl>> {
         if panics::in_task() {
             return Err(panics::nested(job.op));
+        }
+        if job.tie != Tie::Bound {
+            return Err(Error::cluster(
+                "a job of this program's own threads ends with the program, and cannot be detached from it",
+                "run the program on a cluster: `tryworks cluster start`, then `tryworks run PROGRAM`",
+            ));
         }
         self.start_threads()?;
         let op = job.op;

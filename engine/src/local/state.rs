@@ -145,7 +145,7 @@ impl Facts for Existing<'_> {
 impl Shared {
     pub(super) fn new(settings: &Settings, host: Arc<LocalHost>, log: Option<EventLog>) -> Arc<Self> {
         // One task waits behind each running one, so that a thread need not wait for the others to get its next.
-        let mut scheduler = Scheduler::new(Config { prefetch: settings.threads as u32 * 8, launched: 0 });
+        let mut scheduler = Scheduler::new(Config { prefetch: settings.threads as u32 * 8, ..Config::default() });
         scheduler.handle(
             Time(0),
             Event::EngineJoined { engine: HERE, slots: settings.threads as u32 },
@@ -344,6 +344,8 @@ impl Shared {
             stages: plan.stages.iter().map(|stage| stage_spec(stage, OutputId)).collect(),
             wanted,
             limits: self.limits.clone(),
+            pool: String::new(),
+            delivered: 0,
         };
         state.jobs.insert(id, job);
         self.handle(&mut state, [Event::JobSubmitted { job: id, spec }]);

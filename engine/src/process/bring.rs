@@ -1,66 +1,28 @@
-//! Blocks for workers of this engine that they cannot map: small ones, and those of other machines. And the other side:
-//! giving out our own, to engines of this machine by the socket of our workers, to others by the data port.
+//! Blocks for workers of this engine that they cannot map: small ones, and those of other machines. And taking over the
+//! blocks of an engine that leaves.
 
-use crate::protocol::engine::StorePlace;
+use super::give::Giver;
+use crate::protocol::blocks;
+use crate::protocol::engine::{HeldBlock, StorePlace};
 use crate::protocol::worker::{BlockPart, FromWorker, Piece, ToWorker, Wanted};
 use crate::protocol::{self, Hello, Opening, Purpose};
-use bytes::Bytes;
+use crate::scheduler::{Move, Partitions, Report};
+use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tryworks_core::ids::EngineId;
 use tryworks_core::{Error, Result, codec};
-use tryworks_io::blocks::{BlockId, BlockStore, Held, MOST_AT_ONCE, Served};
-use tryworks_transport::{DataClient, DataHandler, Download, Link, LinkReceiver, LinkSender, Role};
+use tryworks_io::blocks::{BlockCopy, BlockId, BlockStore, SMALL, Sealed, link_block};
+use tryworks_transport::{DataClient, DataError, Link, LinkReceiver, LinkSender};
 
 /// How long an engine of this machine may take to answer.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// Gives out blocks of the own store.
-#[derive(Clone)]
-pub(super) struct Giver(pub(super) BlockStore);
-
-impl Giver {
-    /// A part of a block, if it is here.
-    pub(super) fn give(&self, block: BlockId, part: BlockPart) -> Piece {
-        let Some(pin) = self.0.get(block) else { return Piece::Missing("there is no such block".into()) };
-        if let (BlockPart::Contents, Held::Small(bytes)) = (part, pin.held()) {
-            return Piece::Whole(bytes.to_vec());
-        }
-        let read = || -> Result<Piece> {
-            let served = Served::new(pin)?;
-            Ok(match part {
-                BlockPart::Contents => Piece::Table(served.table()?),
-                BlockPart::Range { start, end } => {
-                    let mut bytes = Vec::new();
-                    served.read(start..end, &mut bytes)?;
-                    Piece::Range(bytes)
-                }
-            })
-        };
-        read().unwrap_or_else(|error| Piece::Missing(error.to_string()))
-    }
-}
-
-impl DataHandler for Giver {
-    fn get(&self, _: Role, request: &[u8]) -> Result<Download, String> {
-        let (block, part) = match codec::decode::<(BlockId, BlockPart)>(request) {
-            Ok((asked, taken)) if taken == request.len() => asked,
-            _ => return Err("the request cannot be read".into()),
-        };
-        let (kind, bytes) = match self.give(block, part) {
-            Piece::Whole(bytes) => (0, bytes),
-            Piece::Table(bytes) => (1, bytes),
-            Piece::Range(bytes) => (2, bytes),
-            Piece::Missing(why) => return Err(why),
-        };
-        let mut all = Vec::with_capacity(bytes.len() + 1);
-        all.push(kind);
-        all.extend(bytes);
-        Ok(Download::bytes(Bytes::from(all)))
-    }
-}
+/// What is brought at once may take so much memory of the engine, in mebibytes. One question alone always may.
+const ROOM: u32 = 128;
 
 /// Brings blocks of other engines.
 pub(super) struct Bringer {
@@ -69,6 +31,7 @@ pub(super) struct Bringer {
     pub(super) data: Option<DataClient>,
     /// Engines of this machine, by their sockets.
     neighbours: Mutex<HashMap<String, Arc<Mutex<Neighbour>>>>,
+    room: Semaphore,
 }
 
 struct Neighbour {
@@ -79,17 +42,22 @@ struct Neighbour {
 
 impl Bringer {
     pub(super) fn new(own: Giver, host: String, data: Option<DataClient>) -> Self {
-        Bringer { own, host, data, neighbours: Mutex::default() }
+        Bringer { own, host, data, neighbours: Mutex::default(), room: Semaphore::new(ROOM as usize) }
     }
 
-    /// Brings what is wanted, in its order; what cannot be had is missing from it, with the reason.
+    /// Brings what is wanted, in its order; what cannot be had is missing from it, with the reason. Every engine is
+    /// asked for all that it has of it at once, and all engines at the same time.
     pub(super) async fn bring(
         &self,
         here: EngineId,
         stores: &HashMap<EngineId, StorePlace>,
         wanted: &[Wanted],
     ) -> Vec<Piece> {
-        let mut pieces = vec![Piece::Missing("its engine is not known".into()); wanted.len()];
+        let bytes: u64 = wanted.iter().map(|wanted| expected(wanted.part)).sum();
+        let room = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(ROOM).min(ROOM);
+        // It is never closed.
+        let _room = self.room.acquire_many(room).await;
+        let mut pieces = vec![Piece::Missing("its engine is gone, or not known here".into()); wanted.len()];
         let mut elsewhere = BTreeMap::<EngineId, Vec<usize>>::new();
         for (at, wanted) in wanted.iter().enumerate() {
             if wanted.engine == here {
@@ -98,20 +66,25 @@ impl Bringer {
                 elsewhere.entry(wanted.engine).or_default().push(at);
             }
         }
-        for (engine, at) in elsewhere {
-            let store = &stores[&engine];
-            let asked: Vec<_> = at.iter().map(|at| wanted[*at]).collect();
-            let got = if store.host == self.host {
-                self.ask_neighbour(store, asked).await
-            } else {
-                self.ask_afar(store, &asked).await
-            };
+        let asked = elsewhere.iter().map(|(engine, places)| {
+            let wanted = places.iter().map(|at| wanted[*at]).collect();
+            self.ask(&stores[engine], wanted)
+        });
+        for (places, got) in elsewhere.values().zip(join_all(asked).await) {
             match got {
-                Ok(got) => at.into_iter().zip(got).for_each(|(at, piece)| pieces[at] = piece),
-                Err(error) => at.into_iter().for_each(|at| pieces[at] = Piece::Missing(error.to_string())),
+                Ok(got) => places.iter().zip(got).for_each(|(at, piece)| pieces[*at] = piece),
+                Err(error) => places.iter().for_each(|at| pieces[*at] = Piece::Missing(error.to_string())),
             }
         }
         pieces
+    }
+
+    async fn ask(&self, store: &StorePlace, wanted: Vec<Wanted>) -> Result<Vec<Piece>> {
+        if store.host == self.host {
+            return self.ask_neighbour(store, wanted).await;
+        }
+        let wanted: Vec<_> = wanted.iter().map(|wanted| (wanted.block, wanted.part)).collect();
+        self.ask_afar(store, &wanted).await
     }
 
     async fn ask_neighbour(&self, store: &StorePlace, wanted: Vec<Wanted>) -> Result<Vec<Piece>> {
@@ -138,39 +111,102 @@ impl Bringer {
         answer
     }
 
-    async fn ask_afar(&self, store: &StorePlace, wanted: &[Wanted]) -> Result<Vec<Piece>> {
-        let advice =
-            "can this machine reach the address? start engines with `--listen` and an address that others reach";
-        let lost = |error: tryworks_transport::DataError| Error::cluster(error, advice);
+    async fn ask_afar(&self, store: &StorePlace, wanted: &[(BlockId, BlockPart)]) -> Result<Vec<Piece>> {
+        let advice = "can this machine reach that address? start engines with `--listen` and an address of their \
+                      machine that the others reach";
         let (Some(data), Some(address)) = (&self.data, &store.address) else {
             return Err(Error::cluster("the engine that has a block does not listen to other machines", advice));
         };
-        let mut pieces = Vec::with_capacity(wanted.len());
-        for wanted in wanted {
-            let mut request = Vec::new();
-            codec::encode(&(wanted.block, wanted.part), &mut request)?;
-            let mut stream = match data.get(address, Role::Engine, &request).await {
-                Err(tryworks_transport::DataError::Refused { message, .. }) => {
-                    pieces.push(Piece::Missing(message));
-                    continue;
-                }
-                got => got.map_err(lost)?,
+        let here = crate::host::here().name;
+        let lost = |error: DataError| {
+            Error::cluster(format!("the engine that has a block cannot be reached from {here}: {error}"), advice)
+        };
+        blocks::fetch(data, address, wanted).await.map_err(lost)
+    }
+
+    /// Copies the blocks of a launch from another engine, and gives what that one knew of them.
+    pub(super) async fn take_over(&self, stores: &HashMap<EngineId, StorePlace>, what: &Move) -> Result<HeldBlock> {
+        let from = stores.get(&what.from);
+        let from =
+            from.ok_or_else(|| Error::cluster("the engine that leaves is not known here", "it is made again"))?;
+        let mut held = None;
+        for partition in what.partitions.iter() {
+            let theirs = from.key.id(what.output.0, partition, what.made_by.0);
+            let whole = [(theirs, BlockPart::Note), (theirs, BlockPart::Contents)];
+            let wanted = whole.map(|(block, part)| Wanted { engine: what.from, block, part }).to_vec();
+            let mut pieces = self.ask(from, wanted).await?.into_iter();
+            let (Some(Piece::Note(note)), Some(contents)) = (pieces.next(), pieces.next()) else {
+                return Err(Error::cluster("a block to be taken over is not there any more", "it is made again"));
             };
-            if stream.total() > MOST_AT_ONCE + (64 << 20) {
-                return Err(Error::cluster("an engine answered with more than was asked for", advice));
+            if held.is_none() {
+                held = Some(codec::decode::<(Partitions, Report)>(&note)?.0);
             }
-            let mut all = Vec::new();
-            while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
-                all.extend_from_slice(&chunk);
-            }
-            pieces.push(match all.split_first() {
-                Some((0, bytes)) => Piece::Whole(bytes.to_vec()),
-                Some((1, bytes)) => Piece::Table(bytes.to_vec()),
-                Some((2, bytes)) => Piece::Range(bytes.to_vec()),
-                _ => Piece::Missing("the answer cannot be read".into()),
-            });
+            self.take_in(from, what, partition, theirs, contents, note).await?;
         }
-        Ok(pieces)
+        let nothing = || Error::Bug("no partition was to be taken over".into());
+        let (partitions, report) = held.ok_or_else(nothing)?;
+        Ok(part_of(what, &partitions, report))
+    }
+
+    async fn take_in(
+        &self,
+        from: &StorePlace,
+        what: &Move,
+        partition: u32,
+        theirs: BlockId,
+        contents: Piece,
+        note: Vec<u8>,
+    ) -> Result<()> {
+        let store: &BlockStore = &self.own.0;
+        let ours = store.key().id(what.output.0, partition, what.made_by.0);
+        if store.get(ours).is_some() {
+            return Ok(());
+        }
+        let sealed = match contents {
+            Piece::Whole(bytes) => Sealed::Small(bytes.into()),
+            Piece::Table(_) if from.host == self.host => {
+                link_block(store, ours, &theirs.path_in(Path::new(&from.directory)))?
+            }
+            Piece::Table(table) => {
+                let mut copy = BlockCopy::begin(store, ours, table)?;
+                while let Some(range) = copy.wanted() {
+                    let part = BlockPart::Range { start: range.start, end: range.end };
+                    let piece = self.ask_afar(from, &[(theirs, part)]).await?.into_iter().next();
+                    let bytes = piece.map_or(Err("there is no answer".into()), blocks::range);
+                    let lost = |why: String| Error::cluster(format!("taking over a block: {why}"), "it is made again");
+                    let bytes = bytes.map_err(lost)?;
+                    if bytes.len() as u64 != range.end - range.start {
+                        return Err(lost("another number of bytes came than was asked for".into()));
+                    }
+                    copy.write(&bytes)?;
+                }
+                copy.seal()?
+            }
+            Piece::Missing(why) => return Err(Error::cluster(why, "it is made again")),
+            Piece::Range(_) | Piece::Note(_) => return Err(Error::Bug("another piece came than was asked for".into())),
+        };
+        store.add(what.output.0, partition, what.made_by.0, sealed, note).map(drop)
+    }
+}
+
+/// What was taken over of a launch that may have made more.
+fn part_of(what: &Move, partitions: &Partitions, report: Report) -> HeldBlock {
+    let reports = partitions.iter().zip(report.partitions);
+    let moved = reports.filter(|(partition, _)| what.partitions.iter().any(|moved| moved == *partition));
+    let (partitions, reports): (Vec<u32>, Vec<_>) = moved.unzip();
+    HeldBlock {
+        output: what.output,
+        attempt: what.made_by,
+        partitions: partitions.into_iter().collect(),
+        report: Report { partitions: reports, bucket_bytes: report.bucket_bytes },
+    }
+}
+
+/// About how many bytes an answer has.
+fn expected(part: BlockPart) -> u64 {
+    match part {
+        BlockPart::Contents | BlockPart::Note => SMALL as u64,
+        BlockPart::Range { start, end } => end.saturating_sub(start),
     }
 }
 

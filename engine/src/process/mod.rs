@@ -1,10 +1,12 @@
 //! The engine process: it owns blocks, starts a worker for each driver's program, hands tasks on, and reports to the hub.
 //!
 //! `state` is what it knows and decides, without I/O; `serve` is its loop; `workers` starts processes and watches them;
-//! `programs` gets executables; `bring` gets blocks from other engines, and gives out its own.
+//! `programs` gets executables, `files` what drivers give along; `bring` gets blocks from other engines, `give` gives out its own.
 
 mod bring;
-mod programs;
+mod files;
+mod give;
+pub mod programs;
 mod serve;
 mod state;
 mod workers;
@@ -29,8 +31,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// The most bytes that its blocks may take.
     pub quota: Option<u64>,
-    /// Where its data port listens.
-    pub listen: IpAddr,
+    /// Where its data port listens: if nothing is said, where the hub's machine reaches this one.
+    pub listen: Option<IpAddr>,
     /// How long it goes on without a hub.
     pub patience: Duration,
 }

@@ -8,25 +8,36 @@ use std::path::{Path, PathBuf};
 use tryworks_core::{Error, Result, codec};
 use tryworks_transport::{DataClient, DataError, Role};
 
-/// The name that a program has in a directory of programs.
-pub(super) fn place(directory: &Path, id: &[u8; 32]) -> PathBuf {
-    directory.join(hex(id))
+/// Where a program is in a directory of programs.
+pub fn place(directory: &Path, id: &[u8; 32]) -> PathBuf {
+    directory.join(name_of(id))
 }
 
-fn hex(id: &[u8; 32]) -> String {
+/// The name that a program has in a directory of programs.
+pub fn name_of(id: &[u8; 32]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The program that has this name.
+pub fn named(name: &str) -> Option<[u8; 32]> {
+    let digits = name.as_bytes().chunks_exact(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
+    let id = digits.collect::<Option<Vec<u8>>>()?.try_into().ok()?;
+    (name_of(&id) == name).then_some(id)
+}
+
 /// Puts a program that this machine has into `directory`, by a link where that can be: it takes no room, and stays what
-/// it is when the program is built again.
-pub(super) fn link(directory: &Path, program: &Program, driver: u32) -> Result<PathBuf> {
+/// it is when the program is built again. `driver` is its process.
+///
+/// # Errors
+/// If it is not there, or not what it was.
+pub fn link(directory: &Path, program: &Program, driver: u32) -> Result<PathBuf> {
     let place = place(directory, &program.id);
     if place.exists() {
         return Ok(place);
     }
     let failed = |error: &io::Error| Error::storage("getting the program", &program.path, error);
     fs::create_dir_all(directory).map_err(|error| failed(&error))?;
-    let new = directory.join(format!("{}.new", hex(&program.id)));
+    let new = directory.join(format!("{}.new", name_of(&program.id)));
     // The driver itself is still what it was, whatever has become of its path.
     let own = PathBuf::from(format!("/proc/{driver}/exe"));
     let mut last = io::Error::new(io::ErrorKind::NotFound, "it is not there");
@@ -71,7 +82,7 @@ pub(super) async fn fetch(
     let mut stream = data.get(address, Role::Hub, &request).await.map_err(lost)?;
     let failed = |error: io::Error| Error::storage("fetching the program", directory, &error);
     fs::create_dir_all(directory).map_err(failed)?;
-    let new = directory.join(format!("{}.new", hex(&program.id)));
+    let new = directory.join(format!("{}.new", name_of(&program.id)));
     let mut file = File::create(&new).map_err(failed)?;
     while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
         io::Write::write_all(&mut file, &chunk).map_err(failed)?;

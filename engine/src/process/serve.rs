@@ -1,17 +1,20 @@
 //! The engine's loop: the hub, the workers and the clock, each in turn.
 
-use super::bring::{Bringer, Giver};
+use super::bring::Bringer;
+use super::files::Files;
+use super::give::Giver;
 use super::state::{Engine, Order};
 use super::workers::{Happened, Outputs, memory_of, tend};
 use super::{Options, programs};
-use crate::client::dial::dial;
+use crate::client::dial;
 use crate::protocol::driver::Program;
-use crate::protocol::engine::{FromEngine, StorePlace, ToEngine, Welcome};
-use crate::protocol::worker::{FromWorker, Piece, ToWorker};
+use crate::protocol::engine::{FromEngine, HeldBlock, StorePlace, ToEngine, Welcome};
+use crate::protocol::worker::{FromWorker, ToWorker};
 use crate::protocol::{self, Hello, Opening, Purpose};
+use crate::scheduler::Move;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tryworks_core::{Error, Result};
-use tryworks_io::blocks::{BlockStore, Sealed};
+use tryworks_io::blocks::BlockStore;
 use tryworks_transport::{
     Connection, DataClient, DataLimits, Door, LinkReceiver, LinkSender, PeerEvent, PeerId, Peers, PeersReceiver,
     PeersSender, private_dir, serve_data,
@@ -33,6 +36,8 @@ const TICK: Duration = Duration::from_millis(100);
 const BATCH: usize = 256;
 /// The hub may take so long to answer a hello.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Another machine may be silent so long when blocks are fetched from it.
+const SILENCE: Duration = Duration::from_secs(10);
 
 struct Hub {
     to: LinkSender,
@@ -44,8 +49,9 @@ enum Event {
     Hub(Result<Bytes, String>),
     Peer(PeerEvent),
     Worker(Happened),
-    Brought(PeerId, u64, Vec<Piece>),
-    TookOver(crate::scheduler::Move, bool),
+    /// An answer to what a worker asked for.
+    Answered(PeerId, ToWorker),
+    TookOver(Move, Option<HeldBlock>),
     Beat,
     End,
 }
@@ -65,7 +71,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let place = StorePlace {
         host: here.id.clone(),
         directory: store.dir().display().to_string(),
-        address: door.as_ref().map(|door| door.address().to_string()),
+        address: door.as_ref().map(|door| shown(door.address(), &connection).to_string()),
         socket: socket.display().to_string(),
         key: store.key().clone(),
     };
@@ -79,7 +85,8 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         kills: HashMap::new(),
         outputs: HashMap::new(),
         happened: mpsc::unbounded_channel(),
-        brought: mpsc::unbounded_channel(),
+        files: Arc::new(Files::new(&directory)),
+        answered: mpsc::unbounded_channel(),
         moved: mpsc::unbounded_channel(),
         hub: None,
     };
@@ -104,23 +111,21 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         }
         let event = io.next(&mut peers, &mut beat, &mut end, &mut interrupt).await;
         match event {
-            Event::Hub(Ok(bytes)) => io.from_hub(&mut engine, bytes),
+            Event::Hub(Ok(bytes)) => io.hear_hub(&mut engine, bytes),
             Event::Hub(Err(_)) => {
                 io.hub = None;
                 alone_since = Instant::now();
             }
             Event::Peer(event) => {
-                io.from_peer(&mut engine, event);
+                io.hear_peer(&mut engine, event);
                 for _ in 1..BATCH {
                     let Some(event) = peers.ready() else { break };
-                    io.from_peer(&mut engine, event);
+                    io.hear_peer(&mut engine, event);
                 }
             }
-            Event::Worker(happened) => io.from_worker(&mut engine, happened),
-            Event::Brought(peer, number, pieces) => {
-                io.send(&peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]);
-            }
-            Event::TookOver(what, here) => engine.took_over(what, here),
+            Event::Worker(happened) => io.hear_worker(&mut engine, happened),
+            Event::Answered(peer, answer) => io.send(&peer, &[answer]),
+            Event::TookOver(what, held) => engine.took_over(what, held),
             Event::Beat => {
                 for worker in engine.workers.values_mut() {
                     if let Some((resident, peak)) = memory_of(worker.pid) {
@@ -149,11 +154,12 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         && Instant::now() < deadline
         && let Ok(Some(happened)) = tokio::time::timeout(Duration::from_millis(500), io.happened.1.recv()).await
     {
-        io.from_worker(&mut engine, happened);
+        io.hear_worker(&mut engine, happened);
     }
     drop(engine);
     let _ = std::fs::remove_file(directory.join("engine.sock"));
     let _ = std::fs::remove_dir_all(directory.join("programs"));
+    let _ = std::fs::remove_dir_all(directory.join("files"));
     Ok(())
 }
 
@@ -167,9 +173,36 @@ async fn open_port(
         Error::cluster(error, "choose another address with --listen, or copy the connection file again")
     };
     let credentials = connection.credentials().map_err(refused)?;
-    let listen = SocketAddr::new(options.listen, 0);
-    let door = serve_data(listen, &credentials, Default::default(), giver).await.map_err(refused)?;
-    Ok((Some(door), Some(DataClient::new(credentials, DataLimits::default()))))
+    let listen = options.listen.unwrap_or_else(|| address_towards(connection));
+    let door = serve_data(SocketAddr::new(listen, 0), &credentials, Default::default(), giver).await;
+    let door = door.map_err(refused)?;
+    let limits = DataLimits { silence: SILENCE, ..DataLimits::default() };
+    Ok((Some(door), Some(DataClient::new(credentials, limits))))
+}
+
+/// The address that others are told: one that listens everywhere is reached as the hub's machine reaches it.
+fn shown(mut listens: SocketAddr, connection: &Connection) -> SocketAddr {
+    if listens.ip().is_unspecified() {
+        listens.set_ip(address_towards(connection));
+    }
+    listens
+}
+
+/// The address of this machine by which the hub's machine reaches it.
+fn address_towards(connection: &Connection) -> IpAddr {
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    if dial::is_here(connection) {
+        return loopback;
+    }
+    // Nothing is sent: the system only looks up which way it would go.
+    let look = || -> std::io::Result<IpAddr> {
+        let gateway = connection.gateway.parse::<SocketAddr>().map_err(std::io::Error::other)?;
+        let any: IpAddr = if gateway.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect(gateway)?;
+        Ok(socket.local_addr()?.ip())
+    };
+    look().unwrap_or(loopback)
 }
 
 /// Says hello to the hub, if it can be reached: `None` if it cannot, for now.
@@ -191,7 +224,7 @@ async fn knock(connection: &Connection, engine: &mut Engine) -> Result<Option<Hu
 
 async fn greet(connection: &Connection, engine: &Engine) -> Result<(Hub, Bytes), String> {
     let text = |error: tryworks_transport::LinkError| error.to_string();
-    let (to, mut from) = dial(connection, "engines.sock").await.map_err(text)?;
+    let (to, mut from) = dial::dial(connection, "engines.sock").await.map_err(text)?;
     let purpose = Purpose::Serve(Box::new(engine.offer()));
     let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: crate::host::here(), purpose };
     to.send(hello.to_bytes().map_err(|error| error.to_string())?.into()).map_err(text)?;
@@ -209,11 +242,9 @@ struct Io {
     /// What workers write to.
     outputs: HashMap<u64, Outputs>,
     happened: (mpsc::UnboundedSender<Happened>, mpsc::UnboundedReceiver<Happened>),
-    brought: (mpsc::UnboundedSender<(PeerId, u64, Vec<Piece>)>, mpsc::UnboundedReceiver<(PeerId, u64, Vec<Piece>)>),
-    moved: (
-        mpsc::UnboundedSender<(crate::scheduler::Move, bool)>,
-        mpsc::UnboundedReceiver<(crate::scheduler::Move, bool)>,
-    ),
+    files: Arc<Files>,
+    answered: (mpsc::UnboundedSender<(PeerId, ToWorker)>, mpsc::UnboundedReceiver<(PeerId, ToWorker)>),
+    moved: (mpsc::UnboundedSender<(Move, Option<HeldBlock>)>, mpsc::UnboundedReceiver<(Move, Option<HeldBlock>)>),
     hub: Option<Hub>,
 }
 
@@ -239,8 +270,8 @@ impl Io {
             message = hub => Event::Hub(message),
             event = peers.recv() => event.map_or(Event::End, Event::Peer),
             Some(happened) = self.happened.1.recv() => Event::Worker(happened),
-            Some((peer, number, pieces)) = self.brought.1.recv() => Event::Brought(peer, number, pieces),
-            Some((what, here)) = self.moved.1.recv() => Event::TookOver(what, here),
+            Some((peer, answer)) = self.answered.1.recv() => Event::Answered(peer, answer),
+            Some((what, held)) = self.moved.1.recv() => Event::TookOver(what, held),
             _ = beat.tick() => Event::Beat,
             _ = end.recv() => Event::End,
             _ = interrupt.recv() => Event::End,
@@ -254,7 +285,7 @@ impl Io {
         }
     }
 
-    fn from_hub(&mut self, engine: &mut Engine, first: Bytes) {
+    fn hear_hub(&mut self, engine: &mut Engine, first: Bytes) {
         let mut next = Some(first);
         for _ in 0..BATCH {
             let Some(bytes) = next else { return };
@@ -275,7 +306,7 @@ impl Io {
         }
     }
 
-    fn from_peer(&mut self, engine: &mut Engine, event: PeerEvent) {
+    fn hear_peer(&mut self, engine: &mut Engine, event: PeerEvent) {
         let (peer, bytes) = match event {
             PeerEvent::Message { peer, bytes } => (peer, bytes),
             // A worker that is gone is told of by its process.
@@ -290,7 +321,7 @@ impl Io {
                     self.hear_out(engine, &peer);
                     batch.into_iter().for_each(|message| engine.worker_says(peer, message));
                 }
-                Ok(batch) => batch.into_iter().for_each(|message| self.from_neighbour(&peer, message)),
+                Ok(batch) => batch.into_iter().for_each(|message| self.hear_neighbour(&peer, message)),
                 Err(error) => {
                     tracing::error!("a worker sent what cannot be read: {error}");
                     let _ = self.to_peers.close(&peer);
@@ -315,7 +346,7 @@ impl Io {
         }
     }
 
-    fn from_neighbour(&self, peer: &PeerId, message: FromWorker) {
+    fn hear_neighbour(&self, peer: &PeerId, message: FromWorker) {
         if let FromWorker::Fetch { number, wanted } = message {
             let pieces = wanted.iter().map(|wanted| self.bringer.own.give(wanted.block, wanted.part)).collect();
             self.send(peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]);
@@ -330,7 +361,7 @@ impl Io {
             match happened {
                 // What it said last is heard first.
                 Happened::Ended { .. } => ended.push(happened),
-                other => self.from_worker(engine, other),
+                other => self.hear_worker(engine, other),
             }
         }
         ended.into_iter().for_each(|happened| drop(self.happened.0.send(happened)));
@@ -340,7 +371,7 @@ impl Io {
         written.into_iter().for_each(|(stderr, bytes)| engine.wrote(worker, stderr, bytes));
     }
 
-    fn from_worker(&mut self, engine: &mut Engine, happened: Happened) {
+    fn hear_worker(&mut self, engine: &mut Engine, happened: Happened) {
         match happened {
             // One that is not wanted any more ends when `kill` is dropped.
             Happened::Started { worker, pid, kill, outputs } => {
@@ -368,18 +399,32 @@ impl Io {
                 // Dropping what it waits for is the sign.
                 Order::Kill { worker } => drop(self.kills.remove(&worker)),
                 Order::Bring { peer, number, wanted } => {
-                    let (bringer, stores, to) = (self.bringer.clone(), engine.stores.clone(), self.brought.0.clone());
+                    let (bringer, stores, to) = (self.bringer.clone(), engine.stores.clone(), self.answered.0.clone());
                     let here = engine.id;
                     tokio::spawn(async move {
                         let pieces = bringer.bring(here, &stores, &wanted).await;
-                        let _ = to.send((peer, number, pieces));
+                        let _ = to.send((peer, ToWorker::Fetched { number, answer: Ok(pieces) }));
                     });
+                }
+                Order::GetFile { peer, number, session, shipment, address } => {
+                    let (files, to) = (self.files.clone(), self.answered.0.clone());
+                    let data = self.bringer.data.clone();
+                    tokio::spawn(async move {
+                        let path = files.get(session, &shipment, data.as_ref(), address.as_deref()).await;
+                        let path = path.map(|path| path.display().to_string());
+                        let _ = to.send((peer, ToWorker::File { number, path }));
+                    });
+                }
+                Order::DropFiles { session } => {
+                    let files = self.files.clone();
+                    tokio::spawn(async move { files.end_session(session).await });
                 }
                 Order::TakeOver { what } => {
                     let (bringer, stores, to) = (self.bringer.clone(), engine.stores.clone(), self.moved.0.clone());
                     tokio::spawn(async move {
-                        let here = take_over(&bringer, &stores, &what).await.is_ok();
-                        let _ = to.send((what, here));
+                        let held = bringer.take_over(&stores, &what).await;
+                        let held = held.inspect_err(|error| tracing::warn!("a block was not taken over: {error}"));
+                        let _ = to.send((what, held.ok()));
                     });
                 }
             }
@@ -404,24 +449,16 @@ impl Io {
         let (bringer, to) = (self.bringer.clone(), self.happened.0.clone());
         tokio::spawn(async move {
             let programs = directory.join("programs");
-            let path = if host == bringer.host {
-                let program = program.clone();
-                let linked = tokio::task::spawn_blocking(move || programs::link(&programs, &program, 0)).await;
-                linked.unwrap_or_else(|error| Err(Error::Bug(error.to_string())))
-            } else {
-                programs::fetch(&programs, &program, bringer.data.as_ref(), address.as_deref()).await
+            // Another machine may have the same program at the same place, such as on a shared disk.
+            let (linked, here) = (program.clone(), programs.clone());
+            let linked = tokio::task::spawn_blocking(move || programs::link(&here, &linked, 0)).await;
+            let path = match linked.unwrap_or_else(|error| Err(Error::Bug(error.to_string()))) {
+                Err(_) if host != bringer.host => {
+                    programs::fetch(&programs, &program, bringer.data.as_ref(), address.as_deref()).await
+                }
+                linked => linked,
             };
             tend(worker, path, program, socket, directory, to).await;
         });
     }
-}
-
-/// Copies a block of another engine into the own store.
-async fn take_over(
-    bringer: &Bringer,
-    stores: &HashMap<tryworks_core::ids::EngineId, StorePlace>,
-    what: &crate::scheduler::Move,
-) -> Result<()> {
-    let _ = (bringer, stores, what, Sealed::File { bytes: 0 });
-    Err(Error::Bug("not yet".into()))
 }

@@ -10,8 +10,9 @@ use crate::protocol::worker::{FromWorker, ToWorker, Wanted, Welcome};
 use crate::scheduler::{Failure, Move, Partitions, Report};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
-use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_core::runner::Shipment;
+use tryworks_core::{Error, codec};
 use tryworks_io::blocks::{BlockStore, Sealed};
 use tryworks_transport::PeerId;
 
@@ -61,6 +62,10 @@ pub(super) enum Order {
     Kill { worker: u64 },
     /// Bring blocks for a worker.
     Bring { peer: PeerId, number: u64, wanted: Vec<Wanted> },
+    /// Get a file of the driver's for a worker.
+    GetFile { peer: PeerId, number: u64, session: SessionId, shipment: Shipment, address: Option<String> },
+    /// A session is over: the files of its driver go.
+    DropFiles { session: SessionId },
     /// Take over a block from another engine.
     TakeOver { what: Move },
 }
@@ -73,6 +78,8 @@ pub(super) struct Session {
     worker: Option<u64>,
     /// Workers that died before they said hello, in a row.
     failed_starts: u32,
+    /// Partitions of caches that its worker keeps.
+    kept: BTreeSet<(u64, u32)>,
 }
 
 /// A worker.
@@ -100,6 +107,7 @@ pub(super) struct Worker {
 
 struct Assigned {
     attempt: AttemptId,
+    session: SessionId,
     job: JobId,
     code: CodeId,
     partitions: Partitions,
@@ -151,7 +159,16 @@ impl Engine {
             store: self.place.clone(),
             held: self.made.values().cloned().collect(),
             results: self.results.values().cloned().collect(),
+            sessions: self.known_sessions().into_iter().collect(),
+            kept: self.sessions.values().flat_map(|session| session.kept.iter().copied()).collect(),
         }
+    }
+
+    /// The sessions of which anything is here.
+    fn known_sessions(&self) -> BTreeSet<SessionId> {
+        let made = self.made.values().map(|held| SessionId::split(held.output.0).0);
+        let results = self.results.values().map(|held| held.session);
+        self.sessions.keys().copied().chain(made).chain(results).collect()
     }
 
     /// The hub is there, or there again: what the last one launched is of no use to it, and it names engines anew.
@@ -200,8 +217,15 @@ impl Engine {
     pub(super) fn hub_says(&mut self, message: ToEngine) {
         match message {
             ToEngine::Session { session, program, host, address } => {
-                let known = Session { program, host, address, worker: None, failed_starts: 0 };
-                self.sessions.entry(session).or_insert(known);
+                match self.sessions.get_mut(&session) {
+                    // A hub that began anew may be reached elsewhere.
+                    Some(known) => known.address = address,
+                    None => {
+                        let kept = BTreeSet::new();
+                        let known = Session { program, host, address, worker: None, failed_starts: 0, kept };
+                        self.sessions.insert(session, known);
+                    }
+                }
                 self.worker_of(session);
             }
             ToEngine::EndSession { session } => self.end_session(session),
@@ -231,7 +255,11 @@ impl Engine {
                 self.tell_session(SessionId::split(output.0).0, ToWorker::DeleteOutput { output });
             }
             ToEngine::DeleteCache { cache } => {
-                self.tell_session(SessionId::split(cache).0, ToWorker::DeleteCache { cache });
+                let session = SessionId::split(cache).0;
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.kept.retain(|(kept, _)| *kept != cache);
+                }
+                self.tell_session(session, ToWorker::DeleteCache { cache });
             }
             ToEngine::Received { attempts } => {
                 for attempt in attempts {
@@ -292,6 +320,7 @@ impl Engine {
             };
             let assigned = Assigned {
                 attempt,
+                session: assignment.session,
                 job: assignment.task.job,
                 code: assignment.code,
                 partitions: assignment.task.partitions.clone(),
@@ -353,6 +382,7 @@ impl Engine {
             }
             self.orders.push(Order::Kill { worker: number });
         }
+        self.orders.push(Order::DropFiles { session: id });
         self.recent.retain(|(session, _)| *session != id);
         self.codes.retain(|_, (session, _)| *session != id);
         self.places.retain(|output, _| SessionId::split(output.0).0 != id);
@@ -361,6 +391,8 @@ impl Engine {
             self.made.retain(|_, held| held.output != output);
             self.store.delete_output(output.0);
         }
+        let results = self.results.extract_if(.., |_, held| held.session == id);
+        results.for_each(|(attempt, _)| self.store.delete_attempt(attempt.0));
     }
 
     /// What a worker is told when it says hello.
@@ -377,6 +409,7 @@ impl Engine {
         Some(Welcome {
             session,
             engine: self.id,
+            name: self.options.name.clone(),
             slots: self.options.slots,
             memory: self.options.memory / sessions,
             spill_directory: self.options.directory.display().to_string(),
@@ -398,6 +431,12 @@ impl Engine {
                     self.for_hub.push(FromEngine::Failed { attempt, failure, span });
                 }
             }
+            FromWorker::Unreadable { output, why } => self.for_hub.push(FromEngine::Unreadable { output, why }),
+            FromWorker::GetFile { number: question, shipment } => {
+                let Some(session) = self.workers.get(&number).map(|worker| worker.session) else { return };
+                let address = self.sessions.get(&session).and_then(|session| session.address.clone());
+                self.orders.push(Order::GetFile { peer, number: question, session, shipment, address });
+            }
             FromWorker::Fetch { number, wanted } => self.orders.push(Order::Bring { peer, number, wanted }),
         }
     }
@@ -418,9 +457,20 @@ impl Engine {
         span: (u64, u64),
     ) {
         let attempt = assigned.attempt;
-        let partitions = blocks.iter().map(|(_, partition, _)| *partition).collect();
+        let session = assigned.session;
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.kept.extend(kept.iter().copied());
+        }
+        let partitions: Partitions = blocks.iter().map(|(_, partition, _)| *partition).collect();
+        // Whoever takes a block over has to know it too.
+        let mut note = Vec::new();
+        let mut noted = Ok(());
+        if let CodeId::Output(_) = assigned.code {
+            noted = codec::encode(&(&partitions, &report), &mut note);
+        }
         for (output, partition, sealed) in blocks {
-            if let Err(error) = self.store.add(output, partition, attempt.0, sealed, Vec::new()) {
+            let added = noted.clone().and_then(|()| self.store.add(output, partition, attempt.0, sealed, note.clone()));
+            if let Err(error) = added {
                 self.store.delete_attempt(attempt.0);
                 if !assigned.orphan {
                     self.for_hub.push(FromEngine::Failed { attempt, failure: Failure::Final(error), span });
@@ -433,7 +483,7 @@ impl Engine {
                 self.made.insert(attempt, HeldBlock { output, attempt, partitions, report: report.clone() });
             }
             CodeId::Results(job) => {
-                self.results.insert(attempt, HeldResult { job, attempt, parts: results.clone() });
+                self.results.insert(attempt, HeldResult { job, session, attempt, parts: results.clone() });
             }
         }
         // What an earlier hub launched was finished too late for it to be offered to this one.
@@ -496,6 +546,7 @@ impl Engine {
         let id = worker.session;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.worker = None;
+        session.kept.clear();
         if worker.ending {
             return;
         }
@@ -572,7 +623,11 @@ impl Engine {
     }
 
     /// Whether a block was taken over is told to the hub.
-    pub(super) fn took_over(&mut self, what: Move, here: bool) {
+    pub(super) fn took_over(&mut self, what: Move, held: Option<HeldBlock>) {
+        let here = held.is_some();
+        if let Some(held) = held {
+            self.made.entry(held.attempt).or_insert(held);
+        }
         self.for_hub.push(FromEngine::Moved { what, here });
     }
 }

@@ -85,6 +85,8 @@ pub struct Status {
     pub engines: Vec<EngineRow>,
     /// Jobs that run, with how far they are.
     pub running: Vec<JobRow>,
+    /// Why the journal cannot be written, if it cannot.
+    pub journal: Option<String>,
     /// Drivers that are there.
     pub drivers: u32,
 }

@@ -3,13 +3,15 @@
 //! The legal order, for the driver and for each of its jobs:
 //!
 //! ```text
-//! driver  = Hello, { Submit | Received | Cancel | Release | Ask | Beat }, [ Leave ] ;
-//! hub     = welcome, { Job's | Cached | Output | Notice | Answer } ;
-//! job     = Submit, [ Accepted ], { Results | Progress }, Ended ;
+//! driver  = Hello, [ ProgramSent ], [ Holds ], { job's | Received | Release | Ask | Beat }, [ Leave ] ;
+//! hub     = welcome, { job's | Cached | Output | Notice | Answer } ;
+//! job     = ( Submit | Attach ), [ Accepted ], { Results | Progress | Cancel }, Ended, ( Close | Detach ) ;
 //! ```
 //!
-//! A driver that lost its connection says hello again with its session, and submits again what has not ended, asking
-//! for the partitions that it has not received yet.
+//! `Close` and `Detach` may come before the end. A driver that lost its connection says hello again with its session,
+//! then what it holds (whatever it let go of meanwhile was said into nowhere), and submits again what has not ended,
+//! asking for the partitions that it has not received yet. If the answer names another session, the hub had given it
+//! up, with all that it held.
 
 use super::admin::{Answer, Question};
 use crate::scheduler::JobSpec;
@@ -42,9 +44,10 @@ pub struct Welcome {
     pub session: SessionId,
     /// What proves later that the session is its own.
     pub secret: [u8; 16],
-    /// Whether the hub knew the session, if it was named.
-    pub known: bool,
-    /// The program is not on the hub's machine: it has to be sent there before tasks can run.
+    /// How often a hub has begun here: another number than before means that this one has none of what was sent.
+    pub epoch: u64,
+    /// The program is not on the hub's machine: it has to be put to the hub's data port, by its hash, and then
+    /// [`ProgramSent`](FromDriver::ProgramSent) to be said, before tasks can run.
     pub send_program: bool,
     /// The name of the cluster.
     pub cluster: String,
@@ -76,8 +79,28 @@ pub struct NewJob {
 /// From a driver to the hub.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromDriver {
+    /// The program is at the hub's data port.
+    ProgramSent,
+    /// After a hello with a session from before: all that the driver still holds. The hub lets go of all else.
+    Holds {
+        /// The tickets of its jobs.
+        tickets: Vec<u64>,
+        /// Exchanges, by their global names.
+        outputs: Vec<u64>,
+        /// Caches, by their global names.
+        caches: Vec<u64>,
+    },
     /// Run this.
     Submit(Box<NewJob>),
+    /// Give the results of a detached job to this driver.
+    Attach {
+        /// The driver's number for it from now on.
+        ticket: u64,
+        /// The job.
+        job: JobId,
+        /// The action, which has to be that of the job.
+        action: String,
+    },
     /// Results arrived: nobody else needs to keep them.
     Received {
         /// The launches that made them.
@@ -88,8 +111,13 @@ pub enum FromDriver {
         /// Its ticket.
         ticket: u64,
     },
-    /// A job has ended, and everything of it was received: forget it.
+    /// A job is not wanted any more: it has ended, and everything of it was received, or it is to be stopped.
     Close {
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// A detached job goes on, or waits to be collected, without this driver.
+    Detach {
         /// Its ticket.
         ticket: u64,
     },

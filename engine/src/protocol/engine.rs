@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! engine  = Hello with its Offer, { report | Wrote | Beat } ;
-//! report  = Done | Failed | WorkerDied | Lost | Moved ;
+//! report  = Done | [ Unreadable ], Failed | WorkerDied | Lost | Moved ;
 //! hub     = welcome, { Session | Code | Peer | Places | Launch | Kill | .. }, [ Leave ] ;
 //! ```
 //!
@@ -33,6 +33,10 @@ pub struct Offer {
     pub held: Vec<HeldBlock>,
     /// Results that nobody has said to have received.
     pub results: Vec<HeldResult>,
+    /// The sessions that it has workers, blocks or results of. It is told of those that are over.
+    pub sessions: Vec<SessionId>,
+    /// Partitions of caches that its workers keep, by the caches' global names.
+    pub kept: Vec<(u64, u32)>,
 }
 
 /// How the blocks of an engine are reached.
@@ -81,6 +85,8 @@ pub struct HeldBlock {
 pub struct HeldResult {
     /// Of which job.
     pub job: JobId,
+    /// Whose workers made them.
+    pub session: SessionId,
     /// The launch that made them.
     pub attempt: AttemptId,
     /// They.
@@ -260,6 +266,13 @@ pub enum FromEngine {
         partition: u32,
         /// The launch that made it.
         attempt: AttemptId,
+    },
+    /// Why blocks of an output could not be read, before the task that read them fails for it.
+    Unreadable {
+        /// Which output.
+        output: OutputId,
+        /// Why.
+        why: String,
     },
     /// A block was taken over, or could not be.
     Moved {

@@ -6,6 +6,7 @@
 //! ([`SessionId::global`](tryworks_core::ids::SessionId::global)).
 
 pub mod admin;
+pub(crate) mod blocks;
 pub mod driver;
 pub mod engine;
 #[cfg(test)]
@@ -24,8 +25,9 @@ pub const PROTOCOL: u32 = 1;
 
 /// A hash of everything that says what messages look like: two builds with the same one understand each other.
 pub fn schema() -> u64 {
-    const SOURCES: [&str; 9] = [
+    const SOURCES: [&str; 10] = [
         include_str!("admin.rs"),
+        include_str!("blocks.rs"),
         include_str!("driver.rs"),
         include_str!("engine.rs"),
         include_str!("hello.rs"),

@@ -1,8 +1,8 @@
 //! Between an engine and its workers.
 //!
 //! ```text
-//! worker  = Hello, { Done | Failed | Fetch } ;
-//! engine  = welcome, { Code | Peer | Places | Launch | Kill | Fetched | .. } ;
+//! worker  = Hello, { Done | [ Unreadable ], Failed | Fetch | GetFile } ;
+//! engine  = welcome, { Code | Peer | Places | Launch | Kill | Fetched | File | .. } ;
 //! ```
 
 use super::engine::{Assignment, CodeId, ResultPart, StorePlace};
@@ -10,6 +10,7 @@ use crate::scheduler::{Failure, Report};
 use serde::{Deserialize, Serialize};
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, OutputId, SessionId};
+use tryworks_core::runner::Shipment;
 use tryworks_io::blocks::{BlockId, Room, Sealed};
 
 /// The answer to a worker's hello.
@@ -19,6 +20,8 @@ pub struct Welcome {
     pub session: SessionId,
     /// Its engine.
     pub engine: EngineId,
+    /// What that is called.
+    pub name: String,
     /// How many tasks it runs at once.
     pub slots: u32,
     /// Its memory budget.
@@ -82,6 +85,13 @@ pub enum ToWorker {
         /// Its global name.
         cache: u64,
     },
+    /// A file that was wanted is here.
+    File {
+        /// The number of the question.
+        number: u64,
+        /// Where.
+        path: Result<String, Error>,
+    },
     /// What was asked for.
     Fetched {
         /// The number of the question.
@@ -100,6 +110,8 @@ pub enum Piece {
     Table(Vec<u8>),
     /// A range of its bytes.
     Range(Vec<u8>),
+    /// What was said of the block when it was added.
+    Note(Vec<u8>),
     /// It is not there.
     Missing(String),
 }
@@ -110,6 +122,7 @@ impl std::fmt::Debug for Piece {
             Piece::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
             Piece::Table(bytes) => write!(f, "Table({} bytes)", bytes.len()),
             Piece::Range(bytes) => write!(f, "Range({} bytes)", bytes.len()),
+            Piece::Note(bytes) => write!(f, "Note({} bytes)", bytes.len()),
             Piece::Missing(why) => write!(f, "Missing({why})"),
         }
     }
@@ -131,6 +144,8 @@ pub struct Wanted {
 pub enum BlockPart {
     /// The whole of a small block, or the table of contents of a large one.
     Contents,
+    /// What was said of it when it was added.
+    Note,
     /// A range of the bytes of a large one.
     Range {
         /// From there.
@@ -166,6 +181,20 @@ pub enum FromWorker {
         failure: Failure<Error>,
         /// When it began and ended.
         span: (u64, u64),
+    },
+    /// Why blocks of an output could not be read, before the task that read them fails for it.
+    Unreadable {
+        /// Which output.
+        output: OutputId,
+        /// Why.
+        why: String,
+    },
+    /// A file of the driver's is wanted, which is on another machine.
+    GetFile {
+        /// The worker's number for the question.
+        number: u64,
+        /// Which.
+        shipment: Shipment,
     },
     /// A block cannot be mapped here: bring it.
     Fetch {

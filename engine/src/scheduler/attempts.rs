@@ -1,6 +1,6 @@
 //! The launches that are out, each found by its number at the cost of one comparison.
 
-use super::{partitions::Partitions, slab::Slab, stage::StageKey};
+use super::{Time, partitions::Partitions, slab::Slab, stage::StageKey};
 use tryworks_core::ids::AttemptId;
 
 /// One launch that has not been reported yet.
@@ -15,6 +15,11 @@ pub(super) struct Attempt {
     pub partitions: Partitions,
     /// It has its engine to itself.
     pub alone: bool,
+    pub launched: Time,
+    /// The other launch of the same task, while both are out.
+    pub twin: Option<AttemptId>,
+    /// It got, or is to get, a second launch. It gets no third.
+    pub copied: bool,
     /// It was asked to stop: whatever it reports is not wanted.
     pub stopping: bool,
 }
@@ -47,9 +52,22 @@ impl Attempts {
         self.seats.get(id.seat()).filter(|attempt| attempt.id == id)
     }
 
+    pub fn get_mut(&mut self, id: AttemptId) -> Option<&mut Attempt> {
+        self.seats.get_mut(id.seat()).filter(|attempt| attempt.id == id)
+    }
+
+    /// Takes an attempt off. If it had a twin, that one is on its own from then on.
     pub fn remove(&mut self, id: AttemptId) -> Option<Attempt> {
         self.get(id)?;
-        self.seats.remove(id.seat())
+        let attempt = self.seats.remove(id.seat())?;
+        self.part(attempt.twin);
+        Some(attempt)
+    }
+
+    pub fn part(&mut self, twin: Option<AttemptId>) {
+        if let Some(other) = twin.and_then(|twin| self.get_mut(twin)) {
+            other.twin = None;
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Attempt> {

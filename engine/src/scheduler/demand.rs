@@ -1,13 +1,6 @@
 //! What is needed now: which stages are wanted, which can start, and what moves on when one is complete.
 
-use super::{
-    Scheduler,
-    action::Action,
-    packing::pack,
-    partitions::Run,
-    spec::Packing,
-    stage::{Rank, StageKey},
-};
+use super::{Scheduler, action::Action, packing::pack, partitions::Run, spec::Packing, stage::StageKey};
 
 impl<E: Clone> Scheduler<E> {
     pub(super) fn is_complete(&self, key: StageKey) -> bool {
@@ -132,17 +125,29 @@ impl<E: Clone> Scheduler<E> {
         sizes
     }
 
-    /// Lists a stage among those that can launch, or takes it off.
+    /// Lists a stage among those that can launch, or takes it off, in the pool of the job that owns it now.
     pub(super) fn settle(&mut self, key: StageKey) {
         let stage = &mut self.stages[key];
         let can = stage.wanted && stage.missing == 0;
         let rank = stage.users.first().map(|&(job, index)| (job, index, key));
-        let (listed, alone) = (stage.listed, stage.listed_alone);
-        stage.listed = rank.filter(|_| can && !stage.queue.is_empty());
+        let (listed, alone, pool) = (stage.listed, stage.listed_alone, stage.pool);
+        stage.listed = rank.filter(|_| can && stage.has_tasks());
         stage.listed_alone = rank.filter(|_| can && !stage.suspects.is_empty());
-        let (now_listed, now_alone) = (stage.listed, stage.listed_alone);
-        relist(&mut self.ready, listed, now_listed);
-        relist(&mut self.alone, alone, now_alone);
+        if let Some(job) = rank.and_then(|(job, ..)| self.jobs.get(&job)) {
+            stage.pool = job.pool;
+        }
+        if stage.pool != pool {
+            self.pools.ended(pool, stage.launches());
+            self.pools.started(stage.pool, stage.launches());
+        }
+        if (stage.listed, stage.pool) != (listed, pool) {
+            listed.into_iter().for_each(|rank| self.pools.unlist(pool, rank));
+            stage.listed.into_iter().for_each(|rank| self.pools.list(stage.pool, rank));
+        }
+        if stage.listed_alone != alone {
+            alone.map(|rank| self.alone.remove(&rank));
+            self.alone.extend(stage.listed_alone);
+        }
     }
 
     /// A map stage has everything: its readers may begin.
@@ -161,12 +166,5 @@ impl<E: Clone> Scheduler<E> {
             }
             self.settle(child);
         }
-    }
-}
-
-fn relist(list: &mut std::collections::BTreeSet<Rank>, was: Option<Rank>, is: Option<Rank>) {
-    if was != is {
-        was.map(|rank| list.remove(&rank));
-        list.extend(is);
     }
 }

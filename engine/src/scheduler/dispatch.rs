@@ -1,4 +1,4 @@
-//! Filling free slots: the first stage in order, its next task, the next engine in turn.
+//! Filling free slots: the pool whose turn it is, its first stage, its next task, the next engine in turn.
 
 use super::{
     Scheduler,
@@ -8,28 +8,32 @@ use super::{
     partitions::Partitions,
     stage::StageKey,
 };
-use std::ops::Bound;
-use tryworks_core::ids::EngineId;
+use tryworks_core::ids::{AttemptId, EngineId};
 
 impl<E: Clone> Scheduler<E> {
     pub(super) fn dispatch(&mut self, out: &mut Vec<Action<E>>) {
         self.pass += 1;
+        if self.engines.first_excluded().is_some() {
+            self.include();
+        }
         self.dispatch_alone(out);
         if !self.draining.is_empty() {
             self.drain(out);
         }
-        // What waits near busy engines is passed over, and may not be launched by any room that is left.
-        let mut from = Bound::Unbounded;
+        self.pools.begin();
         while self.engines.has_room()
-            && let Some(&rank) = self.ready.range((from, Bound::Unbounded)).next()
+            && let Some((pool, rank)) = self.pools.next()
         {
             let (_, _, key) = rank;
-            let Some((row, task)) = self.next_task(key) else {
-                from = Bound::Excluded(rank);
-                continue;
-            };
-            self.launch(key, row, task, false, out);
-            if self.stages[key].queue.is_empty() {
+            if let Some((row, task)) = self.next_task(key) {
+                self.launch(key, row, task, false, None, out);
+            } else if let Some((row, task, slow)) = self.next_copy(key) {
+                self.launch(key, row, task, false, Some(slow), out);
+            } else {
+                // What waits near busy engines, and second launches, may not have any room that is left.
+                self.pools.pass_over(pool, rank);
+            }
+            if !self.stages[key].has_tasks() {
                 self.settle(key);
             }
         }
@@ -50,7 +54,7 @@ impl<E: Clone> Scheduler<E> {
         }
         let queue = &mut self.stages[key].queue;
         if let Some(near) = queue.near_any(0)
-            && let Some(row) = self.engines.pick_slot()
+            && let Some(row) = self.engines.pick_slot(&[])
         {
             return Some((row, queue.pop_near(near)?));
         }
@@ -98,7 +102,7 @@ impl<E: Clone> Scheduler<E> {
             let Some(row) = self.engines.pick_idle(avoid) else { break };
             self.engines.set_reserved(row, false);
             self.stages[key].suspects.pop_front();
-            self.launch(key, row, task, true, out);
+            self.launch(key, row, task, true, None, out);
             self.settle(key);
         }
         let waiting = self.alone.iter().map(|&(_, _, key)| self.stages[key].suspects.len()).sum();
@@ -106,13 +110,27 @@ impl<E: Clone> Scheduler<E> {
         self.engines.reserve(waiting);
     }
 
-    fn launch(&mut self, key: StageKey, row: u32, partitions: Partitions, alone: bool, out: &mut Vec<Action<E>>) {
+    fn launch(
+        &mut self,
+        key: StageKey,
+        row: u32,
+        partitions: Partitions,
+        alone: bool,
+        copy_of: Option<AttemptId>,
+        out: &mut Vec<Action<E>>,
+    ) {
         let stage = &mut self.stages[key];
         let stage_attempt = stage.epoch;
         let (job, index) = stage.owner();
         let tries = stage.tries(&partitions);
-        stage.running += 1;
-        stage.running_partitions += partitions.len();
+        if copy_of.is_some() {
+            stage.copies += 1;
+        } else {
+            stage.running += 1;
+            stage.running_partitions += partitions.len();
+        }
+        let watched = stage.pace.is_some();
+        self.pools.started(stage.pool, 1);
         let attempt = self.attempts.launch(|id| Attempt {
             id,
             stage: key,
@@ -120,10 +138,19 @@ impl<E: Clone> Scheduler<E> {
             engine: row,
             partitions: partitions.clone(),
             alone,
+            launched: self.now,
+            twin: copy_of,
+            copied: copy_of.is_some(),
             stopping: false,
         });
+        if let Some(slow) = copy_of.and_then(|slow| self.attempts.get_mut(slow)) {
+            slow.twin = Some(attempt);
+        }
+        if watched {
+            self.watch(key, out);
+        }
         self.engines.started(row, attempt, alone);
-        let task = Task { attempt, job, stage: index, stage_attempt, tries, alone, partitions };
+        let task = Task { attempt, job, stage: index, stage_attempt, tries, alone, partitions, copy_of };
         let Some(engine) = self.engines.get_mut(row) else { return };
         match (engine.batch.0 == self.pass).then(|| out.get_mut(engine.batch.1)).flatten() {
             Some(Action::Launch { tasks, .. }) => tasks.push(task),

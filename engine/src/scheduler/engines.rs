@@ -1,6 +1,6 @@
 //! The engines: what each may still take, and which is next in turn.
 
-use super::{event::Gate, partitions::Bits, slab::Slab, waiting::Waiting};
+use super::{Time, event::Gate, partitions::Bits, slab::Slab, stage::StageKey, waiting::Waiting};
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_core::ids::{AttemptId, EngineId};
 
@@ -17,8 +17,18 @@ pub(super) struct Engine {
     /// It runs a task that must be alone.
     pub occupied: bool,
     pub running: Vec<AttemptId>,
+    /// The last tasks that failed here, each once.
+    pub faults: Vec<(Time, StageKey, u32)>,
+    /// It gets no tasks until then, because of those that failed here.
+    pub excluded: Option<Time>,
     /// The dispatch that last launched here, and where among the actions that launch is.
     pub batch: (u64, usize),
+}
+
+impl Engine {
+    pub fn takes_tasks(&self) -> bool {
+        self.gate == Gate::Open && self.excluded.is_none()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +45,7 @@ pub(super) struct Engines {
     open: Bits,
     /// How many take tasks, now or soon.
     able: u32,
+    excluded: BTreeSet<(Time, u32)>,
     reserved: BTreeSet<u32>,
     turn: u32,
 }
@@ -53,6 +64,8 @@ impl Engines {
             reserved: false,
             occupied: false,
             running: Vec::new(),
+            faults: Vec::new(),
+            excluded: None,
             batch: (0, 0),
         });
         self.by_id.insert(id, row);
@@ -70,7 +83,19 @@ impl Engines {
         self.reserved.remove(&row);
         let engine = self.rows.remove(row)?;
         self.able -= u32::from(engine.gate.is_able());
+        if let Some(until) = engine.excluded {
+            self.excluded.remove(&(until, row));
+        }
         Some((row, engine))
+    }
+
+    /// How many tasks an engine may hold beyond its slots.
+    pub fn set_prefetch(&mut self, id: EngineId, prefetch: u32) {
+        let Some(&row) = self.by_id.get(&id) else { return };
+        if let Some(engine) = self.rows.get_mut(row) {
+            engine.capacity = engine.slots.saturating_add(prefetch);
+            self.settle(row);
+        }
     }
 
     /// What it was before.
@@ -82,6 +107,23 @@ impl Engines {
         let reserved = engine.reserved && gate == Gate::Open;
         self.set_reserved(row, reserved);
         Some(before)
+    }
+
+    /// Excludes an engine until then, or takes it in again.
+    pub fn exclude(&mut self, row: u32, until: Option<Time>) {
+        let Some(engine) = self.rows.get_mut(row) else { return };
+        if let Some(before) = std::mem::replace(&mut engine.excluded, until) {
+            self.excluded.remove(&(before, row));
+        }
+        self.excluded.extend(until.map(|until| (until, row)));
+        // One that takes nothing cannot be kept free for a task either.
+        let reserved = engine.reserved && until.is_none();
+        self.set_reserved(row, reserved);
+    }
+
+    /// The excluded engine that is in again first.
+    pub fn first_excluded(&self) -> Option<(Time, u32)> {
+        self.excluded.first().copied()
     }
 
     /// Whether some engine takes tasks, now or soon.
@@ -134,19 +176,26 @@ impl Engines {
         self.settle(row);
     }
 
-    /// The next engine in turn with room: an idle one first, then one with a free slot; one of `avoid` only if there
-    /// is no other.
+    /// The next engine in turn with room: an idle one first, then one with a free slot; one of `avoid` only if no other
+    /// takes tasks.
     pub fn pick(&mut self, avoid: &[EngineId]) -> Option<u32> {
         let lists = [&self.idle, &self.slots, &self.free];
         let row = lists.into_iter().find_map(|list| self.in_turn(list, avoid));
-        let row = row.or_else(|| self.in_turn(&self.free, &[]))?;
+        let row = row.or_else(|| self.elsewhere(avoid)).or_else(|| self.in_turn(&self.free, &[]))?;
         self.turn = row + 1;
         Some(row)
     }
 
-    /// The next engine in turn that would begin a task at once.
-    pub fn pick_slot(&mut self) -> Option<u32> {
-        let row = self.in_turn(&self.idle, &[]).or_else(|| self.in_turn(&self.slots, &[]))?;
+    /// An engine that has no room for a task that failed on others, but will have: it is better tried there later than
+    /// where it failed at once.
+    fn elsewhere(&self, avoid: &[EngineId]) -> Option<u32> {
+        let row = if avoid.is_empty() { None } else { self.in_turn(&self.open, avoid) };
+        row.filter(|row| self.rows.get(*row).is_some_and(|engine| !engine.reserved && !engine.occupied))
+    }
+
+    /// The next engine in turn that would begin a task at once, and none of `not`.
+    pub fn pick_slot(&mut self, not: &[EngineId]) -> Option<u32> {
+        let row = self.in_turn(&self.idle, not).or_else(|| self.in_turn(&self.slots, not))?;
         self.turn = row + 1;
         Some(row)
     }
@@ -176,7 +225,7 @@ impl Engines {
 
     /// An idle engine for a task that must be alone, one reserved for such tasks first.
     pub fn pick_idle(&mut self, avoid: &[EngineId]) -> Option<u32> {
-        let fits = |row: &u32| self.rows.get(*row).is_some_and(|e| e.running.is_empty() && e.gate == Gate::Open);
+        let fits = |row: &u32| self.rows.get(*row).is_some_and(|e| e.running.is_empty() && e.takes_tasks());
         let liked = |row: &u32| fits(row) && self.rows.get(*row).is_some_and(|e| !avoid.contains(&e.id));
         let reserved = |test: &dyn Fn(&u32) -> bool| self.reserved.iter().copied().find(|row| test(row));
         reserved(&liked)
@@ -190,7 +239,7 @@ impl Engines {
     pub fn reserve(&mut self, tasks: usize) {
         let enough = tasks.min(self.by_id.len().div_ceil(2));
         while self.reserved.len() < enough {
-            let open = self.rows.iter().filter(|(_, e)| e.gate == Gate::Open && !e.reserved && !e.occupied);
+            let open = self.rows.iter().filter(|(_, e)| e.takes_tasks() && !e.reserved && !e.occupied);
             let Some(row) = open.min_by_key(|(row, e)| (e.running.len(), *row)).map(|(row, _)| row) else { return };
             self.set_reserved(row, true);
         }
@@ -239,7 +288,7 @@ impl Engines {
 
     fn settle(&mut self, row: u32) {
         let Some(engine) = self.rows.get(row) else { return };
-        let takes = engine.gate == Gate::Open;
+        let takes = engine.takes_tasks();
         let open = takes && !engine.reserved && !engine.occupied;
         let out = engine.running.len() as u32;
         for (list, is_in) in [

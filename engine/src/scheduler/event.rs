@@ -1,6 +1,6 @@
 //! What happened: everything a shell can tell the scheduler.
 
-use super::{partitions::Partitions, spec::JobSpec};
+use super::{partitions::Partitions, pools::PoolSpec, spec::JobSpec};
 use serde::{Deserialize, Serialize};
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 
@@ -9,9 +9,10 @@ use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 /// The legal order, of one engine session, one job and one output:
 ///
 /// ```text
-/// engine  = EngineJoined, { EngineGate | report }, [ EngineLost ] ;
+/// engine  = EngineJoined, { EngineGate | EnginePrefetch | report }, [ EngineLost ] ;
 /// report  = TaskDone | TaskFailed | WorkerDied | BlockLost | BlockMoved | MoveFailed ;
-/// job     = JobSubmitted, [ JobCancelled ] ;
+/// pool    = { PoolDefined } ;
+/// job     = JobSubmitted naming a pool that is defined, [ JobCancelled ] ;
 /// output  = { JobSubmitted naming it | OutputKnown }, OutputReleased ;
 /// ```
 ///
@@ -23,13 +24,15 @@ use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 /// A shell that begins anew with a new scheduler, while engines and drivers went on, tells it in this order:
 ///
 /// ```text
-/// again   = { EngineJoined of a session that lives on }, { OutputKnown }, { JobSubmitted of a job that lives on } ;
+/// again   = { EngineJoined of a session that lives on, { OutputKnown, parents before children } },
+///           { JobSubmitted of a job that lives on } ;
 /// ```
 ///
 /// All ids stay what they were. A job that comes again wants only the results that its driver does not have yet.
+/// An engine's `EngineJoined` and what it holds are handed in together, so that nothing of it is begun in between.
 /// An engine that comes back later than a job is welcome all the same: `OutputKnown` may come at any time. What
-/// engines still run from before is not known here: the shell has it stopped, or tells what it leaves by
-/// `OutputKnown`.
+/// engines still run from before, or copy to each other, is not known here: the shell has it stopped, or tells what it
+/// leaves by `OutputKnown`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event<E> {
     /// A session begins, with nothing running and no blocks but those that `OutputKnown` tells of.
@@ -38,6 +41,14 @@ pub enum Event<E> {
         engine: EngineId,
         /// How many tasks it runs at once.
         slots: u32,
+    },
+    /// From now on an engine may hold so many tasks beyond its slots: more for short ones, so that it need not wait
+    /// between two; fewer for long ones, so that another engine that is free gets them.
+    EnginePrefetch {
+        /// Which engine.
+        engine: EngineId,
+        /// How many.
+        prefetch: u32,
     },
     /// Whether an engine takes new tasks. What runs there goes on.
     EngineGate {
@@ -52,6 +63,14 @@ pub enum Event<E> {
         engine: EngineId,
         /// What is known of it.
         error: E,
+    },
+    /// There is a pool for jobs to name, or it gets another share from now on. The pool without a name, for jobs that
+    /// name none, is there from the beginning.
+    PoolDefined {
+        /// Its name.
+        pool: String,
+        /// Its share.
+        spec: PoolSpec,
     },
     /// A driver wants something.
     JobSubmitted {
@@ -107,7 +126,8 @@ pub enum Event<E> {
     /// scheduler began have these blocks of it. Blocks of sessions that did not join are passed over; a block of
     /// which something exists already or is running, or that fits no partition, is discarded whole. The first
     /// to describe an output is right: blocks told with other counts are discarded, and a job that names it with
-    /// other counts fails.
+    /// other counts fails. Launches that were asked to stop, and what was to be discarded, are not told: the shell has
+    /// them deleted.
     OutputKnown {
         /// Which output.
         output: OutputId,
@@ -117,10 +137,16 @@ pub enum Event<E> {
         buckets: u32,
         /// The outputs that it was made from.
         parents: Vec<OutputId>,
+        /// What was ever made of it, with the checksums, as far as the shell remembers: a partition that is not there
+        /// any more and comes out different when it is made again means that user code is not deterministic.
+        made: Vec<(u32, u64)>,
+        /// That it answered differently once, if it did: what was made from the first answer is not taken in.
+        changed: Option<Change>,
         /// What exists of it; may be told of in several events.
         blocks: Vec<KnownBlock>,
     },
-    /// Nobody holds the output any more: delete it once no job needs it.
+    /// Nobody holds the output any more: delete it once no job needs it. Of jobs that come again to a shell that began
+    /// anew, those that name it come first.
     OutputReleased {
         /// Which output.
         output: OutputId,
@@ -185,6 +211,15 @@ pub struct PartitionReport {
     pub checksum: u64,
 }
 
+/// That an output answered differently when it was made again, as it was when `Nondeterministic` was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The partition that showed it.
+    pub partition: u32,
+    /// How many attempts were launched by then: those that read the output may have read the first answer.
+    pub launched: u64,
+}
+
 /// A block from before: what the `TaskDone` of its launch said, and who has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownBlock {
@@ -243,4 +278,6 @@ pub struct Task {
     pub alone: bool,
     /// What to compute.
     pub partitions: Partitions,
+    /// The launch that computes the same and takes too long. The first to finish counts.
+    pub copy_of: Option<AttemptId>,
 }

@@ -5,6 +5,7 @@ use super::{
     action::{Action, Cancelled, Reason},
     outputs::Output,
     spec::{JobSpec, Limits, Packing, StageSpec},
+    speculation::Pace,
     stage::{Results, Stage, StageKey},
     waiting::Waiting,
 };
@@ -16,6 +17,7 @@ pub(super) struct Job {
     /// By their index in the job.
     pub stages: Vec<StageKey>,
     pub limits: Limits,
+    pub pool: u32,
     pub submitted: Time,
     pub result_bytes: u64,
 }
@@ -42,8 +44,17 @@ impl<E: Clone> Scheduler<E> {
             out.push(Action::JobFailed { job, reason: Reason::Invalid { what: what.into() } });
             return;
         }
+        let Some(pool) = self.pools.find(&spec.pool) else {
+            let what = format!("there is no pool named {:?}", spec.pool).into();
+            out.push(Action::JobFailed { job, reason: Reason::Invalid { what } });
+            return;
+        };
         if spec.wanted.is_empty() {
             out.push(Action::JobDone { job });
+            return;
+        }
+        if let Some(reason) = self.delivered_before_a_change(&spec) {
+            out.push(Action::JobFailed { job, reason });
             return;
         }
         let mut keys: Vec<StageKey> = Vec::with_capacity(spec.stages.len());
@@ -52,18 +63,27 @@ impl<E: Clone> Scheduler<E> {
             parents.sort_unstable();
             parents.dedup();
             let shared = stage.output.and_then(|output| self.making.get(&output).copied());
-            let key = shared.unwrap_or_else(|| self.add_stage(stage, &spec, parents));
+            let key = shared.unwrap_or_else(|| self.add_stage(stage, &spec, pool, parents));
             self.stages[key].users.push((job, index));
             self.stages[key].users.sort_unstable();
-            // A job that comes again may be older than those that have the stage.
-            self.settle(key);
             keys.push(key);
         }
-        let record = Job { stages: keys, limits: spec.limits, submitted: self.now, result_bytes: 0 };
-        let roots = record.result_stage();
+        let record = Job { stages: keys, limits: spec.limits, pool, submitted: self.now, result_bytes: 0 };
+        let (roots, keys) = (record.result_stage(), record.stages.clone());
         self.jobs.insert(job, record);
+        // One that comes again may be older than the jobs that have a stage, and owns it now.
+        keys.into_iter().for_each(|key| self.settle(key));
         self.demand(roots.into_iter().collect(), out);
         self.wake_when_patience_ends(out);
+    }
+
+    /// A job that comes again may have delivered results that rest on an answer which has changed since.
+    fn delivered_before_a_change(&self, spec: &JobSpec) -> Option<Reason<E>> {
+        let delivered = Some(spec.delivered).filter(|&delivered| delivered > 0)?;
+        spec.stages.iter().zip(0..).find_map(|(read, stage)| {
+            let partition = self.outputs.get(&read.output?)?.shows?;
+            Some(Reason::Nondeterministic { stage, partition, delivered })
+        })
     }
 
     /// Whether the job means the same by the outputs that it shares. What a stage reads may differ: a plan ends where
@@ -80,11 +100,16 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    fn add_stage(&mut self, stage: &StageSpec, spec: &JobSpec, parents: Vec<StageKey>) -> StageKey {
+    fn add_stage(&mut self, stage: &StageSpec, spec: &JobSpec, pool: u32, parents: Vec<StageKey>) -> StageKey {
         let missing = parents.iter().filter(|&&parent| !self.is_complete(parent)).count() as u32;
         let results = match stage.output {
             Some(_) => Results::default(),
-            None => Results { wanted: spec.wanted.runs().to_vec(), total: spec.wanted.len(), ..Results::default() },
+            None => Results {
+                wanted: spec.wanted.runs().to_vec(),
+                total: spec.wanted.len(),
+                delivered: spec.delivered,
+                ..Results::default()
+            },
         };
         let cut = match stage.pack {
             Packing::Fixed(partitions) => Some(partitions),
@@ -107,10 +132,13 @@ impl<E: Clone> Scheduler<E> {
             suspects: VecDeque::new(),
             running: 0,
             running_partitions: 0,
+            copies: 0,
+            pace: spec.limits.speculation.map(|rule| Box::new(Pace::new(rule))),
             tasks_done: 0,
             tasks_failed: 0,
             results,
             troubles: BTreeMap::new(),
+            pool,
             listed: None,
             listed_alone: None,
             seen: 0,
@@ -167,7 +195,13 @@ impl<E: Clone> Scheduler<E> {
 
     fn drop_stage(&mut self, key: StageKey, out: &mut Vec<Action<E>>) {
         let Some(stage) = self.stages.remove(key.0) else { return };
-        stage.listed.map(|rank| self.ready.remove(&rank));
+        if let Some(rank) = stage.listed {
+            self.pools.unlist(stage.pool, rank);
+        }
+        self.pools.ended(stage.pool, stage.launches());
+        if let Some(time) = stage.pace.and_then(|pace| pace.next_look) {
+            self.looks.remove(&(time, key));
+        }
         stage.listed_alone.map(|rank| self.alone.remove(&rank));
         for parent in stage.parents {
             if let Some(parent) = self.stages.get_mut(parent.0) {
@@ -224,8 +258,9 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// Fails the jobs that have waited long enough for an engine.
+    /// Looks for stragglers, and fails the jobs that have waited long enough for an engine.
     pub(super) fn tick(&mut self, out: &mut Vec<Action<E>>) {
+        self.look_round(out);
         let Some(since) = self.no_engine_since else { return };
         let due = |job: &Job| since.max(job.submitted) + job.limits.no_engine_grace <= self.now;
         let late: Vec<JobId> = self.jobs.iter().filter(|(_, job)| due(job)).map(|(&id, _)| id).collect();

@@ -34,11 +34,11 @@ impl<E: Clone> Scheduler<E> {
                 continue;
             }
             self.forget_running(&attempt);
+            self.put_back(&attempt);
             let (key, task) = (attempt.stage, attempt.partitions);
             let trouble = self.stages[key].trouble(&task);
             trouble.losses += 1;
-            lost.push((key, task.clone(), trouble.losses));
-            self.stages[key].put_back(task);
+            lost.push((key, task, trouble.losses));
             self.settle(key);
             stack.push(key);
         }
@@ -106,6 +106,10 @@ impl<E: Clone> Scheduler<E> {
         let declared = !self.stages[key].deterministic;
         out.push(Action::Nondeterministic { job, stage, partition, declared });
 
+        let launched = self.attempts.launched();
+        if let Some(record) = self.outputs.get_mut(&changed) {
+            record.change(partition, launched);
+        }
         let mut stale = BTreeSet::new();
         let mut readers = BTreeSet::new();
         let mut stack = Vec::new();
@@ -120,6 +124,7 @@ impl<E: Clone> Scheduler<E> {
             for id in made_from {
                 let Some(record) = self.outputs.get_mut(&id) else { continue };
                 let was_complete = record.is_complete();
+                (record.stale, record.changed) = (launched, launched);
                 let (blocks, lost) = record.forget();
                 out.extend(blocks.into_iter().map(|(engine, attempt)| Action::Discard { engine, attempt }));
                 self.missing_again(id, lost, was_complete, &mut stack);
@@ -130,8 +135,9 @@ impl<E: Clone> Scheduler<E> {
             let stage = &mut self.stages[reader];
             stage.epoch += 1;
             stage.barren.clear();
-            if stage.results.done > 0 {
-                ending.push((stage.owner().0, stage.results.done));
+            let delivered = stage.results.done + stage.results.delivered;
+            if delivered > 0 {
+                ending.push((stage.owner().0, delivered));
             }
         }
         self.stop_attempts_of(&readers, out);
@@ -144,17 +150,19 @@ impl<E: Clone> Scheduler<E> {
     }
 
     fn stop_attempts_of(&mut self, stages: &BTreeSet<StageKey>, out: &mut Vec<Action<E>>) {
-        for attempt in self.attempts.iter_mut() {
-            if attempt.stopping || !stages.contains(&attempt.stage) {
-                continue;
-            }
+        let theirs = self.attempts.iter().filter(|a| !a.stopping && stages.contains(&a.stage)).map(|a| a.id);
+        for id in theirs.collect::<Vec<_>>() {
+            let Some(attempt) = self.attempts.get_mut(id) else { continue };
             attempt.stopping = true;
-            let stage = &mut self.stages[attempt.stage];
-            stage.running -= 1;
-            stage.running_partitions -= attempt.partitions.len();
-            stage.put_back(attempt.partitions.clone());
-            if let Some(engine) = self.engines.get(attempt.engine) {
-                out.push(Action::Kill { engine: engine.id, attempt: attempt.id });
+            let (key, twin, row) = (attempt.stage, attempt.twin.take(), attempt.engine);
+            let task = attempt.partitions.clone();
+            self.attempts.part(twin);
+            self.count_out(key, task.len(), twin.is_some());
+            if twin.is_none() {
+                self.stages[key].put_back(task);
+            }
+            if let Some(engine) = self.engines.get(row) {
+                out.push(Action::Kill { engine: engine.id, attempt: id });
             }
         }
         stages.iter().for_each(|&key| self.settle(key));

@@ -16,6 +16,7 @@
 //! };
 //! let spec = JobSpec {
 //!     label: "eight".into(), stages: vec![stage], wanted: (0..8).into(), limits: Limits::default(),
+//!     pool: String::new(), delivered: 0,
 //! };
 //! scheduler.handle(Time(1), Event::JobSubmitted { job: JobId(1), spec }, &mut actions);
 //! let Some(Action::Launch { engine, tasks }) = actions.last() else { panic!("two tasks of four partitions") };
@@ -33,17 +34,20 @@ mod dispatch;
 mod drain;
 mod engines;
 mod event;
+mod exclusion;
 mod jobs;
 mod known;
 mod losses;
 mod outputs;
 mod packing;
 mod partitions;
+mod pools;
 mod progress;
 mod queue;
 mod reports;
 mod slab;
 mod spec;
+mod speculation;
 mod stage;
 mod time;
 mod waiting;
@@ -51,12 +55,14 @@ mod why;
 
 pub use action::{Action, Batch, Cancelled, Reason};
 pub use drain::Draining;
-pub use event::{Event, Failure, FetchFailure, Gate, KnownBlock, Move, PartitionReport, Report, Task};
+pub use event::{Change, Event, Failure, FetchFailure, Gate, KnownBlock, Move, PartitionReport, Report, Task};
+pub use exclusion::Exclusion;
 pub use outputs::Place;
 pub use packing::pack;
 pub use partitions::{Partitions, Run};
+pub use pools::PoolSpec;
 pub use progress::{Census, Progress};
-pub use spec::{JobSpec, Limits, Packing, StageSpec};
+pub use spec::{JobSpec, Limits, Packing, Speculation, StageSpec};
 pub use time::Time;
 pub use why::Why;
 
@@ -66,6 +72,7 @@ use engines::Engines;
 use jobs::Job;
 use known::Description;
 use outputs::Output;
+use pools::Pools;
 use slab::Slab;
 use stage::{Rank, Stage, StageKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,10 +81,12 @@ use tryworks_core::ids::{JobId, OutputId};
 /// What a shell decides once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// How many tasks an engine may hold beyond its slots, so that it need not wait for us between two.
+    /// How many tasks an engine may hold beyond its slots at first, so that it need not wait for us between two.
     pub prefetch: u32,
     /// How many attempts were launched before this scheduler began (a hub that starts again from its journal).
     pub launched: u64,
+    /// Whether engines are excluded on which many tasks fail.
+    pub exclusion: Option<Exclusion>,
 }
 
 /// Decides what runs where, and what to do when it does not. `E` is the shell's error.
@@ -92,10 +101,12 @@ pub struct Scheduler<E> {
     outputs: BTreeMap<OutputId, Output>,
     engines: Engines,
     attempts: Attempts,
-    /// Stages that could launch a task now, in the order in which they are served.
-    ready: BTreeSet<Rank>,
+    /// Stages that could launch a task now, by the pool of their job.
+    pools: Pools,
     /// Stages that could launch a task that must be alone.
     alone: BTreeSet<Rank>,
+    /// When stages are looked at for stragglers.
+    looks: BTreeSet<(Time, StageKey)>,
     /// What engines that were asked to leave have to do yet, by their row.
     draining: BTreeMap<u32, Drain>,
     /// When the last engine went that takes tasks, and what ran had ended.
@@ -118,8 +129,9 @@ impl<E: Clone> Scheduler<E> {
             outputs: BTreeMap::new(),
             engines: Engines::default(),
             attempts: Attempts::starting_at(config.launched),
-            ready: BTreeSet::new(),
+            pools: Pools::default(),
             alone: BTreeSet::new(),
+            looks: BTreeSet::new(),
             draining: BTreeMap::new(),
             no_engine_since: Some(Time::default()),
             walk: 0,
@@ -145,6 +157,7 @@ impl<E: Clone> Scheduler<E> {
         match event {
             Event::TaskDone { attempt, report } => self.task_done(attempt, report, out),
             Event::TaskFailed { attempt, failure } => self.task_failed(attempt, failure, out),
+            Event::PoolDefined { pool, spec } => self.pools.define(pool, spec),
             Event::JobSubmitted { job, spec } => self.submit(job, spec, out),
             Event::JobCancelled { job } => self.cancel(job, out),
             Event::EngineJoined { engine, slots } => {
@@ -152,14 +165,15 @@ impl<E: Clone> Scheduler<E> {
                     self.wait_anew(None);
                 }
             }
+            Event::EnginePrefetch { engine, prefetch } => self.engines.set_prefetch(engine, prefetch),
             Event::EngineGate { engine, gate } => self.set_gate(engine, gate, out),
             Event::EngineLost { engine, .. } => self.engine_lost(engine, out),
             Event::WorkerDied { suspects, error, .. } => self.worker_died(&suspects, &error, out),
             Event::BlockLost { engine, output, partition, made_by } => {
                 self.block_lost(&FetchFailure { output, partition, engine, made_by }, out);
             }
-            Event::OutputKnown { output, partitions, buckets, parents, blocks } => {
-                self.known(Description { output, partitions, buckets, parents }, blocks, out);
+            Event::OutputKnown { output, partitions, buckets, parents, made, changed, blocks } => {
+                self.known(Description { output, partitions, buckets, parents, made, changed }, blocks, out);
             }
             Event::OutputReleased { output } => self.release(output, out),
             Event::BlockMoved(what) => self.block_moved(what, out),

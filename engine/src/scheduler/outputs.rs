@@ -22,6 +22,8 @@ pub struct Place {
 enum Known {
     /// Never made.
     Nothing,
+    /// Made in an earlier life of the shell: the checksum is known, and nothing else.
+    Told,
     /// Made and lost: the checksum stays, to be compared.
     Lost,
     Here,
@@ -33,6 +35,11 @@ impl Place {
     /// Whether the block exists; if not, the other fields say where it was.
     pub fn exists(&self) -> bool {
         self.known == Known::Here
+    }
+
+    /// What it came to when it was last made, whether it exists still or not.
+    pub fn checksum(&self) -> Option<u64> {
+        (self.known != Known::Nothing).then_some(self.checksum)
     }
 }
 
@@ -48,6 +55,12 @@ pub(super) struct Output {
     pub bucket_bytes: Vec<u64>,
     /// How many partitions each engine has, and their bytes when made.
     engines: BTreeMap<EngineId, (u32, u64)>,
+    /// After a change of what it was made from: launches up to this number made it from the old answer.
+    pub stale: u64,
+    /// Launches up to this number that read it may have read an old answer.
+    pub changed: u64,
+    /// The partition that showed it, if it was this output that answered differently.
+    pub shows: Option<u32>,
     /// Nobody holds it: goes when no job needs it.
     pub released: bool,
 }
@@ -56,7 +69,9 @@ impl Output {
     pub fn new(partitions: u32, buckets: u32, parents: Vec<OutputId>) -> Self {
         let places = Vec::new();
         let (bucket_bytes, engines) = (Vec::new(), BTreeMap::new());
-        Self { partitions, buckets, parents, places, here: 0, bucket_bytes, engines, released: false }
+        let (stale, changed, shows) = (0, 0, None);
+        let (here, released) = (0, false);
+        Self { partitions, buckets, parents, places, here, bucket_bytes, engines, stale, changed, shows, released }
     }
 
     pub fn is_complete(&self) -> bool {
@@ -81,12 +96,26 @@ impl Output {
         self.parents.dedup();
     }
 
+    /// What a partition came to in an earlier life of the shell.
+    pub fn remember(&mut self, partition: u32, checksum: u64) {
+        self.make_room();
+        if let Some(place) = self.places.get_mut(partition as usize).filter(|place| place.known == Known::Nothing) {
+            *place = Place { known: Known::Told, checksum, ..Place::NOWHERE };
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.places.is_empty() {
+            self.places = vec![Place::NOWHERE; self.partitions as usize];
+        }
+    }
+
     /// Whether a partition is missing and this is not another answer than the one that was lost.
     pub fn would_take(&self, partition: u32, made: &PartitionReport) -> bool {
         let Some(place) = self.places.get(partition as usize) else { return partition < self.partitions };
         match place.known {
             Known::Nothing => true,
-            Known::Lost => place.checksum == made.checksum,
+            Known::Lost | Known::Told => place.checksum == made.checksum,
             Known::Here => false,
         }
     }
@@ -99,9 +128,7 @@ impl Output {
 
     /// Takes a partition in. `false` if it was made before and came out different.
     pub fn accept(&mut self, partition: u32, made_by: AttemptId, engine: EngineId, bytes: u64, checksum: u64) -> bool {
-        if self.places.is_empty() {
-            self.places = vec![Place::NOWHERE; self.partitions as usize];
-        }
+        self.make_room();
         let place = &mut self.places[partition as usize];
         debug_assert!(!place.exists(), "a partition is made by one launch at a time");
         let same = place.known == Known::Nothing || place.checksum == checksum;
@@ -110,6 +137,12 @@ impl Output {
         let held = self.engines.entry(engine).or_default();
         *held = (held.0 + 1, held.1.saturating_add(bytes));
         same
+    }
+
+    /// It answered differently, when so many attempts had been launched.
+    pub fn change(&mut self, partition: u32, launched: u64) {
+        self.changed = self.changed.max(launched);
+        self.shows = Some(partition);
     }
 
     pub fn is_on(&self, engine: EngineId) -> bool {

@@ -2,6 +2,7 @@
 
 use super::{
     Scheduler,
+    event::Change,
     outputs::{Output, Place},
     spec::Packing,
 };
@@ -77,6 +78,12 @@ impl<E: Clone> Scheduler<E> {
         self.outputs.get(&output).map_or(&[], Output::places)
     }
 
+    /// Whether an output answered differently when it was made again, and when it last did.
+    pub fn changed(&self, output: OutputId) -> Option<Change> {
+        let record = self.outputs.get(&output)?;
+        record.shows.map(|partition| Change { partition, launched: record.changed })
+    }
+
     /// What an engine is running as far as we know, in no particular order.
     pub fn running_on(&self, engine: EngineId) -> impl Iterator<Item = AttemptId> + '_ {
         self.engines.iter().filter(move |e| e.id == engine).flat_map(|e| e.running.iter().copied())
@@ -94,7 +101,7 @@ impl<E: Clone> Scheduler<E> {
             stages: self.stages.len(),
             outputs: self.outputs.len(),
             attempts: self.attempts.len(),
-            ready: self.ready.len() + self.alone.len(),
+            ready: self.pools.ready() + self.alone.len(),
             engines: self.engines.iter().count(),
         }
     }

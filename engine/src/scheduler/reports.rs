@@ -30,17 +30,36 @@ impl<E: Clone> Scheduler<E> {
     }
 
     pub(super) fn forget_running(&mut self, attempt: &Attempt) {
-        let stage = &mut self.stages[attempt.stage];
-        stage.running -= 1;
-        stage.running_partitions -= attempt.partitions.len();
+        self.count_out(attempt.stage, attempt.partitions.len(), attempt.twin.is_some());
+    }
+
+    /// One launch less is out; its task still is, if there is a twin.
+    pub(super) fn count_out(&mut self, key: StageKey, partitions: u32, twin: bool) {
+        let stage = &mut self.stages[key];
+        self.pools.ended(stage.pool, 1);
+        if twin {
+            stage.copies -= 1;
+        } else {
+            stage.running -= 1;
+            stage.running_partitions -= partitions;
+        }
+    }
+
+    /// Puts a task back to where it waits, unless it is out all the same.
+    pub(super) fn put_back(&mut self, attempt: &Attempt) {
+        if attempt.twin.is_none() {
+            self.stages[attempt.stage].put_back(attempt.partitions.clone());
+        }
     }
 
     pub(super) fn task_done(&mut self, id: AttemptId, report: Report, out: &mut Vec<Action<E>>) {
         let Some((attempt, engine)) = self.end_attempt(id, true, out) else { return };
         if report.partitions.len() != attempt.partitions.len() as usize {
             out.push(Action::Discard { engine, attempt: id });
-            return self.lost(attempt.stage, attempt.partitions, out);
+            return self.lost(attempt, out);
         }
+        self.stop_twin(attempt.twin, out);
+        self.note_pace(attempt.stage, attempt.launched, out);
         let stage = &mut self.stages[attempt.stage];
         stage.tasks_done += 1;
         stage.barren.clear();
@@ -100,45 +119,38 @@ impl<E: Clone> Scheduler<E> {
 
     pub(super) fn task_failed(&mut self, id: AttemptId, failure: Failure<E>, out: &mut Vec<Action<E>>) {
         let Some((attempt, engine)) = self.end_attempt(id, false, out) else { return };
-        let (key, task) = (attempt.stage, attempt.partitions);
         match failure {
-            Failure::User(error) | Failure::Panic(error) => self.user_error(key, task, engine, error, false, out),
-            Failure::Final(error) => self.user_error(key, task, engine, error, true, out),
-            Failure::Killed => self.lost(key, task, out),
-            Failure::Fetch(missed) => self.fetch_failed(key, task, attempt.stage_attempt, missed, out),
+            Failure::User(error) | Failure::Panic(error) => self.user_error(attempt, engine, error, false, out),
+            Failure::Final(error) => self.user_error(attempt, engine, error, true, out),
+            Failure::Killed => self.lost(attempt, out),
+            Failure::Fetch(missed) => self.fetch_failed(attempt, missed, out),
         }
     }
 
-    fn user_error(
-        &mut self,
-        key: StageKey,
-        task: Partitions,
-        engine: EngineId,
-        error: E,
-        last: bool,
-        out: &mut Vec<Action<E>>,
-    ) {
+    fn user_error(&mut self, attempt: Attempt, engine: EngineId, error: E, last: bool, out: &mut Vec<Action<E>>) {
+        let key = attempt.stage;
+        self.blame(attempt.engine, key, attempt.partitions.first(), out);
         let stage = &mut self.stages[key];
         stage.tasks_failed += 1;
-        let trouble = stage.trouble(&task);
+        let trouble = stage.trouble(&attempt.partitions);
         trouble.failures += 1;
         trouble.avoid.push(engine);
         let failures = trouble.failures;
         let error = trouble.first.get_or_insert(error).clone();
-        let partitions = task.clone();
+        self.try_again(&attempt, out);
+        let partitions = attempt.partitions;
         let reason = |stage| Reason::Task { stage, partitions: partitions.clone(), failures, error: error.clone() };
-        self.try_again(key, task, out);
         self.fail_users(key, |limits| last || failures >= limits.max_attempts, reason, out);
     }
 
     /// The task was stopped or lost through no fault of its own: counted apart, and only so that nothing goes
     /// on for ever.
-    pub(super) fn lost(&mut self, key: StageKey, task: Partitions, out: &mut Vec<Action<E>>) {
-        let trouble = self.stages[key].trouble(&task);
+    fn lost(&mut self, attempt: Attempt, out: &mut Vec<Action<E>>) {
+        let trouble = self.stages[attempt.stage].trouble(&attempt.partitions);
         trouble.losses += 1;
         let losses = trouble.losses;
-        self.try_again(key, task.clone(), out);
-        self.too_many_losses(key, task, losses, out);
+        self.try_again(&attempt, out);
+        self.too_many_losses(attempt.stage, attempt.partitions, losses, out);
     }
 
     pub(super) fn too_many_losses(&mut self, key: StageKey, task: Partitions, losses: u32, out: &mut Vec<Action<E>>) {
@@ -148,15 +160,21 @@ impl<E: Clone> Scheduler<E> {
 
     /// Any of the suspects may have killed the worker: each runs alone next, and one that kills again is named.
     pub(super) fn worker_died(&mut self, suspects: &[AttemptId], error: &E, out: &mut Vec<Action<E>>) {
+        let mut blamed = false;
         for &suspect in suspects {
             let Some((attempt, _)) = self.end_attempt(suspect, false, out) else { continue };
-            let (key, partitions, alone) = (attempt.stage, attempt.partitions, attempt.alone);
+            let (key, alone) = (attempt.stage, attempt.alone);
+            if !std::mem::replace(&mut blamed, true) {
+                // One death, however many it took along.
+                self.blame(attempt.engine, key, attempt.partitions.first(), out);
+            }
             let stage = &mut self.stages[key];
             stage.tasks_failed += 1;
-            let trouble = stage.trouble(&partitions);
+            let trouble = stage.trouble(&attempt.partitions);
             trouble.deaths += 1;
             let deaths = trouble.deaths;
-            self.try_again(key, partitions.clone(), out);
+            self.try_again(&attempt, out);
+            let partitions = attempt.partitions;
             let reason = |stage| Reason::Worker { stage, partitions: partitions.clone(), deaths, error: error.clone() };
             // In company there is no telling which of them did it.
             self.fail_users(key, |limits| alone && deaths >= limits.max_worker_deaths, reason, out);
@@ -164,26 +182,20 @@ impl<E: Clone> Scheduler<E> {
     }
 
     /// The reader is not to blame: what it could not read is made again, and its stage begins a new attempt.
-    fn fetch_failed(
-        &mut self,
-        key: StageKey,
-        task: Partitions,
-        stage_attempt: u32,
-        missed: Vec<FetchFailure>,
-        out: &mut Vec<Action<E>>,
-    ) {
+    fn fetch_failed(&mut self, attempt: Attempt, missed: Vec<FetchFailure>, out: &mut Vec<Action<E>>) {
+        let key = attempt.stage;
         // What fails late, in an older attempt of the stage, has been answered by the present one.
-        let anew = stage_attempt == self.stages[key].epoch;
+        let anew = attempt.stage_attempt == self.stages[key].epoch;
         let elsewhere = |block: &FetchFailure| {
             let place = self.places(block.output).get(block.partition as usize);
             place.is_some_and(|place| place.exists() && !self.is_there(block))
         };
         if anew && missed.iter().all(elsewhere) {
             // All of it is in another place by now, where the task will look when it runs again.
-            return self.lost(key, task, out);
+            return self.lost(attempt, out);
         }
+        self.put_back(&attempt);
         let stage = &mut self.stages[key];
-        stage.put_back(task);
         let mut worst: Vec<FetchFailure> = Vec::new();
         if anew {
             stage.epoch += 1;
@@ -208,8 +220,9 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    pub(super) fn try_again(&mut self, key: StageKey, task: Partitions, out: &mut Vec<Action<E>>) {
-        self.stages[key].put_back(task);
+    fn try_again(&mut self, attempt: &Attempt, out: &mut Vec<Action<E>>) {
+        let key = attempt.stage;
+        self.put_back(attempt);
         self.settle(key);
         if self.stages[key].missing > 0 {
             self.demand(vec![key], out);

@@ -18,6 +18,10 @@ pub struct JobSpec {
     pub wanted: Partitions,
     /// When to give up.
     pub limits: Limits,
+    /// The pool whose share it gets; the empty name is that of the pool which is always there.
+    pub pool: String,
+    /// How many of its results were delivered before it came again; 0 for a new one.
+    pub delivered: u32,
 }
 
 /// One stage: a pipe over `partitions` logical partitions, after all of its parents.
@@ -71,8 +75,26 @@ pub struct Limits {
     pub max_stage_attempts: u32,
     /// The bytes of all results of the job together.
     pub max_result_bytes: u64,
-    /// How long a job waits while there is no engine at all.
+    /// How long a job waits while there is no engine at all, or none that takes tasks and nothing runs.
     pub no_engine_grace: Duration,
+    /// Whether tasks that take much longer than others are run a second time elsewhere. Of a stage that several jobs
+    /// share, the first of them decides.
+    pub speculation: Option<Speculation>,
+}
+
+/// When a task is run a second time: the first of the two to finish counts, the other is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Speculation {
+    /// So many per cent of the stage's tasks must be done.
+    pub quantile_percent: u32,
+    /// From then on, a task that was launched longer ago than so many per cent of the median of those that are done.
+    pub multiplier_percent: u32,
+}
+
+impl Default for Speculation {
+    fn default() -> Self {
+        Self { quantile_percent: 75, multiplier_percent: 150 }
+    }
 }
 
 impl Default for Limits {
@@ -84,6 +106,7 @@ impl Default for Limits {
             max_stage_attempts: 4,
             max_result_bytes: u64::MAX,
             no_engine_grace: Duration::from_secs(60),
+            speculation: None,
         }
     }
 }

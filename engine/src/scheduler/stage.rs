@@ -4,6 +4,7 @@ use super::{
     event::FetchFailure,
     partitions::{Bits, Partitions, Run},
     spec::Packing,
+    speculation::Pace,
     waiting::Waiting,
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -13,8 +14,7 @@ use tryworks_core::ids::{EngineId, JobId, OutputId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct StageKey(pub u32);
 
-/// Stages are served in this order: the job submitted first, its earlier stage. A policy of pools would
-/// put its own number in front.
+/// Within a pool, stages are served in this order: the job submitted first, its earlier stage.
 pub(super) type Rank = (JobId, u32, StageKey);
 
 #[derive(Debug)]
@@ -43,8 +43,13 @@ pub(super) struct Stage<E> {
     pub queue: Waiting,
     /// Tasks that must run alone.
     pub suspects: VecDeque<Partitions>,
+    /// Tasks that are out, and their partitions.
     pub running: u32,
     pub running_partitions: u32,
+    /// Second launches that are out.
+    pub copies: u32,
+    /// How long its tasks take, if stragglers are to be found.
+    pub pace: Option<Box<Pace>>,
     pub tasks_done: u32,
     pub tasks_failed: u32,
     /// Result stage only: the partitions to compute and those that are committed.
@@ -52,6 +57,8 @@ pub(super) struct Stage<E> {
     /// What happened to tasks that had to be tried again, by their first partition.
     pub troubles: BTreeMap<u32, Trouble<E>>,
 
+    /// The pool of the job that owns it.
+    pub pool: u32,
     /// Where it is listed as ready, if it is; the same for its suspects.
     pub listed: Option<Rank>,
     pub listed_alone: Option<Rank>,
@@ -64,6 +71,8 @@ pub(super) struct Results {
     pub wanted: Vec<Run>,
     pub total: u32,
     pub done: u32,
+    /// Those of an earlier life of the shell.
+    pub delivered: u32,
     pub committed: Bits,
 }
 
@@ -124,6 +133,16 @@ impl<E> Stage<E> {
         }
     }
 
+    /// Whether there is something to launch anywhere but alone.
+    pub fn has_tasks(&self) -> bool {
+        !self.queue.is_empty() || self.pace.as_ref().is_some_and(|pace| pace.wants_copies())
+    }
+
+    /// Launches that are out.
+    pub fn launches(&self) -> u32 {
+        self.running + self.copies
+    }
+
     pub fn waiting_tasks(&self) -> u32 {
         self.queue.tasks() + self.suspects.len() as u32
     }
@@ -134,6 +153,7 @@ impl<E> Stage<E> {
             + self.users.capacity() * size_of::<(JobId, u32)>()
             + (self.parents.capacity() + self.children.capacity()) * size_of::<StageKey>()
             + self.suspects.capacity() * size_of::<Partitions>()
+            + self.pace.as_ref().map_or(0, |pace| pace.heap_bytes())
             + self.troubles.len() * size_of::<(u32, Trouble<E>)>()
     }
 }

@@ -18,9 +18,11 @@ pub enum Why {
     NoEngine,
     /// Engines are busy; other tasks come first.
     Queue,
+    /// Engines are busy with tasks of other pools; it is the next of its own.
+    Share,
     /// It may kill its worker, and waits for an engine that it has to itself.
     Alone,
-    /// Every engine that was not asked to leave is excluded.
+    /// The engines that have room for it are excluded, since too much failed there or the shell said so.
     Excluded,
     /// Every engine that is there was asked to leave.
     Draining,
@@ -49,7 +51,12 @@ impl<E: Clone> Scheduler<E> {
         } else if record.missing > 0 {
             self.first_missing(job, key)?
         } else {
-            self.no_room().unwrap_or(if alone { Why::Alone } else { Why::Queue })
+            let others = record.listed.is_some_and(|rank| self.pools.waits_for_others(record.pool, rank));
+            self.no_room().unwrap_or(match (alone, others) {
+                (true, _) => Why::Alone,
+                (false, true) => Why::Share,
+                (false, false) => Why::Queue,
+            })
         })
     }
 
@@ -66,7 +73,8 @@ impl<E: Clone> Scheduler<E> {
         }
         let gates = || self.engines.iter().map(|engine| engine.gate);
         if gates().any(|gate| gate == Gate::Open) {
-            return None;
+            let mut excluded = self.engines.iter().filter(|e| e.excluded.is_some() && e.gate == Gate::Open);
+            return excluded.any(|e| (e.running.len() as u32) < e.slots).then_some(Why::Excluded);
         }
         let any = |wanted| gates().any(|gate| gate == wanted);
         Some(match (any(Gate::Memory), any(Gate::Excluded)) {

@@ -1,8 +1,8 @@
 //! Looking on from outside: what the scheduler says is compared with what really happened, never with its own books.
 
-use super::host::Inputs;
 use super::workload::{Workload, output, result_name};
-use crate::scheduler::{Action, Event, Failure, FetchFailure, JobSpec, Reason, Task};
+use super::{book::Book, host::Inputs};
+use crate::scheduler::{Action, Event, Failure, FetchFailure, Gate, JobSpec, Partitions, Reason, Task};
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_core::ids::{AttemptId, EngineId, JobId};
 
@@ -53,6 +53,9 @@ pub(super) struct Checkers {
     reported: BTreeSet<AttemptId>,
     harm: BTreeMap<(u64, u32), Harm>,
     fetches: Vec<FetchFailure>,
+    gates: BTreeMap<EngineId, Gate>,
+    copies_won: u64,
+    book: Book,
 }
 
 /// What a task computes under: the number of its stage in the pool, or the name of its job's result.
@@ -67,6 +70,29 @@ impl Checkers {
         self.jobs.len() == jobs && self.jobs.values().all(|job| job.ended)
     }
 
+    /// The hub was killed and starts again: nothing that it launched counts any more.
+    pub fn hub_starts(&mut self) {
+        self.out.clear();
+        self.capacity.clear();
+        self.gates.clear();
+        self.book.hub_starts();
+    }
+
+    /// What a driver that comes again still wants; `None` if its job has ended.
+    pub fn not_committed(&self, job: JobId) -> Option<Partitions> {
+        let job = self.jobs.get(&job).filter(|job| !job.ended)?;
+        Some(job.spec.wanted.iter().filter(|partition| !job.committed.contains_key(partition)).collect())
+    }
+
+    /// How many second launches were faster than the first.
+    pub fn copies_won(&self) -> u64 {
+        self.copies_won
+    }
+
+    pub fn was_submitted(&self, job: JobId) -> bool {
+        self.jobs.contains_key(&job)
+    }
+
     pub fn not_ended(&self) -> Vec<JobId> {
         self.jobs.iter().filter(|(_, job)| !job.ended).map(|(&id, _)| id).collect()
     }
@@ -78,12 +104,17 @@ impl Checkers {
 
     /// The scheduler is about to be told.
     pub fn event(&mut self, event: &Event<String>, slots_beyond: u32) {
+        self.book.event(event);
         match event {
+            Event::EngineGate { engine, gate } => {
+                self.gates.insert(*engine, *gate);
+            }
             Event::EngineJoined { engine, slots } => {
                 self.capacity.insert(*engine, (*slots + slots_beyond) as usize);
             }
             Event::EngineLost { engine, .. } => {
                 self.capacity.remove(engine);
+                self.gates.remove(engine);
                 for (_, gone) in self.out.extract_if(.., |_, launched| launched.engine == *engine) {
                     self.harm.entry((gone.who, gone.task.partitions.first())).or_default().losses += 1;
                 }
@@ -96,7 +127,8 @@ impl Checkers {
                     cancel_asked: false,
                     ended: false,
                 };
-                self.jobs.insert(*job, watched);
+                // One that comes again has what was committed before.
+                self.jobs.entry(*job).or_insert(watched);
             }
             Event::JobCancelled { job } => {
                 if let Some(job) = self.jobs.get_mut(job) {
@@ -105,8 +137,10 @@ impl Checkers {
             }
             Event::TaskDone { attempt, report } => {
                 let launched = self.out.remove(attempt).filter(|launched| !launched.asked_to_stop);
-                if launched.is_some() {
+                if let Some(launched) = &launched {
                     self.reported.insert(*attempt);
+                    self.copies_won += u64::from(launched.task.copy_of.is_some());
+                    self.book.made(launched.who, launched.engine, &launched.task);
                 }
                 if let Some(job) = launched.filter(|l| l.who >> 32 != 0).and_then(|l| self.jobs.get_mut(&l.task.job)) {
                     job.bytes += report.partitions.iter().map(|made| made.bytes).sum::<u64>();
@@ -167,6 +201,14 @@ impl Checkers {
                     false => Err(format!("{job} failed for a reason that never happened: {reason:?}")),
                 }
             }
+            Action::Nondeterministic { .. } => {
+                self.book.begin_anew();
+                Ok(())
+            }
+            Action::Drained { engine } => match self.out.values().find(|launched| launched.engine == *engine) {
+                Some(running) => Err(format!("{engine} may go, and yet {} runs there", running.task.attempt)),
+                None => Ok(()),
+            },
             Action::JobCancelled { job, .. } => match self.end(*job)?.cancel_asked {
                 true => Ok(()),
                 false => Err(format!("{job} was cancelled by nobody")),
@@ -184,14 +226,25 @@ impl Checkers {
             return Err(format!("{attempt} is launched on {engine}, which is not there"));
         };
         let who = who(workload, task);
+        self.book.launch(who, task)?;
+        if let Some(job) = self.jobs.get(&task.job).filter(|_| who >> 32 != 0)
+            && let Some(partition) = task.partitions.iter().find(|partition| job.committed.contains_key(partition))
+        {
+            return Err(format!("{attempt} computes partition {partition} of {}, which is committed", task.job));
+        }
         let others = self.out.iter().filter(|(_, launched)| launched.who == who && !launched.asked_to_stop);
         for (other, launched) in others {
+            // A second launch of the same task elsewhere, on purpose.
+            if task.copy_of == Some(*other) && launched.engine != engine && launched.task.copy_of.is_none() {
+                continue;
+            }
             if let Some(partition) = task.partitions.iter().find(|&p| launched.task.partitions.contains(p)) {
                 return Err(format!("{attempt} computes partition {partition}, and so does {other}"));
             }
         }
         let there: Vec<&Launched> = self.out.values().filter(|launched| launched.engine == engine).collect();
-        if there.len() >= capacity {
+        // One that failed elsewhere may have to wait there.
+        if there.len() >= capacity && task.tries == 0 {
             return Err(format!("{attempt} is one more than {engine} can take"));
         }
         if (task.alone && !there.is_empty()) || there.iter().any(|launched| launched.task.alone) {
@@ -284,6 +337,8 @@ impl Checkers {
             Reason::Fetch { failures, .. } => {
                 failures.len() >= limits.max_stage_attempts as usize
                     && failures.iter().all(|failure| self.fetches.contains(failure))
+                    // It was made again each time.
+                    && failures.iter().map(|lost| lost.made_by).collect::<BTreeSet<_>>().len() == failures.len()
                     && failures.iter().all(|f| (f.output, f.partition) == (failures[0].output, failures[0].partition))
             }
             Reason::Nondeterministic { stage, delivered, .. } => {
@@ -293,7 +348,10 @@ impl Checkers {
             Reason::Limit { name, limit, value } => {
                 name == "max_result_bytes" && value > limit && *limit == limits.max_result_bytes && job.bytes >= *value
             }
-            Reason::NoEngine { waited } => self.capacity.is_empty() && *waited >= limits.no_engine_grace,
+            Reason::NoEngine { waited } => {
+                let leaves = |engine| matches!(self.gates.get(engine), Some(Gate::Draining | Gate::Excluded));
+                self.capacity.keys().all(leaves) && self.out.is_empty() && *waited >= limits.no_engine_grace
+            }
             Reason::Invalid { .. } => false,
         }
     }

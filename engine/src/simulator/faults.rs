@@ -44,6 +44,11 @@ pub(super) enum Disaster {
     KillWorker,
     /// One block is not there any more.
     LoseBlock,
+    /// The engine is asked to leave, and if it may not go in time, killed or asked to stay.
+    Drain { patience: u64, kill: bool },
+    /// The hub is killed, and starts again after so long. If it is patient, it waits for the engines that it knew
+    /// before it takes jobs.
+    KillHub { back_after: u64, patient: bool },
     /// The engine is short of memory and takes nothing new for so long.
     CloseGate { for_nanos: u64 },
 }
@@ -58,6 +63,8 @@ pub(super) struct Faults {
     pub poison_per_mille: u64,
     pub cancel_per_mille: u64,
     pub early_release_per_mille: u64,
+    /// Tasks that take ten times as long.
+    pub slow_per_mille: u64,
     pub fickle: bool,
     /// Nothing goes wrong from here on.
     pub end: Time,
@@ -90,12 +97,18 @@ impl Faults {
         let busy = if rng.chance(750) { rng.within(0, 8) } else { 0 };
         for _ in 0..busy {
             let disaster = match rng.below(10) {
-                0..5 => Disaster::KillEngine { back_after: Some(rng.within(1, 400) * MS) },
+                0..4 => Disaster::KillEngine { back_after: Some(rng.within(1, 400) * MS) },
+                4 => Disaster::Drain { patience: rng.within(50, 500) * MS, kill: rng.chance(500) },
                 5..7 => Disaster::KillWorker,
                 7 => Disaster::CloseGate { for_nanos: rng.within(1, 300) * MS },
                 _ => Disaster::LoseBlock,
             };
             disasters.push((Time(rng.below(end.0)), rng.below(hosts as u64) as usize, disaster));
+        }
+        let restarts = if rng.chance(350) { rng.within(1, 3) } else { 0 };
+        for _ in 0..restarts {
+            let hub = Disaster::KillHub { back_after: rng.within(1, 150) * MS, patient: rng.chance(700) };
+            disasters.push((Time(rng.below(end.0)), 0, hub));
         }
         if rng.chance(40) {
             let last = rng.below(end.0);
@@ -110,6 +123,7 @@ impl Faults {
             poison_per_mille: sometimes(150, 60),
             cancel_per_mille: sometimes(300, 600),
             early_release_per_mille: sometimes(400, 700),
+            slow_per_mille: sometimes(300, 200),
             fickle: sometimes(250, 1) > 0,
             end,
         }

@@ -1,6 +1,6 @@
 //! A fake engine: slots that compute numbers, blocks that hold them, and the messages that it understands.
 
-use crate::scheduler::{Task, Time};
+use crate::scheduler::{KnownBlock, Move, Report, Task, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use tryworks_core::ids::{AttemptId, EngineId, OutputId};
@@ -14,6 +14,7 @@ pub(super) enum Order {
     Run(Task, Inputs),
     Kill(AttemptId),
     Discard(AttemptId),
+    Fetch(Move),
     Delete(OutputId),
 }
 
@@ -25,10 +26,12 @@ pub(super) struct Running {
     pub read: Option<Vec<Vec<u64>>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Block {
     pub output: OutputId,
     pub values: BTreeMap<u32, u64>,
+    /// What was said of it when it was made.
+    pub report: Report,
 }
 
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(super) struct Host {
     pub alive: bool,
     pub slots: u32,
     pub heard_hub: Time,
+    /// The hub that it obeys: each start of the hub is another.
+    pub generation: u32,
     pub queue: VecDeque<(Task, Inputs)>,
     pub running: BTreeMap<AttemptId, Running>,
     pub blocks: BTreeMap<AttemptId, Block>,
@@ -52,6 +57,7 @@ impl Host {
             alive: false,
             slots,
             heard_hub: Time::default(),
+            generation: 0,
             queue: VecDeque::new(),
             running: BTreeMap::new(),
             blocks: BTreeMap::new(),
@@ -61,8 +67,23 @@ impl Host {
     }
 
     /// Forgets everything and begins a session.
-    pub fn begin(&mut self, session: EngineId, now: Time) {
-        *self = Self { session, alive: true, heard_hub: now, ..Self::new(self.slots) };
+    pub fn begin(&mut self, session: EngineId, now: Time, generation: u32) {
+        *self = Self { session, alive: true, heard_hub: now, generation, ..Self::new(self.slots) };
+    }
+
+    /// Another hub is there: what runs for the old one is stopped, and what is here is told.
+    pub fn meet(&mut self, generation: u32) -> Vec<(OutputId, KnownBlock)> {
+        self.generation = generation;
+        self.queue.clear();
+        self.running.clear();
+        self.next_order = 0;
+        self.early.clear();
+        let known = |(&made_by, block): (&AttemptId, &Block)| {
+            let (engine, report) = (self.session, block.report.clone());
+            let partitions = block.values.keys().copied().collect();
+            (block.output, KnownBlock { engine, made_by, partitions, report })
+        };
+        self.blocks.iter().map(known).collect()
     }
 
     /// Takes an order in; the ones whose turn has come are returned, each once.

@@ -11,6 +11,7 @@
 //! assert_eq!(outcome, run(42, &Options::default()).unwrap(), "a seed is the whole run");
 //! ```
 
+mod book;
 mod checkers;
 mod faults;
 mod host;
@@ -57,6 +58,22 @@ pub struct Outcome {
     pub engines_lost: u64,
     /// Workers that died with tasks.
     pub workers_died: u64,
+    /// Starts of the hub after it was killed.
+    pub hubs_started: u64,
+    /// Blocks that engines still had after the hub was killed.
+    pub blocks_known: u64,
+    /// Engines that were asked to leave.
+    pub engines_drained: u64,
+    /// Those of them that were told that they may go.
+    pub engines_let_go: u64,
+    /// Blocks that were moved.
+    pub blocks_moved: u64,
+    /// Blocks that could not be moved.
+    pub moves_failed: u64,
+    /// Second launches of tasks that took too long.
+    pub copies: u64,
+    /// Second launches that were faster than the first.
+    pub copies_won: u64,
     /// Blocks that vanished.
     pub blocks_lost: u64,
     /// Engines that were short of memory for a while.
@@ -84,7 +101,11 @@ pub struct Outcome {
 impl Outcome {
     fn count(&mut self, action: &Action<String>) {
         match action {
-            Action::Launch { tasks, .. } => self.alone += tasks.iter().filter(|task| task.alone).count() as u64,
+            Action::Launch { tasks, .. } => {
+                self.alone += tasks.iter().filter(|task| task.alone).count() as u64;
+                self.copies += tasks.iter().filter(|task| task.copy_of.is_some()).count() as u64;
+            }
+            Action::Drained { .. } => self.engines_let_go += 1,
             Action::JobDone { .. } => self.done += 1,
             Action::JobCancelled { .. } => self.cancelled += 1,
             Action::Kill { .. } => self.stopped += 1,
@@ -116,6 +137,14 @@ impl Outcome {
             (&mut self.cancelled, other.cancelled),
             (&mut self.engines_lost, other.engines_lost),
             (&mut self.workers_died, other.workers_died),
+            (&mut self.hubs_started, other.hubs_started),
+            (&mut self.blocks_known, other.blocks_known),
+            (&mut self.engines_drained, other.engines_drained),
+            (&mut self.engines_let_go, other.engines_let_go),
+            (&mut self.blocks_moved, other.blocks_moved),
+            (&mut self.moves_failed, other.moves_failed),
+            (&mut self.copies, other.copies),
+            (&mut self.copies_won, other.copies_won),
             (&mut self.blocks_lost, other.blocks_lost),
             (&mut self.gates_closed, other.gates_closed),
             (&mut self.fetches_failed, other.fetches_failed),

@@ -56,6 +56,8 @@ pub fn run(engines: u32, tasks: u32) -> ScaleReport {
         stages: vec![map, reduce],
         wanted: (0..half).into(),
         limits: Limits::default(),
+        pool: String::new(),
+        delivered: 0,
     };
     let mut running = std::collections::VecDeque::new();
     let (mut events, mut peak, mut now) = (0u64, idle, 0);

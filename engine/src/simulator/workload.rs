@@ -1,7 +1,7 @@
 //! What the simulated drivers want: jobs over a common pool of stages, and the answer that they should get.
 
 use super::rng::{Rng, mix};
-use crate::scheduler::{JobSpec, Limits, Packing, Partitions, Run, StageSpec};
+use crate::scheduler::{JobSpec, Limits, Packing, Partitions, Run, Speculation, StageSpec};
 use std::time::Duration;
 use tryworks_core::ids::{EngineId, JobId, OutputId};
 
@@ -116,11 +116,28 @@ impl Workload {
             no_engine_grace: Duration::from_secs(2),
             max_losses: if rng.chance(200) { 2 } else { Limits::default().max_losses },
             max_attempts: rng.within(1, 4) as u32,
+            speculation: rng.chance(300).then(|| Speculation {
+                quantile_percent: rng.within(20, 90) as u32,
+                multiplier_percent: rng.within(50, 300) as u32,
+            }),
             max_result_bytes: if rng.chance(30) { 8 * rng.below(10) } else { u64::MAX },
             ..Limits::default()
         };
         let fickle = stages.iter().any(|&at| self.pool[at].fickle);
-        Job { id, stages, parents, spec: JobSpec { label: String::new(), stages: specs, wanted, limits }, fickle }
+        Job {
+            id,
+            stages,
+            parents,
+            spec: JobSpec {
+                label: String::new(),
+                stages: specs,
+                wanted,
+                limits,
+                pool: POOLS[rng.below(3) as usize].into(),
+                delivered: 0,
+            },
+            fickle,
+        }
     }
 
     /// What a sequential evaluation of the plan gives for a result partition.
@@ -133,6 +150,9 @@ impl Workload {
 pub(super) fn result_name(job: JobId) -> u64 {
     job.0 | 1 << 32
 }
+
+/// The pools of the simulated cluster; jobs of the first name none.
+pub(super) const POOLS: [&str; 3] = ["", "batch", "urgent"];
 
 fn some_of(rng: &mut Rng, below: usize) -> Vec<usize> {
     let mut some: Vec<usize> = (0..rng.within(1, 2)).map(|_| rng.below(below as u64) as usize).collect();

@@ -1,6 +1,7 @@
 //! The shell: a virtual clock, a bad network, the hub's side of it, and the real scheduler in the middle.
 
 mod engines;
+mod hub;
 
 use super::{
     Bug, Outcome,
@@ -8,10 +9,14 @@ use super::{
     faults::{Disaster, Faults, MS, Verdict},
     host::{Host, Inputs, Order},
     rng::Rng,
-    workload::{Workload, output},
+    workload::{POOLS, Workload, output},
 };
 use crate::scheduler::*;
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 
 const BEAT: u64 = 40 * MS;
@@ -28,17 +33,28 @@ const SETTLING: u64 = 1_500 * MS;
 #[derive(Clone, Debug)]
 enum Letter {
     /// A session begins.
-    Hello { slots: u32 },
+    Hello {
+        slots: u32,
+    },
     /// It is alive. Not sent again when lost.
     Beat,
     /// So is the hub. Not sent again either.
     Heard,
     /// The session was given up: begin another.
     Over,
+    /// Another hub is there, and hears what the engine holds.
+    Again,
+    Holding {
+        slots: u32,
+        blocks: Vec<(OutputId, KnownBlock)>,
+    },
     /// What happened on the engine.
     Report(Event<String>),
     /// What to do there.
-    Order { number: u64, order: Order },
+    Order {
+        number: u64,
+        order: Order,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +62,8 @@ struct Envelope {
     host: usize,
     session: EngineId,
     to_hub: bool,
+    /// The hub that speaks or is spoken to.
+    generation: u32,
     letter: Letter,
 }
 
@@ -59,6 +77,11 @@ enum Happening {
     Start(usize),
     Disaster(usize, Disaster),
     Gate(EngineId, Gate),
+    NotGone(EngineId, bool),
+    /// A copy of a block arrives, asked for by a hub of this generation.
+    Fetched(usize, u32, Move),
+    HubStarts(bool),
+    Resubmit(JobId),
     Read(usize, EngineId, AttemptId),
     Finish(usize, EngineId, AttemptId),
     Submit(usize),
@@ -71,6 +94,8 @@ enum Happening {
 struct Session {
     host: usize,
     alive: bool,
+    /// The hub that was there before knew it; this one has not heard what it holds.
+    pending: bool,
     last_heard: u64,
     orders: u64,
 }
@@ -82,7 +107,8 @@ pub(super) struct World {
     agenda: BTreeMap<(Time, u64), Happening>,
     planned: u64,
     scheduler: Scheduler<String>,
-    prefetch: u32,
+    config: Config,
+    pools: [PoolSpec; 3],
     workload: Workload,
     faults: Faults,
     hosts: Vec<Host>,
@@ -92,6 +118,14 @@ pub(super) struct World {
     errors_left: BTreeMap<(u64, u32), u32>,
     poison: Vec<(u64, u32)>,
     released: Vec<bool>,
+    /// How often the hub was started again, and whether it is there.
+    generation: u32,
+    down: bool,
+    /// Jobs that a new hub has not heard of again, and whether it first hears of all engines.
+    returning: Vec<JobId>,
+    /// What was to be stopped or deleted, and where: the hub's journal has it.
+    void: BTreeSet<(EngineId, AttemptId)>,
+    patient: bool,
     checkers: Checkers,
     bug: Option<Bug>,
     trace: bool,
@@ -106,16 +140,28 @@ impl World {
         let faults = Faults::random(&mut rng, hosts.len());
         let workload = Workload::random(&mut rng, faults.fickle);
         let prefetch = if rng.chance(500) { rng.within(1, 2) as u32 } else { 0 };
+        let exclusion = rng.chance(300).then(|| Exclusion {
+            failures: rng.within(1, 3) as u32,
+            window: Duration::from_millis(200),
+            lasts: Duration::from_millis(rng.within(10, 3_000)),
+        });
+        let config = Config { prefetch, launched: 0, exclusion };
         let mut world = Self {
             now: Time(0),
             agenda: BTreeMap::new(),
             planned: 0,
-            scheduler: Scheduler::new(Config { prefetch, launched: 0 }),
-            prefetch,
+            scheduler: Scheduler::new(config),
+            config,
+            pools: [PoolSpec::default(); 3],
             released: vec![false; workload.pool.len()],
             hosts,
             sessions: BTreeMap::new(),
             started: 0,
+            generation: 0,
+            down: false,
+            returning: Vec::new(),
+            void: BTreeSet::new(),
+            patient: false,
             errors_left: BTreeMap::new(),
             poison: Vec::new(),
             checkers: Checkers::default(),
@@ -127,8 +173,21 @@ impl World {
             workload,
             faults,
         };
+        world.pools = POOLS.map(|_| PoolSpec {
+            weight: world.rng.below(4) as u32,
+            min_share: world.rng.below(3) as u32,
+            priority: world.rng.below(2) as i32,
+        });
+        world.define_pools();
         world.plan_the_run();
         world
+    }
+
+    fn define_pools(&mut self) {
+        for (pool, spec) in POOLS.into_iter().zip(self.pools) {
+            let event = Event::PoolDefined { pool: pool.into(), spec };
+            self.scheduler.handle(self.now, event, &mut Vec::new());
+        }
     }
 
     fn plan_the_run(&mut self) {
@@ -191,6 +250,7 @@ impl World {
                 self.nothing_is_left()?;
                 self.outcome.virtual_time = now;
                 self.outcome.launched = self.scheduler.launched();
+                self.outcome.copies_won = self.checkers.copies_won();
                 return Ok(self.outcome);
             }
             if settled.is_none() && now.0 > self.faults.end.0 + PATIENCE {
@@ -215,6 +275,13 @@ impl World {
         if census != Census::default() {
             return Err(format!("all jobs ended, and yet the scheduler holds {census:?}"));
         }
+        if let Some(pool) = POOLS.into_iter().find(|pool| self.scheduler.pool_running(pool) != Some(0)) {
+            return Err(format!("all jobs ended, and yet tasks of pool {pool:?} are counted"));
+        }
+        let stuck = |id: &&EngineId| self.scheduler.draining(**id).is_some_and(|draining| !draining.drained);
+        if let Some(engine) = self.sessions.keys().find(stuck) {
+            return Err(format!("nothing is needed any more, and yet {engine} may not go"));
+        }
         for host in
             self.hosts.iter().filter(|host| self.sessions.get(&host.session).is_some_and(|s| s.alive && host.alive))
         {
@@ -233,13 +300,19 @@ impl World {
 
     /// Tells the scheduler, and does what it says.
     fn tell(&mut self, event: Event<String>) -> Result<(), Violation> {
-        if self.trace {
-            eprintln!("{:?} {event:?}", self.now);
+        self.tell_all(vec![event])
+    }
+
+    fn tell_all(&mut self, events: Vec<Event<String>>) -> Result<(), Violation> {
+        for event in &events {
+            if self.trace {
+                eprintln!("{:?} {event:?}", self.now);
+            }
+            self.checkers.event(event, self.config.prefetch);
         }
-        self.outcome.events += 1;
-        self.checkers.event(&event, self.prefetch);
+        self.outcome.events += events.len() as u64;
         let mut actions = std::mem::take(&mut self.actions);
-        self.scheduler.handle(self.now, event, &mut actions);
+        self.scheduler.handle_all(self.now, events, &mut actions);
         if let Some(bug) = self.bug {
             bug.plant(&mut actions, &mut self.outcome.planted);
         }
@@ -256,6 +329,9 @@ impl World {
     }
 
     fn obey(&mut self, action: Action<String>) -> Result<(), Violation> {
+        if let Action::Kill { engine, attempt } | Action::Discard { engine, attempt } = action {
+            self.void.insert((engine, attempt));
+        }
         match action {
             Action::Launch { engine, tasks } => {
                 for task in tasks.iter() {
@@ -266,6 +342,9 @@ impl World {
             Action::Kill { engine, attempt } => self.order(engine, Order::Kill(attempt)),
             Action::Discard { engine, attempt } => self.order(engine, Order::Discard(attempt)),
             Action::DeleteOutput { engine, output } => self.order(engine, Order::Delete(output)),
+            Action::Move(what) => self.order(what.to, Order::Fetch(what)),
+            // It goes, and comes again as another.
+            Action::Drained { engine } => self.after(MS, Happening::NotGone(engine, true)),
             Action::WakeAt { time } => self.after(time.0.saturating_sub(self.now.0), Happening::Tick),
             _ => {}
         }
@@ -293,12 +372,20 @@ impl World {
         let Some(record) = self.sessions.get_mut(&session) else { return };
         let (host, number) = (record.host, record.orders);
         record.orders += 1;
-        self.send(Envelope { host, session, to_hub: false, letter: Letter::Order { number, order } });
+        self.send_to(session, host, Letter::Order { number, order });
     }
 
     fn report(&mut self, host: usize, event: Event<String>) {
-        let session = self.hosts[host].session;
-        self.send(Envelope { host, session, to_hub: true, letter: Letter::Report(event) });
+        self.send_from(host, Letter::Report(event));
+    }
+
+    fn send_from(&mut self, host: usize, letter: Letter) {
+        let (session, generation) = (self.hosts[host].session, self.hosts[host].generation);
+        self.send(Envelope { host, session, to_hub: true, generation, letter });
+    }
+
+    fn send_to(&mut self, session: EngineId, host: usize, letter: Letter) {
+        self.send(Envelope { host, session, to_hub: false, generation: self.generation, letter });
     }
 
     fn send(&mut self, envelope: Envelope) {
@@ -326,11 +413,18 @@ impl World {
     fn sender_lives(&self, envelope: &Envelope) -> bool {
         match envelope.to_hub {
             true => self.hosts[envelope.host].alive && self.hosts[envelope.host].session == envelope.session,
-            false => self.sessions.get(&envelope.session).is_some_and(|session| session.alive),
+            false => {
+                let cares = |session: &Session| session.alive || session.pending;
+                envelope.generation == self.generation && self.sessions.get(&envelope.session).is_some_and(cares)
+            }
         }
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+        if self.down && self.needs_hub(&happening) {
+            self.wait_for_hub(happening);
+            return Ok(());
+        }
         match happening {
             Happening::Send(envelope) => {
                 if self.sender_lives(&envelope) {
@@ -340,19 +434,15 @@ impl World {
             Happening::Arrive(envelope) if envelope.to_hub => self.hub_receives(envelope)?,
             Happening::Arrive(envelope) => self.host_receives(envelope),
             Happening::Beat(host) => self.beat(host),
-            Happening::HubLooksRound => {
-                self.after(BEAT, Happening::HubLooksRound);
-                let silent = |s: &Session| s.alive && self.now.0 - s.last_heard > LEASE;
-                let silent: Vec<EngineId> =
-                    self.sessions.iter().filter(|(_, s)| silent(s)).map(|(&id, _)| id).collect();
-                for session in silent {
-                    self.give_up(session)?;
-                }
-            }
+            Happening::HubLooksRound => self.look_round()?,
             Happening::SocketClosed(session) => self.give_up(session)?,
             Happening::Start(host) => self.start(host),
             Happening::Disaster(host, disaster) => self.strike(host, disaster),
             Happening::Gate(engine, gate) => self.tell(Event::EngineGate { engine, gate })?,
+            Happening::NotGone(session, kill) => self.not_gone(session, kill)?,
+            Happening::Fetched(host, generation, what) => self.fetched(host, generation, what),
+            Happening::HubStarts(patient) => self.hub_starts(patient)?,
+            Happening::Resubmit(job) => self.resubmit(job)?,
             Happening::Read(host, session, attempt) => self.read(host, session, attempt),
             Happening::Finish(host, session, attempt) => self.finish(host, session, attempt),
             Happening::Submit(job) => {
@@ -360,6 +450,8 @@ impl World {
                 self.tell(Event::JobSubmitted { job, spec })?;
             }
             Happening::Cancel(job) => self.tell(Event::JobCancelled { job })?,
+            // A job that the hub kept waiting still names it.
+            Happening::Release(output) if self.will_be_named(output) => self.after(RESEND, Happening::Release(output)),
             Happening::Release(output) => {
                 if !std::mem::replace(&mut self.released[output.0 as usize], true) {
                     self.tell(Event::OutputReleased { output })?;
@@ -368,32 +460,5 @@ impl World {
             Happening::Tick => self.tell(Event::Tick)?,
         }
         Ok(())
-    }
-
-    fn give_up(&mut self, session: EngineId) -> Result<(), Violation> {
-        let Some(record) = self.sessions.get_mut(&session).filter(|record| record.alive) else { return Ok(()) };
-        record.alive = false;
-        self.outcome.engines_lost += 1;
-        self.tell(Event::EngineLost { engine: session, error: "silent".into() })
-    }
-
-    fn hub_receives(&mut self, envelope: Envelope) -> Result<(), Violation> {
-        let Envelope { host, session, letter, .. } = envelope;
-        match letter {
-            Letter::Hello { slots } if !self.sessions.contains_key(&session) => {
-                self.sessions.insert(session, Session { host, alive: true, last_heard: self.now.0, orders: 0 });
-                self.tell(Event::EngineJoined { engine: session, slots })
-            }
-            Letter::Beat => {
-                let Some(record) = self.sessions.get_mut(&session) else { return Ok(()) };
-                let letter = if record.alive { Letter::Heard } else { Letter::Over };
-                record.last_heard = self.now.0;
-                self.send(Envelope { host, session, to_hub: false, letter });
-                Ok(())
-            }
-            // Also from a session that was given up: the scheduler must know better than to listen.
-            Letter::Report(event) => self.tell(event),
-            _ => Ok(()),
-        }
     }
 }

@@ -16,6 +16,9 @@ use tryworks_core::{Error, Result};
 use tryworks_io::blocks::{BlockWriter, Landing, MOST_AT_ONCE, OpenBlock, Room, Sealed};
 use tryworks_transport::LinkSender;
 
+/// So many tables of contents are asked for at once: their answer is one message.
+const TABLES: usize = 1024;
+
 /// Where the map outputs of an exchange are: the first partition of each run, in order.
 type Places = Arc<Vec<(u32, EngineId, AttemptId)>>;
 
@@ -134,8 +137,7 @@ impl Blocks {
         let before = open.get(&output).cloned().unwrap_or_default();
         let mut all = (*before).clone();
         let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut missing = Vec::new();
-        let mut asked = Vec::new();
+        let (mut missing, mut asked, mut whys) = (Vec::new(), Vec::new(), None);
         let end = places.last().map_or(0, |end| end.0);
         let mut place = (EngineId(0), AttemptId(0));
         let mut runs = places.iter().peekable();
@@ -166,14 +168,20 @@ impl Blocks {
             asked.push((map, engine, attempt, Asked { engine, block: id, part: BlockPart::Contents }));
         }
         if !asked.is_empty() {
-            let wanted = asked.iter().map(|(.., wanted)| *wanted).collect();
-            for ((map, engine, attempt, wanted), piece) in asked.iter().zip(self.ask(wanted)?) {
+            let mut pieces = Vec::with_capacity(asked.len());
+            for some in asked.chunks(TABLES) {
+                pieces.extend(self.ask(some.iter().map(|(.., wanted)| *wanted).collect())?);
+            }
+            for ((map, engine, attempt, wanted), piece) in asked.iter().zip(pieces) {
                 let name = format!("{} of {engine}", wanted.block);
                 let block = match piece {
                     Piece::Whole(bytes) => OpenBlock::memory(name, Bytes::from(bytes)).map(|block| (block, false)),
                     Piece::Table(bytes) => OpenBlock::remote(name, &bytes).map(|block| (block, true)),
-                    Piece::Range(_) => Err(Error::Bug("a range came for a table".into())),
-                    Piece::Missing(why) => Err(Error::cluster(why, "it is made again")),
+                    Piece::Range(_) | Piece::Note(_) => Err(Error::Bug("another piece came than was asked for".into())),
+                    Piece::Missing(why) => {
+                        whys.get_or_insert(why.clone());
+                        Err(Error::cluster(why, "it is made again"))
+                    }
                 };
                 match block {
                     Ok((block, remote)) => drop(all.insert(*map, opened(*engine, *attempt, block, remote)?)),
@@ -187,6 +195,7 @@ impl Blocks {
         open.insert(output, all.clone());
         drop(open);
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(output, missing);
+        self.say_why(output, whys);
         Ok(all)
     }
 
@@ -206,6 +215,15 @@ impl Blocks {
         let nowhere = FetchFailure { output, partition: map, engine: EngineId(0), made_by: AttemptId(0) };
         lost.entry(map).or_insert(nowhere);
         lost.into_values().collect()
+    }
+
+    /// Tells why blocks could not be read, since which they are is all that a failure says.
+    fn say_why(&self, output: OutputId, why: Option<String>) {
+        if let Some(why) = why
+            && let Ok(bytes) = protocol::encode(&[FromWorker::Unreadable { output, why }])
+        {
+            let _ = self.to.send(bytes.into());
+        }
     }
 
     /// Brings ranges of blocks of other machines near.
@@ -240,12 +258,13 @@ impl Blocks {
                         landing.write(&bytes)?;
                         parts.push((open.clone(), range.clone(), bytes.len()));
                     }
-                    _ => {
+                    other => {
+                        let why = if let Piece::Missing(why) = other { why } else { "it has another length".into() };
+                        self.say_why(output, Some(why.clone()));
                         let lost = FetchFailure { output, partition: *map, engine: open.engine, made_by: open.attempt };
                         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
                         missing.entry(output).or_default().push(lost);
-                        let message = "its engine does not give it out any more".into();
-                        return Err(Error::Fetch { exchange, map: *map, message });
+                        return Err(Error::Fetch { exchange, map: *map, message: why });
                     }
                 }
             }

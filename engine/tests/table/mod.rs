@@ -36,7 +36,7 @@ pub fn result(partitions: u32, parents: &[usize]) -> StageSpec {
 /// A job that wants all of its last stage.
 pub fn job(stages: Vec<StageSpec>) -> JobSpec {
     let wanted = (0..stages.last().unwrap().partitions).into();
-    JobSpec { label: "test".into(), stages, wanted, limits: Limits::default() }
+    JobSpec { label: "test".into(), stages, wanted, limits: Limits::default(), pool: String::new(), delivered: 0 }
 }
 
 impl Table {

@@ -72,6 +72,8 @@ impl<'t> Filling<'t> {
     pub fn apply(&mut self, entry: &Entry) -> Outcome {
         match entry {
             Entry::Task { job, row } => self.task(*job, row)?,
+            Entry::EngineJoined { name } => drop(self.run("INSERT OR IGNORE INTO engines VALUES (?)", [name])?),
+            Entry::EngineLost { name } => drop(self.run("DELETE FROM engines WHERE name = ?", [name])?),
             Entry::Session { session, proof: Proof(proof), host, at } => {
                 self.run(
                     "INSERT INTO sessions (session, proof, host, began) VALUES (?, ?, ?, ?)
@@ -111,8 +113,10 @@ impl<'t> Filling<'t> {
                     ResultPart::Kept(length) => (*length, None),
                 };
                 self.run(
-                    "INSERT OR IGNORE INTO results SELECT ?1, ?2, ?3, ?4, ?5
-                     WHERE EXISTS (SELECT 1 FROM jobs WHERE job = ?1 AND detached IS NOT NULL AND collected IS NULL)",
+                    "INSERT INTO results SELECT ?1, ?2, ?3, ?4, ?5
+                     WHERE EXISTS (SELECT 1 FROM jobs WHERE job = ?1 AND detached IS NOT NULL AND collected IS NULL)
+                     ON CONFLICT DO UPDATE SET attempt = excluded.attempt, length = excluded.length,
+                        bytes = excluded.bytes WHERE results.bytes IS NULL",
                     params![int(job.0), partition, int(attempt.0), int(length), bytes],
                 )?;
             }

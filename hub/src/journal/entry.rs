@@ -20,6 +20,16 @@ use tryworks_engine::protocol::engine::ResultPart;
 /// What is said of a job that the journal does not know is passed over.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
+    /// An engine is there.
+    EngineJoined {
+        /// What it is called.
+        name: String,
+    },
+    /// An engine is not there any more.
+    EngineLost {
+        /// What it is called.
+        name: String,
+    },
     /// A driver has a session, or has it again.
     Session {
         /// Its number.
@@ -97,7 +107,7 @@ pub enum Entry {
         /// It.
         row: TaskRow,
     },
-    /// A result of a detached job was accepted. The first of a partition stays.
+    /// A result of a detached job was accepted. The first of a partition stays, unless it stayed where it was made.
     Result {
         /// Of which job.
         job: JobId,

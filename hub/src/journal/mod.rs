@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `hubs` | a hub that began: its `epoch`, when, its process |
 //! | `counters` | up to where numbers of jobs, sessions, engines and launches are reserved |
+//! | `engines` | the name of an engine that is there, or was when the hub died |
 //! | `sessions` | a driver's stay: a hash of its secret, its machine, its program as long as a detached job needs it |
 //! | `jobs` | a job: label, name if detached, state, times, progress, error |
 //! | `stage_attempts` | a stage that began, or began anew, of a job, under the hub of an `epoch` |
@@ -47,7 +48,7 @@ mod writer;
 pub use entry::{Detached, Entry, Proof, Submitted};
 pub use queue::Health;
 pub use reader::{Held, Reader};
-pub use recovered::{Recovered, Resume, Session, Unfinished};
+pub use recovered::{Recovered, Resume, Session, Uncollected, Unfinished};
 
 use numbers::{Counter, Numbers};
 use queue::{Item, Queue};
@@ -127,6 +128,11 @@ impl Journal {
     /// disk is tried again all the same.
     pub fn note_then(&self, entry: Entry, then: impl FnOnce(Result<()>) + Send + 'static) {
         self.queue.push(Item::Then(Box::new((Some(entry), Some(Box::new(then))))));
+    }
+
+    /// Calls `then` when all that was noted before is committed, as [`note_then`](Self::note_then) does.
+    pub fn after(&self, then: impl FnOnce(Result<()>) + Send + 'static) {
+        self.queue.push(Item::Then(Box::new((None, Some(Box::new(then))))));
     }
 
     /// Waits until all that was noted before is committed.

@@ -2,12 +2,12 @@
 
 use super::apply::int;
 use super::entry::Proof;
-use super::numbers::Numbers;
+use super::numbers::{Counter, Numbers};
 use super::reader::{Held, JOB_COLUMNS, held, job_row, number, of_this_version, rows};
 use rusqlite::{Connection, Transaction};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tryworks_core::Result;
-use tryworks_core::ids::SessionId;
+use tryworks_core::ids::{JobId, SessionId};
 use tryworks_engine::protocol::admin::JobRow;
 use tryworks_engine::protocol::driver::{NewJob, Program};
 
@@ -18,13 +18,27 @@ pub struct Recovered {
     pub epoch: u64,
     /// The launches that may have been made: the scheduler counts on from here.
     pub launched: u64,
+    /// The first numbers that this hub gives out: smaller ones are of hubs before it.
+    pub first: (JobId, SessionId),
+    /// The names of the engines that were there.
+    pub engines: Vec<String>,
     /// Sessions that were not over.
     pub sessions: Vec<Session>,
     /// Jobs that had not ended, by number.
     pub unfinished: Vec<Unfinished>,
-    /// Detached jobs that ended and are not collected, by number. [`Reader`](super::Reader) has how they ended, and
-    /// their results.
-    pub uncollected: Vec<JobRow>,
+    /// Detached jobs that ended and are not collected, by number.
+    pub uncollected: Vec<Uncollected>,
+}
+
+/// A detached job that ended and is not collected. [`Reader`](super::Reader) has how it ended, and its results.
+#[derive(Debug)]
+pub struct Uncollected {
+    /// As in a list.
+    pub row: JobRow,
+    /// Whose workers ran it.
+    pub session: SessionId,
+    /// Its results.
+    pub held: Vec<Held>,
 }
 
 /// A session that was not over.
@@ -72,18 +86,12 @@ pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<(Recovered,
     opening.execute("INSERT INTO hubs VALUES (?, ?, ?)", (int(epoch), began, std::process::id()))?;
     let recovered = Recovered {
         epoch,
-        launched: used[super::numbers::Counter::Launches as usize],
+        launched: used[Counter::Launches as usize],
+        first: (JobId(used[Counter::Jobs as usize] + 1), SessionId(used[Counter::Sessions as usize] as u32 + 1)),
+        engines: rows(&opening, "SELECT name FROM engines", [], |row| row.get(0))?,
         sessions: sessions(&opening)?,
         unfinished: unfinished(&opening)?,
-        uncollected: rows(
-            &opening,
-            &format!(
-                "SELECT {JOB_COLUMNS} FROM jobs WHERE detached IS NOT NULL AND collected IS NULL
-                    AND state <> 'running' ORDER BY job"
-            ),
-            [],
-            job_row,
-        )?,
+        uncollected: uncollected(&opening)?,
     };
     opening.commit()?;
     Ok((recovered, used))
@@ -99,6 +107,17 @@ fn sessions(from: &Transaction<'_>) -> rusqlite::Result<Vec<Session>> {
             // What cannot be read is told with the jobs that needed it.
             program: of_this_version(row.get_ref(3)?.as_blob_or_null()?, row.get(4)?).ok(),
         })
+    })
+}
+
+fn uncollected(from: &Transaction<'_>) -> rusqlite::Result<Vec<Uncollected>> {
+    let sql = format!(
+        "SELECT {JOB_COLUMNS}, session FROM jobs WHERE detached IS NOT NULL AND collected IS NULL AND state <> 'running'
+         ORDER BY job"
+    );
+    rows(from, &sql, [], |row| {
+        let job = job_row(row)?;
+        Ok(Uncollected { held: held(from, job.job)?, session: SessionId(row.get(13)?), row: job })
     })
 }
 

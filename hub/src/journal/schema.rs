@@ -14,11 +14,13 @@ const VERSION: i64 = 1;
 const APPLICATION: i64 = 0x5457_4a4c;
 
 /// Tables that recovery reads. Results are as large as they are, and are checked when they are read.
-const CHECKED: [&str; 7] = ["hubs", "counters", "sessions", "jobs", "stage_attempts", "stage_totals", "tasks"];
+const CHECKED: [&str; 8] =
+    ["hubs", "counters", "engines", "sessions", "jobs", "stage_attempts", "stage_totals", "tasks"];
 
 const TABLES: &str = "
 CREATE TABLE hubs (epoch INTEGER PRIMARY KEY, began INTEGER NOT NULL, process INTEGER NOT NULL);
 CREATE TABLE counters (name TEXT PRIMARY KEY, reserved INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE engines (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE sessions (
     session INTEGER PRIMARY KEY, proof BLOB NOT NULL, host TEXT NOT NULL, began INTEGER NOT NULL, ended INTEGER,
     program BLOB, schema INTEGER);

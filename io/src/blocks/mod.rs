@@ -3,7 +3,7 @@
 //! A block is a sealed file of sequences of frames, with a table of contents at its end (`table` has the layout). A
 //! worker writes it straight into the directory of its engine (`write`); other workers of that machine map it, those
 //! of other machines get its table and then ranges of its bytes (`open`, `segments`). The engine owns the directory:
-//! it counts, serves and deletes (`store`, `serve`, `owner`). Nobody can ask for a block by a path, only by a name that
+//! it counts, serves and deletes (`store`, `serve`, `owner`), and takes over those of an engine that leaves (`copy`). Nobody can ask for a block by a path, only by a name that
 //! cannot be guessed (`id`).
 //!
 //! ```
@@ -27,6 +27,7 @@
 //! # }
 //! ```
 
+mod copy;
 #[cfg(test)]
 mod fuzz;
 mod held;
@@ -41,6 +42,7 @@ mod store;
 mod table;
 mod write;
 
+pub use copy::{BlockCopy, link_block};
 pub use held::{BlockInfo, Held};
 pub use id::{BlockId, BlockKey};
 pub use landing::Landing;

@@ -147,6 +147,11 @@ impl OpenBlock {
         }
     }
 
+    /// Where its frames end and its table of contents begins.
+    pub fn frames_end(&self) -> u64 {
+        self.table.frames_end()
+    }
+
     /// About what its table of contents takes in memory.
     pub fn held_bytes(&self) -> u64 {
         self.table.held()

@@ -7,6 +7,7 @@ use super::owner::OwnedDir;
 use super::table::{FOOTER, Footer};
 use super::write::{Room, Sealed, write_whole};
 use crate::disk::refused;
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
@@ -48,7 +49,7 @@ struct Entry {
     id: BlockId,
     held: Held,
     table_start: u64,
-    note: Vec<u8>,
+    note: Bytes,
     pins: usize,
     /// Deleted, but for those who read it.
     doomed: bool,
@@ -61,12 +62,18 @@ pub struct Pin {
     held: Held,
     table_start: u64,
     name: String,
+    note: Bytes,
 }
 
 impl Pin {
     /// Where the block is.
     pub fn held(&self) -> &Held {
         &self.held
+    }
+
+    /// What was said of it when it was added.
+    pub fn note(&self) -> &Bytes {
+        &self.note
     }
 
     pub(super) fn table_start(&self) -> u64 {
@@ -138,7 +145,7 @@ impl BlockStore {
             let mut state = self.0.state();
             let room = Room { quota: self.0.quota, used: state.used };
             room.check(self.dir(), 0, held.bytes())?;
-            state.insert(key, Entry { id, held, table_start, note, pins: 0, doomed: false });
+            state.insert(key, Entry { id, held, table_start, note: note.into(), pins: 0, doomed: false });
             Ok(id)
         });
         if added.is_err() {
@@ -154,7 +161,8 @@ impl BlockStore {
         let entry = state.blocks.get_mut(&key)?;
         entry.pins += 1;
         let (held, table_start, name) = (entry.held.clone(), entry.table_start, id.shown_in(self.dir()));
-        Some(Pin { store: self.0.clone(), key, held, table_start, name })
+        let note = entry.note.clone();
+        Some(Pin { store: self.0.clone(), key, held, table_start, name, note })
     }
 
     /// Deletes all blocks of an output.
@@ -198,7 +206,7 @@ impl BlockStore {
             partition: *partition,
             attempt: *attempt,
             bytes: entry.held.bytes(),
-            note: entry.note.clone(),
+            note: entry.note.to_vec(),
         });
         info.collect()
     }

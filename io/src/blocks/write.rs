@@ -83,18 +83,18 @@ pub struct BlockWriter {
 }
 
 /// A file that goes when it is dropped.
-struct Unsealed {
-    file: File,
+pub(super) struct Unsealed {
+    pub(super) file: File,
     path: TempPath,
 }
 
 impl Unsealed {
-    fn create(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn create(path: PathBuf) -> io::Result<Self> {
         let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Unsealed { file, path: TempPath::try_from_path(path)? })
     }
 
-    fn seal(self, path: PathBuf) -> io::Result<()> {
+    pub(super) fn seal(self, path: PathBuf) -> io::Result<()> {
         drop(self.file);
         self.path.persist(path).map_err(|error| error.error)
     }

@@ -16,9 +16,9 @@ use tryworks_core::ids::{AttemptId, EngineId};
 impl World {
     pub(super) fn start(&mut self, host: usize) {
         self.started += 1;
-        self.hosts[host].begin(EngineId(self.started), self.now);
-        let (session, slots) = (EngineId(self.started), self.hosts[host].slots);
-        self.send(Envelope { host, session, to_hub: true, letter: Letter::Hello { slots } });
+        self.hosts[host].begin(EngineId(self.started), self.now, self.generation);
+        let slots = self.hosts[host].slots;
+        self.send_from(host, Letter::Hello { slots });
     }
 
     pub(super) fn beat(&mut self, host: usize) {
@@ -30,19 +30,24 @@ impl World {
         if self.now.0 - engine.heard_hub.0 > ENGINE_LEASE {
             return self.start(host);
         }
-        let session = engine.session;
-        self.send(Envelope { host, session, to_hub: true, letter: Letter::Beat });
+        self.send_from(host, Letter::Beat);
     }
 
     pub(super) fn strike(&mut self, host: usize, disaster: Disaster) {
         if self.now >= self.faults.end || !self.hosts[host].alive {
             return;
         }
+        let session = self.hosts[host].session;
         match disaster {
+            Disaster::KillHub { back_after, patient } => self.hub_dies(back_after, patient),
+            Disaster::Drain { patience, kill } => {
+                self.after(0, Happening::Gate(session, Gate::Draining));
+                self.after(patience, Happening::NotGone(session, kill));
+                self.outcome.engines_drained += 1;
+            }
             Disaster::KillEngine { back_after } => {
                 let engine = &mut self.hosts[host];
                 engine.alive = false;
-                let session = engine.session;
                 if self.rng.chance(500) {
                     let delay = self.rng.below(3 * MS);
                     self.after(delay, Happening::SocketClosed(session));
@@ -53,7 +58,6 @@ impl World {
             }
             Disaster::KillWorker => self.worker_dies(host),
             Disaster::CloseGate { for_nanos } => {
-                let session = self.hosts[host].session;
                 self.after(0, Happening::Gate(session, Gate::Memory));
                 self.after(for_nanos, Happening::Gate(session, Gate::Open));
                 self.outcome.gates_closed += 1;
@@ -85,16 +89,21 @@ impl World {
     }
 
     pub(super) fn host_receives(&mut self, envelope: Envelope) {
-        let Envelope { host, session, letter, .. } = envelope;
+        let Envelope { host, session, letter, generation, .. } = envelope;
         let engine = &mut self.hosts[host];
-        if !engine.alive || engine.session != session {
+        if !engine.alive || engine.session != session || generation < engine.generation {
             return;
         }
         engine.heard_hub = self.now;
+        if generation > engine.generation {
+            // Whatever the new hub says first.
+            let letter = Letter::Holding { slots: engine.slots, blocks: engine.meet(generation) };
+            self.send_from(host, letter);
+        }
         match letter {
             Letter::Over => self.start(host),
             Letter::Order { number, order } => {
-                for order in engine.receive(number, order) {
+                for order in self.hosts[host].receive(number, order) {
                     self.carry_out(host, order);
                 }
                 self.begin_tasks(host);
@@ -113,6 +122,11 @@ impl World {
                 if engine.running.remove(&attempt).is_some() || engine.queue.len() < queued {
                     self.report(host, Event::TaskFailed { attempt, failure: Failure::Killed });
                 }
+            }
+            Order::Fetch(what) => {
+                let soon = self.rng.within(MS / 2, 20 * MS);
+                let generation = engine.generation;
+                self.after(soon, Happening::Fetched(host, generation, what));
             }
             Order::Discard(attempt) => {
                 engine.blocks.remove(&attempt);
@@ -168,8 +182,33 @@ impl World {
         if let Some(running) = self.hosts[host].running.get_mut(&attempt) {
             running.read = Some(values);
         }
-        let later = self.rng.within(MS, 30 * MS);
+        let slow = if self.rng.chance(self.faults.slow_per_mille) { 10 } else { 1 };
+        let later = slow * self.rng.within(MS, 30 * MS);
         self.after(later, Happening::Finish(host, session, attempt));
+    }
+
+    /// A block that was to be copied here has arrived, or cannot.
+    pub(super) fn fetched(&mut self, host: usize, generation: u32, what: Move) {
+        let engine = &self.hosts[host];
+        if !engine.alive || engine.session != what.to || engine.generation != generation {
+            return;
+        }
+        let flaky = self.now < self.faults.end && self.rng.chance(self.faults.fetch_per_mille);
+        let there = what.partitions.iter().all(|p| self.fetch(host, what.from, what.made_by, p).is_some()) && !flaky;
+        let holder = self.hosts.iter().find(|other| other.alive && other.session == what.from);
+        let block = holder.and_then(|holder| holder.blocks.get(&what.made_by)).filter(|_| there).cloned();
+        let event = match block {
+            Some(block) => {
+                self.hosts[host].blocks.insert(what.made_by, block);
+                self.outcome.blocks_moved += 1;
+                Event::BlockMoved(what)
+            }
+            None => {
+                self.outcome.moves_failed += 1;
+                Event::MoveFailed(what)
+            }
+        };
+        self.report(host, event);
     }
 
     fn fetch(&self, reader: usize, engine: EngineId, made_by: AttemptId, partition: u32) -> Option<u64> {
@@ -209,11 +248,13 @@ impl World {
         let partitions = values.values().map(|v| PartitionReport { bytes: size(v), rows: 1, checksum: *v }).collect();
         let buckets = stage.map_or(0, |stage| u64::from(stage.buckets));
         let bucket_bytes = (0..buckets).map(|bucket| mix(bucket, attempt.0) % 64).collect();
+        let report = Report { partitions, bucket_bytes };
         if let Some(output) = made_output(name) {
-            self.hosts[host].blocks.insert(attempt, Block { output, values: values.clone() });
+            let report = report.clone();
+            self.hosts[host].blocks.insert(attempt, Block { output, values: values.clone(), report });
         }
         self.checkers.computed(attempt, name, values, inputs);
-        self.report(host, Event::TaskDone { attempt, report: Report { partitions, bucket_bytes } });
+        self.report(host, Event::TaskDone { attempt, report });
         self.begin_tasks(host);
     }
 }

@@ -161,7 +161,7 @@ fn a_killed_hub_keeps_what_was_synced_and_repeats_no_number() {
             assert_eq!(resume.submission, new_job(JobId(*job), &format!("name {job}")));
             assert_eq!(resume.held.len(), 3);
         }
-        let ended: BTreeSet<u64> = found.uncollected.iter().map(|row| row.job.0).collect();
+        let ended: BTreeSet<u64> = found.uncollected.iter().map(|job| job.row.job.0).collect();
         assert!(done.iter().all(|job| ended.contains(job)));
     }
     assert!(!safe.is_empty() && !done.is_empty());

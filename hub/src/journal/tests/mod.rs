@@ -35,6 +35,7 @@ fn new_job(job: JobId, name: &str) -> NewJob {
         parents,
         deterministic: true,
         pack: Packing::Fixed(1),
+        near: Vec::new(),
     };
     NewJob {
         ticket: job.0,
@@ -45,6 +46,8 @@ fn new_job(job: JobId, name: &str) -> NewJob {
             stages: vec![stage(Some(OutputId(job.0)), vec![]), stage(None, vec![0])],
             wanted: (0..4).into(),
             limits: Limits::default(),
+            pool: String::new(),
+            delivered: 0,
         },
         codes: vec![(0, job.0.to_le_bytes().repeat(100)), (1, vec![])],
         caches: vec![],

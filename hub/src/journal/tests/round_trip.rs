@@ -98,7 +98,7 @@ fn a_hub_that_begins_again_finds_what_had_not_ended() {
     assert_eq!(resume.submission, new_job(JobId(2), "a"));
     let kept = Held { partition: 0, attempt: AttemptId(900), length: 5 << 20, here: false };
     assert_eq!(resume.held, [kept, Held { partition: 3, attempt: AttemptId(903), length: 3, here: true }]);
-    assert_eq!(found.uncollected.iter().map(|row| row.job.0).collect::<Vec<_>>(), [3]);
+    assert_eq!(found.uncollected.iter().map(|job| job.row.job.0).collect::<Vec<_>>(), [3]);
 
     let reader = journal.reader().unwrap();
     let results: Vec<_> = reader.results(JobId(2)).map(Result::unwrap).collect();

@@ -1,0 +1,259 @@
+//! The driver's own thread: its connection to the hub, made again when it is lost.
+
+use super::cluster::{Shared, State};
+use super::dial::dial;
+use super::output::Printer;
+use crate::protocol::driver::{FromDriver, Part, Program, ToDriver, Welcome};
+use crate::protocol::{self, Hello, Opening, Purpose};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tryworks_core::ids::{AttemptId, SessionId};
+use tryworks_core::{Error, Result, codec};
+use tryworks_transport::{Connection, LinkReceiver, LinkSender, Role, chunks};
+
+/// How often it is tried to reach a hub that is gone.
+const KNOCK: Duration = Duration::from_millis(100);
+/// How often the hub is told that the driver is there.
+const BEAT: Duration = Duration::from_secs(1);
+/// How long goodbyes may take.
+const FAREWELL: Duration = Duration::from_millis(300);
+/// A hub may take so long to answer a hello.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// This program, as workers are to run it.
+pub(super) fn program() -> Result<Program> {
+    let path = std::env::current_exe().map_err(|error| Error::storage("looking for", "this program", &error))?;
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    Ok(Program {
+        id: tryworks_io::program::program_id()?,
+        bytes: std::fs::metadata("/proc/self/exe").map_or(0, |file| file.len()),
+        path: path.display().to_string(),
+        arguments: std::env::args_os().map(text).collect(),
+        environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
+        directory: std::env::current_dir().map_or_else(|_| "/".into(), |dir| dir.display().to_string()),
+    })
+}
+
+/// What the driver's own thread has.
+pub(super) struct Driver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) connection: Connection,
+    pub(super) program: Program,
+    pub(super) printer: Printer,
+}
+
+struct Link {
+    to: LinkSender,
+    from: LinkReceiver,
+}
+
+impl Driver {
+    pub(super) async fn run(mut self, ready: std::sync::mpsc::Sender<Result<()>>) {
+        let mut link = match self.greet().await {
+            Ok(link) => {
+                let _ = ready.send(Ok(()));
+                link
+            }
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        let mut beat = tokio::time::interval(BEAT);
+        loop {
+            let shared = self.shared.clone();
+            let lost = tokio::select! {
+                biased;
+                message = link.from.recv() => match message {
+                    Ok(bytes) => self.hear_all(&mut link, bytes).err(),
+                    Err(error) => Some(error.to_string()),
+                },
+                () = shared.outgoing.notified() => None,
+                _ = beat.tick() => {
+                    shared.lock().outbox.push(FromDriver::Beat);
+                    None
+                }
+            };
+            if let Some(why) = lost {
+                match self.reconnect(&why).await {
+                    Some(again) => link = again,
+                    None => return,
+                }
+            }
+            let (batch, stopped) = {
+                let mut state = self.shared.lock();
+                (std::mem::take(&mut state.outbox), state.stopped)
+            };
+            if !batch.is_empty()
+                && let Ok(bytes) = protocol::encode(&batch)
+            {
+                let _ = link.to.send(bytes.into());
+            }
+            if stopped {
+                if let Ok(bytes) = protocol::encode(&[FromDriver::Leave]) {
+                    let _ = link.to.send(bytes.into());
+                }
+                // The hub hangs up when it has heard it.
+                let bye = async { while link.from.recv().await.is_ok() {} };
+                let _ = tokio::time::timeout(FAREWELL, bye).await;
+                self.printer.finish();
+                return;
+            }
+        }
+    }
+
+    /// Dials the hub and says hello.
+    async fn greet(&self) -> Result<Link> {
+        let advice = "is the cluster running? `tryworks cluster list` shows those of this machine";
+        let unreachable = |error: tryworks_transport::LinkError| {
+            Error::cluster(format!("the cluster `{}` cannot be reached: {error}", self.connection.cluster), advice)
+        };
+        let (to, mut from) = dial(&self.connection, "drivers.sock").await.map_err(unreachable)?;
+        let again = {
+            let state = self.shared.lock();
+            (state.session != SessionId(0)).then_some((state.session, state.secret))
+        };
+        let purpose = Purpose::Drive { again, program: self.program.clone() };
+        let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: crate::host::here(), purpose };
+        to.send(hello.to_bytes()?.into()).map_err(unreachable)?;
+        let answer = tokio::time::timeout(ANSWER, from.recv()).await;
+        let answer = answer.map_err(|_| Error::cluster("the hub does not answer", advice))?.map_err(unreachable)?;
+        let welcome = match protocol::opening::<Welcome>(&answer)? {
+            Opening::Welcome(welcome) => welcome,
+            Opening::Refused(why) => return Err(Error::cluster(format!("the hub refused: {why}"), "see above")),
+        };
+        if let Some(warning) = &welcome.warning {
+            self.printer.note(warning);
+        }
+        if welcome.send_program {
+            self.send_program().await?;
+        }
+        let mut state = self.shared.lock();
+        if again.is_some_and(|(session, _)| session != welcome.session) {
+            state.given_up();
+        }
+        // A new hub has none of what the old one was sent.
+        let anew = state.epoch != welcome.epoch;
+        (state.session, state.secret, state.epoch) = (welcome.session, welcome.secret, welcome.epoch);
+        // What was said into a link that is gone is said again by what is held and submitted again.
+        let mut messages = Vec::new();
+        if welcome.send_program {
+            messages.push(FromDriver::ProgramSent);
+        }
+        if again.is_some() {
+            messages.push(state.holds());
+        }
+        if anew {
+            state.sent.clear();
+            state.cached.clear();
+        }
+        let sent: Vec<_> = state.jobs.values().flat_map(|job| job.exchanges.clone()).collect();
+        state.sent.extend(sent);
+        messages.extend(state.jobs.iter().flat_map(|(ticket, job)| job.again(*ticket)));
+        state.outbox = messages;
+        drop(state);
+        self.shared.news.notify_all();
+        self.shared.outgoing.notify_one();
+        Ok(Link { to, from })
+    }
+
+    /// Puts this program to the hub's data port, for engines to get it there.
+    async fn send_program(&self) -> Result<()> {
+        let advice = "is the address of the hub's data port in the connection file reachable from here?";
+        let Some(data) = &self.shared.data else {
+            return Err(Error::cluster("the connection file has no certificate", "copy it again from the cluster"));
+        };
+        let mut request = Vec::new();
+        codec::encode(&self.program.id, &mut request)?;
+        let own = std::fs::File::open("/proc/self/exe");
+        let own = own.map_err(|error| Error::storage("reading", &self.program.path, &error))?;
+        let put = data.put(&self.connection.data, Role::Hub, &request, self.program.bytes, chunks(own));
+        put.await.map_err(|error| Error::cluster(error, advice))
+    }
+
+    /// Tries to reach the hub again; `None` when the context was stopped or patience ran out.
+    async fn reconnect(&self, why: &str) -> Option<Link> {
+        let begun = Instant::now();
+        let patience = self.shared.settings.patience;
+        loop {
+            if self.shared.lock().stopped {
+                return None;
+            }
+            match self.greet().await {
+                Ok(link) => return Some(link),
+                Err(error) if begun.elapsed() > patience => {
+                    let error = Error::cluster(
+                        format!("the hub was lost ({why}), and did not come back: {error}"),
+                        "start it again",
+                    );
+                    let mut state = self.shared.lock();
+                    state.broken = Some(error.clone());
+                    for job in state.jobs.values_mut().filter(|job| job.end.is_none()) {
+                        job.end = Some(Err(error.clone()));
+                    }
+                    drop(state);
+                    self.shared.news.notify_all();
+                    return None;
+                }
+                Err(_) => tokio::time::sleep(KNOCK).await,
+            }
+        }
+    }
+
+    fn hear_all(&mut self, link: &mut Link, first: Bytes) -> Result<(), String> {
+        let mut next = Some(first);
+        while let Some(bytes) = next {
+            let batch = protocol::decode::<ToDriver>(&bytes).map_err(|error| error.to_string())?;
+            let mut received = Vec::new();
+            let shared = self.shared.clone();
+            let mut state = shared.lock();
+            for message in batch {
+                self.hear(&mut state, message, &mut received);
+            }
+            if !received.is_empty() {
+                state.outbox.push(FromDriver::Received { attempts: received });
+            }
+            drop(state);
+            self.shared.news.notify_all();
+            next = link.from.ready();
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, state: &mut State, message: ToDriver, received: &mut Vec<AttemptId>) {
+        match message {
+            ToDriver::Accepted { ticket, job } => {
+                if let Some(state) = state.jobs.get_mut(&ticket) {
+                    state.id = Some(job);
+                }
+            }
+            ToDriver::Results { ticket, attempt, parts } => {
+                // What is fetched later is said to be received later.
+                if parts.iter().all(|(_, part)| matches!(part, Part::Here(_))) {
+                    received.push(attempt);
+                }
+                if let Some(job) = state.jobs.get_mut(&ticket) {
+                    job.take_in(attempt, parts);
+                }
+            }
+            ToDriver::Progress { ticket, progress } => {
+                if let Some(job) = state.jobs.get_mut(&ticket) {
+                    job.progress = progress;
+                }
+            }
+            ToDriver::Ended { ticket, end } => {
+                let State { jobs, made, .. } = state;
+                if let Some(job) = jobs.get_mut(&ticket) {
+                    if end.is_ok() {
+                        made.extend(job.exchanges.iter().copied());
+                    }
+                    job.end = Some(end);
+                }
+            }
+            ToDriver::Cached { cache, partitions } => {
+                state.cached.insert(SessionId::split(cache).1, partitions);
+            }
+            ToDriver::Output(written) => self.printer.output(&written),
+            ToDriver::Notice(text) => self.printer.note(&text),
+            ToDriver::Answer { .. } => {}
+        }
+    }
+}

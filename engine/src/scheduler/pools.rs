@@ -1,0 +1,151 @@
+//! Pools: groups of jobs that share the engines by weight. Within a pool the job submitted first is served first.
+
+use super::{Scheduler, stage::Rank};
+use serde::{Deserialize, Serialize};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
+
+/// What a pool gets of the engines. Nothing that runs is stopped for it: it decides whose task comes next.
+///
+/// Pools that hold less than their `min_share` come first, then those of the highest `priority`, and of those the one
+/// with the fewest running tasks for its `weight`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolSpec {
+    /// A pool of weight 2 gets twice as many slots as one of weight 1 (0 counts as 1).
+    pub weight: u32,
+    /// So many slots it gets before weights and priorities count.
+    pub min_share: u32,
+    /// While a pool has tasks that could run, pools of a lower priority get no more than their `min_share`.
+    pub priority: i32,
+}
+
+impl Default for PoolSpec {
+    fn default() -> Self {
+        Self { weight: 1, min_share: 0, priority: 0 }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    spec: PoolSpec,
+    /// Launches that are out.
+    running: u32,
+    /// Stages that could launch a task now, in the order in which they are served.
+    ready: BTreeSet<Rank>,
+    /// In the present dispatch: how far its stages were passed over, since none of their tasks fits the room.
+    passed: Bound<Rank>,
+}
+
+impl Pool {
+    fn new(spec: PoolSpec) -> Self {
+        Self { spec, running: 0, ready: BTreeSet::new(), passed: Bound::Unbounded }
+    }
+
+    fn next(&self) -> Option<Rank> {
+        self.ready.range((self.passed, Bound::Unbounded)).next().copied()
+    }
+
+    /// Which of two pools is served before the other. Shares are compared without division.
+    fn order(&self, other: &Pool) -> Ordering {
+        let needs = |pool: &Pool| pool.running < pool.spec.min_share;
+        let share = |part: fn(&PoolSpec) -> u32| {
+            let of = |pool: &Pool, whole: &Pool| u64::from(pool.running) * u64::from(part(&whole.spec).max(1));
+            of(self, other).cmp(&of(other, self))
+        };
+        match (needs(self), needs(other)) {
+            (true, true) => share(|spec| spec.min_share),
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+            (false, false) => {
+                let priority = Reverse(self.spec.priority).cmp(&Reverse(other.spec.priority));
+                priority.then_with(|| share(|spec| spec.weight))
+            }
+        }
+    }
+}
+
+/// All pools. The first, without a name, is that of jobs which name none.
+#[derive(Debug)]
+pub(super) struct Pools {
+    pools: Vec<Pool>,
+    by_name: BTreeMap<String, u32>,
+}
+
+impl Default for Pools {
+    fn default() -> Self {
+        let mut pools = Self { pools: Vec::new(), by_name: BTreeMap::new() };
+        pools.define(String::new(), PoolSpec::default());
+        pools
+    }
+}
+
+impl Pools {
+    pub fn define(&mut self, name: String, spec: PoolSpec) {
+        let next = self.pools.len() as u32;
+        let at = *self.by_name.entry(name).or_insert(next);
+        match self.pools.get_mut(at as usize) {
+            Some(pool) => pool.spec = spec,
+            None => self.pools.push(Pool::new(spec)),
+        }
+    }
+
+    pub fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    pub fn started(&mut self, pool: u32, tasks: u32) {
+        self.pools[pool as usize].running += tasks;
+    }
+
+    pub fn ended(&mut self, pool: u32, tasks: u32) {
+        self.pools[pool as usize].running -= tasks;
+    }
+
+    pub fn list(&mut self, pool: u32, rank: Rank) {
+        self.pools[pool as usize].ready.insert(rank);
+    }
+
+    pub fn unlist(&mut self, pool: u32, rank: Rank) {
+        self.pools[pool as usize].ready.remove(&rank);
+    }
+
+    /// A dispatch begins: nothing is passed over.
+    pub fn begin(&mut self) {
+        self.pools.iter_mut().for_each(|pool| pool.passed = Bound::Unbounded);
+    }
+
+    /// The stage to be served next, and its pool.
+    pub fn next(&self) -> Option<(u32, Rank)> {
+        if let [only] = &self.pools[..] {
+            return Some((0, only.next()?));
+        }
+        let waiting = self.pools.iter().zip(0u32..).filter_map(|(pool, at)| Some((pool, at, pool.next()?)));
+        // Of equals the one that was defined first.
+        waiting.min_by(|(a, ..), (b, ..)| a.order(b)).map(|(_, at, rank)| (at, rank))
+    }
+
+    /// Nothing of this stage fits the room that is left.
+    pub fn pass_over(&mut self, pool: u32, rank: Rank) {
+        self.pools[pool as usize].passed = Bound::Excluded(rank);
+    }
+
+    /// Whether a stage is the first in its pool, and other pools have what it waits for.
+    pub fn waits_for_others(&self, pool: u32, rank: Rank) -> bool {
+        let others = self.pools.iter().zip(0u32..).any(|(other, at)| at != pool && other.running > 0);
+        others && self.pools[pool as usize].ready.first() == Some(&rank)
+    }
+
+    pub fn ready(&self) -> usize {
+        self.pools.iter().map(|pool| pool.ready.len()).sum()
+    }
+}
+
+impl<E: Clone> Scheduler<E> {
+    /// How many launches of a pool's jobs are out; `None` if there is no such pool.
+    pub fn pool_running(&self, name: &str) -> Option<u32> {
+        self.pools.find(name).map(|pool| self.pools.pools[pool as usize].running)
+    }
+}

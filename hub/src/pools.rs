@@ -1,0 +1,70 @@
+//! Pools as people write them, such as `etl=weight:2,min:1,priority:5`.
+
+use std::fmt;
+use std::str::FromStr;
+use tryworks_engine::scheduler::PoolSpec;
+
+/// A pool that jobs can be in.
+///
+/// ```
+/// let pool: tryworks_hub::Pool = "etl=weight:2,min:1".parse().unwrap();
+/// assert_eq!((pool.name.as_str(), pool.spec.weight, pool.spec.min_share), ("etl", 2, 1));
+/// assert_eq!(pool.to_string(), "etl=weight:2,min:1,priority:0");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// What it is called.
+    pub name: String,
+    /// Its share.
+    pub spec: PoolSpec,
+}
+
+impl FromStr for Pool {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = || {
+            format!("`{text}` is no pool: a pool is written NAME=weight:2,min:1,priority:5, each part if it is needed")
+        };
+        let (name, parts) = text.split_once('=').unwrap_or((text, ""));
+        let good = |name: &str| {
+            !name.is_empty() && name.len() <= 64 && !name.contains(|c: char| c.is_whitespace() || c == ',')
+        };
+        if !good(name) {
+            return Err(form());
+        }
+        let mut spec = PoolSpec::default();
+        for part in parts.split(',').filter(|part| !part.is_empty()) {
+            let (key, value) = part.split_once(':').ok_or_else(form)?;
+            match key {
+                "weight" => spec.weight = value.parse().ok().filter(|weight| *weight > 0).ok_or_else(form)?,
+                "min" => spec.min_share = value.parse().map_err(|_| form())?,
+                "priority" => spec.priority = value.parse().map_err(|_| form())?,
+                _ => return Err(form()),
+            }
+        }
+        Ok(Pool { name: name.into(), spec })
+    }
+}
+
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PoolSpec { weight, min_share, priority } = self.spec;
+        write!(f, "{}=weight:{weight},min:{min_share},priority:{priority}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_pool_is_refused_with_the_form() {
+        for text in ["", "=weight:1", "a b", "etl=weight:0", "etl=heavy:2", "etl=min:x", "etl=weight"] {
+            assert!(text.parse::<Pool>().unwrap_err().contains("NAME=weight:2"), "{text}");
+        }
+        let pool: Pool = "night=priority:-3".parse().unwrap();
+        assert_eq!(pool.spec, PoolSpec { priority: -3, ..PoolSpec::default() });
+        assert_eq!(pool.to_string().parse::<Pool>(), Ok(pool));
+    }
+}

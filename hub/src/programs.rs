@@ -1,0 +1,195 @@
+//! The hub's data port: the programs of drivers, by their hashes. Drivers of other machines put theirs there; engines of
+//! other machines get them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tryworks_core::codec;
+use tryworks_engine::process::programs::{link, name_of, named, place};
+use tryworks_engine::protocol::HostInfo;
+use tryworks_engine::protocol::driver::Program;
+use tryworks_transport::{DataHandler, Download, Role, Upload};
+
+/// The most bytes of programs that other machines sent.
+const QUOTA: u64 = 8 << 30;
+
+/// The programs that the hub has, or can have.
+#[derive(Clone)]
+pub(crate) struct Shelf {
+    directory: PathBuf,
+    quota: u64,
+    state: Arc<Mutex<State>>,
+    /// Numbers what arrives.
+    arrivals: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Those that are in the directory, and their bytes.
+    here: BTreeMap<[u8; 32], u64>,
+    /// Bytes that are being received.
+    arriving: u64,
+    /// Those of the sessions that are there, with the process of the driver if that is on this machine.
+    used: HashMap<[u8; 32], (Program, Option<u32>)>,
+}
+
+impl Shelf {
+    /// The shelf in this directory, with what a hub before this one left there.
+    pub(crate) fn open(directory: PathBuf) -> io::Result<Self> {
+        Self::with_quota(directory, QUOTA)
+    }
+
+    pub(crate) fn with_quota(directory: PathBuf, quota: u64) -> io::Result<Self> {
+        let mut state = State::default();
+        if directory.is_dir() {
+            for entry in fs::read_dir(&directory)? {
+                let entry = entry?;
+                match entry.file_name().to_str().and_then(named) {
+                    Some(id) => drop(state.here.insert(id, entry.metadata()?.len())),
+                    // Something that did not arrive whole.
+                    None => drop(fs::remove_file(entry.path())),
+                }
+            }
+        }
+        let state = Arc::new(Mutex::new(state));
+        Ok(Shelf { directory, quota, state, arrivals: Arc::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another machine sent this program already.
+    pub(crate) fn has(&self, id: &[u8; 32]) -> bool {
+        self.state().here.contains_key(id)
+    }
+
+    /// A driver is there, with this program.
+    pub(crate) fn use_program(&self, program: &Program, host: &HostInfo) {
+        let own = (host.id == tryworks_engine::host::here().id).then_some(host.pid);
+        self.state().used.insert(program.id, (program.clone(), own));
+    }
+
+    /// A session of the hub before this one goes on, with this program.
+    pub(crate) fn use_again(&self, program: &Program) {
+        self.state().used.insert(program.id, (program.clone(), Some(0)));
+    }
+
+    /// Only these are in use now: the others go when there is no room.
+    pub(crate) fn tidy<'a>(&self, used: impl Iterator<Item = &'a Program>) {
+        let used: std::collections::BTreeSet<_> = used.map(|program| program.id).collect();
+        self.state().used.retain(|id, _| used.contains(id));
+    }
+
+    /// Makes room for a program.
+    fn reserve(&self, bytes: u64) -> Result<(), String> {
+        let mut state = self.state();
+        let State { here, arriving, used } = &mut *state;
+        let unused: Vec<_> = here.keys().copied().filter(|id| !used.contains_key(id)).collect();
+        for id in unused {
+            if here.values().sum::<u64>() + *arriving + bytes <= self.quota {
+                break;
+            }
+            let _ = fs::remove_file(place(&self.directory, &id));
+            here.remove(&id);
+        }
+        let needed = here.values().sum::<u64>().saturating_add(*arriving).saturating_add(bytes);
+        if needed > self.quota {
+            return Err(format!("the programs of this cluster would take {needed} bytes, and may take {}", self.quota));
+        }
+        *arriving += bytes;
+        Ok(())
+    }
+
+    /// The file of a program, linked from its driver's if that is on this machine.
+    fn find(&self, id: &[u8; 32]) -> Result<File, String> {
+        let own = self.state().used.get(id).and_then(|(program, pid)| Some((program.clone(), (*pid)?)));
+        let path = match own {
+            Some((program, pid)) => link(&self.directory, &program, pid).map_err(|error| error.to_string())?,
+            None => place(&self.directory, id),
+        };
+        File::open(path).map_err(|_| format!("there is no program {}", name_of(id)))
+    }
+}
+
+fn program_of(request: &[u8]) -> Result<[u8; 32], String> {
+    match codec::decode::<[u8; 32]>(request) {
+        Ok((id, taken)) if taken == request.len() => Ok(id),
+        _ => Err("the request cannot be read".into()),
+    }
+}
+
+impl DataHandler for Shelf {
+    fn get(&self, role: Role, request: &[u8]) -> Result<Download, String> {
+        if role != Role::Engine {
+            return Err("programs are given to engines alone".into());
+        }
+        let file = self.find(&program_of(request)?)?;
+        let bytes = file.metadata().map_err(|error| error.to_string())?.len();
+        Ok(Download::read(file, bytes))
+    }
+
+    fn put(&self, role: Role, request: &[u8], len: u64) -> Result<Box<dyn Upload>, String> {
+        if role != Role::Driver {
+            return Err("programs are taken from drivers alone".into());
+        }
+        let id = program_of(request)?;
+        self.reserve(len)?;
+        let arrival = Arriving::new(self.clone(), id, len);
+        arrival.map(|arrival| Box::new(arrival) as Box<dyn Upload>).map_err(|error| {
+            self.state().arriving -= len;
+            error.to_string()
+        })
+    }
+}
+
+/// A program on its way. Nothing of it is left unless it comes whole.
+struct Arriving {
+    shelf: Shelf,
+    id: [u8; 32],
+    len: u64,
+    path: PathBuf,
+    file: File,
+    hasher: blake3::Hasher,
+}
+
+impl Arriving {
+    fn new(shelf: Shelf, id: [u8; 32], len: u64) -> io::Result<Self> {
+        fs::create_dir_all(&shelf.directory)?;
+        let number = shelf.arrivals.fetch_add(1, Relaxed);
+        let path = shelf.directory.join(format!("{}.{number}", name_of(&id)));
+        let file = File::options().write(true).create_new(true).mode(0o700).open(&path)?;
+        Ok(Arriving { shelf, id, len, path, file, hasher: blake3::Hasher::new() })
+    }
+
+    fn settle(&self, place: &Path) -> io::Result<()> {
+        fs::rename(&self.path, place)
+    }
+}
+
+impl Upload for Arriving {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.file.write_all(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), String> {
+        if *self.hasher.finalize().as_bytes() != self.id {
+            return Err("what came has another hash than the program: was it built again meanwhile?".into());
+        }
+        self.settle(&place(&self.shelf.directory, &self.id)).map_err(|error| error.to_string())?;
+        self.shelf.state().here.insert(self.id, self.len);
+        Ok(())
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.shelf.state().arriving -= self.len;
+        let _ = fs::remove_file(&self.path);
+    }
+}

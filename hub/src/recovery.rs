@@ -1,0 +1,112 @@
+//! A hub that begins anew: what it takes over from the hub before it.
+
+use crate::drivers::Session;
+use crate::hub::Hub;
+use crate::jobs::{Job, Phase, clock};
+use crate::journal::{Entry, Held, Reader, Recovered, Resume, Uncollected, Unfinished};
+use std::sync::Arc;
+use tryworks_core::ids::{JobId, SessionId};
+use tryworks_core::runner::Progress;
+use tryworks_core::{Error, Result};
+use tryworks_engine::protocol::admin::JobRow;
+use tryworks_engine::scheduler::{JobSpec, Limits};
+
+impl Hub {
+    /// Takes over sessions, whose drivers have the usual grace to come back, and jobs. Jobs that belong to a driver are
+    /// submitted again by it; detached ones begin by themselves, once the engines are back.
+    pub(crate) fn recover(&mut self, recovered: Recovered) {
+        self.awaited = recovered.engines.into_iter().collect();
+        for session in recovered.sessions {
+            let mut known = Session::new(session.proof, session.host);
+            known.program = session.program.map(Arc::new);
+            if let Some(program) = &known.program {
+                self.shelf.use_again(program);
+            }
+            self.sessions.insert(session.session, known);
+        }
+        recovered.unfinished.into_iter().for_each(|job| self.take_over(job));
+        let reader = self.memory.journal.reader();
+        for job in recovered.uncollected {
+            self.keep_for_collection(job, &reader);
+        }
+    }
+
+    fn take_over(&mut self, job: Unfinished) {
+        let Unfinished { row, session, ticket, detached } = job;
+        let id = row.job;
+        let Some(owner) = self.sessions.get_mut(&session) else {
+            // The hub died between the end of the session and that of the job.
+            return self.note_end(id, Err(Error::Cancelled));
+        };
+        match detached {
+            None => drop(owner.orphans.insert(ticket, id)),
+            Some(Ok(resume)) => {
+                owner.tickets.insert(ticket, id);
+                self.resume(row, session, ticket, resume);
+            }
+            Some(Err(error)) => {
+                let mut known = ended(row, session, Err(error.clone()), &[]);
+                known.ticket = ticket;
+                owner.tickets.insert(ticket, id);
+                self.jobs.insert(id, known);
+                self.note_end(id, Err(error));
+            }
+        }
+    }
+
+    fn resume(&mut self, row: JobRow, session: SessionId, ticket: u64, resume: Resume) {
+        let Resume { submission, held } = resume;
+        let id = row.job;
+        let mut job = Job::new(session, ticket, row.detached, submission.spec);
+        (job.submitted, job.caches, job.phase) = (row.submitted, submission.caches, Phase::Waiting);
+        // What stayed with an engine counts when the engine offers it.
+        job.held = held.iter().filter(|held| held.here).map(|held| held.partition).collect();
+        job.progress = self.work_of(&job.spec);
+        job.progress.partitions_done = job.held.len() as u64;
+        let spec = job.spec.clone();
+        self.jobs.insert(id, job);
+        self.learn_codes(id, &spec, submission.codes);
+    }
+
+    fn keep_for_collection(&mut self, job: Uncollected, reader: &Result<Reader>) {
+        let Uncollected { row, session, held } = job;
+        let end = reader.as_ref().map_err(Error::clone).and_then(|reader| reader.end(row.job));
+        let end = end.unwrap_or_else(|error| Some(Err(error))).unwrap_or(Ok(()));
+        let id = row.job;
+        self.jobs.insert(id, ended(row, session, end, &held));
+    }
+
+    fn note_end(&self, job: JobId, end: Result<()>) {
+        let end = end.map_err(Box::new);
+        self.memory.journal.note(Entry::JobEnded { job, at: clock(), progress: Progress::default(), end });
+    }
+
+    /// Engines that were there when the hub before this one died, and that did not come back in time.
+    pub(crate) fn give_up_engines(&mut self) {
+        for name in std::mem::take(&mut self.awaited) {
+            tracing::warn!("the engine `{name}` has not come back");
+            self.memory.journal.note(Entry::EngineLost { name });
+        }
+    }
+}
+
+/// A detached job that ended under the hub before this one.
+fn ended(row: JobRow, session: SessionId, end: Result<()>, held: &[Held]) -> Job {
+    let spec = JobSpec {
+        label: row.label,
+        stages: Vec::new(),
+        wanted: Vec::new().into_iter().collect(),
+        limits: Limits::default(),
+        pool: String::new(),
+        delivered: 0,
+    };
+    let mut job = Job::new(session, 0, row.detached, spec);
+    (job.submitted, job.ended, job.progress) = (row.submitted, row.ended, row.progress);
+    job.results = held.len() as u64;
+    job.held = held.iter().filter(|held| held.here).map(|held| held.partition).collect();
+    job.kept = held.iter().filter(|held| !held.here).map(|held| (held.partition, held.attempt)).collect();
+    // Large results are told of once the engines that have them are back.
+    job.phase = if job.kept.is_empty() { Phase::Begun } else { Phase::Waiting };
+    job.end = Some(end);
+    job
+}

@@ -1,0 +1,273 @@
+//! Results on their way to drivers: told at once, told again to who comes later, and held until they were received.
+
+use crate::history::{Lookup, Told};
+use crate::hub::Hub;
+use crate::jobs::{Attached, Job, Phase, action_of};
+use crate::journal::Entry;
+use std::collections::BTreeMap;
+use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
+use tryworks_core::{Error, Result};
+use tryworks_engine::protocol::driver::{Part, ToDriver};
+use tryworks_engine::protocol::engine::{BlockPlace, HeldResult, ResultPart, ToEngine};
+use tryworks_engine::scheduler::Partitions;
+use tryworks_engine::worker::result_of;
+
+impl Hub {
+    pub(crate) fn commit(&mut self, job: JobId, attempt: AttemptId, engine: EngineId, partitions: &Partitions) {
+        let mut parts = self.reported.remove(&attempt).unwrap_or_default();
+        parts.retain(|(partition, _)| partitions.contains(*partition));
+        self.deliver(job, engine, attempt, parts);
+    }
+
+    /// Results are accepted.
+    pub(crate) fn deliver(&mut self, id: JobId, engine: EngineId, attempt: AttemptId, parts: Vec<(u32, ResultPart)>) {
+        let parts = self.placed(id, engine, attempt, parts);
+        let Some(job) = self.jobs.get_mut(&id).filter(|_| !parts.is_empty()) else {
+            return self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
+        };
+        if job.detached.is_some() {
+            self.hold(id, engine, attempt, &parts);
+        } else {
+            job.delivered.insert(attempt, (engine, parts.clone()));
+        }
+        self.tell_job(id, |ticket| ToDriver::Results { ticket, attempt, parts: parts.clone() });
+    }
+
+    /// Results as drivers are told of them: large ones by where they are.
+    fn placed(
+        &self,
+        id: JobId,
+        engine: EngineId,
+        attempt: AttemptId,
+        parts: Vec<(u32, ResultPart)>,
+    ) -> Vec<(u32, Part)> {
+        let part = |(partition, part)| {
+            let part = match part {
+                ResultPart::Here(bytes) => Part::Here(bytes),
+                ResultPart::Kept(len) => {
+                    let store = self.store_of(engine).ok()?;
+                    Part::At { place: BlockPlace { store, output: result_of(id), partition, attempt }, len }
+                }
+            };
+            Some((partition, part))
+        };
+        parts.into_iter().filter_map(part).collect()
+    }
+
+    /// Writes down the results of a detached job: whoever collects it later gets them from there.
+    fn hold(&mut self, id: JobId, engine: EngineId, attempt: AttemptId, parts: &[(u32, Part)]) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let mut stay = Vec::new();
+        let mut entries = Vec::new();
+        for (partition, part) in parts {
+            let part = match part {
+                Part::Here(bytes) => ResultPart::Here(bytes.clone()),
+                Part::At { len, .. } => {
+                    job.kept.insert(*partition, attempt);
+                    stay.push((*partition, part.clone()));
+                    ResultPart::Kept(*len)
+                }
+            };
+            entries.push(Entry::Result { job: id, partition: *partition, attempt, part });
+        }
+        if !stay.is_empty() {
+            job.delivered.insert(attempt, (engine, stay));
+            return entries.into_iter().for_each(|entry| self.memory.journal.note(entry));
+        }
+        let last = entries.pop();
+        entries.into_iter().for_each(|entry| self.memory.journal.note(entry));
+        if let Some(last) = last {
+            // Until then the engine is the only one that would not lose them.
+            let told = self.memory.told.clone();
+            let then = move |outcome| drop(told.send(Told::Kept { engine, attempt, outcome }));
+            self.memory.journal.note_then(last, then);
+        }
+    }
+
+    /// An engine that joined has results from before.
+    pub(crate) fn offer_result(&mut self, engine: EngineId, held: HeldResult) {
+        let Some(job) = self.jobs.get_mut(&held.job) else {
+            let known = self.sessions.contains_key(&held.session);
+            if known {
+                self.offered.results.entry(held.job).or_default().push((engine, held));
+            }
+            return;
+        };
+        if let Some((by, _)) = job.delivered.get_mut(&held.attempt) {
+            *by = engine;
+            return;
+        }
+        let HeldResult { job: id, attempt, mut parts, .. } = held.clone();
+        parts.retain(|(partition, _)| job.kept.get(partition) == Some(&attempt));
+        if !parts.is_empty() {
+            let parts = self.placed(id, engine, attempt, parts);
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.delivered.insert(attempt, (engine, parts.clone()));
+            }
+            return self.tell_job(id, |ticket| ToDriver::Results { ticket, attempt, parts: parts.clone() });
+        }
+        if job.phase == Phase::Begun {
+            // It went on without them.
+            return self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
+        }
+        self.offered.results.entry(id).or_default().push((engine, held));
+    }
+
+    /// A driver said that it has results. Those of detached jobs are held until the job is collected.
+    pub(crate) fn received(&mut self, session: SessionId, attempts: &[AttemptId]) {
+        let mut by_engine = BTreeMap::<_, Vec<_>>::new();
+        let own = self.jobs.values_mut().filter(|job| job.session == session && job.detached.is_none());
+        for job in own {
+            for attempt in attempts {
+                if let Some((engine, _)) = job.delivered.remove(attempt) {
+                    by_engine.entry(engine).or_default().push(*attempt);
+                }
+            }
+        }
+        for (engine, attempts) in by_engine {
+            self.tell_engine(engine, ToEngine::Received { attempts });
+        }
+    }
+
+    /// A driver asks for a detached job that is not its own, or not by the number that it has.
+    pub(crate) fn attach_to(&mut self, session: SessionId, ticket: u64, id: JobId, action: &str) {
+        let refused = match self.jobs.get(&id) {
+            None => Err(Error::cluster(
+                format!("there is no detached job of the number {} that can be collected", id.0),
+                "`tryworks jobs` lists them; what was collected once is gone",
+            )),
+            Some(job) if job.detached.is_none() => {
+                Err(Error::cluster(format!("{id} is not detached: it belongs to its own driver"), "see `detached`"))
+            }
+            Some(job) if action_of(&job.spec.label) != action => Err(Error::cluster(
+                format!(
+                    "the name `{}` is taken by another action ({id}, {}), and this is `{action}`",
+                    job.detached.as_deref().unwrap_or_default(),
+                    job.spec.label
+                ),
+                "ask for that action, choose another name, or stop that job with `tryworks cancel`",
+            )),
+            Some(_) => return self.attach(session, ticket, id),
+        };
+        self.tell_driver(session, ToDriver::Ended { ticket, end: refused });
+    }
+
+    /// A driver gets a job that is known: by the same number after it was cut off, or a detached one.
+    pub(crate) fn attach(&mut self, session: SessionId, ticket: u64, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.drivers.retain(|driver| (driver.session, driver.ticket) != (session, ticket));
+        job.drivers.push(Attached { session, ticket, replay: None, whole: false });
+        let (phase, progress, detached) = (job.phase, job.progress, job.detached.is_some());
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.tickets.insert(ticket, id);
+        }
+        // One that is being written down is accepted when it is.
+        if phase == Phase::Noting {
+            return;
+        }
+        self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
+        self.tell_driver(session, ToDriver::Progress { ticket, progress });
+        // What the journal has is told when the job begins, or now.
+        if phase == Phase::Begun && detached {
+            return self.replay_to(id, session, ticket);
+        }
+        if phase == Phase::Begun {
+            self.tell_delivered(id, session, ticket);
+            self.tell_end(id, session, ticket);
+        }
+    }
+
+    fn tell_delivered(&mut self, id: JobId, session: SessionId, ticket: u64) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let parts: Vec<_> = job.delivered.iter().map(|(attempt, (_, parts))| (*attempt, parts.clone())).collect();
+        for (attempt, parts) in parts {
+            self.tell_driver(session, ToDriver::Results { ticket, attempt, parts });
+        }
+    }
+
+    fn tell_end(&mut self, id: JobId, session: SessionId, ticket: u64) {
+        if let Some(end) = self.jobs.get(&id).and_then(|job| job.end.clone()) {
+            self.tell_driver(session, ToDriver::Ended { ticket, end });
+        }
+    }
+
+    /// Has everybody who waits for a detached job told what the journal has of it.
+    pub(crate) fn replay_to_all(&mut self, id: JobId) {
+        let Some(job) =
+            self.jobs.get(&id).filter(|job| job.detached.is_some() && !job.held.is_empty() || job.end.is_some())
+        else {
+            return;
+        };
+        for driver in job.drivers.clone() {
+            self.replay_to(id, driver.session, driver.ticket);
+        }
+    }
+
+    fn replay_to(&mut self, id: JobId, session: SessionId, ticket: u64) {
+        self.tell_delivered(id, session, ticket);
+        self.replays += 1;
+        let replay = self.replays;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let whole = job.end.is_some();
+        for driver in job.drivers.iter_mut().filter(|driver| (driver.session, driver.ticket) == (session, ticket)) {
+            (driver.replay, driver.whole) = (Some(replay), whole);
+        }
+        self.look_up(Lookup::Results { job: id, replay });
+    }
+
+    fn who_hears(&self, id: JobId, replay: u64) -> Option<(&Job, Attached)> {
+        let job = self.jobs.get(&id)?;
+        Some((job, *job.drivers.iter().find(|driver| driver.replay == Some(replay))?))
+    }
+
+    /// The journal has a result.
+    pub(crate) fn replay(&mut self, id: JobId, replay: u64, attempt: AttemptId, partition: u32, bytes: Vec<u8>) {
+        let Some((_, Attached { session, ticket, .. })) = self.who_hears(id, replay) else { return };
+        let parts = vec![(partition, Part::Here(bytes))];
+        self.tell_driver(session, ToDriver::Results { ticket, attempt, parts });
+    }
+
+    /// A driver was told all that the journal had when it asked.
+    pub(crate) fn replayed(&mut self, id: JobId, replay: u64, count: Result<u64>) {
+        let Some((job, Attached { session, ticket, whole, .. })) = self.who_hears(id, replay) else { return };
+        let here: usize = job.delivered.values().map(|(_, parts)| parts.len()).sum();
+        // What ended since then told its last results by itself.
+        let lost = |count: u64| whole && job.end == Some(Ok(())) && count + (here as u64) < job.results;
+        let end = match count {
+            Err(error) => Some(Err(error)),
+            Ok(count) if lost(count) => Some(Err(Error::Lost {
+                what: format!(
+                    "results of {id} are lost: the engine is gone that had them, or nobody wanted them for too long"
+                ),
+                details: "stop it with `tryworks cancel`, and submit it again".into(),
+            })),
+            Ok(_) => job.end.clone(),
+        };
+        let drivers = self.jobs.get_mut(&id).into_iter().flat_map(|job| &mut job.drivers);
+        for driver in drivers.filter(|driver| driver.replay == Some(replay)) {
+            driver.replay = None;
+        }
+        if let Some(end) = end {
+            self.tell_driver(session, ToDriver::Ended { ticket, end });
+        }
+    }
+
+    /// A driver has collected a job, or does not want it any more.
+    pub(crate) fn close_ticket(&mut self, session: SessionId, ticket: u64) {
+        let Some(id) = self.detach(session, ticket) else { return };
+        let Some(job) = self.jobs.get(&id) else { return };
+        // A detached job goes on; and others may be about to collect it.
+        if job.detached.is_none() || job.end.is_some() && job.drivers.is_empty() {
+            self.close_job(id);
+        }
+    }
+
+    /// A driver does not hear of a job any more.
+    pub(crate) fn detach(&mut self, session: SessionId, ticket: u64) -> Option<JobId> {
+        let id = self.sessions.get_mut(&session)?.tickets.remove(&ticket)?;
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.drivers.retain(|driver| (driver.session, driver.ticket) != (session, ticket));
+        }
+        Some(id)
+    }
+}
