@@ -261,6 +261,7 @@ fn fuzz_hellos_and_their_answers() {
         session: SessionId(1),
         secret: [1; 16],
         epoch: 1,
+        host: "h".into(),
         send_program: false,
         cluster: "default".into(),
         engines: 1,
