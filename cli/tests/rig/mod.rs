@@ -230,11 +230,6 @@ impl Cluster {
         self.processes().into_iter().filter(is_child).collect()
     }
 
-    /// What the log of a process that was started by hand says.
-    pub fn log(&self, name: &str) -> String {
-        fs::read_to_string(self.directory.path().join("l").join(name)).unwrap_or_default()
-    }
-
     /// Ends everything, and sees to it that nothing is left.
     fn end(&mut self) -> Result<(), String> {
         if self.children.is_empty() {

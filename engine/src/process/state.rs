@@ -473,11 +473,16 @@ impl Engine {
             noted = codec::encode(&(&partitions, &report), &mut note);
         }
         for (output, partition, sealed) in blocks {
+            let written = matches!(sealed, Sealed::File { .. });
             let added = noted.clone().and_then(|()| self.store.add(output, partition, attempt.0, sealed, note.clone()));
             if let Err(error) = added {
                 self.store.delete_attempt(attempt.0);
                 if !assigned.orphan {
-                    self.for_hub.push(FromEngine::Failed { attempt, failure: Failure::Final(error), span });
+                    // A file that was written whole and is gone or damaged by now is made again like one that is lost
+                    // later. A limit, and a disk that refuses, stay what they are.
+                    let again = written && !matches!(error, Error::Limit { .. });
+                    let failure = if again { Failure::Killed } else { Failure::Final(error) };
+                    self.for_hub.push(FromEngine::Failed { attempt, failure, span });
                 }
                 return;
             }
