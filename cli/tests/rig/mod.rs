@@ -5,6 +5,7 @@
 //! cluster, and gates that hold tasks until the test opens them.
 
 mod driver;
+mod hub;
 mod shared;
 
 pub use driver::{Done, Driver, driving};
