@@ -15,11 +15,13 @@ impl Cluster {
     /// Starts the hub again, and waits until it answers; how often a hub has begun now.
     pub fn start_hub(&mut self) -> u64 {
         self.spawn("hub", &["hub", "--name", "default"], None);
-        until("the hub answers", || {
-            let asked = self.command(&["cluster", "status", "--name", "default", "-o", "json"]).output().unwrap();
-            let status: serde_json::Value = serde_json::from_slice(&asked.stdout).ok()?;
-            status["epoch"].as_u64()
-        })
+        until("the hub answers", || self.try_status()?["epoch"].as_u64())
+    }
+
+    /// What `tryworks cluster status` says, if there is a hub.
+    pub fn try_status(&self) -> Option<serde_json::Value> {
+        let asked = self.command(&["cluster", "status", "--name", "default", "-o", "json"]).output().unwrap();
+        serde_json::from_slice(&asked.stdout).ok()
     }
 
     /// What `tryworks job` says of a job.
