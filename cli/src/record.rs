@@ -21,9 +21,15 @@ pub struct Options {
     /// Where hub and engines listen for other machines.
     pub listen: IpAddr,
     /// How long the jobs of a driver that is gone wait for it, in milliseconds.
+    #[serde(default = "half_a_minute")]
     pub driver_grace_ms: u64,
     /// The pools, as they were written.
+    #[serde(default)]
     pub pools: Vec<String>,
+}
+
+fn half_a_minute() -> u64 {
+    30_000
 }
 
 /// What is known of a cluster that `cluster start` made.

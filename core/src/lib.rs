@@ -32,7 +32,7 @@ pub mod task;
 mod trampoline;
 pub mod with;
 
-pub use actions::{Background, Job};
+pub use actions::{Background, Job, ToDriver};
 pub use dataset::Dataset;
 pub use error::{Error, Place, Result, Site, UserError, UserFault};
 pub use intern::intern;

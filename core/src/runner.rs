@@ -5,6 +5,7 @@ use crate::lineage::Node;
 use crate::stage::{ResultValue, Stage};
 use crate::task::Op;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Runs jobs: the driver's side of a context.
@@ -23,6 +24,26 @@ pub trait Runner: Send + Sync + 'static {
 
     /// Deletes blocks that nobody holds any more.
     fn release(&self, what: Kept);
+
+    /// Makes a file of this process available to tasks on other machines; `None` if all tasks run in this process.
+    ///
+    /// # Errors
+    /// If it cannot be read, or cannot be sent to where they would get it from.
+    fn ship(&self, path: &Path) -> Result<Option<Shipment>> {
+        let _ = path;
+        Ok(None)
+    }
+}
+
+/// A file of the driver's that tasks on other machines can get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipment {
+    /// The machine that has it: tasks there read the file itself.
+    pub host: String,
+    /// The hash of its bytes.
+    pub id: [u8; 32],
+    /// How many they are.
+    pub bytes: u64,
 }
 
 /// How a plan is shown.

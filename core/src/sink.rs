@@ -49,3 +49,33 @@ pub trait SinkWriter<T>: Send {
     /// What the file system said; the partition has not appeared then.
     fn commit(self) -> Result<()>;
 }
+
+/// A partitioned output on the driver's machine: tasks make text of their partitions wherever they run, which comes to
+/// the driver with their results and is written there. What is accepted of a partition is that of one attempt.
+///
+/// A sink is a serde value, because it is sent to where the text is made.
+pub trait DriverSink<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// Adds the text of an item, where the task runs.
+    fn text(&self, item: T, to: &mut String);
+
+    /// Is called on the driver before anything runs.
+    ///
+    /// # Errors
+    /// If the place cannot be written to.
+    fn prepare(&self) -> Result<()>;
+
+    /// Is called on the driver for each partition once, as it comes in: makes it appear, whole or not at all.
+    ///
+    /// # Errors
+    /// What the file system said.
+    fn write(&self, partition: u32, text: &str) -> Result<()>;
+
+    /// Is called on the driver when all partitions are written.
+    ///
+    /// # Errors
+    /// If the place cannot be written to.
+    fn finish(&self, partitions: u32) -> Result<()>;
+
+    /// Is called on the driver when the job failed: takes back what was written.
+    fn abandon(&self);
+}

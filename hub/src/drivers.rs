@@ -11,7 +11,7 @@ use tryworks_core::Error;
 use tryworks_core::ids::{JobId, OutputId, SessionId};
 use tryworks_core::runner::Progress;
 use tryworks_engine::protocol::admin::Answer;
-use tryworks_engine::protocol::driver::{FromDriver, Program, ToDriver, Welcome};
+use tryworks_engine::protocol::driver::{FromDriver, GivenFile, Program, ToDriver, Welcome};
 use tryworks_engine::protocol::engine::{CodeId, ToEngine};
 use tryworks_engine::protocol::{Hello, HostInfo, Purpose, decode, refusal, welcome};
 use tryworks_engine::scheduler::Event;
@@ -27,6 +27,8 @@ pub(crate) struct Session {
     pub(crate) program: Option<Arc<Program>>,
     /// It is on another machine, and on its way to the hub.
     pub(crate) expected: Option<Arc<Program>>,
+    /// Files that it has given along.
+    pub(crate) given: BTreeSet<[u8; 32]>,
     /// The machine of its driver.
     pub(crate) host: String,
     /// Jobs that it waits for, by its own numbers.
@@ -49,6 +51,7 @@ impl Session {
             proof,
             program: None,
             expected: None,
+            given: BTreeSet::new(),
             host,
             tickets: BTreeMap::new(),
             orphans: BTreeMap::new(),
@@ -157,6 +160,14 @@ impl Hub {
         }
     }
 
+    /// A driver has given a file along: it stays where engines can get it until the session is over.
+    fn file_given(&mut self, id: SessionId, file: GivenFile) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let here = session.host == tryworks_engine::host::here().id;
+        self.shelf.use_file(&file, here);
+        session.given.insert(file.id);
+    }
+
     fn introduce_to_all(&mut self, id: SessionId) {
         let engines: Vec<_> = self.engines.keys().copied().collect();
         engines.into_iter().for_each(|engine| self.introduce(engine, id));
@@ -176,6 +187,7 @@ impl Hub {
             secret,
             epoch: self.epoch,
             send_program,
+            host: tryworks_engine::host::here().id,
             cluster: self.cluster.clone(),
             engines: self.engines.len() as u32,
             slots: self.engines.values().map(|engine| engine.slots).sum(),
@@ -202,6 +214,7 @@ impl Hub {
         };
         match session {
             (session, FromDriver::ProgramSent) => self.program_came(session),
+            (session, FromDriver::Give(file)) => self.file_given(session, file),
             (session, FromDriver::Holds { tickets, outputs, caches }) => {
                 self.let_go(session, &tickets, &outputs, &caches);
             }
@@ -216,7 +229,10 @@ impl Hub {
             (session, FromDriver::Close { ticket }) => self.close_ticket(session, ticket),
             (session, FromDriver::Detach { ticket }) => drop(self.detach(session, ticket)),
             (session, FromDriver::Release { outputs, caches }) => self.release(session, &outputs, &caches),
-            (session, FromDriver::Leave) => self.end_session(session),
+            (session, FromDriver::Leave) => {
+                self.end_session(session);
+                self.hang_up_clients.push(peer);
+            }
             (_, FromDriver::Ask { .. } | FromDriver::Beat) => {}
         }
     }
@@ -357,7 +373,9 @@ impl Hub {
             !results.is_empty()
         });
         self.caches.retain(|cache, _| SessionId::split(*cache).0 != id);
-        self.shelf.tidy(self.sessions.values().filter_map(|session| session.program.as_deref()));
+        let programs = self.sessions.values().filter_map(|session| Some(session.program.as_deref()?.id));
+        let given = self.sessions.values().flat_map(|session| session.given.iter().copied());
+        self.shelf.tidy(programs.chain(given));
         self.settle();
         let engines: Vec<_> = self.engines.keys().copied().collect();
         for engine in engines {

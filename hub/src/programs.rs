@@ -1,7 +1,7 @@
-//! The hub's data port: the programs of drivers, by their hashes. Drivers of other machines put theirs there; engines of
+//! The hub's data port: the programs of drivers, and files that they give along, by their hashes. Drivers of other machines put theirs there; engines of
 //! other machines get them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tryworks_core::codec;
 use tryworks_engine::process::programs::{link, name_of, named, place};
 use tryworks_engine::protocol::HostInfo;
-use tryworks_engine::protocol::driver::Program;
+use tryworks_engine::protocol::driver::{GivenFile, Program};
 use tryworks_transport::{DataHandler, Download, Role, Upload};
 
 /// The most bytes of programs that other machines sent.
@@ -31,6 +31,8 @@ pub(crate) struct Shelf {
 struct State {
     /// Those that are in the directory, and their bytes.
     here: BTreeMap<[u8; 32], u64>,
+    /// What of that, or of what could be linked, was given along by drivers and is no program.
+    given: BTreeSet<[u8; 32]>,
     /// Bytes that are being received.
     arriving: u64,
     /// Those of the sessions that are there, with the process of the driver if that is on this machine.
@@ -79,16 +81,29 @@ impl Shelf {
         self.state().used.insert(program.id, (program.clone(), Some(0)));
     }
 
-    /// Only these are in use now: the others go when there is no room.
-    pub(crate) fn tidy<'a>(&self, used: impl Iterator<Item = &'a Program>) {
-        let used: std::collections::BTreeSet<_> = used.map(|program| program.id).collect();
-        self.state().used.retain(|id, _| used.contains(id));
+    /// A driver has given this file along. If it is on this machine, it is linked when it is asked for.
+    pub(crate) fn use_file(&self, file: &GivenFile, here: bool) {
+        let program = Program { id: file.id, path: file.path.clone(), bytes: file.bytes, ..Program::default() };
+        let mut state = self.state();
+        state.used.entry(file.id).or_insert((program, here.then_some(0)));
+        state.given.insert(file.id);
+    }
+
+    /// Only these are in use now: other programs go when there is no room, other files at once.
+    pub(crate) fn tidy(&self, used: impl Iterator<Item = [u8; 32]>) {
+        let used: BTreeSet<_> = used.collect();
+        let mut state = self.state();
+        state.used.retain(|id, _| used.contains(id));
+        for id in state.given.extract_if(.., |id| !used.contains(id)).collect::<Vec<_>>() {
+            state.here.remove(&id);
+            let _ = fs::remove_file(place(&self.directory, &id));
+        }
     }
 
     /// Makes room for a program.
     fn reserve(&self, bytes: u64) -> Result<(), String> {
         let mut state = self.state();
-        let State { here, arriving, used } = &mut *state;
+        let State { here, arriving, used, .. } = &mut *state;
         let unused: Vec<_> = here.keys().copied().filter(|id| !used.contains_key(id)).collect();
         for id in unused {
             if here.values().sum::<u64>() + *arriving + bytes <= self.quota {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::path::Path;
 use std::sync::OnceLock;
 use tryworks_core::{Error, Result};
 
@@ -27,7 +28,11 @@ pub fn program_id() -> Result<[u8; 32]> {
     .clone()
 }
 
-fn hash(path: &str) -> std::io::Result<[u8; 32]> {
+/// The blake3 hash of a file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn hash(path: impl AsRef<Path>) -> std::io::Result<[u8; 32]> {
     let mut file = File::open(path)?;
     let mut hasher = blake3::Hasher::new();
     let mut chunk = vec![0; 256 * 1024];

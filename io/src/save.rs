@@ -2,12 +2,12 @@
 
 use crate::sink::{PartFile, abandon, finish, prepare};
 use serde::{Deserialize, Serialize};
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 use std::path::{Path, PathBuf};
 use tryworks_core::pipe::Pipe;
-use tryworks_core::sink::{Sink, SinkWriter};
+use tryworks_core::sink::{DriverSink, Sink, SinkWriter};
 use tryworks_core::task::Op;
-use tryworks_core::{Background, Dataset, Job, Place, Result};
+use tryworks_core::{Background, Dataset, Job, Place, Result, ToDriver};
 
 /// A directory of text files, one for each partition.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +24,31 @@ impl<T: Display> Sink<T> for TextDirectory {
 
     fn open(&self, place: Place) -> Result<TextPart> {
         Ok(TextPart { file: PartFile::create(&self.dir, place.partition, place.attempt)? })
+    }
+
+    fn finish(&self, partitions: u32) -> Result<()> {
+        finish(&self.dir, partitions)
+    }
+
+    fn abandon(&self) {
+        abandon(&self.dir);
+    }
+}
+
+impl<T: Display> DriverSink<T> for TextDirectory {
+    fn text(&self, item: T, to: &mut String) {
+        // Writing to memory cannot fail, and a `Display` that says it did has written what it could.
+        let _ = writeln!(to, "{item}");
+    }
+
+    fn prepare(&self) -> Result<()> {
+        prepare(&self.dir)
+    }
+
+    fn write(&self, partition: u32, text: &str) -> Result<()> {
+        let mut part = PartFile::create(&self.dir, partition, 0)?;
+        part.write(text.as_bytes())?;
+        part.commit().map(drop)
     }
 
     fn finish(&self, partitions: u32) -> Result<()> {
@@ -55,6 +80,9 @@ pub trait SaveText {
     /// Writes each item as a line, each partition into a file `part-00000` and so on of the directory `dir`, which
     /// is made and must be empty. A partition appears whole or not at all; `_SUCCESS` appears when all have.
     ///
+    /// The path is one of the machines that tasks run on: on a cluster it has to be one that all of them and the driver
+    /// share. [`to_driver`](Dataset::to_driver) before this writes on the driver's machine alone.
+    ///
     /// # Errors
     /// Why the job failed; then no part stays.
     ///
@@ -80,6 +108,13 @@ pub trait SaveTextInBackground {
 }
 
 impl<P: Pipe<Item: Display>> SaveText for Dataset<P> {
+    #[track_caller]
+    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()> {
+        self.save(Op::here("save_as_text_file"), TextDirectory { dir: dir.as_ref().to_path_buf() })
+    }
+}
+
+impl<P: Pipe<Item: Display>> SaveText for ToDriver<'_, P> {
     #[track_caller]
     fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()> {
         self.save(Op::here("save_as_text_file"), TextDirectory { dir: dir.as_ref().to_path_buf() })

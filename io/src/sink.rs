@@ -7,6 +7,7 @@
 //! ```
 //! A job calls [`prepare`], its tasks write a [`PartFile`] each, then it calls [`finish`], or [`abandon`] if it failed.
 
+use crate::shipped::unseen;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::fmt::Display;
@@ -82,7 +83,10 @@ impl PartFile {
     pub fn create(dir: &Path, partition: u32, attempt: u64) -> Result<Self> {
         let name = part_name(partition);
         let temporary = dir.join(format!(".{name}.{attempt}.tmp"));
-        let file = File::create(&temporary).map_err(|error| Error::storage("saving", &temporary, &error))?;
+        let file = File::create(&temporary).map_err(|error| {
+            let advice = "save to a directory that all machines share, or on the driver's machine with `to_driver()`";
+            Error::storage("saving", &temporary, &io::Error::other(unseen(dir, &error, advice)))
+        })?;
         Ok(PartFile { file, temporary, name: dir.join(name), buffer: Vec::new(), written: 0, pending: true })
     }
 

@@ -1,14 +1,16 @@
 //! The methods by which a context makes datasets out of inputs.
 
 use crate::rows::{Numbers, Parallelize};
+use crate::shipped::Shipped;
 use crate::text::{TextFiles, TextOptions, TextPath};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use tryworks_core::runner::Runner;
 use tryworks_core::source::From;
-use tryworks_core::{Dataset, Error};
+use tryworks_core::{Dataset, Error, Result};
 
 /// Makes datasets out of inputs: what a context can read.
 ///
@@ -37,6 +39,52 @@ pub trait Sources {
     #[track_caller]
     fn text_file_with(&self, path: impl Into<TextPath>, options: TextOptions) -> Dataset<From<TextFiles>> {
         text(self.runner(), "text_file_with", path.into(), options)
+    }
+
+    /// The same for files that only the driver's machine has: each engine on another machine is sent those of which it
+    /// reads a part, whole, and has them until the driver's session ends. Where tasks run on the driver's machine
+    /// nothing is copied.
+    ///
+    /// The files are sent off now, so this is for input that is small enough to travel.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path().join("notes.txt");
+    /// # std::fs::write(&path, "call\nme\n").unwrap();
+    /// assert_eq!(cx.text_file_from_driver(&path).count()?, 2);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    fn text_file_from_driver(&self, path: impl Into<TextPath>) -> Dataset<From<TextFiles>> {
+        let options = TextOptions { from_driver: true, ..TextOptions::default() };
+        text(self.runner(), "text_file_from_driver", path.into(), options)
+    }
+
+    /// Gives a file of this machine along to tasks, whichever machine they run on: what comes back goes to a function
+    /// by `with`, and says there where the file is. It is sent off now, and to each machine at most once.
+    ///
+    /// # Errors
+    /// If it is no regular file, cannot be read, or cannot be sent.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path().join("stop-words.txt");
+    /// # std::fs::write(&path, "the\n").unwrap();
+    /// let stop = cx.ship_file(&path)?;
+    /// let words = cx.parallelize(["the".to_string(), "whale".to_string()]);
+    /// let kept = words.with(stop).try_map(|stop, word| {
+    ///     let stop = std::fs::read_to_string(stop.path()?)?;
+    ///     Ok((!stop.lines().any(|line| line == word)).then_some(word))
+    /// });
+    /// assert_eq!(kept.collect()?, [None, Some("whale".to_string())]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    fn ship_file(&self, path: impl AsRef<Path>) -> Result<Shipped> {
+        Shipped::by(&*self.runner(), path)
     }
 
     /// Rows that are here already. They travel with the plan, so this is not for large data, and they own what they
@@ -77,7 +125,9 @@ pub trait Sources {
 
 #[track_caller]
 fn text(runner: Arc<dyn Runner>, name: &'static str, path: TextPath, options: TextOptions) -> Dataset<From<TextFiles>> {
-    match TextFiles::new(path.clone(), options) {
+    let listed = TextFiles::new(path.clone(), options);
+    let listed = listed.and_then(|files| if options.from_driver { files.ship(&*runner) } else { Ok(files) });
+    match listed {
         Ok(source) => Dataset::from_source(runner, name, source, None),
         // A mistake in the program or its arguments rather than in the data: it comes with the place of the call.
         Err(error) => {

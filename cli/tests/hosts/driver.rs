@@ -1,6 +1,7 @@
 //! The driver programs: this test executable, started again on a host.
 
 use crate::host::{Host, Running};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Set in a driver and its workers: what it is to do.
@@ -23,7 +24,10 @@ pub fn drive_with(host: &Host, hub: &Host, name: &str, role: &str, more: &[(&str
     if host.name != hub.name && !host.seen("hub/driver.json").exists() {
         host.copy(hub, "hub/driver.json");
     }
-    let program = std::env::current_exe().unwrap();
+    let program = host.path("program");
+    if !host.seen("program").exists() {
+        fs::copy(std::env::current_exe().unwrap(), host.seen("program")).unwrap();
+    }
     let mut command = host.command("env");
     command.arg(format!("TRYWORKS_CLUSTER={}", host.path("hub/driver.json").display())).arg(format!("{ROLE}={role}"));
     command.args(more.iter().map(|(name, value)| format!("{name}={}", value.display())));

@@ -91,7 +91,7 @@ impl Host {
             .arg("-u")
             .arg("TRYWORKS_CLUSTER")
             .arg(format!("TRYWORKS_HOME={}", self.path("home").display()));
-        command.arg("RUST_BACKTRACE=0").arg(program).current_dir("/");
+        command.args(["RUST_BACKTRACE=0", "TRYWORKS_ENGINE_SILENCE=3s"]).arg(program).current_dir("/");
         command
     }
 

@@ -6,5 +6,6 @@
 mod cut;
 mod drain;
 mod driver;
+mod given;
 mod host;
 mod shuffle;

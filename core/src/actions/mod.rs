@@ -13,3 +13,4 @@ mod take;
 mod take_ordered_by;
 
 pub use job::{Background, Job};
+pub use save::ToDriver;

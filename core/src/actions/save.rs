@@ -1,12 +1,12 @@
-//! `save`: all items into a sink, each partition once.
+//! `save`: all items into a sink, each partition once, where tasks run or at the driver.
 
 use super::job::{Background, Job, PartAction};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::exchange::unless_failed;
-use crate::pipe::{Pipe, drive};
+use crate::pipe::{Flow, Pipe, drive};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::sink::{Sink, SinkWriter};
+use crate::sink::{DriverSink, Sink, SinkWriter};
 use crate::task::{Op, Task};
 
 struct Save<S>(S);
@@ -56,5 +56,82 @@ impl<P: Pipe> Background<'_, P> {
             let finished = parts.in_order().and_then(|_| sink.finish(partitions));
             finished.inspect_err(|_| sink.abandon())
         })
+    }
+}
+
+/// How much more text of a partition is counted at a time.
+const COUNTED: usize = 256 << 10;
+
+struct Gather<S>(S);
+
+impl<S: serde::Serialize + serde::de::DeserializeOwned> Ship for Gather<S> {
+    fn encode(&self, to: &mut Encoder) -> Result<()> {
+        to.value(&self.0)
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self> {
+        Ok(Gather(from.value()?))
+    }
+}
+
+impl<P: Pipe, S: DriverSink<P::Item>> PartAction<P> for Gather<S> {
+    type Out = String;
+
+    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<String> {
+        let mut held = task.host().memory().reservation();
+        let (mut text, mut counted) = (String::new(), 0);
+        drive(&mut cursor, task, &mut |item| {
+            self.0.text(item, &mut text);
+            if text.capacity() > counted + COUNTED {
+                held.insist((text.capacity() - counted) as u64);
+                counted = text.capacity();
+            }
+            Flow::Continue(())
+        })?;
+        Ok(text)
+    }
+}
+
+/// A dataset of which the driver saves what its tasks make.
+pub struct ToDriver<'a, P: Pipe> {
+    data: &'a Dataset<P>,
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// For sinks whose files are to be on this machine, whichever machines the tasks run on: each partition comes here
+    /// when it is done, and is written and let go of before the next one. Without this, sinks write where tasks run.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let dir = scratch.path().join("numbers");
+    /// cx.range(0..100).to_driver().save_as_text_file(&dir)?;
+    /// assert_eq!(cx.text_file(&dir).try_map(|line| Ok(line.parse::<u64>()?)).sum()?, 4950);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn to_driver(&self) -> ToDriver<'_, P> {
+        ToDriver { data: self }
+    }
+}
+
+impl<P: Pipe> ToDriver<'_, P> {
+    /// Writes all items into `sink`, on this machine: what the sinks' own methods are made of.
+    ///
+    /// # Errors
+    /// Why the job failed, or why it cannot be written here; then nothing of it stays.
+    pub fn save<S: DriverSink<P::Item>>(&self, op: Op, sink: S) -> Result<()> {
+        sink.prepare()?;
+        let (partitions, abandoned) = (self.data.partitions(), sink.clone());
+        let job = self.data.background().begin_job(op, Gather(sink.clone()), move |parts| {
+            let write = || {
+                while let Some((partition, text)) = parts.next()? {
+                    sink.write(partition, &text)?;
+                }
+                sink.finish(partitions)
+            };
+            write().inspect_err(|_| sink.abandon())
+        });
+        job.inspect_err(|_| abandoned.abandon())?.wait()
     }
 }

@@ -5,18 +5,18 @@ use super::job::{Claim, ClusterJob, JobState};
 use super::output::Printer;
 use crate::execute::Code;
 use crate::job_spec::stage_spec;
-use crate::protocol::driver::{FromDriver, NewJob};
+use crate::protocol::driver::{FromDriver, GivenFile, NewJob};
 use crate::scheduler::{JobSpec, Limits, Partitions, Speculation};
 use crate::{panics, worker};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tryworks_core::ids::{JobId, OutputId, SessionId};
 use tryworks_core::lineage::Node;
-use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner, Tie};
+use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner, Shipment, Tie};
 use tryworks_core::{Error, Result};
 use tryworks_planner::{Facts, Plan, plan};
 use tryworks_transport::{Connection, DataClient, DataLimits};
@@ -40,13 +40,15 @@ pub struct Settings {
 
 /// A cluster, as a driver uses it.
 pub struct Cluster {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) data: Option<DataClient>,
+    /// The address of the hub's data port.
+    pub(super) port: String,
     pub(super) state: Mutex<State>,
     /// Told when something of a job has arrived.
     pub(super) news: Condvar,
@@ -67,6 +69,10 @@ pub(super) struct State {
     pub(super) made: HashSet<u64>,
     /// How many partitions of caches are kept.
     pub(super) cached: HashMap<u64, u32>,
+    /// Files that were given along, by their hashes.
+    pub(super) given: BTreeMap<[u8; 32], GivenFile>,
+    /// The hub's machine.
+    pub(super) hub: String,
     pub(super) outbox: Vec<FromDriver>,
     pub(super) stopped: bool,
     /// Why no job can run any more.
@@ -142,6 +148,8 @@ impl Cluster {
             sent: HashSet::new(),
             made: HashSet::new(),
             cached: HashMap::new(),
+            given: BTreeMap::new(),
+            hub: String::new(),
             outbox: Vec::new(),
             stopped: false,
             broken: None,
@@ -149,6 +157,7 @@ impl Cluster {
         let shared = Arc::new(Shared {
             settings,
             data,
+            port: connection.data.clone(),
             state: Mutex::new(state),
             news: Condvar::new(),
             outgoing: Notify::new(),
@@ -287,6 +296,10 @@ impl Runner for Cluster {
             PlanForm::Text => tryworks_planner::text(&plan),
             PlanForm::Dot => tryworks_planner::dot(&plan),
         })
+    }
+
+    fn ship(&self, path: &Path) -> Result<Option<Shipment>> {
+        self.give(path).map(Some)
     }
 
     fn release(&self, what: Kept) {

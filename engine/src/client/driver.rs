@@ -141,6 +141,8 @@ impl Driver {
         if again.is_some() {
             messages.push(state.holds());
         }
+        state.hub = welcome.host;
+        messages.extend(state.given.values().cloned().map(FromDriver::Give));
         if anew {
             state.sent.clear();
             state.cached.clear();

@@ -188,7 +188,7 @@ impl ClusterJob {
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| Error::storage("fetching a result", "this process", &error))?;
-            runtime.block_on(fetch_afar(data, address, id, len))
+            runtime.block_on(fetch_afar(&data.apart(), address, id, len))
         };
         if bytes.is_ok() {
             self.shared.send([FromDriver::Received { attempts: vec![attempt] }]);

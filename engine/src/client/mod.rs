@@ -6,5 +6,6 @@ pub mod dial;
 mod driver;
 mod job;
 mod output;
+mod ship;
 
 pub use cluster::{Cluster, Settings};

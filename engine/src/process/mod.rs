@@ -1,9 +1,10 @@
 //! The engine process: it owns blocks, starts a worker for each driver's program, hands tasks on, and reports to the hub.
 //!
 //! `state` is what it knows and decides, without I/O; `serve` is its loop; `workers` starts processes and watches them;
-//! `programs` gets executables; `bring` gets blocks from other engines, `give` gives out its own.
+//! `programs` gets executables, `files` what drivers give along; `bring` gets blocks from other engines, `give` gives out its own.
 
 mod bring;
+mod files;
 mod give;
 pub mod programs;
 mod serve;

@@ -1,6 +1,7 @@
 //! The engine's loop: the hub, the workers and the clock, each in turn.
 
 use super::bring::Bringer;
+use super::files::Files;
 use super::give::Giver;
 use super::state::{Engine, Order};
 use super::workers::{Happened, Outputs, memory_of, tend};
@@ -8,7 +9,7 @@ use super::{Options, programs};
 use crate::client::dial;
 use crate::protocol::driver::Program;
 use crate::protocol::engine::{FromEngine, HeldBlock, StorePlace, ToEngine, Welcome};
-use crate::protocol::worker::{FromWorker, Piece, ToWorker};
+use crate::protocol::worker::{FromWorker, ToWorker};
 use crate::protocol::{self, Hello, Opening, Purpose};
 use crate::scheduler::Move;
 use bytes::Bytes;
@@ -29,6 +30,8 @@ use tryworks_transport::{
 
 /// How often it is tried to reach a hub that is gone.
 const KNOCK: Duration = Duration::from_millis(100);
+/// How often it looks at what depends on time.
+const TICK: Duration = Duration::from_millis(100);
 /// How many messages are taken in before what they led to is sent.
 const BATCH: usize = 256;
 /// The hub may take so long to answer a hello.
@@ -46,7 +49,8 @@ enum Event {
     Hub(Result<Bytes, String>),
     Peer(PeerEvent),
     Worker(Happened),
-    Brought(PeerId, u64, Vec<Piece>),
+    /// An answer to what a worker asked for.
+    Answered(PeerId, ToWorker),
     TookOver(Move, Option<HeldBlock>),
     Beat,
     End,
@@ -81,14 +85,15 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         kills: HashMap::new(),
         outputs: HashMap::new(),
         happened: mpsc::unbounded_channel(),
-        brought: mpsc::unbounded_channel(),
+        files: Arc::new(Files::new(&directory)),
+        answered: mpsc::unbounded_channel(),
         moved: mpsc::unbounded_channel(),
         hub: None,
     };
     let broken = |error| Error::storage("listening for signals", "this process", &error);
     let mut end = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
-    let mut beat = interval(Duration::from_millis(250));
+    let mut beat = interval(TICK);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut alone_since = Instant::now();
     let mut last_beat = Instant::now();
@@ -125,9 +130,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
                 }
             }
             Event::Worker(happened) => io.hear_worker(&mut engine, happened),
-            Event::Brought(peer, number, pieces) => {
-                io.send(&peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]);
-            }
+            Event::Answered(peer, answer) => io.send(&peer, &[answer]),
             Event::TookOver(what, held) => engine.took_over(what, held),
             Event::Beat => {
                 for worker in engine.workers.values_mut() {
@@ -136,7 +139,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
                     }
                 }
                 engine.tick();
-                if last_beat.elapsed() >= Duration::from_millis(900) {
+                if last_beat.elapsed() + TICK > engine.beat_every {
                     last_beat = Instant::now();
                     let beat = engine.beat();
                     engine.for_hub.push(beat);
@@ -162,6 +165,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     drop((engine, door));
     let _ = std::fs::remove_file(directory.join("engine.sock"));
     let _ = std::fs::remove_dir_all(directory.join("programs"));
+    let _ = std::fs::remove_dir_all(directory.join("files"));
     Ok(())
 }
 
@@ -223,6 +227,7 @@ async fn knock(connection: &Connection, engine: &mut Engine) -> Result<Option<Hu
     match protocol::opening::<Welcome>(&answer)? {
         Opening::Welcome(welcome) => {
             engine.joined(welcome.engine);
+            engine.beat_every = Duration::from_millis(welcome.beat_ms.into());
             Ok(Some(hub))
         }
         Opening::Refused(why) => Err(Error::cluster(format!("the hub refused this engine: {why}"), "see above")),
@@ -249,7 +254,8 @@ struct Io {
     /// What workers write to.
     outputs: HashMap<u64, Outputs>,
     happened: (mpsc::UnboundedSender<Happened>, mpsc::UnboundedReceiver<Happened>),
-    brought: (mpsc::UnboundedSender<(PeerId, u64, Vec<Piece>)>, mpsc::UnboundedReceiver<(PeerId, u64, Vec<Piece>)>),
+    files: Arc<Files>,
+    answered: (mpsc::UnboundedSender<(PeerId, ToWorker)>, mpsc::UnboundedReceiver<(PeerId, ToWorker)>),
     moved: (mpsc::UnboundedSender<(Move, Option<HeldBlock>)>, mpsc::UnboundedReceiver<(Move, Option<HeldBlock>)>),
     hub: Option<Hub>,
 }
@@ -276,7 +282,7 @@ impl Io {
             message = hub => Event::Hub(message),
             event = peers.recv() => event.map_or(Event::End, Event::Peer),
             Some(happened) = self.happened.1.recv() => Event::Worker(happened),
-            Some((peer, number, pieces)) = self.brought.1.recv() => Event::Brought(peer, number, pieces),
+            Some((peer, answer)) = self.answered.1.recv() => Event::Answered(peer, answer),
             Some((what, held)) = self.moved.1.recv() => Event::TookOver(what, held),
             _ = beat.tick() => Event::Beat,
             _ = end.recv() => Event::End,
@@ -405,12 +411,25 @@ impl Io {
                 // Dropping what it waits for is the sign.
                 Order::Kill { worker } => drop(self.kills.remove(&worker)),
                 Order::Bring { peer, number, wanted } => {
-                    let (bringer, stores, to) = (self.bringer.clone(), engine.stores.clone(), self.brought.0.clone());
+                    let (bringer, stores, to) = (self.bringer.clone(), engine.stores.clone(), self.answered.0.clone());
                     let here = engine.id;
                     tokio::spawn(async move {
                         let pieces = bringer.bring(here, &stores, &wanted).await;
-                        let _ = to.send((peer, number, pieces));
+                        let _ = to.send((peer, ToWorker::Fetched { number, answer: Ok(pieces) }));
                     });
+                }
+                Order::GetFile { peer, number, session, shipment, address } => {
+                    let (files, to) = (self.files.clone(), self.answered.0.clone());
+                    let data = self.bringer.data.clone();
+                    tokio::spawn(async move {
+                        let path = files.get(session, &shipment, data.as_ref(), address.as_deref()).await;
+                        let path = path.map(|path| path.display().to_string());
+                        let _ = to.send((peer, ToWorker::File { number, path }));
+                    });
+                }
+                Order::DropFiles { session } => {
+                    let files = self.files.clone();
+                    tokio::spawn(async move { files.end_session(session).await });
                 }
                 Order::TakeOver { what } => {
                     let (bringer, stores, to) = (self.bringer.clone(), engine.stores.clone(), self.moved.0.clone());

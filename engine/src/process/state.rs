@@ -11,6 +11,7 @@ use crate::scheduler::{Failure, Move, Partitions, Report};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_core::runner::Shipment;
 use tryworks_core::{Error, codec};
 use tryworks_io::blocks::{BlockStore, Sealed};
 use tryworks_transport::PeerId;
@@ -30,6 +31,8 @@ const SAID_AGAIN: usize = 1 << 20;
 pub(super) struct Engine {
     pub(super) options: Options,
     pub(super) id: EngineId,
+    /// How often the hub wants to hear that it is there.
+    pub(super) beat_every: Duration,
     pub(super) store: BlockStore,
     pub(super) place: StorePlace,
     pub(super) sessions: BTreeMap<SessionId, Session>,
@@ -59,6 +62,10 @@ pub(super) enum Order {
     Kill { worker: u64 },
     /// Bring blocks for a worker.
     Bring { peer: PeerId, number: u64, wanted: Vec<Wanted> },
+    /// Get a file of the driver's for a worker.
+    GetFile { peer: PeerId, number: u64, session: SessionId, shipment: Shipment, address: Option<String> },
+    /// A session is over: the files of its driver go.
+    DropFiles { session: SessionId },
     /// Take over a block from another engine.
     TakeOver { what: Move },
 }
@@ -123,6 +130,7 @@ impl Engine {
         Engine {
             options,
             id: EngineId(0),
+            beat_every: Duration::from_secs(1),
             store,
             place,
             sessions: BTreeMap::new(),
@@ -374,6 +382,7 @@ impl Engine {
             }
             self.orders.push(Order::Kill { worker: number });
         }
+        self.orders.push(Order::DropFiles { session: id });
         self.recent.retain(|(session, _)| *session != id);
         self.codes.retain(|_, (session, _)| *session != id);
         self.places.retain(|output, _| SessionId::split(output.0).0 != id);
@@ -400,6 +409,7 @@ impl Engine {
         Some(Welcome {
             session,
             engine: self.id,
+            name: self.options.name.clone(),
             slots: self.options.slots,
             memory: self.options.memory / sessions,
             spill_directory: self.options.directory.display().to_string(),
@@ -422,6 +432,11 @@ impl Engine {
                 }
             }
             FromWorker::Unreadable { output, why } => self.for_hub.push(FromEngine::Unreadable { output, why }),
+            FromWorker::GetFile { number: question, shipment } => {
+                let Some(session) = self.workers.get(&number).map(|worker| worker.session) else { return };
+                let address = self.sessions.get(&session).and_then(|session| session.address.clone());
+                self.orders.push(Order::GetFile { peer, number: question, session, shipment, address });
+            }
             FromWorker::Fetch { number, wanted } => self.orders.push(Order::Bring { peer, number, wanted }),
         }
     }

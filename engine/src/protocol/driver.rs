@@ -3,7 +3,7 @@
 //! The legal order, for the driver and for each of its jobs:
 //!
 //! ```text
-//! driver  = Hello, [ ProgramSent ], [ Holds ], { job's | Received | Release | Ask | Beat }, [ Leave ] ;
+//! driver  = Hello, [ ProgramSent ], [ Holds ], { job's | Give | Received | Release | Ask | Beat }, [ Leave ] ;
 //! hub     = welcome, { job's | Cached | Output | Notice | Answer } ;
 //! job     = ( Submit | Attach ), [ Accepted ], { Results | Progress | Cancel }, Ended, ( Close | Detach ) ;
 //! ```
@@ -37,6 +37,17 @@ pub struct Program {
     pub directory: String,
 }
 
+/// A file that a driver gives along.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenFile {
+    /// The hash of its bytes.
+    pub id: [u8; 32],
+    /// Where the driver sees it.
+    pub path: String,
+    /// How long it is.
+    pub bytes: u64,
+}
+
 /// The answer to a driver's hello.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Welcome {
@@ -49,6 +60,8 @@ pub struct Welcome {
     /// The program is not on the hub's machine: it has to be put to the hub's data port, by its hash, and then
     /// [`ProgramSent`](FromDriver::ProgramSent) to be said, before tasks can run.
     pub send_program: bool,
+    /// The hub's machine, as in [`HostInfo`](super::HostInfo).
+    pub host: String,
     /// The name of the cluster.
     pub cluster: String,
     /// The engines that are there.
@@ -81,6 +94,9 @@ pub struct NewJob {
 pub enum FromDriver {
     /// The program is at the hub's data port.
     ProgramSent,
+    /// Tasks on other machines may want this file. If the hub is on another machine too, it is at the hub's data port
+    /// already.
+    Give(GivenFile),
     /// After a hello with a session from before: all that the driver still holds. The hub lets go of all else.
     Holds {
         /// The tickets of its jobs.

@@ -1,8 +1,8 @@
 //! Between an engine and its workers.
 //!
 //! ```text
-//! worker  = Hello, { Done | [ Unreadable ], Failed | Fetch } ;
-//! engine  = welcome, { Code | Peer | Places | Launch | Kill | Fetched | .. } ;
+//! worker  = Hello, { Done | [ Unreadable ], Failed | Fetch | GetFile } ;
+//! engine  = welcome, { Code | Peer | Places | Launch | Kill | Fetched | File | .. } ;
 //! ```
 
 use super::engine::{Assignment, CodeId, ResultPart, StorePlace};
@@ -10,6 +10,7 @@ use crate::scheduler::{Failure, Report};
 use serde::{Deserialize, Serialize};
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, OutputId, SessionId};
+use tryworks_core::runner::Shipment;
 use tryworks_io::blocks::{BlockId, Room, Sealed};
 
 /// The answer to a worker's hello.
@@ -19,6 +20,8 @@ pub struct Welcome {
     pub session: SessionId,
     /// Its engine.
     pub engine: EngineId,
+    /// What that is called.
+    pub name: String,
     /// How many tasks it runs at once.
     pub slots: u32,
     /// Its memory budget.
@@ -81,6 +84,13 @@ pub enum ToWorker {
     DeleteCache {
         /// Its global name.
         cache: u64,
+    },
+    /// A file that was wanted is here.
+    File {
+        /// The number of the question.
+        number: u64,
+        /// Where.
+        path: Result<String, Error>,
     },
     /// What was asked for.
     Fetched {
@@ -178,6 +188,13 @@ pub enum FromWorker {
         output: OutputId,
         /// Why.
         why: String,
+    },
+    /// A file of the driver's is wanted, which is on another machine.
+    GetFile {
+        /// The worker's number for the question.
+        number: u64,
+        /// Which.
+        shipment: Shipment,
     },
     /// A block cannot be mapped here: bring it.
     Fetch {

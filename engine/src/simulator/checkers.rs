@@ -243,7 +243,8 @@ impl Checkers {
             }
         }
         let there: Vec<&Launched> = self.out.values().filter(|launched| launched.engine == engine).collect();
-        if there.len() >= capacity {
+        // One that failed elsewhere may have to wait there.
+        if there.len() >= capacity && task.tries == 0 {
             return Err(format!("{attempt} is one more than {engine} can take"));
         }
         if (task.alone && !there.is_empty()) || there.iter().any(|launched| launched.task.alone) {

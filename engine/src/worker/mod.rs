@@ -1,5 +1,6 @@
 //! The worker: a driver's own program, started by an engine to run tasks, until the engine is gone.
 
+mod around;
 mod blocks;
 mod host;
 
@@ -10,8 +11,10 @@ use crate::protocol::worker::{FromWorker, ToWorker, Welcome};
 use crate::protocol::{self, Hello, Opening, Purpose};
 use crate::scheduler::Failure;
 use crate::ship;
+use around::Around;
 use host::WorkerHost;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -21,6 +24,7 @@ use tryworks_core::host::Host;
 use tryworks_core::ids::{AttemptId, JobId};
 use tryworks_core::{Error, Result, codec};
 use tryworks_io::blocks::BlockWriter;
+use tryworks_io::shipped::surround;
 use tryworks_transport::{Link, LinkReceiver, LinkSender};
 
 /// The variable by which a program knows that it is a worker.
@@ -72,6 +76,7 @@ struct Bench {
     work: Condvar,
     codes: RwLock<HashMap<CodeId, Result<Code>>>,
     host: Arc<WorkerHost>,
+    around: Arc<Around>,
     done: Mutex<Vec<FromWorker>>,
     /// Told when there is something in `done`.
     told: Notify,
@@ -85,11 +90,14 @@ struct Queue {
 
 async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Result<()> {
     let slots = welcome.slots;
+    let around = Around::new(&welcome, to.clone());
+    surround(Box::new(around::Shared(around.clone())));
     let bench = Arc::new(Bench {
         queue: Mutex::default(),
         work: Condvar::new(),
         codes: RwLock::default(),
         host: Arc::new(WorkerHost::new(welcome, to.clone())),
+        around,
         done: Mutex::default(),
         told: Notify::new(),
     });
@@ -164,6 +172,7 @@ impl Bench {
             ToWorker::Kill { attempt } => self.kill(attempt),
             ToWorker::DeleteOutput { output } => self.host.blocks.forget(output),
             ToWorker::DeleteCache { cache } => self.host.forget_cache(cache),
+            ToWorker::File { number, path } => self.around.answered(number, path),
             ToWorker::Fetched { number, answer } => self.host.blocks.fetched(number, answer),
         }
     }
@@ -219,6 +228,8 @@ impl Bench {
         let attempt = task.attempt;
         self.host.begin(attempt, *code);
         let result = self.make(assignment, cancelled);
+        // A line without an end would stay in the buffer of a process that is killed one day.
+        let _ = std::io::stdout().flush();
         self.host.end(attempt);
         let span = (begun, micros());
         match result {

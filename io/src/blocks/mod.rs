@@ -7,6 +7,7 @@
 //! cannot be guessed (`id`).
 //!
 //! ```
+//! use tryworks_core::host::Frames;
 //! use tryworks_io::blocks::{BlockStore, BlockWriter, OpenBlock};
 //! # fn main() -> tryworks_core::Result<()> {
 //! # let parent = tempfile::tempdir().unwrap();

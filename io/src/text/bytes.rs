@@ -23,8 +23,7 @@ const LOOK: usize = 64 * 1024;
 impl Plain {
     fn open(file: &Listed) -> Result<Self> {
         let path = file.path().to_path_buf();
-        let opened = File::open(&path).map_err(|error| Error::input(path.display(), None, error))?;
-        Ok(Plain { file: opened, path, at: 0, size: file.bytes })
+        Ok(Plain { file: file.open()?, path, at: 0, size: file.bytes })
     }
 
     /// Goes to the first line that begins at `from` or behind it, but before `end`; to `end` if none does.

@@ -1,11 +1,13 @@
 //! Which files a text source reads: paths, directories and globs, made into one list that no longer changes.
 
+use crate::shipped::Shipped;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use tryworks_core::runner::Runner;
 use tryworks_core::{Error, Result};
 
 /// What to read: the path of a file, a directory (its files by name, but not those whose names begin with `.` or
@@ -92,6 +94,8 @@ impl Format {
 pub(super) struct Listed {
     /// The bytes of its path, which need not be UTF-8.
     path: Vec<u8>,
+    /// The file as it was sent along.
+    shipped: Option<Shipped>,
     pub(super) bytes: u64,
     pub(super) format: Format,
 }
@@ -112,9 +116,27 @@ impl Listed {
             Ok((about.len(), Format::of(&head)))
         };
         let (bytes, format) = look().map_err(|error| Error::input(path.display(), None, error))?;
-        Ok(Listed { path: path.into_os_string().into_vec(), bytes, format })
+        Ok(Listed { path: path.into_os_string().into_vec(), shipped: None, bytes, format })
     }
 
+    /// Has the file sent to where tasks are.
+    pub(super) fn ship(&mut self, runner: &dyn Runner) -> Result<()> {
+        self.shipped = Some(Shipped::by(runner, self.path())?);
+        Ok(())
+    }
+
+    /// Opens it where this process is.
+    pub(super) fn open(&self) -> Result<File> {
+        match &self.shipped {
+            Some(shipped) => {
+                let path = shipped.path()?;
+                File::open(&path).map_err(|error| Error::input(path.display(), None, error))
+            }
+            None => crate::shipped::open(self.path()),
+        }
+    }
+
+    /// Its path on the machine where it was listed.
     pub(super) fn path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.path))
     }

@@ -11,6 +11,7 @@ pub use files::TextPath;
 
 use files::{Format, Listed};
 use serde::{Deserialize, Serialize};
+use tryworks_core::runner::Runner;
 use tryworks_core::source::Source;
 use tryworks_core::task::Task;
 use tryworks_core::{Error, Result};
@@ -27,6 +28,8 @@ pub struct TextOptions {
     pub lossy: bool,
     /// The bytes of a split, instead of what follows from the size of the input.
     pub split_bytes: Option<u64>,
+    /// Only the driver's machine has the files: they are sent to engines on others.
+    pub from_driver: bool,
 }
 
 /// The lines of text files. Each partition is a range of bytes of one file, and has the lines that begin in it.
@@ -85,6 +88,15 @@ impl TextFiles {
             partitions = partitions.checked_add(splits).ok_or_else(too_many)?;
         }
         Ok(TextFiles { shown: path.to_string(), files, firsts, partitions, split, lossy: options.lossy })
+    }
+
+    /// Has the files sent to where tasks are, for machines that do not see them.
+    ///
+    /// # Errors
+    /// If one of them cannot be read, or cannot be sent.
+    pub fn ship(mut self, runner: &dyn Runner) -> Result<Self> {
+        self.files.iter_mut().try_for_each(|file| file.ship(runner))?;
+        Ok(self)
     }
 
     /// A source with no partition: what stands in the plan for one that could not be listed.

@@ -69,6 +69,11 @@ impl DataClient {
         DataClient { shared: Arc::new(Shared { credentials, limits, in_flight, idle: Mutex::default() }) }
     }
 
+    /// The same with connections of its own: those of a runtime that has ended are of no use to the next one.
+    pub fn apart(&self) -> Self {
+        DataClient::new(self.shared.credentials.clone(), self.shared.limits)
+    }
+
     /// Asks the data port at `address`, where somebody of the role `server` has to be, for bytes.
     ///
     /// # Errors

@@ -1,0 +1,90 @@
+//! Files of drivers' machines, fetched by their hashes for tasks of one session and deleted with it.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::Mutex;
+use tryworks_core::ids::SessionId;
+use tryworks_core::runner::Shipment;
+use tryworks_core::{Error, Result, codec};
+use tryworks_transport::{DataClient, DataError, Role};
+
+/// The files that are here.
+pub(super) struct Files {
+    directory: PathBuf,
+    /// What is being fetched or is here; who comes second waits for who came first.
+    known: Mutex<HashMap<PathBuf, Arc<Mutex<bool>>>>,
+}
+
+impl Files {
+    pub(super) fn new(directory: &Path) -> Self {
+        Files { directory: directory.join("files"), known: Mutex::default() }
+    }
+
+    fn of(&self, session: SessionId) -> PathBuf {
+        self.directory.join(session.0.to_string())
+    }
+
+    /// The path of a file, once it is here.
+    pub(super) async fn get(
+        &self,
+        session: SessionId,
+        shipment: &Shipment,
+        data: Option<&DataClient>,
+        address: Option<&str>,
+    ) -> Result<PathBuf> {
+        let name: String = shipment.id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let place = self.of(session).join(name);
+        let known = self.known.lock().await.entry(place.clone()).or_default().clone();
+        let mut here = known.lock().await;
+        if !*here {
+            let advice = "can this machine reach the hub? start the cluster with `--listen` and an address that others \
+                          reach";
+            let (Some(data), Some(address)) = (data, address) else {
+                return Err(Error::cluster(
+                    "the driver's file is on another machine, and the hub has no data port",
+                    advice,
+                ));
+            };
+            fetch(&place, shipment, data, address, advice).await?;
+            *here = true;
+        }
+        Ok(place)
+    }
+
+    /// Deletes what was fetched for a session.
+    pub(super) async fn end_session(&self, session: SessionId) {
+        let directory = self.of(session);
+        self.known.lock().await.retain(|place, _| !place.starts_with(&directory));
+        let _ = fs::remove_dir_all(directory);
+    }
+}
+
+async fn fetch(place: &Path, shipment: &Shipment, data: &DataClient, address: &str, advice: &str) -> Result<()> {
+    let lost = |error: DataError| Error::cluster(format!("a file of the driver's cannot be had: {error}"), advice);
+    let failed = |error: io::Error| Error::storage("fetching a file of the driver's", place, &error);
+    let mut request = Vec::new();
+    codec::encode(&shipment.id, &mut request)?;
+    let mut stream = data.get(address, Role::Hub, &request).await.map_err(lost)?;
+    fs::create_dir_all(place.parent().unwrap_or(place)).map_err(failed)?;
+    let new = place.with_extension("new");
+    let _ = fs::remove_file(&new);
+    let arrive = async {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
+        let mut hasher = blake3::Hasher::new();
+        while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
+            hasher.update(&chunk);
+            file.write_all(&chunk).map_err(failed)?;
+        }
+        if *hasher.finalize().as_bytes() != shipment.id {
+            return Err(failed(io::Error::other(
+                "its hash is another one: was the file changed since it was given along?",
+            )));
+        }
+        fs::rename(&new, place).map_err(failed)
+    };
+    arrive.await.inspect_err(|_| drop(fs::remove_file(&new)))
+}

@@ -1,0 +1,106 @@
+//! Files of the driver's machine as tasks see them, wherever they run.
+
+use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use tryworks_core::runner::{Runner, Shipment};
+use tryworks_core::{Error, Result};
+
+/// A file that was given along: tasks find a copy of it on their own machine. On the driver's machine, and where one
+/// process runs everything, that is the file itself.
+///
+/// ```
+/// use tryworks_io::shipped::Shipped;
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let place = dir.path().join("stop-words.txt");
+/// # std::fs::write(&place, "the\n").unwrap();
+/// let words = Shipped::here(&place)?;
+/// assert_eq!(words.path()?, place);
+/// # Ok::<(), tryworks_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipped {
+    /// The bytes of its path on the driver's machine, which need not be UTF-8.
+    path: Vec<u8>,
+    shipment: Option<Shipment>,
+}
+
+impl Shipped {
+    /// A file for tasks that run on this machine.
+    ///
+    /// # Errors
+    /// If it is not there, or is no regular file.
+    pub fn here(path: impl AsRef<Path>) -> Result<Self> {
+        let failed = |error: io::Error| Error::input(path.as_ref().display(), None, error);
+        let whole = std::path::absolute(&path).map_err(failed)?;
+        if !fs::metadata(&whole).map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("this is no regular file, so it cannot be given along")));
+        }
+        Ok(Shipped { path: whole.into_os_string().into_vec(), shipment: None })
+    }
+
+    /// A file for tasks that run where this runner has them run.
+    ///
+    /// # Errors
+    /// If it cannot be read, or cannot be sent.
+    pub fn by(runner: &dyn Runner, path: impl AsRef<Path>) -> Result<Self> {
+        let mut shipped = Shipped::here(path)?;
+        shipped.shipment = runner.ship(Path::new(OsStr::from_bytes(&shipped.path)))?;
+        Ok(shipped)
+    }
+
+    /// Where the file is for this process. The first task of a machine that asks for it waits until it is there; it is
+    /// deleted when the driver's session ends.
+    ///
+    /// # Errors
+    /// If it cannot be fetched, or has become another file since it was given along.
+    pub fn path(&self) -> Result<PathBuf> {
+        let own = || PathBuf::from(OsStr::from_bytes(&self.path));
+        match (&self.shipment, SURROUNDINGS.get()) {
+            (Some(shipment), Some(around)) => Ok(around.fetch(shipment)?.unwrap_or_else(own)),
+            _ => Ok(own()),
+        }
+    }
+}
+
+/// What a process that runs tasks for a driver of another process knows of where it is.
+pub trait Surroundings: Send + Sync {
+    /// Gets a file of the driver's machine: `None` if it is this machine, where the file itself can be read.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    fn fetch(&self, shipment: &Shipment) -> Result<Option<PathBuf>>;
+
+    /// Where this is, for errors: the engine and its machine.
+    fn place(&self) -> String;
+}
+
+static SURROUNDINGS: OnceLock<Box<dyn Surroundings>> = OnceLock::new();
+
+/// Says where this process is. A process is told once.
+pub fn surround(around: Box<dyn Surroundings>) {
+    let _ = SURROUNDINGS.set(around);
+}
+
+/// An error about a place that the driver has seen or made. Where another machine does not see it, that says which
+/// machine, and what to do.
+pub(crate) fn unseen(path: &Path, error: &io::Error, advice: &str) -> String {
+    match (SURROUNDINGS.get(), error.kind()) {
+        (Some(around), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            let (place, path) = (around.place(), path.display());
+            format!("{place} does not see {path}, which the driver saw: {error}\n  what to do: {advice}")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Opens a file that the driver has seen under this path.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    let advice = "put it where every engine sees it under this path, or have it sent, with `text_file_from_driver` or \
+                  `ship_file`";
+    File::open(path).map_err(|error| Error::input(path.display(), None, unseen(path, &error, advice)))
+}
