@@ -6,6 +6,7 @@
 
 mod disk;
 mod driver;
+mod hub;
 mod shared;
 
 pub use disk::SmallDisk;

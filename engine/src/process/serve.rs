@@ -67,7 +67,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let unusable = |error: tryworks_transport::LinkError| Error::cluster(error, "choose a shorter --directory");
     let (to_peers, mut peers) = Peers::bind(&socket).await.map_err(unusable)?;
     let giver = Giver(store.clone());
-    let (door, data) = open_port(&connection, &options, giver.clone()).await?;
+    let (mut door, data) = open_port(&connection, &options, giver.clone()).await?;
     let here = crate::host::here();
     let place = StorePlace {
         host: here.id.clone(),
@@ -100,6 +100,12 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let mut last_beat = Instant::now();
     while !engine.leaving {
         if io.hub.is_none() {
+            if let Some(renewed) = renewed(&io.connection, &engine.options) {
+                let (new, data) = open_port(&renewed, &engine.options, giver.clone()).await?;
+                engine.place.address = new.as_ref().map(|door| shown(door.address(), &renewed).to_string());
+                io.bringer = Arc::new(Bringer::new(giver.clone(), engine.place.host.clone(), data));
+                (io.connection, door) = (renewed, new);
+            }
             io.hub = knock(&io.connection, &mut engine).await?;
             match &io.hub {
                 Some(_) => alone_since = Instant::now(),
@@ -157,7 +163,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     {
         io.hear_worker(&mut engine, happened);
     }
-    drop(engine);
+    drop((engine, door));
     let _ = std::fs::remove_file(directory.join("engine.sock"));
     let _ = std::fs::remove_dir_all(directory.join("programs"));
     let _ = std::fs::remove_dir_all(directory.join("files"));
@@ -204,6 +210,12 @@ fn address_towards(connection: &Connection) -> IpAddr {
         Ok(socket.local_addr()?.ip())
     };
     look().unwrap_or(loopback)
+}
+
+/// The connection file, if its certificates were made anew since it was read.
+fn renewed(connection: &Connection, options: &Options) -> Option<Connection> {
+    let now = Connection::read(&options.connect).ok()?;
+    (now.certificate != connection.certificate).then_some(now)
 }
 
 /// Says hello to the hub, if it can be reached: `None` if it cannot, for now.
