@@ -63,6 +63,7 @@ const BENCHES: &[(&str, Make)] = &[
     ("cluster_shuffle_strings", cluster::strings),
     ("cluster_killed", cluster::killed),
     ("cluster_many_engines", cluster::many_engines),
+    ("cluster_hub_memory", cluster::memory),
     ("out_of_core_distinct", out_of_core::distinct),
     ("out_of_core_group_by_key", out_of_core::group_by_key),
     ("out_of_core_join", out_of_core::join),

@@ -271,7 +271,7 @@ pub struct Hub {
     #[arg(long, default_value_t = 0)]
     pub port: u16,
     /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
-    #[arg(long, value_parser = time, default_value = "30s", value_name = "TIME")]
+    #[arg(long, env = "TRYWORKS_DRIVER_GRACE", hide_env_values = true, value_parser = time, default_value = "30s", value_name = "TIME")]
     pub driver_grace: Duration,
     /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
     #[arg(long, value_name = "POOL")]

@@ -229,7 +229,10 @@ impl Hub {
             (session, FromDriver::Close { ticket }) => self.close_ticket(session, ticket),
             (session, FromDriver::Detach { ticket }) => drop(self.detach(session, ticket)),
             (session, FromDriver::Release { outputs, caches }) => self.release(session, &outputs, &caches),
-            (session, FromDriver::Leave) => self.end_session(session),
+            (session, FromDriver::Leave) => {
+                self.end_session(session);
+                self.hang_up_clients.push(peer);
+            }
             (_, FromDriver::Ask { .. } | FromDriver::Beat) => {}
         }
     }

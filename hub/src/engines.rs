@@ -3,8 +3,8 @@
 use crate::hub::Hub;
 use crate::journal::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::time::Instant;
-use tryworks_core::ids::{EngineId, OutputId, SessionId};
+use std::time::{Duration, Instant};
+use tryworks_core::ids::{EngineId, JobId, OutputId, SessionId};
 use tryworks_core::{Error, Result};
 use tryworks_engine::protocol::driver::ToDriver;
 use tryworks_engine::protocol::engine::{CodeId, FromEngine, HeldBlock, Offer, StorePlace, ToEngine, Welcome};
@@ -37,8 +37,8 @@ pub(crate) struct Engine {
     pub(crate) places: HashMap<OutputId, u64>,
 }
 
-/// How often engines say that they are there.
-const BEAT_MS: u32 = 1000;
+/// How often engines say that they are there, at least.
+const BEAT: Duration = Duration::from_secs(1);
 /// The tasks that an engine holds in advance should last about so long.
 const AHEAD_MICROS: u64 = 4000;
 /// But for each slot there are no more than these.
@@ -86,7 +86,8 @@ impl Hub {
             Ok(id) => id,
             Err(error) => return self.refuse_engine(peer, &error.to_string()),
         };
-        match welcome(&Welcome { engine: id, beat_ms: BEAT_MS }) {
+        let beat_ms = BEAT.min(self.limits.engine_silence / 4).as_millis() as u32;
+        match welcome(&Welcome { engine: id, beat_ms }) {
             Ok(answer) => self.to_engines.push((peer, answer)),
             Err(error) => return self.refuse_engine(peer, &error.to_string()),
         }
@@ -161,7 +162,7 @@ impl Hub {
             FromEngine::Failed { attempt, failure, span } => self.task_failed(id, attempt, failure, span),
             FromEngine::WorkerDied { session, suspects, waiting, error } => {
                 self.caches_lost(id, Some(session));
-                let text = format!("{}: a worker died: {error}", self.engine_name(id));
+                let text = format!("a worker died: {error}");
                 self.tell_driver(session, ToDriver::Notice(text));
                 for attempt in waiting {
                     self.task_failed(id, attempt, Failure::Killed, (0, 0));
@@ -290,6 +291,18 @@ impl Hub {
         }
         let error = Error::Lost { what: format!("{name} was lost: {why}"), details: String::new() };
         self.events.push(Event::EngineLost { engine: id, error });
+        if self.engines.is_empty() {
+            let waiting = self.jobs.iter().filter(|(_, job)| job.end.is_none()).map(|(id, _)| *id);
+            waiting.collect::<Vec<_>>().into_iter().for_each(|job| self.tell_of_no_engine(job));
+        }
+    }
+
+    /// Tells the driver of a job that it waits for an engine.
+    pub(crate) fn tell_of_no_engine(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let grace = job.spec.limits.no_engine_grace;
+        let text = format!("there is no engine: {id} waits for one, for {grace:?} at most ({})", job.spec.label);
+        self.tell_job(id, |_| ToDriver::Notice(text.clone()));
     }
 
     fn kept(&mut self, id: EngineId, kept: Vec<(u64, u32)>) {

@@ -17,13 +17,14 @@ use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_engine::protocol::driver::ToDriver;
 use tryworks_engine::protocol::engine::{CodeId, HeldResult, ResultPart, ToEngine};
-use tryworks_engine::scheduler::{Action, Config, Event, Exclusion, KnownBlock, Scheduler, Time};
+use tryworks_engine::scheduler::{Action, Cancelled, Config, Event, Exclusion, KnownBlock, Scheduler, Time};
 use tryworks_transport::PeerId;
 
 /// What a hub is told when it is started.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How long an engine may be silent before it counts as lost.
+    /// How long an engine may be silent before it counts as lost. Engines speak four times as often, and at least
+    /// every second.
     pub engine_silence: Duration,
     /// How long a driver may be silent before its connection is given up.
     pub driver_silence: Duration,
@@ -231,7 +232,18 @@ impl Hub {
                 }
                 self.end_job(job, Err(error));
             }
-            Action::JobCancelled { job, .. } => self.end_job(job, Err(Error::Cancelled)),
+            Action::JobCancelled { job, report } => {
+                let count = |of: fn(&Cancelled) -> u32| report.iter().map(of).sum::<u32>();
+                let (done, stopped, waiting) = (count(|s| s.done), count(|s| s.stopped), count(|s| s.not_started));
+                if self.jobs.get(&job).is_some_and(|job| job.verdict.is_none() && done + stopped + waiting > 0) {
+                    let text = format!(
+                        "{job} was cancelled: {done} partitions were done, {stopped} were with engines and are stopped, \
+                         {waiting} had not been given out"
+                    );
+                    self.tell_job(job, |_| ToDriver::Notice(text.clone()));
+                }
+                self.end_job(job, Err(Error::Cancelled));
+            }
             Action::StageStarted { job, stage, stage_attempt, tasks } => {
                 self.stage_started(job, stage, stage_attempt, tasks);
             }

@@ -178,6 +178,9 @@ impl Hub {
         }
         self.memory.journal.note(entry);
         self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
+        if self.engines.is_empty() {
+            self.tell_of_no_engine(id);
+        }
         if !again {
             self.begin_job(id);
         }

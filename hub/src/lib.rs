@@ -20,6 +20,8 @@ mod programs;
 mod recovery;
 mod results;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 pub use authority::{Authority, AuthorityError, Validity};
 pub use gateway::{Sockets, open_gateway};

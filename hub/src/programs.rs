@@ -208,3 +208,95 @@ impl Drop for Arriving {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn shelf(quota: u64) -> (tempfile::TempDir, Shelf) {
+        let directory = tempfile::tempdir().unwrap();
+        let shelf = Shelf::with_quota(directory.path().join("programs"), quota).unwrap();
+        (directory, shelf)
+    }
+
+    fn request(id: &[u8; 32]) -> Vec<u8> {
+        let mut request = Vec::new();
+        codec::encode(id, &mut request).unwrap();
+        request
+    }
+
+    fn put(shelf: &Shelf, id: &[u8; 32], bytes: &[u8]) -> Result<(), String> {
+        let mut upload = shelf.put(Role::Driver, &request(id), bytes.len() as u64)?;
+        bytes.chunks(3).for_each(|chunk| upload.write(chunk).unwrap());
+        upload.finish()
+    }
+
+    fn got(shelf: &Shelf, id: &[u8; 32]) -> Result<Vec<u8>, String> {
+        let download = shelf.get(Role::Engine, &request(id))?;
+        Ok(download.chunks.flat_map(|chunk| chunk.unwrap().to_vec()).collect())
+    }
+
+    fn files(shelf: &Shelf) -> usize {
+        fs::read_dir(&shelf.directory).map_or(0, Iterator::count)
+    }
+
+    #[test]
+    fn what_a_driver_puts_an_engine_gets_also_from_the_next_hub() {
+        let (_directory, shelf) = shelf(100);
+        let id = *blake3::hash(b"a program").as_bytes();
+        assert!(got(&shelf, &id).unwrap_err().contains("there is no program"));
+        put(&shelf, &id, b"a program").unwrap();
+        assert_eq!(got(&shelf, &id).unwrap(), b"a program");
+        let mode = fs::metadata(place(&shelf.directory, &id)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        fs::write(shelf.directory.join("../programs/half.0"), b"half").unwrap();
+        let next = Shelf::with_quota(shelf.directory.clone(), 100).unwrap();
+        assert!(next.has(&id) && got(&next, &id).unwrap() == b"a program");
+        assert_eq!(files(&next), 1, "what did not come whole is gone");
+    }
+
+    #[test]
+    fn a_wrong_hash_half_a_program_and_one_too_many_leave_nothing() {
+        let (_directory, shelf) = shelf(10);
+        let id = *blake3::hash(b"a program").as_bytes();
+        assert!(put(&shelf, &id, b"another").unwrap_err().contains("another hash"));
+        let mut half = shelf.put(Role::Driver, &request(&id), 9).unwrap();
+        half.write(b"a pro").unwrap();
+        drop(half);
+        assert!(shelf.put(Role::Driver, &request(&id), 11).err().unwrap().contains("may take 10"));
+        assert!(shelf.put(Role::Driver, &request(&id), u64::MAX).is_err());
+        assert_eq!((files(&shelf), shelf.state().arriving), (0, 0));
+        // There is room for one at a time: what nobody uses goes.
+        put(&shelf, &id, b"a program").unwrap();
+        let other = *blake3::hash(b"b").as_bytes();
+        let used = Program { id, ..Program::default() };
+        shelf.use_program(&used, &HostInfo::default());
+        assert!(put(&shelf, &blake3::hash(b"bb").into(), b"bb").is_err());
+        shelf.tidy(std::iter::empty());
+        put(&shelf, &blake3::hash(b"bb").into(), b"bb").unwrap();
+        assert!(!shelf.has(&id) && !shelf.has(&other));
+    }
+
+    #[test]
+    fn names_are_hashes_and_roles_are_held_to() {
+        let (_directory, shelf) = shelf(100);
+        let id = *blake3::hash(b"x").as_bytes();
+        assert!(shelf.get(Role::Driver, &request(&id)).is_err() && shelf.put(Role::Engine, &request(&id), 1).is_err());
+        assert!(shelf.get(Role::Engine, b"../../etc/passwd").is_err());
+        assert!(shelf.put(Role::Driver, &[request(&id), vec![0]].concat(), 1).is_err());
+    }
+
+    #[test]
+    fn a_program_of_this_machine_is_linked_when_it_is_asked_for() {
+        let (directory, shelf) = shelf(0);
+        let path = directory.path().join("program");
+        fs::write(&path, b"mine").unwrap();
+        let id = *blake3::hash(b"mine").as_bytes();
+        let program = Program { id, path: path.display().to_string(), ..Program::default() };
+        shelf.use_program(&program, &tryworks_engine::host::here());
+        assert_eq!(files(&shelf), 0);
+        assert_eq!(got(&shelf, &id).unwrap(), b"mine");
+        assert_eq!(files(&shelf), 1);
+    }
+}

@@ -256,8 +256,9 @@ impl Hub {
     pub(crate) fn close_ticket(&mut self, session: SessionId, ticket: u64) {
         let Some(id) = self.detach(session, ticket) else { return };
         let Some(job) = self.jobs.get(&id) else { return };
-        // A detached job goes on; and others may be about to collect it.
-        if job.detached.is_none() || job.end.is_some() && job.drivers.is_empty() {
+        // A detached job goes on; and others may be about to collect it, unless they are gone.
+        let here = |driver: &Attached| self.sessions.get(&driver.session).is_some_and(|other| other.peer.is_some());
+        if job.detached.is_none() || job.end.is_some() && !job.drivers.iter().any(here) {
             self.close_job(id);
         }
     }

@@ -1,14 +1,13 @@
 //! Pipelines that give the same answer, bit for bit, on any number of threads and with any amount of memory, which is
 //! also the answer of a few sequential lines.
 
-use crate::support::{every_way, fraction, mix, slice};
+use crate::pipelines::{self, PAGES, PARTS, ROWS, fraction, links, mix};
+use crate::support::{every_way, slice};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use tryworks::prelude::*;
 
-const ROWS: u64 = 60_000;
-const PARTS: u32 = 12;
 const TIGHT: u64 = 512 << 10;
 
 fn bits<K>(rows: Vec<(K, f64)>) -> Vec<(K, u64)> {
@@ -40,10 +39,7 @@ fn dealt(rows: u64, from: u64, to: u64) -> Vec<Vec<u64>> {
 
 #[test]
 fn float_sums_by_key() {
-    let sums = every_way(TIGHT, |cx| {
-        let pairs = cx.range_in(0..ROWS, PARTS).map(|n| (mix(n) % 20_011, fraction(n)));
-        Ok(bits(pairs.reduce_by_key(|a, b| a + b).collect()?))
-    });
+    let sums = every_way(TIGHT, pipelines::float_sums);
     // Each map task adds up its own values, and their sums are added up in the order of the map tasks.
     let mut expected = BTreeMap::<u64, f64>::new();
     for part in 0..u64::from(PARTS) {
@@ -60,10 +56,7 @@ fn float_sums_by_key() {
 
 #[test]
 fn reduce_of_floats() {
-    let sum = every_way(TIGHT, |cx| {
-        let dealt = cx.range_in(0..ROWS, PARTS).map(fraction).repartition(7);
-        Ok((dealt.reduce(|a, b| a + b)?.to_bits(), dealt.sum()?.to_bits()))
-    });
+    let sum = every_way(TIGHT, pipelines::float_reduce);
     let parts = dealt(ROWS, PARTS.into(), 7).into_iter().map(|part| part.into_iter().map(fraction));
     let expected = parts.filter_map(|part| part.reduce(|a, b| a + b)).reduce(|a, b| a + b).unwrap();
     assert_eq!(sum.0, expected.to_bits());
@@ -74,11 +67,7 @@ fn reduce_of_floats() {
 fn joins_with_duplicates() {
     let left = |n: u64| (mix(n) % 4_000, n);
     let right = |n: u64| (mix(n + 7) % 8_000, format!("right {n}"));
-    let joined = every_way(TIGHT, |cx| {
-        let left = cx.range_in(0..ROWS / 2, PARTS).map(|n| (mix(n) % 4_000, n));
-        let right = cx.range_in(0..ROWS / 4, 5).map(|n| (mix(n + 7) % 8_000, format!("right {n}")));
-        left.join(&right).collect()
-    });
+    let joined = every_way(TIGHT, pipelines::joined);
     // The pairs of a key come in the order of the left side, then of the right.
     let rights = grouped((0..ROWS / 4).map(right));
     let expected = grouped((0..ROWS / 2).map(left).flat_map(|(key, n)| {
@@ -90,8 +79,7 @@ fn joins_with_duplicates() {
 
 #[test]
 fn sorts_with_ties() {
-    let pairs =
-        every_way(TIGHT, |cx| cx.range_in(0..ROWS, PARTS).map(|n| ((mix(n) % 97) as u16, n)).sort_by_key().collect());
+    let pairs = every_way(TIGHT, pipelines::sorted_with_ties);
     let mut expected: Vec<_> = (0..ROWS).map(|n| ((mix(n) % 97) as u16, n)).collect();
     expected.sort_by_key(|(key, _)| *key);
     assert!(pairs == expected);
@@ -99,10 +87,7 @@ fn sorts_with_ties() {
 
 #[test]
 fn sorts_by_a_key_descending() {
-    let words = every_way(TIGHT, |cx| {
-        let words = cx.range_in(0..ROWS / 2, PARTS).map(|n| format!("{:x}", mix(n) >> 40));
-        words.sort_by(|word| Reverse((word.len(), word.as_bytes()[0]))).collect()
-    });
+    let words = every_way(TIGHT, pipelines::sorted_descending);
     let mut expected: Vec<_> = (0..ROWS / 2).map(|n| format!("{:x}", mix(n) >> 40)).collect();
     expected.sort_by_key(|word| Reverse((word.len(), word.as_bytes()[0])));
     assert!(words == expected);
@@ -110,7 +95,7 @@ fn sorts_by_a_key_descending() {
 
 #[test]
 fn samples_without_replacement() {
-    let some = every_way(TIGHT, |cx| cx.range_in(0..ROWS, PARTS).repartition(9).sample(0.25, 11).collect());
+    let some = every_way(TIGHT, pipelines::sampled);
     let mut all = dealt(ROWS, PARTS.into(), 9).into_iter().flatten();
     assert!(some.iter().all(|n| all.any(|other| other == *n)), "a sample has items of the input in their order");
     // Six standard deviations of the binomial distribution.
@@ -120,8 +105,7 @@ fn samples_without_replacement() {
 
 #[test]
 fn samples_with_replacement() {
-    let drawn =
-        every_way(TIGHT, |cx| cx.range_in(0..ROWS, PARTS).repartition(9).sample_with_replacement(2.0, 3).collect());
+    let drawn = every_way(TIGHT, pipelines::sampled_with_replacement);
     let order = dealt(ROWS, PARTS.into(), 9).concat();
     let mut times = BTreeMap::<u64, u64>::new();
     drawn.iter().for_each(|n| *times.entry(*n).or_default() += 1);
@@ -137,15 +121,14 @@ fn samples_with_replacement() {
 
 #[test]
 fn distinct_items() {
-    let once = every_way(TIGHT, |cx| cx.range_in(0..ROWS, PARTS).map(|n| mix(n % 25_000)).distinct().collect());
+    let once = every_way(TIGHT, pipelines::distinct);
     assert_eq!(once.len(), 25_000);
     assert!(once.into_iter().collect::<BTreeSet<_>>() == (0..25_000).map(mix).collect());
 }
 
 #[test]
 fn groups_and_their_order() {
-    let groups =
-        every_way(TIGHT, |cx| cx.range_in(0..ROWS, PARTS).map(|n| (mix(n) % 3_001, n)).group_by_key_in(5).collect());
+    let groups = every_way(TIGHT, pipelines::groups);
     let expected = grouped((0..ROWS).map(|n| (mix(n) % 3_001, n)));
     assert_eq!(groups.len(), expected.len());
     assert!(groups.into_iter().collect::<BTreeMap<_, _>>() == expected);
@@ -153,10 +136,7 @@ fn groups_and_their_order() {
 
 #[test]
 fn the_first_items() {
-    let (taken, first) = every_way(TIGHT, |cx| {
-        let sorted = cx.range_in(0..ROWS, PARTS).map(|n| (mix(n), n)).sort_by_key();
-        Ok((sorted.take(1_234)?, sorted.first()?))
-    });
+    let (taken, first) = every_way(TIGHT, pipelines::first_items);
     let expected = sorted((0..ROWS).map(|n| (mix(n), n)).collect());
     assert!(taken == expected[..1_234]);
     assert_eq!(first, expected[0]);
@@ -164,9 +144,7 @@ fn the_first_items() {
 
 #[test]
 fn the_first_items_in_an_order_with_ties() {
-    let top = every_way(TIGHT, |cx| {
-        cx.range_in(0..ROWS, PARTS).repartition(4).take_ordered_by(5_000, |n| Reverse(mix(*n) % 50))
-    });
+    let top = every_way(TIGHT, pipelines::first_with_ties);
     let mut expected = dealt(ROWS, PARTS.into(), 4).concat();
     expected.sort_by_key(|n| Reverse(mix(*n) % 50));
     assert!(top == expected[..5_000]);
@@ -174,10 +152,7 @@ fn the_first_items_in_an_order_with_ties() {
 
 #[test]
 fn items_dealt_out_again() {
-    let (parts, all) = every_way(TIGHT, |cx| {
-        let dealt = cx.range_in(0..ROWS, PARTS).repartition(17);
-        Ok((dealt.map_partitions(|items| [items.collect::<Vec<u64>>()]).collect()?, dealt.collect()?))
-    });
+    let (parts, all) = every_way(TIGHT, pipelines::dealt_again);
     let expected = dealt(ROWS, PARTS.into(), 17);
     assert!(parts == expected);
     assert!(all == expected.concat());
@@ -185,11 +160,7 @@ fn items_dealt_out_again() {
 
 #[test]
 fn a_union_of_shuffled_datasets() {
-    let (both, one, other) = every_way(TIGHT, |cx| {
-        let one = cx.range_in(0..ROWS, PARTS).map(|n| (n % 9_001, 1)).reduce_by_key(|a, b| a + b);
-        let other = cx.range_in(0..ROWS / 2, 3).map(|n| (mix(n), 2)).sort_by_key();
-        Ok((one.union(&other).collect()?, one.collect()?, other.collect()?))
-    });
+    let (both, one, other) = every_way(TIGHT, pipelines::union);
     assert!(both == [one.as_slice(), &other].concat());
     let counts = (0..9_001).map(|key| (key, (ROWS - key).div_ceil(9_001) as i32));
     assert!(sorted(one) == counts.collect::<Vec<_>>());
@@ -198,23 +169,7 @@ fn a_union_of_shuffled_datasets() {
 
 #[test]
 fn ranks_of_pages_in_a_loop() {
-    const PAGES: u64 = 2_000;
-    fn links(page: u64) -> Vec<u64> {
-        (0..page % 7 + 1).map(|i| mix(page * 31 + i) % PAGES).collect()
-    }
-    let ranks = every_way(TIGHT, |cx| {
-        let pages = cx.range_in(0..PAGES, 6).map(|page| (page, links(page))).group_by_key_in(4).cache();
-        let mut ranks: Data<(u64, f64)> = pages.map_values(|_| 1.0).boxed();
-        for _ in 0..4 {
-            let given = pages.join(&ranks).flat_map_into(|(_, (links, rank)), out| {
-                for link in &links[0] {
-                    out.push((*link, rank / links[0].len() as f64));
-                }
-            });
-            ranks = given.reduce_by_key_in(4, |a, b| a + b).map_values(|sum| 0.15 + 0.85 * sum).boxed();
-        }
-        Ok(bits(ranks.collect()?))
-    });
+    let ranks = every_way(TIGHT, pipelines::ranks);
     let mut expected: BTreeMap<u64, f64> = (0..PAGES).map(|page| (page, 1.0)).collect();
     for _ in 0..4 {
         let mut sums = BTreeMap::<u64, f64>::new();

@@ -76,17 +76,7 @@ pub fn every_way<R: PartialEq + Debug>(tight: u64, job: impl Fn(&Context) -> Res
     first.unwrap()
 }
 
-/// Numbers that look random and follow from `n` alone.
-pub fn mix(n: u64) -> u64 {
-    let n = (n ^ n >> 31).wrapping_mul(0x7fb5_d329_728e_a185);
-    let n = (n ^ n >> 27).wrapping_mul(0x81da_def4_bc2d_d44d);
-    n ^ n >> 33
-}
-
-/// A number from 0 to 1 whose sums depend on their order.
-pub fn fraction(n: u64) -> f64 {
-    (mix(n) >> 11) as f64 / (1u64 << 53) as f64
-}
+pub use crate::pipelines::{fraction, mix};
 
 /// What partition `index` of `partitions` of a range from 0 to `rows` holds.
 pub fn slice(rows: u64, partitions: u64, index: u64) -> std::ops::Range<u64> {

@@ -40,6 +40,13 @@ impl PeerId {
     }
 }
 
+impl From<u128> for PeerId {
+    /// A peer of no socket, for trying out what listens to peers.
+    fn from(number: u128) -> Self {
+        PeerId(number)
+    }
+}
+
 impl fmt::Debug for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "peer {:08x}", self.0 >> 96)

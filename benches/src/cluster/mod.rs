@@ -3,6 +3,7 @@
 mod jobs;
 mod killed;
 mod many_engines;
+mod memory;
 mod shuffle;
 mod start;
 mod words;
@@ -10,6 +11,7 @@ mod words;
 pub use jobs::{empty_tasks, tiny_job};
 pub use killed::bench as killed;
 pub use many_engines::bench as many_engines;
+pub use memory::bench as memory;
 pub use shuffle::{strings, u64s};
 pub use start::bench as start;
 pub use words::bench as words;
@@ -61,11 +63,21 @@ impl Cluster {
 
     /// The process of an engine.
     pub fn engine(&self, name: &str) -> Outcome<u32> {
-        let text = std::fs::read_to_string(self.home.join("default/engines").join(name).join("engine.pid"))?;
-        let digits = text.split_once("\"pid\":").map(|(_, rest)| rest.trim_start()).unwrap_or_default();
-        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-        Ok(digits[..end].parse()?)
+        process(&self.home.join("default/engines").join(name).join("engine.pid"))
     }
+
+    /// The process of the hub.
+    pub fn hub(&self) -> Outcome<u32> {
+        process(&self.home.join("default/hub.pid"))
+    }
+}
+
+/// The process that a pid file names.
+fn process(file: &Path) -> Outcome<u32> {
+    let text = std::fs::read_to_string(file)?;
+    let digits = text.split_once("\"pid\":").map(|(_, rest)| rest.trim_start()).unwrap_or_default();
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    Ok(digits[..end].parse()?)
 }
 
 /// The command line's executable.

@@ -1,6 +1,15 @@
 //! What becomes of jobs when processes, blocks and disks fail under them: the cluster is real, and so are the failures.
 
+#[path = "../../../tests/robust/pipelines.rs"]
+mod pipelines;
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod answers;
+mod blocks;
+mod caches;
+mod ends;
+mod engines;
 mod tasks;
+
+use answers::event;

@@ -60,7 +60,9 @@ fn two_hosts_shuffle_and_a_third_one_drives() {
     assert!(driver.received() - before[2] > 600_000 * 8, "the large result came to the driver");
     // No directory is shared: each engine has its own, and the hub's host has none.
     assert!(is_filled(&one.seen("engine")) && is_filled(&two.seen("engine")));
-    assert!(!hub.seen("engine").exists() && !one.seen("program").exists() && driver.seen("program").exists());
+    assert!(!hub.seen("engine").exists(), "the hub has no engine");
+    assert!(!one.seen("program").exists(), "an engine has the program under its hash alone");
+    assert!(driver.seen("program").exists(), "the driver has its own");
 }
 
 #[test]

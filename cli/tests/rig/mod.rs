@@ -4,9 +4,12 @@
 //! and test share a directory: marks that count what ran, tokens that let something happen so many times in the whole
 //! cluster, and gates that hold tasks until the test opens them.
 
+mod disk;
 mod driver;
+mod hub;
 mod shared;
 
+pub use disk::SmallDisk;
 pub use driver::{Done, Driver, driving};
 pub use shared::{claim, gate, mark, path};
 
@@ -21,7 +24,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a test waits for a state before it fails.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(40);
 
 /// The name of the test that asks, as the harness knows it.
 #[macro_export]
@@ -165,7 +168,13 @@ impl Cluster {
         engines.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no {name} in {engines:?}")).1
     }
 
-    /// The sealed block files of all engines.
+    /// Waits until no engine has a block on the disk, whole or not.
+    #[track_caller]
+    pub fn is_clean(&self) {
+        until("no block is left", || self.block_files().is_empty().then_some(()));
+    }
+
+    /// The block files of all engines.
     pub fn block_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         let mut directories = vec![self.home()];
@@ -175,7 +184,9 @@ impl Cluster {
                 let name = entry.file_name().into_string().unwrap();
                 if path.is_dir() {
                     directories.push(path);
-                } else if path.parent().is_some_and(|parent| parent.ends_with("blocks")) && name.len() == 32 {
+                } else if path.parent().is_some_and(|parent| parent.ends_with("blocks"))
+                    && name.trim_end_matches(".part").len() == 32
+                {
                     files.push(path);
                 }
             }
@@ -210,9 +221,14 @@ impl Cluster {
         pids.filter(ours).collect()
     }
 
-    /// What the log of a process that was started by hand says.
-    pub fn log(&self, name: &str) -> String {
-        fs::read_to_string(self.directory.path().join("l").join(name)).unwrap_or_default()
+    /// The processes that a process has started.
+    pub fn children(&self, parent: u32) -> Vec<u32> {
+        let is_child = |pid: &u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let after = stat.rsplit_once(')').map(|(_, rest)| rest.to_string()).unwrap_or_default();
+            after.split_whitespace().nth(1) == Some(&parent.to_string())
+        };
+        self.processes().into_iter().filter(is_child).collect()
     }
 
     /// Ends everything, and sees to it that nothing is left.

@@ -52,8 +52,8 @@ pub fn link(directory: &Path, program: &Program, driver: u32) -> Result<PathBuf>
         let _ = fs::remove_file(&new);
         let got = if linked { fs::hard_link(from, &new) } else { fs::copy(from, &new).map(drop) };
         if let Err(error) = got.and_then(|()| check(&new, &program.id)) {
-            // That it is another file says more than that it is nowhere else.
-            if last.kind() != io::ErrorKind::InvalidData {
+            // A link cannot go to another disk, and the driver is seldom of this process's own: what the copy said counts.
+            if from != own && !linked {
                 last = error;
             }
             continue;

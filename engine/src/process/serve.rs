@@ -11,6 +11,7 @@ use crate::protocol::driver::Program;
 use crate::protocol::engine::{FromEngine, HeldBlock, StorePlace, ToEngine, Welcome};
 use crate::protocol::worker::{FromWorker, ToWorker};
 use crate::protocol::{self, Hello, Opening, Purpose};
+use crate::running;
 use crate::scheduler::Move;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
@@ -30,6 +31,8 @@ use tryworks_transport::{
 
 /// How often it is tried to reach a hub that is gone.
 const KNOCK: Duration = Duration::from_millis(100);
+/// How often it looks at what depends on time.
+const TICK: Duration = Duration::from_millis(100);
 /// How many messages are taken in before what they led to is sent.
 const BATCH: usize = 256;
 /// The hub may take so long to answer a hello.
@@ -64,7 +67,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let unusable = |error: tryworks_transport::LinkError| Error::cluster(error, "choose a shorter --directory");
     let (to_peers, mut peers) = Peers::bind(&socket).await.map_err(unusable)?;
     let giver = Giver(store.clone());
-    let (door, data) = open_port(&connection, &options, giver.clone()).await?;
+    let (mut door, data) = open_port(&connection, &options, giver.clone()).await?;
     let here = crate::host::here();
     let place = StorePlace {
         host: here.id.clone(),
@@ -91,12 +94,18 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let broken = |error| Error::storage("listening for signals", "this process", &error);
     let mut end = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
-    let mut beat = interval(Duration::from_millis(250));
+    let mut beat = interval(TICK);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut alone_since = Instant::now();
     let mut last_beat = Instant::now();
     while !engine.leaving {
         if io.hub.is_none() {
+            if let Some(renewed) = renewed(&io.connection, &engine.options) {
+                let (new, data) = open_port(&renewed, &engine.options, giver.clone()).await?;
+                engine.place.address = new.as_ref().map(|door| shown(door.address(), &renewed).to_string());
+                io.bringer = Arc::new(Bringer::new(giver.clone(), engine.place.host.clone(), data));
+                (io.connection, door) = (renewed, new);
+            }
             io.hub = knock(&io.connection, &mut engine).await?;
             match &io.hub {
                 Some(_) => alone_since = Instant::now(),
@@ -131,7 +140,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
                     }
                 }
                 engine.tick();
-                if last_beat.elapsed() >= Duration::from_millis(900) {
+                if last_beat.elapsed() + TICK > engine.beat_every {
                     last_beat = Instant::now();
                     let beat = engine.beat();
                     engine.for_hub.push(beat);
@@ -154,7 +163,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     {
         io.hear_worker(&mut engine, happened);
     }
-    drop(engine);
+    drop((engine, door));
     let _ = std::fs::remove_file(directory.join("engine.sock"));
     let _ = std::fs::remove_dir_all(directory.join("programs"));
     let _ = std::fs::remove_dir_all(directory.join("files"));
@@ -203,6 +212,12 @@ fn address_towards(connection: &Connection) -> IpAddr {
     look().unwrap_or(loopback)
 }
 
+/// The connection file, if its certificates were made anew since it was read.
+fn renewed(connection: &Connection, options: &Options) -> Option<Connection> {
+    let now = Connection::read(&options.connect).ok()?;
+    (now.certificate != connection.certificate).then_some(now)
+}
+
 /// Says hello to the hub, if it can be reached: `None` if it cannot, for now.
 async fn knock(connection: &Connection, engine: &mut Engine) -> Result<Option<Hub>> {
     let Some(opened) = tokio::time::timeout(ANSWER, greet(connection, engine)).await.ok().and_then(Result::ok) else {
@@ -213,6 +228,7 @@ async fn knock(connection: &Connection, engine: &mut Engine) -> Result<Option<Hu
     match protocol::opening::<Welcome>(&answer)? {
         Opening::Welcome(welcome) => {
             engine.joined(welcome.engine);
+            engine.beat_every = Duration::from_millis(welcome.beat_ms.into());
             Ok(Some(hub))
         }
         Opening::Refused(why) => Err(Error::cluster(format!("the hub refused this engine: {why}"), "see above")),
@@ -378,7 +394,8 @@ impl Io {
                 }
             }
             Happened::Wrote { worker, stderr, bytes } => engine.wrote(worker, stderr, bytes),
-            Happened::Ended { worker, death } => {
+            Happened::Ended { worker, mut death } => {
+                death.ran = running::take(&running::path_of(&engine.options.directory, worker));
                 self.kills.remove(&worker);
                 self.outputs.remove(&worker);
                 engine.worker_ended(worker, &death);

@@ -9,6 +9,8 @@ pub mod admin;
 pub(crate) mod blocks;
 pub mod driver;
 pub mod engine;
+#[cfg(test)]
+mod fuzz;
 mod hello;
 pub mod worker;
 

@@ -72,12 +72,12 @@ impl<E: Clone> Scheduler<E> {
             return Some((row, stage.queue.pop_anywhere()?));
         }
         if stage.troubles.is_empty() {
-            let row = self.engines.pick(&[])?;
+            let row = self.engines.pick(stage.queue.tasks())?;
             return Some((row, stage.queue.pop_anywhere()?));
         }
         let task = stage.queue.pop_anywhere()?;
         let avoid = stage.troubles.get(&task.first()).map_or(&[][..], |trouble| &trouble.avoid);
-        let row = self.engines.pick(avoid)?;
+        let row = self.engines.pick_other(avoid)?;
         Some((row, task))
     }
 

@@ -176,9 +176,32 @@ impl Engines {
         self.settle(row);
     }
 
-    /// The next engine in turn with room: an idle one first, then one with a free slot; one of `avoid` only if no other
-    /// takes tasks.
-    pub fn pick(&mut self, avoid: &[EngineId]) -> Option<u32> {
+    /// The next engine in turn for the next of `waiting` tasks: an idle one first, then one with a free slot, then one
+    /// that may hold it in advance. The fewer tasks wait, the fewer are held: what is held in the end by one engine is
+    /// not there for another that is done (guided self-scheduling, Polychronopoulos and Kuck 1987).
+    pub fn pick(&mut self, waiting: u32) -> Option<u32> {
+        let at_once = self.in_turn(&self.idle, &[]).or_else(|| self.in_turn(&self.slots, &[]));
+        let share = (waiting / self.able.saturating_mul(2).max(1)).max(1);
+        let mut from = self.turn;
+        let in_advance = || {
+            // They are about equally full, so a few are enough to look at.
+            for _ in 0..4 {
+                let row = self.free.next_in_turn(from)?;
+                if self.rows.get(row).is_some_and(|engine| (engine.running.len() as u32) < engine.slots + share) {
+                    return Some(row);
+                }
+                from = row + 1;
+            }
+            None
+        };
+        let row = at_once.or_else(in_advance)?;
+        self.turn = row + 1;
+        Some(row)
+    }
+
+    /// The same for a task that failed on the engines to `avoid`: one of these only if no other takes tasks. There has to
+    /// be room somewhere.
+    pub fn pick_other(&mut self, avoid: &[EngineId]) -> Option<u32> {
         let lists = [&self.idle, &self.slots, &self.free];
         let row = lists.into_iter().find_map(|list| self.in_turn(list, avoid));
         let row = row.or_else(|| self.elsewhere(avoid)).or_else(|| self.in_turn(&self.free, &[]))?;

@@ -1,0 +1,89 @@
+//! The same answers, bit for bit, on threads and on any number of engines, also when engines die in the middle.
+
+use crate::here;
+use crate::pipelines as p;
+use crate::rig::{Cluster, Engine, claim, driving, gate, mark, signal, until};
+use rustix::process::Signal;
+use serde::Serialize;
+use tryworks::prelude::*;
+use tryworks_core::codec;
+
+/// What a task tells when it is in the middle of a stage. Who takes a token waits to be killed.
+pub fn event(stage: &str) {
+    if std::env::var_os("TRYWORKS_WORKER").is_some() && claim(stage) {
+        mark("victim");
+        gate("never");
+    }
+}
+
+fn bytes<T: Serialize>(answer: Result<T>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    codec::encode(&answer.unwrap(), &mut bytes).unwrap();
+    bytes
+}
+
+/// A pipeline, and the bytes of its answer.
+type Pipeline = (&'static str, fn(&Context) -> Vec<u8>);
+
+const ALL: [Pipeline; 14] = [
+    ("float_sums", |cx| bytes(p::float_sums(cx))),
+    ("float_reduce", |cx| bytes(p::float_reduce(cx))),
+    ("joined", |cx| bytes(p::joined(cx))),
+    ("sorted_with_ties", |cx| bytes(p::sorted_with_ties(cx))),
+    ("sorted_descending", |cx| bytes(p::sorted_descending(cx))),
+    ("sampled", |cx| bytes(p::sampled(cx))),
+    ("sampled_with_replacement", |cx| bytes(p::sampled_with_replacement(cx))),
+    ("distinct", |cx| bytes(p::distinct(cx))),
+    ("groups", |cx| bytes(p::groups(cx))),
+    ("first_items", |cx| bytes(p::first_items(cx))),
+    ("first_with_ties", |cx| bytes(p::first_with_ties(cx))),
+    ("dealt_again", |cx| bytes(p::dealt_again(cx))),
+    ("union", |cx| bytes(p::union(cx))),
+    ("ranks", |cx| bytes(p::ranks(cx))),
+];
+
+/// Holds every pipeline on the cluster against threads of this process.
+fn program() {
+    let cx = Context::init().unwrap();
+    let threads = Context::local(2).unwrap();
+    for (name, pipeline) in ALL {
+        assert!(pipeline(&cx) == pipeline(&threads), "{name} gives another answer on the cluster");
+    }
+}
+
+#[test]
+fn one_two_and_four_engines_give_the_same_bits() {
+    if driving() {
+        return program();
+    }
+    let mut cluster = Cluster::by_hand(1, 1, &[]);
+    cluster.drive(here!());
+    for more in [&["b"][..], &["c", "d"]] {
+        more.iter().for_each(|name| cluster.add(name, Engine { slots: 1, ..Engine::default() }));
+        cluster.wait_for_engines(2 * more.len());
+        cluster.drive(here!());
+    }
+    cluster.is_clean();
+}
+
+#[test]
+fn engines_that_die_in_the_middle_change_no_bit() {
+    if driving() {
+        return program();
+    }
+    let cluster = Cluster::start(2, 1);
+    let driver = cluster.begin(here!(), &[]);
+    for (count, stage) in ["map", "reduce", "map", "reduce"].into_iter().enumerate() {
+        let before = cluster.shared.markers("victim");
+        cluster.shared.tokens(stage, 1);
+        cluster.shared.wait_for("victim", count + 1);
+        let victim = cluster.shared.markers("victim").into_iter().find(|pid| !before.contains(pid)).unwrap();
+        let engines = cluster.engines();
+        let (name, pid) = engines.iter().find(|(_, engine)| cluster.children(*engine).contains(&victim)).unwrap();
+        signal(*pid, Signal::KILL);
+        until("it is started again", || cluster.engines().iter().any(|(n, p)| n == name && p != pid).then_some(()));
+    }
+    let done = driver.ends_well();
+    assert!(done.err.matches("was lost (its connection ended)").count() >= 4, "{}", done.err);
+    cluster.is_clean();
+}

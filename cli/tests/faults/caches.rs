@@ -1,0 +1,154 @@
+//! Kept partitions on engines: too large, lost, dropped, and made again with what is behind them.
+
+use crate::here;
+use crate::rig::{Cluster, Engine, claim, driving, gate, mark, signal, until};
+use rustix::process::Signal;
+use tryworks::prelude::*;
+
+/// Half a mebibyte for each of eight partitions.
+fn large(cx: &Context) -> Dataset<impl Pipe<Item = String> + use<>> {
+    cx.range_in(0..8, 8).map(|n| {
+        mark("made");
+        format!("{n}").repeat(512 << 10)
+    })
+}
+
+#[test]
+fn what_fits_is_kept_and_what_does_not_is_made_again() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let kept = large(&cx).cache();
+        for _ in 0..2 {
+            assert_eq!(kept.map(|text| text.len() as u64).sum().unwrap(), 4 << 20);
+        }
+        return;
+    }
+    for (memory, least, most) in [("64M", 8, 8), ("6M", 9, 15), ("256K", 16, 16)] {
+        let mut cluster = Cluster::by_hand(0, 0, &[]);
+        cluster.add("engine-1", Engine { slots: 1, memory: Some(memory), ..Engine::default() });
+        cluster.wait_for_engines(1);
+        cluster.drive(here!());
+        let made = cluster.shared.marks("made");
+        assert!((least..=most).contains(&made), "{memory}: made {made} times");
+    }
+}
+
+#[test]
+fn dropped_handles_give_memory_and_blocks_back_everywhere() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let kept = cx.range_in(0..64, 8).map(|n| format!("{:02}", n).repeat(512 << 10)).cache();
+        assert_eq!(kept.count().unwrap(), 64);
+        let shuffled = kept.map(|row| (row[..2].to_string(), row)).group_by_key_in(2);
+        assert_eq!(shuffled.count().unwrap(), 64);
+        mark("held");
+        gate("drop");
+        drop((kept, shuffled));
+        mark("dropped");
+        gate("end");
+        return;
+    }
+    let cluster = Cluster::by_hand(2, 1, &[]);
+    // With this the C library gives large pieces back to the system at once.
+    let driver = cluster.begin(here!(), &[("MALLOC_MMAP_THRESHOLD_", "65536")]);
+    cluster.shared.wait_for("held", 1);
+    let workers: Vec<u32> = cluster.engines().iter().flat_map(|(_, engine)| cluster.children(*engine)).collect();
+    let held = || workers.iter().map(|pid| anonymous(*pid)).sum::<u64>();
+    assert!(held() > 64 << 20, "{}", held());
+    assert!(!cluster.block_files().is_empty());
+    cluster.shared.open("drop");
+    cluster.shared.wait_for("dropped", 1);
+    cluster.is_clean();
+    until("the memory is given back", || (held() < 48 << 20).then_some(()));
+    cluster.shared.open("end");
+    driver.ends_well();
+}
+
+/// The anonymous memory of a process.
+fn anonymous(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10)
+}
+
+#[test]
+fn what_a_worker_kept_is_made_again_when_it_is_gone() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let kept = cx.range_in(0..8, 8).map(|n| {
+            mark("made");
+            n * n
+        });
+        let kept = kept.cache();
+        assert_eq!(kept.sum().unwrap(), 140);
+        assert_eq!(kept.sum().unwrap(), 140);
+        mark("kept");
+        gate("again");
+        assert_eq!(kept.sum().unwrap(), 140);
+        return;
+    }
+    let cluster = Cluster::by_hand(2, 1, &[]);
+    let driver = cluster.begin(here!(), &[]);
+    cluster.shared.wait_for("kept", 1);
+    assert_eq!(cluster.shared.marks("made"), 8);
+    let mut workers = cluster.shared.markers("made");
+    workers.sort();
+    signal(workers[0], Signal::KILL);
+    let lost = workers.iter().filter(|pid| **pid == workers[0]).count();
+    until("it is gone", || (!cluster.processes().contains(&workers[0])).then_some(()));
+    cluster.shared.open("again");
+    driver.ends_well();
+    let made = cluster.shared.marks("made");
+    assert!((8 + lost..=16).contains(&made), "{made} times, {lost} of them lost");
+}
+
+#[test]
+fn a_shuffle_behind_lost_partitions_is_planned_anew() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let rows = cx.range_in(0..4_000, 4).map(|n| {
+            if n % 1_000 == 0 {
+                mark("map");
+            }
+            (n % 100, n)
+        });
+        // Kept by a job that then fails: so nobody knows of the shuffle that its output is there.
+        let kept = rows.group_by_key_in(4).cache();
+        let fails = kept.map_partitions_with_index(|part, items| {
+            let items: Vec<_> = items.collect();
+            if part == 3 && claim("fails") {
+                mark("failing");
+                gate("fail");
+                panic!("enough");
+            }
+            items
+        });
+        assert!(matches!(fails.count(), Err(Error::User(_))));
+        mark("failed");
+        let sums = kept.map_partitions(|items| {
+            if claim("waits") {
+                mark("waiting");
+                gate("go on");
+            }
+            items.map(|(key, values)| (key, values.into_iter().sum::<u64>())).collect::<Vec<_>>()
+        });
+        let mut found = sums.collect().unwrap();
+        found.sort();
+        assert_eq!(found, (0..100).map(|key| (key, (0..40).map(|i| key + 100 * i).sum())).collect::<Vec<(u64, u64)>>());
+        return;
+    }
+    let cluster = Cluster::start(2, 1);
+    cluster.shared.tokens("fails", 4);
+    cluster.shared.open("fail");
+    cluster.shared.tokens("waits", 2);
+    let driver = cluster.begin(here!(), &[]);
+    cluster.shared.wait_for("waiting", 1);
+    let waiting = cluster.shared.markers("waiting")[0];
+    let engines = cluster.engines();
+    let (_, engine) = engines.iter().find(|(_, engine)| cluster.children(*engine).contains(&waiting)).unwrap();
+    signal(*engine, Signal::KILL);
+    driver.says("was lost (its connection ended)");
+    cluster.shared.open("go on");
+    driver.ends_well();
+    assert!(cluster.shared.marks("map") > 4, "the shuffle was made again");
+}

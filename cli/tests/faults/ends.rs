@@ -1,0 +1,269 @@
+//! How jobs end that are cancelled, too large, or cannot run: with an error that says what to do, and nothing left.
+
+use crate::here;
+use crate::rig::{Cluster, Engine, SmallDisk, driving, gate, mark, path, until};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tryworks::prelude::*;
+
+#[test]
+fn a_cancelled_job_stops_all_of_its_tasks() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let rows = cx.from_fn(8, |part| {
+            mark(format!("part-{part}"));
+            if part == 2 {
+                mark("running");
+                // It never looks whether it is to stop.
+                loop {
+                    std::hint::spin_loop();
+                }
+            }
+            if part == 3 {
+                mark("running");
+            }
+            // It looks with every batch.
+            (0..).take_while(move |n| part == 3 || *n < 10)
+        });
+        let kept = rows.filter(|n| n % 2 == 0).cache();
+        let job = kept.background().count().unwrap();
+        gate("cancel");
+        job.cancel();
+        assert!(matches!(job.wait(), Err(Error::Cancelled)));
+        mark("cancelled");
+        assert_eq!(cx.range_in(0..100, 8).map(|n| n * 2).sum().unwrap(), 9_900);
+        return;
+    }
+    let cluster = Cluster::by_hand(2, 1, &[]);
+    let driver = cluster.begin(here!(), &[]);
+    cluster.shared.wait_for("running", 2);
+    until("two are done", || (cluster.status()["running"][0]["progress"]["partitions_done"] == 2).then_some(()));
+    let workers: Vec<u32> = cluster.shared.markers("running");
+    cluster.shared.open("cancel");
+    let done = driver.ends_well();
+    let told =
+        done.err.split_once("job 1 was cancelled: 2 partitions were done, ").unwrap_or_else(|| panic!("{}", done.err));
+    let (with_engines, rest) = told.1.split_once(" were with engines and are stopped, ").unwrap();
+    let with_engines: u32 = with_engines.parse().unwrap();
+    // How many an engine is given in advance is its own affair.
+    assert!(with_engines >= 2 && rest.starts_with(&format!("{} had not been given out", 6 - with_engines)), "{rest}");
+    assert!(done.err.contains("was killed since a task did not stop within 3s of being asked to"), "{}", done.err);
+    until("workers are gone, also the one that never looked", || {
+        workers.iter().all(|pid| !cluster.processes().contains(pid)).then_some(())
+    });
+    (4..8).for_each(|part| assert_eq!(cluster.shared.marks(&format!("part-{part}")), 0, "{part} never began"));
+    cluster.is_clean();
+}
+
+#[test]
+fn results_have_a_limit_and_large_ones_are_fetched_or_made_again() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let large = cx.range_in(0..4, 4).map(|n| {
+            mark(format!("part-{n}"));
+            vec![n as u8; 3 << 20]
+        });
+        let job = large.background().collect().unwrap();
+        gate("fetch");
+        match job.wait() {
+            Ok(found) => assert!(found == (0..4).map(|n| vec![n; 3 << 20]).collect::<Vec<_>>(), "the answer is wrong"),
+            Err(error) => println!("ERROR {error}"),
+        }
+        return;
+    }
+    let cluster = Cluster::by_hand(2, 1, &[]);
+    let driver = cluster.begin(here!(), &[]);
+    let sealed = |block: &std::path::PathBuf| block.extension().is_none();
+    let blocks = until("results are there", || {
+        Some(cluster.block_files()).filter(|blocks| blocks.len() == 4 && blocks.iter().all(sealed))
+    });
+    until("the job has ended", || cluster.status()["running"].as_array().unwrap().is_empty().then_some(()));
+    blocks[..2].iter().for_each(|block| fs::remove_file(block).unwrap());
+    cluster.shared.open("fetch");
+    driver.ends_well();
+    let runs: usize = (0..4).map(|part| cluster.shared.marks(&format!("part-{part}"))).sum();
+    assert_eq!(runs, 6, "two results were made again");
+    cluster.is_clean();
+
+    let done = cluster.begin(here!(), &[("TRYWORKS_MAX_RESULT_BYTES", "7M")]).ends_well();
+    assert!(done.out.contains("ERROR limit max_result_bytes (7340032) reached"), "{}", done.out);
+    cluster.is_clean();
+}
+
+/// Numbers that look random and follow from `n` alone.
+fn mix(n: u64) -> u64 {
+    let n = (n ^ n >> 31).wrapping_mul(0x7fb5_d329_728e_a185);
+    let n = (n ^ n >> 27).wrapping_mul(0x81da_def4_bc2d_d44d);
+    n ^ n >> 33
+}
+
+/// Keeps and shuffles more than fits, each by its name in `TRYWORKS_TEST_WORK`, and then something that fits.
+fn fill() {
+    let cx = Context::init().unwrap();
+    // It cannot be compressed.
+    let rows = cx.range_in(0..80_000, 4).map(|n| (n, (0..12).map(|i| mix(n * 12 + i)).collect::<Vec<_>>()));
+    let work = std::env::var("TRYWORKS_TEST_WORK").unwrap();
+    let error = match work.as_str() {
+        "program" => return println!("ERROR {}", rows.count().unwrap_err()),
+        "shuffle" => rows.repartition(3).count().unwrap_err(),
+        _ => rows.persist(StorageLevel::Disk).count().unwrap_err(),
+    };
+    println!("ERROR {error}");
+    assert_eq!(cx.range_in(0..1_000, 4).map(|n| (n % 3, n)).reduce_by_key(|a, b| a + b).count().unwrap(), 3);
+}
+
+#[test]
+fn a_full_disk_is_told_with_its_place() {
+    if driving() {
+        return fill();
+    }
+    // Not even the program fits, and is told so.
+    let Some(small) = SmallDisk::mount("1M") else { return };
+    let directory = small.0.join("e");
+    let mut cluster = Cluster::by_hand(0, 0, &[]);
+    cluster.add("engine-1", Engine { slots: 1, directory: Some(&directory), ..Engine::default() });
+    cluster.wait_for_engines(1);
+    let done = cluster.begin(here!(), &[("TRYWORKS_TEST_WORK", "program")]).ends_well();
+    assert!(done.out.contains("getting the program failed") && done.out.contains("No space left"), "{}", done.out);
+    drop((cluster, small));
+
+    let program = fs::metadata(std::env::current_exe().unwrap()).unwrap().len();
+    let Some(disk) = SmallDisk::mount(&format!("{}", program + (4 << 20))) else { return };
+    let directory = disk.0.join("e");
+    let mut cluster = Cluster::by_hand(0, 0, &[]);
+    cluster.add("engine-1", Engine { slots: 2, directory: Some(&directory), ..Engine::default() });
+    cluster.wait_for_engines(1);
+    for (work, doing) in [("shuffle", "writing a block"), ("keep", "writing")] {
+        let done = cluster.begin(here!(), &[("TRYWORKS_TEST_WORK", work)]).ends_well();
+        let error = done.out.split_once("ERROR ").unwrap().1.lines().next().unwrap();
+        assert!(error.starts_with(doing) && error.contains(directory.to_str().unwrap()), "{error}");
+        assert!(error.contains("No space left") && error.contains("bytes more were needed"), "{error}");
+        until("nothing half-written is left", || {
+            let names = fs::read_dir(directory.join("blocks")).unwrap().flatten().map(|entry| entry.file_name());
+            (names.filter(|name| name.len() >= 32).count() == 0).then_some(())
+        });
+    }
+    drop(cluster);
+}
+
+#[test]
+fn a_quota_of_blocks_is_kept() {
+    if driving() {
+        return fill();
+    }
+    let mut cluster = Cluster::by_hand(0, 0, &[]);
+    cluster.add("engine-1", Engine { slots: 2, quota: Some("1M"), ..Engine::default() });
+    cluster.wait_for_engines(1);
+    let done = cluster.begin(here!(), &[("TRYWORKS_TEST_WORK", "shuffle")]).ends_well();
+    assert!(done.out.contains("ERROR limit block_quota (1048576) reached: "), "{}", done.out);
+    assert!(done.out.contains("bytes more of blocks in "), "{}", done.out);
+    cluster.is_clean();
+}
+
+/// Something that refuses to be sent.
+#[derive(Clone)]
+struct Stubborn;
+
+impl Serialize for Stubborn {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("it does not want to leave"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Stubborn {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Ok(Stubborn)
+    }
+}
+
+#[test]
+fn bad_input_and_results_that_cannot_be_sent_are_told_whole() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let text = cx.text_file(path("gone"));
+        fs::remove_file(path("gone")).unwrap();
+        println!("GONE {}", text.count().unwrap_err());
+        println!("BAD {}", cx.text_file(path("bad")).count().unwrap_err());
+        println!("STUBBORN {}", cx.range_in(0..3, 2).map(|_| Stubborn).collect().map(|_| ()).unwrap_err());
+        let threads: Vec<_> = std::thread::scope(|scope| {
+            let cx = &cx;
+            let jobs: Vec<_> = (0..6u64)
+                .map(|by| scope.spawn(move || cx.range_in(0..1_000, 5).with(by).map(|by, n| n * by).sum().unwrap()))
+                .collect();
+            jobs.into_iter().map(|job| job.join().unwrap()).collect()
+        });
+        assert_eq!(threads, (0..6).map(|by| by * 499_500).collect::<Vec<_>>(), "many threads submit at once");
+        return;
+    }
+    let cluster = Cluster::by_hand(2, 1, &[]);
+    fs::write(cluster.shared.0.join("gone"), "one\ntwo\n").unwrap();
+    fs::write(cluster.shared.0.join("bad"), b"one\ntwo\n\xff\n").unwrap();
+    let done = cluster.drive(here!());
+    let line = |word: &str| {
+        done.out.lines().find_map(|line| line.split_once(word)).unwrap_or_else(|| panic!("{}", done.out)).1
+    };
+    let file = |name: &str| cluster.shared.0.join(name).display().to_string();
+    assert!(line("GONE ").contains(&file("gone")) && line("GONE ").contains("No such file"), "{}", line("GONE "));
+    assert!(line("BAD ").starts_with(&format!("{}, byte 8: ", file("bad"))), "{}", line("BAD "));
+    assert!(line("STUBBORN ").contains("Stubborn") && line("STUBBORN ").contains("it does not want to leave"));
+}
+
+#[test]
+fn a_program_that_does_not_start_on_an_engine_says_why() {
+    if driving() {
+        if std::env::var_os("TRYWORKS_WORKER").is_some() {
+            eprintln!("the licence has expired");
+            std::process::exit(3);
+        }
+        let cx = Context::init().unwrap();
+        println!("ERROR {}", cx.range_in(0..4, 2).map(|n| n).sum().unwrap_err());
+        return;
+    }
+    let cluster = Cluster::by_hand(1, 1, &[]);
+    let done = cluster.drive(here!());
+    assert!(done.out.contains("ERROR the program does not start on engine-1 on "), "{}", done.out);
+    assert!(done.out.contains("ended by itself (exit code 3) before it came to `Context::init()`"), "{}", done.out);
+    assert!(done.out.contains("the licence has expired"), "{}", done.out);
+}
+
+#[test]
+fn what_tasks_write_reaches_the_driver_whole_and_in_order() {
+    const LINES: u64 = 100_000;
+    if driving() {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let cx = Context::init().unwrap();
+        let rows = cx.range_in(0..LINES, 12).map(|n| {
+            println!("line {n} which is number {}", COUNT.fetch_add(1, Relaxed));
+            if n % 1_000 == 0 {
+                eprintln!("thousand {n}");
+            }
+            if n == LINES - 1 {
+                print!("these are the last words");
+            }
+            n
+        });
+        assert_eq!(rows.count().unwrap(), LINES);
+        return;
+    }
+    let cluster = Cluster::by_hand(3, 1, &[]);
+    let done = cluster.drive(here!());
+    let mut seen = vec![0; LINES as usize];
+    let mut next = std::collections::BTreeMap::<String, u64>::new();
+    for line in done.out.lines().filter(|line| line.contains(" which is number ")) {
+        // The harness of a worker begins the first of its lines.
+        let (prefix, rest) = line.split_once("] ").unwrap();
+        let rest = rest.split_once("line ").unwrap().1;
+        assert!(prefix.starts_with("[engine-") && prefix.contains(" worker "), "{line}");
+        let (n, number) = rest.split_once(" which is number ").unwrap();
+        seen[n.parse::<usize>().unwrap()] += 1;
+        let next = next.entry(prefix.into()).or_default();
+        assert_eq!(number.parse::<u64>().unwrap(), *next, "the lines of a worker come in order");
+        *next += 1;
+    }
+    assert!(seen.iter().all(|times| *times == 1), "each line comes once");
+    assert!(next.len() > 1, "several workers wrote");
+    assert!(done.out.contains("these are the last words"), "a line without an end comes too");
+    let thousands = done.err.lines().filter(|line| line.contains("] thousand ")).count();
+    assert_eq!(thousands as u64, LINES / 1_000);
+}

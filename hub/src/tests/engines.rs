@@ -1,0 +1,115 @@
+//! Engines that come, come twice, say nothing, and are lost.
+
+use super::*;
+use tryworks_core::Error;
+use tryworks_engine::scheduler::Failure;
+
+#[test]
+fn a_name_is_given_to_one_engine_alone_and_goes_with_its_store() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let first = offer("one", &directory);
+    let (old, before) = world.engine(first.clone()).unwrap();
+    let other = Offer { store: offer("two", &directory).store, ..first.clone() };
+    let why = world.engine(other).unwrap_err();
+    assert!(why.contains("there is an engine `one` already"), "{why}");
+    assert_eq!(world.closed.len(), 1, "who is refused is hung up on");
+    // The same one, by another connection.
+    let (_, after) = world.engine(first).unwrap();
+    assert!(after > before);
+    assert_eq!(world.hub.engines.keys().copied().collect::<Vec<_>>(), [after]);
+    assert!(world.closed.contains(&old));
+}
+
+#[test]
+fn another_version_is_refused_in_words() {
+    let mut world = World::new();
+    let (peer, mut hello) = world.hello(Purpose::Administer);
+    hello[4] ^= 1;
+    world.hub.hear_client(peer, &hello);
+    let why = world.answer::<Welcome>(peer).unwrap_err();
+    assert!(why.contains("different versions"), "{why}");
+    assert_eq!(world.closed, [peer]);
+    let (peer, hello) = world.hello(Purpose::Administer);
+    world.hub.hear_engine(peer, &hello);
+    let why = world.answer::<EngineWelcome>(peer).unwrap_err();
+    assert!(why.contains("the socket of engines"), "{why}");
+}
+
+#[test]
+fn what_an_engine_ran_runs_elsewhere_when_it_is_lost_or_silent() {
+    for silent in [false, true] {
+        let mut world = World::new();
+        let directory = tempfile::tempdir().unwrap();
+        let (driver, welcome) = world.driver(None);
+        let (first, id) = world.engine(offer("one", &directory)).unwrap();
+        world.drive(driver, &[FromDriver::Submit(Box::new(job(1, welcome.session, 2, None, None)))]);
+        let lost = world.tasks(first);
+        assert!(!lost.is_empty());
+        let (second, _) = world.engine(offer("two", &directory)).unwrap();
+        if silent {
+            world.hub.engines.get_mut(&id).unwrap().heard = long_ago();
+            world.hub.tick();
+        } else {
+            world.hub.engine_gone(first);
+        }
+        assert!(!world.hub.engines.contains_key(&id));
+        let again = world.tasks(second);
+        assert_eq!(again.len(), 2, "{silent}");
+        // Whatever the lost one still says changes nothing.
+        world.report(first, &[FromEngine::Beat { resident: 0, blocks: 0, short: false }]);
+        world.report(second, &again.iter().map(done).collect::<Vec<_>>());
+        let (parts, ends) = results(&world.said(driver));
+        assert_eq!((parts.len(), ends.get(&1)), (2, Some(&true)));
+        assert!(world.hub.launched.is_empty());
+    }
+}
+
+#[test]
+fn a_worker_that_dies_has_its_tasks_run_again() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, welcome) = world.driver(None);
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    world.drive(driver, &[FromDriver::Submit(Box::new(job(1, welcome.session, 3, None, None)))]);
+    let mut tasks = world.tasks(engine);
+    let suspects: Vec<_> = tasks.drain(..1).map(|task| task.task.attempt).collect();
+    let waiting: Vec<_> = tasks.drain(..).map(|task| task.task.attempt).collect();
+    let error = Error::Lost { what: "a worker was killed".into(), details: String::new() };
+    world.report(engine, &[FromEngine::WorkerDied { session: welcome.session, suspects, waiting, error }]);
+    let mut ran = 0;
+    for _ in 0..8 {
+        let tasks = world.tasks(engine);
+        ran += tasks.len();
+        world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
+    }
+    assert_eq!(ran, 3);
+    let (parts, ends) = results(&world.said(driver));
+    assert_eq!((parts.len(), ends.get(&1)), (3, Some(&true)));
+}
+
+#[test]
+fn reports_out_of_order_change_nothing() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, welcome) = world.driver(None);
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    world.drive(driver, &[FromDriver::Received { attempts: vec![AttemptId(9)] }, FromDriver::Cancel { ticket: 7 }]);
+    world.drive(driver, &[FromDriver::Close { ticket: 7 }, FromDriver::Detach { ticket: 8 }]);
+    world.drive(driver, &[FromDriver::Submit(Box::new(job(1, welcome.session, 1, None, None)))]);
+    let tasks = world.tasks(engine);
+    let (attempt, span) = (tasks[0].task.attempt, (0, 0));
+    let stranger = AttemptId::new(999, 3);
+    world.report(engine, &[FromEngine::Failed { attempt: stranger, failure: Failure::Killed, span }]);
+    world.report(engine, &[done(&tasks[0]), done(&tasks[0])]);
+    world.report(engine, &[FromEngine::Failed { attempt, failure: Failure::Killed, span }]);
+    let (parts, ends) = results(&world.said(driver));
+    assert_eq!((parts.len(), ends.get(&1)), (1, Some(&true)));
+    // What cannot be read ends the connection.
+    world.hub.hear_engine(engine, &[255; 9]);
+    world.turn();
+    assert!(world.hub.engines.is_empty() && world.closed.contains(&engine));
+    world.hub.hear_client(driver, &[255; 9]);
+    assert!(!world.answer::<Welcome>(driver).unwrap_err().is_empty());
+    assert!(world.hub.clients.is_empty() && world.closed.contains(&driver));
+}

@@ -1,0 +1,223 @@
+//! The hub's state without sockets: messages go in by hand, and what it would send is read.
+
+mod engines;
+mod sessions;
+
+use crate::history::{Lookup, Told, look_up};
+use crate::hub::{Hub, Limits, Memory};
+use crate::journal::Journal;
+use crate::programs::Shelf;
+use std::collections::BTreeMap;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tryworks_core::ids::{AttemptId, EngineId, OutputId, SessionId};
+use tryworks_engine::protocol::driver::{FromDriver, NewJob, Program, ToDriver, Welcome};
+use tryworks_engine::protocol::engine::{
+    Assignment, FromEngine, Offer, ResultPart, StorePlace, ToEngine, Welcome as EngineWelcome,
+};
+use tryworks_engine::protocol::{Hello, Opening, Purpose, decode, encode, opening};
+use tryworks_engine::scheduler::{JobSpec, Limits as JobLimits, Packing, PartitionReport, Report, StageSpec};
+use tryworks_io::blocks::BlockStore;
+use tryworks_transport::PeerId;
+
+/// A hub, what it has sent to whom, and a place for its journal.
+struct World {
+    hub: Hub,
+    lookups: Receiver<Lookup>,
+    told: UnboundedReceiver<Told>,
+    peers: u128,
+    sent: BTreeMap<PeerId, Vec<Vec<u8>>>,
+    closed: Vec<PeerId>,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        World::at(tempfile::tempdir().unwrap())
+    }
+
+    fn at(directory: tempfile::TempDir) -> Self {
+        let (journal, recovered) = Journal::open(directory.path().join("journal.sqlite")).unwrap();
+        let (desk, lookups) = std::sync::mpsc::channel();
+        let (sender, told) = tokio::sync::mpsc::unbounded_channel();
+        let shelf = Shelf::open(directory.path().join("programs")).unwrap();
+        let memory = Memory { journal, desk, told: sender };
+        let hub = Hub::new("test".into(), Limits::default(), memory, shelf, recovered);
+        World { hub, lookups, told, peers: 0, sent: BTreeMap::new(), closed: Vec::new(), directory }
+    }
+
+    /// The hub is killed, and another one begins. Connections are gone.
+    fn again(self) -> Self {
+        let World { hub, lookups, told, directory, .. } = self;
+        hub.memory.journal.sync().unwrap();
+        drop((hub, lookups, told));
+        World::at(directory)
+    }
+
+    fn peer(&mut self) -> PeerId {
+        self.peers += 1;
+        PeerId::from(self.peers)
+    }
+
+    /// Has everything done that the hub's loop would do.
+    fn turn(&mut self) {
+        for _ in 0..4 {
+            self.hub.settle();
+            self.hub.memory.journal.sync().unwrap();
+            let reader = self.hub.memory.journal.reader().unwrap();
+            while let Ok(lookup) = self.lookups.try_recv() {
+                look_up(&reader, lookup, &self.hub.memory.told);
+            }
+            while let Ok(told) = self.told.try_recv() {
+                self.hub.hear(told);
+            }
+        }
+        let (clients, engines) = self.hub.outgoing();
+        for (peer, bytes) in clients.into_iter().chain(engines) {
+            self.sent.entry(peer).or_default().push(bytes);
+        }
+        self.closed.append(&mut self.hub.hang_up_clients);
+        self.closed.append(&mut self.hub.hang_up_engines);
+    }
+
+    fn hello(&mut self, purpose: Purpose) -> (PeerId, Vec<u8>) {
+        let peer = self.peer();
+        let hello = Hello { version: "test".into(), host: tryworks_engine::host::here(), purpose };
+        (peer, hello.to_bytes().unwrap())
+    }
+
+    /// What was sent to a peer since it was asked last.
+    fn said<M: serde::de::DeserializeOwned>(&mut self, peer: PeerId) -> Vec<M> {
+        self.turn();
+        self.sent.remove(&peer).unwrap_or_default().iter().flat_map(|bytes| decode(bytes).unwrap()).collect()
+    }
+
+    /// The first message to a peer: its welcome, or why it was refused.
+    fn answer<W: serde::de::DeserializeOwned>(&mut self, peer: PeerId) -> Result<W, String> {
+        self.turn();
+        let messages = self.sent.get_mut(&peer).expect("an answer");
+        match opening(&messages.remove(0)).unwrap() {
+            Opening::Welcome(welcome) => Ok(welcome),
+            Opening::Refused(why) => Err(why),
+        }
+    }
+
+    fn driver(&mut self, again: Option<(SessionId, [u8; 16])>) -> (PeerId, Welcome) {
+        let (peer, hello) = self.hello(Purpose::Drive { again, program: Program::default() });
+        self.hub.hear_client(peer, &hello);
+        let welcome = self.answer(peer).unwrap();
+        (peer, welcome)
+    }
+
+    fn engine(&mut self, offer: Offer) -> Result<(PeerId, EngineId), String> {
+        let (peer, hello) = self.hello(Purpose::Serve(Box::new(offer)));
+        self.hub.hear_engine(peer, &hello);
+        self.answer::<EngineWelcome>(peer).map(|welcome| (peer, welcome.engine))
+    }
+
+    fn drive(&mut self, peer: PeerId, messages: &[FromDriver]) {
+        self.hub.hear_client(peer, &encode(messages).unwrap());
+    }
+
+    fn report(&mut self, peer: PeerId, messages: &[FromEngine]) {
+        self.hub.hear_engine(peer, &encode(messages).unwrap());
+    }
+
+    /// The tasks that an engine was given.
+    fn tasks(&mut self, engine: PeerId) -> Vec<Assignment> {
+        let said = self.said::<ToEngine>(engine).into_iter();
+        said.flat_map(|message| if let ToEngine::Launch { tasks } = message { tasks } else { Vec::new() }).collect()
+    }
+}
+
+/// An engine of this name.
+fn offer(name: &str, directory: &tempfile::TempDir) -> Offer {
+    let store = BlockStore::open(&directory.path().join(name), None).unwrap();
+    Offer {
+        name: name.into(),
+        slots: 2,
+        memory: 1 << 30,
+        store: StorePlace {
+            host: "here".into(),
+            directory: store.dir().display().to_string(),
+            address: None,
+            socket: String::new(),
+            key: store.key().clone(),
+        },
+        held: Vec::new(),
+        results: Vec::new(),
+        sessions: Vec::new(),
+        kept: Vec::new(),
+    }
+}
+
+/// A job of `partitions` results, after a stage of as many map tasks if an exchange is named.
+fn job(ticket: u64, session: SessionId, partitions: u32, exchange: Option<u64>, detached: Option<&str>) -> NewJob {
+    let stage = |output, parents| StageSpec {
+        output,
+        partitions,
+        buckets: if parents == Vec::<usize>::new() && output.is_some() { partitions } else { 0 },
+        parents,
+        deterministic: true,
+        pack: Packing::Fixed(1),
+        near: Vec::new(),
+    };
+    let stages = match exchange {
+        Some(exchange) => vec![stage(Some(OutputId(session.global(exchange))), vec![]), stage(None, vec![0])],
+        None => vec![stage(None, vec![])],
+    };
+    NewJob {
+        ticket,
+        job: None,
+        detached: detached.map(Into::into),
+        codes: (0..stages.len() as u32).map(|at| (at, vec![at as u8])).collect(),
+        spec: JobSpec {
+            label: "count at test.rs:1".into(),
+            stages,
+            wanted: (0..partitions).into(),
+            limits: JobLimits::default(),
+            pool: String::new(),
+            delivered: 0,
+        },
+        caches: Vec::new(),
+    }
+}
+
+/// What an engine says of a task that went well.
+fn done(task: &Assignment) -> FromEngine {
+    let partitions = task.task.partitions.clone();
+    let result = matches!(task.code, tryworks_engine::protocol::engine::CodeId::Results(_));
+    FromEngine::Done {
+        attempt: task.task.attempt,
+        report: Report {
+            partitions: partitions.iter().map(|_| PartitionReport { bytes: 1, rows: 1, checksum: 1 }).collect(),
+            bucket_bytes: Vec::new(),
+        },
+        results: match result {
+            true => partitions.iter().map(|partition| (partition, ResultPart::Here(vec![partition as u8]))).collect(),
+            false => Vec::new(),
+        },
+        kept: Vec::new(),
+        span: (0, 1),
+    }
+}
+
+/// The results that a driver was told of, by partition, and the ends of jobs by ticket.
+fn results(said: &[ToDriver]) -> (BTreeMap<u32, AttemptId>, BTreeMap<u64, bool>) {
+    let (mut parts, mut ends) = (BTreeMap::new(), BTreeMap::new());
+    for message in said {
+        match message {
+            ToDriver::Results { attempt, parts: some, .. } => {
+                parts.extend(some.iter().map(|(partition, _)| (*partition, *attempt)));
+            }
+            ToDriver::Ended { ticket, end } => drop(ends.insert(*ticket, end.is_ok())),
+            _ => {}
+        }
+    }
+    (parts, ends)
+}
+
+fn long_ago() -> Instant {
+    Instant::now().checked_sub(Duration::from_secs(60)).expect("the machine has been up for a minute")
+}

@@ -1,0 +1,251 @@
+//! Sessions: what they may name, what they leave, and what comes again with the next hub.
+
+use super::*;
+use tryworks_engine::protocol::admin::{Answer, Question};
+use tryworks_engine::protocol::engine::{HeldBlock, HeldResult};
+
+#[test]
+fn a_driver_that_names_another_sessions_outputs_is_refused() {
+    let mut world = World::new();
+    let (_, other) = world.driver(None);
+    let (driver, own) = world.driver(None);
+    let mut new = job(1, own.session, 2, Some(3), None);
+    new.spec.stages[0].output = Some(OutputId(other.session.global(3)));
+    world.drive(driver, &[FromDriver::Submit(Box::new(new))]);
+    let (_, ends) = results(&world.said(driver));
+    assert_eq!(ends.get(&1), Some(&false));
+    assert!(world.hub.jobs.is_empty() && world.hub.codes.is_empty());
+    // Nor does it release what is not its own.
+    world.drive(driver, &[FromDriver::Release { outputs: vec![other.session.global(3)], caches: vec![] }]);
+    assert!(world.hub.events.is_empty());
+    // And a session is had with its secret alone.
+    let (_, stolen) = world.driver(Some((other.session, own.secret)));
+    assert!(stolen.session > own.session);
+}
+
+#[test]
+fn ten_thousand_sessions_leave_nothing() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (engine, id) = world.engine(offer("one", &directory)).unwrap();
+    for number in 0..10_000u64 {
+        let (peer, hello) = world.hello(Purpose::Drive { again: None, program: Program::default() });
+        world.hub.hear_client(peer, &hello);
+        let session = *world.hub.sessions.keys().next().unwrap();
+        // Some leave in the middle of a job, some are refused.
+        let with_job = number % 50 == 0;
+        if with_job {
+            world.drive(peer, &[FromDriver::Submit(Box::new(job(1, session, 2, Some(1), None)))]);
+            let tasks = world.tasks(engine);
+            world.report(engine, &tasks[..1].iter().map(done).collect::<Vec<_>>());
+        }
+        if number % 50 == 1 {
+            world.hub.hear_client(peer, b"nothing that can be read");
+            world.hub.sessions.get_mut(&session).unwrap().lost = Some(long_ago());
+            world.hub.tick();
+        } else {
+            world.drive(peer, &[FromDriver::Leave]);
+        }
+        world.hub.settle();
+        assert!(world.hub.hang_up_clients.drain(..).any(|closed| closed == peer) || world.closed.contains(&peer));
+        world.closed.clear();
+        if number % 50 == 0 {
+            world.turn();
+            let launched: Vec<_> = world.hub.launched.keys().copied().collect();
+            let failed = |attempt: AttemptId| FromEngine::Failed {
+                attempt,
+                failure: tryworks_engine::scheduler::Failure::Killed,
+                span: (0, 0),
+            };
+            world.report(engine, &launched.into_iter().map(failed).collect::<Vec<_>>());
+        }
+        world.sent.clear();
+        let _ = world.hub.outgoing();
+    }
+    world.turn();
+    let hub = &world.hub;
+    assert!(hub.sessions.is_empty() && hub.clients.is_empty() && hub.jobs.is_empty() && hub.codes.is_empty());
+    assert!(hub.launched.is_empty() && hub.reported.is_empty() && hub.moves.is_empty() && hub.caches.is_empty());
+    assert!(hub.offered.blocks.is_empty() && hub.offered.results.is_empty() && hub.for_drivers.is_empty());
+    let engine = &hub.engines[&id];
+    assert!(engine.sessions.is_empty() && engine.codes.is_empty() && engine.places.is_empty());
+}
+
+#[test]
+fn a_driver_that_was_cut_off_gets_what_it_missed_and_the_hub_forgets_what_it_let_go() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, welcome) = world.driver(None);
+    let session = welcome.session;
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    let (kept, closed) = (job(1, session, 2, None, None), job(2, session, 2, Some(5), None));
+    world.drive(driver, &[FromDriver::Submit(Box::new(kept.clone())), FromDriver::Submit(Box::new(closed))]);
+    world.hub.client_gone(driver);
+    for _ in 0..3 {
+        let tasks = world.tasks(engine);
+        world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
+    }
+    let (driver, again) = world.driver(Some((session, welcome.secret)));
+    assert_eq!((again.session, again.epoch), (session, welcome.epoch));
+    let holds = FromDriver::Holds { tickets: vec![1], outputs: vec![], caches: vec![] };
+    world.drive(driver, &[holds, FromDriver::Submit(Box::new(kept))]);
+    let (parts, ends) = results(&world.said(driver));
+    assert_eq!((parts.len(), ends.get(&1), ends.get(&2)), (2, Some(&true), None));
+    assert_eq!(world.hub.jobs.len(), 1, "the other one was closed");
+    assert!(world.hub.codes.is_empty());
+    assert!(world.hub.sessions[&session].lost.is_none());
+    // One that is silent is cut off, and then given up.
+    world.hub.sessions.get_mut(&session).unwrap().heard = long_ago();
+    world.hub.tick();
+    assert!(world.hub.sessions[&session].lost.is_some());
+    world.hub.sessions.get_mut(&session).unwrap().lost = Some(long_ago());
+    world.hub.tick();
+    assert!(world.hub.sessions.is_empty());
+    // It is told by the number of its session that all is over.
+    let (_, late) = world.driver(Some((session, welcome.secret)));
+    assert!(late.session > session);
+}
+
+#[test]
+fn the_next_hub_runs_only_what_had_not_finished() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, welcome) = world.driver(None);
+    let session = welcome.session;
+    let brings = offer("one", &directory);
+    let (engine, first_engine) = world.engine(brings.clone()).unwrap();
+    let new = job(1, session, 4, Some(5), None);
+    world.drive(driver, &[FromDriver::Submit(Box::new(new.clone()))]);
+    let mut maps = Vec::new();
+    while maps.len() < 3 {
+        let tasks = world.tasks(engine);
+        world.report(engine, &tasks.iter().take(3 - maps.len()).map(done).collect::<Vec<_>>());
+        maps.extend(tasks.into_iter().take(3 - maps.len()));
+    }
+    world.turn();
+    let last = maps.iter().map(|task| task.task.attempt.sequence()).max().unwrap();
+    let number = *world.hub.jobs.keys().next().unwrap();
+
+    let mut world = world.again();
+    assert!(world.hub.epoch == 2 && world.hub.awaited.contains("one"));
+    // The driver is there first: its job waits for the engine.
+    let (driver, again) = world.driver(Some((session, welcome.secret)));
+    assert_eq!((again.session, again.epoch), (session, 2));
+    let output = session.global(5);
+    let holds = FromDriver::Holds { tickets: vec![1], outputs: vec![output], caches: vec![] };
+    // That it was accepted was lost.
+    world.drive(driver, &[holds, FromDriver::Submit(Box::new(new))]);
+    world.turn();
+    assert_eq!(world.hub.jobs.keys().copied().collect::<Vec<_>>(), [number]);
+    let held = |task: &Assignment| {
+        let FromEngine::Done { report, .. } = done(task) else { panic!("it was done") };
+        let partitions = task.task.partitions.clone();
+        HeldBlock { output: OutputId(output), attempt: task.task.attempt, partitions, report }
+    };
+    let gone = SessionId(77);
+    let offered = Offer { held: maps.iter().map(held).collect(), sessions: vec![session, gone], ..brings };
+    let (engine, second_engine) = world.engine(offered).unwrap();
+    assert!(second_engine > first_engine);
+    let said = world.said::<ToEngine>(engine);
+    assert!(said.iter().any(|message| matches!(message, ToEngine::EndSession { session } if *session == gone)));
+    let tasks: Vec<_> = said
+        .into_iter()
+        .flat_map(|message| if let ToEngine::Launch { tasks } = message { tasks } else { Vec::new() })
+        .collect();
+    assert_eq!(tasks.len(), 1, "one map task had not finished");
+    assert!(tasks[0].task.attempt.sequence() > last, "no launch is numbered twice");
+    world.report(engine, &[done(&tasks[0])]);
+    let tasks = world.tasks(engine);
+    // One result gets to the driver, another one only as far as the engine.
+    world.report(engine, &[done(&tasks[0])]);
+    let (parts, _) = results(&world.said(driver));
+    assert_eq!(parts.len(), 1);
+
+    let mut world = world.again();
+    let results_of = |task: &Assignment| {
+        let FromEngine::Done { results, .. } = done(task) else { panic!("it was done") };
+        HeldResult { job: number, session, attempt: task.task.attempt, parts: results }
+    };
+    let blocks = Offer { held: maps.iter().map(held).collect(), sessions: vec![session], ..offer("two", &directory) };
+    let offered = Offer { name: "one".into(), results: tasks.iter().take(2).map(results_of).collect(), ..blocks };
+    let (engine, _) = world.engine(offered).unwrap();
+    let (driver, _) = world.driver(Some((session, welcome.secret)));
+    let mut rest = job(1, session, 4, Some(5), None);
+    rest.spec.wanted = (0..4).filter(|partition| !parts.contains_key(partition)).collect();
+    rest.job = Some(number);
+    let holds = FromDriver::Holds { tickets: vec![1], outputs: vec![output], caches: vec![] };
+    world.drive(driver, &[holds, FromDriver::Submit(Box::new(rest))]);
+    let (parts, ends) = results(&world.said(driver));
+    assert_eq!((parts.len(), ends.len()), (1, 0), "what the engine held was delivered");
+    let mut ran = Vec::new();
+    for _ in 0..4 {
+        let tasks = world.tasks(engine);
+        world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
+        ran.extend(tasks);
+    }
+    let (parts, ends) = results(&world.said(driver));
+    assert_eq!((parts.len(), ends.get(&1)), (2, Some(&true)));
+    assert!(ran.iter().all(|task| !parts.is_empty() && task.task.job == number));
+}
+
+#[test]
+fn an_orphan_is_ended_when_its_driver_does_not_ask_for_it() {
+    let mut world = World::new();
+    let (driver, welcome) = world.driver(None);
+    world.drive(driver, &[FromDriver::Submit(Box::new(job(1, welcome.session, 2, None, None)))]);
+    world.turn();
+    let number = *world.hub.jobs.keys().next().unwrap();
+    let mut world = world.again();
+    world.hub.sessions.get_mut(&welcome.session).unwrap().lost = Some(long_ago());
+    world.hub.tick();
+    world.turn();
+    assert!(world.hub.sessions.is_empty());
+    let reader = world.hub.memory.journal.reader().unwrap();
+    assert_eq!(reader.end(number).unwrap(), Some(Err(tryworks_core::Error::Cancelled)));
+}
+
+#[test]
+fn a_detached_job_is_accepted_once_it_is_written_down_and_collected_once() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, welcome) = world.driver(None);
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    let new = |ticket, session| FromDriver::Submit(Box::new(job(ticket, session, 3, None, Some("night"))));
+    world.drive(driver, &[new(1, welcome.session)]);
+    // The journal's thread has said nothing yet that was heard.
+    let early = world.hub.for_drivers.values().flatten().count();
+    assert_eq!(early, 0, "not accepted yet");
+    let mut tasks = world.tasks(engine);
+    tasks.truncate(1);
+    assert!(world.said::<ToDriver>(driver).iter().any(|message| matches!(message, ToDriver::Accepted { .. })));
+    world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
+    let said = world.said::<ToEngine>(engine);
+    let received = said.iter().filter(|message| matches!(message, ToEngine::Received { .. })).count();
+    assert_eq!(received, tasks.len(), "the journal has them");
+    world.drive(driver, &[FromDriver::Leave]);
+    world.turn();
+    assert_eq!(world.hub.sessions.len(), 1, "its session is there for the workers");
+
+    let mut world = world.again();
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    let rest = world.tasks(engine);
+    assert_eq!(rest.len() + tasks.len(), 3);
+    world.report(engine, &rest.iter().map(done).collect::<Vec<_>>());
+    world.turn();
+
+    let mut world = world.again();
+    let (driver, welcome) = world.driver(None);
+    world.drive(driver, &[new(4, welcome.session)]);
+    let (parts, ends) = results(&world.said(driver));
+    assert_eq!((parts.len(), ends.get(&4)), (3, Some(&true)));
+    world.hub.answer(driver, 1, Question::Job { name: "night".into() });
+    let said = world.said::<ToDriver>(driver);
+    let Some(ToDriver::Answer { answer, .. }) = said.first() else { panic!("{said:?}") };
+    let Answer::Job(detail) = &**answer else { panic!("{answer:?}") };
+    assert_eq!((detail.job.state.as_str(), detail.tasks.len()), ("done", 3));
+    world.drive(driver, &[FromDriver::Close { ticket: 4 }]);
+    world.turn();
+    assert!(world.hub.jobs.is_empty());
+    let world = world.again();
+    assert!(world.hub.jobs.is_empty(), "it was collected");
+}
