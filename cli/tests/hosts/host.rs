@@ -170,8 +170,9 @@ impl Holder {
     fn new() -> Result<Self, String> {
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-        command.args(["--propagation", "private", "sh", "-c", "echo here; exec sleep 100000"]);
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(["--propagation", "private", "sh", "-c", "echo here; exec cat"]);
+        // It goes when the other end of its input does: also if this test is killed.
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut unshare = command.spawn().map_err(|error| format!("unshare: {error}"))?;
         let mut said = String::new();
         let _ = BufReader::new(unshare.stdout.take().unwrap()).read_line(&mut said);
