@@ -21,7 +21,10 @@ fn parts(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let mut parts: Vec<_> = entries.filter(|path| path.to_string_lossy().contains("/part-")).collect();
     parts.sort();
-    parts.iter().flat_map(|part| fs::read_to_string(part).unwrap().lines().map(String::from).collect::<Vec<_>>()).collect()
+    parts
+        .iter()
+        .flat_map(|part| fs::read_to_string(part).unwrap().lines().map(String::from).collect::<Vec<_>>())
+        .collect()
 }
 
 /// What every driver here does.
@@ -43,7 +46,8 @@ fn program() {
     }
     // What tasks make is written by the driver, whole or not at all.
     read.to_driver().save_as_text_file(beside("out")).unwrap();
-    let bad = read.try_map(|line| if line.starts_with("line 39999 ") { Err(UserError::msg("the last one")) } else { Ok(line) });
+    let bad = read
+        .try_map(|line| if line.starts_with("line 39999 ") { Err(UserError::msg("the last one")) } else { Ok(line) });
     println!("failed {}", bad.to_driver().save_as_text_file(beside("bad")).unwrap_err());
     println!("done");
 }
@@ -84,7 +88,9 @@ fn engines_elsewhere_are_sent_what_only_the_driver_has() {
         until("the files are gone with the session", || (!is_filled(&host.seen("engine/files"))).then_some(()));
     }
     // The program may stay for the next driver; what was given along does not.
-    until("the hub has let go of them", || (fs::read_dir(hub.seen("hub/programs")).unwrap().count() <= 1).then_some(()));
+    until("the hub has let go of them", || {
+        (fs::read_dir(hub.seen("hub/programs")).unwrap().count() <= 1).then_some(())
+    });
 
     // The same from the hub's own host, whose files engines elsewhere do not see either.
     put_input(hub);
@@ -102,8 +108,17 @@ fn on_the_drivers_own_machine_nothing_is_copied() {
     let hub = &network.hosts[0];
     let _hub = hub.hub();
     let _engine = Running::start(hub.tryworks(&[
-        "engine", "--connect", hub.path("hub/engine.json").to_str().unwrap(), "--name", "own", "--slots", "2",
-        "--memory", "256M", "--directory", hub.path("engine").to_str().unwrap(),
+        "engine",
+        "--connect",
+        hub.path("hub/engine.json").to_str().unwrap(),
+        "--name",
+        "own",
+        "--slots",
+        "2",
+        "--memory",
+        "256M",
+        "--directory",
+        hub.path("engine").to_str().unwrap(),
     ]));
     hub.wait_for(&["own"]);
     put_input(hub);
