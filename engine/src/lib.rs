@@ -11,6 +11,7 @@ pub mod local;
 mod panics;
 pub mod process;
 pub mod protocol;
+mod running;
 pub mod scheduler;
 pub mod ship;
 pub mod simulator;

@@ -43,6 +43,7 @@ fn welcome() -> Vec<u8> {
         secret: [0; 16],
         epoch: 1,
         send_program: false,
+        host: String::new(),
         cluster,
         engines: 0,
         slots: 0,

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use tryworks_core::host::Frames;
 use tryworks_core::{Error, codec};
 use tryworks_io::blocks::{
     BlockId, BlockKey, BlockStore, BlockWriter, Held, OpenBlock, Room, SMALL, Sealed, Served, sweep,

@@ -76,7 +76,7 @@ pub fn every_way<R: PartialEq + Debug>(tight: u64, job: impl Fn(&Context) -> Res
     first.unwrap()
 }
 
-pub use crate::pipelines::mix;
+pub use crate::pipelines::{fraction, mix};
 
 /// What partition `index` of `partitions` of a range from 0 to `rows` holds.
 pub fn slice(rows: u64, partitions: u64, index: u64) -> std::ops::Range<u64> {

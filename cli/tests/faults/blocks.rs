@@ -5,7 +5,7 @@ use crate::rig::{Cluster, claim, driving, gate, mark, until};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tryworks::prelude::*;
 
 /// A row of a hundred bytes: a thousand of them are a block on the disk.
@@ -58,6 +58,17 @@ fn delete(path: &Path) {
     fs::remove_file(path).unwrap();
 }
 
+/// The blocks that are made while the last map task waits.
+fn all_but_the_last(cluster: &Cluster) -> Vec<PathBuf> {
+    until("all map tasks but the last have ended", || {
+        (cluster.status()["running"][0]["progress"]["partitions_done"] == 7).then_some(())
+    });
+    let sealed = cluster.block_files().into_iter().filter(|block| block.extension().is_none());
+    let sealed: Vec<_> = sealed.collect();
+    assert_eq!(sealed.len(), 7);
+    sealed
+}
+
 fn made_again(cluster: &Cluster) -> usize {
     (0..8).filter(|part| cluster.shared.marks(&format!("map-{part}")) > 1).count()
 }
@@ -72,9 +83,7 @@ fn blocks_that_are_damaged_are_made_again() {
     for damages in [one, &[flip], &[cut], &[delete, flip, cut, flip]] {
         cluster.shared.clear();
         let driver = cluster.begin(here!(), &[]);
-        let blocks = until("all blocks but the last are there", || {
-            Some(cluster.block_files()).filter(|blocks| blocks.len() == 7)
-        });
+        let blocks = all_but_the_last(&cluster);
         damages.iter().zip(&blocks).for_each(|(damage, block)| damage(block));
         cluster.shared.open("last");
         let done = driver.ends_well();
@@ -131,8 +140,7 @@ fn a_map_task_that_gives_something_else_is_found_out() {
     let cluster = Cluster::by_hand(1, 1, &[]);
     cluster.shared.tokens("other", 1);
     let driver = cluster.begin(here!(), &[]);
-    let blocks =
-        until("all blocks but the last are there", || Some(cluster.block_files()).filter(|blocks| blocks.len() == 7));
+    let blocks = all_but_the_last(&cluster);
     blocks.iter().for_each(|block| delete(block));
     cluster.shared.open("last");
     let done = driver.ends_well();

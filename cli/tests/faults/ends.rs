@@ -43,8 +43,11 @@ fn a_cancelled_job_stops_all_of_its_tasks() {
     cluster.shared.open("cancel");
     let done = driver.ends_well();
     let told =
-        "job 1 was cancelled: 2 partitions were done, 6 were with engines and are stopped, 0 had not been given out";
-    assert!(done.err.contains(told), "{}", done.err);
+        done.err.split_once("job 1 was cancelled: 2 partitions were done, ").unwrap_or_else(|| panic!("{}", done.err));
+    let (with_engines, rest) = told.1.split_once(" were with engines and are stopped, ").unwrap();
+    let with_engines: u32 = with_engines.parse().unwrap();
+    // How many an engine is given in advance is its own affair.
+    assert!(with_engines >= 2 && rest.starts_with(&format!("{} had not been given out", 6 - with_engines)), "{rest}");
     assert!(done.err.contains("was killed since a task did not stop within 3s of being asked to"), "{}", done.err);
     until("workers are gone, also the one that never looked", || {
         workers.iter().all(|pid| !cluster.processes().contains(pid)).then_some(())
@@ -71,7 +74,10 @@ fn results_have_a_limit_and_large_ones_are_fetched_or_made_again() {
     }
     let cluster = Cluster::by_hand(2, 1, &[]);
     let driver = cluster.begin(here!(), &[]);
-    let blocks = until("results are there", || Some(cluster.block_files()).filter(|blocks| blocks.len() == 4));
+    let sealed = |block: &std::path::PathBuf| block.extension().is_none();
+    let blocks = until("results are there", || {
+        Some(cluster.block_files()).filter(|blocks| blocks.len() == 4 && blocks.iter().all(sealed))
+    });
     until("the job has ended", || cluster.status()["running"].as_array().unwrap().is_empty().then_some(()));
     blocks[..2].iter().for_each(|block| fs::remove_file(block).unwrap());
     cluster.shared.open("fetch");

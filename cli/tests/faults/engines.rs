@@ -57,6 +57,14 @@ fn restarted(cluster: &Cluster, name: &str, old: u32) {
     });
 }
 
+/// Waits until the first four map partitions are made, and another one waits for the test.
+fn first_half(cluster: &Cluster) {
+    until("the first four are made", || {
+        (cluster.status()["running"][0]["progress"]["partitions_done"] == 4).then_some(())
+    });
+    cluster.shared.wait_for("map", 5);
+}
+
 /// The map partitions that ran more than once.
 fn made_again(cluster: &Cluster) -> Vec<usize> {
     (0..8).filter(|part| cluster.shared.marks(&format!("map-{part}")) > 1).collect()
@@ -72,8 +80,7 @@ fn what_a_killed_engine_had_is_made_again_and_nothing_else() {
         cluster.shared.clear();
         let driver = cluster.begin(here!(), &[(WAITS, stage)]);
         match stage {
-            // The first four are made, and both engines wait in one of the others.
-            "map" => cluster.shared.wait_for("map", 6),
+            "map" => first_half(&cluster),
             // Which are so small that one task has them all.
             _ => cluster.shared.wait_for("reduce", 1),
         }
@@ -105,7 +112,7 @@ fn what_a_killed_engine_had_is_made_again_and_nothing_else() {
     // Again and again, each time the other one, while the job is in the middle of its map stage.
     cluster.shared.clear();
     let driver = cluster.begin(here!(), &[(WAITS, "map")]);
-    cluster.shared.wait_for("map", 6);
+    first_half(&cluster);
     for (round, name) in ["engine-1", "engine-2", "engine-1"].into_iter().enumerate() {
         let pid = cluster.engine(name);
         let begun = cluster.shared.marks("map");
@@ -128,7 +135,7 @@ fn an_engine_that_says_nothing_is_lost_and_may_come_back() {
     }
     let cluster = Cluster::by_hand(2, 1, &[("TRYWORKS_ENGINE_SILENCE", "1500ms")]);
     let driver = cluster.begin(here!(), &[(WAITS, "map")]);
-    cluster.shared.wait_for("map", 6);
+    first_half(&cluster);
     let one = cluster.engine("engine-1");
     signal(one, Signal::STOP);
     driver.says("was lost (nothing was heard of it for 1.5s)");

@@ -46,8 +46,10 @@ fn program() {
     }
     // What tasks make is written by the driver, whole or not at all.
     read.to_driver().save_as_text_file(beside("out")).unwrap();
-    let bad = read
-        .try_map(|line| if line.starts_with("line 39999 ") { Err(UserError::msg("the last one")) } else { Ok(line) });
+    let bad = read.try_map(|line| match line.starts_with("line 39999 ") {
+        true => Err(UserError::from(std::io::Error::other("the last one"))),
+        false => Ok(line),
+    });
     println!("failed {}", bad.to_driver().save_as_text_file(beside("bad")).unwrap_err());
     println!("done");
 }

@@ -1,15 +1,15 @@
 //! Hosts: a process that holds a network, mount, name and process namespace, in which others are started.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for a state before it fails.
-const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Hosts that are joined by a bridge, on which each has the address 10.77.0.N.
 pub struct Network {
@@ -117,7 +117,7 @@ impl Host {
         let bytes = fs::read(from.seen(name)).unwrap();
         let place = self.seen(name);
         fs::create_dir_all(place.parent().unwrap()).unwrap();
-        let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(place).unwrap();
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(place).unwrap();
         std::io::Write::write_all(&mut file, &bytes).unwrap();
     }
 
@@ -219,46 +219,49 @@ impl Drop for Holder {
 
 /// A process in a host. It ends with the host at the latest.
 pub struct Running {
-    pub child: Child,
-    lines: Option<BufReader<ChildStdout>>,
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    /// What it writes to its error output.
+    errors: File,
 }
 
 impl Running {
     pub fn start(mut command: Command) -> Self {
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let errors = tempfile::tempfile().unwrap();
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors.try_clone().unwrap());
         let mut child = command.spawn().unwrap();
-        let lines = child.stdout.take().map(BufReader::new);
-        Running { child, lines }
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Running { child, lines, errors }
     }
 
     /// Waits for a line with `word` in it, and gives what follows.
     #[track_caller]
     pub fn line(&mut self, word: &str) -> String {
-        let lines = self.lines.as_mut().unwrap().lines().map(|line| line.unwrap());
+        let lines = (&mut self.lines).lines().map(|line| line.unwrap());
         let mut found = lines.filter_map(|line| line.split_once(word).map(|(_, rest)| rest.trim().to_string()));
         found.next().unwrap_or_else(|| panic!("the process ended before it said `{word}`"))
     }
 
-    /// Waits for its end: how it ended, and what it said to its two outputs.
-    pub fn end(&mut self) -> (i32, String, String) {
-        let mut errors = self.child.stderr.take().unwrap();
-        let errors = std::thread::spawn(move || {
-            let mut said = String::new();
-            let _ = errors.read_to_string(&mut said);
-            said
-        });
+    /// Waits for its end: how it ended, and the rest of what it said.
+    pub fn end(&mut self) -> (i32, String) {
         let mut said = String::new();
-        self.lines.take().unwrap().read_to_string(&mut said).unwrap();
+        self.lines.read_to_string(&mut said).unwrap();
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
-        (code, said, errors.join().unwrap())
+        (code, said + &self.errors())
     }
 
     /// Waits for its good end, and gives what it said to its error output.
     #[track_caller]
     pub fn ends_well(&mut self) -> String {
-        let (code, said, errors) = self.end();
-        assert_eq!(code, 0, "{said}{errors}");
-        errors
+        let (code, said) = self.end();
+        assert_eq!(code, 0, "{said}");
+        self.errors()
+    }
+
+    fn errors(&self) -> String {
+        let mut bytes = vec![0; self.errors.metadata().unwrap().len() as usize];
+        self.errors.read_exact_at(&mut bytes, 0).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
@@ -266,6 +269,9 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- what a process said\n{}", self.errors());
+        }
     }
 }
 

@@ -6,7 +6,6 @@
 
 mod disk;
 mod driver;
-mod hub;
 mod shared;
 
 pub use disk::SmallDisk;
@@ -43,7 +42,7 @@ pub struct Cluster {
     pub shared: Shared,
     environment: Vec<(String, String)>,
     /// Those that no supervisor looks after.
-    children: Vec<(String, Child)>,
+    pub children: Vec<(String, Child)>,
 }
 
 /// How an engine is started by hand.
@@ -101,7 +100,7 @@ impl Cluster {
         self.spawn(name, &arguments, engine.address_space);
     }
 
-    fn spawn(&mut self, name: &str, arguments: &[&str], address_space: Option<u64>) {
+    pub fn spawn(&mut self, name: &str, arguments: &[&str], address_space: Option<u64>) {
         let log = File::create(self.directory.path().join("l").join(name)).unwrap();
         let mut command = match address_space {
             None => self.command(arguments),
@@ -122,7 +121,7 @@ impl Cluster {
         command
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tryworks"));
         command.args(arguments);
         self.environ(command)
@@ -229,11 +228,6 @@ impl Cluster {
             after.split_whitespace().nth(1) == Some(&parent.to_string())
         };
         self.processes().into_iter().filter(is_child).collect()
-    }
-
-    /// What the log of a process that was started by hand says.
-    pub fn log(&self, name: &str) -> String {
-        fs::read_to_string(self.directory.path().join("l").join(name)).unwrap_or_default()
     }
 
     /// Ends everything, and sees to it that nothing is left.

@@ -5,6 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tryworks_core::{Error, Result, codec};
 use tryworks_transport::{DataClient, DataError, Role};
 
@@ -16,6 +17,12 @@ pub fn place(directory: &Path, id: &[u8; 32]) -> PathBuf {
 /// The name that a program has in a directory of programs.
 pub fn name_of(id: &[u8; 32]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A name for a program that is not whole yet. Several may be getting the same one at once.
+fn arriving(directory: &Path, id: &[u8; 32]) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    directory.join(format!("{}.{}.new", name_of(id), COUNT.fetch_add(1, Relaxed)))
 }
 
 /// The program that has this name.
@@ -37,7 +44,7 @@ pub fn link(directory: &Path, program: &Program, driver: u32) -> Result<PathBuf>
     }
     let failed = |error: &io::Error| Error::storage("getting the program", &program.path, error);
     fs::create_dir_all(directory).map_err(|error| failed(&error))?;
-    let new = directory.join(format!("{}.new", name_of(&program.id)));
+    let new = arriving(directory, &program.id);
     // The driver itself is still what it was, whatever has become of its path.
     let own = PathBuf::from(format!("/proc/{driver}/exe"));
     let mut last = io::Error::new(io::ErrorKind::NotFound, "it is not there");
@@ -82,7 +89,7 @@ pub(super) async fn fetch(
     let mut stream = data.get(address, Role::Hub, &request).await.map_err(lost)?;
     let failed = |error: io::Error| Error::storage("fetching the program", directory, &error);
     fs::create_dir_all(directory).map_err(failed)?;
-    let new = directory.join(format!("{}.new", name_of(&program.id)));
+    let new = arriving(directory, &program.id);
     let mut file = File::create(&new).map_err(failed)?;
     while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
         io::Write::write_all(&mut file, &chunk).map_err(failed)?;

@@ -11,6 +11,7 @@ use crate::protocol::driver::Program;
 use crate::protocol::engine::{FromEngine, HeldBlock, StorePlace, ToEngine, Welcome};
 use crate::protocol::worker::{FromWorker, ToWorker};
 use crate::protocol::{self, Hello, Opening, Purpose};
+use crate::running;
 use crate::scheduler::Move;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
@@ -393,7 +394,8 @@ impl Io {
                 }
             }
             Happened::Wrote { worker, stderr, bytes } => engine.wrote(worker, stderr, bytes),
-            Happened::Ended { worker, death } => {
+            Happened::Ended { worker, mut death } => {
+                death.ran = running::take(&running::path_of(&engine.options.directory, worker));
                 self.kills.remove(&worker);
                 self.outputs.remove(&worker);
                 engine.worker_ended(worker, &death);

@@ -7,6 +7,7 @@ use crate::protocol::engine::{
     Assignment, CodeId, FromEngine, HeldBlock, HeldResult, Offer, ResultPart, StorePlace, ToEngine,
 };
 use crate::protocol::worker::{FromWorker, ToWorker, Wanted, Welcome};
+use crate::running;
 use crate::scheduler::{Failure, Move, Partitions, Report};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -123,6 +124,8 @@ pub(super) struct Death {
     pub(super) how: String,
     /// What could not even be started has no more to tell.
     pub(super) hopeless: bool,
+    /// What its slots ran last.
+    pub(super) ran: Vec<AttemptId>,
 }
 
 impl Engine {
@@ -413,6 +416,7 @@ impl Engine {
             slots: self.options.slots,
             memory: self.options.memory / sessions,
             spill_directory: self.options.directory.display().to_string(),
+            running: running::path_of(&self.options.directory, number).display().to_string(),
             store: self.place.clone(),
             room: self.store.room(),
         })
@@ -469,11 +473,16 @@ impl Engine {
             noted = codec::encode(&(&partitions, &report), &mut note);
         }
         for (output, partition, sealed) in blocks {
+            let written = matches!(sealed, Sealed::File { .. });
             let added = noted.clone().and_then(|()| self.store.add(output, partition, attempt.0, sealed, note.clone()));
             if let Err(error) = added {
                 self.store.delete_attempt(attempt.0);
                 if !assigned.orphan {
-                    self.for_hub.push(FromEngine::Failed { attempt, failure: Failure::Final(error), span });
+                    // A file that was written whole and is gone or damaged by now is made again like one that is lost
+                    // later. A limit, and a disk that refuses, stay what they are.
+                    let again = written && !matches!(error, Error::Limit { .. });
+                    let failure = if again { Failure::Killed } else { Failure::Final(error) };
+                    self.for_hub.push(FromEngine::Failed { attempt, failure, span });
                 }
                 return;
             }
@@ -573,13 +582,12 @@ impl Engine {
         }
         // A task that would not stop was why it was killed: the others are not to blame.
         let stuck = worker.guilt.is_some();
-        let mut attempts: Vec<_> = live.map(|assigned| assigned.attempt).collect();
-        let running = if stuck { 0 } else { attempts.len().min(self.options.slots as usize) };
-        let waiting = attempts.split_off(running);
-        if attempts.is_empty() && waiting.is_empty() {
+        let ran = |attempt: &AttemptId| !stuck && death.ran.contains(attempt);
+        let (suspects, waiting): (Vec<_>, Vec<_>) = live.map(|assigned| assigned.attempt).partition(ran);
+        if suspects.is_empty() && waiting.is_empty() {
             return;
         }
-        self.for_hub.push(FromEngine::WorkerDied { session: id, suspects: attempts, waiting, error });
+        self.for_hub.push(FromEngine::WorkerDied { session: id, suspects, waiting, error });
     }
 
     fn obituary(&self, worker: &Worker, death: &Death) -> Error {

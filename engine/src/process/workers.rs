@@ -108,7 +108,7 @@ pub(super) async fn tend(
 }
 
 fn ended(to: &mpsc::UnboundedSender<Happened>, worker: u64, how: String, hopeless: bool) {
-    let _ = to.send(Happened::Ended { worker, death: Death { how, hopeless } });
+    let _ = to.send(Happened::Ended { worker, death: Death { how, hopeless, ran: Vec::new() } });
 }
 
 fn start(path: &Path, program: &Program, name: &str, directory: &Path) -> io::Result<Child> {

@@ -131,6 +131,7 @@ fn assignment() -> Assignment {
         tries: 0,
         alone: false,
         partitions: some(),
+        copy_of: Some(AttemptId(9)),
     };
     Assignment { task, session: SessionId(1), code: CodeId::Output(OutputId(3)) }
 }
@@ -151,7 +152,7 @@ fn spec() -> JobSpec {
         near: Vec::new(),
     };
     let stages = vec![stage(Some(OutputId(1)), vec![]), stage(None, vec![0])];
-    JobSpec { label: "job".into(), stages, wanted: some(), limits: Limits::default() }
+    JobSpec { label: "job".into(), stages, wanted: some(), limits: Limits::default(), pool: "p".into(), delivered: 1 }
 }
 
 #[test]
@@ -237,7 +238,16 @@ fn fuzz_between_engine_and_worker() {
 fn fuzz_hellos_and_their_answers() {
     let held = HeldBlock { output: OutputId(1), attempt: AttemptId(1), partitions: some(), report: report() };
     let name = "engine-1".to_string();
-    let offer = Offer { name, slots: 1, memory: 2, store: place(), held: vec![held], results: Vec::new() };
+    let offer = Offer {
+        name,
+        slots: 1,
+        memory: 2,
+        store: place(),
+        held: vec![held],
+        results: Vec::new(),
+        sessions: vec![SessionId(1)],
+        kept: vec![(1, 2)],
+    };
     let host = HostInfo { id: "id".into(), name: "n".into(), ..HostInfo::default() };
     for purpose in [
         Purpose::Drive { again: Some((SessionId(1), [1; 16])), program: program() },
@@ -250,7 +260,8 @@ fn fuzz_hellos_and_their_answers() {
     let for_driver = driver::Welcome {
         session: SessionId(1),
         secret: [1; 16],
-        known: true,
+        epoch: 1,
+        host: "h".into(),
         send_program: false,
         cluster: "default".into(),
         engines: 1,
@@ -263,11 +274,13 @@ fn fuzz_hellos_and_their_answers() {
     let for_worker = worker::Welcome {
         session: SessionId(1),
         engine: EngineId(1),
+        name: "engine-1".into(),
         slots: 1,
         memory: 2,
         spill_directory: "/".into(),
         store: place(),
         room: Room { quota: None, used: 0 },
+        running: "engine-1/running".into(),
     };
     fuzz("worker's Welcome", &welcome(&for_worker).unwrap(), |bytes| opening::<worker::Welcome>(bytes).is_ok());
     fuzz("refusal", &refusal("no"), |bytes| matches!(opening::<engine::Welcome>(bytes), Ok(Opening::Refused(_))));

@@ -28,6 +28,8 @@ pub struct Welcome {
     pub memory: u64,
     /// Where it puts spill files.
     pub spill_directory: String,
+    /// Where it writes down what each slot runs.
+    pub running: String,
     /// Its engine's store.
     pub store: StorePlace,
     /// What it may write of blocks.

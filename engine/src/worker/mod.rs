@@ -9,6 +9,7 @@ use crate::panics;
 use crate::protocol::engine::{Assignment, CodeId, ResultPart};
 use crate::protocol::worker::{FromWorker, ToWorker, Welcome};
 use crate::protocol::{self, Hello, Opening, Purpose};
+use crate::running::RunningFile;
 use crate::scheduler::Failure;
 use crate::ship;
 use around::Around;
@@ -77,6 +78,7 @@ struct Bench {
     codes: RwLock<HashMap<CodeId, Result<Code>>>,
     host: Arc<WorkerHost>,
     around: Arc<Around>,
+    running: Option<RunningFile>,
     done: Mutex<Vec<FromWorker>>,
     /// Told when there is something in `done`.
     told: Notify,
@@ -92,19 +94,21 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
     let slots = welcome.slots;
     let around = Around::new(&welcome, to.clone());
     surround(Box::new(around::Shared(around.clone())));
+    let running = RunningFile::create(Path::new(&welcome.running)).ok();
     let bench = Arc::new(Bench {
         queue: Mutex::default(),
         work: Condvar::new(),
         codes: RwLock::default(),
         host: Arc::new(WorkerHost::new(welcome, to.clone())),
         around,
+        running,
         done: Mutex::default(),
         told: Notify::new(),
     });
     for slot in 0..slots {
         let bench = bench.clone();
         let thread = std::thread::Builder::new().name(format!("tryworks-{slot}")).stack_size(STACK_BYTES);
-        let thread = thread.spawn(move || bench.run());
+        let thread = thread.spawn(move || bench.run(u64::from(slot)));
         thread.map_err(|error| Error::storage("starting a thread", "this worker", &error))?;
     }
     tokio::spawn(report(bench.clone(), to));
@@ -194,7 +198,7 @@ impl Bench {
     }
 
     /// What a thread does.
-    fn run(&self) {
+    fn run(&self, slot: u64) {
         loop {
             let mut queue = lock(&self.queue);
             let (assignment, cancelled) = loop {
@@ -209,6 +213,9 @@ impl Bench {
             };
             drop(queue);
             let attempt = assignment.task.attempt;
+            if let Some(running) = &self.running {
+                running.note(slot, attempt);
+            }
             let message = self.run_one(&assignment, &cancelled);
             let mut queue = lock(&self.queue);
             queue.running.remove(&attempt);

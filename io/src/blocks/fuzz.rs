@@ -10,6 +10,7 @@ use foldhash::quality::FixedState;
 use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 use tryworks_core::Error;
+use tryworks_core::host::Frames;
 
 /// Numbers from a seed.
 struct Random(FixedState, u64);
