@@ -566,6 +566,7 @@ impl Engine {
             session.failed_starts += 1;
             let hopeless = death.hopeless || session.failed_starts >= STARTS;
             if hopeless {
+                tracing::warn!("the program of {id} does not start here: {error}");
                 session.failed_starts = 0;
                 self.for_hub.push(FromEngine::CannotWork { session: id, error });
             }

@@ -1,0 +1,297 @@
+//! What becomes of a real hub, engine and worker when somebody means harm, or does not know what he does: each is
+//! refused in words or sent away, and a good driver gets its answer afterwards.
+
+#[path = "../rig/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod rig;
+
+use rig::{Cluster, driving, until};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tokio::runtime::{Builder, Runtime};
+use tryworks::prelude::*;
+use tryworks_core::codec;
+use tryworks_engine::protocol::worker::BlockPart;
+use tryworks_engine::protocol::{Hello, HostInfo, Purpose};
+use tryworks_hub::{Authority, Validity};
+use tryworks_transport::{
+    Connection, Credentials, DataClient, DataError, DataLimits, Link, LinkReceiver, PeerEvent, Peers, Role,
+};
+
+/// What every good driver does.
+fn good() {
+    let cx = Context::init().unwrap();
+    let sums = cx.range_in(0..10_000, 4).map(|n| (n % 7, n)).reduce_by_key(|a, b| a + b).collect().unwrap();
+    assert_eq!(sums.iter().map(|(_, sum)| sum).sum::<u64>(), 49_995_000);
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn directory(cluster: &Cluster) -> PathBuf {
+    cluster.home().join("default")
+}
+
+fn connection(cluster: &Cluster, role: &str) -> Connection {
+    Connection::read(&directory(cluster).join(format!("{role}.json"))).unwrap()
+}
+
+fn credentials(cluster: &Cluster, role: &str) -> Credentials {
+    connection(cluster, role).credentials().unwrap()
+}
+
+fn hello(purpose: Purpose) -> Vec<u8> {
+    let host = HostInfo { pid: std::process::id(), ..tryworks_engine::host::here() };
+    Hello { version: "0".into(), host, purpose }.to_bytes().unwrap()
+}
+
+/// A program of this test that is not what it says.
+fn drive(id: [u8; 32]) -> Purpose {
+    let path = std::env::current_exe().unwrap().display().to_string();
+    let program = tryworks_engine::protocol::driver::Program { id, path, ..Default::default() };
+    Purpose::Drive { again: None, program }
+}
+
+/// What comes until the other end hangs up, or says nothing for a while.
+async fn answers(from: &mut LinkReceiver) -> String {
+    let mut all = Vec::new();
+    while let Ok(Ok(message)) = tokio::time::timeout(std::time::Duration::from_millis(300), from.recv()).await {
+        all.extend_from_slice(&message);
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+fn tryworks(cluster: &Cluster, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tryworks"));
+    command.args(arguments).env("TRYWORKS_HOME", cluster.home()).env_remove("TRYWORKS_CLUSTER").output().unwrap()
+}
+
+fn refused(output: &Output) -> String {
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The ports on which a process listens.
+fn ports(pid: u32) -> Vec<u16> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let sockets: Vec<_> = files.filter_map(|file| fs::read_link(file.path()).ok()).collect();
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let listening = rows.filter(|row| {
+        row[3] == "0A" && sockets.iter().any(|socket| socket == Path::new(&format!("socket:[{}]", row[9])))
+    });
+    listening.map(|row| u16::from_str_radix(row[1].rsplit(':').next().unwrap(), 16).unwrap()).collect()
+}
+
+#[test]
+fn certificates_that_are_not_the_clusters_open_nothing() {
+    if driving() {
+        return good();
+    }
+    let cluster = Cluster::by_hand(1, 2, &[]);
+    let gateway = connection(&cluster, "driver").gateway;
+    let foreign = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap();
+    let foreign = Authority::open(foreign.path(), Validity::default()).unwrap();
+    runtime().block_on(async {
+        let other = foreign.connection(Role::Driver).credentials().unwrap();
+        let error = Link::tls(&gateway, &other).await.err().unwrap().to_string();
+        assert!(error.contains("one end does not believe the other"), "{error}");
+        // An engine that would like to be a driver sits at the socket of engines.
+        let (to, mut from) = Link::tls(&gateway, &credentials(&cluster, "engine")).await.unwrap();
+        to.send(hello(drive([1; 32])).into()).unwrap();
+        let said = answers(&mut from).await;
+        assert!(said.contains("this is the socket of engines, and you are none"), "{said}");
+        // And a driver that would like to be an engine at that of drivers.
+        let (to, mut from) = Link::tls(&gateway, &credentials(&cluster, "driver")).await.unwrap();
+        to.send(hello(Purpose::Fetch).into()).unwrap();
+        let said = answers(&mut from).await;
+        assert!(said.contains("engines have a socket and certificates of their own"), "{said}");
+    });
+    // Without any certificate not even a byte is read.
+    let mut stranger = TcpStream::connect(&gateway).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut said = Vec::new();
+    let _ = stranger.read_to_end(&mut said);
+    assert!(!String::from_utf8_lossy(&said).contains("TWOK"), "{said:?}");
+    cluster.drive(here!());
+}
+
+#[test]
+fn messages_that_cannot_be_read_end_their_connection_alone() {
+    if driving() {
+        return good();
+    }
+    let cluster = Cluster::by_hand(1, 2, &[]);
+    let engine = until("the engine's socket", || find(&cluster.home(), "engine.sock"));
+    let sockets = [directory(&cluster).join("drivers.sock"), directory(&cluster).join("engines.sock"), engine];
+    let bytes = hello(Purpose::Administer);
+    let huge = [&[0xfd][..], &(1u64 << 60).to_le_bytes()].concat();
+    runtime().block_on(async {
+        for socket in &sockets {
+            for cut in [0, 1, 4, 12, 20, bytes.len() - 1] {
+                say(socket, &[&bytes[..cut]]).await;
+            }
+            for at in (0..bytes.len()).step_by(3) {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 0x10;
+                say(socket, &[&flipped]).await;
+            }
+            // A list of 2^60 messages, before a hello and after.
+            say(socket, &[&huge]).await;
+            say(socket, &[&bytes, &huge]).await;
+            say(socket, &[&hello(Purpose::Fetch), &huge]).await;
+            say(socket, &[&hello(Purpose::Fetch), &[0xff; 100]]).await;
+        }
+        // The data ports of both.
+        let asked = DataClient::new(credentials(&cluster, "engine"), DataLimits::default());
+        let port = format!("127.0.0.1:{}", ports(cluster.engine("engine-1"))[0]);
+        let hub = connection(&cluster, "engine").data;
+        for (address, role) in [(&port, Role::Engine), (&hub, Role::Hub)] {
+            for request in [&huge[..], b"", &[0xff; 50]] {
+                let error = asked.get(address, role, request).await.err().unwrap();
+                assert!(matches!(error, DataError::Refused { .. }), "{error}");
+            }
+        }
+        // A block that somebody guesses.
+        let mut guess = Vec::new();
+        let blocks: Vec<_> = (0..50u8).map(|n| ([n; 16], BlockPart::Contents)).collect();
+        codec::encode(&blocks, &mut guess).unwrap();
+        let mut stream = asked.get(&port, Role::Engine, &guess).await.unwrap();
+        let mut answer = Vec::new();
+        while let Some(chunk) = stream.next_chunk().await.unwrap() {
+            answer.extend_from_slice(&chunk);
+        }
+        assert_eq!(String::from_utf8_lossy(&answer).matches("there is no such block").count(), 50);
+        // Nor is a program or a file given out by a guess, or taken under another's hash.
+        let mut request = Vec::new();
+        codec::encode(&[7u8; 32], &mut request).unwrap();
+        assert!(asked.get(&hub, Role::Hub, &request).await.unwrap_err().to_string().contains("there is no program"));
+        let driver = DataClient::new(credentials(&cluster, "driver"), DataLimits::default());
+        let bytes = std::iter::once(Ok(bytes::Bytes::from_static(b"evil")));
+        let error = driver.put(&hub, Role::Hub, &request, 4, Box::new(bytes)).await.unwrap_err().to_string();
+        assert!(error.contains("another hash"), "{error}");
+    });
+    assert_eq!(cluster.engines().len(), 1);
+    cluster.drive(here!());
+}
+
+fn find(directory: &Path, name: &str) -> Option<PathBuf> {
+    fs::read_dir(directory).ok()?.flatten().find_map(|entry| match entry.path() {
+        path if path.is_dir() => find(&path, name),
+        path => (entry.file_name() == name).then_some(path),
+    })
+}
+
+/// Says something on a unix socket, and goes. The other end may have hung up before all is said.
+async fn say(socket: &Path, messages: &[&[u8]]) {
+    let (to, mut from) = Link::unix(socket).await.unwrap();
+    for message in messages {
+        let _ = to.send(message.to_vec().into());
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(20), from.recv()).await;
+    }
+}
+
+#[test]
+fn a_worker_whose_engine_says_nonsense_ends() {
+    if driving() {
+        return good();
+    }
+    let scratch = tempfile::Builder::new().prefix("tw").tempdir().unwrap();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let socket = scratch.path().join("e.sock");
+    let name = here!();
+    let huge = [&b"TWOK"[..], &[0xfd], &(1u64 << 60).to_le_bytes()].concat();
+    for answer in [&b"TWNO you are none of mine"[..], b"TWOK", b"", &huge] {
+        let (code, said) = runtime().block_on(async {
+            let (to, mut from) = Peers::bind(&socket).await.unwrap();
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--exact", name, "--nocapture"]).env("TRYWORKS_TEST_ROLE", "worker");
+            command.env("TRYWORKS_WORKER", format!("1@{}", socket.display()));
+            let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            let first = tokio::time::timeout(rig::DEADLINE, from.recv()).await.expect("a hello");
+            let PeerEvent::Message { peer, .. } = first.unwrap() else { panic!("no hello came") };
+            to.send(&peer, answer.to_vec().into()).unwrap();
+            let done = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
+            (done.status.code(), String::from_utf8(done.stderr).unwrap())
+        });
+        assert_eq!(code, Some(70), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+#[test]
+fn ten_thousand_connections_keep_no_driver_out() {
+    if driving() {
+        return good();
+    }
+    let cluster = Cluster::by_hand(1, 2, &[]);
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    let open = limit.current.unwrap_or(u64::MAX).saturating_sub(200).min(10_000) as usize;
+    let addresses = [connection(&cluster, "driver").gateway, connection(&cluster, "driver").data];
+    let held: Vec<_> = (0..open).filter_map(|n| TcpStream::connect(&addresses[n % 2]).ok()).collect();
+    assert!(held.len() * 10 > open * 9, "{} of {open}", held.len());
+    cluster.drive(here!());
+    drop(held);
+    // And from elsewhere too: by the gateway, with the good certificate.
+    runtime().block_on(async {
+        let (to, mut from) = Link::tls(&addresses[0], &credentials(&cluster, "driver")).await.unwrap();
+        to.send(hello(Purpose::Administer).into()).unwrap();
+        assert!(from.recv().await.unwrap().starts_with(b"TWOK"));
+    });
+}
+
+#[test]
+fn names_that_lead_elsewhere_files_that_others_read_and_second_hubs_are_refused() {
+    if driving() {
+        return good();
+    }
+    let cluster = Cluster::by_hand(1, 2, &[]);
+    let engine = directory(&cluster).join("engine.json").display().to_string();
+    for arguments in [
+        &["cluster", "start", "--name", "../evil"][..],
+        &["hub", "--name", "../evil"],
+        &["engine", "--connect", &engine, "--name", "../../evil"],
+        &["cluster", "stop", "--name", "../default"],
+    ] {
+        let error = refused(&tryworks(&cluster, arguments));
+        assert!(error.contains("evil") || error.contains("../default"), "{arguments:?}: {error}");
+    }
+    assert!(!cluster.home().join("../evil").exists() && !cluster.home().join("../../evil").exists());
+    let second = refused(&tryworks(&cluster, &["hub", "--name", "default"]));
+    assert!(second.contains("another hub (process"), "{second}");
+    // A job under a strange name is looked for by it, and nothing else.
+    assert!(refused(&tryworks(&cluster, &["job", "../../etc/passwd"])).contains("there is no job"));
+
+    let file = directory(&cluster).join("driver.json");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let open = cluster.begin(here!(), &[]).ends();
+    let said = open.err + &open.out;
+    assert!(!open.status.success() && said.contains("driver.json: others can read the key in it; chmod 600"), "{said}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    cluster.drive(here!());
+}
+
+#[test]
+fn a_program_that_is_not_what_it_says_is_not_started() {
+    if driving() {
+        return good();
+    }
+    let cluster = Cluster::by_hand(1, 2, &[]);
+    runtime().block_on(async {
+        let (to, mut from) = Link::unix(directory(&cluster).join("drivers.sock")).await.unwrap();
+        to.send(hello(drive([9; 32])).into()).unwrap();
+        assert!(from.recv().await.unwrap().starts_with(b"TWOK"));
+        // Its path leads to this test, whose hash is another one; a worker of it would be our child's child.
+        until("the engine has refused to start it", || {
+            cluster.log("engine-1").contains("its hash is not that").then_some(())
+        });
+    });
+    cluster.drive(here!());
+}
