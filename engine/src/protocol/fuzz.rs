@@ -278,7 +278,6 @@ fn fuzz_hellos_and_their_answers() {
         slots: 1,
         memory: 2,
         spill_directory: "/".into(),
-        running: "r".into(),
         store: place(),
         room: Room { quota: None, used: 0 },
         running: "engine-1/running".into(),
