@@ -34,7 +34,7 @@ fn served(store: &BlockStore, key: (u64, u32, u64), content: &Sequences, head: &
     Served::new(store.get(id).unwrap()).unwrap()
 }
 
-/// Compares all of a block with what was written, by both ways of reading.
+/// Compares all of a block with what was written.
 fn same(block: &Arc<OpenBlock>, content: &Sequences, head: &[u8]) {
     assert_eq!((block.head(), block.sequences()), (head, content.len()));
     let mut scratch = vec![9; 3];
@@ -137,7 +137,6 @@ fn a_remote_reader_holds_only_what_it_was_given_and_did_not_forget() {
             let last = buckets.end - 1;
             let error = sequence.view(last, &mut scratch).err().unwrap();
             assert!(matches!(&error, Error::Bug(text) if text.contains("engine 3")), "{error}");
-            assert!(sequence.view(last, &mut scratch).is_err());
             assert_eq!(sequence.view(0, &mut scratch).unwrap(), b"", "an empty frame needs nothing");
         }
     }

@@ -3,6 +3,7 @@
 #[path = "../../../tests/robust/pipelines.rs"]
 mod pipelines;
 #[path = "../rig/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "each group of tests uses its part of the rig")]
 mod rig;
 
 mod answers;

@@ -47,6 +47,8 @@ fn a_driver_that_died_with_its_hub_is_not_waited_for_longer_than_its_grace() {
     let mut cluster = Cluster::by_hand(1, 2, &[("TRYWORKS_DRIVER_GRACE", "300ms")]);
     let mut driver = cluster.begin(here!(), &[]);
     cluster.shared.wait_for("waiting", 1);
+    // By its answer it is written down.
+    cluster.job_is("2", "running");
     cluster.kill_hub();
     driver.child.kill().unwrap();
     assert!(!driver.child.wait().unwrap().success());

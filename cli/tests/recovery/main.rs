@@ -4,6 +4,7 @@
 #[allow(dead_code, unused_imports, reason = "each group of tests uses its part of the rig")]
 mod rig;
 
+mod again;
 mod detached;
 mod drivers;
 mod hub;

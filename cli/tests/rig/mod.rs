@@ -6,7 +6,6 @@
 
 mod disk;
 mod driver;
-mod hub;
 mod shared;
 
 pub use disk::SmallDisk;
@@ -43,7 +42,7 @@ pub struct Cluster {
     pub shared: Shared,
     environment: Vec<(String, String)>,
     /// Those that no supervisor looks after.
-    children: Vec<(String, Child)>,
+    pub children: Vec<(String, Child)>,
 }
 
 /// How an engine is started by hand.
@@ -101,7 +100,7 @@ impl Cluster {
         self.spawn(name, &arguments, engine.address_space);
     }
 
-    fn spawn(&mut self, name: &str, arguments: &[&str], address_space: Option<u64>) {
+    pub fn spawn(&mut self, name: &str, arguments: &[&str], address_space: Option<u64>) {
         let log = File::create(self.directory.path().join("l").join(name)).unwrap();
         let mut command = match address_space {
             None => self.command(arguments),
@@ -122,7 +121,7 @@ impl Cluster {
         command
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tryworks"));
         command.args(arguments);
         self.environ(command)

@@ -280,6 +280,7 @@ fn fuzz_hellos_and_their_answers() {
         spill_directory: "/".into(),
         store: place(),
         room: Room { quota: None, used: 0 },
+        running: "engine-1/running".into(),
     };
     fuzz("worker's Welcome", &welcome(&for_worker).unwrap(), |bytes| opening::<worker::Welcome>(bytes).is_ok());
     fuzz("refusal", &refusal("no"), |bytes| matches!(opening::<engine::Welcome>(bytes), Ok(Opening::Refused(_))));

@@ -81,10 +81,12 @@ fn a_driver_that_was_cut_off_gets_what_it_missed_and_the_hub_forgets_what_it_let
     let (kept, closed) = (job(1, session, 2, None, None), job(2, session, 2, Some(5), None));
     world.drive(driver, &[FromDriver::Submit(Box::new(kept.clone())), FromDriver::Submit(Box::new(closed))]);
     world.hub.client_gone(driver);
-    for _ in 0..3 {
+    for _ in 0..8 {
         let tasks = world.tasks(engine);
         world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
     }
+    world.turn();
+    assert!(world.hub.jobs.values().all(|job| job.end.is_some()));
     let (driver, again) = world.driver(Some((session, welcome.secret)));
     assert_eq!((again.session, again.epoch), (session, welcome.epoch));
     let holds = FromDriver::Holds { tickets: vec![1], outputs: vec![], caches: vec![] };

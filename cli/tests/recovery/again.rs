@@ -1,6 +1,6 @@
 //! A hub that was started by hand, killed and started again.
 
-use super::{Cluster, until};
+use crate::rig::{Cluster, until};
 use std::os::unix::process::ExitStatusExt;
 
 impl Cluster {
