@@ -53,13 +53,9 @@ pub fn link(directory: &Path, program: &Program, driver: u32) -> Result<PathBuf>
         let got = if linked { fs::hard_link(from, &new) } else { fs::copy(from, &new).map(drop) };
         if let Err(error) = got.and_then(|()| check(&new, &program.id)) {
             // A link cannot go to another disk, and the driver is seldom of this process's own: what the copy said counts.
-<<<<<<< HEAD
-            if from != own && !linked {
-=======
             // That it is another file says more than that it is nowhere else.
             let says_more = from != own && !linked && last.kind() != io::ErrorKind::InvalidData;
             if says_more || error.kind() == io::ErrorKind::InvalidData {
->>>>>>> main
                 last = error;
             }
             continue;
