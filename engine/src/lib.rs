@@ -2,6 +2,7 @@
 //!
 //! [`scheduler`] decides and does nothing else. [`local`] runs what it decides on threads of this process.
 
+mod admission;
 pub mod client;
 pub mod event_log;
 mod execute;

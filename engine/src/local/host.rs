@@ -1,18 +1,16 @@
 //! What tasks find in this process: the budget, the spill space, and the blocks of shuffles and caches.
 
 use super::Settings;
+use crate::admission::Admission;
 use crate::panics;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Instant;
 use tryworks_core::host::{Fetched, FrameWriter, Host, Shared};
 use tryworks_core::ids::AttemptId;
 use tryworks_core::memory::Memory;
 use tryworks_core::task::Op;
 use tryworks_core::{Error, Place, Result};
-use tryworks_io::resident::anonymous_resident;
 use tryworks_io::spill::SpillSpace;
 
 /// The process around the local runtime's tasks.
@@ -21,10 +19,7 @@ pub(super) struct LocalHost {
     spill: SpillSpace,
     slots: usize,
     kept: RwLock<Blocks>,
-    /// When the resident set was last looked at, in milliseconds since the start, and what it was.
-    looked: AtomicU64,
-    resident: AtomicU64,
-    start: Instant,
+    admission: Admission,
 }
 
 #[derive(Default)]
@@ -35,9 +30,6 @@ struct Blocks {
     cached: BTreeMap<u64, HashMap<u32, Shared>>,
 }
 
-/// How often the resident set is looked at, at most.
-const LOOK_EVERY_MS: u64 = 20;
-
 impl LocalHost {
     pub(super) fn new(settings: &Settings) -> Self {
         let memory = Memory::new(settings.memory);
@@ -46,9 +38,7 @@ impl LocalHost {
             memory,
             slots: settings.threads,
             kept: RwLock::default(),
-            looked: AtomicU64::new(0),
-            resident: AtomicU64::new(0),
-            start: Instant::now(),
+            admission: Admission::new(),
         }
     }
 
@@ -110,18 +100,7 @@ impl LocalHost {
     /// Whether the process holds more than its budget, as the system counts it. The budget's estimates are corrected
     /// by it on the way.
     pub(super) fn is_over_budget(&self) -> bool {
-        let now = self.start.elapsed().as_millis() as u64;
-        let before = self.looked.load(Relaxed);
-        if now.saturating_sub(before) >= LOOK_EVERY_MS
-            && self.looked.compare_exchange(before, now, Relaxed, Relaxed).is_ok()
-        {
-            // Without a number from the system the estimates stand alone.
-            if let Ok(resident) = anonymous_resident() {
-                self.resident.store(resident, Relaxed);
-                self.memory.observe_resident(resident);
-            }
-        }
-        self.resident.load(Relaxed) > self.memory.limit()
+        self.admission.is_over(&self.memory)
     }
 }
 

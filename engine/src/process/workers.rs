@@ -2,6 +2,7 @@
 
 use super::state::Death;
 use crate::protocol::driver::Program;
+use crate::worker;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -13,9 +14,6 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tryworks_core::Error;
-
-/// The variable by which a program knows that it is a worker: its number and the socket of its engine.
-pub(crate) const WORKER: &str = "TRYWORKS_WORKER";
 
 /// How long the last output of a dead worker may take: whoever it has started may hold its pipes.
 const LAST_OUTPUT: Duration = Duration::from_millis(200);
@@ -116,7 +114,7 @@ fn start(path: &Path, program: &Program, name: &str, directory: &Path) -> io::Re
     // On another machine the driver's directory may not exist.
     let own = Path::new(&program.directory);
     let mut command = Command::new(path);
-    command.arg0(first).args(rest).env_clear().env(WORKER, name).current_dir(if own.is_dir() {
+    command.arg0(first).args(rest).env_clear().env(worker::VARIABLE, name).current_dir(if own.is_dir() {
         own
     } else {
         directory

@@ -1,27 +1,22 @@
 //! What tasks find in a worker: the budget, the spill space, kept partitions, and blocks of every engine.
 
 use super::blocks::Blocks;
+use crate::admission::Admission;
 use crate::panics;
 use crate::protocol::engine::CodeId;
 use crate::protocol::worker::Welcome;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
 use tryworks_core::host::{BlockWriter, Fetched, FrameWriter, Host, Shared, Wanted};
 use tryworks_core::ids::{AttemptId, SessionId};
 use tryworks_core::memory::Memory;
 use tryworks_core::task::Op;
 use tryworks_core::{Error, Place, Result};
 use tryworks_io::blocks::Sealed;
-use tryworks_io::resident::anonymous_resident;
 use tryworks_io::spill::{SpillOptions, SpillSpace};
 use tryworks_transport::LinkSender;
-
-/// How often the resident set is looked at, at most.
-const LOOK_EVERY_MS: u64 = 20;
 
 /// The process around a worker's tasks.
 pub(super) struct WorkerHost {
@@ -36,9 +31,7 @@ pub(super) struct WorkerHost {
     cached: RwLock<BTreeMap<u64, HashMap<u32, Shared>>>,
     /// What was kept and not told yet.
     kept: Mutex<Vec<(u64, u32)>>,
-    looked: AtomicU64,
-    resident: AtomicU64,
-    start: Instant,
+    admission: Admission,
 }
 
 impl WorkerHost {
@@ -54,9 +47,7 @@ impl WorkerHost {
             running: RwLock::default(),
             cached: RwLock::default(),
             kept: Mutex::default(),
-            looked: AtomicU64::new(0),
-            resident: AtomicU64::new(0),
-            start: Instant::now(),
+            admission: Admission::new(),
         }
     }
 
@@ -79,15 +70,7 @@ impl WorkerHost {
 
     /// Whether this process holds more than its budget. Estimates are corrected by what it really holds.
     pub(super) fn is_over_budget(&self) -> bool {
-        let now = self.start.elapsed().as_millis() as u64;
-        if now >= self.looked.load(Relaxed) + LOOK_EVERY_MS {
-            self.looked.store(now, Relaxed);
-            if let Ok(resident) = anonymous_resident() {
-                self.memory.observe_resident(resident);
-                self.resident.store(resident, Relaxed);
-            }
-        }
-        self.resident.load(Relaxed) > self.memory.limit()
+        self.admission.is_over(&self.memory)
     }
 }
 
