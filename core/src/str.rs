@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::num::NonZeroU64;
 use std::ops::Deref;
 
 /// An immutable string that holds up to 23 bytes without an allocation: made for words and other short keys.
@@ -30,60 +31,48 @@ enum Form {
 const SHORT: usize = 23;
 
 /// Up to 23 bytes, with zeros behind them, as numbers: they stay in registers where an array would go through memory.
-#[derive(Clone, Copy, PartialEq, Eq, NoUninit)]
+#[derive(Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Words {
     first: u64,
     second: u64,
-    third: u32,
-    fourth: u16,
-    fifth: u8,
-    len: Len,
+    /// Seven bytes, and in the highest the length and one: zero, which it never is, tells the compiler apart the forms.
+    last: NonZeroU64,
 }
 
-/// A length of at most 23. The other values of its byte tell the compiler apart the two forms.
-#[derive(Clone, Copy, PartialEq, Eq, NoUninit)]
-#[repr(u8)]
-#[rustfmt::skip]
-enum Len {
-    L0, L1, L2, L3, L4, L5, L6, L7, L8, L9, L10, L11, L12, L13, L14, L15, L16, L17, L18, L19, L20, L21, L22, L23,
-}
-
-impl Len {
-    #[rustfmt::skip]
-    const ALL: [Len; SHORT + 1] = {
-        use Len::*;
-        [L0, L1, L2, L3, L4, L5, L6, L7, L8, L9, L10, L11, L12, L13, L14, L15, L16, L17, L18, L19, L20, L21, L22, L23]
-    };
-}
+/// Where the length is in the last word.
+const LEN: u32 = 56;
 
 impl Words {
     /// A text whose eight-byte words are changed by `change` on the way, which leaves zeros as they are; `None` if the
     /// text is too long.
     #[inline(always)]
     fn new(text: &[u8], change: impl Fn(u64) -> u64) -> Option<Words> {
-        let len = *Len::ALL.get(text.len())?;
+        if text.len() > SHORT {
+            return None;
+        }
+        let len = NonZeroU64::new((text.len() as u64 + 1) << LEN)?;
         let (head, tail) = text.split_at(text.len().min(8));
         let first = change(word(head));
         if tail.is_empty() {
             // Most words of a text.
-            return Some(Words { first, second: 0, third: 0, fourth: 0, fifth: 0, len });
+            return Some(Words { first, second: 0, last: len });
         }
         let (middle, tail) = tail.split_at(tail.len().min(8));
-        let last = change(word(tail));
-        let (second, third, fourth, fifth) =
-            (change(word(middle)), last as u32, (last >> 32) as u16, (last >> 48) as u8);
-        Some(Words { first, second, third, fourth, fifth, len })
-    }
-
-    #[inline(always)]
-    fn last(&self) -> u64 {
-        u64::from(self.third) | u64::from(self.fourth) << 32 | u64::from(self.fifth) << 48
+        Some(Words { first, second: change(word(middle)), last: len | change(word(tail)) })
     }
 
     #[inline(always)]
     fn as_bytes(&self) -> &[u8] {
-        &bytemuck::bytes_of(self)[..self.len as usize]
+        &bytemuck::bytes_of(self)[..(self.last.get() >> LEN) as usize - 1]
+    }
+}
+
+impl PartialEq for Words {
+    /// All three at once: a branch for each would be guessed wrong now and then.
+    #[inline(always)]
+    fn eq(&self, other: &Words) -> bool {
+        self.first ^ other.first | self.second ^ other.second | self.last.get() ^ other.last.get() == 0
     }
 }
 
@@ -177,13 +166,19 @@ impl Hash for Str {
         match &self.0 {
             Form::Short(words) => {
                 // Always two words, whatever the length: a branch on it would be guessed wrong half of the time.
-                let rest = words.second.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ words.last();
+                let rest = words.second.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ words.last.get();
                 state.write_u64(words.first);
                 state.write_u64(rest);
             }
-            Form::Long(text) => text.hash(state),
+            Form::Long(text) => hash_long(text, state),
         }
     }
+}
+
+/// On its own, so that hashing a short one is small enough to become part of the caller's loop.
+#[cold]
+fn hash_long<H: Hasher>(text: &str, state: &mut H) {
+    text.hash(state);
 }
 
 impl PartialOrd for Str {

@@ -97,6 +97,7 @@ fn fuzz(name: &str, good: &[Vec<u8>], decode: impl Fn(&[u8]) -> bool) {
             }
         }
     }
+    eprintln!("{name}: {taken} taken, {refused} refused");
     assert!(taken > 100 && refused > 100, "{name}: {taken} taken, {refused} refused");
 }
 

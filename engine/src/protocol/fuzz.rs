@@ -77,6 +77,7 @@ fn fuzz(name: &str, good: &[u8], takes: impl Fn(&[u8]) -> bool) {
         taken += u64::from(takes(&Dice(tries).spoilt(good)));
         tries += 1;
     }
+    eprintln!("{name}: {tries} tries, {taken} taken");
     assert!(taken > 0 && taken < tries, "{name}: {taken} of {tries} taken");
 }
 
