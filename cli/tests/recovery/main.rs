@@ -5,6 +5,7 @@
 mod rig;
 
 mod again;
+mod answers;
 mod detached;
 mod drivers;
 mod hub;
