@@ -12,5 +12,6 @@ mod caches;
 mod ends;
 mod engines;
 mod tasks;
+mod twice;
 
 use answers::event;
