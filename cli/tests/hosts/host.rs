@@ -1,5 +1,6 @@
 //! Hosts: a process that holds a network, mount, name and process namespace, in which others are started.
 
+use crate::wait::{DEADLINE, until};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -7,9 +8,6 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// How long a test waits for a state before it fails.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Hosts that are joined by a bridge, on which each has the address 10.77.0.N.
 pub struct Network {
@@ -273,18 +271,6 @@ impl Drop for Running {
         if std::thread::panicking() {
             eprintln!("--- what a process said\n{}", self.errors());
         }
-    }
-}
-
-/// Waits for a state.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < end, "still not so: {what}");
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -9,3 +9,5 @@ mod driver;
 mod given;
 mod host;
 mod shuffle;
+#[path = "../rig/wait.rs"]
+mod wait;
