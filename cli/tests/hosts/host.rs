@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Hosts that are joined by a bridge, on which each has the address 10.77.0.N.
+/// Hosts that are joined by a bridge, on which each has the addresses 10.77.0.N and, if there is IPv6, fd77::N.
 pub struct Network {
     bridge: Holder,
     pub hosts: Vec<Host>,
@@ -58,7 +58,8 @@ impl Network {
             bridge.shell(&plug).unwrap();
             let set_up = format!(
                 "mount -t tmpfs -o mode=700 tmpfs {own} && hostname {name} && ip link set lo up && \
-                 ip addr add 10.77.0.{number}/24 dev eth0 && ip link set eth0 up"
+                 ip addr add 10.77.0.{number}/24 dev eth0 && ip link set eth0 up{}",
+                if ipv6() { format!(" && ip addr add fd77::{number}/64 dev eth0 nodad") } else { String::new() }
             );
             holder.shell(&set_up).unwrap();
             Host {
@@ -128,9 +129,14 @@ impl Host {
 
     /// Begins a hub that other hosts reach, and waits until its connection files are there.
     pub fn hub(&self) -> Running {
+        self.hub_at(&self.address)
+    }
+
+    /// The same at one of its addresses.
+    pub fn hub_at(&self, address: &str) -> Running {
         fs::create_dir_all(self.seen("home")).unwrap();
         let directory = self.path("hub");
-        let command = &["hub", "--name", "net", "--directory", directory.to_str().unwrap(), "--listen", &self.address];
+        let command = &["hub", "--name", "net", "--directory", directory.to_str().unwrap(), "--listen", address];
         let hub = Running::start(self.tryworks(command));
         until("the hub is there", || self.seen("hub/engine.json").exists().then_some(()));
         hub
@@ -272,6 +278,11 @@ impl Drop for Running {
             eprintln!("--- what a process said\n{}", self.errors());
         }
     }
+}
+
+/// Whether this kernel knows IPv6.
+pub fn ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
 }
 
 /// Whether a path is a directory with something in it.

@@ -3,6 +3,7 @@
 //!
 //! Each test starts its own executable again as a driver; workers are that executable too.
 
+mod addresses;
 mod cut;
 mod drain;
 mod driver;

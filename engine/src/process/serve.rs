@@ -72,7 +72,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let place = StorePlace {
         host: here.id.clone(),
         directory: store.dir().display().to_string(),
-        address: door.as_ref().map(|door| shown(door.address(), &connection).to_string()),
+        address: door.as_ref().map(|door| door.address().to_string()),
         socket: socket.display().to_string(),
         key: store.key().clone(),
     };
@@ -103,7 +103,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         if io.hub.is_none() {
             if let Some(renewed) = renewed(&io.connection, &engine.options) {
                 let (new, data) = open_port(&renewed, &engine.options, giver.clone()).await?;
-                engine.place.address = new.as_ref().map(|door| shown(door.address(), &renewed).to_string());
+                engine.place.address = new.as_ref().map(|door| door.address().to_string());
                 io.bringer = Arc::new(Bringer::new(giver.clone(), engine.place.host.clone(), data));
                 (io.connection, door) = (renewed, new);
             }
@@ -190,14 +190,6 @@ async fn open_port(
     let door = door.map_err(refused)?;
     let limits = DataLimits { silence: SILENCE, ..DataLimits::default() };
     Ok((Some(door), Some(DataClient::new(credentials, limits))))
-}
-
-/// The address that others are told: one that listens everywhere is reached as the hub's machine reaches it.
-fn shown(mut listens: SocketAddr, connection: &Connection) -> SocketAddr {
-    if listens.ip().is_unspecified() {
-        listens.set_ip(address_towards(connection));
-    }
-    listens
 }
 
 /// The address of this machine by which the hub's machine reaches it.
