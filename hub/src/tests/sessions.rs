@@ -65,8 +65,14 @@ fn ten_thousand_sessions_leave_nothing() {
     world.turn();
     let hub = &world.hub;
     assert!(hub.sessions.is_empty() && hub.clients.is_empty() && hub.jobs.is_empty() && hub.codes.is_empty());
-    assert!(hub.launched.is_empty() && hub.reported.is_empty() && hub.moves.is_empty() && hub.caches.is_empty());
-    assert!(hub.offered.blocks.is_empty() && hub.offered.results.is_empty() && hub.for_drivers.is_empty());
+    assert!(
+        hub.launched.is_empty()
+            && hub.reported.is_empty()
+            && hub.made.is_empty()
+            && hub.moves.is_empty()
+            && hub.caches.is_empty()
+    );
+    assert!(hub.offered.outputs.is_empty() && hub.offered.results.is_empty() && hub.for_drivers.is_empty());
     let engine = &hub.engines[&id];
     assert!(engine.sessions.is_empty() && engine.codes.is_empty() && engine.places.is_empty());
 }
