@@ -143,8 +143,8 @@ pub struct Start {
     /// Stay in the foreground until a signal ends the cluster
     #[arg(long)]
     pub foreground: bool,
-    /// The address on which hub and engines listen for other machines
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    /// The address of this machine on which hub and engines listen for other machines
+    #[arg(long, value_parser = address, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
     /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
     #[arg(long, value_parser = time, default_value = "30s", value_name = "TIME")]
@@ -264,8 +264,8 @@ pub struct Hub {
     /// The directory of the cluster [default: one that the name leads to]
     #[arg(long)]
     pub directory: Option<PathBuf>,
-    /// The address on which it listens for other machines
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    /// The address of this machine on which it listens for other machines
+    #[arg(long, value_parser = address, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
     /// The port on which it listens; 0 for that of a hub which was killed, or any
     #[arg(long, default_value_t = 0)]
@@ -302,7 +302,7 @@ pub struct Engine {
     pub name: Option<String>,
     /// The address on which it listens for engines and drivers of other machines [default: this machine alone, or the
     /// one by which the hub's machine is reached if that is another]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_parser = address, value_name = "ADDRESS")]
     pub listen: Option<IpAddr>,
     /// Its own directory, for blocks and spill files [default: one for its name, which is removed at the end]
     #[arg(long)]
@@ -322,6 +322,18 @@ pub struct Supervise {
 
 fn time(text: &str) -> Result<Duration, String> {
     size::time(text).filter(|time| !time.is_zero()).ok_or_else(|| format!("this is not {}", size::TIME_FORM))
+}
+
+/// An address that can be told to others. What listens at all addresses of a machine could not say which of them reaches
+/// it.
+fn address(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr = text.parse().map_err(|_| "this is not an IP address, such as 192.168.1.5 or fd00::5")?;
+    if address.is_unspecified() {
+        return Err("others are told this address, so it has to be one of this machine that they reach, such as \
+                    192.168.1.5 (`ip address` lists them)"
+            .into());
+    }
+    Ok(address)
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

@@ -7,8 +7,13 @@ use tryworks_transport::{check_name, cluster_dir, home};
 
 /// The directory of the cluster of this machine that has, or would have, this name.
 pub fn directory(name: &str) -> anyhow::Result<PathBuf> {
-    check_name(name).map_err(|error| Failure::of(Exit::Usage, error, "choose another name"))?;
+    named(name)?;
     Ok(cluster_dir(&home()?, name)?)
+}
+
+/// Refuses what is no name for a cluster.
+pub fn named(name: &str) -> anyhow::Result<()> {
+    check_name(name).map_err(|error| Failure::of(Exit::Usage, error, "choose another name"))
 }
 
 /// The directory of a cluster of this machine that is there.
@@ -51,9 +56,6 @@ pub fn lock() -> anyhow::Result<File> {
 
 /// The directory of an engine that was not given one.
 pub fn engine(name: &str) -> anyhow::Result<PathBuf> {
-    if name.starts_with('.') || name.contains('/') {
-        return Err(Failure::of(Exit::Usage, format!("`{name}` is no name for an engine"), "choose another name"));
-    }
     Ok(engines()?.join(name))
 }
 

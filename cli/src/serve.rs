@@ -10,7 +10,7 @@ use std::time::Duration;
 use tryworks_engine::process;
 use tryworks_hub::Limits;
 use tryworks_io::resident::machine_memory;
-use tryworks_transport::private_dir;
+use tryworks_transport::{check_label, private_dir};
 
 /// The share of the machine's memory that is for tasks if nothing is said, in percent.
 const MEMORY_PERCENT: u64 = 60;
@@ -33,7 +33,10 @@ pub fn default_memory(engines: u32) -> u64 {
 pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
     begin();
     let directory = match hub.directory {
-        Some(directory) => std::path::absolute(directory)?,
+        Some(directory) => {
+            place::named(&hub.name.name)?;
+            std::path::absolute(directory)?
+        }
         None => place::directory(&hub.name.name)?,
     };
     private_dir(&directory)?;
@@ -64,6 +67,8 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
         let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
         format!("{machine}-{}", std::process::id())
     });
+    let unfit = |error| Failure::of(Exit::Usage, error, "choose another name with --name");
+    check_label("an engine", &name).map_err(unfit)?;
     let own = engine.directory.is_none();
     let directory = match engine.directory {
         Some(directory) => std::path::absolute(directory)?,

@@ -10,7 +10,7 @@ use tryworks_engine::protocol::driver::ToDriver;
 use tryworks_engine::protocol::engine::{CodeId, FromEngine, HeldBlock, Offer, StorePlace, ToEngine, Welcome};
 use tryworks_engine::protocol::{Hello, HostInfo, Purpose, decode, refusal, welcome};
 use tryworks_engine::scheduler::{Event, Failure, Gate, KnownBlock};
-use tryworks_transport::PeerId;
+use tryworks_transport::{PeerId, check_label};
 
 /// An engine that is there.
 pub(crate) struct Engine {
@@ -72,6 +72,9 @@ impl Hub {
         let Purpose::Serve(offer) = hello.purpose else {
             return self.refuse_engine(peer, "this is the socket of engines, and you are none");
         };
+        if let Err(unfit) = check_label("an engine", &offer.name) {
+            return self.refuse_engine(peer, &unfit.to_string());
+        }
         // The same engine, by a new connection: the old one is over, whether or not anybody noticed.
         let before = self.engines.iter().find(|(_, engine)| engine.name == offer.name).map(|(id, _)| *id);
         if let Some(before) = before {

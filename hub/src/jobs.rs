@@ -14,6 +14,7 @@ use tryworks_engine::protocol::admin::{JobRow, TaskRow};
 use tryworks_engine::protocol::driver::{NewJob, Part, ToDriver};
 use tryworks_engine::protocol::engine::{CodeId, ToEngine};
 use tryworks_engine::scheduler::{Event, Failure, JobSpec, Report, Run, StageSpec};
+use tryworks_transport::check_label;
 
 /// A job that has not been closed.
 pub(crate) struct Job {
@@ -143,8 +144,8 @@ impl Hub {
         if foreign.into_iter().any(|output| SessionId::split(output.0).0 != session) {
             return Err(Error::Bug("a job names the outputs of another session".into()));
         }
-        if new.detached.as_ref().is_some_and(String::is_empty) {
-            return Err(Error::cluster("a detached job needs a name", "give it one that is not empty"));
+        if let Some(name) = &new.detached {
+            check_label("a detached job", name).map_err(|error| Error::cluster(error, "give it another one"))?;
         }
         let (id, again) = self.number_for(session, &new)?;
         let ticket = new.ticket;

@@ -41,7 +41,7 @@ pub struct Options {
     pub cluster: String,
     /// The cluster's directory, which only this user may enter.
     pub directory: PathBuf,
-    /// Where the gateway and the data port listen.
+    /// Where the gateway and the data port listen, which connection files say, so it is never a wildcard.
     pub listen: IpAddr,
     /// The gateway's port; 0 takes a free one.
     pub port: u16,

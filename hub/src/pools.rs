@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use tryworks_engine::scheduler::PoolSpec;
+use tryworks_transport::check_label;
 
 /// A pool that jobs can be in.
 ///
@@ -27,12 +28,10 @@ impl FromStr for Pool {
             format!("`{text}` is no pool: a pool is written NAME=weight:2,min:1,priority:5, each part if it is needed")
         };
         let (name, parts) = text.split_once('=').unwrap_or((text, ""));
-        let good = |name: &str| {
-            !name.is_empty() && name.len() <= 64 && !name.contains(|c: char| c.is_whitespace() || c == ',')
-        };
-        if !good(name) {
+        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == ',') {
             return Err(form());
         }
+        check_label("a pool", name).map_err(|error| error.to_string())?;
         let mut spec = PoolSpec::default();
         for part in parts.split(',').filter(|part| !part.is_empty()) {
             let (key, value) = part.split_once(':').ok_or_else(form)?;
@@ -62,6 +61,9 @@ mod tests {
     fn what_is_no_pool_is_refused_with_the_form() {
         for text in ["", "=weight:1", "a b", "etl=weight:0", "etl=heavy:2", "etl=min:x", "etl=weight"] {
             assert!(text.parse::<Pool>().unwrap_err().contains("NAME=weight:2"), "{text}");
+        }
+        for name in ["../evil", ".", "-x", "7", "a\u{1b}b"] {
+            assert!(name.parse::<Pool>().unwrap_err().contains("is no name for a pool"), "{name}");
         }
         let pool: Pool = "night=priority:-3".parse().unwrap();
         assert_eq!(pool.spec, PoolSpec { priority: -3, ..PoolSpec::default() });

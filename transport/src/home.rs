@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// The longest name of a cluster. The paths of its sockets have to fit.
 const MAX_NAME: usize = 32;
 
+/// The longest name of anything else.
+const MAX_LABEL: usize = 100;
+
 /// Why a cluster has no place to live.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -19,6 +22,17 @@ pub enum HomeError {
          `-`, and have at most {MAX_NAME} of them"
     )]
     Name {
+        /// The name.
+        name: String,
+    },
+    /// A name that nothing else can have.
+    #[error(
+        "{name:?} is no name for {what}: it must begin with a letter or a digit, be no number alone, hold neither `/` \
+         nor line breaks or the like, and have at most {MAX_LABEL} characters"
+    )]
+    Label {
+        /// What it was to name.
+        what: &'static str,
         /// The name.
         name: String,
     },
@@ -79,6 +93,21 @@ pub fn check_name(name: &str) -> Result<(), HomeError> {
     match (1..=MAX_NAME).contains(&name.len()) && name.bytes().enumerate().all(good) {
         true => Ok(()),
         false => Err(HomeError::Name { name: name.into() }),
+    }
+}
+
+/// Refuses what is no name for an engine, a pool or a job: they are shown in terminals, the names of engines become
+/// directories, and numbers are what the cluster itself calls them by.
+///
+/// # Errors
+/// Says what a name may be.
+pub fn check_label(what: &'static str, name: &str) -> Result<(), HomeError> {
+    let begins = name.starts_with(char::is_alphanumeric);
+    let number = name.bytes().all(|byte| byte.is_ascii_digit());
+    let strange = name.contains(|c: char| c == '/' || c.is_control());
+    match begins && !number && !strange && name.chars().count() <= MAX_LABEL {
+        true => Ok(()),
+        false => Err(HomeError::Label { what, name: name.into() }),
     }
 }
 

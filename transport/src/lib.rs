@@ -32,7 +32,7 @@ pub use door::{Counts, Door, Incoming, Limits, Service, raise_file_limit};
 pub use error::LinkError;
 pub use frame::{FrameError, FrameReader, write_frame};
 pub use greeting::{refuse, welcome};
-pub use home::{HomeError, check_name, cluster_dir, home, home_from, private_dir};
+pub use home::{HomeError, check_label, check_name, cluster_dir, home, home_from, private_dir};
 pub use link::{Link, LinkReceiver, LinkSender};
 pub use peers::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender};
 pub use role::{Role, role_of};

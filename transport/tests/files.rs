@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use tryworks_transport::{Connection, Role, check_name, cluster_dir, home_from, private_dir, role_of};
+use tryworks_transport::{Connection, Role, check_label, check_name, cluster_dir, home_from, private_dir, role_of};
 
 const SECRET: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
 
@@ -116,6 +116,18 @@ fn names_of_clusters_lead_nowhere_else() {
     {
         let error = cluster_dir(Path::new("/home"), bad).unwrap_err().to_string();
         assert!(error.contains(&format!("{bad:?} is no name for a cluster")), "{error}");
+    }
+}
+
+#[test]
+fn other_names_are_plain_too() {
+    for good in ["engine-1", "node7.example.org-4711", "nightly report, 2", "Ölmühle", "1st"] {
+        check_label("an engine", good).unwrap();
+    }
+    let long = "a".repeat(101);
+    for bad in ["", ".", "..", "../x", "a/b", "/a", "-a", "a\0", "a\n", "a\u{1b}[2J", "17", " a", &long] {
+        let error = check_label("a job", bad).unwrap_err().to_string();
+        assert!(error.contains(&format!("{bad:?} is no name for a job")), "{error}");
     }
 }
 

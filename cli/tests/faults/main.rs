@@ -11,6 +11,7 @@ mod blocks;
 mod caches;
 mod ends;
 mod engines;
+mod hung;
 mod tasks;
 mod twice;
 

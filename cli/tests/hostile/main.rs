@@ -1,23 +1,23 @@
 //! What becomes of a real hub, engine and worker when somebody means harm, or does not know what he does: each is
 //! refused in words or sent away, and a good driver gets its answer afterwards.
 
+mod certificates;
+mod names;
 #[path = "../rig/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod rig;
 
 use rig::{Cluster, driving, until};
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use tokio::runtime::{Builder, Runtime};
 use tryworks::prelude::*;
 use tryworks_core::codec;
 use tryworks_engine::protocol::worker::BlockPart;
 use tryworks_engine::protocol::{Hello, HostInfo, Purpose};
-use tryworks_hub::{Authority, Validity};
 use tryworks_transport::{
     Connection, Credentials, DataClient, DataError, DataLimits, Link, LinkReceiver, PeerEvent, Peers, Role,
 };
@@ -66,16 +66,6 @@ async fn answers(from: &mut LinkReceiver) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
-fn tryworks(cluster: &Cluster, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tryworks"));
-    command.args(arguments).env("TRYWORKS_HOME", cluster.home()).env_remove("TRYWORKS_CLUSTER").output().unwrap()
-}
-
-fn refused(output: &Output) -> String {
-    assert!(!output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 /// The ports on which a process listens.
 fn ports(pid: u32) -> Vec<u16> {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
@@ -86,39 +76,6 @@ fn ports(pid: u32) -> Vec<u16> {
         row[3] == "0A" && sockets.iter().any(|socket| socket == Path::new(&format!("socket:[{}]", row[9])))
     });
     listening.map(|row| u16::from_str_radix(row[1].rsplit(':').next().unwrap(), 16).unwrap()).collect()
-}
-
-#[test]
-fn certificates_that_are_not_the_clusters_open_nothing() {
-    if driving() {
-        return good();
-    }
-    let cluster = Cluster::by_hand(1, 2, &[]);
-    let gateway = connection(&cluster, "driver").gateway;
-    let foreign = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap();
-    let foreign = Authority::open(foreign.path(), Validity::default()).unwrap();
-    runtime().block_on(async {
-        let other = foreign.connection(Role::Driver).credentials().unwrap();
-        let error = Link::tls(&gateway, &other).await.err().unwrap().to_string();
-        assert!(error.contains("one end does not believe the other"), "{error}");
-        // An engine that would like to be a driver sits at the socket of engines.
-        let (to, mut from) = Link::tls(&gateway, &credentials(&cluster, "engine")).await.unwrap();
-        to.send(hello(drive([1; 32])).into()).unwrap();
-        let said = answers(&mut from).await;
-        assert!(said.contains("this is the socket of engines, and you are none"), "{said}");
-        // And a driver that would like to be an engine at that of drivers.
-        let (to, mut from) = Link::tls(&gateway, &credentials(&cluster, "driver")).await.unwrap();
-        to.send(hello(Purpose::Fetch).into()).unwrap();
-        let said = answers(&mut from).await;
-        assert!(said.contains("engines have a socket and certificates of their own"), "{said}");
-    });
-    // Without any certificate not even a byte is read.
-    let mut stranger = TcpStream::connect(&gateway).unwrap();
-    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    let mut said = Vec::new();
-    let _ = stranger.read_to_end(&mut said);
-    assert!(!String::from_utf8_lossy(&said).contains("TWOK"), "{said:?}");
-    cluster.drive(here!());
 }
 
 #[test]
@@ -245,54 +202,4 @@ fn ten_thousand_connections_keep_no_driver_out() {
         to.send(hello(Purpose::Administer).into()).unwrap();
         assert!(from.recv().await.unwrap().starts_with(b"TWOK"));
     });
-}
-
-#[test]
-fn names_that_lead_elsewhere_files_that_others_read_and_second_hubs_are_refused() {
-    if driving() {
-        return good();
-    }
-    let cluster = Cluster::by_hand(1, 2, &[]);
-    let engine = directory(&cluster).join("engine.json").display().to_string();
-    for arguments in [
-        &["cluster", "start", "--name", "../evil"][..],
-        &["hub", "--name", "../evil"],
-        &["engine", "--connect", &engine, "--name", "../../evil"],
-        &["cluster", "stop", "--name", "../default"],
-    ] {
-        let error = refused(&tryworks(&cluster, arguments));
-        assert!(error.contains("evil") || error.contains("../default"), "{arguments:?}: {error}");
-    }
-    assert!(!cluster.home().join("../evil").exists() && !cluster.home().join("../../evil").exists());
-    let second = refused(&tryworks(&cluster, &["hub", "--name", "default"]));
-    assert!(second.contains("another hub (process"), "{second}");
-    // A job under a strange name is looked for by it, and nothing else.
-    assert!(refused(&tryworks(&cluster, &["job", "../../etc/passwd"])).contains("there is no job"));
-
-    let file = directory(&cluster).join("driver.json");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    let open = cluster.begin(here!(), &[]).ends();
-    let said = open.err + &open.out;
-    assert!(!open.status.success() && said.contains("driver.json: others can read the key in it; chmod 600"), "{said}");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    cluster.drive(here!());
-}
-
-#[test]
-fn a_program_that_is_not_what_it_says_is_not_started() {
-    if driving() {
-        return good();
-    }
-    let cluster = Cluster::by_hand(1, 2, &[]);
-    let log = cluster.home().parent().unwrap().join("l/engine-1");
-    runtime().block_on(async {
-        let (to, mut from) = Link::unix(directory(&cluster).join("drivers.sock")).await.unwrap();
-        to.send(hello(drive([9; 32])).into()).unwrap();
-        assert!(from.recv().await.unwrap().starts_with(b"TWOK"));
-        // Its path leads to this test, whose hash is another one; a worker of it would be our child's child.
-        until("the engine has refused to start it", || {
-            fs::read_to_string(&log).unwrap().contains("its hash is not that").then_some(())
-        });
-    });
-    cluster.drive(here!());
 }

@@ -1,7 +1,8 @@
 //! A host that is cut off in the middle of a shuffle and comes back.
 
 use crate::driver::{drive_with, mix, role, token, tokens};
-use crate::host::{Network, until};
+use crate::host::Network;
+use crate::wait::until;
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Engines that are asked to leave in the middle of a job.
 
 use crate::driver::{drive_with, mix, role, token, tokens};
-use crate::host::{Network, Running, host_name, until};
+use crate::host::{Network, Running, host_name};
+use crate::wait::until;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,8 @@
 //! Input and files that only the driver's machine has, and output that only it is to have.
 
 use crate::driver::{drive, role};
-use crate::host::{Host, Network, Running, is_filled, until};
+use crate::host::{Host, Network, Running, is_filled};
+use crate::wait::until;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tryworks::prelude::*;

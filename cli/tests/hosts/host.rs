@@ -1,5 +1,6 @@
 //! Hosts: a process that holds a network, mount, name and process namespace, in which others are started.
 
+use crate::wait::{DEADLINE, until};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -8,10 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a test waits for a state before it fails.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Hosts that are joined by a bridge, on which each has the address 10.77.0.N.
+/// Hosts that are joined by a bridge, on which each has the addresses 10.77.0.N and, if there is IPv6, fd77::N.
 pub struct Network {
     bridge: Holder,
     pub hosts: Vec<Host>,
@@ -60,7 +58,8 @@ impl Network {
             bridge.shell(&plug).unwrap();
             let set_up = format!(
                 "mount -t tmpfs -o mode=700 tmpfs {own} && hostname {name} && ip link set lo up && \
-                 ip addr add 10.77.0.{number}/24 dev eth0 && ip link set eth0 up"
+                 ip addr add 10.77.0.{number}/24 dev eth0 && ip link set eth0 up{}",
+                if ipv6() { format!(" && ip addr add fd77::{number}/64 dev eth0 nodad") } else { String::new() }
             );
             holder.shell(&set_up).unwrap();
             Host {
@@ -130,9 +129,14 @@ impl Host {
 
     /// Begins a hub that other hosts reach, and waits until its connection files are there.
     pub fn hub(&self) -> Running {
+        self.hub_at(&self.address)
+    }
+
+    /// The same at one of its addresses.
+    pub fn hub_at(&self, address: &str) -> Running {
         fs::create_dir_all(self.seen("home")).unwrap();
         let directory = self.path("hub");
-        let command = &["hub", "--name", "net", "--directory", directory.to_str().unwrap(), "--listen", &self.address];
+        let command = &["hub", "--name", "net", "--directory", directory.to_str().unwrap(), "--listen", address];
         let hub = Running::start(self.tryworks(command));
         until("the hub is there", || self.seen("hub/engine.json").exists().then_some(()));
         hub
@@ -276,16 +280,9 @@ impl Drop for Running {
     }
 }
 
-/// Waits for a state.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < end, "still not so: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+/// Whether this kernel knows IPv6.
+pub fn ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
 }
 
 /// Whether a path is a directory with something in it.

@@ -3,9 +3,12 @@
 //!
 //! Each test starts its own executable again as a driver; workers are that executable too.
 
+mod addresses;
 mod cut;
 mod drain;
 mod driver;
 mod given;
 mod host;
 mod shuffle;
+#[path = "../rig/wait.rs"]
+mod wait;

@@ -10,13 +10,13 @@ const ROWS: u64 = 400_000;
 const KEYS: u64 = 50_000;
 
 /// What comes of the shuffle, and of the same in an independent way.
-fn count(cx: &Context) -> Result<u64> {
+pub fn count(cx: &Context) -> Result<u64> {
     let counts = cx.range_in(0..ROWS, 12).map(|n| (mix(n) % KEYS, mix(n))).reduce_by_key(|a, b| a.wrapping_add(b));
     let counts: BTreeMap<u64, u64> = counts.collect()?.into_iter().collect();
     Ok(hash(&counts))
 }
 
-fn expected() -> u64 {
+pub fn expected() -> u64 {
     let mut counts = BTreeMap::<u64, u64>::new();
     (0..ROWS).for_each(|n| {
         let sum = counts.entry(mix(n) % KEYS).or_default();

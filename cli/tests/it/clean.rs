@@ -1,6 +1,7 @@
 //! `cluster clean`: what killed clusters left goes, and nothing else.
 
-use crate::home::{Bystander, Home, Process, until};
+use crate::home::{Bystander, Home, Process};
+use crate::wait::until;
 use serde_json::json;
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! Clusters of real processes: they start, heal, stop, and leave nothing.
 
-use crate::home::{Bystander, Home, Process, until};
+use crate::home::{Bystander, Home, Process};
+use crate::wait::until;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;

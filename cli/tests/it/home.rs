@@ -1,13 +1,10 @@
 //! A place for the clusters of one test, which are stopped whatever becomes of the test.
 
+use crate::wait::until;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
-use std::time::{Duration, Instant};
-
-/// How long a test waits for a state before it fails.
-const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A home of clusters.
 pub struct Home {
@@ -142,16 +139,4 @@ impl Drop for Bystander {
 /// The fields of `/proc/PID/stat` behind the name, from the state on.
 fn fields(stat: &str) -> Vec<String> {
     stat.rsplit_once(')').unwrap().1.split_whitespace().map(String::from).collect()
-}
-
-/// Waits for a state.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < end, "still not so: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

@@ -4,3 +4,5 @@ mod clean;
 mod cluster;
 mod home;
 mod usage;
+#[path = "../rig/wait.rs"]
+mod wait;

@@ -124,3 +124,21 @@ fn a_program_that_is_run_ends_as_it_likes() {
     let killed = home.command(&["run", "--cluster", "night", "sh", "-c", "kill -9 $$"]).status().unwrap();
     assert_eq!(killed.signal(), Some(9));
 }
+
+#[test]
+fn an_address_that_nobody_can_be_told_is_refused() {
+    let home = Home::new();
+    for wildcard in ["0.0.0.0", "::"] {
+        for command in [
+            &["hub", "--name", "net", "--listen", wildcard][..],
+            &["cluster", "start", "--name", "net", "--listen", wildcard],
+            &["engine", "--connect", "engine.json", "--listen", wildcard],
+        ] {
+            let refused = home.run(command);
+            assert_eq!(refused.code, 2, "{command:?}: {}", refused.err);
+            let said = refused.err;
+            assert!(said.contains("others are told this address") && said.contains("such as 192.168.1.5"), "{said}");
+        }
+    }
+    assert!(home.entries().is_empty());
+}

@@ -7,10 +7,12 @@
 mod disk;
 mod driver;
 mod shared;
+mod wait;
 
 pub use disk::SmallDisk;
 pub use driver::{Done, Driver, driving};
 pub use shared::{claim, gate, mark, path};
+pub use wait::{DEADLINE, until};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -21,9 +23,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// How long a test waits for a state before it fails.
-pub const DEADLINE: Duration = Duration::from_secs(40);
 
 /// The name of the test that asks, as the harness knows it.
 #[macro_export]
@@ -283,17 +282,4 @@ fn command_line(pid: u32) -> String {
 /// Sends a signal to a process of the test's.
 pub fn signal(pid: u32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal);
-}
-
-/// Waits for a state.
-#[track_caller]
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < end, "still not so: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }

@@ -31,7 +31,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// The most bytes that its blocks may take.
     pub quota: Option<u64>,
-    /// Where its data port listens: if nothing is said, where the hub's machine reaches this one.
+    /// Where its data port listens, which others are told, so it is never a wildcard: if nothing is said, where the hub's
+    /// machine reaches this one.
     pub listen: Option<IpAddr>,
     /// How long it goes on without a hub.
     pub patience: Duration,

@@ -72,7 +72,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let place = StorePlace {
         host: here.id.clone(),
         directory: store.dir().display().to_string(),
-        address: door.as_ref().map(|door| shown(door.address(), &connection).to_string()),
+        address: door.as_ref().map(|door| door.address().to_string()),
         socket: socket.display().to_string(),
         key: store.key().clone(),
     };
@@ -97,23 +97,28 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let mut beat = interval(TICK);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut alone_since = Instant::now();
+    let mut why_alone = String::new();
     let mut last_beat = Instant::now();
     while !engine.leaving {
         if io.hub.is_none() {
             if let Some(renewed) = renewed(&io.connection, &engine.options) {
                 let (new, data) = open_port(&renewed, &engine.options, giver.clone()).await?;
-                engine.place.address = new.as_ref().map(|door| shown(door.address(), &renewed).to_string());
+                engine.place.address = new.as_ref().map(|door| door.address().to_string());
                 io.bringer = Arc::new(Bringer::new(giver.clone(), engine.place.host.clone(), data));
                 (io.connection, door) = (renewed, new);
             }
-            io.hub = knock(&io.connection, &mut engine).await?;
-            match &io.hub {
-                Some(_) => alone_since = Instant::now(),
-                None if alone_since.elapsed() > engine.options.patience => {
+            match knock(&io.connection, &mut engine).await? {
+                Ok(hub) => (io.hub, alone_since, why_alone) = (Some(hub), Instant::now(), String::new()),
+                Err(why) if alone_since.elapsed() > engine.options.patience => {
                     let waited = engine.options.patience;
-                    return Err(Error::cluster(format!("there was no hub for {waited:?}"), "start the cluster again"));
+                    let what = format!("there was no hub for {waited:?}: {why}");
+                    return Err(Error::cluster(what, "start the cluster again"));
                 }
-                None => {}
+                Err(why) if why != why_alone => {
+                    tracing::warn!("the hub is not to be had, and will be tried again: {why}");
+                    why_alone = why;
+                }
+                Err(_) => {}
             }
         }
         let event = io.next(&mut peers, &mut beat, &mut end, &mut interrupt).await;
@@ -187,14 +192,6 @@ async fn open_port(
     Ok((Some(door), Some(DataClient::new(credentials, limits))))
 }
 
-/// The address that others are told: one that listens everywhere is reached as the hub's machine reaches it.
-fn shown(mut listens: SocketAddr, connection: &Connection) -> SocketAddr {
-    if listens.ip().is_unspecified() {
-        listens.set_ip(address_towards(connection));
-    }
-    listens
-}
-
 /// The address of this machine by which the hub's machine reaches it.
 fn address_towards(connection: &Connection) -> IpAddr {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -218,18 +215,22 @@ fn renewed(connection: &Connection, options: &Options) -> Option<Connection> {
     (now.certificate != connection.certificate).then_some(now)
 }
 
-/// Says hello to the hub, if it can be reached: `None` if it cannot, for now.
-async fn knock(connection: &Connection, engine: &mut Engine) -> Result<Option<Hub>> {
-    let Some(opened) = tokio::time::timeout(ANSWER, greet(connection, engine)).await.ok().and_then(Result::ok) else {
-        tokio::time::sleep(KNOCK).await;
-        return Ok(None);
+/// Says hello to the hub, if it can be reached; or says why it cannot, for now.
+async fn knock(connection: &Connection, engine: &mut Engine) -> Result<Result<Hub, String>> {
+    let opened = tokio::time::timeout(ANSWER, greet(connection, engine)).await;
+    let opened = opened.unwrap_or_else(|_| Err(format!("it does not answer within {ANSWER:?}")));
+    let (hub, answer) = match opened {
+        Ok(opened) => opened,
+        Err(why) => {
+            tokio::time::sleep(KNOCK).await;
+            return Ok(Err(why));
+        }
     };
-    let (hub, answer) = opened;
     match protocol::opening::<Welcome>(&answer)? {
         Opening::Welcome(welcome) => {
             engine.joined(welcome.engine);
             engine.beat_every = Duration::from_millis(welcome.beat_ms.into());
-            Ok(Some(hub))
+            Ok(Ok(hub))
         }
         Opening::Refused(why) => Err(Error::cluster(format!("the hub refused this engine: {why}"), "see above")),
     }

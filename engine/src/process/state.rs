@@ -318,7 +318,7 @@ impl Engine {
         for assignment in tasks {
             let attempt = assignment.task.attempt;
             let Some(worker) = self.worker_of(assignment.session) else {
-                self.for_hub.push(FromEngine::Failed { attempt, failure: Failure::Killed, span: (0, 0) });
+                self.for_hub.push(killed(attempt));
                 continue;
             };
             let assigned = Assigned {
@@ -552,15 +552,17 @@ impl Engine {
             let partitions = assigned.partitions.iter();
             partitions.for_each(|partition| self.store.discard(output, partition, assigned.attempt.0));
         }
+        let live = worker.assigned.iter().filter(|assigned| !assigned.orphan);
         let id = worker.session;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            // It was ended with its session: the hub waits for its slots.
+            let ended = live.map(|assigned| assigned.attempt);
+            self.for_hub.extend(ended.map(killed));
+            return;
+        };
         session.worker = None;
         session.kept.clear();
-        if worker.ending {
-            return;
-        }
         let error = self.obituary(&worker, death);
-        let live = worker.assigned.iter().filter(|assigned| !assigned.orphan);
         if worker.peer.is_none() {
             let Some(session) = self.sessions.get_mut(&id) else { return };
             session.failed_starts += 1;
@@ -571,11 +573,7 @@ impl Engine {
                 self.for_hub.push(FromEngine::CannotWork { session: id, error });
             }
             let lost = live.map(|assigned| assigned.attempt);
-            self.for_hub.extend(lost.map(|attempt| FromEngine::Failed {
-                attempt,
-                failure: Failure::Killed,
-                span: (0, 0),
-            }));
+            self.for_hub.extend(lost.map(killed));
             if !hopeless {
                 self.worker_of(id);
             }
@@ -639,4 +637,9 @@ impl Engine {
         }
         self.for_hub.push(FromEngine::Moved { what, here });
     }
+}
+
+/// What is said of a task that did not come to its end.
+fn killed(attempt: AttemptId) -> FromEngine {
+    FromEngine::Failed { attempt, failure: Failure::Killed, span: (0, 0) }
 }

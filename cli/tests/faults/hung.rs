@@ -1,0 +1,144 @@
+//! Workers that hang: they are ended and replaced, their slots come back, and nothing half-made is kept.
+
+use crate::here;
+use crate::rig::{Cluster, claim, driving, gate, mark, until};
+use rustix::process::{Signal, getpid, kill_process};
+use tryworks::prelude::*;
+
+/// The variable that says how it hangs.
+const FAULT: &str = "TRYWORKS_TEST_FAULT";
+
+/// Never returns while there are tokens.
+fn hang() {
+    if claim("hang") {
+        mark("hung");
+        if std::env::var(FAULT).unwrap() == "stop" {
+            gate("stop");
+            kill_process(getpid(), Signal::STOP).unwrap();
+        }
+        // It never looks whether it is to stop.
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+fn program() {
+    let cx = Context::init().unwrap();
+    if std::env::var(FAULT).unwrap() == "none" {
+        return assert_eq!(cx.range_in(0..100, 4).map(|n| n * 2).sum().unwrap(), 9_900);
+    }
+    let rows = cx.from_fn(4, |part| {
+        mark("ran");
+        hang();
+        [u64::from(part)].into_iter()
+    });
+    assert!(matches!(rows.count(), Err(Error::Cancelled)));
+    mark("cancelled");
+    gate("again");
+    assert_eq!(rows.sum().unwrap(), 6, "another worker does it");
+}
+
+/// The slots of the only engine that are taken.
+fn busy(cluster: &Cluster) -> u64 {
+    cluster.status()["engines"][0]["running"].as_u64().unwrap()
+}
+
+fn begin(cluster: &Cluster, test: &str, fault: &str) -> (crate::rig::Driver, Vec<u32>) {
+    cluster.shared.clear();
+    cluster.shared.tokens("hang", 2);
+    let driver = cluster.begin(test, &[(FAULT, fault)]);
+    cluster.shared.wait_for("hung", 2);
+    let mut hung = cluster.shared.markers("hung");
+    hung.dedup();
+    assert!(hung.len() == 1 && cluster.shared.all_taken("hang"), "both slots of one worker hang");
+    assert_eq!(busy(cluster), 2);
+    if fault == "stop" {
+        cluster.shared.open("stop");
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", hung[0])).unwrap();
+        until("it is stopped", || state().contains(") T ").then_some(()));
+    }
+    (driver, hung)
+}
+
+#[test]
+fn a_worker_that_hangs_in_a_cancelled_job_is_replaced() {
+    if driving() {
+        return program();
+    }
+    let cluster = Cluster::by_hand(1, 2, &[]);
+    for fault in ["spin", "stop"] {
+        let (driver, hung) = begin(&cluster, here!(), fault);
+        let job = cluster.status()["running"][0]["job"].as_u64().unwrap();
+        cluster.good(&["cancel", &job.to_string()]);
+        cluster.shared.wait_for("cancelled", 1);
+        until("its slots are free", || (busy(&cluster) == 0).then_some(()));
+        until("it is gone", || (!cluster.processes().contains(&hung[0])).then_some(()));
+        assert!(cluster.status()["running"].as_array().unwrap().is_empty());
+        cluster.shared.open("again");
+        let done = driver.ends_well();
+        assert!(done.err.contains("was killed since a task did not stop within 3s of being asked to"), "{}", done.err);
+        assert!(cluster.shared.markers("ran").iter().any(|pid| *pid != hung[0]), "another worker went on");
+        cluster.is_clean();
+    }
+}
+
+#[test]
+fn a_worker_that_hangs_goes_with_its_session() {
+    if driving() {
+        return program();
+    }
+    let cluster = Cluster::by_hand(1, 2, &[("TRYWORKS_DRIVER_GRACE", "200ms")]);
+    for fault in ["spin", "stop"] {
+        let (mut driver, hung) = begin(&cluster, here!(), fault);
+        driver.child.kill().unwrap();
+        until("its slots are free", || (busy(&cluster) == 0).then_some(()));
+        until("it is gone", || (!cluster.processes().contains(&hung[0])).then_some(()));
+        assert_eq!(cluster.processes().len(), 2, "hub and engine");
+        cluster.begin(here!(), &[(FAULT, "none")]).ends_well();
+    }
+}
+
+#[test]
+fn a_partition_that_was_cancelled_halfway_is_not_kept() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let rows = cx.from_fn(4, |part| {
+            mark(format!("made-{part}"));
+            // Only cancelling ends the first attempt at it.
+            let endless = part == 2 && claim("endless");
+            (0..).take_while(move |n| {
+                if endless && n % 100 == 0 {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                if endless && *n == 5_000 {
+                    mark("halfway");
+                }
+                endless || *n < 3_000
+            })
+        });
+        let kept = rows.map(|n: u64| n + 1).cache();
+        let job = kept.background().count().unwrap();
+        gate("cancel");
+        job.cancel();
+        assert!(matches!(job.wait(), Err(Error::Cancelled)));
+        for _ in 0..2 {
+            assert_eq!(kept.count().unwrap(), 12_000);
+            assert_eq!(kept.sum().unwrap(), 4 * (1..=3_000).sum::<u64>());
+        }
+        return;
+    }
+    let cluster = Cluster::by_hand(1, 1, &[]);
+    cluster.shared.tokens("endless", 1);
+    let driver = cluster.begin(here!(), &[]);
+    cluster.shared.wait_for("halfway", 1);
+    let worker = cluster.shared.markers("halfway")[0];
+    assert!(cluster.shared.all_taken("endless"));
+    cluster.shared.open("cancel");
+    driver.ends_well();
+    let made = (0..4).map(|part| cluster.shared.marks(&format!("made-{part}")));
+    assert_eq!(made.collect::<Vec<_>>(), [1, 1, 2, 1], "what was whole is kept, what was not is made again");
+    let by: std::collections::BTreeSet<_> =
+        (0..4).flat_map(|part| cluster.shared.markers(&format!("made-{part}"))).collect();
+    assert_eq!(by.into_iter().collect::<Vec<_>>(), [worker], "it stopped, and nobody had to kill it");
+}
