@@ -182,7 +182,8 @@ impl Hub {
         if self.engines.is_empty() {
             self.tell_of_no_engine(id);
         }
-        if !again {
+        // What its session had is with engines that may be on their way back.
+        if !again && (self.awaited.is_empty() || session >= self.first.1) {
             self.begin_job(id);
         }
         Ok(())

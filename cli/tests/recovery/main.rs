@@ -9,3 +9,4 @@ mod answers;
 mod detached;
 mod drivers;
 mod hub;
+mod kept;
