@@ -1,66 +1,17 @@
-//! Drivers and administrators: sessions that begin, survive a lost connection, and end.
+//! Drivers and administrators: who they are, and what they say.
 
 use crate::hub::{Client, Hub};
 use crate::jobs::clock;
 use crate::journal::{Entry, Proof};
 use crate::launch::same_machine;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::sessions::Session;
 use std::sync::Arc;
 use std::time::Instant;
-use tryworks_core::Error;
-use tryworks_core::ids::{JobId, OutputId, SessionId};
-use tryworks_core::runner::Progress;
+use tryworks_core::ids::{JobId, SessionId};
 use tryworks_engine::protocol::admin::Answer;
 use tryworks_engine::protocol::driver::{FromDriver, GivenFile, Program, ToDriver, Welcome};
-use tryworks_engine::protocol::engine::{CodeId, ToEngine};
 use tryworks_engine::protocol::{Hello, HostInfo, Purpose, decode, refusal, welcome};
-use tryworks_engine::scheduler::Event;
 use tryworks_transport::PeerId;
-
-/// A driver's stay.
-pub(crate) struct Session {
-    /// Its connection, while it has one.
-    pub(crate) peer: Option<PeerId>,
-    /// What its secret is compared with.
-    pub(crate) proof: Proof,
-    /// What its workers run, once that is known and can be had.
-    pub(crate) program: Option<Arc<Program>>,
-    /// It is on another machine, and on its way to the hub.
-    pub(crate) expected: Option<Arc<Program>>,
-    /// Files that it has given along.
-    pub(crate) given: BTreeSet<[u8; 32]>,
-    /// The machine of its driver.
-    pub(crate) host: String,
-    /// Jobs that it waits for, by its own numbers.
-    pub(crate) tickets: BTreeMap<u64, JobId>,
-    /// Jobs that ran when the hub before this one died, and that it has not submitted again.
-    pub(crate) orphans: BTreeMap<u64, JobId>,
-    /// When it was heard last.
-    pub(crate) heard: Instant,
-    /// Since when it has no connection.
-    pub(crate) lost: Option<Instant>,
-    /// It is over for its driver, and stays for what was detached.
-    pub(crate) left: bool,
-}
-
-impl Session {
-    /// A session whose driver is not there.
-    pub(crate) fn new(proof: Proof, host: String) -> Self {
-        Session {
-            peer: None,
-            proof,
-            program: None,
-            expected: None,
-            given: BTreeSet::new(),
-            host,
-            tickets: BTreeMap::new(),
-            orphans: BTreeMap::new(),
-            heard: Instant::now(),
-            lost: Some(Instant::now()),
-            left: false,
-        }
-    }
-}
 
 impl Hub {
     /// A message on the socket of drivers.
@@ -246,163 +197,6 @@ impl Hub {
         match tryworks_engine::protocol::encode(&[answer]) {
             Ok(bytes) => self.to_clients.push((peer, bytes)),
             Err(error) => tracing::error!("an answer could not be encoded: {error}"),
-        }
-    }
-
-    /// A driver that was cut off says what it holds: what it let go of meanwhile was said into nowhere.
-    fn let_go(&mut self, id: SessionId, tickets: &[u64], outputs: &[u64], caches: &[u64]) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let gone: Vec<_> = session.tickets.keys().copied().filter(|ticket| !tickets.contains(ticket)).collect();
-        let orphans: Vec<_> = session.orphans.extract_if(.., |ticket, _| !tickets.contains(ticket)).collect();
-        for ticket in gone {
-            // Whether a detached job was collected is not known: better twice than never.
-            if self.job_of(id, ticket).is_some_and(|job| self.jobs[&job].detached.is_some()) {
-                self.detach(id, ticket);
-            } else {
-                self.close_ticket(id, ticket);
-            }
-        }
-        orphans.into_iter().for_each(|(_, job)| self.forget_orphan(job));
-        let own = |global: u64| SessionId::split(global).0 == id;
-        let known = self.codes.keys().filter_map(|code| match code {
-            CodeId::Output(output) => Some(output.0),
-            CodeId::Results(_) => None,
-        });
-        let known = known.chain(self.offered.outputs.keys().map(|output| output.0));
-        let outputs: Vec<_> = known.filter(|output| own(*output) && !outputs.contains(output)).collect();
-        let caches: Vec<_> =
-            self.caches.keys().copied().filter(|cache| own(*cache) && !caches.contains(cache)).collect();
-        self.release(id, &outputs, &caches);
-    }
-
-    /// A job of the hub before this one is not wanted any more.
-    fn forget_orphan(&mut self, job: JobId) {
-        for (engine, held) in self.offered.results.remove(&job).unwrap_or_default() {
-            self.tell_engine(engine, ToEngine::Received { attempts: vec![held.attempt] });
-        }
-        let end = Err(Box::new(Error::Cancelled));
-        self.memory.journal.note(Entry::JobEnded { job, at: clock(), progress: Progress::default(), end });
-    }
-
-    fn release(&mut self, session: SessionId, outputs: &[u64], caches: &[u64]) {
-        // A driver has only its own to release.
-        let own = |global: &&u64| SessionId::split(**global).0 == session;
-        for output in outputs.iter().filter(own).map(|output| OutputId(*output)) {
-            self.release_output(output);
-        }
-        for cache in caches.iter().filter(own) {
-            self.caches.remove(cache);
-            let engines: Vec<_> = self.engines.keys().copied().collect();
-            engines.into_iter().for_each(|engine| self.tell_engine(engine, ToEngine::DeleteCache { cache: *cache }));
-        }
-    }
-
-    fn release_output(&mut self, output: OutputId) {
-        self.events.push(Event::OutputReleased { output });
-        self.release_code(CodeId::Output(output));
-        self.moves.remove(&output);
-        for engine in self.engines.values_mut() {
-            engine.places.remove(&output);
-        }
-        if let Some(found) = self.offered.outputs.remove(&output) {
-            self.memory.journal.note(Entry::Forgotten { output });
-            found.blocks.iter().for_each(|block| self.tell_engine(block.engine, ToEngine::DeleteOutput { output }));
-        }
-    }
-
-    /// A connection of a driver or administrator ended.
-    pub(crate) fn client_gone(&mut self, peer: PeerId) {
-        if let Some(Client::Driver(id)) = self.clients.remove(&peer)
-            && let Some(session) = self.sessions.get_mut(&id)
-            && session.peer == Some(peer)
-        {
-            session.peer = None;
-            session.lost = Some(Instant::now());
-        }
-    }
-
-    /// Gives up connections of drivers that say nothing, and the sessions of those that did not come back in time.
-    pub(crate) fn drop_lost_drivers(&mut self) {
-        let silence = self.limits.driver_silence;
-        let silent = self.sessions.values().filter(|session| session.heard.elapsed() > silence);
-        let silent: Vec<_> = silent.filter_map(|session| session.peer).collect();
-        for peer in silent {
-            self.client_gone(peer);
-            self.hang_up_clients.push(peer);
-        }
-        let grace = self.limits.driver_grace;
-        let late = self.sessions.iter().filter(|(_, session)| session.lost.is_some_and(|at| at.elapsed() >= grace));
-        let late: Vec<_> = late.map(|(id, _)| *id).collect();
-        late.into_iter().for_each(|id| self.end_session(id));
-    }
-
-    /// Ends a session: its jobs are cancelled unless they were detached, and what it held goes once those need it no
-    /// more.
-    pub(crate) fn end_session(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        (session.lost, session.left) = (None, true);
-        let (peer, tickets) = (session.peer.take(), std::mem::take(&mut session.tickets));
-        let orphans = std::mem::take(&mut session.orphans);
-        if let Some(peer) = peer {
-            self.clients.remove(&peer);
-            self.hang_up_clients.push(peer);
-        }
-        self.for_drivers.remove(&id);
-        orphans.into_values().for_each(|job| self.forget_orphan(job));
-        for job in tickets.into_values() {
-            if let Some(job) = self.jobs.get_mut(&job) {
-                job.drivers.retain(|driver| driver.session != id);
-            }
-        }
-        let bound = self.jobs.iter().filter(|(_, job)| job.session == id && job.detached.is_none());
-        let bound: Vec<_> = bound.map(|(job, _)| *job).collect();
-        bound.iter().for_each(|job| self.cancel_job(*job));
-        bound.into_iter().for_each(|job| self.close_job(job));
-        if self.jobs.values().any(|job| job.session == id && job.goes_on()) {
-            return;
-        }
-        self.sessions.remove(&id);
-        let outputs = self.codes.keys().filter_map(|code| match code {
-            CodeId::Output(output) => Some(*output),
-            CodeId::Results(_) => None,
-        });
-        let outputs = outputs.chain(self.offered.outputs.keys().copied());
-        let own: BTreeSet<_> = outputs.filter(|output| SessionId::split(output.0).0 == id).collect();
-        own.into_iter().for_each(|output| self.release_output(output));
-        self.offered.results.retain(|_, results| {
-            results.retain(|(_, held)| held.session != id);
-            !results.is_empty()
-        });
-        self.caches.retain(|cache, _| SessionId::split(*cache).0 != id);
-        let programs = self.sessions.values().filter_map(|session| Some(session.program.as_deref()?.id));
-        let given = self.sessions.values().flat_map(|session| session.given.iter().copied());
-        self.shelf.tidy(programs.chain(given));
-        self.settle();
-        let engines: Vec<_> = self.engines.keys().copied().collect();
-        for engine in engines {
-            if let Some(engine) = self.engines.get_mut(&engine) {
-                engine.sessions.remove(&id);
-            }
-            self.tell_engine(engine, ToEngine::EndSession { session: id });
-        }
-        self.memory.journal.note(Entry::SessionEnded { session: id, at: clock() });
-    }
-
-    /// The hub ends: drivers are told.
-    pub(crate) fn say_goodbye(&mut self) {
-        let jobs: Vec<_> = self.jobs.iter().filter(|(_, job)| job.end.is_none()).map(|(id, _)| *id).collect();
-        for id in jobs {
-            let Some(job) = self.jobs.get(&id) else { continue };
-            let advice = match &job.detached {
-                Some(_) => "start it again: the job goes on then",
-                None => "start it again, and run the program again",
-            };
-            let error = Error::cluster("the cluster was stopped", advice);
-            if job.detached.is_some() {
-                self.tell_job(id, |ticket| ToDriver::Ended { ticket, end: Err(error.clone()) });
-            } else {
-                self.end_job(id, Err(error));
-            }
         }
     }
 }

@@ -2,13 +2,13 @@
 //! what is to go out is left in its outboxes.
 
 use crate::admin::Recent;
-use crate::drivers::Session;
 use crate::engines::Engine;
 use crate::history::{Lookup, Told};
 use crate::jobs::Job;
 use crate::journal::{Journal, Recovered, Remembered};
 use crate::launch::{Code, Launched};
 use crate::programs::Shelf;
+use crate::sessions::Session;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};

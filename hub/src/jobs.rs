@@ -3,17 +3,16 @@
 
 use crate::hub::Hub;
 use crate::journal::{Detached, Entry, Submitted};
-use crate::launch::{Code, Launched};
+use crate::launch::Code;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_core::runner::Progress;
 use tryworks_core::{Error, Result};
-use tryworks_engine::protocol::admin::{JobRow, TaskRow};
 use tryworks_engine::protocol::driver::{NewJob, Part, ToDriver};
 use tryworks_engine::protocol::engine::{CodeId, ToEngine};
-use tryworks_engine::scheduler::{Event, Failure, JobSpec, Report, Run, StageSpec};
+use tryworks_engine::scheduler::{Event, JobSpec, Run, StageSpec};
 use tryworks_transport::check_label;
 
 /// A job that has not been closed.
@@ -105,9 +104,6 @@ impl Job {
 
 /// Engines that were there get so long to come back before jobs that ran when the hub died go on without them.
 const RETURN: Duration = Duration::from_secs(5);
-/// How often the journal is told how far a job is, in microseconds.
-const NOTE_EVERY: u64 = 1_000_000;
-
 /// Microseconds since 1970.
 pub(crate) fn clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64)
@@ -214,18 +210,6 @@ impl Hub {
         if id >= self.first.0 {
             self.begin_job(id);
         }
-    }
-
-    /// What is to be done for a job, as far as it is not done.
-    pub(crate) fn work_of(&self, spec: &JobSpec) -> Progress {
-        let made = |stage: &&StageSpec| {
-            let places = stage.output.map_or(&[][..], |output| self.scheduler.places(output));
-            places.is_empty() || !places.iter().all(|place| place.exists())
-        };
-        let runs: Vec<_> = spec.stages.iter().filter(made).collect();
-        let maps = runs.iter().filter(|stage| stage.output.is_some());
-        let maps: u64 = maps.map(|stage| u64::from(stage.partitions)).sum();
-        Progress { stages: runs.len() as u32, partitions: maps + u64::from(spec.wanted.len()), ..Progress::default() }
     }
 
     /// Takes in the codes that come with a job, and holds all that it names.
@@ -367,100 +351,6 @@ impl Hub {
             if self.sessions.get(&job.session).is_some_and(|session| session.left) {
                 self.end_session(job.session);
             }
-        }
-    }
-
-    pub(crate) fn stage_started(&mut self, job: JobId, stage: u32, attempt: u32, tasks: u32) {
-        self.memory.journal.note(Entry::StageBegan { job, stage, attempt, at: clock(), tasks });
-    }
-
-    pub(crate) fn stage_finished(&mut self, job: JobId, stage: u32, attempt: u32) {
-        self.memory.journal.note(Entry::StageEnded { job, stage, attempt, at: clock() });
-    }
-
-    /// Counts what became of a task.
-    pub(crate) fn note_task(
-        &mut self,
-        launched: &Launched,
-        attempt: AttemptId,
-        span: (u64, u64),
-        end: Result<&Report, &Failure<Error>>,
-    ) {
-        let Some(job) = self.jobs.get_mut(&launched.job) else { return };
-        let (mut rows, mut bytes) = (0, 0);
-        match end {
-            Ok(report) => {
-                rows = report.partitions.iter().map(|made| made.rows).sum();
-                bytes = report.partitions.iter().map(|made| made.bytes).sum();
-                job.progress.partitions_done += u64::from(launched.partitions.len());
-            }
-            Err(Failure::Killed) => {}
-            Err(_) => job.progress.failed += 1,
-        }
-        let error = end.err().map(|failure| match failure {
-            Failure::User(error) | Failure::Panic(error) | Failure::Final(error) => error.to_string(),
-            Failure::Fetch(lost) => format!("{} blocks could not be fetched", lost.len()),
-            Failure::Killed => "stopped".into(),
-        });
-        let row = TaskRow {
-            stage: launched.stage,
-            attempt: attempt.sequence(),
-            first: launched.partitions.first(),
-            partitions: launched.partitions.len(),
-            engine: launched.engine,
-            span,
-            rows,
-            bytes,
-            error,
-        };
-        self.memory.journal.note(Entry::Task { job: launched.job, row });
-    }
-
-    pub(crate) fn tell_progress(&mut self) {
-        let mut news = Vec::new();
-        for (id, job) in &mut self.jobs {
-            if job.end.is_some() {
-                continue;
-            }
-            if let Some(now) = self.scheduler.progress(*id) {
-                let skipped = now.stages.saturating_sub(job.progress.stages);
-                job.progress.stages_done = now.stages_done.saturating_sub(skipped);
-                job.progress.running = now.tasks_running;
-            }
-            if job.told != job.progress {
-                job.told = job.progress;
-                news.push((*id, job.progress));
-            }
-        }
-        let now = clock();
-        for (id, progress) in news {
-            self.tell_job(id, |ticket| ToDriver::Progress { ticket, progress });
-            if let Some(job) = self.jobs.get_mut(&id)
-                && now.saturating_sub(job.noted) >= NOTE_EVERY
-            {
-                job.noted = now;
-                self.memory.journal.note(Entry::Progress { job: id, progress });
-            }
-        }
-    }
-
-    pub(crate) fn job_row(&self, id: JobId, job: &Job) -> JobRow {
-        let state = match &job.end {
-            None if job.phase == Phase::Waiting => "waiting for engines",
-            None => "running",
-            Some(Ok(())) => "done",
-            Some(Err(Error::Cancelled)) => "cancelled",
-            Some(Err(_)) => "failed",
-        };
-        JobRow {
-            job: id,
-            label: job.spec.label.clone(),
-            detached: job.detached.clone(),
-            state: state.into(),
-            submitted: job.submitted,
-            ended: job.ended,
-            progress: job.progress,
-            error: job.end.as_ref().and_then(|end| end.as_ref().err()).map(ToString::to_string),
         }
     }
 }

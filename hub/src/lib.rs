@@ -18,9 +18,11 @@ mod launch;
 mod outputs;
 mod pools;
 mod programs;
+mod progress;
 mod recovery;
 mod results;
 mod serve;
+mod sessions;
 #[cfg(test)]
 mod tests;
 

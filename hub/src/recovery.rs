@@ -1,9 +1,9 @@
 //! A hub that begins anew: what it takes over from the hub before it.
 
-use crate::drivers::Session;
 use crate::hub::{Found, Hub};
 use crate::jobs::{Job, Phase, clock};
 use crate::journal::{Entry, Held, Reader, Recovered, Resume, Uncollected, Unfinished};
+use crate::sessions::Session;
 use std::sync::Arc;
 use tryworks_core::ids::{JobId, SessionId};
 use tryworks_core::runner::Progress;
