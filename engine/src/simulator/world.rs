@@ -1,17 +1,20 @@
 //! The shell: a virtual clock, a bad network, the hub's side of it, and the real scheduler in the middle.
 
+mod agenda;
 mod engines;
 mod hub;
+mod network;
 
 use super::{
     Bug, Outcome,
     checkers::{Checkers, Violation},
-    faults::{Disaster, Faults, MS, Verdict},
+    faults::{Disaster, Faults, MS},
     host::{Host, Inputs, Order},
     rng::Rng,
     workload::{POOLS, Workload, output},
 };
 use crate::scheduler::*;
+use network::{Envelope, Letter};
 use std::{
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
@@ -29,43 +32,6 @@ const RESEND: u64 = 30 * MS;
 const PATIENCE: u64 = 60_000 * MS;
 /// So long after the last job every trace of them is gone.
 const SETTLING: u64 = 1_500 * MS;
-
-#[derive(Clone, Debug)]
-enum Letter {
-    /// A session begins.
-    Hello {
-        slots: u32,
-    },
-    /// It is alive. Not sent again when lost.
-    Beat,
-    /// So is the hub. Not sent again either.
-    Heard,
-    /// The session was given up: begin another.
-    Over,
-    /// Another hub is there, and hears what the engine holds.
-    Again,
-    Holding {
-        slots: u32,
-        blocks: Vec<(OutputId, KnownBlock)>,
-    },
-    /// What happened on the engine.
-    Report(Event<String>),
-    /// What to do there.
-    Order {
-        number: u64,
-        order: Order,
-    },
-}
-
-#[derive(Clone, Debug)]
-struct Envelope {
-    host: usize,
-    session: EngineId,
-    to_hub: bool,
-    /// The hub that speaks or is spoken to.
-    generation: u32,
-    letter: Letter,
-}
 
 #[derive(Debug)]
 enum Happening {
@@ -187,50 +153,6 @@ impl World {
         for (pool, spec) in POOLS.into_iter().zip(self.pools) {
             let event = Event::PoolDefined { pool: pool.into(), spec };
             self.scheduler.handle(self.now, event, &mut Vec::new());
-        }
-    }
-
-    fn plan_the_run(&mut self) {
-        for host in 0..self.hosts.len() {
-            let late = self.rng.below(50 * MS);
-            self.after(late, Happening::Start(host));
-            self.after(late + BEAT, Happening::Beat(host));
-        }
-        self.after(BEAT, Happening::HubLooksRound);
-        for (at, host, disaster) in self.faults.disasters.clone() {
-            self.after(at.0, Happening::Disaster(host, disaster));
-        }
-        let mut submitted = 0;
-        let mut last_use = vec![0; self.workload.pool.len()];
-        for job in 0..self.workload.jobs.len() {
-            submitted += self.rng.below(150 * MS);
-            self.after(submitted, Happening::Submit(job));
-            self.workload.jobs[job].stages.iter().for_each(|&stage| last_use[stage] = submitted);
-            if self.rng.chance(self.faults.cancel_per_mille) {
-                let later = self.rng.below(300 * MS);
-                self.after(submitted + later, Happening::Cancel(self.workload.jobs[job].id));
-            }
-        }
-        for (stage, &last) in last_use.iter().enumerate() {
-            if self.rng.chance(self.faults.early_release_per_mille) {
-                let later = self.rng.within(1, 200 * MS);
-                self.after(last + later, Happening::Release(output(stage)));
-            }
-        }
-        let mut places: Vec<(u64, u32)> = Vec::new();
-        for (at, stage) in self.workload.pool.iter().enumerate() {
-            places.extend((0..stage.partitions).map(|partition| (at as u64, partition)));
-        }
-        for job in &self.workload.jobs {
-            places.extend(job.spec.wanted.iter().map(|partition| (super::workload::result_name(job.id), partition)));
-        }
-        for place in places {
-            if self.rng.chance(self.faults.error_per_mille) {
-                self.errors_left.insert(place, self.rng.within(1, 5) as u32);
-            }
-            if self.rng.chance(self.faults.poison_per_mille) {
-                self.poison.push(place);
-            }
         }
     }
 
@@ -367,58 +289,6 @@ impl World {
             inputs.push((parent, places.iter().map(|place| (place.engine, place.made_by)).collect()));
         }
         Ok(Rc::new(inputs))
-    }
-
-    fn order(&mut self, session: EngineId, order: Order) {
-        let Some(record) = self.sessions.get_mut(&session) else { return };
-        let (host, number) = (record.host, record.orders);
-        record.orders += 1;
-        self.send_to(session, host, Letter::Order { number, order });
-    }
-
-    fn report(&mut self, host: usize, event: Event<String>) {
-        self.send_from(host, Letter::Report(event));
-    }
-
-    fn send_from(&mut self, host: usize, letter: Letter) {
-        let (session, generation) = (self.hosts[host].session, self.hosts[host].generation);
-        self.send(Envelope { host, session, to_hub: true, generation, letter });
-    }
-
-    fn send_to(&mut self, session: EngineId, host: usize, letter: Letter) {
-        self.send(Envelope { host, session, to_hub: false, generation: self.generation, letter });
-    }
-
-    fn send(&mut self, envelope: Envelope) {
-        match self.faults.verdict(&mut self.rng, self.now, envelope.host) {
-            Verdict::Pass { at_least, at_most } => {
-                let delay = self.rng.within(at_least, at_most);
-                self.after(delay, Happening::Arrive(envelope));
-            }
-            Verdict::Twice { at_most } => {
-                let (first, second) = (self.rng.below(at_most), self.rng.below(at_most));
-                self.after(first, Happening::Arrive(envelope.clone()));
-                self.after(second, Happening::Arrive(envelope));
-                self.outcome.messages_doubled += 1;
-            }
-            Verdict::Drop => {
-                self.outcome.messages_dropped += 1;
-                if !matches!(envelope.letter, Letter::Beat | Letter::Heard | Letter::Over) {
-                    self.after(RESEND, Happening::Send(envelope));
-                }
-            }
-        }
-    }
-
-    /// Whether the sender still is who it was, and so still cares that its letter arrives.
-    fn sender_lives(&self, envelope: &Envelope) -> bool {
-        match envelope.to_hub {
-            true => self.hosts[envelope.host].alive && self.hosts[envelope.host].session == envelope.session,
-            false => {
-                let cares = |session: &Session| session.alive || session.pending;
-                envelope.generation == self.generation && self.sessions.get(&envelope.session).is_some_and(cares)
-            }
-        }
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
