@@ -147,9 +147,10 @@ impl Host {
         self.copy(hub, "hub/engine.json");
         let file = self.path("hub/engine.json");
         let directory = self.path("engine");
-        let own = ["engine", "--connect", file.to_str().unwrap(), "--name", &self.name, "--slots", "2"];
-        let rest = ["--memory", "256M", "--directory", directory.to_str().unwrap()];
-        Running::start(self.tryworks(&[&own[..], &rest, more].concat()))
+        let own = ["engine", "--connect", file.to_str().unwrap(), "--name", &self.name, "--memory", "256M"];
+        let slots = if more.contains(&"--slots") { &[][..] } else { &["--slots", "2"] };
+        let rest = ["--directory", directory.to_str().unwrap()];
+        Running::start(self.tryworks(&[&own[..], slots, &rest, more].concat()))
     }
 
     /// The engines that the hub of this host knows, and the sessions that they have.
