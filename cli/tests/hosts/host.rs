@@ -153,11 +153,20 @@ impl Host {
         Running::start(self.tryworks(&[&own[..], slots, &rest, more].concat()))
     }
 
-    /// The engines that the hub of this host knows, and the sessions that they have.
-    pub fn sessions(&self) -> BTreeMap<String, u64> {
+    fn status(&self) -> serde_json::Value {
         let hub = self.path("hub");
         let mut status = self.tryworks(&["cluster", "status", "-o", "json", "--name", hub.to_str().unwrap()]);
-        let status = serde_json::from_slice::<serde_json::Value>(&status.output().unwrap().stdout).unwrap_or_default();
+        serde_json::from_slice(&status.output().unwrap().stdout).unwrap_or_default()
+    }
+
+    /// How many drivers are connected to the hub of this host.
+    pub fn drivers(&self) -> u64 {
+        self.status()["drivers"].as_u64().unwrap()
+    }
+
+    /// The engines that the hub of this host knows, and the sessions that they have.
+    pub fn sessions(&self) -> BTreeMap<String, u64> {
+        let status = self.status();
         let engines = status["engines"].as_array().cloned().unwrap_or_default();
         let row = |engine: &serde_json::Value| Some((engine["name"].as_str()?.into(), engine["engine"].as_u64()?));
         engines.iter().map(|engine| row(engine).unwrap()).collect()
