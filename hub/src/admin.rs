@@ -6,35 +6,36 @@ use crate::jobs::Phase;
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_core::ids::{EngineId, JobId, SessionId};
 use tryworks_engine::protocol::admin::{Answer, EngineRow, LogRow, Question, Status, WhyRow};
-use tryworks_engine::protocol::driver::Written;
+use tryworks_engine::protocol::driver::{ToDriver, Written};
 use tryworks_engine::scheduler::{Event, Gate, Why};
 use tryworks_transport::PeerId;
 
-/// What is kept of the output of workers, in bytes.
+/// What is kept of the output of workers, in bytes: for people who ask, and for drivers that were cut off.
 const LOG_BYTES: usize = 1 << 20;
 
-/// The last things that happened, for people who ask.
+/// What workers wrote last.
 #[derive(Default)]
 pub(crate) struct Recent {
-    log: VecDeque<(EngineId, SessionId, LogRow)>,
+    log: VecDeque<(EngineId, SessionId, Written)>,
     bytes: usize,
 }
 
 impl Hub {
     pub(crate) fn log(&mut self, engine: EngineId, session: SessionId, written: &Written) {
-        let row = LogRow {
-            engine: self.engines.get(&engine).map_or_else(|| engine.to_string(), |engine| engine.name.clone()),
-            worker: written.worker,
-            stderr: written.stderr,
-            text: String::from_utf8_lossy(&written.bytes).into_owned(),
-        };
-        self.recent.bytes += row.text.len();
-        self.recent.log.push_back((engine, session, row));
+        self.recent.bytes += written.bytes.len();
+        self.recent.log.push_back((engine, session, written.clone()));
         while self.recent.bytes > LOG_BYTES
-            && let Some((_, _, row)) = self.recent.log.pop_front()
+            && let Some((_, _, oldest)) = self.recent.log.pop_front()
         {
-            self.recent.bytes -= row.text.len();
+            self.recent.bytes -= oldest.bytes.len();
         }
+    }
+
+    /// Says again to a driver that was cut off what its tasks wrote last: it knows what it has by the offsets.
+    pub(crate) fn say_again(&mut self, session: SessionId) {
+        let own = self.recent.log.iter().filter(|(_, of, _)| *of == session);
+        let own: Vec<_> = own.map(|(.., written)| ToDriver::Output(written.clone())).collect();
+        own.into_iter().for_each(|written| self.tell_driver(session, written));
     }
 
     /// The answer to a question; `None` if the journal gives it.
@@ -159,6 +160,12 @@ impl Hub {
         let rows = self.recent.log.iter().filter(|(by, of, _)| {
             engine.is_none_or(|engine| engine == *by) && session.is_none_or(|session| session == *of)
         });
-        Answer::Logs(rows.map(|(_, _, row)| row.clone()).collect())
+        let row = |written: &Written| LogRow {
+            engine: written.name.clone(),
+            worker: written.worker,
+            stderr: written.stderr,
+            text: String::from_utf8_lossy(&written.bytes).into_owned(),
+        };
+        Answer::Logs(rows.map(|(.., written)| row(written)).collect())
     }
 }

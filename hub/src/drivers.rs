@@ -89,6 +89,9 @@ impl Hub {
         self.clients.insert(peer, Client::Driver(id));
         let answer = self.welcome_to(id, secret, send_program);
         self.to_clients.push((peer, answer));
+        // What was under way to the connection before is said in order, or not at all: results when it asks for them.
+        self.for_drivers.remove(&id);
+        self.say_again(id);
         self.tell_all_cached(id);
         self.introduce_to_all(id);
     }

@@ -1,7 +1,7 @@
 //! Workers that hang: they are ended and replaced, their slots come back, and nothing half-made is kept.
 
 use crate::here;
-use crate::rig::{Cluster, claim, driving, gate, mark, until};
+use crate::rig::{Cluster, claim, driving, gate, mark, signal, until};
 use rustix::process::{Signal, getpid, kill_process};
 use tryworks::prelude::*;
 
@@ -96,6 +96,41 @@ fn a_worker_that_hangs_goes_with_its_session() {
         until("it is gone", || (!cluster.processes().contains(&hung[0])).then_some(()));
         assert_eq!(cluster.processes().len(), 2, "hub and engine");
         cluster.begin(here!(), &[(FAULT, "none")]).ends_well();
+    }
+}
+
+#[test]
+fn a_worker_that_hangs_ends_with_its_engine_and_leaves_nothing() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let made = cx.range_in(0..40_000, 2).map(|n| (n % 9_999, n)).group_by_key_in(2);
+        assert_eq!(made.count().unwrap(), 9_999);
+        let rows = made.map_partitions(|rows| {
+            // What a task has started goes too.
+            std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+            hang();
+            rows
+        });
+        let _ = rows.union(&cx.parallelize_in(Vec::new(), 1)).count();
+        return;
+    }
+    for fault in ["spin", "stop"] {
+        let mut cluster = Cluster::by_hand(1, 2, &[]);
+        let (mut driver, hung) = begin(&cluster, here!(), fault);
+        assert!(!cluster.block_files().is_empty());
+        let engine = cluster.engine("engine-1");
+        assert_eq!(cluster.children(engine), hung);
+        assert!(cluster.processes().len() >= 6, "hub, engine, driver, worker, and two that it started");
+        signal(engine, Signal::KILL);
+        let (_, mut engine) = cluster.children.pop().unwrap();
+        assert!(!engine.wait().unwrap().success());
+        driver.child.kill().unwrap();
+        driver.child.wait().unwrap();
+        until("only the hub is left", || (cluster.processes().len() == 1).then_some(()));
+        // Blocks are swept with the directory.
+        let cleaned = cluster.good(&["cluster", "clean"]);
+        assert!(cleaned.contains("engine-1: an engine that is gone; directory removed"), "{cleaned}");
+        assert!(cluster.block_files().is_empty() && !cluster.home().join(".engines/engine-1").exists());
     }
 }
 

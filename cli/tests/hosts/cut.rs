@@ -17,6 +17,64 @@ fn wait_for(name: &str) {
     }
 }
 
+/// Lines that each task writes before, while and after the cable of the driver is out.
+const LINES: u64 = 200;
+
+#[test]
+fn a_driver_that_is_cut_off_attaches_again_and_misses_nothing() {
+    if role().is_some() {
+        let cx = Context::init().unwrap();
+        let sums = cx.from_fn(4, |part| {
+            let said = move |when: &str| (0..LINES).for_each(|n| println!("task {part} {when} {n}."));
+            said("before");
+            fs::write(token(&format!("before-{part}")), "").unwrap();
+            wait_for("cut");
+            said("while");
+            fs::write(token(&format!("while-{part}")), "").unwrap();
+            if part < 2 {
+                // The others end, with their results, while the driver does not hear.
+                wait_for("heal");
+            }
+            said("after");
+            [u64::from(part) + 1].into_iter()
+        });
+        println!("answer {:?}", sums.collect().unwrap());
+        println!("large {}", cx.range_in(0..600_000, 2).map(mix).collect().unwrap().len());
+        return;
+    }
+    let Some(network) = Network::of(&["hub", "one", "two", "driver"]) else { return };
+    let [hub, one, two, driver] = &network.hosts[..] else { unreachable!() };
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let _hub = hub.hub();
+    let _engines = [one.engine(hub, &[]), two.engine(hub, &[])];
+    hub.wait_for(&["one", "two"]);
+    let name = "cut::a_driver_that_is_cut_off_attaches_again_and_misses_nothing";
+    let mut run = drive_with(driver, hub, name, "drive", &[tokens(place.path())]);
+    let have = |when: &str, parts: std::ops::Range<u32>| {
+        until(when, || parts.clone().all(|part| place.path().join(format!("{when}-{part}")).exists()).then_some(()));
+    };
+    have("before", 0..4);
+    assert_eq!(hub.drivers(), 1);
+    network.plug(3, false);
+    fs::write(place.path().join("cut"), "").unwrap();
+    have("while", 0..4);
+    until("the hub has given the connection up", || (hub.drivers() == 0).then_some(()));
+    network.plug(3, true);
+    until("the driver is there again", || (hub.drivers() == 1).then_some(()));
+    fs::write(place.path().join("heal"), "").unwrap();
+    let (code, said) = run.end();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("answer [1, 2, 3, 4]") && said.contains("large 600000"), "{said}");
+    for part in 0..4 {
+        for when in ["before", "while", "after"] {
+            for n in 0..LINES {
+                let line = format!("task {part} {when} {n}.");
+                assert_eq!(said.matches(&line).count(), 1, "{line}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_host_that_is_cut_off_in_a_shuffle_comes_back_and_changes_nothing() {
     if role().is_some() {

@@ -102,6 +102,50 @@ fn engines_elsewhere_are_sent_what_only_the_driver_has() {
 }
 
 #[test]
+fn given_files_count_against_the_quota() {
+    if role().is_some() {
+        let cx = Context::init().unwrap();
+        let error = cx.text_file_from_driver(beside("input.txt")).count().unwrap_err();
+        println!("error {}", error.to_string().replace('\n', " "));
+        assert!(matches!(&error, Error::Limit { name, value: 1_048_576, .. } if name == "block_quota"), "{error:?}");
+        // What fits is given, and counts while the session lasts.
+        let table = cx.ship_file(beside("table.txt")).unwrap();
+        let read = cx.range_in(0..2, 2).with(table).try_map(|table, _| Ok(fs::metadata(table.path()?)?.len()));
+        assert_eq!(read.sum().unwrap(), 2 << 19);
+        println!("fits");
+        // The table takes half of the quota: as much again is too much.
+        let more = cx.ship_file(beside("more.txt")).unwrap();
+        let read = cx.range_in(0..1, 1).with(more).try_map(|more, _| Ok(fs::metadata(more.path()?)?.len()));
+        println!("more {}", read.sum().unwrap_err().to_string().replace('\n', " "));
+        return;
+    }
+    let Some(network) = Network::of(&["hub", "one"]) else { return };
+    let [hub, one] = &network.hosts[..] else { unreachable!() };
+    let _hub = hub.hub();
+    let _engine = one.engine(hub, &["--quota", "1M"]);
+    hub.wait_for(&["one"]);
+    put_input(hub);
+    assert!(fs::metadata(hub.seen("input.txt")).unwrap().len() > 1 << 20);
+    fs::write(hub.seen("table.txt"), vec![b't'; 1 << 19]).unwrap();
+    fs::write(hub.seen("more.txt"), vec![b'm'; (1 << 19) + 1]).unwrap();
+    let mut run = drive(hub, hub, "given::given_files_count_against_the_quota", "drive");
+    let error = run.line("error ");
+    assert!(
+        error.contains("limit block_quota (1048576) reached") && error.contains("a file of the driver's"),
+        "{error}"
+    );
+    assert!(error.contains("--quota"), "{error}");
+    run.line("fits");
+    let more = run.line("more ");
+    assert!(more.contains("limit block_quota (1048576) reached") && more.contains("where 524288 are in use"), "{more}");
+    run.ends_well();
+    until("all of it is given back", || (!is_filled(&one.seen("engine/files"))).then_some(()));
+    let mut again = drive(hub, hub, "given::given_files_count_against_the_quota", "drive");
+    again.line("fits");
+    again.ends_well();
+}
+
+#[test]
 fn on_the_drivers_own_machine_nothing_is_copied() {
     let name = "given::on_the_drivers_own_machine_nothing_is_copied";
     if role().is_some() {

@@ -147,16 +147,26 @@ impl Host {
         self.copy(hub, "hub/engine.json");
         let file = self.path("hub/engine.json");
         let directory = self.path("engine");
-        let own = ["engine", "--connect", file.to_str().unwrap(), "--name", &self.name, "--slots", "2"];
-        let rest = ["--memory", "256M", "--directory", directory.to_str().unwrap()];
-        Running::start(self.tryworks(&[&own[..], &rest, more].concat()))
+        let own = ["engine", "--connect", file.to_str().unwrap(), "--name", &self.name, "--memory", "256M"];
+        let slots = if more.contains(&"--slots") { &[][..] } else { &["--slots", "2"] };
+        let rest = ["--directory", directory.to_str().unwrap()];
+        Running::start(self.tryworks(&[&own[..], slots, &rest, more].concat()))
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let hub = self.path("hub");
+        let mut status = self.tryworks(&["cluster", "status", "-o", "json", "--name", hub.to_str().unwrap()]);
+        serde_json::from_slice(&status.output().unwrap().stdout).unwrap_or_default()
+    }
+
+    /// How many drivers are connected to the hub of this host.
+    pub fn drivers(&self) -> u64 {
+        self.status()["drivers"].as_u64().unwrap()
     }
 
     /// The engines that the hub of this host knows, and the sessions that they have.
     pub fn sessions(&self) -> BTreeMap<String, u64> {
-        let hub = self.path("hub");
-        let mut status = self.tryworks(&["cluster", "status", "-o", "json", "--name", hub.to_str().unwrap()]);
-        let status = serde_json::from_slice::<serde_json::Value>(&status.output().unwrap().stdout).unwrap_or_default();
+        let status = self.status();
         let engines = status["engines"].as_array().cloned().unwrap_or_default();
         let row = |engine: &serde_json::Value| Some((engine["name"].as_str()?.into(), engine["engine"].as_u64()?));
         engines.iter().map(|engine| row(engine).unwrap()).collect()

@@ -9,6 +9,7 @@ mod drain;
 mod driver;
 mod given;
 mod host;
+mod large;
 mod shuffle;
 #[path = "../rig/wait.rs"]
 mod wait;

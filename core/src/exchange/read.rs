@@ -113,7 +113,7 @@ impl<T: Row> Side<T> {
                 let blocks: Arc<[Arc<Block<T>>]> = shuffled.blocks(task)?.into();
                 let buckets = shuffled.buckets.of_reader(reader);
                 let near = task.host().bring(shuffled.id, &mut wanted(&blocks, &buckets))?;
-                Opened::Shuffled { exchange: shuffled.id, blocks, buckets, _near: near }
+                Opened::Shuffled { exchange: shuffled.id, blocks, buckets, near }
             }
             Side::Direct(pipe) => Opened::Direct { pipe: pipe.clone(), partition: reader, task: task.clone() },
         })
@@ -132,7 +132,7 @@ fn wanted<T>(blocks: &[Arc<Block<T>>], buckets: &Range<u32>) -> impl Iterator<It
 
 /// A reader's rows, ready to be read any number of times.
 pub(crate) enum Opened<T> {
-    Shuffled { exchange: u64, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32>, _near: Shared },
+    Shuffled { exchange: u64, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32>, near: Shared },
     Direct { pipe: Boxed<T>, partition: u32, task: Task },
 }
 
@@ -140,7 +140,7 @@ impl<T: Row> Opened<T> {
     /// The rows of a run of sub-partitions, from the beginning.
     pub(crate) fn rows(&self, parts: Range<u32>) -> Result<Rows<T>> {
         Ok(match self {
-            Opened::Shuffled { exchange, blocks, buckets, .. } => Rows::Shuffled(Walk {
+            Opened::Shuffled { exchange, blocks, buckets, near } => Rows::Shuffled(Walk {
                 exchange: *exchange,
                 blocks: blocks.clone(),
                 buckets: buckets.start + parts.start..buckets.start + parts.end,
@@ -149,6 +149,7 @@ impl<T: Row> Opened<T> {
                 row: 0,
                 decoded: None,
                 bytes: Vec::new(),
+                _near: near.clone(),
             }),
             Opened::Direct { pipe, partition, task } => Rows::Direct(pipe.open(*partition, task)?, Vec::new()),
         })
@@ -181,6 +182,8 @@ pub(crate) struct Walk<T> {
     /// The rows of the stored chunk that is being read.
     decoded: Option<Vec<T>>,
     bytes: Vec<u8>,
+    /// What was brought from other machines stays here as long as it is read.
+    _near: Shared,
 }
 
 impl<T: Row> Rows<T> {

@@ -239,3 +239,77 @@ impl Neighbour {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use tokio::sync::{mpsc, watch};
+    use tryworks_transport::{PeerEvent, Peers};
+
+    /// An engine of this machine that answers once it may.
+    async fn slow(socket: PathBuf, asked: mpsc::UnboundedSender<()>, mut may: watch::Receiver<bool>) {
+        let (to, mut from) = Peers::bind(&socket).await.unwrap();
+        while let Ok(PeerEvent::Message { peer, bytes }) = from.recv().await {
+            let Ok(batch) = protocol::decode::<FromWorker>(&bytes) else {
+                to.send(&peer, protocol::welcome(&()).unwrap().into()).unwrap();
+                continue;
+            };
+            for message in batch {
+                let FromWorker::Fetch { number, wanted } = message else { panic!("only fetching was to be") };
+                asked.send(()).unwrap();
+                may.wait_for(|may| *may).await.unwrap();
+                let answer = Ok(vec![Piece::Missing("not here".into()); wanted.len()]);
+                to.send(&peer, protocol::encode(&[ToWorker::Fetched { number, answer }]).unwrap().into()).unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_brought_at_once_is_bounded_and_all_of_it_comes() {
+        const QUESTIONS: u32 = 20;
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let store = BlockStore::open(&directory.path().join("blocks"), None).unwrap();
+        let bringer = Arc::new(Bringer::new(Giver(store.clone()), "here".into(), None));
+        let (asked, mut heard) = mpsc::unbounded_channel();
+        let (go, may) = watch::channel(false);
+        let mut stores = HashMap::new();
+        for number in 0..QUESTIONS {
+            let socket = directory.path().join(format!("{number}.sock"));
+            tokio::spawn(slow(socket.clone(), asked.clone(), may.clone()));
+            let place = StorePlace {
+                host: "here".into(),
+                directory: String::new(),
+                address: None,
+                socket: socket.display().to_string(),
+                key: store.key().clone(),
+            };
+            stores.insert(EngineId(number), place);
+            while !socket.exists() {
+                tokio::task::yield_now().await;
+            }
+        }
+        let stores = Arc::new(stores);
+        let questions: Vec<_> = (0..QUESTIONS)
+            .map(|number| {
+                let (bringer, stores) = (bringer.clone(), stores.clone());
+                let part = BlockPart::Range { start: 0, end: 16 << 20 };
+                let wanted = [Wanted { engine: EngineId(number), block: store.key().id(1, 2, 3), part }];
+                tokio::spawn(async move { bringer.bring(EngineId(QUESTIONS), &stores, &wanted).await })
+            })
+            .collect();
+        // As many as fit are on their way, and no other may begin.
+        for _ in 0..ROOM / 16 {
+            heard.recv().await.unwrap();
+        }
+        assert_eq!(bringer.room.available_permits(), 0);
+        assert!(heard.try_recv().is_err(), "{ROOM} MiB are on their way");
+        go.send(true).unwrap();
+        for question in questions {
+            assert_eq!(question.await.unwrap(), [Piece::Missing("not here".into())]);
+        }
+        assert_eq!(heard.len() + (ROOM / 16) as usize, QUESTIONS as usize);
+        assert_eq!(bringer.room.available_permits(), ROOM as usize);
+    }
+}

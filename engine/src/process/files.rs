@@ -1,4 +1,5 @@
-//! Files of drivers' machines, fetched by their hashes for tasks of one session and deleted with it.
+//! Files of drivers' machines, fetched by their hashes for tasks of one session and deleted with it. They count against
+//! the quota of blocks.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -10,18 +11,20 @@ use tokio::sync::Mutex;
 use tryworks_core::ids::SessionId;
 use tryworks_core::runner::Shipment;
 use tryworks_core::{Error, Result, codec};
+use tryworks_io::blocks::{BlockStore, Claim};
 use tryworks_transport::{DataClient, DataError, Role};
 
 /// The files that are here.
 pub(super) struct Files {
     directory: PathBuf,
-    /// What is being fetched or is here; who comes second waits for who came first.
-    known: Mutex<HashMap<PathBuf, Arc<Mutex<bool>>>>,
+    store: BlockStore,
+    /// What is being fetched, or is here with its part of the quota; who comes second waits for who came first.
+    known: Mutex<HashMap<PathBuf, Arc<Mutex<Option<Claim>>>>>,
 }
 
 impl Files {
-    pub(super) fn new(directory: &Path) -> Self {
-        Files { directory: directory.join("files"), known: Mutex::default() }
+    pub(super) fn new(directory: &Path, store: BlockStore) -> Self {
+        Files { directory: directory.join("files"), store, known: Mutex::default() }
     }
 
     fn of(&self, session: SessionId) -> PathBuf {
@@ -40,7 +43,7 @@ impl Files {
         let place = self.of(session).join(name);
         let known = self.known.lock().await.entry(place.clone()).or_default().clone();
         let mut here = known.lock().await;
-        if !*here {
+        if here.is_none() {
             let advice = "can this machine reach the hub? start the cluster with `--listen` and an address that others \
                           reach";
             let (Some(data), Some(address)) = (data, address) else {
@@ -49,8 +52,7 @@ impl Files {
                     advice,
                 ));
             };
-            fetch(&place, shipment, data, address, advice).await?;
-            *here = true;
+            *here = Some(self.fetch(&place, shipment, data, address, advice).await?);
         }
         Ok(place)
     }
@@ -58,33 +60,43 @@ impl Files {
     /// Deletes what was fetched for a session.
     pub(super) async fn end_session(&self, session: SessionId) {
         let directory = self.of(session);
-        self.known.lock().await.retain(|place, _| !place.starts_with(&directory));
-        let _ = fs::remove_dir_all(directory);
+        let mut known = self.known.lock().await;
+        let _ = fs::remove_dir_all(&directory);
+        known.retain(|place, _| !place.starts_with(&directory));
     }
-}
 
-async fn fetch(place: &Path, shipment: &Shipment, data: &DataClient, address: &str, advice: &str) -> Result<()> {
-    let lost = |error: DataError| Error::cluster(format!("a file of the driver's cannot be had: {error}"), advice);
-    let failed = |error: io::Error| Error::storage("fetching a file of the driver's", place, &error);
-    let mut request = Vec::new();
-    codec::encode(&shipment.id, &mut request)?;
-    let mut stream = data.get(address, Role::Hub, &request).await.map_err(lost)?;
-    fs::create_dir_all(place.parent().unwrap_or(place)).map_err(failed)?;
-    let new = place.with_extension("new");
-    let _ = fs::remove_file(&new);
-    let arrive = async {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
-        let mut hasher = blake3::Hasher::new();
-        while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
-            hasher.update(&chunk);
-            file.write_all(&chunk).map_err(failed)?;
-        }
-        if *hasher.finalize().as_bytes() != shipment.id {
-            return Err(failed(io::Error::other(
-                "its hash is another one: was the file changed since it was given along?",
-            )));
-        }
-        fs::rename(&new, place).map_err(failed)
-    };
-    arrive.await.inspect_err(|_| drop(fs::remove_file(&new)))
+    async fn fetch(
+        &self,
+        place: &Path,
+        shipment: &Shipment,
+        data: &DataClient,
+        address: &str,
+        advice: &str,
+    ) -> Result<Claim> {
+        let lost = |error: DataError| Error::cluster(format!("a file of the driver's cannot be had: {error}"), advice);
+        let failed = |error: io::Error| Error::storage("fetching a file of the driver's", place, &error);
+        let mut request = Vec::new();
+        codec::encode(&shipment.id, &mut request)?;
+        let mut stream = data.get(address, Role::Hub, &request).await.map_err(lost)?;
+        let claim = self.store.claim(stream.total(), "a file of the driver's")?;
+        fs::create_dir_all(place.parent().unwrap_or(place)).map_err(failed)?;
+        let new = place.with_extension("new");
+        let _ = fs::remove_file(&new);
+        let arrive = async {
+            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
+            let mut hasher = blake3::Hasher::new();
+            while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
+                hasher.update(&chunk);
+                file.write_all(&chunk).map_err(failed)?;
+            }
+            if *hasher.finalize().as_bytes() != shipment.id {
+                return Err(failed(io::Error::other(
+                    "its hash is another one: was the file changed since it was given along?",
+                )));
+            }
+            fs::rename(&new, place).map_err(failed)
+        };
+        arrive.await.inspect_err(|_| drop(fs::remove_file(&new)))?;
+        Ok(claim)
+    }
 }

@@ -86,7 +86,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         kills: HashMap::new(),
         outputs: HashMap::new(),
         happened: mpsc::unbounded_channel(),
-        files: Arc::new(Files::new(&directory)),
+        files: Arc::new(Files::new(&directory, giver.0.clone())),
         answered: mpsc::unbounded_channel(),
         moved: mpsc::unbounded_channel(),
         hub: None,

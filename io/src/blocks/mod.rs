@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+mod claim;
 mod copy;
 #[cfg(test)]
 mod fuzz;
@@ -43,6 +44,7 @@ mod store;
 mod table;
 mod write;
 
+pub use claim::Claim;
 pub use copy::{BlockCopy, link_block};
 pub use held::{BlockInfo, Held};
 pub use id::{BlockId, BlockKey};

@@ -22,12 +22,12 @@ const SMALL_BLOCKS: u64 = 64 << 20;
 /// The blocks of one owner, in a directory of its own that goes when the last clone of this
 /// is dropped.
 #[derive(Clone)]
-pub struct BlockStore(Arc<Inner>);
+pub struct BlockStore(pub(super) Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     dir: OwnedDir,
     key: BlockKey,
-    quota: Option<u64>,
+    pub(super) quota: Option<u64>,
     state: Mutex<State>,
 }
 
@@ -35,12 +35,12 @@ struct Inner {
 type Key = (u64, u32, u64);
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     blocks: BTreeMap<Key, Entry>,
     ids: BTreeMap<BlockId, Key>,
     /// The blocks of each attempt.
     attempts: BTreeSet<(u64, Key)>,
-    used: u64,
+    pub(super) used: u64,
     /// What of that is in memory.
     small: u64,
 }
@@ -120,7 +120,8 @@ impl BlockStore {
         &self.0.key
     }
 
-    /// What all blocks take, on the disk and in memory; those that are deleted count while they are read.
+    /// What all blocks take, on the disk and in memory, and what else was [claimed](BlockStore::claim); blocks that are
+    /// deleted count while they are read.
     pub fn used(&self) -> u64 {
         self.0.state().used
     }
@@ -213,7 +214,7 @@ impl BlockStore {
 }
 
 impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
