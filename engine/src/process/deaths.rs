@@ -43,8 +43,8 @@ impl Engine {
         }
         let live = worker.assigned.iter().filter(|assigned| !assigned.orphan);
         let id = worker.session;
-        let Some(session) = self.sessions.get_mut(&id) else {
-            // It was ended with its session: the hub waits for its slots.
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.worker == Some(number)) else {
+            // It was ended with its session, which may be there again by now: the hub waits for its slots.
             let ended = live.map(|assigned| assigned.attempt);
             self.for_hub.extend(ended.map(killed));
             return;
