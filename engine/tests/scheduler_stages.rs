@@ -234,6 +234,24 @@ fn b145_every_waiting_task_says_why() {
 }
 
 #[test]
+fn b145_what_is_lost_and_read_by_nobody_says_that_nothing_needs_it() {
+    let mut t = Table::with(1, 1);
+    t.submit(1, job(vec![map(1, 2, &[]), map(2, 1, &[0]), result(2, &[1])]));
+    (0..2).for_each(|partition| t.done(0, partition));
+    t.done(1, 0);
+    t.lose_block(1, 1);
+    let why = |t: &Table, stage, partition| t.scheduler.why(JobId(1), stage, partition);
+    assert_eq!((why(&t, 0, 0), why(&t, 0, 1)), (None, Some(Why::NotNeeded)));
+    // Until what was made from it is lost as well.
+    let attempt = t.attempt(2, 0);
+    t.cannot_fetch(attempt, 2, 0);
+    assert_eq!((why(&t, 0, 1), t.running().as_str()), (None, "0:1..2@1"));
+    assert_eq!(why(&t, 1, 0), Some(Why::Dependency { stage: 0, missing: 1 }));
+    t.finish_all();
+    assert_eq!(t.end_of(1), "done");
+}
+
+#[test]
 fn progress_counts_tasks_and_results() {
     let mut t = Table::with(1, 2);
     t.submit(1, job(vec![map(1, 4, &[]), result(3, &[0])]));

@@ -49,6 +49,7 @@ fn every_job_ends_rightly_whatever_dies() {
         ("several blocks missing at once", all.lost_together),
         ("user errors", all.user_errors),
         ("repeated tasks that answered differently", all.nondeterministic),
+        ("other answers than those that a hub before was told of", all.changed_since),
         ("tasks run alone", all.alone),
         ("attempts stopped", all.stopped),
         ("messages dropped", all.messages_dropped),

@@ -271,7 +271,7 @@ impl Hub {
             CodeId::Output(output) => Some(output.0),
             CodeId::Results(_) => None,
         });
-        let known = known.chain(self.offered.blocks.keys().map(|output| output.0));
+        let known = known.chain(self.offered.outputs.keys().map(|output| output.0));
         let outputs: Vec<_> = known.filter(|output| own(*output) && !outputs.contains(output)).collect();
         let caches: Vec<_> =
             self.caches.keys().copied().filter(|cache| own(*cache) && !caches.contains(cache)).collect();
@@ -307,8 +307,9 @@ impl Hub {
         for engine in self.engines.values_mut() {
             engine.places.remove(&output);
         }
-        for block in self.offered.blocks.remove(&output).unwrap_or_default() {
-            self.tell_engine(block.engine, ToEngine::DeleteOutput { output });
+        if let Some(found) = self.offered.outputs.remove(&output) {
+            self.memory.journal.note(Entry::Forgotten { output });
+            found.blocks.iter().for_each(|block| self.tell_engine(block.engine, ToEngine::DeleteOutput { output }));
         }
     }
 
@@ -368,7 +369,7 @@ impl Hub {
             CodeId::Output(output) => Some(*output),
             CodeId::Results(_) => None,
         });
-        let outputs = outputs.chain(self.offered.blocks.keys().copied());
+        let outputs = outputs.chain(self.offered.outputs.keys().copied());
         let own: BTreeSet<_> = outputs.filter(|output| SessionId::split(output.0).0 == id).collect();
         own.into_iter().for_each(|output| self.release_output(output));
         self.offered.results.retain(|_, results| {

@@ -253,10 +253,10 @@ impl Hub {
         self.for_engines.remove(&id);
         self.hang_up_engines.push(engine.peer);
         self.memory.journal.note(Entry::EngineLost { name: engine.name });
-        for blocks in self.offered.blocks.values_mut() {
-            blocks.retain(|block| block.engine != id);
+        for found in self.offered.outputs.values_mut() {
+            found.blocks.retain(|block| block.engine != id);
         }
-        self.offered.blocks.retain(|_, blocks| !blocks.is_empty());
+        self.offered.outputs.retain(|_, found| !found.is_empty());
         for results in self.offered.results.values_mut() {
             results.retain(|(engine, _)| *engine != id);
         }

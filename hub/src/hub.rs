@@ -6,7 +6,7 @@ use crate::drivers::Session;
 use crate::engines::Engine;
 use crate::history::{Lookup, Told};
 use crate::jobs::Job;
-use crate::journal::{Journal, Recovered};
+use crate::journal::{Journal, Recovered, Remembered};
 use crate::launch::{Code, Launched};
 use crate::programs::Shelf;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,7 +17,9 @@ use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_engine::protocol::driver::ToDriver;
 use tryworks_engine::protocol::engine::{CodeId, HeldResult, ResultPart, ToEngine};
-use tryworks_engine::scheduler::{Action, Cancelled, Config, Event, Exclusion, KnownBlock, Scheduler, Time};
+use tryworks_engine::scheduler::{
+    Action, Cancelled, Config, Event, Exclusion, KnownBlock, Partitions, Scheduler, Time,
+};
 use tryworks_transport::PeerId;
 
 /// What a hub is told when it is started.
@@ -57,11 +59,20 @@ pub(crate) enum Client {
     Administrator,
 }
 
-/// What engines brought with them that a job may want.
+/// What is there from before of an output.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// What engines have of it.
+    pub(crate) blocks: Vec<KnownBlock>,
+    /// What the journal knows of it.
+    pub(crate) remembered: Remembered,
+}
+
+/// What is there from before that a job may want.
 #[derive(Default)]
 pub(crate) struct Offered {
-    /// Blocks, until a job names their output.
-    pub(crate) blocks: HashMap<OutputId, Vec<KnownBlock>>,
+    /// Until a job names them.
+    pub(crate) outputs: BTreeMap<OutputId, Found>,
     /// Results, until their job comes again.
     pub(crate) results: HashMap<JobId, Vec<(EngineId, HeldResult)>>,
 }
@@ -98,6 +109,8 @@ pub(crate) struct Hub {
     pub(crate) launched: HashMap<AttemptId, Launched>,
     /// Results that were reported and are not accepted yet.
     pub(crate) reported: HashMap<AttemptId, Vec<(u32, ResultPart)>>,
+    /// Partitions of outputs that were reported and not noted yet.
+    pub(crate) made: Vec<(OutputId, Partitions)>,
     /// Counts the changes of where an output's blocks are.
     pub(crate) moves: HashMap<OutputId, u64>,
     /// Why blocks of an output could not be read, when that was tried last.
@@ -152,6 +165,7 @@ impl Hub {
             codes: HashMap::new(),
             launched: HashMap::new(),
             reported: HashMap::new(),
+            made: Vec::new(),
             moves: HashMap::new(),
             unreadable: HashMap::new(),
             caches: BTreeMap::new(),
@@ -188,6 +202,7 @@ impl Hub {
             let mut actions = Vec::new();
             self.scheduler.handle_all(self.now(), events, &mut actions);
             self.note_launches(&actions);
+            self.note_made();
             for action in actions {
                 self.carry_out(action);
             }
@@ -249,6 +264,7 @@ impl Hub {
             }
             Action::StageFinished { job, stage, stage_attempt } => self.stage_finished(job, stage, stage_attempt),
             Action::Nondeterministic { job, stage, partition, declared } => {
+                self.note_change(job, stage);
                 if !declared {
                     let text = format!(
                         "stage {stage} is not deterministic: partition {partition} was made again and came out \

@@ -7,13 +7,13 @@ use crate::launch::{Code, Launched};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_core::runner::Progress;
 use tryworks_core::{Error, Result};
 use tryworks_engine::protocol::admin::{JobRow, TaskRow};
 use tryworks_engine::protocol::driver::{NewJob, Part, ToDriver};
 use tryworks_engine::protocol::engine::{CodeId, ToEngine};
-use tryworks_engine::scheduler::{Event, Failure, JobSpec, KnownBlock, Report, Run, StageSpec};
+use tryworks_engine::scheduler::{Event, Failure, JobSpec, Report, Run, StageSpec};
 use tryworks_transport::check_label;
 
 /// A job that has not been closed.
@@ -182,7 +182,8 @@ impl Hub {
         if self.engines.is_empty() {
             self.tell_of_no_engine(id);
         }
-        if !again {
+        // What its session had is with engines that may be on their way back.
+        if !again && (self.awaited.is_empty() || session >= self.first.1) {
             self.begin_job(id);
         }
         Ok(())
@@ -264,8 +265,8 @@ impl Hub {
         }
         for at in 0..spec.stages.len() {
             let Some(output) = spec.stages[at].output else { continue };
-            if let Some(blocks) = self.offered.blocks.remove(&output) {
-                self.know(&spec, at, output, blocks);
+            if let Some(found) = self.offered.outputs.remove(&output) {
+                self.know(&spec, at, output, found);
             }
         }
         for (engine, held) in self.offered.results.remove(&id).unwrap_or_default() {
@@ -276,40 +277,9 @@ impl Hub {
         if !done.is_empty() {
             spec.delivered += done.len() as u32;
             spec.wanted = spec.wanted.iter().filter(|partition| !done.contains(partition)).collect();
-            spec.delivered += done.len() as u32;
         }
         self.place_caches(&caches, &mut spec);
         self.events.push(Event::JobSubmitted { job: id, spec });
-    }
-
-    /// Blocks of an output that a job names are there from before.
-    fn know(&mut self, spec: &JobSpec, at: usize, output: OutputId, blocks: Vec<KnownBlock>) {
-        let stage = &spec.stages[at];
-        let parents = stage.parents.iter().filter_map(|parent| spec.stages[*parent].output).collect();
-        let (partitions, buckets) = (stage.partitions, stage.buckets);
-        self.moved(output);
-        self.events.push(Event::OutputKnown {
-            output,
-            partitions,
-            buckets,
-            parents,
-            made: Vec::new(),
-            changed: None,
-            blocks,
-        });
-    }
-
-    /// An engine has a block from before.
-    pub(crate) fn offer_block(&mut self, output: OutputId, block: KnownBlock) {
-        let running = |job: &&Job| job.phase == Phase::Begun && job.end.is_none();
-        let named = self.jobs.values().filter(running).find_map(|job| {
-            let at = job.spec.stages.iter().position(|stage| stage.output == Some(output))?;
-            Some((job.spec.clone(), at))
-        });
-        match named {
-            Some((spec, at)) => self.know(&spec, at, output, vec![block]),
-            None => self.offered.blocks.entry(output).or_default().push(block),
-        }
     }
 
     /// Says where kept partitions are, so that what reads them goes there.

@@ -2,6 +2,7 @@
 //! them.
 
 use crate::hub::Hub;
+use crate::journal::Entry;
 use std::sync::Arc;
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
@@ -115,6 +116,7 @@ impl Hub {
         };
         if let CodeId::Output(output) = launched.code {
             self.moved(output);
+            self.made.push((output, launched.partitions.clone()));
         }
         self.note_task(&launched, attempt, span, Ok(&report));
         self.pace(engine, span.1.saturating_sub(span.0));
@@ -175,6 +177,9 @@ impl Hub {
     fn drop_code(&mut self, code: CodeId) {
         if self.codes.get(&code).is_some_and(|record| record.users == 0 && !record.held) {
             self.codes.remove(&code);
+            if let CodeId::Output(output) = code {
+                self.memory.journal.note(Entry::Forgotten { output });
+            }
             let engines = self.engines.iter_mut().filter_map(|(id, engine)| engine.codes.remove(&code).then_some(*id));
             let engines: Vec<_> = engines.collect();
             engines.into_iter().for_each(|engine| self.tell_engine(engine, ToEngine::ForgetCode { code }));

@@ -15,6 +15,7 @@ mod hub;
 mod jobs;
 pub mod journal;
 mod launch;
+mod outputs;
 mod pools;
 mod programs;
 mod recovery;

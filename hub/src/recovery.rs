@@ -1,7 +1,7 @@
 //! A hub that begins anew: what it takes over from the hub before it.
 
 use crate::drivers::Session;
-use crate::hub::Hub;
+use crate::hub::{Found, Hub};
 use crate::jobs::{Job, Phase, clock};
 use crate::journal::{Entry, Held, Reader, Recovered, Resume, Uncollected, Unfinished};
 use std::sync::Arc;
@@ -16,6 +16,8 @@ impl Hub {
     /// submitted again by it; detached ones begin by themselves, once the engines are back.
     pub(crate) fn recover(&mut self, recovered: Recovered) {
         self.awaited = recovered.engines.into_iter().collect();
+        let found = |remembered| Found { remembered, ..Found::default() };
+        self.offered.outputs = recovered.outputs.into_iter().map(|(id, output)| (id, found(output))).collect();
         for session in recovered.sessions {
             let mut known = Session::new(session.proof, session.host);
             known.program = session.program.map(Arc::new);

@@ -239,7 +239,7 @@ impl Hub {
                 what: format!(
                     "results of {id} are lost: the engine is gone that had them, or nobody wanted them for too long"
                 ),
-                details: "stop it with `tryworks cancel`, and submit it again".into(),
+                details: "its name is free now: run the program again, and they are made again".into(),
             })),
             Ok(_) => job.end.clone(),
         };

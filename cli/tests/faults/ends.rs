@@ -91,6 +91,28 @@ fn results_have_a_limit_and_large_ones_are_fetched_or_made_again() {
     cluster.is_clean();
 }
 
+#[test]
+fn what_is_to_be_saved_at_the_driver_has_the_limit_of_results() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let rows = cx.range_in(0..8_000, 8).map(|n| format!("{n:0100}"));
+        match rows.to_driver().save_as_text_file(path("out")) {
+            Ok(()) => assert_eq!(fs::read_dir(path("out")).unwrap().count(), 8 + 1),
+            Err(error) => {
+                assert!(matches!(error, Error::Limit { .. }) && !path("out").exists(), "{error}");
+                println!("ERROR {error}");
+            }
+        }
+        return;
+    }
+    let cluster = Cluster::by_hand(2, 1, &[]);
+    let done = cluster.begin(here!(), &[("TRYWORKS_MAX_RESULT_BYTES", "400K")]).ends_well();
+    assert!(done.out.contains("ERROR limit max_result_bytes (409600) reached"), "{}", done.out);
+    cluster.is_clean();
+    let done = cluster.drive(here!());
+    assert!(!done.out.contains("ERROR"), "{}", done.out);
+}
+
 /// Numbers that look random and follow from `n` alone.
 fn mix(n: u64) -> u64 {
     let n = (n ^ n >> 31).wrapping_mul(0x7fb5_d329_728e_a185);

@@ -9,9 +9,11 @@ mod rig;
 mod answers;
 mod blocks;
 mod caches;
+mod chaos;
 mod ends;
 mod engines;
 mod hung;
 mod tasks;
+mod twice;
 
 use answers::event;

@@ -5,6 +5,8 @@
 mod rig;
 
 mod again;
+mod answers;
 mod detached;
 mod drivers;
 mod hub;
+mod kept;

@@ -90,6 +90,10 @@ impl<P: Pipe, S: DriverSink<P::Item>> PartAction<P> for Gather<S> {
         })?;
         Ok(text)
     }
+
+    fn bytes(text: &String) -> u64 {
+        text.len() as u64
+    }
 }
 
 /// A dataset of which the driver saves what its tasks make.
@@ -100,6 +104,10 @@ pub struct ToDriver<'a, P: Pipe> {
 impl<P: Pipe> Dataset<P> {
     /// For sinks whose files are to be on this machine, whichever machines the tasks run on: each partition comes here
     /// when it is done, and is written and let go of before the next one. Without this, sinks write where tasks run.
+    ///
+    /// All of it counts as the result of the job: what is more than `max_result_bytes` ends the job with an error of
+    /// that name. Parts of up to a mebibyte may come faster than they are written, and then wait in the memory of the
+    /// driver; larger ones are fetched one at a time.
     ///
     /// ```
     /// # use tryworks::prelude::*;

@@ -14,6 +14,8 @@ pub(super) struct Book {
     here: BTreeSet<EngineId>,
     /// What partitions came to before the hub began.
     before: BTreeMap<(OutputId, u32), u64>,
+    /// Those of them that were made again.
+    again: BTreeSet<(OutputId, u32)>,
     /// An answer has changed since the hub began: blocks from before may rest on the old one.
     changed: bool,
     released: BTreeSet<OutputId>,
@@ -36,7 +38,15 @@ impl Book {
         let Some(output) = made_output(who).filter(|output| !self.released.contains(output)) else { return };
         for partition in task.partitions.iter() {
             self.places.insert((output, partition), (engine, task.attempt));
+            if self.before.contains_key(&(output, partition)) {
+                self.again.insert((output, partition));
+            }
         }
+    }
+
+    /// Whether a partition was made before the hub began, and by a task since.
+    pub fn is_made_again(&self, name: (OutputId, u32)) -> bool {
+        self.again.contains(&name)
     }
 
     pub fn launch(&mut self, who: u64, task: &Task) -> Result<(), String> {

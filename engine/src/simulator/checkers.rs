@@ -55,6 +55,7 @@ pub(super) struct Checkers {
     fetches: Vec<FetchFailure>,
     gates: BTreeMap<EngineId, Gate>,
     copies_won: u64,
+    changed_since: u64,
     book: Book,
 }
 
@@ -87,6 +88,11 @@ impl Checkers {
     /// How many second launches were faster than the first.
     pub fn copies_won(&self) -> u64 {
         self.copies_won
+    }
+
+    /// How many answers were found out to be others than those that a hub before was told of.
+    pub fn changed_since(&self) -> u64 {
+        self.changed_since
     }
 
     pub fn was_submitted(&self, job: JobId) -> bool {
@@ -201,7 +207,10 @@ impl Checkers {
                     false => Err(format!("{job} failed for a reason that never happened: {reason:?}")),
                 }
             }
-            Action::Nondeterministic { .. } => {
+            Action::Nondeterministic { job, stage, partition, .. } => {
+                let plan = &workload.jobs[job.0 as usize - 1];
+                let made = plan.stages.get(*stage as usize).map(|&stage| (output(stage), *partition));
+                self.changed_since += u64::from(made.is_some_and(|name| self.book.is_made_again(name)));
                 self.book.begin_anew();
                 Ok(())
             }

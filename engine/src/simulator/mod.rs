@@ -86,6 +86,8 @@ pub struct Outcome {
     pub user_errors: u64,
     /// Repeated tasks that answered differently.
     pub nondeterministic: u64,
+    /// Those of them that had been told to a hub that died.
+    pub changed_since: u64,
     /// Tasks that ran with an engine to themselves.
     pub alone: u64,
     /// Attempts that were asked to stop.
@@ -151,6 +153,7 @@ impl Outcome {
             (&mut self.lost_together, other.lost_together),
             (&mut self.user_errors, other.user_errors),
             (&mut self.nondeterministic, other.nondeterministic),
+            (&mut self.changed_since, other.changed_since),
             (&mut self.alone, other.alone),
             (&mut self.stopped, other.stopped),
             (&mut self.messages_dropped, other.messages_dropped),

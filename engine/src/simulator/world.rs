@@ -251,6 +251,7 @@ impl World {
                 self.outcome.virtual_time = now;
                 self.outcome.launched = self.scheduler.launched();
                 self.outcome.copies_won = self.checkers.copies_won();
+                self.outcome.changed_since = self.checkers.changed_since();
                 return Ok(self.outcome);
             }
             if settled.is_none() && now.0 > self.faults.end.0 + PATIENCE {

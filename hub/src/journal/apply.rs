@@ -3,7 +3,7 @@
 use super::entry::{Entry, Proof, Submitted};
 use super::queue::StageTotals;
 use rusqlite::{CachedStatement, OptionalExtension, Params, Transaction, params};
-use tryworks_core::ids::JobId;
+use tryworks_core::ids::{JobId, OutputId, SessionId};
 use tryworks_core::runner::Progress;
 use tryworks_core::{Error, codec};
 use tryworks_engine::protocol::admin::TaskRow;
@@ -83,6 +83,8 @@ impl<'t> Filling<'t> {
             }
             Entry::SessionEnded { session, at } => {
                 self.run("UPDATE sessions SET ended = ?2 WHERE session = ?1", params![session.0, int(*at)])?;
+                self.run("DELETE FROM checksums WHERE session = ?", [session.0])?;
+                self.run("DELETE FROM changes WHERE session = ?", [session.0])?;
             }
             Entry::Job(submitted) => self.submitted(submitted)?,
             Entry::Progress { job, progress } => self.progress(*job, progress)?,
@@ -120,8 +122,33 @@ impl<'t> Filling<'t> {
                     params![int(job.0), partition, int(attempt.0), int(length), bytes],
                 )?;
             }
+            Entry::Made { output, partitions } => {
+                let (SessionId(session), exchange) = SessionId::split(output.0);
+                let mut insert = self.to.prepare_cached("INSERT OR REPLACE INTO checksums VALUES (?, ?, ?, ?)")?;
+                for (partition, checksum) in partitions {
+                    insert.execute(params![session, int(exchange), partition, int(*checksum)])?;
+                }
+            }
+            Entry::Changed { output, change, anew } => {
+                let (SessionId(session), exchange) = SessionId::split(output.0);
+                self.run(
+                    "INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?)",
+                    params![session, int(exchange), change.partition, int(change.launched)],
+                )?;
+                anew.iter().try_for_each(|output| self.forget("checksums", *output))?;
+            }
+            Entry::Forgotten { output } => {
+                self.forget("checksums", *output)?;
+                self.forget("changes", *output)?;
+            }
         }
         Ok(())
+    }
+
+    fn forget(&self, table: &str, output: OutputId) -> rusqlite::Result<()> {
+        let (SessionId(session), exchange) = SessionId::split(output.0);
+        self.run(&format!("DELETE FROM {table} WHERE session = ? AND exchange = ?"), params![session, int(exchange)])
+            .map(drop)
     }
 
     fn task(&mut self, job: JobId, row: &TaskRow) -> rusqlite::Result<()> {

@@ -1,20 +1,22 @@
 //! What the hub tells its journal.
 
 use std::sync::Arc;
-use tryworks_core::ids::{AttemptId, JobId, SessionId};
+use tryworks_core::ids::{AttemptId, JobId, OutputId, SessionId};
 use tryworks_core::runner::Progress;
 use tryworks_core::{Error, Result};
 use tryworks_engine::protocol::admin::TaskRow;
 use tryworks_engine::protocol::driver::{NewJob, Program};
 use tryworks_engine::protocol::engine::ResultPart;
+use tryworks_engine::scheduler::Change;
 
 /// Something that happened. Times are microseconds since 1970.
 ///
-/// The legal order, of one session and of one job:
+/// The legal order, of one session, of one job and of one output:
 ///
 /// ```text
 /// session = Session, [ SessionEnded ] ;
 /// job     = Job, { Job | Progress | StageBegan | StageEnded | Task | Result }, [ JobEnded, { Task }, [ Collected ] ] ;
+/// output  = { Made | Changed }, [ Forgotten ] ;
 /// ```
 ///
 /// What is said of a job that the journal does not know is passed over.
@@ -117,6 +119,27 @@ pub enum Entry {
         attempt: AttemptId,
         /// It, or how long it is where it stays.
         part: ResultPart,
+    },
+    /// Partitions of an output were made and accepted. Of one that was made before, the last answer counts.
+    Made {
+        /// Which output.
+        output: OutputId,
+        /// The partitions, each with its checksum.
+        partitions: Vec<(u32, u64)>,
+    },
+    /// An output answered differently when it was made again.
+    Changed {
+        /// Which output.
+        output: OutputId,
+        /// What showed it, and when.
+        change: Change,
+        /// The outputs that were made from its first answer: they are as if they had never been made.
+        anew: Vec<OutputId>,
+    },
+    /// Nobody needs an output any more.
+    Forgotten {
+        /// Which.
+        output: OutputId,
     },
 }
 

@@ -20,6 +20,8 @@
 //! | `stage_totals` | the sums over all tasks of a stage, also of those whose rows are gone |
 //! | `tasks` | an attempt at a task: where, when, what it made, why it failed |
 //! | `results` | a result of a detached job that nobody has collected yet |
+//! | `checksums` | what a map task's partition came to, as long as its output is held: other answers are found out |
+//! | `changes` | an output that answered differently when it was made again, and when that was |
 //!
 //! The view `stages` has a row for each stage of a job, `job_overview` and `task_overview` are for reading.
 //!
@@ -48,7 +50,7 @@ mod writer;
 pub use entry::{Detached, Entry, Proof, Submitted};
 pub use queue::Health;
 pub use reader::{Held, Reader};
-pub use recovered::{Recovered, Resume, Session, Uncollected, Unfinished};
+pub use recovered::{Recovered, Remembered, Resume, Session, Uncollected, Unfinished};
 
 use numbers::{Counter, Numbers};
 use queue::{Item, Queue};

@@ -4,12 +4,14 @@ use super::apply::int;
 use super::entry::Proof;
 use super::numbers::{Counter, Numbers};
 use super::reader::{Held, JOB_COLUMNS, held, job_row, number, of_this_version, rows};
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, Row, Transaction};
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tryworks_core::Result;
-use tryworks_core::ids::{JobId, SessionId};
+use tryworks_core::ids::{JobId, OutputId, SessionId};
 use tryworks_engine::protocol::admin::JobRow;
 use tryworks_engine::protocol::driver::{NewJob, Program};
+use tryworks_engine::scheduler::Change;
 
 /// What was there when the last hub ended or was killed.
 #[derive(Debug)]
@@ -28,6 +30,17 @@ pub struct Recovered {
     pub unfinished: Vec<Unfinished>,
     /// Detached jobs that ended and are not collected, by number.
     pub uncollected: Vec<Uncollected>,
+    /// What was made of outputs that somebody may still need.
+    pub outputs: BTreeMap<OutputId, Remembered>,
+}
+
+/// What is remembered of an output, whether it exists still or not.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Remembered {
+    /// Its partitions that were ever made, each with the checksum of its last answer.
+    pub made: Vec<(u32, u64)>,
+    /// That it answered differently once, if it did.
+    pub changed: Option<Change>,
 }
 
 /// A detached job that ended and is not collected. [`Reader`](super::Reader) has how it ended, and its results.
@@ -92,6 +105,7 @@ pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<(Recovered,
         sessions: sessions(&opening)?,
         unfinished: unfinished(&opening)?,
         uncollected: uncollected(&opening)?,
+        outputs: outputs(&opening)?,
     };
     opening.commit()?;
     Ok((recovered, used))
@@ -136,4 +150,21 @@ fn unfinished(from: &Transaction<'_>) -> rusqlite::Result<Vec<Unfinished>> {
         };
         Ok(Unfinished { session: SessionId(row.get(13)?), ticket: number(row, 14)?, row: job, detached })
     })
+}
+
+fn outputs(from: &Transaction<'_>) -> rusqlite::Result<BTreeMap<OutputId, Remembered>> {
+    let mut found = BTreeMap::<_, Remembered>::new();
+    let sql = "SELECT session, exchange, partition, checksum FROM checksums ORDER BY session, exchange, partition";
+    for (output, partition) in rows(from, sql, [], |row| Ok((output(row)?, (row.get(2)?, number(row, 3)?))))? {
+        found.entry(output).or_default().made.push(partition);
+    }
+    let sql = "SELECT session, exchange, partition, launched FROM changes";
+    for (output, partition, launched) in rows(from, sql, [], |row| Ok((output(row)?, row.get(2)?, number(row, 3)?)))? {
+        found.entry(output).or_default().changed = Some(Change { partition, launched });
+    }
+    Ok(found)
+}
+
+fn output(row: &Row<'_>) -> rusqlite::Result<OutputId> {
+    Ok(OutputId(SessionId(row.get(0)?).global(number(row, 1)?)))
 }

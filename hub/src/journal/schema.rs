@@ -8,14 +8,24 @@ use std::time::Duration;
 use tryworks_core::{Error, Result};
 
 /// The version of the tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// `TWJL`, by which SQLite files of other programs are told apart.
 const APPLICATION: i64 = 0x5457_4a4c;
 
 /// Tables that recovery reads. Results are as large as they are, and are checked when they are read.
-const CHECKED: [&str; 8] =
-    ["hubs", "counters", "engines", "sessions", "jobs", "stage_attempts", "stage_totals", "tasks"];
+const CHECKED: [&str; 10] = [
+    "hubs",
+    "counters",
+    "engines",
+    "sessions",
+    "jobs",
+    "stage_attempts",
+    "stage_totals",
+    "tasks",
+    "checksums",
+    "changes",
+];
 
 const TABLES: &str = "
 CREATE TABLE hubs (epoch INTEGER PRIMARY KEY, began INTEGER NOT NULL, process INTEGER NOT NULL);
@@ -51,6 +61,12 @@ CREATE INDEX tasks_by_job ON tasks (job);
 CREATE TABLE results (
     job INTEGER NOT NULL, partition INTEGER NOT NULL, attempt INTEGER NOT NULL, length INTEGER NOT NULL, bytes BLOB,
     PRIMARY KEY (job, partition));
+CREATE TABLE checksums (
+    session INTEGER NOT NULL, exchange INTEGER NOT NULL, partition INTEGER NOT NULL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (session, exchange, partition)) WITHOUT ROWID;
+CREATE TABLE changes (
+    session INTEGER NOT NULL, exchange INTEGER NOT NULL, partition INTEGER NOT NULL, launched INTEGER NOT NULL,
+    PRIMARY KEY (session, exchange)) WITHOUT ROWID;
 CREATE VIEW stages AS
     SELECT job, stage, count(began) AS attempts, min(began) AS began, max(ended) AS ended, max(done) AS tasks,
         max(failed) AS failed, max(busy) AS busy, max(rows) AS rows, max(bytes) AS bytes

@@ -1,5 +1,6 @@
 //! The hub's state without sockets: messages go in by hand, and what it would send is read.
 
+mod answers;
 mod engines;
 mod sessions;
 

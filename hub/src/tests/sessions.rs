@@ -65,8 +65,14 @@ fn ten_thousand_sessions_leave_nothing() {
     world.turn();
     let hub = &world.hub;
     assert!(hub.sessions.is_empty() && hub.clients.is_empty() && hub.jobs.is_empty() && hub.codes.is_empty());
-    assert!(hub.launched.is_empty() && hub.reported.is_empty() && hub.moves.is_empty() && hub.caches.is_empty());
-    assert!(hub.offered.blocks.is_empty() && hub.offered.results.is_empty() && hub.for_drivers.is_empty());
+    assert!(
+        hub.launched.is_empty()
+            && hub.reported.is_empty()
+            && hub.made.is_empty()
+            && hub.moves.is_empty()
+            && hub.caches.is_empty()
+    );
+    assert!(hub.offered.outputs.is_empty() && hub.offered.results.is_empty() && hub.for_drivers.is_empty());
     let engine = &hub.engines[&id];
     assert!(engine.sessions.is_empty() && engine.codes.is_empty() && engine.places.is_empty());
 }
@@ -250,4 +256,28 @@ fn a_detached_job_is_accepted_once_it_is_written_down_and_collected_once() {
     assert!(world.hub.jobs.is_empty());
     let world = world.again();
     assert!(world.hub.jobs.is_empty(), "it was collected");
+}
+
+#[test]
+fn a_new_job_of_a_session_that_lives_on_waits_for_the_engines_that_have_its_blocks() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (_, welcome) = world.driver(None);
+    let session = welcome.session;
+    world.engine(offer("one", &directory)).unwrap();
+    world.engine(offer("two", &directory)).unwrap();
+    let mut world = world.again();
+    let (old, _) = world.driver(Some((session, welcome.secret)));
+    let (new, fresh) = world.driver(None);
+    let (first, _) = world.engine(Offer { sessions: vec![session], ..offer("one", &directory) }).unwrap();
+    world.drive(old, &[FromDriver::Submit(Box::new(job(1, session, 1, None, None)))]);
+    assert!(world.tasks(first).is_empty(), "the other engine may have what it needs");
+    world.drive(new, &[FromDriver::Submit(Box::new(job(1, fresh.session, 1, None, None)))]);
+    let tasks = world.tasks(first);
+    assert!(tasks.len() == 1 && tasks[0].session == fresh.session, "who is new has nothing to wait for");
+    world.engine(Offer { sessions: vec![session], ..offer("two", &directory) }).unwrap();
+    world.turn();
+    let mut out: Vec<_> = world.hub.launched.values().map(|launched| launched.session).collect();
+    out.sort_unstable();
+    assert_eq!(out, [session, fresh.session]);
 }

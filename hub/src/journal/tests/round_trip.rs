@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use tryworks_core::ids::AttemptId;
 use tryworks_engine::protocol::admin::StageRow;
 use tryworks_engine::protocol::engine::ResultPart;
+use tryworks_engine::scheduler::Change;
 
 #[test]
 fn a_job_with_its_stages_and_tasks_is_found_by_number_name_and_label() {
@@ -188,4 +189,39 @@ fn numbers_go_on_where_a_hub_that_ended_in_order_stopped() {
     let (journal, found) = Journal::open(&path).unwrap();
     assert_eq!((found.launched, journal.next_job().unwrap().0), (5_000_000, 1_001));
     assert_eq!((journal.next_session().unwrap().0, journal.next_engine().unwrap().0), (2, 2));
+}
+
+#[test]
+fn what_outputs_came_to_is_remembered_until_nobody_needs_them() {
+    let (_directory, path) = place();
+    let (journal, found) = Journal::open(&path).unwrap();
+    assert!(found.outputs.is_empty());
+    let output = |session: u32, exchange| OutputId(SessionId(session).global(exchange));
+    let made = |output, partitions: &[(u32, u64)]| Entry::Made { output, partitions: partitions.to_vec() };
+    (1..=3).for_each(|number| journal.note(session(number)));
+    // Numbers as large as there are.
+    journal.note(made(output(u32::MAX, 1), &[(u32::MAX, u64::MAX), (0, 1 << 63)]));
+    journal.note(made(output(1, 1), &[(0, 5), (1, 6)]));
+    journal.note(made(output(1, 2), &[(0, 7)]));
+    journal.note(made(output(1, 3), &[(0, 8)]));
+    journal.note(made(output(2, 1), &[(4, 9)]));
+    journal.note(made(output(1, 1), &[(1, 66)]));
+    let change = Change { partition: 1, launched: 1 << 40 };
+    journal.note(Entry::Changed { output: output(1, 1), change, anew: vec![output(1, 2), output(1, 9)] });
+    journal.note(Entry::Forgotten { output: output(1, 3) });
+    drop(journal);
+
+    let (journal, found) = Journal::open(&path).unwrap();
+    let remembered = |made: &[(u32, u64)], changed| Remembered { made: made.to_vec(), changed };
+    let expected = [
+        (output(1, 1), remembered(&[(0, 5), (1, 66)], Some(change))),
+        (output(2, 1), remembered(&[(4, 9)], None)),
+        (output(u32::MAX, 1), remembered(&[(0, 1 << 63), (u32::MAX, u64::MAX)], None)),
+    ];
+    assert_eq!(found.outputs.into_iter().collect::<Vec<_>>(), expected);
+    journal.note(Entry::SessionEnded { session: SessionId(1), at: 5 });
+    journal.note(Entry::Forgotten { output: output(u32::MAX, 1) });
+    drop(journal);
+    let (_journal, found) = Journal::open(&path).unwrap();
+    assert_eq!(found.outputs.into_keys().collect::<Vec<_>>(), [output(2, 1)]);
 }

@@ -1,0 +1,146 @@
+//! Two attempts at one task at the same time, both of which come to their end: one of them counts, and nothing is left of
+//! the other.
+
+use crate::here;
+use crate::rig::{Cluster, Driver, claim, driving, gate, mark, path, signal, until};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use tryworks::prelude::*;
+use tryworks_core::sink::DriverSink;
+use tryworks_core::task::Op;
+
+/// The first attempt at partition 3 waits at one gate, the second one at another. What it makes is the same.
+fn slow_or_copy(n: u64) -> (u64, String) {
+    if n == 3_000 {
+        let which = if claim("first") { "first" } else { "second" };
+        mark(which);
+        gate(which);
+    }
+    (n % 97, format!("{n:0100}"))
+}
+
+fn context() -> Context {
+    Context::builder().cluster("default").speculation(50, 110).build().unwrap()
+}
+
+/// Two attempts at partition 3 of 4 wait, and the engine of the first one is stopped, so that it can neither be told to
+/// stop it nor tell that it is done. Then the first attempt goes on to its end. The process of its engine, and the
+/// block that it left.
+fn both_attempts(cluster: &Cluster, driver: &Driver) -> (u32, PathBuf) {
+    cluster.shared.wait_for("first", 1);
+    cluster.shared.wait_for("second", 1);
+    let [first, second] = ["first", "second"].map(|name| cluster.shared.markers(name)[0]);
+    let engines = cluster.engines();
+    let of = |worker: u32| engines.iter().find(|(_, pid)| cluster.children(*pid).contains(&worker)).unwrap();
+    let (name, engine) = of(first);
+    assert_ne!(name, &of(second).0, "the second attempt is on another engine: {}", driver.err());
+    let own = |blocks: Vec<PathBuf>| -> BTreeSet<PathBuf> {
+        let sealed = blocks.into_iter().filter(|block| block.extension().is_none());
+        sealed.filter(|block| block.components().any(|part| part.as_os_str() == name.as_str())).collect()
+    };
+    signal(*engine, Signal::STOP);
+    let before = own(cluster.block_files());
+    cluster.shared.open("first");
+    let left = until("the first attempt has left its block", || {
+        own(cluster.block_files()).difference(&before).next().cloned()
+    });
+    (*engine, left)
+}
+
+#[test]
+fn two_attempts_at_a_map_task_leave_one_block() {
+    if driving() {
+        let cx = context();
+        let groups = cx.range_in(0..4_000, 4).map(slow_or_copy).group_by_key_in(1);
+        let found: BTreeMap<_, _> = groups.collect().unwrap().into_iter().collect();
+        let mut expected = BTreeMap::<u64, Vec<String>>::new();
+        (0..4_000).for_each(|n| expected.entry(n % 97).or_default().push(format!("{n:0100}")));
+        assert!(found == expected, "the answer is wrong");
+        mark("answered");
+        gate("end");
+        return;
+    }
+    let cluster = Cluster::by_hand(2, 1, &[]);
+    cluster.shared.tokens("first", 1);
+    let driver = cluster.begin(here!(), &[]);
+    let (engine, left) = both_attempts(&cluster, &driver);
+    // Whoever read it would say so.
+    let block = File::options().write(true).open(&left).unwrap();
+    block.write_all_at(&[0xa5; 64], block.metadata().unwrap().len() / 2).unwrap();
+    cluster.shared.open("second");
+    cluster.shared.wait_for("answered", 1);
+    let blocks = cluster.block_files();
+    assert!(blocks.len() == 5 && blocks.contains(&left), "both attempts' blocks are there: {blocks:?}");
+    assert!(!driver.err().contains("could not be read"), "the block of the one that counts was read: {}", driver.err());
+    // The engine tells of its attempt, and hears that it is not wanted.
+    signal(engine, Signal::CONT);
+    until("the other block is dropped", || (cluster.block_files().len() == 4).then_some(()));
+    assert!(!left.exists());
+    cluster.shared.open("end");
+    let done = driver.ends_well();
+    assert!(!done.err.contains("was lost"), "{}", done.err);
+    cluster.is_clean();
+}
+
+/// Counts how often each partition is written.
+#[derive(Clone, Serialize, Deserialize)]
+struct Counted(PathBuf);
+
+impl DriverSink<(u64, String)> for Counted {
+    fn text(&self, (key, value): (u64, String), to: &mut String) {
+        // A part is larger than what goes through the hub.
+        *to += &format!("{key} {}\n", value.repeat(20));
+    }
+
+    fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, partition: u32, text: &str) -> Result<()> {
+        mark(format!("written-{partition}"));
+        fs::write(self.0.join(partition.to_string()), text).map_err(|error| Error::storage("saving", &self.0, &error))
+    }
+
+    fn finish(&self, partitions: u32) -> Result<()> {
+        mark(format!("finished-{partitions}"));
+        Ok(())
+    }
+
+    fn abandon(&self) {
+        mark("abandoned");
+    }
+}
+
+#[test]
+fn of_two_attempts_the_driver_gets_each_part_once() {
+    if driving() {
+        let cx = context();
+        let rows = cx.range_in(0..4_000, 4).map(slow_or_copy);
+        rows.to_driver().save(Op::here("save"), Counted(path(""))).unwrap();
+        mark("answered");
+        gate("end");
+        return;
+    }
+    let cluster = Cluster::by_hand(2, 1, &[]);
+    cluster.shared.tokens("first", 1);
+    let driver = cluster.begin(here!(), &[]);
+    let (engine, left) = both_attempts(&cluster, &driver);
+    cluster.shared.open("second");
+    cluster.shared.wait_for("answered", 1);
+    assert!(left.exists());
+    signal(engine, Signal::CONT);
+    cluster.is_clean();
+    cluster.shared.open("end");
+    driver.ends_well();
+    for part in 0..4u64 {
+        assert_eq!(cluster.shared.marks(&format!("written-{part}")), 1);
+        let rows =
+            (part * 1_000..(part + 1) * 1_000).map(|n| format!("{} {}\n", n % 97, format!("{n:0100}").repeat(20)));
+        assert!(fs::read_to_string(cluster.shared.0.join(part.to_string())).unwrap() == rows.collect::<String>());
+    }
+    assert_eq!((cluster.shared.marks("finished-4"), cluster.shared.marks("abandoned")), (1, 0));
+}

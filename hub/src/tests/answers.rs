@@ -1,0 +1,129 @@
+//! Code that is not deterministic: another answer is found out, also by the next hub.
+
+use super::*;
+use crate::journal::Remembered;
+use tryworks_engine::protocol::engine::HeldBlock;
+use tryworks_engine::scheduler::{Failure, FetchFailure};
+
+/// Two shuffles of two partitions each, one behind the other, and two results.
+fn two_shuffles(session: SessionId) -> NewJob {
+    let mut new = job(1, session, 2, Some(5), None);
+    let mut second = new.spec.stages[0].clone();
+    (second.output, second.parents) = (Some(OutputId(session.global(6))), vec![0]);
+    new.spec.stages.insert(1, second);
+    new.spec.stages[2].parents = vec![1];
+    new.codes.push((2, vec![2]));
+    new
+}
+
+/// What an engine says of a task whose partitions came to something.
+fn came_to(task: &Assignment, checksum: u64) -> FromEngine {
+    let mut said = done(task);
+    let FromEngine::Done { report, .. } = &mut said else { panic!("it is done") };
+    report.partitions.iter_mut().for_each(|made| made.checksum = checksum);
+    said
+}
+
+fn notices(said: &[ToDriver]) -> Vec<String> {
+    let notice = |message: &ToDriver| if let ToDriver::Notice(text) = message { Some(text.clone()) } else { None };
+    said.iter().filter_map(notice).filter(|text| text.contains("not deterministic")).collect()
+}
+
+/// The stages of the tasks that an engine is given, by their place in the plan and their partition.
+fn places(tasks: &[Assignment]) -> Vec<(u32, u32)> {
+    let mut places: Vec<_> = tasks.iter().map(|task| (task.task.stage, task.task.partitions.first())).collect();
+    places.sort_unstable();
+    places
+}
+
+#[test]
+fn another_answer_than_the_hub_before_was_told_of_is_found_out() {
+    for restarts in [0, 1, 2] {
+        let mut world = World::new();
+        let directory = tempfile::tempdir().unwrap();
+        let (mut driver, welcome) = world.driver(None);
+        let session = welcome.session;
+        let [first, second] = [5, 6].map(|own| OutputId(session.global(own)));
+        let new = two_shuffles(session);
+        let (mut engine, id) = world.engine(offer("one", &directory)).unwrap();
+        world.drive(driver, &[FromDriver::Submit(Box::new(new.clone()))]);
+        let maps = world.tasks(engine);
+        assert_eq!(places(&maps), [(0, 0), (0, 1)]);
+        world.report(engine, &maps.iter().map(|task| came_to(task, 8)).collect::<Vec<_>>());
+        // Half of the second shuffle is made from this answer.
+        let readers = world.tasks(engine);
+        assert_eq!(places(&readers), [(1, 0), (1, 1)]);
+        let FromEngine::Done { attempt, report, .. } = came_to(&readers[0], 3) else { panic!("it is done") };
+        world.report(engine, &[came_to(&readers[0], 3)]);
+        world.turn();
+
+        // Then the first shuffle is lost whole.
+        if restarts == 0 {
+            let lost = |task: &Assignment| FetchFailure {
+                output: first,
+                partition: task.task.partitions.first(),
+                engine: id,
+                made_by: task.task.attempt,
+            };
+            let failure = Failure::Fetch(maps.iter().map(lost).collect());
+            world.report(engine, &[FromEngine::Failed { attempt: readers[1].task.attempt, failure, span: (0, 0) }]);
+        }
+        for _ in 0..restarts {
+            world = world.again();
+            driver = world.driver(Some((session, welcome.secret))).0;
+            let holds = FromDriver::Holds { tickets: vec![1], outputs: vec![first.0, second.0], caches: vec![] };
+            world.drive(driver, &[holds, FromDriver::Submit(Box::new(new.clone()))]);
+            let partitions = readers[0].task.partitions.clone();
+            let block = HeldBlock { output: second, attempt, partitions, report: report.clone() };
+            let brings = Offer { held: vec![block], sessions: vec![session], ..offer("one", &directory) };
+            engine = world.engine(brings).unwrap().0;
+        }
+        let (mut ran, mut said) = (Vec::new(), Vec::new());
+        for _ in 0..8 {
+            let tasks = world.tasks(engine);
+            world.report(engine, &tasks.iter().map(|task| came_to(task, 7)).collect::<Vec<_>>());
+            ran.extend(places(&tasks));
+            said.extend(world.said::<ToDriver>(driver));
+        }
+        let told = notices(&said);
+        assert!(!told.is_empty() && told[0].contains("stage 0 is not deterministic"), "{restarts}: {said:?}");
+        assert!(ran.contains(&(1, 0)), "what was made from the first answer is made again: {ran:?}");
+        assert_eq!(results(&said).1.get(&1), Some(&true));
+        // What came out last is what counts from now on.
+        let mut world = world.again();
+        let remembered = |world: &World, output| world.hub.offered.outputs[&output].remembered.clone();
+        let changed = remembered(&world, first);
+        assert_eq!((changed.made.as_slice(), changed.changed.is_some()), (&[(0, 7), (1, 7)][..], true));
+        assert_eq!(remembered(&world, second), Remembered { made: vec![(0, 7), (1, 7)], changed: None });
+        world.hub.sessions.get_mut(&session).unwrap().lost = Some(long_ago());
+        world.hub.tick();
+        let world = world.again();
+        assert!(world.hub.offered.outputs.is_empty(), "it goes with its session");
+    }
+}
+
+#[test]
+fn an_output_that_nobody_holds_is_forgotten_when_no_job_needs_it() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, welcome) = world.driver(None);
+    let output = welcome.session.global(5);
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    world.drive(driver, &[FromDriver::Submit(Box::new(job(1, welcome.session, 2, Some(5), None)))]);
+    let maps = world.tasks(engine);
+    world.report(engine, &maps.iter().map(done).collect::<Vec<_>>());
+    world.drive(driver, &[FromDriver::Release { outputs: vec![output], caches: vec![] }]);
+    let results = world.tasks(engine);
+    let mut world = {
+        let other = world.again();
+        assert_eq!(other.hub.offered.outputs.len(), 1, "the job goes on with it");
+        other
+    };
+    let (driver, _) = world.driver(Some((welcome.session, welcome.secret)));
+    assert!(!results.is_empty());
+    // The driver has let go of the job, too.
+    world.drive(driver, &[FromDriver::Holds { tickets: vec![], outputs: vec![], caches: vec![] }]);
+    world.turn();
+    assert!(world.hub.offered.outputs.is_empty());
+    assert!(world.again().hub.offered.outputs.is_empty());
+}
