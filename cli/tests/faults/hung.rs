@@ -100,6 +100,7 @@ fn a_worker_that_hangs_goes_with_its_session() {
 }
 
 #[test]
+#[expect(clippy::zombie_processes, reason = "whether somebody else ends it is what is tested")]
 fn a_worker_that_hangs_ends_with_its_engine_and_leaves_nothing() {
     if driving() {
         let cx = Context::init().unwrap();

@@ -1,14 +1,20 @@
 //! The engine process: it owns blocks, starts a worker for each driver's program, hands tasks on, and reports to the hub.
 //!
-//! `state` is what it knows and decides, without I/O; `serve` is its loop; `workers` starts processes and watches them;
-//! `programs` gets executables, `files` what drivers give along; `bring` gets blocks from other engines, `give` gives out its own.
+//! `state` is what it knows and decides, without I/O, `reports` what it makes of what workers say, `deaths` how they end.
+//! `serve` is its loop, `join` its way to the hub. `workers` starts processes and watches them; `programs` gets
+//! executables, `files` what drivers give along; `bring` gets blocks from other engines, `take` takes over those of one
+//! that leaves, `give` gives out its own.
 
 mod bring;
+mod deaths;
 mod files;
 mod give;
+mod join;
 pub mod programs;
+mod reports;
 mod serve;
 mod state;
+mod take;
 mod workers;
 
 use std::net::IpAddr;

@@ -2,31 +2,18 @@
 //! want. It does no I/O of its own: messages come in, what is to be sent is left in its outboxes.
 
 use super::Options;
+use super::deaths::killed;
 use crate::protocol::driver::{Program, Written};
-use crate::protocol::engine::{
-    Assignment, CodeId, FromEngine, HeldBlock, HeldResult, Offer, ResultPart, StorePlace, ToEngine,
-};
-use crate::protocol::worker::{FromWorker, ToWorker, Wanted, Welcome};
+use crate::protocol::engine::{Assignment, CodeId, FromEngine, HeldBlock, HeldResult, Offer, StorePlace, ToEngine};
+use crate::protocol::worker::{ToWorker, Wanted, Welcome};
 use crate::running;
-use crate::scheduler::{Failure, Move, Partitions, Report};
+use crate::scheduler::{Move, Partitions};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_core::runner::Shipment;
-use tryworks_core::{Error, codec};
-use tryworks_io::blocks::{BlockStore, Sealed};
+use tryworks_io::blocks::BlockStore;
 use tryworks_transport::PeerId;
-
-/// A task that was asked to stop may take so long before its worker is killed.
-const KILL_GRACE: Duration = Duration::from_secs(3);
-/// How often a worker may fail to start before the session is given up here.
-const STARTS: u32 = 2;
-/// How long a program may take to come to its `Context::init()`.
-const START_LIMIT: Duration = Duration::from_secs(60);
-/// What is kept of a worker's last output, for when it dies.
-const LAST_WORDS: usize = 2048;
-/// What is kept of what was written, to be said again to a hub that may have missed it.
-const SAID_AGAIN: usize = 1 << 20;
 
 /// The engine.
 pub(super) struct Engine {
@@ -44,11 +31,11 @@ pub(super) struct Engine {
     places: HashMap<OutputId, (u64, Vec<(u32, EngineId, AttemptId)>)>,
     changes: u64,
     /// What finished launches left, as they reported it.
-    made: BTreeMap<AttemptId, HeldBlock>,
-    results: BTreeMap<AttemptId, HeldResult>,
+    pub(super) made: BTreeMap<AttemptId, HeldBlock>,
+    pub(super) results: BTreeMap<AttemptId, HeldResult>,
     next_worker: u64,
     /// What workers wrote last.
-    recent: VecDeque<(SessionId, Written)>,
+    pub(super) recent: VecDeque<(SessionId, Written)>,
     pub(super) for_hub: Vec<FromEngine>,
     pub(super) for_workers: BTreeMap<u64, Vec<ToWorker>>,
     pub(super) orders: Vec<Order>,
@@ -75,12 +62,12 @@ pub(super) enum Order {
 pub(super) struct Session {
     program: Box<Program>,
     host: String,
-    address: Option<String>,
-    worker: Option<u64>,
+    pub(super) address: Option<String>,
+    pub(super) worker: Option<u64>,
     /// Workers that died before they said hello, in a row.
-    failed_starts: u32,
+    pub(super) failed_starts: u32,
     /// Partitions of caches that its worker keeps.
-    kept: BTreeSet<(u64, u32)>,
+    pub(super) kept: BTreeSet<(u64, u32)>,
 }
 
 /// A worker.
@@ -89,43 +76,33 @@ pub(super) struct Worker {
     pub(super) peer: Option<PeerId>,
     pub(super) pid: u32,
     /// What it was given and has not reported, in order.
-    assigned: VecDeque<Assigned>,
+    pub(super) assigned: VecDeque<Assigned>,
     codes: HashSet<CodeId>,
     stores: HashSet<EngineId>,
     places: HashMap<OutputId, u64>,
     /// The most memory that it was seen to hold.
     pub(super) peak: u64,
     pub(super) resident: u64,
-    written: [u64; 2],
-    last_words: Vec<u8>,
+    pub(super) written: [u64; 2],
+    pub(super) last_words: Vec<u8>,
     /// When its start was asked for.
-    since: Instant,
+    pub(super) since: Instant,
     /// It is being ended on purpose.
-    ending: bool,
+    pub(super) ending: bool,
     /// Why it was killed, if it was for something that it did.
-    guilt: Option<String>,
+    pub(super) guilt: Option<String>,
 }
 
-struct Assigned {
-    attempt: AttemptId,
-    session: SessionId,
-    job: JobId,
-    code: CodeId,
-    partitions: Partitions,
+pub(super) struct Assigned {
+    pub(super) attempt: AttemptId,
+    pub(super) session: SessionId,
+    pub(super) job: JobId,
+    pub(super) code: CodeId,
+    pub(super) partitions: Partitions,
     /// It was asked to stop, then.
-    stopping: Option<Instant>,
+    pub(super) stopping: Option<Instant>,
     /// The hub that launched it is gone: nobody waits for its report.
-    orphan: bool,
-}
-
-/// How a worker ended.
-pub(super) struct Death {
-    /// Such as `was killed by signal 9`.
-    pub(super) how: String,
-    /// What could not even be started has no more to tell.
-    pub(super) hopeless: bool,
-    /// What its slots ran last.
-    pub(super) ran: Vec<AttemptId>,
+    pub(super) orphan: bool,
 }
 
 impl Engine {
@@ -283,7 +260,7 @@ impl Engine {
     }
 
     /// The worker of a session, which is started if there is none.
-    fn worker_of(&mut self, id: SessionId) -> Option<u64> {
+    pub(super) fn worker_of(&mut self, id: SessionId) -> Option<u64> {
         let session = self.sessions.get_mut(&id)?;
         if let Some(worker) = session.worker {
             return Some(worker);
@@ -422,205 +399,11 @@ impl Engine {
         })
     }
 
-    pub(super) fn worker_says(&mut self, peer: PeerId, message: FromWorker) {
-        let Some(&number) = self.peers.get(&peer) else { return };
-        match message {
-            FromWorker::Done { attempt, report, blocks, results, kept, span } => {
-                let Some(assigned) = self.take_assigned(number, attempt) else { return };
-                self.done(&assigned, report, blocks, results, kept, span);
-            }
-            FromWorker::Failed { attempt, failure, span } => {
-                let Some(assigned) = self.take_assigned(number, attempt) else { return };
-                if !assigned.orphan {
-                    self.for_hub.push(FromEngine::Failed { attempt, failure, span });
-                }
-            }
-            FromWorker::Unreadable { output, why } => self.for_hub.push(FromEngine::Unreadable { output, why }),
-            FromWorker::GetFile { number: question, shipment } => {
-                let Some(session) = self.workers.get(&number).map(|worker| worker.session) else { return };
-                let address = self.sessions.get(&session).and_then(|session| session.address.clone());
-                self.orders.push(Order::GetFile { peer, number: question, session, shipment, address });
-            }
-            FromWorker::Fetch { number, wanted } => self.orders.push(Order::Bring { peer, number, wanted }),
-        }
-    }
-
-    fn take_assigned(&mut self, worker: u64, attempt: AttemptId) -> Option<Assigned> {
-        let assigned = &mut self.workers.get_mut(&worker)?.assigned;
-        let at = assigned.iter().position(|assigned| assigned.attempt == attempt)?;
-        assigned.remove(at)
-    }
-
-    fn done(
-        &mut self,
-        assigned: &Assigned,
-        report: Report,
-        blocks: Vec<(u64, u32, Sealed)>,
-        results: Vec<(u32, ResultPart)>,
-        kept: Vec<(u64, u32)>,
-        span: (u64, u64),
-    ) {
-        let attempt = assigned.attempt;
-        let session = assigned.session;
-        if let Some(known) = self.sessions.get_mut(&session) {
-            known.kept.extend(kept.iter().copied());
-        }
-        let partitions: Partitions = blocks.iter().map(|(_, partition, _)| *partition).collect();
-        // Whoever takes a block over has to know it too.
-        let mut note = Vec::new();
-        let mut noted = Ok(());
-        if let CodeId::Output(_) = assigned.code {
-            noted = codec::encode(&(&partitions, &report), &mut note);
-        }
-        for (output, partition, sealed) in blocks {
-            let written = matches!(sealed, Sealed::File { .. });
-            let added = noted.clone().and_then(|()| self.store.add(output, partition, attempt.0, sealed, note.clone()));
-            if let Err(error) = added {
-                self.store.delete_attempt(attempt.0);
-                if !assigned.orphan {
-                    // A file that was written whole and is gone or damaged by now is made again like one that is lost
-                    // later. A limit, and a disk that refuses, stay what they are.
-                    let again = written && !matches!(error, Error::Limit { .. });
-                    let failure = if again { Failure::Killed } else { Failure::Final(error) };
-                    self.for_hub.push(FromEngine::Failed { attempt, failure, span });
-                }
-                return;
-            }
-        }
-        match assigned.code {
-            CodeId::Output(output) => {
-                self.made.insert(attempt, HeldBlock { output, attempt, partitions, report: report.clone() });
-            }
-            CodeId::Results(job) => {
-                self.results.insert(attempt, HeldResult { job, session, attempt, parts: results.clone() });
-            }
-        }
-        // What an earlier hub launched was finished too late for it to be offered to this one.
-        if assigned.orphan {
-            self.made.remove(&attempt);
-            self.results.remove(&attempt);
-            self.store.delete_attempt(attempt.0);
-            return;
-        }
-        self.for_hub.push(FromEngine::Done { attempt, report, results, kept, span });
-    }
-
-    /// A worker wrote something.
-    pub(super) fn wrote(&mut self, number: u64, stderr: bool, bytes: Vec<u8>) {
-        let Some(worker) = self.workers.get_mut(&number) else { return };
-        let offset = worker.written[usize::from(stderr)];
-        worker.written[usize::from(stderr)] += bytes.len() as u64;
-        worker.last_words.extend_from_slice(&bytes);
-        let surplus = worker.last_words.len().saturating_sub(LAST_WORDS);
-        worker.last_words.drain(..surplus);
-        let attempt = match worker.assigned.len() {
-            1 => worker.assigned.front().map(|assigned| assigned.attempt),
-            _ => None,
-        };
-        let name = self.options.name.clone();
-        let written = Written { engine: self.id, name, worker: worker.pid, stderr, offset, attempt, bytes };
-        let session = worker.session;
-        self.recent.push_back((session, written.clone()));
-        let mut kept: usize = self.recent.iter().map(|(_, written)| written.bytes.len()).sum();
-        while kept > SAID_AGAIN
-            && let Some((_, oldest)) = self.recent.pop_front()
-        {
-            kept -= oldest.bytes.len();
-        }
-        self.for_hub.push(FromEngine::Wrote { session, written });
-    }
-
     /// Whether a worker that was started is still wanted.
     pub(super) fn started(&mut self, number: u64, pid: u32) -> bool {
         let Some(worker) = self.workers.get_mut(&number) else { return false };
         worker.pid = pid;
         !worker.ending
-    }
-
-    /// A worker is gone.
-    pub(super) fn worker_ended(&mut self, number: u64, death: &Death) {
-        let Some(worker) = self.workers.remove(&number) else { return };
-        if let Some(peer) = worker.peer {
-            self.peers.remove(&peer);
-        }
-        // Whatever its tasks had begun to write is of no use.
-        for assigned in &worker.assigned {
-            let output = match assigned.code {
-                CodeId::Output(output) => output.0,
-                CodeId::Results(job) => crate::worker::result_of(job),
-            };
-            let partitions = assigned.partitions.iter();
-            partitions.for_each(|partition| self.store.discard(output, partition, assigned.attempt.0));
-        }
-        let live = worker.assigned.iter().filter(|assigned| !assigned.orphan);
-        let id = worker.session;
-        let Some(session) = self.sessions.get_mut(&id) else {
-            // It was ended with its session: the hub waits for its slots.
-            let ended = live.map(|assigned| assigned.attempt);
-            self.for_hub.extend(ended.map(killed));
-            return;
-        };
-        session.worker = None;
-        session.kept.clear();
-        let error = self.obituary(&worker, death);
-        if worker.peer.is_none() {
-            let Some(session) = self.sessions.get_mut(&id) else { return };
-            session.failed_starts += 1;
-            let hopeless = death.hopeless || session.failed_starts >= STARTS;
-            if hopeless {
-                tracing::warn!("the program of {id} does not start here: {error}");
-                session.failed_starts = 0;
-                self.for_hub.push(FromEngine::CannotWork { session: id, error });
-            }
-            let lost = live.map(|assigned| assigned.attempt);
-            self.for_hub.extend(lost.map(killed));
-            if !hopeless {
-                self.worker_of(id);
-            }
-            return;
-        }
-        // A task that would not stop was why it was killed: the others are not to blame.
-        let stuck = worker.guilt.is_some();
-        let ran = |attempt: &AttemptId| !stuck && death.ran.contains(attempt);
-        let (suspects, waiting): (Vec<_>, Vec<_>) = live.map(|assigned| assigned.attempt).partition(ran);
-        if suspects.is_empty() && waiting.is_empty() {
-            return;
-        }
-        self.for_hub.push(FromEngine::WorkerDied { session: id, suspects, waiting, error });
-    }
-
-    fn obituary(&self, worker: &Worker, death: &Death) -> Error {
-        let mut details = format!("the most memory that it was seen to hold: {} MiB", worker.peak >> 20);
-        let jobs: BTreeSet<_> = worker.assigned.iter().map(|assigned| assigned.job.to_string()).collect();
-        if !jobs.is_empty() {
-            details += &format!("\nit ran tasks of {}", jobs.into_iter().collect::<Vec<_>>().join(", "));
-        }
-        if !worker.last_words.is_empty() {
-            details += &format!("\nits last output:\n{}", String::from_utf8_lossy(&worker.last_words).trim_end());
-        }
-        let how = worker.guilt.as_deref().unwrap_or(&death.how);
-        let early = worker.peer.is_none() && !death.hopeless;
-        let early =
-            if early { " before it came to `Context::init()`, which belongs on the first line of `main`" } else { "" };
-        let here = crate::host::here().name;
-        let what = format!("a worker (process {}) of {} on {here} {how}{early}", worker.pid, self.options.name);
-        Error::Lost { what, details }
-    }
-
-    /// Looks at what depends on time.
-    pub(super) fn tick(&mut self) {
-        for (number, worker) in &mut self.workers {
-            let late = |assigned: &Assigned| assigned.stopping.is_some_and(|at| at.elapsed() >= KILL_GRACE);
-            let guilt = if worker.assigned.iter().any(late) {
-                format!("was killed since a task did not stop within {KILL_GRACE:?} of being asked to")
-            } else if worker.peer.is_none() && worker.since.elapsed() >= START_LIMIT {
-                format!("was killed since nothing was heard of it for {START_LIMIT:?}")
-            } else {
-                continue;
-            };
-            worker.guilt.get_or_insert(guilt);
-            self.orders.push(Order::Kill { worker: *number });
-        }
     }
 
     /// What is told with every beat.
@@ -637,9 +420,4 @@ impl Engine {
         }
         self.for_hub.push(FromEngine::Moved { what, here });
     }
-}
-
-/// What is said of a task that did not come to its end.
-fn killed(attempt: AttemptId) -> FromEngine {
-    FromEngine::Failed { attempt, failure: Failure::Killed, span: (0, 0) }
 }

@@ -1,6 +1,6 @@
 //! Worker processes: started with what the driver was started with, watched, and mourned.
 
-use super::state::Death;
+use super::deaths::Death;
 use crate::protocol::driver::Program;
 use crate::worker;
 use std::io;

@@ -1,0 +1,119 @@
+//! How workers end, of themselves or because they have to, and what is told of it.
+
+use super::state::{Assigned, Engine, Order, Worker};
+use crate::protocol::engine::{CodeId, FromEngine};
+use crate::scheduler::Failure;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tryworks_core::Error;
+use tryworks_core::ids::AttemptId;
+
+/// A task that was asked to stop may take so long before its worker is killed.
+const KILL_GRACE: Duration = Duration::from_secs(3);
+/// How often a worker may fail to start before the session is given up here.
+const STARTS: u32 = 2;
+/// How long a program may take to come to its `Context::init()`.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How a worker ended.
+pub(super) struct Death {
+    /// Such as `was killed by signal 9`.
+    pub(super) how: String,
+    /// What could not even be started has no more to tell.
+    pub(super) hopeless: bool,
+    /// What its slots ran last.
+    pub(super) ran: Vec<AttemptId>,
+}
+
+impl Engine {
+    /// A worker is gone.
+    pub(super) fn worker_ended(&mut self, number: u64, death: &Death) {
+        let Some(worker) = self.workers.remove(&number) else { return };
+        if let Some(peer) = worker.peer {
+            self.peers.remove(&peer);
+        }
+        // Whatever its tasks had begun to write is of no use.
+        for assigned in &worker.assigned {
+            let output = match assigned.code {
+                CodeId::Output(output) => output.0,
+                CodeId::Results(job) => crate::worker::result_of(job),
+            };
+            let partitions = assigned.partitions.iter();
+            partitions.for_each(|partition| self.store.discard(output, partition, assigned.attempt.0));
+        }
+        let live = worker.assigned.iter().filter(|assigned| !assigned.orphan);
+        let id = worker.session;
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.worker == Some(number)) else {
+            // It was ended with its session, which may be there again by now: the hub waits for its slots.
+            let ended = live.map(|assigned| assigned.attempt);
+            self.for_hub.extend(ended.map(killed));
+            return;
+        };
+        session.worker = None;
+        session.kept.clear();
+        let error = self.obituary(&worker, death);
+        if worker.peer.is_none() {
+            let Some(session) = self.sessions.get_mut(&id) else { return };
+            session.failed_starts += 1;
+            let hopeless = death.hopeless || session.failed_starts >= STARTS;
+            if hopeless {
+                tracing::warn!("the program of {id} does not start here: {error}");
+                session.failed_starts = 0;
+                self.for_hub.push(FromEngine::CannotWork { session: id, error });
+            }
+            let lost = live.map(|assigned| assigned.attempt);
+            self.for_hub.extend(lost.map(killed));
+            if !hopeless {
+                self.worker_of(id);
+            }
+            return;
+        }
+        // A task that would not stop was why it was killed: the others are not to blame.
+        let stuck = worker.guilt.is_some();
+        let ran = |attempt: &AttemptId| !stuck && death.ran.contains(attempt);
+        let (suspects, waiting): (Vec<_>, Vec<_>) = live.map(|assigned| assigned.attempt).partition(ran);
+        if suspects.is_empty() && waiting.is_empty() {
+            return;
+        }
+        self.for_hub.push(FromEngine::WorkerDied { session: id, suspects, waiting, error });
+    }
+
+    fn obituary(&self, worker: &Worker, death: &Death) -> Error {
+        let mut details = format!("the most memory that it was seen to hold: {} MiB", worker.peak >> 20);
+        let jobs: BTreeSet<_> = worker.assigned.iter().map(|assigned| assigned.job.to_string()).collect();
+        if !jobs.is_empty() {
+            details += &format!("\nit ran tasks of {}", jobs.into_iter().collect::<Vec<_>>().join(", "));
+        }
+        if !worker.last_words.is_empty() {
+            details += &format!("\nits last output:\n{}", String::from_utf8_lossy(&worker.last_words).trim_end());
+        }
+        let how = worker.guilt.as_deref().unwrap_or(&death.how);
+        let early = worker.peer.is_none() && !death.hopeless;
+        let early =
+            if early { " before it came to `Context::init()`, which belongs on the first line of `main`" } else { "" };
+        let here = crate::host::here().name;
+        let what = format!("a worker (process {}) of {} on {here} {how}{early}", worker.pid, self.options.name);
+        Error::Lost { what, details }
+    }
+
+    /// Looks at what depends on time.
+    pub(super) fn tick(&mut self) {
+        for (number, worker) in &mut self.workers {
+            let late = |assigned: &Assigned| assigned.stopping.is_some_and(|at| at.elapsed() >= KILL_GRACE);
+            let guilt = if worker.assigned.iter().any(late) {
+                format!("was killed since a task did not stop within {KILL_GRACE:?} of being asked to")
+            } else if worker.peer.is_none() && worker.since.elapsed() >= START_LIMIT {
+                format!("was killed since nothing was heard of it for {START_LIMIT:?}")
+            } else {
+                continue;
+            };
+            worker.guilt.get_or_insert(guilt);
+            self.orders.push(Order::Kill { worker: *number });
+        }
+    }
+}
+
+/// What is said of a task that did not come to its end.
+pub(super) fn killed(attempt: AttemptId) -> FromEngine {
+    FromEngine::Failed { attempt, failure: Failure::Killed, span: (0, 0) }
+}
