@@ -79,7 +79,13 @@ fn a_driver_that_is_cut_off_attaches_again_and_misses_nothing() {
 fn a_host_that_is_cut_off_in_a_shuffle_comes_back_and_changes_nothing() {
     if role().is_some() {
         let cx = Context::init().unwrap();
-        let pairs = cx.range_in(0..ROWS, 8).map(|n| (mix(n) % 1_000, n)).group_by_key_in(8);
+        let rows = cx.from_fn(8, |part| {
+            // Both hosts make some of it, and neither is given tasks in advance, as it would be after quick ones.
+            fs::write(token(&format!("makes-{}", crate::host::host_name())), "").unwrap();
+            ["one", "two"].into_iter().for_each(|host| wait_for(&format!("makes-{host}")));
+            (u64::from(part) * ROWS / 8..u64::from(part + 1) * ROWS / 8).map(|n| (mix(n) % 1_000, n))
+        });
+        let pairs = rows.group_by_key_in(8);
         let sums = pairs.map_partitions(|rows| {
             // Reading has begun: blocks of both hosts are wanted.
             fs::write(token(&format!("reads-{}", crate::host::host_name())), "").unwrap();
@@ -104,7 +110,8 @@ fn a_host_that_is_cut_off_in_a_shuffle_comes_back_and_changes_nothing() {
     let before = hub.sessions();
     let name = "cut::a_host_that_is_cut_off_in_a_shuffle_comes_back_and_changes_nothing";
     let mut run = drive_with(hub, hub, name, "drive", &[tokens(place.path())]);
-    until("both hosts read", || (fs::read_dir(place.path()).unwrap().count() >= 2).then_some(()));
+    let reads = |host: &str| place.path().join(format!("reads-{host}")).exists();
+    until("both hosts read", || (reads("one") && reads("two")).then_some(()));
     network.plug(2, false);
     hub.wait_for(&["one"]);
     fs::write(place.path().join("go on"), "").unwrap();
