@@ -13,9 +13,11 @@ use tryworks::prelude::*;
 use tryworks_core::sink::DriverSink;
 use tryworks_core::task::Op;
 
-/// The first attempt at partition 3 waits at one gate, the second one at another. What it makes is the same.
+/// The first attempt at partition 0 waits at one gate, the second one at another. What it makes is the same. An engine
+/// with one slot does nothing else before: all that counts in the end is the other one's, and so are the tasks that read
+/// it.
 fn slow_or_copy(n: u64) -> (u64, String) {
-    if n == 3_000 {
+    if n == 0 {
         let which = if claim("first") { "first" } else { "second" };
         mark(which);
         gate(which);
@@ -27,7 +29,7 @@ fn context() -> Context {
     Context::builder().cluster("default").speculation(50, 110).build().unwrap()
 }
 
-/// Two attempts at partition 3 of 4 wait, and the engine of the first one is stopped, so that it can neither be told to
+/// Two attempts at partition 0 of 4 wait, and the engine of the first one is stopped, so that it can neither be told to
 /// stop it nor tell that it is done. Then the first attempt goes on to its end. The process of its engine, and the
 /// block that it left.
 fn both_attempts(cluster: &Cluster, driver: &Driver) -> (u32, PathBuf) {
@@ -74,7 +76,7 @@ fn two_attempts_at_a_map_task_leave_one_block() {
     cluster.shared.open("second");
     cluster.shared.wait_for("answered", 1);
     let blocks = cluster.block_files();
-    assert!(blocks.len() == 5 && blocks.contains(&left), "both attempts' blocks are there: {blocks:?}");
+    assert!(blocks.len() > 4 && blocks.contains(&left), "both attempts' blocks are there: {blocks:?}");
     assert!(!driver.err().contains("could not be read"), "the block of the one that counts was read: {}", driver.err());
     // The engine tells of its attempt, and hears that it is not wanted.
     signal(engine, Signal::CONT);
