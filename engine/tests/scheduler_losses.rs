@@ -26,7 +26,7 @@ fn b68_a_failed_fetch_makes_only_what_is_missing_again() {
     let reader = t.attempt(1, 0);
     t.cannot_fetch(reader, 1, 2);
     assert_eq!(lost_places(&t), [2]);
-    assert_eq!(t.running(), "1:1..2@2 0:2..3@1");
+    assert_eq!(t.running(), "1:1..2@2 0:2..3@2");
     t.finish_all();
     assert_eq!((t.end_of(1).as_str(), t.scheduler.launched()), ("done", 8));
 }
@@ -105,6 +105,24 @@ fn b68_all_blocks_that_a_reader_misses_are_made_again_at_once() {
     assert_eq!(t.task(1, 0).1.stage_attempt, 1, "one new attempt for three losses");
     t.finish_all();
     assert_eq!((t.end_of(1).as_str(), t.scheduler.launched()), ("done", 6 + 3 + 1));
+}
+
+#[test]
+fn b68_what_cannot_be_read_on_one_engine_is_made_again_on_another() {
+    let mut t = Table::with(2, 1);
+    t.submit(1, job(vec![map(1, 2, &[]), result(2, &[0])]));
+    (0..2).for_each(|partition| t.done(0, partition));
+    let unreachable = t.scheduler.places(OutputId(1))[0].engine;
+    t.done(1, 0);
+    let (reader, other) = (t.attempt(1, 1), t.task(1, 1).0);
+    assert_ne!(unreachable, other);
+    t.cannot_fetch(reader, 1, 0);
+    assert_eq!(t.task(0, 0).0, other);
+    // Where there is no other, it is as good as any.
+    t.lose(other.0);
+    assert_eq!(t.task(0, 0).0, unreachable);
+    t.finish_all();
+    assert_eq!(t.end_of(1), "done");
 }
 
 #[test]
@@ -194,17 +212,17 @@ fn b70_late_fetch_failures_start_nothing_twice() {
     let (first, second) = (t.attempt(1, 0), t.attempt(1, 1));
     let place = t.scheduler.places(OutputId(1))[0];
     t.cannot_fetch_from(first, 1, 0, place);
-    assert_eq!(t.running(), "1:1..2@2 0:0..1@1");
+    assert_eq!(t.running(), "1:1..2@2 0:0..1@2");
     // Late: the same loss, seen by the other reader while the map task runs again.
     t.cannot_fetch_from(second, 1, 0, place);
-    assert_eq!(t.running(), "0:0..1@1");
+    assert_eq!(t.running(), "0:0..1@2");
     t.done(0, 0);
-    assert_eq!(t.running(), "1:0..1@2 1:1..2@1");
+    assert_eq!(t.running(), "1:0..1@1 1:1..2@2");
     assert_eq!(t.task(1, 0).1.stage_attempt, 1, "the late one began no further attempt");
     // Very late: once more about the old block, when the new one is there.
     t.cannot_fetch_from(first, 1, 0, place);
     t.cannot_fetch_from(second, 1, 0, place);
-    assert_eq!((lost_places(&t), t.running().as_str()), (vec![], "1:0..1@2 1:1..2@1"));
+    assert_eq!((lost_places(&t), t.running().as_str()), (vec![], "1:0..1@1 1:1..2@2"));
     t.finish_all();
     assert_eq!((t.end_of(1).as_str(), t.scheduler.launched()), ("done", 9));
 }

@@ -87,7 +87,11 @@ impl<E: Clone> Scheduler<E> {
             Packing::BySize { .. } => self.input_sizes(key),
             Packing::Fixed(_) => Vec::new(),
         };
-        let split = |run| stage.queue.split(run, |engine| self.engines.able_row(engine));
+        let split = |run: Run| {
+            let avoid = stage.to_avoid(run.start);
+            let near = |engine| self.engines.able_row(engine).filter(|_| !avoid.contains(&engine));
+            stage.queue.split(run, near)
+        };
         let parts: Vec<(Option<u32>, Run)> = runs.into_iter().flat_map(split).collect();
         let stage = &mut self.stages[key];
         for (to, run) in parts {

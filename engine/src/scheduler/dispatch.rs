@@ -76,8 +76,7 @@ impl<E: Clone> Scheduler<E> {
             return Some((row, stage.queue.pop_anywhere()?));
         }
         let task = stage.queue.pop_anywhere()?;
-        let avoid = stage.troubles.get(&task.first()).map_or(&[][..], |trouble| &trouble.avoid);
-        let row = self.engines.pick_other(avoid)?;
+        let row = self.engines.pick_other(stage.to_avoid(task.first()))?;
         Some((row, task))
     }
 
@@ -98,8 +97,7 @@ impl<E: Clone> Scheduler<E> {
     fn dispatch_alone(&mut self, out: &mut Vec<Action<E>>) {
         while let Some(&(_, _, key)) = self.alone.first() {
             let Some(task) = self.stages[key].suspects.front().cloned() else { return };
-            let avoid = self.stages[key].troubles.get(&task.first()).map_or(&[][..], |trouble| &trouble.avoid);
-            let Some(row) = self.engines.pick_idle(avoid) else { break };
+            let Some(row) = self.engines.pick_idle(self.stages[key].to_avoid(task.first())) else { break };
             self.engines.set_reserved(row, false);
             self.stages[key].suspects.pop_front();
             self.launch(key, row, task, true, None, out);

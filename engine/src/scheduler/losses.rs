@@ -67,6 +67,14 @@ impl<E: Clone> Scheduler<E> {
         let was_complete = output.is_complete();
         let lost = output.lose(|place| place.made_by == made_by);
         out.push(Action::Discard { engine, attempt: made_by });
+        if let Some(&key) = self.making.get(&id) {
+            // Who could not read it there may not be able to another time either.
+            for partition in lost.iter().flat_map(|run| run.iter()) {
+                let trouble = self.stages[key].troubles.entry(partition).or_default();
+                trouble.unread += 1;
+                trouble.avoid(engine);
+            }
+        }
         self.missing_again(id, lost, was_complete, stack);
     }
 

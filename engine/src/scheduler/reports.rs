@@ -64,7 +64,7 @@ impl<E: Clone> Scheduler<E> {
         stage.tasks_done += 1;
         stage.barren.clear();
         if !stage.troubles.is_empty() {
-            stage.troubles.remove(&attempt.partitions.first());
+            attempt.partitions.iter().for_each(|partition| drop(stage.troubles.remove(&partition)));
         }
         match stage.output {
             Some(output) => self.accept(output, &attempt, engine, &report, out),
@@ -134,7 +134,7 @@ impl<E: Clone> Scheduler<E> {
         stage.tasks_failed += 1;
         let trouble = stage.trouble(&attempt.partitions);
         trouble.failures += 1;
-        trouble.avoid.push(engine);
+        trouble.avoid(engine);
         let failures = trouble.failures;
         let error = trouble.first.get_or_insert(error).clone();
         self.try_again(&attempt, out);

@@ -82,19 +82,28 @@ pub(super) struct Trouble<E> {
     pub failures: u32,
     pub deaths: u32,
     pub losses: u32,
+    /// How often what it made could not be read.
+    pub unread: u32,
     pub first: Option<E>,
     pub avoid: Vec<EngineId>,
 }
 
 impl<E> Default for Trouble<E> {
     fn default() -> Self {
-        Self { failures: 0, deaths: 0, losses: 0, first: None, avoid: Vec::new() }
+        Self { failures: 0, deaths: 0, losses: 0, unread: 0, first: None, avoid: Vec::new() }
     }
 }
 
 impl<E> Trouble<E> {
+    /// It is not to be run on this engine, if it can be helped.
+    pub fn avoid(&mut self, engine: EngineId) {
+        if !self.avoid.contains(&engine) {
+            self.avoid.push(engine);
+        }
+    }
+
     pub fn tries(&self) -> u32 {
-        self.failures + self.deaths + self.losses
+        self.failures + self.deaths + self.losses + self.unread
     }
 }
 
@@ -122,6 +131,12 @@ impl<E> Stage<E> {
 
     pub fn trouble(&mut self, task: &Partitions) -> &mut Trouble<E> {
         self.troubles.entry(task.first()).or_default()
+    }
+
+
+    /// The engines on which the task that begins with this partition is not to be run, if it can be helped.
+    pub fn to_avoid(&self, first: u32) -> &[EngineId] {
+        self.troubles.get(&first).map_or(&[], |trouble| &trouble.avoid)
     }
 
     /// Puts a task that was launched back to where it waits: alone if it is a suspect.
