@@ -159,6 +159,28 @@ fn b69_but_not_when_one_of_them_is_lost_again_each_time() {
 }
 
 #[test]
+fn b69_nor_is_what_is_in_another_place_by_now_counted() {
+    let mut t = Table::with(2, 9);
+    t.submit(1, job(vec![map(1, 9, &[]), result(9, &[0])]));
+    for round in 1..9 {
+        t.finish_maps();
+        let reader = t.attempt(1, 0);
+        let places = t.scheduler.places(OutputId(1)).to_vec();
+        t.lose_block(1, 0);
+        t.fail(1, round, "flaky");
+        t.done(0, 0);
+        let missed = [0, round].map(|partition| {
+            let Place { engine, made_by, .. } = places[partition as usize];
+            FetchFailure { output: OutputId(1), partition, engine, made_by }
+        });
+        t.tell(Event::TaskFailed { attempt: reader, failure: Failure::Fetch(missed.to_vec()) });
+        assert_eq!(t.end_of(1), "", "after {round} rounds");
+    }
+    t.finish_all();
+    assert_eq!(t.end_of(1), "done");
+}
+
+#[test]
 fn b70_a_reader_that_looked_in_an_old_place_runs_again_and_nothing_is_made_again() {
     let mut t = mapped();
     let old = t.scheduler.places(OutputId(1))[0];

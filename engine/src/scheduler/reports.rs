@@ -190,8 +190,9 @@ impl<E: Clone> Scheduler<E> {
             let place = self.places(block.output).get(block.partition as usize);
             place.is_some_and(|place| place.exists() && !self.is_there(block))
         };
-        if anew && missed.iter().all(elsewhere) {
-            // All of it is in another place by now, where the task will look when it runs again.
+        // What is in another place by now is where the task will look when it runs again.
+        let missed: Vec<FetchFailure> = missed.into_iter().filter(|block| !anew || !elsewhere(block)).collect();
+        if missed.is_empty() {
             return self.lost(attempt, out);
         }
         self.put_back(&attempt);

@@ -133,7 +133,6 @@ impl<E> Stage<E> {
         self.troubles.entry(task.first()).or_default()
     }
 
-
     /// The engines on which the task that begins with this partition is not to be run, if it can be helped.
     pub fn to_avoid(&self, first: u32) -> &[EngineId] {
         self.troubles.get(&first).map_or(&[], |trouble| &trouble.avoid)
