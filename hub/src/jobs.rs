@@ -4,6 +4,7 @@
 use crate::hub::Hub;
 use crate::journal::{Detached, Entry, Submitted};
 use crate::launch::Code;
+use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -213,11 +214,11 @@ impl Hub {
     }
 
     /// Takes in the codes that come with a job, and holds all that it names.
-    pub(crate) fn learn_codes(&mut self, id: JobId, spec: &JobSpec, codes: Vec<(u32, Vec<u8>)>) {
+    pub(crate) fn learn_codes(&mut self, id: JobId, spec: &JobSpec, codes: Vec<(u32, ByteBuf)>) {
         for (stage, bytes) in codes {
             let Some(stage) = spec.stages.get(stage as usize) else { continue };
             let held = stage.output.is_some();
-            self.codes.entry(code_of(stage, id)).or_insert(Code { bytes: Arc::new(bytes), users: 0, held });
+            self.codes.entry(code_of(stage, id)).or_insert(Code { bytes: Arc::new(bytes.into_vec()), users: 0, held });
         }
         for stage in &spec.stages {
             if let Some(code) = self.codes.get_mut(&code_of(stage, id)) {

@@ -8,6 +8,7 @@ use crate::job_spec::stage_spec;
 use crate::protocol::driver::{FromDriver, GivenFile, NewJob};
 use crate::scheduler::{JobSpec, Limits, Partitions, Speculation};
 use crate::{panics, worker};
+use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -237,7 +238,7 @@ impl Shared {
                 },
                 None => Code { stage: request.stage.clone(), exchange: None, op: request.op },
             };
-            codes.push((at, code.exchange, worker::pack(&code)?));
+            codes.push((at, code.exchange, ByteBuf::from(worker::pack(&code)?)));
             let cached = stage.steps.iter().filter_map(|step| step.node.cache.as_ref());
             caches.extend(cached.map(|cache| (at, session.global(cache.id))));
         }

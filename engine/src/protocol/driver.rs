@@ -16,6 +16,7 @@
 use super::admin::{Answer, Question};
 use crate::scheduler::JobSpec;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_core::runner::Progress;
@@ -84,7 +85,7 @@ pub struct NewJob {
     /// Its stages.
     pub spec: JobSpec,
     /// The code of the stages that this hub has not got yet, by their place in the job.
-    pub codes: Vec<(u32, Vec<u8>)>,
+    pub codes: Vec<(u32, ByteBuf)>,
     /// Stages that read or make kept partitions, and the global names of their caches.
     pub caches: Vec<(u32, u64)>,
 }
@@ -161,7 +162,7 @@ pub enum FromDriver {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum Part {
     /// Here it is.
-    Here(Vec<u8>),
+    Here(#[serde(with = "serde_bytes")] Vec<u8>),
     /// It is large, and is fetched from the engine that has it.
     At {
         /// Its address and key there.
@@ -249,5 +250,6 @@ pub struct Written {
     /// The attempt, if only one ran.
     pub attempt: Option<AttemptId>,
     /// What it wrote.
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
 }

@@ -97,7 +97,7 @@ pub struct HeldResult {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ResultPart {
     /// It.
-    Here(Vec<u8>),
+    Here(#[serde(with = "serde_bytes")] Vec<u8>),
     /// It stays with the engine, this long.
     Kept(u64),
 }
@@ -157,6 +157,7 @@ pub enum ToEngine {
         /// Its name.
         code: CodeId,
         /// It.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// A code is not needed any more.

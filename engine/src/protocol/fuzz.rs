@@ -163,7 +163,7 @@ fn fuzz_between_driver_and_hub() {
         job: Some(JobId(1)),
         detached: Some("night".into()),
         spec: spec(),
-        codes: vec![(0, vec![1; 40])],
+        codes: vec![(0, vec![1; 40].into())],
         caches: vec![(0, 1)],
     };
     let ask = FromDriver::Ask { number: 1, question: Question::Why { name: "1".into() } };

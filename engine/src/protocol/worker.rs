@@ -44,6 +44,7 @@ pub enum ToWorker {
         /// Its name.
         code: CodeId,
         /// It.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// A code is not needed any more.
@@ -107,13 +108,13 @@ pub enum ToWorker {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum Piece {
     /// A whole small block.
-    Whole(Vec<u8>),
+    Whole(#[serde(with = "serde_bytes")] Vec<u8>),
     /// The table of contents of a large one.
-    Table(Vec<u8>),
+    Table(#[serde(with = "serde_bytes")] Vec<u8>),
     /// A range of its bytes.
-    Range(Vec<u8>),
+    Range(#[serde(with = "serde_bytes")] Vec<u8>),
     /// What was said of the block when it was added.
-    Note(Vec<u8>),
+    Note(#[serde(with = "serde_bytes")] Vec<u8>),
     /// It is not there.
     Missing(String),
 }

@@ -172,7 +172,7 @@ fn job(ticket: u64, session: SessionId, partitions: u32, exchange: Option<u64>, 
         ticket,
         job: None,
         detached: detached.map(Into::into),
-        codes: (0..stages.len() as u32).map(|at| (at, vec![at as u8])).collect(),
+        codes: (0..stages.len() as u32).map(|at| (at, vec![at as u8].into())).collect(),
         spec: JobSpec {
             label: "count at test.rs:1".into(),
             stages,

@@ -7,6 +7,7 @@ mod round_trip;
 mod trouble;
 
 use super::*;
+use serde_bytes::ByteBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tryworks_core::ids::OutputId;
@@ -49,7 +50,7 @@ fn new_job(job: JobId, name: &str) -> NewJob {
             pool: String::new(),
             delivered: 0,
         },
-        codes: vec![(0, job.0.to_le_bytes().repeat(100)), (1, vec![])],
+        codes: vec![(0, ByteBuf::from(job.0.to_le_bytes().repeat(100))), (1, ByteBuf::new())],
         caches: vec![],
     }
 }
