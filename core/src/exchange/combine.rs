@@ -94,7 +94,7 @@ struct Combine<'a, K, V, A: Aggregate<V>> {
     /// Rows to be folded.
     rows: Vec<(K, V)>,
     hashes: Vec<u64>,
-    found: Vec<u32>,
+    found: Vec<u64>,
     /// What the table takes is counted as it grows. It is bounded by its number of keys: handing it on earlier for want
     /// of memory would change the order of the fold.
     size: RowSize<(K, A::State)>,

@@ -27,7 +27,7 @@ pub(crate) struct Fold<K, V, A: Aggregate<V>> {
     tail: Option<LateWriter<K, A::State, V>>,
     size: RowSize<(K, V)>,
     /// Room for the hashes of a slice, and for where its keys are.
-    lookups: (Vec<u64>, Vec<u32>),
+    lookups: (Vec<u64>, Vec<u64>),
     /// Values that were folded into what is in the table now, for states that grow.
     values: usize,
     working: Reservation,

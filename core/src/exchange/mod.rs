@@ -10,6 +10,7 @@ mod combine;
 mod fold;
 mod grouped;
 mod hash;
+mod index;
 mod keyed;
 mod read;
 mod scatter;
