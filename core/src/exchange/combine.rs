@@ -94,7 +94,7 @@ struct Combine<'a, K, V, A: Aggregate<V>> {
     /// Rows to be folded.
     rows: Vec<(K, V)>,
     hashes: Vec<u64>,
-    found: Vec<u64>,
+    found: Vec<u32>,
     /// What the table takes is counted as it grows. It is bounded by its number of keys: handing it on earlier for want
     /// of memory would change the order of the fold.
     size: RowSize<(K, A::State)>,
@@ -125,7 +125,7 @@ impl<'a, K: Key, V, A: Aggregate<V, Out: Row>> Combine<'a, K, V, A> {
         let Combine { aggregate, op, table, rows, hashes, found, .. } = self;
         hashes.clear();
         hashes.extend(rows.iter().map(|(key, _)| hash_of(key)));
-        table.find_all(hashes, rows.iter().map(|(key, _)| key), found);
+        table.find_all(hashes, found);
         let before = self.folded;
         self.folded += rows.len();
         for ((key, value), (&hash, &found)) in rows.drain(..).zip(hashes.iter().zip(&*found)) {

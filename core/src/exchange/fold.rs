@@ -26,8 +26,6 @@ pub(crate) struct Fold<K, V, A: Aggregate<V>> {
     /// The values, in order, of keys that are not in the table, since the first keys left it.
     tail: Option<LateWriter<K, A::State, V>>,
     size: RowSize<(K, V)>,
-    /// Room for the hashes of a slice, and for where its keys are.
-    lookups: (Vec<u64>, Vec<u64>),
     /// Values that were folded into what is in the table now, for states that grow.
     values: usize,
     working: Reservation,
@@ -97,7 +95,6 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
             fronts: Vec::new(),
             tail: None,
             size: RowSize::new(),
-            lookups: Default::default(),
             values: 0,
             working: task.host().memory().reservation(),
             task: task.clone(),
@@ -109,12 +106,9 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
         self.task.check()?;
         let Some(last) = rows.last() else { return Ok(()) };
         self.size.sample(last);
-        let (mut hashes, mut places) = std::mem::take(&mut self.lookups);
-        hashes.clear();
-        hashes.extend(rows.iter().map(|(key, _)| hash_of(key)));
-        self.table.find_all(&hashes, rows.iter().map(|(key, _)| key), &mut places);
-        for ((key, value), (&hash, &found)) in rows.iter().zip(hashes.iter().zip(&places)) {
-            match self.table.get_found(found, hash, key) {
+        for (key, value) in rows {
+            let hash = hash_of(key);
+            match self.table.get_mut(hash, key) {
                 Some(state) => self.aggregate.fold(&self.op, state, value.clone()),
                 None if self.fronts.is_empty() => {
                     self.table.insert(hash, key.clone(), self.aggregate.create(&self.op, value.clone()));
@@ -126,7 +120,6 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
             }
             self.values += 1;
         }
-        self.lookups = (hashes, places);
         self.make_room()
     }
 

@@ -10,7 +10,6 @@ mod combine;
 mod fold;
 mod grouped;
 mod hash;
-mod index;
 mod keyed;
 mod read;
 mod scatter;

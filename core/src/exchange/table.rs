@@ -1,25 +1,43 @@
 //! A hash table that remembers the order in which its keys arrived.
 
-use super::index::Index;
+use hashbrown::HashTable;
 use std::hash::Hash;
 
 /// Keys with a state each, in order of first arrival.
 pub(crate) struct Table<K, S> {
-    index: Index,
+    index: HashTable<Slot>,
     entries: Vec<(K, S)>,
 }
 
+/// Points at an entry; the hash's low half spares most looks at it and all rehashing.
+struct Slot {
+    tag: u32,
+    at: u32,
+}
+
+impl Slot {
+    fn hash(&self) -> u64 {
+        spread(self.tag)
+    }
+}
+
 /// In the place of the number of an entry, for a key that is not there.
-const NOWHERE: u64 = u64::MAX;
+const NOWHERE: u32 = u32::MAX;
+
+/// The hash that the index sees, made from what is stored of it.
+#[inline]
+fn spread(tag: u32) -> u64 {
+    u64::from(tag) | u64::from(tag) << 32
+}
 
 impl<K: Hash + Eq, S> Table<K, S> {
     pub(crate) fn new() -> Self {
-        Table::with_room(0)
+        Table { index: HashTable::new(), entries: Vec::new() }
     }
 
     /// A table with room for so many keys.
     pub(crate) fn with_room(keys: usize) -> Self {
-        Table { index: Index::with_room(keys), entries: Vec::with_capacity(keys) }
+        Table { index: HashTable::with_capacity(keys), entries: Vec::with_capacity(keys) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -29,49 +47,45 @@ impl<K: Hash + Eq, S> Table<K, S> {
     /// The state of `key`, whose hash is `hash`.
     #[inline]
     pub(crate) fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut S> {
-        let at = self.index.find(hash, |at| self.entries[at as usize].0 == *key)?;
-        Some(&mut self.entries[at as usize].1)
+        let tag = hash as u32;
+        let slot = self.index.find(spread(tag), |slot| slot.tag == tag && self.entries[slot.at as usize].0 == *key)?;
+        Some(&mut self.entries[slot.at as usize].1)
     }
 
     /// As [`get_mut`](Table::get_mut), to look only.
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &K) -> Option<&S> {
-        let at = self.index.find(hash, |at| self.entries[at as usize].0 == *key)?;
-        Some(&self.entries[at as usize].1)
+        let tag = hash as u32;
+        let slot = self.index.find(spread(tag), |slot| slot.tag == tag && self.entries[slot.at as usize].0 == *key)?;
+        Some(&self.entries[slot.at as usize].1)
     }
 
-    /// Where many keys are, [`NOWHERE`] for those that are not there. Looking a key up misses the caches, in the index
-    /// and then among the entries: done in sweeps over many keys, the misses of each sweep overlap.
+    /// Where keys with these hashes are, each the first of its tag; [`NOWHERE`] if there is none. Looking a key up misses
+    /// the caches, in the index and then among the entries: done for many keys at a time, the misses in the index overlap.
     #[inline]
-    pub(crate) fn find_all<'a>(&self, hashes: &[u64], keys: impl Iterator<Item = &'a K>, found: &mut Vec<u64>)
-    where
-        K: 'a,
-    {
-        self.index.first_slots(hashes, found);
-        for (found, hash) in found.iter_mut().zip(hashes) {
-            // The key itself is not looked at yet: two keys rarely have the same tag.
-            *found = self.index.found(*hash, *found).map_or(NOWHERE, u64::from);
-        }
-        for (at, key) in found.iter_mut().zip(keys) {
-            if self.entries.get(*at as usize).is_none_or(|entry| entry.0 != *key) {
-                *at = NOWHERE;
-            }
-        }
+    pub(crate) fn find_all(&self, hashes: &[u64], found: &mut Vec<u32>) {
+        found.clear();
+        found.extend(hashes.iter().map(|hash| {
+            let tag = *hash as u32;
+            self.index.find(spread(tag), |slot| slot.tag == tag).map_or(NOWHERE, |slot| slot.at)
+        }));
     }
 
-    /// The state of a key that was looked for before; it may have been added since.
+    /// The state of `key`, whose tag was found there before.
     #[inline]
-    pub(crate) fn get_found(&mut self, found: u64, hash: u64, key: &K) -> Option<&mut S> {
-        if found == NOWHERE {
-            return self.get_mut(hash, key);
+    pub(crate) fn get_found(&mut self, found: u32, hash: u64, key: &K) -> Option<&mut S> {
+        // Two keys rarely have the same tag. What was not there may have been added since.
+        if self.entries.get(found as usize).is_some_and(|entry| entry.0 == *key) {
+            return self.entries.get_mut(found as usize).map(|entry| &mut entry.1);
         }
-        self.entries.get_mut(found as usize).map(|entry| &mut entry.1)
+        self.get_mut(hash, key)
     }
 
     /// Adds a key that is not there.
     #[inline]
     pub(crate) fn insert(&mut self, hash: u64, key: K, state: S) {
-        self.index.insert(hash, self.entries.len() as u32);
+        let at = self.entries.len() as u32;
+        self.index.insert_unique(spread(hash as u32), Slot { tag: hash as u32, at }, Slot::hash);
         self.entries.push((key, state));
     }
 
@@ -90,7 +104,8 @@ impl<K: Hash + Eq, S> Table<K, S> {
 
     /// Takes out the entries that arrived from number `keep` on, in order.
     pub(crate) fn split_off(&mut self, keep: usize) -> Vec<(K, S)> {
-        self.index.truncate(keep as u32);
+        self.index.retain(|slot| (slot.at as usize) < keep);
+        self.index.shrink_to_fit(Slot::hash);
         let tail = self.entries.split_off(keep);
         self.entries.shrink_to_fit();
         tail
@@ -103,7 +118,7 @@ impl<K: Hash + Eq, S> Table<K, S> {
 
     /// The bytes of the table itself, without what its entries point to.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.entries.capacity() * size_of::<(K, S)>() + self.index.bytes()) as u64
+        (self.entries.capacity() * size_of::<(K, S)>() + self.index.capacity() * 10) as u64
     }
 }
 
