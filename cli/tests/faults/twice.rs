@@ -30,9 +30,12 @@ fn context() -> Context {
 }
 
 /// Two attempts at partition 0 of 4 wait, and the engine of the first one is stopped, so that it can neither be told to
-/// stop it nor tell that it is done. Then the first attempt goes on to its end. The process of its engine, and the
-/// block that it left.
-fn both_attempts(cluster: &Cluster, driver: &Driver) -> (u32, PathBuf) {
+/// stop it nor tell that it is done. Then the first attempt goes on to its end. The cluster and the driver, the process
+/// of that engine, and the block that the attempt left.
+fn both_attempts(test: &str) -> (Cluster, Driver, u32, PathBuf) {
+    let cluster = Cluster::by_hand(2, 1, &[]);
+    cluster.shared.tokens("first", 1);
+    let driver = cluster.begin(test, &[]);
     cluster.shared.wait_for("first", 1);
     cluster.shared.wait_for("second", 1);
     let [first, second] = ["first", "second"].map(|name| cluster.shared.markers(name)[0]);
@@ -50,7 +53,8 @@ fn both_attempts(cluster: &Cluster, driver: &Driver) -> (u32, PathBuf) {
     let left = until("the first attempt has left its block", || {
         own(cluster.block_files()).difference(&before).next().cloned()
     });
-    (*engine, left)
+    let engine = *engine;
+    (cluster, driver, engine, left)
 }
 
 #[test]
@@ -66,10 +70,7 @@ fn two_attempts_at_a_map_task_leave_one_block() {
         gate("end");
         return;
     }
-    let cluster = Cluster::by_hand(2, 1, &[]);
-    cluster.shared.tokens("first", 1);
-    let driver = cluster.begin(here!(), &[]);
-    let (engine, left) = both_attempts(&cluster, &driver);
+    let (cluster, driver, engine, left) = both_attempts(here!());
     // Whoever read it would say so.
     let block = File::options().write(true).open(&left).unwrap();
     block.write_all_at(&[0xa5; 64], block.metadata().unwrap().len() / 2).unwrap();
@@ -127,10 +128,7 @@ fn of_two_attempts_the_driver_gets_each_part_once() {
         gate("end");
         return;
     }
-    let cluster = Cluster::by_hand(2, 1, &[]);
-    cluster.shared.tokens("first", 1);
-    let driver = cluster.begin(here!(), &[]);
-    let (engine, left) = both_attempts(&cluster, &driver);
+    let (cluster, driver, engine, left) = both_attempts(here!());
     cluster.shared.open("second");
     cluster.shared.wait_for("answered", 1);
     assert!(left.exists());
