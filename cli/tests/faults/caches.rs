@@ -95,7 +95,7 @@ fn what_a_worker_kept_is_made_again_when_it_is_gone() {
     workers.sort();
     signal(workers[0], Signal::KILL);
     let lost = workers.iter().filter(|pid| **pid == workers[0]).count();
-    until("it is gone", || (!cluster.processes().contains(&workers[0])).then_some(()));
+    cluster.wait_for_end(workers[0]);
     cluster.shared.open("again");
     driver.ends_well();
     let made = cluster.shared.marks("made");

@@ -68,11 +68,11 @@ fn random_kills_during_shuffles_give_right_answers_or_clean_errors() {
             _ => engine,
         };
         signal(victim, Signal::KILL);
-        until("it is gone", || (!cluster.processes().contains(&victim)).then_some(()));
+        cluster.wait_for_end(victim);
         killed[usize::from(victim == engine)] += 1;
     }
     assert!(killed.iter().all(|times| *times > 2), "workers and engines were killed: {killed:?}");
-    until("both engines are there", || (cluster.engines().len() == 2).then_some(()));
+    cluster.wait_for_engines(2);
     cluster.shared.open("enough");
     let before = cluster.shared.marks("right");
     let done = driver.ends_well();

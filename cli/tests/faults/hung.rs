@@ -73,7 +73,7 @@ fn a_worker_that_hangs_in_a_cancelled_job_is_replaced() {
         cluster.good(&["cancel", &job.to_string()]);
         cluster.shared.wait_for("cancelled", 1);
         until("its slots are free", || (busy(&cluster) == 0).then_some(()));
-        until("it is gone", || (!cluster.processes().contains(&hung[0])).then_some(()));
+        cluster.wait_for_end(hung[0]);
         assert!(cluster.status()["running"].as_array().unwrap().is_empty());
         cluster.shared.open("again");
         let done = driver.ends_well();
@@ -93,7 +93,7 @@ fn a_worker_that_hangs_goes_with_its_session() {
         let (mut driver, hung) = begin(&cluster, here!(), fault);
         driver.child.kill().unwrap();
         until("its slots are free", || (busy(&cluster) == 0).then_some(()));
-        until("it is gone", || (!cluster.processes().contains(&hung[0])).then_some(()));
+        cluster.wait_for_end(hung[0]);
         assert_eq!(cluster.processes().len(), 2, "hub and engine");
         cluster.begin(here!(), &[(FAULT, "none")]).ends_well();
     }

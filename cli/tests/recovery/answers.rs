@@ -1,7 +1,7 @@
 //! Code that gives another answer when it runs again, under another hub.
 
 use crate::here;
-use crate::rig::{Cluster, Engine, claim, driving, gate, mark, signal, until};
+use crate::rig::{Cluster, Engine, claim, driving, gate, mark, signal};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use tryworks::prelude::*;
@@ -39,7 +39,7 @@ fn a_map_task_that_gives_something_else_to_the_next_hub_is_found_out() {
     let lost: BTreeSet<u32> = (0..4).filter(|part| workers.contains(&maker(*part))).collect();
     cluster.kill_hub();
     signal(victim, Signal::KILL);
-    until("it is gone", || (!cluster.processes().contains(&victim)).then_some(()));
+    cluster.wait_for_end(victim);
     assert_eq!(cluster.start_hub(), 2);
     // Another one has its directory, and begins empty.
     cluster.add(&name, Engine { slots: 1, ..Engine::default() });

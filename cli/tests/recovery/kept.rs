@@ -8,10 +8,6 @@ use tryworks::prelude::*;
 
 const PARTS: u64 = 8;
 
-fn gone(cluster: &Cluster, pid: u32) {
-    until("it is gone", || (!cluster.processes().contains(&pid)).then_some(()));
-}
-
 #[test]
 fn what_workers_keep_is_used_by_the_next_hub() {
     if driving() {
@@ -79,11 +75,11 @@ fn blocks_that_were_taken_over_are_offered_to_the_next_hub() {
     assert!(workers.iter().all(|own| makers.iter().any(|pid| own.contains(pid))), "both have blocks");
     // One engine leaves its blocks to the other, whose own worker dies: it has neither made them nor anybody who did.
     cluster.good(&["cluster", "drain", "engine-1", "--name", "default"]);
-    gone(&cluster, one);
+    cluster.wait_for_end(one);
     assert_eq!(cluster.block_files().len(), PARTS as usize);
     for worker in &workers[1] {
         signal(*worker, Signal::KILL);
-        gone(&cluster, *worker);
+        cluster.wait_for_end(*worker);
     }
     cluster.kill_hub();
     assert_eq!(cluster.start_hub(), 2);
@@ -126,7 +122,7 @@ fn large_results_that_died_with_their_engine_are_told_and_their_name_is_free() {
         assert_eq!(cluster.block_files().len(), 2, "the results stay with the engine");
         let engine = cluster.engine("engine-1");
         signal(engine, Signal::KILL);
-        gone(&cluster, engine);
+        cluster.wait_for_end(engine);
         until("the hub knows", || cluster.engines().is_empty().then_some(()));
         if hub_dies_too {
             cluster.kill_hub();

@@ -160,6 +160,11 @@ impl Cluster {
         until("so many engines are there", || (self.engines().len() == count).then_some(()));
     }
 
+    /// Waits until a process of this cluster is gone.
+    pub fn wait_for_end(&self, pid: u32) {
+        until("the process is gone", || (!self.processes().contains(&pid)).then_some(()));
+    }
+
     /// The process of an engine.
     pub fn engine(&self, name: &str) -> u32 {
         let engines = self.engines();
