@@ -126,10 +126,11 @@ impl<'a, K: Key, V, A: Aggregate<V, Out: Row>> Combine<'a, K, V, A> {
         hashes.clear();
         hashes.extend(rows.iter().map(|(key, _)| hash_of(key)));
         table.find_all(hashes, found);
+        table.confirm(found, rows.iter().map(|(key, _)| key));
         let before = self.folded;
         self.folded += rows.len();
         for ((key, value), (&hash, &found)) in rows.drain(..).zip(hashes.iter().zip(&*found)) {
-            match table.get_found(found, hash, &key) {
+            match table.get_confirmed(found, hash, &key) {
                 Some(state) => aggregate.fold(op, state, value),
                 None => table.insert(hash, key, aggregate.create(op, value)),
             }

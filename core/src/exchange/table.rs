@@ -71,14 +71,26 @@ impl<K: Hash + Eq, S> Table<K, S> {
         }));
     }
 
-    /// The state of `key`, whose tag was found there before.
+    /// Leaves of the places where tags were found those that have the very keys.
     #[inline]
-    pub(crate) fn get_found(&mut self, found: u32, hash: u64, key: &K) -> Option<&mut S> {
-        // Two keys rarely have the same tag. What was not there may have been added since.
-        if self.entries.get(found as usize).is_some_and(|entry| entry.0 == *key) {
-            return self.entries.get_mut(found as usize).map(|entry| &mut entry.1);
+    pub(crate) fn confirm<'a>(&self, found: &mut [u32], keys: impl Iterator<Item = &'a K>)
+    where
+        K: 'a,
+    {
+        for (found, key) in found.iter_mut().zip(keys) {
+            if !self.entries.get(*found as usize).is_some_and(|entry| entry.0 == *key) {
+                *found = NOWHERE;
+            }
         }
-        self.get_mut(hash, key)
+    }
+
+    /// The state of `key`, which is where it was found, or may have been added since.
+    #[inline]
+    pub(crate) fn get_confirmed(&mut self, found: u32, hash: u64, key: &K) -> Option<&mut S> {
+        if found == NOWHERE {
+            return self.get_mut(hash, key);
+        }
+        self.entries.get_mut(found as usize).map(|entry| &mut entry.1)
     }
 
     /// Adds a key that is not there.
