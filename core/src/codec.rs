@@ -18,7 +18,7 @@ fn config() -> impl bincode::config::Config {
 /// Appends the bytes of `value` to `out`.
 ///
 /// # Errors
-/// If the type refuses to be encoded (an error of its own `Serialize`).
+/// If the type refuses to be encoded (an error of its own `Serialize`), or the value is so large that it could not be decoded.
 ///
 /// ```
 /// let mut bytes = Vec::new();
@@ -27,9 +27,13 @@ fn config() -> impl bincode::config::Config {
 /// assert_eq!(back, ("whale".to_string(), 892));
 /// ```
 pub fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
-    bincode::serde::encode_into_std_write(value, out, config())
-        .map(drop)
-        .map_err(|error| cannot_carry::<T>("encoded", &error))
+    let written = bincode::serde::encode_into_std_write(value, out, config());
+    match written.map_err(|error| cannot_carry::<T>("encoded", &error))? {
+        0..DECODE_LIMIT => Ok(()),
+        bytes => {
+            Err(cannot_carry::<T>("encoded", &format!("a value takes {bytes} bytes, and {DECODE_LIMIT} are too many")))
+        }
+    }
 }
 
 /// Decodes one value from the front of `bytes` and tells how many bytes it took.

@@ -13,6 +13,7 @@ pub mod data;
 pub mod dataset;
 mod error;
 mod exchange;
+mod held;
 pub mod host;
 pub mod ids;
 mod intern;

@@ -124,7 +124,8 @@ impl<T: Row> Chunk<T> {
     }
 }
 
-/// Encodes rows into a frame, replacing what is in `bytes`: their number, then each. No rows make an empty frame.
+/// Encodes rows into a frame, replacing what is in `bytes`: their number, then each, as of a vector. No rows make an empty
+/// frame.
 pub(crate) fn encode_rows<T: Row>(rows: &[T], bytes: &mut Vec<u8>) -> Result<()> {
     bytes.clear();
     if !rows.is_empty() {
@@ -133,12 +134,27 @@ pub(crate) fn encode_rows<T: Row>(rows: &[T], bytes: &mut Vec<u8>) -> Result<()>
     rows.iter().try_for_each(|row| codec::encode(row, bytes))
 }
 
+/// Makes a frame of rows that are encoded, replacing what is in `bytes`.
+pub(crate) fn join_rows<'a>(rows: impl ExactSizeIterator<Item = &'a [u8]>, bytes: &mut Vec<u8>) -> Result<()> {
+    bytes.clear();
+    if rows.len() > 0 {
+        codec::encode(&rows.len(), bytes)?;
+    }
+    rows.for_each(|row| bytes.extend_from_slice(row));
+    Ok(())
+}
+
 /// Decodes a frame of rows into `rows`, replacing what is there.
 pub(crate) fn decode_rows<T: Row>(mut bytes: &[u8], rows: &mut Vec<T>) -> Result<()> {
     rows.clear();
     if bytes.is_empty() {
         return Ok(());
     }
+    if bytes.len() < codec::DECODE_LIMIT {
+        *rows = codec::decode(bytes)?.0;
+        return Ok(());
+    }
+    // More than is decoded at a time, but none of its rows is.
     let (count, taken) = codec::decode::<usize>(bytes)?;
     bytes = &bytes[taken..];
     for _ in 0..count {

@@ -17,7 +17,7 @@ mod table;
 mod write;
 
 pub use aggregate::Aggregate;
-pub(crate) use block::{BlockKind, decode_rows, encode_rows};
+pub(crate) use block::{BlockKind, decode_rows, encode_rows, join_rows};
 pub(crate) use fold::floor;
 pub use grouped::Grouped;
 pub(crate) use hash::{Buckets, hash_of};

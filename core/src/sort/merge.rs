@@ -9,23 +9,25 @@ use crate::memory::Reservation;
 use crate::row::{Row, RowSize};
 use crate::task::Task;
 use std::cmp::Ordering;
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Where one run is being read. Rows are taken out of it a batch at a time: one after another in one run, the misses of
-/// the caches overlap, which they do not when every row comes from another run.
+/// Where one run is being read.
 struct Head<K, V> {
     block: usize,
     run: usize,
-    /// The next row of a held run, the next frame of a stored one.
+    /// The next row of a held run, the next frame of an encoded one.
     next: usize,
     /// One past the last.
     end: usize,
-    rows: VecDeque<(K, V)>,
+    /// The row that it gives next; none at its end.
+    row: Option<(K, V)>,
+    /// Those after it that are taken out of the run.
+    rows: std::vec::IntoIter<(K, V)>,
 }
 
-/// Rows that are taken out of a held run at a time.
+/// Rows that are taken out of a held run at a time: one after another in one run, the misses of the caches overlap, which
+/// they do not when every row comes from another run.
 const BATCH: usize = 128;
 
 /// The rows of a range, merged from all runs.
@@ -38,7 +40,6 @@ pub(crate) struct Merge<K, V> {
     low: Option<K>,
     high: Option<K>,
     bytes: Vec<u8>,
-    decoded: Vec<(K, V)>,
     size: RowSize<(K, V)>,
     working: Reservation,
     /// Keeps frames of sealed blocks near.
@@ -62,7 +63,6 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             low,
             high,
             bytes: Vec::new(),
-            decoded: Vec::new(),
             size: RowSize::new(),
             working: task.host().memory().reservation(),
             _near: Arc::new(()),
@@ -74,75 +74,71 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             runs.iter().map(|(block, run, range)| Wanted { map: *block as u32, sequence: *run, frames: range.clone() });
         merge._near = task.host().bring(exchange, &mut wanted)?;
         for (block, run, range) in runs {
-            if let Some(head) = merge.open(block, run, range)? {
-                merge.heads.push(head);
+            let nothing = Vec::new().into_iter();
+            merge.heads.push(Head { block, run, next: range.start, end: range.end, row: None, rows: nothing });
+            merge.refill(merge.heads.len() - 1)?;
+            // What is taken out of every run at a time: little, but there may be many runs.
+            match merge.heads.last() {
+                Some(Head { row: Some(row), rows, .. }) => {
+                    merge.size.sample(row);
+                    merge.working.insist(merge.size.of(rows.len()));
+                }
+                _ => drop(merge.heads.pop()),
             }
         }
         merge.build();
         Ok(merge)
     }
 
-    /// The rows of a held run, or the frames of a stored one, that the range is in.
+    /// The rows of a held run, or the frames of an encoded one, that the range is in.
     fn range(&self, block: usize, run: usize) -> Range<usize> {
-        let (low, high) = (&self.low, &self.high);
-        let below = |key: &K, bound: &Option<K>| bound.as_ref().is_some_and(|bound| key < bound);
-        let before_end = |key: &K| high.is_none() || below(key, high);
+        let is_below = |key: &K| self.low.as_ref().is_some_and(|low| key < low);
+        let is_before_end = |key: &K| self.high.as_ref().is_none_or(|high| key < high);
         match &self.blocks[block].runs[run] {
             Run::Held { rows, .. } => {
-                rows.partition_point(|(key, _)| below(key, low))..rows.partition_point(|(key, _)| before_end(key))
+                rows.partition_point(|(key, _)| is_below(key))..rows.partition_point(|(key, _)| is_before_end(key))
             }
             // The frame before the first one that begins in the range may end in it.
-            Run::Stored { firsts, .. } => {
-                firsts.partition_point(|key| below(key, low)).saturating_sub(1)..firsts.partition_point(before_end)
+            Run::Encoded { firsts, .. } => {
+                firsts.partition_point(is_below).saturating_sub(1)..firsts.partition_point(is_before_end)
             }
         }
     }
 
-    /// Opens a run at its first row of the range.
-    fn open(&mut self, block: usize, run: usize, range: Range<usize>) -> Result<Option<Head<K, V>>> {
-        let mut head = Head { block, run, next: range.start, end: range.end, rows: VecDeque::new() };
-        self.fill(&mut head)?;
-        // What is taken out of every run at a time: little, but there may be many runs.
-        head.rows.front().into_iter().for_each(|row| self.size.sample(row));
-        self.working.insist(self.size.of(head.rows.len()));
-        Ok((!head.rows.is_empty()).then_some(head))
-    }
-
-    /// Takes the next rows of the range out of a run, unless it is at its end.
-    fn fill(&mut self, head: &mut Head<K, V>) -> Result<()> {
-        while head.rows.is_empty() && head.next < head.end {
+    /// Goes to the next row of the range in what a run has left beside `rows`, if there is one.
+    fn refill(&mut self, head: usize) -> Result<()> {
+        let head = &mut self.heads[head];
+        while head.row.is_none() && head.next < head.end {
+            let mut taken = Vec::new();
             match &self.blocks[head.block].runs[head.run] {
                 Run::Held { rows, .. } => {
-                    let end = head.end.min(head.next + BATCH);
-                    head.rows.extend(rows[head.next..end].iter().cloned());
-                    head.next = end;
+                    let start = head.next;
+                    head.next = head.end.min(start + BATCH);
+                    taken.extend_from_slice(&rows[start..head.next]);
                 }
-                Run::Stored { frames, .. } => {
+                Run::Encoded { frames, .. } => {
                     let map = head.block as u32;
                     let lost = |error: Error| Error::Fetch { exchange: self.exchange, map, message: error.to_string() };
                     let frame = frames.view(head.next, &mut self.bytes);
-                    frame.and_then(|frame| decode_rows(frame, &mut self.decoded)).map_err(lost)?;
+                    frame.and_then(|frame| decode_rows(frame, &mut taken)).map_err(lost)?;
                     head.next += 1;
                     if let Some(low) = &self.low {
-                        self.decoded.drain(..self.decoded.partition_point(|(key, _)| key < low));
+                        taken.drain(..taken.partition_point(|(key, _)| key < low));
                     }
                     if let Some(high) = &self.high {
-                        self.decoded.truncate(self.decoded.partition_point(|(key, _)| key < high));
+                        taken.truncate(taken.partition_point(|(key, _)| key < high));
                     }
-                    head.rows.extend(self.decoded.drain(..));
                 }
             }
+            head.rows = taken.into_iter();
+            head.row = head.rows.next();
         }
         Ok(())
     }
 
-    fn row(&self, head: usize) -> Option<&(K, V)> {
-        self.heads[head].rows.front()
-    }
-
     /// Whether run `a` gives its row before run `b`. Ended runs come last.
     fn before(&self, a: usize, b: usize) -> bool {
-        match (self.row(a), self.row(b)) {
+        match (&self.heads[a].row, &self.heads[b].row) {
             (Some(x), Some(y)) => match x.0.cmp(&y.0) {
                 Ordering::Less => true,
                 Ordering::Equal => a < b,
@@ -188,13 +184,10 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             return Ok(None);
         }
         let winner = self.losers[0];
-        let Some(row) = self.heads[winner].rows.pop_front() else { return Ok(None) };
-        if self.heads[winner].rows.is_empty() {
-            let nothing = Head { block: 0, run: 0, next: 0, end: 0, rows: VecDeque::new() };
-            let mut head = std::mem::replace(&mut self.heads[winner], nothing);
-            let filled = self.fill(&mut head);
-            self.heads[winner] = head;
-            filled?;
+        let Some(row) = self.heads[winner].row.take() else { return Ok(None) };
+        self.heads[winner].row = self.heads[winner].rows.next();
+        if self.heads[winner].row.is_none() {
+            self.refill(winner)?;
         }
         self.play(winner);
         Ok(Some(row))

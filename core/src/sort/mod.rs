@@ -6,6 +6,7 @@
 mod bounds;
 mod merge;
 mod run;
+mod unsorted;
 
 pub(crate) use bounds::{Bounds, BoundsStage};
 pub(crate) use merge::Merge;

@@ -1,12 +1,14 @@
 //! The map tasks of a sort: sorted runs, in memory or in spill files, with a sparse index.
 
+use super::unsorted::Unsorted;
 use crate::codec;
 use crate::error::{Error, Result};
-use crate::exchange::{BlockKind, chunk_bytes, encode_rows, unless_failed};
-use crate::host::{BlockWriter, Frames, SealedBlock, Shared};
+use crate::exchange::{BlockKind, chunk_bytes, unless_failed};
+use crate::held::HeldFrames;
+use crate::host::{BlockWriter, FrameWriter, Frames, SealedBlock, Shared};
 use crate::memory::Reservation;
-use crate::pipe::{CONTINUE, Pipe, drive};
-use crate::row::{Row, RowSize};
+use crate::pipe::{Pipe, drive};
+use crate::row::Row;
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Made, Output, StageCode};
 use crate::task::{Op, Task};
@@ -28,30 +30,28 @@ impl<K: Row, V: Row> BlockKind for RunBlock<K, V> {
             return Err(Error::Bug("a block has another number of runs than it says".into()));
         }
         let runs = sealed.sequences.iter().zip(firsts);
-        let runs = runs.map(|(frames, firsts)| Run::Stored { frames: frames.clone(), firsts }).collect();
+        let runs = runs.map(|(frames, firsts)| Run::Encoded { frames: frames.clone(), firsts }).collect();
         Ok(RunBlock { runs, samples })
     }
 }
 
 /// Rows in order of their keys, and of arrival where keys are equal.
 pub(crate) enum Run<K, V> {
-    Held {
-        rows: Vec<(K, V)>,
-        _held: Reservation,
-    },
-    /// In a spill file, with the first key of each frame.
-    Stored {
-        frames: Arc<dyn Frames>,
-        firsts: Vec<K>,
-    },
+    /// In memory, as values.
+    Held { rows: Vec<(K, V)>, _held: Reservation },
+    /// Encoded, in memory or in a spill file, with the first key of each frame.
+    Encoded { frames: Arc<dyn Frames>, firsts: Vec<K> },
 }
 
 /// The first rows are all sampled, so that small inputs are cut exactly.
 const SAMPLE_ALL: u64 = 256;
 /// After that, one of so many on average.
 const SAMPLE_EVERY: u32 = 128;
-/// Rows of a frame of a stored run: readers hold one frame of every run, so these are small.
-const FRAME_BYTES: u64 = 32 << 10;
+/// The bytes of a frame. Readers hold the rows of one frame of every run: in memory it is so small that they stay in the
+/// caches.
+const HELD_FRAME: usize = 8 << 10;
+/// The same on a disk, or between machines, where a frame is read at a time.
+const STORED_FRAME: usize = 32 << 10;
 
 /// Takes the samples: which rows is a function of their numbers alone.
 struct Sampler<K> {
@@ -107,28 +107,28 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
         let mut cursor = self.input.open(partition, task)?;
         let mut sampler = Sampler::new(partition);
         let mut maker = RunMaker {
-            rows: Vec::new(),
-            size: RowSize::new(),
-            bytes: 0,
+            rows: Unsorted::new(),
+            most: chunk_bytes(task),
             working: task.host().memory().reservation(),
             leaving: task.host().block(task.place())?.map(|writer| (writer, Vec::new())),
             runs: Vec::new(),
             op: self.op,
             task,
         };
-        let (mut row, mut failed) = (0, None);
-        drive(&mut cursor, task, &mut |item: (K, V)| {
-            sampler.look(row, &item.0);
-            maker.rows.push(item);
-            row += 1;
-            if maker.rows.len().is_multiple_of(1024) || row == 1 {
-                return unless_failed(maker.look(), &mut failed);
+        let (mut rows, mut bytes, mut failed) = (0, 0, None);
+        drive(&mut cursor, task, &mut |row: (K, V)| {
+            if rows == 0
+                && let Err(error) = codec::prove_carried(&row)
+            {
+                return unless_failed(Err(error), &mut failed);
             }
-            CONTINUE
+            sampler.look(rows, &row.0);
+            rows += 1;
+            let pushed = maker.push(row).map(|more| bytes += more);
+            unless_failed(pushed, &mut failed)
         })?;
         failed.map_or(Ok(()), Err)?;
         maker.seal()?;
-        let bytes = maker.bytes;
         let block: Shared = match maker.leaving {
             Some((writer, firsts)) => {
                 let mut head = Vec::new();
@@ -139,15 +139,14 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
         };
         // The ranges are not known yet, but they will be about even.
         let bucket_bytes = vec![bytes / u64::from(self.ranges.max(1)); self.ranges as usize];
-        Ok(Output { made: Made::Block(block), rows: row, checksum: row, bytes, bucket_bytes })
+        Ok(Output { made: Made::Block(block), rows, checksum: rows, bytes, bucket_bytes })
     }
 }
 
 struct RunMaker<'a, K, V> {
-    rows: Vec<(K, V)>,
-    size: RowSize<(K, V)>,
-    /// What the sealed runs hold.
-    bytes: u64,
+    rows: Unsorted<K, V>,
+    /// The most that a run may take.
+    most: u64,
     working: Reservation,
     runs: Vec<Run<K, V>>,
     /// Where the runs go if other processes are to read them, with the first key of each frame of each run.
@@ -157,60 +156,55 @@ struct RunMaker<'a, K, V> {
 }
 
 impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
-    /// Seals the run if it is long enough.
-    fn look(&mut self) -> Result<()> {
-        if let Some(row) = self.rows.last() {
-            if self.rows.len() == 1 && self.bytes == 0 {
-                codec::prove_carried(row)?;
-            }
-            self.size.sample(row);
+    /// Adds a row, and seals the run if it is long enough. Tells how many bytes the row takes.
+    #[inline]
+    fn push(&mut self, row: (K, V)) -> Result<u64> {
+        let bytes = self.rows.push(row)?;
+        if self.rows.len().is_multiple_of(1024) || bytes >= STORED_FRAME {
+            self.look()?;
         }
-        let bytes = self.size.of(self.rows.len());
-        if bytes >= chunk_bytes(self.task) {
+        Ok(bytes as u64)
+    }
+
+    #[cold]
+    fn look(&mut self) -> Result<()> {
+        let taken = self.rows.bytes();
+        if taken >= self.most {
             return self.seal();
         }
-        self.working.insist(bytes.saturating_sub(self.working.bytes()));
+        self.working.insist(taken.saturating_sub(self.working.bytes()));
         Ok(())
     }
 
     fn seal(&mut self) -> Result<()> {
-        let mut rows = std::mem::take(&mut self.rows);
-        if rows.is_empty() {
+        let rows = &mut self.rows;
+        if rows.len() == 0 {
             return Ok(());
         }
-        self.op.call(|| rows.sort_by(|a, b| a.0.cmp(&b.0)));
-        let bytes = self.size.of(rows.len());
-        self.bytes += bytes;
-        let frame_rows = (FRAME_BYTES / self.size.of(1).max(1)).clamp(16, 4096) as usize;
-        let mut frame = Vec::new();
-        let mut firsts = Vec::new();
+        self.op.call(|| rows.sort());
         if let Some((writer, runs)) = &mut self.leaving {
             writer.sequence()?;
-            for rows in rows.chunks(frame_rows) {
-                encode_rows(rows, &mut frame)?;
-                firsts.push(rows[0].0.clone());
-                writer.frame(&frame)?;
-            }
-            runs.push(firsts);
-            rows.clear();
-            self.rows = rows;
+            runs.push(rows.cut(STORED_FRAME, &mut |frame| writer.frame(frame))?);
             return Ok(());
         }
         let mut held = self.task.host().memory().reservation();
-        if held.hold(bytes) {
-            rows.shrink_to_fit();
-            self.runs.push(Run::Held { rows, _held: held });
-            return Ok(());
-        }
-        let mut writer = self.task.host().spill()?;
-        for rows in rows.chunks(frame_rows) {
-            encode_rows(rows, &mut frame)?;
-            firsts.push(rows[0].0.clone());
-            writer.frame(&frame)?;
-        }
-        self.runs.push(Run::Stored { frames: writer.finish()?, firsts });
-        rows.clear();
-        self.rows = rows;
+        let is_held = held.hold(rows.bytes());
+        let run = match rows {
+            Unsorted::Values(rows) if is_held => {
+                let mut rows = std::mem::take(rows);
+                rows.shrink_to_fit();
+                Run::Held { rows, _held: held }
+            }
+            _ => {
+                let (mut writer, frame): (Box<dyn FrameWriter>, _) = match is_held {
+                    true => (Box::new(HeldFrames::new(held)), HELD_FRAME),
+                    false => (self.task.host().spill()?, STORED_FRAME),
+                };
+                let firsts = rows.cut(frame, &mut |frame| writer.frame(frame))?;
+                Run::Encoded { frames: writer.finish()?, firsts }
+            }
+        };
+        self.runs.push(run);
         Ok(())
     }
 }
