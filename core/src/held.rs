@@ -6,11 +6,16 @@
 use crate::error::{Error, Result};
 use crate::host::{FrameWriter, Frames};
 use crate::memory::Reservation;
+use memmap2::{Advice, MmapMut};
 use std::sync::Arc;
+
+/// From so many bytes on large pages are asked for: the kernel is then asked for 512 times fewer, and what is lost at the end,
+/// less than one of them, is little.
+const LARGE: usize = 16 << 20;
 
 /// A sequence of frames in memory, being written and then read.
 pub(crate) struct HeldFrames {
-    bytes: Vec<u8>,
+    room: MmapMut,
     /// Where each frame ends.
     ends: Vec<usize>,
     /// Gives the budget back when the frames go.
@@ -18,23 +23,30 @@ pub(crate) struct HeldFrames {
 }
 
 impl HeldFrames {
-    /// No frames yet, that will take about what `held` has of the budget.
-    pub(crate) fn new(held: Reservation) -> Self {
-        HeldFrames { bytes: Vec::with_capacity(held.bytes() as usize), ends: Vec::new(), held }
+    /// No frames yet, with room for what `held` has of the budget.
+    pub(crate) fn new(held: Reservation) -> Result<Self> {
+        let refused = |error| Error::storage("holding rows", "memory", &error);
+        let room = MmapMut::map_anon(held.bytes().max(1) as usize).map_err(refused)?;
+        if room.len() >= LARGE {
+            // Where there are none, small ones do as well.
+            let _ = room.advise(Advice::HugePage);
+        }
+        Ok(HeldFrames { room, ends: Vec::new(), held })
     }
 }
 
 impl FrameWriter for HeldFrames {
     fn frame(&mut self, bytes: &[u8]) -> Result<()> {
-        self.bytes.extend_from_slice(bytes);
-        self.ends.push(self.bytes.len());
+        let start = self.ends.last().copied().unwrap_or(0);
+        let room = self.room.get_mut(start..start + bytes.len());
+        room.ok_or_else(|| Error::Bug("frames are longer than their rows".into()))?.copy_from_slice(bytes);
+        self.ends.push(start + bytes.len());
         Ok(())
     }
 
     fn finish(mut self: Box<Self>) -> Result<Arc<dyn Frames>> {
-        self.bytes.shrink_to_fit();
-        let taken = (self.bytes.len() + self.ends.len() * size_of::<usize>()) as u64;
-        if !self.held.resize(taken.min(self.held.bytes())) {
+        let taken = self.ends.last().copied().unwrap_or(0) + self.ends.len() * size_of::<usize>();
+        if !self.held.resize(self.held.bytes().min(taken as u64)) {
             return Err(Error::Bug("a smaller part of the budget was refused".into()));
         }
         Ok(Arc::new(*self))
@@ -44,7 +56,7 @@ impl FrameWriter for HeldFrames {
 impl Frames for HeldFrames {
     fn view<'a>(&'a self, index: usize, _: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        Ok(&self.bytes[start..self.ends[index]])
+        Ok(&self.room[start..self.ends[index]])
     }
 
     fn len(&self) -> usize {
@@ -66,7 +78,7 @@ mod tests {
         let memory = Memory::new(8000);
         let mut held = memory.reservation();
         assert!(held.hold(3000));
-        let mut writer = Box::new(HeldFrames::new(held));
+        let mut writer = Box::new(HeldFrames::new(held).unwrap());
         for frame in [&b"one"[..], b"", b"three"] {
             writer.frame(frame).unwrap();
         }

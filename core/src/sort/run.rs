@@ -197,7 +197,7 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
             }
             _ => {
                 let (mut writer, frame): (Box<dyn FrameWriter>, _) = match is_held {
-                    true => (Box::new(HeldFrames::new(held)), HELD_FRAME),
+                    true => (Box::new(HeldFrames::new(held)?), HELD_FRAME),
                     false => (self.task.host().spill()?, STORED_FRAME),
                 };
                 let firsts = rows.cut(frame, &mut |frame| writer.frame(frame))?;
