@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use zeromq::SocketOptions;
 
@@ -20,6 +21,9 @@ const GREETING_TIME: Duration = Duration::from_secs(10);
 /// ZeroMQ reads this much at first, and twice as much again while it comes in faster.
 const READ_AT_FIRST: usize = 4 << 10;
 const READ_AT_MOST: usize = 256 << 10;
+
+/// How many sockets this process was bound to.
+static BOUND: AtomicUsize = AtomicUsize::new(0);
 
 /// The options of our sockets.
 pub(crate) fn options() -> SocketOptions {
@@ -57,10 +61,11 @@ pub(crate) fn listen(path: &Path) -> Result<(UnixListener, Bound), LinkError> {
         Ok(_) => {}
     }
     // ZeroMQ removes what it was bound to some time after its end, when another may be bound there. So it is bound to
-    // another name, of the same length, which is gone long before.
+    // another name, of the same length, which is gone long before. The one that it removes is not the next one's either.
     let mut name = path.as_os_str().to_owned().into_vec();
     if let Some(last) = name.last_mut() {
-        *last = b'~';
+        let mut others = b"~0123456789".iter().filter(|other| *other != last);
+        *last = others.nth(BOUND.fetch_add(1, Relaxed) % 10).copied().unwrap_or(b'~');
     }
     let new = PathBuf::from(OsString::from_vec(name));
     let bound = || {
