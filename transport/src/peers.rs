@@ -89,8 +89,10 @@ impl Peers {
         let (to, from) = router.split();
         let (waiting, to_write) = mpsc::unbounded_channel();
         let (lost_by, lost) = mpsc::unbounded_channel();
-        tokio::spawn(Writer { to, backend, lost: lost_by, stuck: BTreeMap::new() }.run(to_write));
-        Ok((PeersSender { waiting }, PeersReceiver { from, events, lost, known: BTreeSet::new(), _bound: bound }))
+        let (close, to_close) = mpsc::unbounded_channel();
+        tokio::spawn(Writer { to, lost: lost_by, close, stuck: BTreeMap::new() }.run(to_write));
+        let known = BTreeSet::new();
+        Ok((PeersSender { waiting }, PeersReceiver { from, backend, events, lost, to_close, known, _bound: bound }))
     }
 }
 
@@ -116,8 +118,9 @@ impl PeersSender {
         self.order(Order::Send(*peer, message))
     }
 
-    /// Closes the connection of a peer once what was sent to it is written. It is gone at once for this end. A peer that
-    /// has stopped reading gets no more than what the system and the socket have taken for it already.
+    /// Closes the connection of a peer once what was sent to it is written. For this end it is gone as soon as the
+    /// receiver is next asked. A peer that has stopped reading gets no more than what the system and the socket have
+    /// taken for it already.
     ///
     /// # Errors
     /// If the receiver was dropped.
@@ -139,8 +142,10 @@ impl fmt::Debug for PeersSender {
 /// The half that receives from peers. Dropping it closes all connections.
 pub struct PeersReceiver {
     from: RouterRecvHalf,
+    backend: Arc<dyn MultiPeerBackend>,
     events: Events,
     lost: mpsc::UnboundedReceiver<PeerId>,
+    to_close: mpsc::UnboundedReceiver<PeerId>,
     known: BTreeSet<PeerId>,
     _bound: Bound,
 }
@@ -154,6 +159,10 @@ impl PeersReceiver {
         loop {
             let gone = tokio::select! {
                 biased;
+                Some(peer) = self.to_close.recv() => {
+                    self.close(peer);
+                    Some(peer)
+                }
                 message = self.from.recv() => match self.message(message) {
                     Ok(Some(event)) => return Ok(event),
                     Ok(None) => continue,
@@ -172,13 +181,27 @@ impl PeersReceiver {
         }
     }
 
-    /// The next message if it is there already.
+    /// What comes next if it is there already.
     pub fn ready(&mut self) -> Option<PeerEvent> {
         loop {
+            if let Ok(peer) = self.to_close.try_recv() {
+                self.close(peer);
+                if self.known.remove(&peer) {
+                    return Some(PeerEvent::Gone { peer });
+                }
+            }
             let message = self.from.recv().now_or_never()?;
             if let Some(event) = self.message(message).ok()? {
                 return Some(event);
             }
+        }
+    }
+
+    /// Lets go of a connection. It must not be done while the socket is asked for messages: it takes the reading half of
+    /// each connection out of its table while it looks there, and would put it back, to stay open for ever.
+    fn close(&self, peer: PeerId) {
+        if let Some(identity) = peer.identity() {
+            self.backend.peer_disconnected(&identity);
         }
     }
 
@@ -206,8 +229,8 @@ impl fmt::Debug for PeersReceiver {
 /// the end of that very peer would need.
 struct Writer {
     to: RouterSendHalf,
-    backend: Arc<dyn MultiPeerBackend>,
     lost: mpsc::UnboundedSender<PeerId>,
+    close: mpsc::UnboundedSender<PeerId>,
     stuck: BTreeMap<PeerId, VecDeque<Bytes>>,
 }
 
@@ -268,9 +291,6 @@ impl Writer {
 
     fn close(&mut self, peer: PeerId) {
         self.stuck.remove(&peer);
-        if let Some(identity) = peer.identity() {
-            self.backend.peer_disconnected(&identity);
-            let _ = self.lost.send(peer);
-        }
+        let _ = self.close.send(peer);
     }
 }
