@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// How many seconds a process in a host may run: a test that waits for it ends, too.
+const LONGEST: &str = "180";
+
 /// Hosts that are joined by a bridge, on which each has the addresses 10.77.0.N and, if there is IPv6, fd77::N.
 pub struct Network {
     bridge: Holder,
@@ -206,8 +209,8 @@ impl Holder {
     }
 
     fn enter_some(&self, namespaces: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &self.first.to_string()]).args(namespaces).arg("--");
+        let mut command = Command::new("timeout");
+        command.args(["-s", "KILL", LONGEST, "nsenter", "-t", &self.first.to_string()]).args(namespaces).arg("--");
         command
     }
 
