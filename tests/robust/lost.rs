@@ -161,14 +161,13 @@ fn a_damaged_cache_behind_a_damaged_shuffle_is_made_again() {
 }
 
 /// Begins to sort more than will ever be sorted, and says so when some of it has been spilled.
-fn spill_for_ever() -> (Place, Job<u64>) {
-    let dir = role().unwrap();
-    let builder = |builder: tryworks::Builder| builder.spill_dir(&dir).compress_spills(false);
-    let place = Place::with(2, 1 << 20, builder);
-    let job = place.cx.range_in(0..1 << 40, 4).map(|n| (mix(n), n)).sort_by_key().background().count().unwrap();
-    until(|| place.cx.spill_bytes() > 1 << 20);
+fn spill_for_ever() -> (Context, Job<u64>) {
+    let builder = Context::builder().threads(2).memory(1 << 20).spill_dir(role().unwrap()).progress(false);
+    let cx = builder.compress_spills(false).build().unwrap();
+    let job = cx.range_in(0..1 << 40, 4).map(|n| (mix(n), n)).sort_by_key().background().count().unwrap();
+    until(|| cx.spill_bytes() > 1 << 20);
     println!("spilling");
-    (place, job)
+    (cx, job)
 }
 
 /// Starts `name` in a process that spills to a directory of its own, ends it by `end`, and looks at what is left.
@@ -197,7 +196,7 @@ fn signal(process: &mut Process, signal: Signal) {
 #[test]
 fn a_killed_process_leaves_nothing() {
     if role().is_some() {
-        let (_place, job) = spill_for_ever();
+        let (_cx, job) = spill_for_ever();
         job.wait().unwrap();
     } else {
         let status = dies("lost::a_killed_process_leaves_nothing", |process| signal(process, Signal::KILL));
@@ -208,7 +207,7 @@ fn a_killed_process_leaves_nothing() {
 #[test]
 fn an_interrupted_process_leaves_nothing() {
     if role().is_some() {
-        let (_place, job) = spill_for_ever();
+        let (_cx, job) = spill_for_ever();
         job.wait().unwrap();
     } else {
         let status = dies("lost::an_interrupted_process_leaves_nothing", |process| signal(process, Signal::INT));
@@ -219,7 +218,7 @@ fn an_interrupted_process_leaves_nothing() {
 #[test]
 fn a_driver_that_panics_leaves_nothing() {
     if role().is_some() {
-        let (_place, _job) = spill_for_ever();
+        let (_cx, _job) = spill_for_ever();
         panic!("the driver's own mistake");
     }
     let status = dies("lost::a_driver_that_panics_leaves_nothing", |_| {});
@@ -229,7 +228,7 @@ fn a_driver_that_panics_leaves_nothing() {
 #[test]
 fn a_driver_that_exits_in_the_middle_leaves_nothing() {
     if role().is_some() {
-        let (_place, _job) = spill_for_ever();
+        let (_cx, _job) = spill_for_ever();
         std::process::exit(3);
     }
     let status = dies("lost::a_driver_that_exits_in_the_middle_leaves_nothing", |_| {});

@@ -66,6 +66,7 @@ async fn either_end_learns_that_the_other_is_gone() {
     let (to, mut from, peer) = cluster.good_driver().await;
     (0..100).for_each(|n| cluster.to_drivers.send(&peer, number(n)).unwrap());
     cluster.to_drivers.close(&peer).unwrap();
+    assert_eq!(cluster.drivers.recv().await.unwrap(), PeerEvent::Gone { peer });
     for n in 0..100 {
         assert_eq!(from.recv().await.unwrap(), number(n));
     }
