@@ -5,13 +5,6 @@ use std::{fs, io, path::Path, path::PathBuf};
 /// What the directories are called, before the process id.
 const PREFIX: &str = "tryworks-bench-";
 
-/// Where files are kept between runs: text that takes long to make.
-pub fn cache_directory() -> io::Result<PathBuf> {
-    let path = std::env::temp_dir().join("tryworks-benches");
-    fs::create_dir_all(&path)?;
-    Ok(path)
-}
-
 /// A directory of this process under the system's directory for temporary files.
 pub struct Scratch(PathBuf);
 

@@ -10,7 +10,6 @@ use std::{
 use rayon::prelude::*;
 
 use super::mix::Stream;
-use crate::scratch::cache_directory;
 
 /// Distinct words.
 const VOCABULARY: usize = 200_000;
@@ -25,7 +24,7 @@ const LETTERS: &[u8] =
 
 /// The path of a text of at least `bytes` bytes and at most a piece more: lines of 8 to 14 words, Zipf's law with exponent 1.
 pub fn zipf_file(bytes: u64) -> io::Result<PathBuf> {
-    let path = cache_directory()?.join(format!("zipf-{bytes}-{SEED:x}.txt"));
+    let path = std::env::temp_dir().join(format!("tryworks-zipf-{bytes}-{SEED:x}.txt"));
     if path.exists() {
         return Ok(path);
     }
