@@ -1,6 +1,6 @@
 //! Failures: what a user is told, that nothing hangs, and that the context goes on afterwards.
 
-use crate::support::{assert_empty, cx, fault, pairs, plan_error, sorted};
+use crate::support::{assert_empty, cx, fault, pairs, plan_error, sorted, until};
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -384,6 +384,24 @@ fn a_map_stage_that_failed_once_is_run_again_by_the_next_job() -> Result<()> {
     assert_eq!(fault(sums.collect().unwrap_err()).message, "the first job meets this");
     assert_eq!(sorted(sums.collect()?), [(0, 2450), (1, 2500)]);
     assert_eq!(RUNS.load(Relaxed), 2);
+    Ok(())
+}
+
+#[test]
+fn a_fold_over_map_outputs_that_failed_once_is_done_again_by_the_next_job() -> Result<()> {
+    static FAILED: AtomicUsize = AtomicUsize::new(0);
+    const PARTS: u64 = 12;
+    let cx = cx();
+    // Each map task counts to 10 for each key: more than 50 are counted only where their outputs come together.
+    let counts = cx.range_in(0..PARTS * 1000, PARTS as u32).map(|n| (n % 100, 1u64)).reduce_by_key(|a, b| {
+        assert!(a + b < 50 || FAILED.fetch_add(1, Relaxed) > 0, "the first job meets this");
+        a + b
+    });
+    let fault = fault(counts.collect().unwrap_err());
+    assert_eq!((fault.operator.as_str(), fault.message.as_str()), ("reduce_by_key", "the first job meets this"));
+    assert_eq!(sorted(counts.collect()?), (0..100).map(|key| (key, PARTS * 10)).collect::<Vec<_>>());
+    drop(counts);
+    until("nothing is held any more", || cx.memory().used() == 0);
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! Keyed operators, against maps and nested loops.
 
-use crate::support::{Random, cx, glom, pairs, sorted};
+use crate::support::{Random, cx, glom, pairs, sorted, until};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tryworks::prelude::*;
 
 /// The values of each key, in the order of the rows.
@@ -49,6 +50,62 @@ fn reduce_by_key_folds_values_in_the_order_of_the_rows() -> Result<()> {
         .collect();
     let data = cx().parallelize_in(rows, 9).map_values(|value| value.to_string());
     assert_eq!(sorted(data.reduce_by_key(|a, b| a + "," + &b).collect()?), expected);
+    Ok(())
+}
+
+/// What a map task of the tests below makes: each key several times.
+fn part(part: u32) -> impl Iterator<Item = (i64, f64)> + Send {
+    let mut random = Random(u64::from(part));
+    (0..2000).map(move |_| (random.below(400) as i64, random.below(1 << 40) as f64 * 0.1))
+}
+
+fn sums(rows: impl Iterator<Item = (i64, f64)>) -> BTreeMap<i64, f64> {
+    let mut sums = BTreeMap::new();
+    rows.for_each(|(key, value)| {
+        sums.entry(key).and_modify(|sum| *sum += value).or_insert(value);
+    });
+    sums
+}
+
+#[test]
+fn map_tasks_that_end_in_another_order_change_no_bit_of_a_sum() -> Result<()> {
+    static LATE: AtomicU32 = AtomicU32::new(0);
+    static ENDED: AtomicU32 = AtomicU32::new(0);
+    const PARTS: u32 = 23;
+    // Each map task sums its own values, and what they made is summed in the order of the partitions.
+    let expected: Vec<_> = sums((0..PARTS).flat_map(|at| sums(part(at)))).into_iter().collect();
+    for (threads, late) in [(2, 0), (2, 6), (7, 0), (7, 13), (1, PARTS)] {
+        LATE.store(late, Relaxed);
+        ENDED.store(0, Relaxed);
+        let cx = Context::local(threads)?;
+        let rows = cx.from_fn(PARTS, |at| {
+            let end = std::iter::from_fn(|| {
+                ENDED.fetch_add(1, Relaxed);
+                None
+            });
+            if at == LATE.load(Relaxed) {
+                until("later ones have ended", || ENDED.load(Relaxed) > at + 6);
+            }
+            part(at).chain(end)
+        });
+        let mut sums = rows.reduce_by_key_in(3, |a, b| a + b).collect()?;
+        sums.sort_by_key(|(key, _)| *key);
+        assert_eq!(sums, expected, "{threads} threads, partition {late} ends late");
+    }
+    Ok(())
+}
+
+#[test]
+fn keys_that_all_map_tasks_have_are_held_once() -> Result<()> {
+    let (cx, parts, keys) = (cx(), 64, 5_000);
+    let rows = cx.range_in(0..parts * keys * 2, parts as u32).map(|n| (n % 5_000, 1u64));
+    let counts = rows.reduce_by_key(|a, b| a + b);
+    assert_eq!(counts.collect()?.into_iter().collect::<BTreeSet<_>>(), (0..keys).map(|key| (key, 128)).collect());
+    // A table has room to grow into, and a few outputs wait to be folded together.
+    let (row, used) = (size_of::<(u64, u64)>() as u64, cx.memory().used());
+    assert!(used >= keys * row && used < 8 * keys * row, "{used} bytes are held for {keys} keys of {row} bytes");
+    drop((rows, counts));
+    until("all is given back", || cx.memory().used() == 0);
     Ok(())
 }
 

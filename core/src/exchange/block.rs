@@ -16,6 +16,11 @@ pub(crate) struct Block<T> {
 /// A kind of block that can be made again from what was written of it.
 pub(crate) trait BlockKind: Send + Sync + Sized + 'static {
     fn open(sealed: &SealedBlock) -> Result<Self>;
+
+    /// The block that a map task left in this process; `None` if it is of another kind.
+    fn of_value(value: Shared) -> Option<Result<Arc<Self>>> {
+        value.downcast().ok().map(Ok)
+    }
 }
 
 /// What a sealed block holds, made once for all tasks of the process that read it.
@@ -36,6 +41,31 @@ impl<T: Row> BlockKind for Block<T> {
         let chunks = sealed.sequences.iter().zip(rows);
         Ok(Block { chunks: chunks.map(|(frames, rows)| Chunk::Stored { frames: frames.clone(), rows }).collect() })
     }
+
+    fn of_value(value: Shared) -> Option<Result<Arc<Self>>> {
+        match value.downcast::<Deferred<T>>() {
+            Ok(deferred) => Some(deferred.from.block(deferred.map)),
+            Err(value) => value.downcast().ok().map(Ok),
+        }
+    }
+}
+
+impl<T> Block<T> {
+    /// Whether all of it is in memory.
+    pub(crate) fn is_held(&self) -> bool {
+        self.chunks.iter().all(|chunk| matches!(chunk, Chunk::Held { .. }))
+    }
+}
+
+/// Stands for the block of a map task that is not known before it is read.
+pub(crate) struct Deferred<T> {
+    pub(crate) from: Arc<dyn Later<T>>,
+    pub(crate) map: u32,
+}
+
+/// What knows blocks when they are read.
+pub(crate) trait Later<T>: Send + Sync {
+    fn block(&self, map: u32) -> Result<Arc<Block<T>>>;
 }
 
 /// A run of the map task's rows, ordered by bucket, and by arrival within a bucket.
@@ -47,6 +77,8 @@ pub(crate) enum Chunk<T> {
         /// Gives the budget back when the block goes.
         _held: Reservation,
     },
+    /// In memory, each bucket for itself.
+    Gathered { buckets: Vec<Vec<T>>, _held: Reservation },
     /// In a spill file: frame `i` is bucket `i`.
     Stored { frames: Arc<dyn Frames>, rows: u64 },
 }
@@ -118,6 +150,9 @@ impl<T: Row> Chunk<T> {
             Chunk::Held { ends, .. } => {
                 let ends = (ends.of_bucket(buckets.start), buckets.next_back().map(|last| ends.of_bucket(last)));
                 ends.1.map_or(0, |last| last.end.saturating_sub(ends.0.start)) as u64
+            }
+            Chunk::Gathered { buckets: all, .. } => {
+                all[buckets.start as usize..buckets.end as usize].iter().map(Vec::len).sum::<usize>() as u64
             }
             Chunk::Stored { frames, rows } => rows * buckets.len() as u64 / frames.len().max(1) as u64,
         }

@@ -1,7 +1,9 @@
 //! The map side of an aggregation that combines before the shuffle: a table bounded by its number of keys.
 
 use super::aggregate::Aggregate;
+use super::batch::Batch;
 use super::hash::{Buckets, hash_of};
+use super::prefix::Prefix;
 use super::table::Table;
 use super::write::{BucketWriter, unless_failed};
 use crate::error::Result;
@@ -12,6 +14,7 @@ use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Output, StageCode};
 use crate::task::{Op, Task};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The most keys that a map task keeps before it hands on what it has.
 const COMBINE_KEYS: usize = 1 << 17;
@@ -20,22 +23,42 @@ const COMBINE_KEYS: usize = 1 << 17;
 const COMBINE_TRIALS: [(usize, usize); 2] = [(16_384, 97), (100_000, 80)];
 
 /// The map tasks of an aggregation that combines before the shuffle.
-pub(crate) struct CombineStage<P, A> {
+pub(crate) struct CombineStage<P, A, K, V> {
     pub(crate) input: P,
     pub(crate) aggregate: A,
     pub(crate) buckets: Buckets,
     pub(crate) op: Op,
     /// The keys of the last partition that was done: room for the next one's table.
     room: AtomicUsize,
+    /// What is folded of the outputs in this process, as long as one of them is there.
+    prefix: Mutex<Weak<Prefix<K, V>>>,
 }
 
-impl<P, A> CombineStage<P, A> {
+impl<P, A, K, V> CombineStage<P, A, K, V> {
     pub(crate) fn new(input: P, aggregate: A, buckets: Buckets, op: Op) -> Self {
-        CombineStage { input, aggregate, buckets, op, room: AtomicUsize::new(0) }
+        CombineStage { input, aggregate, buckets, op, room: AtomicUsize::new(0), prefix: Mutex::new(Weak::new()) }
     }
 }
 
-impl<P: Ship, A: Ship> Ship for CombineStage<P, A> {
+impl<P, A: Aggregate<V, State = V, Out = V>, K: Key, V: Row> CombineStage<P, A, K, V> {
+    /// Ends the output of a map task whose rows were all combined.
+    #[inline(never)]
+    fn finish(&self, partition: u32, writer: BucketWriter<(K, V)>, task: &Task) -> Result<Output> {
+        writer.finish_by(|block| self.prefix(task).add(partition, block, &self.aggregate, &self.op, task))
+    }
+
+    fn prefix(&self, task: &Task) -> Arc<Prefix<K, V>> {
+        let mut prefix = self.prefix.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prefix) = prefix.upgrade().filter(|prefix| !prefix.is_lost()) {
+            return prefix;
+        }
+        let new = Arc::new(Prefix::new(self.buckets.count(), task));
+        *prefix = Arc::downgrade(&new);
+        new
+    }
+}
+
+impl<P: Ship, A: Ship, K: Key, V: Row> Ship for CombineStage<P, A, K, V> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
         self.input.encode(to)?;
         self.aggregate.encode(to)?;
@@ -49,12 +72,18 @@ impl<P: Ship, A: Ship> Ship for CombineStage<P, A> {
     }
 }
 
-impl<K: Key, V: Send + 'static, P: Pipe<Item = (K, V)>, A: Aggregate<V, Out: Row>> StageCode for CombineStage<P, A> {
+impl<K, V, P, A> StageCode for CombineStage<P, A, K, V>
+where
+    K: Key,
+    V: Row,
+    P: Pipe<Item = (K, V)>,
+    A: Aggregate<V, State = V, Out = V>,
+{
     fn run(&self, partition: u32, task: &Task) -> Result<Output> {
         let CombineStage { aggregate, buckets, op, .. } = self;
         let mut cursor = self.input.open(partition, task)?;
         aggregate.ready(op, task.place())?;
-        let mut writer = BucketWriter::<(K, A::Out)>::new(*buckets, task)?;
+        let mut writer = BucketWriter::<(K, V)>::new(*buckets, task)?;
         let mut failed = None;
         let mut combine = Combine::new(aggregate, op, self.room.load(Relaxed), task);
         drive(&mut cursor, task, &mut |(key, value)| {
@@ -70,11 +99,13 @@ impl<K: Key, V: Send + 'static, P: Pipe<Item = (K, V)>, A: Aggregate<V, Out: Row
             unless_failed(combine.fold(*buckets, &mut writer), &mut failed)
         })?;
         failed.map_or(Ok(()), Err)?;
+        let helped = combine.helps;
         combine.fold(*buckets, &mut writer)?;
+        let helped = helped && combine.helps;
         self.room.store(combine.table.len(), Relaxed);
         combine.hand_on(*buckets, &mut writer)?;
         drop(combine);
-        writer.finish()
+        if helped { self.finish(partition, writer, task) } else { writer.finish() }
     }
 }
 
@@ -93,8 +124,7 @@ struct Combine<'a, K, V, A: Aggregate<V>> {
     folded: usize,
     /// Rows to be folded.
     rows: Vec<(K, V)>,
-    hashes: Vec<u64>,
-    found: Vec<u32>,
+    batch: Batch,
     /// What the table takes is counted as it grows. It is bounded by its number of keys: handing it on earlier for want
     /// of memory would change the order of the fold.
     size: RowSize<(K, A::State)>,
@@ -112,8 +142,7 @@ impl<'a, K: Key, V, A: Aggregate<V, Out: Row>> Combine<'a, K, V, A> {
             helps: true,
             folded: 0,
             rows: Vec::with_capacity(COMBINE_BATCH),
-            hashes: Vec::with_capacity(COMBINE_BATCH),
-            found: Vec::with_capacity(COMBINE_BATCH),
+            batch: Batch::default(),
             size: RowSize::new(),
             working: task.host().memory().reservation(),
             counted: 0,
@@ -122,19 +151,11 @@ impl<'a, K: Key, V, A: Aggregate<V, Out: Row>> Combine<'a, K, V, A> {
 
     /// Folds the rows that wait into the table, and hands the table on if it is full or of no use.
     fn fold(&mut self, buckets: Buckets, writer: &mut BucketWriter<(K, A::Out)>) -> Result<()> {
-        let Combine { aggregate, op, table, rows, hashes, found, .. } = self;
-        hashes.clear();
-        hashes.extend(rows.iter().map(|(key, _)| hash_of(key)));
-        table.find_all(hashes, found);
-        table.confirm(found, rows.iter().map(|(key, _)| key));
+        let Combine { aggregate, op, table, rows, batch, .. } = self;
         let before = self.folded;
         self.folded += rows.len();
-        for ((key, value), (&hash, &found)) in rows.drain(..).zip(hashes.iter().zip(&*found)) {
-            match table.get_confirmed(found, hash, &key) {
-                Some(state) => aggregate.fold(op, state, value),
-                None => table.insert(hash, key, aggregate.create(op, value)),
-            }
-        }
+        batch.look_up(rows, table);
+        batch.fold(rows.drain(..), table, *aggregate, op);
         if table.len() > self.counted + self.counted / 4
             && let Some(last) = table.entries().last()
         {

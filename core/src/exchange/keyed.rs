@@ -82,11 +82,12 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
     }
 }
 
-impl<K: Key, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
-    /// The rows by hash of key, those of a key folded into one by each map task where that helps.
-    pub(crate) fn combined<A: Aggregate<V, Out = V>>(&self, aggregate: A, op: Op, readers: u32) -> KeyedSide<(K, V)>
+impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
+    /// The rows by hash of key, those of a key folded into one by each map task where that helps. Beginning and ending a
+    /// fold must change no value, so that a part of one can be gone on with.
+    pub(crate) fn combined<A>(&self, aggregate: A, op: Op, readers: u32) -> KeyedSide<(K, V)>
     where
-        V: Row,
+        A: Aggregate<V, State = V, Out = V>,
     {
         if self.node.layout == Some(Layout::Hash(readers)) {
             return self.in_place();

@@ -5,12 +5,14 @@
 //! and the order in a bucket is that of the map tasks, so what a reader sees depends on neither memory nor time.
 
 mod aggregate;
+mod batch;
 mod block;
 mod combine;
 mod fold;
 mod grouped;
 mod hash;
 mod keyed;
+mod prefix;
 mod read;
 mod scatter;
 mod table;

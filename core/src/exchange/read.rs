@@ -54,14 +54,15 @@ impl Shuffled {
     pub(crate) fn blocks<B: BlockKind>(&self, task: &Task) -> Result<Vec<Arc<B>>> {
         let block = |map| {
             let block = match task.host().fetch(self.id, map)? {
-                Fetched::Value(block) => block,
-                Fetched::Sealed(sealed) => open_sealed::<B>(&sealed).map_err(|error| Error::Fetch {
-                    exchange: self.id,
-                    map,
-                    message: error.to_string(),
-                })?,
+                Fetched::Value(block) => B::of_value(block),
+                Fetched::Sealed(sealed) => match open_sealed::<B>(&sealed) {
+                    Ok(block) => block.downcast().ok().map(Ok),
+                    Err(error) => Some(Err(error)),
+                },
             };
-            block.downcast::<B>().map_err(|_| Error::Bug(format!("exchange {} holds blocks of another type", self.id)))
+            let lost = |error: Error| Error::Fetch { exchange: self.id, map, message: error.to_string() };
+            let other = || Error::Bug(format!("exchange {} holds blocks of another type", self.id));
+            block.ok_or_else(other)?.map_err(lost)
         };
         (0..self.maps).map(block).collect()
     }
@@ -210,7 +211,7 @@ impl<T: Row> Rows<T> {
 
 impl<T: Row> Walk<T> {
     fn next(&mut self, budget: usize) -> Result<Option<&[T]>> {
-        let (rows, range) = loop {
+        let (chunk, bucket, range) = loop {
             if self.buckets.is_empty() {
                 return Ok(None);
             }
@@ -227,6 +228,7 @@ impl<T: Row> Walk<T> {
             };
             let range = match chunk {
                 Chunk::Held { ends, .. } => ends.of_bucket(bucket),
+                Chunk::Gathered { buckets, .. } => 0..buckets[bucket as usize].len(),
                 Chunk::Stored { frames, .. } => {
                     let decoded = self.decoded.get_or_insert_default();
                     if self.row == 0 {
@@ -249,10 +251,11 @@ impl<T: Row> Walk<T> {
             }
             let end = range.end.min(start.saturating_add(budget));
             self.row += end - start;
-            break (chunk, start..end);
+            break (chunk, bucket, start..end);
         };
-        Ok(Some(match rows {
+        Ok(Some(match chunk {
             Chunk::Held { rows, .. } => &rows[range],
+            Chunk::Gathered { buckets, .. } => &buckets[bucket as usize][range],
             Chunk::Stored { .. } => self.decoded.as_deref().map_or(&[], |rows| &rows[range]),
         }))
     }

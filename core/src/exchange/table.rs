@@ -94,7 +94,7 @@ impl<K: Hash + Eq, S> Table<K, S> {
     }
 
     /// Adds a key that is not there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, hash: u64, key: K, state: S) {
         let at = self.entries.len() as u32;
         self.index.insert_unique(spread(hash as u32), Slot { tag: hash as u32, at }, Slot::hash);
@@ -112,6 +112,12 @@ impl<K: Hash + Eq, S> Table<K, S> {
         self.index.clear();
         let room = self.entries.len();
         std::mem::replace(&mut self.entries, Vec::with_capacity(room))
+    }
+
+    /// The entries, in order, in no more room than they need.
+    pub(crate) fn into_entries(mut self) -> Vec<(K, S)> {
+        self.entries.shrink_to_fit();
+        self.entries
     }
 
     /// Takes out the entries that arrived from number `keep` on, in order.

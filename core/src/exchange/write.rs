@@ -157,7 +157,12 @@ impl<T: Row> BucketWriter<T> {
     }
 
     /// Ends the block.
-    pub(crate) fn finish(mut self) -> Result<Output> {
+    pub(crate) fn finish(self) -> Result<Output> {
+        self.finish_by(|block| Arc::new(block))
+    }
+
+    /// Ends the block, of which `keep` makes what readers in this process find.
+    pub(crate) fn finish_by(mut self, keep: impl FnOnce(Block<T>) -> Shared) -> Result<Output> {
         let held = if self.leaving.is_some() { None } else { self.hold(self.size.of(self.rows)) };
         self.seal(held)?;
         let block: Shared = match self.leaving {
@@ -166,7 +171,7 @@ impl<T: Row> BucketWriter<T> {
                 codec::encode(&chunks, &mut self.encoded)?;
                 writer.seal(&self.encoded)?
             }
-            None => Arc::new(self.block),
+            None => keep(self.block),
         };
         Ok(Output {
             made: Made::Block(block),

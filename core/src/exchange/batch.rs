@@ -1,0 +1,42 @@
+//! A batch of rows that is folded into a table: all are looked up first, so that what misses the caches overlaps.
+
+use super::aggregate::Aggregate;
+use super::hash::hash_of;
+use super::table::Table;
+use crate::row::Key;
+use crate::task::Op;
+
+/// Where the rows of a batch belong in a table.
+#[derive(Default)]
+pub(crate) struct Batch {
+    hashes: Vec<u64>,
+    found: Vec<u32>,
+}
+
+impl Batch {
+    /// Looks rows up, which are to be folded next.
+    #[inline]
+    pub(crate) fn look_up<K: Key, V, S>(&mut self, rows: &[(K, V)], table: &Table<K, S>) {
+        self.hashes.clear();
+        self.hashes.extend(rows.iter().map(|(key, _)| hash_of(key)));
+        table.find_all(&self.hashes, &mut self.found);
+        table.confirm(&mut self.found, rows.iter().map(|(key, _)| key));
+    }
+
+    /// Folds the very rows that were looked up.
+    #[inline]
+    pub(crate) fn fold<K: Key, V, A: Aggregate<V>>(
+        &self,
+        rows: impl Iterator<Item = (K, V)>,
+        table: &mut Table<K, A::State>,
+        aggregate: &A,
+        op: &Op,
+    ) {
+        for ((key, value), (&hash, &found)) in rows.zip(self.hashes.iter().zip(&self.found)) {
+            match table.get_confirmed(found, hash, &key) {
+                Some(state) => aggregate.fold(op, state, value),
+                None => table.insert(hash, key, aggregate.create(op, value)),
+            }
+        }
+    }
+}
