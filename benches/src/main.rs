@@ -25,6 +25,11 @@ use std::process::ExitCode;
 use harness::{Bench, Outcome, Settings, Side};
 use scratch::Scratch;
 
+/// With `--features mimalloc`: what another allocator makes of programs that make many strings.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What `--help` prints.
 const USAGE: &str = "\
 usage: tryworks-benches [NAME..|all|cluster] [--pairs N] [--scale F] [--threads N] [--markdown] [--memory]
