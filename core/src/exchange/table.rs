@@ -1,34 +1,18 @@
 //! A hash table that remembers the order in which its keys arrived.
 
+use super::hash::hash_of;
 use hashbrown::HashTable;
 use std::hash::Hash;
 
 /// Keys with a state each, in order of first arrival.
 pub(crate) struct Table<K, S> {
-    index: HashTable<Slot>,
+    /// The numbers of the entries, by the hashes of their keys: four bytes each, so that much of it stays in the caches.
+    index: HashTable<u32>,
     entries: Vec<(K, S)>,
-}
-
-/// Points at an entry; the hash's low half spares most looks at it and all rehashing.
-struct Slot {
-    tag: u32,
-    at: u32,
-}
-
-impl Slot {
-    fn hash(&self) -> u64 {
-        spread(self.tag)
-    }
 }
 
 /// In the place of the number of an entry, for a key that is not there.
 const NOWHERE: u32 = u32::MAX;
-
-/// The hash that the index sees, made from what is stored of it.
-#[inline]
-fn spread(tag: u32) -> u64 {
-    u64::from(tag) | u64::from(tag) << 32
-}
 
 impl<K: Hash + Eq, S> Table<K, S> {
     pub(crate) fn new() -> Self {
@@ -44,34 +28,32 @@ impl<K: Hash + Eq, S> Table<K, S> {
         self.entries.len()
     }
 
+    fn find(&self, hash: u64, key: &K) -> Option<usize> {
+        self.index.find(hash, |&at| self.entries[at as usize].0 == *key).map(|&at| at as usize)
+    }
+
     /// The state of `key`, whose hash is `hash`.
     #[inline]
     pub(crate) fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut S> {
-        let tag = hash as u32;
-        let slot = self.index.find(spread(tag), |slot| slot.tag == tag && self.entries[slot.at as usize].0 == *key)?;
-        Some(&mut self.entries[slot.at as usize].1)
+        self.find(hash, key).map(|at| &mut self.entries[at].1)
     }
 
     /// As [`get_mut`](Table::get_mut), to look only.
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &K) -> Option<&S> {
-        let tag = hash as u32;
-        let slot = self.index.find(spread(tag), |slot| slot.tag == tag && self.entries[slot.at as usize].0 == *key)?;
-        Some(&self.entries[slot.at as usize].1)
+        self.find(hash, key).map(|at| &self.entries[at].1)
     }
 
-    /// Where keys with these hashes are, each the first of its tag; [`NOWHERE`] if there is none. Looking a key up misses
-    /// the caches, in the index and then among the entries: done for many keys at a time, the misses in the index overlap.
+    /// Where keys with these hashes are, most likely: the first place that has seven bits of the hash; [`NOWHERE`] if there
+    /// is none. Looking a key up misses the caches, in the index and then among the entries. Done for many keys at a time,
+    /// and with nothing decided by what is read there, the misses in the index overlap.
     #[inline]
     pub(crate) fn find_all(&self, hashes: &[u64], found: &mut Vec<u32>) {
         found.clear();
-        found.extend(hashes.iter().map(|hash| {
-            let tag = *hash as u32;
-            self.index.find(spread(tag), |slot| slot.tag == tag).map_or(NOWHERE, |slot| slot.at)
-        }));
+        found.extend(hashes.iter().map(|&hash| self.index.find(hash, |_| true).map_or(NOWHERE, |&at| at)));
     }
 
-    /// Leaves of the places where tags were found those that have the very keys.
+    /// Leaves of the places that were found those that have the very keys.
     #[inline]
     pub(crate) fn confirm<'a>(&self, found: &mut [u32], keys: impl Iterator<Item = &'a K>)
     where
@@ -84,7 +66,7 @@ impl<K: Hash + Eq, S> Table<K, S> {
         }
     }
 
-    /// The state of `key`, which is where it was found, or may have been added since.
+    /// The state of `key`, which is where it was confirmed to be, or elsewhere, or was added since.
     #[inline]
     pub(crate) fn get_confirmed(&mut self, found: u32, hash: u64, key: &K) -> Option<&mut S> {
         if found == NOWHERE {
@@ -97,8 +79,8 @@ impl<K: Hash + Eq, S> Table<K, S> {
     #[inline(always)]
     pub(crate) fn insert(&mut self, hash: u64, key: K, state: S) {
         let at = self.entries.len() as u32;
-        self.index.insert_unique(spread(hash as u32), Slot { tag: hash as u32, at }, Slot::hash);
         self.entries.push((key, state));
+        self.index.insert_unique(hash, at, |&at| hash_of(&self.entries[at as usize].0));
     }
 
     /// Takes all entries out, in order, and keeps the room.
@@ -122,8 +104,8 @@ impl<K: Hash + Eq, S> Table<K, S> {
 
     /// Takes out the entries that arrived from number `keep` on, in order.
     pub(crate) fn split_off(&mut self, keep: usize) -> Vec<(K, S)> {
-        self.index.retain(|slot| (slot.at as usize) < keep);
-        self.index.shrink_to_fit(Slot::hash);
+        self.index.retain(|&mut at| (at as usize) < keep);
+        self.index.shrink_to_fit(|&at| hash_of(&self.entries[at as usize].0));
         let tail = self.entries.split_off(keep);
         self.entries.shrink_to_fit();
         tail
@@ -136,7 +118,7 @@ impl<K: Hash + Eq, S> Table<K, S> {
 
     /// The bytes of the table itself, without what its entries point to.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.entries.capacity() * size_of::<(K, S)>() + self.index.capacity() * 10) as u64
+        (self.entries.capacity() * size_of::<(K, S)>() + self.index.capacity() * 6) as u64
     }
 }
 
