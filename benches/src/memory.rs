@@ -50,7 +50,7 @@ pub fn run_alone(name: &str, side: Side, settings: &Settings, environment: &[(&s
     if !status.success() {
         return Err(format!("the {side} side alone ended with {status}").into());
     }
-    let words: Vec<&str> = text.lines().last().unwrap_or_default().split_whitespace().collect();
+    let words: Vec<&str> = text.lines().last().unwrap_or_default().split_ascii_whitespace().collect();
     let ["answer", count, checksum, seconds] = words[..] else {
         return Err(format!("the {side} side alone printed {text:?}").into());
     };
@@ -80,5 +80,6 @@ pub fn answer_once(bench: Bench, side: Side) -> Outcome<()> {
 /// The bytes of a line of `/proc/PID/status` that counts in kB.
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kibibytes| kibibytes * 1024)
+    line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kibibytes| kibibytes * 1024)
 }
