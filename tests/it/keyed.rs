@@ -109,6 +109,29 @@ fn keys_that_all_map_tasks_have_are_held_once() -> Result<()> {
     Ok(())
 }
 
+/// Words of 0 to 39 letters, of one to three bytes each, that come again.
+fn word(at: u64) -> String {
+    let mut random = Random(at % 701);
+    (0..at % 40).map(|_| ['a', 'q', '\u{e9}', '\u{4e2d}'][random.below(4) as usize]).collect()
+}
+
+#[test]
+fn words_are_counted_and_lie_where_the_same_words_do() -> Result<()> {
+    let mut counts = BTreeMap::<String, u64>::new();
+    (0..20_000).for_each(|at| *counts.entry(word(at)).or_default() += 1);
+    assert!(counts.keys().any(|word| word.len() == 23) && counts.keys().any(|word| word.len() > 60));
+    let cx = cx();
+    let counted = cx.range_in(0..20_000, 11).map(|at| (word(at), 1u64)).reduce_by_key_in(7, |a, b| a + b);
+    assert_eq!(counted.collect()?.into_iter().collect::<BTreeMap<_, _>>(), counts);
+    // The other side is shuffled as it is, and finds them.
+    let others = cx.range_in(0..300, 5).map(|at| (word(at * 7), at));
+    let joined = others.join(&counted);
+    assert_eq!(shuffles(&joined), 2);
+    let expected: Vec<_> = (0..300).map(|at| (word(at * 7), (at, counts[&word(at * 7)]))).collect();
+    assert_eq!(sorted(joined.collect()?), sorted(expected));
+    Ok(())
+}
+
 #[test]
 fn values_that_are_changed_in_place_are_not_shared_between_keys() -> Result<()> {
     let rows = pairs(9, 2000, 50);

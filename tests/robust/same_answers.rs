@@ -55,6 +55,23 @@ fn float_sums_by_key() {
 }
 
 #[test]
+fn sums_by_words_of_which_a_map_task_holds_a_part_at_a_time() {
+    let (words, rows, parts) = (150_000, 600_000, 2);
+    let word = move |n: u64| format!("{:x}", n / 2 % words);
+    let sums = every_way(8 << 20, |cx| {
+        let rows = cx.range_in(0..rows, parts).with(words);
+        let pairs = rows.map(|words, n| (format!("{:x}", n / 2 % words), fraction(n)));
+        Ok(bits(pairs.reduce_by_key_in(5, |a, b| a + b).collect()?))
+    });
+    let mut expected = BTreeMap::<String, f64>::new();
+    (0..rows).for_each(|n| *expected.entry(word(n)).or_default() += fraction(n));
+    assert_eq!(sums.len(), expected.len());
+    for (word, sum) in sums {
+        assert!((f64::from_bits(sum) - expected[&word]).abs() < 1e-12, "{word}");
+    }
+}
+
+#[test]
 fn reduce_of_floats() {
     let sum = every_way(TIGHT, pipelines::float_reduce);
     let parts = dealt(ROWS, PARTS.into(), 7).into_iter().map(|part| part.into_iter().map(fraction));

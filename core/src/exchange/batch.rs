@@ -6,6 +6,9 @@ use super::table::Table;
 use crate::row::Key;
 use crate::task::Op;
 
+/// Rows that are looked up at a time.
+pub(crate) const TOGETHER: usize = 256;
+
 /// Where the rows of a batch belong in a table.
 #[derive(Default)]
 pub(crate) struct Batch {

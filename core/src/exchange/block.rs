@@ -50,13 +50,6 @@ impl<T: Row> BlockKind for Block<T> {
     }
 }
 
-impl<T> Block<T> {
-    /// Whether all of it is in memory.
-    pub(crate) fn is_held(&self) -> bool {
-        self.chunks.iter().all(|chunk| matches!(chunk, Chunk::Held { .. }))
-    }
-}
-
 /// Stands for the block of a map task that is not known before it is read.
 pub(crate) struct Deferred<T> {
     pub(crate) from: Arc<dyn Later<T>>,

@@ -1,14 +1,17 @@
 //! The map side of an aggregation that combines before the shuffle: a table bounded by its number of keys.
 
 use super::aggregate::Aggregate;
-use super::batch::Batch;
+use super::batch::{Batch, TOGETHER};
 use super::hash::{Buckets, hash_of};
-use super::prefix::Prefix;
+use super::keep::Keep;
+use super::prefix::{Prefix, Run};
 use super::table::Table;
-use super::write::{BucketWriter, unless_failed};
+use super::write::{BucketWriter, Counts, unless_failed};
+use crate::codec;
 use crate::error::Result;
+use crate::host::Shared;
 use crate::memory::Reservation;
-use crate::pipe::{Flow, Pipe, drive};
+use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::{Key, Row, RowSize};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Output, StageCode};
@@ -23,42 +26,34 @@ const COMBINE_KEYS: usize = 1 << 17;
 const COMBINE_TRIALS: [(usize, usize); 2] = [(16_384, 97), (100_000, 80)];
 
 /// The map tasks of an aggregation that combines before the shuffle.
-pub(crate) struct CombineStage<P, A, K, V> {
-    pub(crate) input: P,
-    pub(crate) aggregate: A,
-    pub(crate) buckets: Buckets,
-    pub(crate) op: Op,
+pub(crate) struct CombineStage<M: Keep<K>, P, A, K, V> {
+    input: P,
+    aggregate: A,
+    buckets: Buckets,
+    op: Op,
     /// The keys of the last partition that was done: room for the next one's table.
     room: AtomicUsize,
     /// What is folded of the outputs in this process, as long as one of them is there.
-    prefix: Mutex<Weak<Prefix<K, V>>>,
+    prefix: Mutex<Weak<Prefix<M, K, V>>>,
 }
 
-impl<P, A, K, V> CombineStage<P, A, K, V> {
+impl<M: Keep<K>, P, A, K: Key, V: Row> CombineStage<M, P, A, K, V> {
     pub(crate) fn new(input: P, aggregate: A, buckets: Buckets, op: Op) -> Self {
         CombineStage { input, aggregate, buckets, op, room: AtomicUsize::new(0), prefix: Mutex::new(Weak::new()) }
     }
-}
 
-impl<P, A: Aggregate<V, State = V, Out = V>, K: Key, V: Row> CombineStage<P, A, K, V> {
-    /// Ends the output of a map task whose rows were all combined.
-    #[inline(never)]
-    fn finish(&self, partition: u32, writer: BucketWriter<(K, V)>, task: &Task) -> Result<Output> {
-        writer.finish_by(|block| self.prefix(task).add(partition, block, &self.aggregate, &self.op, task))
-    }
-
-    fn prefix(&self, task: &Task) -> Arc<Prefix<K, V>> {
+    fn prefix(&self, task: &Task) -> Arc<Prefix<M, K, V>> {
         let mut prefix = self.prefix.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(prefix) = prefix.upgrade().filter(|prefix| !prefix.is_lost()) {
             return prefix;
         }
-        let new = Arc::new(Prefix::new(self.buckets.count(), task));
+        let new = Arc::new(Prefix::new(self.buckets, task));
         *prefix = Arc::downgrade(&new);
         new
     }
 }
 
-impl<P: Ship, A: Ship, K: Key, V: Row> Ship for CombineStage<P, A, K, V> {
+impl<M: Keep<K>, P: Ship, A: Ship, K: Key, V: Row> Ship for CombineStage<M, P, A, K, V> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
         self.input.encode(to)?;
         self.aggregate.encode(to)?;
@@ -72,8 +67,9 @@ impl<P: Ship, A: Ship, K: Key, V: Row> Ship for CombineStage<P, A, K, V> {
     }
 }
 
-impl<K, V, P, A> StageCode for CombineStage<P, A, K, V>
+impl<M, K, V, P, A> StageCode for CombineStage<M, P, A, K, V>
 where
+    M: Keep<K>,
     K: Key,
     V: Row,
     P: Pipe<Item = (K, V)>,
@@ -83,74 +79,83 @@ where
         let CombineStage { aggregate, buckets, op, .. } = self;
         let mut cursor = self.input.open(partition, task)?;
         aggregate.ready(op, task.place())?;
-        let mut writer = BucketWriter::<(K, V)>::new(*buckets, task)?;
         let mut failed = None;
-        let mut combine = Combine::new(aggregate, op, self.room.load(Relaxed), task);
+        let mut combine = Combine::<M, K, V, A>::new(aggregate, op, *buckets, self.room.load(Relaxed), task)?;
         drive(&mut cursor, task, &mut |(key, value)| {
             if !combine.helps {
-                let bucket = buckets.of(hash_of(&key));
-                let out = aggregate.finish(aggregate.create(op, value));
-                return unless_failed(writer.push(bucket, (key, out)), &mut failed);
+                return unless_failed(combine.pass_on(key, value), &mut failed);
             }
-            combine.rows.push((key, value));
-            if combine.rows.len() < COMBINE_BATCH {
-                return Flow::Continue(());
+            combine.rows.push((M::keep(key), value));
+            if combine.rows.len() < TOGETHER {
+                return CONTINUE;
             }
-            unless_failed(combine.fold(*buckets, &mut writer), &mut failed)
+            unless_failed(combine.fold(), &mut failed)
         })?;
         failed.map_or(Ok(()), Err)?;
-        let helped = combine.helps;
-        combine.fold(*buckets, &mut writer)?;
-        let helped = helped && combine.helps;
+        combine.fold()?;
         self.room.store(combine.table.len(), Relaxed);
-        combine.hand_on(*buckets, &mut writer)?;
-        drop(combine);
-        if helped { self.finish(partition, writer, task) } else { writer.finish() }
+        combine.hand_on()?;
+        combine.finish(|runs| self.prefix(task).add(partition, runs, aggregate, op, task))
     }
 }
 
-/// Rows that are looked up at a time.
-const COMBINE_BATCH: usize = 256;
-
 /// The table of a map task. What is decided here depends on numbers of rows alone, since it decides in which order
 /// values are folded.
-struct Combine<'a, K, V, A: Aggregate<V>> {
+struct Combine<'a, M: Keep<K>, K, V, A> {
     aggregate: &'a A,
     op: &'a Op,
-    table: Table<K, A::State>,
+    buckets: Buckets,
+    table: Table<M::Kept, V>,
     /// Whether it is of use: until the first look it is believed to be.
     helps: bool,
     /// Rows folded since the table was empty.
     folded: usize,
     /// Rows to be folded.
-    rows: Vec<(K, V)>,
+    rows: Vec<(M::Kept, V)>,
     batch: Batch,
     /// What the table takes is counted as it grows. It is bounded by its number of keys: handing it on earlier for want
     /// of memory would change the order of the fold.
-    size: RowSize<(K, A::State)>,
+    size: RowSize<(M::Kept, V)>,
     working: Reservation,
     /// The keys when it was counted last.
     counted: usize,
+    /// What was handed on, as long as all of it can be held and stays in the process.
+    runs: Option<Vec<Run<M::Kept, V>>>,
+    /// Where it goes otherwise.
+    writer: BucketWriter<(K, V)>,
+    task: Task,
 }
 
-impl<'a, K: Key, V, A: Aggregate<V, Out: Row>> Combine<'a, K, V, A> {
-    fn new(aggregate: &'a A, op: &'a Op, room: usize, task: &Task) -> Self {
-        Combine {
+impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combine<'a, M, K, V, A> {
+    fn new(aggregate: &'a A, op: &'a Op, buckets: Buckets, room: usize, task: &Task) -> Result<Self> {
+        let writer = BucketWriter::new(buckets, task)?;
+        Ok(Combine {
             aggregate,
             op,
+            buckets,
             table: Table::with_room(room),
             helps: true,
             folded: 0,
-            rows: Vec::with_capacity(COMBINE_BATCH),
+            rows: Vec::with_capacity(TOGETHER),
             batch: Batch::default(),
             size: RowSize::new(),
             working: task.host().memory().reservation(),
             counted: 0,
-        }
+            runs: (!writer.leaves()).then(Vec::new),
+            writer,
+            task: task.clone(),
+        })
+    }
+
+    /// Hands a row on as it is. Part of the caller's loop, so that a key need not lie in memory for a call that hardly
+    /// any task makes.
+    #[inline(always)]
+    fn pass_on(&mut self, key: K, value: V) -> Result<()> {
+        self.writer.push(self.buckets.of(hash_of(&key)), (key, self.aggregate.create(self.op, value)))
     }
 
     /// Folds the rows that wait into the table, and hands the table on if it is full or of no use.
-    fn fold(&mut self, buckets: Buckets, writer: &mut BucketWriter<(K, A::Out)>) -> Result<()> {
+    fn fold(&mut self) -> Result<()> {
         let Combine { aggregate, op, table, rows, batch, .. } = self;
         let before = self.folded;
         self.folded += rows.len();
@@ -170,13 +175,60 @@ impl<'a, K: Key, V, A: Aggregate<V, Out: Row>> Combine<'a, K, V, A> {
             (before < *rows && folded >= *rows || full) && keys * 100 > folded * percent
         };
         self.helps = !COMBINE_TRIALS.iter().any(useless);
-        if full || !self.helps { self.hand_on(buckets, writer) } else { Ok(()) }
+        if full || !self.helps { self.hand_on() } else { Ok(()) }
     }
 
-    fn hand_on(&mut self, buckets: Buckets, writer: &mut BucketWriter<(K, A::Out)>) -> Result<()> {
+    fn hand_on(&mut self) -> Result<()> {
         self.folded = 0;
-        self.table
-            .drain()
-            .try_for_each(|(key, state)| writer.push(buckets.of(hash_of(&key)), (key, self.aggregate.finish(state))))
+        if self.helps && self.hold()? { Ok(()) } else { self.write() }
+    }
+
+    /// Keeps what is in the table as a run; false if there is no room for it, or if not all was kept before.
+    fn hold(&mut self) -> Result<bool> {
+        let (Some(runs), Some((key, value))) = (&mut self.runs, self.table.entries().last()) else {
+            return Ok(self.runs.is_some());
+        };
+        if runs.is_empty() {
+            codec::prove_carried(&(M::key(key.clone()), value.clone()))?;
+        }
+        // What was counted for the table is for its rows now.
+        let _ = self.working.resize(0);
+        self.counted = 0;
+        let mut held = self.task.host().memory().reservation();
+        let room = held.hold(self.size.of(self.table.len()));
+        if room {
+            runs.push(Run { rows: self.table.take(), held });
+        }
+        Ok(room)
+    }
+
+    /// Writes what is in the table, after what was kept.
+    fn write(&mut self) -> Result<()> {
+        let Combine { table, runs, writer, buckets, .. } = self;
+        let mut write = |(key, value)| writer.push(buckets.of(M::key_hash(&key)), (M::key(key), value));
+        for run in runs.take().unwrap_or_default() {
+            run.rows.into_iter().try_for_each(&mut write)?;
+        }
+        table.drain().try_for_each(write)
+    }
+
+    /// Ends the output: `add` takes the runs if all was kept, or gives them back.
+    fn finish(
+        mut self,
+        add: impl FnOnce(Vec<Run<M::Kept, V>>) -> std::result::Result<Shared, Vec<Run<M::Kept, V>>>,
+    ) -> Result<Output> {
+        let Some(runs) = self.runs.take() else { return self.writer.finish() };
+        let mut counts = Counts::new(self.buckets);
+        for (key, _) in runs.iter().flat_map(|run| &run.rows) {
+            counts.add(self.buckets.of(M::key_hash(key)), 1);
+        }
+        match add(runs) {
+            Ok(block) => Ok(counts.output(block, &self.size)),
+            Err(runs) => {
+                self.runs = Some(runs);
+                self.write()?;
+                self.writer.finish()
+            }
+        }
     }
 }

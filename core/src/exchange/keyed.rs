@@ -4,6 +4,7 @@ use super::aggregate::Aggregate;
 use super::combine::CombineStage;
 use super::grouped::Grouped;
 use super::hash::Buckets;
+use super::keep::{AsItIs, AsStr};
 use super::read::{Shuffled, Side};
 use super::scatter::ScatterStage;
 use crate::data::Boxed;
@@ -93,7 +94,12 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
             return self.in_place();
         }
         let buckets = Buckets::hashed(readers.max(1));
-        let stage = CombineStage::new(self.pipe.clone(), aggregate, buckets, op);
-        self.exchanged(Arc::new(stage), buckets, format!("by hash into {readers}, combined before"))
+        let input = self.pipe.clone();
+        let stage: Arc<dyn Stage> = if const { AsStr::might_keep::<K>() } && AsStr::can_keep::<K>() {
+            Arc::new(CombineStage::<AsStr, _, _, K, V>::new(input, aggregate, buckets, op))
+        } else {
+            Arc::new(CombineStage::<AsItIs, _, _, K, V>::new(input, aggregate, buckets, op))
+        };
+        self.exchanged(stage, buckets, format!("by hash into {readers}, combined before"))
     }
 }

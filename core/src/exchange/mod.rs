@@ -11,6 +11,7 @@ mod combine;
 mod fold;
 mod grouped;
 mod hash;
+mod keep;
 mod keyed;
 mod prefix;
 mod read;

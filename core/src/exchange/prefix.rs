@@ -2,8 +2,10 @@
 //! each key once, not once for each task.
 
 use super::aggregate::Aggregate;
-use super::batch::Batch;
+use super::batch::{Batch, TOGETHER};
 use super::block::{Block, Chunk, Deferred, Later};
+use super::hash::Buckets;
+use super::keep::Keep;
 use super::table::Table;
 use crate::error::{Error, Result};
 use crate::host::Shared;
@@ -13,32 +15,36 @@ use crate::task::{Op, Task};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// So many outputs at least are folded at a time: the table of a bucket stays in the cache meanwhile.
-const TOGETHER: u32 = 4;
-
 /// Folding on is of no use if more than so many of a hundred rows have a key that was not there.
 const NEW: usize = 95;
+
+/// Rows of a map task, in the order of their keys' first arrival.
+pub(crate) struct Run<K, V> {
+    pub(crate) rows: Vec<(K, V)>,
+    pub(crate) held: Reservation,
+}
 
 /// A left fold over the outputs of map tasks in the order of their partitions, which is what their readers would do. It
 /// goes as far as there are outputs, in whichever order they come. How far that is changes no answer: readers go on
 /// from there. It ends when they begin, or when the budget has no room for it.
-pub(crate) struct Prefix<K, V> {
-    state: Mutex<State<K, V>>,
+pub(crate) struct Prefix<M: Keep<K>, K, V> {
+    state: Mutex<State<M, K, V>>,
     /// Told when a task has done its part of the fold.
     rested: Condvar,
 }
 
-struct State<K, V> {
+struct State<M: Keep<K>, K, V> {
+    buckets: Buckets,
     /// The outputs of partitions before this one are folded.
     next: u32,
-    fold: Progress<K, V>,
+    fold: Progress<M::Kept, V, K>,
     /// Outputs that may be folded yet, by partition.
-    waiting: BTreeMap<u32, Block<(K, V)>>,
+    waiting: BTreeMap<u32, Vec<Run<M::Kept, V>>>,
 }
 
-enum Progress<K, V> {
+enum Progress<T, V, K> {
     /// More can be folded.
-    Open(Folded<K, V>),
+    Open(Folded<T, V>),
     /// A task is at it.
     Busy,
     /// No more is.
@@ -52,13 +58,13 @@ struct Ended<T> {
     apart: BTreeMap<u32, Arc<Block<T>>>,
 }
 
-impl<K: Key, V: Row> Prefix<K, V> {
-    pub(crate) fn new(buckets: u32, task: &Task) -> Self {
-        let state = State { next: 0, fold: Progress::Open(Folded::new(buckets, task)), waiting: BTreeMap::new() };
-        Prefix { state: Mutex::new(state), rested: Condvar::new() }
+impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
+    pub(crate) fn new(buckets: Buckets, task: &Task) -> Self {
+        let fold = Progress::Open(Folded::new(task));
+        Prefix { state: Mutex::new(State { buckets, next: 0, fold, waiting: BTreeMap::new() }), rested: Condvar::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<K, V>> {
+    fn state(&self) -> MutexGuard<'_, State<M, K, V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -67,62 +73,54 @@ impl<K: Key, V: Row> Prefix<K, V> {
         matches!(self.state().fold, Progress::Ended(Ended { folded: None, .. }))
     }
 
-    /// Takes the output of a map task in, and gives what stands for it. Folds what can be folded now.
+    /// Takes the output of a map task in, and gives what stands for it; gives it back if no more is folded. Folds what can
+    /// be folded now.
     pub(crate) fn add<A: Aggregate<V, State = V, Out = V>>(
         self: &Arc<Self>,
         map: u32,
-        block: Block<(K, V)>,
+        output: Vec<Run<M::Kept, V>>,
         aggregate: &A,
         op: &Op,
         task: &Task,
-    ) -> Shared {
+    ) -> std::result::Result<Shared, Vec<Run<M::Kept, V>>> {
         let mut state = self.state();
         // An attempt before this one may have brought the same.
         if map >= state.next {
             if matches!(state.fold, Progress::Ended(_)) {
-                return Arc::new(block);
+                return Err(output);
             }
-            state.waiting.insert(map, block);
+            state.waiting.insert(map, output);
         }
-        while let Some((mut folded, blocks)) = state.begin(task) {
+        while let Some((mut folded, output)) = state.begin(task) {
             drop(state);
             let unless_done = LostUnlessDone(self);
-            let outputs = blocks.len() as u32;
-            folded.add(blocks, aggregate, op);
+            folded.add(output, aggregate, op);
             std::mem::forget(unless_done);
             let goes_on = folded.goes_on();
             state = self.state();
-            state.next += outputs;
+            state.next += 1;
             match goes_on {
                 true => state.fold = Progress::Open(folded),
                 false => state.end(Some(folded)),
             }
             self.rested.notify_all();
         }
-        Arc::new(Deferred { from: self.clone(), map })
+        Ok(Arc::new(Deferred { from: self.clone(), map }))
     }
 }
 
-impl<K: Key, V: Row> State<K, V> {
-    /// Takes out the fold and the next outputs, if there are enough of them.
-    fn begin(&mut self, task: &Task) -> Option<(Folded<K, V>, Vec<Block<(K, V)>>)> {
-        let next = (self.next..).map_while(|map| self.waiting.get(&map));
-        let (count, held) = next.fold((0, true), |(count, held), block| (count + 1, held && block.is_held()));
-        if held && count < TOGETHER || task.check().is_err() {
+impl<M: Keep<K>, K: Key, V: Row> State<M, K, V> {
+    /// Takes out the fold and the next output, if it is here.
+    fn begin(&mut self, task: &Task) -> Option<(Folded<M::Kept, V>, Vec<Run<M::Kept, V>>)> {
+        if !self.waiting.contains_key(&self.next) || task.check().is_err() {
             return None;
         }
         let folded = self.take()?;
-        if !held {
-            // What was spilled stays where it is.
-            self.end(Some(folded));
-            return None;
-        }
-        let later = self.waiting.split_off(&(self.next + count));
-        Some((folded, std::mem::replace(&mut self.waiting, later).into_values().collect()))
+        Some((folded, self.waiting.remove(&self.next)?))
     }
 
     /// Takes out the fold if it is here.
-    fn take(&mut self) -> Option<Folded<K, V>> {
+    fn take(&mut self) -> Option<Folded<M::Kept, V>> {
         match std::mem::replace(&mut self.fold, Progress::Busy) {
             Progress::Open(folded) => Some(folded),
             other => {
@@ -132,16 +130,37 @@ impl<K: Key, V: Row> State<K, V> {
         }
     }
 
-    fn end(&mut self, folded: Option<Folded<K, V>>) {
-        let apart = std::mem::take(&mut self.waiting).into_iter().map(|(map, block)| (map, Arc::new(block)));
-        self.fold = Progress::Ended(Ended { folded: folded.map(Folded::into_block), apart: apart.collect() });
+    fn end(&mut self, folded: Option<Folded<M::Kept, V>>) {
+        // All is lost if what follows panics.
+        self.fold = Progress::Ended(Ended { folded: None, apart: BTreeMap::new() });
+        let buckets = self.buckets;
+        let apart = std::mem::take(&mut self.waiting).into_iter();
+        let apart = apart.map(|(map, output)| (map, gather::<M, K, V>(output, buckets))).collect();
+        let folded = folded.map(|folded| gather::<M, K, V>(vec![folded.into_run()], buckets));
+        self.fold = Progress::Ended(Ended { folded, apart });
     }
 }
 
-/// Says that the fold is lost if a user's function panics.
-struct LostUnlessDone<'a, K: Key, V: Row>(&'a Prefix<K, V>);
+/// Rows by bucket, in their order.
+fn gather<M: Keep<K>, K: Key, V: Row>(output: Vec<Run<M::Kept, V>>, buckets: Buckets) -> Arc<Block<(K, V)>> {
+    let chunk = |run: Run<M::Kept, V>| {
+        let bucket = |(key, _): &(M::Kept, V)| buckets.of(M::key_hash(key)) as u32;
+        let places: Vec<u32> = run.rows.iter().map(bucket).collect();
+        let mut counts = vec![0; buckets.count() as usize];
+        places.iter().for_each(|&place| counts[place as usize] += 1);
+        let mut gathered: Vec<Vec<(K, V)>> = counts.into_iter().map(Vec::with_capacity).collect();
+        for ((key, value), place) in run.rows.into_iter().zip(places) {
+            gathered[place as usize].push((M::key(key), value));
+        }
+        Chunk::Gathered { buckets: gathered, _held: run.held }
+    };
+    Arc::new(Block { chunks: output.into_iter().map(chunk).collect() })
+}
 
-impl<K: Key, V: Row> Drop for LostUnlessDone<'_, K, V> {
+/// Says that the fold is lost if a user's function panics.
+struct LostUnlessDone<'a, M: Keep<K>, K: Key, V: Row>(&'a Prefix<M, K, V>);
+
+impl<M: Keep<K>, K: Key, V: Row> Drop for LostUnlessDone<'_, M, K, V> {
     #[cold]
     fn drop(&mut self) {
         self.0.state().end(None);
@@ -149,9 +168,9 @@ impl<K: Key, V: Row> Drop for LostUnlessDone<'_, K, V> {
     }
 }
 
-impl<K: Key, V: Row> Later<(K, V)> for Prefix<K, V> {
+impl<M: Keep<K>, K: Key, V: Row> Later<(K, V)> for Prefix<M, K, V> {
     fn block(&self, map: u32) -> Result<Arc<Block<(K, V)>>> {
-        let busy = |state: &mut State<K, V>| matches!(state.fold, Progress::Busy);
+        let busy = |state: &mut State<M, K, V>| matches!(state.fold, Progress::Busy);
         // Only a task that nobody waits for any more can still be at it.
         let mut state = self.rested.wait_while(self.state(), busy).unwrap_or_else(PoisonError::into_inner);
         if let Some(folded) = state.take() {
@@ -174,47 +193,41 @@ impl<K: Key, V: Row> Later<(K, V)> for Prefix<K, V> {
     }
 }
 
-/// What was folded, by bucket: the keys of each in the order of their first arrival.
+/// What was folded: the keys in the order of their first arrival.
 struct Folded<K, V> {
-    tables: Vec<Table<K, V>>,
-    keys: usize,
-    /// Whether the last outputs had enough keys that were there already.
+    table: Table<K, V>,
+    /// Whether the last output had enough keys that were there already.
     helps: bool,
     size: RowSize<(K, V)>,
     held: Reservation,
 }
 
 impl<K: Key, V: Row> Folded<K, V> {
-    fn new(buckets: u32, task: &Task) -> Self {
-        let tables = (0..buckets).map(|_| Table::new()).collect();
-        Folded { tables, keys: 0, helps: true, size: RowSize::new(), held: task.host().memory().reservation() }
+    fn new(task: &Task) -> Self {
+        let held = task.host().memory().reservation();
+        Folded { table: Table::new(), helps: true, size: RowSize::new(), held }
     }
 
-    fn add<A: Aggregate<V, State = V, Out = V>>(&mut self, blocks: Vec<Block<(K, V)>>, aggregate: &A, op: &Op) {
-        let (mut batch, mut chunks, mut brought) = (Batch::default(), Vec::new(), 0);
-        for chunk in blocks.into_iter().flat_map(|block| block.chunks) {
-            let Chunk::Held { rows, ends, _held } = chunk else { continue };
+    fn add<A: Aggregate<V, State = V, Out = V>>(&mut self, output: Vec<Run<K, V>>, aggregate: &A, op: &Op) {
+        let (mut batch, mut brought, before) = (Batch::default(), 0, self.table.len());
+        for Run { rows, .. } in output {
             brought += rows.len();
             if let Some(row) = rows.last() {
                 self.size.sample(row);
             }
-            chunks.push((rows.into_iter(), ends, _held));
-        }
-        for (bucket, table) in (0..).zip(&mut self.tables) {
-            for (rows, ends, _) in &mut chunks {
-                let some = ends.of_bucket(bucket).len();
-                batch.look_up(&rows.as_slice()[..some], table);
-                batch.fold(rows.by_ref().take(some), table, aggregate, op);
+            let mut rows = rows.into_iter();
+            while !rows.as_slice().is_empty() {
+                let some = rows.len().min(TOGETHER);
+                batch.look_up(&rows.as_slice()[..some], &self.table);
+                batch.fold(rows.by_ref().take(some), &mut self.table, aggregate, op);
             }
         }
-        let keys = self.tables.iter().map(Table::len).sum();
-        self.helps = (keys - self.keys) * 100 <= brought * NEW;
-        self.keys = keys;
+        self.helps = before == 0 || (self.table.len() - before) * 100 <= brought * NEW;
     }
 
     /// Counts what it takes, and says whether more should be folded.
     fn goes_on(&mut self) -> bool {
-        let bytes = self.tables.iter().map(Table::bytes).sum::<u64>() + self.size.heap_of(self.keys);
+        let bytes = self.table.bytes() + self.size.heap_of(self.table.len());
         let more = bytes.saturating_sub(self.held.bytes());
         let room = self.held.hold(more);
         if !room {
@@ -224,12 +237,11 @@ impl<K: Key, V: Row> Folded<K, V> {
         room && self.helps
     }
 
-    /// What was folded, as a block.
-    fn into_block(mut self) -> Arc<Block<(K, V)>> {
-        let bytes = self.size.of(self.keys);
-        let buckets = self.tables.into_iter().map(Table::into_entries).collect();
-        // Without the tables it takes less.
+    /// What was folded, as rows.
+    fn into_run(mut self) -> Run<K, V> {
+        let bytes = self.size.of(self.table.len());
+        // Without the table it takes less.
         let _ = self.held.resize(bytes.min(self.held.bytes()));
-        Arc::new(Block { chunks: vec![Chunk::Gathered { buckets, _held: self.held }] })
+        Run { rows: self.table.into_entries(), held: self.held }
     }
 }

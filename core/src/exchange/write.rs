@@ -10,6 +10,7 @@ use crate::pipe::{Flow, STOP};
 use crate::row::{Row, RowSize};
 use crate::stage::{Made, Output};
 use crate::task::Task;
+use serde::Serialize;
 use std::sync::Arc;
 
 /// The largest chunk, where the budget allows it.
@@ -24,7 +25,6 @@ const LOOK: usize = 1024;
 /// Collects the rows of one map task by bucket.
 pub(crate) struct BucketWriter<T> {
     staged: Vec<Vec<T>>,
-    buckets: Buckets,
     rows: usize,
     look_at: usize,
     size: RowSize<T>,
@@ -32,13 +32,10 @@ pub(crate) struct BucketWriter<T> {
     /// Where the block goes if other processes are to read it, with the rows of each chunk that is there.
     leaving: Option<(Box<dyn BlockWriter>, Vec<u64>)>,
     block: Block<T>,
-    rows_before: u64,
-    bytes: u64,
+    /// The rows of sealed chunks.
+    counts: Counts,
     /// Room for a frame.
     encoded: Vec<u8>,
-    /// How many rows each bucket got: what tells two outputs of a map task apart.
-    counts: Vec<u32>,
-    reader_bytes: Vec<u64>,
     task: Task,
 }
 
@@ -52,18 +49,14 @@ impl<T: Row> BucketWriter<T> {
     pub(crate) fn new(buckets: Buckets, task: &Task) -> Result<Self> {
         Ok(BucketWriter {
             staged: std::iter::repeat_with(Vec::new).take(buckets.count() as usize).collect(),
-            buckets,
             rows: 0,
             look_at: 1,
             size: RowSize::new(),
             working: task.host().memory().reservation(),
             leaving: task.host().block(task.place())?.map(|writer| (writer, Vec::new())),
             block: Block { chunks: Vec::new() },
-            rows_before: 0,
-            bytes: 0,
+            counts: Counts::new(buckets),
             encoded: Vec::new(),
-            counts: vec![0; buckets.count() as usize],
-            reader_bytes: vec![0; buckets.readers as usize],
             task: task.clone(),
         })
     }
@@ -79,7 +72,7 @@ impl<T: Row> BucketWriter<T> {
     #[cold]
     fn look(&mut self, bucket: usize) -> Result<()> {
         if let Some(row) = self.staged[bucket].last() {
-            if self.rows == 1 && self.rows_before == 0 {
+            if self.rows == 1 && self.counts.all == 0 {
                 codec::prove_carried(row)?;
             }
             self.size.sample(row);
@@ -114,14 +107,7 @@ impl<T: Row> BucketWriter<T> {
         if self.rows == 0 {
             return Ok(());
         }
-        for (reader, rows) in self.staged.chunks(self.buckets.each as usize).enumerate() {
-            self.reader_bytes[reader] += self.size.of(rows.iter().map(Vec::len).sum());
-        }
-        self.counts
-            .iter_mut()
-            .zip(&self.staged)
-            .for_each(|(count, rows)| *count = count.wrapping_add(rows.len() as u32));
-        let bytes = self.size.of(self.rows);
+        (0..).zip(&self.staged).for_each(|(bucket, rows)| self.counts.add(bucket, rows.len() as u64));
         if let Some((writer, chunks)) = &mut self.leaving {
             writer.sequence()?;
             for rows in &mut self.staged {
@@ -130,7 +116,7 @@ impl<T: Row> BucketWriter<T> {
                 rows.clear();
             }
             chunks.push(self.rows as u64);
-            self.sealed(bytes);
+            self.sealed();
             return Ok(());
         }
         let chunk = if let Some(held) = held {
@@ -144,26 +130,24 @@ impl<T: Row> BucketWriter<T> {
             chunk
         };
         self.block.chunks.push(chunk);
-        self.sealed(bytes);
+        self.sealed();
         Ok(())
     }
 
-    /// A chunk of so many bytes was sealed.
-    fn sealed(&mut self, bytes: u64) {
-        self.rows_before += self.rows as u64;
-        self.bytes += bytes;
+    /// What was staged is in a chunk.
+    fn sealed(&mut self) {
         self.rows = 0;
         self.look_at = LOOK;
     }
 
-    /// Ends the block.
-    pub(crate) fn finish(self) -> Result<Output> {
-        self.finish_by(|block| Arc::new(block))
+    /// Whether other processes are to read the block.
+    pub(crate) fn leaves(&self) -> bool {
+        self.leaving.is_some()
     }
 
-    /// Ends the block, of which `keep` makes what readers in this process find.
-    pub(crate) fn finish_by(mut self, keep: impl FnOnce(Block<T>) -> Shared) -> Result<Output> {
-        let held = if self.leaving.is_some() { None } else { self.hold(self.size.of(self.rows)) };
+    /// Ends the block.
+    pub(crate) fn finish(mut self) -> Result<Output> {
+        let held = if self.leaves() { None } else { self.hold(self.size.of(self.rows)) };
         self.seal(held)?;
         let block: Shared = match self.leaving {
             Some((writer, chunks)) => {
@@ -171,15 +155,39 @@ impl<T: Row> BucketWriter<T> {
                 codec::encode(&chunks, &mut self.encoded)?;
                 writer.seal(&self.encoded)?
             }
-            None => keep(self.block),
+            None => Arc::new(self.block),
         };
-        Ok(Output {
+        Ok(self.counts.output(block, &self.size))
+    }
+}
+
+/// How many rows each bucket got: what tells two outputs of a map task apart.
+pub(crate) struct Counts {
+    buckets: Buckets,
+    each: Vec<u64>,
+    all: u64,
+}
+
+impl Counts {
+    pub(crate) fn new(buckets: Buckets) -> Self {
+        Counts { buckets, each: vec![0; buckets.count() as usize], all: 0 }
+    }
+
+    pub(crate) fn add(&mut self, bucket: usize, rows: u64) {
+        self.each[bucket] += rows;
+        self.all += rows;
+    }
+
+    /// The output of a map task that made so many rows of this size.
+    pub(crate) fn output<T: Serialize>(&self, block: Shared, size: &RowSize<T>) -> Output {
+        let readers = self.each.chunks(self.buckets.each as usize);
+        Output {
             made: Made::Block(block),
-            rows: self.rows_before,
-            checksum: hash_of(&self.counts),
-            bytes: self.bytes,
-            bucket_bytes: self.reader_bytes,
-        })
+            rows: self.all,
+            checksum: hash_of(&self.each),
+            bytes: size.of(self.all as usize),
+            bucket_bytes: readers.map(|rows| size.of(rows.iter().sum::<u64>() as usize)).collect(),
+        }
     }
 }
 

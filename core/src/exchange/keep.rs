@@ -1,0 +1,97 @@
+//! How the tables of map tasks keep their keys: as they are, or text as short strings, which need no allocation.
+
+use super::hash::hash_of;
+use crate::row::Key;
+use crate::str::Str;
+use std::any::{Any, TypeId};
+
+/// A way to keep keys of type `K`.
+pub(crate) trait Keep<K>: Send + Sync + 'static {
+    /// What is kept: equal for equal keys, and for no others.
+    type Kept: Key;
+
+    fn keep(key: K) -> Self::Kept;
+    fn key(kept: Self::Kept) -> K;
+    /// The hash of the key itself.
+    fn key_hash(kept: &Self::Kept) -> u64;
+}
+
+/// Keys as they are.
+pub(crate) struct AsItIs;
+
+impl<K: Key> Keep<K> for AsItIs {
+    type Kept = K;
+
+    #[inline(always)]
+    fn keep(key: K) -> K {
+        key
+    }
+
+    #[inline(always)]
+    fn key(kept: K) -> K {
+        kept
+    }
+
+    #[inline(always)]
+    fn key_hash(kept: &K) -> u64 {
+        hash_of(kept)
+    }
+}
+
+/// A [`String`] as a [`Str`]: looking a word up then follows no pointer, and its own memory is given back at once.
+pub(crate) struct AsStr;
+
+impl AsStr {
+    /// False for most types of key: known early enough that nothing is compiled for them in vain.
+    pub(crate) const fn might_keep<K>() -> bool {
+        size_of::<K>() == size_of::<String>() && std::mem::needs_drop::<K>()
+    }
+
+    /// Whether keys of type `K` can be kept so.
+    pub(crate) fn can_keep<K: 'static>() -> bool {
+        TypeId::of::<K>() == TypeId::of::<String>()
+    }
+}
+
+impl<K: Key> Keep<K> for AsStr {
+    type Kept = Str;
+
+    #[inline(always)]
+    fn keep(key: K) -> Str {
+        Str::from(the_same::<K, String>(key))
+    }
+
+    #[inline(always)]
+    fn key(kept: Str) -> K {
+        the_same::<String, K>(kept.into())
+    }
+
+    #[inline(always)]
+    fn key_hash(kept: &Str) -> u64 {
+        hash_of(&kept.as_str())
+    }
+}
+
+/// The value as the type that its type is.
+#[inline(always)]
+fn the_same<A: 'static, B: 'static>(value: A) -> B {
+    let mut value = Some(value);
+    let same = (&mut value as &mut dyn Any).downcast_mut::<Option<B>>();
+    same.and_then(Option::take).unwrap_or_else(|| unreachable!("only strings are kept as short strings"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_come_back_and_go_where_they_would() {
+        assert!(AsStr::might_keep::<String>() && AsStr::can_keep::<String>());
+        assert!(!AsStr::can_keep::<Str>() && !AsStr::can_keep::<Vec<u8>>());
+        for text in ["", "whale", "exactly twenty-three by", "Antidisestablishmentarianism", "\u{c9}t\u{e9}"] {
+            let kept = <AsStr as Keep<String>>::keep(text.to_owned());
+            assert_eq!(<AsStr as Keep<String>>::key_hash(&kept), hash_of(&text.to_owned()));
+            assert_eq!(<AsStr as Keep<String>>::key(kept), text);
+        }
+    }
+}
