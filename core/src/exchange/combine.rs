@@ -80,7 +80,9 @@ where
         let mut cursor = self.input.open(partition, task)?;
         aggregate.ready(op, task.place())?;
         let mut failed = None;
-        let mut combine = Combine::<M, K, V, A>::new(aggregate, op, *buckets, self.room.load(Relaxed), task)?;
+        let prefix = self.prefix(task);
+        let room = prefix.spare().unwrap_or_else(|| Vec::with_capacity(self.room.load(Relaxed)));
+        let mut combine = Combine::<M, K, V, A>::new(aggregate, op, *buckets, room, task)?;
         drive(&mut cursor, task, &mut |(key, value)| {
             if !combine.helps {
                 return unless_failed(combine.pass_on(key, value), &mut failed);
@@ -94,8 +96,8 @@ where
         failed.map_or(Ok(()), Err)?;
         combine.fold()?;
         self.room.store(combine.table.len(), Relaxed);
-        combine.hand_on()?;
-        combine.finish(|runs| self.prefix(task).add(partition, runs, aggregate, op, task))
+        combine.hand_on(0)?;
+        combine.finish(|runs| prefix.add(partition, runs, aggregate, op, task))
     }
 }
 
@@ -127,13 +129,13 @@ struct Combine<'a, M: Keep<K>, K, V, A> {
 }
 
 impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combine<'a, M, K, V, A> {
-    fn new(aggregate: &'a A, op: &'a Op, buckets: Buckets, room: usize, task: &Task) -> Result<Self> {
+    fn new(aggregate: &'a A, op: &'a Op, buckets: Buckets, room: Vec<(M::Kept, V)>, task: &Task) -> Result<Self> {
         let writer = BucketWriter::new(buckets, task)?;
         Ok(Combine {
             aggregate,
             op,
             buckets,
-            table: Table::with_room(room),
+            table: Table::in_room(room),
             helps: true,
             folded: 0,
             rows: Vec::with_capacity(TOGETHER),
@@ -175,16 +177,17 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
             (before < *rows && folded >= *rows || full) && keys * 100 > folded * percent
         };
         self.helps = !COMBINE_TRIALS.iter().any(useless);
-        if full || !self.helps { self.hand_on() } else { Ok(()) }
+        if full || !self.helps { self.hand_on(COMBINE_KEYS) } else { Ok(()) }
     }
 
-    fn hand_on(&mut self) -> Result<()> {
+    /// Hands on what is in the table, and makes room for so many more keys.
+    fn hand_on(&mut self, room: usize) -> Result<()> {
         self.folded = 0;
-        if self.helps && self.hold()? { Ok(()) } else { self.write() }
+        if self.helps && self.hold(room)? { Ok(()) } else { self.write() }
     }
 
-    /// Keeps what is in the table as a run; false if there is no room for it, or if not all was kept before.
-    fn hold(&mut self) -> Result<bool> {
+    /// Keeps what is in the table as a run; false if there is no memory for it, or if not all was kept before.
+    fn hold(&mut self, room: usize) -> Result<bool> {
         let (Some(runs), Some((key, value))) = (&mut self.runs, self.table.entries().last()) else {
             return Ok(self.runs.is_some());
         };
@@ -195,11 +198,12 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         let _ = self.working.resize(0);
         self.counted = 0;
         let mut held = self.task.host().memory().reservation();
-        let room = held.hold(self.size.of(self.table.len()));
-        if room {
-            runs.push(Run { rows: self.table.take(), held });
+        if !held.hold(self.size.of(self.table.len())) {
+            return Ok(false);
         }
-        Ok(room)
+        let table = std::mem::replace(&mut self.table, Table::in_room(Vec::with_capacity(room)));
+        runs.push(Run { rows: table.into_entries(), held });
+        Ok(true)
     }
 
     /// Writes what is in the table, after what was kept.

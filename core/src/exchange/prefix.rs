@@ -40,6 +40,8 @@ struct State<M: Keep<K>, K, V> {
     fold: Progress<M::Kept, V, K>,
     /// Outputs that may be folded yet, by partition.
     waiting: BTreeMap<u32, Vec<Run<M::Kept, V>>>,
+    /// What was folded leaves its room to map tasks that begin.
+    spare: Vec<Run<M::Kept, V>>,
 }
 
 enum Progress<T, V, K> {
@@ -61,7 +63,8 @@ struct Ended<T> {
 impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
     pub(crate) fn new(buckets: Buckets, task: &Task) -> Self {
         let fold = Progress::Open(Folded::new(task));
-        Prefix { state: Mutex::new(State { buckets, next: 0, fold, waiting: BTreeMap::new() }), rested: Condvar::new() }
+        let state = State { buckets, next: 0, fold, waiting: BTreeMap::new(), spare: Vec::new() };
+        Prefix { state: Mutex::new(state), rested: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State<M, K, V>> {
@@ -71,6 +74,11 @@ impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
     /// Whether what was folded is gone.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self.state().fold, Progress::Ended(Ended { folded: None, .. }))
+    }
+
+    /// The room of rows that are folded, for other rows.
+    pub(crate) fn spare(&self) -> Option<Vec<(M::Kept, V)>> {
+        self.state().spare.pop().map(|run| run.rows)
     }
 
     /// Takes the output of a map task in, and gives what stands for it; gives it back if no more is folded. Folds what can
@@ -94,11 +102,13 @@ impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
         while let Some((mut folded, output)) = state.begin(task) {
             drop(state);
             let unless_done = LostUnlessDone(self);
-            folded.add(output, aggregate, op);
+            let mut spare = folded.add(output, aggregate, op);
             std::mem::forget(unless_done);
             let goes_on = folded.goes_on();
             state = self.state();
             state.next += 1;
+            spare.truncate(task.host().slots().saturating_sub(state.spare.len()));
+            state.spare.append(&mut spare);
             match goes_on {
                 true => state.fold = Progress::Open(folded),
                 false => state.end(Some(folded)),
@@ -133,6 +143,7 @@ impl<M: Keep<K>, K: Key, V: Row> State<M, K, V> {
     fn end(&mut self, folded: Option<Folded<M::Kept, V>>) {
         // All is lost if what follows panics.
         self.fold = Progress::Ended(Ended { folded: None, apart: BTreeMap::new() });
+        self.spare.clear();
         let buckets = self.buckets;
         let apart = std::mem::take(&mut self.waiting).into_iter();
         let apart = apart.map(|(map, output)| (map, gather::<M, K, V>(output, buckets))).collect();
@@ -208,14 +219,18 @@ impl<K: Key, V: Row> Folded<K, V> {
         Folded { table: Table::new(), helps: true, size: RowSize::new(), held }
     }
 
-    fn add<A: Aggregate<V, State = V, Out = V>>(&mut self, output: Vec<Run<K, V>>, aggregate: &A, op: &Op) {
+    /// Folds an output, of which nothing but the room is left then.
+    fn add<A>(&mut self, mut output: Vec<Run<K, V>>, aggregate: &A, op: &Op) -> Vec<Run<K, V>>
+    where
+        A: Aggregate<V, State = V, Out = V>,
+    {
         let (mut batch, mut brought, before) = (Batch::default(), 0, self.table.len());
-        for Run { rows, .. } in output {
+        for Run { rows, .. } in &mut output {
             brought += rows.len();
             if let Some(row) = rows.last() {
                 self.size.sample(row);
             }
-            let mut rows = rows.into_iter();
+            let mut rows = rows.drain(..);
             while !rows.as_slice().is_empty() {
                 let some = rows.len().min(TOGETHER);
                 batch.look_up(&rows.as_slice()[..some], &self.table);
@@ -223,6 +238,7 @@ impl<K: Key, V: Row> Folded<K, V> {
             }
         }
         self.helps = before == 0 || (self.table.len() - before) * 100 <= brought * NEW;
+        output
     }
 
     /// Counts what it takes, and says whether more should be folded.

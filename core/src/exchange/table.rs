@@ -19,9 +19,10 @@ impl<K: Hash + Eq, S> Table<K, S> {
         Table { index: HashTable::new(), entries: Vec::new() }
     }
 
-    /// A table with room for so many keys.
-    pub(crate) fn with_room(keys: usize) -> Self {
-        Table { index: HashTable::with_capacity(keys), entries: Vec::with_capacity(keys) }
+    /// A table with room for as many keys as `room` has room for.
+    pub(crate) fn in_room(mut room: Vec<(K, S)>) -> Self {
+        room.clear();
+        Table { index: HashTable::with_capacity(room.capacity()), entries: room }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -96,9 +97,8 @@ impl<K: Hash + Eq, S> Table<K, S> {
         std::mem::replace(&mut self.entries, Vec::with_capacity(room))
     }
 
-    /// The entries, in order, in no more room than they need.
-    pub(crate) fn into_entries(mut self) -> Vec<(K, S)> {
-        self.entries.shrink_to_fit();
+    /// The entries, in order.
+    pub(crate) fn into_entries(self) -> Vec<(K, S)> {
         self.entries
     }
 
