@@ -32,10 +32,9 @@ impl Link {
     /// If nobody listens there, or they do not answer.
     pub async fn unix(path: impl AsRef<Path>) -> Result<(LinkSender, LinkReceiver), LinkError> {
         let path = path.as_ref();
-        let endpoint = socket::reachable(path)?;
         let mut dealer = DealerSocket::with_options(socket::options());
         let events = dealer.monitor().boxed();
-        dealer.connect(&endpoint).await.map_err(|error| LinkError::socket(path, error))?;
+        socket::dial(&mut dealer, path).await?;
         let (to, from) = dealer.split();
         let (sender, to_write) = LinkSender::new();
         let receiver =

@@ -81,7 +81,7 @@ impl Peers {
     /// If the path is too long for a socket, others can enter its directory, or another process listens there.
     pub async fn bind(path: impl AsRef<Path>) -> Result<(PeersSender, PeersReceiver), LinkError> {
         let path = path.as_ref();
-        let (listener, bound) = socket::listen(path)?;
+        let (listener, bound) = socket::listen(path).await?;
         let mut router = RouterSocket::with_options(socket::options());
         let events = router.monitor().boxed();
         router.bind_listener(listener).await.map_err(|error| LinkError::socket(path, error))?;

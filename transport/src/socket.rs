@@ -6,17 +6,22 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
-use zeromq::SocketOptions;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep};
+use zeromq::{SocketOptions, ZmqError};
 
 /// The longest path of a unix socket: the system has 108 bytes for it, one of which ends it.
 const MAX_PATH: usize = 107;
 
 /// How long a peer may take to answer ZeroMQ's greeting. The kernel connects to a stopped process, too.
 const GREETING_TIME: Duration = Duration::from_secs(10);
+
+/// How often it is tried again to dial a socket at which too many wait already.
+const QUEUE_FULL: Duration = Duration::from_millis(5);
 
 /// ZeroMQ reads this much at first, and twice as much again while it comes in faster.
 const READ_AT_FIRST: usize = 4 << 10;
@@ -32,21 +37,48 @@ pub(crate) fn options() -> SocketOptions {
     options
 }
 
-/// The path as ZeroMQ writes it, if somebody listens there.
-pub(crate) fn reachable(path: &Path) -> Result<String, LinkError> {
+/// Dials with a ZeroMQ socket, if somebody listens at the path. The thread is never held up: it may be the very one that
+/// has to let others in there, before there is room for one more.
+pub(crate) async fn dial(socket: &mut impl zeromq::Socket, path: &Path) -> Result<(), LinkError> {
     let endpoint = endpoint(path)?;
     // ZeroMQ itself would go on trying when nobody is there. Who listens sees this one close before its greeting.
-    match UnixStream::connect(path) {
-        Ok(_) => Ok(endpoint),
+    match patiently(async || UnixStream::connect(path).await).await {
+        Ok(_) => {}
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            Err(LinkError::socket(path, "nobody listens there: is the process that made it still running?"))
+            return Err(LinkError::socket(path, "nobody listens there: is the process that made it still running?"));
         }
-        Err(error) => Err(LinkError::socket(path, error)),
+        Err(error) => return Err(LinkError::socket(path, error)),
+    }
+    let dialled = patiently(async || {
+        socket.connect(&endpoint).await.map_err(|error| match error {
+            ZmqError::Network(error) => error,
+            other => std::io::Error::other(other),
+        })
+    });
+    dialled.await.map_err(|error| LinkError::socket(path, error))
+}
+
+/// Tries again while the queue of who waits to be let in is full, as long as a greeting may take.
+async fn patiently<T>(mut dial: impl AsyncFnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    let end = Instant::now() + GREETING_TIME;
+    loop {
+        match dial().await {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => sleep(QUEUE_FULL).await,
+            done => return done,
+        }
+    }
+}
+
+/// Whether a process listens at the path, be it one that lets nobody in any more.
+async fn is_taken(path: &Path) -> bool {
+    match UnixStream::connect(path).await {
+        Ok(_) => true,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
     }
 }
 
 /// Listens at the path, in the place of a socket that a dead process left.
-pub(crate) fn listen(path: &Path) -> Result<(UnixListener, Bound), LinkError> {
+pub(crate) async fn listen(path: &Path) -> Result<(UnixListener, Bound), LinkError> {
     endpoint(path)?;
     private_directory(path)?;
     match std::fs::symlink_metadata(path) {
@@ -55,7 +87,7 @@ pub(crate) fn listen(path: &Path) -> Result<(UnixListener, Bound), LinkError> {
         Ok(meta) if !meta.file_type().is_socket() => {
             return Err(LinkError::socket(path, "there is a file of that name that is not a socket; remove it"));
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => {
+        Ok(_) if is_taken(path).await => {
             return Err(LinkError::socket(path, "another process listens there; stop it first, or use another name"));
         }
         Ok(_) => {}

@@ -1,11 +1,14 @@
 //! Links and peers over real unix sockets: what arrives and in which order, and what is told when an end goes.
 
 use bytes::Bytes;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use tempfile::TempDir;
 use tryworks_transport::{Link, LinkError, LinkReceiver, LinkSender, MAX_MESSAGE};
-use tryworks_transport::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender};
+use tryworks_transport::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender, raise_file_limit};
 
 struct Place {
     directory: TempDir,
@@ -239,4 +242,45 @@ async fn another_may_listen_as_soon_as_one_has_stopped() {
         greeted(&place, &mut peers).await;
         assert!(place.socket().exists());
     }
+}
+
+/// Connects until the queue of who waits to be let in is full.
+fn fill(socket: &std::path::Path) -> Vec<OwnedFd> {
+    let address = SocketAddrUnix::new(socket).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let client = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+        match connect(&client, &address) {
+            Ok(()) => waiting.push(client),
+            Err(error) => {
+                assert_eq!(error, Errno::AGAIN);
+                return waiting;
+            }
+        }
+    }
+}
+
+#[test]
+fn the_thread_that_serves_a_socket_dials_it_though_its_queue_is_full() {
+    // The hub's gateway dialled the hub, on the hub's only thread, and waited for itself.
+    raise_file_limit();
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let place = Place::new();
+            let (to_peers, mut peers) = place.bind().await;
+            let waiting = fill(&place.socket());
+            assert!(waiting.len() > 400, "the queue has room for {} alone", waiting.len());
+            // Another process is not let in there, and does not wait for ever either.
+            let taken = refused(Peers::bind(place.socket()).await);
+            assert!(taken.contains("another process listens there"), "{taken}");
+            let (to, mut from, peer) = greeted(&place, &mut peers).await;
+            to_peers.send(&peer, number(1)).unwrap();
+            assert_eq!(from.recv().await.unwrap(), number(1));
+            drop((waiting, to));
+        });
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(std::time::Duration::from_secs(60)).expect("the thread waits for itself");
 }
