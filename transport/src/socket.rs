@@ -41,30 +41,25 @@ pub(crate) fn options() -> SocketOptions {
 /// has to let others in there, before there is room for one more.
 pub(crate) async fn dial(socket: &mut impl zeromq::Socket, path: &Path) -> Result<(), LinkError> {
     let endpoint = endpoint(path)?;
-    // ZeroMQ itself would go on trying when nobody is there. Who listens sees this one close before its greeting.
-    match patiently(async || UnixStream::connect(path).await).await {
-        Ok(_) => {}
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            return Err(LinkError::socket(path, "nobody listens there: is the process that made it still running?"));
-        }
-        Err(error) => return Err(LinkError::socket(path, error)),
-    }
-    let dialled = patiently(async || {
-        socket.connect(&endpoint).await.map_err(|error| match error {
-            ZmqError::Network(error) => error,
-            other => std::io::Error::other(other),
-        })
-    });
-    dialled.await.map_err(|error| LinkError::socket(path, error))
-}
-
-/// Tries again while the queue of who waits to be let in is full, as long as a greeting may take.
-async fn patiently<T>(mut dial: impl AsyncFnMut() -> std::io::Result<T>) -> std::io::Result<T> {
     let end = Instant::now() + GREETING_TIME;
     loop {
-        match dial().await {
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => sleep(QUEUE_FULL).await,
-            done => return done,
+        // ZeroMQ itself would go on trying when nobody is there. Who listens sees this one close before its greeting.
+        let dialled = match UnixStream::connect(path).await {
+            Ok(_) => socket.connect(&endpoint).await,
+            Err(error) => Err(error.into()),
+        };
+        match dialled {
+            Ok(()) => return Ok(()),
+            Err(ZmqError::Network(error)) => match error.kind() {
+                // The queue of those who wait to be let in is full.
+                ErrorKind::WouldBlock if Instant::now() < end => sleep(QUEUE_FULL).await,
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                    let message = "nobody listens there: is the process that made it still running?";
+                    return Err(LinkError::socket(path, message));
+                }
+                _ => return Err(LinkError::socket(path, error)),
+            },
+            Err(error) => return Err(LinkError::socket(path, error)),
         }
     }
 }
