@@ -1,12 +1,13 @@
 //! Calling user functions: with the items alone, or with a value given by `.with` first.
 
 use crate::error::{Place, Result, UserError};
+use crate::lock::Turns;
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship, conjure};
 use crate::task::Op;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 /// Something that is called by operators and travels with them.
 pub trait Callable: Ship + Clone + Send + Sync + 'static {
@@ -148,7 +149,7 @@ pub struct Init<C, F, V, X> {
 /// The value, and who is making it: tasks that begin together wait for the first of them.
 struct Made<V> {
     value: OnceLock<V>,
-    making: Mutex<()>,
+    making: Turns<()>,
 }
 
 impl<C, F: Copy, V, X> Clone for Init<C, F, V, X> {
@@ -159,7 +160,7 @@ impl<C, F: Copy, V, X> Clone for Init<C, F, V, X> {
 
 impl<C, F: Code, V, X> Init<C, F, V, X> {
     pub(crate) fn new(config: C, make: F) -> Self {
-        let made = Arc::new(Made { value: OnceLock::new(), making: Mutex::new(()) });
+        let made = Arc::new(Made { value: OnceLock::new(), making: Turns::default() });
         Init { config: Arc::new(config), make, made, error: PhantomData }
     }
 }
@@ -188,7 +189,7 @@ where
             return Ok(());
         }
         // Whoever panicked while making it has made nothing.
-        let _making = self.made.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _making = self.made.making.take(());
         if self.made.value.get().is_none() {
             let made = op.call(|| (self.make)(&self.config)).map_err(|error| op.failed(error.into(), place))?;
             let _ = self.made.value.set(made);

@@ -5,13 +5,14 @@
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::ship::{Decoder, Encoder, Parcel, Role, Ship, pack, unpack};
 use crate::task::{Feed, Task};
 use crate::trampoline::drop_flat;
 use std::any::Any;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// A dataset of `T`, however it is made.
 pub type Data<T> = Dataset<Boxed<T>>;
@@ -185,7 +186,7 @@ struct HungCursor<C> {
 
 impl<C: Cursor<Item: Send + 'static>> SegmentCursor for HungCursor<C> {
     fn push(&mut self, batch: Batch) -> Result<Batch> {
-        *self.feed.lock().unwrap_or_else(PoisonError::into_inner) = Some(batch);
+        *self.feed.lock() = Some(batch);
         let mut items = Vec::new();
         self.cursor.advance(usize::MAX, &mut |item| {
             items.push(item);
@@ -248,7 +249,7 @@ pub struct BoxedCursor<T> {
 }
 
 enum Input {
-    Fed(Arc<Mutex<Option<Batch>>>),
+    Fed(Arc<Lock<Option<Batch>>>),
     Own(Box<dyn HeadCursor>, Vec<Box<dyn SegmentCursor>>),
 }
 
@@ -257,7 +258,7 @@ impl<T: Send + 'static> Cursor for BoxedCursor<T> {
 
     fn advance<S: FnMut(T) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         let (batch, step) = match &mut self.input {
-            Input::Fed(feed) => match feed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Input::Fed(feed) => match feed.lock().take() {
                 Some(batch) => (batch, Step::More),
                 None => return Ok(Step::Done),
             },

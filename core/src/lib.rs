@@ -18,6 +18,7 @@ pub mod host;
 pub mod ids;
 mod intern;
 pub mod lineage;
+pub mod lock;
 pub mod memory;
 pub mod ops;
 pub mod pipe;

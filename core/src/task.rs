@@ -2,11 +2,12 @@
 
 use crate::error::{Error, Place, Result, Site, UserError, UserFault};
 use crate::host::Host;
+use crate::lock::{Lock, none_held};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 
 /// What a pipe knows of the task that runs it.
 #[derive(Clone)]
@@ -19,7 +20,7 @@ pub struct Task {
 }
 
 /// Where a segment of a boxed chain finds its next batch.
-pub(crate) type Feed = Arc<Mutex<Option<Box<dyn Any + Send>>>>;
+pub(crate) type Feed = Arc<Lock<Option<Box<dyn Any + Send>>>>;
 
 impl Task {
     /// A task at `place` in the process `host`, which stops when `cancelled` becomes true.
@@ -91,6 +92,7 @@ impl Op {
                 BLAMED.with(|blamed| blamed.set(blamed.get().or(Some(*self.0))));
             }
         }
+        none_held("calling a function of the user's");
         let blame = Blame(self);
         let value = function();
         std::mem::forget(blame);

@@ -5,6 +5,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
+use tryworks_core::lock::none_held;
 use tryworks_core::task::Op;
 use tryworks_core::{Error, Place, Result, Site, UserFault};
 
@@ -26,6 +27,7 @@ pub(crate) fn in_task() -> bool {
 /// Runs a task's code; a panic in it becomes an error that names the operator whose function panicked. `stage` is who
 /// is named where that was no operator's function.
 pub(crate) fn catch<R>(stage: Op, place: Place, code: impl FnOnce() -> Result<R>) -> Result<R> {
+    none_held("running a task");
     install();
     IN_TASK.set(true);
     let result = panic::catch_unwind(AssertUnwindSafe(code));

@@ -6,9 +6,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tryworks_core::codec;
+use tryworks_core::lock::{Held, Lock};
 use tryworks_engine::process::programs::{link, name_of, named, place};
 use tryworks_engine::protocol::HostInfo;
 use tryworks_engine::protocol::driver::{GivenFile, Program};
@@ -22,7 +23,7 @@ const QUOTA: u64 = 8 << 30;
 pub(crate) struct Shelf {
     directory: PathBuf,
     quota: u64,
-    state: Arc<Mutex<State>>,
+    state: Arc<Lock<State>>,
     /// Numbers what arrives.
     arrivals: Arc<AtomicU64>,
 }
@@ -57,12 +58,12 @@ impl Shelf {
                 }
             }
         }
-        let state = Arc::new(Mutex::new(state));
+        let state = Arc::new(Lock::new(state));
         Ok(Shelf { directory, quota, state, arrivals: Arc::default() })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Held<'_, State> {
+        self.state.lock()
     }
 
     /// Whether another machine sent this program already.

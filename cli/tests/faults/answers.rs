@@ -66,6 +66,64 @@ fn one_two_and_four_engines_give_the_same_bits() {
     cluster.is_clean();
 }
 
+/// Two threads whose jobs are of the same shuffles, over and over. Such jobs end within milliseconds, so that exchanges are
+/// opened and forgotten in one worker at the same time.
+fn two_loops(cx: &Context) {
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let sums = cx.range_in(0..100, 4).map(|n| (n % 7, 1u64)).reduce_by_key(|a, b| a + b);
+                    assert_eq!(sums.count().unwrap(), 7);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn threads_of_a_driver_run_jobs_at_the_same_time() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        two_loops(&cx);
+        let threads = Context::local(2).unwrap();
+        for (name, pipeline) in ALL {
+            let right = pipeline(&threads);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| assert!(pipeline(&cx) == right, "{name} gives another answer among threads"));
+                }
+            });
+        }
+        return;
+    }
+    let mut cluster = Cluster::by_hand(1, 2, &[]);
+    cluster.drive(here!());
+    cluster.add("b", Engine { slots: 2, ..Engine::default() });
+    cluster.wait_for_engines(2);
+    cluster.drive(here!());
+    cluster.is_clean();
+}
+
+#[test]
+fn threads_open_the_same_exchange_at_the_same_time() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        for _ in 0..20 {
+            let sums = cx.range_in(0..1_000, 8).map(|n| (n % 100, n)).reduce_by_key_in(8, |a, b| a + b);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| assert_eq!(sums.map(|(_, sum)| sum).sum().unwrap(), 499_500));
+                }
+            });
+        }
+        return;
+    }
+    let cluster = Cluster::by_hand(2, 2, &[]);
+    cluster.drive(here!());
+    cluster.is_clean();
+}
+
 #[test]
 fn engines_that_die_in_the_middle_change_no_bit() {
     if driving() {

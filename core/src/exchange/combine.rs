@@ -10,6 +10,7 @@ use super::write::{BucketWriter, Counts, unless_failed};
 use crate::codec;
 use crate::error::Result;
 use crate::host::Shared;
+use crate::lock::Lock;
 use crate::memory::Reservation;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::{Key, Row, RowSize};
@@ -17,7 +18,7 @@ use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Output, StageCode};
 use crate::task::{Op, Task};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 /// The most keys that a map task keeps before it hands on what it has.
 const COMBINE_KEYS: usize = 1 << 17;
@@ -34,22 +35,26 @@ pub(crate) struct CombineStage<M: Keep<K>, P, A, K, V> {
     /// The keys of the last partition that was done: room for the next one's table.
     room: AtomicUsize,
     /// What is folded of the outputs in this process, as long as one of them is there.
-    prefix: Mutex<Weak<Prefix<M, K, V>>>,
+    prefix: Lock<Weak<Prefix<M, K, V>>>,
 }
 
 impl<M: Keep<K>, P, A, K: Key, V: Row> CombineStage<M, P, A, K, V> {
     pub(crate) fn new(input: P, aggregate: A, buckets: Buckets, op: Op) -> Self {
-        CombineStage { input, aggregate, buckets, op, room: AtomicUsize::new(0), prefix: Mutex::new(Weak::new()) }
+        CombineStage { input, aggregate, buckets, op, room: AtomicUsize::new(0), prefix: Lock::new(Weak::new()) }
     }
 
     fn prefix(&self, task: &Task) -> Arc<Prefix<M, K, V>> {
-        let mut prefix = self.prefix.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(prefix) = prefix.upgrade().filter(|prefix| !prefix.is_lost()) {
-            return prefix;
-        }
-        let new = Arc::new(Prefix::new(self.buckets, task));
-        *prefix = Arc::downgrade(&new);
-        new
+        let mut shared = self.prefix.lock();
+        let before = shared.upgrade();
+        let prefix = before.clone().filter(|prefix| !prefix.is_lost()).unwrap_or_else(|| {
+            let new = Arc::new(Prefix::new(self.buckets, task));
+            *shared = Arc::downgrade(&new);
+            new
+        });
+        // The last handle of one that is lost is dropped here, with the rows in it.
+        drop(shared);
+        drop(before);
+        prefix
     }
 }
 

@@ -4,13 +4,13 @@ use super::aggregate::Aggregate;
 use super::fold::Fold;
 use super::read::{Opened, Side};
 use crate::error::Result;
+use crate::lock::Lock;
 use crate::pipe::{BATCH, Cursor, Flow, Pipe, Step};
 use crate::row::{Key, Row};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::task::{Op, Task};
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 /// The pipe that reads pairs and yields each key once, with its fold. The order is that of the hash sub-partitions,
 /// then of first arrival.
@@ -98,9 +98,11 @@ impl<K: Key, V: Row, A: Aggregate<V>> GroupedCursor<K, V, A> {
             [] => return Ok(false),
             [fold] => read(fold, parts[0])?,
             several => {
-                let several: Vec<_> = several.iter_mut().map(Mutex::new).collect();
+                // Each is taken once.
+                let several: Vec<_> = several.iter_mut().map(|fold| Lock::new(Some(fold))).collect();
                 self.task.host().in_parallel(self.op, self.task.place(), parts.len(), &|at| {
-                    read(&mut several[at].lock().unwrap_or_else(PoisonError::into_inner), parts[at])
+                    let fold = several[at].lock().take();
+                    fold.map_or(Ok(()), |fold| read(fold, parts[at]))
                 })?;
             }
         }

@@ -9,11 +9,12 @@ use super::keep::Keep;
 use super::table::Table;
 use crate::error::{Error, Result};
 use crate::host::Shared;
+use crate::lock::{Held, Lock, none_held};
 use crate::memory::Reservation;
 use crate::row::{Key, Row, RowSize};
 use crate::task::{Op, Task};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar};
 
 /// Folding on is of no use if more than so many of a hundred rows have a key that was not there.
 const NEW: usize = 95;
@@ -28,7 +29,7 @@ pub(crate) struct Run<K, V> {
 /// goes as far as there are outputs, in whichever order they come. How far that is changes no answer: readers go on
 /// from there. It ends when they begin, or when the budget has no room for it.
 pub(crate) struct Prefix<M: Keep<K>, K, V> {
-    state: Mutex<State<M, K, V>>,
+    state: Lock<State<M, K, V>>,
     /// Told when a task has done its part of the fold.
     rested: Condvar,
 }
@@ -49,6 +50,8 @@ enum Progress<T, V, K> {
     Open(Folded<T, V>),
     /// A task is at it.
     Busy,
+    /// No more is, and a task puts what was folded in order.
+    Ending,
     /// No more is.
     Ended(Ended<(K, V)>),
 }
@@ -64,11 +67,11 @@ impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
     pub(crate) fn new(buckets: Buckets, task: &Task) -> Self {
         let fold = Progress::Open(Folded::new(task));
         let state = State { buckets, next: 0, fold, waiting: BTreeMap::new(), spare: Vec::new() };
-        Prefix { state: Mutex::new(state), rested: Condvar::new() }
+        Prefix { state: Lock::new(state), rested: Condvar::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<M, K, V>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Held<'_, State<M, K, V>> {
+        self.state.lock()
     }
 
     /// Whether what was folded is gone.
@@ -93,42 +96,77 @@ impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
     ) -> std::result::Result<Shared, Vec<Run<M::Kept, V>>> {
         let mut state = self.state();
         // An attempt before this one may have brought the same.
-        if map >= state.next {
-            if matches!(state.fold, Progress::Ended(_)) {
-                return Err(output);
-            }
-            state.waiting.insert(map, output);
-        }
-        while let Some((mut folded, output)) = state.begin(task) {
-            drop(state);
+        let twice = match &state.fold {
+            _ if map < state.next => Some(output),
+            Progress::Ending | Progress::Ended(_) => return Err(output),
+            Progress::Open(_) | Progress::Busy => state.waiting.insert(map, output),
+        };
+        drop(state);
+        drop(twice);
+        while let Some((mut folded, output)) = self.begin(task) {
             let unless_done = LostUnlessDone(self);
             let mut spare = folded.add(output, aggregate, op);
             std::mem::forget(unless_done);
             let goes_on = folded.goes_on();
-            state = self.state();
+            let mut state = self.state();
             state.next += 1;
             spare.truncate(task.host().slots().saturating_sub(state.spare.len()));
             state.spare.append(&mut spare);
-            match goes_on {
-                true => state.fold = Progress::Open(folded),
-                false => state.end(Some(folded)),
+            if goes_on {
+                state.fold = Progress::Open(folded);
+                drop(state);
+                self.rested.notify_all();
+            } else {
+                drop(state);
+                self.end(Some(folded));
             }
-            self.rested.notify_all();
         }
         Ok(Arc::new(Deferred { from: self.clone(), map }))
+    }
+
+    /// Takes out the fold and the next output, if it is here.
+    fn begin(&self, task: &Task) -> Option<(Folded<M::Kept, V>, Vec<Run<M::Kept, V>>)> {
+        let mut state = self.state();
+        let next = state.next;
+        if !state.waiting.contains_key(&next) || task.check().is_err() {
+            return None;
+        }
+        let folded = state.take()?;
+        Some((folded, state.waiting.remove(&next)?))
+    }
+
+    /// Ends the fold that was taken out. Rows are hashed and dropped, by functions of the user's, without the lock.
+    fn end(&self, folded: Option<Folded<M::Kept, V>>) {
+        let mut state = self.state();
+        state.fold = Progress::Ending;
+        let (waiting, spare) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.spare));
+        let buckets = state.buckets;
+        drop(state);
+        drop(spare);
+        // All is lost if what follows panics.
+        let mut end = Ends { of: self, as_what: Ended { folded: None, apart: BTreeMap::new() } };
+        let apart = waiting.into_iter().map(|(map, output)| (map, gather::<M, K, V>(output, buckets)));
+        end.as_what.apart = apart.collect();
+        end.as_what.folded = folded.map(|folded| gather::<M, K, V>(vec![folded.into_run()], buckets));
+    }
+}
+
+/// Says how a fold ended when this is dropped.
+struct Ends<'a, M: Keep<K>, K: Key, V: Row> {
+    of: &'a Prefix<M, K, V>,
+    as_what: Ended<(K, V)>,
+}
+
+impl<M: Keep<K>, K: Key, V: Row> Drop for Ends<'_, M, K, V> {
+    fn drop(&mut self) {
+        let Ended { folded, apart } = &mut self.as_what;
+        let ended = Ended { folded: folded.take(), apart: std::mem::take(apart) };
+        self.of.state().fold = Progress::Ended(ended);
+        self.of.rested.notify_all();
     }
 }
 
 impl<M: Keep<K>, K: Key, V: Row> State<M, K, V> {
-    /// Takes out the fold and the next output, if it is here.
-    fn begin(&mut self, task: &Task) -> Option<(Folded<M::Kept, V>, Vec<Run<M::Kept, V>>)> {
-        if !self.waiting.contains_key(&self.next) || task.check().is_err() {
-            return None;
-        }
-        let folded = self.take()?;
-        Some((folded, self.waiting.remove(&self.next)?))
-    }
-
     /// Takes out the fold if it is here.
     fn take(&mut self) -> Option<Folded<M::Kept, V>> {
         match std::mem::replace(&mut self.fold, Progress::Busy) {
@@ -139,21 +177,11 @@ impl<M: Keep<K>, K: Key, V: Row> State<M, K, V> {
             }
         }
     }
-
-    fn end(&mut self, folded: Option<Folded<M::Kept, V>>) {
-        // All is lost if what follows panics.
-        self.fold = Progress::Ended(Ended { folded: None, apart: BTreeMap::new() });
-        self.spare.clear();
-        let buckets = self.buckets;
-        let apart = std::mem::take(&mut self.waiting).into_iter();
-        let apart = apart.map(|(map, output)| (map, gather::<M, K, V>(output, buckets))).collect();
-        let folded = folded.map(|folded| gather::<M, K, V>(vec![folded.into_run()], buckets));
-        self.fold = Progress::Ended(Ended { folded, apart });
-    }
 }
 
 /// Rows by bucket, in their order.
 fn gather<M: Keep<K>, K: Key, V: Row>(output: Vec<Run<M::Kept, V>>, buckets: Buckets) -> Arc<Block<(K, V)>> {
+    none_held("hashing rows");
     let chunk = |run: Run<M::Kept, V>| {
         let bucket = |(key, _): &(M::Kept, V)| buckets.of(M::key_hash(key)) as u32;
         let places: Vec<u32> = run.rows.iter().map(bucket).collect();
@@ -174,18 +202,25 @@ struct LostUnlessDone<'a, M: Keep<K>, K: Key, V: Row>(&'a Prefix<M, K, V>);
 impl<M: Keep<K>, K: Key, V: Row> Drop for LostUnlessDone<'_, M, K, V> {
     #[cold]
     fn drop(&mut self) {
-        self.0.state().end(None);
-        self.0.rested.notify_all();
+        self.0.end(None);
     }
 }
 
 impl<M: Keep<K>, K: Key, V: Row> Later<(K, V)> for Prefix<M, K, V> {
     fn block(&self, map: u32) -> Result<Arc<Block<(K, V)>>> {
-        let busy = |state: &mut State<M, K, V>| matches!(state.fold, Progress::Busy);
-        // Only a task that nobody waits for any more can still be at it.
-        let mut state = self.rested.wait_while(self.state(), busy).unwrap_or_else(PoisonError::into_inner);
-        if let Some(folded) = state.take() {
-            state.end(Some(folded));
+        let mut state = self.state();
+        loop {
+            state = match &state.fold {
+                Progress::Ended(_) => break,
+                // Only a task that nobody waits for any more, or another reader, can be at it.
+                Progress::Busy | Progress::Ending => state.wait(&self.rested),
+                Progress::Open(_) => {
+                    let folded = state.take();
+                    drop(state);
+                    self.end(folded);
+                    self.state()
+                }
+            };
         }
         let next = state.next;
         let Progress::Ended(Ended { folded, apart }) = &state.fold else {

@@ -11,15 +11,16 @@ use crate::{panics, worker};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tryworks_core::ids::{JobId, OutputId, SessionId};
 use tryworks_core::lineage::Node;
+use tryworks_core::lock::{Held, Lock};
 use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner, Shipment, Tie};
 use tryworks_core::{Error, Result};
-use tryworks_planner::{Facts, Plan, plan};
+use tryworks_planner::{Facts, Plan, PlannedStage, plan};
 use tryworks_transport::{Connection, DataClient, DataLimits};
 
 /// How a cluster is used.
@@ -42,7 +43,7 @@ pub struct Settings {
 /// A cluster, as a driver uses it.
 pub struct Cluster {
     pub(super) shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Lock<Option<JoinHandle<()>>>,
 }
 
 pub(super) struct Shared {
@@ -50,7 +51,7 @@ pub(super) struct Shared {
     pub(super) data: Option<DataClient>,
     /// The address of the hub's data port.
     pub(super) port: String,
-    pub(super) state: Mutex<State>,
+    pub(super) state: Lock<State>,
     /// Told when something of a job has arrived.
     pub(super) news: Condvar,
     /// Told when there is something to send, or to end.
@@ -119,8 +120,8 @@ impl Facts for Known<'_> {
 }
 
 impl Shared {
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> Held<'_, State> {
+        self.state.lock()
     }
 
     /// Leaves messages to be sent.
@@ -159,7 +160,7 @@ impl Cluster {
             settings,
             data,
             port: connection.data.clone(),
-            state: Mutex::new(state),
+            state: Lock::new(state),
             news: Condvar::new(),
             outgoing: Notify::new(),
         });
@@ -175,7 +176,7 @@ impl Cluster {
         });
         let thread = thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
         match opened.recv() {
-            Ok(Ok(())) => Ok(Cluster { shared, thread: Mutex::new(Some(thread)) }),
+            Ok(Ok(())) => Ok(Cluster { shared, thread: Lock::new(Some(thread)) }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Bug("the driver's thread ended".into())),
         }
@@ -193,7 +194,7 @@ impl Cluster {
         self.shared.lock().stopped = true;
         self.shared.news.notify_all();
         self.shared.outgoing.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
             let _ = thread.join();
         }
@@ -203,45 +204,67 @@ impl Cluster {
 impl Shared {
     /// Plans a request and submits it, with all codes that the hub has not got.
     pub(super) fn submit(&self, request: &JobRequest, wanted: Partitions) -> Result<(u64, Plan)> {
-        let mut state = self.lock();
-        match &state.broken {
-            _ if state.stopped => return Err(Error::Stopped),
-            Some(error) => return Err(error.clone()),
-            None => {}
-        }
-        let plan = plan(&request.node, &Known(&state))?;
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        let label = format!("{} at {}", request.op.name, request.op.site);
-        let detached = match &request.tie {
-            Tie::Bound => None,
-            Tie::Detached(name) => Some(name.clone()),
-            Tie::Attached(job) => {
-                let claim = Claim::Attach { job: JobId(*job), action: request.op.name.to_string() };
-                let job = JobState::new(label, claim, wanted, Vec::new(), Progress::default());
-                state.outbox.extend(job.again(ticket));
-                state.jobs.insert(ticket, job);
-                drop(state);
-                self.outgoing.notify_one();
-                return Ok((ticket, plan));
-            }
-        };
-        let session = state.session;
-        let mut codes = Vec::new();
-        let mut caches = Vec::new();
-        for (at, stage) in (0u32..).zip(&plan.stages) {
-            let code = match &stage.exchange {
-                Some(exchange) => Code {
-                    stage: exchange.stage.clone(),
-                    exchange: Some(exchange.id),
-                    op: stage.reader.unwrap_or(request.op),
-                },
-                None => Code { stage: request.stage.clone(), exchange: None, op: request.op },
+        loop {
+            let (session, plan) = self.plan(&request.node)?;
+            // Values of the user's are encoded, which may take long: nobody waits for it.
+            let stages = match &request.tie {
+                Tie::Attached(_) => Vec::new(),
+                _ => packed(request, &plan)?,
             };
-            codes.push((at, code.exchange, ByteBuf::from(worker::pack(&code)?)));
-            let cached = stage.steps.iter().filter_map(|step| step.node.cache.as_ref());
-            caches.extend(cached.map(|cache| (at, session.global(cache.id))));
+            let mut state = self.usable()?;
+            // What was planned names exchanges and caches of a session.
+            if state.session != session {
+                continue;
+            }
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
+            let job = match &request.tie {
+                Tie::Bound | Tie::Detached(_) => self.new_job(&mut state, ticket, request, &plan, wanted, stages),
+                Tie::Attached(job) => {
+                    let claim = Claim::Attach { job: JobId(*job), action: request.op.name.to_string() };
+                    let job = JobState::new(label(request), claim, wanted, Vec::new(), Progress::default());
+                    state.outbox.extend(job.again(ticket));
+                    job
+                }
+            };
+            state.jobs.insert(ticket, job);
+            drop(state);
+            self.outgoing.notify_one();
+            return Ok((ticket, plan));
         }
+    }
+
+    /// The state, unless no job can run any more.
+    fn usable(&self) -> Result<Held<'_, State>> {
+        let state = self.lock();
+        match &state.broken {
+            _ if state.stopped => Err(Error::Stopped),
+            Some(error) => Err(error.clone()),
+            None => Ok(state),
+        }
+    }
+
+    fn plan(&self, node: &Arc<Node>) -> Result<(SessionId, Plan)> {
+        let state = self.usable()?;
+        Ok((state.session, plan(node, &Known(&state))?))
+    }
+
+    /// What is known of a job that is submitted now, with the codes that the hub has not got.
+    fn new_job(
+        &self,
+        state: &mut State,
+        ticket: u64,
+        request: &JobRequest,
+        plan: &Plan,
+        wanted: Partitions,
+        stages: Vec<Packed>,
+    ) -> JobState {
+        let session = state.session;
+        let cached = |(at, stage): (u32, &PlannedStage)| {
+            let caches = stage.steps.iter().filter_map(|step| step.node.cache.as_ref());
+            caches.map(|cache| (at, session.global(cache.id))).collect::<Vec<_>>()
+        };
+        let caches = (0u32..).zip(&plan.stages).flat_map(cached).collect();
         let name = |exchange| OutputId(session.global(exchange));
         let limits = Limits {
             max_attempts: self.settings.max_attempts,
@@ -251,35 +274,60 @@ impl Shared {
             ..Limits::default()
         };
         let spec = JobSpec {
-            label: label.clone(),
+            label: label(request),
             stages: plan.stages.iter().map(|stage| stage_spec(stage, name)).collect(),
             wanted: wanted.clone(),
             limits,
             pool: self.settings.pool.clone(),
             delivered: 0,
         };
-        let fresh = codes.iter().filter(|(_, exchange, _)| exchange.is_none_or(|id| !state.sent.contains(&id)));
+        let detached = if let Tie::Detached(name) = &request.tie { Some(name.clone()) } else { None };
         // The journal needs all that a detached job takes.
-        let fresh = match detached {
-            Some(_) => codes.iter().map(|(at, _, bytes)| (*at, bytes.clone())).collect(),
-            None => fresh.map(|(at, _, bytes)| (*at, bytes.clone())).collect(),
+        let fresh = |packed: &&Packed| {
+            detached.is_some() || packed.exchange.is_none_or(|exchange| !state.sent.contains(&exchange))
         };
-        let exchanges: Vec<_> = codes.iter().filter_map(|(_, exchange, _)| *exchange).collect();
+        let fresh = stages.iter().filter(fresh).map(|packed| (packed.at, packed.bytes.clone())).collect();
+        let exchanges: Vec<_> = stages.iter().filter_map(|packed| packed.exchange).collect();
         let progress = Progress {
             stages: plan.stages.len() as u32,
             partitions: u64::from(spec.wanted.len()),
             ..Progress::default()
         };
+        let label = spec.label.clone();
         let new = NewJob { ticket, job: None, detached, spec, codes: fresh, caches };
-        let mut again = new.clone();
-        again.codes = codes.into_iter().map(|(at, _, bytes)| (at, bytes)).collect();
+        let codes = stages.into_iter().map(|packed| (packed.at, packed.bytes)).collect();
+        let again = NewJob { codes, ..new.clone() };
         state.sent.extend(exchanges.iter().copied());
-        state.jobs.insert(ticket, JobState::new(label, Claim::Submit(Box::new(again)), wanted, exchanges, progress));
         state.outbox.push(FromDriver::Submit(Box::new(new)));
-        drop(state);
-        self.outgoing.notify_one();
-        Ok((ticket, plan))
+        JobState::new(label, Claim::Submit(Box::new(again)), wanted, exchanges, progress)
     }
+}
+
+fn label(request: &JobRequest) -> String {
+    format!("{} at {}", request.op.name, request.op.site)
+}
+
+/// The code of a stage, as bytes.
+struct Packed {
+    at: u32,
+    exchange: Option<u64>,
+    bytes: ByteBuf,
+}
+
+/// The codes of all stages of a plan.
+fn packed(request: &JobRequest, plan: &Plan) -> Result<Vec<Packed>> {
+    let pack = |(at, stage): (u32, &PlannedStage)| {
+        let code = match &stage.exchange {
+            Some(exchange) => Code {
+                stage: exchange.stage.clone(),
+                exchange: Some(exchange.id),
+                op: stage.reader.unwrap_or(request.op),
+            },
+            None => Code { stage: request.stage.clone(), exchange: None, op: request.op },
+        };
+        Ok(Packed { at, exchange: code.exchange, bytes: ByteBuf::from(worker::pack(&code)?) })
+    };
+    (0u32..).zip(&plan.stages).map(pack).collect()
 }
 
 impl Runner for Cluster {

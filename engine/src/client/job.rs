@@ -10,10 +10,11 @@ use crate::protocol::worker::{BlockPart, Piece};
 use crate::scheduler::Partitions;
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tryworks_core::host::Frames;
 use tryworks_core::ids::{AttemptId, JobId};
+use tryworks_core::lock::{Held, Lock, none_held};
 use tryworks_core::runner::{JobControl, JobRequest, Progress, Tie};
 use tryworks_core::stage::Encoded;
 use tryworks_core::{Error, Place, Result};
@@ -137,7 +138,7 @@ pub(super) struct ClusterJob {
     ticket: AtomicU64,
     request: JobRequest,
     /// Keep the exchanges that the job makes.
-    plans: Mutex<Vec<Plan>>,
+    plans: Lock<Vec<Plan>>,
     /// How often what its plan relied on was lost.
     lost: AtomicU32,
     shared: Arc<Shared>,
@@ -148,7 +149,7 @@ impl ClusterJob {
         ClusterJob {
             ticket: AtomicU64::new(ticket),
             request,
-            plans: Mutex::new(vec![plan]),
+            plans: Lock::new(vec![plan]),
             lost: AtomicU32::new(0),
             shared,
         }
@@ -159,13 +160,13 @@ impl ClusterJob {
     }
 
     /// Plans what is still wanted anew, and submits it. What was received stays.
-    fn begin_anew(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
+    fn begin_anew(&self, mut state: Held<'_, State>) -> Result<()> {
         let old = self.ticket();
         let Some(job) = state.jobs.remove(&old) else { return Err(Error::Bug(format!("there is no job {old}"))) };
         let wanted = job.missing();
         drop(state);
         let (ticket, plan) = self.shared.submit(&self.request, wanted)?;
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner).push(plan);
+        self.plans.lock().push(plan);
         self.ticket.store(ticket, Relaxed);
         if let Some(new) = self.shared.lock().jobs.get_mut(&ticket) {
             let newer = std::mem::replace(&mut new.results, job.results);
@@ -177,6 +178,7 @@ impl ClusterJob {
 
     /// A large result, from the engine that has it.
     fn fetch(&self, attempt: AttemptId, place: &BlockPlace, len: u64) -> Result<Vec<u8>> {
+        none_held("fetching a result");
         let id = place.store.key.id(place.output, place.partition, place.attempt.0);
         let own = crate::host::here().id == place.store.host;
         let bytes = if own {
@@ -228,7 +230,7 @@ impl ClusterJob {
                     false => Err(Error::Bug(format!("a job ended without its results {missing:?}"))),
                 };
             }
-            state = self.shared.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = state.wait(&self.shared.news);
         }
     }
 }
@@ -285,7 +287,7 @@ impl JobControl for ClusterJob {
                 Some(job) if job.id.is_none() && job.end.is_none() => {}
                 job => return job.and_then(|job| job.id).map_or(0, |id| id.0),
             }
-            state = self.shared.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = state.wait(&self.shared.news);
         }
     }
 

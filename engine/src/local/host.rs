@@ -4,10 +4,12 @@ use super::Settings;
 use crate::admission::Admission;
 use crate::panics;
 use rayon::prelude::*;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use tryworks_core::host::{Fetched, FrameWriter, Host, Shared};
 use tryworks_core::ids::AttemptId;
+use tryworks_core::lock::{ReadLock, Reading, Writing};
 use tryworks_core::memory::Memory;
 use tryworks_core::task::Op;
 use tryworks_core::{Error, Place, Result};
@@ -18,7 +20,7 @@ pub(super) struct LocalHost {
     memory: Arc<Memory>,
     spill: SpillSpace,
     slots: usize,
-    kept: RwLock<Blocks>,
+    kept: ReadLock<Blocks>,
     admission: Admission,
 }
 
@@ -37,17 +39,17 @@ impl LocalHost {
             spill: SpillSpace::new(settings.spill_dir.clone(), memory.clone(), settings.spill),
             memory,
             slots: settings.threads,
-            kept: RwLock::default(),
+            kept: ReadLock::default(),
             admission: Admission::new(),
         }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Blocks> {
-        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> Reading<'_, Blocks> {
+        self.kept.read()
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Blocks> {
-        self.kept.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> Writing<'_, Blocks> {
+        self.kept.write()
     }
 
     pub(super) fn budget(&self) -> &Arc<Memory> {
@@ -70,13 +72,15 @@ impl LocalHost {
         drop(before);
     }
 
-    /// Deletes all that an attempt left, which nobody wants any more.
-    pub(super) fn discard(&self, attempt: AttemptId) {
+    /// Takes out all that an attempt left, which nobody wants any more.
+    #[must_use = "what users' types do when they are dropped is not to happen under a lock"]
+    pub(super) fn discard(&self, attempt: AttemptId) -> Vec<Shared> {
         let mut gone = Vec::new();
         self.write().shuffled.retain(|_, blocks| {
-            gone.extend(blocks.extract_if(|_, (by, _)| *by == attempt));
+            gone.extend(blocks.extract_if(|_, (by, _)| *by == attempt).map(|(_, (_, block))| block));
             !blocks.is_empty()
         });
+        gone
     }
 
     /// Takes out all blocks of an exchange, to be dropped where nobody waits for it.
@@ -86,10 +90,11 @@ impl LocalHost {
         gone.into_iter().flatten().map(|(_, (_, block))| block).collect()
     }
 
-    /// Deletes a cached dataset.
-    pub(super) fn forget(&self, cache: u64) {
+    /// Takes out a cached dataset.
+    #[must_use]
+    pub(super) fn forget(&self, cache: u64) -> Vec<Shared> {
         let gone = self.write().cached.remove(&cache);
-        drop(gone);
+        gone.into_iter().flatten().map(|(_, block)| block).collect()
     }
 
     /// Whether so many partitions of a cached dataset are there.
@@ -134,6 +139,16 @@ impl Host for LocalHost {
     }
 
     fn keep(&self, cache: u64, partition: u32, block: Shared) {
-        self.write().cached.entry(cache).or_default().entry(partition).or_insert(block);
+        // What is there already stays, and the other is dropped after the lock.
+        let mut kept = self.write();
+        let twice = match kept.cached.entry(cache).or_default().entry(partition) {
+            Entry::Vacant(free) => {
+                free.insert(block);
+                None
+            }
+            Entry::Occupied(_) => Some(block),
+        };
+        drop(kept);
+        drop(twice);
     }
 }

@@ -4,8 +4,9 @@ use super::state::Shared;
 use crate::execute::Part;
 use crate::panics;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tryworks_core::ids::JobId;
+use tryworks_core::lock::Lock;
 use tryworks_core::runner::{JobControl, Progress};
 use tryworks_core::task::Op;
 use tryworks_core::{Place, Result};
@@ -16,12 +17,12 @@ pub(super) struct LocalJob {
     op: Op,
     shared: Arc<Shared>,
     /// Results that were fetched from the shared state and not asked for yet.
-    fetched: Mutex<VecDeque<Part>>,
+    fetched: Lock<VecDeque<Part>>,
 }
 
 impl LocalJob {
     pub(super) fn new(id: JobId, op: Op, shared: Arc<Shared>) -> Self {
-        LocalJob { id, op, shared, fetched: Mutex::default() }
+        LocalJob { id, op, shared, fetched: Lock::default() }
     }
 }
 
@@ -31,10 +32,13 @@ impl JobControl for LocalJob {
     }
 
     fn next(&self) -> Result<Option<Part>> {
-        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        if fetched.is_empty() {
-            *fetched = self.shared.wait_for_results(self.id)?;
+        let ready = self.fetched.lock().pop_front();
+        if ready.is_some() {
+            return Ok(ready);
         }
+        let more = self.shared.wait_for_results(self.id)?;
+        let mut fetched = self.fetched.lock();
+        fetched.extend(more);
         Ok(fetched.pop_front())
     }
 

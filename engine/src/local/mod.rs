@@ -11,9 +11,10 @@ use host::LocalHost;
 use job::LocalJob;
 use state::Shared;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use tryworks_core::lineage::Node;
+use tryworks_core::lock::Lock;
 use tryworks_core::memory::Memory;
 use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner, Tie};
 use tryworks_core::{Error, Result};
@@ -46,7 +47,7 @@ pub struct Settings {
 pub struct Local {
     shared: Arc<Shared>,
     settings: Settings,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Lock<Vec<JoinHandle<()>>>,
 }
 
 impl Local {
@@ -57,7 +58,7 @@ impl Local {
     pub fn new(settings: Settings) -> Result<Self> {
         let log = settings.event_log.as_ref().map(EventLog::create).transpose()?;
         let host = LocalHost::new(&settings);
-        Ok(Local { shared: Shared::new(&settings, Arc::new(host), log), settings, threads: Mutex::default() })
+        Ok(Local { shared: Shared::new(&settings, Arc::new(host), log), settings, threads: Lock::default() })
     }
 
     /// The memory budget, with what was spilled so far.
@@ -84,7 +85,7 @@ impl Local {
     /// Stops: jobs that run fail with [`Error::Stopped`], and so does every later call.
     pub fn stop(&self) {
         self.shared.stop();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *self.threads.lock());
         let own = std::thread::current().id();
         for thread in threads {
             // The last handle may be dropped by a worker itself.
@@ -95,7 +96,7 @@ impl Local {
     }
 
     fn start_threads(&self) -> Result<()> {
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = self.threads.lock();
         while threads.len() < self.settings.threads {
             let shared = self.shared.clone();
             let name = format!("tryworks-{}", threads.len());

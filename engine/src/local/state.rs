@@ -12,12 +12,13 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar};
 use std::time::Instant;
 use tracing::Span;
 use tryworks_core::host::Shared as Block;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_core::lineage::Node;
+use tryworks_core::lock::{Held as Locked, Lock};
 use tryworks_core::runner::{JobRequest, Kept, Progress};
 use tryworks_core::{Error, Result};
 use tryworks_planner::{Facts, Plan, plan};
@@ -29,13 +30,13 @@ pub(super) const HERE: EngineId = EngineId(1);
 const WAKE_EVERY: usize = 1024;
 
 pub(super) struct Shared {
-    state: Mutex<State>,
+    state: Lock<State>,
     /// Told when there are tasks to run, or to stop.
     work: Condvar,
     /// Told when a job has results, or ended.
     results: Condvar,
     /// Blocks that nobody holds any more, to be deleted: they may be dropped where the state is locked already.
-    released: Mutex<Vec<Kept>>,
+    released: Lock<Vec<Kept>>,
     pub(super) host: Arc<LocalHost>,
     limits: Limits,
     start: Instant,
@@ -51,10 +52,17 @@ pub(super) struct State {
     running: HashMap<AttemptId, Arc<AtomicBool>>,
     /// Results that were reported and are not accepted yet.
     reported: HashMap<AttemptId, Vec<Part>>,
-    /// Blocks that were deleted. They may hold many small allocations, so they are dropped after the lock.
-    garbage: Vec<Block>,
+    garbage: Garbage,
     stopped: bool,
     log: Option<EventLog>,
+}
+
+/// What is deleted. It may have many small allocations, and users' types do what they like when they are dropped: that is
+/// done after the lock.
+#[derive(Default)]
+struct Garbage {
+    blocks: Vec<Block>,
+    parts: Vec<Part>,
 }
 
 struct Job {
@@ -90,12 +98,12 @@ thread_local! {
 }
 
 /// The state, locked.
-struct Held<'a>(Option<MutexGuard<'a, State>>);
+struct Held<'a>(Option<Locked<'a, State>>);
 
 impl Held<'_> {
     /// Lets go of the state until `told` is told.
     fn wait(mut self, told: &Condvar) -> Self {
-        self.0 = self.0.take().map(|state| told.wait(state).unwrap_or_else(PoisonError::into_inner));
+        self.0 = self.0.take().map(|state| state.wait(told));
         self
     }
 }
@@ -119,7 +127,9 @@ impl Drop for Held<'_> {
         let garbage = self.0.as_mut().map(|state| std::mem::take(&mut state.garbage));
         drop(self.0.take());
         HOLDS.set(false);
-        drop_all(garbage.unwrap_or_default());
+        let Garbage { blocks, parts } = garbage.unwrap_or_default();
+        drop_all(blocks);
+        drop(parts);
     }
 }
 
@@ -159,15 +169,15 @@ impl Shared {
             queue: VecDeque::new(),
             running: HashMap::new(),
             reported: HashMap::new(),
-            garbage: Vec::new(),
+            garbage: Garbage::default(),
             stopped: false,
             log,
         };
         Arc::new(Shared {
-            state: Mutex::new(state),
+            state: Lock::new(state),
             work: Condvar::new(),
             results: Condvar::new(),
-            released: Mutex::default(),
+            released: Lock::default(),
             host,
             limits: Limits {
                 max_attempts: settings.max_attempts,
@@ -179,7 +189,7 @@ impl Shared {
     }
 
     fn lock(&self) -> Held<'_> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock();
         HOLDS.set(true);
         Held(Some(state))
     }
@@ -220,18 +230,17 @@ impl Shared {
                 }
             }
             Action::Discard { attempt, .. } => {
-                state.reported.remove(&attempt);
+                state.garbage.parts.extend(state.reported.remove(&attempt).into_iter().flatten());
                 // It may have put blocks where an exchange was that is deleted by now.
-                self.host.discard(attempt);
+                state.garbage.blocks.extend(self.host.discard(attempt));
             }
-            Action::DeleteOutput { output, .. } => state.garbage.extend(self.host.take(output.0)),
+            Action::DeleteOutput { output, .. } => state.garbage.blocks.extend(self.host.take(output.0)),
             Action::Commit { job, attempt, .. } => {
                 let parts = state.reported.remove(&attempt).unwrap_or_default();
-                if let Some(job) = state.jobs.get_mut(&job) {
-                    job.results.extend(parts);
-                    if job.waiting && job.results.len() >= WAKE_EVERY {
-                        self.results.notify_all();
-                    }
+                let Some(job) = state.jobs.get_mut(&job) else { return state.garbage.parts.extend(parts) };
+                job.results.extend(parts);
+                if job.waiting && job.results.len() >= WAKE_EVERY {
+                    self.results.notify_all();
                 }
             }
             Action::JobDone { job } => self.end(state, job, Ok(())),
@@ -428,25 +437,25 @@ impl Shared {
     }
 
     pub(super) fn release(&self, what: Kept) {
-        self.released.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        self.released.lock().push(what);
         self.sweep();
     }
 
     /// Deletes what was released, unless this thread has the state: then it does so when it is done.
     fn sweep(&self) {
         loop {
-            if self.released.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            if self.released.lock().is_empty() {
                 return;
             }
             if HOLDS.get() {
                 return;
             }
             let mut state = self.lock();
-            let released = std::mem::take(&mut *self.released.lock().unwrap_or_else(PoisonError::into_inner));
+            let released = std::mem::take(&mut *self.released.lock());
             for what in &released {
                 match what {
                     Kept::Exchange(id) => self.handle(&mut state, [Event::OutputReleased { output: OutputId(*id) }]),
-                    Kept::Cache(id) => self.host.forget(*id),
+                    Kept::Cache(id) => state.garbage.blocks.extend(self.host.forget(*id)),
                 }
             }
         }
@@ -459,7 +468,7 @@ impl Shared {
             self.report(&mut state, ended);
         }
         loop {
-            if !self.released.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            if !self.released.lock().is_empty() {
                 drop(state);
                 self.sweep();
                 state = self.lock();
@@ -484,7 +493,7 @@ impl Shared {
                 state.running.insert(task.attempt, cancelled.clone());
                 return Some(Launch { task, code, cancelled, span });
             }
-            if !state.garbage.is_empty() {
+            if !state.garbage.blocks.is_empty() || !state.garbage.parts.is_empty() {
                 drop(state);
                 state = self.lock();
                 continue;

@@ -1,5 +1,6 @@
 //! Blocks as a worker sees them: where they are, those that it has open, and those that its engine has to bring.
 
+use super::questions::Questions;
 use crate::protocol::engine::StorePlace;
 use crate::protocol::worker::{BlockPart, FromWorker, Piece, Wanted as Asked, Welcome};
 use crate::protocol::{self};
@@ -8,10 +9,10 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use tryworks_core::host::{Frames, SealedBlock, Shared, Wanted};
 use tryworks_core::ids::{AttemptId, EngineId, OutputId, SessionId};
+use tryworks_core::lock::{Lock, ReadLock, Turns};
 use tryworks_core::{Error, Result};
 use tryworks_io::blocks::{BlockWriter, Landing, MOST_AT_ONCE, OpenBlock, Room, Sealed};
 use tryworks_transport::LinkSender;
@@ -21,6 +22,9 @@ const TABLES: usize = 1024;
 
 /// Where the map outputs of an exchange are: the first partition of each run, in order.
 type Places = Arc<Vec<(u32, EngineId, AttemptId)>>;
+
+/// The open blocks of an exchange, by their partitions.
+type OpenBlocks = Arc<HashMap<u32, Open>>;
 
 /// An open block.
 #[derive(Clone)]
@@ -32,27 +36,29 @@ struct Open {
     remote: bool,
 }
 
-/// What a question to the engine waits for.
+/// What is known of an exchange.
 #[derive(Default)]
-struct Answers {
-    waiting: Mutex<HashMap<u64, Option<Result<Vec<Piece>>>>>,
-    told: Condvar,
+struct Exchange {
+    places: Places,
+    /// What is open of it, for these places.
+    open: OpenBlocks,
+    opened_for: Places,
+    /// What was not there when it was looked for, until its places are told anew.
+    missing: Vec<FetchFailure>,
+    readers: Arc<Lock<Readers>>,
 }
 
 pub(super) struct Blocks {
     session: SessionId,
     own: StorePlace,
     directory: PathBuf,
-    room: Mutex<Room>,
-    stores: RwLock<HashMap<EngineId, StorePlace>>,
-    places: RwLock<HashMap<OutputId, Places>>,
-    open: RwLock<HashMap<OutputId, Arc<HashMap<u32, Open>>>>,
-    /// What was not there when it was looked for, until its places are told anew.
-    missing: Mutex<BTreeMap<OutputId, Vec<FetchFailure>>>,
-    readers: Mutex<HashMap<OutputId, Arc<Mutex<Readers>>>>,
+    room: Lock<Room>,
+    stores: ReadLock<HashMap<EngineId, StorePlace>>,
+    exchanges: ReadLock<HashMap<OutputId, Exchange>>,
+    /// Who is opening blocks of an exchange: others wait for what comes of it.
+    opening: Turns<OutputId>,
     to: LinkSender,
-    asked: AtomicU64,
-    answers: Answers,
+    pub(super) questions: Questions<Vec<Piece>>,
 }
 
 impl Blocks {
@@ -62,40 +68,39 @@ impl Blocks {
             session: welcome.session,
             own: welcome.store.clone(),
             directory: PathBuf::from(&welcome.store.directory),
-            room: Mutex::new(welcome.room),
-            stores: RwLock::new(stores),
-            places: RwLock::default(),
-            open: RwLock::default(),
-            missing: Mutex::default(),
-            readers: Mutex::default(),
+            room: Lock::new(welcome.room),
+            stores: ReadLock::new(stores),
+            exchanges: ReadLock::default(),
+            opening: Turns::default(),
+            questions: Questions::new(to.clone()),
             to,
-            asked: AtomicU64::new(1),
-            answers: Answers::default(),
         }
     }
 
     pub(super) fn set_room(&self, room: Room) {
-        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = room;
+        *self.room.lock() = room;
     }
 
     pub(super) fn meet(&self, engine: EngineId, store: StorePlace) {
-        self.stores.write().unwrap_or_else(PoisonError::into_inner).insert(engine, store);
+        self.stores.write().insert(engine, store);
     }
 
     pub(super) fn place(&self, output: OutputId, places: Vec<(u32, EngineId, AttemptId)>) {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner).remove(&output);
-        self.places.write().unwrap_or_else(PoisonError::into_inner).insert(output, Arc::new(places));
+        let mut exchanges = self.exchanges.write();
+        let exchange = exchanges.entry(output).or_default();
+        exchange.places = Arc::new(places);
+        exchange.missing.clear();
     }
 
-    pub(super) fn forget(&self, output: OutputId) {
-        self.places.write().unwrap_or_else(PoisonError::into_inner).remove(&output);
-        let open = self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&output);
-        drop(open);
+    /// Nobody needs an exchange any more: what is open of it goes with what this gives back.
+    #[must_use]
+    pub(super) fn forget(&self, output: OutputId) -> Option<impl Send + 'static + use<>> {
+        self.exchanges.write().remove(&output)
     }
 
     /// A writer for a block of the own store.
     pub(super) fn writer(&self, output: u64, partition: u32, attempt: AttemptId) -> BlockWriter {
-        let room = *self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = *self.room.lock();
         BlockWriter::new(&self.directory, self.own.key.id(output, partition, attempt.0), room)
     }
 
@@ -112,31 +117,42 @@ impl Blocks {
     /// A map output, opened with all others of its exchange.
     pub(super) fn fetch(&self, exchange: u64, map: u32) -> Result<Arc<SealedBlock>> {
         let output = self.output(exchange);
-        let known = self.places.read().unwrap_or_else(PoisonError::into_inner).get(&output).cloned();
         let lost = |why: &str| Error::Fetch { exchange, map, message: why.into() };
-        let places = known.ok_or_else(|| lost("nobody said where it is"))?;
+        let known = self.exchanges.read().get(&output).map(|known| (known.places.clone(), known.open.clone()));
+        let (places, open) = known.ok_or_else(|| lost("nobody said where it is"))?;
         let run = places.partition_point(|run| run.0 <= map).checked_sub(1).map(|at| places[at]);
         let (_, engine, attempt) = run.ok_or_else(|| lost("nobody said where it is"))?;
-        let opened = |open: &HashMap<u32, Open>| {
-            open.get(&map)
-                .filter(|open| (open.engine, open.attempt) == (engine, attempt))
-                .map(|open| open.sealed.clone())
+        let sealed = |open: &HashMap<u32, Open>| {
+            let open = open.get(&map).filter(|open| (open.engine, open.attempt) == (engine, attempt));
+            open.map(|open| open.sealed.clone())
         };
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner).get(&output).cloned();
-        if let Some(sealed) = open.and_then(|open| opened(&open)) {
+        if let Some(sealed) = sealed(&open) {
             return Ok(sealed);
         }
-        let open = self.open_all(exchange, &places)?;
-        opened(&open).ok_or_else(|| lost("it is not there"))
+        drop(open);
+        let _turn = self.opening.take(output);
+        // Who had the turn before has opened it, or found that it is not there.
+        let open = match self.look(output, &places) {
+            Some(open) => open,
+            None => self.open_all(exchange, &places)?,
+        };
+        sealed(&open).ok_or_else(|| lost("it is not there"))
+    }
+
+    /// What is open of an exchange, if that is all that there is at these places.
+    fn look(&self, output: OutputId, places: &Places) -> Option<OpenBlocks> {
+        let exchanges = self.exchanges.read();
+        let known = exchanges.get(&output).filter(|known| Arc::ptr_eq(&known.opened_for, places))?;
+        Some(known.open.clone())
     }
 
     /// Opens what is not open yet of an exchange; what is not there is remembered as missing.
-    fn open_all(&self, exchange: u64, places: &Places) -> Result<Arc<HashMap<u32, Open>>> {
+    fn open_all(&self, exchange: u64, places: &Places) -> Result<OpenBlocks> {
         let output = self.output(exchange);
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let before = open.get(&output).cloned().unwrap_or_default();
+        let before = self.exchanges.read().get(&output).map(|known| known.open.clone()).unwrap_or_default();
         let mut all = (*before).clone();
-        let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner).clone();
+        drop(before);
+        let stores = self.stores.read().clone();
         let (mut missing, mut asked, mut whys) = (Vec::new(), Vec::new(), None);
         let end = places.last().map_or(0, |end| end.0);
         let mut place = (EngineId(0), AttemptId(0));
@@ -192,9 +208,14 @@ impl Blocks {
             }
         }
         let all = Arc::new(all);
-        open.insert(output, all.clone());
-        drop(open);
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(output, missing);
+        let mut exchanges = self.exchanges.write();
+        // It may be forgotten by now, or lie elsewhere.
+        let before = exchanges.get_mut(&output).filter(|known| Arc::ptr_eq(&known.places, places)).map(|known| {
+            (known.opened_for, known.missing) = (places.clone(), missing);
+            std::mem::replace(&mut known.open, all.clone())
+        });
+        drop(exchanges);
+        drop(before);
         self.say_why(output, whys);
         Ok(all)
     }
@@ -203,10 +224,15 @@ impl Blocks {
     /// which is found by looking at all that is open, so that it is made again all at once.
     pub(super) fn missing(&self, exchange: u64, map: u32) -> Vec<FetchFailure> {
         let output = self.output(exchange);
-        let known = self.missing.lock().unwrap_or_else(PoisonError::into_inner).remove(&output).unwrap_or_default();
-        let open = self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&output);
+        let (known, open) = match self.exchanges.write().get_mut(&output) {
+            Some(known) => {
+                known.opened_for = Places::default();
+                (std::mem::take(&mut known.missing), std::mem::take(&mut known.open))
+            }
+            None => Default::default(),
+        };
         let mut lost: BTreeMap<_, _> = known.into_iter().map(|lost| (lost.partition, lost)).collect();
-        for (at, open) in open.as_deref().into_iter().flatten() {
+        for (at, open) in &*open {
             if *at == map || !open.remote && is_damaged(open) {
                 let block = FetchFailure { output, partition: *at, engine: open.engine, made_by: open.attempt };
                 lost.entry(*at).or_insert(block);
@@ -229,8 +255,11 @@ impl Blocks {
     /// Brings ranges of blocks of other machines near.
     pub(super) fn bring(&self, exchange: u64, wanted: &mut dyn Iterator<Item = Wanted>) -> Result<Shared> {
         let output = self.output(exchange);
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner).get(&output).cloned();
-        let Some(open) = open.filter(|open| open.values().any(|open| open.remote)) else { return Ok(Arc::new(())) };
+        let known = self.exchanges.read().get(&output).map(|known| (known.open.clone(), known.readers.clone()));
+        let (open, readers) = known.unwrap_or_default();
+        if !open.values().any(|open| open.remote) {
+            return Ok(Arc::new(()));
+        }
         let mut asked = Vec::new();
         for wanted in wanted {
             let Some(open) = open.get(&wanted.map).filter(|open| open.remote) else { continue };
@@ -238,10 +267,8 @@ impl Blocks {
                 asked.extend(pieces(range).map(|range| (wanted.map, open.clone(), range)));
             }
         }
-        let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let readers = readers.entry(output).or_default().clone();
-        readers.lock().unwrap_or_else(PoisonError::into_inner).count += 1;
+        let stores = self.stores.read().clone();
+        readers.lock().count += 1;
         let near = Near(readers);
         for batch in batches(asked) {
             let questions = batch.iter().filter_map(|(map, open, range)| {
@@ -262,8 +289,9 @@ impl Blocks {
                         let why = if let Piece::Missing(why) = other { why } else { "it has another length".into() };
                         self.say_why(output, Some(why.clone()));
                         let lost = FetchFailure { output, partition: *map, engine: open.engine, made_by: open.attempt };
-                        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-                        missing.entry(output).or_default().push(lost);
+                        if let Some(known) = self.exchanges.write().get_mut(&output) {
+                            known.missing.push(lost);
+                        }
                         return Err(Error::Fetch { exchange, map: *map, message: why });
                     }
                 }
@@ -271,40 +299,20 @@ impl Blocks {
             let mut landed = landing.finish()?;
             for (open, range, len) in parts {
                 open.block.supply(range.start, &landed.split_to(len))?;
-                near.0.lock().unwrap_or_else(PoisonError::into_inner).brought.push((open.block, range));
+                near.0.lock().brought.push((open.block, range));
             }
         }
         Ok(Arc::new(near))
     }
 
-    /// Asks the engine, and waits for the answer.
+    /// Asks the engine for pieces.
     fn ask(&self, wanted: Vec<Asked>) -> Result<Vec<Piece>> {
         let count = wanted.len();
-        let number = self.asked.fetch_add(1, Relaxed);
-        self.answers.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, None);
-        let gone = |error| Error::cluster(error, "the engine of this worker is gone");
-        self.to.send(protocol::encode(&[FromWorker::Fetch { number, wanted }])?.into()).map_err(gone)?;
-        let mut waiting = self.answers.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(Some(_)) = waiting.get(&number)
-                && let Some(Some(answer)) = waiting.remove(&number)
-            {
-                let pieces = answer?;
-                return if pieces.len() == count {
-                    Ok(pieces)
-                } else {
-                    Err(Error::Bug(format!("{} pieces came for {count} that were asked for", pieces.len())))
-                };
-            }
-            waiting = self.answers.told.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    pub(super) fn fetched(&self, number: u64, answer: Result<Vec<Piece>>) {
-        let mut waiting = self.answers.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = waiting.get_mut(&number) {
-            *slot = Some(answer);
-            self.answers.told.notify_all();
+        let pieces = self.questions.ask(|number| FromWorker::Fetch { number, wanted })?;
+        if pieces.len() == count {
+            Ok(pieces)
+        } else {
+            Err(Error::Bug(format!("{} pieces came for {count} that were asked for", pieces.len())))
         }
     }
 }
@@ -354,14 +362,16 @@ struct Readers {
 }
 
 /// A reader of what was brought.
-struct Near(Arc<Mutex<Readers>>);
+struct Near(Arc<Lock<Readers>>);
 
 impl Drop for Near {
     fn drop(&mut self) {
-        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readers = self.0.lock();
         readers.count -= 1;
-        if readers.count == 0 {
-            readers.brought.drain(..).for_each(|(block, range)| block.forget(range));
-        }
+        let gone = if readers.count == 0 { std::mem::take(&mut readers.brought) } else { Vec::new() };
+        // Under the lock, so that nobody is told meanwhile that it is here.
+        gone.iter().for_each(|(block, range)| block.forget(range.clone()));
+        drop(readers);
+        drop(gone);
     }
 }

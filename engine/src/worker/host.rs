@@ -6,11 +6,13 @@ use crate::panics;
 use crate::protocol::engine::CodeId;
 use crate::protocol::worker::Welcome;
 use rayon::prelude::*;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use tryworks_core::host::{BlockWriter, Fetched, FrameWriter, Host, Shared, Wanted};
 use tryworks_core::ids::{AttemptId, SessionId};
+use tryworks_core::lock::{Lock, ReadLock};
 use tryworks_core::memory::Memory;
 use tryworks_core::task::Op;
 use tryworks_core::{Error, Place, Result};
@@ -26,11 +28,11 @@ pub(super) struct WorkerHost {
     spill: SpillSpace,
     pub(super) blocks: Blocks,
     /// What the running attempts make, by the number that tasks know.
-    running: RwLock<HashMap<u64, (AttemptId, CodeId)>>,
+    running: ReadLock<HashMap<u64, (AttemptId, CodeId)>>,
     /// By cache, then by partition; caches by the driver's own numbers.
-    cached: RwLock<BTreeMap<u64, HashMap<u32, Shared>>>,
+    cached: ReadLock<BTreeMap<u64, HashMap<u32, Shared>>>,
     /// What was kept and not told yet.
-    kept: Mutex<Vec<(u64, u32)>>,
+    kept: Lock<Vec<(u64, u32)>>,
     admission: Admission,
 }
 
@@ -44,28 +46,29 @@ impl WorkerHost {
             spill: SpillSpace::new(spill_directory, memory.clone(), SpillOptions::default()),
             blocks: Blocks::new(&welcome, to),
             memory,
-            running: RwLock::default(),
-            cached: RwLock::default(),
-            kept: Mutex::default(),
+            running: ReadLock::default(),
+            cached: ReadLock::default(),
+            kept: Lock::default(),
             admission: Admission::new(),
         }
     }
 
     pub(super) fn begin(&self, attempt: AttemptId, code: CodeId) {
-        self.running.write().unwrap_or_else(PoisonError::into_inner).insert(attempt.sequence(), (attempt, code));
+        self.running.write().insert(attempt.sequence(), (attempt, code));
     }
 
     pub(super) fn end(&self, attempt: AttemptId) {
-        self.running.write().unwrap_or_else(PoisonError::into_inner).remove(&attempt.sequence());
+        self.running.write().remove(&attempt.sequence());
     }
 
     pub(super) fn newly_kept(&self) -> Vec<(u64, u32)> {
-        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.kept.lock())
     }
 
-    pub(super) fn forget_cache(&self, cache: u64) {
-        let gone = self.cached.write().unwrap_or_else(PoisonError::into_inner).remove(&SessionId::split(cache).1);
-        drop(gone);
+    /// Nobody needs a cache any more: what is kept of it goes with what this gives back.
+    #[must_use]
+    pub(super) fn forget_cache(&self, cache: u64) -> Option<impl Send + 'static + use<>> {
+        self.cached.write().remove(&SessionId::split(cache).1)
     }
 
     /// Whether this process holds more than its budget. Estimates are corrected by what it really holds.
@@ -88,8 +91,8 @@ impl Host for WorkerHost {
     }
 
     fn block(&self, place: Place) -> Result<Option<Box<dyn BlockWriter>>> {
-        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
-        let Some((attempt, CodeId::Output(output))) = running.get(&place.attempt).copied() else {
+        let running = self.running.read().get(&place.attempt).copied();
+        let Some((attempt, CodeId::Output(output))) = running else {
             return Err(Error::Bug(format!("attempt {} makes no block", place.attempt)));
         };
         Ok(Some(Box::new(Leaving(self.blocks.writer(output.0, place.partition, attempt)))))
@@ -104,7 +107,7 @@ impl Host for WorkerHost {
     }
 
     fn cached(&self, cache: u64, partition: u32) -> Option<Shared> {
-        self.cached.read().unwrap_or_else(PoisonError::into_inner).get(&cache)?.get(&partition).cloned()
+        self.cached.read().get(&cache)?.get(&partition).cloned()
     }
 
     fn in_parallel(&self, op: Op, at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
@@ -113,11 +116,19 @@ impl Host for WorkerHost {
     }
 
     fn keep(&self, cache: u64, partition: u32, block: Shared) {
-        let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
-        cached.entry(cache).or_default().entry(partition).or_insert(block);
+        // What is there already stays, and the other is dropped after the lock.
+        let mut cached = self.cached.write();
+        let twice = match cached.entry(cache).or_default().entry(partition) {
+            Entry::Vacant(free) => {
+                free.insert(block);
+                None
+            }
+            Entry::Occupied(_) => Some(block),
+        };
         drop(cached);
+        drop(twice);
         let global = self.session.global(cache);
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push((global, partition));
+        self.kept.lock().push((global, partition));
     }
 }
 

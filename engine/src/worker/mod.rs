@@ -3,6 +3,7 @@
 mod around;
 mod blocks;
 mod host;
+mod questions;
 
 use crate::execute::{Code, Product, execute, failure};
 use crate::panics;
@@ -18,11 +19,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, OnceLock, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tryworks_core::host::Host;
 use tryworks_core::ids::{AttemptId, JobId};
+use tryworks_core::lock::{Lock, ReadLock, Turns};
 use tryworks_core::{Error, Result, codec};
 use tryworks_io::blocks::BlockWriter;
 use tryworks_io::shipped::surround;
@@ -73,15 +75,25 @@ fn serve(number: u64, socket: &Path) -> Result<()> {
 
 /// What the threads of a worker share.
 struct Bench {
-    queue: Mutex<Queue>,
+    queue: Lock<Queue>,
     work: Condvar,
-    codes: RwLock<HashMap<CodeId, Result<Code>>>,
+    codes: ReadLock<HashMap<CodeId, Arc<Sent>>>,
+    /// Who opens a code: others wait for it.
+    opening: Turns<CodeId>,
     host: Arc<WorkerHost>,
     around: Arc<Around>,
+    /// To the thread that drops things.
+    garbage: mpsc::Sender<Box<dyn Send>>,
     running: Option<RunningFile>,
-    done: Mutex<Vec<FromWorker>>,
+    done: Lock<Vec<FromWorker>>,
     /// Told when there is something in `done`.
     told: Notify,
+}
+
+/// The code of a stage as it came, and opened.
+struct Sent {
+    bytes: Lock<Vec<u8>>,
+    opened: OnceLock<Result<Code>>,
 }
 
 #[derive(Default)]
@@ -95,21 +107,26 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
     let around = Around::new(&welcome, to.clone());
     surround(Box::new(around::Shared(around.clone())));
     let running = RunningFile::create(Path::new(&welcome.running)).ok();
+    let (garbage, gone) = mpsc::channel();
+    let failed = |error| Error::storage("starting a thread", "this worker", &error);
+    let sweeper = std::thread::Builder::new().name("tryworks-sweeper".into());
+    sweeper.spawn(move || gone.into_iter().for_each(drop::<Box<dyn Send>>)).map_err(failed)?;
     let bench = Arc::new(Bench {
-        queue: Mutex::default(),
+        queue: Lock::default(),
         work: Condvar::new(),
-        codes: RwLock::default(),
+        codes: ReadLock::default(),
+        opening: Turns::default(),
         host: Arc::new(WorkerHost::new(welcome, to.clone())),
         around,
+        garbage,
         running,
-        done: Mutex::default(),
+        done: Lock::default(),
         told: Notify::new(),
     });
     for slot in 0..slots {
         let bench = bench.clone();
         let thread = std::thread::Builder::new().name(format!("tryworks-{slot}")).stack_size(STACK_BYTES);
-        let thread = thread.spawn(move || bench.run(u64::from(slot)));
-        thread.map_err(|error| Error::storage("starting a thread", "this worker", &error))?;
+        thread.spawn(move || bench.run(u64::from(slot))).map_err(failed)?;
     }
     tokio::spawn(report(bench.clone(), to));
     // When the engine is gone, so is this worker, whatever its tasks are doing.
@@ -133,7 +150,7 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
 async fn report(bench: Arc<Bench>, to: LinkSender) {
     loop {
         bench.told.notified().await;
-        let done = std::mem::take(&mut *lock(&bench.done));
+        let done = std::mem::take(&mut *bench.done.lock());
         if done.is_empty() {
             continue;
         }
@@ -141,14 +158,10 @@ async fn report(bench: Arc<Bench>, to: LinkSender) {
             Ok(bytes) => drop(to.send(bytes.into())),
             Err(error) => eprintln!("a report could not be encoded: {error}"),
         }
-        if !lock(&bench.queue).waiting.is_empty() {
+        if !bench.queue.lock().waiting.is_empty() {
             tokio::time::sleep(GATHER).await;
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn micros() -> u64 {
@@ -159,30 +172,40 @@ impl Bench {
     fn hear(&self, message: ToWorker) {
         match message {
             ToWorker::Code { code, bytes } => {
-                let opened = open(&bytes);
-                self.codes.write().unwrap_or_else(PoisonError::into_inner).insert(code, opened);
+                let sent = Arc::new(Sent { bytes: Lock::new(bytes), opened: OnceLock::new() });
+                let before = self.codes.write().insert(code, sent);
+                self.sweep(before);
             }
             ToWorker::ForgetCode { code } => {
-                drop(self.codes.write().unwrap_or_else(PoisonError::into_inner).remove(&code));
+                let gone = self.codes.write().remove(&code);
+                self.sweep(gone);
             }
             ToWorker::Peer { engine, store } => self.host.blocks.meet(engine, *store),
             ToWorker::Places { output, places } => self.host.blocks.place(output, places),
             ToWorker::Launch { tasks, room } => {
                 self.host.blocks.set_room(room);
                 let many = tasks.len() > 1;
-                lock(&self.queue).waiting.extend(tasks);
+                self.queue.lock().waiting.extend(tasks);
                 if many { self.work.notify_all() } else { self.work.notify_one() }
             }
             ToWorker::Kill { attempt } => self.kill(attempt),
-            ToWorker::DeleteOutput { output } => self.host.blocks.forget(output),
-            ToWorker::DeleteCache { cache } => self.host.forget_cache(cache),
-            ToWorker::File { number, path } => self.around.answered(number, path),
-            ToWorker::Fetched { number, answer } => self.host.blocks.fetched(number, answer),
+            ToWorker::DeleteOutput { output } => self.sweep(self.host.blocks.forget(output)),
+            ToWorker::DeleteCache { cache } => self.sweep(self.host.forget_cache(cache)),
+            ToWorker::File { number, path } => self.around.questions.answered(number, path),
+            ToWorker::Fetched { number, answer } => self.host.blocks.questions.answered(number, answer),
+        }
+    }
+
+    /// Has dropped, where nobody waits for it, what may be large or of a type of the user's.
+    fn sweep<T: Send + 'static>(&self, gone: Option<T>) {
+        if let Some(gone) = gone {
+            // The thread never ends while there is a bench; if it did, this would drop it here.
+            drop(self.garbage.send(Box::new(gone)));
         }
     }
 
     fn kill(&self, attempt: AttemptId) {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         if let Some(cancelled) = queue.running.get(&attempt) {
             cancelled.store(true, Relaxed);
         } else if let Some(at) = queue.waiting.iter().position(|waiting| waiting.task.attempt == attempt) {
@@ -193,14 +216,14 @@ impl Bench {
     }
 
     fn tell(&self, message: FromWorker) {
-        lock(&self.done).push(message);
+        self.done.lock().push(message);
         self.told.notify_one();
     }
 
     /// What a thread does.
     fn run(&self, slot: u64) {
         loop {
-            let mut queue = lock(&self.queue);
+            let mut queue = self.queue.lock();
             let (assignment, cancelled) = loop {
                 // Whoever holds more than the budget lets what runs end before it begins more.
                 let admitted = queue.running.is_empty() || !self.host.is_over_budget();
@@ -209,7 +232,7 @@ impl Bench {
                     queue.running.insert(next.task.attempt, cancelled.clone());
                     break (next, cancelled);
                 }
-                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = queue.wait(&self.work);
             };
             drop(queue);
             let attempt = assignment.task.attempt;
@@ -217,7 +240,7 @@ impl Bench {
                 running.note(slot, attempt);
             }
             let message = self.run_one(&assignment, &cancelled);
-            let mut queue = lock(&self.queue);
+            let mut queue = self.queue.lock();
             queue.running.remove(&attempt);
             let idle = queue.running.is_empty() && !queue.waiting.is_empty();
             drop(queue);
@@ -255,12 +278,22 @@ impl Bench {
         }
     }
 
+    /// The code of a stage, opened by the first task that runs it: values of the user's are decoded then, which may take
+    /// long.
+    fn code(&self, id: CodeId) -> Result<Code> {
+        let sent = self.codes.read().get(&id).cloned();
+        let sent = sent.ok_or_else(|| Error::Bug(format!("the code {id:?} was not sent")))?;
+        if let Some(code) = sent.opened.get() {
+            return code.clone();
+        }
+        let _turn = self.opening.take(id);
+        let bytes = std::mem::take(&mut *sent.bytes.lock());
+        sent.opened.get_or_init(|| open(&bytes)).clone()
+    }
+
     fn make(&self, assignment: &Assignment, cancelled: &Arc<AtomicBool>) -> Result<FromWorker> {
         let Assignment { task, code: id, .. } = assignment;
-        let code = match self.codes.read().unwrap_or_else(PoisonError::into_inner).get(id) {
-            Some(code) => code.clone()?,
-            None => return Err(Error::Bug(format!("the code {id:?} was not sent"))),
-        };
+        let code = self.code(*id)?;
         let host: Arc<dyn Host> = self.host.clone();
         let Product { report, results, blocks } = execute(task, &code, &host, cancelled)?;
         let mut sealed = Vec::with_capacity(blocks.len());

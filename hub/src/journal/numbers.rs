@@ -2,8 +2,9 @@
 
 use super::queue::{Item, Queue};
 use rusqlite::Transaction;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tryworks_core::ids::{EngineId, JobId, SessionId};
+use tryworks_core::lock::Lock;
 use tryworks_core::{Error, Result};
 
 /// What is counted.
@@ -46,7 +47,7 @@ struct Range {
 
 /// The counters of one hub.
 pub(super) struct Numbers {
-    ranges: Mutex<[Range; 4]>,
+    ranges: Lock<[Range; 4]>,
     queue: Arc<Queue>,
 }
 
@@ -69,7 +70,7 @@ impl Numbers {
             queue.reserved(counter, asked);
             Range { used, asked }
         });
-        Numbers { ranges: Mutex::new(ranges), queue }
+        Numbers { ranges: Lock::new(ranges), queue }
     }
 
     pub fn next_job(&self) -> Result<JobId> {
@@ -90,26 +91,31 @@ impl Numbers {
 
     /// What was really used: a hub that ends in order gives the rest back.
     pub fn used(&self) -> [u64; 4] {
-        self.ranges.lock().unwrap_or_else(PoisonError::into_inner).map(|range| range.used)
+        self.ranges.lock().map(|range| range.used)
     }
 
     fn claim(&self, counter: Counter, next: impl Fn(u64) -> u64) -> Result<u64> {
-        let mut ranges = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
-        let range = &mut ranges[counter as usize];
-        let claimed = next(range.used);
-        if claimed + counter.chunk() / 2 > range.asked {
-            range.asked = claimed + counter.chunk();
-            self.queue.push(Item::Reserve(counter, range.asked));
-        }
-        if claimed > self.queue.reserved_to(counter) {
-            // Rare: a whole chunk was used up while the writer was busy.
-            self.queue.sync()?;
-            if claimed > self.queue.reserved_to(counter) {
+        let mut waited = false;
+        loop {
+            let mut ranges = self.ranges.lock();
+            let range = &mut ranges[counter as usize];
+            let claimed = next(range.used);
+            if claimed + counter.chunk() / 2 > range.asked {
+                range.asked = claimed + counter.chunk();
+                self.queue.push(Item::Reserve(counter, range.asked));
+            }
+            if claimed <= self.queue.reserved_to(counter) {
+                range.used = claimed;
+                return Ok(claimed);
+            }
+            if waited {
                 return Err(Error::Bug(format!("{} up to {claimed} are not reserved", counter.name())));
             }
+            drop(ranges);
+            // Rare: a whole chunk was used up while the writer was busy.
+            self.queue.sync()?;
+            waited = true;
         }
-        range.used = claimed;
-        Ok(claimed)
     }
 }
 

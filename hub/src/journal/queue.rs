@@ -4,9 +4,10 @@ use super::entry::Entry;
 use super::numbers::Counter;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Condvar, mpsc};
 use std::time::{Duration, Instant};
 use tryworks_core::ids::JobId;
+use tryworks_core::lock::{Held, Lock, none_held};
 use tryworks_core::{Error, Result};
 use tryworks_engine::protocol::admin::TaskRow;
 
@@ -92,7 +93,7 @@ struct State {
 
 /// Between the hub and the writer.
 pub(super) struct Queue {
-    state: Mutex<State>,
+    state: Lock<State>,
     wake: Condvar,
     /// The most rows of tasks that wait.
     bound: usize,
@@ -101,11 +102,11 @@ pub(super) struct Queue {
 
 impl Queue {
     pub fn new(bound: usize) -> Self {
-        Queue { state: Mutex::default(), wake: Condvar::new(), bound, reserved: Default::default() }
+        Queue { state: Lock::default(), wake: Condvar::new(), bound, reserved: Default::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Held<'_, State> {
+        self.state.lock()
     }
 
     pub fn push(&self, item: Item) {
@@ -142,6 +143,7 @@ impl Queue {
         let (sender, outcome) = mpsc::channel();
         let then: Then = Box::new(move |result| drop(sender.send(result)));
         self.push(Item::Then(Box::new((None, Some(then)))));
+        none_held("waiting for the disk");
         outcome.recv().unwrap_or_else(|_| Err(ended()))
     }
 
@@ -150,7 +152,7 @@ impl Queue {
         let mut state = self.state();
         while state.items.is_empty() && !state.closing {
             state.idle = true;
-            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = state.wait(&self.wake);
         }
         state.idle = false;
         let due = Instant::now() + GATHER;
@@ -159,7 +161,7 @@ impl Queue {
             if left.is_zero() {
                 break;
             }
-            state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = state.wait_for(&self.wake, left);
         }
         if state.items.is_empty() {
             return None;
@@ -192,7 +194,7 @@ impl Queue {
             if left.is_zero() {
                 return true;
             }
-            state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = state.wait_for(&self.wake, left);
         }
         false
     }

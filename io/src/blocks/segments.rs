@@ -3,21 +3,21 @@
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tryworks_core::lock::{ReadLock, Reading, Writing};
 
 /// Pieces of a block by where they begin. They never overlap and are never empty.
 #[derive(Default)]
-pub(super) struct Segments(RwLock<BTreeMap<u64, Bytes>>);
+pub(super) struct Segments(ReadLock<BTreeMap<u64, Bytes>>);
 
 type Pieces = BTreeMap<u64, Bytes>;
 
 impl Segments {
-    fn read(&self) -> RwLockReadGuard<'_, Pieces> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> Reading<'_, Pieces> {
+        self.0.read()
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Pieces> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> Writing<'_, Pieces> {
+        self.0.write()
     }
 
     /// What of `range` is not here.

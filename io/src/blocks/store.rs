@@ -13,7 +13,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use tryworks_core::lock::{Held as Locked, Lock};
 use tryworks_core::{Error, Result};
 
 /// What small blocks may take in memory together; those that come later are written to the disk.
@@ -28,7 +29,7 @@ pub(super) struct Inner {
     dir: OwnedDir,
     key: BlockKey,
     pub(super) quota: Option<u64>,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 /// Output, partition, attempt.
@@ -107,7 +108,7 @@ impl BlockStore {
     /// If another process that is alive owns it, if other users may look into it, or if it cannot be made.
     pub fn open(dir: &Path, quota: Option<u64>) -> Result<Self> {
         let (dir, key) = (OwnedDir::open(dir)?, BlockKey::random()?);
-        Ok(BlockStore(Arc::new(Inner { dir, key, quota, state: Mutex::default() })))
+        Ok(BlockStore(Arc::new(Inner { dir, key, quota, state: Lock::default() })))
     }
 
     /// The directory that workers write into.
@@ -214,8 +215,8 @@ impl BlockStore {
 }
 
 impl Inner {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn state(&self) -> Locked<'_, State> {
+        self.state.lock()
     }
 
     /// Looks at what a worker says it has sealed: where it is, and where its table begins.

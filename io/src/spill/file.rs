@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use tryworks_core::lock::{Held, Lock};
 
 /// Ranges begin and end at multiples of this, so that a hole can be punched for each.
 pub(super) const BLOCK: u64 = 4096;
@@ -14,7 +14,7 @@ pub(super) const BLOCK: u64 = 4096;
 /// A file without a name, cut into ranges.
 pub(super) struct SharedFile {
     file: File,
-    ranges: Mutex<Ranges>,
+    ranges: Lock<Ranges>,
 }
 
 /// What of a file is free below its end.
@@ -65,11 +65,11 @@ impl Ranges {
 
 impl SharedFile {
     pub(super) fn new(file: File) -> Self {
-        SharedFile { file, ranges: Mutex::default() }
+        SharedFile { file, ranges: Lock::default() }
     }
 
-    fn ranges(&self) -> MutexGuard<'_, Ranges> {
-        self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ranges(&self) -> Held<'_, Ranges> {
+        self.ranges.lock()
     }
 
     /// Takes a range of `len` bytes, a multiple of [`BLOCK`].

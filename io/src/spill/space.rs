@@ -6,9 +6,10 @@ use crate::disk;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use tryworks_core::host::FrameWriter;
+use tryworks_core::lock::Lock;
 use tryworks_core::memory::Memory;
 use tryworks_core::{Error, Result};
 
@@ -58,7 +59,7 @@ pub(super) struct Inner {
     pub(super) memory: Arc<Memory>,
     pub(super) options: SpillOptions,
     /// Opened when first written to.
-    files: [Mutex<Option<Arc<SharedFile>>>; FILES],
+    files: [Lock<Option<Arc<SharedFile>>>; FILES],
     /// Where the next sequence goes.
     turn: AtomicUsize,
     /// The number of the next sequence: part of its checksums, so that a stale range is not taken for a good one.
@@ -104,7 +105,7 @@ impl SpillSpace {
 
 impl Inner {
     fn file(&self, turn: usize) -> Result<Arc<SharedFile>> {
-        let mut slot = self.files[turn].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.files[turn].lock();
         if let Some(file) = &*slot {
             return Ok(file.clone());
         }
@@ -151,14 +152,14 @@ mod tests {
     }
 
     fn files(space: &SpillSpace) -> Vec<Arc<SharedFile>> {
-        space.0.files.iter().filter_map(|file| file.lock().unwrap().clone()).collect()
+        space.0.files.iter().filter_map(|file| file.lock().clone()).collect()
     }
 
     #[test]
     fn a_full_disk_says_how_much_was_needed_and_where() {
         let space = space(SpillOptions { compress: false, quota: None });
         let full = File::options().write(true).open("/dev/full").unwrap();
-        *space.0.files[0].lock().unwrap() = Some(Arc::new(SharedFile::new(full)));
+        *space.0.files[0].lock() = Some(Arc::new(SharedFile::new(full)));
         let mut writer = space.writer().unwrap();
         writer.frame(&[7; 5000]).unwrap();
         let error = writer.finish().err().unwrap();
