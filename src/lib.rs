@@ -19,6 +19,8 @@
 //! A [`Dataset`] describes work; only *actions* (`collect`, `count`, `save_as_text_file`, ..) make it run. Functions
 //! given to operators capture nothing: what they need is given to them by [`with`](Dataset::with).
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod context;
 pub mod prelude;
 mod progress;

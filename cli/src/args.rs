@@ -279,6 +279,10 @@ pub struct Hub {
     /// How long an engine may be silent before it counts as lost, such as 10s
     #[arg(long, env = "TRYWORKS_ENGINE_SILENCE", hide_env_values = true, value_parser = time, default_value = "10s", value_name = "TIME")]
     pub engine_silence: Duration,
+    /// A file for its log, which is exchanged for a new one when it is large; the last one stays beside it, as FILE.1
+    /// [default: the standard error output]
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
 }
 
 /// Run an engine, in the foreground: for init and batch systems, and on other machines
@@ -310,6 +314,10 @@ pub struct Engine {
     /// The most bytes that its blocks and given files may take on the disk, such as 100G [default: no limit]
     #[arg(long, value_parser = bytes, value_name = "SIZE")]
     pub quota: Option<u64>,
+    /// A file for its log, which is exchanged for a new one when it is large; the last one stays beside it, as FILE.1
+    /// [default: the standard error output]
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
 }
 
 /// Watch over the hub and the engines of a cluster

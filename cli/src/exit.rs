@@ -3,6 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 use tryworks_engine::client::admin::AdminError;
+use tryworks_io::outlet;
 
 /// Why a command failed, as its exit code says. Zero is good, and `run` passes on the code of its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl std::error::Error for Failure {}
 
 /// Says what went wrong on the standard error output, and gives the exit code for it.
 pub fn tell(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    outlet::ERR.write(format!("error: {error:#}\n").as_bytes());
     ExitCode::from(code(error))
 }
 

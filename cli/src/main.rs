@@ -1,10 +1,13 @@
 //! The `tryworks` executable: clusters are started and stopped here, programs run on them, and their jobs are shown.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
 mod cluster;
 mod exit;
 mod human;
 mod jobs;
+mod log;
 mod out;
 mod place;
 mod process;

@@ -2,7 +2,7 @@
 
 use crate::exit::{Exit, Failure};
 use crate::record::PidFile;
-use crate::{args, place};
+use crate::{args, log, place};
 use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub fn default_memory(engines: u32) -> u64 {
 
 /// Serves as a hub until it is stopped.
 pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
-    begin();
+    log::begin(hub.log.as_deref());
     let directory = match hub.directory {
         Some(directory) => {
             place::named(&hub.name.name)?;
@@ -54,7 +54,7 @@ pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
 
 /// Serves as an engine until it is stopped.
 pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
-    begin();
+    log::begin(engine.log.as_deref());
     let connect = std::path::absolute(&engine.connect)?;
     if !connect.is_file() {
         return Err(Failure::of(
@@ -109,12 +109,4 @@ fn pid_file(path: PathBuf, what: &str) -> anyhow::Result<PidFile> {
             "give this one a directory of its own, or end the other one",
         )
     })
-}
-
-/// What a process that serves does first: it is called by its name in lists of processes, and what happens is written
-/// to its standard error output.
-pub fn begin() {
-    // A process that was started as /proc/self/exe would be called `exe`.
-    let _ = rustix::thread::set_name(c"tryworks");
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
 }

@@ -3,6 +3,8 @@
 //! This crate opens no file, socket, thread or clock. What a task needs of the process it runs in it asks of a
 //! [`host::Host`]; what an action needs run it asks of a [`runner::Runner`].
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("Tryworks runs on Linux: it reads /proc, uses unlinked spill files and unix sockets");
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use tryworks_core::{Error, Result};
+use tryworks_io::outlet;
 
 /// The version of the form of the lines.
 pub const VERSION: u32 = 1;
@@ -124,8 +125,15 @@ impl EventLog {
             if matches!(record, Record::JobFinished { .. }) { self.file.flush() } else { Ok(()) }
         };
         if let Err(error) = line() {
-            self.broken = true;
-            tracing::error!(path = %self.path.display(), %error, "the event log ends here: it cannot be written");
+            self.end(&error);
+        }
+    }
+
+    fn end(&mut self, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.broken, true) {
+            let path = self.path.display();
+            outlet::ERR
+                .write(format!("tryworks: the event log {path} ends here: it cannot be written: {error}\n").as_bytes());
         }
     }
 
@@ -160,6 +168,14 @@ impl EventLog {
                 Err(wrong(1, &format!("version {version} is later than {VERSION}, which this program reads")))
             }
             _ => Err(wrong(1, &"this is no event log")),
+        }
+    }
+}
+
+impl Drop for EventLog {
+    fn drop(&mut self) {
+        if let Err(error) = self.file.flush() {
+            self.end(&error);
         }
     }
 }

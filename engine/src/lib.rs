@@ -2,6 +2,8 @@
 //!
 //! [`scheduler`] decides and does nothing else. [`local`] runs what it decides on threads of this process.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod admission;
 pub mod client;
 pub mod event_log;

@@ -3,6 +3,7 @@
 //!
 //! The hub knows ids, sizes and bytes, never a user's types.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
 
 mod admin;

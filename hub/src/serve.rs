@@ -2,13 +2,14 @@
 
 use crate::history::{self, Told};
 use crate::hub::{Hub, Memory};
-use crate::journal::Journal;
+use crate::journal::{Journal, Recovered};
 use crate::programs::Shelf;
 use crate::{Authority, AuthorityError, Options, Sockets, Validity, open_gateway};
 use bytes::Bytes;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -34,7 +35,7 @@ pub(crate) enum Ended {
 pub(crate) async fn serve(options: &Options) -> Result<Ended> {
     let directory = &options.directory;
     let failed = |error: tryworks_transport::LinkError| Error::cluster(error, "is a hub of this name running already?");
-    let (memory, recovered, mut told) = remember(directory)?;
+    let (memory, recovered, mut told, reader) = remember(directory)?;
     let shelf = Shelf::open(directory.join("programs"));
     let shelf = shelf.map_err(|error| Error::storage("looking for programs", directory.join("programs"), &error))?;
     let mut hub = Hub::new(options.cluster.clone(), options.limits.clone(), memory, shelf.clone(), recovered);
@@ -74,6 +75,10 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
             () = sleep_until(wake) => hub.tick(),
             _ = end.recv() => hub.stopping = true,
             _ = interrupt.recv() => hub.stopping = true,
+        }
+        if reader.is_finished() || !hub.memory.journal.lives() {
+            // Whoever started the hub starts it again: better than one that forgets what it is told.
+            return Err(Error::Bug("a thread of the hub that uses the journal has ended".into()));
         }
         hub.settle();
         if hub.stopping {
@@ -117,7 +122,7 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
 }
 
 /// Opens the journal, and starts the thread that asks it.
-fn remember(directory: &Path) -> Result<(Memory, crate::journal::Recovered, UnboundedReceiver<Told>)> {
+fn remember(directory: &Path) -> Result<(Memory, Recovered, UnboundedReceiver<Told>, JoinHandle<()>)> {
     let (journal, recovered) = Journal::open(directory.join("journal.sqlite"))?;
     let reader = journal.reader()?;
     let (desk, lookups) = std::sync::mpsc::channel();
@@ -125,8 +130,8 @@ fn remember(directory: &Path) -> Result<(Memory, crate::journal::Recovered, Unbo
     let answers = told.clone();
     let thread = std::thread::Builder::new().name("history".into());
     let thread = thread.spawn(move || history::answer(&reader, &lookups, &answers));
-    thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
-    Ok((Memory { journal, desk, told }, recovered, hears))
+    let thread = thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
+    Ok((Memory { journal, desk, told }, recovered, hears, thread))
 }
 
 /// Makes new certificates, for this hub once it has begun again.

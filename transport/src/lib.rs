@@ -7,6 +7,7 @@
 //! [data port](serve_data) to [`DataClient`] without passing the hub. What is needed to reach a cluster is in its
 //! [`Connection`] files.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
 
 mod connection;

@@ -7,12 +7,13 @@ use crate::exit::{Exit, Failure};
 use crate::human;
 use crate::record::{Options, Record};
 use crate::serve::{default_memory, default_slots};
-use crate::{out, supervisor};
+use crate::{log, out, supervisor};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use tracing::warn;
 
 /// What a supervisor says once its cluster runs, or cannot.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,9 +55,15 @@ pub fn execute(start: &Start) -> anyhow::Result<()> {
     };
     let directory = claim(&start.name.name, options)?;
     if start.foreground {
-        return supervisor::watch(&directory, |directory, started| match started {
-            Started::Ready => introduce(directory),
-            Started::Failed { .. } => Ok(()),
+        log::begin(None);
+        return supervisor::watch(&directory, |directory, started| {
+            // The cluster is for those who run programs on it, and does not end with who looks on.
+            if matches!(started, Started::Ready)
+                && let Err(error) = introduce(directory)
+            {
+                warn!("the cluster runs, which could not be said: {error:#}");
+            }
+            Ok(())
         });
     }
     let started = detached(&directory);

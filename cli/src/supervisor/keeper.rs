@@ -4,11 +4,12 @@ use super::part::Part;
 use super::pause::Pause;
 use crate::human;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// How long a process may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -23,24 +24,24 @@ pub struct Note {
     pub good: bool,
 }
 
+/// What became of a process.
+enum Ended {
+    /// It was asked to end, with all others.
+    Stopped,
+    /// It ended by itself: how, and whether well.
+    Itself { how: String, good: bool },
+}
+
 /// Starts a process, and starts it again when it dies, until `stop` is true. Who ends well is not started again.
 pub async fn keep(part: Part, mut stop: watch::Receiver<bool>, notes: mpsc::UnboundedSender<Note>) {
     let mut pause = Pause::new();
-    let name = &part.name;
+    let part = Arc::new(part);
+    let name = part.name.clone();
     loop {
         let begun = Instant::now();
-        let (how, good) = match part.spawn() {
-            Err(error) => (format!("cannot be started: {error}"), false),
-            Ok(mut child) => {
-                info!("{name} is process {}", child.id().unwrap_or_default());
-                tokio::select! {
-                    ended = child.wait() => match ended {
-                        Ok(status) => (status.to_string(), status.success()),
-                        Err(error) => (error.to_string(), false),
-                    },
-                    () = stopped(&mut stop) => return end(child, name).await,
-                }
-            }
+        let (how, good) = match guarded(tend(part.clone(), stop.clone())).await {
+            Ended::Stopped => return,
+            Ended::Itself { how, good } => (how, good),
         };
         // Nobody listens any more once all is being stopped.
         let _ = notes.send(Note { name: name.clone(), how: how.clone(), good });
@@ -57,24 +58,74 @@ pub async fn keep(part: Part, mut stop: watch::Receiver<bool>, notes: mpsc::Unbo
     }
 }
 
+/// A panic while a process is looked after is a bug of ours, but no end of its being looked after. The process ends with
+/// its handle.
+async fn guarded(tending: impl Future<Output = Ended> + Send + 'static) -> Ended {
+    tokio::spawn(tending).await.unwrap_or_else(|panic| {
+        error!("who looked after a process has failed, which is a bug in Tryworks: {panic}");
+        Ended::Itself { how: format!("killed, since who looked after it failed: {panic}"), good: false }
+    })
+}
+
+/// Starts a process and looks after it until it ends.
+async fn tend(part: Arc<Part>, mut stop: watch::Receiver<bool>) -> Ended {
+    let mut child = match part.spawn() {
+        Ok(child) => child,
+        Err(error) => return Ended::Itself { how: format!("cannot be started: {error}"), good: false },
+    };
+    info!("{} is process {}", part.name, child.id().unwrap_or_default());
+    tokio::select! {
+        ended = child.wait() => match ended {
+            Ok(status) => Ended::Itself { how: status.to_string(), good: status.success() },
+            Err(error) => Ended::Itself { how: error.to_string(), good: false },
+        },
+        how = part.hangs() => {
+            warn!("{} hangs: {how}; it is killed", part.name);
+            kill(&mut child).await;
+            Ended::Itself { how, good: false }
+        }
+        () = stopped(&mut stop) => {
+            end(child, &part.name).await;
+            Ended::Stopped
+        }
+    }
+}
+
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // That the other end is gone means the same.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// Its number stays its own until it is waited for.
+fn pid(child: &Child) -> Option<Pid> {
+    child.id().and_then(|pid| Pid::from_raw(pid as i32))
+}
+
 /// Asks a process to end, and kills it with all of its group if it does not do so in time.
 async fn end(mut child: Child, name: &str) {
-    // Its number stays its own until it is waited for.
-    let pid = |child: &Child| child.id().and_then(|pid| Pid::from_raw(pid as i32));
     if let Some(pid) = pid(&child) {
         let _ = kill_process(pid, Signal::TERM);
     }
-    if timeout(GRACE, child.wait()).await.is_ok() {
-        return;
+    if timeout(GRACE, child.wait()).await.is_err() {
+        warn!("{name} has not ended in {}, and is killed", human::time(GRACE));
+        kill(&mut child).await;
     }
-    warn!("{name} has not ended in {}, and is killed", human::time(GRACE));
-    if let Some(pid) = pid(&child) {
+}
+
+async fn kill(child: &mut Child) {
+    if let Some(pid) = pid(child) {
         let _ = kill_process_group(pid, Signal::KILL);
     }
     let _ = child.wait().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_who_looks_after_a_process_counts_as_its_death() {
+        let ended = guarded(async { panic!("this panic is part of a test") }).await;
+        assert!(matches!(ended, Ended::Itself { how, good: false } if how.contains("part of a test")));
+    }
 }

@@ -4,11 +4,12 @@ mod keeper;
 mod part;
 mod pause;
 mod ready;
+mod watchdog;
 
 use crate::cluster::{Started, remove};
+use crate::log;
 use crate::process::Identity;
 use crate::record::Record;
-use crate::serve::begin;
 use anyhow::Context;
 use keeper::{Note, keep};
 use part::Part;
@@ -30,6 +31,7 @@ pub fn execute(directory: &Path) -> anyhow::Result<()> {
         Ok(_) | Err(Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
+    log::begin(Some(&part::log(directory, "supervisor")));
     watch(directory, |_, started| {
         serde_json::to_writer(stdout(), started)?;
         stdout().flush()?;
@@ -40,7 +42,6 @@ pub fn execute(directory: &Path) -> anyhow::Result<()> {
 
 /// Watches over a cluster until it is told to stop, then removes its directory. `tell` is told once how the start went.
 pub fn watch(directory: &Path, tell: impl Fn(&Path, &Started) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    begin();
     let mut record = Record::read(directory).context("there is no supervisor.json: use `tryworks cluster start`")?;
     record.supervisor = Identity::own()?;
     record.write(directory)?;

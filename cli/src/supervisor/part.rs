@@ -1,9 +1,12 @@
 //! The processes of a cluster, as they are started.
 
+use super::watchdog::unanswered;
 use crate::record::Record;
 use std::ffi::OsString;
 use std::fs::File;
+use std::future::pending;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::{Child, Command};
@@ -17,26 +20,28 @@ pub struct Part {
     pub name: String,
     arguments: Vec<OsString>,
     log: PathBuf,
+    /// The directory of the hub that is asked whether it still answers, if this is it.
+    asked: Option<PathBuf>,
 }
 
 impl Part {
     /// The hub.
     pub fn hub(directory: &Path, record: &Record) -> Self {
-        let mut part = Part::new(directory, HUB);
+        let mut part = Part::new(HUB, log(directory, HUB));
         part.option("--name", &record.cluster).option("--directory", directory);
         part.option("--listen", record.options.listen.to_string());
         part.option("--driver-grace", format!("{}ms", record.options.driver_grace_ms));
         for pool in &record.options.pools {
             part.option("--pool", pool);
         }
+        part.asked = Some(directory.into());
         part
     }
 
     /// An engine, by its number.
     pub fn engine(directory: &Path, record: &Record, number: u32) -> Self {
         let name = format!("engine-{number}");
-        let mut part = Part::new(directory, "engine");
-        part.log = log(directory, &name);
+        let mut part = Part::new("engine", log(directory, &name));
         part.option("--connect", directory.join("engine.json"));
         part.option("--directory", directory.join("engines").join(&name));
         part.option("--slots", record.options.slots.to_string()).option("--memory", record.options.memory.to_string());
@@ -45,8 +50,9 @@ impl Part {
         part
     }
 
-    fn new(directory: &Path, command: &str) -> Self {
-        Part { name: command.into(), arguments: vec![command.into()], log: log(directory, command) }
+    fn new(command: &str, log: PathBuf) -> Self {
+        let arguments = vec![command.into(), "--log".into(), log.clone().into()];
+        Part { name: command.into(), arguments, log, asked: None }
     }
 
     fn option(&mut self, name: &str, value: impl Into<OsString>) -> &mut Self {
@@ -54,16 +60,25 @@ impl Part {
         self
     }
 
+    /// Returns when it has to be ended, since it does nothing any more, with why.
+    pub async fn hangs(&self) -> String {
+        match &self.asked {
+            Some(directory) => unanswered(directory.clone()).await,
+            None => pending().await,
+        }
+    }
+
     /// Starts it: in a group of its own, so that Ctrl-C in a terminal does not reach it before the supervisor stops it.
     pub fn spawn(&self) -> io::Result<Child> {
-        let log = File::options().create(true).append(true).open(&self.log)?;
+        // What it says before it has opened its log itself; a full disk is no reason not to start it.
+        let log = File::options().create(true).append(true).mode(0o600).open(&self.log);
         // Not by its path: there may be another version by now, which would not understand the others.
         Command::new("/proc/self/exe")
             .arg0("tryworks")
             .args(&self.arguments)
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .stdout(Stdio::null())
+            .stderr(log.map_or_else(|_| Stdio::null(), Stdio::from))
             .current_dir("/")
             .process_group(0)
             .kill_on_drop(true)

@@ -7,22 +7,22 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 
-fn start(home: &Home, more: &[&str]) -> String {
+pub fn start(home: &Home, more: &[&str]) -> String {
     home.good(&[&["cluster", "start", "-n", "2", "--memory", "64M"], more].concat())
 }
 
 /// The hub and the engines, by their pid files.
-fn members(home: &Home, name: &str) -> [Process; 3] {
+pub fn members(home: &Home, name: &str) -> [Process; 3] {
     ["hub.pid", "engines/engine-1/engine.pid", "engines/engine-2/engine.pid"]
         .map(|file| Process::in_file(&home.cluster(name).join(file)).unwrap())
 }
 
-fn supervisor(home: &Home) -> Process {
+pub fn supervisor(home: &Home) -> Process {
     Process::of(&home.json(&["cluster", "list"])[0]["supervisor"])
 }
 
 /// Waits until the hub, whichever it is, knows both engines, neither of which is `not`.
-fn whole(home: &Home, not: Process) -> serde_json::Value {
+pub fn whole(home: &Home, not: Process) -> serde_json::Value {
     until("the hub knows both engines", || {
         let done = home.run(&["cluster", "status", "-o", "json"]);
         let status: serde_json::Value = serde_json::from_str(&done.out).ok()?;
@@ -180,7 +180,7 @@ fn an_engine_that_is_drained_goes_and_stays_away() {
 }
 
 /// A copy of a connection file for a machine on which the hub's directory is not.
-fn carried(home: &Home, name: &str) -> String {
+pub fn carried(home: &Home, name: &str) -> String {
     let text = fs::read_to_string(home.cluster("default").join(name)).unwrap();
     let mut connection: serde_json::Value = serde_json::from_str(&text).unwrap();
     connection["sockets"] = "/not/on/this/machine".into();

@@ -20,7 +20,12 @@ pub struct Done {
 
 impl Home {
     pub fn new() -> Self {
-        let directory = tempfile::Builder::new().prefix("tw").tempdir().unwrap();
+        Home::on(&std::env::temp_dir())
+    }
+
+    /// One in another directory, such as that of a disk.
+    pub fn on(place: &Path) -> Self {
+        let directory = tempfile::Builder::new().prefix("tw").tempdir_in(place).unwrap();
         fs::DirBuilder::new().mode(0o700).create(directory.path().join("h")).unwrap();
         Home { directory }
     }

@@ -2,7 +2,10 @@
 
 mod clean;
 mod cluster;
+#[path = "../rig/disk.rs"]
+mod disk;
 mod home;
+mod trouble;
 mod usage;
 #[path = "../rig/wait.rs"]
 mod wait;

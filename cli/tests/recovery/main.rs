@@ -8,5 +8,6 @@ mod again;
 mod answers;
 mod detached;
 mod drivers;
+mod full;
 mod hub;
 mod kept;

@@ -1,5 +1,7 @@
 //! A small disk.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -22,6 +24,19 @@ impl SmallDisk {
         eprintln!("skipped: a file system cannot be mounted here");
         std::fs::remove_dir(directory).unwrap();
         None
+    }
+}
+
+impl SmallDisk {
+    /// Takes all the room that is left; it is given back when the file is removed.
+    pub fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut filler = File::create(&path).unwrap();
+        // Smaller and smaller pieces, until not even a byte fits.
+        for size in [1 << 20, 4 << 10, 1] {
+            while filler.write_all(&vec![1; size]).is_ok() {}
+        }
+        path
     }
 }
 

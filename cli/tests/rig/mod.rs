@@ -57,8 +57,8 @@ pub struct Engine<'a> {
 }
 
 impl Cluster {
-    fn new(environment: &[(&str, &str)]) -> Self {
-        let directory = tempfile::Builder::new().prefix("tw").tempdir_in("/tmp").unwrap();
+    fn new(place: &Path, environment: &[(&str, &str)]) -> Self {
+        let directory = tempfile::Builder::new().prefix("tw").tempdir_in(place).unwrap();
         for name in ["h", "t", "l"] {
             fs::DirBuilder::new().mode(0o700).create(directory.path().join(name)).unwrap();
         }
@@ -69,7 +69,7 @@ impl Cluster {
 
     /// Engines with a supervisor that starts them again.
     pub fn start(engines: u32, slots: u32) -> Self {
-        let cluster = Cluster::new(&[]);
+        let cluster = Cluster::new(Path::new("/tmp"), &[]);
         let (engines, slots) = (engines.to_string(), slots.to_string());
         cluster.good(&["cluster", "start", "-n", &engines, "--slots", &slots, "--memory", "1G"]);
         cluster
@@ -77,14 +77,30 @@ impl Cluster {
 
     /// A hub and engines that nobody starts again, with something in their environment.
     pub fn by_hand(engines: u32, slots: u32, environment: &[(&str, &str)]) -> Self {
-        let mut cluster = Cluster::new(environment);
-        cluster.spawn("hub", &["hub", "--name", "default"], None);
-        until("the hub is there", || cluster.cluster_dir().join("engine.json").exists().then_some(()));
+        let mut cluster = Cluster::new(Path::new("/tmp"), environment);
+        cluster.begin_hub();
         for number in 1..=engines {
             cluster.add(&format!("engine-{number}"), Engine { slots, ..Engine::default() });
         }
         cluster.wait_for_engines(engines as usize);
         cluster
+    }
+
+    /// A hub, and a directory for all that the test starts by hand, on a disk.
+    pub fn on(disk: &SmallDisk) -> Self {
+        let mut cluster = Cluster::new(&disk.0, &[]);
+        cluster.begin_hub();
+        cluster
+    }
+
+    fn begin_hub(&mut self) {
+        self.spawn("hub", &["hub", "--name", "default"], None);
+        until("the hub is there", || self.cluster_dir().join("engine.json").exists().then_some(()));
+    }
+
+    /// What a process that was started by hand wrote.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.directory.path().join("l").join(name)
     }
 
     /// Starts one more engine.
@@ -100,7 +116,7 @@ impl Cluster {
     }
 
     pub fn spawn(&mut self, name: &str, arguments: &[&str], address_space: Option<u64>) {
-        let log = File::create(self.directory.path().join("l").join(name)).unwrap();
+        let log = File::options().create(true).append(true).open(self.log(name)).unwrap();
         let mut command = match address_space {
             None => self.command(arguments),
             Some(bytes) => {

@@ -2,7 +2,7 @@
 
 use crate::protocol::driver::Written;
 use std::collections::HashMap;
-use std::io::Write;
+use tryworks_io::outlet;
 
 /// Prints what tasks wrote.
 #[derive(Default)]
@@ -23,17 +23,12 @@ const LONGEST: usize = 64 << 10;
 impl Printer {
     /// Says something of the cluster itself.
     pub(super) fn note(&self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "tryworks: {text}");
+        outlet::ERR.write(format!("tryworks: {text}\n").as_bytes());
     }
 
     pub(super) fn output(&mut self, written: &Written) {
         let lines = self.lines(written);
-        let _ = if written.stderr {
-            std::io::stderr().lock().write_all(&lines)
-        } else {
-            let mut stdout = std::io::stdout().lock();
-            stdout.write_all(&lines).and_then(|()| stdout.flush())
-        };
+        print(written.stderr, &lines);
     }
 
     /// Shows lines that have no end, when no more will come.
@@ -43,11 +38,7 @@ impl Printer {
                 continue;
             }
             let line = [format!("[{name} worker {worker}] ").as_bytes(), &stream.line, b"\n"].concat();
-            let _ = if stderr {
-                std::io::stderr().lock().write_all(&line)
-            } else {
-                std::io::stdout().lock().write_all(&line)
-            };
+            print(stderr, &line);
         }
     }
 
@@ -76,6 +67,11 @@ impl Printer {
         stream.line.drain(..whole);
         out
     }
+}
+
+fn print(stderr: bool, lines: &[u8]) {
+    let to = if stderr { &outlet::ERR } else { &outlet::OUT };
+    to.write(lines);
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
+use tryworks_io::outlet;
 
 const BEAT: u64 = 40 * MS;
 /// The hub gives an engine up after this silence, and an engine the hub after a longer one.
@@ -229,7 +230,7 @@ impl World {
     fn tell_all(&mut self, events: Vec<Event<String>>) -> Result<(), Violation> {
         for event in &events {
             if self.trace {
-                eprintln!("{:?} {event:?}", self.now);
+                outlet::ERR.write(format!("{:?} {event:?}\n", self.now).as_bytes());
             }
             self.checkers.event(event, self.config.prefetch);
         }
@@ -241,7 +242,7 @@ impl World {
         }
         for action in actions.drain(..) {
             if self.trace {
-                eprintln!("{:?}     {action:?}", self.now);
+                outlet::ERR.write(format!("{:?}     {action:?}\n", self.now).as_bytes());
             }
             self.checkers.action(&self.workload, &action)?;
             self.outcome.count(&action);

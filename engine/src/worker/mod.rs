@@ -27,6 +27,7 @@ use tryworks_core::ids::{AttemptId, JobId};
 use tryworks_core::lock::{Lock, ReadLock, Turns};
 use tryworks_core::{Error, Result, codec};
 use tryworks_io::blocks::BlockWriter;
+use tryworks_io::outlet;
 use tryworks_io::shipped::surround;
 use tryworks_transport::{Link, LinkReceiver, LinkSender};
 
@@ -51,7 +52,7 @@ pub fn serve_if_asked() {
         None => Err(Error::Bug(format!("{VARIABLE} is `{name}`"))),
     };
     if let Err(error) = result {
-        eprintln!("{error}");
+        outlet::ERR.write(format!("{error}\n").as_bytes());
         std::process::exit(70);
     }
     std::process::exit(0);
@@ -156,7 +157,7 @@ async fn report(bench: Arc<Bench>, to: LinkSender) {
         }
         match protocol::encode(&done) {
             Ok(bytes) => drop(to.send(bytes.into())),
-            Err(error) => eprintln!("a report could not be encoded: {error}"),
+            Err(error) => outlet::ERR.write(format!("a report could not be encoded: {error}\n").as_bytes()),
         }
         if !bench.queue.lock().waiting.is_empty() {
             tokio::time::sleep(GATHER).await;

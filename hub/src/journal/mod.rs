@@ -150,6 +150,11 @@ impl Journal {
         self.queue.health()
     }
 
+    /// Whether there is still somebody who writes it. Without one it is of no use any more, whatever the disk does.
+    pub fn lives(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
+    }
+
     /// A connection for questions.
     ///
     /// # Errors

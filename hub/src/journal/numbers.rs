@@ -112,8 +112,11 @@ impl Numbers {
                 return Err(Error::Bug(format!("{} up to {claimed} are not reserved", counter.name())));
             }
             drop(ranges);
-            // Rare: a whole chunk was used up while the writer was busy.
-            self.queue.sync()?;
+            // Rare: a whole chunk was used up while the writer was busy. One that cannot write is not waited for.
+            match self.queue.health().error {
+                Some(error) => return Err(error),
+                None => self.queue.sync()?,
+            }
             waited = true;
         }
     }

@@ -99,6 +99,9 @@ fn nobody_waits_for_a_writer_that_is_gone() {
         std::thread::yield_now();
     }
     assert_eq!(journal.health().error, Some(error));
+    while journal.lives() {
+        std::thread::yield_now();
+    }
     let outcome = noted(&journal, submitted(JobId(2), 1, "too late", None));
     assert!(outcome.recv().unwrap().is_err());
     drop(journal);

@@ -1,0 +1,46 @@
+//! Whether the hub still answers: a process that is there and does nothing is as bad as one that is gone.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+use tryworks_engine::client::admin::{Admin, AdminError};
+use tryworks_engine::protocol::admin::Question;
+
+/// How often the hub is asked.
+const EVERY: Duration = Duration::from_secs(3);
+
+/// So many questions in a row may stay without an answer. Each is given up after nine seconds.
+const QUESTIONS: u32 = 2;
+
+/// How long a hub may take until it listens at all: a long journal is read before.
+const BEGINNING: Duration = Duration::from_secs(120);
+
+/// Asks the hub that begins now for as long as it answers. Then says what is wrong with it.
+pub async fn unanswered(directory: PathBuf) -> String {
+    let begun = Instant::now();
+    let (mut heard, mut answered) = (begun, false);
+    let mut missed = 0;
+    loop {
+        if missed == 0 {
+            sleep(EVERY).await;
+        }
+        let place = directory.clone();
+        let asked = tokio::task::spawn_blocking(move || Admin::connect(&place)?.ask(Question::Status)).await;
+        let error = match asked {
+            // Whatever it says: it says something.
+            Ok(Ok(_) | Err(AdminError::Refused { .. })) => {
+                (heard, answered, missed) = (Instant::now(), true, 0);
+                continue;
+            }
+            Ok(Err(AdminError::Unreachable { .. })) if !answered && begun.elapsed() < BEGINNING => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        missed += 1;
+        warn!("the hub does not answer: {}", error.lines().next().unwrap_or_default());
+        if missed >= QUESTIONS {
+            return format!("it has not answered for {} s", heard.elapsed().as_secs());
+        }
+    }
+}
