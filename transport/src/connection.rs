@@ -3,11 +3,14 @@
 use crate::error::LinkError;
 use crate::role::Role;
 use crate::tls::Credentials;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The version of the format that this program writes, and the newest that it reads.
@@ -157,6 +160,8 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = (|| {
         let _ = std::fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        // The umask may have taken rights from its owner.
+        file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&new, path)
@@ -167,18 +172,25 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Reads a file of at most `most` bytes that nobody else can read.
+/// Reads a file of at most `most` bytes that is this user's, or root's, and that nobody else can read. A link is no such
+/// file: who made it could let it lead to another one of this user's.
 ///
 /// # Errors
-/// If the file system refuses, others can read it, or it is no file of that size.
+/// If the file system refuses, others can read or own it, or it is no file of that size.
 pub fn read_private(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let wrong = |message: String| Err(io::Error::new(io::ErrorKind::InvalidData, message));
-    // Without this flag, opening a pipe would wait for its writer.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-    let meta = File::metadata(&file)?;
+    // Without the last of these, opening a pipe would wait for its writer.
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match rustix::fs::open(path, OFlags::RDONLY | flags, Mode::empty()) {
+        Err(Errno::LOOP) => return wrong("it is a link; name the file that it leads to".into()),
+        opened => File::from(opened?),
+    };
+    let meta = file.metadata()?;
     if !meta.is_file() {
         return wrong("it is not a file".into());
+    }
+    if ![geteuid().as_raw(), 0].contains(&meta.uid()) {
+        return wrong("it belongs to another user; copy it, and keep the copy to yourself".into());
     }
     if meta.mode() & 0o077 != 0 {
         return wrong(format!("others can read the key in it; chmod 600 {}", path.display()));

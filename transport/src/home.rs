@@ -1,12 +1,11 @@
 //! Where clusters live: a directory that only their user can enter, with one directory for each cluster in it.
 
+use crate::private::private_dir;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// The longest name of a cluster. The paths of its sockets have to fit.
+/// The longest name of a cluster.
 const MAX_NAME: usize = 32;
 
 /// The longest name of anything else.
@@ -44,6 +43,16 @@ pub enum HomeError {
         /// What is wrong with it, and what to do.
         message: String,
     },
+}
+
+impl HomeError {
+    /// What is wrong, without naming the directory again.
+    pub(crate) fn why(&self) -> String {
+        match self {
+            HomeError::Directory { message, .. } => message.clone(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// The directory of all clusters of this user, made if need be: `TRYWORKS_HOME`, or `XDG_RUNTIME_DIR/tryworks`, or
@@ -109,36 +118,6 @@ pub fn check_label(what: &'static str, name: &str) -> Result<(), HomeError> {
         true => Ok(()),
         false => Err(HomeError::Label { what, name: name.into() }),
     }
-}
-
-/// Makes a directory that only this user can enter, or checks that it is one.
-///
-/// # Errors
-/// If it belongs to somebody else, others can enter it, or it cannot be made.
-pub fn private_dir(path: &Path) -> Result<(), HomeError> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(|error| wrong(parent, error))?;
-    }
-    match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(wrong(path, error)),
-        _ => {}
-    }
-    check_private(path).map_err(|message| wrong(path, message))
-}
-
-/// Says why a directory is not this user's alone. A link is none: who made it could let it lead elsewhere.
-pub(crate) fn check_private(path: &Path) -> Result<(), String> {
-    let meta = std::fs::symlink_metadata(path).map_err(|error| error.to_string())?;
-    if !meta.is_dir() {
-        return Err("it is not a directory".into());
-    }
-    if meta.uid() != rustix::process::geteuid().as_raw() {
-        return Err("it belongs to another user; set TRYWORKS_HOME to a directory of your own".into());
-    }
-    if meta.mode() & 0o077 != 0 {
-        return Err(format!("others can enter it; chmod 700 {}", path.display()));
-    }
-    Ok(())
 }
 
 fn wrong(path: &Path, message: impl fmt::Display) -> HomeError {

@@ -29,7 +29,7 @@ impl Link {
     /// Dials the [`Peers`](crate::Peers) of this machine that listen at `path`.
     ///
     /// # Errors
-    /// If nobody listens there, or they do not answer.
+    /// If nobody listens there, they do not answer, they are of another user, or others can enter their directory.
     pub async fn unix(path: impl AsRef<Path>) -> Result<(LinkSender, LinkReceiver), LinkError> {
         let path = path.as_ref();
         let mut dealer = DealerSocket::with_options(socket::options());

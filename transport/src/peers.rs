@@ -78,7 +78,7 @@ impl Peers {
     /// replaced.
     ///
     /// # Errors
-    /// If the path is too long for a socket, others can enter its directory, or another process listens there.
+    /// If others can enter or replace its directory, or another process listens there.
     pub async fn bind(path: impl AsRef<Path>) -> Result<(PeersSender, PeersReceiver), LinkError> {
         let path = path.as_ref();
         let (listener, bound) = socket::listen(path).await?;

@@ -1,144 +1,225 @@
-//! Unix sockets that ZeroMQ may use: their paths fit, and nobody else can enter their directory.
+//! Unix sockets between processes of one user. ZeroMQ asks nobody who they are and cannot be asked whom it talks to, so both
+//! ends ask the system before it hears of a connection.
+//!
+//! ```text
+//! who listens    binds ZeroMQ to a name that it removes at once: only who is handed the socket itself can reach it
+//!                binds the gate to the name that others know, in a private directory
+//! who dials      opens the private directory, dials the gate, asks the system whose it is
+//! the gate       asks the system whose the connection is, and hands the socket over (SCM_RIGHTS)
+//! who dials      lets ZeroMQ dial that socket
+//! ```
 
 use crate::error::LinkError;
-use crate::home::check_private;
-use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use crate::private::{PrivateDir, through};
+use rustix::fs::FileType;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use rustix::process::geteuid;
+use std::ffi::{OsStr, OsString};
+use std::fs::Permissions;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::path::Path;
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
 use zeromq::{SocketOptions, ZmqError};
 
-/// The longest path of a unix socket: the system has 108 bytes for it, one of which ends it.
-const MAX_PATH: usize = 107;
-
-/// How long a peer may take to answer ZeroMQ's greeting. The kernel connects to a stopped process, too.
-const GREETING_TIME: Duration = Duration::from_secs(10);
+/// How long a peer may take to answer. The kernel connects to a stopped process, too.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// How often it is tried again to dial a socket at which too many wait already.
 const QUEUE_FULL: Duration = Duration::from_millis(5);
+
+/// How often it is tried again to let somebody in when there are too many open files.
+const NO_ROOM: Duration = Duration::from_millis(50);
+
+/// How many connections may wait to be taken in, if the system allows it.
+const BACKLOG: i32 = 4096;
 
 /// ZeroMQ reads this much at first, and twice as much again while it comes in faster.
 const READ_AT_FIRST: usize = 4 << 10;
 const READ_AT_MOST: usize = 256 << 10;
 
-/// How many sockets this process was bound to.
-static BOUND: AtomicUsize = AtomicUsize::new(0);
+/// The room for one file in a message.
+const ONE_FILE: usize = rustix::cmsg_space!(ScmRights(1));
 
 /// The options of our sockets.
 pub(crate) fn options() -> SocketOptions {
     let mut options = SocketOptions::default();
-    options.connect_timeout(GREETING_TIME).read_buffer(READ_AT_FIRST, READ_AT_MOST, 2);
+    options.connect_timeout(ANSWER).read_buffer(READ_AT_FIRST, READ_AT_MOST, 2);
     options
 }
 
-/// Dials with a ZeroMQ socket, if somebody listens at the path. The thread is never held up: it may be the very one that
+/// Dials with a ZeroMQ socket, if this user listens at the path. The thread is never held up: it may be the very one that
 /// has to let others in there, before there is room for one more.
-pub(crate) async fn dial(socket: &mut impl zeromq::Socket, path: &Path) -> Result<(), LinkError> {
-    let endpoint = endpoint(path)?;
-    let end = Instant::now() + GREETING_TIME;
+pub(crate) async fn dial(zeromq: &mut impl zeromq::Socket, path: &Path) -> Result<(), LinkError> {
+    let failed = |error: &dyn std::fmt::Display| LinkError::socket(path, error);
+    let (directory, name) = split(path)?;
+    let dialling = async {
+        let mut gate = UnixStream::connect(directory.through(name)).await;
+        while gate.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+            sleep(QUEUE_FULL).await;
+            gate = UnixStream::connect(directory.through(name)).await;
+        }
+        let gate = gate.map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                failed(&"nobody listens there: is the process that made it still running?")
+            }
+            _ => failed(&error),
+        })?;
+        if !is_ours(&gate) {
+            return Err(failed(&"another user listens there"));
+        }
+        let taken = take(&gate).await.map_err(|error| failed(&error))?;
+        let socket = taken.ok_or_else(|| failed(&"who listens there has let nobody in: is it of the same version?"))?;
+        let endpoint = format!("ipc://{}", through(&socket).display());
+        let mut dialled = zeromq.connect(&endpoint).await;
+        while let Err(ZmqError::Network(error)) = &dialled
+            && error.kind() == ErrorKind::WouldBlock
+        {
+            sleep(QUEUE_FULL).await;
+            dialled = zeromq.connect(&endpoint).await;
+        }
+        dialled.map_err(|error| failed(&error))
+    };
+    let dialled = timeout(ANSWER, dialling).await;
+    dialled.unwrap_or_else(|_| Err(failed(&format!("who listens there does not answer within {ANSWER:?}"))))
+}
+
+/// Whether the process at the other end is of this user, as the system says.
+fn is_ours(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == geteuid().as_raw())
+}
+
+/// Takes over what the gate hands out, if it does.
+async fn take(gate: &UnixStream) -> io::Result<Option<OwnedFd>> {
+    let receive = || {
+        let mut space = [MaybeUninit::uninit(); ONE_FILE];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut byte = [0];
+        recvmsg(gate, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let mut files = control.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(files) => Some(files),
+            _ => None,
+        });
+        Ok(files.next().and_then(|mut files| files.next()))
+    };
+    gate.async_io(Interest::READABLE, receive).await
+}
+
+/// Listens at the path, in the place of a socket that a dead process left. What it gives is for ZeroMQ.
+pub(crate) async fn listen(path: &Path) -> Result<(UnixListener, Bound), LinkError> {
+    let (directory, name) = split(path)?;
+    match directory.stat(name).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        None => {}
+        Some(FileType::Socket) if is_taken(&directory, name).await => {
+            return Err(LinkError::socket(path, "another process listens there; stop it first, or use another name"));
+        }
+        Some(FileType::Socket) => {}
+        Some(_) => {
+            return Err(LinkError::socket(path, "there is a file of that name that is not a socket; remove it"));
+        }
+    }
+    begin(directory, name).map_err(|error| LinkError::socket(path, error))
+}
+
+fn begin(directory: PrivateDir, name: &OsStr) -> io::Result<(UnixListener, Bound)> {
+    // ZeroMQ removes what it was bound to some time after its end: nothing has that name then.
+    let inner = unused()?;
+    let zeromq = bind(&directory, &inner)?;
+    let socket = directory.hold(&inner)?;
+    directory.remove(&inner)?;
+    // It gets its name when it listens: who finds it is let in.
+    let new = unused()?;
+    let gate = bind(&directory, &new)?;
+    gate.set_nonblocking(true)?;
+    let gate = tokio::net::UnixListener::from_std(gate)?;
+    std::fs::rename(directory.through(&new), directory.through(name))?;
+    let inode = directory.stat(name).map(|stat| stat.st_ino);
+    let gate = tokio::spawn(let_in(gate, socket)).abort_handle();
+    Ok((zeromq, Bound { directory, name: name.to_owned(), inode, gate }))
+}
+
+/// A name that nothing has.
+fn unused() -> io::Result<OsString> {
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!(".{:016x}", u64::from_le_bytes(random)).into())
+}
+
+fn bind(directory: &PrivateDir, name: &OsStr) -> io::Result<UnixListener> {
+    let place = directory.through(name);
+    let listener = UnixListener::bind(&place)?;
+    // The umask may have taken rights from its owner.
+    std::fs::set_permissions(&place, Permissions::from_mode(0o600))?;
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok(listener)
+}
+
+/// Hands the socket to whoever is of this user, for as long as somebody listens.
+async fn let_in(gate: tokio::net::UnixListener, socket: OwnedFd) {
     loop {
-        // ZeroMQ itself would go on trying when nobody is there. Who listens sees this one close before its greeting.
-        let dialled = match UnixStream::connect(path).await {
-            Ok(_) => socket.connect(&endpoint).await,
-            Err(error) => Err(error.into()),
-        };
-        match dialled {
-            Ok(()) => return Ok(()),
-            Err(ZmqError::Network(error)) => match error.kind() {
-                // The queue of those who wait to be let in is full.
-                ErrorKind::WouldBlock if Instant::now() < end => sleep(QUEUE_FULL).await,
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                    let message = "nobody listens there: is the process that made it still running?";
-                    return Err(LinkError::socket(path, message));
-                }
-                _ => return Err(LinkError::socket(path, error)),
-            },
-            Err(error) => return Err(LinkError::socket(path, error)),
+        match gate.accept().await {
+            // Who does not get it sees the connection end, and says so.
+            Ok((guest, _)) if is_ours(&guest) => drop(give(&guest, &socket)),
+            Ok(_) => {}
+            // Nearly always too many open files.
+            Err(_) => sleep(NO_ROOM).await,
         }
     }
 }
 
-/// Whether a process listens at the path, be it one that lets nobody in any more.
-async fn is_taken(path: &Path) -> bool {
-    match UnixStream::connect(path).await {
+/// It never waits: there is room for a byte on a new connection.
+fn give(guest: &UnixStream, socket: &OwnedFd) -> io::Result<usize> {
+    let files = [socket.as_fd()];
+    let mut space = [MaybeUninit::uninit(); ONE_FILE];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&files));
+    Ok(sendmsg(guest, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?)
+}
+
+/// Whether a process listens at a socket that is there, be it one that lets nobody in any more.
+async fn is_taken(directory: &PrivateDir, name: &OsStr) -> bool {
+    match UnixStream::connect(directory.through(name)).await {
         Ok(_) => true,
         Err(error) => error.kind() == ErrorKind::WouldBlock,
     }
 }
 
-/// Listens at the path, in the place of a socket that a dead process left.
-pub(crate) async fn listen(path: &Path) -> Result<(UnixListener, Bound), LinkError> {
-    endpoint(path)?;
-    private_directory(path)?;
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(LinkError::socket(path, error)),
-        Ok(meta) if !meta.file_type().is_socket() => {
-            return Err(LinkError::socket(path, "there is a file of that name that is not a socket; remove it"));
-        }
-        Ok(_) if is_taken(path).await => {
-            return Err(LinkError::socket(path, "another process listens there; stop it first, or use another name"));
-        }
-        Ok(_) => {}
-    }
-    // ZeroMQ removes what it was bound to some time after its end, when another may be bound there. So it is bound to
-    // another name, of the same length, which is gone long before. The one that it removes is not the next one's either.
-    let mut name = path.as_os_str().to_owned().into_vec();
-    if let Some(last) = name.last_mut() {
-        let mut others = b"~0123456789".iter().filter(|other| *other != last);
-        *last = others.nth(BOUND.fetch_add(1, Relaxed) % 10).copied().unwrap_or(b'~');
-    }
-    let new = PathBuf::from(OsString::from_vec(name));
-    let bound = || {
-        let _ = std::fs::remove_file(&new);
-        let listener = UnixListener::bind(&new)?;
-        std::fs::rename(&new, path)?;
-        let inode = std::fs::symlink_metadata(path)?.ino();
-        Ok::<_, std::io::Error>((listener, Bound { path: path.to_owned(), inode }))
-    };
-    bound().map_err(|error| LinkError::socket(path, error))
-}
-
-/// The name of a socket, which goes when this is dropped.
+/// The name of a socket, which goes when this is dropped, and nobody is let in any more.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    path: PathBuf,
-    inode: u64,
+    directory: PrivateDir,
+    name: OsString,
+    inode: Option<u64>,
+    gate: AbortHandle,
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.ino() == self.inode) {
-            let _ = std::fs::remove_file(&self.path);
+        self.gate.abort();
+        if self.inode.is_some() && self.directory.stat(&self.name).map(|stat| stat.st_ino) == self.inode {
+            // Should it stay, the next one finds that nobody listens there, and replaces it.
+            let _ = self.directory.remove(&self.name);
         }
     }
 }
 
-fn endpoint(path: &Path) -> Result<String, LinkError> {
-    let Some(text) = path.to_str().filter(|text| !text.contains('\n')) else {
-        return Err(LinkError::socket(path, "the path must be UTF-8 in one line"));
-    };
-    if text.len() > MAX_PATH {
-        let message = format!(
-            "the path has {} bytes, and that of a socket may have {MAX_PATH}; set TRYWORKS_HOME to a shorter directory",
-            text.len()
-        );
-        return Err(LinkError::socket(path, message));
+/// The directory of a socket, which nobody else may enter, and its name there.
+fn split(path: &Path) -> Result<(PrivateDir, &OsStr), LinkError> {
+    let whole = path.parent().filter(|directory| !directory.as_os_str().is_empty()).zip(path.file_name());
+    let (directory, name) = whole.ok_or_else(|| LinkError::socket(path, "the path must name its directory"))?;
+    match PrivateDir::open(directory) {
+        Ok(directory) => Ok((directory, name)),
+        Err(_) if !directory.exists() => Err(LinkError::socket(path, "nobody listens there: its directory is gone")),
+        Err(error) => Err(LinkError::socket(path, format!("its directory is not safe: {}", error.why()))),
     }
-    Ok(format!("ipc://{text}"))
-}
-
-/// ZeroMQ asks nobody who they are, so the directory has to.
-fn private_directory(path: &Path) -> Result<(), LinkError> {
-    let directory = match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => return Err(LinkError::socket(path, "the path must name its directory")),
-    };
-    check_private(directory).map_err(|why| LinkError::socket(path, format!("its directory is not safe: {why}")))
 }

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use tempfile::TempDir;
 use tryworks_transport::{Link, LinkError, LinkReceiver, LinkSender, MAX_MESSAGE};
-use tryworks_transport::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender, raise_file_limit};
+use tryworks_transport::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender, private_dir, raise_file_limit};
 
 struct Place {
     directory: TempDir,
@@ -207,9 +208,9 @@ async fn sockets_that_cannot_be_or_must_not_be_are_refused() {
     let path = place.socket();
     assert!(refused(Link::unix(&path).await).contains("nobody listens there"));
 
-    let long = place.directory.path().join("x".repeat(120));
-    assert!(refused(Peers::bind(&long).await).contains("TRYWORKS_HOME to a shorter directory"));
-    assert!(refused(Link::unix(&long).await).contains("and that of a socket may have 107"));
+    let gone = place.directory.path().join("gone/peers.sock");
+    assert!(refused(Link::unix(&gone).await).contains("its directory is gone"));
+    assert!(refused(Peers::bind(&gone).await).contains("its directory is gone"));
 
     std::fs::write(&path, "mine").unwrap();
     assert!(refused(Peers::bind(&path).await).contains("not a socket"));
@@ -219,6 +220,7 @@ async fn sockets_that_cannot_be_or_must_not_be_are_refused() {
     for mode in [0o701, 0o710, 0o755, 0o777] {
         std::fs::set_permissions(place.directory.path(), std::fs::Permissions::from_mode(mode)).unwrap();
         assert!(refused(Peers::bind(&path).await).contains("chmod 700"), "{mode:o}");
+        assert!(refused(Link::unix(&path).await).contains("chmod 700"), "{mode:o}");
     }
     std::fs::set_permissions(place.directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
 
@@ -227,6 +229,40 @@ async fn sockets_that_cannot_be_or_must_not_be_are_refused() {
     let (_to_peers, mut peers) = place.bind().await;
     assert!(refused(Peers::bind(&path).await).contains("another process listens there"));
     greeted(&place, &mut peers).await;
+}
+
+#[tokio::test]
+async fn a_directory_with_a_long_path_has_sockets_too() {
+    let place = Place::new();
+    let long = (0..4).fold(place.directory.path().to_owned(), |path, _| path.join("a".repeat(100)));
+    private_dir(&long).unwrap();
+    let (_to_peers, mut peers) = Peers::bind(long.join("peers.sock")).await.unwrap();
+    let (to, _from) = Link::unix(long.join("peers.sock")).await.unwrap();
+    to.send(number(1)).unwrap();
+    assert_eq!(message(&mut peers).await.1, number(1));
+}
+
+#[tokio::test]
+async fn four_hundred_that_dial_at_once_are_all_let_in() {
+    let place = Place::new();
+    let (_to_peers, mut peers) = place.bind().await;
+    let dialling: Vec<_> = (0..400)
+        .map(|n| {
+            let path = place.socket();
+            tokio::spawn(async move {
+                let link = Link::unix(path).await.unwrap();
+                link.0.send(number(n)).unwrap();
+                link
+            })
+        })
+        .collect();
+    let mut heard = BTreeSet::new();
+    while heard.len() < 400 {
+        heard.insert(message(&mut peers).await.1);
+    }
+    for link in dialling {
+        link.await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! refused in words or sent away, and a good driver gets its answer afterwards.
 
 mod certificates;
+mod false_hub;
 mod names;
 #[path = "../rig/mod.rs"]
 #[allow(dead_code, unused_imports)]

@@ -1,7 +1,7 @@
 //! The way to a hub: by its unix sockets on its own machine, through its gateway from others.
 
 use std::path::Path;
-use tryworks_transport::{Connection, Link, LinkError, LinkReceiver, LinkSender};
+use tryworks_transport::{Connection, Link, LinkError, LinkReceiver, LinkSender, PrivateDir};
 
 /// Dials the hub that wrote this connection file; `socket` is the name of its socket for who dials.
 ///
@@ -20,10 +20,11 @@ pub async fn dial(connection: &Connection, socket: &str) -> Result<(LinkSender, 
 }
 
 /// Whether the hub's directory is on this machine. Another machine may have one of the same path, which belongs to
-/// another cluster.
+/// another cluster or to somebody else.
 pub(crate) fn is_here(connection: &Connection) -> bool {
     let same = |there: Connection| there.cluster_id == connection.cluster_id;
-    Connection::read(&connection.sockets.join("driver.json")).is_ok_and(same)
+    PrivateDir::open(&connection.sockets)
+        .is_ok_and(|directory| Connection::read(&directory.through("driver.json")).is_ok_and(same))
 }
 
 /// Dials the hub of the cluster that has this directory or connection file.

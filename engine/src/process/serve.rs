@@ -49,7 +49,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let connection = connection.map_err(|error| Error::cluster(error, "copy it from the cluster's directory"))?;
     let store = BlockStore::open(&directory.join("blocks"), options.quota)?;
     let socket = directory.join("engine.sock");
-    let unusable = |error: tryworks_transport::LinkError| Error::cluster(error, "choose a shorter --directory");
+    let unusable = |error: tryworks_transport::LinkError| Error::cluster(error, "choose another --directory");
     let (to_peers, mut peers) = Peers::bind(&socket).await.map_err(unusable)?;
     let giver = Giver(store.clone());
     let (mut door, data) = open_port(&connection, &options, giver.clone()).await?;
