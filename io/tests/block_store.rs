@@ -31,10 +31,15 @@ impl Place {
         self.store.add(output, partition, attempt, sealed, vec![byte]).unwrap()
     }
 
-    /// What is in the directory beside the lock.
+    /// What is on the disk once what was deleted is gone.
     fn files(&self) -> Vec<PathBuf> {
-        let files = fs::read_dir(self.store.dir()).unwrap().map(|entry| entry.unwrap().path());
-        files.filter(|path| !path.ends_with("tryworks-blocks.lock")).collect()
+        self.store.wait_for_removals();
+        fs::read_dir(self.store.dir()).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// The directory that was named.
+    fn named(&self) -> PathBuf {
+        self.parent.path().join("engine")
     }
 
     fn held(&self) -> Vec<(u64, u32, u64, u8)> {
@@ -114,7 +119,7 @@ fn what_is_read_is_deleted_when_the_last_reader_goes() {
     let mut bytes = Vec::new();
     Served::new(two).unwrap().read(10..20, &mut bytes).unwrap();
     assert_eq!(bytes, [9; 10]);
-    assert_eq!((place.store.used(), place.files().len()), (0, 0));
+    assert_eq!((place.files().len(), place.store.used()), (0, 0));
 }
 
 #[test]
@@ -229,7 +234,7 @@ fn small_blocks_go_to_the_disk_when_memory_holds_many() {
     let wrong = |(i, id): &(usize, &BlockId)| filled(place.store.get(**id).unwrap().held()) != *i as u8;
     assert_eq!(ids.iter().enumerate().find(wrong), None);
     place.store.delete_output(1);
-    assert_eq!((place.store.used(), place.files().len()), (0, 0));
+    assert_eq!((place.files().len(), place.store.used()), (0, 0));
     let id = place.add(2, 0, 1, 1, len);
     assert!(matches!(place.store.get(id).unwrap().held(), Held::Small(_)), "there is room again");
 }
@@ -256,10 +261,10 @@ fn keys_and_sealed_blocks_can_be_sent() {
 #[test]
 fn a_directory_has_one_owner_and_is_closed_to_others() {
     let place = place(None);
-    let dir = place.store.dir().to_path_buf();
+    let (dir, blocks) = (place.named(), place.store.dir().to_path_buf());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let id = place.add(1, 0, 1, 1, 100_000);
-    assert_eq!((mode(&dir), mode(&id.path_in(&dir))), (0o700, 0o600));
+    assert_eq!((mode(&dir), mode(&blocks), mode(&id.path_in(&blocks))), (0o700, 0o700, 0o600));
     storage(BlockStore::open(&dir, None).err().unwrap(), "another process that is alive owns it");
     assert_eq!(sweep(place.parent.path()).unwrap(), [] as [PathBuf; 0]);
     assert_eq!(filled(place.store.get(id).unwrap().held()), 1, "neither touched it");
@@ -314,9 +319,14 @@ fn what_a_killed_owner_leaves_is_swept() {
         owner.kill().unwrap();
         owner.wait().unwrap();
     }
+    let inside = |dir: &Path| -> Vec<PathBuf> {
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
+    };
     for dir in &dirs {
-        assert_eq!(fs::read_dir(dir).unwrap().count(), 3, "a block, one that was not sealed, the lock");
+        let [blocks] = &inside(dir)[..] else { panic!("one directory for blocks") };
+        assert_eq!(fs::read_dir(blocks).unwrap().count(), 2, "a block, and one that was not sealed");
     }
+    let before = inside(&dirs[1]).remove(0);
     // Others' directories, and one that looks like ours but for the lock.
     let name = "0123456789abcdef0123456789abcdef";
     for file in ["theirs/lock", &format!("unlocked/{name}"), &format!("two/{name}.txt")] {
@@ -327,7 +337,12 @@ fn what_a_killed_owner_leaves_is_swept() {
 
     // A new owner of the same directory adopts nothing.
     let store = BlockStore::open(&dirs[1], None).unwrap();
-    assert!(store.inventory().is_empty() && fs::read_dir(&dirs[1]).unwrap().count() == 2);
+    assert!(store.inventory().is_empty() && fs::read_dir(store.dir()).unwrap().count() == 0);
+    // A worker of the old one that lives on writes nothing into the new one's.
+    assert!(store.dir() != before && !before.exists() && inside(&dirs[1]) == [store.dir()]);
+    let mut late = BlockWriter::new(&before, store.key().id(1, 2, 1), store.room());
+    late.sequence().unwrap();
+    storage(late.frame(&[1; 1_000_000]).unwrap_err(), "No such file");
     assert_eq!(sweep(parent.path()).unwrap(), [dirs[0].clone()]);
     assert!(!dirs[0].exists());
     drop(store);

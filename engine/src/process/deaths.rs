@@ -1,7 +1,7 @@
 //! How workers end, of themselves or because they have to, and what is told of it.
 
 use super::state::{Assigned, Engine, Order, Worker};
-use crate::protocol::engine::{CodeId, FromEngine};
+use crate::protocol::engine::FromEngine;
 use crate::scheduler::Failure;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -33,14 +33,7 @@ impl Engine {
             self.peers.remove(&peer);
         }
         // Whatever its tasks had begun to write is of no use.
-        for assigned in &worker.assigned {
-            let output = match assigned.code {
-                CodeId::Output(output) => output.0,
-                CodeId::Results(job) => crate::worker::result_of(job),
-            };
-            let partitions = assigned.partitions.iter();
-            partitions.for_each(|partition| self.store.discard(output, partition, assigned.attempt.0));
-        }
+        worker.assigned.iter().for_each(|assigned| self.undo(assigned));
         let live = worker.assigned.iter().filter(|assigned| !assigned.orphan);
         let id = worker.session;
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.worker == Some(number)) else {

@@ -1,13 +1,14 @@
 //! Files of drivers' machines, fetched by their hashes for tasks of one session and deleted with it. They count against
 //! the quota of blocks.
 
+use super::arrive::{Arrival, Expected, unfinished};
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 use tryworks_core::ids::SessionId;
 use tryworks_core::runner::Shipment;
 use tryworks_core::{Error, Result, codec};
@@ -61,8 +62,17 @@ impl Files {
     pub(super) async fn end_session(&self, session: SessionId) {
         let directory = self.of(session);
         let mut known = self.known.lock().await;
-        let _ = fs::remove_dir_all(&directory);
-        known.retain(|place, _| !place.starts_with(&directory));
+        let gone: Vec<_> = known.extract_if(|place, _| place.starts_with(&directory)).collect();
+        drop(known);
+        for (_, file) in &gone {
+            // What is being fetched would be put into the directory after it was removed.
+            drop(file.lock().await);
+        }
+        if let Err(error) = spawn_blocking(move || fs::remove_dir_all(&directory)).await {
+            tracing::error!("files of {session} were not removed: {error}");
+        }
+        // They counted until now.
+        drop(gone);
     }
 
     async fn fetch(
@@ -79,24 +89,17 @@ impl Files {
         codec::encode(&shipment.id, &mut request)?;
         let mut stream = data.get(address, Role::Hub, &request).await.map_err(lost)?;
         let claim = self.store.claim(stream.total(), "a file of the driver's")?;
-        fs::create_dir_all(place.parent().unwrap_or(place)).map_err(failed)?;
-        let new = place.with_extension("new");
-        let _ = fs::remove_file(&new);
-        let arrive = async {
-            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
-            let mut hasher = blake3::Hasher::new();
-            while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
-                hasher.update(&chunk);
-                file.write_all(&chunk).map_err(failed)?;
-            }
-            if *hasher.finalize().as_bytes() != shipment.id {
-                return Err(failed(io::Error::other(
-                    "its hash is another one: was the file changed since it was given along?",
-                )));
-            }
-            fs::rename(&new, place).map_err(failed)
-        };
-        arrive.await.inspect_err(|_| drop(fs::remove_file(&new)))?;
+        let arrival = Arrival::begin(Expected {
+            new: unfinished(place),
+            place: place.into(),
+            mode: 0o600,
+            hash: shipment.id,
+            other: "its hash is another one: was the file changed since it was given along?",
+        });
+        while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
+            arrival.write(chunk).await;
+        }
+        arrival.finish().await.map_err(failed)?;
         Ok(claim)
     }
 }

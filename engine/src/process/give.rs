@@ -2,7 +2,7 @@
 //! port, many parts for one request.
 
 use crate::protocol::blocks::{ENOUGH, Kind, asked, head};
-use crate::protocol::worker::{BlockPart, Piece};
+use crate::protocol::worker::{BlockPart, Piece, Wanted};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
@@ -21,10 +21,10 @@ pub(super) struct Giver(pub(super) BlockStore);
 impl Giver {
     /// A part of a block, if it is here.
     pub(super) fn give(&self, block: BlockId, part: BlockPart) -> Piece {
-        let Some(pin) = self.0.get(block) else { return missing() };
-        if let (BlockPart::Contents, Held::Small(bytes)) = (part, pin.held()) {
-            return Piece::Whole(bytes.to_vec());
-        }
+        let pin = match self.look(block, part) {
+            Ok(piece) => return piece,
+            Err(pin) => pin,
+        };
         let read = || -> Result<Piece> {
             Ok(match part {
                 BlockPart::Note => Piece::Note(pin.note().to_vec()),
@@ -37,6 +37,21 @@ impl Giver {
             })
         };
         read().unwrap_or_else(|error| Piece::Missing(error.to_string()))
+    }
+
+    /// A part for which no file has to be read; else the block.
+    fn look(&self, block: BlockId, part: BlockPart) -> std::result::Result<Piece, Pin> {
+        let Some(pin) = self.0.get(block) else { return Ok(missing()) };
+        match (part, pin.held()) {
+            (BlockPart::Note, _) => Ok(Piece::Note(pin.note().to_vec())),
+            (BlockPart::Contents, Held::Small(bytes)) => Ok(Piece::Whole(bytes.to_vec())),
+            _ => Err(pin),
+        }
+    }
+
+    /// Parts that are all in memory, as most that are asked for by other engines of this machine.
+    pub(super) fn at_once(&self, wanted: &[Wanted]) -> Option<Vec<Piece>> {
+        wanted.iter().map(|wanted| self.look(wanted.block, wanted.part).ok()).collect()
     }
 
     /// The same, but of a range only what is to be read: that is done when it is sent.

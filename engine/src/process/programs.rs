@@ -1,5 +1,6 @@
 //! Programs: a driver's executable, found or fetched by its hash, so that workers run the very same one.
 
+use super::arrive::{Arrival, Expected};
 use crate::protocol::driver::Program;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
@@ -89,26 +90,23 @@ pub(super) async fn fetch(
     let mut request = Vec::new();
     codec::encode(&program.id, &mut request)?;
     let mut stream = data.get(address, Role::Hub, &request).await.map_err(lost)?;
-    let failed = |error: io::Error| Error::storage("fetching the program", directory, &error);
-    fs::create_dir_all(directory).map_err(failed)?;
-    let new = arriving(directory, &program.id);
-    let mut file = File::create(&new).map_err(failed)?;
+    let arrival = Arrival::begin(Expected {
+        new: arriving(directory, &program.id),
+        place: place.clone(),
+        mode: 0o700,
+        hash: program.id,
+        other: ANOTHER,
+    });
     while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
-        io::Write::write_all(&mut file, &chunk).map_err(failed)?;
+        arrival.write(chunk).await;
     }
-    drop(file);
-    adopt(directory, &program.id, &new).inspect_err(|_| drop(fs::remove_file(&new)))
-}
-
-/// Takes over a program that was fetched.
-fn adopt(directory: &Path, id: &[u8; 32], new: &Path) -> Result<PathBuf> {
-    let failed = |error: io::Error| Error::storage("taking over a fetched program", new, &error);
-    check(new, id).map_err(failed)?;
-    fs::set_permissions(new, Permissions::from_mode(0o700)).map_err(failed)?;
-    let place = place(directory, id);
-    fs::rename(new, &place).map_err(failed)?;
+    let failed = |error: io::Error| Error::storage("fetching the program", directory, &error);
+    arrival.finish().await.map_err(failed)?;
     Ok(place)
 }
+
+/// What is said of a file that is not the program of its hash.
+const ANOTHER: &str = "its hash is not that of the driver's program: was it built again?";
 
 /// Refuses a file that is not the program of this hash.
 fn check(path: &Path, id: &[u8; 32]) -> io::Result<()> {
@@ -126,7 +124,7 @@ fn check(path: &Path, id: &[u8; 32]) -> io::Result<()> {
     if hasher.finalize().as_bytes() == id {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidData, "its hash is not that of the driver's program: was it built again?"))
+    Err(io::Error::new(io::ErrorKind::InvalidData, ANOTHER))
 }
 
 #[cfg(test)]
@@ -158,8 +156,5 @@ mod tests {
         let error = link(&programs, &program(&path, b"one"), u32::MAX).unwrap_err().to_string();
         assert!(error.contains("getting the program"), "{error}");
         assert_eq!(fs::read_dir(&programs).unwrap().count(), 0, "nothing is left");
-        fs::write(&path, b"three").unwrap();
-        let error = adopt(&programs, blake3::hash(b"one").as_bytes(), &path).unwrap_err().to_string();
-        assert!(error.contains("its hash is not"), "{error}");
     }
 }

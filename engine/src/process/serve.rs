@@ -116,7 +116,8 @@ pub(super) async fn serve(options: Options) -> Result<()> {
             Event::Peer(event) => {
                 io.hear_peer(&mut engine, event);
                 for _ in 1..BATCH {
-                    let Some(event) = peers.ready() else { break };
+                    let due = last_beat.elapsed() >= engine.beat_every;
+                    let Some(event) = (!due).then(|| peers.ready()).flatten() else { break };
                     io.hear_peer(&mut engine, event);
                 }
             }
@@ -195,14 +196,15 @@ impl Io {
         };
         tokio::select! {
             biased;
+            // However much there is to hear, the hub hears in time that this engine is there.
+            _ = beat.tick() => Event::Beat,
+            _ = end.recv() => Event::End,
+            _ = interrupt.recv() => Event::End,
             message = hub => Event::Hub(message),
             event = peers.recv() => event.map_or(Event::End, Event::Peer),
             Some(happened) = self.happened.1.recv() => Event::Worker(happened),
             Some((peer, answer)) = self.answered.1.recv() => Event::Answered(peer, answer),
             Some((what, held)) = self.moved.1.recv() => Event::TookOver(what, held),
-            _ = beat.tick() => Event::Beat,
-            _ = end.recv() => Event::End,
-            _ = interrupt.recv() => Event::End,
         }
     }
 
@@ -275,10 +277,16 @@ impl Io {
     }
 
     fn hear_neighbour(&self, peer: &PeerId, message: FromWorker) {
-        if let FromWorker::Fetch { number, wanted } = message {
-            let pieces = wanted.iter().map(|wanted| self.bringer.own.give(wanted.block, wanted.part)).collect();
-            self.send(peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]);
+        let FromWorker::Fetch { number, wanted } = message else { return };
+        let own = self.bringer.own.clone();
+        if let Some(pieces) = own.at_once(&wanted) {
+            return self.send(peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]);
         }
+        let (peer, to) = (*peer, self.answered.0.clone());
+        tokio::task::spawn_blocking(move || {
+            let pieces = wanted.iter().map(|wanted| own.give(wanted.block, wanted.part)).collect();
+            let _ = to.send((peer, ToWorker::Fetched { number, answer: Ok(pieces) }));
+        });
     }
 
     /// Takes in all that a worker wrote before the message that it sent now, so that the output of a task comes before

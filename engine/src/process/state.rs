@@ -3,6 +3,7 @@
 
 use super::Options;
 use super::deaths::killed;
+use super::made::Made;
 use crate::protocol::driver::{Program, Written};
 use crate::protocol::engine::{Assignment, CodeId, FromEngine, HeldBlock, HeldResult, Offer, StorePlace, ToEngine};
 use crate::protocol::worker::{ToWorker, Wanted, Welcome};
@@ -28,10 +29,13 @@ pub(super) struct Engine {
     pub(super) peers: HashMap<PeerId, u64>,
     pub(super) stores: HashMap<EngineId, StorePlace>,
     codes: HashMap<CodeId, (SessionId, Vec<u8>)>,
-    places: HashMap<OutputId, (u64, Vec<(u32, EngineId, AttemptId)>)>,
+    places: BTreeMap<OutputId, (u64, Vec<(u32, EngineId, AttemptId)>)>,
+    /// Counts what the hub said of places.
     changes: u64,
+    /// What was said last of each output, by that count.
+    changed: BTreeMap<u64, OutputId>,
     /// What finished launches left, as they reported it.
-    pub(super) made: BTreeMap<AttemptId, HeldBlock>,
+    pub(super) made: Made,
     pub(super) results: BTreeMap<AttemptId, HeldResult>,
     next_worker: u64,
     /// What workers wrote last.
@@ -79,7 +83,8 @@ pub(super) struct Worker {
     pub(super) assigned: VecDeque<Assigned>,
     codes: HashSet<CodeId>,
     stores: HashSet<EngineId>,
-    places: HashMap<OutputId, u64>,
+    /// How much of what the hub said of places it was told.
+    told: u64,
     /// The most memory that it was seen to hold.
     pub(super) peak: u64,
     pub(super) resident: u64,
@@ -118,9 +123,10 @@ impl Engine {
             peers: HashMap::new(),
             stores: HashMap::new(),
             codes: HashMap::new(),
-            places: HashMap::new(),
+            places: BTreeMap::new(),
             changes: 0,
-            made: BTreeMap::new(),
+            changed: BTreeMap::new(),
+            made: Made::default(),
             results: BTreeMap::new(),
             next_worker: 1,
             recent: VecDeque::new(),
@@ -137,7 +143,7 @@ impl Engine {
             slots: self.options.slots,
             memory: self.options.memory,
             store: self.place.clone(),
-            held: self.made.values().cloned().collect(),
+            held: self.made.iter().cloned().collect(),
             results: self.results.values().cloned().collect(),
             sessions: self.known_sessions().into_iter().collect(),
             kept: self.sessions.values().flat_map(|session| session.kept.iter().copied()).collect(),
@@ -146,9 +152,8 @@ impl Engine {
 
     /// The sessions of which anything is here.
     fn known_sessions(&self) -> BTreeSet<SessionId> {
-        let made = self.made.values().map(|held| SessionId::split(held.output.0).0);
         let results = self.results.values().map(|held| held.session);
-        self.sessions.keys().copied().chain(made).chain(results).collect()
+        self.sessions.keys().copied().chain(self.made.sessions()).chain(results).collect()
     }
 
     /// The hub is there, or there again: what the last one launched is of no use to it, and it names engines anew.
@@ -160,11 +165,11 @@ impl Engine {
         self.for_hub.extend(again);
         self.stores.clear();
         self.places.clear();
+        self.changed.clear();
         let now = Instant::now();
         let mut kill = Vec::new();
         for (number, worker) in &mut self.workers {
             worker.stores.clear();
-            worker.places.clear();
             for assigned in &mut worker.assigned {
                 assigned.orphan = true;
                 assigned.stopping.get_or_insert(now);
@@ -218,19 +223,21 @@ impl Engine {
             }
             ToEngine::Peer { engine, store } => drop(self.stores.insert(engine, *store)),
             ToEngine::Places { output, places } => {
+                self.forget_places(output);
                 self.changes += 1;
+                self.changed.insert(self.changes, output);
                 self.places.insert(output, (self.changes, places));
             }
             ToEngine::Launch { tasks } => self.launch(tasks),
             ToEngine::Kill { attempt } => self.kill(attempt),
             ToEngine::Discard { attempt } => {
-                self.made.remove(&attempt);
+                self.made.remove(attempt);
                 self.results.remove(&attempt);
                 self.store.delete_attempt(attempt.0);
             }
             ToEngine::DeleteOutput { output } => {
-                self.made.retain(|_, held| held.output != output);
-                self.places.remove(&output);
+                self.made.remove_output(output);
+                self.forget_places(output);
                 self.store.delete_output(output.0);
                 self.tell_session(SessionId::split(output.0).0, ToWorker::DeleteOutput { output });
             }
@@ -276,7 +283,7 @@ impl Engine {
             assigned: VecDeque::new(),
             codes: HashSet::new(),
             stores: HashSet::new(),
-            places: HashMap::new(),
+            told: 0,
             peak: 0,
             resident: 0,
             written: [0; 2],
@@ -335,13 +342,21 @@ impl Engine {
                 news.push(ToWorker::Peer { engine: *engine, store: Box::new(store.clone()) });
             }
         }
-        for (output, (change, places)) in &self.places {
-            let own = SessionId::split(output.0).0 == worker.session;
-            if own && worker.places.insert(*output, *change) != Some(*change) {
+        for output in self.changed.range(worker.told + 1..).map(|(_, output)| output) {
+            if SessionId::split(output.0).0 == worker.session
+                && let Some((_, places)) = self.places.get(output)
+            {
                 news.push(ToWorker::Places { output: *output, places: places.clone() });
             }
         }
+        worker.told = self.changes;
         news.into_iter().for_each(|message| self.tell_worker(number, message));
+    }
+
+    fn forget_places(&mut self, output: OutputId) {
+        if let Some((change, _)) = self.places.remove(&output) {
+            self.changed.remove(&change);
+        }
     }
 
     fn kill(&mut self, attempt: AttemptId) {
@@ -365,12 +380,13 @@ impl Engine {
         self.orders.push(Order::DropFiles { session: id });
         self.recent.retain(|(session, _)| *session != id);
         self.codes.retain(|_, (session, _)| *session != id);
-        self.places.retain(|output, _| SessionId::split(output.0).0 != id);
-        let outputs: BTreeSet<_> = self.made.values().map(|held| held.output).collect();
-        for output in outputs.into_iter().filter(|output| SessionId::split(output.0).0 == id) {
-            self.made.retain(|_, held| held.output != output);
-            self.store.delete_output(output.0);
+        let own = OutputId(id.global(0))..=OutputId(id.global(u64::MAX));
+        for (_, (change, _)) in self.places.extract_if(own.clone(), |_, _| true) {
+            self.changed.remove(&change);
         }
+        self.made.end_session(id);
+        // Those too that no launch has reported, such as of a move that came to nothing.
+        self.store.delete_outputs(own.start().0..=own.end().0);
         let results = self.results.extract_if(.., |_, held| held.session == id);
         results.for_each(|(attempt, _)| self.store.delete_attempt(attempt.0));
     }
@@ -416,7 +432,7 @@ impl Engine {
     pub(super) fn took_over(&mut self, what: Move, held: Option<HeldBlock>) {
         let here = held.is_some();
         if let Some(held) = held {
-            self.made.entry(held.attempt).or_insert(held);
+            self.made.insert(held);
         }
         self.for_hub.push(FromEngine::Moved { what, here });
     }

@@ -7,6 +7,7 @@ use crate::protocol::worker::{BlockPart, Piece, Wanted};
 use crate::scheduler::{Move, Partitions, Report};
 use std::collections::HashMap;
 use std::path::Path;
+use tokio::task::spawn_blocking;
 use tryworks_core::ids::EngineId;
 use tryworks_core::{Error, Result, codec};
 use tryworks_io::blocks::{BlockCopy, BlockId, BlockStore, Sealed, link_block};
@@ -17,6 +18,13 @@ impl Bringer {
         let from = stores.get(&what.from);
         let from =
             from.ok_or_else(|| Error::cluster("the engine that leaves is not known here", "it is made again"))?;
+        // A block that was here before has the same name, and may be about to be unlinked.
+        let own = self.own.0.clone();
+        on_disk(move || {
+            own.wait_for_removals();
+            Ok(())
+        })
+        .await?;
         let mut held = None;
         for partition in what.partitions.iter() {
             let theirs = from.key.id(what.output.0, partition, what.made_by.0);
@@ -50,13 +58,15 @@ impl Bringer {
         if store.get(ours).is_some() {
             return Ok(());
         }
+        let own = store.clone();
         let sealed = match contents {
             Piece::Whole(bytes) => Sealed::Small(bytes.into()),
             Piece::Table(_) if from.host == self.host => {
-                link_block(store, ours, &theirs.path_in(Path::new(&from.directory)))?
+                let theirs = theirs.path_in(Path::new(&from.directory));
+                on_disk(move || link_block(&own, ours, &theirs)).await?
             }
             Piece::Table(table) => {
-                let mut copy = BlockCopy::begin(store, ours, table)?;
+                let mut copy = on_disk(move || BlockCopy::begin(&own, ours, table)).await?;
                 while let Some(range) = copy.wanted() {
                     let part = BlockPart::Range { start: range.start, end: range.end };
                     let piece = self.ask_afar(from, &[(theirs, part)]).await?.into_iter().next();
@@ -66,15 +76,21 @@ impl Bringer {
                     if bytes.len() as u64 != range.end - range.start {
                         return Err(lost("another number of bytes came than was asked for".into()));
                     }
-                    copy.write(&bytes)?;
+                    copy = on_disk(move || copy.write(&bytes).map(|()| copy)).await?;
                 }
-                copy.seal()?
+                on_disk(move || copy.seal()).await?
             }
             Piece::Missing(why) => return Err(Error::cluster(why, "it is made again")),
             Piece::Range(_) | Piece::Note(_) => return Err(Error::Bug("another piece came than was asked for".into())),
         };
-        store.add(what.output.0, partition, what.made_by.0, sealed, note).map(drop)
+        let (own, what) = (store.clone(), what.clone());
+        on_disk(move || own.add(what.output.0, partition, what.made_by.0, sealed, note).map(drop)).await
     }
+}
+
+/// Does something that may take a disk long.
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::Bug(error.to_string())))
 }
 
 /// What was taken over of a launch that may have made more.

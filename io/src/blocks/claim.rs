@@ -1,13 +1,14 @@
 //! Bytes of a store's quota for what is no block, such as files of a driver's machine.
 
-use super::store::{BlockStore, Inner};
+use super::store::{BlockStore, Shared};
+use super::write::Room;
 use crate::disk;
 use std::sync::Arc;
 use tryworks_core::{Error, Result};
 
 /// A part of a quota, until it is dropped.
 pub struct Claim {
-    store: Arc<Inner>,
+    store: Arc<Shared>,
     bytes: u64,
 }
 
@@ -17,25 +18,21 @@ impl BlockStore {
     /// # Errors
     /// If they are more than the quota allows.
     pub fn claim(&self, bytes: u64, what: &str) -> Result<Claim> {
-        let mut state = self.0.state();
-        let after = state.used.saturating_add(bytes);
-        if let Some(quota) = self.0.quota.filter(|quota| after > *quota) {
-            let dir = self.dir().display();
-            let needed = format!(
-                "{bytes} bytes more for {what} beside {dir}, where {} are in use{}",
-                state.used,
-                disk::free(self.dir())
-            );
+        let refusal = |Room { quota, used }: Room| {
+            let dir = self.dir();
+            let free = disk::free(dir);
+            let needed =
+                format!("{bytes} bytes more for {what} beside {}, where {used} are in use{free}", dir.display());
             let advice = "a larger quota (`tryworks engine --quota`), or having the file on each machine";
-            return Err(Error::limit("block_quota", quota, needed, advice));
-        }
-        state.used = after;
-        Ok(Claim { store: self.0.clone(), bytes })
+            Error::limit("block_quota", quota.unwrap_or(u64::MAX), needed, advice)
+        };
+        self.0.shared.take(bytes).map_err(refusal)?;
+        Ok(Claim { store: self.0.shared.clone(), bytes })
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.store.state().used -= self.bytes;
+        self.store.give_back(self.bytes);
     }
 }

@@ -26,11 +26,6 @@ impl Held {
             Held::Small(bytes) => bytes.len() as u64,
         }
     }
-
-    /// What of that is memory of the owner.
-    pub(super) fn in_memory(&self) -> u64 {
-        if let Held::Small(bytes) = self { bytes.len() as u64 } else { 0 }
-    }
 }
 
 /// One block of a store, as its owner tells others.

@@ -3,8 +3,8 @@
 //! A block is a sealed file of sequences of frames, with a table of contents at its end (`table` has the layout). A
 //! worker writes it straight into the directory of its engine (`write`); other workers of that machine map it, those
 //! of other machines get its table and then ranges of its bytes (`open`, `segments`). The engine owns the directory:
-//! it counts, serves and deletes (`store`, `serve`, `owner`), and takes over those of an engine that leaves (`copy`). Nobody can ask for a block by a path, only by a name that
-//! cannot be guessed (`id`).
+//! it counts, serves and deletes (`store`, `serve`, `remove`, `owner`), and takes over those of an engine that leaves
+//! (`copy`). Nobody can ask for a block by a path, only by a name that cannot be guessed (`id`).
 //!
 //! ```
 //! use tryworks_core::host::Frames;
@@ -34,10 +34,12 @@ mod copy;
 mod fuzz;
 mod held;
 mod id;
+mod index;
 mod landing;
 mod map;
 mod open;
 mod owner;
+mod remove;
 mod segments;
 mod serve;
 mod store;

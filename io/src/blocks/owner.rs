@@ -1,6 +1,9 @@
 //! The directory of a store: one owner at a time, closed to other users, and swept when its owner is dead.
+//!
+//! The blocks are in a directory inside it that each owner makes anew, under another name. Workers of an owner that was
+//! killed may write for a moment longer: they write where nobody looks, or not at all once that is removed.
 
-use super::id::is_name;
+use super::id::{BlockKey, is_name};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder, File};
@@ -15,12 +18,13 @@ const LOCK: &str = "tryworks-blocks.lock";
 /// A directory that this process owns until the value is dropped.
 pub(super) struct OwnedDir {
     path: PathBuf,
+    blocks: PathBuf,
     _lock: File,
 }
 
 impl OwnedDir {
     /// Makes the directory if it is not there, locks it, and removes what a dead owner left in it.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path, key: &BlockKey) -> Result<Self> {
         let failed = |error: io::Error| Error::storage("opening a directory of blocks", path, &error);
         loop {
             make_closed(path).map_err(failed)?;
@@ -29,7 +33,10 @@ impl OwnedDir {
             match locked {
                 Lock::Taken => {
                     clear(path).map_err(failed)?;
-                    return Ok(OwnedDir { path: path.into(), _lock: lock });
+                    // A name that no block has and no other owner.
+                    let blocks = key.id(u64::MAX, u32::MAX, u64::MAX).path_in(path);
+                    DirBuilder::new().mode(0o700).create(&blocks).map_err(failed)?;
+                    return Ok(OwnedDir { path: path.into(), blocks, _lock: lock });
                 }
                 Lock::Others => return Err(failed(io::Error::other("another process that is alive owns it"))),
                 Lock::Gone => {}
@@ -37,8 +44,9 @@ impl OwnedDir {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Where the blocks are.
+    pub(super) fn blocks(&self) -> &Path {
+        &self.blocks
     }
 }
 
@@ -119,15 +127,40 @@ fn try_lock(dir: &Path, lock: &File) -> io::Result<Lock> {
     Ok(if same { Lock::Taken } else { Lock::Gone })
 }
 
-/// Removes the blocks in a directory, and nothing else.
+/// Removes the directories of blocks in a directory, and nothing else.
 fn clear(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if is_name(&entry.file_name()) && !entry.file_type()?.is_dir() {
-            fs::remove_file(entry.path())?;
+        if is_name(&entry.file_name()) && entry.file_type()?.is_dir() {
+            remove_blocks(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Removes the blocks of an owner that is gone. A worker that it left behind may write one more while they are removed,
+/// but no further one once the directory is not there.
+fn remove_blocks(dir: &Path) -> io::Result<()> {
+    loop {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if is_name(&entry.file_name()) && !entry.file_type()?.is_dir() {
+                match fs::remove_file(entry.path()) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && has_blocks(dir)? => {}
+            removed => return removed,
+        }
+    }
+}
+
+fn has_blocks(dir: &Path) -> io::Result<bool> {
+    let is_block = |entry: fs::DirEntry| is_name(&entry.file_name()) && entry.file_type().is_ok_and(|of| !of.is_dir());
+    Ok(fs::read_dir(dir)?.flatten().any(is_block))
 }
 
 /// Removes a directory whose lock is held. What is not ours in it stays, and the directory with it.

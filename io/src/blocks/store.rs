@@ -1,19 +1,24 @@
-//! The blocks of an engine: what is there, how much it takes, who reads it, and deleting what nobody needs.
+//! The blocks of an engine: what is there, how much it takes, who reads it, and letting go of what nobody needs.
 
 use super::held::{BlockInfo, Held};
 use super::id::{BlockId, BlockKey};
+use super::index::{Block, Index, Output};
 use super::open::no_block;
 use super::owner::OwnedDir;
+use super::remove::{self, Removal};
 use super::table::{FOOTER, Footer};
 use super::write::{Room, Sealed, write_whole};
 use crate::disk::refused;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use tryworks_core::lock::{Held as Locked, Lock};
 use tryworks_core::{Error, Result};
 
@@ -26,44 +31,36 @@ const SMALL_BLOCKS: u64 = 64 << 20;
 pub struct BlockStore(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
-    dir: OwnedDir,
+    pub(super) shared: Arc<Shared>,
+    unlinks: Option<JoinHandle<()>>,
+    /// Goes when nothing is unlinked any more.
+    _dir: OwnedDir,
+}
+
+/// What the store, its blocks and the thread that unlinks them have in common.
+pub(super) struct Shared {
+    /// Where the blocks are.
+    pub(super) dir: PathBuf,
     key: BlockKey,
     pub(super) quota: Option<u64>,
-    state: Lock<State>,
-}
-
-/// Output, partition, attempt.
-type Key = (u64, u32, u64);
-
-#[derive(Default)]
-pub(super) struct State {
-    blocks: BTreeMap<Key, Entry>,
-    ids: BTreeMap<BlockId, Key>,
-    /// The blocks of each attempt.
-    attempts: BTreeSet<(u64, Key)>,
-    pub(super) used: u64,
-    /// What of that is in memory.
-    small: u64,
-}
-
-struct Entry {
-    id: BlockId,
-    held: Held,
-    table_start: u64,
-    note: Bytes,
-    pins: usize,
-    /// Deleted, but for those who read it.
-    doomed: bool,
+    index: Lock<Index>,
+    /// What blocks take that can be found, and what was claimed: this counts against the quota.
+    live: AtomicU64,
+    /// What deleted blocks take until nobody reads them and they are off the disk.
+    leaving: AtomicU64,
+    /// What of both is in memory.
+    small: AtomicU64,
+    removals: Sender<Removal>,
+    closed: AtomicBool,
 }
 
 /// A block that stays while somebody reads it, even if it is deleted meanwhile.
 pub struct Pin {
-    store: Arc<Inner>,
-    key: Key,
+    block: Arc<Block>,
     held: Held,
-    table_start: u64,
     name: String,
-    note: Bytes,
+    /// The directory stays too.
+    _store: Arc<Inner>,
 }
 
 impl Pin {
@@ -74,11 +71,11 @@ impl Pin {
 
     /// What was said of it when it was added.
     pub fn note(&self) -> &Bytes {
-        &self.note
+        &self.block.note
     }
 
     pub(super) fn table_start(&self) -> u64 {
-        self.table_start
+        self.block.table_start
     }
 
     /// What errors call it.
@@ -87,49 +84,52 @@ impl Pin {
     }
 }
 
-impl Drop for Pin {
-    fn drop(&mut self) {
-        let mut state = self.store.state();
-        let Some(entry) = state.blocks.get_mut(&self.key) else { return };
-        entry.pins -= 1;
-        if entry.doomed && entry.pins == 0 {
-            let gone = state.remove(&self.key);
-            drop(state);
-            gone.into_iter().for_each(delete);
-        }
-    }
-}
-
 impl BlockStore {
     /// Makes `dir` the directory of a new store, whose blocks may take no more than `quota`. What a dead owner left in
-    /// it is removed.
+    /// it is removed, and whoever still writes for that one does not write into this store.
     ///
     /// # Errors
     /// If another process that is alive owns it, if other users may look into it, or if it cannot be made.
     pub fn open(dir: &Path, quota: Option<u64>) -> Result<Self> {
-        let (dir, key) = (OwnedDir::open(dir)?, BlockKey::random()?);
-        Ok(BlockStore(Arc::new(Inner { dir, key, quota, state: Lock::default() })))
+        let key = BlockKey::random()?;
+        let owned = OwnedDir::open(dir, &key)?;
+        let (removals, requests) = channel();
+        let shared = Arc::new(Shared {
+            dir: owned.blocks().into(),
+            key,
+            quota,
+            index: Lock::default(),
+            live: AtomicU64::new(0),
+            leaving: AtomicU64::new(0),
+            small: AtomicU64::new(0),
+            removals,
+            closed: AtomicBool::new(false),
+        });
+        let unlinks = remove::start(shared.clone(), requests);
+        let unlinks = unlinks.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
+        Ok(BlockStore(Arc::new(Inner { shared, unlinks: Some(unlinks), _dir: owned })))
     }
 
-    /// The directory that workers write into.
+    /// The directory that workers write into. No other store ever has the same.
     pub fn dir(&self) -> &Path {
-        self.0.dir.path()
+        &self.0.shared.dir
     }
 
     /// What names follow from: for the writers of this store and those who may read all of it.
     pub fn key(&self) -> &BlockKey {
-        &self.0.key
+        &self.0.shared.key
     }
 
-    /// What all blocks take, on the disk and in memory, and what else was [claimed](BlockStore::claim); blocks that are
-    /// deleted count while they are read.
+    /// What all blocks take, on the disk and in memory, and what else was [claimed](BlockStore::claim). Blocks that are
+    /// deleted count while they are read, and until they are off the disk.
     pub fn used(&self) -> u64 {
-        self.0.state().used
+        let Shared { live, leaving, .. } = &*self.0.shared;
+        live.load(Relaxed) + leaving.load(Relaxed)
     }
 
-    /// What a writer may take at the moment.
+    /// What a writer may take at the moment. What was deleted and is not off the disk yet does not count here.
     pub fn room(&self) -> Room {
-        Room { quota: self.0.quota, used: self.used() }
+        self.0.shared.room()
     }
 
     /// Takes over a block that `attempt` sealed under the name that the key gives it, with a note for the
@@ -137,113 +137,183 @@ impl BlockStore {
     ///
     /// # Errors
     /// If it is not there, is no block, or is more than the quota allows: then it is deleted.
-    pub fn add(&self, output: u64, partition: u32, attempt: u64, sealed: Sealed, note: Vec<u8>) -> Result<BlockId> {
-        let key = (output, partition, attempt);
-        if self.0.state().blocks.contains_key(&key) {
-            return Err(Error::Bug(format!("the block of output, partition and attempt {key:?} was added twice")));
+    pub fn add(
+        &self,
+        output: u64,
+        partition: u32,
+        attempt: u64,
+        sealed: Sealed,
+        note: impl Into<Bytes>,
+    ) -> Result<BlockId> {
+        let (shared, key) = (&self.0.shared, (output, partition, attempt));
+        let twice = || Error::Bug(format!("the block of output, partition and attempt {key:?} was added twice"));
+        if shared.index().has(&key) {
+            return Err(twice());
         }
-        let id = self.0.key.id(output, partition, attempt);
-        let added = self.0.receive(&id, sealed).and_then(|(held, table_start)| {
-            let mut state = self.0.state();
-            let room = Room { quota: self.0.quota, used: state.used };
-            room.check(self.dir(), 0, held.bytes())?;
-            state.insert(key, Entry { id, held, table_start, note: note.into(), pins: 0, doomed: false });
-            Ok(id)
-        });
-        if added.is_err() {
-            let _ = fs::remove_file(id.path_in(self.dir()));
+        let id = shared.key.id(output, partition, attempt);
+        let refused = |_: &Error| shared.remove(Removal::Unadded(id));
+        let (sealed, table_start) = shared.receive(&id, sealed).inspect_err(refused)?;
+        let mut index = shared.index();
+        // Somebody else may have looked at it meanwhile.
+        if index.has(&key) {
+            return Err(twice());
         }
-        added
+        let bytes = sealed.bytes();
+        shared.take(bytes).map_err(|room| room.refusal(&shared.dir, 0, bytes)).inspect_err(refused)?;
+        if let Sealed::Small(_) = sealed {
+            shared.small.fetch_add(bytes, Relaxed);
+        }
+        let block = Block { shared: shared.clone(), id, sealed, table_start, note: note.into() };
+        index.insert(key, Arc::new(block));
+        Ok(id)
     }
 
     /// A block that is here, which stays as long as the answer is kept.
     pub fn get(&self, id: BlockId) -> Option<Pin> {
-        let mut state = self.0.state();
-        let key = *state.ids.get(&id)?;
-        let entry = state.blocks.get_mut(&key)?;
-        entry.pins += 1;
-        let (held, table_start, name) = (entry.held.clone(), entry.table_start, id.shown_in(self.dir()));
-        let note = entry.note.clone();
-        Some(Pin { store: self.0.clone(), key, held, table_start, name, note })
+        let block = self.0.shared.index().find(&id)?;
+        let dir = self.dir();
+        let held = match &block.sealed {
+            Sealed::Small(bytes) => Held::Small(bytes.clone()),
+            Sealed::File { bytes } => Held::File { path: id.path_in(dir), bytes: *bytes },
+        };
+        Some(Pin { block, held, name: id.shown_in(dir), _store: self.0.clone() })
     }
 
-    /// Deletes all blocks of an output.
+    /// Deletes all blocks of an output. Like all that deletes, it does not wait for the disk.
     pub fn delete_output(&self, output: u64) {
-        let mut state = self.0.state();
-        let keys: Vec<Key> =
-            state.blocks.range((output, 0, 0)..=(output, u32::MAX, u64::MAX)).map(|(key, _)| *key).collect();
-        let gone = state.doom(&keys);
-        drop(state);
-        gone.into_iter().for_each(delete);
+        self.delete_outputs(output..=output);
+    }
+
+    /// Deletes all blocks of all outputs with these names.
+    pub fn delete_outputs(&self, outputs: RangeInclusive<u64>) {
+        let shared = &self.0.shared;
+        let gone = shared.index().take_outputs(outputs);
+        for (output, Output { blocks, bytes }) in gone {
+            shared.leave(bytes);
+            shared.remove(Removal::Output { output, blocks });
+        }
     }
 
     /// Deletes all blocks that an attempt made.
     pub fn delete_attempt(&self, attempt: u64) {
-        let mut state = self.0.state();
-        let (first, last) = ((0, 0, 0), (u64::MAX, u32::MAX, u64::MAX));
-        let made = state.attempts.range((attempt, first)..=(attempt, last));
-        let keys: Vec<Key> = made.map(|(_, key)| *key).collect();
-        let gone = state.doom(&keys);
-        drop(state);
-        gone.into_iter().for_each(delete);
+        let gone = self.0.shared.index().take_attempt(attempt);
+        gone.iter().for_each(|block| self.0.shared.leave(block.sealed.bytes()));
     }
 
-    /// Removes what a worker that died may have left of a block that was never added.
+    /// Removes what an attempt that came to nothing may have left of a block that was never added.
     pub fn discard(&self, output: u64, partition: u32, attempt: u64) {
-        if self.0.state().blocks.contains_key(&(output, partition, attempt)) {
-            return;
+        let shared = &self.0.shared;
+        if !shared.index().has(&(output, partition, attempt)) {
+            shared.remove(Removal::Unadded(shared.key.id(output, partition, attempt)));
         }
-        let id = self.0.key.id(output, partition, attempt);
-        // Mostly neither is there.
-        let _ = fs::remove_file(id.unsealed_in(self.dir()));
-        let _ = fs::remove_file(id.path_in(self.dir()));
+    }
+
+    /// Waits until what was deleted before is off the disk, but for what is read.
+    pub fn wait_for_removals(&self) {
+        let (done, gone) = sync_channel(1);
+        self.0.shared.remove(Removal::Tell(done));
+        // It ends only with the store.
+        let _ = gone.recv();
     }
 
     /// All blocks that are not deleted, by output, partition and attempt.
     pub fn inventory(&self) -> Vec<BlockInfo> {
-        let state = self.0.state();
-        let alive = state.blocks.iter().filter(|(_, entry)| !entry.doomed);
-        let info = alive.map(|((output, partition, attempt), entry)| BlockInfo {
-            output: *output,
-            partition: *partition,
-            attempt: *attempt,
-            bytes: entry.held.bytes(),
-            note: entry.note.to_vec(),
+        let index = self.0.shared.index();
+        let info = index.iter().map(|((output, partition, attempt), block)| BlockInfo {
+            output,
+            partition,
+            attempt,
+            bytes: block.sealed.bytes(),
+            note: block.note.to_vec(),
         });
         info.collect()
     }
 }
 
-impl Inner {
-    pub(super) fn state(&self) -> Locked<'_, State> {
-        self.state.lock()
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Relaxed);
+        self.shared.remove(Removal::End);
+        // A panic of that thread was told already.
+        let _ = self.unlinks.take().map(JoinHandle::join);
+        // Blocks and index know one another.
+        let index = std::mem::take(&mut *self.shared.index());
+        drop(index);
+    }
+}
+
+impl Shared {
+    pub(super) fn index(&self) -> Locked<'_, Index> {
+        self.index.lock()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    pub(super) fn room(&self) -> Room {
+        Room { quota: self.quota, used: self.live.load(Relaxed) }
+    }
+
+    /// Counts bytes; if the quota does not allow them, says what there was room for.
+    pub(super) fn take(&self, bytes: u64) -> std::result::Result<(), Room> {
+        let allowed = |used: u64| used.checked_add(bytes).filter(|after| self.quota.is_none_or(|most| *after <= most));
+        let taken = self.live.fetch_update(Relaxed, Relaxed, allowed);
+        taken.map(drop).map_err(|used| Room { quota: Some(self.quota.unwrap_or(u64::MAX)), used })
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
+        self.live.fetch_sub(bytes, Relaxed);
+    }
+
+    /// What was deleted counts apart from then on.
+    fn leave(&self, bytes: u64) {
+        self.leaving.fetch_add(bytes, Relaxed);
+        self.live.fetch_sub(bytes, Relaxed);
+    }
+
+    pub(super) fn remove(&self, removal: Removal) {
+        // A store that is closed removes its directory.
+        let _ = self.removals.send(removal);
+    }
+
+    /// The memory of a deleted block is free.
+    pub(super) fn forget_memory(&self, bytes: u64) {
+        self.small.fetch_sub(bytes, Relaxed);
+        self.leaving.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Takes the file of a deleted block off the disk.
+    pub(super) fn unlink(&self, id: &BlockId, bytes: u64) {
+        // Nothing could be done about a file that stays; the directory is removed in the end.
+        let _ = fs::remove_file(id.path_in(&self.dir));
+        self.leaving.fetch_sub(bytes, Relaxed);
     }
 
     /// Looks at what a worker says it has sealed: where it is, and where its table begins.
-    fn receive(&self, id: &BlockId, sealed: Sealed) -> Result<(Held, u64)> {
-        let dir = self.dir.path();
+    fn receive(&self, id: &BlockId, sealed: Sealed) -> Result<(Sealed, u64)> {
+        let dir = &*self.dir;
         let no_block = |why| no_block(&id.shown_in(dir), why);
         match sealed {
             Sealed::Small(bytes) => {
                 let len = bytes.len() as u64;
                 let start = Footer::at_end_of(&bytes, len).map_err(no_block)?.start;
-                if self.state().small.saturating_add(len) <= SMALL_BLOCKS {
-                    return Ok((Held::Small(bytes), start));
+                if self.small.load(Relaxed).saturating_add(len) <= SMALL_BLOCKS {
+                    return Ok((Sealed::Small(bytes), start));
                 }
-                let room = Room { quota: self.quota, used: self.state().used };
+                let room = self.room();
                 room.check(dir, 0, len)?;
                 write_whole(dir, id, &bytes).map_err(|error| refused("a block", dir, len, room.used, &error))?;
-                Ok((Held::File { path: id.path_in(dir), bytes: len }, start))
+                Ok((Sealed::File { bytes: len }, start))
             }
             Sealed::File { bytes } => {
-                let path = id.path_in(dir);
-                let (len, footer) = read_footer(&path)
+                let (len, footer) = read_footer(&id.path_in(dir))
                     .map_err(|error| Error::storage("looking at a sealed block", id.shown_in(dir), &error))?;
                 if len != bytes {
                     return Err(no_block("it is not as long as its writer said"));
                 }
                 let start = Footer::at_end_of(&footer, len).map_err(no_block)?.start;
-                Ok((Held::File { path, bytes }, start))
+                Ok((Sealed::File { bytes }, start))
             }
         }
     }
@@ -259,43 +329,50 @@ fn read_footer(path: &Path) -> io::Result<(u64, Vec<u8>)> {
     Ok((len, footer))
 }
 
-impl State {
-    fn insert(&mut self, key: Key, entry: Entry) {
-        self.used += entry.held.bytes();
-        self.small += entry.held.in_memory();
-        self.ids.insert(entry.id, key);
-        self.attempts.insert((key.2, key));
-        self.blocks.insert(key, entry);
+#[cfg(test)]
+mod tests {
+    use super::super::write::BlockWriter;
+    use super::*;
+
+    fn add(store: &BlockStore, output: u64, attempt: u64) -> BlockId {
+        let id = store.key().id(output, 0, attempt);
+        let mut writer = BlockWriter::new(store.dir(), id, store.room());
+        writer.sequence().unwrap();
+        writer.frame(&[7; 100_000]).unwrap();
+        store.add(output, 0, attempt, writer.seal(&[]).unwrap(), Vec::new()).unwrap()
     }
 
-    /// Makes blocks impossible to find and gives back those that nobody reads.
-    fn doom(&mut self, keys: &[Key]) -> Vec<Held> {
-        let mut gone = Vec::new();
-        for key in keys {
-            let Some(entry) = self.blocks.get_mut(key) else { continue };
-            entry.doomed = true;
-            let unread = entry.pins == 0;
-            self.ids.remove(&entry.id);
-            self.attempts.remove(&(key.2, *key));
-            if unread {
-                gone.extend(self.remove(key));
-            }
-        }
-        gone
-    }
-
-    fn remove(&mut self, key: &Key) -> Option<Held> {
-        let Entry { held, .. } = self.blocks.remove(key)?;
-        self.used -= held.bytes();
-        self.small -= held.in_memory();
-        Some(held)
-    }
-}
-
-/// Gives its place back. This may take a while, so it is done without the lock.
-fn delete(held: Held) {
-    if let Held::File { path, .. } = held {
-        // Nothing could be done about a file that stays; the directory is swept in the end.
-        let _ = fs::remove_file(path);
+    /// The engine's loop deletes, and a disk may take minutes over millions of files.
+    #[test]
+    fn whoever_deletes_does_not_wait_for_the_disk() {
+        let parent = tempfile::tempdir().unwrap();
+        let store = BlockStore::open(&parent.path().join("blocks"), Some(450_000)).unwrap();
+        let [one, two, read, left] = [(1, 1), (2, 2), (3, 3), (4, 4)].map(|(output, made)| add(&store, output, made));
+        let path = |id: BlockId| id.path_in(store.dir());
+        let used = store.used();
+        let pin = store.get(read).unwrap();
+        // The disk is busy until it is looked for.
+        let (busy, free) = sync_channel(0);
+        store.0.shared.remove(Removal::Tell(busy));
+        store.delete_output(1);
+        store.delete_attempt(2);
+        store.delete_outputs(3..=3);
+        store.discard(4, 0, 4);
+        assert!([one, two, read].iter().all(|id| store.get(*id).is_none()) && store.get(left).is_some());
+        assert!([one, two, read, left].iter().all(|id| path(*id).exists()));
+        assert_eq!(store.used(), used, "what is on the disk counts");
+        // But not against the quota: what deletes and makes anew must not fail for it.
+        let again = add(&store, 5, 5);
+        free.recv().unwrap();
+        store.wait_for_removals();
+        assert_eq!([one, two, read, left, again].map(|id| path(id).exists()), [false, false, true, true, true]);
+        assert_eq!(store.used(), used / 4 * 3);
+        drop(pin);
+        store.wait_for_removals();
+        assert!(!path(read).exists() && store.used() == used / 2);
+        // A store that is closed while the disk is busy leaves nothing, either.
+        store.delete_output(4);
+        drop(store);
+        assert!(!parent.path().join("blocks").exists());
     }
 }

@@ -32,11 +32,19 @@ impl Room {
     /// Whether `more` bytes fit on top of `written`; if not, the error that says so.
     pub(super) fn check(&self, dir: &Path, written: u64, more: u64) -> Result<()> {
         let used = self.used.saturating_add(written);
-        let Some(quota) = self.quota.filter(|quota| used.saturating_add(more) > *quota) else { return Ok(()) };
+        match self.quota.is_some_and(|quota| used.saturating_add(more) > quota) {
+            true => Err(self.refusal(dir, written, more)),
+            false => Ok(()),
+        }
+    }
+
+    /// The error that says that `more` bytes do not fit on top of `written`.
+    pub(super) fn refusal(&self, dir: &Path, written: u64, more: u64) -> Error {
+        let used = self.used.saturating_add(written);
         let needed =
             format!("{more} bytes more of blocks in {}, where {used} are in use{}", dir.display(), disk::free(dir));
         let advice = "a larger quota, fewer jobs at a time, or dropping caches that are not needed any more";
-        Err(Error::limit("block_quota", quota, needed, advice))
+        Error::limit("block_quota", self.quota.unwrap_or(u64::MAX), needed, advice)
     }
 }
 
