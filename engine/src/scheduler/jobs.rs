@@ -26,6 +26,11 @@ impl Job {
     pub fn result_stage(&self) -> Option<StageKey> {
         self.stages.last().copied()
     }
+
+    /// When it fails if there is no engine, and has been none since then.
+    fn patience_ends(&self, since: Time) -> Time {
+        since.max(self.submitted) + self.limits.no_engine_grace
+    }
 }
 
 /// How a job ends.
@@ -70,6 +75,9 @@ impl<E: Clone> Scheduler<E> {
         }
         let record = Job { stages: keys, limits: spec.limits, pool, submitted: self.now, result_bytes: 0 };
         let (roots, keys) = (record.result_stage(), record.stages.clone());
+        if let Some(since) = self.no_engine_since {
+            self.patience.insert((record.patience_ends(since), job));
+        }
         self.jobs.insert(job, record);
         // One that comes again may be older than the jobs that have a stage, and owns it now.
         keys.into_iter().for_each(|key| self.settle(key));
@@ -163,6 +171,9 @@ impl<E: Clone> Scheduler<E> {
     /// Ends a job, stops what only it needed, and gives back all of its memory.
     pub(super) fn end_job(&mut self, id: JobId, end: End<E>, out: &mut Vec<Action<E>>) {
         let Some(job) = self.jobs.remove(&id) else { return };
+        if let Some(since) = self.no_engine_since {
+            self.patience.remove(&(job.patience_ends(since), id));
+        }
         let report = match end {
             End::Cancelled => self.cancel_report(&job),
             _ => Vec::new(),
@@ -262,8 +273,8 @@ impl<E: Clone> Scheduler<E> {
     pub(super) fn tick(&mut self, out: &mut Vec<Action<E>>) {
         self.look_round(out);
         let Some(since) = self.no_engine_since else { return };
-        let due = |job: &Job| since.max(job.submitted) + job.limits.no_engine_grace <= self.now;
-        let late: Vec<JobId> = self.jobs.iter().filter(|(_, job)| due(job)).map(|(&id, _)| id).collect();
+        let mut late: Vec<JobId> = self.patience.range(..=(self.now, JobId(u64::MAX))).map(|&(_, job)| job).collect();
+        late.sort_unstable();
         for id in late {
             let Some(job) = self.jobs.get(&id) else { continue };
             let waited = self.now.since(since.max(job.submitted));
@@ -277,16 +288,16 @@ impl<E: Clone> Scheduler<E> {
         let none = !self.engines.any_able() && self.attempts.len() == 0;
         if none && self.no_engine_since.is_none() {
             self.no_engine_since = Some(self.now);
+            self.patience = self.jobs.iter().map(|(&id, job)| (job.patience_ends(self.now), id)).collect();
             self.wake_when_patience_ends(out);
         } else if !none {
             self.no_engine_since = None;
+            self.patience.clear();
         }
     }
 
     pub(super) fn wake_when_patience_ends(&self, out: &mut Vec<Action<E>>) {
-        let Some(since) = self.no_engine_since else { return };
-        let next = self.jobs.values().map(|job| since.max(job.submitted) + job.limits.no_engine_grace).min();
-        out.extend(next.map(|time| Action::WakeAt { time }));
+        out.extend(self.patience.first().map(|&(time, _)| Action::WakeAt { time }));
     }
 }
 

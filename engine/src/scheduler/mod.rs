@@ -111,6 +111,8 @@ pub struct Scheduler<E> {
     draining: BTreeMap<u32, Drain>,
     /// When the last engine went that takes tasks, and what ran had ended.
     no_engine_since: Option<Time>,
+    /// Until when each job waits for one, meanwhile.
+    patience: BTreeSet<(Time, JobId)>,
     /// Numbers the walks over the graph, so that each sees a stage once.
     walk: u64,
     /// Numbers the dispatches, so that each makes one launch per engine.
@@ -134,6 +136,7 @@ impl<E: Clone> Scheduler<E> {
             looks: BTreeSet::new(),
             draining: BTreeMap::new(),
             no_engine_since: Some(Time::default()),
+            patience: BTreeSet::new(),
             walk: 0,
             pass: 0,
         }
