@@ -121,10 +121,12 @@ impl Hub {
         self.events.push(Event::EngineJoined { engine: id, slots });
         // What was left of sessions that are over is deleted with them.
         let known = |held: &HeldBlock| self.sessions.contains_key(&SessionId::split(held.output.0).0);
-        for held in held.into_iter().filter(known).collect::<Vec<_>>() {
+        let held: Vec<_> = held.into_iter().filter(known).collect();
+        let making = self.making(&held.iter().map(|held| held.output).collect());
+        for held in held {
             let (output, attempt) = (held.output, held.attempt);
             let block = KnownBlock { engine: id, made_by: attempt, partitions: held.partitions, report: held.report };
-            self.offer_block(output, block);
+            self.offer_block(output, block, making.get(&output));
         }
         results.into_iter().for_each(|held| self.offer_result(id, held));
         for session in sessions {
@@ -171,6 +173,7 @@ impl Hub {
                     self.task_failed(id, attempt, Failure::Killed, (0, 0));
                 }
                 suspects.iter().for_each(|attempt| drop(self.launched.remove(attempt)));
+                self.jobs.stir_session(session);
                 self.events.push(Event::WorkerDied { engine: id, suspects, error });
             }
             FromEngine::CannotWork { session, error } => self.cannot_work(id, session, &error),
@@ -281,7 +284,9 @@ impl Hub {
                 losses.entry(SessionId::split(output.0).0).or_default().1 += lost;
             }
         }
-        self.launched.retain(|_, launched| launched.engine != id);
+        let lost = self.launched.extract_if(|_, launched| launched.engine == id);
+        let sessions: BTreeSet<_> = lost.map(|(_, launched)| launched.session).collect();
+        sessions.into_iter().for_each(|session| self.jobs.stir_session(session));
         for session in self.sessions.keys().copied().collect::<Vec<_>>() {
             let (tasks, blocks) = losses.get(&session).copied().unwrap_or_default();
             if tasks + blocks > 0 {
@@ -325,7 +330,7 @@ impl Hub {
 
     /// Tells a driver of all that is kept of its caches.
     pub(crate) fn tell_all_cached(&mut self, session: SessionId) {
-        let own = self.caches.keys().copied().filter(|cache| SessionId::split(*cache).0 == session);
+        let own = self.caches.range(session.global(0)..=session.global(u64::MAX)).map(|(cache, _)| *cache);
         own.collect::<Vec<_>>().into_iter().for_each(|cache| self.tell_cached(cache));
     }
 
@@ -349,14 +354,13 @@ impl Hub {
     fn cannot_work(&mut self, id: EngineId, session: SessionId, error: &Error) {
         let name = self.engine_name(id);
         let error = Error::Lost { what: format!("the program does not start on {name}"), details: error.to_string() };
-        let jobs = self.jobs.iter_mut().filter(|(_, job)| job.session == session && job.end.is_none());
-        let jobs: Vec<_> = jobs
-            .map(|(id, job)| {
+        let jobs: Vec<_> = self.jobs.of(session).filter(|(_, job)| job.end.is_none()).map(|(id, _)| id).collect();
+        for id in jobs {
+            if let Some(job) = self.jobs.get_mut(&id) {
                 job.verdict = Some(error.clone());
-                *id
-            })
-            .collect();
-        jobs.into_iter().for_each(|job| self.cancel_job(job));
+            }
+            self.cancel_job(id);
+        }
     }
 
     /// Where an output's blocks are has changed.

@@ -4,9 +4,9 @@
 use crate::admin::Recent;
 use crate::engines::Engine;
 use crate::history::{Lookup, Told};
-use crate::jobs::Job;
 use crate::journal::{Journal, Recovered, Remembered};
 use crate::launch::{Code, Launched};
+use crate::open::Jobs;
 use crate::programs::Shelf;
 use crate::sessions::Session;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -103,8 +103,8 @@ pub(crate) struct Hub {
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) engine_peers: HashMap<PeerId, EngineId>,
     pub(crate) engines: BTreeMap<EngineId, Engine>,
-    pub(crate) jobs: BTreeMap<JobId, Job>,
-    pub(crate) codes: HashMap<CodeId, Code>,
+    pub(crate) jobs: Jobs,
+    pub(crate) codes: BTreeMap<CodeId, Code>,
     /// What is out, with what its report will mean.
     pub(crate) launched: HashMap<AttemptId, Launched>,
     /// Results that were reported and are not accepted yet.
@@ -122,6 +122,8 @@ pub(crate) struct Hub {
     pub(crate) replays: u64,
     pub(crate) recent: Recent,
     pub(crate) shelf: Shelf,
+    /// A session has ended since the shelf was tidied.
+    pub(crate) untidy: bool,
     /// The hub's own data port.
     pub(crate) data_address: Option<String>,
     pub(crate) to_clients: Vec<(PeerId, Vec<u8>)>,
@@ -161,8 +163,8 @@ impl Hub {
             sessions: BTreeMap::new(),
             engine_peers: HashMap::new(),
             engines: BTreeMap::new(),
-            jobs: BTreeMap::new(),
-            codes: HashMap::new(),
+            jobs: Jobs::default(),
+            codes: BTreeMap::new(),
             launched: HashMap::new(),
             reported: HashMap::new(),
             made: Vec::new(),
@@ -173,6 +175,7 @@ impl Hub {
             replays: 0,
             recent: Recent::default(),
             shelf,
+            untidy: false,
             data_address: None,
             to_clients: Vec::new(),
             to_engines: Vec::new(),
@@ -218,6 +221,7 @@ impl Hub {
         }
         self.lose_silent_engines();
         self.drop_lost_drivers();
+        self.tidy();
         self.tell_progress();
         self.look_after_journal();
         self.dismiss_drained();

@@ -191,7 +191,7 @@ impl Hub {
         let orphan = self.sessions.get_mut(&session).and_then(|session| session.orphans.remove(&new.ticket));
         let others = |id: &JobId| self.sessions.values().any(|session| session.orphans.values().any(|job| job == id));
         let older = |id: &JobId| *id < self.first.0 && !self.jobs.contains_key(id) && !others(id);
-        match orphan.or(new.job.filter(older)) {
+        match orphan.or_else(|| new.job.filter(older)) {
             Some(id) => Ok((id, true)),
             None => Ok((self.memory.journal.next_job()?, false)),
         }
@@ -202,11 +202,11 @@ impl Hub {
         if let Err(error) = outcome {
             return self.end_job(id, Err(error));
         }
-        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(job) = self.jobs.get(&id) else { return };
         if job.end.is_some() || job.phase != Phase::Noting {
             return;
         }
-        job.phase = Phase::Waiting;
+        self.jobs.wait(id);
         self.tell_job(id, |ticket| ToDriver::Accepted { ticket, job: id });
         if id >= self.first.0 {
             self.begin_job(id);
@@ -233,9 +233,7 @@ impl Hub {
             return;
         }
         self.give_up_engines();
-        let waiting = self.jobs.iter().filter(|(_, job)| job.phase == Phase::Waiting);
-        let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
-        waiting.into_iter().for_each(|id| self.begin_job(id));
+        self.jobs.take_waiting().into_iter().for_each(|id| self.begin_job(id));
     }
 
     fn begin_job(&mut self, id: JobId) {
@@ -279,7 +277,7 @@ impl Hub {
     }
 
     pub(crate) fn detached_as(&self, name: &str) -> Option<JobId> {
-        self.jobs.iter().find(|(_, job)| job.detached.as_deref() == Some(name)).map(|(id, _)| *id)
+        self.jobs.named(name)
     }
 
     /// A job by its number, its name or its label.

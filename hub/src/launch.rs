@@ -56,6 +56,7 @@ impl Hub {
             }
             let partitions = task.partitions.clone();
             let launched = Launched { session, job: task.job, stage: task.stage, code, engine, partitions };
+            self.stir(&launched);
             self.launched.insert(task.attempt, launched);
             assignments.push(Assignment { task: task.clone(), session, code });
         }

@@ -2,10 +2,11 @@
 //! another answer of code that is not deterministic is found out although a hub has died in between.
 
 use crate::hub::{Found, Hub};
-use crate::jobs::{Job, Phase};
+use crate::jobs::Phase;
 use crate::journal::{Entry, Remembered};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tryworks_core::ids::{JobId, OutputId, SessionId};
-use tryworks_engine::protocol::engine::CodeId;
 use tryworks_engine::scheduler::{Event, JobSpec, KnownBlock};
 
 impl Found {
@@ -27,17 +28,29 @@ impl Hub {
         self.events.push(Event::OutputKnown { output, partitions, buckets, parents, made, changed, blocks });
     }
 
-    /// An engine has a block from before.
-    pub(crate) fn offer_block(&mut self, output: OutputId, block: KnownBlock) {
-        let running = |job: &&Job| job.phase == Phase::Begun && job.end.is_none();
-        let named = self.jobs.values().filter(running).find_map(|job| {
-            let at = job.spec.stages.iter().position(|stage| stage.output == Some(output))?;
-            Some((job.spec.clone(), at))
-        });
-        match named {
-            Some((spec, at)) => self.know(&spec, at, output, Found { blocks: vec![block], ..Found::default() }),
+    /// An engine has a block from before, and a running job may have a stage that makes it.
+    pub(crate) fn offer_block(&mut self, output: OutputId, block: KnownBlock, made_by: Option<&(Arc<JobSpec>, usize)>) {
+        match made_by {
+            Some((spec, at)) => self.know(spec, *at, output, Found { blocks: vec![block], ..Found::default() }),
             None => self.offered.outputs.entry(output).or_default().blocks.push(block),
         }
+    }
+
+    /// Which stage of which running job makes each of these outputs, if any does.
+    pub(crate) fn making(&self, outputs: &BTreeSet<OutputId>) -> BTreeMap<OutputId, (Arc<JobSpec>, usize)> {
+        let sessions: BTreeSet<_> = outputs.iter().map(|output| SessionId::split(output.0).0).collect();
+        let mut making = BTreeMap::new();
+        for (_, job) in sessions.into_iter().flat_map(|session| self.jobs.of(session)) {
+            if job.phase != Phase::Begun || job.end.is_some() {
+                continue;
+            }
+            for (at, stage) in job.spec.stages.iter().enumerate() {
+                if let Some(output) = stage.output.filter(|output| outputs.contains(output)) {
+                    making.entry(output).or_insert_with(|| (job.spec.clone(), at));
+                }
+            }
+        }
+        making
     }
 
     /// Writes down what the partitions came to that were just taken in.
@@ -58,13 +71,9 @@ impl Hub {
         let Some((output, change)) = output.and_then(|output| Some((output, self.scheduler.changed(output)?))) else {
             return;
         };
-        let own = |other: &OutputId| SessionId::split(other.0).0 == SessionId::split(output.0).0;
-        let outputs = self.codes.keys().filter_map(|code| match code {
-            CodeId::Output(output) => Some(*output),
-            CodeId::Results(_) => None,
-        });
+        let own = self.outputs_of(SessionId::split(output.0).0).into_iter();
         // The scheduler has forgotten what was made from the first answer.
-        let anew = outputs.filter(|output| own(output) && self.scheduler.places(*output).is_empty()).collect();
+        let anew = own.filter(|output| self.scheduler.places(*output).is_empty()).collect();
         self.memory.journal.note(Entry::Changed { output, change, anew });
     }
 }

@@ -28,11 +28,21 @@ impl Hub {
     }
 
     pub(crate) fn stage_started(&mut self, job: JobId, stage: u32, attempt: u32, tasks: u32) {
+        self.jobs.stir(job);
         self.memory.journal.note(Entry::StageBegan { job, stage, attempt, at: clock(), tasks });
     }
 
     pub(crate) fn stage_finished(&mut self, job: JobId, stage: u32, attempt: u32) {
+        self.jobs.stir(job);
         self.memory.journal.note(Entry::StageEnded { job, stage, attempt, at: clock() });
+    }
+
+    /// How far a job is has changed with a launch, and those that share its stage.
+    pub(crate) fn stir(&mut self, launched: &Launched) {
+        match self.codes.get(&launched.code).is_some_and(|code| code.users > 1) {
+            true => self.jobs.stir_session(launched.session),
+            false => self.jobs.stir(launched.job),
+        }
     }
 
     /// Counts what became of a task.
@@ -43,6 +53,7 @@ impl Hub {
         span: (u64, u64),
         end: Result<&Report, &Failure<Error>>,
     ) {
+        self.stir(launched);
         let Some(job) = self.jobs.get_mut(&launched.job) else { return };
         let (mut rows, mut bytes) = (0, 0);
         match end {
@@ -75,18 +86,16 @@ impl Hub {
 
     pub(crate) fn tell_progress(&mut self) {
         let mut news = Vec::new();
-        for (id, job) in &mut self.jobs {
-            if job.end.is_some() {
-                continue;
-            }
-            if let Some(now) = self.scheduler.progress(*id) {
+        for id in self.jobs.take_stirred() {
+            let Some(job) = self.jobs.get_mut(&id).filter(|job| job.end.is_none()) else { continue };
+            if let Some(now) = self.scheduler.progress(id) {
                 let skipped = now.stages.saturating_sub(job.progress.stages);
                 job.progress.stages_done = now.stages_done.saturating_sub(skipped);
                 job.progress.running = now.tasks_running;
             }
             if job.told != job.progress {
                 job.told = job.progress;
-                news.push((*id, job.progress));
+                news.push((id, job.progress));
             }
         }
         let now = clock();

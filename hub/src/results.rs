@@ -22,13 +22,13 @@ impl Hub {
     /// Results are accepted.
     pub(crate) fn deliver(&mut self, id: JobId, engine: EngineId, attempt: AttemptId, parts: Vec<(u32, ResultPart)>) {
         let parts = self.placed(id, engine, attempt, parts);
-        let Some(job) = self.jobs.get_mut(&id).filter(|_| !parts.is_empty()) else {
+        let Some(job) = self.jobs.get(&id).filter(|_| !parts.is_empty()) else {
             return self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
         };
         if job.detached.is_some() {
             self.hold(id, engine, attempt, &parts);
         } else {
-            job.delivered.insert(attempt, (engine, parts.clone()));
+            self.jobs.deliver(id, attempt, engine, parts.clone());
         }
         self.tell_job(id, |ticket| ToDriver::Results { ticket, attempt, parts: parts.clone() });
     }
@@ -116,12 +116,9 @@ impl Hub {
     /// A driver said that it has results. Those of detached jobs are held until the job is collected.
     pub(crate) fn received(&mut self, session: SessionId, attempts: &[AttemptId]) {
         let mut by_engine = BTreeMap::<_, Vec<_>>::new();
-        let own = self.jobs.values_mut().filter(|job| job.session == session && job.detached.is_none());
-        for job in own {
-            for attempt in attempts {
-                if let Some((engine, _)) = job.delivered.remove(attempt) {
-                    by_engine.entry(engine).or_default().push(*attempt);
-                }
+        for attempt in attempts {
+            if let Some(engine) = self.jobs.receive(session, *attempt) {
+                by_engine.entry(engine).or_default().push(*attempt);
             }
         }
         for (engine, attempts) in by_engine {

@@ -63,6 +63,7 @@ impl Hub {
     /// A driver that was cut off says what it holds: what it let go of meanwhile was said into nowhere.
     pub(crate) fn let_go(&mut self, id: SessionId, tickets: &[u64], outputs: &[u64], caches: &[u64]) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        let tickets: BTreeSet<_> = tickets.iter().copied().collect();
         let gone: Vec<_> = session.tickets.keys().copied().filter(|ticket| !tickets.contains(ticket)).collect();
         let orphans: Vec<_> = session.orphans.extract_if(.., |ticket, _| !tickets.contains(ticket)).collect();
         for ticket in gone {
@@ -74,15 +75,12 @@ impl Hub {
             }
         }
         orphans.into_iter().for_each(|(_, job)| self.forget_orphan(job));
-        let own = |global: u64| SessionId::split(global).0 == id;
-        let known = self.codes.keys().filter_map(|code| match code {
-            CodeId::Output(output) => Some(output.0),
-            CodeId::Results(_) => None,
-        });
-        let known = known.chain(self.offered.outputs.keys().map(|output| output.0));
-        let outputs: Vec<_> = known.filter(|output| own(*output) && !outputs.contains(output)).collect();
-        let caches: Vec<_> =
-            self.caches.keys().copied().filter(|cache| own(*cache) && !caches.contains(cache)).collect();
+        let (outputs, caches): (BTreeSet<_>, BTreeSet<_>) =
+            (outputs.iter().copied().collect(), caches.iter().copied().collect());
+        let known = self.outputs_of(id).into_iter().map(|output| output.0);
+        let outputs: Vec<_> = known.filter(|output| !outputs.contains(output)).collect();
+        let known = self.caches.range(id.global(0)..=id.global(u64::MAX)).map(|(cache, _)| *cache);
+        let caches: Vec<_> = known.filter(|cache| !caches.contains(cache)).collect();
         self.release(id, &outputs, &caches);
     }
 
@@ -165,29 +163,20 @@ impl Hub {
                 job.drivers.retain(|driver| driver.session != id);
             }
         }
-        let bound = self.jobs.iter().filter(|(_, job)| job.session == id && job.detached.is_none());
-        let bound: Vec<_> = bound.map(|(job, _)| *job).collect();
+        let bound: Vec<_> = self.jobs.of(id).filter(|(_, job)| job.detached.is_none()).map(|(id, _)| id).collect();
         bound.iter().for_each(|job| self.cancel_job(*job));
         bound.into_iter().for_each(|job| self.close_job(job));
-        if self.jobs.values().any(|job| job.session == id && job.goes_on()) {
+        if self.jobs.of(id).any(|(_, job)| job.goes_on()) {
             return;
         }
         self.sessions.remove(&id);
-        let outputs = self.codes.keys().filter_map(|code| match code {
-            CodeId::Output(output) => Some(*output),
-            CodeId::Results(_) => None,
-        });
-        let outputs = outputs.chain(self.offered.outputs.keys().copied());
-        let own: BTreeSet<_> = outputs.filter(|output| SessionId::split(output.0).0 == id).collect();
-        own.into_iter().for_each(|output| self.release_output(output));
+        self.outputs_of(id).into_iter().for_each(|output| self.release_output(output));
         self.offered.results.retain(|_, results| {
             results.retain(|(_, held)| held.session != id);
             !results.is_empty()
         });
-        self.caches.retain(|cache, _| SessionId::split(*cache).0 != id);
-        let programs = self.sessions.values().filter_map(|session| Some(session.program.as_deref()?.id));
-        let given = self.sessions.values().flat_map(|session| session.given.iter().copied());
-        self.shelf.tidy(programs.chain(given));
+        self.caches.extract_if(id.global(0)..=id.global(u64::MAX), |_, _| true).for_each(drop);
+        self.untidy = true;
         self.settle();
         let engines: Vec<_> = self.engines.keys().copied().collect();
         for engine in engines {
@@ -197,6 +186,26 @@ impl Hub {
             self.tell_engine(engine, ToEngine::EndSession { session: id });
         }
         self.memory.journal.note(Entry::SessionEnded { session: id, at: clock() });
+    }
+
+    /// Lets go of programs and files of sessions that have ended since this was done last.
+    pub(crate) fn tidy(&mut self) {
+        if std::mem::take(&mut self.untidy) {
+            let programs = self.sessions.values().filter_map(|session| Some(session.program.as_deref()?.id));
+            let given = self.sessions.values().flat_map(|session| session.given.iter().copied());
+            self.shelf.tidy(programs.chain(given));
+        }
+    }
+
+    /// The outputs of a session of which anything is known.
+    pub(crate) fn outputs_of(&self, id: SessionId) -> BTreeSet<OutputId> {
+        let (first, last) = (OutputId(id.global(0)), OutputId(id.global(u64::MAX)));
+        let codes = self.codes.range(CodeId::Output(first)..=CodeId::Output(last));
+        let coded = codes.filter_map(|(code, _)| match code {
+            CodeId::Output(output) => Some(*output),
+            CodeId::Results(_) => None,
+        });
+        coded.chain(self.offered.outputs.range(first..=last).map(|(output, _)| *output)).collect()
     }
 
     /// The hub ends: drivers are told.

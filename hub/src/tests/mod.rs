@@ -2,6 +2,7 @@
 
 mod answers;
 mod engines;
+mod many;
 mod sessions;
 
 use crate::history::{Lookup, Told, look_up};

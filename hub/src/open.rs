@@ -1,0 +1,177 @@
+//! The jobs that are not closed, and the ways to find one without a walk over all of them: a driver may have a hundred
+//! thousand.
+
+use crate::jobs::{Job, Phase};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Index;
+use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
+use tryworks_engine::protocol::driver::Part;
+
+/// The jobs that are not closed. Whatever happens with each message finds what it needs by a key.
+#[derive(Default)]
+pub(crate) struct Jobs {
+    all: BTreeMap<JobId, Job>,
+    /// Each with the session whose workers run it.
+    owned: BTreeSet<(SessionId, JobId)>,
+    /// Detached jobs.
+    names: BTreeMap<String, JobId>,
+    /// Those that may be in [`Phase::Waiting`].
+    waiting: BTreeSet<JobId>,
+    /// Which job has results of a launch that its driver has not said to have.
+    delivered: HashMap<AttemptId, JobId>,
+    /// Those of whose progress drivers may not have been told.
+    stirred: BTreeSet<JobId>,
+    /// How many jobs walks have come by.
+    #[cfg(test)]
+    pub(crate) walked: std::cell::Cell<u64>,
+}
+
+impl Jobs {
+    pub(crate) fn get(&self, id: &JobId) -> Option<&Job> {
+        self.all.get(id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &JobId) -> Option<&mut Job> {
+        self.all.get_mut(id)
+    }
+
+    pub(crate) fn contains_key(&self, id: &JobId) -> bool {
+        self.all.contains_key(id)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &JobId> {
+        self.all.keys()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        let Jobs { all, owned, names, waiting, delivered, stirred, .. } = self;
+        let indices = owned.is_empty() && names.is_empty() && waiting.is_empty() && delivered.is_empty();
+        assert!(!all.is_empty() || indices && stirred.is_empty(), "an index outlives its jobs");
+        all.is_empty()
+    }
+
+    /// A walk over all jobs. Not for what happens with each message.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&JobId, &Job)> {
+        self.all.iter().inspect(|_| self.walk(1))
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Job> {
+        self.iter().map(|(_, job)| job)
+    }
+
+    /// The same.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.walk(self.all.len() as u64);
+        self.all.values_mut()
+    }
+
+    #[cfg(test)]
+    fn walk(&self, jobs: u64) {
+        self.walked.set(self.walked.get() + jobs);
+    }
+
+    #[cfg(not(test))]
+    fn walk(&self, _: u64) {}
+
+    pub(crate) fn insert(&mut self, id: JobId, job: Job) {
+        self.owned.insert((job.session, id));
+        if let Some(name) = &job.detached {
+            self.names.entry(name.clone()).or_insert(id);
+        }
+        if job.phase == Phase::Waiting {
+            self.waiting.insert(id);
+        }
+        self.stirred.insert(id);
+        self.all.insert(id, job);
+    }
+
+    pub(crate) fn remove(&mut self, id: &JobId) -> Option<Job> {
+        let job = self.all.remove(id)?;
+        self.owned.remove(&(job.session, *id));
+        if let Some(name) = &job.detached
+            && self.names.get(name) == Some(id)
+        {
+            self.names.remove(name);
+        }
+        for attempt in job.delivered.keys() {
+            self.delivered.remove(attempt);
+        }
+        self.waiting.remove(id);
+        self.stirred.remove(id);
+        Some(job)
+    }
+
+    /// The jobs that workers of a session run.
+    pub(crate) fn of(&self, session: SessionId) -> impl Iterator<Item = (JobId, &Job)> {
+        let owned = self.owned.range((session, JobId(0))..=(session, JobId(u64::MAX)));
+        owned.filter_map(|(_, id)| Some((*id, self.all.get(id)?))).inspect(|_| self.walk(1))
+    }
+
+    /// The detached job of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<JobId> {
+        self.names.get(name).copied()
+    }
+
+    /// Has a job wait until it may begin.
+    pub(crate) fn wait(&mut self, id: JobId) {
+        if let Some(job) = self.all.get_mut(&id) {
+            job.phase = Phase::Waiting;
+            self.waiting.insert(id);
+        }
+    }
+
+    /// The jobs that wait, which wait no more.
+    pub(crate) fn take_waiting(&mut self) -> Vec<JobId> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let waits = |id: &JobId| self.all.get(id).is_some_and(|job| job.phase == Phase::Waiting);
+        waiting.into_iter().filter(waits).collect()
+    }
+
+    /// Notes results of a job that its driver is told of, until it says to have them.
+    pub(crate) fn deliver(&mut self, id: JobId, attempt: AttemptId, engine: EngineId, parts: Vec<(u32, Part)>) {
+        if let Some(job) = self.all.get_mut(&id) {
+            job.delivered.insert(attempt, (engine, parts));
+            self.delivered.insert(attempt, id);
+        }
+    }
+
+    /// The driver of this session has the results of a launch: says which engine holds them.
+    pub(crate) fn receive(&mut self, session: SessionId, attempt: AttemptId) -> Option<EngineId> {
+        let job = self.delivered.get(&attempt).and_then(|id| self.all.get_mut(id));
+        let job = job.filter(|job| job.session == session)?;
+        self.delivered.remove(&attempt);
+        job.delivered.remove(&attempt).map(|(engine, _)| engine)
+    }
+
+    /// How far a job is may have changed.
+    pub(crate) fn stir(&mut self, id: JobId) {
+        if self.all.contains_key(&id) {
+            self.stirred.insert(id);
+        }
+    }
+
+    /// The same of all jobs of a session: some share their stages.
+    pub(crate) fn stir_session(&mut self, session: SessionId) {
+        let owned = self.owned.range((session, JobId(0))..=(session, JobId(u64::MAX)));
+        self.stirred.extend(owned.map(|(_, id)| *id));
+    }
+
+    pub(crate) fn take_stirred(&mut self) -> BTreeSet<JobId> {
+        std::mem::take(&mut self.stirred)
+    }
+}
+
+impl Index<&JobId> for Jobs {
+    type Output = Job;
+
+    fn index(&self, id: &JobId) -> &Job {
+        &self.all[id]
+    }
+}

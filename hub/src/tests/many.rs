@@ -1,0 +1,100 @@
+//! Many jobs that are not closed: what happens with each message, and what ends, does not walk over all of them.
+
+use super::*;
+use tryworks_core::ids::JobId;
+
+/// Gives a driver's session so many jobs of one task.
+fn submit(world: &mut World, driver: PeerId, session: SessionId, jobs: u64) {
+    let all: Vec<_> = (1..=jobs).map(|ticket| job(ticket, session, 1, None, None)).collect();
+    for some in all.chunks(1000) {
+        world.drive(driver, &some.iter().map(|job| FromDriver::Submit(Box::new(job.clone()))).collect::<Vec<_>>());
+        world.hub.settle();
+    }
+}
+
+/// 40,000 jobs that a driver had not closed silenced the hub for half a minute when it left.
+#[test]
+fn forty_thousand_open_jobs_end_with_their_session_at_one_look_each() {
+    const OWN: u64 = 40_000;
+    const OTHERS: u64 = 1_000;
+    let mut world = World::new();
+    let (other, theirs) = world.driver(None);
+    submit(&mut world, other, theirs.session, OTHERS);
+    let (driver, own) = world.driver(None);
+    submit(&mut world, driver, own.session, OWN);
+    assert_eq!(world.hub.jobs.len() as u64, OWN + OTHERS);
+    assert_eq!(world.hub.jobs.walked.get(), 0, "to submit a job takes no walk");
+    world.drive(driver, &[FromDriver::Leave]);
+    world.hub.settle();
+    assert_eq!(world.hub.jobs.len() as u64, OTHERS);
+    // Once to cancel and close each, and once more, when there is none, to see whether one goes on.
+    assert_eq!(world.hub.jobs.walked.get(), OWN);
+    assert!(!world.hub.sessions.contains_key(&own.session));
+    world.drive(other, &[FromDriver::Leave]);
+    world.hub.settle();
+    assert!(world.hub.jobs.is_empty() && world.hub.codes.is_empty());
+    assert_eq!(world.hub.jobs.walked.get(), OWN + OTHERS);
+}
+
+/// With 30,000 jobs in flight the hub ran a third of what it ran without.
+#[test]
+fn a_message_costs_the_same_however_many_jobs_are_open() {
+    const OPEN: u64 = 5_000;
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, own) = world.driver(None);
+    submit(&mut world, driver, own.session, OPEN);
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    let mut tasks = world.tasks(engine);
+    let mut closed = 0;
+    while closed < 500 {
+        assert!(!tasks.is_empty());
+        world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
+        world.hub.tick();
+        let said = world.said::<ToDriver>(driver);
+        let results_of = |message: &ToDriver| match message {
+            ToDriver::Results { attempt, .. } => Some(*attempt),
+            _ => None,
+        };
+        let attempts: Vec<_> = said.iter().filter_map(results_of).collect();
+        let (_, ends) = results(&said);
+        assert_eq!((attempts.len(), ends.len()), (tasks.len(), tasks.len()));
+        closed += ends.len();
+        let closing = ends.keys().map(|ticket| FromDriver::Close { ticket: *ticket });
+        world.drive(driver, &[FromDriver::Received { attempts }].into_iter().chain(closing).collect::<Vec<_>>());
+        // The engine is told that it need not keep the results, and what is next.
+        let (mut freed, mut next) = (0, Vec::new());
+        for message in world.said::<ToEngine>(engine) {
+            match message {
+                ToEngine::Received { attempts } => freed += attempts.len(),
+                ToEngine::Launch { tasks } => next.extend(tasks),
+                _ => {}
+            }
+        }
+        assert_eq!(freed, tasks.len());
+        tasks = next;
+    }
+    assert_eq!(world.hub.jobs.walked.get(), 0, "no message and no tick walks over all jobs");
+}
+
+/// Another driver says that it has results that are not its own.
+#[test]
+fn results_are_received_by_their_own_driver_alone() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, own) = world.driver(None);
+    let (stranger, _) = world.driver(None);
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    submit(&mut world, driver, own.session, 1);
+    let tasks = world.tasks(engine);
+    world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
+    world.turn();
+    let attempts = vec![tasks[0].task.attempt];
+    world.drive(stranger, &[FromDriver::Received { attempts: attempts.clone() }]);
+    let received = |said: Vec<ToEngine>| said.iter().any(|message| matches!(message, ToEngine::Received { .. }));
+    assert!(!received(world.said(engine)));
+    assert_eq!(world.hub.jobs[&JobId(1)].delivered.len(), 1);
+    world.drive(driver, &[FromDriver::Received { attempts }]);
+    assert!(received(world.said(engine)));
+    assert!(world.hub.jobs[&JobId(1)].delivered.is_empty());
+}
