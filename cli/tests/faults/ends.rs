@@ -1,7 +1,7 @@
 //! How jobs end that are cancelled, too large, or cannot run: with an error that says what to do, and nothing left.
 
 use crate::here;
-use crate::rig::{Cluster, Engine, SmallDisk, driving, gate, mark, path, until};
+use crate::rig::{Cluster, Engine, SmallDisk, block_files, driving, gate, mark, path, until};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -163,10 +163,7 @@ fn a_full_disk_is_told_with_its_place() {
         let error = done.out.split_once("ERROR ").unwrap().1.lines().next().unwrap();
         assert!(error.starts_with(doing) && error.contains(directory.to_str().unwrap()), "{error}");
         assert!(error.contains("No space left") && error.contains("bytes more were needed"), "{error}");
-        until("nothing half-written is left", || {
-            let names = fs::read_dir(directory.join("blocks")).unwrap().flatten().map(|entry| entry.file_name());
-            (names.filter(|name| name.len() >= 32).count() == 0).then_some(())
-        });
+        until("nothing half-written is left", || block_files(&directory).is_empty().then_some(()));
     }
     drop(cluster);
 }

@@ -195,23 +195,7 @@ impl Cluster {
 
     /// The block files of all engines.
     pub fn block_files(&self) -> Vec<PathBuf> {
-        let mut files = Vec::new();
-        let mut directories = vec![self.home()];
-        while let Some(directory) = directories.pop() {
-            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-                let path = entry.path();
-                let name = entry.file_name().into_string().unwrap();
-                if path.is_dir() {
-                    directories.push(path);
-                } else if path.parent().is_some_and(|parent| parent.ends_with("blocks"))
-                    && name.trim_end_matches(".part").len() == 32
-                {
-                    files.push(path);
-                }
-            }
-        }
-        files.sort();
-        files
+        block_files(&self.home())
     }
 
     /// The program of a test.
@@ -250,6 +234,37 @@ impl Cluster {
         self.processes().into_iter().filter(is_child).collect()
     }
 
+    /// Whether engines that are there have on the disk what they account for. Once nobody wants anything any more, both
+    /// are nothing. Without a hub nobody can be asked.
+    fn is_accounted(&self) -> Result<(), String> {
+        let ask = |arguments: &[&str]| -> Option<Value> {
+            let done = self.command(arguments).output().unwrap();
+            done.status.success().then(|| serde_json::from_slice(&done.stdout).unwrap())
+        };
+        let jobs = ask(&["jobs", "--cluster", "default", "-o", "json"]).unwrap_or_default();
+        for job in jobs.as_array().into_iter().flatten().filter(|job| !job["detached"].is_null()) {
+            // Results that nobody has collected are kept on purpose. One that was collected is not known any more.
+            let _ = self.command(&["cancel", "--cluster", "default", &job["job"].to_string()]).output();
+        }
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let Some(status) = ask(&["cluster", "status", "--name", "default", "-o", "json"]) else { return Ok(()) };
+            let left = |engine: &Value| {
+                let (bytes, pid) = (engine["blocks"].as_u64().unwrap(), engine["host"]["pid"].as_u64().unwrap());
+                let files = owned_blocks(pid);
+                (bytes > 0 || !files.is_empty()).then(|| format!("{} accounts for {bytes}: {files:?}", engine["name"]))
+            };
+            let left: Vec<String> = status["engines"].as_array().unwrap().iter().filter_map(left).collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(format!("blocks are left with engines that are alive: {left:?}"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Ends everything, and sees to it that nothing is left.
     fn end(&mut self) -> Result<(), String> {
         if self.children.is_empty() {
@@ -284,6 +299,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
+        let accounted = if failed { Ok(()) } else { self.is_accounted() };
         if failed {
             for entry in fs::read_dir(self.directory.path().join("l")).into_iter().flatten().flatten() {
                 eprintln!("--- {:?}\n{}", entry.file_name(), fs::read_to_string(entry.path()).unwrap_or_default());
@@ -291,9 +307,38 @@ impl Drop for Cluster {
         }
         let ended = self.end();
         if !failed {
-            ended.unwrap();
+            accounted.and(ended).unwrap();
         }
     }
+}
+
+/// The block files of a process, which has the lock of their directory open.
+fn owned_blocks(pid: u64) -> Vec<PathBuf> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut open = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let lock = open.find(|path| path.ends_with("tryworks-blocks.lock"));
+    lock.and_then(|lock| lock.parent().map(block_files)).unwrap_or_default()
+}
+
+/// The block files under a directory.
+pub fn block_files(under: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![under.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let name = entry.file_name().into_string().unwrap();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.components().any(|part| part.as_os_str() == "blocks")
+                && name.trim_end_matches(".part").len() == 32
+            {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
 }
 
 fn command_line(pid: u32) -> String {
