@@ -1,7 +1,8 @@
 //! Kept partitions: made once, made again when they are not there, and gone with their last handle.
 
 use crate::support::{cx, until};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use tryworks::prelude::*;
 
 #[test]
@@ -190,4 +191,73 @@ fn a_dataset_that_is_not_deterministic_is_made_once_whatever_the_memory() -> Res
     assert_eq!(cached.collect()?, first);
     assert_eq!(CALLS.load(Relaxed), 400_000);
     Ok(())
+}
+
+/// A row that counts how many there are.
+#[derive(Debug, Serialize)]
+struct Alive(u64);
+
+static ALIVE: AtomicI64 = AtomicI64::new(0);
+
+impl Alive {
+    fn new(n: u64) -> Self {
+        ALIVE.fetch_add(1, Relaxed);
+        Alive(n)
+    }
+}
+
+impl Clone for Alive {
+    fn clone(&self) -> Self {
+        Alive::new(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Alive {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        Ok(Alive::new(u64::deserialize(from)?))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Relaxed);
+        // Whoever deletes many of them is held up.
+        if self.0.is_multiple_of(50) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn what_was_kept_for_a_dataset_is_gone_when_the_dataset_is_whoever_deletes_it() -> Result<()> {
+    // A worker once took over deleting, and the driver, which had let go of the dataset, went on before it was done.
+    let cx = Context::local(4)?;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // The workers are never at rest.
+        let others = scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                assert_eq!(cx.range_in(0..64, 32).count()?, 64);
+            }
+            Ok(())
+        });
+        let mut rounds = || -> Result<()> {
+            for round in 0..150 {
+                let rows = cx.range_in(0..2_000, 4).map(Alive::new);
+                if round % 2 == 0 {
+                    let dealt = rows.repartition(3);
+                    assert_eq!((dealt.count()?, ALIVE.load(Relaxed) > 0), (2_000, true));
+                } else {
+                    let kept = rows.cache();
+                    assert_eq!((kept.count()?, ALIVE.load(Relaxed)), (2_000, 2_000));
+                }
+                drop(rows);
+                assert_eq!(ALIVE.load(Relaxed), 0, "rows are alive that no dataset holds, in round {round}");
+            }
+            Ok(())
+        };
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut rounds));
+        stop.store(true, Relaxed);
+        others.join().unwrap().and(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }

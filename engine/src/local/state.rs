@@ -1,5 +1,8 @@
 //! The state that the threads share: the scheduler, its jobs, and what it asked for. Every action is carried out here.
 
+mod held;
+mod sweep;
+
 use super::Settings;
 use super::host::LocalHost;
 use crate::event_log::{EventLog, Record};
@@ -7,19 +10,17 @@ use crate::execute::{Code, Part};
 use crate::job_spec::stage_spec;
 use crate::scheduler::{Action, Config, Event, Failure, JobSpec, Limits, Partitions, Scheduler, Task, Time};
 use crate::verdict::told;
-use rayon::prelude::*;
-use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar};
 use std::time::Instant;
+use sweep::Released;
 use tracing::Span;
 use tryworks_core::host::Shared as Block;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_core::lineage::Node;
-use tryworks_core::lock::{Held as Locked, Lock};
-use tryworks_core::runner::{JobRequest, Kept, Progress};
+use tryworks_core::lock::Lock;
+use tryworks_core::runner::{JobRequest, Progress};
 use tryworks_core::{Error, Result};
 use tryworks_planner::{Facts, Plan, plan};
 
@@ -35,8 +36,7 @@ pub(super) struct Shared {
     work: Condvar,
     /// Told when a job has results, or ended.
     results: Condvar,
-    /// Blocks that nobody holds any more, to be deleted: they may be dropped where the state is locked already.
-    released: Lock<Vec<Kept>>,
+    released: Released,
     pub(super) host: Arc<LocalHost>,
     limits: Limits,
     start: Instant,
@@ -92,52 +92,6 @@ pub(super) struct Launch {
     pub(super) span: Span,
 }
 
-thread_local! {
-    /// Whether this thread has the state.
-    static HOLDS: Cell<bool> = const { Cell::new(false) };
-}
-
-/// The state, locked.
-struct Held<'a>(Option<Locked<'a, State>>);
-
-impl Held<'_> {
-    /// Lets go of the state until `told` is told.
-    fn wait(mut self, told: &Condvar) -> Self {
-        self.0 = self.0.take().map(|state| state.wait(told));
-        self
-    }
-}
-
-impl Deref for Held<'_> {
-    type Target = State;
-
-    fn deref(&self) -> &State {
-        self.0.as_ref().unwrap_or_else(|| unreachable!("only without a state while it waits"))
-    }
-}
-
-impl DerefMut for Held<'_> {
-    fn deref_mut(&mut self) -> &mut State {
-        self.0.as_mut().unwrap_or_else(|| unreachable!("only without a state while it waits"))
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        let garbage = self.0.as_mut().map(|state| std::mem::take(&mut state.garbage));
-        drop(self.0.take());
-        HOLDS.set(false);
-        let Garbage { blocks, parts } = garbage.unwrap_or_default();
-        drop_all(blocks);
-        drop(parts);
-    }
-}
-
-/// Drops blocks, with all cores where there are many: each may be millions of strings.
-fn drop_all(garbage: Vec<Block>) {
-    if garbage.len() < 8 { drop(garbage) } else { garbage.into_par_iter().for_each(drop) }
-}
-
 /// What exists, as the planner asks.
 struct Existing<'a>(&'a State, &'a LocalHost);
 
@@ -177,7 +131,7 @@ impl Shared {
             state: Lock::new(state),
             work: Condvar::new(),
             results: Condvar::new(),
-            released: Lock::default(),
+            released: Released::default(),
             host,
             limits: Limits {
                 max_attempts: settings.max_attempts,
@@ -186,12 +140,6 @@ impl Shared {
             },
             start: Instant::now(),
         })
-    }
-
-    fn lock(&self) -> Held<'_> {
-        let state = self.state.lock();
-        HOLDS.set(true);
-        Held(Some(state))
     }
 
     fn now(&self) -> Time {
@@ -436,31 +384,6 @@ impl Shared {
         self.sweep();
     }
 
-    pub(super) fn release(&self, what: Kept) {
-        self.released.lock().push(what);
-        self.sweep();
-    }
-
-    /// Deletes what was released, unless this thread has the state: then it does so when it is done.
-    fn sweep(&self) {
-        loop {
-            if self.released.lock().is_empty() {
-                return;
-            }
-            if HOLDS.get() {
-                return;
-            }
-            let mut state = self.lock();
-            let released = std::mem::take(&mut *self.released.lock());
-            for what in &released {
-                match what {
-                    Kept::Exchange(id) => self.handle(&mut state, [Event::OutputReleased { output: OutputId(*id) }]),
-                    Kept::Cache(id) => state.garbage.blocks.extend(self.host.forget(*id)),
-                }
-            }
-        }
-    }
-
     /// Reports what became of a task, and takes the next one. `None` when it is time to end.
     pub(super) fn next(&self, ended: Option<Ended>) -> Option<Launch> {
         let mut state = self.lock();
@@ -468,9 +391,9 @@ impl Shared {
             self.report(&mut state, ended);
         }
         loop {
-            if !self.released.lock().is_empty() {
+            if self.released.any() {
                 drop(state);
-                self.sweep();
+                self.sweep_if_nobody_does();
                 state = self.lock();
             }
             if state.stopped {
