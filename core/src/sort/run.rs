@@ -52,6 +52,9 @@ const SAMPLE_EVERY: u32 = 128;
 const HELD_FRAME: usize = 8 << 10;
 /// The same on a disk, or between machines, where a frame is read at a time.
 const STORED_FRAME: usize = 32 << 10;
+/// The bytes of a frame where many ranges share a run: each reads the frames that its rows are in, the first and the
+/// last of which it shares with its neighbours.
+const SMALLEST_FRAME: usize = 256;
 
 /// Takes the samples: which rows is a function of their numbers alone.
 struct Sampler<K> {
@@ -112,6 +115,7 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
             working: task.host().memory().reservation(),
             leaving: task.host().block(task.place())?.map(|writer| (writer, Vec::new())),
             runs: Vec::new(),
+            ranges: self.ranges,
             op: self.op,
             task,
         };
@@ -151,6 +155,7 @@ struct RunMaker<'a, K, V> {
     runs: Vec<Run<K, V>>,
     /// Where the runs go if other processes are to read them, with the first key of each frame of each run.
     leaving: Option<(Box<dyn BlockWriter>, Vec<Vec<K>>)>,
+    ranges: u32,
     op: Op,
     task: &'a Task,
 }
@@ -182,9 +187,12 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
             return Ok(());
         }
         self.op.call(|| rows.sort());
+        // What a range reads of a run is little where there are many of them, and so is a frame.
+        let share = usize::try_from(rows.bytes() / u64::from(self.ranges.max(1))).unwrap_or(usize::MAX);
+        let frame = |most: usize| share.clamp(SMALLEST_FRAME, most);
         if let Some((writer, runs)) = &mut self.leaving {
             writer.sequence()?;
-            runs.push(rows.cut(STORED_FRAME, &mut |frame| writer.frame(frame))?);
+            runs.push(rows.cut(frame(STORED_FRAME), &mut |frame| writer.frame(frame))?);
             return Ok(());
         }
         let mut held = self.task.host().memory().reservation();
@@ -196,11 +204,11 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
                 Run::Held { rows, _held: held }
             }
             _ => {
-                let (mut writer, frame): (Box<dyn FrameWriter>, _) = match is_held {
+                let (mut writer, most): (Box<dyn FrameWriter>, _) = match is_held {
                     true => (Box::new(HeldFrames::new(held)?), HELD_FRAME),
                     false => (self.task.host().spill()?, STORED_FRAME),
                 };
-                let firsts = rows.cut(frame, &mut |frame| writer.frame(frame))?;
+                let firsts = rows.cut(frame(most), &mut |frame| writer.frame(frame))?;
                 Run::Encoded { frames: writer.finish()?, firsts }
             }
         };
