@@ -3,6 +3,7 @@
 mod child;
 mod codec;
 mod lost;
+mod once;
 mod out_of_core;
 mod pipelines;
 mod same_answers;

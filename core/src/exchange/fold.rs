@@ -1,16 +1,14 @@
 //! A left fold by key within a budget, which goes on in a spill file when there is no room, with the same answer.
 
 use super::aggregate::Aggregate;
-use super::block::{decode_rows, encode_rows};
 use super::hash::hash_of;
+use super::spool::{Spool, Spooled};
 use super::table::Table;
 use crate::error::{Error, Result};
-use crate::host::{FrameWriter, Frames};
 use crate::memory::Reservation;
 use crate::row::{Key, Row, RowSize, show};
 use crate::task::{Op, Task};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// A fold by key within a budget. When there is no room for more, the keys that came last leave, with what was folded
 /// for them, for a spill file; values of keys that are not in the table follow them there, in order. The file is
@@ -22,9 +20,9 @@ pub(crate) struct Fold<K, V, A: Aggregate<V>> {
     task: Task,
     table: Table<K, A::State>,
     /// The keys that left the table at a time: those of the last time arrived first.
-    fronts: Vec<Arc<dyn Frames>>,
+    fronts: Vec<Spooled<Late<K, A::State, V>>>,
     /// The values, in order, of keys that are not in the table, since the first keys left it.
-    tail: Option<LateWriter<K, A::State, V>>,
+    tail: Option<Spool<Late<K, A::State, V>>>,
     size: RowSize<(K, V)>,
     /// Values that were folded into what is in the table now, for states that grow.
     values: usize,
@@ -34,7 +32,7 @@ pub(crate) struct Fold<K, V, A: Aggregate<V>> {
     /// What was folded, at the end.
     pub(crate) out: std::vec::IntoIter<(K, A::State)>,
     /// What left the table and is to be folded after that, in this order.
-    late: Vec<Arc<dyn Frames>>,
+    late: Vec<Spooled<Late<K, A::State, V>>>,
 }
 
 /// What leaves a table that is full.
@@ -42,34 +40,6 @@ pub(crate) struct Fold<K, V, A: Aggregate<V>> {
 enum Late<K, S, V> {
     Folded(K, S),
     Value(K, V),
-}
-
-struct LateWriter<K, S, V> {
-    writer: Box<dyn FrameWriter>,
-    rows: Vec<Late<K, S, V>>,
-    bytes: Vec<u8>,
-}
-
-impl<K: Row, S: Row, V: Row> LateWriter<K, S, V> {
-    fn new(task: &Task) -> Result<Self> {
-        Ok(LateWriter { writer: task.host().spill()?, rows: Vec::new(), bytes: Vec::new() })
-    }
-
-    fn finish(mut self) -> Result<Arc<dyn Frames>> {
-        self.flush()?;
-        self.writer.finish()
-    }
-
-    fn push(&mut self, row: Late<K, S, V>) -> Result<()> {
-        self.rows.push(row);
-        if self.rows.len() == 256 { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        encode_rows(&self.rows, &mut self.bytes)?;
-        self.rows.clear();
-        self.writer.frame(&self.bytes)
-    }
 }
 
 /// What one key, which cannot be divided, may always have: its task's part of what blocks leave.
@@ -126,19 +96,20 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
     /// Folds what left the table before; false if nothing did.
     pub(crate) fn read_late(&mut self) -> Result<bool> {
         let late = std::mem::take(&mut self.late);
-        late.iter().try_for_each(|late| self.read_frames(&**late))?;
+        late.iter().try_for_each(|late| self.read_spooled(late))?;
         self.end()?;
         Ok(!late.is_empty())
     }
 
-    fn read_frames(&mut self, late: &dyn Frames) -> Result<()> {
-        let mut scratch = Vec::new();
-        let mut rows = Vec::<Late<K, A::State, V>>::new();
-        for index in 0..late.len() {
+    fn read_spooled(&mut self, late: &Spooled<Late<K, A::State, V>>) -> Result<()> {
+        let mut reading = late.rows();
+        loop {
             self.task.check()?;
-            let bytes = late.view(index, &mut scratch)?;
-            decode_rows(bytes, &mut rows)?;
-            for row in rows.drain(..) {
+            let rows = reading.take()?;
+            if rows.as_slice().is_empty() {
+                return Ok(());
+            }
+            for row in rows {
                 let key = match &row {
                     Late::Folded(key, _) | Late::Value(key, _) => key,
                 };
@@ -158,7 +129,6 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
             }
             self.make_room()?;
         }
-        Ok(())
     }
 
     fn bytes(&self) -> u64 {
@@ -195,9 +165,9 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
                 ));
             }
             let keep = keys / 2;
-            let mut front = LateWriter::<K, A::State, V>::new(&self.task)?;
+            let mut front = Spool::new(&self.task)?;
             for (key, state) in self.table.split_off(keep) {
-                front.push(Late::Folded(key, state))?;
+                front.push(&Late::<K, A::State, V>::Folded(key, state))?;
             }
             self.values = self.values * keep / keys;
             self.fronts.push(front.finish()?);
@@ -221,8 +191,8 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
             return Ok(Some(row));
         }
         if self.tail.is_none() {
-            self.tail = Some(LateWriter::new(&self.task)?);
+            self.tail = Some(Spool::new(&self.task)?);
         }
-        self.tail.as_mut().map_or(Ok(()), |tail| tail.push(row)).map(|()| None)
+        self.tail.as_mut().map_or(Ok(()), |tail| tail.push(&row)).map(|()| None)
     }
 }

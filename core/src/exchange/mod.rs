@@ -16,6 +16,7 @@ mod keyed;
 mod prefix;
 mod read;
 mod scatter;
+mod spool;
 mod table;
 mod write;
 
@@ -26,5 +27,6 @@ pub use grouped::Grouped;
 pub(crate) use hash::{Buckets, hash_of};
 pub(crate) use keyed::{default_readers, no_partitions};
 pub(crate) use read::{Opened, Rows, Shuffled, Side};
+pub(crate) use spool::{Spool, Spooled};
 pub(crate) use table::Table;
 pub(crate) use write::{BucketWriter, chunk_bytes, unless_failed};

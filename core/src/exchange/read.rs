@@ -2,6 +2,7 @@
 
 use super::block::{Block, BlockKind, Chunk, decode_rows, open_sealed};
 use super::hash::Buckets;
+use super::spool::{Spooled, SpooledRows};
 use crate::data::{Boxed, BoxedCursor};
 use crate::error::{Error, Result};
 use crate::host::{Fetched, Shared, Wanted};
@@ -133,8 +134,19 @@ fn wanted<T>(blocks: &[Arc<Block<T>>], buckets: &Range<u32>) -> impl Iterator<It
 
 /// A reader's rows, ready to be read any number of times.
 pub(crate) enum Opened<T> {
-    Shuffled { exchange: u64, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32>, near: Shared },
-    Direct { pipe: Boxed<T>, partition: u32, task: Task },
+    Shuffled {
+        exchange: u64,
+        blocks: Arc<[Arc<Block<T>>]>,
+        buckets: Range<u32>,
+        near: Shared,
+    },
+    Direct {
+        pipe: Boxed<T>,
+        partition: u32,
+        task: Task,
+    },
+    /// What was read in place is put aside, so that it is not made anew each time.
+    Spooled(Spooled<T>),
 }
 
 impl<T: Row> Opened<T> {
@@ -153,6 +165,7 @@ impl<T: Row> Opened<T> {
                 _near: near.clone(),
             }),
             Opened::Direct { pipe, partition, task } => Rows::Direct(pipe.open(*partition, task)?, Vec::new()),
+            Opened::Spooled(spooled) => Rows::Spooled(spooled.rows()),
         })
     }
 }
@@ -170,6 +183,7 @@ impl<T: Row> Opened<T> {
 pub(crate) enum Rows<T> {
     Shuffled(Walk<T>),
     Direct(BoxedCursor<T>, Vec<T>),
+    Spooled(SpooledRows<T>),
 }
 
 /// A walk over buckets, and in each over map tasks and their chunks.
@@ -192,6 +206,7 @@ impl<T: Row> Rows<T> {
     pub(crate) fn next(&mut self, budget: usize) -> Result<Option<&[T]>> {
         match self {
             Rows::Shuffled(walk) => walk.next(budget),
+            Rows::Spooled(rows) => rows.next(budget),
             Rows::Direct(cursor, buffer) => {
                 buffer.clear();
                 while buffer.is_empty() {

@@ -2,13 +2,14 @@
 
 use crate::dataset::Dataset;
 use crate::error::Result;
-use crate::exchange::{Opened, Rows, Side, Table, default_readers, floor, hash_of, no_partitions};
+use crate::exchange::{Opened, Rows, Side, Spool, Spooled, Table, default_readers, floor, hash_of, no_partitions};
 use crate::lineage::{Input, Layout, Node, Shape};
 use crate::memory::Reservation;
 use crate::pipe::{BATCH, Cursor, Flow, Pipe, Step};
 use crate::row::{Key, Row, RowSize};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::task::{Op, Task};
+use hashbrown::HashTable;
 use std::ops::Range;
 
 /// The pipe of [`Dataset::join`].
@@ -70,7 +71,16 @@ enum At<K, V, W> {
     /// The right side is in a table, and the left side is read past it.
     Table { built: Built<K, W>, left: Rows<(K, V)> },
     /// The right side does not fit: a run of left rows at a time meets all of the right side, read again.
-    Runs { left: Rows<(K, V)>, part: u32, fit: usize },
+    Runs { left: Rows<(K, V)>, run: Run<K, V>, part: u32, fit: usize },
+}
+
+/// Left rows that are gathered to meet the right side together.
+struct Run<K, V> {
+    rows: Vec<(K, V)>,
+    /// How many of them have met it.
+    met: usize,
+    size: RowSize<(K, V)>,
+    working: Reservation,
 }
 
 /// The right side of a sub-partition: for each key its first row and the chain of the others.
@@ -109,7 +119,12 @@ impl<K: Key, W: Row> Built<K, W> {
     /// The values of a key, in the order in which they came.
     #[inline]
     fn of(&self, key: &K) -> impl Iterator<Item = &W> {
-        let mut at = self.table.get(hash_of(key), key).map_or(END, |chain| chain.first);
+        self.chain(self.table.get(hash_of(key), key).copied().unwrap_or(Chain { first: END, last: END }))
+    }
+
+    #[inline]
+    fn chain(&self, chain: Chain) -> impl Iterator<Item = &W> {
+        let mut at = chain.first;
         std::iter::from_fn(move || {
             let (value, next) = self.rows.get(at as usize)?;
             at = *next;
@@ -132,8 +147,44 @@ impl<K: Key, W: Row> Built<K, W> {
     }
 }
 
-/// How many left rows meet the right side at a time when it does not fit, at first.
+/// How many left rows meet the right side at a time when it does not fit, at most.
 const RUN: usize = 64 * 1024;
+/// The bytes of a hash in a table of them.
+const HASH: usize = 2 * size_of::<u64>();
+
+impl<K: Key, V: Row> Run<K, V> {
+    fn new(task: &Task) -> Self {
+        Run { rows: Vec::new(), met: 0, size: RowSize::new(), working: task.host().memory().reservation() }
+    }
+
+    /// Those that have not met the right side.
+    fn rest(&self) -> &[(K, V)] {
+        &self.rows[self.met..]
+    }
+
+    /// Gathers the next rows: the right side is read once for all of them, so they are as many as a task may always
+    /// have memory for, in however small pieces they come. False if there are none.
+    fn gather(&mut self, left: &mut Rows<(K, V)>, task: &Task) -> Result<bool> {
+        self.rows.clear();
+        self.met = 0;
+        let most = floor(task);
+        while self.rows.len() < RUN {
+            task.check()?;
+            let Some(rows) = left.next(BATCH.min(RUN - self.rows.len()))? else { break };
+            rows.last().into_iter().for_each(|row| self.size.sample(row));
+            self.rows.extend_from_slice(rows);
+            let bytes = self.size.of(self.rows.len()) + (self.rows.len() * HASH) as u64;
+            self.working.insist(bytes.saturating_sub(self.working.bytes()));
+            if bytes >= most {
+                break;
+            }
+        }
+        Ok(!self.rows.is_empty())
+    }
+}
+
+/// A table of the right rows, or what there was of it when there was no room for more.
+type Attempt<K, W> = std::result::Result<Built<K, W>, Built<K, W>>;
 
 impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
     fn left_rows(&self, part: u32) -> Result<Rows<(K, V)>> {
@@ -144,70 +195,78 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
         self.right.rows(part * self.widths.1..(part + 1) * self.widths.1)
     }
 
-    /// A table of the right rows for which `wanted` says yes, if it fits.
-    fn build(&self, part: u32, wanted: impl Fn(u64, &K) -> bool) -> Result<Option<Built<K, W>>> {
+    /// A table of those of `rows` whose hashes are `wanted`, if it fits.
+    fn build(&self, rows: &mut Rows<(K, W)>, wanted: impl Fn(u64) -> bool) -> Result<Attempt<K, W>> {
         let mut built = Built::new(&self.task);
         let mut size = RowSize::new();
-        let mut rows = self.right_rows(part)?;
         while let Some(rows) = rows.next(BATCH)? {
             self.task.check()?;
             rows.last().into_iter().for_each(|row| size.sample(row));
             for (key, value) in rows {
                 let hash = hash_of(key);
-                if wanted(hash, key) {
+                if wanted(hash) {
                     built.add(hash, key, value);
                 }
             }
             if !built.fits(&size, floor(&self.task)) {
-                return Ok(None);
+                return Ok(Err(built));
             }
         }
-        Ok(Some(built))
+        Ok(Ok(built))
     }
 
-    /// Joins the next run of left rows with all of the right side; `None` at the end. A run whose matches do not fit
-    /// is made shorter, and a single row needs no table at all.
+    /// Puts the right side aside: what is in a table of it, and the rest. The rows of each key stay in their order.
+    fn put_aside(&self, built: Built<K, W>, rest: &mut Rows<(K, W)>) -> Result<Spooled<(K, W)>> {
+        let mut spool = Spool::new(&self.task)?;
+        for (key, chain) in built.table.entries() {
+            built.chain(*chain).try_for_each(|value| spool.push(&(key, value)))?;
+        }
+        drop(built);
+        while let Some(rows) = rest.next(BATCH)? {
+            self.task.check()?;
+            rows.iter().try_for_each(|row| spool.push(row))?;
+        }
+        spool.finish()
+    }
+
+    /// Joins the next left rows of a run, `fit` at most, with all of the right side. Those whose matches do not fit
+    /// are tried again, half as many; and a single row needs no table at all.
     fn join_run<S: FnMut((K, (V, W))) -> Flow>(
         &self,
-        left: &mut Rows<(K, V)>,
+        run: &mut Run<K, V>,
         part: u32,
         fit: &mut usize,
         sink: &mut S,
-    ) -> Result<Option<()>> {
-        let Some(run) = left.next(*fit)? else { return Ok(None) };
-        let mut rest = run;
-        while !rest.is_empty() {
-            let run = &rest[..rest.len().min(*fit)];
-            let mut keys = Table::new();
-            for (key, _) in run {
-                let hash = hash_of(key);
-                if keys.get(hash, key).is_none() {
-                    keys.insert(hash, key.clone(), ());
-                }
+    ) -> Result<()> {
+        let left = &run.rest()[..run.rest().len().min(*fit)];
+        // Hashes are enough: a key that has the hash of another one meets no left row.
+        let mut wanted = HashTable::with_capacity(left.len());
+        for hash in left.iter().map(|(key, _)| hash_of(key)) {
+            wanted.entry(hash, |other| *other == hash, |other| *other).or_insert(hash);
+        }
+        let mut rows = self.right_rows(part)?;
+        match self.build(&mut rows, |hash| wanted.find(hash, |other| *other == hash).is_some())? {
+            Ok(built) => {
+                let _ = meet(left, &built, sink);
+                run.met += left.len();
+                *fit = (*fit * 2).min(RUN);
             }
-            match self.build(part, |hash, key| keys.get(hash, key).is_some())? {
-                Some(built) => {
-                    if meet(run, &built, sink).is_break() {
-                        return Ok(Some(()));
-                    }
-                    rest = &rest[run.len()..];
-                }
-                None if run.len() > 1 => *fit = run.len() / 2,
-                None => {
-                    let (key, value) = &run[0];
-                    let mut rows = self.right_rows(part)?;
-                    while let Some(rows) = rows.next(BATCH)? {
-                        for (_, other) in rows.iter().filter(|(other, _)| other == key) {
-                            if sink((key.clone(), (value.clone(), other.clone()))).is_break() {
-                                return Ok(Some(()));
-                            }
+            Err(_) if left.len() > 1 => *fit = left.len() / 2,
+            Err(_) => {
+                let (key, value) = &left[0];
+                let mut rows = self.right_rows(part)?;
+                while let Some(rows) = rows.next(BATCH)? {
+                    self.task.check()?;
+                    for (_, other) in rows.iter().filter(|(other, _)| other == key) {
+                        if sink((key.clone(), (value.clone(), other.clone()))).is_break() {
+                            return Ok(());
                         }
                     }
-                    rest = &rest[1..];
                 }
+                run.met += 1;
             }
         }
-        Ok(Some(()))
+        Ok(())
     }
 }
 
@@ -234,9 +293,17 @@ impl<K: Key, V: Row, W: Row> Cursor for JoinCursor<K, V, W> {
             At::Begin => {
                 let Some(part) = self.parts.next() else { return Ok(Step::Done) };
                 let left = self.left_rows(part)?;
-                self.at = match self.build(part, |_, _| true)? {
-                    Some(built) => At::Table { built, left },
-                    None => At::Runs { left, part, fit: RUN },
+                let mut right = self.right_rows(part)?;
+                self.at = match self.build(&mut right, |_| true)? {
+                    Ok(built) => At::Table { built, left },
+                    Err(built) => {
+                        // Rows that are read in place are made as they are read, which is not done again for each run.
+                        // Such a side is one part.
+                        if matches!(right, Rows::Direct(..)) {
+                            self.right = Opened::Spooled(self.put_aside(built, &mut right)?);
+                        }
+                        At::Runs { left, run: Run::new(&self.task), part, fit: RUN }
+                    }
                 };
             }
             At::Table { built, mut left } => {
@@ -245,9 +312,10 @@ impl<K: Key, V: Row, W: Row> Cursor for JoinCursor<K, V, W> {
                     self.at = At::Table { built, left };
                 }
             }
-            At::Runs { mut left, part, mut fit } => {
-                if self.join_run(&mut left, part, &mut fit, sink)?.is_some() {
-                    self.at = At::Runs { left, part, fit: (fit * 2).min(RUN) };
+            At::Runs { mut left, mut run, part, mut fit } => {
+                if !run.rest().is_empty() || run.gather(&mut left, &self.task)? {
+                    self.join_run(&mut run, part, &mut fit, sink)?;
+                    self.at = At::Runs { left, run, part, fit };
                 }
             }
         }
