@@ -10,7 +10,7 @@ use tryworks_core::memory::Memory;
 use tryworks_core::ops::{FromFn, UnionAll};
 use tryworks_core::runner::Runner;
 use tryworks_core::ship::{Code, Plain};
-use tryworks_core::{Dataset, Result};
+use tryworks_core::{Dataset, Error, Result};
 use tryworks_engine::client::Cluster;
 use tryworks_engine::local::Local;
 use tryworks_engine::scheduler::Speculation;
@@ -57,7 +57,7 @@ impl Context {
     pub fn init() -> Result<Self> {
         serve_if_asked();
         let settings = settings::from_environment(|name| std::env::var(name).ok())?;
-        Builder { settings, progress: true }.build()
+        Builder { settings, progress: true, fault: None }.build()
     }
 
     /// A context with so many threads, whatever the environment says: what examples and tests use.
@@ -70,7 +70,7 @@ impl Context {
 
     /// A context by hand: the environment is not looked at.
     pub fn builder() -> Builder {
-        Builder { settings: settings::default(), progress: true }
+        Builder { settings: settings::default(), progress: true, fault: None }
     }
 
     /// A dataset of `partitions` partitions, each what `function` makes of its number.
@@ -157,12 +157,25 @@ impl Sources for Context {
 pub struct Builder {
     settings: Settings,
     progress: bool,
+    /// The first path that could not be made whole.
+    fault: Option<Error>,
 }
 
 impl Builder {
+    /// The path as it is from here: the process may go to another directory before it is used.
+    fn whole(&mut self, path: PathBuf) -> PathBuf {
+        settings::whole(path).unwrap_or_else(|error| {
+            self.fault.get_or_insert(error);
+            PathBuf::new()
+        })
+    }
+
     /// The cluster that runs the jobs: its name, or the path of a connection file.
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
-        self.settings.cluster = Some(cluster.into());
+        match settings::cluster_from_here(cluster.into()) {
+            Ok(cluster) => self.settings.cluster = Some(cluster),
+            Err(error) => drop(self.fault.get_or_insert(error)),
+        }
         self
     }
 
@@ -195,7 +208,7 @@ impl Builder {
 
     /// Where spill files are made.
     pub fn spill_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.settings.local.spill_dir = dir.into();
+        self.settings.local.spill_dir = self.whole(dir.into());
         self
     }
 
@@ -232,7 +245,7 @@ impl Builder {
 
     /// A file for the event log.
     pub fn event_log(mut self, path: impl Into<PathBuf>) -> Self {
-        self.settings.local.event_log = Some(path.into());
+        self.settings.local.event_log = Some(self.whole(path.into()));
         self
     }
 
@@ -245,8 +258,9 @@ impl Builder {
     /// The context. No thread that runs tasks is started before the first job.
     ///
     /// # Errors
-    /// If the event log cannot be made, or the cluster cannot be reached.
+    /// If a path is wrong, the event log cannot be made, or the cluster cannot be reached.
     pub fn build(self) -> Result<Context> {
+        self.fault.map_or(Ok(()), Err)?;
         let (runtime, memory) = match self.settings.cluster()? {
             Some(settings) => {
                 serve_if_asked();

@@ -43,7 +43,7 @@ impl Settings {
     pub(crate) fn cluster(&self) -> Result<Option<client::Settings>> {
         let Some(cluster) = &self.cluster else { return Ok(None) };
         let advice = "a cluster is named as in `tryworks cluster list`, or by the path of its driver.json";
-        let connection = if cluster.contains('/') || cluster.ends_with(".json") {
+        let connection = if is_path(cluster) {
             PathBuf::from(cluster)
         } else {
             let home = tryworks_transport::home().map_err(|error| Error::cluster(error, advice))?;
@@ -61,12 +61,34 @@ impl Settings {
     }
 }
 
+/// Whether a cluster is named by a connection file.
+fn is_path(cluster: &str) -> bool {
+    cluster.contains('/') || cluster.ends_with(".json")
+}
+
+/// A path as it is from where the process is now, for one that is used later.
+pub(crate) fn whole(path: PathBuf) -> Result<PathBuf> {
+    std::path::absolute(&path).map_err(|error| Error::storage("resolving a path of the settings", &path, &error))
+}
+
+/// The name of a cluster, or its connection file as it is from where the process is now.
+pub(crate) fn cluster_from_here(cluster: String) -> Result<String> {
+    if !is_path(&cluster) {
+        return Ok(cluster);
+    }
+    let path = whole(PathBuf::from(&cluster))?.into_os_string();
+    let not_text = |path: std::ffi::OsString| {
+        Error::cluster(format!("the path {} is not UTF-8", path.display()), "give the cluster's name instead")
+    };
+    path.into_string().map_err(not_text)
+}
+
 /// The settings of a program that says nothing.
 pub(crate) fn default() -> Settings {
     let local = local::Settings {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         memory: machine_memory() / 100 * MEMORY_PERCENT,
-        spill_dir: std::env::temp_dir(),
+        spill_dir: whole(std::env::temp_dir()).unwrap_or_else(|_| "/tmp".into()),
         spill: SpillOptions::default(),
         max_result_bytes: 4 << 30,
         max_attempts: 1,
@@ -86,7 +108,7 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<String>) -> Result<
         let message = format!("the environment variable {name} is `{value}`, which is not {form}");
         Error::Plan { message, site: Site::caller() }
     };
-    all.cluster = look("TRYWORKS_CLUSTER").filter(|name| !name.is_empty());
+    all.cluster = look("TRYWORKS_CLUSTER").filter(|name| !name.is_empty()).map(cluster_from_here).transpose()?;
     all.pool = look("TRYWORKS_POOL").unwrap_or_default();
     if let Some(value) = look("TRYWORKS_THREADS") {
         let threads = value.parse().ok().filter(|threads| (1..=4096).contains(threads));
@@ -103,12 +125,12 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<String>) -> Result<
     }
     settings.spill.quota = size_of("TRYWORKS_SPILL_QUOTA")?;
     if let Some(dir) = look("TRYWORKS_SPILL_DIR") {
-        settings.spill_dir = PathBuf::from(dir);
+        settings.spill_dir = whole(PathBuf::from(dir))?;
     }
     if let Some(value) = look("TRYWORKS_PATIENCE") {
         all.patience = size::time(&value).ok_or_else(|| wrong("TRYWORKS_PATIENCE", &value, size::TIME_FORM))?;
     }
-    settings.event_log = look("TRYWORKS_EVENT_LOG").map(PathBuf::from);
+    settings.event_log = look("TRYWORKS_EVENT_LOG").map(|path| whole(PathBuf::from(path))).transpose()?;
     Ok(all)
 }
 
@@ -122,5 +144,25 @@ mod tests {
         assert!(error.to_string().contains("TRYWORKS_MEMORY is `lots`"), "{error}");
         let error = from_environment(|name| (name == "TRYWORKS_THREADS").then(|| "0".into())).err().unwrap();
         assert!(error.to_string().contains("TRYWORKS_THREADS"), "{error}");
+    }
+
+    #[test]
+    fn paths_of_variables_are_whole() {
+        let settings = from_environment(|name| {
+            Some(match name {
+                "TRYWORKS_CLUSTER" => "here/driver.json".into(),
+                "TRYWORKS_SPILL_DIR" => "spill".into(),
+                "TRYWORKS_EVENT_LOG" => "../log".into(),
+                _ => return None,
+            })
+        })
+        .unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(settings.local.spill_dir, here.join("spill"));
+        assert_eq!(settings.local.event_log, Some(here.join("../log")));
+        assert_eq!(settings.cluster, here.join("here/driver.json").to_str().map(String::from));
+        let named = from_environment(|name| (name == "TRYWORKS_CLUSTER").then(|| "default".into())).unwrap();
+        assert_eq!(named.cluster.as_deref(), Some("default"));
+        assert!(from_environment(|name| (name == "TRYWORKS_SPILL_DIR").then(String::new)).is_err(), "no path at all");
     }
 }

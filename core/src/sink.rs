@@ -2,6 +2,7 @@
 
 use crate::error::Place;
 use crate::error::Result;
+use crate::runner::Tie;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -13,11 +14,13 @@ pub trait Sink<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static 
     /// One partition being written. Dropped without a commit, it leaves nothing behind.
     type Writer: SinkWriter<T>;
 
-    /// Is called on the driver before anything runs.
+    /// Is called on the driver before anything runs, with the number of partitions. What it changes goes to the tasks.
+    /// `tie` says whether the job goes on without the program: one that does may have been prepared before, by a run
+    /// of the program that has ended. Tells whether it was not.
     ///
     /// # Errors
-    /// If the place cannot be written to.
-    fn prepare(&self) -> Result<()>;
+    /// If the place cannot be written to, or another job writes to it.
+    fn prepare(&mut self, partitions: u32, tie: &Tie) -> Result<bool>;
 
     /// Begins a partition.
     ///
@@ -29,9 +32,9 @@ pub trait Sink<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static 
     ///
     /// # Errors
     /// If the place cannot be written to.
-    fn finish(&self, partitions: u32) -> Result<()>;
+    fn finish(&self) -> Result<()>;
 
-    /// Is called on the driver when the job failed: takes back the partitions that were committed.
+    /// Is called on the driver when the job failed or was given up: takes back the partitions that were committed.
     fn abandon(&self);
 }
 
@@ -58,11 +61,11 @@ pub trait DriverSink<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 's
     /// Adds the text of an item, where the task runs.
     fn text(&self, item: T, to: &mut String);
 
-    /// Is called on the driver before anything runs.
+    /// Is called on the driver before anything runs, with the number of partitions.
     ///
     /// # Errors
-    /// If the place cannot be written to.
-    fn prepare(&self) -> Result<()>;
+    /// If the place cannot be written to, or another job writes to it.
+    fn prepare(&mut self, partitions: u32) -> Result<()>;
 
     /// Is called on the driver for each partition once, as it comes in: makes it appear, whole or not at all.
     ///
@@ -74,8 +77,8 @@ pub trait DriverSink<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 's
     ///
     /// # Errors
     /// If the place cannot be written to.
-    fn finish(&self, partitions: u32) -> Result<()>;
+    fn finish(&self) -> Result<()>;
 
-    /// Is called on the driver when the job failed: takes back what was written.
+    /// Is called on the driver when the job failed or was given up: takes back what was written.
     fn abandon(&self);
 }

@@ -1,37 +1,36 @@
 //! `save_as_text_file`: items as lines of part files in a directory.
 
-use crate::sink::{PartFile, abandon, finish, prepare};
+use crate::sink::{OutputDir, PartFile};
 use serde::{Deserialize, Serialize};
 use std::fmt::{Display, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tryworks_core::pipe::Pipe;
+use tryworks_core::runner::Tie;
 use tryworks_core::sink::{DriverSink, Sink, SinkWriter};
 use tryworks_core::task::Op;
 use tryworks_core::{Background, Dataset, Job, Place, Result, ToDriver};
 
 /// A directory of text files, one for each partition.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TextDirectory {
-    dir: PathBuf,
-}
+pub struct TextDirectory(OutputDir);
 
 impl<T: Display> Sink<T> for TextDirectory {
     type Writer = TextPart;
 
-    fn prepare(&self) -> Result<()> {
-        prepare(&self.dir)
+    fn prepare(&mut self, partitions: u32, tie: &Tie) -> Result<bool> {
+        self.0.claim(partitions, tie)
     }
 
     fn open(&self, place: Place) -> Result<TextPart> {
-        Ok(TextPart { file: PartFile::create(&self.dir, place.partition, place.attempt)? })
+        Ok(TextPart { file: self.0.part(place.partition, place.attempt)? })
     }
 
-    fn finish(&self, partitions: u32) -> Result<()> {
-        finish(&self.dir, partitions)
+    fn finish(&self) -> Result<()> {
+        self.0.finish()
     }
 
     fn abandon(&self) {
-        abandon(&self.dir);
+        self.0.abandon();
     }
 }
 
@@ -41,22 +40,22 @@ impl<T: Display> DriverSink<T> for TextDirectory {
         let _ = writeln!(to, "{item}");
     }
 
-    fn prepare(&self) -> Result<()> {
-        prepare(&self.dir)
+    fn prepare(&mut self, partitions: u32) -> Result<()> {
+        self.0.claim(partitions, &Tie::Bound).map(drop)
     }
 
     fn write(&self, partition: u32, text: &str) -> Result<()> {
-        let mut part = PartFile::create(&self.dir, partition, 0)?;
+        let mut part = self.0.part(partition, 0)?;
         part.write(text.as_bytes())?;
         part.commit().map(drop)
     }
 
-    fn finish(&self, partitions: u32) -> Result<()> {
-        finish(&self.dir, partitions)
+    fn finish(&self) -> Result<()> {
+        self.0.finish()
     }
 
     fn abandon(&self) {
-        abandon(&self.dir);
+        self.0.abandon();
     }
 }
 
@@ -78,13 +77,16 @@ impl<T: Display> SinkWriter<T> for TextPart {
 /// The text sinks of a dataset.
 pub trait SaveText {
     /// Writes each item as a line, each partition into a file `part-00000` and so on of the directory `dir`, which
-    /// is made and must be empty. A partition appears whole or not at all; `_SUCCESS` appears when all have.
+    /// is made and must be empty. A partition appears whole or not at all; `_SUCCESS` appears when all have. The names of
+    /// parts sort as their numbers do: from 100,000 partitions on they have more digits.
+    ///
+    /// The directory is claimed for the job: until it is over, another job that saves there is told so.
     ///
     /// The path is one of the machines that tasks run on: on a cluster it has to be one that all of them and the driver
     /// share. [`to_driver`](Dataset::to_driver) before this writes on the driver's machine alone.
     ///
     /// # Errors
-    /// Why the job failed; then no part stays.
+    /// Why the job failed; then no part stays, and no directory that was made for it.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -110,20 +112,20 @@ pub trait SaveTextInBackground {
 impl<P: Pipe<Item: Display>> SaveText for Dataset<P> {
     #[track_caller]
     fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()> {
-        self.save(Op::here("save_as_text_file"), TextDirectory { dir: dir.as_ref().to_path_buf() })
+        self.save(Op::here("save_as_text_file"), TextDirectory(OutputDir::new(dir)?))
     }
 }
 
 impl<P: Pipe<Item: Display>> SaveText for ToDriver<'_, P> {
     #[track_caller]
     fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()> {
-        self.save(Op::here("save_as_text_file"), TextDirectory { dir: dir.as_ref().to_path_buf() })
+        self.save(Op::here("save_as_text_file"), TextDirectory(OutputDir::new(dir)?))
     }
 }
 
 impl<P: Pipe<Item: Display>> SaveTextInBackground for Background<'_, P> {
     #[track_caller]
     fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<Job<()>> {
-        self.save(Op::here("save_as_text_file"), TextDirectory { dir: dir.as_ref().to_path_buf() })
+        self.save(Op::here("save_as_text_file"), TextDirectory(OutputDir::new(dir)?))
     }
 }

@@ -86,6 +86,11 @@ pub fn surround(around: Box<dyn Surroundings>) {
     let _ = SURROUNDINGS.set(around);
 }
 
+/// Whether this process runs tasks for a driver of another one, which may be on another machine.
+pub(crate) fn is_elsewhere() -> bool {
+    SURROUNDINGS.get().is_some()
+}
+
 /// An error about a place that the driver has seen or made. Where another machine does not see it, that says which
 /// machine, and what to do.
 pub(crate) fn unseen(path: &Path, error: &io::Error, advice: &str) -> String {

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tryworks_core::Error;
 use tryworks_core::memory::Memory;
+use tryworks_core::runner::Tie;
 use tryworks_io::blocks::{BlockStore, BlockWriter};
-use tryworks_io::sink::{PartFile, abandon, prepare};
+use tryworks_io::sink::OutputDir;
 use tryworks_io::spill::{SpillOptions, SpillSpace};
 
 /// A file system of two megabytes; unmounted when dropped.
@@ -76,12 +77,12 @@ fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_room() {
     drop(store);
 
     let out = disk.0.join("out");
-    prepare(&out).unwrap();
-    let mut part = PartFile::create(&out, 0, 1).unwrap();
+    let mut dir = OutputDir::new(&out).unwrap();
+    dir.claim(1, &Tie::Bound).unwrap();
+    let mut part = dir.part(0, 1).unwrap();
     let error = (0..100_000).find_map(|_| part.line("all work and no play makes Jack a dull boy").err()).unwrap();
     assert!(error.to_string().contains("part-00000: No space left"), "{error}");
     drop(part);
-    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
-    abandon(&out);
+    dir.abandon();
     assert!(!out.exists());
 }

@@ -1,9 +1,10 @@
-//! Part files: whole under their final name, or not there.
+//! Part files: whole under their final name, or not there; and a directory for one job alone.
 
 use std::fs;
 use std::path::Path;
-use tryworks_core::Error;
-use tryworks_io::sink::{PartFile, abandon, finish, prepare};
+use tryworks_core::runner::Tie;
+use tryworks_core::{Error, Result};
+use tryworks_io::sink::{OutputDir, part_name};
 
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =
@@ -12,37 +13,59 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+fn try_claim(dir: &Path, partitions: u32) -> Result<OutputDir> {
+    let mut out = OutputDir::new(dir)?;
+    out.claim(partitions, &Tie::Bound).map(|_| out)
+}
+
+fn claimed(dir: &Path, partitions: u32) -> OutputDir {
+    try_claim(dir, partitions).unwrap()
+}
+
+fn refusal(dir: &Path) -> String {
+    let error = try_claim(dir, 1).unwrap_err();
+    assert!(matches!(&error, Error::Storage { path, .. } if *path == dir.display().to_string()), "{error}");
+    error.to_string()
+}
+
+/// Commits a part that says `text`.
+fn save(out: &OutputDir, partition: u32, text: &str) {
+    let mut part = out.part(partition, 1).unwrap();
+    part.write(text.as_bytes()).unwrap();
+    part.commit().unwrap();
+}
+
 #[test]
 fn parts_appear_whole_and_the_first_attempt_stays() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("a/b/out");
-    prepare(&dir).unwrap();
-    prepare(&dir).unwrap();
-    let mut first = PartFile::create(&dir, 0, 1).unwrap();
-    let mut second = PartFile::create(&dir, 0, 2).unwrap();
+    let out = claimed(&dir, 2);
+    let mut first = out.part(0, 1).unwrap();
+    let mut second = out.part(0, 2).unwrap();
     for i in 0..100_000 {
         first.line(format!("first {i}")).unwrap();
         second.line(format!("second {i}")).unwrap();
     }
-    assert_eq!(names(&dir), [".part-00000.1.tmp", ".part-00000.2.tmp"]);
+    let parts = || names(&dir).into_iter().filter(|name| !name.starts_with('.')).collect::<Vec<_>>();
+    assert_eq!(parts(), [""; 0]);
     first.commit().unwrap();
     second.commit().unwrap();
     let text = fs::read_to_string(dir.join("part-00000")).unwrap();
     assert!(text.lines().enumerate().all(|(i, line)| line == format!("first {i}")));
-    assert_eq!((names(&dir), text.lines().count()), (vec!["part-00000".to_string()], 100_000));
+    assert_eq!((parts(), text.lines().count()), (vec!["part-00000".to_string()], 100_000));
 
-    let mut given_up = PartFile::create(&dir, 1, 1).unwrap();
+    let mut given_up = out.part(1, 1).unwrap();
     given_up.write(&vec![b'x'; 1 << 20]).unwrap();
     drop(given_up);
-    assert_eq!(names(&dir), ["part-00000"]);
+    assert_eq!(parts(), ["part-00000"]);
 
-    let error = finish(&dir, 2).unwrap_err().to_string();
+    let error = out.finish().unwrap_err().to_string();
     assert!(error.contains("part-00001"), "{error}");
-    assert_eq!(names(&dir), ["part-00000"], "not marked when a part is missing");
+    assert_eq!(parts(), ["part-00000"], "not marked when a part is missing");
 
-    PartFile::create(&dir, 1, 3).unwrap().commit().unwrap();
-    std::mem::forget(PartFile::create(&dir, 1, 4).unwrap());
-    finish(&dir, 2).unwrap();
+    out.part(1, 3).unwrap().commit().unwrap();
+    std::mem::forget(out.part(1, 4).unwrap());
+    out.finish().unwrap();
     assert_eq!(names(&dir), ["_SUCCESS", "part-00000", "part-00001"]);
     assert_eq!(fs::read(dir.join("part-00001")).unwrap(), b"");
 }
@@ -51,30 +74,161 @@ fn parts_appear_whole_and_the_first_attempt_stays() {
 fn nothing_is_written_over() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("letter"), "dear").unwrap();
-    let error = prepare(dir.path()).unwrap_err();
-    assert!(matches!(&error, Error::Storage { message, .. } if message.contains("not empty")), "{error}");
-    assert!(prepare(&dir.path().join("letter")).is_err());
+    assert!(refusal(dir.path()).contains("not empty"));
+    assert!(try_claim(&dir.path().join("letter"), 1).is_err());
+    assert!(try_claim(&dir.path().join("letter/below"), 1).is_err());
     assert_eq!(names(dir.path()), ["letter"]);
 }
 
 #[test]
-fn a_job_that_failed_leaves_nothing() {
+fn a_directory_is_one_jobs_at_a_time() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("out");
-    prepare(&dir).unwrap();
-    PartFile::create(&dir, 123_456, 1).unwrap().commit().unwrap();
-    std::mem::forget(PartFile::create(&dir, 1, 1).unwrap());
-    abandon(&dir);
-    assert!(!dir.exists());
+    let out = claimed(&dir, 2);
+    save(&out, 0, "first\n");
+    assert!(refusal(&dir).contains("another job is saving to this directory"));
+    save(&out, 1, "job\n");
+    assert!(refusal(&dir).contains("another job is saving to this directory"));
+    out.finish().unwrap();
+    assert!(refusal(&dir).contains("not empty"));
+    let text = ["part-00000", "part-00001"].map(|name| fs::read_to_string(dir.join(name)).unwrap());
+    assert_eq!(text, ["first\n", "job\n"]);
 
-    prepare(&dir).unwrap();
-    fs::write(dir.join("part-of-mine"), "").unwrap();
-    abandon(&dir);
-    assert_eq!(names(&dir), ["part-of-mine"], "what others put there stays");
+    // Of many at the same time, one gets it.
+    let dir = home.path().join("raced");
+    let got: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| try_claim(&dir, 1))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let (won, lost): (Vec<_>, Vec<_>) = got.into_iter().partition(Result::is_ok);
+    assert_eq!((won.len(), lost.len()), (1, 7));
+    save(won[0].as_ref().unwrap(), 0, "");
+    won[0].as_ref().unwrap().finish().unwrap();
+}
+
+#[test]
+fn a_task_that_outlives_its_job_saves_nothing_for_the_next_one() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("out");
+    let gone = claimed(&dir, 2);
+    save(&gone, 1, "old\n");
+    let mut late = gone.part(0, 7).unwrap();
+    late.write(b"old\n").unwrap();
+    gone.abandon();
+    let new = claimed(&dir, 2);
+    assert!(late.commit().is_err());
+    assert!(gone.part(1, 8).is_err());
+    // Giving up twice harms nobody either.
+    save(&new, 0, "new\n");
+    gone.abandon();
+    assert!(gone.finish().is_err());
+    save(&new, 1, "new\n");
+    new.finish().unwrap();
+    assert_eq!(names(&dir), ["_SUCCESS", "part-00000", "part-00001"]);
+    assert_eq!(fs::read(dir.join("part-00000")).unwrap(), b"new\n");
+}
+
+#[test]
+fn a_job_that_failed_takes_back_what_is_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("made/for/it");
+    let out = claimed(&dir, 200_000);
+    save(&out, 123_456, "");
+    std::mem::forget(out.part(1, 1).unwrap());
+    out.abandon();
+    assert_eq!(names(home.path()), [""; 0]);
+
+    let dir = home.path().join("there/before");
+    fs::create_dir_all(&dir).unwrap();
+    let out = claimed(&dir, 2);
+    save(&out, 1, "");
+    for name in ["part-of-mine", "part-00002", "letter"] {
+        fs::write(dir.join(name), "").unwrap();
+    }
+    out.abandon();
+    assert_eq!(names(&dir), ["letter", "part-00002", "part-of-mine"], "what others put there stays");
+
+    let empty = home.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    claimed(&empty, 2).abandon();
+    assert_eq!(names(&empty), [""; 0], "a directory that was there stays");
+    assert_eq!(names(home.path()), ["empty", "there"]);
+}
+
+#[test]
+fn what_a_dead_job_left_says_so_and_what_to_do() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("out");
+    let dead = claimed(&dir, 3);
+    save(&dead, 0, "half\n");
+    // The lock goes with the process, the files do not.
+    drop(dead);
+    let error = refusal(&dir);
+    assert!(error.contains("ended before it was done") && error.contains("remove it"), "{error}");
+    fs::remove_dir_all(&dir).unwrap();
+    claimed(&dir, 1).abandon();
+    assert!(!dir.exists());
+}
+
+#[test]
+fn a_claim_that_was_taken_away_is_an_error() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("out");
+    let out = claimed(&dir, 1);
+    save(&out, 0, "mine\n");
+    fs::remove_dir_all(&dir).unwrap();
+    let other = claimed(&dir, 1);
+    save(&other, 0, "other\n");
+    let error = out.finish().unwrap_err().to_string();
+    assert!(error.contains("somebody removed or took it"), "{error}");
+    out.abandon();
+    other.finish().unwrap();
+    assert_eq!(fs::read(dir.join("part-00000")).unwrap(), b"other\n");
+}
+
+#[test]
+fn a_detached_job_gets_its_directory_again() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("out");
+    let detached = |name: &str| {
+        let mut out = OutputDir::new(&dir).unwrap();
+        out.claim(2, &Tie::Detached(name.into())).map(|_| out)
+    };
+    let first = detached("nightly").unwrap();
+    save(&first, 0, "begun\n");
+    drop(first);
+    assert!(detached("hourly").is_err());
+    let again = detached("nightly").unwrap();
+    let beside = detached("nightly").unwrap();
+    assert!(refusal(&dir).contains("another job is saving"));
+    drop(beside);
+    save(&again, 1, "ended\n");
+    again.finish().unwrap();
+    assert_eq!(names(&dir), ["_SUCCESS", "part-00000", "part-00001"]);
+    let error = OutputDir::new(home.path().join("new")).unwrap().claim(2, &Tie::Attached(17)).unwrap_err();
+    assert!(error.to_string().contains("ask for it by its name"), "{error}");
+    assert!(!home.path().join("new").exists());
+}
+
+#[test]
+fn names_of_parts_sort_as_their_numbers_do() {
+    for partitions in [1, 2, 10_000, 99_999, 100_000, 100_001, 1_000_001, u32::MAX] {
+        let step = (partitions / 1000).max(1) as usize;
+        let names: Vec<_> =
+            (0..partitions).step_by(step).chain([partitions - 1]).map(|n| part_name(n, partitions)).collect();
+        assert!(names.is_sorted() && names.iter().all(|name| name.len() == names[0].len()), "{partitions}");
+    }
+    assert_eq!(part_name(99_999, 100_000), "part-99999");
+    assert_eq!(part_name(5, 100_001), "part-000005");
 }
 
 #[test]
 fn a_directory_that_is_gone_is_named() {
-    let error = PartFile::create(Path::new("/nowhere/at/all"), 3, 1).err().unwrap().to_string();
-    assert!(error.starts_with("saving failed at /nowhere/at/all/.part-00003.1.tmp"), "{error}");
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("out");
+    let out = claimed(&dir, 4);
+    fs::remove_dir_all(&dir).unwrap();
+    let error = out.part(3, 1).err().unwrap().to_string();
+    let begin = format!("saving failed at {}/.saving-", dir.display());
+    assert!(error.starts_with(&begin) && error.contains("/part-00003.1"), "{error}");
 }

@@ -214,30 +214,216 @@ fn good_lines_before_a_bad_byte_are_given_first() {
     assert!(error.to_string().contains("not UTF-8 (0xc3)"), "{error}");
 }
 
+/// Opens the first partition of `path`, has something done to the file, and reads on.
+fn read_while(path: &Path, change: impl FnOnce()) -> Result<Vec<String>> {
+    let source = TextFiles::new(path, by(1 << 30)).unwrap();
+    let mut cursor = source.open(0, &task()).unwrap();
+    change();
+    let mut rows = Vec::new();
+    while cursor.advance(1000, &mut |row| {
+        rows.push(row);
+        tryworks_core::pipe::CONTINUE
+    })? != tryworks_core::pipe::Step::Done
+    {}
+    Ok(rows)
+}
+
+fn set_modified(path: &Path, seconds_ago: u64) {
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(seconds_ago);
+    fs::File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
+}
+
 #[test]
 fn a_file_that_shrank_is_an_error() {
-    let text = "0123456789\n".repeat(1000);
+    let text = "0123456789\n".repeat(100_000);
     for packed in [text.clone().into_bytes(), gzip(text.as_bytes())] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
+        let left = packed.len() as u64 / 2;
+        let cut = || fs::File::options().write(true).open(&path).unwrap().set_len(left).unwrap();
+        fs::write(&path, &packed).unwrap();
+        let error = read_while(&path, cut).unwrap_err();
+        assert!(error.to_string().contains("when it was listed"), "{error}");
+
         fs::write(&path, &packed).unwrap();
         let source = TextFiles::new(&path, by(1 << 20)).unwrap();
-        let left = packed.len() as u64 / 2;
-        fs::File::options().write(true).open(&path).unwrap().set_len(left).unwrap();
-        let error = all(&source).unwrap_err();
-        assert!(matches!(&error, Error::Input { offset: Some(at), .. } if *at == left), "{error}");
-        assert!(error.to_string().contains("when it was listed"), "{error}");
+        cut();
+        let error = all(&source).unwrap_err().to_string();
+        let what = format!("it had {} bytes when it was listed, and has {left} now", packed.len());
+        assert!(error.starts_with(&path.display().to_string()) && error.contains(&what), "{error}");
         fs::remove_file(&path).unwrap();
         assert!(all(&source).unwrap_err().to_string().starts_with(&path.display().to_string()));
     }
 }
 
 #[test]
-fn what_is_appended_after_listing_is_not_read() {
-    let file = file(b"one\ntw");
-    let source = TextFiles::new(file.path(), by(2)).unwrap();
-    file.as_file().write_all(b"o\nthree\n").unwrap();
-    assert_eq!(all(&source).unwrap().concat(), ["one", "tw"]);
+fn a_file_that_was_written_to_is_an_error_that_says_what_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let changed = |text: &str, change: &dyn Fn(), what: &str| {
+        let write = || {
+            fs::write(&path, text).unwrap();
+            set_modified(&path, 10);
+        };
+        write();
+        let listed = TextFiles::new(&path, by(1 << 20)).unwrap();
+        assert!(all(&listed).is_ok());
+        change();
+        let error = all(&listed).unwrap_err();
+        assert!(matches!(&error, Error::Input { message, .. } if message.contains(what)), "{error}");
+        assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+        // The same while it is read.
+        write();
+        let read = read_while(&path, change);
+        match what {
+            // Who reads has the one that was there.
+            "put in its place" => assert_eq!(read.unwrap(), lines(text.as_bytes())),
+            _ => assert!(read.unwrap_err().to_string().contains(what)),
+        }
+    };
+    let in_place = || fs::write(&path, "new\nrow\n").unwrap();
+    changed("old\nrow\n", &in_place, "it was written to since");
+    let appended = || fs::File::options().append(true).open(&path).unwrap().write_all(b"w\nthree\n").unwrap();
+    changed("one\nt", &appended, "it had 5 bytes when it was listed, and has 13 now");
+    let replaced = || {
+        let other = dir.path().join("other");
+        fs::write(&other, "new\nrow\n").unwrap();
+        fs::rename(&other, &path).unwrap();
+        set_modified(&path, 10);
+    };
+    changed("old\nrow\n", &replaced, "put in its place");
+    changed("", &in_place, "it had 0 bytes");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    let marked = |text: &str| format!("\u{feff}{text}").into_bytes();
+    for text in ["", "\n", "one", "one\ntwo\n", "\r\nx", "\u{feff}\nsecond\n", "a\n\u{feff}b\n"] {
+        let packed = [gzip(&marked(text)), packed_zstd(&marked(text))];
+        for contents in [&marked(text), &packed[0], &packed[1]] {
+            let file = file(contents);
+            for split in [1, 2, 3, 4, 1000] {
+                assert_eq!(
+                    read(file.path(), by(split)).unwrap(),
+                    lines(text.as_bytes()),
+                    "{text:?} in splits of {split}"
+                );
+                let lossy = TextOptions { lossy: true, ..by(split) };
+                assert_eq!(read(file.path(), lossy).unwrap(), lines(text.as_bytes()));
+            }
+        }
+    }
+    assert_eq!(read(file(b"a\n\xef\xbb").path(), TextOptions { lossy: true, ..by(9) }).unwrap(), ["a", "\u{fffd}"]);
+    let error = read(
+        file(&marked("good\nb\u{e9}d").iter().map(|b| if *b == 0xa9 { b'x' } else { *b }).collect::<Vec<_>>()).path(),
+        by(1000),
+    );
+    assert!(matches!(error.unwrap_err(), Error::Input { offset: Some(9), .. }), "offsets count the mark");
+    let error = read(file(b"\xff\xfeh\0i\0").path(), by(1000)).unwrap_err().to_string();
+    assert!(error.contains("UTF-16") && error.contains("iconv"), "{error}");
+}
+
+#[test]
+fn zeros_behind_a_gzip_member_are_padding() {
+    let (one, two) = (gzip(b"one\n"), gzip(b"two\n"));
+    let zeros = |n: usize| vec![0; n];
+    for pad in [1, 7, 512, 65_535, 65_536, 200_000] {
+        let padded = [one.clone(), zeros(pad)].concat();
+        assert_eq!(read(file(&padded).path(), by(1)).unwrap(), ["one"], "{pad} zeros");
+        let between = [one.clone(), zeros(pad), two.clone(), zeros(pad)].concat();
+        assert_eq!(read(file(&between).path(), by(1)).unwrap(), ["one", "two"], "{pad} zeros");
+        let garbage = [one.clone(), zeros(pad), b"garbage".to_vec()].concat();
+        let error = read(file(&garbage).path(), by(1)).unwrap_err();
+        let at = (one.len() + pad) as u64;
+        assert!(matches!(&error, Error::Input { offset: Some(offset), .. } if *offset == at), "{error}");
+        assert!(error.to_string().contains("neither another one nor zeros (0x67)"), "{error}");
+    }
+    let many: Vec<u8> = (0..3000).flat_map(|n| gzip(format!("{n}\n").as_bytes())).collect();
+    assert_eq!(read(file(&many).path(), by(1)).unwrap(), (0..3000).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_decompressors_hold_is_counted_and_a_window_that_is_too_large_says_so() {
+    let with_window = |log: u32| {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.set_parameter(zstd::stream::raw::CParameter::WindowLog(log)).unwrap();
+        encoder.write_all(format!("a window of 2^{log}\n").as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    // The machine of these tests has one slot: a task may have half of the budget.
+    for log in [10, 20, 23, 25, 27, 30, 31] {
+        let file = file(&with_window(log));
+        let source = TextFiles::new(file.path(), by(1)).unwrap();
+        for (limit, most) in [(1 << 20, 23), (64 << 20, 25), (256 << 20, 27), (4 << 30, 31)] {
+            let task = task_with(limit);
+            let read = rows_by(&source, 0, 1, &task);
+            assert_eq!(read.is_ok(), log <= most, "a window of 2^{log} in {limit} bytes");
+            assert_eq!(task.host().memory().used(), 0);
+            match read {
+                Ok(rows) => assert!(rows.len() == 1 && task.host().memory().peak() > 1 << log),
+                Err(error) => {
+                    assert!(matches!(&error, Error::Limit { name, value, .. } if name == "memory" && *value == limit));
+                    let text = error.to_string();
+                    assert!(
+                        text.contains(&format!("a window of {} bytes", 1u64 << log)) && text.contains("--long"),
+                        "{text}"
+                    );
+                    assert!(text.contains(&file.path().display().to_string()), "{text}");
+                }
+            }
+        }
+    }
+    // Any frame may ask for more.
+    let frames = file(&[with_window(20), with_window(30)].concat());
+    let source = TextFiles::new(frames.path(), by(1)).unwrap();
+    assert!(matches!(rows_by(&source, 0, 1, &task_with(64 << 20)), Err(Error::Limit { .. })));
+    assert_eq!(rows_by(&source, 0, 1, &task_with(4 << 30)).unwrap().len(), 2);
+    let skipped = [b"\x50\x2a\x4d\x18\x04\0\0\0skip".to_vec(), with_window(20)].concat();
+    assert_eq!(read(file(&skipped).path(), by(1)).unwrap(), ["a window of 2^20"]);
+
+    let unpacking = task_with(64 << 20);
+    assert_eq!(rows_by(&TextFiles::new(file(&gzip(b"x\n")).path(), by(1)).unwrap(), 0, 1, &unpacking).unwrap(), ["x"]);
+    assert!(unpacking.host().memory().peak() > 256 << 10);
+}
+
+#[test]
+fn globs_know_braces_and_names_of_any_bytes() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let strange = std::ffi::OsStr::from_bytes(b"not\xffutf8.txt");
+    for name in
+        ["2023/a.txt", "2023/b.log", "2024/a.txt", "2024/_part/c.txt", "2025/a.txt", "{x,y}.txt", "x.txt", "plain{.txt"]
+    {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+    fs::write(dir.path().join(strange), "strange").unwrap();
+    let under = |name: &str| dir.path().join(name);
+    let rows = |name: &str| read(under(name), TextOptions::default());
+    assert_eq!(rows("{2023,2024}/*.txt").unwrap(), ["2023/a.txt", "2024/a.txt"]);
+    assert_eq!(rows("202{5,3}/{b.log,a.txt}").unwrap(), ["2023/a.txt", "2023/b.log", "2025/a.txt"]);
+    assert_eq!(rows("{2023,2023/*}").unwrap(), ["2023/a.txt", "2023/b.log"], "each file once");
+    assert_eq!(rows("2023/{a,none}.txt").unwrap(), ["2023/a.txt"]);
+    assert_eq!(rows("{x,y}.txt").unwrap(), ["{x,y}.txt"], "a file of that very name");
+    assert_eq!(rows("plain{*").unwrap(), ["plain{.txt"]);
+    assert_eq!(rows("**/a.txt").unwrap(), ["2023/a.txt", "2024/a.txt", "2025/a.txt"]);
+    assert_eq!(
+        rows("2024/*/*").unwrap_err().to_string(),
+        format!("{}: there is no file to read here", under("2024/*/*").display())
+    );
+    assert_eq!(rows("2024/_*/*").unwrap(), ["2024/_part/c.txt"]);
+    assert!(rows(&"{a,b}".repeat(20)).unwrap_err().to_string().contains("braces stand for more than"));
+    // The name that is no text is found by globs, by directories, and as it is.
+    assert_eq!(rows("not?utf8.txt").unwrap(), ["strange"]);
+    assert_eq!(rows("*.txt").unwrap(), ["strange", "plain{.txt", "x.txt", "{x,y}.txt"]);
+    assert_eq!(read(dir.path().join(strange), TextOptions::default()).unwrap(), ["strange"]);
+    let below = under("odd").join(std::ffi::OsStr::from_bytes(b"dir\xfe"));
+    fs::create_dir_all(&below).unwrap();
+    fs::write(below.join("in"), "within").unwrap();
+    assert_eq!(rows("odd/*/in").unwrap(), ["within"]);
+    assert_eq!(rows("**/in").unwrap(), ["within"]);
+    assert_eq!(read(below.join("i*"), TextOptions::default()).unwrap(), ["within"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod jobs;
 mod keyed;
 mod operators;
 mod plans;
+mod saving;
 mod shipping;
 mod sorting;
 mod sources;

@@ -25,7 +25,17 @@ impl Process {
 
     /// The same with another executable.
     pub fn start_program(program: &std::ffi::OsStr, name: &str, role: &str) -> Self {
-        let mut command = Command::new(program);
+        Process::start_command(Command::new(program), name, role)
+    }
+
+    /// The same test program in another directory.
+    pub fn start_in(dir: &std::path::Path, name: &str, role: &str) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.current_dir(dir);
+        Process::start_command(command, name, role)
+    }
+
+    fn start_command(mut command: Command, name: &str, role: &str) -> Self {
         command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(ROLE, role).env("RUST_BACKTRACE", "0");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = child.stdout.take().map(BufReader::new);

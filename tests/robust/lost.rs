@@ -259,8 +259,58 @@ fn a_killed_save_has_no_half_parts() {
         let part = name["part-".len()..].parse().unwrap();
         assert!(std::fs::read_to_string(out.join(name)).unwrap() == lines(part), "{name} is not whole");
     }
-    let is_temporary = |name: &&String| name.starts_with(".part-") && name.ends_with(".tmp");
-    assert!(others.iter().all(is_temporary), "nothing says that all is there: {others:?}");
+    let is_work = |name: &&String| *name == ".saving" || name.starts_with(".saving-");
+    assert!(others.iter().all(is_work), "nothing says that all is there: {others:?}");
+    // Whoever wants to save there is told what to do, and can do it.
+    let cx = Context::local(2).unwrap();
+    let error = cx.range(0..10).save_as_text_file(&out).unwrap_err().to_string();
+    assert!(error.contains("ended before it was done") && error.contains(out.to_str().unwrap()), "{error}");
+    std::fs::remove_dir_all(&out).unwrap();
+    cx.range(0..10).save_as_text_file(&out).unwrap();
+}
+
+#[test]
+fn relative_paths_are_those_of_where_the_call_is_made() {
+    let (old, new) = ("old/a.txt", "new/a.txt");
+    if role().is_some() {
+        // The whole process goes elsewhere, so it is one of its own.
+        std::env::set_current_dir("old").unwrap();
+        let builder = Context::builder().threads(2).memory(64 << 10).progress(false);
+        let builder = builder.spill_dir("spill").event_log("log.json");
+        let (files, globbed) =
+            (|cx: &Context| cx.text_file("a.txt"), |cx: &Context| cx.text_file("../{old,none}/*.txt"));
+        std::env::set_current_dir("../new").unwrap();
+        let cx = builder.build().unwrap();
+        std::env::set_current_dir("../old").unwrap();
+        let (lines, found, sent) = (files(&cx), globbed(&cx), cx.text_file_from_driver("a.txt"));
+        let gone = cx.text_file("missing.txt");
+        let gate = lines.map_partitions(|lines| {
+            // Saved from where the process is by the time that tasks run.
+            std::env::set_current_dir("../new").unwrap();
+            lines
+        });
+        gate.save_as_text_file("out").unwrap();
+        assert!(std::env::current_dir().unwrap().ends_with("new"));
+        for lines in [lines.collect(), found.collect(), sent.collect()] {
+            assert_eq!(lines.unwrap(), [old]);
+        }
+        assert!(lines.explain().unwrap().contains("text_file (a.txt, 1 split)"), "{}", lines.explain().unwrap());
+        assert!(gone.count().unwrap_err().to_string().contains("cannot read missing.txt"));
+        let many = cx.range_in(0..50_000, 4).map(|n| (n % 20_000, n.to_string())).group_by_key();
+        assert_eq!(many.values().map(|all| all.len()).sum().unwrap(), 50_000);
+        assert!(cx.memory().spilled() > 0);
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (name, inner) in [(old, "old/spill"), (new, "new")] {
+        std::fs::create_dir_all(dir.path().join(inner)).unwrap();
+        std::fs::write(dir.path().join(name), name).unwrap();
+    }
+    let here = "lost::relative_paths_are_those_of_where_the_call_is_made";
+    Process::start_in(dir.path(), here, "relative").ends_well();
+    assert_eq!(names(&dir.path().join("new")), ["a.txt"]);
+    assert_eq!(names(&dir.path().join("old")), ["a.txt", "log.json", "out", "spill"]);
+    assert_eq!(std::fs::read_to_string(dir.path().join("old/out/part-00000")).unwrap(), format!("{old}\n"));
 }
 
 #[test]

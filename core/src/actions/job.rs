@@ -120,7 +120,7 @@ impl<P: Pipe> Dataset<P> {
 /// The actions of a dataset as jobs that run in the background.
 pub struct Background<'a, P: Pipe> {
     pub(crate) data: &'a Dataset<P>,
-    tie: Tie,
+    pub(crate) tie: Tie,
 }
 
 impl<P: Pipe> Background<'_, P> {

@@ -2,9 +2,10 @@
 
 use super::job::{Background, Job, PartAction};
 use crate::dataset::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exchange::unless_failed;
 use crate::pipe::{Flow, Pipe, drive};
+use crate::runner::Tie;
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::sink::{DriverSink, Sink, SinkWriter};
 use crate::task::{Op, Task};
@@ -49,13 +50,46 @@ impl<P: Pipe> Background<'_, P> {
     ///
     /// # Errors
     /// If the plan has a mistake, or the sink cannot be prepared.
-    pub fn save<S: Sink<P::Item>>(&self, op: Op, sink: S) -> Result<Job<()>> {
-        sink.prepare()?;
-        let partitions = self.data.partitions();
-        self.begin_job(op, Save(sink.clone()), move |parts| {
-            let finished = parts.in_order().and_then(|_| sink.finish(partitions));
-            finished.inspect_err(|_| sink.abandon())
-        })
+    pub fn save<S: Sink<P::Item>>(&self, op: Op, mut sink: S) -> Result<Job<()>> {
+        let is_new = sink.prepare(self.data.partitions(), &self.tie)?;
+        let (begun, dropped) = (sink.clone(), sink.clone());
+        let mut undo = Undo { armed: self.tie == Tie::Bound, undo: move || dropped.abandon() };
+        let job = self.begin_job(op, Save(sink.clone()), move |parts| {
+            let finished = parts.in_order().and_then(|_| sink.finish());
+            match &finished {
+                Ok(()) => undo.arm(false),
+                // A detached job may go on where this program does not see it.
+                Err(Error::Cluster { .. } | Error::Stopped) => {}
+                Err(_) => undo.arm(true),
+            }
+            finished
+        });
+        if job.is_err() && is_new {
+            begun.abandon();
+        }
+        job
+    }
+}
+
+/// Takes back what was saved when it is dropped: when the job failed, or was dropped before anybody waited for it. The
+/// handle of a detached job may be dropped.
+struct Undo<F: FnMut()> {
+    armed: bool,
+    undo: F,
+}
+
+impl<F: FnMut()> Undo<F> {
+    /// Says whether it is to do so.
+    fn arm(&mut self, armed: bool) {
+        self.armed = armed;
+    }
+}
+
+impl<F: FnMut()> Drop for Undo<F> {
+    fn drop(&mut self) {
+        if self.armed {
+            (self.undo)();
+        }
     }
 }
 
@@ -128,18 +162,18 @@ impl<P: Pipe> ToDriver<'_, P> {
     ///
     /// # Errors
     /// Why the job failed, or why it cannot be written here; then nothing of it stays.
-    pub fn save<S: DriverSink<P::Item>>(&self, op: Op, sink: S) -> Result<()> {
-        sink.prepare()?;
-        let (partitions, abandoned) = (self.data.partitions(), sink.clone());
+    pub fn save<S: DriverSink<P::Item>>(&self, op: Op, mut sink: S) -> Result<()> {
+        sink.prepare(self.data.partitions())?;
+        let begun = sink.clone();
+        let mut undo = Undo { armed: true, undo: move || begun.abandon() };
         let job = self.data.background().begin_job(op, Gather(sink.clone()), move |parts| {
-            let write = || {
-                while let Some((partition, text)) = parts.next()? {
-                    sink.write(partition, &text)?;
-                }
-                sink.finish(partitions)
-            };
-            write().inspect_err(|_| sink.abandon())
+            while let Some((partition, text)) = parts.next()? {
+                sink.write(partition, &text)?;
+            }
+            sink.finish()?;
+            undo.arm(false);
+            Ok(())
         });
-        job.inspect_err(|_| abandoned.abandon())?.wait()
+        job?.wait()
     }
 }

@@ -1,11 +1,13 @@
 //! Where the bytes of a text partition come from: a range of a plain file, or a decompressor over a whole one.
 
-use super::files::{Format, Listed};
-use flate2::bufread::MultiGzDecoder;
+use super::files::{Format, Listed, State};
+use super::unpack::{Gzip, Zstd};
 use rustix::buffer::spare_capacity;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use tryworks_core::task::Task;
 use tryworks_core::{Error, Result};
 
 /// A file that is read from a position on, up to the size it had when it was listed.
@@ -14,6 +16,8 @@ pub(super) struct Plain {
     path: PathBuf,
     at: u64,
     size: u64,
+    /// How it was when it was opened.
+    opened: State,
 }
 
 /// How much is read to find where the first line of a split begins: at first, and at most.
@@ -23,7 +27,31 @@ const LOOK: usize = 64 * 1024;
 impl Plain {
     fn open(file: &Listed) -> Result<Self> {
         let path = file.path().to_path_buf();
-        Ok(Plain { file: file.open()?, path, at: 0, size: file.bytes })
+        let (file, opened) = file.open()?;
+        Ok(Plain { file, path, at: 0, size: opened.bytes, opened })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How far it was read.
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Looks at bytes ahead of those that were read, and tells how many there are.
+    pub(super) fn peek(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut known = 0;
+        while known < buffer.len() {
+            match self.file.read_at(&mut buffer[known..], at + known as u64) {
+                Ok(0) => break,
+                Ok(read) => known += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(known)
     }
 
     /// Goes to the first line that begins at `from` or behind it, but before `end`; to `end` if none does.
@@ -87,7 +115,7 @@ impl Read for Plain {
             return Ok(0);
         }
         let most = buffer.len().min((self.size - self.at).min(usize::MAX as u64) as usize);
-        let read = std::os::unix::fs::FileExt::read_at(&self.file, &mut buffer[..most], self.at)?;
+        let read = self.file.read_at(&mut buffer[..most], self.at)?;
         if read == 0 && most > 0 {
             return Err(io::Error::other(format!(
                 "the file ends here, but had {} bytes when it was listed",
@@ -102,39 +130,33 @@ impl Read for Plain {
 /// The bytes of a partition.
 pub(super) enum Bytes {
     Plain(Plain),
-    Gzip(Box<MultiGzDecoder<BufReader<Plain>>>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Plain>>>),
+    Gzip(Gzip),
+    Zstd(Zstd),
 }
-
-/// How much of a compressed file is read at a time.
-const PACKED_BUFFER: usize = 64 * 1024;
 
 impl Bytes {
     /// Opens a file at the first line that begins at `from` or behind it, but before `end`. A compressed one begins
     /// at its beginning.
-    pub(super) fn open(file: &Listed, from: u64, end: u64) -> Result<Self> {
+    pub(super) fn open(file: &Listed, from: u64, end: u64, task: &Task) -> Result<Self> {
         let mut plain = Plain::open(file)?;
-        let path = file.path().display();
         Ok(match file.format {
             Format::Plain => {
                 plain.seek(from, end)?;
                 Bytes::Plain(plain)
             }
-            Format::Gzip => Bytes::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(PACKED_BUFFER, plain)))),
-            Format::Zstd => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(PACKED_BUFFER, plain));
-                Bytes::Zstd(Box::new(decoder.map_err(|error| Error::input(path, None, error))?))
-            }
+            Format::Gzip => Bytes::Gzip(Gzip::new(plain, task)),
+            Format::Zstd => Bytes::Zstd(Zstd::new(plain, task)?),
         })
     }
 
-    fn source(&self) -> (&Plain, usize) {
+    /// The file, and how many of the bytes that were read of it are not unpacked yet.
+    fn source(&self) -> Option<(&Plain, usize)> {
         let buffered = match self {
-            Bytes::Plain(plain) => return (plain, 0),
-            Bytes::Gzip(decoder) => decoder.get_ref(),
-            Bytes::Zstd(decoder) => decoder.get_ref(),
+            Bytes::Plain(plain) => return Some((plain, 0)),
+            Bytes::Gzip(unpacked) => unpacked.input()?,
+            Bytes::Zstd(unpacked) => unpacked.input(),
         };
-        (buffered.get_ref(), buffered.buffer().len())
+        Some((buffered.get_ref(), buffered.buffer().len()))
     }
 
     /// How far a plain file was read; 0 for a compressed one that was not begun yet.
@@ -143,27 +165,39 @@ impl Bytes {
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.source().0.path
+        self.source().map_or(Path::new(""), |(plain, _)| &plain.path)
     }
 
     pub(super) fn compressed(&self) -> bool {
         !matches!(self, Bytes::Plain(_))
     }
 
+    /// An error if the file is not what it was when it was opened.
+    pub(super) fn check(&self) -> Result<()> {
+        let Some((plain, _)) = self.source() else { return Ok(()) };
+        let now = State::of(&plain.file).map_err(|error| Error::input(plain.path.display(), None, error))?;
+        plain.opened.check(&now, &plain.path)
+    }
+
     /// Adds about `most` bytes to `out`, none at the end.
     pub(super) fn append(&mut self, most: usize, out: &mut Vec<u8>) -> Result<usize> {
         let unpacked = match self {
             Bytes::Plain(plain) => return plain.append(most, out),
-            Bytes::Gzip(decoder) => decoder.by_ref().take(most as u64).read_to_end(out),
-            Bytes::Zstd(decoder) => decoder.by_ref().take(most as u64).read_to_end(out),
+            Bytes::Gzip(unpacked) => unpacked.take(most as u64).read_to_end(out),
+            Bytes::Zstd(unpacked) => unpacked.take(most as u64).read_to_end(out),
         };
-        unpacked.map_err(|error| {
-            let (plain, ahead) = self.source();
-            let message = match error.kind() {
-                io::ErrorKind::UnexpectedEof => "the compressed data ends too early".to_string(),
-                _ => format!("the compressed data is damaged: {error}"),
-            };
-            Error::input(plain.path.display(), Some(plain.at - ahead as u64), message)
-        })
+        let error = match unpacked.map_err(io::Error::downcast::<Error>) {
+            Ok(read) => return Ok(read),
+            Err(Ok(error)) => return Err(error),
+            Err(Err(error)) => error,
+        };
+        // What was read while somebody wrote to the file may look like anything.
+        self.check()?;
+        let message = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "the compressed data ends too early".to_string(),
+            _ => format!("the compressed data is damaged: {error}"),
+        };
+        let at = self.source().map(|(plain, ahead)| plain.at - ahead as u64);
+        Err(Error::input(self.path().display(), at, message))
     }
 }

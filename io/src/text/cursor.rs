@@ -13,6 +13,8 @@ use tryworks_core::{Error, Result};
 const BUFFER: usize = 256 * 1024;
 /// How much is read at first to find the end of a line that goes on behind its split.
 const BEYOND: usize = 4 * 1024;
+/// What some programs put at the head of a file to say that it is UTF-8.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A text partition being read.
 pub struct TextCursor {
@@ -38,7 +40,7 @@ pub struct TextCursor {
 
 impl TextCursor {
     pub(super) fn open(file: &Listed, split: Range<u64>, lossy: bool, task: &Task) -> Result<Self> {
-        let bytes = Bytes::open(file, split.start, split.end)?;
+        let bytes = Bytes::open(file, split.start, split.end, task)?;
         let end = if bytes.compressed() { u64::MAX } else { split.end };
         let mut held = task.host().memory().reservation();
         let room = end.saturating_sub(bytes.at()).min(BUFFER as u64);
@@ -94,6 +96,9 @@ impl TextCursor {
         }
         buffer.truncate(whole);
         self.accept(buffer, start);
+        if start == 0 && self.text.starts_with(BYTE_ORDER_MARK) {
+            self.at = BYTE_ORDER_MARK.len_utf8();
+        }
         Ok(())
     }
 
@@ -118,8 +123,12 @@ impl TextCursor {
         let good = error.utf8_error().valid_up_to();
         let mut buffer = error.into_bytes();
         let whose = if self.bytes.compressed() { " of the text that was compressed" } else { "" };
-        let message =
-            format!("this byte{whose} is not UTF-8 (0x{:02x}); `text_file_lossy` reads such text", buffer[good]);
+        let message = match &buffer[..] {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if start == 0 => {
+                "this text is UTF-16; make UTF-8 of it, as with `iconv -f UTF-16 -t UTF-8`".to_string()
+            }
+            _ => format!("this byte{whose} is not UTF-8 (0x{:02x}); `text_file_lossy` reads such text", buffer[good]),
+        };
         self.fault = Some(Error::input(self.bytes.path().display(), Some(start + good as u64), message));
         self.ended = true;
         // The lines before it are good.
@@ -165,7 +174,7 @@ impl Cursor for TextCursor {
                 return Err(fault);
             }
             if self.ended {
-                return Ok(Step::Done);
+                return self.bytes.check().map(|()| Step::Done);
             }
             self.fill()?;
         }

@@ -1,17 +1,22 @@
 //! Which files a text source reads: paths, directories and globs, made into one list that no longer changes.
 
-use crate::shipped::Shipped;
+use super::patterns;
+use crate::shipped::{self, Shipped};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tryworks_core::runner::Runner;
 use tryworks_core::{Error, Result};
 
 /// What to read: the path of a file, a directory (its files by name, but not those whose names begin with `.` or
-/// `_`), a glob, or several of these.
+/// `_`), a glob, or several of these. In a glob `*` and `?` stand for characters of a name, `[a-z]` for one of a class,
+/// `**` for any number of directories, and `{a,b}` for each of these. None but the last stands for a `.` or `_` at the
+/// beginning of a name. What is there under the very name is taken as it is.
 ///
 /// ```
 /// use tryworks_io::text::TextPath;
@@ -89,14 +94,45 @@ impl Format {
     }
 }
 
+/// What tells whether a file was written to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) bytes: u64,
+    /// When it was written to last, in seconds and nanoseconds.
+    modified: (i64, i64),
+    inode: u64,
+}
+
+impl State {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        let about = file.metadata()?;
+        Ok(State { bytes: about.len(), modified: (about.mtime(), about.mtime_nsec()), inode: about.ino() })
+    }
+
+    /// An error that says what has changed if this is not the state of the file `now`.
+    pub(super) fn check(&self, now: &State, path: &Path) -> Result<()> {
+        let what = if self.bytes != now.bytes {
+            format!("it had {} bytes when it was listed, and has {} now", self.bytes, now.bytes)
+        } else if self.inode != now.inode {
+            "another one was put in its place since it was listed".into()
+        } else if self.modified != now.modified {
+            "it was written to since it was listed, though it has as many bytes as it had".into()
+        } else {
+            return Ok(());
+        };
+        let message = format!("the file has changed: {what}; read files that nobody writes to, or a copy of this one");
+        Err(Error::input(path.display(), None, message))
+    }
+}
+
 /// A file as it was when it was listed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Listed {
-    /// The bytes of its path, which need not be UTF-8.
+    /// The bytes of its whole path, which need not be UTF-8.
     path: Vec<u8>,
     /// The file as it was sent along.
     shipped: Option<Shipped>,
-    pub(super) bytes: u64,
+    state: State,
     pub(super) format: Format,
 }
 
@@ -104,19 +140,25 @@ impl Listed {
     fn look(path: PathBuf) -> Result<Self> {
         let look = || -> io::Result<_> {
             // Before it is opened: opening a pipe would wait for whoever writes to it.
-            let about = fs::metadata(&path)?;
-            if !about.is_file() {
+            if !fs::metadata(&path)?.is_file() {
                 return Err(io::Error::other("this is no regular file, so it cannot be divided into splits"));
             }
             let mut head = Vec::new();
-            File::open(&path)?.take(4).read_to_end(&mut head)?;
-            if about.len() == 0 && !head.is_empty() {
+            let file = File::open(&path)?;
+            let state = State::of(&file)?;
+            file.take(4).read_to_end(&mut head)?;
+            if state.bytes == 0 && !head.is_empty() {
                 return Err(io::Error::other("the file does not know its size, so it cannot be divided into splits"));
             }
-            Ok((about.len(), Format::of(&head)))
+            Ok((state, Format::of(&head)))
         };
-        let (bytes, format) = look().map_err(|error| Error::input(path.display(), None, error))?;
-        Ok(Listed { path: path.into_os_string().into_vec(), shipped: None, bytes, format })
+        let (state, format) = look().map_err(|error| Error::input(path.display(), None, error))?;
+        Ok(Listed { path: path.into_os_string().into_vec(), shipped: None, state, format })
+    }
+
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.state.bytes
     }
 
     /// Has the file sent to where tasks are.
@@ -125,15 +167,25 @@ impl Listed {
         Ok(())
     }
 
-    /// Opens it where this process is.
-    pub(super) fn open(&self) -> Result<File> {
-        match &self.shipped {
-            Some(shipped) => {
-                let path = shipped.path()?;
-                File::open(&path).map_err(|error| Error::input(path.display(), None, error))
-            }
-            None => crate::shipped::open(self.path()),
+    /// Opens it where this process is, if it is still what was listed.
+    pub(super) fn open(&self) -> Result<(File, State)> {
+        let path = self.shipped.as_ref().map_or_else(|| Ok(self.path().to_path_buf()), Shipped::path)?;
+        let file = match self.shipped {
+            Some(_) => File::open(&path).map_err(|error| Error::input(path.display(), None, error))?,
+            None => shipped::open(&path)?,
+        };
+        let now = State::of(&file).map_err(|error| Error::input(path.display(), None, error))?;
+        let mut listed = self.state.clone();
+        if path != self.path() {
+            // A copy has a time of its own; its bytes were checked when it was brought.
+            listed.modified = now.modified;
         }
+        if path != self.path() || shipped::is_elsewhere() {
+            // Machines number the files of a shared directory as they like.
+            listed.inode = now.inode;
+        }
+        listed.check(&now, &path)?;
+        Ok((file, now))
     }
 
     /// Its path on the machine where it was listed.
@@ -142,18 +194,30 @@ impl Listed {
     }
 }
 
-/// Lists what is asked for: in the order of the paths given, by name under each of them.
+/// Lists what is asked for: in the order of the paths given, by name under each of them. What is relative is so to
+/// where this process is now.
 pub(super) fn list(wanted: &TextPath) -> Result<Vec<Listed>> {
     let mut files = Vec::new();
     for path in &wanted.0 {
+        let failed = |error: io::Error| Error::input(path.display(), None, error);
+        let whole = std::path::absolute(path).map_err(failed)?;
         let before = files.len();
-        match fs::metadata(path) {
-            Ok(about) if about.is_dir() => directory(path, &mut files)?,
-            Ok(_) => files.push(path.clone()),
-            Err(error) => match path.to_str().filter(|text| text.contains(['*', '?', '['])) {
-                Some(pattern) => matches(pattern, &mut files)?,
-                None => return Err(Error::input(path.display(), None, error)),
-            },
+        match fs::metadata(&whole) {
+            Ok(about) if about.is_dir() => directory(&whole, &mut files)?,
+            Ok(_) => files.push(whole),
+            Err(_) if patterns::is_pattern(path) => {
+                // The directory where this process is may have a name with a `*` in it.
+                let here = if path.is_absolute() { PathBuf::new() } else { std::env::current_dir().map_err(failed)? };
+                let mut found = Vec::new();
+                for path in patterns::find(&here, path)? {
+                    if path.is_dir() { directory(&path, &mut found)? } else { found.push(path) }
+                }
+                // Of a directory and what is in it, both may have been asked for.
+                let mut seen = BTreeSet::new();
+                found.retain(|path| seen.insert(path.clone()));
+                files.append(&mut found);
+            }
+            Err(error) => return Err(failed(error)),
         }
         if files.len() == before {
             return Err(Error::input(path.display(), None, "there is no file to read here"));
@@ -165,8 +229,9 @@ pub(super) fn list(wanted: &TextPath) -> Result<Vec<Listed>> {
     files.into_iter().map(Listed::look).collect()
 }
 
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| matches!(name.as_bytes().first(), Some(b'.' | b'_')))
+/// Whether a name is not read unless it is asked for.
+pub(super) fn is_hidden(name: &OsStr) -> bool {
+    matches!(name.as_bytes().first(), Some(b'.' | b'_'))
 }
 
 /// Adds the files of a directory, by name.
@@ -174,31 +239,13 @@ fn directory(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let failed = |error: io::Error| Error::input(path.display(), None, error);
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(failed)? {
-        let entry = entry.map_err(failed)?.path();
-        if !is_hidden(&entry) && !entry.is_dir() {
-            found.push(entry);
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        if !is_hidden(&entry.file_name()) && !path.is_dir() {
+            found.push(path);
         }
     }
     found.sort();
     files.append(&mut found);
-    Ok(())
-}
-
-/// Adds what matches a glob. `*` does not match names that begin with `.` or `_`, as in a directory.
-fn matches(pattern: &str, files: &mut Vec<PathBuf>) -> Result<()> {
-    let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
-    let found = glob::glob_with(pattern, options).map_err(|error| Error::input(pattern, None, error))?;
-    let wants_hidden = is_hidden(Path::new(pattern));
-    let mut paths = Vec::new();
-    for path in found {
-        let path = path.map_err(|error| Error::input(error.path().display(), None, error.error()))?;
-        if wants_hidden || !is_hidden(&path) {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    for path in paths {
-        if path.is_dir() { directory(&path, files)? } else { files.push(path) }
-    }
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! The text source: lines of plain, gzip and zstd files, in splits that follow from the bytes of the input alone.
 //!
-//! `files` lists what is to be read, `bytes` reads it, `cursor` cuts it into lines.
+//! `files` lists what is to be read, by `patterns` where it is asked for by globs; `bytes` reads it, by `unpack` where it is
+//! compressed; `cursor` cuts it into lines.
 
 mod bytes;
 mod cursor;
 mod files;
+mod patterns;
+mod unpack;
 
 pub use cursor::TextCursor;
 pub use files::TextPath;
@@ -35,6 +38,8 @@ pub struct TextOptions {
 /// The lines of text files. Each partition is a range of bytes of one file, and has the lines that begin in it.
 ///
 /// Files compressed with gzip or zstd are known by their content. Each of them is one partition.
+///
+/// A file is not to change from when it was listed to when it was read: one that was written to meanwhile is an error.
 ///
 /// ```
 /// use tryworks_core::source::Source;
@@ -69,7 +74,7 @@ impl TextFiles {
     pub fn new(path: impl Into<TextPath>, options: TextOptions) -> Result<Self> {
         let path = path.into();
         let files = files::list(&path)?;
-        let total: u64 = files.iter().map(|file| file.bytes).sum();
+        let total: u64 = files.iter().map(|file| file.bytes()).sum();
         let usual = (total / SPLITS).clamp(SMALLEST_SPLIT, LARGEST_SPLIT);
         let split = options.split_bytes.unwrap_or(usual);
         let too_many = || {
@@ -81,7 +86,7 @@ impl TextFiles {
         for file in &files {
             firsts.push(partitions);
             let splits = match file.format {
-                Format::Plain => file.bytes.checked_div(split).map(|_| file.bytes.div_ceil(split).max(1)),
+                Format::Plain => file.bytes().checked_div(split).map(|_| file.bytes().div_ceil(split).max(1)),
                 Format::Gzip | Format::Zstd => Some(1),
             };
             let splits = splits.and_then(|splits| u32::try_from(splits).ok()).ok_or_else(too_many)?;
@@ -107,7 +112,7 @@ impl TextFiles {
 
     /// The bytes of all files together, as they are on the disk.
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().map(|file| file.bytes()).sum()
     }
 }
 
@@ -125,7 +130,7 @@ impl Source for TextFiles {
             return Err(Error::Bug(format!("partition {partition} of {} was asked for", self.describe())));
         };
         let start = u64::from(partition - first).saturating_mul(self.split);
-        let split = start..start.saturating_add(self.split).min(listed.bytes);
+        let split = start..start.saturating_add(self.split).min(listed.bytes());
         TextCursor::open(listed, split, self.lossy, task)
     }
 
