@@ -31,7 +31,7 @@ pub enum LinkError {
         /// What is wrong with it, and what to do.
         message: String,
     },
-    /// A process of the cluster cannot be reached at this address, or one of the two does not believe the other.
+    /// A process of the cluster cannot be reached at this address.
     #[error("no {role} can be reached at {address}: {message}")]
     Dial {
         /// Who should be there.
@@ -39,6 +39,16 @@ pub enum LinkError {
         /// The address.
         address: String,
         /// What is wrong.
+        message: String,
+    },
+    /// One of the two ends does not believe the other: to try again is of no use with the same connection file.
+    #[error("no {role} can be reached at {address}: {message}")]
+    Distrust {
+        /// Who should be there.
+        role: Role,
+        /// The address.
+        address: String,
+        /// What is wrong, and what to do.
         message: String,
     },
     /// An address cannot be listened at.
@@ -64,6 +74,10 @@ impl LinkError {
 
     pub(crate) fn dial(address: &str, role: Role, message: impl Display) -> Self {
         LinkError::Dial { role, address: address.to_owned(), message: message.to_string() }
+    }
+
+    pub(crate) fn distrust(address: &str, role: Role, message: impl Display) -> Self {
+        LinkError::Distrust { role, address: address.to_owned(), message: message.to_string() }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a gateway says first. In TLS 1.3 the end that dials is done before its certificate has been looked at, so it
 //! waits for this to know that it is welcome.
 
+use crate::error::LinkError;
 use crate::frame::{FrameError, FrameReader, write_frame};
+use crate::role::Role;
 use crate::tls::DIAL_TIME;
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -32,16 +34,20 @@ pub async fn refuse<W: AsyncWrite + Unpin>(to: &mut W, why: &str) -> io::Result<
     to.shutdown().await
 }
 
-/// Waits to be welcome, or says why one is not.
-pub(crate) async fn greeted<R: AsyncRead + Unpin>(from: &mut FrameReader<R>) -> Result<(), String> {
+/// Waits to be welcome at the hub of this address, or says why one is not.
+pub(crate) async fn greeted<R: AsyncRead + Unpin>(from: &mut FrameReader<R>, address: &str) -> Result<(), LinkError> {
+    let failed = |message: String| Err(LinkError::dial(address, Role::Hub, message));
     match tokio::time::timeout(DIAL_TIME, from.next(MAX_GREETING)).await {
-        Err(_) => Err(format!("it did not greet within {DIAL_TIME:?}")),
-        Ok(Err(error)) => Err(why(&error)),
-        Ok(Ok(None)) => Err("it closed the connection".into()),
+        Err(_) => failed(format!("it did not greet within {DIAL_TIME:?}")),
+        Ok(Err(FrameError::Io { kind: io::ErrorKind::InvalidData, message })) => {
+            Err(LinkError::distrust(address, Role::Hub, tls_failed(&message)))
+        }
+        Ok(Err(error)) => failed(error.to_string()),
+        Ok(Ok(None)) => failed("it closed the connection".into()),
         Ok(Ok(Some(greeting))) if greeting == WELCOME => Ok(()),
         Ok(Ok(Some(greeting))) => match greeting.strip_prefix(REFUSED) {
-            Some(why) => Err(String::from_utf8_lossy(why).into_owned()),
-            None => Err("it does not speak our protocol; are both of the same version?".into()),
+            Some(why) => failed(String::from_utf8_lossy(why).into_owned()),
+            None => failed("it does not speak our protocol; are both of the same version?".into()),
         },
     }
 }

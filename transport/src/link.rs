@@ -49,7 +49,7 @@ impl Link {
     pub async fn tls(address: &str, credentials: &Credentials) -> Result<(LinkSender, LinkReceiver), LinkError> {
         let (from, to) = tokio::io::split(credentials.dial(address, Role::Hub).await?);
         let mut from = FrameReader::new(from);
-        greeted(&mut from).await.map_err(|message| LinkError::dial(address, Role::Hub, message))?;
+        greeted(&mut from, address).await?;
         let (sender, to_write) = LinkSender::new();
         let receiver = LinkReceiver::new(Source::Tls(from), &sender, to_write, |waiting| write_tls(to, waiting));
         Ok((sender, receiver))

@@ -82,7 +82,7 @@ impl Credentials {
     /// Connects to an address where somebody of this role has to be.
     pub(crate) async fn dial(&self, address: &str, role: Role) -> Result<client::TlsStream<TcpStream>, LinkError> {
         let failed = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::InvalidData => LinkError::dial(address, role, tls_failed(&error.to_string())),
+            std::io::ErrorKind::InvalidData => LinkError::distrust(address, role, tls_failed(&error.to_string())),
             _ => LinkError::dial(address, role, error),
         };
         let name = ServerName::try_from(role.dns_name()).map_err(|error| LinkError::dial(address, role, error))?;

@@ -48,9 +48,6 @@ pub struct Cluster {
 
 pub(super) struct Shared {
     pub(super) settings: Settings,
-    pub(super) data: Option<DataClient>,
-    /// The address of the hub's data port.
-    pub(super) port: String,
     pub(super) state: Lock<State>,
     /// Told when something of a job has arrived.
     pub(super) news: Condvar,
@@ -58,7 +55,26 @@ pub(super) struct Shared {
     pub(super) outgoing: Notify,
 }
 
+/// How the hub's data port is reached.
+#[derive(Clone)]
+pub(super) struct Port {
+    pub(super) client: DataClient,
+    pub(super) address: String,
+}
+
+impl Port {
+    /// The one that a connection file names.
+    pub(super) fn of(connection: &Connection) -> Option<Self> {
+        let credentials = connection.credentials().ok()?;
+        let client = DataClient::new(credentials, DataLimits::default());
+        Some(Port { client, address: connection.data.clone() })
+    }
+}
+
 pub(super) struct State {
+    pub(super) port: Option<Port>,
+    /// Which cluster the session is of.
+    pub(super) cluster: String,
     pub(super) session: SessionId,
     pub(super) secret: [u8; 16],
     /// Which hub it was that was reached last.
@@ -94,12 +110,17 @@ impl State {
         }
     }
 
-    /// The hub has ended the session: its jobs are gone, and what they made.
-    pub(super) fn given_up(&mut self) {
-        for job in self.jobs.values_mut().filter(|job| job.end.is_none() && !job.is_detached()) {
-            let what = "the hub had no word of this program for too long, and has ended its jobs";
-            job.end =
-                Some(Err(Error::cluster(what, "run it again; `--driver-grace` of the hub says how long it waits")));
+    /// The hub has ended the session, or it is of `another` cluster: its jobs are gone, and what they made.
+    pub(super) fn given_up(&mut self, another: bool) {
+        let error = match another {
+            true => Error::cluster("the cluster was started anew, and does not know this job", "run it again"),
+            false => Error::cluster(
+                "the hub had no word of this program for too long, and has ended its jobs",
+                "run it again; `--driver-grace` of the hub says how long it waits",
+            ),
+        };
+        for job in self.jobs.values_mut().filter(|job| job.end.is_none() && (another || !job.is_detached())) {
+            job.end = Some(Err(error.clone()));
         }
         self.sent.clear();
         self.made.clear();
@@ -132,7 +153,8 @@ impl Shared {
 }
 
 impl Cluster {
-    /// Reaches the hub, and begins a session.
+    /// Reaches the hub, and begins a session. A hub that does not answer may be about to be there again: it is tried
+    /// for as long as the settings' patience.
     ///
     /// # Errors
     /// If the connection file cannot be used, the hub cannot be reached, or it refuses.
@@ -140,8 +162,9 @@ impl Cluster {
         let connection = Connection::read(&settings.connection);
         let advice = "is the cluster running? `tryworks cluster list` shows those of this machine";
         let connection = connection.map_err(|error| Error::cluster(error, advice))?;
-        let data = connection.credentials().ok().map(|credentials| DataClient::new(credentials, DataLimits::default()));
         let state = State {
+            port: Port::of(&connection),
+            cluster: String::new(),
             session: SessionId(0),
             secret: [0; 16],
             epoch: 0,
@@ -156,14 +179,8 @@ impl Cluster {
             stopped: false,
             broken: None,
         };
-        let shared = Arc::new(Shared {
-            settings,
-            data,
-            port: connection.data.clone(),
-            state: Lock::new(state),
-            news: Condvar::new(),
-            outgoing: Notify::new(),
-        });
+        let shared =
+            Arc::new(Shared { settings, state: Lock::new(state), news: Condvar::new(), outgoing: Notify::new() });
         let program = program()?;
         let (ready, opened) = std::sync::mpsc::channel();
         let (inside, name) = (shared.clone(), "tryworks-driver".to_string());

@@ -1,6 +1,6 @@
 //! The driver's own thread: its connection to the hub, made again when it is lost.
 
-use super::cluster::{Shared, State};
+use super::cluster::{Port, Shared, State};
 use super::dial::dial;
 use super::output::Printer;
 use crate::protocol::driver::{FromDriver, Part, Program, ToDriver, Welcome};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tryworks_core::ids::{AttemptId, SessionId};
 use tryworks_core::{Error, Result, codec};
-use tryworks_transport::{Connection, LinkReceiver, LinkSender, Role, chunks};
+use tryworks_transport::{Connection, LinkError, LinkReceiver, LinkSender, Role, chunks};
 
 /// How often it is tried to reach a hub that is gone.
 const KNOCK: Duration = Duration::from_millis(100);
@@ -48,9 +48,23 @@ struct Link {
     from: LinkReceiver,
 }
 
+/// Why there is no link to a hub.
+enum Unmet {
+    /// It is not to be had, and may be in a moment.
+    ForNow(Error),
+    /// It would answer the same again.
+    ForGood(Error),
+}
+
+impl From<Error> for Unmet {
+    fn from(error: Error) -> Self {
+        Unmet::ForGood(error)
+    }
+}
+
 impl Driver {
     pub(super) async fn run(mut self, ready: std::sync::mpsc::Sender<Result<()>>) {
-        let mut link = match self.greet().await {
+        let mut link = match self.meet().await {
             Ok(link) => {
                 let _ = ready.send(Ok(()));
                 link
@@ -100,25 +114,68 @@ impl Driver {
         }
     }
 
+    /// Reaches the hub for the first time: one that is being started again is waited for.
+    async fn meet(&mut self) -> Result<Link> {
+        let begun = Instant::now();
+        let patience = self.shared.settings.patience;
+        let mut told = false;
+        loop {
+            let error = match self.greet().await {
+                Ok(link) => return Ok(link),
+                Err(Unmet::ForNow(error)) if begun.elapsed() < patience => error,
+                Err(Unmet::ForNow(error)) => return Err(error),
+                // Another hub may have written another file since it was read.
+                Err(Unmet::ForGood(error)) if !self.read_again() => return Err(error),
+                Err(Unmet::ForGood(_)) => continue,
+            };
+            if !std::mem::replace(&mut told, true) {
+                let first = error.to_string().lines().next().unwrap_or_default().to_string();
+                self.printer.note(&format!("{first}; it is tried again, for {patience:?} at most"));
+            }
+            tokio::time::sleep(KNOCK).await;
+            self.read_again();
+        }
+    }
+
+    /// Reads the connection file again, and says whether it is another one: a hub that begins anew may be reached by
+    /// other ports and other certificates.
+    fn read_again(&mut self) -> bool {
+        // It may be about to be written. Meanwhile the old one is as good as any.
+        let Ok(now) = Connection::read(&self.shared.settings.connection) else { return false };
+        if now == self.connection {
+            return false;
+        }
+        self.shared.lock().port = Port::of(&now);
+        self.connection = now;
+        true
+    }
+
     /// Dials the hub and says hello.
-    async fn greet(&self) -> Result<Link> {
+    async fn greet(&self) -> Result<Link, Unmet> {
         let advice = "is the cluster running? `tryworks cluster list` shows those of this machine";
-        let unreachable = |error: tryworks_transport::LinkError| {
-            Error::cluster(format!("the cluster `{}` cannot be reached: {error}", self.connection.cluster), advice)
+        let unreachable = |error: LinkError| {
+            let what = format!("the cluster `{}` cannot be reached: {error}", self.connection.cluster);
+            let later = !matches!(error, LinkError::Distrust { .. } | LinkError::Credentials { .. });
+            let error = Error::cluster(what, advice);
+            if later { Unmet::ForNow(error) } else { Unmet::ForGood(error) }
         };
         let (to, mut from) = dial(&self.connection, "drivers.sock").await.map_err(unreachable)?;
-        let again = {
+        let (before, again) = {
             let state = self.shared.lock();
-            (state.session != SessionId(0)).then_some((state.session, state.secret))
+            let before = (state.session != SessionId(0)).then_some((state.session, state.secret));
+            (before, before.filter(|_| state.cluster == self.connection.cluster_id))
         };
         let purpose = Purpose::Drive { again, program: self.program.clone() };
         let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: crate::host::here(), purpose };
         to.send(hello.to_bytes()?.into()).map_err(unreachable)?;
         let answer = tokio::time::timeout(ANSWER, from.recv()).await;
-        let answer = answer.map_err(|_| Error::cluster("the hub does not answer", advice))?.map_err(unreachable)?;
+        let silent = |_| Unmet::ForNow(Error::cluster("the hub does not answer", advice));
+        let answer = answer.map_err(silent)?.map_err(unreachable)?;
         let welcome = match protocol::opening::<Welcome>(&answer)? {
             Opening::Welcome(welcome) => welcome,
-            Opening::Refused(why) => return Err(Error::cluster(format!("the hub refused: {why}"), "see above")),
+            Opening::Refused(why) => {
+                return Err(Unmet::ForGood(Error::cluster(format!("the hub refused: {why}"), "see above")));
+            }
         };
         if let Some(warning) = &welcome.warning {
             self.printer.note(warning);
@@ -127,9 +184,10 @@ impl Driver {
             self.send_program().await?;
         }
         let mut state = self.shared.lock();
-        if again.is_some_and(|(session, _)| session != welcome.session) {
-            state.given_up();
+        if before.is_some() && again.is_none_or(|(session, _)| session != welcome.session) {
+            state.given_up(again.is_none());
         }
+        state.cluster.clone_from(&self.connection.cluster_id);
         // A new hub has none of what the old one was sent.
         let anew = state.epoch != welcome.epoch;
         (state.session, state.secret, state.epoch) = (welcome.session, welcome.secret, welcome.epoch);
@@ -160,19 +218,19 @@ impl Driver {
     /// Puts this program to the hub's data port, for engines to get it there.
     async fn send_program(&self) -> Result<()> {
         let advice = "is the address of the hub's data port in the connection file reachable from here?";
-        let Some(data) = &self.shared.data else {
+        let Some(Port { client, address }) = self.shared.lock().port.clone() else {
             return Err(Error::cluster("the connection file has no certificate", "copy it again from the cluster"));
         };
         let mut request = Vec::new();
         codec::encode(&self.program.id, &mut request)?;
         let own = std::fs::File::open("/proc/self/exe");
         let own = own.map_err(|error| Error::storage("reading", &self.program.path, &error))?;
-        let put = data.put(&self.connection.data, Role::Hub, &request, self.program.bytes, chunks(own));
+        let put = client.put(&address, Role::Hub, &request, self.program.bytes, chunks(own));
         put.await.map_err(|error| Error::cluster(error, advice))
     }
 
     /// Tries to reach the hub again; `None` when the context was stopped or patience ran out.
-    async fn reconnect(&self, why: &str) -> Option<Link> {
+    async fn reconnect(&mut self, why: &str) -> Option<Link> {
         let begun = Instant::now();
         let patience = self.shared.settings.patience;
         loop {
@@ -181,7 +239,7 @@ impl Driver {
             }
             match self.greet().await {
                 Ok(link) => return Some(link),
-                Err(error) if begun.elapsed() > patience => {
+                Err(Unmet::ForNow(error) | Unmet::ForGood(error)) if begun.elapsed() > patience => {
                     let error = Error::cluster(
                         format!("the hub was lost ({why}), and did not come back: {error}"),
                         "start it again",
@@ -195,7 +253,10 @@ impl Driver {
                     self.shared.news.notify_all();
                     return None;
                 }
-                Err(_) => tokio::time::sleep(KNOCK).await,
+                Err(_) => {
+                    tokio::time::sleep(KNOCK).await;
+                    self.read_again();
+                }
             }
         }
     }

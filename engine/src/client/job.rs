@@ -184,13 +184,14 @@ impl ClusterJob {
         let bytes = if own {
             OpenBlock::file(&id.path_in(&PathBuf::from(&place.store.directory))).and_then(|block| whole(&block, len))
         } else {
-            let (Some(data), Some(address)) = (&self.shared.data, &place.store.address) else {
+            let port = self.shared.lock().port.clone();
+            let (Some(port), Some(address)) = (port, &place.store.address) else {
                 let message = "a large result is on an engine that does not listen to other machines";
                 return Err(Error::cluster(message, "start engines with `--listen` and an address that others reach"));
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| Error::storage("fetching a result", "this process", &error))?;
-            runtime.block_on(fetch_afar(&data.apart(), address, id, len))
+            runtime.block_on(fetch_afar(&port.client.apart(), address, id, len))
         };
         if bytes.is_ok() {
             self.shared.send([FromDriver::Received { attempts: vec![attempt] }]);

@@ -33,7 +33,7 @@ impl Cluster {
 
     fn put(&self, path: &Path, id: [u8; 32], bytes: u64) -> Result<()> {
         let advice = "is the address of the hub's data port in the connection file reachable from here?";
-        let Some(data) = &self.shared.data else {
+        let Some(port) = self.shared.lock().port.clone() else {
             return Err(Error::cluster("the connection file has no certificate", "copy it again from the cluster"));
         };
         let file = File::open(path).map_err(|error| Error::input(path.display(), None, error))?;
@@ -42,8 +42,8 @@ impl Cluster {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::storage("sending a file", path, &error))?;
         // Connections of the client that is shared belong to the runtime of the driver's own thread.
-        let data = data.apart();
-        let sent = runtime.block_on(data.put(&self.shared.port, Role::Hub, &request, bytes, chunks(file)));
+        let data = port.client.apart();
+        let sent = runtime.block_on(data.put(&port.address, Role::Hub, &request, bytes, chunks(file)));
         sent.map_err(|error| Error::cluster(format!("{} cannot be sent: {error}", path.display()), advice))
     }
 }

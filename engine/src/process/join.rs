@@ -60,10 +60,10 @@ fn address_towards(connection: &Connection) -> IpAddr {
     look().unwrap_or(loopback)
 }
 
-/// The connection file, if its certificates were made anew since it was read.
+/// The connection file, if it is another one since it was read: with other certificates, or another way to the hub.
 pub(super) fn renewed(connection: &Connection, options: &Options) -> Option<Connection> {
     let now = Connection::read(&options.connect).ok()?;
-    (now.certificate != connection.certificate).then_some(now)
+    (now != *connection).then_some(now)
 }
 
 /// Says hello to the hub, if it can be reached; or says why it cannot, for now.
