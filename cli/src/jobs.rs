@@ -196,7 +196,11 @@ fn reasons(rows: &[WhyRow]) -> String {
         };
         table.row([row.stage.to_string(), row.partitions.to_string(), row.example.to_string(), why]);
     }
-    table.text()
+    let mut text = table.text();
+    // Not in the table, which may be shortened.
+    let missed: std::collections::BTreeSet<_> = rows.iter().flat_map(|row| &row.waits_for).collect();
+    missed.into_iter().for_each(|words| text += &format!("{words}\n"));
+    text
 }
 
 /// Shows what tasks wrote.

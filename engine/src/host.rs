@@ -27,9 +27,35 @@ pub fn here() -> HostInfo {
             libc: libc(),
             processor: processor(&text("/proc/cpuinfo")),
             pid: std::process::id(),
+            began: life(&text("/proc/self/stat")).map_or(0, |(_, began)| began),
         }
     })
     .clone()
+}
+
+/// Whether a process of this machine has ended; `None` if that cannot be known, since it is of another machine.
+///
+/// One that nobody has waited for has ended too. A process in a container of its own may have another number there:
+/// who asks has to have seen it alive.
+///
+/// ```
+/// use tryworks_engine::host::{has_ended, here};
+/// assert_eq!(has_ended(&here()), Some(false));
+/// assert_eq!(has_ended(&tryworks_engine::protocol::HostInfo { began: 1, ..here() }), Some(true));
+/// ```
+pub fn has_ended(process: &HostInfo) -> Option<bool> {
+    if process.id != here().id {
+        return None;
+    }
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
+    Some(life(&stat).is_none_or(|(state, began)| began != process.began || matches!(state, 'Z' | 'X')))
+}
+
+/// The state of a process, and when it began, of the text of its `stat`. Its name, in brackets, may hold anything.
+fn life(stat: &str) -> Option<(char, u64)> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 /// The C library by the size of its file: programs that are linked without one have none.
@@ -62,6 +88,26 @@ mod tests {
     fn a_processor_is_its_family_and_model() {
         let text = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 143\nmodel name\t: X\n";
         assert_eq!(processor(text), "GenuineIntel 6 143");
+    }
+
+    #[test]
+    fn a_process_has_ended_when_it_is_killed_waited_for_or_not() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        let process = HostInfo { pid: child.id(), began: life(&stat).unwrap().1, ..here() };
+        assert_eq!(has_ended(&process), Some(false));
+        assert_eq!(has_ended(&HostInfo { began: process.began + 1, ..process.clone() }), Some(true), "another one");
+        assert_eq!(has_ended(&HostInfo { id: "elsewhere".into(), ..process.clone() }), None);
+        child.kill().unwrap();
+        while has_ended(&process) == Some(false) {
+            std::thread::yield_now();
+        }
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        assert_eq!(life(&stat).map(|(state, _)| state), Some('Z'));
+        child.wait().unwrap();
+        assert_eq!(has_ended(&process), Some(true));
+        let odd = "7 (a) R (b)) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(life(odd), Some(('S', 4711)));
     }
 
     #[test]

@@ -134,14 +134,22 @@ impl Hub {
         let mut rows = Vec::new();
         if job.phase == Phase::Waiting && job.end.is_none() {
             let partitions = job.spec.wanted.len();
-            rows.push(WhyRow { stage: job.spec.stages.len() as u32 - 1, partitions, example: 0, why: Why::NoEngine });
+            let (stage, why) = (job.spec.stages.len() as u32 - 1, Why::NoEngine);
+            rows.push(WhyRow { stage, partitions, example: 0, why, waits_for: Vec::new() });
         }
         for (at, stage) in job.spec.stages.iter().enumerate() {
             let mut reasons = BTreeMap::<String, WhyRow>::new();
             for partition in 0..stage.partitions {
                 let Some(why) = self.scheduler.why(id, at as u32, partition) else { continue };
                 let row = reasons.entry(format!("{why:?}"));
-                row.or_insert(WhyRow { stage: at as u32, partitions: 0, example: partition, why }).partitions += 1;
+                let fresh = || WhyRow {
+                    stage: at as u32,
+                    partitions: 0,
+                    example: partition,
+                    waits_for: if why.is_for_slots() { self.waits_for() } else { Vec::new() },
+                    why,
+                };
+                row.or_insert_with(fresh).partitions += 1;
             }
             rows.extend(reasons.into_values());
         }

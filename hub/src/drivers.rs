@@ -4,6 +4,7 @@ use crate::hub::{Client, Hub};
 use crate::jobs::clock;
 use crate::journal::{Entry, Proof};
 use crate::launch::same_machine;
+use crate::lost::Process;
 use crate::sessions::Session;
 use std::sync::Arc;
 use std::time::Instant;
@@ -74,7 +75,7 @@ impl Hub {
         let proof = Proof::of(&secret);
         let session = self.sessions.entry(id).or_insert_with(|| Session::new(proof, host.id.clone()));
         let before = session.peer.replace(peer);
-        (session.lost, session.heard) = (None, Instant::now());
+        (session.lost, session.heard, session.process) = (None, Instant::now(), Process::of(&host));
         self.shelf.use_program(&program, &host);
         let program = Arc::new(program);
         match send_program {

@@ -223,6 +223,7 @@ impl Hub {
         self.drop_lost_drivers();
         self.tidy();
         self.tell_progress();
+        self.tell_of_missed();
         self.look_after_journal();
         self.dismiss_drained();
         self.settle();

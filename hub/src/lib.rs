@@ -16,6 +16,7 @@ mod hub;
 mod jobs;
 pub mod journal;
 mod launch;
+mod lost;
 mod open;
 mod outputs;
 mod pools;

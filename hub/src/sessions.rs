@@ -3,6 +3,7 @@
 use crate::hub::{Client, Hub};
 use crate::jobs::clock;
 use crate::journal::{Entry, Proof};
+use crate::lost::Process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +29,8 @@ pub(crate) struct Session {
     pub(crate) given: BTreeSet<[u8; 32]>,
     /// The machine of its driver.
     pub(crate) host: String,
+    /// The driver itself.
+    pub(crate) process: Process,
     /// Jobs that it waits for, by its own numbers.
     pub(crate) tickets: BTreeMap<u64, JobId>,
     /// Jobs that ran when the hub before this one died, and that it has not submitted again.
@@ -50,6 +53,7 @@ impl Session {
             expected: None,
             given: BTreeSet::new(),
             host,
+            process: Process::default(),
             tickets: BTreeMap::new(),
             orphans: BTreeMap::new(),
             heard: Instant::now(),
@@ -128,21 +132,6 @@ impl Hub {
             session.peer = None;
             session.lost = Some(Instant::now());
         }
-    }
-
-    /// Gives up connections of drivers that say nothing, and the sessions of those that did not come back in time.
-    pub(crate) fn drop_lost_drivers(&mut self) {
-        let silence = self.limits.driver_silence;
-        let silent = self.sessions.values().filter(|session| session.heard.elapsed() > silence);
-        let silent: Vec<_> = silent.filter_map(|session| session.peer).collect();
-        for peer in silent {
-            self.client_gone(peer);
-            self.hang_up_clients.push(peer);
-        }
-        let grace = self.limits.driver_grace;
-        let late = self.sessions.iter().filter(|(_, session)| session.lost.is_some_and(|at| at.elapsed() >= grace));
-        let late: Vec<_> = late.map(|(id, _)| *id).collect();
-        late.into_iter().for_each(|id| self.end_session(id));
     }
 
     /// Ends a session: its jobs are cancelled unless they were detached, and what it held goes once those need it no

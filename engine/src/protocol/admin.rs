@@ -203,6 +203,8 @@ pub struct WhyRow {
     pub example: u32,
     /// Why.
     pub why: Why,
+    /// If they wait for slots: in words, drivers that have some and were cut off.
+    pub waits_for: Vec<String>,
 }
 
 /// Something that a worker wrote.

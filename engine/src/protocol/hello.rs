@@ -69,6 +69,8 @@ pub struct HostInfo {
     pub processor: String,
     /// The process.
     pub pid: u32,
+    /// When it began, in ticks since the machine did: with its number this tells it from every other of this boot.
+    pub began: u64,
 }
 
 /// The answer to a hello.

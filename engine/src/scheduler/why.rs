@@ -32,6 +32,18 @@ pub enum Why {
     NotNeeded,
 }
 
+impl Why {
+    /// Whether they would begin if others gave up slots.
+    ///
+    /// ```
+    /// use tryworks_engine::scheduler::Why;
+    /// assert!(Why::Queue.is_for_slots() && !Why::NoEngine.is_for_slots());
+    /// ```
+    pub fn is_for_slots(&self) -> bool {
+        matches!(self, Why::Queue | Why::Share | Why::Alone)
+    }
+}
+
 impl<E: Clone> Scheduler<E> {
     /// Why partition `partition` of a stage waits. `None` if it does not: it runs, is done, or nobody knows it.
     pub fn why(&self, job: JobId, stage: u32, partition: u32) -> Option<Why> {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod engines;
+mod lost;
 mod many;
 mod sessions;
 

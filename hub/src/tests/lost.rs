@@ -1,0 +1,132 @@
+//! Drivers whose connections are lost: who is gone at once, who is waited for, and who is told of it.
+
+use super::*;
+use std::process::Command;
+use tryworks_core::ids::JobId;
+use tryworks_engine::host::{has_ended, here};
+use tryworks_engine::protocol::HostInfo;
+use tryworks_engine::protocol::admin::{Answer, Question, WhyRow};
+use tryworks_engine::scheduler::Why;
+
+impl World {
+    /// A driver of this process.
+    fn driver_of(&mut self, host: HostInfo) -> (PeerId, Welcome) {
+        let peer = self.peer();
+        let purpose = Purpose::Drive { again: None, program: Program::default() };
+        let hello = Hello { version: "test".into(), host, purpose };
+        self.hub.hear_client(peer, &hello.to_bytes().unwrap());
+        let welcome = self.answer(peer).unwrap();
+        (peer, welcome)
+    }
+
+    fn why(&mut self, peer: PeerId, job: JobId) -> Vec<WhyRow> {
+        match self.hub.answer(peer, 1, Question::Why { name: job.0.to_string() }) {
+            Some(Answer::Why(rows)) => rows,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn notices(said: &[ToDriver]) -> Vec<String> {
+    let text = |message: &ToDriver| match message {
+        ToDriver::Notice(text) => Some(text.clone()),
+        _ => None,
+    };
+    said.iter().filter_map(text).collect()
+}
+
+/// A process that can be ended.
+fn child() -> (std::process::Child, HostInfo) {
+    let child = Command::new("sleep").arg("1000").spawn().unwrap();
+    // When it began is what no other process of its number has.
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let began = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
+    let host = HostInfo { pid: child.id(), began, ..here() };
+    assert_eq!(has_ended(&host), Some(false));
+    (child, host)
+}
+
+#[test]
+fn a_program_of_this_machine_that_has_ended_is_not_waited_for() {
+    let mut world = World::new();
+    let (mut child, host) = child();
+    let (driver, welcome) = world.driver_of(host);
+    // Cut off, but alive: it may come back.
+    world.hub.client_gone(driver);
+    world.hub.tick();
+    assert!(world.hub.sessions.contains_key(&welcome.session));
+    child.kill().unwrap();
+    while world.hub.sessions.contains_key(&welcome.session) {
+        world.hub.tick();
+    }
+    child.wait().unwrap();
+    assert!(world.hub.sessions.is_empty());
+}
+
+#[test]
+fn who_cannot_be_looked_at_is_waited_for() {
+    let mut world = World::new();
+    let elsewhere = HostInfo { id: "elsewhere".into(), pid: u32::MAX, ..here() };
+    // In a container of its own it has a number that means another process here, or none.
+    let contained = HostInfo { began: 1, ..here() };
+    for host in [elsewhere, contained, here()] {
+        let (driver, welcome) = world.driver_of(host);
+        world.hub.client_gone(driver);
+        world.hub.tick();
+        assert!(world.hub.sessions[&welcome.session].lost.is_some());
+        world.hub.sessions.get_mut(&welcome.session).unwrap().lost = Some(long_ago());
+        world.hub.tick();
+        assert!(world.hub.sessions.is_empty(), "but not for ever");
+    }
+}
+
+#[test]
+fn who_waits_for_the_slots_of_somebody_who_is_missed_is_told_so_once() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    let elsewhere = HostInfo { id: "elsewhere".into(), name: "afar".into(), pid: 4711, ..here() };
+    let (first, theirs) = world.driver_of(elsewhere);
+    world.drive(first, &[FromDriver::Submit(Box::new(job(1, theirs.session, 50, None, None)))]);
+    let out = world.tasks(engine).len();
+    assert!(out > 0);
+    let (second, own) = world.driver(None);
+    world.drive(second, &[FromDriver::Submit(Box::new(job(1, own.session, 1, None, None)))]);
+    world.turn();
+    world.hub.tick();
+    let [row] = &world.why(second, JobId(2))[..] else { panic!("one reason") };
+    assert!(row.why == Why::Queue && row.waits_for.is_empty(), "they are at work: {row:?}");
+    assert!(notices(&world.said(second)).is_empty());
+
+    world.hub.client_gone(first);
+    world.hub.tick();
+    world.hub.tick();
+    let told = notices(&world.said(second));
+    assert_eq!(told.len(), 1, "{told:?}");
+    // Both say for how long, too.
+    let says = |text: &str| {
+        let parts = ["process 4711 on afar was cut off ", &format!(" and has {out} tasks out; they end if it is not")];
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    };
+    assert!(told[0].starts_with("job 2 waits for slots: "));
+    says(&told[0]);
+    let [row] = &world.why(second, JobId(2))[..] else { panic!("one reason") };
+    let (Why::Queue, [words]) = (row.why, &row.waits_for[..]) else { panic!("{row:?}") };
+    says(words);
+
+    // It is given up, and the slots are free.
+    world.hub.sessions.get_mut(&theirs.session).unwrap().lost = Some(long_ago());
+    world.hub.tick();
+    let told = world.said::<ToEngine>(engine);
+    let killed = told.iter().filter_map(|message| match message {
+        ToEngine::Kill { attempt } => Some(*attempt),
+        _ => None,
+    });
+    let failure = tryworks_engine::scheduler::Failure::Killed;
+    let ended = killed.map(|attempt| FromEngine::Failed { attempt, failure: failure.clone(), span: (0, 0) });
+    let ended: Vec<_> = ended.collect();
+    assert_eq!(ended.len(), out);
+    world.report(engine, &ended);
+    assert_eq!(world.tasks(engine).len(), 1);
+    assert!(world.hub.waits_for().is_empty());
+}
