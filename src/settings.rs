@@ -44,7 +44,8 @@ impl Settings {
         let Some(cluster) = &self.cluster else { return Ok(None) };
         let advice = "a cluster is named as in `tryworks cluster list`, or by the path of its driver.json";
         let connection = if is_path(cluster) {
-            PathBuf::from(cluster)
+            let path = PathBuf::from(cluster);
+            if path.is_dir() { path.join("driver.json") } else { path }
         } else {
             let home = tryworks_transport::home().map_err(|error| Error::cluster(error, advice))?;
             let directory = tryworks_transport::cluster_dir(&home, cluster);

@@ -1,5 +1,6 @@
 //! The command line: what can be said, and how it is explained.
 
+use crate::exit::{Exit, Failure};
 use crate::out::Form;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -25,7 +26,7 @@ Exit codes:
 
 Environment:
   TRYWORKS_HOME     where the clusters of this machine have their directories
-  TRYWORKS_CLUSTER  the cluster, if --cluster does not say one
+  TRYWORKS_CLUSTER  the cluster, if -c does not say one, for every command that is about one
   TRYWORKS_ENGINE_SILENCE  as --engine-silence of `tryworks hub`, also for the hub of `cluster start`";
 
 /// Starts clusters, runs programs on them, and shows what they do.
@@ -68,27 +69,48 @@ Examples:
     },
 }
 
-/// Which cluster, for commands that may be about one of another machine.
+/// Which cluster.
 #[derive(Args)]
 pub struct At {
-    /// Its name, or the path of its directory or of a connection file
-    #[arg(
-        short,
-        long,
-        visible_alias = "name",
-        env = "TRYWORKS_CLUSTER",
-        hide_env_values = true,
-        default_value = "default"
-    )]
-    pub cluster: String,
+    /// Its name, or the path of its directory or of a connection file [default: what TRYWORKS_CLUSTER says, or else
+    /// `default`]
+    #[arg(short, long, alias = "name")]
+    cluster: Option<String>,
 }
 
-/// Which cluster of this machine.
+impl At {
+    /// What names the cluster.
+    pub fn cluster(&self) -> anyhow::Result<String> {
+        named(self.cluster.as_ref())
+    }
+}
+
+/// Which cluster, for commands that make one.
 #[derive(Args)]
 pub struct Name {
-    /// The name of the cluster
-    #[arg(long, default_value = "default")]
-    pub name: String,
+    /// The name of the cluster [default: what TRYWORKS_CLUSTER says, or else `default`]
+    #[arg(short, long = "cluster", alias = "name", id = "cluster", value_name = "NAME")]
+    cluster: Option<String>,
+}
+
+impl Name {
+    /// The name.
+    pub fn cluster(&self) -> anyhow::Result<String> {
+        named(self.cluster.as_ref())
+    }
+}
+
+/// What names a cluster: what was said, or what the environment says. One that is empty says nothing there, as for
+/// programs.
+fn named(said: Option<&String>) -> anyhow::Result<String> {
+    let environment = || std::env::var_os("TRYWORKS_CLUSTER").filter(|name| !name.is_empty());
+    match said {
+        Some(said) => Ok(said.clone()),
+        None => environment().map_or_else(|| Ok("default".into()), OsString::into_string).map_err(|name| {
+            let what = format!("the environment variable TRYWORKS_CLUSTER is {name:?}, which is not UTF-8");
+            Failure::of(Exit::Usage, what, "name the cluster with -c")
+        }),
+    }
 }
 
 #[derive(Args)]
@@ -101,9 +123,11 @@ pub struct Output {
 #[derive(Subcommand)]
 pub enum Cluster {
     Start(Start),
-    /// Stop a cluster of this machine, and wait until nothing of it is left
-    #[command(after_help = "Examples:\n  tryworks cluster stop\n  tryworks cluster stop --name night")]
-    Stop(Name),
+    /// Stop a cluster, and wait until nothing of it is left
+    ///
+    /// The cluster of a connection file from another machine is stopped by its hub.
+    #[command(after_help = "Examples:\n  tryworks cluster stop\n  tryworks cluster stop -c night")]
+    Stop(At),
     /// List the clusters of this machine
     #[command(after_help = "Examples:\n  tryworks cluster list\n  tryworks cluster list -o json")]
     List(Output),
@@ -115,7 +139,7 @@ pub enum Cluster {
     #[command(after_help = "Examples:\n  tryworks cluster clean")]
     Clean,
     /// Make new certificates: engines and drivers of other machines need the new connection files
-    #[command(after_help = "Examples:\n  tryworks cluster rotate\n  tryworks cluster rotate --name night")]
+    #[command(after_help = "Examples:\n  tryworks cluster rotate\n  tryworks cluster rotate -c night")]
     Rotate(At),
     Drain(Drain),
 }
@@ -125,7 +149,7 @@ pub enum Cluster {
 #[command(after_help = "\
 Examples:
   tryworks cluster start -n 4
-  tryworks cluster start -n 2 --slots 8 --memory 16G --name night
+  tryworks cluster start -n 2 --slots 8 --memory 16G -c night
   tryworks cluster start -n 4 --foreground           # ends with Ctrl-C
   tryworks cluster start -n 4 --listen 192.168.1.5   # for engines and drivers of other machines")]
 pub struct Start {
@@ -156,7 +180,7 @@ pub struct Start {
 
 /// Show the engines of a cluster and the jobs that run
 #[derive(Args)]
-#[command(after_help = "Examples:\n  tryworks cluster status\n  tryworks cluster status --name night -o json")]
+#[command(after_help = "Examples:\n  tryworks cluster status\n  tryworks cluster status -c night -o json")]
 pub struct Status {
     #[command(flatten)]
     pub at: At,
@@ -166,7 +190,7 @@ pub struct Status {
 
 /// Ask an engine to leave once what it has is elsewhere
 #[derive(Args)]
-#[command(after_help = "Examples:\n  tryworks cluster drain engine-2\n  tryworks cluster drain 7 --name night")]
+#[command(after_help = "Examples:\n  tryworks cluster drain engine-2\n  tryworks cluster drain 7 -c night")]
 pub struct Drain {
     /// The name or number of the engine, as `tryworks cluster status` shows them
     pub engine: String,
@@ -179,8 +203,8 @@ pub struct Drain {
 #[command(after_help = "\
 Examples:
   tryworks run target/release/examples/word_count
-  tryworks run --cluster night ./report --year 2024
-  tryworks run --cluster /shared/night/driver.json ./report   # a cluster of another machine")]
+  tryworks run -c night ./report --year 2024
+  tryworks run -c /shared/night/driver.json ./report   # a cluster of another machine")]
 pub struct Run {
     #[command(flatten)]
     pub at: At,
@@ -216,7 +240,7 @@ pub struct Job {
 
 /// Stop a job
 #[derive(Args)]
-#[command(after_help = "Examples:\n  tryworks cancel 17\n  tryworks cancel nightly-report --cluster night")]
+#[command(after_help = "Examples:\n  tryworks cancel 17\n  tryworks cancel nightly-report -c night")]
 pub struct Cancel {
     /// The number or label of the job
     pub job: String,
@@ -256,8 +280,8 @@ pub struct Logs {
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  tryworks hub --name night --listen 192.168.1.5 --port 7077
-  tryworks hub --directory /var/lib/tryworks/night --name night")]
+  tryworks hub -c night --listen 192.168.1.5 --port 7077
+  tryworks hub --directory /var/lib/tryworks/night -c night")]
 pub struct Hub {
     #[command(flatten)]
     pub name: Name,

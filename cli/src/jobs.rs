@@ -20,7 +20,7 @@ pub fn ask(place: &Path, question: Question) -> anyhow::Result<Answer> {
 
 /// Gives an order to a hub, and prints what it says to it.
 pub fn order(at: &args::At, question: Question) -> anyhow::Result<()> {
-    match ask(&place::find(&at.cluster)?, question)? {
+    match ask(&place::find(&at.cluster()?)?, question)? {
         Answer::Done(text) => out::print(text.trim_end().to_string() + "\n"),
         other => Err(unexpected(&other)),
     }
@@ -34,7 +34,7 @@ pub fn unexpected(answer: &Answer) -> anyhow::Error {
 
 /// Lists the latest jobs.
 pub fn list(command: args::Jobs) -> anyhow::Result<()> {
-    match ask(&place::find(&command.at.cluster)?, Question::Jobs { limit: command.limit })? {
+    match ask(&place::find(&command.at.cluster()?)?, Question::Jobs { limit: command.limit })? {
         Answer::Jobs(jobs) => command.output.form.print(&jobs, |jobs| match jobs.is_empty() {
             true => "there is no job yet\n".into(),
             false => table(jobs),
@@ -81,7 +81,7 @@ fn name(job: &JobRow) -> String {
 
 /// Shows a job.
 pub fn show(command: args::Job) -> anyhow::Result<()> {
-    match ask(&place::find(&command.at.cluster)?, Question::Job { name: command.job })? {
+    match ask(&place::find(&command.at.cluster()?)?, Question::Job { name: command.job })? {
         Answer::Job(job) => command.output.form.print(&job, detail),
         other => Err(unexpected(&other)),
     }
@@ -166,7 +166,7 @@ pub fn cancel(command: args::Cancel) -> anyhow::Result<()> {
 
 /// Says why tasks wait.
 pub fn why(command: args::Why) -> anyhow::Result<()> {
-    match ask(&place::find(&command.at.cluster)?, Question::Why { name: command.job })? {
+    match ask(&place::find(&command.at.cluster()?)?, Question::Why { name: command.job })? {
         Answer::Why(rows) => command.output.form.print(&rows, |rows| reasons(rows)),
         other => Err(unexpected(&other)),
     }
@@ -206,7 +206,7 @@ fn reasons(rows: &[WhyRow]) -> String {
 /// Shows what tasks wrote.
 pub fn logs(command: args::Logs) -> anyhow::Result<()> {
     let question = Question::Logs { engine: command.engine, job: command.job };
-    match ask(&place::find(&command.at.cluster)?, question)? {
+    match ask(&place::find(&command.at.cluster()?)?, question)? {
         Answer::Logs(rows) => command.output.form.print(&rows, |rows| lines(rows)),
         other => Err(unexpected(&other)),
     }

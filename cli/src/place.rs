@@ -2,8 +2,8 @@
 
 use crate::exit::{Exit, Failure};
 use std::fs::{self, File};
-use std::path::PathBuf;
-use tryworks_transport::{check_name, cluster_dir, home};
+use std::path::{Path, PathBuf};
+use tryworks_transport::{Connection, check_name, cluster_dir, home};
 
 /// The directory of the cluster of this machine that has, or would have, this name.
 pub fn directory(name: &str) -> anyhow::Result<PathBuf> {
@@ -13,7 +13,7 @@ pub fn directory(name: &str) -> anyhow::Result<PathBuf> {
 
 /// Refuses what is no name for a cluster.
 pub fn named(name: &str) -> anyhow::Result<()> {
-    check_name(name).map_err(|error| Failure::of(Exit::Usage, error, "choose another name"))
+    check_name(name).map_err(|error| Failure::of(Exit::Usage, error, "choose another name with -c"))
 }
 
 /// The directory of a cluster of this machine that is there.
@@ -26,17 +26,23 @@ pub fn existing(name: &str) -> anyhow::Result<PathBuf> {
         Exit::NoCluster,
         format!("there is no cluster `{name}` on this machine"),
         format!(
-            "`tryworks cluster start --name {name}` starts one, `tryworks cluster list` shows those that are there"
+            "`tryworks cluster start -c {name}` starts one, `tryworks cluster list` shows those that are there"
         ),
     ))
 }
 
-/// The directory or connection file that a name or a path means.
+/// The connection file that a name or a path means. One of this machine's clusters whose hub is not there has none, and
+/// is named by its directory.
 pub fn find(cluster: &str) -> anyhow::Result<PathBuf> {
-    if !cluster.contains('/') && !cluster.ends_with(".json") {
-        return existing(cluster);
+    let path = match cluster.contains('/') || cluster.ends_with(".json") {
+        true => PathBuf::from(cluster),
+        false => existing(cluster)?,
+    };
+    if path.is_dir() {
+        // The hub may be on another machine that has the same directory: the file says how it is reached.
+        let file = path.join("driver.json");
+        return Ok(if file.exists() { file } else { path });
     }
-    let path = PathBuf::from(cluster);
     if path.exists() {
         return Ok(path);
     }
@@ -47,11 +53,29 @@ pub fn find(cluster: &str) -> anyhow::Result<PathBuf> {
     ))
 }
 
+/// The directory of the cluster that a place means, if it is one that this machine can see.
+pub fn local(place: &Path) -> Option<PathBuf> {
+    if place.is_dir() {
+        return Some(place.into());
+    }
+    let connection = Connection::read(place).ok()?;
+    let there = Connection::read(&connection.sockets.join("driver.json")).ok()?;
+    // Another cluster may have a directory of the same path here.
+    (there.cluster_id == connection.cluster_id).then_some(connection.sockets)
+}
+
 /// Held while it is decided to whom a directory belongs, and while one that belongs to nobody is removed.
 pub fn lock() -> anyhow::Result<File> {
-    let home = File::open(home()?)?;
-    home.lock()?;
-    Ok(home)
+    let home = home()?;
+    let locked = File::open(&home).and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|error| {
+        Failure::of(
+            Exit::Failed,
+            format!("{} cannot be locked: {error}", home.display()),
+            "its file system may not do locks (`flock`), as those of a network: set TRYWORKS_HOME to a directory on a \
+             disk of this machine",
+        )
+    })
 }
 
 /// The directory of an engine that was not given one.

@@ -1,5 +1,6 @@
 //! Processes that are known by number and start time, so that nobody else is taken for them or signalled.
 
+use anyhow::anyhow;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -8,33 +9,84 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// A process for ever: numbers are given out again, a number with a start time is not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// A process for ever: numbers are given out again, a number with a start time and a machine is not.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Identity {
     /// The number of the process.
     pub pid: i32,
     /// When it began, in the system's ticks since it booted: field 22 of `/proc/PID/stat`.
     pub start_time: u64,
+    /// Where the number means it.
+    pub host: Host,
+}
+
+/// What can be said of a process that was written down.
+pub enum Seen {
+    /// It runs.
+    Alive(Process),
+    /// It has ended.
+    Gone,
+    /// It is, or was, where this process cannot look: on another machine that has the same directory, or in another
+    /// container.
+    Elsewhere,
 }
 
 impl Identity {
     /// This process.
     pub fn own() -> anyhow::Result<Self> {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
-        Identity::of(pid).ok_or_else(|| anyhow::anyhow!("/proc/{pid}/stat cannot be read: is /proc mounted?"))
+        let start_time = started(pid).ok_or_else(|| anyhow!("/proc/{pid}/stat cannot be read: is /proc mounted?"))?;
+        Ok(Identity { pid, start_time, host: Host::own() })
     }
 
-    /// The process that has this number now. One that is dead and only waits for its parent does not count.
-    pub fn of(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Some(Identity { pid, start_time: start_time(&stat)? })
+    /// What has become of it.
+    pub fn look(&self) -> Seen {
+        match self.host.is_seen_from(&Host::own()) {
+            None => Seen::Elsewhere,
+            Some(true) => self.find().map_or(Seen::Gone, Seen::Alive),
+            Some(false) => Seen::Gone,
+        }
     }
 
-    /// A hold on the process, if it is still there.
-    pub fn find(self) -> Option<Process> {
+    fn find(&self) -> Option<Process> {
         let fd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
         // What was opened stays the same process from here on: now it is told whether it is the right one.
-        (Identity::of(self.pid) == Some(self)).then_some(Process { fd })
+        (started(self.pid) == Some(self.start_time)).then_some(Process { fd })
+    }
+}
+
+/// A machine from one start to the next, and who gives numbers to processes on it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Host {
+    /// What the machine calls itself.
+    pub name: String,
+    /// What it has kept since it was installed; empty where there is no such thing.
+    pub machine: String,
+    /// What it is given each time when it starts.
+    pub boot: String,
+    /// The name space of its processes: each container has its own.
+    pub processes: String,
+}
+
+impl Host {
+    fn own() -> Host {
+        let text = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+        Host {
+            name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            machine: text("/etc/machine-id"),
+            boot: text("/proc/sys/kernel/random/boot_id"),
+            processes: fs::read_link("/proc/self/ns/pid").unwrap_or_default().display().to_string(),
+        }
+    }
+
+    /// Whether its processes may still run, as far as that can be told on the machine `here`.
+    fn is_seen_from(&self, here: &Host) -> Option<bool> {
+        if !here.boot.is_empty() && self.boot == here.boot {
+            return (self.processes == here.processes).then_some(true);
+        }
+        // Machines that were copied from one image may share what was kept, and do not share a name.
+        let same = !here.machine.is_empty() && (&self.machine, &self.name) == (&here.machine, &here.name);
+        (same && !self.boot.is_empty() && !here.boot.is_empty()).then_some(false)
     }
 }
 
@@ -76,6 +128,11 @@ impl Process {
     }
 }
 
+/// When the process that has this number now began. One that is dead and only waits for its parent does not count.
+fn started(pid: i32) -> Option<u64> {
+    start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
 /// The start time in the text of `/proc/PID/stat`, unless the process is dead.
 fn start_time(stat: &str) -> Option<u64> {
     // The name may hold spaces and brackets: the last one closes it.
@@ -104,13 +161,37 @@ mod tests {
     #[test]
     fn a_process_is_found_until_it_ends() {
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-        let known = Identity::of(child.id() as i32).unwrap();
-        assert!(Identity { start_time: known.start_time + 1, ..known }.find().is_none());
-        let process = known.find().unwrap();
+        let pid = child.id() as i32;
+        let known = Identity { pid, start_time: started(pid).unwrap(), host: Host::own() };
+        let find = |identity: &Identity| match identity.look() {
+            Seen::Alive(process) => Some(process),
+            Seen::Gone => None,
+            Seen::Elsewhere => panic!("it is here"),
+        };
+        assert!(find(&Identity { start_time: known.start_time + 1, ..known.clone() }).is_none());
+        let process = find(&known).unwrap();
         assert!(!process.wait(Duration::ZERO));
         process.end(Duration::from_secs(60)).unwrap();
-        assert!(known.find().is_none(), "it is dead though nobody has waited for it");
+        assert!(find(&known).is_none(), "it is dead though nobody has waited for it");
         assert!(!child.wait().unwrap().success());
         process.signal(Signal::TERM).unwrap();
+    }
+    #[test]
+    fn what_cannot_be_seen_from_here_is_told_apart_from_what_is_gone() {
+        let here = Host { name: "a".into(), machine: "m".into(), boot: "b".into(), processes: "p".into() };
+        let other = |change: fn(&mut Host)| {
+            let mut other = here.clone();
+            change(&mut other);
+            other.is_seen_from(&here)
+        };
+        assert_eq!(other(|_| {}), Some(true));
+        assert_eq!(other(|other| other.name = "renamed".into()), Some(true));
+        assert_eq!(other(|other| other.boot = "before".into()), Some(false), "it was started again meanwhile");
+        assert_eq!(other(|other| other.processes = "container".into()), None);
+        assert_eq!(other(|other| (other.boot, other.name) = ("x".into(), "copy".into())), None);
+        assert_eq!(other(|other| (other.boot, other.machine) = ("x".into(), "n".into())), None);
+        assert_eq!(other(|other| other.boot.clear()), None);
+        let nameless = Host { machine: String::new(), ..here.clone() };
+        assert_eq!(Host { boot: "x".into(), ..nameless.clone() }.is_seen_from(&nameless), None);
     }
 }

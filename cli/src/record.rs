@@ -1,10 +1,12 @@
 //! What is written down about the processes of a cluster, in its directory: `supervisor.json` and the pid files.
 
-use crate::process::Identity;
+use crate::exit::{Exit, Failure};
+use crate::process::{Identity, Seen};
 use anyhow::Context;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use tryworks_transport::write_private;
@@ -46,9 +48,16 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads the record in a cluster's directory. `None` if there is none that can be read.
-    pub fn read(directory: &Path) -> Option<Record> {
-        read(&directory.join("supervisor.json"))
+    /// Reads the record in a cluster's directory. `None` if there is none.
+    pub fn read(directory: &Path) -> anyhow::Result<Option<Record>> {
+        let path = directory.join("supervisor.json");
+        let advice = "if another version of Tryworks wrote it, stop the cluster with that version";
+        let unread = |why: String| Failure::of(Exit::Failed, format!("{} cannot be read: {why}", path.display()), advice);
+        match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| unread(error.to_string())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unread(error.to_string())),
+        }
     }
 
     /// Writes the record into a cluster's directory.
@@ -63,11 +72,13 @@ pub struct PidFile {
 }
 
 impl PidFile {
-    /// Writes `{"pid": .., "start_time": ..}` for this process. `Err` holds the process that the file names already,
-    /// if that is still there.
-    pub fn write(path: PathBuf) -> anyhow::Result<Result<Self, Identity>> {
-        if let Some(other) = read::<Identity>(&path).filter(|other| other.find().is_some()) {
-            return Ok(Err(other));
+    /// Writes down this process. `Err` holds the process that the file names already, unless that is gone.
+    pub fn write(path: PathBuf) -> anyhow::Result<Result<Self, (Identity, Seen)>> {
+        if let Some(other) = read::<Identity>(&path) {
+            match other.look() {
+                Seen::Gone => {}
+                seen => return Ok(Err((other, seen))),
+            }
         }
         write(&path, &Identity::own()?)?;
         Ok(Ok(PidFile { path }))
@@ -81,8 +92,8 @@ impl Drop for PidFile {
     }
 }
 
-/// The processes that the pid files in a directory and below it name and that are still there.
-pub fn recorded(directory: &Path) -> Vec<(PathBuf, Identity)> {
+/// The processes that the pid files in a directory and below it name, without those that are gone.
+pub fn recorded(directory: &Path) -> Vec<(Identity, Seen)> {
     let mut found = Vec::new();
     let mut left = vec![directory.to_owned()];
     while let Some(directory) = left.pop() {
@@ -91,15 +102,18 @@ pub fn recorded(directory: &Path) -> Vec<(PathBuf, Identity)> {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => left.push(path),
                 Ok(kind) if kind.is_file() && path.extension().is_some_and(|extension| extension == "pid") => {
-                    found
-                        .extend(read(&path).filter(|process: &Identity| process.find().is_some()).map(|it| (path, it)));
+                    found.extend(read::<Identity>(&path).map(|process| {
+                        let seen = process.look();
+                        (path, process, seen)
+                    }));
                 }
                 _ => {}
             }
         }
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
-    found
+    let found = found.into_iter().map(|(_, process, seen)| (process, seen));
+    found.filter(|(_, seen)| !matches!(seen, Seen::Gone)).collect()
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {

@@ -31,8 +31,9 @@ impl std::error::Error for NotStarted {}
 
 /// Becomes the program. Returns only if that fails.
 pub fn execute(run: args::Run) -> anyhow::Result<()> {
-    place::find(&run.at.cluster)?;
+    let cluster = run.at.cluster()?;
+    place::find(&cluster)?;
     let Some((program, arguments)) = run.program.split_first() else { return Ok(()) };
-    let error = Command::new(program).args(arguments).env("TRYWORKS_CLUSTER", &run.at.cluster).exec();
+    let error = Command::new(program).args(arguments).env("TRYWORKS_CLUSTER", &cluster).exec();
     Err(NotStarted { program: program.display().to_string(), error }.into())
 }

@@ -1,6 +1,8 @@
 //! `tryworks hub` and `tryworks engine`: the processes of a cluster, in the foreground.
 
+use crate::cluster::elsewhere;
 use crate::exit::{Exit, Failure};
+use crate::process::Seen;
 use crate::record::PidFile;
 use crate::{args, log, place};
 use std::fs;
@@ -32,17 +34,18 @@ pub fn default_memory(engines: u32) -> u64 {
 /// Serves as a hub until it is stopped.
 pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
     log::begin(hub.log.as_deref());
+    let cluster = hub.name.cluster()?;
     let directory = match hub.directory {
         Some(directory) => {
-            place::named(&hub.name.name)?;
+            place::named(&cluster)?;
             std::path::absolute(directory)?
         }
-        None => place::directory(&hub.name.name)?,
+        None => place::directory(&cluster)?,
     };
     private_dir(&directory)?;
     let _pid_file = pid_file(directory.join("hub.pid"), "hub")?;
     let options = tryworks_hub::Options {
-        cluster: hub.name.name,
+        cluster,
         directory,
         listen: hub.listen,
         port: hub.port,
@@ -102,11 +105,12 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
 /// Writes the pid file of this process, unless another one has the directory.
 fn pid_file(path: PathBuf, what: &str) -> anyhow::Result<PidFile> {
     let directory = path.parent().unwrap_or(Path::new(".")).display().to_string();
-    PidFile::write(path)?.map_err(|other| {
-        Failure::of(
+    PidFile::write(path)?.map_err(|(other, seen)| match seen {
+        Seen::Elsewhere => elsewhere(Path::new(&directory), &other),
+        _ => Failure::of(
             Exit::Failed,
             format!("another {what} (process {}) has the directory {directory}", other.pid),
             "give this one a directory of its own, or end the other one",
-        )
+        ),
     })
 }

@@ -1,8 +1,8 @@
 //! How a new cluster gets its directory, so that two that want the same name never share it.
 
-use super::clean::remove;
+use super::clean::{elsewhere, remove};
 use crate::exit::{Exit, Failure};
-use crate::process::Identity;
+use crate::process::{Identity, Seen};
 use crate::record::{Options, Record};
 use crate::{human, place};
 use std::fs;
@@ -14,21 +14,24 @@ use tryworks_transport::private_dir;
 pub fn claim(name: &str, options: Options) -> anyhow::Result<PathBuf> {
     let directory = place::directory(name)?;
     let _lock = place::lock()?;
-    match Record::read(&directory) {
-        Some(record) if record.supervisor.find().is_some() => {
-            return Err(Failure::of(
-                Exit::Failed,
-                format!("a cluster `{name}` runs already (its supervisor is process {})", record.supervisor.pid),
-                format!("stop it with `tryworks cluster stop --name {name}`, or choose another name with --name"),
-            ));
-        }
-        Some(_) => drop(remove(&directory)?),
+    match Record::read(&directory)? {
+        Some(record) => match record.supervisor.look() {
+            Seen::Alive(_) => {
+                return Err(Failure::of(
+                    Exit::Failed,
+                    format!("a cluster `{name}` runs already (its supervisor is process {})", record.supervisor.pid),
+                    format!("stop it with `tryworks cluster stop -c {name}`, or choose another name with -c"),
+                ));
+            }
+            Seen::Elsewhere => return Err(elsewhere(&directory, &record.supervisor)),
+            Seen::Gone => drop(remove(&directory)?),
+        },
         // An empty one may be left of a start that was killed.
         None if fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_some()) => {
             return Err(Failure::of(
                 Exit::Failed,
                 format!("{} is there, and `tryworks cluster start` did not make it", directory.display()),
-                "a hub that was started by itself may use it: choose another name with --name",
+                "a hub that was started by itself may use it: choose another name with -c",
             ));
         }
         None => {}

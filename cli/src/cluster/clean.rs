@@ -1,5 +1,7 @@
 //! `tryworks cluster clean`: what is left of clusters that were killed.
 
+use crate::exit::{Exit, Failure};
+use crate::process::{Identity, Seen};
 use crate::record::{Record, recorded};
 use crate::{human, out, place};
 use std::fmt::Write;
@@ -16,27 +18,62 @@ pub fn execute() -> anyhow::Result<()> {
     let mut text = String::new();
     let _lock = place::lock()?;
     for (name, directory) in place::all()? {
-        match Record::read(&directory) {
-            Some(record) if record.supervisor.find().is_some() => writeln!(text, "{name}: runs, and is left alone")?,
-            Some(record) => {
-                let ended = human::count(remove(&directory)?, "process").replace("processs", "processes");
-                let pid = record.supervisor.pid;
-                writeln!(text, "{name}: its supervisor (process {pid}) is gone; {ended} ended, directory removed")?;
-            }
-            None => writeln!(text, "{name}: not made by `tryworks cluster start`, and left alone")?,
+        match tidy(&directory) {
+            Ok(what) => writeln!(text, "{name}: {what}")?,
+            Err(error) => writeln!(text, "{name}: left alone: {error:#}")?,
         }
     }
     for entry in fs::read_dir(place::engines()?).into_iter().flatten().flatten() {
+        let name = entry.file_name().display().to_string();
         // An engine by itself that was killed: nobody else uses its directory.
-        if recorded(&entry.path()).is_empty() {
-            remove(&entry.path())?;
-            writeln!(text, "{}: an engine that is gone; directory removed", entry.file_name().display())?;
+        match recorded(&entry.path()).pop() {
+            None => {
+                remove(&entry.path())?;
+                writeln!(text, "{name}: an engine that is gone; directory removed")?;
+            }
+            Some((engine, Seen::Elsewhere)) => {
+                writeln!(text, "{name}: left alone: {}", elsewhere(&entry.path(), &engine))?;
+            }
+            Some(_) => {}
         }
     }
     if text.is_empty() {
         text.push_str("there is nothing to clean\n");
     }
     out::print(text)
+}
+
+/// Removes what is left of a cluster, unless it runs; what was done about it.
+fn tidy(directory: &Path) -> anyhow::Result<String> {
+    let Some(record) = Record::read(directory)? else {
+        return Ok("not made by `tryworks cluster start`, and left alone".into());
+    };
+    match record.supervisor.look() {
+        Seen::Alive(_) => Ok("runs, and is left alone".into()),
+        Seen::Elsewhere => Err(elsewhere(directory, &record.supervisor)),
+        Seen::Gone => {
+            let ended = human::count(remove(directory)?, "process").replace("processs", "processes");
+            let pid = record.supervisor.pid;
+            Ok(format!("its supervisor (process {pid}) is gone; {ended} ended, directory removed"))
+        }
+    }
+}
+
+/// The error for what belongs to a process of which nothing can be said here.
+pub fn elsewhere(directory: &Path, process: &Identity) -> anyhow::Error {
+    let (Identity { pid, host, .. }, directory) = (process, directory.display());
+    Failure::of(
+        Exit::Failed,
+        format!(
+            "{directory} belongs to process {pid} of {}, which is another machine or container: whether it runs cannot \
+             be seen here",
+            host.name
+        ),
+        format!(
+            "do this there; if that process is gone for good, remove {directory} by hand. Machines that share a home \
+             directory are best given a TRYWORKS_HOME each"
+        ),
+    )
 }
 
 /// Ends the processes that are recorded in the directory of a cluster, and removes it. Says how many there were.
@@ -53,7 +90,14 @@ pub fn remove(directory: &Path) -> anyhow::Result<u64> {
 /// Ends the processes that pid files in the directory name and that are still there: all are asked first, and those
 /// that do not end in time are killed.
 fn end_recorded(directory: &Path) -> anyhow::Result<u64> {
-    let found: Vec<_> = recorded(directory).into_iter().filter_map(|(_, identity)| identity.find()).collect();
+    let mut found = Vec::new();
+    for (process, seen) in recorded(directory) {
+        match seen {
+            Seen::Alive(process) => found.push(process),
+            Seen::Elsewhere => return Err(elsewhere(directory, &process)),
+            Seen::Gone => {}
+        }
+    }
     for process in &found {
         process.signal(rustix::process::Signal::TERM)?;
     }

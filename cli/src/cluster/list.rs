@@ -3,7 +3,7 @@
 use crate::human;
 use crate::out::Form;
 use crate::place;
-use crate::process::Identity;
+use crate::process::{Identity, Seen};
 use crate::record::Record;
 use crate::table::{Column, Table};
 use serde::Serialize;
@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 #[derive(Serialize)]
 struct Row {
     name: String,
-    /// `running`, `dead` (to be cleaned), or `unsupervised` (not made by `cluster start`).
+    /// `running`, `dead` (to be cleaned), `elsewhere` (of another machine or container that has the same directory),
+    /// `unsupervised` (not made by `cluster start`), or `unreadable`.
     state: &'static str,
     directory: PathBuf,
     #[serde(flatten)]
@@ -23,19 +24,22 @@ struct Row {
 /// Lists the clusters of this machine. No hub is asked, so this works whatever state they are in.
 pub fn execute(form: Form) -> anyhow::Result<()> {
     let row = |(name, directory): (String, PathBuf)| {
-        let record = Record::read(&directory);
-        let state = state(record.as_ref().map(|record| record.supervisor));
+        let (state, record) = match Record::read(&directory) {
+            Ok(Some(record)) => (state(&record.supervisor), Some(record)),
+            Ok(None) => ("unsupervised", None),
+            Err(_) => ("unreadable", None),
+        };
         Row { name, state, directory, record }
     };
     let rows: Vec<Row> = place::all()?.into_iter().map(row).collect();
     form.print(&rows, |rows| table(rows))
 }
 
-fn state(supervisor: Option<Identity>) -> &'static str {
-    match supervisor {
-        Some(supervisor) if supervisor.find().is_some() => "running",
-        Some(_) => "dead",
-        None => "unsupervised",
+fn state(supervisor: &Identity) -> &'static str {
+    match supervisor.look() {
+        Seen::Alive(_) => "running",
+        Seen::Gone => "dead",
+        Seen::Elsewhere => "elsewhere",
     }
 }
 

@@ -7,7 +7,7 @@ mod start;
 mod status;
 mod stop;
 
-pub use clean::remove;
+pub use clean::{elsewhere, remove};
 pub use start::Started;
 
 use crate::args::Cluster;
@@ -18,7 +18,7 @@ use tryworks_engine::protocol::admin::Question;
 pub fn execute(command: Cluster) -> anyhow::Result<()> {
     match command {
         Cluster::Start(command) => start::execute(&command),
-        Cluster::Stop(name) => stop::execute(&name.name),
+        Cluster::Stop(at) => stop::execute(&at),
         Cluster::List(output) => list::execute(output.form),
         Cluster::Status(command) => status::execute(&command),
         Cluster::Clean => clean::execute(),

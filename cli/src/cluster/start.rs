@@ -53,7 +53,7 @@ pub fn execute(start: &Start) -> anyhow::Result<()> {
         driver_grace_ms: start.driver_grace.as_millis() as u64,
         pools: start.pool.iter().map(ToString::to_string).collect(),
     };
-    let directory = claim(&start.name.name, options)?;
+    let directory = claim(&start.name.cluster()?, options)?;
     if start.foreground {
         log::begin(None);
         return supervisor::watch(&directory, |directory, started| {
@@ -102,7 +102,7 @@ fn detached(directory: &Path) -> anyhow::Result<Started> {
 
 /// Says what was started, and what to do with it.
 fn introduce(directory: &Path) -> anyhow::Result<()> {
-    let Some(Record { cluster, options, .. }) = Record::read(directory) else {
+    let Some(Record { cluster, options, .. }) = Record::read(directory)? else {
         anyhow::bail!("the cluster was stopped meanwhile")
     };
     let engines = human::count(options.engines, "engine");
@@ -112,9 +112,9 @@ fn introduce(directory: &Path) -> anyhow::Result<()> {
     let directory = directory.display();
     out::print(format_args!(
         "cluster `{cluster}` runs: {engines}, {slots} and {memory}{each}\n\
-         run a program    tryworks run --cluster {cluster} PROGRAM\n\
-         look at it       tryworks cluster status --name {cluster}\n\
-         stop it          tryworks cluster stop --name {cluster}\n\
+         run a program    tryworks run -c {cluster} PROGRAM\n\
+         look at it       tryworks cluster status -c {cluster}\n\
+         stop it          tryworks cluster stop -c {cluster}\n\
          other machines   connect with {directory}/driver.json, or engine.json for engines\n"
     ))
 }

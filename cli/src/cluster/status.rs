@@ -10,7 +10,7 @@ use tryworks_engine::protocol::admin::{Answer, Question, Status};
 
 /// Shows the engines of a cluster and the jobs that run.
 pub fn execute(command: &args::Status) -> anyhow::Result<()> {
-    match ask(&place::find(&command.at.cluster)?, Question::Status)? {
+    match ask(&place::find(&command.at.cluster()?)?, Question::Status)? {
         Answer::Status(status) => command.output.form.print(&status, table),
         other => Err(unexpected(&other)),
     }

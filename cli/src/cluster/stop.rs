@@ -1,39 +1,73 @@
 //! `tryworks cluster stop`.
 
-use super::clean::remove;
+use super::clean::{elsewhere, remove};
+use crate::args::At;
 use crate::exit::{Exit, Failure};
+use crate::jobs::ask;
+use crate::process::Seen;
 use crate::record::Record;
 use crate::{out, place};
 use rustix::process::Signal;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tryworks_engine::client::admin::{Admin, AdminError};
+use tryworks_engine::protocol::admin::Question;
 
 /// How long a supervisor may take: it gives engines and the hub some time each before it kills them.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether a hub is gone.
+const EVERY: Duration = Duration::from_millis(50);
+
 /// Stops a cluster, and waits until nothing of it is left.
-pub fn execute(name: &str) -> anyhow::Result<()> {
-    let directory = place::existing(name)?;
-    let Some(record) = Record::read(&directory) else {
-        return Err(Failure::of(
-            Exit::Failed,
-            format!("`tryworks cluster start` did not make the cluster `{name}`"),
-            format!("stop its hub where that was started; its directory is {}", directory.display()),
+pub fn execute(at: &At) -> anyhow::Result<()> {
+    let cluster = at.cluster()?;
+    let place = place::find(&cluster)?;
+    let directory = place::local(&place);
+    let record = directory.as_deref().map(Record::read).transpose()?.flatten();
+    let (Some(directory), Some(record)) = (directory, record) else {
+        // It is of another machine, or was started by hand.
+        end_hub(&place)?;
+        return out::print(format_args!(
+            "the hub of cluster `{cluster}` has ended; engines that no supervisor ends give up within a minute\n"
         ));
     };
-    if let Some(supervisor) = record.supervisor.find() {
-        supervisor.signal(Signal::TERM)?;
-        if !supervisor.wait(LIMIT) {
-            return Err(Failure::of(
-                Exit::TimedOut,
-                format!("the supervisor (process {}) has not ended in {} s", record.supervisor.pid, LIMIT.as_secs()),
-                format!("look into {}/logs/supervisor.log", directory.display()),
-            ));
+    match record.supervisor.look() {
+        Seen::Alive(supervisor) => {
+            supervisor.signal(Signal::TERM)?;
+            if !supervisor.wait(LIMIT) {
+                return Err(Failure::of(
+                    Exit::TimedOut,
+                    format!("the supervisor (process {}) has not ended in {} s", record.supervisor.pid, LIMIT.as_secs()),
+                    format!("look into {}/logs/supervisor.log", directory.display()),
+                ));
+            }
         }
+        Seen::Gone => {}
+        // With its hub the supervisor ends the cluster, and removes the directory.
+        Seen::Elsewhere => match end_hub(&place) {
+            Ok(()) => {}
+            Err(_) => return Err(elsewhere(&directory, &record.supervisor)),
+        },
     }
     // The supervisor removes everything itself, unless it was killed.
     let _lock = place::lock()?;
-    if Record::read(&directory).is_some_and(|record| record.supervisor.find().is_none()) {
+    if Record::read(&directory)?.is_some_and(|record| matches!(record.supervisor.look(), Seen::Gone)) {
         remove(&directory)?;
     }
-    out::print(format_args!("cluster `{name}` is stopped\n"))
+    out::print(format_args!("cluster `{cluster}` is stopped\n"))
+}
+
+/// Asks a hub to end, and waits until it has.
+fn end_hub(place: &Path) -> anyhow::Result<()> {
+    ask(place, Question::Stop)?;
+    let end = Instant::now() + LIMIT;
+    while !matches!(Admin::connect(place), Err(AdminError::Unreachable { .. })) {
+        if Instant::now() > end {
+            let what = format!("the hub has not ended in {} s", LIMIT.as_secs());
+            return Err(Failure::of(Exit::TimedOut, what, "look into its log"));
+        }
+        std::thread::sleep(EVERY);
+    }
+    Ok(())
 }

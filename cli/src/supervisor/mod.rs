@@ -42,7 +42,7 @@ pub fn execute(directory: &Path) -> anyhow::Result<()> {
 
 /// Watches over a cluster until it is told to stop, then removes its directory. `tell` is told once how the start went.
 pub fn watch(directory: &Path, tell: impl Fn(&Path, &Started) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let mut record = Record::read(directory).context("there is no supervisor.json: use `tryworks cluster start`")?;
+    let mut record = Record::read(directory)?.context("there is no supervisor.json: use `tryworks cluster start`")?;
     record.supervisor = Identity::own()?;
     record.write(directory)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;

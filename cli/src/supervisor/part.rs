@@ -28,7 +28,7 @@ impl Part {
     /// The hub.
     pub fn hub(directory: &Path, record: &Record) -> Self {
         let mut part = Part::new(HUB, log(directory, HUB));
-        part.option("--name", &record.cluster).option("--directory", directory);
+        part.option("--cluster", &record.cluster).option("--directory", directory);
         part.option("--listen", record.options.listen.to_string());
         part.option("--driver-grace", format!("{}ms", record.options.driver_grace_ms));
         for pool in &record.options.pools {

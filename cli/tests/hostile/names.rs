@@ -59,7 +59,7 @@ fn names_that_lead_elsewhere_are_refused_and_touch_nothing() {
     for (arguments, what) in [
         (&["cluster", "start", "--name", "../evil"][..], "a cluster"),
         (&["cluster", "start", "--name", "evil", "--pool", "../evil=weight:1"], "a pool"),
-        (&["cluster", "stop", "--name", "../default"], "a cluster"),
+        (&["cluster", "stop", "--name", "..default"], "a cluster"),
         (&["cluster", "rotate", "--name", ".."], "a cluster"),
         (&["cluster", "status", "--name", "..evil"], "a cluster"),
         (&["hub", "--name", "../evil"], "a cluster"),

@@ -1,20 +1,24 @@
 //! `cluster clean`: what killed clusters left goes, and nothing else.
 
-use crate::home::{Bystander, Home, Process};
+use crate::home::{Bystander, Home, Process, host};
 use crate::wait::until;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::Command;
 
 fn write(path: &Path, process: Process) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, json!({ "pid": process.pid, "start_time": process.start_time }).to_string()).unwrap();
+    fs::write(path, process.json().to_string()).unwrap();
 }
 
 /// The record of a cluster that this process supervises.
 fn record(directory: &Path, supervisor: Process) {
-    let supervisor = json!({ "pid": supervisor.pid, "start_time": supervisor.start_time });
+    record_of(directory, supervisor.json());
+}
+
+fn record_of(directory: &Path, supervisor: Value) {
     let options = json!({ "engines": 1, "slots": 1, "memory": 1, "listen": "127.0.0.1" });
     let record = json!({ "cluster": "old", "supervisor": supervisor, "started": 0, "options": options });
     fs::create_dir_all(directory).unwrap();
@@ -73,4 +77,109 @@ fn what_runs_or_was_not_started_here_is_left_alone() {
     drop((supervisor, hub));
     assert!(home.good(&["cluster", "clean"]).contains("busy: its supervisor"));
     assert_eq!(home.entries(), ["alone"]);
+}
+
+/// The process of another machine with the same number and start time.
+fn elsewhere(process: Process) -> Value {
+    let mut identity = process.json();
+    (identity["host"]["name"], identity["host"]["boot"]) = ("node-7".into(), "another".into());
+    identity
+}
+
+/// Refused, with the machine that has it and what to do.
+fn refused(home: &Home, arguments: &[&str]) {
+    let done = home.run(arguments);
+    assert_eq!(done.code, 1, "{arguments:?}: {}{}", done.out, done.err);
+    assert!(done.err.contains("of node-7, which is another machine or container"), "{}", done.err);
+    assert!(done.err.contains("what to do: do this there; if that process is gone for good, remove"), "{}", done.err);
+}
+
+#[test]
+fn what_another_machine_has_in_a_shared_home_is_left_alone() {
+    // The number of the supervisor meant nothing here: its cluster was taken for dead, and deleted.
+    let home = Home::new();
+    let (gone, mut innocent) = (Bystander::sleep().process(), Bystander::sleep());
+    let shared = home.cluster("shared");
+    record_of(&shared, elsewhere(gone));
+    assert_eq!(home.json(&["cluster", "list"])[0]["state"], "elsewhere");
+    assert!(home.good(&["cluster", "clean"]).contains("shared: left alone: "));
+    refused(&home, &["cluster", "start", "-c", "shared"]);
+    refused(&home, &["cluster", "stop", "-c", "shared"]);
+
+    // A cluster of ours that is dead, with an engine on the other machine in its directory.
+    let mixed = home.cluster("mixed");
+    record(&mixed, gone);
+    write(&mixed.join("hub.pid"), innocent.process());
+    fs::create_dir_all(mixed.join("engines/engine-1")).unwrap();
+    fs::write(mixed.join("engines/engine-1/engine.pid"), elsewhere(gone).to_string()).unwrap();
+    assert!(home.good(&["cluster", "clean"]).contains("mixed: left alone: "));
+    refused(&home, &["cluster", "start", "-c", "mixed"]);
+    refused(&home, &["cluster", "stop", "-c", "mixed"]);
+
+    // An engine by itself there, and a hub by itself.
+    let engine = home.cluster(".engines/far");
+    fs::create_dir_all(&engine).unwrap();
+    fs::write(engine.join("engine.pid"), elsewhere(gone).to_string()).unwrap();
+    assert!(home.good(&["cluster", "clean"]).contains("far: left alone: "));
+    fs::DirBuilder::new().mode(0o700).create(home.cluster("alone")).unwrap();
+    fs::write(home.cluster("alone").join("hub.pid"), elsewhere(gone).to_string()).unwrap();
+    refused(&home, &["hub", "-c", "alone"]);
+    assert!(innocent.lives());
+    assert!([shared, mixed, engine, home.cluster("alone")].iter().all(|directory| directory.exists()));
+}
+
+#[test]
+fn a_cluster_from_before_the_machine_was_started_again_is_dead() {
+    let home = Home::new();
+    let old = home.cluster("old");
+    // The number is taken by now, and the start time fits by chance.
+    let mut innocent = Bystander::sleep();
+    let mut supervisor = innocent.process().json();
+    supervisor["host"]["boot"] = "before".into();
+    let known = host()["machine"] != "";
+    record_of(&old, supervisor);
+    let state = if known { "dead" } else { "elsewhere" };
+    assert_eq!(home.json(&["cluster", "list"])[0]["state"], state);
+    home.good(&["cluster", "clean"]);
+    assert!(innocent.lives());
+    assert_eq!(old.exists(), !known, "without /etc/machine-id it could be another machine");
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_no_reason_to_remove_anything() {
+    let home = Home::new();
+    let odd = home.cluster("odd");
+    fs::create_dir_all(&odd).unwrap();
+    fs::write(odd.join("supervisor.json"), "{\"cluster\":\"odd\"}").unwrap();
+    assert_eq!(home.json(&["cluster", "list"])[0]["state"], "unreadable");
+    assert!(home.good(&["cluster", "clean"]).contains("odd: left alone: "));
+    for command in ["start", "stop"] {
+        let done = home.run(&["cluster", command, "-c", "odd"]);
+        assert_eq!(done.code, 1, "{}", done.err);
+        assert!(done.err.contains("supervisor.json cannot be read"), "{}", done.err);
+    }
+    assert!(odd.exists());
+}
+
+#[test]
+fn a_file_system_without_locks_is_told() {
+    let home = Home::new();
+    let place = tempfile::tempdir().unwrap();
+    let library = place.path().join("nolocks.so");
+    let source = place.path().join("nolocks.c");
+    fs::write(&source, "#include <errno.h>\nint flock(int f, int o) { errno = ENOLCK; return -1; }\n").unwrap();
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status().unwrap();
+    assert!(built.success());
+    for command in [&["cluster", "start"][..], &["cluster", "clean"]] {
+        let done = home.command(command).env("LD_PRELOAD", &library).output().unwrap();
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(1), "{said}");
+        assert!(said.contains("cannot be locked: No locks available"), "{said}");
+        assert!(said.contains("set TRYWORKS_HOME to a directory on a disk of this machine"), "{said}");
+    }
+    assert_eq!(home.entries(), [""; 0]);
+    let hub = home.command(&["hub", "-c", "x"]).env("LD_PRELOAD", &library).output().unwrap();
+    let said = String::from_utf8(hub.stderr).unwrap();
+    assert_eq!(hub.status.code(), Some(1), "{said}");
+    assert!(said.contains("locking the journal") && said.contains("No locks available"), "{said}");
 }

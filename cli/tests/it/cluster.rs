@@ -180,12 +180,12 @@ fn an_engine_that_is_drained_goes_and_stays_away() {
 }
 
 /// A copy of a connection file for a machine on which the hub's directory is not.
-pub fn carried(home: &Home, name: &str) -> String {
-    let text = fs::read_to_string(home.cluster("default").join(name)).unwrap();
+pub fn carried(home: &Home, cluster: &str, name: &str) -> String {
+    let text = fs::read_to_string(home.cluster(cluster).join(name)).unwrap();
     let mut connection: serde_json::Value = serde_json::from_str(&text).unwrap();
     connection["sockets"] = "/not/on/this/machine".into();
     let path = home.cluster(&format!("copy-{name}"));
-    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+    let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path).unwrap();
     file.write_all(connection.to_string().as_bytes()).unwrap();
     path.to_str().unwrap().into()
 }
@@ -194,7 +194,7 @@ pub fn carried(home: &Home, name: &str) -> String {
 fn connection_files_reach_a_cluster_from_other_machines() {
     let home = Home::new();
     start(&home, &[]);
-    let [driver, engine] = ["driver.json", "engine.json"].map(|name| carried(&home, name));
+    let [driver, engine] = ["driver.json", "engine.json"].map(|name| carried(&home, "default", name));
     let arguments = ["engine", "--connect", &engine, "--name", "guest", "--slots", "5"];
     let mut guest = Bystander(home.command(&arguments).stderr(Stdio::null()).spawn().unwrap());
     let engines = || home.json(&["cluster", "status", "--cluster", &driver])["engines"].as_array().unwrap().clone();

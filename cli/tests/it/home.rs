@@ -79,6 +79,17 @@ impl Drop for Home {
     }
 }
 
+/// This machine, as the executable writes it down.
+pub fn host() -> serde_json::Value {
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_string();
+    serde_json::json!({
+        "name": text("/proc/sys/kernel/hostname"),
+        "machine": text("/etc/machine-id"),
+        "boot": text("/proc/sys/kernel/random/boot_id"),
+        "processes": fs::read_link("/proc/self/ns/pid").unwrap(),
+    })
+}
+
 /// A process by its number and start time.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Process {
@@ -95,6 +106,11 @@ impl Process {
     /// The process that a pid file names, once there is one.
     pub fn in_file(path: &Path) -> Option<Self> {
         Some(Process::of(&serde_json::from_str(&fs::read_to_string(path).ok()?).unwrap()))
+    }
+
+    /// As the executable writes it down.
+    pub fn json(self) -> serde_json::Value {
+        serde_json::json!({ "pid": self.pid, "start_time": self.start_time, "host": host() })
     }
 
     pub fn lives(self) -> bool {

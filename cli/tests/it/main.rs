@@ -5,6 +5,7 @@ mod cluster;
 #[path = "../rig/disk.rs"]
 mod disk;
 mod home;
+mod naming;
 mod trouble;
 mod usage;
 #[path = "../rig/wait.rs"]

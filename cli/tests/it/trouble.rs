@@ -42,7 +42,7 @@ fn four_hundred_clients_at_once_are_all_served() {
     let home = Home::new();
     start(&home, &[]);
     // Most come by the socket, some through the gateway, as if from another machine.
-    let (near, far) = (home.cluster("default"), carried(&home, "driver.json"));
+    let (near, far) = (home.cluster("default"), carried(&home, "default", "driver.json"));
     let at_once = Barrier::new(400);
     let ask = |place: &Path| {
         at_once.wait();

@@ -57,7 +57,7 @@ fn wrong_usage_is_2() {
         &["cluster", "start", "--memory", "0"],
         &["cluster", "start", "--name", "../up"],
         &["cluster", "start", "--name", ""],
-        &["cluster", "stop", "--name", "a/b"],
+        &["cluster", "stop", "-c", "A"],
         &["run"],
         &["jobs", "-o", "yaml"],
     ] {
@@ -82,6 +82,7 @@ fn no_such_cluster_is_3() {
         &["cancel", "1"],
         &["why", "1"],
         &["logs", "-c", "/not/there/driver.json"],
+        &["cluster", "stop", "-c", "a/b"],
         &["engine", "--connect", "/not/there/engine.json"],
     ] {
         let done = home.run(command);
