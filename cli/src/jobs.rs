@@ -217,9 +217,7 @@ fn lines(rows: &[LogRow]) -> String {
     let mut text = String::new();
     for row in rows {
         let mark = if row.stderr { '!' } else { '|' };
-        for line in row.text.lines() {
-            text += &format!("{} {} {mark} {line}\n", row.engine, row.worker);
-        }
+        text += &format!("{} {} {mark} {}\n", row.engine, row.worker, row.text.trim_end_matches('\r'));
     }
     text
 }

@@ -25,9 +25,7 @@ pub fn existing(name: &str) -> anyhow::Result<PathBuf> {
     Err(Failure::of(
         Exit::NoCluster,
         format!("there is no cluster `{name}` on this machine"),
-        format!(
-            "`tryworks cluster start -c {name}` starts one, `tryworks cluster list` shows those that are there"
-        ),
+        format!("`tryworks cluster start -c {name}` starts one, `tryworks cluster list` shows those that are there"),
     ))
 }
 

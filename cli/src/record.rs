@@ -52,7 +52,8 @@ impl Record {
     pub fn read(directory: &Path) -> anyhow::Result<Option<Record>> {
         let path = directory.join("supervisor.json");
         let advice = "if another version of Tryworks wrote it, stop the cluster with that version";
-        let unread = |why: String| Failure::of(Exit::Failed, format!("{} cannot be read: {why}", path.display()), advice);
+        let unread =
+            |why: String| Failure::of(Exit::Failed, format!("{} cannot be read: {why}", path.display()), advice);
         match fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| unread(error.to_string())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

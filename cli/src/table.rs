@@ -1,8 +1,10 @@
-//! Tables that fit a terminal.
+//! Tables that fit a terminal. Elsewhere they are as wide as they need be: programs read them too.
 
+use rustix::termios::tcgetwinsize;
+use std::io::{IsTerminal, stdout};
 use std::iter::repeat_n;
 
-/// How wide a table may be.
+/// How wide a table may be on a terminal that does not say how wide it is.
 const WIDTH: usize = 80;
 /// What a column is never shortened below.
 const LEAST: usize = 8;
@@ -39,9 +41,13 @@ impl Table {
         self.rows.push(cells.into_iter().map(plain).collect());
     }
 
-    /// The lines of the table, each ended.
+    /// The lines of the table, each ended, as wide as the standard output allows.
     pub fn text(&self) -> String {
-        let widths = self.widths();
+        self.within(room())
+    }
+
+    fn within(&self, room: usize) -> String {
+        let widths = self.widths(room);
         let mut text = String::new();
         for row in &self.rows {
             let cells = row.iter().zip(&self.columns).zip(&widths).map(|((cell, column), &width)| {
@@ -55,11 +61,11 @@ impl Table {
         text
     }
 
-    fn widths(&self) -> Vec<usize> {
+    fn widths(&self, room: usize) -> Vec<usize> {
         let longest = |at: usize| self.rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
         let mut widths: Vec<usize> = (0..self.columns.len()).map(longest).collect();
         let gaps = 2 * self.columns.len().saturating_sub(1);
-        while widths.iter().sum::<usize>() + gaps > WIDTH {
+        while widths.iter().sum::<usize>() + gaps > room {
             let flexible = |at: &usize| self.columns[*at] == Column::Flexible && widths[*at] > LEAST;
             let Some(widest) = (0..widths.len()).filter(flexible).max_by_key(|&at| widths[at]) else { break };
             widths[widest] -= 1;
@@ -68,15 +74,24 @@ impl Table {
     }
 }
 
-/// What does not fit loses its middle: labels and paths tell most at their ends.
+/// The columns of the terminal to which the standard output leads, if it does.
+fn room() -> usize {
+    if !stdout().is_terminal() {
+        return usize::MAX;
+    }
+    tcgetwinsize(stdout()).ok().map(|size| size.ws_col.into()).filter(|columns| *columns > 0).unwrap_or(WIDTH)
+}
+
+/// What does not fit loses its middle: labels and paths tell most at their ends. What stands for it is in no path that
+/// anybody would make, so that none is taken for another.
 fn shortened(text: &str, width: usize) -> String {
     let all: Vec<char> = text.chars().collect();
     if all.len() <= width {
         return text.into();
     }
-    let kept = width.saturating_sub(2);
+    let kept = width.saturating_sub(1);
     let (first, last) = (kept.div_ceil(2), kept / 2);
-    all[..first].iter().chain(&['.', '.']).chain(&all[all.len() - last..]).collect()
+    all[..first].iter().chain(&['…']).chain(&all[all.len() - last..]).collect()
 }
 
 #[cfg(test)]
@@ -88,22 +103,24 @@ mod tests {
         let mut table = Table::new([("NAME", Column::Left), ("N", Column::Right)]);
         table.row(["é".into(), "1".into()]);
         table.row(["longer".into(), "1234".into()]);
-        assert_eq!(table.text(), "NAME       N\né          1\nlonger  1234\n");
+        assert_eq!(table.within(80), "NAME       N\né          1\nlonger  1234\n");
     }
 
     #[test]
     fn both_ends_stay() {
-        assert_eq!(shortened("sum at word_count.rs:7", 11), "sum a..rs:7");
+        assert_eq!(shortened("sum at word_count.rs:7", 11), "sum a….rs:7");
+        assert_eq!(shortened("/data/old/../night", 12), "/data/…night");
         assert_eq!(shortened("sum", 3), "sum");
-        assert_eq!(shortened("long", 1), "..", "no column is that narrow");
+        assert_eq!(shortened("long", 1), "…");
     }
 
     #[test]
     fn what_is_too_wide_is_shortened_where_it_may_be() {
         let mut table = Table::new([("A", Column::Flexible), ("B", Column::Flexible), ("C", Column::Left)]);
         table.row(["a".repeat(90), "b\nb".into(), "c".repeat(20)]);
-        let text = table.text();
+        let text = table.within(80);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        assert!(text.contains("aa..aa") && text.contains("aa  b b  cccccccccccccccccccc\n"), "{text}");
+        assert!(text.contains("aa…aa") && text.contains("aa  b b  cccccccccccccccccccc\n"), "{text}");
+        assert!(table.within(usize::MAX).contains(&"a".repeat(90)));
     }
 }

@@ -1,43 +1,16 @@
 //! Answers to the command line.
 
-use crate::history::{Lookup, no_job};
+use crate::history::Lookup;
 use crate::hub::Hub;
 use crate::jobs::Phase;
-use std::collections::{BTreeMap, VecDeque};
-use tryworks_core::ids::{EngineId, JobId, SessionId};
-use tryworks_engine::protocol::admin::{Answer, EngineRow, LogRow, Question, Status, WhyRow};
-use tryworks_engine::protocol::driver::{ToDriver, Written};
+use crate::recent::Ran;
+use std::collections::BTreeMap;
+use tryworks_core::ids::{EngineId, JobId};
+use tryworks_engine::protocol::admin::{Answer, EngineRow, Question, Status, WhyRow};
 use tryworks_engine::scheduler::{Event, Gate, Why};
 use tryworks_transport::PeerId;
 
-/// What is kept of the output of workers, in bytes: for people who ask, and for drivers that were cut off.
-const LOG_BYTES: usize = 1 << 20;
-
-/// What workers wrote last.
-#[derive(Default)]
-pub(crate) struct Recent {
-    log: VecDeque<(EngineId, SessionId, Written)>,
-    bytes: usize,
-}
-
 impl Hub {
-    pub(crate) fn log(&mut self, engine: EngineId, session: SessionId, written: &Written) {
-        self.recent.bytes += written.bytes.len();
-        self.recent.log.push_back((engine, session, written.clone()));
-        while self.recent.bytes > LOG_BYTES
-            && let Some((_, _, oldest)) = self.recent.log.pop_front()
-        {
-            self.recent.bytes -= oldest.bytes.len();
-        }
-    }
-
-    /// Says again to a driver that was cut off what its tasks wrote last: it knows what it has by the offsets.
-    pub(crate) fn say_again(&mut self, session: SessionId) {
-        let own = self.recent.log.iter().filter(|(_, of, _)| *of == session);
-        let own: Vec<_> = own.map(|(.., written)| ToDriver::Output(written.clone())).collect();
-        own.into_iter().for_each(|written| self.tell_driver(session, written));
-    }
-
     /// The answer to a question; `None` if the journal gives it.
     pub(crate) fn answer(&mut self, peer: PeerId, number: u64, question: Question) -> Option<Answer> {
         let running = |hub: &Self, name: &str| hub.find_job(name);
@@ -50,7 +23,21 @@ impl Hub {
                 self.look_up(Lookup::Ask { peer, number, question, live });
                 return None;
             }
-            Question::Logs { engine, job } => self.logs(engine.as_deref(), job.as_deref()),
+            Question::Logs { engine, job } => {
+                let engine = match engine.map(|name| self.find_engine(&name).ok_or(name)).transpose() {
+                    Ok(engine) => engine,
+                    Err(name) => return Some(Answer::No(format!("there is no engine `{name}`"))),
+                };
+                let ran = match job.map(|name| self.ran(&name).ok_or(name)).transpose() {
+                    Ok(ran) => ran,
+                    Err(name) => {
+                        // Its driver has gone, or it has said that it has all of it: the journal knows when it ran.
+                        self.look_up(Lookup::Ran { peer, number, engine, name });
+                        return None;
+                    }
+                };
+                Answer::Logs(self.recent.lines(engine, ran))
+            }
             Question::Drain { engine } => match self.find_engine(&engine) {
                 Some(id) => self.drain(id),
                 None => Answer::No(format!("there is no engine `{engine}`: `tryworks cluster status` lists them")),
@@ -156,24 +143,10 @@ impl Hub {
         rows
     }
 
-    fn logs(&self, engine: Option<&str>, job: Option<&str>) -> Answer {
-        let engine = match engine.map(|name| self.find_engine(name).ok_or(name)) {
-            Some(Err(name)) => return Answer::No(format!("there is no engine `{name}`")),
-            found => found.and_then(Result::ok),
-        };
-        let session = match job.map(|name| self.find_job(name).ok_or(name)) {
-            Some(Err(name)) => return no_job(name),
-            found => found.and_then(Result::ok).and_then(|id| self.jobs.get(&id)).map(|job| job.session),
-        };
-        let rows = self.recent.log.iter().filter(|(by, of, _)| {
-            engine.is_none_or(|engine| engine == *by) && session.is_none_or(|session| session == *of)
-        });
-        let row = |written: &Written| LogRow {
-            engine: written.name.clone(),
-            worker: written.worker,
-            stderr: written.stderr,
-            text: String::from_utf8_lossy(&written.bytes).into_owned(),
-        };
-        Answer::Logs(rows.map(|(.., written)| row(written)).collect())
+    /// When a job ran that is still known here, and whose workers ran it.
+    fn ran(&self, name: &str) -> Option<Ran> {
+        let id = self.find_job(name)?;
+        let job = self.jobs.get(&id)?;
+        Some(Ran { job: id, session: job.session, from: job.submitted, to: job.ended })
     }
 }

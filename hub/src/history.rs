@@ -1,6 +1,7 @@
 //! Questions that the journal answers, on a thread of its own, so that the hub never waits for the disk.
 
 use crate::journal::Reader;
+use crate::recent::Ran;
 use std::sync::mpsc::Receiver;
 use tokio::sync::mpsc::UnboundedSender;
 use tryworks_core::Result;
@@ -16,6 +17,8 @@ const TASKS: u32 = 1_000;
 pub(crate) enum Lookup {
     /// What somebody asks, with the jobs that are not over.
     Ask { peer: PeerId, number: u64, question: Question, live: Vec<JobRow> },
+    /// When a job ran, for what it wrote, of one engine or all.
+    Ran { peer: PeerId, number: u64, engine: Option<EngineId>, name: String },
     /// The results of a detached job, for the driver that asked for them.
     Results { job: JobId, replay: u64 },
 }
@@ -28,6 +31,8 @@ pub(crate) enum Told {
     Kept { engine: EngineId, attempt: AttemptId, outcome: Result<()> },
     /// An answer.
     Answer { peer: PeerId, number: u64, answer: Answer },
+    /// When a job ran, or the answer that there is none, for what it wrote.
+    Ran { peer: PeerId, number: u64, engine: Option<EngineId>, ran: std::result::Result<Ran, Answer> },
     /// A result of a detached job.
     Result { job: JobId, replay: u64, attempt: AttemptId, partition: u32, bytes: Vec<u8> },
     /// All results of a detached job that were written down have been told: how many there were.
@@ -47,6 +52,13 @@ pub(crate) fn look_up(reader: &Reader, lookup: Lookup, told: &UnboundedSender<To
         Lookup::Ask { peer, number, question, live } => {
             let answer = asked(reader, &question, live).unwrap_or_else(|error| Answer::No(error.to_string()));
             let _ = told.send(Told::Answer { peer, number, answer });
+        }
+        Lookup::Ran { peer, number, engine, name } => {
+            let ran = match reader.ran(&name) {
+                Ok(ran) => ran.ok_or_else(|| no_job(&name)),
+                Err(error) => Err(Answer::No(error.to_string())),
+            };
+            let _ = told.send(Told::Ran { peer, number, engine, ran });
         }
         Lookup::Results { job, replay } => {
             let mut count = Ok(0);
@@ -87,6 +99,6 @@ fn asked(reader: &Reader, question: &Question, live: Vec<JobRow>) -> Result<Answ
     })
 }
 
-pub(crate) fn no_job(name: &str) -> Answer {
+fn no_job(name: &str) -> Answer {
     Answer::No(format!("there is no job `{name}`: `tryworks jobs` lists them"))
 }

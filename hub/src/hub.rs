@@ -1,13 +1,13 @@
 //! The state of the hub: who is there, what runs, and what is waiting to be sent. It does no I/O: messages come in, and
 //! what is to go out is left in its outboxes.
 
-use crate::admin::Recent;
 use crate::engines::Engine;
 use crate::history::{Lookup, Told};
 use crate::journal::{Journal, Recovered, Remembered};
 use crate::launch::{Code, Launched};
 use crate::open::Jobs;
 use crate::programs::Shelf;
+use crate::recent::Recent;
 use crate::sessions::Session;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::mpsc::Sender;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_engine::protocol::admin::Answer;
 use tryworks_engine::protocol::driver::ToDriver;
 use tryworks_engine::protocol::engine::{CodeId, HeldResult, ResultPart, ToEngine};
 use tryworks_engine::scheduler::{
@@ -353,6 +354,10 @@ impl Hub {
             // The engine goes on holding them.
             Told::Kept { .. } => {}
             Told::Answer { peer, number, answer } => self.tell_answer(peer, number, answer),
+            Told::Ran { peer, number, engine, ran } => {
+                let answer = ran.map(|ran| Answer::Logs(self.recent.lines(engine, Some(ran))));
+                self.tell_answer(peer, number, answer.unwrap_or_else(|no| no));
+            }
             Told::Result { job, replay, attempt, partition, bytes } => {
                 self.replay(job, replay, attempt, partition, bytes);
             }

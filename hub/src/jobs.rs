@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_core::runner::Progress;
 use tryworks_core::{Error, Result};
+use tryworks_engine::protocol::admin::JobRow;
 use tryworks_engine::protocol::driver::{NewJob, Part, ToDriver};
 use tryworks_engine::protocol::engine::{CodeId, ToEngine};
 use tryworks_engine::scheduler::{Event, JobSpec, Run, StageSpec};
@@ -47,6 +48,16 @@ pub(crate) struct Job {
     pub(crate) told: Progress,
     pub(crate) noted: u64,
     pub(crate) phase: Phase,
+}
+
+/// Where a job comes from that is submitted.
+enum Origin {
+    /// It is new.
+    New,
+    /// It ran under the hub before this one, as the journal knows it.
+    Orphan(JobRow),
+    /// It ran under a hub before this one, and the journal does not know of it.
+    Unknown,
 }
 
 /// How far the beginning of a job is.
@@ -97,6 +108,15 @@ impl Job {
         }
     }
 
+    /// It ran under the hub before this one: its time and its counts go on.
+    pub(crate) fn go_on_from(&mut self, submitted: u64, before: &Progress) {
+        self.submitted = submitted;
+        // A hub that dies at once has not written down any.
+        if before.partitions > 0 {
+            self.progress = Progress { stages_done: 0, partitions_done: 0, running: 0, ..*before };
+        }
+    }
+
     /// Whether it needs its session although the driver is gone.
     pub(crate) fn goes_on(&self) -> bool {
         self.detached.is_some() && (self.end.is_none() || !self.kept.is_empty())
@@ -144,12 +164,15 @@ impl Hub {
         if let Some(name) = &new.detached {
             check_label("a detached job", name).map_err(|error| Error::cluster(error, "give it another one"))?;
         }
-        let (id, again) = self.number_for(session, &new)?;
+        let (id, origin) = self.number_for(session, &new)?;
         let ticket = new.ticket;
         let mut job = Job::new(session, ticket, new.detached.clone(), new.spec.clone());
         job.drivers.push(Attached { session, ticket, replay: None, whole: false });
         job.caches.clone_from(&new.caches);
         job.progress = self.work_of(&new.spec);
+        if let Origin::Orphan(row) = &origin {
+            job.go_on_from(row.submitted, &row.progress);
+        }
         job.phase = match &new.detached {
             Some(_) => Phase::Noting,
             None => Phase::Waiting,
@@ -180,20 +203,22 @@ impl Hub {
             self.tell_of_no_engine(id);
         }
         // What its session had is with engines that may be on their way back.
-        if !again && (self.awaited.is_empty() || session >= self.first.1) {
+        if matches!(origin, Origin::New) && (self.awaited.is_empty() || session >= self.first.1) {
             self.begin_job(id);
         }
         Ok(())
     }
 
     /// The number of a job: the one that it had before, if it comes again, or the next.
-    fn number_for(&mut self, session: SessionId, new: &NewJob) -> Result<(JobId, bool)> {
-        let orphan = self.sessions.get_mut(&session).and_then(|session| session.orphans.remove(&new.ticket));
-        let others = |id: &JobId| self.sessions.values().any(|session| session.orphans.values().any(|job| job == id));
-        let older = |id: &JobId| *id < self.first.0 && !self.jobs.contains_key(id) && !others(id);
-        match orphan.or_else(|| new.job.filter(older)) {
-            Some(id) => Ok((id, true)),
-            None => Ok((self.memory.journal.next_job()?, false)),
+    fn number_for(&mut self, session: SessionId, new: &NewJob) -> Result<(JobId, Origin)> {
+        if let Some(row) = self.sessions.get_mut(&session).and_then(|session| session.orphans.remove(&new.ticket)) {
+            return Ok((row.job, Origin::Orphan(row)));
+        }
+        let orphans = |id: &JobId| self.sessions.values().any(|known| known.orphans.values().any(|row| row.job == *id));
+        let older = |id: &JobId| *id < self.first.0 && !self.jobs.contains_key(id) && !orphans(id);
+        match new.job.filter(older) {
+            Some(id) => Ok((id, Origin::Unknown)),
+            None => Ok((self.memory.journal.next_job()?, Origin::New)),
         }
     }
 
@@ -246,11 +271,15 @@ impl Hub {
         if ended {
             return;
         }
+        let mut missing = 0;
         for at in 0..spec.stages.len() {
             let Some(output) = spec.stages[at].output else { continue };
+            let mut known = self.scheduler.places(output).iter().filter(|place| place.exists()).count() as u64;
             if let Some(found) = self.offered.outputs.remove(&output) {
+                known += found.blocks.iter().map(|block| u64::from(block.partitions.len())).sum::<u64>();
                 self.know(&spec, at, output, found);
             }
+            missing += u64::from(spec.stages[at].partitions).saturating_sub(known);
         }
         for (engine, held) in self.offered.results.remove(&id).unwrap_or_default() {
             let mut fresh = held.parts;
@@ -260,6 +289,10 @@ impl Hub {
         if !done.is_empty() {
             spec.delivered += done.len() as u32;
             spec.wanted = spec.wanted.iter().filter(|partition| !done.contains(partition)).collect();
+        }
+        missing += u64::from(spec.wanted.len());
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.progress.partitions_done = job.progress.partitions.saturating_sub(missing);
         }
         self.place_caches(&caches, &mut spec);
         self.events.push(Event::JobSubmitted { job: id, spec });

@@ -22,6 +22,7 @@ mod outputs;
 mod pools;
 mod programs;
 mod progress;
+mod recent;
 mod recovery;
 mod results;
 mod serve;

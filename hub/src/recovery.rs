@@ -41,7 +41,7 @@ impl Hub {
             return self.note_end(id, Err(Error::Cancelled));
         };
         match detached {
-            None => drop(owner.orphans.insert(ticket, id)),
+            None => drop(owner.orphans.insert(ticket, row)),
             Some(Ok(resume)) => {
                 owner.tickets.insert(ticket, id);
                 self.resume(row, session, ticket, resume);
@@ -60,11 +60,11 @@ impl Hub {
         let Resume { submission, held } = resume;
         let id = row.job;
         let mut job = Job::new(session, ticket, row.detached, submission.spec);
-        (job.submitted, job.caches, job.phase) = (row.submitted, submission.caches, Phase::Waiting);
+        (job.caches, job.phase) = (submission.caches, Phase::Waiting);
         // What stayed with an engine counts when the engine offers it.
         job.held = held.iter().filter(|held| held.here).map(|held| held.partition).collect();
         job.progress = self.work_of(&job.spec);
-        job.progress.partitions_done = job.held.len() as u64;
+        job.go_on_from(row.submitted, &row.progress);
         let spec = job.spec.clone();
         self.jobs.insert(id, job);
         self.learn_codes(id, &spec, submission.codes);

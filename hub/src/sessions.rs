@@ -10,6 +10,7 @@ use std::time::Instant;
 use tryworks_core::Error;
 use tryworks_core::ids::{JobId, OutputId, SessionId};
 use tryworks_core::runner::Progress;
+use tryworks_engine::protocol::admin::JobRow;
 use tryworks_engine::protocol::driver::{Program, ToDriver};
 use tryworks_engine::protocol::engine::{CodeId, ToEngine};
 use tryworks_engine::scheduler::Event;
@@ -34,7 +35,7 @@ pub(crate) struct Session {
     /// Jobs that it waits for, by its own numbers.
     pub(crate) tickets: BTreeMap<u64, JobId>,
     /// Jobs that ran when the hub before this one died, and that it has not submitted again.
-    pub(crate) orphans: BTreeMap<u64, JobId>,
+    pub(crate) orphans: BTreeMap<u64, JobRow>,
     /// When it was heard last.
     pub(crate) heard: Instant,
     /// Since when it has no connection.
@@ -78,7 +79,7 @@ impl Hub {
                 self.close_ticket(id, ticket);
             }
         }
-        orphans.into_iter().for_each(|(_, job)| self.forget_orphan(job));
+        orphans.into_iter().for_each(|(_, row)| self.forget_orphan(row.job));
         let (outputs, caches): (BTreeSet<_>, BTreeSet<_>) =
             (outputs.iter().copied().collect(), caches.iter().copied().collect());
         let known = self.outputs_of(id).into_iter().map(|output| output.0);
@@ -146,7 +147,7 @@ impl Hub {
             self.hang_up_clients.push(peer);
         }
         self.for_drivers.remove(&id);
-        orphans.into_values().for_each(|job| self.forget_orphan(job));
+        orphans.into_values().for_each(|row| self.forget_orphan(row.job));
         for job in tickets.into_values() {
             if let Some(job) = self.jobs.get_mut(&job) {
                 job.drivers.retain(|driver| driver.session != id);

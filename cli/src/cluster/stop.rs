@@ -38,7 +38,11 @@ pub fn execute(at: &At) -> anyhow::Result<()> {
             if !supervisor.wait(LIMIT) {
                 return Err(Failure::of(
                     Exit::TimedOut,
-                    format!("the supervisor (process {}) has not ended in {} s", record.supervisor.pid, LIMIT.as_secs()),
+                    format!(
+                        "the supervisor (process {}) has not ended in {} s",
+                        record.supervisor.pid,
+                        LIMIT.as_secs()
+                    ),
                     format!("look into {}/logs/supervisor.log", directory.display()),
                 ));
             }

@@ -7,8 +7,7 @@ use std::process::Output;
 
 /// Runs a command with a cluster in its environment.
 fn with(home: &Home, cluster: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Done {
-    let Output { status, stdout, stderr } =
-        home.command(arguments).env("TRYWORKS_CLUSTER", cluster).output().unwrap();
+    let Output { status, stdout, stderr } = home.command(arguments).env("TRYWORKS_CLUSTER", cluster).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Done { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
 }

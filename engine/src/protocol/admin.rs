@@ -62,7 +62,7 @@ pub enum Answer {
     Done(String),
     /// Why tasks wait: for each reason a stage, how many tasks, and an example partition.
     Why(Vec<WhyRow>),
-    /// Output, oldest first.
+    /// Lines of output, oldest first.
     Logs(Vec<LogRow>),
     /// It cannot be done, and why.
     No(String),
@@ -207,7 +207,7 @@ pub struct WhyRow {
     pub waits_for: Vec<String>,
 }
 
-/// Something that a worker wrote.
+/// A line that a worker wrote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogRow {
     /// The name of its engine.
@@ -216,6 +216,6 @@ pub struct LogRow {
     pub worker: u32,
     /// To the standard error output.
     pub stderr: bool,
-    /// What.
+    /// The line, without its end.
     pub text: String,
 }

@@ -2,9 +2,10 @@
 
 use super::apply::int;
 use super::schema;
+use crate::recent::Ran;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use std::path::{Path, PathBuf};
-use tryworks_core::ids::{AttemptId, EngineId, JobId};
+use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_core::runner::Progress;
 use tryworks_core::{Error, Result, codec};
 use tryworks_engine::protocol;
@@ -97,6 +98,15 @@ impl Reader {
             task_row,
         )?;
         Ok(Some(JobDetail { job: row, stages, tasks }))
+    }
+
+    /// When a job ran, and whose workers ran it. Its name is as for [`find`](Self::find).
+    pub(crate) fn ran(&self, name: &str) -> Result<Option<Ran>> {
+        let Some(job) = self.find(name)? else { return Ok(None) };
+        self.row("SELECT session, submitted, ended FROM jobs WHERE job = ?", [int(job.0)], |row| {
+            let to = row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned);
+            Ok(Ran { job, session: SessionId(row.get(0)?), from: number(row, 1)?, to })
+        })
     }
 
     /// The detached job of this name that is not collected, finished or not.

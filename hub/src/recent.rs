@@ -1,0 +1,188 @@
+//! What workers wrote last: for people who ask, and for drivers that were cut off.
+
+use crate::hub::Hub;
+use crate::jobs::clock;
+use std::collections::{BTreeMap, VecDeque};
+use tryworks_core::ids::{EngineId, JobId, SessionId};
+use tryworks_engine::protocol::admin::LogRow;
+use tryworks_engine::protocol::driver::{ToDriver, Written};
+
+/// What is kept of the output of workers, in bytes.
+const LOG_BYTES: usize = 1 << 20;
+
+/// What workers wrote last.
+#[derive(Default)]
+pub(crate) struct Recent {
+    log: VecDeque<Said>,
+    bytes: usize,
+}
+
+/// Something that was written.
+struct Said {
+    engine: EngineId,
+    session: SessionId,
+    /// Whose task wrote it, where only one was running.
+    job: Option<JobId>,
+    /// When it came.
+    at: u64,
+    written: Written,
+}
+
+/// When a job ran, and whose workers ran it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// Which job.
+    pub job: JobId,
+    /// The session of its workers.
+    pub session: SessionId,
+    /// When it was submitted, in microseconds since 1970.
+    pub from: u64,
+    /// When it ended, if it has.
+    pub to: Option<u64>,
+}
+
+impl Ran {
+    /// Workers write to one output for all of their tasks: what is of a job is told by the task, or else by the time.
+    fn wrote(&self, said: &Said) -> bool {
+        let in_time = said.at >= self.from && self.to.is_none_or(|to| said.at <= to);
+        said.session == self.session && said.job.map_or(in_time, |job| job == self.job)
+    }
+}
+
+impl Hub {
+    /// Keeps what was written.
+    pub(crate) fn log(&mut self, engine: EngineId, session: SessionId, written: &Written) {
+        let launched = written.attempt.and_then(|attempt| self.launched.get(&attempt));
+        let job = launched.map(|launched| launched.job);
+        self.recent.add(Said { engine, session, job, at: clock(), written: written.clone() });
+    }
+
+    /// Says again to a driver that was cut off what its tasks wrote last: it knows what it has by the offsets.
+    pub(crate) fn say_again(&mut self, session: SessionId) {
+        let own = self.recent.log.iter().filter(|said| said.session == session);
+        let own: Vec<_> = own.map(|said| ToDriver::Output(said.written.clone())).collect();
+        own.into_iter().for_each(|written| self.tell_driver(session, written));
+    }
+}
+
+impl Recent {
+    fn add(&mut self, said: Said) {
+        self.bytes += said.written.bytes.len();
+        self.log.push_back(said);
+        while self.bytes > LOG_BYTES
+            && let Some(oldest) = self.log.pop_front()
+        {
+            self.bytes -= oldest.written.bytes.len();
+        }
+    }
+
+    /// The lines that are kept, of one engine or all, and of one job or all.
+    pub(crate) fn lines(&self, engine: Option<EngineId>, ran: Option<Ran>) -> Vec<LogRow> {
+        let mut lines = Lines::default();
+        for said in &self.log {
+            if engine.is_none_or(|engine| engine == said.engine) && ran.is_none_or(|ran| ran.wrote(said)) {
+                lines.add(&said.written);
+            }
+        }
+        lines.finish()
+    }
+}
+
+/// Puts pieces of output together to lines. A line is where its end came.
+#[derive(Default)]
+struct Lines<'a> {
+    rows: Vec<LogRow>,
+    /// For each output of a worker, where its last piece ended, and the beginning of a line.
+    open: BTreeMap<(&'a str, u32, bool), (u64, Vec<u8>)>,
+}
+
+impl<'a> Lines<'a> {
+    fn add(&mut self, written: &'a Written) {
+        let key = (written.name.as_str(), written.worker, written.stderr);
+        let (end, mut line) = self.open.remove(&key).unwrap_or((written.offset, Vec::new()));
+        if end < written.offset && !line.is_empty() {
+            // What was between is not kept.
+            self.row(key, &std::mem::take(&mut line));
+        }
+        // An engine that was cut off says some things twice.
+        let known = end.saturating_sub(written.offset).min(written.bytes.len() as u64);
+        for piece in written.bytes[known as usize..].split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(piece);
+            if let Some(whole) = line.strip_suffix(b"\n") {
+                self.row(key, whole);
+                line.clear();
+            }
+        }
+        self.open.insert(key, (end.max(written.offset + written.bytes.len() as u64), line));
+    }
+
+    fn row(&mut self, (name, worker, stderr): (&str, u32, bool), line: &[u8]) {
+        let text = String::from_utf8_lossy(line).into_owned();
+        self.rows.push(LogRow { engine: name.into(), worker, stderr, text });
+    }
+
+    /// The lines, with those at the end that have no end yet.
+    fn finish(mut self) -> Vec<LogRow> {
+        for (key, (_, line)) in std::mem::take(&mut self.open) {
+            if !line.is_empty() {
+                self.row(key, &line);
+            }
+        }
+        self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: SessionId = SessionId(3);
+
+    fn said(worker: u32, at: u64, offset: u64, text: &str) -> Said {
+        let (engine, name, bytes) = (EngineId(1), "e1".into(), text.into());
+        let written = Written { engine, name, worker, stderr: false, offset, attempt: None, bytes };
+        Said { engine, session: SESSION, job: None, at, written }
+    }
+
+    fn texts(recent: &Recent, ran: Option<Ran>) -> Vec<String> {
+        recent.lines(None, ran).into_iter().map(|row| format!("{} {}", row.worker, row.text)).collect()
+    }
+
+    #[test]
+    fn a_line_stays_one_line_however_it_came() {
+        let mut recent = Recent::default();
+        // In pieces, with another worker in between, and one of them twice.
+        recent.add(said(7, 1, 0, "a lo"));
+        recent.add(said(8, 1, 0, "other\nhalf"));
+        recent.add(said(7, 1, 4, "ng line\r\nnext"));
+        recent.add(said(7, 1, 4, "ng line\r\nnext"));
+        recent.add(said(7, 1, 17, " one\n\n"));
+        assert_eq!(texts(&recent, None), ["8 other", "7 a long line\r", "7 next one", "7 ", "8 half"]);
+        // What is not kept any more is no part of a line.
+        recent.add(said(8, 1, 500, "later\n"));
+        assert_eq!(texts(&recent, None)[4..], ["8 half", "8 later"]);
+    }
+
+    #[test]
+    fn what_is_of_a_job_is_told_by_its_task_or_by_the_time() {
+        let mut recent = Recent::default();
+        for at in 1..=4 {
+            recent.add(said(at as u32, at, 0, "line\n"));
+        }
+        recent.log[0].job = Some(JobId(9));
+        recent.log[2].job = Some(JobId(8));
+        let ran = |to| Ran { job: JobId(9), session: SESSION, from: 2, to };
+        assert_eq!(texts(&recent, Some(ran(Some(3)))), ["1 line", "2 line"]);
+        assert_eq!(texts(&recent, Some(ran(None))), ["1 line", "2 line", "4 line"]);
+        assert!(texts(&recent, Some(Ran { session: SessionId(4), job: JobId(7), ..ran(None) })).is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_has_a_bound() {
+        let mut recent = Recent::default();
+        for at in 0..300 {
+            recent.add(said(1, at, at * 10_000, &("x".repeat(9_999) + "\n")));
+        }
+        assert_eq!(texts(&recent, None).len(), LOG_BYTES / 10_000);
+    }
+}
