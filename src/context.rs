@@ -50,13 +50,14 @@ impl Context {
     /// | `TRYWORKS_SPILL_QUOTA` | the most bytes of spill files | what the disk has |
     /// | `TRYWORKS_MAX_RESULT_BYTES` | the most bytes a job brings to the driver | 4 GiB |
     /// | `TRYWORKS_PATIENCE` | how long a job waits while the cluster has no engine, and a driver while it has no hub | `60s` |
-    /// | `TRYWORKS_EVENT_LOG` | a file for the event log | none is written |
+    /// | `TRYWORKS_EVENT_LOG` | a file for the event log, without a cluster | none is written |
     ///
     /// # Errors
-    /// If a variable is wrong, the event log cannot be made, or the cluster cannot be reached.
+    /// If a variable is wrong, the event log cannot be made or is wanted of a cluster, or the cluster cannot be
+    /// reached.
     pub fn init() -> Result<Self> {
         serve_if_asked();
-        let settings = settings::from_environment(|name| std::env::var(name).ok())?;
+        let settings = settings::from_environment(|name| std::env::var_os(name))?;
         Builder { settings, progress: true, fault: None }.build()
     }
 
@@ -243,7 +244,7 @@ impl Builder {
         self
     }
 
-    /// A file for the event log.
+    /// A file for the event log, which is of the threads of this process: jobs of a cluster are in its journal.
     pub fn event_log(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.local.event_log = Some(self.whole(path.into()));
         self
@@ -258,7 +259,8 @@ impl Builder {
     /// The context. No thread that runs tasks is started before the first job.
     ///
     /// # Errors
-    /// If a path is wrong, the event log cannot be made, or the cluster cannot be reached.
+    /// If a path is wrong, the event log cannot be made or is wanted of a cluster, or the cluster cannot be
+    /// reached.
     pub fn build(self) -> Result<Context> {
         self.fault.map_or(Ok(()), Err)?;
         let (runtime, memory) = match self.settings.cluster()? {

@@ -4,12 +4,13 @@ use crate::context::Runtime;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tryworks_core::runner::Progress;
 use tryworks_engine::client::Cluster;
 use tryworks_engine::local::Local;
+use tryworks_engine::screen::Screen;
 
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -25,17 +26,21 @@ impl Bar {
         if !stderr().is_terminal() {
             return None;
         }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} partitions {elapsed}") {
+            bar.set_style(style);
+        }
+        let line = Line { runtime: Watched::of(runtime), drawn: Mutex::new(Drawn { bar, jobs_over: 0, ended: false }) };
+        let line = Arc::new(line);
+        match runtime {
+            Runtime::Local(local) => local.show_on(line.clone()),
+            Runtime::Cluster(cluster) => cluster.show_on(line.clone()),
+        }
         let (end, ended) = channel();
-        let runtime = Watched::of(runtime);
         let watch = move || {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-            let form = "{msg} {wide_bar} {pos}/{len} partitions {elapsed}";
-            if let Ok(style) = ProgressStyle::with_template(form) {
-                bar.set_style(style);
-            }
             // A job that is over within one look needs no bar.
-            while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) && look(&runtime, &bar) {}
-            bar.finish_and_clear();
+            while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) && line.look() {}
+            line.end();
         };
         let thread = std::thread::Builder::new().name("tryworks-progress".into()).spawn(watch).ok()?;
         Some(Bar { end: Some(end), thread: Some(thread) })
@@ -65,26 +70,71 @@ impl Watched {
     }
 }
 
-/// Shows the present state; false when the runtime is gone.
-fn look(runtime: &Watched, bar: &ProgressBar) -> bool {
-    let Some(mut active) = runtime.active() else { return false };
-    match active.pop() {
-        Some((label, progress)) => {
-            if bar.is_hidden() {
-                bar.reset();
-                bar.set_draw_target(ProgressDrawTarget::stderr());
-            }
-            bar.set_message(label);
-            bar.set_length(progress.partitions);
-            bar.set_position(progress.partitions_done);
-        }
-        None if !bar.is_hidden() => {
-            bar.finish_and_clear();
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
-        None => {}
+/// The line of the terminal where the bar is.
+struct Line {
+    runtime: Watched,
+    drawn: Mutex<Drawn>,
+}
+
+struct Drawn {
+    bar: ProgressBar,
+    /// Counts jobs that were over.
+    jobs_over: u64,
+    /// It is not shown any more.
+    ended: bool,
+}
+
+impl Line {
+    fn drawn(&self) -> MutexGuard<'_, Drawn> {
+        self.drawn.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    true
+
+    /// Shows the present state; false when the runtime is gone.
+    fn look(&self) -> bool {
+        let jobs_over = self.drawn().jobs_over;
+        // Whoever has the runtime's lock may print, and wait for the line.
+        let Some(mut active) = self.runtime.active() else { return false };
+        let drawn = self.drawn();
+        // A job that was over in between is not shown again: its driver prints on that line.
+        if drawn.ended || drawn.jobs_over != jobs_over {
+            return true;
+        }
+        let bar = &drawn.bar;
+        match active.pop() {
+            Some((label, progress)) => {
+                if bar.is_hidden() {
+                    bar.reset();
+                    bar.set_draw_target(ProgressDrawTarget::stderr());
+                }
+                bar.set_message(label);
+                bar.set_length(progress.partitions);
+                bar.set_position(progress.partitions_done);
+            }
+            None if !bar.is_hidden() => {
+                bar.finish_and_clear();
+                bar.set_draw_target(ProgressDrawTarget::hidden());
+            }
+            None => {}
+        }
+        true
+    }
+
+    fn end(&self) {
+        let mut drawn = self.drawn();
+        drawn.ended = true;
+        drawn.bar.finish_and_clear();
+    }
+}
+
+impl Screen for Line {
+    fn job_over(&self) {
+        self.drawn().jobs_over += 1;
+        self.look();
+    }
+
+    fn aside(&self, print: &mut dyn FnMut()) {
+        self.drawn().bar.suspend(print);
+    }
 }
 
 impl Drop for Bar {

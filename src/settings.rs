@@ -1,5 +1,6 @@
 //! Settings from the environment: `TRYWORKS_THREADS` and its like.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use tryworks_core::{Error, Result, Site};
@@ -42,6 +43,16 @@ impl Settings {
     /// What is needed to use the cluster, if one is to be used.
     pub(crate) fn cluster(&self) -> Result<Option<client::Settings>> {
         let Some(cluster) = &self.cluster else { return Ok(None) };
+        if let Some(path) = &self.local.event_log {
+            return Err(Error::cluster(
+                format!(
+                    "the event log {} is of threads of this program, and its jobs run on a cluster",
+                    path.display()
+                ),
+                "leave TRYWORKS_EVENT_LOG or `event_log` away: the cluster's journal has every job, stage and task; \
+                 `tryworks job NUMBER -o json` shows them",
+            ));
+        }
         let advice = "a cluster is named as in `tryworks cluster list`, or by the path of its driver.json";
         let connection = if is_path(cluster) {
             let path = PathBuf::from(cluster);
@@ -102,21 +113,25 @@ pub(crate) fn default() -> Settings {
 ///
 /// # Errors
 /// Names the variable that is wrong, and its form.
-pub(crate) fn from_environment(look: impl Fn(&str) -> Option<String>) -> Result<Settings> {
+pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Result<Settings> {
     let mut all = default();
     let settings = &mut all.local;
     let wrong = |name: &str, value: &str, form: &str| {
         let message = format!("the environment variable {name} is `{value}`, which is not {form}");
         Error::Plan { message, site: Site::caller() }
     };
-    all.cluster = look("TRYWORKS_CLUSTER").filter(|name| !name.is_empty()).map(cluster_from_here).transpose()?;
-    all.pool = look("TRYWORKS_POOL").unwrap_or_default();
-    if let Some(value) = look("TRYWORKS_THREADS") {
+    let text = |name: &str| -> Result<Option<String>> {
+        let not_text = |value: OsString| wrong(name, &value.to_string_lossy(), "UTF-8");
+        look(name).map(|value| value.into_string().map_err(not_text)).transpose()
+    };
+    all.cluster = text("TRYWORKS_CLUSTER")?.filter(|name| !name.is_empty()).map(cluster_from_here).transpose()?;
+    all.pool = text("TRYWORKS_POOL")?.unwrap_or_default();
+    if let Some(value) = text("TRYWORKS_THREADS")? {
         let threads = value.parse().ok().filter(|threads| (1..=4096).contains(threads));
         settings.threads = threads.ok_or_else(|| wrong("TRYWORKS_THREADS", &value, "a number from 1 to 4096"))?;
     }
     let size_of = |name: &str| -> Result<Option<u64>> {
-        look(name).map(|value| size::bytes(&value).ok_or_else(|| wrong(name, &value, size::FORM))).transpose()
+        text(name)?.map(|value| size::bytes(&value).ok_or_else(|| wrong(name, &value, size::FORM))).transpose()
     };
     if let Some(memory) = size_of("TRYWORKS_MEMORY")? {
         settings.memory = memory;
@@ -128,7 +143,7 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<String>) -> Result<
     if let Some(dir) = look("TRYWORKS_SPILL_DIR") {
         settings.spill_dir = whole(PathBuf::from(dir))?;
     }
-    if let Some(value) = look("TRYWORKS_PATIENCE") {
+    if let Some(value) = text("TRYWORKS_PATIENCE")? {
         all.patience = size::time(&value).ok_or_else(|| wrong("TRYWORKS_PATIENCE", &value, size::TIME_FORM))?;
     }
     settings.event_log = look("TRYWORKS_EVENT_LOG").map(|path| whole(PathBuf::from(path))).transpose()?;
@@ -138,6 +153,7 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<String>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStringExt;
 
     #[test]
     fn a_wrong_variable_is_named() {
@@ -145,6 +161,21 @@ mod tests {
         assert!(error.to_string().contains("TRYWORKS_MEMORY is `lots`"), "{error}");
         let error = from_environment(|name| (name == "TRYWORKS_THREADS").then(|| "0".into())).err().unwrap();
         assert!(error.to_string().contains("TRYWORKS_THREADS"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_that_is_not_text_is_an_error_and_a_path_need_not_be() {
+        let odd = || OsString::from_vec(vec![b'n', 0xff]);
+        for name in ["CLUSTER", "POOL", "THREADS", "MEMORY", "MAX_RESULT_BYTES", "SPILL_QUOTA", "PATIENCE"] {
+            let name = format!("TRYWORKS_{name}");
+            let error = from_environment(|asked| (asked == name).then(odd)).err().unwrap().to_string();
+            assert!(error.contains(&format!("{name} is `n\u{fffd}`, which is not UTF-8")), "{error}");
+        }
+        for name in ["TRYWORKS_SPILL_DIR", "TRYWORKS_EVENT_LOG"] {
+            let settings = from_environment(|asked| (asked == name).then(odd)).unwrap().local;
+            let path = if name.ends_with("LOG") { settings.event_log.unwrap() } else { settings.spill_dir };
+            assert_eq!(path.file_name(), Some(odd().as_os_str()));
+        }
     }
 
     #[test]
@@ -164,6 +195,6 @@ mod tests {
         assert_eq!(settings.cluster, here.join("here/driver.json").to_str().map(String::from));
         let named = from_environment(|name| (name == "TRYWORKS_CLUSTER").then(|| "default".into())).unwrap();
         assert_eq!(named.cluster.as_deref(), Some("default"));
-        assert!(from_environment(|name| (name == "TRYWORKS_SPILL_DIR").then(String::new)).is_err(), "no path at all");
+        assert!(from_environment(|name| (name == "TRYWORKS_SPILL_DIR").then(OsString::new)).is_err(), "no path at all");
     }
 }

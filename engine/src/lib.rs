@@ -16,6 +16,7 @@ pub mod process;
 pub mod protocol;
 mod running;
 pub mod scheduler;
+pub mod screen;
 pub mod ship;
 pub mod simulator;
 pub mod verdict;

@@ -6,6 +6,7 @@ mod cluster;
 mod disk;
 mod home;
 mod naming;
+mod terminal;
 mod trouble;
 mod usage;
 #[path = "../rig/wait.rs"]

@@ -11,3 +11,4 @@ mod drivers;
 mod full;
 mod hub;
 mod kept;
+mod shown;

@@ -7,6 +7,7 @@ use crate::execute::Code;
 use crate::job_spec::stage_spec;
 use crate::protocol::driver::{FromDriver, GivenFile, NewJob};
 use crate::scheduler::{JobSpec, Limits, Partitions, Speculation};
+use crate::screen::{Screen, Shown};
 use crate::{panics, worker};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     pub(super) news: Condvar,
     /// Told when there is something to send, or to end.
     pub(super) outgoing: Notify,
+    pub(super) screen: Arc<Shown>,
 }
 
 /// How the hub's data port is reached.
@@ -179,8 +181,13 @@ impl Cluster {
             stopped: false,
             broken: None,
         };
-        let shared =
-            Arc::new(Shared { settings, state: Lock::new(state), news: Condvar::new(), outgoing: Notify::new() });
+        let shared = Arc::new(Shared {
+            settings,
+            state: Lock::new(state),
+            news: Condvar::new(),
+            outgoing: Notify::new(),
+            screen: Arc::default(),
+        });
         let program = program()?;
         let (ready, opened) = std::sync::mpsc::channel();
         let (inside, name) = (shared.clone(), "tryworks-driver".to_string());
@@ -189,7 +196,8 @@ impl Cluster {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(ready.send(Err(Error::storage("starting", "the driver's thread", &error)))),
             };
-            runtime.block_on(Driver { shared: inside, connection, program, printer: Printer::default() }.run(ready));
+            let printer = Printer::new(inside.screen.clone());
+            runtime.block_on(Driver { shared: inside, connection, program, printer }.run(ready));
         });
         let thread = thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
         match opened.recv() {
@@ -204,6 +212,11 @@ impl Cluster {
         let state = self.shared.lock();
         let active = state.jobs.values().filter(|job| job.end.is_none());
         active.map(|job| (job.label.clone(), job.progress)).collect()
+    }
+
+    /// Tells `screen` of jobs that are over, and lets what tasks write keep clear of it.
+    pub fn show_on(&self, screen: Arc<dyn Screen>) {
+        self.shared.screen.on(screen);
     }
 
     /// Ends the session: jobs that run fail with [`Error::Stopped`], and so does every later call.

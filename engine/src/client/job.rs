@@ -344,7 +344,9 @@ impl JobControl for ClusterJob {
 impl Drop for ClusterJob {
     fn drop(&mut self) {
         let ticket = self.ticket();
-        let Some(job) = self.shared.lock().jobs.remove(&ticket) else { return };
+        let job = self.shared.lock().jobs.remove(&ticket);
+        self.shared.screen.job_over();
+        let Some(job) = job else { return };
         // Whoever has not seen all of a detached job has not collected it.
         self.shared.send([match job.is_detached() && !job.spent {
             true => FromDriver::Detach { ticket },

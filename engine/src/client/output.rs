@@ -1,12 +1,14 @@
 //! What tasks wrote, on the driver's own outputs: each line with its engine in front, each byte once.
 
 use crate::protocol::driver::Written;
+use crate::screen::Shown;
 use std::collections::HashMap;
+use std::sync::Arc;
 use tryworks_io::outlet;
 
 /// Prints what tasks wrote.
-#[derive(Default)]
 pub(super) struct Printer {
+    screen: Arc<Shown>,
     /// How much of each worker's output was printed, and the line that is not at its end yet.
     streams: HashMap<(String, u32, bool), Stream>,
 }
@@ -21,14 +23,19 @@ struct Stream {
 const LONGEST: usize = 64 << 10;
 
 impl Printer {
+    /// Prints beside what is on the screen.
+    pub(super) fn new(screen: Arc<Shown>) -> Self {
+        Printer { screen, streams: HashMap::new() }
+    }
+
     /// Says something of the cluster itself.
     pub(super) fn note(&self, text: &str) {
-        outlet::ERR.write(format!("tryworks: {text}\n").as_bytes());
+        self.print(true, format!("tryworks: {text}\n").as_bytes());
     }
 
     pub(super) fn output(&mut self, written: &Written) {
         let lines = self.lines(written);
-        print(written.stderr, &lines);
+        self.print(written.stderr, &lines);
     }
 
     /// Shows lines that have no end, when no more will come.
@@ -38,7 +45,14 @@ impl Printer {
                 continue;
             }
             let line = [format!("[{name} worker {worker}] ").as_bytes(), &stream.line, b"\n"].concat();
-            print(stderr, &line);
+            self.print(stderr, &line);
+        }
+    }
+
+    fn print(&self, stderr: bool, lines: &[u8]) {
+        if !lines.is_empty() {
+            let to = if stderr { &outlet::ERR } else { &outlet::OUT };
+            self.screen.aside(|| to.write(lines));
         }
     }
 
@@ -69,11 +83,6 @@ impl Printer {
     }
 }
 
-fn print(stderr: bool, lines: &[u8]) {
-    let to = if stderr { &outlet::ERR } else { &outlet::OUT };
-    to.write(lines);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +102,7 @@ mod tests {
 
     #[test]
     fn what_comes_twice_is_shown_once() {
-        let mut printer = Printer::default();
+        let mut printer = Printer::new(Arc::default());
         assert_eq!(printer.lines(&written(0, "one\ntw")), b"[e1 worker 7] one\n");
         assert_eq!(printer.lines(&written(0, "one\ntw")), b"");
         assert_eq!(printer.lines(&written(4, "two\nthree\n")), b"[e1 worker 7] two\n[e1 worker 7] three\n");

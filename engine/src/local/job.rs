@@ -3,6 +3,7 @@
 use super::state::Shared;
 use crate::execute::Part;
 use crate::panics;
+use crate::screen::Shown;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tryworks_core::ids::JobId;
@@ -16,13 +17,14 @@ pub(super) struct LocalJob {
     /// The action.
     op: Op,
     shared: Arc<Shared>,
+    screen: Arc<Shown>,
     /// Results that were fetched from the shared state and not asked for yet.
     fetched: Lock<VecDeque<Part>>,
 }
 
 impl LocalJob {
-    pub(super) fn new(id: JobId, op: Op, shared: Arc<Shared>) -> Self {
-        LocalJob { id, op, shared, fetched: Lock::default() }
+    pub(super) fn new(id: JobId, op: Op, shared: Arc<Shared>, screen: Arc<Shown>) -> Self {
+        LocalJob { id, op, shared, screen, fetched: Lock::default() }
     }
 }
 
@@ -62,5 +64,6 @@ impl JobControl for LocalJob {
 impl Drop for LocalJob {
     fn drop(&mut self) {
         self.shared.forget(self.id);
+        self.screen.job_over();
     }
 }

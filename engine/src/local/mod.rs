@@ -7,6 +7,7 @@ mod worker;
 
 use crate::event_log::EventLog;
 use crate::panics;
+use crate::screen::{Screen, Shown};
 use host::LocalHost;
 use job::LocalJob;
 use state::Shared;
@@ -46,6 +47,7 @@ pub struct Settings {
 /// Runs jobs on threads of this process.
 pub struct Local {
     shared: Arc<Shared>,
+    screen: Arc<Shown>,
     settings: Settings,
     threads: Lock<Vec<JoinHandle<()>>>,
 }
@@ -58,7 +60,12 @@ impl Local {
     pub fn new(settings: Settings) -> Result<Self> {
         let log = settings.event_log.as_ref().map(EventLog::create).transpose()?;
         let host = LocalHost::new(&settings);
-        Ok(Local { shared: Shared::new(&settings, Arc::new(host), log), settings, threads: Lock::default() })
+        Ok(Local {
+            shared: Shared::new(&settings, Arc::new(host), log),
+            screen: Arc::default(),
+            settings,
+            threads: Lock::default(),
+        })
     }
 
     /// The memory budget, with what was spilled so far.
@@ -80,6 +87,11 @@ impl Local {
     pub fn active(&self) -> Vec<(String, Progress)> {
         let active = self.shared.active().into_iter();
         active.map(|(id, label)| (label, self.shared.progress(id))).collect()
+    }
+
+    /// Tells `screen` of jobs that are over.
+    pub fn show_on(&self, screen: Arc<dyn Screen>) {
+        self.screen.on(screen);
     }
 
     /// Stops: jobs that run fail with [`Error::Stopped`], and so does every later call.
@@ -122,7 +134,7 @@ impl Runner for Local {
         self.start_threads()?;
         let op = job.op;
         let id = self.shared.submit(job)?;
-        Ok(Arc::new(LocalJob::new(id, op, self.shared.clone())))
+        Ok(Arc::new(LocalJob::new(id, op, self.shared.clone(), self.screen.clone())))
     }
 
     fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {
