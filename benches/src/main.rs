@@ -67,6 +67,7 @@ const BENCHES: &[(&str, Make)] = &[
     ("cluster_shuffle", cluster::u64s),
     ("cluster_shuffle_strings", cluster::strings),
     ("cluster_killed", cluster::killed),
+    ("cluster_cancelled_shuffle", cluster::cancelled),
     ("cluster_many_engines", cluster::many_engines),
     ("cluster_hub_memory", cluster::memory),
     ("out_of_core_distinct", out_of_core::distinct),

@@ -27,7 +27,7 @@ pub fn here() -> HostInfo {
             libc: libc(),
             processor: processor(&text("/proc/cpuinfo")),
             pid: std::process::id(),
-            began: life(&text("/proc/self/stat")).map_or(0, |(_, began)| began),
+            began: began(std::process::id()).unwrap_or_default(),
         }
     })
     .clone()
@@ -47,15 +47,30 @@ pub fn has_ended(process: &HostInfo) -> Option<bool> {
     if process.id != here().id {
         return None;
     }
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
-    Some(life(&stat).is_none_or(|(state, began)| began != process.began || matches!(state, 'Z' | 'X')))
+    Some(began(process.pid) != Some(process.began))
 }
 
-/// The state of a process, and when it began, of the text of its `stat`. Its name, in brackets, may hold anything.
-fn life(stat: &str) -> Option<(char, u64)> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
+/// When the process of this number began, in ticks since the machine did; `None` if there is none. One that is dead and
+/// only waits for its parent does not count.
+///
+/// ```
+/// use tryworks_engine::host::{began, here};
+/// assert_eq!(began(std::process::id()), Some(here().began));
+/// assert_eq!(began(u32::MAX), None);
+/// ```
+pub fn began(pid: u32) -> Option<u64> {
+    start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The start time in the text of `/proc/PID/stat`, unless the process is dead.
+fn start_time(stat: &str) -> Option<u64> {
+    // The name may hold spaces and brackets: the last one closes it.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 /// The C library by the size of its file: programs that are linked without one have none.
@@ -93,8 +108,7 @@ mod tests {
     #[test]
     fn a_process_has_ended_when_it_is_killed_waited_for_or_not() {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        let process = HostInfo { pid: child.id(), began: life(&stat).unwrap().1, ..here() };
+        let process = HostInfo { pid: child.id(), began: began(child.id()).unwrap(), ..here() };
         assert_eq!(has_ended(&process), Some(false));
         assert_eq!(has_ended(&HostInfo { began: process.began + 1, ..process.clone() }), Some(true), "another one");
         assert_eq!(has_ended(&HostInfo { id: "elsewhere".into(), ..process.clone() }), None);
@@ -103,11 +117,17 @@ mod tests {
             std::thread::yield_now();
         }
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        assert_eq!(life(&stat).map(|(state, _)| state), Some('Z'));
+        assert!(stat.contains(") Z "), "nobody has waited for it: {stat}");
         child.wait().unwrap();
         assert_eq!(has_ended(&process), Some(true));
-        let odd = "7 (a) R (b)) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!(life(odd), Some(('S', 4711)));
+    }
+
+    #[test]
+    fn names_may_look_like_fields() {
+        let fields = (4..=21).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        assert_eq!(start_time(&format!("7 (a) Z 1) S {fields} 555 23 24")), Some(555));
+        assert_eq!(start_time(&format!("7 (a) Z {fields} 555 23")), None);
+        assert_eq!(start_time("7 (a"), None);
     }
 
     #[test]

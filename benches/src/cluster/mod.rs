@@ -1,5 +1,6 @@
 //! Benchmarks on a cluster of this machine: real hub and engine processes, started for each figure and stopped again.
 
+mod cancelled;
 mod jobs;
 mod killed;
 mod many_engines;
@@ -8,6 +9,7 @@ mod shuffle;
 mod start;
 mod words;
 
+pub use cancelled::bench as cancelled;
 pub use jobs::{empty_tasks, tiny_job};
 pub use killed::bench as killed;
 pub use many_engines::bench as many_engines;

@@ -3,7 +3,7 @@
 use super::*;
 use std::process::Command;
 use tryworks_core::ids::JobId;
-use tryworks_engine::host::{has_ended, here};
+use tryworks_engine::host::{began, has_ended, here};
 use tryworks_engine::protocol::HostInfo;
 use tryworks_engine::protocol::admin::{Answer, Question, WhyRow};
 use tryworks_engine::scheduler::Why;
@@ -38,10 +38,7 @@ fn notices(said: &[ToDriver]) -> Vec<String> {
 /// A process that can be ended.
 fn child() -> (std::process::Child, HostInfo) {
     let child = Command::new("sleep").arg("1000").spawn().unwrap();
-    // When it began is what no other process of its number has.
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-    let began = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
-    let host = HostInfo { pid: child.id(), began, ..here() };
+    let host = HostInfo { pid: child.id(), began: began(child.id()).unwrap(), ..here() };
     assert_eq!(has_ended(&host), Some(false));
     (child, host)
 }

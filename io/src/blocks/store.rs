@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
-use tryworks_core::lock::{Held as Locked, Lock};
+use tryworks_core::lock::{Held as Locked, Lock, none_held};
 use tryworks_core::{Error, Result};
 
 /// What small blocks may take in memory together; those that come later are written to the disk.
@@ -210,6 +210,7 @@ impl BlockStore {
 
     /// Waits until what was deleted before is off the disk, but for what is read.
     pub fn wait_for_removals(&self) {
+        none_held("waiting for a disk");
         let (done, gone) = sync_channel(1);
         self.0.shared.remove(Removal::Tell(done));
         // It ends only with the store.
