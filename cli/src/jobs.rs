@@ -190,6 +190,7 @@ fn reasons(rows: &[WhyRow]) -> String {
             Why::Share => "engines are busy with other pools".into(),
             Why::Alone => "may kill its worker: waits to run alone".into(),
             Why::Excluded => "all engines are excluded".into(),
+            Why::Unfit => "the engines that have room cannot run the program".into(),
             Why::Memory => "all engines are short of memory".into(),
             Why::Draining => "all engines were asked to leave".into(),
             Why::NotNeeded => "nothing needs it now".into(),

@@ -28,6 +28,13 @@ pub fn told(reason: Reason<Error>) -> Error {
             reason.to_string(),
             "start engines (`tryworks cluster status` shows those that are there), or wait longer: TRYWORKS_PATIENCE",
         ),
+        // Each says itself where it was.
+        Reason::Unfit { mut engines } if engines.len() == 1 => engines.remove(0).1,
+        Reason::Unfit { engines } => {
+            let errors: Vec<_> = engines.iter().map(|(_, error)| error.to_string()).collect();
+            let what = format!("the program starts on none of the {} engines", errors.len());
+            Error::Lost { what, details: errors.join("\n") }
+        }
         Reason::Nondeterministic { .. } => Error::Lost {
             what: reason.to_string(),
             details: "mark what gives another answer each time as `nondeterministic()`".into(),

@@ -45,6 +45,7 @@ fn every_job_ends_rightly_whatever_dies() {
         ("workers died", all.workers_died),
         ("blocks lost", all.blocks_lost),
         ("engines short of memory", all.gates_closed),
+        ("starts that failed", all.starts_failed),
         ("fetches failed", all.fetches_failed),
         ("several blocks missing at once", all.lost_together),
         ("user errors", all.user_errors),
@@ -63,6 +64,7 @@ fn every_job_ends_rightly_whatever_dies() {
         ("jobs failed by a result that cannot be taken back", all.failed[4]),
         ("jobs failed by a limit", all.failed[5]),
         ("jobs failed for want of engines", all.failed[6]),
+        ("jobs failed since no engine could start them", all.failed[7]),
     ] {
         assert!(times > 0, "no {fault} in {seeds} seeds");
     }

@@ -122,6 +122,7 @@ fn submit(ticket: u64) -> FromDriver {
         wanted: (0..1).into(),
         limits: JobLimits::default(),
         pool: String::new(),
+        program: 0,
         delivered: 0,
     };
     let codes = vec![(0, vec![0; 100].into())];

@@ -39,6 +39,8 @@ pub(crate) struct Engine {
 
 /// How often engines say that they are there, at least.
 const BEAT: Duration = Duration::from_secs(1);
+/// An engine on which the workers of a session do not start gets none of its tasks for so long.
+const UNFIT: Duration = Duration::from_secs(60);
 /// The tasks that an engine holds in advance should last about so long.
 const AHEAD_MICROS: u64 = 4000;
 /// But for each slot there are no more than these.
@@ -350,17 +352,18 @@ impl Hub {
         told.into_iter().for_each(|cache| self.tell_cached(cache));
     }
 
-    /// Workers of a session do not start on an engine: its jobs cannot go on as they are.
+    /// Workers of a session do not start on an engine: others have to do without it, as long as there are any.
     fn cannot_work(&mut self, id: EngineId, session: SessionId, error: &Error) {
         let name = self.engine_name(id);
-        let error = Error::Lost { what: format!("the program does not start on {name}"), details: error.to_string() };
-        let jobs: Vec<_> = self.jobs.of(session).filter(|(_, job)| job.end.is_none()).map(|(id, _)| id).collect();
-        for id in jobs {
-            if let Some(job) = self.jobs.get_mut(&id) {
-                job.verdict = Some(error.clone());
-            }
-            self.cancel_job(id);
+        if self.engines.len() > 1 {
+            let text = format!(
+                "the program does not start on {name}, where it will be tried again after {UNFIT:?}; its tasks go to \
+                 other engines: {error}"
+            );
+            self.tell_driver(session, ToDriver::Notice(text));
         }
+        let error = Error::Lost { what: format!("the program does not start on {name}"), details: error.to_string() };
+        self.events.push(Event::EngineUnfit { engine: id, program: session.0.into(), error, lasts: UNFIT });
     }
 
     /// Where an output's blocks are has changed.

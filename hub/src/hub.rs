@@ -256,7 +256,7 @@ impl Hub {
             Action::JobCancelled { job, report } => {
                 let count = |of: fn(&Cancelled) -> u32| report.iter().map(of).sum::<u32>();
                 let (done, stopped, waiting) = (count(|s| s.done), count(|s| s.stopped), count(|s| s.not_started));
-                if self.jobs.get(&job).is_some_and(|job| job.verdict.is_none() && done + stopped + waiting > 0) {
+                if done + stopped + waiting > 0 {
                     let text = format!(
                         "{job} was cancelled: {done} partitions were done, {stopped} were with engines and are stopped, \
                          {waiting} had not been given out"

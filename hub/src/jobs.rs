@@ -32,8 +32,6 @@ pub(crate) struct Job {
     pub(crate) submitted: u64,
     pub(crate) ended: Option<u64>,
     pub(crate) end: Option<Result<(), Error>>,
-    /// Why it is being stopped, if not because it was cancelled.
-    pub(crate) verdict: Option<Error>,
     /// Accepted results that nobody has said to have received, and who has them. Of a detached job only those that
     /// stay with an engine: the journal has the others.
     pub(crate) delivered: BTreeMap<AttemptId, (EngineId, Vec<(u32, Part)>)>,
@@ -97,7 +95,6 @@ impl Job {
             submitted: clock(),
             ended: None,
             end: None,
-            verdict: None,
             delivered: BTreeMap::new(),
             held: BTreeSet::new(),
             kept: BTreeMap::new(),
@@ -266,6 +263,8 @@ impl Hub {
         job.phase = Phase::Begun;
         let ended = job.end.is_some();
         let (mut spec, caches) = ((*job.spec).clone(), job.caches.clone());
+        // Workers belong to sessions, and so does what keeps them from starting.
+        spec.program = job.session.0.into();
         let mut done = job.held.clone();
         self.replay_to_all(id);
         if ended {
@@ -332,10 +331,6 @@ impl Hub {
 
     pub(crate) fn end_job(&mut self, id: JobId, end: Result<(), Error>) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.end.is_none()) else { return };
-        let end = match (end, job.verdict.take()) {
-            (Err(Error::Cancelled), Some(verdict)) => Err(verdict),
-            (end, _) => end,
-        };
         let at = clock();
         job.ended = Some(at);
         job.phase = Phase::Begun;

@@ -100,6 +100,7 @@ fn ended(row: JobRow, session: SessionId, end: Result<()>, held: &[Held]) -> Job
         wanted: Vec::new().into_iter().collect(),
         limits: Limits::default(),
         pool: String::new(),
+        program: 0,
         delivered: 0,
     };
     let mut job = Job::new(session, 0, row.detached, spec);

@@ -309,6 +309,7 @@ impl Shared {
             wanted: wanted.clone(),
             limits,
             pool: self.settings.pool.clone(),
+            program: 0,
             delivered: 0,
         };
         let detached = if let Tie::Detached(name) = &request.tie { Some(name.clone()) } else { None };

@@ -302,6 +302,7 @@ impl Shared {
             wanted,
             limits: self.limits.clone(),
             pool: String::new(),
+            program: 0,
             delivered: 0,
         };
         state.jobs.insert(id, job);

@@ -45,7 +45,9 @@ impl Engine {
         session.worker = None;
         session.kept.clear();
         let error = self.obituary(&worker, death);
-        if worker.peer.is_none() {
+        // One that came to its end before it began anything, such as for want of threads, could not be started either.
+        let stuck = worker.guilt.is_some();
+        if worker.peer.is_none() || !(worker.serves || stuck) && death.ran.is_empty() {
             let Some(session) = self.sessions.get_mut(&id) else { return };
             session.failed_starts += 1;
             let hopeless = death.hopeless || session.failed_starts >= STARTS;
@@ -62,7 +64,6 @@ impl Engine {
             return;
         }
         // A task that would not stop was why it was killed: the others are not to blame.
-        let stuck = worker.guilt.is_some();
         let ran = |attempt: &AttemptId| !stuck && death.ran.contains(attempt);
         let (suspects, waiting): (Vec<_>, Vec<_>) = live.map(|assigned| assigned.attempt).partition(ran);
         if suspects.is_empty() && waiting.is_empty() {

@@ -19,6 +19,12 @@ const SAID_AGAIN: usize = 1 << 20;
 impl Engine {
     pub(super) fn worker_says(&mut self, peer: PeerId, message: FromWorker) {
         let Some(&number) = self.peers.get(&peer) else { return };
+        if let Some(worker) = self.workers.get_mut(&number).filter(|worker| !worker.serves) {
+            worker.serves = true;
+            if let Some(session) = self.sessions.get_mut(&worker.session) {
+                session.failed_starts = 0;
+            }
+        }
         match message {
             FromWorker::Done { attempt, report, blocks, results, kept, span } => {
                 let Some(assigned) = self.take_assigned(number, attempt) else {

@@ -68,7 +68,7 @@ pub(super) struct Session {
     host: String,
     pub(super) address: Option<String>,
     pub(super) worker: Option<u64>,
-    /// Workers that died before they said hello, in a row.
+    /// Workers that died before they did anything, in a row.
     pub(super) failed_starts: u32,
     /// Partitions of caches that its worker keeps.
     pub(super) kept: BTreeSet<(u64, u32)>,
@@ -92,6 +92,8 @@ pub(super) struct Worker {
     pub(super) last_words: Vec<u8>,
     /// When its start was asked for.
     pub(super) since: Instant,
+    /// It has said something since its hello: it could begin to serve.
+    pub(super) serves: bool,
     /// It is being ended on purpose.
     pub(super) ending: bool,
     /// Why it was killed, if it was for something that it did.
@@ -289,6 +291,7 @@ impl Engine {
             written: [0; 2],
             last_words: Vec::new(),
             since: Instant::now(),
+            serves: false,
             ending: false,
             guilt: None,
         };
@@ -398,12 +401,8 @@ impl Engine {
         let worker = self.workers.get_mut(&number).filter(|worker| worker.peer.is_none())?;
         worker.peer = Some(peer);
         self.peers.insert(peer, number);
-        let session = worker.session;
-        if let Some(session) = self.sessions.get_mut(&session) {
-            session.failed_starts = 0;
-        }
         Some(Welcome {
-            session,
+            session: worker.session,
             engine: self.id,
             name: self.options.name.clone(),
             slots: self.options.slots,

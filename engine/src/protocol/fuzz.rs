@@ -153,7 +153,15 @@ fn spec() -> JobSpec {
         near: Vec::new(),
     };
     let stages = vec![stage(Some(OutputId(1)), vec![]), stage(None, vec![0])];
-    JobSpec { label: "job".into(), stages, wanted: some(), limits: Limits::default(), pool: "p".into(), delivered: 1 }
+    JobSpec {
+        label: "job".into(),
+        stages,
+        wanted: some(),
+        limits: Limits::default(),
+        pool: "p".into(),
+        program: 0,
+        delivered: 1,
+    }
 }
 
 #[test]

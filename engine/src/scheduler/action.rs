@@ -218,6 +218,11 @@ pub enum Reason<E> {
         /// How long.
         waited: Duration,
     },
+    /// No engine that takes tasks can run its program.
+    Unfit {
+        /// Each of them, with its reason.
+        engines: Vec<(EngineId, E)>,
+    },
     /// The job makes no sense.
     Invalid {
         /// What is wrong with it.
@@ -258,6 +263,10 @@ impl<E: fmt::Display> fmt::Display for Reason<E> {
             ),
             Reason::Limit { name, limit, value } => write!(f, "{name} is {limit}, and the job came to {value}"),
             Reason::NoEngine { waited } => write!(f, "there was no engine for {waited:?}"),
+            Reason::Unfit { engines } => {
+                write!(f, "no engine can run the program:")?;
+                engines.iter().try_for_each(|(engine, error)| write!(f, "\n  {engine}: {error}"))
+            }
             Reason::Invalid { what } => write!(f, "{what}"),
         }
     }

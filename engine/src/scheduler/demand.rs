@@ -1,6 +1,7 @@
 //! What is needed now: which stages are wanted, which can start, and what moves on when one is complete.
 
 use super::{Scheduler, action::Action, packing::pack, partitions::Run, spec::Packing, stage::StageKey};
+use tryworks_core::ids::EngineId;
 
 impl<E: Clone> Scheduler<E> {
     pub(super) fn is_complete(&self, key: StageKey) -> bool {
@@ -79,6 +80,7 @@ impl<E: Clone> Scheduler<E> {
 
     /// Adds partitions to what waits in a stage, near what they read, packed its way.
     pub(super) fn enqueue(&mut self, key: StageKey, runs: Vec<Run>) {
+        let unfit = self.unfit_for(key);
         let stage = &self.stages[key];
         if let (Packing::Fixed(_), false) = (stage.pack, stage.queue.has_hints()) {
             return self.stages[key].queue.push(None, runs);
@@ -89,7 +91,8 @@ impl<E: Clone> Scheduler<E> {
         };
         let split = |run: Run| {
             let avoid = stage.to_avoid(run.start);
-            let near = |engine| self.engines.able_row(engine).filter(|_| !avoid.contains(&engine));
+            let near =
+                |engine| self.engines.able_row(engine).filter(|_| !avoid.contains(&engine) && !unfit.contains(&engine));
             stage.queue.split(run, near)
         };
         let parts: Vec<(Option<u32>, Run)> = runs.into_iter().flat_map(split).collect();
@@ -104,12 +107,15 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// What waited near an engine that is gone (its row) waits elsewhere; or an engine has come, and what it has is
-    /// known to wait near it.
+    /// What waited near an engine that is gone or unfit (its row) waits elsewhere; or an engine has come, or is fit again,
+    /// and what it has is known to wait near it.
     pub(super) fn wait_anew(&mut self, gone: Option<u32>) {
         for (_, stage) in self.stages.iter_mut().filter(|(_, stage)| stage.queue.has_hints()) {
             for run in stage.queue.take_runs(gone) {
-                for (to, part) in stage.queue.split(run, |engine| self.engines.able_row(engine)) {
+                let unfit = self.unfit.get(&stage.program);
+                let fit = |engine: &EngineId| unfit.is_none_or(|unfit| !unfit.contains_key(engine));
+                let near = |engine| self.engines.able_row(engine).filter(|_| fit(&engine));
+                for (to, part) in stage.queue.split(run, near) {
                     stage.queue.push(to, [part]);
                 }
             }

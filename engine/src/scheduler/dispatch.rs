@@ -42,19 +42,21 @@ impl<E: Clone> Scheduler<E> {
     /// A task of this stage and the engine to run it: near what it reads, else wherever there is room. What waits
     /// near an engine goes elsewhere only to begin at once.
     fn next_task(&mut self, key: StageKey) -> Option<(u32, Partitions)> {
+        let unfit = self.unfit_for(key);
         if !self.stages[key].queue.has_hints() {
-            return self.next_anywhere(key);
+            return self.next_anywhere(key, &unfit);
         }
+        // Nothing waits near an engine that is unfit.
         let queue = &mut self.stages[key].queue;
         if let Some(row) = self.engines.pick_near(queue, true) {
             return Some((row, queue.pop_near(row)?));
         }
-        if let Some(found) = self.next_anywhere(key) {
+        if let Some(found) = self.next_anywhere(key, &unfit) {
             return Some(found);
         }
         let queue = &mut self.stages[key].queue;
         if let Some(near) = queue.near_any(0)
-            && let Some(row) = self.engines.pick_slot(&[])
+            && let Some(row) = self.engines.pick_slot(&unfit)
         {
             return Some((row, queue.pop_near(near)?));
         }
@@ -62,21 +64,25 @@ impl<E: Clone> Scheduler<E> {
         Some((row, queue.pop_near(row)?))
     }
 
-    fn next_anywhere(&mut self, key: StageKey) -> Option<(u32, Partitions)> {
+    fn next_anywhere(&mut self, key: StageKey, unfit: &[EngineId]) -> Option<(u32, Partitions)> {
         if self.stages[key].queue.nothing_for_anywhere() {
             return None;
         }
-        let near = self.nearest(key).and_then(|engine| self.engines.with_room(engine));
+        let near = self.nearest(key).filter(|engine| !unfit.contains(engine));
+        let near = near.and_then(|engine| self.engines.with_room(engine));
         let stage = &mut self.stages[key];
         if let Some(row) = near {
             return Some((row, stage.queue.pop_anywhere()?));
         }
         if stage.troubles.is_empty() {
-            let row = self.engines.pick(stage.queue.tasks())?;
+            let row = self.engines.pick(stage.queue.tasks(), unfit)?;
             return Some((row, stage.queue.pop_anywhere()?));
         }
+        if !self.engines.has_room_but(unfit) {
+            return None;
+        }
         let task = stage.queue.pop_anywhere()?;
-        let row = self.engines.pick_other(stage.to_avoid(task.first()))?;
+        let row = self.engines.pick_other(stage.to_avoid(task.first()), unfit)?;
         Some((row, task))
     }
 
@@ -95,17 +101,33 @@ impl<E: Clone> Scheduler<E> {
 
     /// Tasks that must be alone wait for an engine that is idle; enough engines are kept free for them.
     fn dispatch_alone(&mut self, out: &mut Vec<Action<E>>) {
-        while let Some(&(_, _, key)) = self.alone.first() {
-            let Some(task) = self.stages[key].suspects.front().cloned() else { return };
-            let Some(row) = self.engines.pick_idle(self.stages[key].to_avoid(task.first())) else { break };
+        while let Some((key, row)) = self.next_alone() {
+            let Some(task) = self.stages[key].suspects.pop_front() else { return };
             self.engines.set_reserved(row, false);
-            self.stages[key].suspects.pop_front();
             self.launch(key, row, task, true, None, out);
             self.settle(key);
         }
         let waiting = self.alone.iter().map(|&(_, _, key)| self.stages[key].suspects.len()).sum();
         self.engines.unreserve(waiting);
-        self.engines.reserve(waiting);
+        let first = self.alone.first().map_or_else(Vec::new, |&(_, _, key)| self.unfit_for(key));
+        self.engines.reserve(waiting, &first);
+    }
+
+    /// The first stage that has an idle engine for a task that must be alone.
+    fn next_alone(&mut self) -> Option<(StageKey, u32)> {
+        for &(_, _, key) in &self.alone {
+            let unfit = self.unfit_for(key);
+            let stage = &self.stages[key];
+            let avoid = stage.suspects.front().map_or(&[][..], |task| stage.to_avoid(task.first()));
+            if let Some(row) = self.engines.pick_idle(avoid, &unfit) {
+                return Some((key, row));
+            }
+            if unfit.is_empty() {
+                // There is none for any of them.
+                return None;
+            }
+        }
+        None
     }
 
     fn launch(

@@ -178,16 +178,17 @@ impl Engines {
 
     /// The next engine in turn for the next of `waiting` tasks: an idle one first, then one with a free slot, then one
     /// that may hold it in advance. The fewer tasks wait, the fewer are held: what is held in the end by one engine is
-    /// not there for another that is done (guided self-scheduling, Polychronopoulos and Kuck 1987).
-    pub fn pick(&mut self, waiting: u32) -> Option<u32> {
-        let at_once = self.in_turn(&self.idle, &[]).or_else(|| self.in_turn(&self.slots, &[]));
+    /// not there for another that is done (guided self-scheduling, Polychronopoulos and Kuck 1987). None of `not` is taken.
+    pub fn pick(&mut self, waiting: u32, not: &[EngineId]) -> Option<u32> {
+        let at_once = self.in_turn(&self.idle, not).or_else(|| self.in_turn(&self.slots, not));
         let share = (waiting / self.able.saturating_mul(2).max(1)).max(1);
         let mut from = self.turn;
         let in_advance = || {
             // They are about equally full, so a few are enough to look at.
-            for _ in 0..4 {
+            for _ in 0..4 + not.len() {
                 let row = self.free.next_in_turn(from)?;
-                if self.rows.get(row).is_some_and(|engine| (engine.running.len() as u32) < engine.slots + share) {
+                let fits = |e: &Engine| (e.running.len() as u32) < e.slots + share && !not.contains(&e.id);
+                if self.rows.get(row).is_some_and(fits) {
                     return Some(row);
                 }
                 from = row + 1;
@@ -200,11 +201,12 @@ impl Engines {
     }
 
     /// The same for a task that failed on the engines to `avoid`: one of these only if no other takes tasks. There has to
-    /// be room somewhere.
-    pub fn pick_other(&mut self, avoid: &[EngineId]) -> Option<u32> {
+    /// be room somewhere but in those of `not`.
+    pub fn pick_other(&mut self, avoid: &[EngineId], not: &[EngineId]) -> Option<u32> {
+        let both = [avoid, not].concat();
         let lists = [&self.idle, &self.slots, &self.free];
-        let row = lists.into_iter().find_map(|list| self.in_turn(list, avoid));
-        let row = row.or_else(|| self.elsewhere(avoid)).or_else(|| self.in_turn(&self.free, &[]))?;
+        let row = lists.into_iter().find_map(|list| self.in_turn(list, &both));
+        let row = row.or_else(|| self.elsewhere(&both)).or_else(|| self.in_turn(&self.free, not))?;
         self.turn = row + 1;
         Some(row)
     }
@@ -232,6 +234,11 @@ impl Engines {
         !self.free.is_empty()
     }
 
+    /// Whether there is room in an engine that is none of `not`.
+    pub fn has_room_but(&self, not: &[EngineId]) -> bool {
+        self.in_turn(&self.free, not).is_some()
+    }
+
     /// The row of an engine that takes tasks, now or soon.
     pub fn able_row(&self, id: EngineId) -> Option<u32> {
         self.row_of(id).filter(|&row| self.rows.get(row).is_some_and(|engine| engine.gate.is_able()))
@@ -246,23 +253,29 @@ impl Engines {
         self.row_of(id).filter(|&row| self.free.contains(row))
     }
 
-    /// An idle engine for a task that must be alone, one reserved for such tasks first.
-    pub fn pick_idle(&mut self, avoid: &[EngineId]) -> Option<u32> {
-        let fits = |row: &u32| self.rows.get(*row).is_some_and(|e| e.running.is_empty() && e.takes_tasks());
-        let liked = |row: &u32| fits(row) && self.rows.get(*row).is_some_and(|e| !avoid.contains(&e.id));
+    /// An idle engine for a task that must be alone, one reserved for such tasks first; none of `not`, and one to `avoid`
+    /// only if there is no other.
+    pub fn pick_idle(&self, avoid: &[EngineId], not: &[EngineId]) -> Option<u32> {
+        let both = [avoid, not].concat();
+        let idle = |row: &u32, but: &[EngineId]| {
+            self.rows.get(*row).is_some_and(|e| e.running.is_empty() && e.takes_tasks() && !but.contains(&e.id))
+        };
+        let fits = |row: &u32| idle(row, not);
+        let liked = |row: &u32| idle(row, &both);
         let reserved = |test: &dyn Fn(&u32) -> bool| self.reserved.iter().copied().find(|row| test(row));
         reserved(&liked)
-            .or_else(|| self.in_turn(&self.idle, avoid))
+            .or_else(|| self.in_turn(&self.idle, &both))
             .or_else(|| reserved(&fits))
-            .or_else(|| self.in_turn(&self.idle, &[]))
+            .or_else(|| self.in_turn(&self.idle, not))
     }
 
     /// Sees to it that enough engines become idle for `tasks` that must be alone: at most every second one,
-    /// the least busy first.
-    pub fn reserve(&mut self, tasks: usize) {
+    /// the least busy first, and none of `not`.
+    pub fn reserve(&mut self, tasks: usize, not: &[EngineId]) {
         let enough = tasks.min(self.by_id.len().div_ceil(2));
         while self.reserved.len() < enough {
-            let open = self.rows.iter().filter(|(_, e)| e.takes_tasks() && !e.reserved && !e.occupied);
+            let fits = |e: &Engine| e.takes_tasks() && !e.reserved && !e.occupied && !not.contains(&e.id);
+            let open = self.rows.iter().filter(|(_, e)| fits(e));
             let Some(row) = open.min_by_key(|(row, e)| (e.running.len(), *row)).map(|(row, _)| row) else { return };
             self.set_reserved(row, true);
         }

@@ -2,6 +2,7 @@
 
 use super::{partitions::Partitions, pools::PoolSpec, spec::JobSpec};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 
 /// Something happened. `E` is the shell's own error, carried whole and never looked into.
@@ -9,7 +10,7 @@ use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 /// The legal order, of one engine session, one job and one output:
 ///
 /// ```text
-/// engine  = EngineJoined, { EngineGate | EnginePrefetch | report }, [ EngineLost ] ;
+/// engine  = EngineJoined, { EngineGate | EnginePrefetch | EngineUnfit | report }, [ EngineLost ] ;
 /// report  = TaskDone | TaskFailed | WorkerDied | BlockLost | BlockMoved | MoveFailed ;
 /// pool    = { PoolDefined } ;
 /// job     = JobSubmitted naming a pool that is defined, [ JobCancelled ] ;
@@ -56,6 +57,18 @@ pub enum Event<E> {
         engine: EngineId,
         /// From now on.
         gate: Gate,
+    },
+    /// A program cannot be run on an engine, for a reason that lies there: its disk is full, say. What it had to run of
+    /// it goes to others, and is reported all the same. A job fails when its program can be run nowhere.
+    EngineUnfit {
+        /// Which engine.
+        engine: EngineId,
+        /// Which program, as in [`JobSpec::program`].
+        program: u64,
+        /// Why.
+        error: E,
+        /// How long it gets no task of the program, as long as others do.
+        lasts: Duration,
     },
     /// A session is over: its blocks are gone and what it ran is lost.
     EngineLost {

@@ -18,6 +18,7 @@ pub(super) struct Job {
     pub stages: Vec<StageKey>,
     pub limits: Limits,
     pub pool: u32,
+    pub program: u64,
     pub submitted: Time,
     pub result_bytes: u64,
 }
@@ -73,7 +74,8 @@ impl<E: Clone> Scheduler<E> {
             self.stages[key].users.sort_unstable();
             keys.push(key);
         }
-        let record = Job { stages: keys, limits: spec.limits, pool, submitted: self.now, result_bytes: 0 };
+        let JobSpec { limits, program, .. } = spec;
+        let record = Job { stages: keys, limits, pool, program, submitted: self.now, result_bytes: 0 };
         let (roots, keys) = (record.result_stage(), record.stages.clone());
         if let Some(since) = self.no_engine_since {
             self.patience.insert((record.patience_ends(since), job));
@@ -146,6 +148,7 @@ impl<E: Clone> Scheduler<E> {
             tasks_failed: 0,
             results,
             troubles: BTreeMap::new(),
+            program: spec.program,
             pool,
             listed: None,
             listed_alone: None,

@@ -9,7 +9,7 @@ use super::{
     stage::StageKey,
 };
 use std::collections::BTreeSet;
-use tryworks_core::ids::{EngineId, JobId, OutputId};
+use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId};
 
 impl<E: Clone> Scheduler<E> {
     /// All blocks of an engine are gone at once; only what is still needed will be made again.
@@ -159,7 +159,13 @@ impl<E: Clone> Scheduler<E> {
 
     fn stop_attempts_of(&mut self, stages: &BTreeSet<StageKey>, out: &mut Vec<Action<E>>) {
         let theirs = self.attempts.iter().filter(|a| !a.stopping && stages.contains(&a.stage)).map(|a| a.id);
-        for id in theirs.collect::<Vec<_>>() {
+        self.call_back(theirs.collect(), out);
+        stages.iter().for_each(|&key| self.settle(key));
+    }
+
+    /// Stops launches, and puts their tasks back to where they wait.
+    pub(super) fn call_back(&mut self, attempts: Vec<AttemptId>, out: &mut Vec<Action<E>>) {
+        for id in attempts {
             let Some(attempt) = self.attempts.get_mut(id) else { continue };
             attempt.stopping = true;
             let (key, twin, row) = (attempt.stage, attempt.twin.take(), attempt.engine);
@@ -172,7 +178,7 @@ impl<E: Clone> Scheduler<E> {
             if let Some(engine) = self.engines.get(row) {
                 out.push(Action::Kill { engine: engine.id, attempt: id });
             }
+            self.settle(key);
         }
-        stages.iter().for_each(|&key| self.settle(key));
     }
 }

@@ -16,7 +16,7 @@
 //! };
 //! let spec = JobSpec {
 //!     label: "eight".into(), stages: vec![stage], wanted: (0..8).into(), limits: Limits::default(),
-//!     pool: String::new(), delivered: 0,
+//!     pool: String::new(), program: 0, delivered: 0,
 //! };
 //! scheduler.handle(Time(1), Event::JobSubmitted { job: JobId(1), spec }, &mut actions);
 //! let Some(Action::Launch { engine, tasks }) = actions.last() else { panic!("two tasks of four partitions") };
@@ -50,6 +50,7 @@ mod spec;
 mod speculation;
 mod stage;
 mod time;
+mod unfit;
 mod waiting;
 mod why;
 
@@ -77,6 +78,7 @@ use slab::Slab;
 use stage::{Rank, Stage, StageKey};
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_core::ids::{JobId, OutputId};
+use unfit::Unfit;
 
 /// What a shell decides once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +109,8 @@ pub struct Scheduler<E> {
     alone: BTreeSet<Rank>,
     /// When stages are looked at for stragglers.
     looks: BTreeSet<(Time, StageKey)>,
+    /// The engines that cannot run a program for now, by its number.
+    unfit: BTreeMap<u64, Unfit<E>>,
     /// What engines that were asked to leave have to do yet, by their row.
     draining: BTreeMap<u32, Drain>,
     /// When the last engine went that takes tasks, and what ran had ended.
@@ -134,6 +138,7 @@ impl<E: Clone> Scheduler<E> {
             pools: Pools::default(),
             alone: BTreeSet::new(),
             looks: BTreeSet::new(),
+            unfit: BTreeMap::new(),
             draining: BTreeMap::new(),
             no_engine_since: Some(Time::default()),
             patience: BTreeSet::new(),
@@ -170,6 +175,9 @@ impl<E: Clone> Scheduler<E> {
             }
             Event::EnginePrefetch { engine, prefetch } => self.engines.set_prefetch(engine, prefetch),
             Event::EngineGate { engine, gate } => self.set_gate(engine, gate, out),
+            Event::EngineUnfit { engine, program, error, lasts } => {
+                self.engine_unfit(engine, program, error, lasts, out);
+            }
             Event::EngineLost { engine, .. } => self.engine_lost(engine, out),
             Event::WorkerDied { suspects, error, .. } => self.worker_died(&suspects, &error, out),
             Event::BlockLost { engine, output, partition, made_by } => {
@@ -182,6 +190,9 @@ impl<E: Clone> Scheduler<E> {
             Event::BlockMoved(what) => self.block_moved(what, out),
             Event::MoveFailed(what) => self.move_failed(what, out),
             Event::Tick => self.tick(out),
+        }
+        if !self.unfit.is_empty() {
+            self.try_unfit_again();
         }
         self.look_for_engines(out);
     }

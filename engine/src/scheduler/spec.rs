@@ -20,6 +20,9 @@ pub struct JobSpec {
     pub limits: Limits,
     /// The pool whose share it gets; the empty name is that of the pool which is always there.
     pub pool: String,
+    /// Whose code it runs, by a number of the shell's: an engine may be unfit for one program and well for others. Jobs
+    /// that share an output are of one program.
+    pub program: u64,
     /// How many of its results were delivered before it came again; 0 for a new one.
     pub delivered: u32,
 }

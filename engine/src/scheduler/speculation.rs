@@ -109,12 +109,14 @@ impl<E: Clone> Scheduler<E> {
 
     /// A straggler to be run a second time, and another engine that would begin it at once.
     pub(super) fn next_copy(&mut self, key: StageKey) -> Option<(u32, Partitions, AttemptId)> {
+        let mut not = self.unfit_for(key);
         let pace = self.stages[key].pace.as_mut()?;
         while let Some(&slow) = pace.slow.front() {
             let still = self.attempts.get(slow).filter(|a| a.stage == key && !a.stopping && a.twin.is_none());
             if let Some(attempt) = still {
                 let here = self.engines.get(attempt.engine)?.id;
-                let row = self.engines.pick_slot(&[here])?;
+                not.push(here);
+                let row = self.engines.pick_slot(&not)?;
                 pace.slow.pop_front();
                 return Some((row, attempt.partitions.clone(), slow));
             }

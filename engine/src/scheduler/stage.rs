@@ -57,6 +57,8 @@ pub(super) struct Stage<E> {
     /// What happened to tasks that had to be tried again, by their first partition.
     pub troubles: BTreeMap<u32, Trouble<E>>,
 
+    /// The program that its jobs are of.
+    pub program: u64,
     /// The pool of the job that owns it.
     pub pool: u32,
     /// Where it is listed as ready, if it is; the same for its suspects.

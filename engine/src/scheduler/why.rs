@@ -1,6 +1,6 @@
 //! Why a task waits, from a fixed list.
 
-use super::{Scheduler, event::Gate, stage::StageKey};
+use super::{Scheduler, engines::Engine, event::Gate, stage::StageKey};
 use serde::{Deserialize, Serialize};
 use tryworks_core::ids::JobId;
 
@@ -24,6 +24,8 @@ pub enum Why {
     Alone,
     /// The engines that have room for it are excluded, since too much failed there or the shell said so.
     Excluded,
+    /// The engines that have room for it cannot run its program for now.
+    Unfit,
     /// Every engine that is there was asked to leave.
     Draining,
     /// Every engine that may be used is short of memory.
@@ -64,7 +66,7 @@ impl<E: Clone> Scheduler<E> {
             self.first_missing(job, key)?
         } else {
             let others = record.listed.is_some_and(|rank| self.pools.waits_for_others(record.pool, rank));
-            self.no_room().unwrap_or(match (alone, others) {
+            self.no_room().or_else(|| self.only_unfit(key)).unwrap_or(match (alone, others) {
                 (true, _) => Why::Alone,
                 (false, true) => Why::Share,
                 (false, false) => Why::Queue,
@@ -77,6 +79,15 @@ impl<E: Clone> Scheduler<E> {
         let output = self.outputs.get(&self.stages[parent].output?)?;
         let stage = self.stages[parent].index_in(job)?;
         Some(Why::Dependency { stage, missing: output.partitions - output.here() })
+    }
+
+    /// Slots are free, and all of them where the program cannot be run.
+    fn only_unfit(&self, key: StageKey) -> Option<Why> {
+        let unfit = self.unfit_for(key);
+        let free = |engine: &&Engine| engine.takes_tasks() && (engine.running.len() as u32) < engine.slots;
+        let mut free = self.engines.iter().filter(free).peekable();
+        free.peek()?;
+        free.all(|engine| unfit.contains(&engine.id)).then_some(Why::Unfit)
     }
 
     fn no_room(&self) -> Option<Why> {

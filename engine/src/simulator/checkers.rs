@@ -56,6 +56,8 @@ pub(super) struct Checkers {
     harm: BTreeMap<(u64, u32), Harm>,
     fetches: Vec<FetchFailure>,
     gates: BTreeMap<EngineId, Gate>,
+    /// Engines that could not start something.
+    unfit: BTreeSet<EngineId>,
     copies_won: u64,
     changed_since: u64,
     book: Book,
@@ -117,6 +119,7 @@ impl Checkers {
             Event::EngineGate { engine, gate } => {
                 self.gates.insert(*engine, *gate);
             }
+            Event::EngineUnfit { engine, .. } => drop(self.unfit.insert(*engine)),
             Event::EngineJoined { engine, slots } => {
                 self.capacity.insert(*engine, (*slots + slots_beyond) as usize);
             }

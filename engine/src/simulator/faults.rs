@@ -51,6 +51,8 @@ pub(super) enum Disaster {
     KillHub { back_after: u64, patient: bool },
     /// The engine is short of memory and takes nothing new for so long.
     CloseGate { for_nanos: u64 },
+    /// What the engine is given cannot be started there, for so long.
+    Sicken { for_nanos: u64 },
 }
 
 /// How bad a run is.
@@ -104,6 +106,11 @@ impl Faults {
                 _ => Disaster::LoseBlock,
             };
             disasters.push((Time(rng.below(end.0)), rng.below(hosts as u64) as usize, disaster));
+        }
+        let sick = if rng.chance(250) { rng.within(1, 4) } else { 0 };
+        for _ in 0..sick {
+            let sicken = Disaster::Sicken { for_nanos: rng.within(1, 300) * MS };
+            disasters.push((Time(rng.below(end.0)), rng.below(hosts as u64) as usize, sicken));
         }
         let restarts = if rng.chance(350) { rng.within(1, 3) } else { 0 };
         for _ in 0..restarts {

@@ -46,6 +46,8 @@ pub(super) struct Host {
     pub queue: VecDeque<(Task, Inputs)>,
     pub running: BTreeMap<AttemptId, Running>,
     pub blocks: BTreeMap<AttemptId, Block>,
+    /// Until then it can start nothing.
+    pub sick_until: Time,
     next_order: u64,
     early: BTreeMap<u64, Order>,
 }
@@ -61,6 +63,7 @@ impl Host {
             queue: VecDeque::new(),
             running: BTreeMap::new(),
             blocks: BTreeMap::new(),
+            sick_until: Time::default(),
             next_order: 0,
             early: BTreeMap::new(),
         }

@@ -52,8 +52,8 @@ pub struct Outcome {
     pub done: u64,
     /// Jobs that were cancelled in time.
     pub cancelled: u64,
-    /// Jobs that failed, by reason: task, worker, losses, fetch, nondeterministic, limit, no engine.
-    pub failed: [u64; 7],
+    /// Jobs that failed, by reason: task, worker, losses, fetch, nondeterministic, limit, no engine, none that is fit.
+    pub failed: [u64; 8],
     /// Engines that the hub gave up.
     pub engines_lost: u64,
     /// Workers that died with tasks.
@@ -78,6 +78,8 @@ pub struct Outcome {
     pub blocks_lost: u64,
     /// Engines that were short of memory for a while.
     pub gates_closed: u64,
+    /// Times that an engine could not start what it was given.
+    pub starts_failed: u64,
     /// Reads that failed.
     pub fetches_failed: u64,
     /// Those of them in which several blocks were missing.
@@ -121,6 +123,7 @@ impl Outcome {
                     Reason::Nondeterministic { .. } => 4,
                     Reason::Limit { .. } => 5,
                     Reason::NoEngine { .. } | Reason::Invalid { .. } => 6,
+                    Reason::Unfit { .. } => 7,
                 };
                 self.failed[kind] += 1;
             }
@@ -149,6 +152,7 @@ impl Outcome {
             (&mut self.copies_won, other.copies_won),
             (&mut self.blocks_lost, other.blocks_lost),
             (&mut self.gates_closed, other.gates_closed),
+            (&mut self.starts_failed, other.starts_failed),
             (&mut self.fetches_failed, other.fetches_failed),
             (&mut self.lost_together, other.lost_together),
             (&mut self.user_errors, other.user_errors),

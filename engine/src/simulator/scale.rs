@@ -57,6 +57,7 @@ pub fn run(engines: u32, tasks: u32) -> ScaleReport {
         wanted: (0..half).into(),
         limits: Limits::default(),
         pool: String::new(),
+        program: 0,
         delivered: 0,
     };
     let mut running = std::collections::VecDeque::new();

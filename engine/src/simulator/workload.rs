@@ -134,6 +134,7 @@ impl Workload {
                 wanted,
                 limits,
                 pool: POOLS[rng.below(3) as usize].into(),
+                program: 0,
                 delivered: 0,
             },
             fickle,

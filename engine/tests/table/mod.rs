@@ -36,7 +36,15 @@ pub fn result(partitions: u32, parents: &[usize]) -> StageSpec {
 /// A job that wants all of its last stage.
 pub fn job(stages: Vec<StageSpec>) -> JobSpec {
     let wanted = (0..stages.last().unwrap().partitions).into();
-    JobSpec { label: "test".into(), stages, wanted, limits: Limits::default(), pool: String::new(), delivered: 0 }
+    JobSpec {
+        label: "test".into(),
+        stages,
+        wanted,
+        limits: Limits::default(),
+        pool: String::new(),
+        program: 0,
+        delivered: 0,
+    }
 }
 
 impl Table {

@@ -4,7 +4,7 @@ use super::{Checkers, Violation};
 use crate::scheduler::{Gate, Reason};
 use crate::simulator::workload::{Workload, result_name};
 use std::collections::{BTreeMap, BTreeSet};
-use tryworks_core::ids::{AttemptId, JobId};
+use tryworks_core::ids::{AttemptId, EngineId, JobId};
 
 impl Checkers {
     /// Nothing that the results depend on, near or far, was seen in two versions.
@@ -70,6 +70,13 @@ impl Checkers {
             Reason::NoEngine { waited } => {
                 let leaves = |engine| matches!(self.gates.get(engine), Some(Gate::Draining | Gate::Excluded));
                 self.capacity.keys().all(leaves) && self.out.is_empty() && *waited >= limits.no_engine_grace
+            }
+            Reason::Unfit { engines } => {
+                let leaves =
+                    |engine: &EngineId| matches!(self.gates.get(engine), Some(Gate::Draining | Gate::Excluded));
+                let told: BTreeSet<EngineId> = engines.iter().map(|(engine, _)| *engine).collect();
+                told.is_subset(&self.unfit)
+                    && self.capacity.keys().all(|engine| leaves(engine) || told.contains(engine))
             }
             Reason::Invalid { .. } => false,
         }

@@ -10,7 +10,7 @@ use crate::simulator::{
     rng::mix,
     workload::{compute, output},
 };
-use std::{collections::BTreeMap, rc::Rc};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 use tryworks_core::ids::{AttemptId, EngineId};
 
 impl World {
@@ -62,6 +62,7 @@ impl World {
                 self.after(for_nanos, Happening::Gate(session, Gate::Open));
                 self.outcome.gates_closed += 1;
             }
+            Disaster::Sicken { for_nanos } => self.hosts[host].sick_until = Time(self.now.0 + for_nanos),
             Disaster::LoseBlock => {
                 let blocks: Vec<AttemptId> = self.hosts[host].blocks.keys().copied().collect();
                 let Some(&made_by) = blocks.get(self.rng.below(blocks.len() as u64) as usize) else { return };
@@ -136,11 +137,28 @@ impl World {
     }
 
     fn begin_tasks(&mut self, host: usize) {
+        if self.now < self.hosts[host].sick_until {
+            return self.cannot_begin(host);
+        }
         while let Some((task, inputs)) = self.hosts[host].next_to_run() {
             let (session, attempt) = (self.hosts[host].session, task.attempt);
             self.hosts[host].running.insert(attempt, Running { task, inputs, read: None });
             let soon = self.rng.within(MS / 10, 5 * MS);
             self.after(soon, Happening::Read(host, session, attempt));
+        }
+    }
+
+    /// What waits here cannot be started: the hub is told, and gets each task back.
+    fn cannot_begin(&mut self, host: usize) {
+        let (engine, waiting) = (self.hosts[host].session, std::mem::take(&mut self.hosts[host].queue));
+        if waiting.is_empty() {
+            return;
+        }
+        self.outcome.starts_failed += 1;
+        let lasts = Duration::from_nanos(self.rng.within(1, 200) * MS);
+        self.report(host, Event::EngineUnfit { engine, program: 0, error: "the disk is full".into(), lasts });
+        for (task, _) in waiting {
+            self.report(host, Event::TaskFailed { attempt: task.attempt, failure: Failure::Killed });
         }
     }
 

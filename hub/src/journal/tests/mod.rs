@@ -49,6 +49,7 @@ fn new_job(job: JobId, name: &str) -> NewJob {
             limits: Limits::default(),
             pool: String::new(),
             delivered: 0,
+            program: 0,
         },
         codes: vec![(0, ByteBuf::from(job.0.to_le_bytes().repeat(100))), (1, ByteBuf::new())],
         caches: vec![],
