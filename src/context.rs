@@ -50,6 +50,7 @@ impl Context {
     /// | `TRYWORKS_SPILL_QUOTA` | the most bytes of spill files | what the disk has |
     /// | `TRYWORKS_MAX_RESULT_BYTES` | the most bytes a job brings to the driver | 4 GiB |
     /// | `TRYWORKS_PATIENCE` | how long a job waits while the cluster has no engine, and a driver while it has no hub | `60s` |
+    /// | `TRYWORKS_SEND_ENV` | which variables tasks on a cluster get besides the usual ones, as for [`env`](Builder::env), such as `TOKEN,AWS_*` | none |
     /// | `TRYWORKS_EVENT_LOG` | a file for the event log, without a cluster | none is written |
     ///
     /// # Errors
@@ -241,6 +242,25 @@ impl Builder {
     /// How long a job waits while the cluster has no engine, and a driver while it has no hub.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.settings.patience = patience;
+        self
+    }
+
+    /// Gives tasks on a cluster this variable of the program's environment, or all variables that begin with what is
+    /// before a `*`. It may be called several times.
+    ///
+    /// Tasks have the environment of their engine, since paths in it are of the engine's machine. What they have of the
+    /// program's is `TRYWORKS_*`, `RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`, `RUST_LOG`, `LANG`, `LANGUAGE`, `LC_*` and
+    /// `TZ`, and what is named here. In one process tasks have all of it anyway.
+    ///
+    /// ```
+    /// use tryworks::prelude::*;
+    /// let cx = Context::builder().threads(1).env("CARGO_MANIFEST_DIR").env("AWS_*").build()?;
+    /// let told = cx.range_in(0..1, 1).map(|_| std::env::var("CARGO_MANIFEST_DIR").is_ok());
+    /// assert_eq!(told.collect()?, [true]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn env(mut self, name: impl Into<String>) -> Self {
+        self.settings.send_env.push(name.into());
         self
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) speculation: Option<Speculation>,
     /// How long a driver waits for a hub that is gone, and a job for engines.
     pub(crate) patience: Duration,
+    /// Which variables of the environment go to the workers of a cluster: names, or beginnings with `*` behind.
+    pub(crate) send_env: Vec<String>,
 }
 
 impl Settings {
@@ -69,6 +71,7 @@ impl Settings {
             pool: self.pool.clone(),
             speculation: self.speculation,
             patience: self.patience,
+            send_env: self.send_env.clone(),
         }))
     }
 }
@@ -106,7 +109,15 @@ pub(crate) fn default() -> Settings {
         max_attempts: 1,
         event_log: None,
     };
-    Settings { local, cluster: None, max_attempts: None, pool: String::new(), speculation: None, patience: PATIENCE }
+    Settings {
+        local,
+        cluster: None,
+        max_attempts: None,
+        pool: String::new(),
+        speculation: None,
+        patience: PATIENCE,
+        send_env: Vec::new(),
+    }
 }
 
 /// The settings that the environment says.
@@ -146,6 +157,8 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Resul
     if let Some(value) = text("TRYWORKS_PATIENCE")? {
         all.patience = size::time(&value).ok_or_else(|| wrong("TRYWORKS_PATIENCE", &value, size::TIME_FORM))?;
     }
+    let names = text("TRYWORKS_SEND_ENV")?.unwrap_or_default();
+    all.send_env = names.split(',').map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect();
     settings.event_log = look("TRYWORKS_EVENT_LOG").map(|path| whole(PathBuf::from(path))).transpose()?;
     Ok(all)
 }
@@ -154,6 +167,13 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Resul
 mod tests {
     use super::*;
     use std::os::unix::ffi::OsStringExt;
+
+    #[test]
+    fn variables_to_send_are_named_with_commas_between() {
+        let named = |value: &str| from_environment(|name| (name == "TRYWORKS_SEND_ENV").then(|| value.into())).unwrap();
+        assert_eq!(named("TOKEN, AWS_*,").send_env, ["TOKEN", "AWS_*"]);
+        assert_eq!(named("").send_env, [""; 0]);
+    }
 
     #[test]
     fn a_wrong_variable_is_named() {
@@ -166,7 +186,7 @@ mod tests {
     #[test]
     fn a_variable_that_is_not_text_is_an_error_and_a_path_need_not_be() {
         let odd = || OsString::from_vec(vec![b'n', 0xff]);
-        for name in ["CLUSTER", "POOL", "THREADS", "MEMORY", "MAX_RESULT_BYTES", "SPILL_QUOTA", "PATIENCE"] {
+        for name in ["CLUSTER", "POOL", "THREADS", "MEMORY", "MAX_RESULT_BYTES", "SPILL_QUOTA", "PATIENCE", "SEND_ENV"] {
             let name = format!("TRYWORKS_{name}");
             let error = from_environment(|asked| (asked == name).then(odd)).err().unwrap().to_string();
             assert!(error.contains(&format!("{name} is `n\u{fffd}`, which is not UTF-8")), "{error}");

@@ -6,6 +6,7 @@
 
 mod admission;
 pub mod client;
+pub mod environment;
 pub mod event_log;
 mod execute;
 pub mod host;

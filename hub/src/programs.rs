@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tryworks_core::codec;
 use tryworks_core::lock::{Held, Lock};
-use tryworks_engine::process::programs::{link, name_of, named, place};
+use tryworks_engine::process::programs::{Programs, make_directory, name_of, named, place};
 use tryworks_engine::protocol::HostInfo;
 use tryworks_engine::protocol::driver::{GivenFile, Program};
 use tryworks_transport::{DataHandler, Download, Role, Upload};
@@ -22,6 +22,8 @@ const QUOTA: u64 = 8 << 30;
 #[derive(Clone)]
 pub(crate) struct Shelf {
     directory: PathBuf,
+    /// Those of drivers on this machine, in the same directory.
+    programs: Arc<Programs>,
     quota: u64,
     state: Arc<Lock<State>>,
     /// Numbers what arrives.
@@ -59,7 +61,8 @@ impl Shelf {
             }
         }
         let state = Arc::new(Lock::new(state));
-        Ok(Shelf { directory, quota, state, arrivals: Arc::default() })
+        let programs = Arc::new(Programs::new(directory.clone()));
+        Ok(Shelf { directory, programs, quota, state, arrivals: Arc::default() })
     }
 
     fn state(&self) -> Held<'_, State> {
@@ -121,14 +124,37 @@ impl Shelf {
         Ok(())
     }
 
-    /// The file of a program, linked from its driver's if that is on this machine.
+    /// The file of a program, or one that was given along; from its driver's if that is on this machine.
     fn find(&self, id: &[u8; 32]) -> Result<File, String> {
-        let own = self.state().used.get(id).and_then(|(program, pid)| Some((program.clone(), (*pid)?)));
+        let own = {
+            let state = self.state();
+            let own = state.used.get(id).and_then(|(program, pid)| Some((program.clone(), (*pid)?)));
+            own.map(|own| (own, state.given.contains(id)))
+        };
         let path = match own {
-            Some((program, pid)) => link(&self.directory, &program, pid).map_err(|error| error.to_string())?,
+            Some(((file, _), true)) => self.lend(&file).map_err(|error| format!("{}: {error}", file.path))?,
+            Some(((program, pid), false)) => {
+                self.programs.take(&program, Some(pid)).map_err(|error| error.to_string())?
+            }
             None => place(&self.directory, id),
         };
         File::open(path).map_err(|_| format!("there is no program {}", name_of(id)))
+    }
+
+    /// A file that was given along, by a link where that can be: it takes no room. Whoever gets it checks its hash, and
+    /// nobody runs it from here.
+    fn lend(&self, file: &Program) -> io::Result<PathBuf> {
+        let place = place(&self.directory, &file.id);
+        if place.exists() {
+            return Ok(place);
+        }
+        make_directory(&self.directory)?;
+        if fs::hard_link(&file.path, &place).is_err() {
+            let new = self.directory.join(format!("{}.{}", name_of(&file.id), self.arrivals.fetch_add(1, Relaxed)));
+            let copied = fs::copy(&file.path, &new).and_then(|_| fs::rename(&new, &place));
+            copied.inspect_err(|_| drop(fs::remove_file(&new)))?;
+        }
+        Ok(place)
     }
 }
 
@@ -175,7 +201,7 @@ struct Arriving {
 
 impl Arriving {
     fn new(shelf: Shelf, id: [u8; 32], len: u64) -> io::Result<Self> {
-        fs::create_dir_all(&shelf.directory)?;
+        make_directory(&shelf.directory)?;
         let number = shelf.arrivals.fetch_add(1, Relaxed);
         let path = shelf.directory.join(format!("{}.{number}", name_of(&id)));
         let file = File::options().write(true).create_new(true).mode(0o700).open(&path)?;
@@ -289,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_of_this_machine_is_linked_when_it_is_asked_for() {
+    fn a_program_of_this_machine_is_copied_when_it_is_asked_for() {
         let (directory, shelf) = shelf(0);
         let path = directory.path().join("program");
         fs::write(&path, b"mine").unwrap();
@@ -299,5 +325,21 @@ mod tests {
         assert_eq!(files(&shelf), 0);
         assert_eq!(got(&shelf, &id).unwrap(), b"mine");
         assert_eq!(files(&shelf), 1);
+        fs::write(&path, b"ours").unwrap();
+        assert_eq!(got(&shelf, &id).unwrap(), b"mine", "it is not the file that was written over");
+    }
+
+    #[test]
+    fn a_given_file_of_this_machine_is_linked_when_it_is_asked_for() {
+        let (directory, shelf) = shelf(0);
+        let path = directory.path().join("file");
+        fs::write(&path, b"mine").unwrap();
+        let id = *blake3::hash(b"mine").as_bytes();
+        shelf.use_file(&GivenFile { id, path: path.display().to_string(), bytes: 4 }, true);
+        assert_eq!(got(&shelf, &id).unwrap(), b"mine");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(got(&shelf, &id).unwrap(), b"mine");
+        shelf.tidy(std::iter::empty());
+        assert_eq!(files(&shelf), 0);
     }
 }

@@ -50,7 +50,8 @@ fn dropped_handles_give_memory_and_blocks_back_everywhere() {
     }
     let cluster = Cluster::by_hand(2, 1, &[]);
     // With this the C library gives large pieces back to the system at once.
-    let driver = cluster.begin(here!(), &[("MALLOC_MMAP_THRESHOLD_", "65536")]);
+    let environment = [("MALLOC_MMAP_THRESHOLD_", "65536"), ("TRYWORKS_SEND_ENV", "MALLOC_*")];
+    let driver = cluster.begin(here!(), &environment);
     cluster.shared.wait_for("held", 1);
     let workers: Vec<u32> = cluster.engines().iter().flat_map(|(_, engine)| cluster.children(*engine)).collect();
     let held = || workers.iter().map(|pid| anonymous(*pid)).sum::<u64>();

@@ -13,6 +13,7 @@ mod chaos;
 mod ends;
 mod engines;
 mod hung;
+mod programs;
 mod saves;
 mod tasks;
 mod twice;

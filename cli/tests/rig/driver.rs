@@ -32,9 +32,15 @@ pub struct Done {
 }
 
 impl Driver {
-    pub(super) fn begin(test: &str, home: &Path, shared: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(ROLE, "driver").env(DIRECTORY, shared);
+    pub(super) fn begin(
+        program: &Path,
+        arguments: &[&str],
+        home: &Path,
+        shared: &Path,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).env(ROLE, "driver").env(DIRECTORY, shared);
         command.env("TRYWORKS_HOME", home).env("TRYWORKS_CLUSTER", "default").env("RUST_BACKTRACE", "0");
         command.envs(environment.iter().copied());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

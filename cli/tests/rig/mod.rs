@@ -54,6 +54,8 @@ pub struct Engine<'a> {
     pub memory: Option<&'a str>,
     /// Where it has its directory.
     pub directory: Option<&'a Path>,
+    /// What it has in its environment besides.
+    pub environment: &'a [(&'a str, &'a str)],
 }
 
 impl Cluster {
@@ -112,7 +114,11 @@ impl Cluster {
         engine.quota.into_iter().for_each(|quota| arguments.extend(["--quota", quota]));
         let directory = engine.directory.map(|directory| directory.display().to_string());
         directory.iter().for_each(|directory| arguments.extend(["--directory", directory]));
+        let own = engine.environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let everybodys = self.environment.len();
+        self.environment.extend(own);
         self.spawn(name, &arguments, engine.address_space);
+        self.environment.truncate(everybodys);
     }
 
     pub fn spawn(&mut self, name: &str, arguments: &[&str], address_space: Option<u64>) {
@@ -200,7 +206,19 @@ impl Cluster {
 
     /// The program of a test.
     pub fn begin(&self, test: &str, environment: &[(&str, &str)]) -> Driver {
-        Driver::begin(test, &self.home(), &self.shared.0, &[&self.pairs()[..], environment].concat())
+        self.begin_as(&std::env::current_exe().unwrap(), test, environment)
+    }
+
+    /// The same, of another executable.
+    pub fn begin_as(&self, program: &Path, test: &str, environment: &[(&str, &str)]) -> Driver {
+        let one = ["--exact", test, "--nocapture", "--test-threads=1"];
+        Driver::begin(program, &one, &self.home(), &self.shared.0, &[&self.pairs()[..], environment].concat())
+    }
+
+    /// The harness of this executable, with arguments of the test's own.
+    pub fn begin_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Driver {
+        let program = std::env::current_exe().unwrap();
+        Driver::begin(&program, arguments, &self.home(), &self.shared.0, &[&self.pairs()[..], environment].concat())
     }
 
     fn pairs(&self) -> Vec<(&str, &str)> {

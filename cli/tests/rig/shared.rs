@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The variable that names the directory, in drivers and in workers: so the environment reaches tasks.
+/// The variable that names the directory, in drivers and in workers: what begins with `TRYWORKS_` reaches tasks.
 pub const DIRECTORY: &str = "TRYWORKS_TEST_DIRECTORY";
 
 /// The directory, as the test has it.

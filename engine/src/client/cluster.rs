@@ -39,6 +39,9 @@ pub struct Settings {
     pub speculation: Option<Speculation>,
     /// How long a job waits while there is no engine, and a driver while there is no hub.
     pub patience: Duration,
+    /// Which variables of this process's environment workers get besides [those that they always
+    /// get](crate::environment::ALWAYS): names, or their beginnings with `*` behind.
+    pub send_env: Vec<String>,
 }
 
 /// A cluster, as a driver uses it.
@@ -181,6 +184,7 @@ impl Cluster {
             stopped: false,
             broken: None,
         };
+        let program = program(&settings.send_env)?;
         let shared = Arc::new(Shared {
             settings,
             state: Lock::new(state),
@@ -188,7 +192,6 @@ impl Cluster {
             outgoing: Notify::new(),
             screen: Arc::default(),
         });
-        let program = program()?;
         let (ready, opened) = std::sync::mpsc::channel();
         let (inside, name) = (shared.clone(), "tryworks-driver".to_string());
         let thread = std::thread::Builder::new().name(name).spawn(move || {

@@ -3,6 +3,7 @@
 use super::cluster::{Port, Shared, State};
 use super::dial::dial;
 use super::output::Printer;
+use crate::environment;
 use crate::protocol::driver::{FromDriver, Part, Program, ToDriver, Welcome};
 use crate::protocol::{self, Hello, Opening, Purpose};
 use bytes::Bytes;
@@ -21,8 +22,8 @@ const FAREWELL: Duration = Duration::from_millis(300);
 /// A hub may take so long to answer a hello.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// This program, as workers are to run it.
-pub(super) fn program() -> Result<Program> {
+/// This program, as workers are to run it, with what they get of its environment.
+pub(super) fn program(named: &[String]) -> Result<Program> {
     let path = std::env::current_exe().map_err(|error| Error::storage("looking for", "this program", &error))?;
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     Ok(Program {
@@ -30,7 +31,7 @@ pub(super) fn program() -> Result<Program> {
         bytes: std::fs::metadata("/proc/self/exe").map_or(0, |file| file.len()),
         path: path.display().to_string(),
         arguments: std::env::args_os().map(text).collect(),
-        environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
+        environment: environment::chosen(named)?,
         directory: std::env::current_dir().map_or_else(|_| "/".into(), |dir| dir.display().to_string()),
     })
 }

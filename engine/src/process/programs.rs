@@ -1,14 +1,19 @@
-//! Programs: a driver's executable, found or fetched by its hash, so that workers run the very same one.
+//! Programs: a driver's executable, copied or fetched by its hash, so that workers run the very bytes that were hashed.
 
 use super::arrive::{Arrival, Expected};
 use crate::protocol::driver::Program;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tryworks_core::lock::Lock;
 use tryworks_core::{Error, Result, codec};
 use tryworks_transport::{DataClient, DataError, Role};
+
+/// What is read and hashed at once.
+const CHUNK: usize = 1 << 20;
 
 /// Where a program is in a directory of programs.
 pub fn place(directory: &Path, id: &[u8; 32]) -> PathBuf {
@@ -20,12 +25,6 @@ pub fn name_of(id: &[u8; 32]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A name for a program that is not whole yet. Several may be getting the same one at once.
-fn arriving(directory: &Path, id: &[u8; 32]) -> PathBuf {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    directory.join(format!("{}.{}.new", name_of(id), COUNT.fetch_add(1, Relaxed)))
-}
-
 /// The program that has this name.
 pub fn named(name: &str) -> Option<[u8; 32]> {
     let digits = name.as_bytes().chunks_exact(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
@@ -33,128 +32,260 @@ pub fn named(name: &str) -> Option<[u8; 32]> {
     (name_of(&id) == name).then_some(id)
 }
 
-/// Puts a program that this machine has into `directory`, by a link where that can be: it takes no room, and stays what
-/// it is when the program is built again. `driver` is its process.
+/// Makes a directory of programs, which only this user may enter.
 ///
 /// # Errors
-/// If it is not there, or not what it was.
-pub fn link(directory: &Path, program: &Program, driver: u32) -> Result<PathBuf> {
-    let place = place(directory, &program.id);
-    if place.exists() {
-        return Ok(place);
-    }
-    let failed = |error: &io::Error| Error::storage("getting the program", &program.path, error);
-    fs::create_dir_all(directory).map_err(|error| failed(&error))?;
-    let new = arriving(directory, &program.id);
-    // The driver itself is still what it was, whatever has become of its path.
-    let own = PathBuf::from(format!("/proc/{driver}/exe"));
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "it is not there");
-    for (from, linked) in [(Path::new(&program.path), true), (Path::new(&program.path), false), (&own, false)] {
-        let _ = fs::remove_file(&new);
-        let got = if linked { fs::hard_link(from, &new) } else { fs::copy(from, &new).map(drop) };
-        if let Err(error) = got.and_then(|()| check(&new, &program.id)) {
-            // A link cannot go to another disk, and the driver is seldom of this process's own: what the copy said counts.
-            // That it is another file says more than that it is nowhere else.
-            let says_more = from != own && !linked && last.kind() != io::ErrorKind::InvalidData;
-            if says_more || error.kind() == io::ErrorKind::InvalidData {
-                last = error;
-            }
-            continue;
-        }
-        if !linked {
-            fs::set_permissions(&new, Permissions::from_mode(0o700)).map_err(|error| failed(&error))?;
-        }
-        fs::rename(&new, &place).map_err(|error| failed(&error))?;
-        return Ok(place);
-    }
-    let _ = fs::remove_file(&new);
-    Err(failed(&last))
+/// If the file system refuses.
+pub fn make_directory(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
-/// Fetches a program that another machine has from the hub's data port.
-pub(super) async fn fetch(
-    directory: &Path,
-    program: &Program,
-    data: Option<&DataClient>,
-    address: Option<&str>,
-) -> Result<PathBuf> {
-    let place = place(directory, &program.id);
-    if place.exists() {
-        return Ok(place);
+/// A directory of programs that only this user may write. Each is a copy of its own, under the name of its hash: a link to the
+/// driver's file would change with it.
+pub struct Programs {
+    directory: PathBuf,
+    /// What was hashed by this process, as it was then. Whatever writes to a file gives it another time of change.
+    hashed: Lock<HashMap<[u8; 32], Stamp>>,
+}
+
+/// By what a file is known again: device, number, length, and the times of its last write and change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp([i64; 7]);
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        let number = [file.dev(), file.ino(), file.size()].map(u64::cast_signed);
+        let [device, inode, size] = number;
+        Stamp([device, inode, size, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()])
     }
-    let advice = "can this machine reach the hub? start the cluster with `--listen` and an address that others reach";
-    let (Some(data), Some(address)) = (data, address) else {
-        return Err(Error::cluster("the driver's program is on another machine, and the hub has no data port", advice));
-    };
-    let lost = |error: DataError| Error::cluster(error, advice);
-    let mut request = Vec::new();
-    codec::encode(&program.id, &mut request)?;
-    let mut stream = data.get(address, Role::Hub, &request).await.map_err(lost)?;
-    let arrival = Arrival::begin(Expected {
-        new: arriving(directory, &program.id),
-        place: place.clone(),
-        mode: 0o700,
-        hash: program.id,
-        other: ANOTHER,
-    });
-    while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
-        arrival.write(chunk).await;
+}
+
+impl Programs {
+    /// The programs in this directory, which need not be there yet.
+    pub fn new(directory: PathBuf) -> Self {
+        Programs { directory, hashed: Lock::default() }
     }
-    let failed = |error: io::Error| Error::storage("fetching the program", directory, &error);
-    arrival.finish().await.map_err(failed)?;
-    Ok(place)
+
+    /// A program that is here already. One whose bytes are others than its name says is deleted.
+    fn here(&self, id: &[u8; 32]) -> io::Result<Option<PathBuf>> {
+        let place = place(&self.directory, id);
+        let mut file = match File::open(&place) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let stamp = Stamp::of(&file.metadata()?);
+        if self.hashed.lock().get(id) == Some(&stamp) {
+            return Ok(Some(place));
+        }
+        let mut hasher = blake3::Hasher::new();
+        pour(&mut file, |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        if hasher.finalize().as_bytes() == id && Stamp::of(&file.metadata()?) == stamp {
+            self.hashed.lock().insert(*id, stamp);
+            return Ok(Some(place));
+        }
+        tracing::warn!("{} is not what its name says, and is deleted: who has changed it?", place.display());
+        fs::remove_file(&place)?;
+        Ok(None)
+    }
+
+    /// A program that this machine has, as a copy that nobody else writes to: it stays what it is when the program is
+    /// built again, or written over in place. `driver` is its process, if that is known.
+    ///
+    /// # Errors
+    /// If it is not there, or not what it was.
+    pub fn take(&self, program: &Program, driver: Option<u32>) -> Result<PathBuf> {
+        let failed = |error: io::Error| Error::storage("getting the program", &program.path, &error);
+        if let Some(place) = self.here(&program.id).map_err(failed)? {
+            return Ok(place);
+        }
+        self.copy(&program.id, Path::new(&program.path)).or_else(|error| {
+            // The driver itself is still what it was, whatever has become of its path.
+            let own = driver.map(|driver| self.copy(&program.id, Path::new(&format!("/proc/{driver}/exe"))));
+            own.and_then(io::Result::ok).ok_or_else(|| failed(error))
+        })
+    }
+
+    /// Fetches a program that another machine has from the hub's data port.
+    pub(super) async fn fetch(
+        &self,
+        program: &Program,
+        data: Option<&DataClient>,
+        address: Option<&str>,
+    ) -> Result<PathBuf> {
+        let advice =
+            "can this machine reach the hub? start the cluster with `--listen` and an address that others reach";
+        let (Some(data), Some(address)) = (data, address) else {
+            let what = "the driver's program is on another machine, and the hub has no data port";
+            return Err(Error::cluster(what, advice));
+        };
+        let lost = |error: DataError| Error::cluster(error, advice);
+        let failed = |error: io::Error| Error::storage("fetching the program", &self.directory, &error);
+        let mut request = Vec::new();
+        codec::encode(&program.id, &mut request)?;
+        let mut stream = data.get(address, Role::Hub, &request).await.map_err(lost)?;
+        let place = place(&self.directory, &program.id);
+        let (new, hash) = (self.unfinished(&program.id), program.id);
+        make_directory(&self.directory).map_err(failed)?;
+        let arrival = Arrival::begin(Expected { new, place: place.clone(), mode: 0o500, hash, other: ANOTHER });
+        while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
+            arrival.write(chunk).await;
+        }
+        arrival.finish().await.map_err(failed)?;
+        self.remember(&program.id, &place).map_err(failed)?;
+        Ok(place)
+    }
+
+    /// A name for a program that is not whole yet. Several may be getting the same one at once.
+    fn unfinished(&self, id: &[u8; 32]) -> PathBuf {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let (process, number) = (std::process::id(), COUNT.fetch_add(1, Relaxed));
+        self.directory.join(format!("{}.{process}.{number}.new", name_of(id)))
+    }
+
+    fn copy(&self, id: &[u8; 32], from: &Path) -> io::Result<PathBuf> {
+        make_directory(&self.directory)?;
+        let (new, place) = (self.unfinished(id), place(&self.directory, id));
+        let copied = copy(from, &new).and_then(|hash| match hash == *id {
+            true => fs::rename(&new, &place),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, ANOTHER)),
+        });
+        copied.inspect_err(|_| drop(fs::remove_file(&new)))?;
+        self.remember(id, &place)?;
+        Ok(place)
+    }
+
+    /// What is there was hashed while it came.
+    fn remember(&self, id: &[u8; 32], place: &Path) -> io::Result<()> {
+        let stamp = Stamp::of(&fs::metadata(place)?);
+        self.hashed.lock().insert(*id, stamp);
+        Ok(())
+    }
 }
 
 /// What is said of a file that is not the program of its hash.
 const ANOTHER: &str = "its hash is not that of the driver's program: was it built again?";
 
-/// Refuses a file that is not the program of this hash.
-fn check(path: &Path, id: &[u8; 32]) -> io::Result<()> {
-    let mut file = File::open(path)?;
+/// Copies a file, and gives the hash of the copy. Where the file system can, the two share their blocks until one of them is
+/// written to. The copy is closed then: what is open for writing cannot be run.
+fn copy(from: &Path, to: &Path) -> io::Result<blake3::Hash> {
+    let mut from = File::open(from)?;
+    let mut to = File::options().read(true).write(true).create_new(true).mode(0o500).open(to)?;
     let mut hasher = blake3::Hasher::new();
-    let mut chunk = vec![0; 1 << 20];
+    if rustix::fs::ioctl_ficlone(&to, &from).is_ok() {
+        // What counts is what the copy has.
+        pour(&mut to, |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+    } else {
+        pour(&mut from, |bytes| {
+            hasher.update(bytes);
+            to.write_all(bytes)
+        })?;
+    }
+    Ok(hasher.finalize())
+}
+
+/// Reads all of a file.
+fn pour(from: &mut File, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
     loop {
-        match file.read(&mut chunk)? {
-            0 => break,
-            read => {
-                hasher.update(&chunk[..read]);
-            }
+        match from.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(read) => to(&chunk[..read])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-    if hasher.finalize().as_bytes() == id {
-        return Ok(());
-    }
-    Err(io::Error::new(io::ErrorKind::InvalidData, ANOTHER))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     fn program(path: &Path, bytes: &[u8]) -> Program {
         Program { id: *blake3::hash(bytes).as_bytes(), path: path.display().to_string(), ..Program::default() }
     }
 
-    #[test]
-    fn a_program_is_linked_and_survives_its_path() {
+    /// A directory with this program in it, and the programs beside it.
+    fn with(bytes: &[u8]) -> (tempfile::TempDir, PathBuf, Programs) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("program");
-        fs::write(&path, b"one").unwrap();
-        let programs = dir.path().join("programs");
-        let linked = link(&programs, &program(&path, b"one"), 0).unwrap();
+        fs::write(&path, bytes).unwrap();
+        let programs = Programs::new(dir.path().join("programs"));
+        (dir, path, programs)
+    }
+
+    #[test]
+    fn a_program_is_a_copy_that_survives_whatever_becomes_of_its_path() {
+        let (_dir, path, programs) = with(b"one");
+        let one = program(&path, b"one");
+        let taken = programs.take(&one, None).unwrap();
+        // Written over in place: the same file has other bytes now.
+        fs::write(&path, b"two").unwrap();
+        assert_eq!(programs.take(&one, None).unwrap(), taken, "it is there already");
+        assert_eq!(fs::read(&taken).unwrap(), b"one");
         fs::remove_file(&path).unwrap();
-        assert_eq!(fs::read(&linked).unwrap(), b"one");
-        assert_eq!(link(&programs, &program(&path, b"one"), 0).unwrap(), linked, "it is there already");
+        assert_eq!(fs::read(programs.take(&one, None).unwrap()).unwrap(), b"one");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&taken), mode(taken.parent().unwrap())), (0o500, 0o700));
+        assert_eq!(fs::metadata(&taken).unwrap().nlink(), 1);
+    }
+
+    #[test]
+    fn what_was_changed_in_the_store_is_not_run() {
+        let (_dir, path, programs) = with(b"one");
+        let one = program(&path, b"one");
+        let taken = programs.take(&one, None).unwrap();
+        let spoil = |bytes: &[u8]| {
+            fs::set_permissions(&taken, Permissions::from_mode(0o700)).unwrap();
+            fs::write(&taken, bytes).unwrap();
+        };
+        // Of the same length, to one that has hashed it, and to one that finds it there.
+        spoil(b"two");
+        assert_eq!(fs::read(programs.take(&one, None).unwrap()).unwrap(), b"one");
+        spoil(b"on");
+        let next = Programs::new(programs.directory.clone());
+        assert_eq!(fs::read(next.take(&one, None).unwrap()).unwrap(), b"one");
+        // And where it cannot be had again, that is told.
+        spoil(b"two");
+        fs::remove_file(&path).unwrap();
+        let error = next.take(&one, None).unwrap_err().to_string();
+        assert!(error.contains("getting the program") && error.contains("No such file"), "{error}");
+        assert_eq!(fs::read_dir(&next.directory).unwrap().count(), 0, "nothing is left");
     }
 
     #[test]
     fn a_program_of_another_hash_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("program");
-        fs::write(&path, b"two").unwrap();
-        let programs = dir.path().join("programs");
-        let error = link(&programs, &program(&path, b"one"), u32::MAX).unwrap_err().to_string();
-        assert!(error.contains("getting the program"), "{error}");
-        assert_eq!(fs::read_dir(&programs).unwrap().count(), 0, "nothing is left");
+        let (_dir, path, programs) = with(b"two");
+        let error = programs.take(&program(&path, b"one"), Some(u32::MAX)).unwrap_err().to_string();
+        assert!(error.contains("getting the program") && error.contains("its hash is not"), "{error}");
+        assert_eq!(fs::read_dir(&programs.directory).unwrap().count(), 0, "nothing is left");
+    }
+
+    #[test]
+    fn a_driver_whose_path_has_another_program_by_now_is_copied_from_its_process() {
+        let (_dir, path, programs) = with(b"built again");
+        let own = fs::read("/proc/self/exe").unwrap();
+        let taken = programs.take(&program(&path, &own), Some(std::process::id())).unwrap();
+        assert!(fs::read(taken).unwrap() == own);
+    }
+
+    #[test]
+    fn many_take_one_program_at_once() {
+        let (_dir, path, programs) = with(&vec![7; 3 * CHUNK + 5]);
+        let program = program(&path, &vec![7; 3 * CHUNK + 5]);
+        std::thread::scope(|scope| {
+            let taken: Vec<_> = (0..8).map(|_| scope.spawn(|| programs.take(&program, None).unwrap())).collect();
+            taken.into_iter().for_each(|taken| drop(taken.join().unwrap()));
+        });
+        assert_eq!(fs::read_dir(&programs.directory).unwrap().count(), 1);
+        assert_eq!(blake3::hash(&fs::read(place(&programs.directory, &program.id)).unwrap()).as_bytes(), &program.id);
     }
 }

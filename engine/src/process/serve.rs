@@ -1,12 +1,13 @@
 //! The engine's loop: the hub, the workers and the clock, each in turn.
 
+use super::Options;
 use super::bring::Bringer;
 use super::files::Files;
 use super::give::Giver;
 use super::join::{Hub, KNOCK, knock, open_port, renewed};
+use super::programs::Programs;
 use super::state::{Engine, Order};
 use super::workers::{Happened, Outputs, memory_of, tend};
-use super::{Options, programs};
 use crate::protocol::driver::Program;
 use crate::protocol::engine::{FromEngine, HeldBlock, StorePlace, ToEngine};
 use crate::protocol::worker::{FromWorker, ToWorker};
@@ -29,6 +30,9 @@ use tryworks_transport::{Connection, PeerEvent, PeerId, Peers, PeersReceiver, Pe
 const TICK: Duration = Duration::from_millis(100);
 /// How many messages are taken in before what they led to is sent.
 const BATCH: usize = 256;
+
+/// The directory of programs in that of the engine.
+const PROGRAMS: &str = "programs";
 
 /// What happens in an engine.
 enum Event {
@@ -71,6 +75,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         kills: HashMap::new(),
         outputs: HashMap::new(),
         happened: mpsc::unbounded_channel(),
+        programs: Arc::new(Programs::new(directory.join(PROGRAMS))),
         files: Arc::new(Files::new(&directory, giver.0.clone())),
         answered: mpsc::unbounded_channel(),
         moved: mpsc::unbounded_channel(),
@@ -156,7 +161,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     }
     drop((engine, door));
     let _ = std::fs::remove_file(directory.join("engine.sock"));
-    let _ = std::fs::remove_dir_all(directory.join("programs"));
+    let _ = std::fs::remove_dir_all(directory.join(PROGRAMS));
     let _ = std::fs::remove_dir_all(directory.join("files"));
     Ok(())
 }
@@ -171,6 +176,7 @@ struct Io {
     /// What workers write to.
     outputs: HashMap<u64, Outputs>,
     happened: (mpsc::UnboundedSender<Happened>, mpsc::UnboundedReceiver<Happened>),
+    programs: Arc<Programs>,
     files: Arc<Files>,
     answered: (mpsc::UnboundedSender<(PeerId, ToWorker)>, mpsc::UnboundedReceiver<(PeerId, ToWorker)>),
     moved: (mpsc::UnboundedSender<(Move, Option<HeldBlock>)>, mpsc::UnboundedReceiver<(Move, Option<HeldBlock>)>),
@@ -384,16 +390,16 @@ impl Io {
         let directory = engine.options.directory.clone();
         let socket = PathBuf::from(&engine.place.socket);
         let (bringer, to) = (self.bringer.clone(), self.happened.0.clone());
+        let programs = self.programs.clone();
         tokio::spawn(async move {
-            let programs = directory.join("programs");
             // Another machine may have the same program at the same place, such as on a shared disk.
-            let (linked, here) = (program.clone(), programs.clone());
-            let linked = tokio::task::spawn_blocking(move || programs::link(&here, &linked, 0)).await;
-            let path = match linked.unwrap_or_else(|error| Err(Error::Bug(error.to_string()))) {
+            let (store, wanted) = (programs.clone(), program.clone());
+            let taken = tokio::task::spawn_blocking(move || store.take(&wanted, None)).await;
+            let path = match taken.unwrap_or_else(|error| Err(Error::Bug(error.to_string()))) {
                 Err(_) if host != bringer.host => {
-                    programs::fetch(&programs, &program, bringer.data.as_ref(), address.as_deref()).await
+                    programs.fetch(&program, bringer.data.as_ref(), address.as_deref()).await
                 }
-                linked => linked,
+                taken => taken,
             };
             tend(worker, path, program, socket, directory, to).await;
         });

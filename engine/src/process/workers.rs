@@ -2,14 +2,14 @@
 
 use super::deaths::Death;
 use crate::protocol::driver::Program;
-use crate::worker;
+use crate::{environment, worker};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +17,11 @@ use tryworks_core::Error;
 
 /// How long the last output of a dead worker may take: whoever it has started may hold its pipes.
 const LAST_OUTPUT: Duration = Duration::from_millis(200);
+
+/// How long a program may be open for writing before that counts as a failure.
+const BUSY: Duration = Duration::from_secs(30);
+/// How often it is tried meanwhile.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 /// What happened to a worker.
 pub(super) enum Happened {
@@ -76,7 +81,7 @@ pub(super) async fn tend(
         Ok(path) => path,
         Err(error) => return ended(&to, worker, format!("could not be started: {error}"), true),
     };
-    let child = start(&path, &program, &format!("{worker}@{}", socket.display()), &directory);
+    let child = start(&path, &program, &format!("{worker}@{}", socket.display()), &directory).await;
     let mut child = match child {
         Ok(child) => child,
         Err(error) => return ended(&to, worker, format!("could not be started: {error}"), true),
@@ -109,21 +114,39 @@ fn ended(to: &mpsc::UnboundedSender<Happened>, worker: u64, how: String, hopeles
     let _ = to.send(Happened::Ended { worker, death: Death { how, hopeless, ran: Vec::new() } });
 }
 
-fn start(path: &Path, program: &Program, name: &str, directory: &Path) -> io::Result<Child> {
+/// Starts a worker. Whatever is started at the same time inherits, until it has become another program, what is open for
+/// writing here: so a copy that was closed long ago may be "text file busy" for a moment more.
+async fn start(path: &Path, program: &Program, name: &str, directory: &Path) -> io::Result<Child> {
+    let mut command = command(path, program, name, directory);
+    let begun = Instant::now();
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && begun.elapsed() < BUSY => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+fn command(path: &Path, program: &Program, name: &str, directory: &Path) -> Command {
     let (first, rest) = program.arguments.split_first().map_or(("worker", &[][..]), |(first, rest)| (first, rest));
     // On another machine the driver's directory may not exist.
     let own = Path::new(&program.directory);
     let mut command = Command::new(path);
-    command.arg0(first).args(rest).env_clear().env(worker::VARIABLE, name).current_dir(if own.is_dir() {
-        own
-    } else {
-        directory
+    command.arg0(first).args(rest).current_dir(if own.is_dir() { own } else { directory });
+    // Its environment is the engine's: paths in it are of this machine. Some of it is the driver's, set or not.
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    ours.filter(|name| environment::is_the_drivers(name)).for_each(|name| {
+        command.env_remove(name);
     });
-    let environment = program.environment.iter().filter(|(name, _)| name != "TRYWORKS_CLUSTER");
-    command.envs(environment.map(|(name, value)| (name, value)));
+    let sent = program.environment.iter().filter(|(name, _)| environment::may_be_sent(name));
+    command.envs(sent.map(|(name, value)| (name, value)));
+    command.env_remove("TRYWORKS_CLUSTER").env(worker::VARIABLE, name);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // What is typed at the engine's terminal is not meant for it, and what it starts ends with it.
-    command.process_group(0).kill_on_drop(true).spawn()
+    command.process_group(0).kill_on_drop(true);
+    command
 }
 
 /// Kills a worker with all that it has started.
@@ -169,4 +192,46 @@ pub(super) fn memory_of(pid: u32) -> Option<(u64, u64)> {
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
     };
     Some((field("RssAnon:")?, field("VmHWM:")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    /// A copy of `/bin/true`, and who has it open for writing.
+    fn busy(directory: &Path) -> (PathBuf, std::fs::File) {
+        let path = directory.join("program");
+        std::fs::copy("/bin/true", &path).unwrap();
+        let writer = std::fs::File::options().append(true).open(&path).unwrap();
+        (path, writer)
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn a_program_that_somebody_has_open_for_writing_is_started_once_it_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, writer) = busy(directory.path());
+        run(async {
+            let program = Program::default();
+            let refused = command(&path, &program, "1@x", directory.path()).spawn().unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ExecutableFileBusy);
+            let mut start = std::pin::pin!(start(&path, &program, "1@x", directory.path()));
+            // The first try has failed when this says that it is not done.
+            assert!(start.as_mut().now_or_never().is_none());
+            drop(writer);
+            assert!(start.await.unwrap().wait().await.unwrap().success());
+        });
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        let refused = run(start(&path, &Program::default(), "1@x", directory.path())).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::NotFound);
+    }
 }

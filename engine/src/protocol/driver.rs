@@ -17,6 +17,7 @@ use super::admin::{Answer, Question};
 use crate::scheduler::JobSpec;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use std::ffi::OsString;
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_core::runner::Progress;
@@ -32,8 +33,8 @@ pub struct Program {
     pub bytes: u64,
     /// Its arguments, the name it was called by first.
     pub arguments: Vec<String>,
-    /// Its environment.
-    pub environment: Vec<(String, String)>,
+    /// What its workers get of its environment.
+    pub environment: Vec<(OsString, OsString)>,
     /// Its working directory.
     pub directory: String,
 }

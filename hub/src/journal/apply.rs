@@ -42,12 +42,14 @@ pub(super) struct Filling<'t> {
     totals: StageTotals,
     /// How many jobs ended.
     pub ended: usize,
+    /// Whether a program with its environment was forgotten.
+    pub forgot: bool,
 }
 
 impl<'t> Filling<'t> {
     pub fn new(to: &'t Transaction<'t>, epoch: u64, next_task: i64, totals: StageTotals) -> rusqlite::Result<Self> {
         let insert_task = to.prepare_cached("INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
-        Ok(Filling { to, epoch: int(epoch), next_task, insert_task, totals, ended: 0 })
+        Ok(Filling { to, epoch: int(epoch), next_task, insert_task, totals, ended: 0, forgot: false })
     }
 
     /// Writes the sums of the tasks.
@@ -230,11 +232,12 @@ impl<'t> Filling<'t> {
             )?
             .query_row(params![int(job.0), state, int(at), error, ending, int(schema())], |row| row.get::<_, u32>(0))
             .optional()?;
-        self.run(
+        let forgotten = self.run(
             "UPDATE sessions SET program = NULL WHERE session = ?1 AND program IS NOT NULL AND NOT EXISTS
                 (SELECT 1 FROM jobs WHERE session = ?1 AND detached IS NOT NULL AND state = 'running')",
             [session],
         )?;
+        self.forgot |= forgotten > 0;
         self.ended += usize::from(session.is_some());
         Ok(())
     }

@@ -168,7 +168,7 @@ pub struct Detached {
     /// The job, with the codes of all of its stages.
     pub submission: NewJob,
     /// What its workers run. Programs are kept for sessions with unfinished detached jobs alone, since their
-    /// environments may hold what is nobody's business.
+    /// environments may hold what is nobody's business; nothing of them is left in the file then.
     pub program: Arc<Program>,
 }
 

@@ -14,7 +14,7 @@
 //! | `hubs` | a hub that began: its `epoch`, when, its process |
 //! | `counters` | up to where numbers of jobs, sessions, engines and launches are reserved |
 //! | `engines` | the name of an engine that is there, or was when the hub died |
-//! | `sessions` | a driver's stay: a hash of its secret, its machine, its program as long as a detached job needs it |
+//! | `sessions` | a driver's stay: a hash of its secret, its machine, its program with what workers get of its environment, as long as a detached job needs it |
 //! | `jobs` | a job: label, name if detached, state, times, progress, error |
 //! | `stage_attempts` | a stage that began, or began anew, of a job, under the hub of an `epoch` |
 //! | `stage_totals` | the sums over all tasks of a stage, also of those whose rows are gone |

@@ -119,6 +119,8 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
             // Has to be said before there are tables.
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         }
+        // The environment of a program goes when its job has ended: zeros are written where it was.
+        connection.pragma_update(None, "secure_delete", "ON")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;

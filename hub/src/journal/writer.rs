@@ -21,6 +21,8 @@ pub(super) struct Writer {
     epoch: u64,
     queue: Arc<Queue>,
     history: History,
+    /// What was forgotten may still be in SQLite's own log.
+    lingers: bool,
 }
 
 /// What a batch came to: the entries that were refused, by their place in it.
@@ -29,7 +31,8 @@ type Refused = Vec<(usize, Error)>;
 impl Writer {
     pub fn new(connection: Connection, path: PathBuf, epoch: u64, queue: Arc<Queue>, bounds: Bounds) -> Result<Self> {
         let history = History::new(&connection, bounds).map_err(|error| schema::refused(&path, &error))?;
-        Ok(Writer { connection, path, epoch, queue, history })
+        // A hub that was killed may have left something there.
+        Ok(Writer { connection, path, epoch, queue, history, lingers: true })
     }
 
     pub fn run(mut self) {
@@ -41,6 +44,7 @@ impl Writer {
             }
         }
         let _last = Last(self.queue.clone());
+        self.wipe();
         self.tidy();
         while let Some(batch) = self.queue.take() {
             self.commit(batch);
@@ -101,11 +105,27 @@ impl Writer {
                 Err(Fault::File(error)) => return Err(error),
             }
         }
-        let (next_task, ended) = (filling.next_task, filling.ended);
+        let (next_task, ended, forgot) = (filling.next_task, filling.ended, filling.forgot);
         filling.finish()?;
         transaction.commit()?;
         self.history.grew(next_task, ended);
+        self.lingers |= forgot;
+        self.wipe();
         Ok(refused)
+    }
+
+    /// Empties SQLite's own log if it may have what was forgotten. The pages of the file were zeroed already. While
+    /// somebody reads the log it stays, and is emptied after a later batch.
+    fn wipe(&mut self) {
+        if !self.lingers {
+            return;
+        }
+        let busy = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        match busy {
+            Ok(busy) => self.lingers = busy != 0,
+            // What was noted is written all the same.
+            Err(error) => tracing::warn!(%error, "the journal's log cannot be emptied, and will be tried again"),
+        }
     }
 
     fn committed(&self, batch: &mut Batch, refused: Refused) {

@@ -1,6 +1,7 @@
 //! The journal against what was told it.
 
 mod damage;
+mod forgotten;
 mod history;
 mod kill;
 mod round_trip;
@@ -48,8 +49,8 @@ fn new_job(job: JobId, name: &str) -> NewJob {
             wanted: (0..4).into(),
             limits: Limits::default(),
             pool: String::new(),
-            delivered: 0,
             program: 0,
+            delivered: 0,
         },
         codes: vec![(0, ByteBuf::from(job.0.to_le_bytes().repeat(100))), (1, ByteBuf::new())],
         caches: vec![],

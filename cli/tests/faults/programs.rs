@@ -1,0 +1,251 @@
+//! Programs that are written over, that start all at once, and that do not start everywhere; and the environment of workers.
+
+use crate::here;
+use crate::rig::{Cluster, Engine, SmallDisk, driving, gate, until};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tryworks::prelude::*;
+
+/// A copy of this executable. What is behind its end is read by nobody, and makes it another program. Another process makes
+/// it: what this one has open for writing is open in all that its other tests are just starting.
+fn copy(cluster: &Cluster, name: &str, behind: &str) -> PathBuf {
+    let path = cluster.shared.0.join(name);
+    let script = "cp \"$0\" \"$1\" && chmod 700 \"$1\" && printf %s \"$2\" >> \"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(std::env::current_exe().unwrap()).arg(&path).arg(behind);
+    assert!(command.status().unwrap().success());
+    path
+}
+
+fn sum() {
+    let cx = Context::init().unwrap();
+    assert_eq!(cx.range_in(0..100, 4).map(|n| (n % 3, n)).reduce_by_key(|a, b| a + b).count().unwrap(), 3);
+}
+
+/// Two copies of one program, of which the first was run. Writing over it must not change what the
+/// engine runs for the second.
+#[test]
+fn a_program_that_is_written_over_in_place_does_not_run_under_the_hash_that_it_had() {
+    if driving() {
+        return sum();
+    }
+    let cluster = Cluster::by_hand(1, 2, &[]);
+    let (one, other) = (copy(&cluster, "one", ""), copy(&cluster, "other", ""));
+    cluster.begin_as(&one, here!(), &[]).ends_well();
+    fs::write(&one, fs::read("/bin/true").unwrap()).unwrap();
+    cluster.begin_as(&other, here!(), &[]).ends_well();
+    // Nor does it help to write to the copy that the engine has.
+    for entry in fs::read_dir(find(&cluster.home(), "programs")).unwrap().map(Result::unwrap) {
+        assert!(Command::new("chmod").arg("700").arg(entry.path()).status().unwrap().success());
+        fs::write(entry.path(), fs::read("/bin/true").unwrap()).unwrap();
+    }
+    cluster.begin_as(&other, here!(), &[]).ends_well();
+}
+
+/// The directory of this name, which an engine has somewhere below.
+fn find(directory: &Path, name: &str) -> PathBuf {
+    let mut all = vec![directory.to_path_buf()];
+    while let Some(directory) = all.pop() {
+        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir()) {
+            if entry.file_name() == name && fs::read_dir(entry.path()).unwrap().next().is_some() {
+                return entry.path();
+            }
+            all.push(entry.path());
+        }
+    }
+    panic!("there is no {name}")
+}
+
+/// While one program is copied, others are started, which have the copy open for a moment: it was "text file busy".
+#[test]
+fn many_programs_start_at_once_on_a_fresh_cluster() {
+    if driving() {
+        return sum();
+    }
+    let cluster = Cluster::by_hand(2, 1, &[]);
+    let programs: Vec<_> = (0..5).map(|n| copy(&cluster, &format!("program-{n}"), &n.to_string())).collect();
+    let drivers: Vec<_> = programs.iter().flat_map(|program| [program; 2]).collect();
+    let test = here!();
+    let drivers: Vec<_> = drivers.into_iter().map(|program| cluster.begin_as(program, test, &[])).collect();
+    for driver in drivers {
+        let done = driver.ends_well();
+        assert!(!done.err.contains("does not start"), "{}", done.err);
+    }
+}
+
+const NAMES: [&str; 9] = [
+    "PATH",
+    "HOME",
+    "LD_LIBRARY_PATH",
+    "PASSWORD",
+    "NAMED_TOKEN",
+    "TZ",
+    "TRYWORKS_MINE",
+    "TRYWORKS_ENGINES_OWN",
+    "TRYWORKS_CLUSTER",
+];
+
+#[test]
+fn a_worker_has_the_environment_of_its_engine_and_what_was_named_of_its_drivers() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let tasks = cx.range_in(0..1, 1).map(|_| {
+            gate("look");
+            // Results are in the journal, too: they must not be taken for what is looked for there.
+            NAMES.map(|name| std::env::var(name).map_or("none".into(), |value| value.to_uppercase())).to_vec()
+        });
+        let job = tasks.background().detached("look").collect().unwrap();
+        eprintln!("SUBMITTED");
+        println!("TOLD {}", job.wait().unwrap()[0].join("|"));
+        return;
+    }
+    let mut cluster = Cluster::by_hand(0, 0, &[]);
+    let environment = [
+        ("HOME", "/engines/home"),
+        ("LD_LIBRARY_PATH", "/engines/lib"),
+        ("TZ", "Engine/Zone"),
+        ("TRYWORKS_ENGINES_OWN", "x"),
+    ];
+    cluster.add("engine-1", Engine { slots: 1, environment: &environment, ..Engine::default() });
+    cluster.wait_for_engines(1);
+    let own = [
+        ("PATH", "/drivers/bin"),
+        ("HOME", "/drivers/home"),
+        ("LD_LIBRARY_PATH", "/drivers/lib"),
+        ("PASSWORD", "swordfish-of-the-driver"),
+        ("NAMED_TOKEN", "token-of-the-driver"),
+        ("TZ", "Driver/Zone"),
+        ("TRYWORKS_MINE", "mine"),
+        ("TRYWORKS_SEND_ENV", "NAMED_*,NOT_SET"),
+    ];
+    let driver = cluster.begin(here!(), &own);
+    driver.says("SUBMITTED");
+    let holders = |text: &str| {
+        let holds = |pid: &u32| contains(&fs::read(format!("/proc/{pid}/environ")).unwrap_or_default(), text);
+        cluster.processes().into_iter().filter(|pid| *pid != driver.child.id()).filter(holds).count()
+    };
+    until("the worker is there", || (holders("token-of-the-driver") == 1).then_some(()));
+    assert_eq!(holders("swordfish"), 0);
+    // The journal has what was named for as long as the job needs it, and nothing else.
+    assert_eq!(files_with(&cluster.home(), "swordfish"), [""; 0]);
+    assert!(!files_with(&cluster.home(), "token-of-the-driver").is_empty());
+    cluster.shared.open("look");
+    let done = driver.ends_well();
+    let path = std::env::var("PATH").unwrap();
+    let told = format!(
+        "TOLD {}|/ENGINES/HOME|/ENGINES/LIB|none|TOKEN-OF-THE-DRIVER|DRIVER/ZONE|MINE|none|none",
+        path.to_uppercase()
+    );
+    assert!(done.out.contains(&told), "{}", done.out);
+    until("nothing of it is left", || files_with(&cluster.home(), "token-of-the-driver").is_empty().then_some(()));
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+/// The files below a directory that have a text in them; executables are left out, since this one has it.
+fn files_with(directory: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut all = vec![directory.to_path_buf()];
+    while let Some(path) = all.pop() {
+        if path.is_dir() {
+            let inside = fs::read_dir(&path).unwrap().flatten().filter(|entry| entry.file_name() != "programs");
+            all.extend(inside.map(|entry| entry.path()));
+        } else if path.is_file() && fs::read(&path).is_ok_and(|bytes| contains(&bytes, text)) {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+/// Set in the environment of an engine on which the program does not start.
+const SICK: &str = "SICK_ENGINE";
+
+/// Says which engines its tasks ran on, or why it failed.
+fn look_round() {
+    if std::env::var_os("TRYWORKS_WORKER").is_some() && std::env::var_os(SICK).is_some() {
+        eprintln!("the licence has expired");
+        std::process::exit(3);
+    }
+    let cx = Context::init().unwrap();
+    let rows = cx.range_in(0..400, 40).map(|n| (n % 7, n));
+    match rows.reduce_by_key(|a, b| a + b).collect() {
+        Ok(sums) => {
+            let found: BTreeMap<u64, u64> = sums.into_iter().collect();
+            assert_eq!(found, (0..7).map(|digit| (digit, (0..400).filter(|n| n % 7 == digit).sum())).collect());
+            println!("DONE");
+        }
+        Err(error) => println!("ERROR {error}"),
+    }
+}
+
+#[test]
+fn a_program_that_does_not_start_on_one_engine_runs_on_the_others() {
+    if driving() {
+        return look_round();
+    }
+    let mut cluster = Cluster::by_hand(1, 2, &[]);
+    cluster.add("engine-2", Engine { slots: 2, environment: &[(SICK, "yes")], ..Engine::default() });
+    cluster.wait_for_engines(2);
+    for _ in 0..2 {
+        let done = cluster.drive(here!());
+        assert!(done.out.contains("DONE"), "{}", done.out);
+        assert!(done.err.contains("the program does not start on engine-2 on "), "{}", done.err);
+        assert!(done.err.contains("the licence has expired"), "{}", done.err);
+    }
+    cluster.add("engine-3", Engine { slots: 1, environment: &[(SICK, "yes")], ..Engine::default() });
+    cluster.wait_for_engines(3);
+    assert!(cluster.drive(here!()).out.contains("DONE"));
+}
+
+#[test]
+fn a_program_that_starts_on_no_engine_fails_with_the_reason_of_each() {
+    if driving() {
+        return look_round();
+    }
+    let mut cluster = Cluster::by_hand(0, 0, &[]);
+    for name in ["engine-1", "engine-2"] {
+        cluster.add(name, Engine { slots: 2, environment: &[(SICK, "yes")], ..Engine::default() });
+    }
+    cluster.wait_for_engines(2);
+    let done = cluster.drive(here!());
+    assert!(done.out.contains("ERROR the program starts on none of the 2 engines"), "{}", done.out);
+    for name in ["engine-1", "engine-2"] {
+        assert!(done.out.contains(&format!("the program does not start on {name} on ")), "{}", done.out);
+    }
+    assert_eq!(done.out.matches("the licence has expired").count(), 2, "{}", done.out);
+}
+
+#[test]
+fn an_engine_that_has_no_room_for_a_program_leaves_it_to_the_others() {
+    if driving() {
+        return look_round();
+    }
+    let Some(small) = SmallDisk::mount("1M") else { return };
+    let directory = small.0.join("e");
+    let mut cluster = Cluster::by_hand(1, 2, &[]);
+    cluster.add("engine-2", Engine { slots: 2, directory: Some(&directory), ..Engine::default() });
+    cluster.wait_for_engines(2);
+    let done = cluster.drive(here!());
+    assert!(done.out.contains("DONE"), "{}", done.out);
+    assert!(done.err.contains("does not start on engine-2") && done.err.contains("No space left"), "{}", done.err);
+    drop((cluster, small));
+}
+
+#[test]
+fn an_engine_whose_directory_of_programs_cannot_be_used_leaves_them_to_the_others() {
+    if driving() {
+        return look_round();
+    }
+    let mut cluster = Cluster::by_hand(1, 2, &[]);
+    let directory = cluster.shared.0.join("e");
+    cluster.add("engine-2", Engine { slots: 2, directory: Some(&directory), ..Engine::default() });
+    cluster.wait_for_engines(2);
+    fs::write(directory.join("programs"), "something else").unwrap();
+    let done = cluster.drive(here!());
+    assert!(done.out.contains("DONE"), "{}", done.out);
+    assert!(done.err.contains("does not start on engine-2"), "{}", done.err);
+}
