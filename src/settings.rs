@@ -186,7 +186,8 @@ mod tests {
     #[test]
     fn a_variable_that_is_not_text_is_an_error_and_a_path_need_not_be() {
         let odd = || OsString::from_vec(vec![b'n', 0xff]);
-        for name in ["CLUSTER", "POOL", "THREADS", "MEMORY", "MAX_RESULT_BYTES", "SPILL_QUOTA", "PATIENCE", "SEND_ENV"] {
+        for name in ["CLUSTER", "POOL", "THREADS", "MEMORY", "MAX_RESULT_BYTES", "SPILL_QUOTA", "PATIENCE", "SEND_ENV"]
+        {
             let name = format!("TRYWORKS_{name}");
             let error = from_environment(|asked| (asked == name).then(odd)).err().unwrap().to_string();
             assert!(error.contains(&format!("{name} is `n\u{fffd}`, which is not UTF-8")), "{error}");

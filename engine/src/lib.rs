@@ -5,6 +5,8 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod admission;
+mod apart;
+mod caller;
 pub mod client;
 pub mod environment;
 pub mod event_log;

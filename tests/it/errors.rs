@@ -478,6 +478,33 @@ fn a_dataset_used_inside_a_task_is_an_error_that_explains() -> Result<()> {
     Ok(())
 }
 
+/// With the one slot taken by the task, the job of its thread would wait for the task, and the task for the job.
+#[test]
+fn a_job_of_a_thread_that_a_task_has_started_is_an_error_that_explains() -> Result<()> {
+    static INNER: OnceLock<Data<u64>> = OnceLock::new();
+    let cx = Context::local(1)?;
+    let _ = INNER.set(cx.range(0..10).boxed());
+    fn count() -> Result<u64> {
+        INNER.get().map_or(Ok(0), |inner| inner.count())
+    }
+    let in_a_thread = cx.range(0..3).try_map(|n| Ok(std::thread::spawn(count).join().unwrap()? + n));
+    let in_a_scope =
+        cx.range(0..3).try_map(|n| Ok(std::thread::scope(|scope| scope.spawn(count).join().unwrap())? + n));
+    let in_its_child = cx.range(0..3).try_map(|n| {
+        let outer = std::thread::spawn(|| std::thread::spawn(count).join().unwrap());
+        Ok(outer.join().unwrap()? + n)
+    });
+    for error in [in_a_thread.collect(), in_a_scope.collect(), in_its_child.collect()] {
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("`count` was called inside a task"), "{error}");
+    }
+    // A thread of the program's own is none of a task's.
+    assert_eq!(std::thread::spawn(count).join().unwrap(), Ok(10));
+    let named = std::thread::Builder::new().name("mine".into()).spawn(count).unwrap();
+    assert_eq!(named.join().unwrap(), Ok(10));
+    Ok(())
+}
+
 #[test]
 fn every_action_on_a_stopped_context_is_an_error() {
     let cx = cx();

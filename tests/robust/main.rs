@@ -2,6 +2,7 @@
 
 mod child;
 mod codec;
+mod forked;
 mod lost;
 mod once;
 mod out_of_core;

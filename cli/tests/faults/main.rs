@@ -9,6 +9,7 @@ mod rig;
 mod answers;
 mod blocks;
 mod caches;
+mod callers;
 mod chaos;
 mod ends;
 mod engines;

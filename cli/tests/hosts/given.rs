@@ -28,8 +28,13 @@ fn parts(directory: &Path) -> Vec<String> {
         .collect()
 }
 
-/// What every driver here does.
+/// What every driver here does, as a program with an asynchronous `main` does it.
 fn program() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { give_and_take() });
+}
+
+fn give_and_take() {
     let cx = Context::init().unwrap();
     let input = beside("input.txt");
     let read = cx.text_file_from_driver(&input);
@@ -45,6 +50,9 @@ fn program() {
         assert_eq!(text, "seven\n", "{n}");
         println!("place {place}");
     }
+    // A result that stays where it was made until it is fetched.
+    let large = cx.range_in(0..1, 1).map(|_| vec![7u8; 3 << 20]).collect().unwrap();
+    assert_eq!(large[0].len(), 3 << 20);
     // What tasks make is written by the driver, whole or not at all.
     read.to_driver().save_as_text_file(beside("out")).unwrap();
     let bad = read.try_map(|line| match line.starts_with("line 39999 ") {

@@ -3,12 +3,13 @@
 use super::driver::{Driver, program};
 use super::job::{Claim, ClusterJob, JobState};
 use super::output::Printer;
+use crate::caller::Caller;
 use crate::execute::Code;
 use crate::job_spec::stage_spec;
 use crate::protocol::driver::{FromDriver, GivenFile, NewJob};
 use crate::scheduler::{JobSpec, Limits, Partitions, Speculation};
 use crate::screen::{Screen, Shown};
-use crate::{panics, worker};
+use crate::worker;
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -48,6 +49,7 @@ pub struct Settings {
 pub struct Cluster {
     pub(super) shared: Arc<Shared>,
     thread: Lock<Option<JoinHandle<()>>>,
+    caller: Caller,
 }
 
 pub(super) struct Shared {
@@ -204,7 +206,7 @@ impl Cluster {
         });
         let thread = thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
         match opened.recv() {
-            Ok(Ok(())) => Ok(Cluster { shared, thread: Lock::new(Some(thread)) }),
+            Ok(Ok(())) => Ok(Cluster { shared, thread: Lock::new(Some(thread)), caller: Caller::here() }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Bug("the driver's thread ended".into())),
         }
@@ -224,6 +226,9 @@ impl Cluster {
 
     /// Ends the session: jobs that run fail with [`Error::Stopped`], and so does every later call.
     pub fn stop(&self) {
+        if self.caller.is_forked() {
+            return;
+        }
         self.shared.lock().stopped = true;
         self.shared.news.notify_all();
         self.shared.outgoing.notify_one();
@@ -366,9 +371,7 @@ fn packed(request: &JobRequest, plan: &Plan) -> Result<Vec<Packed>> {
 
 impl Runner for Cluster {
     fn submit(&self, job: JobRequest) -> Result<Arc<dyn JobControl>> {
-        if panics::in_task() {
-            return Err(panics::nested(job.op));
-        }
+        self.caller.admit(job.op)?;
         let (ticket, plan) = self.shared.submit(&job, Partitions::from(job.partitions.clone()))?;
         Ok(Arc::new(ClusterJob::new(ticket, job, plan, self.shared.clone())))
     }
@@ -386,6 +389,10 @@ impl Runner for Cluster {
     }
 
     fn release(&self, what: Kept) {
+        // What a forked process lets go of is held by the one that it comes from.
+        if self.caller.is_forked() {
+            return;
+        }
         let mut state = self.shared.lock();
         let session = state.session;
         let (outputs, caches) = match what {

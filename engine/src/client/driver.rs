@@ -1,5 +1,6 @@
 //! The driver's own thread: its connection to the hub, made again when it is lost.
 
+use super::arguments::arguments;
 use super::cluster::{Port, Shared, State};
 use super::dial::dial;
 use super::output::Printer;
@@ -25,12 +26,11 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// This program, as workers are to run it, with what they get of its environment.
 pub(super) fn program(named: &[String]) -> Result<Program> {
     let path = std::env::current_exe().map_err(|error| Error::storage("looking for", "this program", &error))?;
-    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     Ok(Program {
         id: tryworks_io::program::program_id()?,
         bytes: std::fs::metadata("/proc/self/exe").map_or(0, |file| file.len()),
         path: path.display().to_string(),
-        arguments: std::env::args_os().map(text).collect(),
+        arguments: arguments()?,
         environment: environment::chosen(named)?,
         directory: std::env::current_dir().map_or_else(|_| "/".into(), |dir| dir.display().to_string()),
     })

@@ -1,6 +1,7 @@
 //! The driver's side of a job that a cluster runs.
 
 use super::cluster::{Shared, State};
+use crate::apart;
 use crate::execute;
 use crate::panics;
 use crate::protocol::blocks;
@@ -189,9 +190,9 @@ impl ClusterJob {
                 let message = "a large result is on an engine that does not listen to other machines";
                 return Err(Error::cluster(message, "start engines with `--listen` and an address that others reach"));
             };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| Error::storage("fetching a result", "this process", &error))?;
-            runtime.block_on(fetch_afar(&port.client.apart(), address, id, len))
+            let data = port.client.apart();
+            let fetched = apart::block_on(|| fetch_afar(&data, address, id, len));
+            fetched.map_err(|error| Error::storage("fetching a result", "this process", &error))?
         };
         if bytes.is_ok() {
             self.shared.send([FromDriver::Received { attempts: vec![attempt] }]);

@@ -1,6 +1,7 @@
 //! The ends of connections to a hub that people have: a driver's context, and the command line.
 
 pub mod admin;
+mod arguments;
 mod cluster;
 pub mod dial;
 mod driver;

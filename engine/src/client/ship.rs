@@ -1,6 +1,7 @@
 //! Files that a driver gives along: engines of other machines get them from the hub's data port, by their hashes.
 
 use super::cluster::Cluster;
+use crate::apart;
 use crate::protocol::driver::{FromDriver, GivenFile};
 use std::fs::{self, File};
 use std::path::Path;
@@ -39,11 +40,10 @@ impl Cluster {
         let file = File::open(path).map_err(|error| Error::input(path.display(), None, error))?;
         let mut request = Vec::new();
         codec::encode(&id, &mut request)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Error::storage("sending a file", path, &error))?;
         // Connections of the client that is shared belong to the runtime of the driver's own thread.
         let data = port.client.apart();
-        let sent = runtime.block_on(data.put(&port.address, Role::Hub, &request, bytes, chunks(file)));
+        let sent = apart::block_on(|| data.put(&port.address, Role::Hub, &request, bytes, chunks(file)));
+        let sent = sent.map_err(|error| Error::storage("sending a file", path, &error))?;
         sent.map_err(|error| Error::cluster(format!("{} cannot be sent: {error}", path.display()), advice))
     }
 }

@@ -5,8 +5,8 @@ mod job;
 mod state;
 mod worker;
 
+use crate::caller::{Caller, task_thread};
 use crate::event_log::EventLog;
-use crate::panics;
 use crate::screen::{Screen, Shown};
 use host::LocalHost;
 use job::LocalJob;
@@ -50,6 +50,7 @@ pub struct Local {
     screen: Arc<Shown>,
     settings: Settings,
     threads: Lock<Vec<JoinHandle<()>>>,
+    caller: Caller,
 }
 
 impl Local {
@@ -65,6 +66,7 @@ impl Local {
             screen: Arc::default(),
             settings,
             threads: Lock::default(),
+            caller: Caller::here(),
         })
     }
 
@@ -96,6 +98,9 @@ impl Local {
 
     /// Stops: jobs that run fail with [`Error::Stopped`], and so does every later call.
     pub fn stop(&self) {
+        if self.caller.is_forked() {
+            return;
+        }
         self.shared.stop();
         let threads = std::mem::take(&mut *self.threads.lock());
         let own = std::thread::current().id();
@@ -111,7 +116,7 @@ impl Local {
         let mut threads = self.threads.lock();
         while threads.len() < self.settings.threads {
             let shared = self.shared.clone();
-            let name = format!("tryworks-{}", threads.len());
+            let name = task_thread(threads.len());
             let thread = std::thread::Builder::new().name(name).stack_size(STACK_BYTES);
             let thread = thread.spawn(move || worker::work(&shared));
             threads.push(thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?);
@@ -122,9 +127,7 @@ impl Local {
 
 impl Runner for Local {
     fn submit(&self, job: JobRequest) -> Result<Arc<dyn JobControl>> {
-        if panics::in_task() {
-            return Err(panics::nested(job.op));
-        }
+        self.caller.admit(job.op)?;
         if job.tie != Tie::Bound {
             return Err(Error::cluster(
                 "a job of this program's own threads ends with the program, and cannot be detached from it",
@@ -146,7 +149,10 @@ impl Runner for Local {
     }
 
     fn release(&self, what: Kept) {
-        self.shared.release(what);
+        // What a forked process lets go of is held by the one that it comes from.
+        if !self.caller.is_forked() {
+            self.shared.release(what);
+        }
     }
 }
 

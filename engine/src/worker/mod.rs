@@ -5,14 +5,15 @@ mod blocks;
 mod host;
 mod questions;
 
+use crate::caller::task_thread;
 use crate::execute::{Code, Product, execute, failure};
-use crate::panics;
 use crate::protocol::engine::{Assignment, CodeId, ResultPart};
 use crate::protocol::worker::{FromWorker, ToWorker, Welcome};
 use crate::protocol::{self, Hello, Opening, Purpose};
 use crate::running::RunningFile;
 use crate::scheduler::Failure;
 use crate::ship;
+use crate::{apart, panics};
 use around::Around;
 use host::WorkerHost;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -41,14 +42,30 @@ const GATHER: Duration = Duration::from_millis(1);
 /// A larger result becomes a block.
 const RESULT_BYTES: usize = 1 << 20;
 
+/// Whether this process is a worker.
+static SERVES: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process is a worker: all that runs in it belongs to tasks.
+pub(crate) fn serves() -> bool {
+    SERVES.load(Relaxed)
+}
+
 /// Serves tasks if this process was started to be a worker: then it does not return.
 /// One that cannot serve says why on its error output, and ends.
 pub fn serve_if_asked() {
+    if serves() {
+        // A task asks for a context: what it wants of it is told then.
+        return;
+    }
     let Ok(name) = std::env::var(VARIABLE) else { return };
     let served =
         name.split_once('@').and_then(|(number, socket)| Some((number.parse::<u64>().ok()?, socket.to_string())));
     let result = match served {
-        Some((number, socket)) => serve(number, Path::new(&socket)),
+        Some((number, socket)) => {
+            SERVES.store(true, Relaxed);
+            let served = apart::block_on(|| serve(number, Path::new(&socket)));
+            served.unwrap_or_else(|error| Err(Error::storage("starting the worker", &socket, &error)))
+        }
         None => Err(Error::Bug(format!("{VARIABLE} is `{name}`"))),
     };
     if let Err(error) = result {
@@ -58,20 +75,19 @@ pub fn serve_if_asked() {
     std::process::exit(0);
 }
 
-fn serve(number: u64, socket: &Path) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Error::storage("starting the worker", socket, &error))?;
-    runtime.block_on(async {
-        let lost = |error| Error::cluster(error, "the engine that started this worker is gone");
-        let (to, mut from) = Link::unix(socket).await.map_err(lost)?;
-        let purpose = Purpose::Work { worker: number, program: tryworks_io::program::program_id()? };
-        let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: crate::host::here(), purpose };
-        to.send(hello.to_bytes()?.into()).map_err(lost)?;
-        match protocol::opening::<Welcome>(&from.recv().await.map_err(lost)?)? {
-            Opening::Welcome(welcome) => work(welcome, to, from).await,
-            Opening::Refused(why) => Err(Error::cluster(why, "this worker ends")),
-        }
-    })
+async fn serve(number: u64, socket: &Path) -> Result<()> {
+    let lost = |error| Error::cluster(error, "the engine that started this worker is gone");
+    let (to, mut from) = Link::unix(socket).await.map_err(lost)?;
+    let purpose = Purpose::Work { worker: number, program: tryworks_io::program::program_id()? };
+    let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: crate::host::here(), purpose };
+    to.send(hello.to_bytes()?.into()).map_err(lost)?;
+    match protocol::opening::<Welcome>(&from.recv().await.map_err(lost)?)? {
+        Opening::Welcome(welcome) => work(welcome, to, from).await,
+        Opening::Refused(why) => Err(Error::cluster(
+            why,
+            format!("this process ends; a task that starts a program takes {VARIABLE} out of its environment"),
+        )),
+    }
 }
 
 /// What the threads of a worker share.
@@ -126,7 +142,7 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
     });
     for slot in 0..slots {
         let bench = bench.clone();
-        let thread = std::thread::Builder::new().name(format!("tryworks-{slot}")).stack_size(STACK_BYTES);
+        let thread = std::thread::Builder::new().name(task_thread(slot)).stack_size(STACK_BYTES);
         thread.spawn(move || bench.run(u64::from(slot))).map_err(failed)?;
     }
     tokio::spawn(report(bench.clone(), to));

@@ -1,0 +1,46 @@
+//! A process that was forked from one with a context: the threads that it would wait for are not there.
+
+use crate::child::{Process, role};
+use fork::{Fork, fork, waitpid};
+use tryworks::prelude::*;
+
+/// What a forked child comes to: whether it ended by saying that all is well.
+fn in_a_child(work: impl FnOnce() -> bool) -> bool {
+    match fork().unwrap() {
+        Fork::Child => std::process::exit(if work() { 0 } else { 1 }),
+        Fork::Parent(child) => waitpid(child).unwrap() == 0,
+    }
+}
+
+/// Runs `work` in a process of its own, in which no other test holds a lock when it is forked.
+fn alone(name: &str, work: impl FnOnce()) {
+    if role().is_some() {
+        return work();
+    }
+    Process::start(name, "alone").ends_well();
+}
+
+fn is_told(result: Result<u64>) -> bool {
+    let error = result.unwrap_err().to_string();
+    eprintln!("{error}");
+    error.contains("`count` was called in a process that was forked after its context was made")
+        && error.contains("make the context after the fork")
+}
+
+#[test]
+fn a_job_in_a_forked_process_is_an_error_and_a_context_made_there_works() {
+    alone("forked::a_job_in_a_forked_process_is_an_error_and_a_context_made_there_works", || {
+        let cx = Context::local(2).unwrap();
+        let pairs = cx.range(0..100).key_by(|n| n % 7).reduce_by_key(|a, b| a + b);
+        assert!(in_a_child(|| is_told(pairs.count())), "before any job");
+        assert_eq!(pairs.count().unwrap(), 7);
+        assert!(in_a_child(|| is_told(pairs.count())), "with threads that have run");
+        assert!(in_a_child(|| {
+            cx.stop();
+            // Neither does dropping it wait for anybody.
+            drop((cx, pairs));
+            let own = Context::local(2).unwrap();
+            own.range(0..100).key_by(|n| n % 7).reduce_by_key(|a, b| a + b).count() == Ok(7)
+        }));
+    });
+}
