@@ -10,8 +10,10 @@ use tryworks_engine::protocol::admin::Question;
 /// How often the hub is asked.
 const EVERY: Duration = Duration::from_secs(3);
 
-/// So many questions in a row may stay without an answer. Each is given up after nine seconds.
+/// So many questions in a row may stay without an answer, and for so long. Each is given up after nine seconds, and at
+/// once while nobody listens, as when certificates are renewed.
 const QUESTIONS: u32 = 2;
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// How long a hub may take until it listens at all: a long journal is read before.
 const BEGINNING: Duration = Duration::from_secs(120);
@@ -22,9 +24,7 @@ pub async fn unanswered(directory: PathBuf) -> String {
     let (mut heard, mut answered) = (begun, false);
     let mut missed = 0;
     loop {
-        if missed == 0 {
-            sleep(EVERY).await;
-        }
+        sleep(EVERY).await;
         let place = directory.clone();
         let asked = tokio::task::spawn_blocking(move || Admin::connect(&place)?.ask(Question::Status)).await;
         let error = match asked {
@@ -39,7 +39,7 @@ pub async fn unanswered(directory: PathBuf) -> String {
         };
         missed += 1;
         warn!("the hub does not answer: {}", error.lines().next().unwrap_or_default());
-        if missed >= QUESTIONS {
+        if missed >= QUESTIONS && heard.elapsed() >= SILENCE {
             return format!("it has not answered for {} s", heard.elapsed().as_secs());
         }
     }

@@ -57,7 +57,8 @@ pub fn serve_if_asked() {
         // A task asks for a context: what it wants of it is told then.
         return;
     }
-    let Ok(name) = std::env::var(VARIABLE) else { return };
+    let Some(name) = std::env::var_os(VARIABLE) else { return };
+    let name = name.to_string_lossy();
     let served =
         name.split_once('@').and_then(|(number, socket)| Some((number.parse::<u64>().ok()?, socket.to_string())));
     let result = match served {
