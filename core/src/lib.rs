@@ -15,6 +15,7 @@ pub mod data;
 pub mod dataset;
 mod error;
 mod exchange;
+mod heap;
 mod held;
 pub mod host;
 pub mod ids;

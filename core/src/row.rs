@@ -1,5 +1,6 @@
 //! What items have to be able to do to cross a shuffle.
 
+use crate::heap::heap_bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::hash::Hash;
@@ -33,7 +34,7 @@ pub(crate) fn show<K: Serialize>(key: &K) -> String {
 }
 
 /// The bytes that a row of this kind takes, its heap memory included: exact for types without any, else estimated
-/// from samples by what serde would write.
+/// from samples by what serde would write, and by what serde shows of containers and boxes.
 #[derive(Debug)]
 pub(crate) struct RowSize<T> {
     sampled: u64,
@@ -52,7 +53,8 @@ impl<T: Serialize> RowSize<T> {
             let written = crate::codec::encoded_len(row) as u64;
             // What is short lies inside the value (short strings) or in a small allocation with its overhead.
             let inline = size_of::<T>() as u64 / 2;
-            self.heap += if written > inline { written + 16 } else { 8 };
+            let written = if written > inline { written + 16 } else { 8 };
+            self.heap += written.max(heap_bytes(row));
             self.sampled += 1;
         }
     }

@@ -35,7 +35,8 @@ impl Process {
         Process::start_command(command, name, role)
     }
 
-    fn start_command(mut command: Command, name: &str, role: &str) -> Self {
+    /// The same by a command that runs what follows it.
+    pub fn start_command(mut command: Command, name: &str, role: &str) -> Self {
         command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(ROLE, role).env("RUST_BACKTRACE", "0");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = child.stdout.take().map(BufReader::new);

@@ -7,6 +7,7 @@ mod lost;
 mod once;
 mod out_of_core;
 mod pipelines;
+mod resident;
 mod same_answers;
 mod shipping;
 mod spilling;

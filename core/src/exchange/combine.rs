@@ -6,7 +6,7 @@ use super::hash::{Buckets, hash_of};
 use super::keep::Keep;
 use super::prefix::{Prefix, Run};
 use super::table::Table;
-use super::write::{BucketWriter, Counts, unless_failed};
+use super::write::{BucketWriter, Counts, LOOK, unless_failed};
 use crate::codec;
 use crate::error::Result;
 use crate::host::Shared;
@@ -175,6 +175,9 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
             self.size.sample(last);
             let bytes = table.bytes() + self.size.heap_of(table.len());
             self.working.insist(bytes.saturating_sub(self.working.bytes()));
+        }
+        if table.unshrunk() >= LOOK && self.task.host().memory().is_over() {
+            table.shrink();
         }
         let full = table.len() >= COMBINE_KEYS;
         let (keys, folded) = (table.len(), self.folded);

@@ -4,6 +4,7 @@ use super::aggregate::Aggregate;
 use super::hash::hash_of;
 use super::spool::{Spool, Spooled};
 use super::table::Table;
+use super::write::LOOK;
 use crate::error::{Error, Result};
 use crate::memory::Reservation;
 use crate::row::{Key, Row, RowSize, show};
@@ -137,6 +138,9 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
     }
 
     fn make_room(&mut self) -> Result<()> {
+        if self.table.unshrunk() >= LOOK && self.task.host().memory().is_over() {
+            self.table.shrink();
+        }
         loop {
             let bytes = self.bytes();
             let floor = floor(&self.task) / self.sharing as u64;

@@ -9,6 +9,8 @@ pub(crate) struct Table<K, S> {
     /// The numbers of the entries, by the hashes of their keys: four bytes each, so that much of it stays in the caches.
     index: HashTable<u32>,
     entries: Vec<(K, S)>,
+    /// So many entries have no spare room of their own.
+    shrunk: usize,
 }
 
 /// In the place of the number of an entry, for a key that is not there.
@@ -16,13 +18,13 @@ const NOWHERE: u32 = u32::MAX;
 
 impl<K: Hash + Eq, S> Table<K, S> {
     pub(crate) fn new() -> Self {
-        Table { index: HashTable::new(), entries: Vec::new() }
+        Table { index: HashTable::new(), entries: Vec::new(), shrunk: 0 }
     }
 
     /// A table with room for as many keys as `room` has room for.
     pub(crate) fn in_room(mut room: Vec<(K, S)>) -> Self {
         room.clear();
-        Table { index: HashTable::with_capacity(room.capacity()), entries: room }
+        Table { index: HashTable::with_capacity(room.capacity()), entries: room, shrunk: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -87,12 +89,14 @@ impl<K: Hash + Eq, S> Table<K, S> {
     /// Takes all entries out, in order, and keeps the room.
     pub(crate) fn drain(&mut self) -> std::vec::Drain<'_, (K, S)> {
         self.index.clear();
+        self.shrunk = 0;
         self.entries.drain(..)
     }
 
     /// Takes all entries out, in order.
     pub(crate) fn take(&mut self) -> Vec<(K, S)> {
         self.index.clear();
+        self.shrunk = 0;
         let room = self.entries.len();
         std::mem::replace(&mut self.entries, Vec::with_capacity(room))
     }
@@ -106,9 +110,28 @@ impl<K: Hash + Eq, S> Table<K, S> {
     pub(crate) fn split_off(&mut self, keep: usize) -> Vec<(K, S)> {
         self.index.retain(|&mut at| (at as usize) < keep);
         self.index.shrink_to_fit(|&at| hash_of(&self.entries[at as usize].0));
+        self.shrunk = self.shrunk.min(keep);
         let tail = self.entries.split_off(keep);
         self.entries.shrink_to_fit();
         tail
+    }
+
+    /// Puts clones in the place of the entries that are new since the last time: a clone of a string or a vector has no
+    /// spare room, which may be most of what it takes.
+    pub(crate) fn shrink(&mut self)
+    where
+        K: Clone,
+        S: Clone,
+    {
+        for entry in &mut self.entries[self.shrunk..] {
+            *entry = entry.clone();
+        }
+        self.shrunk = self.entries.len();
+    }
+
+    /// How many entries are new since they were made to take as little as they can.
+    pub(crate) fn unshrunk(&self) -> usize {
+        self.entries.len() - self.shrunk
     }
 
     /// The entries in order.

@@ -19,8 +19,8 @@ const CHUNK_BYTES: u64 = 32 << 20;
 const HELD_BYTES: u64 = 1 << 20;
 /// The size of a chunk that is written for other processes: larger, since each of its buckets becomes a frame.
 const LEAVING_BYTES: u64 = 4 << 20;
-/// How many rows are pushed between two looks at their size.
-const LOOK: usize = 1024;
+/// How many rows are pushed between two looks at their size, at most.
+pub(crate) const LOOK: usize = 1024;
 
 /// Collects the rows of one map task by bucket.
 pub(crate) struct BucketWriter<T> {
@@ -29,6 +29,8 @@ pub(crate) struct BucketWriter<T> {
     look_at: usize,
     size: RowSize<T>,
     working: Reservation,
+    /// What the process held when the chunk was begun.
+    resident: u64,
     /// Where the block goes if other processes are to read it, with the rows of each chunk that is there.
     leaving: Option<(Box<dyn BlockWriter>, Vec<u64>)>,
     block: Block<T>,
@@ -53,6 +55,7 @@ impl<T: Row> BucketWriter<T> {
             look_at: 1,
             size: RowSize::new(),
             working: task.host().memory().reservation(),
+            resident: task.host().memory().resident(),
             leaving: task.host().block(task.place())?.map(|writer| (writer, Vec::new())),
             block: Block { chunks: Vec::new() },
             counts: Counts::new(buckets),
@@ -78,6 +81,9 @@ impl<T: Row> BucketWriter<T> {
             self.size.sample(row);
         }
         let bytes = self.size.of(self.rows);
+        if self.is_too_much() {
+            return self.seal(None);
+        }
         if self.leaving.is_some() {
             if bytes >= LEAVING_BYTES.min(chunk_bytes(&self.task)) {
                 return self.seal(None);
@@ -92,8 +98,22 @@ impl<T: Row> BucketWriter<T> {
         if bytes > self.working.bytes() {
             self.working.insist(bytes - self.working.bytes());
         }
-        self.look_at = (self.rows / LOOK + 1) * LOOK;
+        self.look_again(bytes / self.rows as u64);
         Ok(())
+    }
+
+    /// Says when to look next at rows of this size: not after more of them than a chunk has room for.
+    fn look_again(&mut self, row: u64) {
+        let fit = HELD_BYTES.min(chunk_bytes(&self.task)) / row.max(1);
+        // The first looks come early, since rows may take more than they seem to.
+        self.look_at = self.rows + self.rows.clamp(1, LOOK).min(fit.max(1) as usize);
+    }
+
+    /// Whether the process holds more than its budget, and what is staged here is worth being spilled: it is many rows, or
+    /// much memory came with it.
+    fn is_too_much(&self) -> bool {
+        let memory = self.task.host().memory();
+        memory.is_over() && (self.rows >= LOOK || memory.resident() >= self.resident + chunk_bytes(&self.task))
     }
 
     /// A part of the budget to hold a chunk with, if there is one left.
@@ -137,7 +157,8 @@ impl<T: Row> BucketWriter<T> {
     /// What was staged is in a chunk.
     fn sealed(&mut self) {
         self.rows = 0;
-        self.look_at = LOOK;
+        self.resident = self.task.host().memory().resident();
+        self.look_again(self.size.of(1));
     }
 
     /// Whether other processes are to read the block.

@@ -80,6 +80,7 @@ impl<P: Pipe<Item: Row>> Cached<P> {
             let needed = size.of(rows.capacity());
             let fits = writer.is_none()
                 && self.level != StorageLevel::Disk
+                && !task.host().memory().is_over()
                 && (needed <= held.bytes() || held.hold(needed - held.bytes()));
             match (fits, self.level) {
                 (true, _) => {}

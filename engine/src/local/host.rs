@@ -1,7 +1,7 @@
 //! What tasks find in this process: the budget, the spill space, and the blocks of shuffles and caches.
 
 use super::Settings;
-use crate::admission::Admission;
+use crate::admission::gauge;
 use crate::panics;
 use rayon::prelude::*;
 use std::collections::hash_map::Entry;
@@ -21,7 +21,6 @@ pub(super) struct LocalHost {
     spill: SpillSpace,
     slots: usize,
     kept: ReadLock<Blocks>,
-    admission: Admission,
 }
 
 #[derive(Default)]
@@ -34,13 +33,12 @@ struct Blocks {
 
 impl LocalHost {
     pub(super) fn new(settings: &Settings) -> Self {
-        let memory = Memory::new(settings.memory);
+        let memory = Memory::watched(settings.memory, gauge());
         LocalHost {
             spill: SpillSpace::new(settings.spill_dir.clone(), memory.clone(), settings.spill),
             memory,
             slots: settings.threads,
             kept: ReadLock::default(),
-            admission: Admission::new(),
         }
     }
 
@@ -100,12 +98,6 @@ impl LocalHost {
     /// Whether so many partitions of a cached dataset are there.
     pub(super) fn has_cached(&self, cache: u64, partitions: u32) -> bool {
         self.read().cached.get(&cache).is_some_and(|blocks| blocks.len() == partitions as usize)
-    }
-
-    /// Whether the process holds more than its budget, as the system counts it. The budget's estimates are corrected
-    /// by it on the way.
-    pub(super) fn is_over_budget(&self) -> bool {
-        self.admission.is_over(&self.memory)
     }
 }
 

@@ -401,7 +401,7 @@ impl Shared {
                 return None;
             }
             // Whoever holds more than the budget lets what runs end before it begins more; one task always goes on.
-            let admitted = state.running.is_empty() || !self.host.is_over_budget();
+            let admitted = state.running.is_empty() || !self.host.budget().is_over();
             if admitted && let Some(task) = state.queue.pop_front() {
                 let job = state.jobs.get(&task.job).map(|job| {
                     let span = job.stage_spans.get(task.stage as usize).cloned();

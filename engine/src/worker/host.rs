@@ -1,7 +1,7 @@
 //! What tasks find in a worker: the budget, the spill space, kept partitions, and blocks of every engine.
 
 use super::blocks::Blocks;
-use crate::admission::Admission;
+use crate::admission::gauge;
 use crate::panics;
 use crate::protocol::engine::CodeId;
 use crate::protocol::worker::Welcome;
@@ -33,12 +33,11 @@ pub(super) struct WorkerHost {
     cached: ReadLock<BTreeMap<u64, HashMap<u32, Shared>>>,
     /// What was kept and not told yet.
     kept: Lock<Vec<(u64, u32)>>,
-    admission: Admission,
 }
 
 impl WorkerHost {
     pub(super) fn new(welcome: Welcome, to: LinkSender) -> Self {
-        let memory = Memory::new(welcome.memory);
+        let memory = Memory::watched(welcome.memory, gauge());
         let spill_directory = PathBuf::from(&welcome.spill_directory);
         WorkerHost {
             session: welcome.session,
@@ -49,7 +48,6 @@ impl WorkerHost {
             running: ReadLock::default(),
             cached: ReadLock::default(),
             kept: Lock::default(),
-            admission: Admission::new(),
         }
     }
 
@@ -69,11 +67,6 @@ impl WorkerHost {
     #[must_use]
     pub(super) fn forget_cache(&self, cache: u64) -> Option<impl Send + 'static + use<>> {
         self.cached.write().remove(&SessionId::split(cache).1)
-    }
-
-    /// Whether this process holds more than its budget. Estimates are corrected by what it really holds.
-    pub(super) fn is_over_budget(&self) -> bool {
-        self.admission.is_over(&self.memory)
     }
 }
 

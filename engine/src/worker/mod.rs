@@ -244,7 +244,7 @@ impl Bench {
             let mut queue = self.queue.lock();
             let (assignment, cancelled) = loop {
                 // Whoever holds more than the budget lets what runs end before it begins more.
-                let admitted = queue.running.is_empty() || !self.host.is_over_budget();
+                let admitted = queue.running.is_empty() || !self.host.memory().is_over();
                 if admitted && let Some(next) = queue.waiting.pop_front() {
                     let cancelled = Arc::new(AtomicBool::new(false));
                     queue.running.insert(next.task.attempt, cancelled.clone());
