@@ -1,17 +1,67 @@
 //! Names that live as long as the program: operators' names and source files that arrive from another process.
 
-use crate::lock::Lock;
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
-/// The same text with the life of the program. Each distinct text is kept once, so what is kept is bounded by the
-/// names in the program.
+/// The most bytes of names that are kept: some hundred thousand of them. A hub hears of the names of all programs that ever
+/// ran on it, and an engine could make some up.
+const MOST: usize = 8 << 20;
+
+/// The most bytes of one name. Paths end here, too.
+const LONGEST: usize = 4 << 10;
+
+/// What stands for a name that is not kept.
+const UNKNOWN: &str = "(a name that was not kept)";
+
+/// The same text with the life of the program. Each distinct text is kept once. When there are more than a program can
+/// have, further ones are not kept: errors then do not tell the place.
 pub fn intern(text: &str) -> &'static str {
-    static NAMES: Lock<BTreeSet<&'static str>> = Lock::new(BTreeSet::new());
-    let mut names = NAMES.lock();
-    if let Some(name) = names.get(text) {
-        return name;
+    static NAMES: Mutex<Names> = Mutex::new(Names { kept: BTreeSet::new(), room: MOST });
+    NAMES.lock().unwrap_or_else(PoisonError::into_inner).get(text)
+}
+
+struct Names {
+    kept: BTreeSet<&'static str>,
+    /// How many bytes of them may still come.
+    room: usize,
+}
+
+impl Names {
+    fn get(&mut self, text: &str) -> &'static str {
+        if let Some(name) = self.kept.get(text) {
+            return name;
+        }
+        // What the set takes for each counts too, or empty ones would be for free.
+        let bytes = text.len() + 2 * size_of::<&str>();
+        if text.len() > LONGEST || bytes > self.room {
+            return UNKNOWN;
+        }
+        self.room -= bytes;
+        let name: &'static str = Box::leak(text.into());
+        self.kept.insert(name);
+        name
     }
-    let name: &'static str = Box::leak(text.into());
-    names.insert(name);
-    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_kept_once_and_only_so_many_are() {
+        let mut names = Names { kept: BTreeSet::new(), room: 1000 };
+        let first = names.get("src/main.rs");
+        assert!(std::ptr::eq(first, names.get(&String::from("src/main.rs"))));
+        let all: Vec<_> = (0..10_000).map(|n| names.get(&format!("{n}.rs"))).collect();
+        assert!(names.kept.len() > 10 && names.kept.iter().map(|name| name.len()).sum::<usize>() < 1000);
+        assert_eq!((all[0], all[9_999]), ("0.rs", UNKNOWN));
+        assert_eq!(names.get("src/main.rs"), "src/main.rs", "what is kept stays");
+        assert_eq!(names.get(&"x".repeat(LONGEST + 1)), UNKNOWN);
+    }
+
+    #[test]
+    fn the_names_that_a_program_has_are_kept() {
+        assert_eq!(intern("src/a file of mine.rs"), "src/a file of mine.rs");
+        assert!(intern(&"long".repeat(100_000)).len() < 100);
+    }
 }

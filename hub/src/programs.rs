@@ -104,20 +104,22 @@ impl Shelf {
         }
     }
 
-    /// Makes room for a program.
+    /// Makes room for a program that is said to have so many bytes. What could not fit at all makes nothing else go.
     fn reserve(&self, bytes: u64) -> Result<(), String> {
         let mut state = self.state();
         let State { here, arriving, used, .. } = &mut *state;
+        let mut held = here.values().sum::<u64>() + *arriving;
+        let fits = |held: u64| held.checked_add(bytes).is_some_and(|needed| needed <= self.quota);
         let unused: Vec<_> = here.keys().copied().filter(|id| !used.contains_key(id)).collect();
-        for id in unused {
-            if here.values().sum::<u64>() + *arriving + bytes <= self.quota {
+        for id in unused.into_iter().filter(|_| bytes <= self.quota) {
+            if fits(held) {
                 break;
             }
             let _ = fs::remove_file(place(&self.directory, &id));
-            here.remove(&id);
+            held -= here.remove(&id).unwrap_or_default();
         }
-        let needed = here.values().sum::<u64>().saturating_add(*arriving).saturating_add(bytes);
-        if needed > self.quota {
+        if !fits(held) {
+            let needed = held.saturating_add(bytes);
             return Err(format!("the programs of this cluster would take {needed} bytes, and may take {}", self.quota));
         }
         *arriving += bytes;
@@ -294,8 +296,12 @@ mod tests {
         assert!(shelf.put(Role::Driver, &request(&id), 11).err().unwrap().contains("may take 10"));
         assert!(shelf.put(Role::Driver, &request(&id), u64::MAX).is_err());
         assert_eq!((files(&shelf), shelf.state().arriving), (0, 0));
-        // There is room for one at a time: what nobody uses goes.
+        // There is room for one at a time: what nobody uses goes, but not for what could never come.
         put(&shelf, &id, b"a program").unwrap();
+        for claimed in [11, u64::MAX - 9, u64::MAX - 8, u64::MAX] {
+            assert!(shelf.put(Role::Driver, &request(&[1; 32]), claimed).err().unwrap().contains("may take 10"));
+            assert!(shelf.has(&id));
+        }
         let other = *blake3::hash(b"b").as_bytes();
         let used = Program { id, ..Program::default() };
         shelf.use_program(&used, &HostInfo::default());

@@ -1,10 +1,14 @@
 //! The one way values become bytes and come back: bincode, always with a limit.
 //!
-//! The limit is one of bytes, so it does not bound what takes none: a sequence of zero-sized items, such as a
-//! `Vec<()>`, that claims 2^60 of them is counted to its end. Frames of our own have checksums; whoever decodes bytes
+//! What is claimed takes no memory before it is there, whatever the limit ([`bounded`]). The limit is one of bytes, so it
+//! does not bound what takes none: a sequence of zero-sized items, such as a `Vec<()>`, that claims 2^60 of them is
+//! counted to its end. Frames of our own have checksums; whoever decodes bytes
 //! of strangers must not ask for such types.
 
+mod bounded;
+
 use crate::error::{Error, Result, Site};
+use bounded::Bounded;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -42,7 +46,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()>
 /// If the bytes are no value of this type, or claim more than [`DECODE_LIMIT`].
 #[allow(clippy::disallowed_methods)]
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize)> {
-    bincode::serde::decode_from_slice(bytes, config()).map_err(|error| cannot_carry::<T>("decoded", &error))
+    bincode::serde::seed_decode_from_slice(Bounded::<T>::new(), bytes, config()).map_err(|error| cannot_carry::<T>("decoded", &error))
 }
 
 /// The number of bytes that `value` would take, without writing them.
