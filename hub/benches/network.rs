@@ -25,6 +25,7 @@ impl DataHandler for Zeros {
             b"small" => Ok(Download::bytes(piece.slice(..1000))),
             _ => Ok(Download {
                 len: (PIECE * PIECES) as u64,
+                held: 2 * PIECE,
                 chunks: Box::new(std::iter::repeat_n(piece, PIECES).map(Ok)),
             }),
         }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 use tryworks_transport::{
     Credentials, Door, FrameReader, Incoming, Limits, Link, LinkError, LinkReceiver, LinkSender, MAX_MESSAGE, Role,
-    Service, refuse, welcome, write_frame,
+    Service, Share, refuse, welcome, write_frame,
 };
 
 /// How long a peer may take nothing of what is written to it. Its machine may be gone without a word.
@@ -41,7 +41,7 @@ pub async fn open_gateway(
 }
 
 impl Service for Sockets {
-    async fn serve(&self, role: Role, stream: Incoming) {
+    async fn serve(&self, role: Role, stream: Incoming, share: Share) {
         let path = match role {
             Role::Driver => &self.drivers,
             Role::Engine => &self.engines,
@@ -53,7 +53,7 @@ impl Service for Sockets {
         };
         let (from, to) = tokio::io::split(stream);
         let mut to = BufWriter::with_capacity(16 << 10, to);
-        let mut from = FrameReader::new(from);
+        let mut from = FrameReader::within(from, share);
         // Whichever end is gone first, or does not keep to the rules, takes the other with it.
         tokio::select! {
             () = carry_in(&mut from, link.0) => {}

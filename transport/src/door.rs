@@ -2,9 +2,12 @@
 
 use crate::error::LinkError;
 use crate::role::{Role, role_of};
+use crate::room::{Room, Share};
+use crate::strangers::Strangers;
 use crate::tls::{Credentials, shown};
+use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -30,24 +33,38 @@ const SOME_ROOM: Duration = Duration::from_millis(1);
 pub struct Limits {
     /// How long a stranger may take to show its certificate.
     pub handshake: Duration,
-    /// How many strangers may be at that at once. One more takes the place of the one that has been for longest.
+    /// How many strangers may be at that at once. One more takes the place of one that has sent nothing, of the address
+    /// from which most have come.
     pub strangers: usize,
     /// How many connections there may be with a certificate.
     pub connections: usize,
     /// How many of them with the same one. All engines of a cluster may have the same.
     pub per_certificate: usize,
+    /// How many bytes may be held in memory of all connections together: of large messages that are coming, and of what is
+    /// given out and not taken.
+    pub bytes: usize,
+    /// How many of those with the same certificate.
+    pub bytes_per_certificate: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { handshake: Duration::from_secs(10), strangers: 256, connections: 2048, per_certificate: 1536 }
+        Limits {
+            handshake: Duration::from_secs(10),
+            strangers: 256,
+            connections: 2048,
+            per_certificate: 1536,
+            bytes: 2 * crate::MAX_MESSAGE,
+            bytes_per_certificate: crate::MAX_MESSAGE,
+        }
     }
 }
 
 /// What is behind a door.
 pub trait Service: Send + Sync + 'static {
-    /// Serves a connection of somebody in this role until it ends.
-    fn serve(&self, role: Role, stream: Incoming) -> impl Future<Output = ()> + Send;
+    /// Serves a connection of somebody in this role until it ends. What it holds of it in memory has to come out of its
+    /// share.
+    fn serve(&self, role: Role, stream: Incoming, share: Share) -> impl Future<Output = ()> + Send;
 
     /// Tells somebody of the cluster why there is no room.
     fn refuse(&self, stream: Incoming, why: &str) -> impl Future<Output = ()> + Send;
@@ -86,7 +103,7 @@ impl Door {
             |error: std::io::Error| LinkError::Listen { address: listen.to_string(), message: error.to_string() };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let state = Arc::new(Shared { limits, guests: Mutex::default() });
+        let state = Arc::new(Shared { limits, guests: Mutex::default(), room: Room::new(&limits) });
         let visit = Visit { state: state.clone(), credentials: credentials.clone(), service: Arc::new(service) };
         let accepting = tokio::spawn(accept(listener, visit)).abort_handle();
         Ok(Door { address, accepting, state })
@@ -126,9 +143,7 @@ pub fn raise_file_limit() {
 
 #[derive(Default)]
 struct Guests {
-    next: u64,
-    /// By the order in which they came.
-    strangers: BTreeMap<u64, AbortHandle>,
+    strangers: Strangers,
     connections: usize,
     by_certificate: HashMap<Arc<[u8]>, usize>,
     turned_away: u64,
@@ -137,6 +152,7 @@ struct Guests {
 struct Shared {
     limits: Limits,
     guests: Mutex<Guests>,
+    room: Room,
 }
 
 impl Shared {
@@ -149,9 +165,9 @@ async fn accept<S: Service>(listener: TcpListener, visit: Visit<S>) {
     // The set ends its tasks when it is dropped.
     let mut visits = JoinSet::new();
     loop {
-        let tcp = tokio::select! {
+        let (tcp, address) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((tcp, _)) => tcp,
+                Ok(accepted) => accepted,
                 // What is lost before it was taken is not worth waiting for. Of the rest, nearly all is too many files.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(_) => {
@@ -163,17 +179,19 @@ async fn accept<S: Service>(listener: TcpListener, visit: Visit<S>) {
         };
         let mut guests = visit.state.guests();
         while guests.strangers.len() >= visit.state.limits.strangers.max(1) {
-            turn_oldest_away(&mut guests);
+            turn_one_away(&mut guests);
         }
-        let number = guests.next;
-        guests.next += 1;
+        // Who dials says something with the very packet that ends the dialling.
+        let spoke =
+            rustix::net::recv(&tcp, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|got| got.0 > 0);
+        let number = guests.strangers.next_number();
         let task = visits.spawn(visit.clone().run(number, tcp));
-        guests.strangers.insert(number, task);
+        guests.strangers.add(address.ip(), spoke, task);
     }
 }
 
-fn turn_oldest_away(guests: &mut Guests) {
-    if let Some((_, task)) = guests.strangers.pop_first() {
+fn turn_one_away(guests: &mut Guests) {
+    if let Some(task) = guests.strangers.remove_least() {
         task.abort();
         guests.turned_away += 1;
     }
@@ -195,7 +213,14 @@ impl<S: Service> Visit<S> {
     async fn run(self, number: u64, tcp: TcpStream) {
         let limit = self.state.limits.handshake;
         let _ = crate::tls::set_up(&tcp);
-        let known = match timeout(limit, self.credentials.acceptor().accept(tcp).into_fallible()).await {
+        let greet = async {
+            // Nothing is spent on who says nothing.
+            if tcp.peek(&mut [0; 1]).await.is_ok() {
+                self.state.guests().strangers.spoke(number);
+            }
+            self.credentials.acceptor().accept(tcp).into_fallible().await
+        };
+        let known = match timeout(limit, greet).await {
             Ok(Ok(stream)) => shown(&stream).and_then(|der| Some((role_of(&der)?, der, stream))),
             Ok(Err((_, tcp))) => {
                 let _ = timeout(FAREWELL.min(limit), farewell(tcp)).await;
@@ -205,7 +230,10 @@ impl<S: Service> Visit<S> {
         };
         let Some((role, der, stream)) = known else { return self.state.turn_away(number) };
         match self.state.admit(number, &der) {
-            Ok(_place) => self.service.serve(role, stream).await,
+            Ok(place) => {
+                let share = self.state.room.share(&place.certificate);
+                self.service.serve(role, stream, share).await;
+            }
             Err(why) => {
                 let _ = timeout(FAREWELL, self.service.refuse(stream, &why)).await;
                 self.state.turn_away(number);
@@ -227,13 +255,13 @@ impl Shared {
     fn make_room(&self) -> Duration {
         let mut guests = self.guests();
         let half = guests.strangers.len().div_ceil(2);
-        (0..half).for_each(|_| turn_oldest_away(&mut guests));
+        (0..half).for_each(|_| turn_one_away(&mut guests));
         if half == 0 { NO_ROOM } else { SOME_ROOM }
     }
 
     fn turn_away(&self, number: u64) {
         let mut guests = self.guests();
-        if guests.strangers.remove(&number).is_some() {
+        if guests.strangers.remove(number) {
             guests.turned_away += 1;
         }
     }
@@ -248,7 +276,7 @@ impl Shared {
         if same >= self.limits.per_certificate {
             return Err(format!("there are {same} connections with this certificate, and no more are let in"));
         }
-        guests.strangers.remove(&number);
+        guests.strangers.remove(number);
         guests.connections += 1;
         let certificate: Arc<[u8]> = der.into();
         guests.by_certificate.insert(certificate.clone(), same + 1);

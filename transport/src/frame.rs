@@ -1,6 +1,8 @@
 //! Frames: a length of four bytes, the smallest first, and that many bytes. They are what we read from other machines,
-//! so a reader says how long a frame may be, and a length that is only claimed takes no memory.
+//! so a reader says how long a frame may be, and a length that is only claimed takes no memory. Who dialled us has a share of
+//! the room that there is for long ones.
 
+use crate::room::{Held, Share};
 use bytes::{Bytes, BytesMut};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -50,26 +52,53 @@ impl From<io::Error> for FrameError {
 pub struct FrameReader<R> {
     from: R,
     got: BytesMut,
+    share: Option<Share>,
+    /// The room for the frame that is coming.
+    held: Option<Held>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    /// Reads from the beginning of a frame.
+    /// Reads from the beginning of a frame, from an end that is trusted with our memory.
     pub fn new(from: R) -> Self {
-        FrameReader { from, got: BytesMut::new() }
+        FrameReader { from, got: BytesMut::new(), share: None, held: None }
+    }
+
+    /// Reads from an end that has a share of the room: a frame of more than 64 KiB waits until there is room for all of it,
+    /// and has that for as long as it lives. A frame that was begun has to go on.
+    pub fn within(from: R, share: Share) -> Self {
+        FrameReader { share: Some(share), ..FrameReader::new(from) }
     }
 
     /// The next frame, or none if the bytes end before it.
     ///
     /// # Errors
-    /// If it is longer than `limit`, the bytes end within it, or reading fails. Nothing can be read after that.
+    /// If it is longer than `limit`, the bytes end within it, it does not go on, or reading fails. Nothing can be read after
+    /// that.
     pub async fn next(&mut self, limit: usize) -> Result<Option<Bytes>, FrameError> {
         loop {
             let missing = match self.whole(limit)? {
                 Whole::Frame(frame) => return Ok(Some(frame)),
                 Whole::Missing(missing) => missing,
             };
-            self.got.reserve(missing.min(STEP));
-            if self.from.read_buf(&mut self.got).await? == 0 {
+            let begun = !self.got.is_empty();
+            if let Some(share) = &self.share
+                && self.held.is_none()
+                && missing > STEP
+            {
+                self.held = Some(share.take(self.got.len() + missing).await);
+            }
+            let (from, got) = (&mut self.from, &mut self.got);
+            let step = missing.min(STEP);
+            got.reserve(step);
+            let ended = match &self.share {
+                // It is not enough that a byte comes now and then.
+                Some(share) if begun => {
+                    let goal = got.len() + step;
+                    share.patiently(read_to(from, got, goal)).await??
+                }
+                _ => from.read_buf(got).await? == 0,
+            };
+            if ended {
                 return if self.got.is_empty() { Ok(None) } else { Err(FrameError::Cut { missing }) };
             }
         }
@@ -99,11 +128,39 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let len = u32::from_le_bytes(*head);
         match usize::try_from(len) {
             Ok(len) if len <= limit => match (HEAD + len).checked_sub(self.got.len()) {
-                None | Some(0) => Ok(Whole::Frame(self.got.split_to(HEAD + len).split_off(HEAD).freeze())),
+                None | Some(0) => {
+                    let frame = self.got.split_to(HEAD + len).split_off(HEAD).freeze();
+                    Ok(Whole::Frame(match self.held.take() {
+                        Some(held) => Bytes::from_owner(Kept { frame, _held: held }),
+                        None => frame,
+                    }))
+                }
                 Some(missing) => Ok(Whole::Missing(missing)),
             },
             _ => Err(FrameError::TooLong { len: len.into(), limit }),
         }
+    }
+}
+
+/// Reads until there are so many bytes; says whether they ended before.
+async fn read_to<R: AsyncRead + Unpin>(from: &mut R, got: &mut BytesMut, len: usize) -> io::Result<bool> {
+    while got.len() < len {
+        if from.read_buf(got).await? == 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A frame that has its room until nobody has it any more.
+struct Kept {
+    frame: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
     }
 }
 

@@ -23,7 +23,9 @@ mod link;
 mod peers;
 mod private;
 mod role;
+mod room;
 mod socket;
+mod strangers;
 mod tls;
 
 pub use connection::{Connection, ConnectionError, read_private, write_private};
@@ -39,6 +41,7 @@ pub use link::{Link, LinkReceiver, LinkSender};
 pub use peers::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender};
 pub use private::{PrivateDir, private_dir};
 pub use role::{Role, role_of};
+pub use room::{Held, Share};
 pub use tls::Credentials;
 
 /// The most bytes that one message may have. What is larger goes by the data port.

@@ -46,7 +46,8 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()>
 /// If the bytes are no value of this type, or claim more than [`DECODE_LIMIT`].
 #[allow(clippy::disallowed_methods)]
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize)> {
-    bincode::serde::seed_decode_from_slice(Bounded::<T>::new(), bytes, config()).map_err(|error| cannot_carry::<T>("decoded", &error))
+    bincode::serde::seed_decode_from_slice(Bounded::<T>::new(), bytes, config())
+        .map_err(|error| cannot_carry::<T>("decoded", &error))
 }
 
 /// The number of bytes that `value` would take, without writing them.

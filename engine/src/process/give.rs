@@ -21,74 +21,74 @@ pub(super) struct Giver(pub(super) BlockStore);
 impl Giver {
     /// A part of a block, if it is here.
     pub(super) fn give(&self, block: BlockId, part: BlockPart) -> Piece {
-        let pin = match self.look(block, part) {
-            Ok(piece) => return piece,
-            Err(pin) => pin,
-        };
-        let read = || -> Result<Piece> {
-            Ok(match part {
-                BlockPart::Note => Piece::Note(pin.note().to_vec()),
-                BlockPart::Contents => Piece::Table(Served::new(pin)?.table()?),
-                BlockPart::Range { start, end } => {
-                    let mut bytes = Vec::new();
-                    Served::new(pin)?.read(start..end, &mut bytes)?;
-                    Piece::Range(bytes)
-                }
-            })
-        };
-        read().unwrap_or_else(|error| Piece::Missing(error.to_string()))
-    }
-
-    /// A part for which no file has to be read; else the block.
-    fn look(&self, block: BlockId, part: BlockPart) -> std::result::Result<Piece, Pin> {
-        let Some(pin) = self.0.get(block) else { return Ok(missing()) };
-        match (part, pin.held()) {
-            (BlockPart::Note, _) => Ok(Piece::Note(pin.note().to_vec())),
-            (BlockPart::Contents, Held::Small(bytes)) => Ok(Piece::Whole(bytes.to_vec())),
-            _ => Err(pin),
+        match self.0.get(block) {
+            Some(pin) => read(pin, part).unwrap_or_else(|error| Piece::Missing(error.to_string())),
+            None => Piece::Missing(NONE.into()),
         }
     }
 
     /// Parts that are all in memory, as most that are asked for by other engines of this machine.
     pub(super) fn at_once(&self, wanted: &[Wanted]) -> Option<Vec<Piece>> {
-        wanted.iter().map(|wanted| self.look(wanted.block, wanted.part).ok()).collect()
+        let piece = |wanted: &Wanted| match self.0.get(wanted.block) {
+            Some(pin) => in_memory(&pin, wanted.part),
+            None => Some(Piece::Missing(NONE.into())),
+        };
+        wanted.iter().map(piece).collect()
     }
 
-    /// The same, but of a range only what is to be read: that is done when it is sent.
+    /// As [`Giver::give`], but nothing is read before it is sent.
     fn begin(&self, block: BlockId, part: BlockPart) -> Item {
-        let BlockPart::Range { start, end } = part else { return ready(self.give(block, part)) };
-        match self.0.get(block) {
-            Some(pin) if start <= end && end - start <= MOST_AT_ONCE => Item::Range(pin, start..end),
-            Some(_) => ready(Piece::Missing("that range cannot be read at once".into())),
-            None => ready(missing()),
+        match (self.0.get(block), part) {
+            (None, _) => Item::Missing(NONE),
+            (Some(pin), BlockPart::Range { start, end }) if start <= end && end - start <= MOST_AT_ONCE => {
+                Item::Range(pin, start..end)
+            }
+            (Some(_), BlockPart::Range { .. }) => Item::Missing("that range cannot be read at once"),
+            (Some(pin), part) => Item::Whole(pin, part),
         }
     }
 }
 
-fn missing() -> Piece {
-    Piece::Missing("there is no such block".into())
+const NONE: &str = "there is no such block";
+
+/// A part for which no file has to be read.
+fn in_memory(pin: &Pin, part: BlockPart) -> Option<Piece> {
+    match (part, pin.held()) {
+        (BlockPart::Note, _) => Some(Piece::Note(pin.note().to_vec())),
+        (BlockPart::Contents, Held::Small(bytes)) => Some(Piece::Whole(bytes.to_vec())),
+        _ => None,
+    }
 }
 
-fn ready(piece: Piece) -> Item {
-    match piece {
-        Piece::Whole(bytes) => Item::Ready(Kind::Whole, bytes),
-        Piece::Table(bytes) => Item::Ready(Kind::Table, bytes),
-        Piece::Range(bytes) => Item::Ready(Kind::Range, bytes),
-        Piece::Note(bytes) => Item::Ready(Kind::Note, bytes),
-        Piece::Missing(why) => Item::Ready(Kind::Missing, why.into_bytes()),
+/// Reads a part of a block.
+fn read(pin: Pin, part: BlockPart) -> Result<Piece> {
+    if let Some(piece) = in_memory(&pin, part) {
+        return Ok(piece);
     }
+    let served = Served::new(pin)?;
+    let BlockPart::Range { start, end } = part else { return Ok(Piece::Table(served.table()?)) };
+    let mut bytes = Vec::new();
+    served.read(start..end, &mut bytes)?;
+    Ok(Piece::Range(bytes))
 }
 
 /// A piece of an answer.
 enum Item {
-    Ready(Kind, Vec<u8>),
+    Missing(&'static str),
+    /// What is read at once, and is no range.
+    Whole(Pin, BlockPart),
     Range(Pin, Range<u64>),
 }
 
 impl Item {
     fn len(&self) -> u64 {
         match self {
-            Item::Ready(_, bytes) => bytes.len() as u64,
+            Item::Missing(why) => why.len() as u64,
+            Item::Whole(pin, BlockPart::Note) => pin.note().len() as u64,
+            Item::Whole(pin, _) => match pin.held() {
+                Held::Small(bytes) => bytes.len() as u64,
+                held => held.bytes() - pin.table_start(),
+            },
             Item::Range(_, range) => range.end - range.start,
         }
     }
@@ -97,7 +97,7 @@ impl Item {
 impl DataHandler for Giver {
     fn get(&self, _: Role, request: &[u8]) -> Result<Download, String> {
         let asked = asked(request).ok_or("the request cannot be read")?;
-        let (mut items, mut len) = (VecDeque::new(), 0);
+        let (mut items, mut len, mut longest) = (VecDeque::new(), 0, 0);
         for (block, part) in asked {
             let item = self.begin(block, part);
             let more = head(Kind::Missing, 0).len() as u64 + item.len();
@@ -105,9 +105,14 @@ impl DataHandler for Giver {
                 break;
             }
             len += more;
+            if let Item::Whole(..) = item {
+                longest = longest.max(more);
+            }
             items.push_back(item);
         }
-        Ok(Download { len, chunks: Box::new(Answer { items, reading: None }) })
+        // A step is sent while the next one is made, and each may end with the longest that is read at once.
+        let held = usize::try_from(2 * (2 * STEP + longest)).unwrap_or(usize::MAX);
+        Ok(Download { len, held, chunks: Box::new(Answer { items, reading: None }) })
     }
 }
 
@@ -133,7 +138,18 @@ impl Answer {
             return Ok(());
         }
         match self.items.pop_front() {
-            Some(Item::Ready(kind, bytes)) => {
+            Some(Item::Missing(why)) => {
+                out.extend(head(Kind::Missing, why.len() as u64));
+                out.extend(why.as_bytes());
+            }
+            Some(Item::Whole(pin, part)) => {
+                let (kind, bytes) = match read(pin, part)? {
+                    Piece::Whole(bytes) => (Kind::Whole, bytes),
+                    Piece::Table(bytes) => (Kind::Table, bytes),
+                    Piece::Range(bytes) => (Kind::Range, bytes),
+                    Piece::Note(bytes) => (Kind::Note, bytes),
+                    Piece::Missing(why) => (Kind::Missing, why.into_bytes()),
+                };
                 out.extend(head(kind, bytes.len() as u64));
                 out.extend(bytes);
             }

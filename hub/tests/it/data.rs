@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tryworks_hub::Validity;
 use tryworks_transport::{
-    DataClient, DataError, DataLimits, Door, FrameReader, Incoming, Limits, LinkError, Role, Service, chunks,
+    DataClient, DataError, DataLimits, Door, FrameReader, Incoming, Limits, LinkError, Role, Service, Share, chunks,
     serve_data, write_frame,
 };
 
@@ -292,7 +292,7 @@ async fn requests_that_nobody_would_make_end_their_connection_alone() {
 struct Lying(Vec<Vec<u8>>);
 
 impl Service for Lying {
-    async fn serve(&self, _: Role, stream: Incoming) {
+    async fn serve(&self, _: Role, stream: Incoming, _: Share) {
         let (from, mut to) = tokio::io::split(stream);
         let mut from = FrameReader::new(from);
         while let Ok(Some(_)) = from.next(2 * MIB).await {

@@ -4,6 +4,7 @@ use crate::support::{LOOPBACK, authority};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use tryworks_hub::{Authority, Validity};
@@ -17,8 +18,44 @@ use tryworks_transport::{
 pub struct Shelf {
     pub blocks: Mutex<BTreeMap<String, Bytes>>,
     pub asked: Mutex<Vec<(Role, String)>>,
+    /// What there is of "endless".
+    pub in_memory: Arc<InMemory>,
     /// Lets "waits" go on.
     go_on: Mutex<Option<Receiver<()>>>,
+}
+
+/// Counts bytes that are in memory.
+#[derive(Default)]
+pub struct InMemory {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl InMemory {
+    /// The most that there were at once.
+    pub fn most(&self) -> usize {
+        self.most.load(Relaxed)
+    }
+
+    fn piece(self: &Arc<Self>) -> Bytes {
+        let now = self.now.fetch_add(MIB, Relaxed) + MIB;
+        self.most.fetch_max(now, Relaxed);
+        Bytes::from_owner(Piece(vec![0; MIB], self.clone()))
+    }
+}
+
+struct Piece(Vec<u8>, Arc<InMemory>);
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.1.now.fetch_sub(self.0.len(), Relaxed);
+    }
 }
 
 #[derive(Clone, Default)]
@@ -45,6 +82,11 @@ impl DataHandler for Shelves {
             "too few" => pieces(2, || Ok(Bytes::new())),
             "too many" => pieces(4, || Ok(some(1))),
             "one too many" => pieces(3, || Ok(some(MIB + 1))),
+            "endless" => {
+                let counter = self.0.in_memory.clone();
+                let chunks = Box::new(std::iter::repeat_with(move || Ok(counter.piece())));
+                return Ok(Download { len: 1 << 40, held: 2 * MIB, chunks });
+            }
             "panics" => panic!("as asked for"),
             "panics later" => pieces(1, || panic!("as asked for")),
             "waits" => {
@@ -61,7 +103,7 @@ impl DataHandler for Shelves {
                 };
             }
         };
-        Ok(Download { len, chunks })
+        Ok(Download { len, held: 2 * MIB, chunks })
     }
 
     fn put(&self, role: Role, request: &[u8], len: u64) -> Result<Box<dyn Upload>, String> {
@@ -110,10 +152,14 @@ pub struct Port {
 
 impl Port {
     pub async fn start() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub async fn with(limits: Limits) -> Self {
         let authority = authority(Validity::default());
         let shelves = Shelves::default();
         let engine = authority.connection(Role::Engine).credentials().unwrap();
-        let door = serve_data(LOOPBACK, &engine, Limits::default(), shelves.clone()).await.unwrap();
+        let door = serve_data(LOOPBACK, &engine, limits, shelves.clone()).await.unwrap();
         let address = door.address().to_string();
         Port { authority, shelves, door, address }
     }

@@ -74,7 +74,8 @@ impl Pin {
         &self.block.note
     }
 
-    pub(super) fn table_start(&self) -> u64 {
+    /// Where its table of contents begins.
+    pub fn table_start(&self) -> u64 {
         self.block.table_start
     }
 

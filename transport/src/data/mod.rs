@@ -47,6 +47,8 @@ pub trait DataHandler: Send + Sync + 'static {
 pub struct Download {
     /// How many there are in all.
     pub len: u64,
+    /// How many of them are in memory at once, at most.
+    pub held: usize,
     /// The bytes. It is an error if they are more or fewer.
     pub chunks: Chunks,
 }
@@ -54,12 +56,13 @@ pub struct Download {
 impl Download {
     /// Bytes that are in memory.
     pub fn bytes(bytes: Bytes) -> Self {
-        Download { len: bytes.len() as u64, chunks: Box::new(std::iter::once(Ok(bytes))) }
+        Download { len: bytes.len() as u64, held: bytes.len(), chunks: Box::new(std::iter::once(Ok(bytes))) }
     }
 
     /// The next `len` bytes of a reader.
     pub fn read(from: impl Read + Send + 'static, len: u64) -> Self {
-        Download { len, chunks: chunks(from.take(len)) }
+        // One is read while another one is sent.
+        Download { len, held: 2 * protocol::MAX_PIECE, chunks: chunks(from.take(len)) }
     }
 }
 

@@ -6,18 +6,18 @@ use crate::door::{Door, Incoming, Limits, Service};
 use crate::error::LinkError;
 use crate::frame::{FrameError, FrameReader, write_frame};
 use crate::role::Role;
+use crate::room::{Held, Share};
 use crate::tls::Credentials;
 use bytes::Bytes;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf, split};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-/// How long the other end may ask for nothing, or not take what it has asked for, before the connection is closed. Who
-/// reads may have reasons to be slow.
+/// How long the other end may ask for nothing before the connection is closed.
 const IDLE: Duration = Duration::from_secs(600);
 
 /// How long bytes that are of no use any more are still read, so that the reason is heard.
@@ -40,50 +40,77 @@ pub async fn serve_data(
 struct Serving<H>(Arc<H>);
 
 impl<H: DataHandler> Service for Serving<H> {
-    async fn serve(&self, role: Role, stream: Incoming) {
-        let mut connection = Connection::new(stream);
+    async fn serve(&self, role: Role, stream: Incoming, share: Share) {
+        let (from, to) = split(stream);
+        let mut connection = Connection { from: FrameReader::within(from, share.clone()), to: buffered(to), share };
         // What goes wrong with a connection is told at its other end.
         while let Ok(true) = connection.answer(role, &self.0).await {}
         let _ = timeout(FAREWELL, connection.to.shutdown()).await;
     }
 
     async fn refuse(&self, stream: Incoming, why: &str) {
-        let mut connection = Connection::new(stream);
-        if let Ok(Some(_)) = connection.from.next(REQUEST_FRAME).await {
-            let _ = connection.reply(&Reply::Refused(why.into())).await;
-            let _ = connection.to.shutdown().await;
+        let (from, to) = split(stream);
+        let mut to = buffered(to);
+        if let Ok(Some(_)) = FrameReader::new(from).next(REQUEST_FRAME).await {
+            let _ = write_frame(&mut to, &[&Reply::Refused(why.into()).to_bytes()]).await;
+            let _ = to.shutdown().await;
         }
     }
+}
+
+fn buffered(to: WriteHalf<Incoming>) -> BufWriter<WriteHalf<Incoming>> {
+    BufWriter::with_capacity(16 << 10, to)
 }
 
 struct Connection {
     from: FrameReader<ReadHalf<Incoming>>,
     to: BufWriter<WriteHalf<Incoming>>,
+    share: Share,
 }
 
 /// The pieces that are left, and the next one.
 type Pulled = (Chunks, Option<io::Result<Bytes>>);
 
-impl Connection {
-    fn new(stream: Incoming) -> Self {
-        let (from, to) = tokio::io::split(stream);
-        Connection { from: FrameReader::new(from), to: BufWriter::with_capacity(16 << 10, to) }
-    }
+/// What is to be given out.
+enum Opened {
+    /// There was room, and the first piece is there.
+    Begun(Held, Pulled),
+    Waits(Chunks),
+}
 
+impl Connection {
     /// Answers one request; says whether another may come.
     async fn answer<H: DataHandler>(&mut self, role: Role, handler: &Arc<H>) -> Result<bool, FrameError> {
-        let Some(frame) = within(self.from.next(REQUEST_FRAME)).await?? else {
+        let asked = timeout(IDLE, self.from.next(REQUEST_FRAME)).await;
+        let Some(frame) = asked.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? else {
             return Ok(false);
         };
         let handler = handler.clone();
         match Request::parse(frame) {
             Some(Request::Get(request)) => {
-                // The first piece is asked for at once: often there is no other.
+                // The first piece is asked for at once if there is room for it: often there is no other.
+                let share = self.share.clone();
                 let opened = spawn_blocking(move || {
-                    handler.get(role, &request).map(|Download { len, chunks }| (len, pull(chunks)))
+                    let Download { len, held, chunks } = handler.get(role, &request)?;
+                    let needed = usize::try_from(len).unwrap_or(usize::MAX).min(held);
+                    Ok((
+                        len,
+                        needed,
+                        match share.try_take(needed) {
+                            Some(room) => Opened::Begun(room, pull(chunks)),
+                            None => Opened::Waits(chunks),
+                        },
+                    ))
                 });
                 match opened.await.unwrap_or_else(|_| Err(panicked())) {
-                    Ok((len, first)) => self.give(len, first).await,
+                    Ok((len, _, Opened::Begun(_room, first))) => self.give(len, first).await,
+                    Ok((len, needed, Opened::Waits(chunks))) => {
+                        let _room = self.share.take(needed).await;
+                        match spawn_blocking(move || pull(chunks)).await {
+                            Ok(first) => self.give(len, first).await,
+                            Err(_) => self.reply(&Reply::Refused(panicked())).await.map(|()| true),
+                        }
+                    }
                     Err(why) => self.reply(&Reply::Refused(why)).await.map(|()| true),
                 }
             }
@@ -99,11 +126,12 @@ impl Connection {
     }
 
     async fn reply(&mut self, reply: &Reply) -> Result<(), FrameError> {
-        within(async {
-            write_frame(&mut self.to, &[&reply.to_bytes()]).await?;
-            self.to.flush().await
-        })
-        .await??;
+        self.share
+            .patiently(async {
+                write_frame(&mut self.to, &[&reply.to_bytes()]).await?;
+                self.to.flush().await
+            })
+            .await??;
         Ok(())
     }
 
@@ -125,27 +153,29 @@ impl Connection {
             }
             // The next piece is read while this one is written.
             let reading = (given < len).then(|| spawn_blocking(move || pull(chunks)));
-            within(async {
-                for piece in bytes.chunks(MAX_PIECE) {
-                    write_frame(&mut self.to, &[Piece::DATA, piece]).await?;
-                }
-                match given < len {
-                    true => self.to.flush().await,
-                    false => Ok(()),
-                }
-            })
-            .await??;
+            self.share
+                .patiently(async {
+                    for piece in bytes.chunks(MAX_PIECE) {
+                        write_frame(&mut self.to, &[Piece::DATA, piece]).await?;
+                    }
+                    match given < len {
+                        true => self.to.flush().await,
+                        false => Ok(()),
+                    }
+                })
+                .await??;
             match pulled(reading).await {
                 Some(pulled) => (chunks, next) = pulled,
                 None if given == len => break Piece::END.to_vec(),
                 None => break Piece::failed(&panicked()),
             }
         };
-        within(async {
-            write_frame(&mut self.to, &[&end]).await?;
-            self.to.flush().await
-        })
-        .await??;
+        self.share
+            .patiently(async {
+                write_frame(&mut self.to, &[&end]).await?;
+                self.to.flush().await
+            })
+            .await??;
         Ok(true)
     }
 
@@ -153,7 +183,7 @@ impl Connection {
         self.reply(&Reply::Accepted(len)).await?;
         let mut taken = 0;
         let why = loop {
-            let frame = within(self.from.next(PIECE_FRAME)).await??;
+            let frame = self.share.patiently(self.from.next(PIECE_FRAME)).await??;
             match frame.and_then(Piece::parse) {
                 Some(Piece::Data(bytes)) => {
                     taken += bytes.len() as u64;
@@ -173,11 +203,12 @@ impl Connection {
                 Some(Piece::End) if taken == len => {
                     match spawn_blocking(move || upload.finish()).await.unwrap_or_else(|_| Err(panicked())) {
                         Ok(()) => {
-                            within(async {
-                                write_frame(&mut self.to, &[Piece::END]).await?;
-                                self.to.flush().await
-                            })
-                            .await??;
+                            self.share
+                                .patiently(async {
+                                    write_frame(&mut self.to, &[Piece::END]).await?;
+                                    self.to.flush().await
+                                })
+                                .await??;
                             return Ok(true);
                         }
                         Err(why) => break why,
@@ -187,12 +218,13 @@ impl Connection {
                 Some(Piece::Failed(_)) | None => return Ok(false),
             }
         };
-        within(async {
-            write_frame(&mut self.to, &[&Piece::failed(&why)]).await?;
-            self.to.flush().await?;
-            self.to.shutdown().await
-        })
-        .await??;
+        self.share
+            .patiently(async {
+                write_frame(&mut self.to, &[&Piece::failed(&why)]).await?;
+                self.to.flush().await?;
+                self.to.shutdown().await
+            })
+            .await??;
         // The reason would be lost if what is under way were left unread.
         let _ = timeout(FAREWELL, async { while let Ok(Some(_)) = self.from.next(PIECE_FRAME).await {} }).await;
         Ok(false)
@@ -211,9 +243,4 @@ async fn pulled(reading: Option<JoinHandle<Pulled>>) -> Option<Pulled> {
 
 fn panicked() -> String {
     "a bug in Tryworks: what answers requests for data panicked".into()
-}
-
-/// Gives up on an end that neither takes nor gives.
-async fn within<T>(work: impl Future<Output = T>) -> Result<T, FrameError> {
-    timeout(IDLE, work).await.map_err(|_| FrameError::from(io::Error::from(io::ErrorKind::TimedOut)))
 }

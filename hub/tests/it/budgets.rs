@@ -1,0 +1,114 @@
+//! What those who have come in may hold of our memory: those with the same certificate, and all together.
+
+use crate::shelf::{MIB, Port, some};
+use crate::support::{Cluster, message, raw_tls};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tryworks_transport::{DataLimits, Limits, Role};
+
+const LONG: usize = 900 << 10;
+
+fn frame(bytes: &[u8]) -> Vec<u8> {
+    [&u32::try_from(bytes.len()).unwrap().to_le_bytes()[..], bytes].concat()
+}
+
+/// An engine that has been greeted by the gateway.
+async fn engine(cluster: &Cluster) -> TlsStream<TcpStream> {
+    let connection = cluster.authority.connection(Role::Engine);
+    let mut engine = raw_tls(&cluster.address(), &connection, true, Role::Hub).await;
+    engine.read_exact(&mut [0; 4 + 19]).await.unwrap();
+    engine
+}
+
+/// The other end has hung up.
+async fn sent_away(stream: &mut TlsStream<TcpStream>) {
+    let mut rest = [0; 1 << 16];
+    while stream.read(&mut rest).await.unwrap_or(0) > 0 {}
+}
+
+#[tokio::test]
+async fn frames_that_do_not_go_on_take_the_room_of_their_own_certificate_and_not_for_long() {
+    let limits = Limits { bytes: 2 * MIB, bytes_per_certificate: MIB, ..Limits::default() };
+    let mut cluster = Cluster::start(limits).await;
+    // Eight messages are begun, and none goes on; a ninth comes whole.
+    let mut begun = Vec::new();
+    for _ in 0..8 {
+        let mut one = engine(&cluster).await;
+        one.write_all(&frame(&[7; LONG])[..LONG / 2]).await.unwrap();
+        one.flush().await.unwrap();
+        begun.push(one);
+    }
+    let mut whole = engine(&cluster).await;
+    whole.write_all(&frame(&[9; LONG])).await.unwrap();
+    whole.flush().await.unwrap();
+    // Drivers have a share of their own: nothing keeps them out.
+    let (to, _from, _) = cluster.good_driver().await;
+    to.send(some(LONG)).unwrap();
+    assert!(message(&mut cluster.drivers).await.1 == some(LONG));
+    assert_eq!(cluster.engines.ready(), None, "there was room for one of them");
+    // Who stands still while others wait is sent away, one after another.
+    for one in &mut begun {
+        sent_away(one).await;
+    }
+    assert!(message(&mut cluster.engines).await.1 == vec![9; LONG]);
+    // One that is longer than the whole share takes all of it.
+    whole.write_all(&frame(&[5; 2 * MIB])).await.unwrap();
+    whole.flush().await.unwrap();
+    assert!(message(&mut cluster.engines).await.1 == vec![5; 2 * MIB]);
+    cluster.is_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn downloads_that_nobody_reads_hold_no_more_than_their_share() {
+    const SLOW: usize = 6;
+    let limits = Limits { bytes: 16 * MIB, bytes_per_certificate: 8 * MIB, ..Limits::default() };
+    let port = Port::with(limits).await;
+    port.keep("large", &some(16 * MIB));
+    let engine = port.authority.connection(Role::Engine);
+    let mut slow = Vec::new();
+    for _ in 0..SLOW {
+        let mut one = raw_tls(&port.address, &engine, true, Role::Engine).await;
+        one.write_all(&frame(&[&[0; 9][..], b"endless"].concat())).await.unwrap();
+        one.flush().await.unwrap();
+        slow.push(one);
+    }
+    // Each has two pieces in memory, and four of them fill the share.
+    while port.shelves.0.in_memory.most() < 8 * MIB {
+        tokio::task::yield_now().await;
+    }
+    // Others are served meanwhile.
+    assert!(port.get(&port.driver(), "large").await.unwrap() == some(16 * MIB));
+    // One of the same certificate is served when those that read nothing were sent away, since it waits.
+    let good = port.client(Role::Engine, DataLimits::default());
+    assert!(port.get(&good, "large").await.unwrap() == some(16 * MIB));
+    assert_eq!(port.shelves.0.in_memory.most(), 8 * MIB);
+    // What had gone out before is still to be had, and then they end, where others go on for ever.
+    let mut ended = 0;
+    for one in &mut slow {
+        let (mut got, mut rest) = (0, vec![0; MIB]);
+        while let Ok(n @ 1..) = one.read(&mut rest).await
+            && got < 64 * MIB
+        {
+            got += n;
+        }
+        ended += usize::from(got < 64 * MIB);
+    }
+    assert!((1..=SLOW).contains(&ended), "{ended} were sent away");
+    drop(slow);
+    port.is_well().await;
+}
+
+#[tokio::test]
+async fn what_is_put_there_passes_through_a_small_share() {
+    let limits = Limits { bytes: 2 * MIB, bytes_per_certificate: MIB, ..Limits::default() };
+    let port = Port::with(limits).await;
+    let driver = port.driver();
+    let all = some(5 * MIB);
+    let put = |name| port.put(&driver, name, &all);
+    let (a, b, c, d) = tokio::join!(put("a"), put("b"), put("c"), put("d"));
+    for (name, put) in [("a", a), ("b", b), ("c", c), ("d", d)] {
+        put.unwrap();
+        assert!(port.get(&driver, name).await.unwrap() == all);
+    }
+}
