@@ -206,7 +206,7 @@ async fn only_who_has_the_role_is_asked() {
     let false_port = serve_data(LOOPBACK, &credentials, Limits::default(), port.shelves.clone()).await.unwrap();
     for role in Role::ALL {
         let error = driver.get(&false_port.address().to_string(), role, b"block").await.unwrap_err();
-        assert!(matches!(error, DataError::Link(LinkError::Dial { .. })), "{error}");
+        assert!(matches!(error, DataError::Link(LinkError::Distrust { .. })), "{error}");
     }
     let stranger = authority(Validity::default()).connection(Role::Driver);
     let stranger = DataClient::new(mixed(&port.authority.connection(Role::Driver), &stranger), DataLimits::default());
