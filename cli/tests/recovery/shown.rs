@@ -37,12 +37,14 @@ fn times_and_stages_of_running_jobs_go_on_when_the_hub_was_killed() {
     for epoch in 2..4 {
         cluster.kill_hub();
         assert_eq!(cluster.start_hub(), epoch);
+        // Until the driver and the engine are back, the journal's last word is shown.
+        let done = |job: &serde_json::Value| (progress(job, "stages_done"), progress(job, "partitions_done"));
         let after = until("it runs again", || {
             let job = job(&cluster)?;
-            (job["state"] == "running" && progress(&job, "running") > 0).then_some(job)
+            (progress(&job, "running") > 0 && done(&job) == done(&before)).then_some(job)
         });
         assert_eq!(after["submitted"], before["submitted"], "its time goes on");
-        for of in ["stages", "stages_done", "partitions", "partitions_done"] {
+        for of in ["stages", "partitions"] {
             assert_eq!(progress(&after, of), progress(&before, of), "{of} goes on: {after}");
         }
         let now = stage(&cluster);
