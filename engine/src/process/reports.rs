@@ -273,6 +273,23 @@ mod tests {
         assert_eq!(files(&engine), 0);
     }
 
+    /// A worker that held more than its budget with nothing to do got nothing to do any more, and its job never ended.
+    #[test]
+    fn a_worker_that_holds_too_much_gets_a_task_when_it_has_none() {
+        let (mut engine, peer, _directory) = world();
+        engine.workers.get_mut(&1).unwrap().resident = 2 << 30;
+        assert!(matches!(engine.beat(), FromEngine::Beat { short: true, .. }));
+        engine.tell_room();
+        assert!(engine.for_hub.is_empty());
+        engine.worker_says(peer, FromWorker::Failed { attempt: ATTEMPT, failure: Failure::Killed, span: (1, 2) });
+        engine.tell_room();
+        engine.tell_room();
+        let [FromEngine::Failed { .. }, FromEngine::Beat { short: false, .. }] = &engine.for_hub[..] else {
+            panic!("{:?}", engine.for_hub)
+        };
+        assert!(matches!(engine.beat(), FromEngine::Beat { short: false, .. }));
+    }
+
     #[test]
     fn a_session_that_ends_takes_all_its_blocks_along() {
         let (mut engine, peer, _directory) = world();

@@ -375,6 +375,7 @@ impl Io {
         for (peer, batch) in engine.outgoing() {
             self.send(&peer, &batch);
         }
+        engine.tell_room();
         let batch = std::mem::take(&mut engine.for_hub);
         if let Some(hub) = &self.hub
             && !batch.is_empty()

@@ -40,6 +40,8 @@ pub(super) struct Engine {
     next_worker: u64,
     /// What workers wrote last.
     pub(super) recent: VecDeque<(SessionId, Written)>,
+    /// The hub was told that memory is short.
+    short: bool,
     pub(super) for_hub: Vec<FromEngine>,
     pub(super) for_workers: BTreeMap<u64, Vec<ToWorker>>,
     pub(super) orders: Vec<Order>,
@@ -132,6 +134,7 @@ impl Engine {
             results: BTreeMap::new(),
             next_worker: 1,
             recent: VecDeque::new(),
+            short: false,
             for_hub: Vec::new(),
             for_workers: BTreeMap::new(),
             orders: Vec::new(),
@@ -422,9 +425,23 @@ impl Engine {
     }
 
     /// What is told with every beat.
-    pub(super) fn beat(&self) -> FromEngine {
+    pub(super) fn beat(&mut self) -> FromEngine {
         let resident = self.workers.values().map(|worker| worker.resident).sum();
-        FromEngine::Beat { resident, blocks: self.store.used(), short: resident > self.options.memory }
+        // What holds more than it may with nothing to do would hold it for ever: then one task at a time goes on.
+        self.short = resident > self.options.memory && !self.is_idle();
+        FromEngine::Beat { resident, blocks: self.store.used(), short: self.short }
+    }
+
+    /// Tells the hub at once that there is room again for a task, if it was told that there is none.
+    pub(super) fn tell_room(&mut self) {
+        if self.short && self.is_idle() {
+            let beat = self.beat();
+            self.for_hub.push(beat);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.workers.values().all(|worker| worker.assigned.is_empty())
     }
 
     /// Whether a block was taken over is told to the hub.
