@@ -28,8 +28,8 @@ mod settings;
 
 pub use context::{Builder, Context};
 pub use tryworks_core::{
-    Background, Dataset, Error, Job, Place, Result, Site, Str, UserError, UserFault, data, memory, ops, pipe, row,
-    runner, ship::Code, sink, source, task, with,
+    Background, Dataset, Error, Float, Job, Place, Result, Site, Str, Summand, Total, UserError, UserFault, data,
+    memory, ops, pipe, row, runner, ship::Code, sink, source, task, with,
 };
 pub use tryworks_engine::event_log;
 pub use tryworks_io::{rows, save, text};

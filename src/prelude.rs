@@ -5,6 +5,6 @@ pub use tryworks_core::data::Data;
 pub use tryworks_core::ops::{Emitter, StorageLevel};
 pub use tryworks_core::pipe::Pipe;
 pub use tryworks_core::row::{Key, Row};
-pub use tryworks_core::{Dataset, Job, Str, UserError};
+pub use tryworks_core::{Dataset, Job, Str, Total, UserError, total};
 pub use tryworks_io::Sources;
 pub use tryworks_io::save::{SaveText, SaveTextInBackground};

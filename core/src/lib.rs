@@ -34,14 +34,16 @@ pub mod source;
 pub mod stage;
 mod str;
 pub mod task;
+mod total;
 mod trampoline;
 pub mod with;
 
-pub use actions::{Background, Job, ToDriver};
+pub use actions::{Background, Job, Summand, ToDriver};
 pub use dataset::Dataset;
 pub use error::{Error, Place, Result, Site, UserError, UserFault};
 pub use intern::intern;
 pub use str::Str;
+pub use total::{Float, Total, total};
 
 /// The directory of this crate's sources, as the places of panics name it.
 pub const SOURCES: &str = file!().split_at(file!().len() - "lib.rs".len()).0;

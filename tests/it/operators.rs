@@ -165,6 +165,30 @@ fn repartition_fills_its_partitions_alike() -> Result<()> {
 }
 
 #[test]
+fn a_sum_that_does_not_fit_is_an_error_that_names_it() -> Result<()> {
+    let cx = cx();
+    // Each partition's sum fits, and all of them together do not.
+    let (message, site) = plan_error(cx.parallelize_in(vec![100u8, 100, 100], 3).sum());
+    assert!(message.starts_with("sum: the sum does not fit into `u8`"), "{message}");
+    assert_eq!(site.file, file!());
+    let (message, _) = plan_error(cx.parallelize_in(vec![200u8, 100, 1], 1).sum());
+    assert!(message.contains("`u8`"), "{message}");
+    assert!(plan_error(cx.parallelize(vec![u64::MAX, 1]).sum()).0.contains("`u64`"));
+    assert!(plan_error(cx.parallelize(vec![i64::MAX, 1]).background().sum()?.wait()).0.contains("`i64`"));
+    assert!(plan_error(cx.parallelize(vec![i128::MIN, -1]).sum()).0.contains("`i128`"));
+    // What is too large on the way and small enough at the end fits, in any number of partitions.
+    for partitions in 1..=4 {
+        assert_eq!(cx.parallelize_in(vec![100i8, 100, -100, -30], partitions).sum()?, 70);
+        assert_eq!(cx.parallelize_in(vec![i128::MAX, i128::MAX, i128::MIN, i128::MIN], partitions).sum()?, -2);
+    }
+    assert_eq!(cx.parallelize(vec![255u8, 1]).map(std::num::Wrapping).sum()?.0, 0);
+    assert_eq!(cx.parallelize(vec![0.5f32, 0.25]).sum()?, 0.75);
+    let times = cx.range(0..3).map(std::time::Duration::from_secs);
+    assert_eq!(times.sum()?, std::time::Duration::from_secs(3));
+    Ok(())
+}
+
+#[test]
 fn no_partitions_at_all_is_a_mistake_told_at_the_action() {
     let cx = cx();
     let pairs = || cx.range(0..10).key_by(|n| n % 3);

@@ -81,7 +81,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     where
         P::Item: Ord,
     {
-        self.background().reduced(Op::here("min"), |a: P::Item, b| if b < a { b } else { a })?.wait()
+        self.background().reduced(Op::here("min"), |a: P::Item, b| if b.cmp(&a).is_lt() { b } else { a })?.wait()
     }
 
     /// The greatest item; of equal ones the first.
@@ -100,7 +100,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     where
         P::Item: Ord,
     {
-        self.background().reduced(Op::here("max"), |a: P::Item, b| if b > a { b } else { a })?.wait()
+        self.background().reduced(Op::here("max"), |a: P::Item, b| if b.cmp(&a).is_gt() { b } else { a })?.wait()
     }
 }
 

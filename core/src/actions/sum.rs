@@ -1,15 +1,151 @@
-//! `sum`: all numbers added up.
+//! `sum`: all numbers added up, or an error if the sum does not fit.
 
 use super::job::{Background, Job, PartAction};
 use crate::dataset::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::exchange::unless_failed;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::task::{Op, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::iter::Sum as Summed;
-use std::ops::Add;
+use std::num::Wrapping;
+use std::time::Duration;
+
+/// What [`Dataset::sum`] adds up: the numbers of the standard library, `Wrapping` ones and durations. For a type of the
+/// program's, say how it is added, or use [`reduce`](Dataset::reduce).
+///
+/// Whether a sum fits does not depend on the order of the numbers, nor on how they lie in partitions: signed integers are
+/// added up in a wider type, in which a sum that is too large on the way can become smaller again.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be added up",
+    label = "`sum` is for numbers",
+    note = "for other types use `reduce(|a, b| ..)`, or implement `Summand` for it"
+)]
+pub trait Summand: Send + 'static {
+    /// What sums are kept in on the way.
+    type Sum: Serialize + DeserializeOwned + Clone + Send + 'static;
+
+    /// The sum of nothing.
+    fn nothing() -> Self::Sum;
+    /// Adds one more; `None` if the sum is too large.
+    fn add(sum: Self::Sum, more: Self) -> Option<Self::Sum>;
+    /// Adds the sum of what comes later; `None` if it is too large.
+    fn join(sum: Self::Sum, later: Self::Sum) -> Option<Self::Sum>;
+    /// The sum in the type of what was added up; `None` if it does not fit.
+    fn end(sum: Self::Sum) -> Option<Self>
+    where
+        Self: Sized;
+}
+
+/// Those that are added up in their own type: what is never negative, so that a sum that is too large stays so, and floats.
+macro_rules! as_they_are {
+    ($($type:ty, $nothing:expr, $add:expr;)*) => {$(
+        impl Summand for $type {
+            type Sum = $type;
+
+            #[inline(always)]
+            fn nothing() -> Self {
+                $nothing
+            }
+
+            #[inline(always)]
+            fn add(sum: Self, more: Self) -> Option<Self> {
+                let add: fn(Self, Self) -> Option<Self> = $add;
+                add(sum, more)
+            }
+
+            fn join(sum: Self, later: Self) -> Option<Self> {
+                Self::add(sum, later)
+            }
+
+            fn end(sum: Self) -> Option<Self> {
+                Some(sum)
+            }
+        }
+    )*};
+}
+
+as_they_are! {
+    u8, 0, u8::checked_add;
+    u16, 0, u16::checked_add;
+    u32, 0, u32::checked_add;
+    u64, 0, u64::checked_add;
+    u128, 0, u128::checked_add;
+    usize, 0, usize::checked_add;
+    Duration, Duration::ZERO, Duration::checked_add;
+    // As the standard library does it: the sum of no floats is a negative zero.
+    f32, -0.0, |a, b| Some(a + b);
+    f64, -0.0, |a, b| Some(a + b);
+    Wrapping<u8>, Wrapping(0), |a, b| Some(a + b);
+    Wrapping<u16>, Wrapping(0), |a, b| Some(a + b);
+    Wrapping<u32>, Wrapping(0), |a, b| Some(a + b);
+    Wrapping<u64>, Wrapping(0), |a, b| Some(a + b);
+    Wrapping<u128>, Wrapping(0), |a, b| Some(a + b);
+    Wrapping<usize>, Wrapping(0), |a, b| Some(a + b);
+    Wrapping<i8>, Wrapping(0), |a, b| Some(a + b);
+    Wrapping<i16>, Wrapping(0), |a, b| Some(a + b);
+    Wrapping<i32>, Wrapping(0), |a, b| Some(a + b);
+    Wrapping<i64>, Wrapping(0), |a, b| Some(a + b);
+    Wrapping<i128>, Wrapping(0), |a, b| Some(a + b);
+    Wrapping<isize>, Wrapping(0), |a, b| Some(a + b);
+}
+
+/// Those that may be negative, in a type that no number of them fills.
+macro_rules! wider {
+    ($($type:ty)*) => {$(
+        impl Summand for $type {
+            type Sum = i128;
+
+            #[inline(always)]
+            fn nothing() -> i128 {
+                0
+            }
+
+            #[inline(always)]
+            fn add(sum: i128, more: Self) -> Option<i128> {
+                Some(sum.wrapping_add(more as i128))
+            }
+
+            fn join(sum: i128, later: i128) -> Option<i128> {
+                Some(sum.wrapping_add(later))
+            }
+
+            fn end(sum: i128) -> Option<Self> {
+                sum.try_into().ok()
+            }
+        }
+    )*};
+}
+
+wider! { i8 i16 i32 i64 isize }
+
+/// With how often it went over the top, less how often below the bottom.
+impl Summand for i128 {
+    type Sum = (i128, i64);
+
+    fn nothing() -> (i128, i64) {
+        (0, 0)
+    }
+
+    fn add(sum: (i128, i64), more: i128) -> Option<(i128, i64)> {
+        Self::join(sum, (more, 0))
+    }
+
+    fn join(sum: (i128, i64), later: (i128, i64)) -> Option<(i128, i64)> {
+        let (low, carried) = sum.0.overflowing_add(later.0);
+        let carry = match (carried, later.0 < 0) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => -1,
+        };
+        Some((low, sum.1 + later.1 + carry))
+    }
+
+    fn end((low, carry): (i128, i64)) -> Option<i128> {
+        (carry == 0).then_some(low)
+    }
+}
 
 struct Sum {
     op: Op,
@@ -25,30 +161,45 @@ impl Ship for Sum {
     }
 }
 
-impl<P: Pipe<Item: Serialize + DeserializeOwned + Copy + Add<Output = P::Item> + Summed>> PartAction<P> for Sum {
-    type Out = P::Item;
+#[cold]
+fn too_large<N>(op: &Op) -> Error {
+    let kind = std::any::type_name::<N>();
+    let message = format!(
+        "{}: the sum does not fit into `{kind}`; make the numbers of a wider type first, such as by \
+         `.map(|n| u128::from(n))`, or of `Wrapping<{kind}>` if it is to wrap around",
+        op.name
+    );
+    Error::Plan { message, site: op.site }
+}
 
-    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<P::Item> {
-        let mut sum: P::Item = std::iter::empty().sum();
+impl<P: Pipe<Item: Summand>> PartAction<P> for Sum {
+    type Out = <P::Item as Summand>::Sum;
+
+    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Self::Out> {
+        let (mut sum, mut failed) = (Some(P::Item::nothing()), None);
         drive(&mut cursor, task, &mut |item| {
-            // An overflow panics where the program asks for that.
-            sum = self.op.call(|| sum + item);
-            CONTINUE
+            sum = sum.take().and_then(|sum| self.op.call(|| P::Item::add(sum, item)));
+            if sum.is_some() {
+                return CONTINUE;
+            }
+            unless_failed(Err(too_large::<P::Item>(&self.op)), &mut failed)
         })?;
-        Ok(sum)
+        sum.ok_or_else(|| failed.unwrap_or_else(|| too_large::<P::Item>(&self.op)))
     }
 }
 
-impl<P: Pipe<Item: Serialize + DeserializeOwned + Copy + Add<Output = P::Item> + Summed>> Dataset<P> {
+impl<P: Pipe<Item: Summand>> Dataset<P> {
     /// The sum of all numbers, partition by partition and then over them, in order.
     ///
     /// # Errors
-    /// Why the job failed.
+    /// Why the job failed; an error that names the call if the sum does not fit into the type of the numbers.
     ///
     /// ```
     /// # use tryworks::prelude::*;
     /// # let cx = Context::local(2)?;
     /// assert_eq!(cx.range(0..101).sum()?, 5050);
+    /// let error = cx.range(0..101).map(|n| n as u8).sum().unwrap_err();
+    /// assert!(error.to_string().starts_with("sum: the sum does not fit into `u8`"));
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
@@ -57,7 +208,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned + Copy + Add<Output = P::Item> +
     }
 }
 
-impl<P: Pipe<Item: Serialize + DeserializeOwned + Copy + Add<Output = P::Item> + Summed>> Background<'_, P> {
+impl<P: Pipe<Item: Summand>> Background<'_, P> {
     /// [`Dataset::sum`] in the background.
     ///
     /// # Errors
@@ -67,7 +218,32 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned + Copy + Add<Output = P::Item> +
         let op = Op::here("sum");
         self.begin_job(op, Sum { op }, move |parts| {
             let parts = parts.in_order()?;
-            Ok(op.call(|| parts.into_iter().sum()))
+            let sum = op.call(|| parts.into_iter().try_fold(P::Item::nothing(), P::Item::join).and_then(P::Item::end));
+            sum.ok_or_else(|| too_large::<P::Item>(&op))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Summand;
+
+    #[test]
+    fn whether_a_sum_fits_does_not_depend_on_the_order() {
+        let sum = |numbers: &[i128]| {
+            let halves = numbers.split_at(numbers.len() / 2);
+            let part = |part: &[i128]| part.iter().try_fold(i128::nothing(), |sum, n| i128::add(sum, *n)).unwrap();
+            i128::end(i128::join(part(halves.0), part(halves.1)).unwrap())
+        };
+        let (most, least) = (i128::MAX, i128::MIN);
+        for turn in 0..4 {
+            let mut numbers = [most, most, least, least];
+            numbers.rotate_left(turn);
+            assert_eq!(sum(&numbers), Some(-2));
+        }
+        assert_eq!((sum(&[most, least, most, 1]), sum(&[most, least, most, 2])), (Some(most), None));
+        assert_eq!(sum(&[1, most, -1]), Some(most));
+        assert_eq!((sum(&[most, 1]), sum(&[least, -1]), sum(&[])), (None, None, Some(0)));
+        assert_eq!(i8::end([100i8, 100, -120].into_iter().fold(0, |sum, n| i8::add(sum, n).unwrap())), Some(80));
     }
 }
