@@ -154,13 +154,44 @@ fn repartition_fills_its_partitions_alike() -> Result<()> {
         // All items lie at the beginning.
         let data = cx.range_in(0..4000, from).filter(|n| *n < 1000).repartition(to);
         let parts = glom(&data);
-        assert_eq!(parts.len() as u32, to);
-        let average = 1000 / to as usize;
-        for part in &parts {
-            assert!(!part.is_empty() && part.len() <= average + from as usize, "{from} to {to}: {}", part.len());
-        }
+        let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
+        // So many have one more, and they come first.
+        let (each, more) = (1000 / to as usize, 1000 % to as usize);
+        assert_eq!(sizes, [vec![each + 1; more], vec![each; to as usize - more]].concat(), "{from} to {to}");
         assert_eq!(sorted(parts.concat()), (0..1000).collect::<Vec<_>>());
     }
+    let sizes = |from: u32, rows: u64, to: u32| -> Vec<usize> {
+        glom(&cx.range_in(0..rows, from).repartition(to)).iter().map(Vec::len).collect()
+    };
+    assert_eq!(sizes(10, 100, 20), [5; 20]);
+    assert_eq!(sizes(100, 1000, 200), [5; 200]);
+    assert_eq!(sizes(3, 7, 5), [2, 2, 1, 1, 1]);
+    // What is spilled is dealt out in the same way.
+    let tight = Context::builder().threads(2).memory(1 << 20).progress(false).build()?;
+    let words = |cx: &Context| glom(&cx.range_in(0..30_000, 7).map(|n| format!("{n:0>100}")).repartition(11));
+    assert_eq!(words(&tight), words(&cx));
+    assert!(tight.memory().spilled() > 0);
+    Ok(())
+}
+
+#[test]
+fn rows_of_no_size_are_counted_like_others() -> Result<()> {
+    let cx = cx();
+    let nothings = cx.range_in(0..1000, 7).map(|_| ());
+    assert_eq!(nothings.distinct().collect()?, [()]);
+    assert_eq!(nothings.distinct_in(3).count()?, 1);
+    assert_eq!(cx.range_in(0..0, 3).map(|_| ()).distinct().count()?, 0);
+    assert_eq!(nothings.map(|n| (n, n)).reduce_by_key(|(), ()| ()).collect()?, [((), ())]);
+    assert_eq!(nothings.map(|n| (n, n)).group_by_key().collect()?, [((), vec![(); 1000])]);
+    assert_eq!(nothings.map(|n| (n, n)).join(&nothings.map(|n| (n, n)).distinct()).count()?, 1000);
+    assert_eq!(nothings.map(|n| (n, 1)).reduce_by_key(|a, b| a + b).collect()?, [((), 1000)]);
+    assert_eq!(nothings.sort_by(|n| *n).count()?, 1000);
+    assert_eq!(nothings.map(|n| (n, n)).sort_by_key_in(3).count()?, 1000);
+    assert_eq!(nothings.repartition(3).map_partitions(|n| [n.count()]).collect()?, [334, 333, 333]);
+    assert_eq!((nothings.cache().count()?, nothings.persist(StorageLevel::Disk).count()?), (1000, 1000));
+    assert_eq!(nothings.take_ordered_by(3, |n| *n)?, [(); 3]);
+    assert_eq!((nothings.collect()?.len(), nothings.take(5)?.len(), nothings.min()?), (1000, 5, ()));
+    assert_eq!(nothings.zip(&nothings).count()?, 1000);
     Ok(())
 }
 

@@ -32,6 +32,18 @@ pub(crate) fn open_sealed<B: BlockKind>(sealed: &SealedBlock) -> Result<Shared> 
     Ok(sealed.opened.get_or_init(|| opened).clone())
 }
 
+impl<T> Block<T> {
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> u64 {
+        let rows = self.chunks.iter().map(|chunk| match chunk {
+            Chunk::Held { rows, .. } => rows.len() as u64,
+            Chunk::Gathered { buckets, .. } => buckets.iter().map(|rows| rows.len() as u64).sum(),
+            Chunk::Stored { rows, .. } => *rows,
+        });
+        rows.sum()
+    }
+}
+
 impl<T: Row> BlockKind for Block<T> {
     fn open(sealed: &SealedBlock) -> Result<Self> {
         let (rows, _) = codec::decode::<Vec<u64>>(&sealed.head)?;

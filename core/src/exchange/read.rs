@@ -125,11 +125,13 @@ impl<T: Row> Side<T> {
 /// What a reader of some buckets reads of sealed blocks.
 fn wanted<T>(blocks: &[Arc<Block<T>>], buckets: &Range<u32>) -> impl Iterator<Item = Wanted> {
     let frames = buckets.start as usize..buckets.end as usize;
-    (0u32..).zip(blocks).flat_map(move |(map, block)| {
-        let frames = frames.clone();
-        let stored = block.chunks.iter().enumerate().filter(|(_, chunk)| matches!(chunk, Chunk::Stored { .. }));
-        stored.map(move |(sequence, _)| Wanted { map, sequence, frames: frames.clone() })
-    })
+    (0u32..).zip(blocks).flat_map(move |(map, block)| stored(map, block, frames.clone()))
+}
+
+/// The same of one block.
+fn stored<T>(map: u32, block: &Block<T>, frames: Range<usize>) -> impl Iterator<Item = Wanted> {
+    let stored = block.chunks.iter().enumerate().filter(|(_, chunk)| matches!(chunk, Chunk::Stored { .. }));
+    stored.map(move |(sequence, _)| Wanted { map, sequence, frames: frames.clone() })
 }
 
 /// A reader's rows, ready to be read any number of times.
@@ -153,20 +155,36 @@ impl<T: Row> Opened<T> {
     /// The rows of a run of sub-partitions, from the beginning.
     pub(crate) fn rows(&self, parts: Range<u32>) -> Result<Rows<T>> {
         Ok(match self {
-            Opened::Shuffled { exchange, blocks, buckets, near } => Rows::Shuffled(Walk {
-                exchange: *exchange,
-                blocks: blocks.clone(),
-                buckets: buckets.start + parts.start..buckets.start + parts.end,
-                map: 0,
-                chunk: 0,
-                row: 0,
-                decoded: None,
-                bytes: Vec::new(),
-                _near: near.clone(),
-            }),
+            Opened::Shuffled { exchange, blocks, buckets, near } => {
+                let buckets = buckets.start + parts.start..buckets.start + parts.end;
+                Rows::Shuffled(Walk::new(*exchange, blocks.clone(), buckets, near.clone()))
+            }
             Opened::Direct { pipe, partition, task } => Rows::Direct(pipe.open(*partition, task)?, Vec::new()),
             Opened::Spooled(spooled) => Rows::Spooled(spooled.rows()),
         })
+    }
+}
+
+impl Shuffled {
+    /// The rows of a reader among whom all rows were dealt out, one to each in turn. Every map task began to deal with the
+    /// first bucket, since it knew of no other. So the bucket that is this reader's is further on by what the map tasks
+    /// before it dealt: then all readers have the same number of rows, or one more.
+    pub(crate) fn dealt<T: Row>(&self, reader: u32, task: &Task) -> Result<Rows<T>> {
+        let blocks: Arc<[Arc<Block<T>>]> = self.blocks(task)?.into();
+        let readers = u64::from(self.buckets.count());
+        let mut before = 0;
+        let turn = blocks.iter().map(|block| {
+            let bucket = (u64::from(reader) + readers - before % readers) % readers;
+            before += block.rows();
+            bucket as u32
+        });
+        let turns: Vec<u32> = turn.collect();
+        let wanted = (0u32..)
+            .zip(&*blocks)
+            .zip(&turns)
+            .flat_map(|((map, block), &bucket)| stored(map, block, bucket as usize..bucket as usize + 1));
+        let near = task.host().bring(self.id, &mut { wanted })?;
+        Ok(Rows::Shuffled(Walk { turns, ..Walk::new(self.id, blocks, 0..1, near) }))
     }
 }
 
@@ -191,6 +209,8 @@ pub(crate) struct Walk<T> {
     exchange: u64,
     blocks: Arc<[Arc<Block<T>>]>,
     buckets: Range<u32>,
+    /// The bucket of each map task, where it is not the same of all.
+    turns: Vec<u32>,
     map: usize,
     chunk: usize,
     row: usize,
@@ -225,12 +245,17 @@ impl<T: Row> Rows<T> {
 }
 
 impl<T: Row> Walk<T> {
+    fn new(exchange: u64, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32>, near: Shared) -> Self {
+        let (turns, bytes) = (Vec::new(), Vec::new());
+        Walk { exchange, blocks, buckets, turns, map: 0, chunk: 0, row: 0, decoded: None, bytes, _near: near }
+    }
+
     fn next(&mut self, budget: usize) -> Result<Option<&[T]>> {
         let (chunk, bucket, range) = loop {
             if self.buckets.is_empty() {
                 return Ok(None);
             }
-            let bucket = self.buckets.start;
+            let bucket = self.turns.get(self.map).copied().unwrap_or(self.buckets.start);
             let Some(block) = self.blocks.get(self.map) else {
                 self.map = 0;
                 self.buckets.start += 1;

@@ -21,6 +21,8 @@ const HELD_BYTES: u64 = 1 << 20;
 const LEAVING_BYTES: u64 = 4 << 20;
 /// How many rows are pushed between two looks at their size, at most.
 pub(crate) const LOOK: usize = 1024;
+/// The most rows of a chunk, whose numbers are `u32`: rows that take no bytes are never too many otherwise.
+const CHUNK_ROWS: usize = 1 << 30;
 
 /// Collects the rows of one map task by bucket.
 pub(crate) struct BucketWriter<T> {
@@ -83,6 +85,10 @@ impl<T: Row> BucketWriter<T> {
         let bytes = self.size.of(self.rows);
         if self.is_too_much() {
             return self.seal(None);
+        }
+        if self.rows >= CHUNK_ROWS {
+            let held = if self.leaves() { None } else { self.hold(bytes) };
+            return self.seal(held);
         }
         if self.leaving.is_some() {
             if bytes >= LEAVING_BYTES.min(chunk_bytes(&self.task)) {

@@ -77,7 +77,9 @@ impl<P: Pipe<Item: Row>> Cached<P> {
                 CONTINUE
             })?;
             rows.last().into_iter().for_each(|row| size.sample(row));
-            let needed = size.of(rows.capacity());
+            // Rows of no size have room for any number.
+            let room = if size_of::<P::Item>() == 0 { rows.len() } else { rows.capacity() };
+            let needed = size.of(room);
             let fits = writer.is_none()
                 && self.level != StorageLevel::Disk
                 && !task.host().memory().is_over()

@@ -2,28 +2,35 @@
 
 use crate::dataset::Dataset;
 use crate::error::Result;
-use crate::exchange::{BucketWriter, Buckets, Rows, Shuffled, Side, no_partitions, unless_failed};
+use crate::exchange::{BucketWriter, Buckets, Rows, Shuffled, no_partitions, unless_failed};
 use crate::lineage::{Exchange, Input, Node, Shape};
 use crate::pipe::{Cursor, Flow, Pipe, Step, drive};
 use crate::row::Row;
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Output, StageCode};
 use crate::task::{Op, Task};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// The pipe of [`Dataset::repartition`].
-#[derive(Clone)]
 pub struct Repartition<T> {
-    side: Side<T>,
+    dealt: Shuffled,
+    item: PhantomData<fn() -> T>,
 }
 
-impl<T: Send + 'static> Ship for Repartition<T> {
+impl<T> Clone for Repartition<T> {
+    fn clone(&self) -> Self {
+        Repartition { dealt: self.dealt.clone(), item: PhantomData }
+    }
+}
+
+impl<T> Ship for Repartition<T> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.side.encode(to)
+        self.dealt.encode(to)
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Repartition { side: Side::decode(from)? })
+        Ok(Repartition { dealt: Shuffled::decode(from)?, item: PhantomData })
     }
 }
 
@@ -32,7 +39,7 @@ impl<T: Row> Pipe for Repartition<T> {
     type Cursor = RepartitionCursor<T>;
 
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
-        Ok(RepartitionCursor { rows: self.side.open(partition, task)?.rows(0..1)? })
+        Ok(RepartitionCursor { rows: self.dealt.dealt(partition, task)? })
     }
 }
 
@@ -55,7 +62,8 @@ impl<T: Row> Cursor for RepartitionCursor<T> {
     }
 }
 
-/// The map tasks: item `i` of partition `p` goes to partition `p + i`, so that all are filled alike.
+/// The map tasks: item `i` of each goes to bucket `i`, and on from the first behind the last. Which bucket is which
+/// reader's is up to them.
 struct DealStage<P> {
     input: P,
     buckets: Buckets,
@@ -77,7 +85,7 @@ impl<P: Pipe<Item: Row>> StageCode for DealStage<P> {
         let mut cursor = self.input.open(partition, task)?;
         let mut writer = BucketWriter::new(self.buckets, task)?;
         let count = self.buckets.count() as usize;
-        let mut next = partition as usize % count;
+        let mut next = 0;
         let mut failed = None;
         drive(&mut cursor, task, &mut |item| {
             let bucket = next;
@@ -90,15 +98,15 @@ impl<P: Pipe<Item: Row>> StageCode for DealStage<P> {
 }
 
 impl<P: Pipe> Dataset<P> {
-    /// Deals the items out evenly over `partitions` partitions, by a shuffle. For fewer partitions without one, see
+    /// Deals the items out over `partitions` partitions, one to each in turn, by a shuffle: so each has the same number of
+    /// them, or one more than others. For fewer partitions without one, see
     /// [`coalesce`](Dataset::coalesce).
     ///
     /// ```
     /// # use tryworks::prelude::*;
     /// # let cx = Context::local(2)?;
     /// let dealt = cx.range(0..100).filter(|n| *n < 10).repartition(5);
-    /// let sizes = dealt.map_partitions(|items| [items.count()]).collect()?;
-    /// assert_eq!((sizes.len(), sizes.iter().sum::<usize>()), (5, 10));
+    /// assert_eq!(dealt.map_partitions(|items| [items.count()]).collect()?, [2, 2, 2, 2, 2]);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
@@ -118,8 +126,8 @@ impl<P: Pipe> Dataset<P> {
         );
         exchange.dealt = true;
         let exchange = Arc::new(exchange);
-        let side = Side::Shuffled(Shuffled::new(&exchange, buckets));
+        let dealt = Shuffled::new(&exchange, buckets);
         let node = Node::new(op, Shape::Wide, partitions, vec![Input::Shuffle(exchange)]);
-        self.chain(Repartition { side }, node.with_fault(no_partitions(op, partitions)))
+        self.chain(Repartition { dealt, item: PhantomData }, node.with_fault(no_partitions(op, partitions)))
     }
 }
