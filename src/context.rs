@@ -52,6 +52,7 @@ impl Context {
     /// | `TRYWORKS_PATIENCE` | how long a job waits while the cluster has no engine, and a driver while it has no hub | `60s` |
     /// | `TRYWORKS_SEND_ENV` | which variables tasks on a cluster get besides the usual ones, as for [`env`](Builder::env), such as `TOKEN,AWS_*` | none |
     /// | `TRYWORKS_EVENT_LOG` | a file for the event log, without a cluster | none is written |
+    /// | `TRYWORKS_CHECK_ROWS` | `1` to check every row that is handed over, see [`Builder::check_rows`]; `0` not to | debug builds check |
     ///
     /// # Errors
     /// If a variable is wrong, the event log cannot be made or is wanted of a cluster, or the cluster cannot be
@@ -267,6 +268,34 @@ impl Builder {
     /// A file for the event log, which is of the threads of this process: jobs of a cluster are in its journal.
     pub fn event_log(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.local.event_log = Some(self.whole(path.into()));
+        self
+    }
+
+    /// Whether every row that is handed over, from a task to another or to the driver, is encoded and decoded first, even
+    /// where it stays in memory. It is what came back that is handed over. So a type whose values do not come back as they
+    /// were is an [`Error::Type`](crate::Error::Type) that names it, or gives the same wrong answer every time, and not
+    /// only when memory is short or on a cluster. A field with `#[serde(skip)]` is such a case. It takes time: debug
+    /// builds check, and release builds do not, unless it is said here.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use tryworks::prelude::*;
+    ///
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Reading {
+    ///     value: f64,
+    ///     #[serde(skip)]
+    ///     rank: u64,
+    /// }
+    ///
+    /// let cx = Context::builder().check_rows(true).build()?;
+    /// let readings = cx.range(0..10).map(|n| Reading { value: n as f64, rank: n });
+    /// let error = readings.repartition(2).map(|reading| reading.rank).collect().unwrap_err();
+    /// assert!(error.to_string().contains("loses 8 bytes of `Reading`"), "{error}");
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn check_rows(mut self, check: bool) -> Self {
+        self.settings.local.checks_rows = check;
         self
     }
 

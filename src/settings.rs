@@ -72,6 +72,7 @@ impl Settings {
             speculation: self.speculation,
             patience: self.patience,
             send_env: self.send_env.clone(),
+            checks_rows: self.local.checks_rows,
         }))
     }
 }
@@ -108,6 +109,7 @@ pub(crate) fn default() -> Settings {
         max_result_bytes: 4 << 30,
         max_attempts: 1,
         event_log: None,
+        checks_rows: cfg!(debug_assertions),
     };
     Settings {
         local,
@@ -160,6 +162,13 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Resul
     let names = text("TRYWORKS_SEND_ENV")?.unwrap_or_default();
     all.send_env = names.split(',').map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect();
     settings.event_log = look("TRYWORKS_EVENT_LOG").map(|path| whole(PathBuf::from(path))).transpose()?;
+    if let Some(value) = text("TRYWORKS_CHECK_ROWS")? {
+        settings.checks_rows = match value.as_str() {
+            "1" => true,
+            "0" => false,
+            _ => return Err(wrong("TRYWORKS_CHECK_ROWS", &value, "1 or 0")),
+        };
+    }
     Ok(all)
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong, told by who can act on it.
 
+use crate::task::Op;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::panic::Location;
@@ -78,6 +79,18 @@ pub enum Error {
         message: String,
         /// What to do.
         advice: String,
+    },
+    /// A type of the program's does not do what its traits promise: its values do not come back from their bytes, or its
+    /// order is not total. Doing the same again would not help, so nothing is tried again.
+    Type {
+        /// The type.
+        name: String,
+        /// What it does, with the field and the attribute of serde's where they are known.
+        message: String,
+        /// What to do about it.
+        advice: String,
+        /// The call whose items are of this type, where it is known.
+        site: Option<Site>,
     },
     /// The job was cancelled.
     Cancelled,
@@ -196,6 +209,41 @@ impl Error {
         Error::Limit { name: name.into(), value, needed: needed.into(), advice: advice.into() }
     }
 
+    /// The same, told with the call that it is for, if what met it knew of none.
+    #[must_use]
+    pub fn at(self, call: Site) -> Self {
+        match self {
+            Error::Type { name, message, advice, site } => {
+                Error::Type { name, message, advice, site: site.or(Some(call)) }
+            }
+            other => other,
+        }
+    }
+
+    /// The order of the keys of type `K` contradicts itself, which the call `op` found out.
+    #[cold]
+    pub(crate) fn not_total<K: ?Sized>(op: &Op) -> Self {
+        Error::Type {
+            name: std::any::type_name::<K>().into(),
+            message: format!("cannot be ordered: `{}` found that its order is not total", op.name),
+            advice: "let its `Ord` agree with itself for every three values, and `PartialOrd` with `Ord`; floats are \
+                     ordered by `total(x)`"
+                .into(),
+            site: Some(op.site),
+        }
+    }
+
+    /// Keys of type `K` are equal at one time and not at another, which the call `op` found out.
+    #[cold]
+    pub(crate) fn not_equal<K: ?Sized>(op: &Op) -> Self {
+        Error::Type {
+            name: std::any::type_name::<K>().into(),
+            message: format!("cannot be a key: `{}` found two that are equal at one time and not at another", op.name),
+            advice: "let its `Eq` and `Hash` depend on its fields alone, and be the same whichever comes first".into(),
+            site: Some(op.site),
+        }
+    }
+
     /// The cluster could not be reached, or refused, and what to do.
     pub fn cluster(message: impl fmt::Display, advice: impl fmt::Display) -> Self {
         Error::Cluster { message: message.to_string(), advice: advice.to_string() }
@@ -224,6 +272,10 @@ impl fmt::Display for Error {
             Error::Lost { what, details } if details.is_empty() => f.write_str(what),
             Error::Lost { what, details } => write!(f, "{what}\n  {}", details.trim_end().replace('\n', "\n  ")),
             Error::Cluster { message, advice } => write!(f, "{message}\n  what to do: {advice}"),
+            Error::Type { name, message, advice, site } => {
+                write!(f, "the type `{name}` {message}\n  what to do: {advice}")?;
+                site.map_or(Ok(()), |site| write!(f, "\n  at {site}"))
+            }
             Error::Cancelled => f.write_str("the job was cancelled"),
             Error::Stopped => f.write_str("the context is stopped: no job can run on it any more; make a new context"),
             Error::Bug(message) => write!(f, "a bug in Tryworks: {message}\n  please report it"),

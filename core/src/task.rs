@@ -17,6 +17,7 @@ pub struct Task {
     cancelled: Arc<AtomicBool>,
     /// Set while a segment of a boxed chain is opened: what its root reads instead of its own source.
     feed: Option<Feed>,
+    checks_rows: bool,
 }
 
 /// Where a segment of a boxed chain finds its next batch.
@@ -25,7 +26,18 @@ pub(crate) type Feed = Arc<Lock<Option<Box<dyn Any + Send>>>>;
 impl Task {
     /// A task at `place` in the process `host`, which stops when `cancelled` becomes true.
     pub fn new(place: Place, host: Arc<dyn Host>, cancelled: Arc<AtomicBool>) -> Self {
-        Task { place, host, cancelled, feed: None }
+        Task { place, host, cancelled, feed: None, checks_rows: false }
+    }
+
+    /// The same, which encodes and decodes every row that it hands over, if that is asked for.
+    #[must_use]
+    pub fn checking_rows(self, checks_rows: bool) -> Self {
+        Task { checks_rows, ..self }
+    }
+
+    /// Whether every row that is handed over is to be encoded and decoded.
+    pub fn checks_rows(&self) -> bool {
+        self.checks_rows
     }
 
     /// Where it runs.

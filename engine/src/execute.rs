@@ -17,6 +17,8 @@ pub(crate) struct Code {
     pub(crate) exchange: Option<u64>,
     /// The call that it is for: the one that shuffles, or the action.
     pub(crate) op: Op,
+    /// Whether it checks every row that it hands over.
+    pub(crate) checks_rows: bool,
 }
 
 /// A result and the partition it is of.
@@ -36,7 +38,7 @@ pub(crate) fn execute(task: &Task, code: &Code, host: &Arc<dyn Host>, cancelled:
     let mut run_all = || -> Result<()> {
         for partition in task.partitions.iter() {
             let place = Place { job: task.job.0, stage: task.stage, partition, attempt: task.attempt.sequence() };
-            let inside = task::Task::new(place, host.clone(), cancelled.clone());
+            let inside = task::Task::new(place, host.clone(), cancelled.clone()).checking_rows(code.checks_rows);
             let output = panics::catch(code.op, place, || {
                 inside.check()?;
                 code.stage.run(partition, &inside)
@@ -68,7 +70,7 @@ fn add(sum: &mut Vec<u64>, more: &[u64]) {
 fn at_the_call(error: Error, op: Op) -> Error {
     match error {
         Error::Plan { message, site } if panics::is_ours(site) => Error::Plan { message, site: op.site },
-        other => other,
+        other => other.at(op.site),
     }
 }
 

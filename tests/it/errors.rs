@@ -413,63 +413,6 @@ fn a_fold_over_map_outputs_that_failed_once_is_done_again_by_the_next_job() -> R
     Ok(())
 }
 
-/// A value that bincode writes and cannot read back.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-struct Sparse {
-    id: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Either {
-    Number(u64),
-    Text(String),
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Refuses(#[serde(serialize_with = "refuse")] u64);
-
-fn refuse<S: serde::Serializer>(_: &u64, _: S) -> Result<S::Ok, S::Error> {
-    Err(serde::ser::Error::custom("this number is not for sale"))
-}
-
-#[test]
-fn a_type_that_cannot_be_carried_is_named_on_the_first_run() -> Result<()> {
-    let cx = cx();
-    let sparse = |n: u64| Sparse { id: n, note: None };
-    let either = |n: u64| if n < 5 { Either::Number(n) } else { Either::Text(n.to_string()) };
-    let n = cx.range_in(0..10, 2);
-    let first = line!() + 2;
-    let told = [
-        ("Sparse", n.map(sparse).collect().map(drop)),
-        ("Sparse", n.map(sparse).distinct().count().map(drop)),
-        ("Sparse", n.map(sparse).repartition(3).count().map(drop)),
-        ("Sparse", n.map(sparse).sort_by(|sparse| sparse.id).count().map(drop)),
-        ("Sparse", n.key_by(|n| n % 2).map_values(sparse).group_by_key().count().map(drop)),
-        ("Sparse", n.key_by(|n| n % 2).map_values(sparse).reduce_by_key(|a, _| a).count().map(drop)),
-        ("Sparse", n.map(sparse).map(|sparse| (sparse, 1)).reduce_by_key(|a, b| a + b).count().map(drop)),
-        ("Sparse", n.key_by(|n| *n).map_values(sparse).join(&n.key_by(|n| *n)).count().map(drop)),
-        ("Sparse", n.key_by(|n| *n).join(&n.key_by(|n| *n).map_values(sparse)).count().map(drop)),
-        ("Either", n.map(either).collect().map(drop)),
-        ("Either", n.map(either).repartition(2).count().map(drop)),
-        ("Refuses", n.map(Refuses).collect().map(drop)),
-        ("Refuses", n.map(Refuses).repartition(2).count().map(drop)),
-    ];
-    for (at, (name, result)) in told.into_iter().enumerate() {
-        let (message, site) = plan_error(result);
-        assert!(message.contains(name), "case {at}: {message}");
-        assert_eq!((site.file, site.line), (file!(), first + at as u32), "the call is told");
-        assert!(message.contains("skip_serializing_if") && message.contains("untagged"), "case {at}: {message}");
-    }
-    let (message, _) = plan_error(n.map(Refuses).collect());
-    assert!(message.contains("this number is not for sale"), "{message}");
-    // What stays inside one stage needs no codec.
-    assert_eq!(n.map(sparse).map(|sparse| sparse.id).sum()?, 45);
-    Ok(())
-}
-
 #[test]
 fn a_dataset_used_inside_a_task_is_an_error_that_explains() -> Result<()> {
     static INNER: OnceLock<Data<u64>> = OnceLock::new();
@@ -595,4 +538,19 @@ fn saving_to_a_place_that_is_taken_harms_nothing() -> Result<()> {
         std::fs::read_dir(&other).map_or(vec![], |files| files.flatten().map(|f| f.file_name()).collect());
     assert_empty(left);
     Ok(())
+}
+
+#[test]
+fn a_mistake_in_the_plan_leaves_no_directory() {
+    let cx = cx();
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("out");
+    let wrong =
+        [cx.range_in(0..10, 0).boxed(), cx.range(0..10).repartition(0).boxed(), cx.range(0..9).sample(2.0, 1).boxed()];
+    for data in wrong {
+        plan_error(data.save_as_text_file(&dir));
+        plan_error(data.background().save_as_text_file(&dir).map(drop));
+        plan_error(data.to_driver().save_as_text_file(&dir));
+        assert!(!dir.exists(), "nothing was to be saved there");
+    }
 }

@@ -12,4 +12,5 @@ mod shipping;
 mod sorting;
 mod sources;
 mod support;
+mod types;
 mod with;

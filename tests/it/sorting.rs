@@ -1,7 +1,8 @@
 //! Sorting, against the standard library's stable sort.
 
 use crate::support::{Random, assert_empty, cx, glom, sorted};
-use std::cmp::Reverse;
+use serde::{Deserialize, Serialize};
+use std::cmp::{Ordering, Reverse};
 use tryworks::prelude::*;
 
 fn random_pairs(seed: u64, rows: usize) -> Vec<(i64, u64)> {
@@ -146,5 +147,123 @@ fn a_sort_by_a_given_value() -> Result<()> {
     let mut expected: Vec<u64> = (0..1000).collect();
     expected.sort_by_key(|n| n ^ 0x2a5);
     assert_eq!(numbers.with(0x2a5u64).sort_by(|mask, n| n ^ mask).collect()?, expected);
+    Ok(())
+}
+
+/// Keys whose order is none, in a way of its own each.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Loose {
+    /// What is not a number is equal to everything.
+    Float(f64),
+    /// Everything is less than everything.
+    Least(u64),
+    /// Stone, scissors, paper.
+    Game(u64),
+    /// One number says to each other whatever it likes.
+    Moody(u64),
+}
+
+impl Ord for Loose {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Loose::Float(a), Loose::Float(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
+            (Loose::Game(a), Loose::Game(b)) => ((a + 4 - b % 3) % 3).cmp(&1),
+            (Loose::Moody(a), Loose::Moody(b)) => (Random(a * 1_000_003 + b).below(3)).cmp(&1),
+            _ => Ordering::Less,
+        }
+    }
+}
+
+impl PartialOrd for Loose {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Loose {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Loose {}
+
+/// A key of a kind for each row number.
+fn loose(kind: u64, row: u64) -> Loose {
+    let number = row * 7919 % 1009;
+    match kind {
+        0 if number.is_multiple_of(7) => Loose::Float(f64::NAN),
+        0 => Loose::Float(number as f64),
+        1 => Loose::Least(number),
+        2 => Loose::Game(number),
+        _ => Loose::Moody(number),
+    }
+}
+
+#[test]
+fn whatever_the_order_says_each_row_comes_out_once_or_the_sort_fails() -> Result<()> {
+    let (mut sorted_rows, mut failed) = (0, 0);
+    let mut held_to = |rows: u64, result: Result<Vec<u64>>| match result {
+        Ok(found) => {
+            sorted_rows += 1;
+            assert_eq!(sorted(found), (0..rows).collect::<Vec<_>>());
+        }
+        Err(Error::Type { name, message, site, .. }) => {
+            failed += 1;
+            assert!(name.ends_with("Loose") && message.contains("not total"), "{name} {message}");
+            assert_eq!(site.map(|site| site.file), Some(file!()));
+        }
+        Err(other) => panic!("{other}"),
+    };
+    let tight = Context::builder().threads(2).memory(2 << 20).progress(false).build()?;
+    for cx in [&cx(), &tight] {
+        for kind in 0..4 {
+            for (rows, from, to) in [(100, 4, 10), (100, 1, 3), (5_000, 7, 20), (30_000, 3, 8)] {
+                let data = cx.range_in(0..rows, from).with(kind).map(|kind, row| (loose(*kind, row), row));
+                // Rows that own nothing are held as values, and others encoded.
+                held_to(rows, data.sort_by_key_in(to).values().collect());
+                let wide = data.map_values(|row| (row, format!("{row:0>100}")));
+                held_to(rows, wide.sort_by_key_in(to).map(|(_, (row, _))| row).collect());
+                let first =
+                    data.take_ordered_by(10, |(key, _)| *key).map(|first| sorted(first.iter().map(|row| row.1)));
+                match first {
+                    Ok(first) => assert!(first.len() == 10 && first.is_sorted_by(|a, b| a < b), "{first:?}"),
+                    Err(error) => assert!(matches!(error, Error::Type { .. }), "{error}"),
+                }
+            }
+        }
+    }
+    assert!(tight.memory().spilled() > 0);
+    assert!(sorted_rows > 5 && failed > 5, "{sorted_rows} were sorted somehow, {failed} failed");
+    Ok(())
+}
+
+/// A key whose `PartialOrd` knows less than its `Ord`.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+struct Half(f64);
+
+impl Eq for Half {}
+
+#[allow(clippy::derive_ord_xor_partial_ord)]
+impl Ord for Half {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+#[test]
+fn only_the_total_order_of_a_key_is_asked() -> Result<()> {
+    let value = |n: u64| if n.is_multiple_of(5) { f64::NAN } else { (n * 7919 % 1009) as f64 };
+    let mut expected: Vec<f64> = (0..3000).map(value).collect();
+    expected.sort_by(f64::total_cmp);
+    let bits = |floats: Vec<f64>| floats.into_iter().map(f64::to_bits).collect::<Vec<_>>();
+    let data = cx().range_in(0..3000, 5).map(value);
+    assert_eq!(bits(data.sort_by_in(7, |x| Half(*x)).collect()?), bits(expected.clone()));
+    assert_eq!(bits(data.sort_by_in(7, |x| total(*x)).collect()?), bits(expected.clone()));
+    assert_eq!(bits(data.sort_by(|x| Reverse(total(*x))).collect()?), bits(expected.iter().rev().copied().collect()));
+    assert_eq!(bits(data.take_ordered_by(3, |x| Half(*x))?), bits(expected[..3].to_vec()));
+    assert_eq!(bits(data.take_ordered_by(2, |x| Reverse(Half(*x)))?), bits(vec![f64::NAN; 2]));
+    assert_eq!((data.map(Half).min()?.0, data.map(Half).max()?.0.to_bits()), (expected[0], f64::NAN.to_bits()));
+    assert_eq!((data.map(total).min()?.0, data.map(total).max()?.0.to_bits()), (expected[0], f64::NAN.to_bits()));
     Ok(())
 }

@@ -1,0 +1,264 @@
+//! Types of the program's that do not do what their traits promise: bytes that are not the value, keys that are not
+//! equal to themselves.
+
+use crate::support::{cx, sorted};
+use serde::{Deserialize, Serialize};
+use std::hash::{Hash, Hasher};
+use tryworks::prelude::*;
+use tryworks::{Builder, Site};
+
+/// The name, the text and the place of an error that a type is to blame for.
+#[track_caller]
+fn type_error<T>(result: Result<T>) -> (String, String, Option<Site>) {
+    match result.map(drop) {
+        Err(Error::Type { name, message, advice, site }) => (name, format!("{message}; {advice}"), site),
+        Err(other) => panic!("not an error of a type: {other}"),
+        Ok(()) => panic!("a type that cannot be carried went unnoticed"),
+    }
+}
+
+fn context(checks: bool) -> Builder {
+    Context::builder().threads(2).check_rows(checks).progress(false)
+}
+
+/// A field that is left out where it is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+struct Sparse {
+    id: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+    more: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Number(u64),
+    Text(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+enum Tagged {
+    Boat { oars: u32 },
+    Whale { barrels: u32 },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Flat {
+    id: u64,
+    #[serde(flatten)]
+    more: Inner,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Inner {
+    name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct OneWay {
+    #[serde(skip_serializing)]
+    secret: u8,
+    id: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Refuses(#[serde(serialize_with = "refuse")] u64);
+
+fn refuse<S: serde::Serializer>(_: &u64, _: S) -> Result<S::Ok, S::Error> {
+    Err(serde::ser::Error::custom("this number is not for sale"))
+}
+
+#[test]
+fn a_type_that_cannot_be_carried_is_named_on_the_first_run() -> Result<()> {
+    for checks in [false, true] {
+        let cx = context(checks).build()?;
+        let sparse = |id: u64| Sparse { id, note: None, more: id };
+        let either = |n: u64| if n < 5 { Either::Number(n) } else { Either::Text(n.to_string()) };
+        let n = cx.range_in(0..10, 2);
+        let first = line!() + 2;
+        let told = [
+            ("Sparse", "`note`", n.map(sparse).collect().map(drop)),
+            ("Sparse", "`note`", n.map(sparse).distinct().count().map(drop)),
+            ("Sparse", "`Sparse`", n.map(sparse).repartition(3).count().map(drop)),
+            ("Sparse", "skip_serializing_if", n.map(sparse).sort_by(|sparse| sparse.id).count().map(drop)),
+            ("Sparse", "`note`", n.key_by(|n| n % 2).map_values(sparse).group_by_key().count().map(drop)),
+            ("Sparse", "`note`", n.key_by(|n| n % 2).map_values(sparse).reduce_by_key(|a, _| a).count().map(drop)),
+            ("Sparse", "`note`", n.map(sparse).map(|key| (key, 1)).reduce_by_key(|a, b| a + b).count().map(drop)),
+            ("Sparse", "`note`", n.key_by(|n| *n).map_values(sparse).join(&n.key_by(|n| *n)).count().map(drop)),
+            ("Sparse", "`note`", n.key_by(|n| *n).join(&n.key_by(|n| *n).map_values(sparse)).count().map(drop)),
+            ("Either", "`untagged`", n.map(either).collect().map(drop)),
+            ("Either", "deserialize_any", n.map(either).repartition(2).count().map(drop)),
+            ("Tagged", "`tag`", n.map(|_| Tagged::Boat { oars: 6 }).collect().map(drop)),
+            ("Flat", "`flatten`", n.map(|id| Flat { id, more: Inner { name: "a".into() } }).collect().map(drop)),
+            ("OneWay", "skip_serializing", n.map(|id| OneWay { secret: 1, id }).collect().map(drop)),
+            ("Value", "serde_json", n.map(|n| serde_json::json!({ "n": n })).collect().map(drop)),
+            ("Refuses", "this number is not for sale", n.map(Refuses).collect().map(drop)),
+            ("Refuses", "this number is not for sale", n.map(Refuses).repartition(2).count().map(drop)),
+        ];
+        for (at, (name, what, result)) in told.into_iter().enumerate() {
+            let (of, message, site) = type_error(result);
+            assert!(of.contains(name) && message.contains(what), "case {at}: {of} {message}");
+            let site = site.unwrap();
+            assert_eq!((site.file, site.line), (file!(), first + at as u32), "the call is told");
+        }
+        // What stays inside one stage needs no codec.
+        assert_eq!(n.map(sparse).map(|sparse| sparse.id).sum()?, 45);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_later_row_that_cannot_be_carried_is_no_other_value() -> Result<()> {
+    // The first rows have all their fields; the others are written only when memory is short.
+    let sparse = |id: u64| Sparse { id, note: (id < 8000).then(|| "n".repeat(100)), more: id };
+    let tight = context(false).memory(1 << 20).build()?;
+    let rows = tight.range_in(0..100_000, 2).map(sparse);
+    let (name, message, _) = type_error(rows.repartition(3).count());
+    assert!(
+        name.contains("Sparse") && message.contains("`note`") && message.contains("skip_serializing_if"),
+        "{message}"
+    );
+    // Those that are to be checked are, wherever they go.
+    let checking = context(true).build()?;
+    let rows = checking.range_in(0..20_000, 2).map(sparse);
+    let first = line!() + 2;
+    let told = [
+        type_error(rows.repartition(3).count()),
+        type_error(rows.sort_by(|row| row.id).count()),
+        type_error(rows.distinct().count()),
+        type_error(rows.key_by(|row| row.id % 100).group_by_key().count()),
+        type_error(rows.collect()),
+        type_error(rows.reduce(|_, b| b)),
+        type_error(rows.persist(StorageLevel::MemoryAndDisk).count()),
+        type_error(checking.parallelize((0..20_000).map(sparse)).count()),
+    ];
+    for (at, (_, message, site)) in told.into_iter().enumerate() {
+        assert!(message.contains("`note` of `Sparse`"), "{message}");
+        assert_eq!(site.map(|site| site.line), Some(first + at as u32));
+    }
+    Ok(())
+}
+
+/// It is left for the decoder to find out what it is, but only where there is one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Sighting {
+    id: u64,
+    text: String,
+    of: Option<Tagged>,
+}
+
+#[test]
+fn a_row_that_cannot_be_decoded_is_no_lost_block() -> Result<()> {
+    let tight = context(false).memory(1 << 20).max_attempts(4).build()?;
+    let rows = tight.range_in(0..30_000, 3).map(|id| Sighting {
+        id,
+        text: "t".repeat(50),
+        of: (id % 10_000 > 100).then_some(Tagged::Whale { barrels: 60 }),
+    });
+    let (name, message, site) = type_error(rows.key_by(|row| row.id % 100).group_by_key().count());
+    assert!(name.contains("Sighting") && message.contains("`tag`"), "{name} {message}");
+    assert_eq!(site.map(|site| site.file), Some(file!()));
+    assert!(tight.memory().spilled() > 0);
+    type_error(rows.repartition(4).count());
+    type_error(rows.sort_by(|row| row.id).count());
+    Ok(())
+}
+
+/// Has a field that serde is not shown.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+struct Ranked {
+    id: u64,
+    #[serde(skip)]
+    rank: u64,
+}
+
+/// Has one that is not larger than its padding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Marked {
+    id: u64,
+    known: bool,
+    #[serde(skip)]
+    marked: bool,
+}
+
+#[test]
+fn a_checked_row_loses_nothing_or_the_same_with_any_memory() -> Result<()> {
+    let cx = context(true).build()?;
+    let ranked = cx.range_in(0..100, 3).map(|id| Ranked { id, rank: id });
+    for (name, message, _) in [
+        type_error(ranked.repartition(2).count()),
+        type_error(ranked.distinct().count()),
+        type_error(ranked.sort_by(|row| row.id).count()),
+        type_error(ranked.key_by(|row| row.id % 3).reduce_by_key(|a, _| a).count()),
+        type_error(ranked.map(Some).collect()),
+        type_error(ranked.max()),
+    ] {
+        assert!(name.contains("Ranked") && message.contains("loses 8 bytes of `Ranked`"), "{name} {message}");
+    }
+    // Nobody asked to check, and nothing is short of memory.
+    assert_eq!(context(false).build()?.range(0..5).map(|id| Ranked { id, rank: id }).repartition(1).max()?.rank, 4);
+    let marks = |cx: &Context| {
+        let rows = cx.range_in(0..30_000, 3).map(|id| (id % 10, Marked { id, known: true, marked: true }));
+        rows.group_by_key().map(|(_, rows)| rows.iter().filter(|row| row.marked).count() as u64).sum()
+    };
+    let tight = context(true).memory(1 << 20).build()?;
+    assert_eq!((marks(&cx)?, marks(&tight)?), (0, 0));
+    assert!(tight.memory().spilled() > 0);
+    Ok(())
+}
+
+/// A float as many write it: what is not a number is not equal to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Number(f64);
+
+impl Eq for Number {}
+
+impl Hash for Number {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}
+
+/// Equal keys with hashes that differ.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Scattered(u64);
+
+impl PartialEq for Scattered {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 % 10 == other.0 % 10
+    }
+}
+
+impl Eq for Scattered {}
+
+impl Hash for Scattered {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+#[test]
+fn keys_that_are_not_equal_as_they_should_lose_no_row() -> Result<()> {
+    const ROWS: u64 = 4_000;
+    let tight = context(false).memory(1 << 20).build()?;
+    for cx in [&cx(), &tight] {
+        let rows = cx.range_in(0..ROWS, 5).map(|n| (Number(if n % 3 == 0 { f64::NAN } else { (n % 50) as f64 }), n));
+        let keyed = rows.map_values(|n| (1u64, n, "x".repeat(400)));
+        let counted = keyed.reduce_by_key(|a, b| (a.0 + b.0, a.1 + b.1, b.2)).values().map(|row| (row.0, row.1));
+        let (count, sum) = counted.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?;
+        assert_eq!((count, sum), (ROWS, ROWS * (ROWS - 1) / 2));
+        let grouped = rows.group_by_key().flat_map(|(_, rows)| rows);
+        assert_eq!(sorted(grouped.collect()?), (0..ROWS).collect::<Vec<_>>());
+        // What is equal to nothing is there once for each row, and matches nothing.
+        assert_eq!(rows.keys().distinct().filter(|key| key.0.is_nan()).count()?, ROWS.div_ceil(3));
+        assert_eq!(rows.join(&rows.keys().distinct().map(|key| (key, ()))).count()?, ROWS - ROWS.div_ceil(3));
+
+        let rows = cx.range_in(0..ROWS, 5).map(|n| (Scattered(n % 1000), (n, "x".repeat(400))));
+        let grouped = rows.group_by_key().flat_map(|(_, rows)| rows).map(|row| row.0);
+        assert_eq!(sorted(grouped.collect()?), (0..ROWS).collect::<Vec<_>>());
+    }
+    assert!(tight.memory().spilled() > 0);
+    Ok(())
+}

@@ -3,6 +3,7 @@
 use crate::here;
 use crate::rig::{Cluster, Done, Engine, claim, driving, mark};
 use rustix::process::{Signal, getpid, kill_process};
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tryworks::prelude::*;
 
@@ -112,6 +113,59 @@ fn a_task_that_fails_is_tried_again_and_again_elsewhere() {
         assert!(error.contains("operator `try_map` called at ") && error.contains("tests/faults/tasks.rs:"), "{error}");
         assert!(error.contains(", on engine-") && error.contains("failed 4 times"), "{error}");
         assert_eq!(cluster.shared.marks("part-2"), 8, "four times for each of two actions");
+    }
+}
+
+/// A type that is written, and not read back.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+enum Sighting {
+    Whale { barrels: u64 },
+}
+
+/// Fails with rows that cannot be read where they are grouped; or, where rows are checked, where they are made.
+fn unreadable() {
+    let checks = std::env::var("TRYWORKS_CHECK_ROWS").unwrap();
+    let cx = Context::init().unwrap();
+    let rows = cx.range_in(0..100, 2).map(|n| {
+        if n % 50 == 0 {
+            mark(format!("made-{n}"));
+        }
+        // The first row of a task is always looked at.
+        (n % 10, (n % 50 != 0).then_some(Sighting::Whale { barrels: n }))
+    });
+    let read = rows.group_by_key_in(1).map_partitions(|groups| {
+        mark("read");
+        groups.map(|(key, _)| key).collect::<Vec<_>>()
+    });
+    for error in [read.collect().unwrap_err(), rows.sort_by_key().count().unwrap_err()] {
+        let Error::Type { name, message, site, .. } = &error else { panic!("not an error of a type: {error}") };
+        assert!(
+            name.contains("Sighting") && message.contains("cannot be decoded") && message.contains("`tag`"),
+            "{error}"
+        );
+        assert!(site.unwrap().file.ends_with("tasks.rs"), "{error}");
+    }
+    println!("OUTCOME checked {checks}");
+}
+
+#[test]
+fn a_row_that_cannot_be_decoded_is_told_at_once_and_is_no_lost_block() {
+    if driving() {
+        return unreadable();
+    }
+    let cluster = Cluster::by_hand(2, 2, &[]);
+    for checks in ["0", "1"] {
+        cluster.shared.clear();
+        let done = cluster.begin(here!(), &[("TRYWORKS_CHECK_ROWS", checks)]).ends_well();
+        assert!(done.out.contains(&format!("OUTCOME checked {checks}")), "{}", done.out);
+        let runs = ["made-0", "made-50", "read"].map(|mark| cluster.shared.marks(mark));
+        match checks {
+            // Once for each of two actions: nothing is made again, and nothing is tried again.
+            "0" => assert_eq!(runs, [2, 2, 1]),
+            // What was checked failed before anything was read; a task that runs beside it may be stopped before it begins.
+            _ => assert!(runs[0] <= 2 && runs[1] <= 2 && runs[2] == 0 && runs[0] + runs[1] >= 2, "{runs:?}"),
+        }
     }
 }
 

@@ -46,7 +46,10 @@ impl<P: Ship, A: Ship> Ship for ActionStage<P, A> {
 
 impl<P: Pipe, A: PartAction<P>> StageCode for ActionStage<P, A> {
     fn run(&self, partition: u32, task: &Task) -> Result<Output> {
-        let out = self.action.run(self.input.open(partition, task)?, task)?;
+        let mut out = self.action.run(self.input.open(partition, task)?, task)?;
+        if task.checks_rows() {
+            codec::prove_row(&mut out, true)?;
+        }
         let bytes = A::bytes(&out);
         Ok(Output { made: Made::Result(Box::new(out)), rows: 0, checksum: 0, bytes, bucket_bytes: Vec::new() })
     }
@@ -55,6 +58,7 @@ impl<P: Pipe, A: PartAction<P>> StageCode for ActionStage<P, A> {
 /// The parts of an action's result, as they come in.
 pub(crate) struct Parts<R> {
     control: Arc<dyn JobControl>,
+    op: Op,
     part: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -67,7 +71,10 @@ impl<R: DeserializeOwned + Send + 'static> Parts<R> {
             Ok(part) => Ok(Some((partition, *part))),
             // From another process a part comes as bytes.
             Err(other) => match other.downcast::<Encoded>() {
-                Ok(encoded) => Ok(Some((partition, codec::decode(&encoded.0)?.0))),
+                Ok(encoded) => {
+                    let part = codec::decode(&encoded.0).map_err(|error| error.at(self.op.site))?;
+                    Ok(Some((partition, part.0)))
+                }
                 Err(_) => Err(Error::Bug("a result of another type".into())),
             },
         }
@@ -98,8 +105,9 @@ impl<P: Pipe> Dataset<P> {
         tie: Tie,
     ) -> Result<Parts<A::Out>> {
         let stage = Arc::new(ActionStage { input: self.pipe.clone(), action });
-        let control = self.runner.submit(JobRequest { node: self.node.clone(), stage, partitions, op, tie })?;
-        Ok(Parts { control, part: std::marker::PhantomData })
+        let control = self.runner.submit(JobRequest { node: self.node.clone(), stage, partitions, op, tie });
+        let control = control.map_err(|error| error.at(op.site))?;
+        Ok(Parts { control, op, part: std::marker::PhantomData })
     }
 
     /// The actions as jobs that run while the program goes on: each returns a [`Job`] to wait for, to watch and to

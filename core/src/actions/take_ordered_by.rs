@@ -4,8 +4,10 @@ use super::job::{Background, Job, PartAction};
 use crate::call::{Call1, Env, Given};
 use crate::dataset::Dataset;
 use crate::error::{Place, Result};
+use crate::exchange::unless_failed;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::sort::in_order;
 use crate::task::{Op, Task};
 use crate::with::With;
 use serde::Serialize;
@@ -32,9 +34,10 @@ impl<F: Ship, O> Ship for TakeOrdered<F, O> {
 }
 
 /// Keeps the first `n` in order, those that came earlier where keys are equal.
-fn first<O: Ord, T>(items: &mut Vec<(O, T)>, n: usize) {
-    items.sort_by(|a, b| a.0.cmp(&b.0));
+fn first<O: Ord, T>(op: &Op, items: &mut Vec<(O, T)>, n: usize) -> Result<()> {
+    in_order::<O>(op, || items.sort_by(|a, b| a.0.cmp(&b.0)))?;
     items.truncate(n);
+    Ok(())
 }
 
 impl<P, F, O> PartAction<P> for TakeOrdered<F, O>
@@ -49,21 +52,22 @@ where
         self.function.ready(&self.op, task.place())?;
         let room = self.n.saturating_mul(2).max(1024);
         let mut items: Vec<(O, P::Item)> = Vec::new();
-        let mut full = false;
+        let (mut full, mut failed) = (false, None);
         drive(&mut cursor, task, &mut |item| {
             let order = self.op.call(|| self.function.call(&item));
             // Once there are enough, the last of the first `n` is the one to beat.
-            if self.n == 0 || full && items[self.n - 1].0 <= order {
+            if self.n == 0 || full && items[self.n - 1].0.cmp(&order).is_le() {
                 return CONTINUE;
             }
             items.push((order, item));
             if items.len() >= room {
-                self.op.call(|| first(&mut items, self.n));
                 full = true;
+                return unless_failed(first(&self.op, &mut items, self.n), &mut failed);
             }
             CONTINUE
         })?;
-        self.op.call(|| first(&mut items, self.n));
+        failed.map_or(Ok(()), Err)?;
+        first(&self.op, &mut items, self.n)?;
         Ok(items.into_iter().map(|(_, item)| item).collect())
     }
 }
@@ -119,7 +123,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
             // The tasks may have run in other processes, and made what the function needs there alone.
             function.ready(&op, Place::default())?;
             let mut items: Vec<_> = parts.map(|item| (op.call(|| function.call(&item)), item)).collect();
-            op.call(|| first(&mut items, n));
+            first(&op, &mut items, n)?;
             Ok(items.into_iter().map(|(_, item)| item).collect())
         })
     }

@@ -210,7 +210,11 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
             return Ok(false);
         }
         let table = std::mem::replace(&mut self.table, Table::in_room(Vec::with_capacity(room)));
-        runs.push(Run { rows: table.into_entries(), held });
+        let mut rows = table.into_entries();
+        if self.task.checks_rows() {
+            rows.iter_mut().try_for_each(|row| codec::prove_row(row, true))?;
+        }
+        runs.push(Run { rows, held });
         Ok(true)
     }
 

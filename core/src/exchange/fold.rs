@@ -5,6 +5,7 @@ use super::hash::hash_of;
 use super::spool::{Spool, Spooled};
 use super::table::Table;
 use super::write::LOOK;
+use crate::codec;
 use crate::error::{Error, Result};
 use crate::memory::Reservation;
 use crate::row::{Key, Row, RowSize, show};
@@ -124,7 +125,8 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
                             self.table.insert(hash, key, self.aggregate.create(&self.op, value));
                         }
                     },
-                    (Some(_), Late::Folded(..)) => return Err(Error::Bug("a key left its table twice".into())),
+                    // It was added to the table because its equal was not found there.
+                    (Some(_), Late::Folded(..)) => return Err(Error::not_equal::<K>(&self.op)),
                 }
                 self.values += 1;
             }
@@ -185,7 +187,12 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
             self.late.push(tail.finish()?);
         }
         self.values = 0;
-        self.out = self.table.take().into_iter();
+        let mut rows = self.table.take();
+        if self.task.checks_rows() {
+            // With less memory they would have left the table.
+            rows.iter_mut().try_for_each(|row| codec::prove_row(row, true))?;
+        }
+        self.out = rows.into_iter();
         Ok(())
     }
 

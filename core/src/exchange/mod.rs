@@ -26,7 +26,7 @@ pub(crate) use fold::floor;
 pub use grouped::Grouped;
 pub(crate) use hash::{Buckets, hash_of};
 pub(crate) use keyed::{default_readers, no_partitions};
-pub(crate) use read::{Opened, Rows, Shuffled, Side};
+pub(crate) use read::{Opened, Rows, Shuffled, Side, lost};
 pub(crate) use spool::{Spool, Spooled};
 pub(crate) use table::Table;
 pub(crate) use write::{BucketWriter, chunk_bytes, unless_failed};

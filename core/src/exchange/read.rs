@@ -3,6 +3,7 @@
 use super::block::{Block, BlockKind, Chunk, decode_rows, open_sealed};
 use super::hash::Buckets;
 use super::spool::{Spooled, SpooledRows};
+use crate::codec;
 use crate::data::{Boxed, BoxedCursor};
 use crate::error::{Error, Result};
 use crate::host::{Fetched, Shared, Wanted};
@@ -61,11 +62,20 @@ impl Shuffled {
                     Err(error) => Some(Err(error)),
                 },
             };
-            let lost = |error: Error| Error::Fetch { exchange: self.id, map, message: error.to_string() };
+            let lost = |error| lost(self.id, map, error);
             let other = || Error::Bug(format!("exchange {} holds blocks of another type", self.id));
             block.ok_or_else(other)?.map_err(lost)
         };
         (0..self.maps).map(block).collect()
+    }
+}
+
+/// What it means that a block could not be read. Bytes that are what was written, and still are no rows, are no loss:
+/// they would be the same if they were made again.
+pub(crate) fn lost(exchange: u64, map: u32, error: Error) -> Error {
+    match error {
+        Error::Type { .. } => error,
+        other => Error::Fetch { exchange, map, message: other.to_string() },
     }
 }
 
@@ -159,7 +169,9 @@ impl<T: Row> Opened<T> {
                 let buckets = buckets.start + parts.start..buckets.start + parts.end;
                 Rows::Shuffled(Walk::new(*exchange, blocks.clone(), buckets, near.clone()))
             }
-            Opened::Direct { pipe, partition, task } => Rows::Direct(pipe.open(*partition, task)?, Vec::new()),
+            Opened::Direct { pipe, partition, task } => {
+                Rows::Direct(pipe.open(*partition, task)?, Vec::new(), task.checks_rows())
+            }
             Opened::Spooled(spooled) => Rows::Spooled(spooled.rows()),
         })
     }
@@ -200,7 +212,8 @@ impl<T: Row> Opened<T> {
 /// Rows being read.
 pub(crate) enum Rows<T> {
     Shuffled(Walk<T>),
-    Direct(BoxedCursor<T>, Vec<T>),
+    /// With room for rows, and whether each is to be checked: it may be put aside.
+    Direct(BoxedCursor<T>, Vec<T>, bool),
     Spooled(SpooledRows<T>),
 }
 
@@ -227,7 +240,7 @@ impl<T: Row> Rows<T> {
         match self {
             Rows::Shuffled(walk) => walk.next(budget),
             Rows::Spooled(rows) => rows.next(budget),
-            Rows::Direct(cursor, buffer) => {
+            Rows::Direct(cursor, buffer, checks) => {
                 buffer.clear();
                 while buffer.is_empty() {
                     let step = cursor.advance(budget.min(BATCH), &mut |row| {
@@ -237,6 +250,9 @@ impl<T: Row> Rows<T> {
                     if step == Step::Done && buffer.is_empty() {
                         return Ok(None);
                     }
+                }
+                if *checks {
+                    buffer.iter_mut().try_for_each(|row| codec::prove_row(row, true))?;
                 }
                 Ok(Some(buffer))
             }
@@ -272,13 +288,9 @@ impl<T: Row> Walk<T> {
                 Chunk::Stored { frames, .. } => {
                     let decoded = self.decoded.get_or_insert_default();
                     if self.row == 0 {
-                        let lost = |error: Error| Error::Fetch {
-                            exchange: self.exchange,
-                            map: self.map as u32,
-                            message: error.to_string(),
-                        };
                         let frame = frames.view(bucket as usize, &mut self.bytes);
-                        frame.and_then(|frame| decode_rows(frame, decoded)).map_err(lost)?;
+                        let frame = frame.map_err(|error| lost(self.exchange, self.map as u32, error))?;
+                        decode_rows(frame, decoded)?;
                     }
                     0..decoded.len()
                 }

@@ -29,6 +29,9 @@ pub(crate) struct BucketWriter<T> {
     staged: Vec<Vec<T>>,
     rows: usize,
     look_at: usize,
+    /// When to look at their size. Where every row is checked, each is looked at before.
+    size_at: usize,
+    checks: bool,
     size: RowSize<T>,
     working: Reservation,
     /// What the process held when the chunk was begun.
@@ -55,6 +58,8 @@ impl<T: Row> BucketWriter<T> {
             staged: std::iter::repeat_with(Vec::new).take(buckets.count() as usize).collect(),
             rows: 0,
             look_at: 1,
+            size_at: 1,
+            checks: task.checks_rows(),
             size: RowSize::new(),
             working: task.host().memory().reservation(),
             resident: task.host().memory().resident(),
@@ -76,9 +81,14 @@ impl<T: Row> BucketWriter<T> {
 
     #[cold]
     fn look(&mut self, bucket: usize) -> Result<()> {
-        if let Some(row) = self.staged[bucket].last() {
-            if self.rows == 1 && self.counts.all == 0 {
-                codec::prove_carried(row)?;
+        let is_first = self.rows == 1 && self.counts.all == 0;
+        if let Some(row) = self.staged[bucket].last_mut() {
+            if self.checks || is_first {
+                codec::prove_row(row, self.checks)?;
+            }
+            if self.rows < self.size_at {
+                self.look_at += 1;
+                return Ok(());
             }
             self.size.sample(row);
         }
@@ -112,7 +122,8 @@ impl<T: Row> BucketWriter<T> {
     fn look_again(&mut self, row: u64) {
         let fit = HELD_BYTES.min(chunk_bytes(&self.task)) / row.max(1);
         // The first looks come early, since rows may take more than they seem to.
-        self.look_at = self.rows + self.rows.clamp(1, LOOK).min(fit.max(1) as usize);
+        self.size_at = self.rows + self.rows.clamp(1, LOOK).min(fit.max(1) as usize);
+        self.look_at = if self.checks { self.rows + 1 } else { self.size_at };
     }
 
     /// Whether the process holds more than its budget, and what is staged here is worth being spilled: it is many rows, or

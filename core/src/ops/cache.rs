@@ -1,5 +1,6 @@
 //! `cache` and `persist`: partitions that are kept once they are made.
 
+use crate::codec;
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::exchange::{decode_rows, encode_rows};
@@ -70,12 +71,18 @@ impl<P: Pipe<Item: Row>> Cached<P> {
         let mut rows = Vec::new();
         let mut writer: Option<Box<dyn FrameWriter>> = None;
         let mut bytes = Vec::new();
+        // What is kept in memory alone comes back as it was.
+        let checks = task.checks_rows() && self.level != StorageLevel::Memory;
         loop {
             task.check()?;
+            let before = rows.len();
             let step = cursor.advance(BATCH, &mut |row| {
                 rows.push(row);
                 CONTINUE
             })?;
+            if checks {
+                rows[before..].iter_mut().try_for_each(|row| codec::prove_row(row, true))?;
+            }
             rows.last().into_iter().for_each(|row| size.sample(row));
             // Rows of no size have room for any number.
             let room = if size_of::<P::Item>() == 0 { rows.len() } else { rows.capacity() };

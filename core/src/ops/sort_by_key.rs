@@ -21,23 +21,26 @@ use std::sync::Arc;
 pub struct SortByKey<K, V> {
     runs: Shuffled,
     bounds: Shuffled,
+    op: Op,
     row: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K, V> Clone for SortByKey<K, V> {
     fn clone(&self) -> Self {
-        SortByKey { runs: self.runs.clone(), bounds: self.bounds.clone(), row: PhantomData }
+        SortByKey { runs: self.runs.clone(), bounds: self.bounds.clone(), op: self.op, row: PhantomData }
     }
 }
 
 impl<K, V> Ship for SortByKey<K, V> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
         self.runs.encode(to)?;
-        self.bounds.encode(to)
+        self.bounds.encode(to)?;
+        to.value(&self.op)
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(SortByKey { runs: Shuffled::decode(from)?, bounds: Shuffled::decode(from)?, row: PhantomData })
+        let (runs, bounds) = (Shuffled::decode(from)?, Shuffled::decode(from)?);
+        Ok(SortByKey { runs, bounds, op: from.value()?, row: PhantomData })
     }
 }
 
@@ -55,7 +58,7 @@ impl<K: Row + Ord, V: Row> Pipe for SortByKey<K, V> {
         }
         let (low, high) = (range.checked_sub(1).map(|at| bounds[at].clone()), bounds.get(range).cloned());
         let blocks = self.runs.blocks::<RunBlock<K, V>>(task)?;
-        Ok(SortByKeyCursor { merge: Some(Merge::new(self.runs.id(), blocks, low, high, task)?) })
+        Ok(SortByKeyCursor { merge: Some(Merge::new(self.runs.id(), self.op, blocks, low, high, task)?) })
     }
 }
 
@@ -96,7 +99,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
         let inputs = vec![Input::Shuffle(runs), Input::Shuffle(bounds.clone())];
         let node = Node::new(op, Shape::Wide, ranges, inputs).with_layout(Some(Layout::Range(bounds.id)));
         let node = node.with_fault(no_partitions(op, ranges));
-        self.chain(SortByKey { runs: read, bounds: Shuffled::new(&bounds, plain), row: PhantomData }, node)
+        self.chain(SortByKey { runs: read, bounds: Shuffled::new(&bounds, plain), op, row: PhantomData }, node)
     }
 
     /// Sorts pairs by their keys, ascending; pairs with equal keys stay in their order. For descending order, sort by

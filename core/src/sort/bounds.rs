@@ -1,5 +1,6 @@
 //! The one task between the two sides of a sort: it picks the bounds of the ranges.
 
+use super::in_order::in_order;
 use super::run::RunBlock;
 use crate::codec;
 use crate::error::Result;
@@ -46,10 +47,8 @@ impl<K: Row + Ord, V: Row> StageCode for BoundsStage<K, V> {
     fn run(&self, _: u32, task: &Task) -> Result<Output> {
         let blocks = self.runs.blocks::<RunBlock<K, V>>(task)?;
         let mut samples: Vec<&(K, u32)> = blocks.iter().flat_map(|block| &block.samples).collect();
-        let bounds = self.op.call(|| {
-            samples.sort_by(|a, b| a.0.cmp(&b.0));
-            pick(&samples, self.ranges)
-        });
+        in_order::<K>(&self.op, || samples.sort_by(|a, b| a.0.cmp(&b.0)))?;
+        let bounds = self.op.call(|| pick(&samples, self.ranges));
         let (rows, bytes) = (bounds.len() as u64, (bounds.len() * size_of::<K>()) as u64);
         let block: Shared = match task.host().block(task.place())? {
             Some(writer) => {
@@ -72,7 +71,7 @@ fn pick<K: Clone + Ord>(samples: &[&(K, u32)], ranges: u32) -> Vec<K> {
     let mut wanted = 1u64;
     for (key, weight) in samples {
         while wanted < u64::from(ranges) && before * u64::from(ranges) >= wanted * total {
-            if bounds.last() != Some(key) {
+            if bounds.last().is_none_or(|last| last.cmp(key).is_ne()) {
                 bounds.push(key.clone());
             }
             wanted += 1;

@@ -3,11 +3,11 @@
 
 use super::run::{Run, RunBlock};
 use crate::error::{Error, Result};
-use crate::exchange::decode_rows;
+use crate::exchange::{decode_rows, lost};
 use crate::host::{Shared, Wanted};
 use crate::memory::Reservation;
 use crate::row::{Row, RowSize};
-use crate::task::Task;
+use crate::task::{Op, Task};
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ struct Head<K, V> {
     next: usize,
     /// One past the last.
     end: usize,
+    /// The frame that the lower bound cuts, if one is.
+    first: Option<usize>,
     /// The row that it gives next; none at its end.
     row: Option<(K, V)>,
     /// Those after it that are taken out of the run.
@@ -33,6 +35,7 @@ const BATCH: usize = 128;
 /// The rows of a range, merged from all runs.
 pub(crate) struct Merge<K, V> {
     exchange: u64,
+    op: Op,
     blocks: Vec<Arc<RunBlock<K, V>>>,
     heads: Vec<Head<K, V>>,
     /// `losers[0]` is the winner; the others are the losers of the matches at the inner nodes.
@@ -50,6 +53,7 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
     /// The rows with keys from `low` on and below `high`.
     pub(crate) fn new(
         exchange: u64,
+        op: Op,
         blocks: Vec<Arc<RunBlock<K, V>>>,
         low: Option<K>,
         high: Option<K>,
@@ -57,6 +61,7 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
     ) -> Result<Self> {
         let mut merge = Merge {
             exchange,
+            op,
             blocks,
             heads: Vec::new(),
             losers: Vec::new(),
@@ -69,13 +74,17 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
         };
         let runs =
             merge.blocks.iter().enumerate().flat_map(|(block, b)| (0..b.runs.len()).map(move |run| (block, run)));
-        let runs: Vec<_> = runs.map(|(block, run)| (block, run, merge.range(block, run))).collect();
-        let mut wanted =
-            runs.iter().map(|(block, run, range)| Wanted { map: *block as u32, sequence: *run, frames: range.clone() });
+        let runs = runs.map(|(block, run)| Ok((block, run, merge.range(block, run)?)));
+        let runs: Vec<_> = runs.collect::<Result<_>>()?;
+        let mut wanted = runs.iter().map(|(block, run, (range, _))| Wanted {
+            map: *block as u32,
+            sequence: *run,
+            frames: range.clone(),
+        });
         merge._near = task.host().bring(exchange, &mut wanted)?;
-        for (block, run, range) in runs {
-            let nothing = Vec::new().into_iter();
-            merge.heads.push(Head { block, run, next: range.start, end: range.end, row: None, rows: nothing });
+        for (block, run, (range, first)) in runs {
+            let rows = Vec::new().into_iter();
+            merge.heads.push(Head { block, run, next: range.start, end: range.end, first, row: None, rows });
             merge.refill(merge.heads.len() - 1)?;
             // What is taken out of every run at a time: little, but there may be many runs.
             match merge.heads.last() {
@@ -90,19 +99,21 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
         Ok(merge)
     }
 
-    /// The rows of a held run, or the frames of an encoded one, that the range is in.
-    fn range(&self, block: usize, run: usize) -> Range<usize> {
-        let is_below = |key: &K| self.low.as_ref().is_some_and(|low| key < low);
-        let is_before_end = |key: &K| self.high.as_ref().is_none_or(|high| key < high);
-        match &self.blocks[block].runs[run] {
-            Run::Held { rows, .. } => {
-                rows.partition_point(|(key, _)| is_below(key))..rows.partition_point(|(key, _)| is_before_end(key))
-            }
-            // The frame before the first one that begins in the range may end in it.
-            Run::Encoded { firsts, .. } => {
-                firsts.partition_point(is_below).saturating_sub(1)..firsts.partition_point(is_before_end)
-            }
+    /// The rows of a held run, or the frames of an encoded one, that the range is in, and the frame that its lower bound
+    /// cuts. The reader below it ends at this very place, since it asks the same of the same rows: so no row is read
+    /// twice or by nobody, as long as the ranges follow one another.
+    fn range(&self, block: usize, run: usize) -> Result<(Range<usize>, Option<usize>)> {
+        let run = &self.blocks[block].runs[run];
+        let low = self.low.as_ref().map_or(0, |low| run.below(low));
+        let high = self.high.as_ref().map_or(run.len(), |high| run.below(high));
+        if low > high {
+            return Err(Error::not_total::<K>(&self.op));
         }
+        Ok(match run {
+            Run::Held { .. } => (low..high, None),
+            // The frame before the first one that begins in the range may end in it.
+            Run::Encoded { .. } => (low.saturating_sub(1)..high, low.checked_sub(1)),
+        })
     }
 
     /// Goes to the next row of the range in what a run has left beside `rows`, if there is one.
@@ -118,16 +129,17 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
                 }
                 Run::Encoded { frames, .. } => {
                     let map = head.block as u32;
-                    let lost = |error: Error| Error::Fetch { exchange: self.exchange, map, message: error.to_string() };
                     let frame = frames.view(head.next, &mut self.bytes);
-                    frame.and_then(|frame| decode_rows(frame, &mut taken)).map_err(lost)?;
+                    decode_rows(frame.map_err(|error| lost(self.exchange, map, error))?, &mut taken)?;
+                    let below = |bound: &K| taken.partition_point(|(key, _)| key.cmp(bound).is_lt());
+                    let low = self.low.as_ref().filter(|_| head.first == Some(head.next)).map_or(0, below);
                     head.next += 1;
-                    if let Some(low) = &self.low {
-                        taken.drain(..taken.partition_point(|(key, _)| key < low));
+                    let high = self.high.as_ref().filter(|_| head.next == head.end).map_or(taken.len(), below);
+                    if low > high {
+                        return Err(Error::not_total::<K>(&self.op));
                     }
-                    if let Some(high) = &self.high {
-                        taken.truncate(taken.partition_point(|(key, _)| key < high));
-                    }
+                    taken.truncate(high);
+                    taken.drain(..low);
                 }
             }
             head.rows = taken.into_iter();

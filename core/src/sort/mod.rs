@@ -2,12 +2,18 @@
 //! samples, and readers merge their range of every run.
 //!
 //! Samples are taken by row number, before the rows are cut into runs, so that the bounds do not depend on memory.
+//!
+//! Whatever a key's `Ord` says, each row is given out once, or the sort fails: a run is cut at a bound by one search
+//! (`merge.rs`), whose result both readers beside the bound rely on, and a reader whose end lies before its beginning
+//! says that the order is not total. Only `Ord` is asked, never `PartialOrd`, which may say something else.
 
 mod bounds;
+mod in_order;
 mod merge;
 mod run;
 mod unsorted;
 
 pub(crate) use bounds::{Bounds, BoundsStage};
+pub(crate) use in_order::in_order;
 pub(crate) use merge::Merge;
 pub(crate) use run::{RunBlock, RunsStage};

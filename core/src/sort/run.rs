@@ -1,5 +1,6 @@
 //! The map tasks of a sort: sorted runs, in memory or in spill files, with a sparse index.
 
+use super::in_order::in_order;
 use super::unsorted::Unsorted;
 use crate::codec;
 use crate::error::{Error, Result};
@@ -41,6 +42,24 @@ pub(crate) enum Run<K, V> {
     Held { rows: Vec<(K, V)>, _held: Reservation },
     /// Encoded, in memory or in a spill file, with the first key of each frame.
     Encoded { frames: Arc<dyn Frames>, firsts: Vec<K> },
+}
+
+impl<K: Ord, V> Run<K, V> {
+    /// The rows of a held run, the frames of an encoded one.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Run::Held { rows, .. } => rows.len(),
+            Run::Encoded { firsts, .. } => firsts.len(),
+        }
+    }
+
+    /// How many of them begin below `bound`. If `Ord` contradicts itself, it is any number, but the same every time.
+    pub(crate) fn below(&self, bound: &K) -> usize {
+        match self {
+            Run::Held { rows, .. } => rows.partition_point(|(key, _)| key.cmp(bound).is_lt()),
+            Run::Encoded { firsts, .. } => firsts.partition_point(|key| key.cmp(bound).is_lt()),
+        }
+    }
 }
 
 /// The first rows are all sampled, so that small inputs are cut exactly.
@@ -120,9 +139,11 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
             task,
         };
         let (mut rows, mut bytes, mut failed) = (0, 0, None);
-        drive(&mut cursor, task, &mut |row: (K, V)| {
-            if rows == 0
-                && let Err(error) = codec::prove_carried(&row)
+        let checks = task.checks_rows();
+        let proven = if checks { u64::MAX } else { 1 };
+        drive(&mut cursor, task, &mut |mut row: (K, V)| {
+            if rows < proven
+                && let Err(error) = codec::prove_row(&mut row, checks)
             {
                 return unless_failed(Err(error), &mut failed);
             }
@@ -188,7 +209,7 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
         if rows.len() == 0 {
             return Ok(());
         }
-        self.op.call(|| rows.sort());
+        in_order::<K>(&self.op, || rows.sort())?;
         // What a range reads of a run is little where there are many of them, and so is a frame.
         let share = usize::try_from(rows.bytes() / u64::from(self.ranges.max(1))).unwrap_or(usize::MAX);
         let frame = |most: usize| share.clamp(SMALLEST_FRAME, most);

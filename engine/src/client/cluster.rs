@@ -43,6 +43,8 @@ pub struct Settings {
     /// Which variables of this process's environment workers get besides [those that they always
     /// get](crate::environment::ALWAYS): names, or their beginnings with `*` behind.
     pub send_env: Vec<String>,
+    /// Whether tasks check every row that they hand over.
+    pub checks_rows: bool,
 }
 
 /// A cluster, as a driver uses it.
@@ -247,7 +249,7 @@ impl Shared {
             // Values of the user's are encoded, which may take long: nobody waits for it.
             let stages = match &request.tie {
                 Tie::Attached(_) => Vec::new(),
-                _ => packed(request, &plan)?,
+                _ => packed(request, &plan, self.settings.checks_rows)?,
             };
             let mut state = self.usable()?;
             // What was planned names exchanges and caches of a session.
@@ -354,15 +356,16 @@ struct Packed {
 }
 
 /// The codes of all stages of a plan.
-fn packed(request: &JobRequest, plan: &Plan) -> Result<Vec<Packed>> {
+fn packed(request: &JobRequest, plan: &Plan, checks_rows: bool) -> Result<Vec<Packed>> {
     let pack = |(at, stage): (u32, &PlannedStage)| {
         let code = match &stage.exchange {
             Some(exchange) => Code {
                 stage: exchange.stage.clone(),
                 exchange: Some(exchange.id),
                 op: stage.reader.unwrap_or(request.op),
+                checks_rows,
             },
-            None => Code { stage: request.stage.clone(), exchange: None, op: request.op },
+            None => Code { stage: request.stage.clone(), exchange: None, op: request.op, checks_rows },
         };
         Ok(Packed { at, exchange: code.exchange, bytes: ByteBuf::from(worker::pack(&code)?) })
     };

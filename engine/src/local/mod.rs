@@ -42,6 +42,8 @@ pub struct Settings {
     pub max_attempts: u32,
     /// Where what happens is written down.
     pub event_log: Option<PathBuf>,
+    /// Whether tasks check every row that they hand over.
+    pub checks_rows: bool,
 }
 
 /// Runs jobs on threads of this process.

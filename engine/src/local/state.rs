@@ -39,6 +39,7 @@ pub(super) struct Shared {
     released: Released,
     pub(super) host: Arc<LocalHost>,
     limits: Limits,
+    checks_rows: bool,
     start: Instant,
 }
 
@@ -138,6 +139,7 @@ impl Shared {
                 max_result_bytes: settings.max_result_bytes,
                 ..Limits::default()
             },
+            checks_rows: settings.checks_rows,
             start: Instant::now(),
         })
     }
@@ -264,13 +266,15 @@ impl Shared {
         let plan = plan(&request.node, &Existing(&state, &self.host))?;
         let id = JobId(state.next_job);
         state.next_job += 1;
+        let checks_rows = self.checks_rows;
         let codes = plan.stages.iter().map(|stage| match &stage.exchange {
             Some(exchange) => Code {
                 stage: exchange.stage.clone(),
                 exchange: Some(exchange.id),
                 op: stage.reader.unwrap_or(request.op),
+                checks_rows,
             },
-            None => Code { stage: request.stage.clone(), exchange: None, op: request.op },
+            None => Code { stage: request.stage.clone(), exchange: None, op: request.op, checks_rows },
         });
         let wanted = Partitions::from(request.partitions.clone());
         let runs = plan.stages.iter().filter(|stage| stage.runs());

@@ -352,15 +352,16 @@ pub fn result_of(job: JobId) -> u64 {
 /// The code of a stage as a driver sends it.
 pub(crate) fn pack(code: &Code) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    codec::encode(&(code.exchange, code.op, ship::send(std::slice::from_ref(&code.stage))?), &mut bytes)?;
+    let stage = ship::send(std::slice::from_ref(&code.stage))?;
+    codec::encode(&(code.exchange, code.op, code.checks_rows, stage), &mut bytes)?;
     Ok(bytes)
 }
 
 fn open(bytes: &[u8]) -> Result<Code> {
-    let ((exchange, op, stage), _) = codec::decode::<(Option<u64>, _, Vec<u8>)>(bytes)?;
+    let ((exchange, op, checks_rows, stage), _) = codec::decode::<(Option<u64>, _, _, Vec<u8>)>(bytes)?;
     let opened = panics::catch(op, tryworks_core::Place::default(), || ship::open(&stage))?;
     match opened.into_iter().next() {
-        Some(stage) => Ok(Code { stage, exchange, op }),
+        Some(stage) => Ok(Code { stage, exchange, op, checks_rows }),
         None => Err(Error::Bug("a code without a stage was sent".into())),
     }
 }

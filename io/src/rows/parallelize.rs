@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
+use tryworks_core::codec::check_carried;
 use tryworks_core::pipe::{Cursor, Flow, Step};
 use tryworks_core::source::Source;
 use tryworks_core::task::Task;
@@ -45,9 +46,15 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Source for
         self.partitions
     }
 
-    fn open(&self, partition: u32, _: &Task) -> Result<Rows<T>> {
+    fn open(&self, partition: u32, task: &Task) -> Result<Rows<T>> {
         let slice = slice(self.rows.len() as u64, self.partitions, partition);
-        Ok(Rows { rows: self.rows.clone(), left: slice.start as usize..slice.end as usize })
+        let left = slice.start as usize..slice.end as usize;
+        if !task.checks_rows() {
+            return Ok(Rows { rows: self.rows.clone(), left });
+        }
+        // On a cluster they would come from their bytes.
+        let rows: Vec<T> = self.rows[left].iter().map(check_carried).collect::<Result<_>>()?;
+        Ok(Rows { left: 0..rows.len(), rows: Arc::new(rows) })
     }
 
     fn describe(&self) -> String {
