@@ -1,21 +1,26 @@
 //! Who is turned away at the door while somebody connects as fast as it can: genuine handshakes that come in, beside bare
 //! connections that say nothing, or begin a handshake and go no further, from the same address or another one.
 //!
-//! `benches/strangers.sh` runs it with a delay on the loopback.
+//! The genuine ones are 30 ms away, there and back.
+//!
+//!     cargo bench -p tryworks-hub --bench strangers
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tryworks_hub::{Authority, Sockets, Validity, open_gateway};
 use tryworks_transport::{Limits, Link, PeerEvent, Peers, Role, raise_file_limit};
 
 const GENUINE: usize = 20;
 /// How many of the others dial at a time.
 const DIALLING: usize = 200;
+/// Half of the way there and back.
+const DELAY: Duration = Duration::from_millis(15);
 const HELLO: &[u8] = &[22, 3, 1, 2, 0];
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -46,6 +51,9 @@ fn main() {
         });
     });
     let gateway = wait.recv().unwrap();
+    let (ready, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || runtime().block_on(delay(gateway, ready)));
+    let delayed = wait.recv().unwrap();
     let cases: [(&str, Option<(Ipv4Addr, &'static [u8])>); 4] = [
         ("nobody else", None),
         ("silent, from the same address", Some((Ipv4Addr::LOCALHOST, b""))),
@@ -65,7 +73,7 @@ fn main() {
         }
         let (begun, before) = (Instant::now(), opened.load(Relaxed));
         let let_in = runtime().block_on(async {
-            let (mut let_in, address) = (0, gateway.to_string());
+            let (mut let_in, address) = (0, delayed.to_string());
             for _ in 0..GENUINE {
                 let dialled = Link::tls(&address, &driver);
                 let_in +=
@@ -82,6 +90,32 @@ fn main() {
         stop.store(true, Relaxed);
         if let Some(flood) = flood {
             flood.join().unwrap();
+        }
+    }
+}
+
+/// Passes on what is said, both ways, as late as a long line would.
+async fn delay(to: SocketAddr, ready: std::sync::mpsc::Sender<SocketAddr>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    ready.send(listener.local_addr().unwrap()).unwrap();
+    while let Ok((near, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            // What it says first comes with the packet that ends the dialling.
+            near.readable().await.unwrap();
+            tokio::time::sleep(DELAY).await;
+            let Ok(far) = TcpStream::connect(to).await else { return };
+            let ((near_from, near_to), (far_from, far_to)) = (near.into_split(), far.into_split());
+            tokio::join!(late(near_from, far_to, Duration::ZERO), late(far_from, near_to, 2 * DELAY));
+        });
+    }
+}
+
+async fn late(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, by: Duration) {
+    let mut bytes = vec![0; 1 << 16];
+    while let Ok(n @ 1..) = from.read(&mut bytes).await {
+        tokio::time::sleep(by).await;
+        if to.write_all(&bytes[..n]).await.is_err() {
+            return;
         }
     }
 }
