@@ -6,8 +6,8 @@ use std::io::{self, Write, stderr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use tracing_subscriber::fmt::MakeWriter;
+use tryworks_core::lock::Lock;
 use tryworks_io::outlet;
 
 /// A log of so many bytes makes room for the next one, and stays beside it.
@@ -18,7 +18,7 @@ const BOUND: u64 = 8 << 20;
 pub fn begin(file: Option<&Path>) {
     // A process that was started as /proc/self/exe would be called `exe`.
     let _ = rustix::thread::set_name(c"tryworks");
-    let log = Log(file.map(|path| Mutex::new(Rotating { path: path.into(), bound: BOUND })));
+    let log = Log(file.map(|path| Lock::new(Rotating { path: path.into(), bound: BOUND })));
     log.open();
     // What the library would say of its own troubles it says by a macro that panics when that cannot be written.
     let format = tracing_subscriber::fmt().log_internal_errors(false).with_ansi(false).with_target(false);
@@ -26,13 +26,13 @@ pub fn begin(file: Option<&Path>) {
 }
 
 /// Where lines of the log go.
-struct Log(Option<Mutex<Rotating>>);
+struct Log(Option<Lock<Rotating>>);
 
 impl Log {
     /// Makes the file the error output of this process, so that all that it has to say is there, its last words too.
     fn open(&self) {
         let Some(file) = &self.0 else { return };
-        let file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = file.lock();
         let opened = file.append().and_then(|new| take(&new));
         if let Err(error) = opened.and_then(|()| file.make_room(&stderr())) {
             let text = format!("{} cannot be used as a log: {error}\n", file.path.display());
@@ -50,12 +50,12 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 /// A line that is written to the log.
-struct Line<'a>(Option<&'a Mutex<Rotating>>);
+struct Line<'a>(Option<&'a Lock<Rotating>>);
 
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // What keeps the file from making room keeps the line from being written, or does no harm.
-        let file = self.0.map(|file| file.lock().unwrap_or_else(PoisonError::into_inner));
+        let file = self.0.map(|file| file.lock());
         let _ = file.map(|file| file.make_room(&stderr()));
         outlet::ERR.log(line);
         Ok(line.len())

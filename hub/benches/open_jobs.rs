@@ -12,7 +12,7 @@ use tryworks_core::ids::{AttemptId, SessionId};
 use tryworks_engine::client::admin::Admin;
 use tryworks_engine::protocol::admin::{Answer, Question};
 use tryworks_engine::protocol::driver::{FromDriver, NewJob, Program, ToDriver, Welcome};
-use tryworks_engine::protocol::engine::{Assignment, FromEngine, Offer, ResultPart, StorePlace, ToEngine};
+use tryworks_engine::protocol::engine::{Assignment, CodeBytes, FromEngine, Offer, ResultPart, StorePlace, ToEngine};
 use tryworks_engine::protocol::{self, Hello, Opening, Purpose};
 use tryworks_engine::scheduler::{JobSpec, Limits as JobLimits, Packing, PartitionReport, Report, StageSpec};
 use tryworks_hub::{Limits, Options};
@@ -125,7 +125,7 @@ fn submit(ticket: u64) -> FromDriver {
         program: 0,
         delivered: 0,
     };
-    let codes = vec![(0, vec![0; 100].into())];
+    let codes = vec![(0, CodeBytes::Here(vec![0; 100]))];
     FromDriver::Submit(Box::new(NewJob { ticket, job: None, detached: None, spec, codes, caches: Vec::new() }))
 }
 

@@ -8,11 +8,12 @@ use crate::lost::Process;
 use crate::sessions::Session;
 use std::sync::Arc;
 use std::time::Instant;
+use tryworks_core::Error;
 use tryworks_core::ids::{JobId, SessionId};
 use tryworks_engine::protocol::admin::Answer;
 use tryworks_engine::protocol::driver::{FromDriver, GivenFile, Program, ToDriver, Welcome};
-use tryworks_engine::protocol::{Hello, HostInfo, Purpose, decode, refusal, welcome};
-use tryworks_transport::PeerId;
+use tryworks_engine::protocol::{Hello, HostInfo, Purpose, decode, encode, refusal, welcome};
+use tryworks_transport::{MAX_MESSAGE, PeerId};
 
 impl Hub {
     /// A message on the socket of drivers.
@@ -196,9 +197,16 @@ impl Hub {
         self.sessions.get(&session)?.tickets.get(&ticket).copied()
     }
 
-    pub(crate) fn tell_answer(&mut self, peer: PeerId, number: u64, answer: Answer) {
-        let answer = ToDriver::Answer { number, answer: Box::new(answer) };
-        match tryworks_engine::protocol::encode(&[answer]) {
+    pub(crate) fn tell_answer(&mut self, peer: PeerId, number: u64, content: Answer) {
+        let with = |answer| [ToDriver::Answer { number, answer: Box::new(answer) }];
+        let said = encode(&with(content)).and_then(|bytes| {
+            if bytes.len() <= MAX_MESSAGE {
+                return Ok(bytes);
+            }
+            let advice = "ask for less, such as one job or one engine";
+            Err(Error::limit("a message", MAX_MESSAGE as u64, format!("an answer of {} bytes", bytes.len()), advice))
+        });
+        match said.or_else(|error| encode(&with(Answer::No(error.to_string())))) {
             Ok(bytes) => self.to_clients.push((peer, bytes)),
             Err(error) => tracing::error!("an answer could not be encoded: {error}"),
         }

@@ -3,12 +3,14 @@
 
 use crate::engines::Engine;
 use crate::history::{Lookup, Told};
+use crate::jobs::Phase;
 use crate::journal::{Journal, Recovered, Remembered};
 use crate::launch::{Code, Launched};
 use crate::open::Jobs;
 use crate::programs::Shelf;
 use crate::recent::Recent;
 use crate::sessions::Session;
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -17,9 +19,10 @@ use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_engine::protocol::admin::Answer;
 use tryworks_engine::protocol::driver::ToDriver;
-use tryworks_engine::protocol::engine::{CodeId, HeldResult, ResultPart, ToEngine};
+use tryworks_engine::protocol::engine::{Assignment, CodeId, HeldResult, ResultPart, ToEngine};
+use tryworks_engine::protocol::messages;
 use tryworks_engine::scheduler::{
-    Action, Cancelled, Config, Event, Exclusion, KnownBlock, Partitions, Scheduler, Time,
+    Action, Cancelled, Config, Event, Exclusion, Failure, KnownBlock, Partitions, Scheduler, Time,
 };
 use tryworks_transport::PeerId;
 
@@ -123,7 +126,7 @@ pub(crate) struct Hub {
     pub(crate) replays: u64,
     pub(crate) recent: Recent,
     pub(crate) shelf: Shelf,
-    /// A session has ended since the shelf was tidied.
+    /// Something on the shelf is needed no more, since it was tidied.
     pub(crate) untidy: bool,
     /// The hub's own data port.
     pub(crate) data_address: Option<String>,
@@ -366,26 +369,70 @@ impl Hub {
     }
 
     /// Everything that is to be sent, by connection.
-    pub(crate) fn outgoing(&mut self) -> (Vec<(PeerId, Vec<u8>)>, Vec<(PeerId, Vec<u8>)>) {
-        let mut clients = std::mem::take(&mut self.to_clients);
-        for (session, batch) in std::mem::take(&mut self.for_drivers) {
-            if let Some(peer) = self.sessions.get(&session).and_then(|session| session.peer) {
-                clients.extend(encoded(&batch).map(|bytes| (peer, bytes)));
+    pub(crate) fn outgoing(&mut self) -> (Vec<(PeerId, Bytes)>, Vec<(PeerId, Bytes)>) {
+        let ready = |answers: Vec<(PeerId, Vec<u8>)>| answers.into_iter().map(|(peer, bytes)| (peer, bytes.into()));
+        let mut clients: Vec<_> = ready(std::mem::take(&mut self.to_clients)).collect();
+        let mut engines: Vec<_> = ready(std::mem::take(&mut self.to_engines)).collect();
+        // What cannot be said has others told something.
+        while !(self.for_drivers.is_empty() && self.for_engines.is_empty()) {
+            let mut unsaid = Vec::new();
+            for (session, batch) in std::mem::take(&mut self.for_drivers) {
+                let Some(peer) = self.sessions.get(&session).and_then(|session| session.peer) else { continue };
+                let said = messages(&batch, &mut |what, error| unsaid.push((session, about(what), error)));
+                clients.extend(said.into_iter().map(|bytes| (peer, bytes)));
             }
-        }
-        let mut engines = std::mem::take(&mut self.to_engines);
-        for (engine, batch) in std::mem::take(&mut self.for_engines) {
-            if let Some(engine) = self.engines.get(&engine) {
-                engines.extend(encoded(&batch).map(|bytes| (engine.peer, bytes)));
+            for (session, ticket, error) in unsaid {
+                tracing::error!("a driver could not be told something: {error}");
+                if let Some(ticket) = ticket {
+                    let job = self.job_of(session, ticket);
+                    job.into_iter().for_each(|job| self.fail_job(job, &error));
+                    self.tell_driver(session, ToDriver::Ended { ticket, end: Err(error) });
+                }
             }
+            let mut unsaid = Vec::new();
+            for (id, batch) in std::mem::take(&mut self.for_engines) {
+                let Some(engine) = self.engines.get(&id) else { continue };
+                let said = messages(&batch, &mut |what: &ToEngine, error| unsaid.push((id, what.clone(), error)));
+                engines.extend(said.into_iter().map(|bytes| (engine.peer, bytes)));
+            }
+            unsaid.into_iter().for_each(|(engine, what, error)| self.unsaid_to_engine(engine, what, &error));
+            self.settle();
         }
         (clients, engines)
     }
+
+    /// An engine could not be told something, since it fits into no message: the jobs that need it fail.
+    fn unsaid_to_engine(&mut self, engine: EngineId, what: ToEngine, error: &Error) {
+        tracing::error!("{engine} could not be told something: {error}");
+        let session = match what {
+            ToEngine::Launch { tasks } => {
+                for Assignment { task, .. } in tasks {
+                    self.task_failed(engine, task.attempt, Failure::Final(error.clone()), (0, 0));
+                }
+                return;
+            }
+            ToEngine::Code { session, .. } | ToEngine::Session { session, .. } => session,
+            ToEngine::Places { output, .. } => SessionId::split(output.0).0,
+            _ => return,
+        };
+        let jobs: Vec<_> = self.jobs.of(session).filter(|(_, job)| job.end.is_none()).map(|(id, _)| id).collect();
+        jobs.into_iter().for_each(|job| self.fail_job(job, error));
+    }
+
+    /// Stops a job for something that is not its tasks' doing.
+    pub(crate) fn fail_job(&mut self, id: JobId, error: &Error) {
+        let begun = self.jobs.get(&id).is_some_and(|job| job.phase == Phase::Begun && job.end.is_none());
+        self.end_job(id, Err(error.clone()));
+        if begun {
+            self.events.push(Event::JobCancelled { job: id });
+        }
+    }
 }
 
-/// The bytes of a batch: our own types can always be encoded.
-fn encoded<M: serde::Serialize>(batch: &[M]) -> Option<Vec<u8>> {
-    tryworks_engine::protocol::encode(batch)
-        .inspect_err(|error| tracing::error!("a message could not be encoded: {error}"))
-        .ok()
+/// The job that a message is about, by its driver's number.
+fn about(what: &ToDriver) -> Option<u64> {
+    match what {
+        ToDriver::Results { ticket, .. } | ToDriver::Ended { ticket, .. } => Some(*ticket),
+        _ => None,
+    }
 }

@@ -4,7 +4,6 @@
 use crate::hub::Hub;
 use crate::journal::{Detached, Entry, Submitted};
 use crate::launch::Code;
-use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +12,7 @@ use tryworks_core::runner::Progress;
 use tryworks_core::{Error, Result};
 use tryworks_engine::protocol::admin::JobRow;
 use tryworks_engine::protocol::driver::{NewJob, Part, ToDriver};
-use tryworks_engine::protocol::engine::{CodeId, ToEngine};
+use tryworks_engine::protocol::engine::{CodeBytes, CodeId, ToEngine};
 use tryworks_engine::scheduler::{Event, JobSpec, Run, StageSpec};
 use tryworks_transport::check_label;
 
@@ -182,7 +181,7 @@ impl Hub {
         let label = new.spec.label.clone();
         let entry = Submitted { job: id, session, ticket, label, at: job.submitted, detached };
         let entry = Entry::Job(Box::new(entry));
-        self.learn_codes(id, &new.spec, new.codes);
+        self.learn_codes(id, &new.spec, new.codes)?;
         self.jobs.insert(id, job);
         if let Some(session) = self.sessions.get_mut(&session) {
             session.tickets.insert(ticket, id);
@@ -236,17 +235,29 @@ impl Hub {
     }
 
     /// Takes in the codes that come with a job, and holds all that it names.
-    pub(crate) fn learn_codes(&mut self, id: JobId, spec: &JobSpec, codes: Vec<(u32, ByteBuf)>) {
+    ///
+    /// # Errors
+    /// If one that was put to the data port is not there any more.
+    pub(crate) fn learn_codes(&mut self, id: JobId, spec: &JobSpec, codes: Vec<(u32, CodeBytes)>) -> Result<()> {
+        for (_, bytes) in &codes {
+            if let CodeBytes::AtHub { id, .. } = bytes
+                && !self.shelf.use_sent(*id)
+            {
+                let what = "what a job captures is not at the hub any more: there was no room for it, or its directory was emptied";
+                return Err(Error::cluster(what, "run the program again"));
+            }
+        }
         for (stage, bytes) in codes {
             let Some(stage) = spec.stages.get(stage as usize) else { continue };
             let held = stage.output.is_some();
-            self.codes.entry(code_of(stage, id)).or_insert(Code { bytes: Arc::new(bytes.into_vec()), users: 0, held });
+            self.codes.entry(code_of(stage, id)).or_insert(Code { bytes, users: 0, held });
         }
         for stage in &spec.stages {
             if let Some(code) = self.codes.get_mut(&code_of(stage, id)) {
                 code.users += 1;
             }
         }
+        Ok(())
     }
 
     /// Lets jobs that came again begin, once the engines are back.

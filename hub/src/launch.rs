@@ -3,17 +3,16 @@
 
 use crate::hub::Hub;
 use crate::journal::Entry;
-use std::sync::Arc;
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_engine::protocol::HostInfo;
 use tryworks_engine::protocol::driver::ToDriver;
-use tryworks_engine::protocol::engine::{Assignment, CodeId, ResultPart, ToEngine};
+use tryworks_engine::protocol::engine::{Assignment, CodeBytes, CodeId, ResultPart, ToEngine};
 use tryworks_engine::scheduler::{Event, Failure, Partitions, Report, Task};
 
 /// The code of a stage.
 pub(crate) struct Code {
-    pub(crate) bytes: Arc<Vec<u8>>,
+    pub(crate) bytes: CodeBytes,
     /// Jobs that name it and have not ended.
     pub(crate) users: u32,
     /// The driver holds it still.
@@ -69,7 +68,7 @@ impl Hub {
         let Some(record) = self.codes.get(&code) else { return };
         let bytes = record.bytes.clone();
         if self.engines.get_mut(&id).is_some_and(|engine| engine.codes.insert(code)) {
-            self.tell_engine(id, ToEngine::Code { session, code, bytes: bytes.to_vec() });
+            self.tell_engine(id, ToEngine::Code { session, code, bytes });
         }
     }
 
@@ -177,7 +176,10 @@ impl Hub {
 
     fn drop_code(&mut self, code: CodeId) {
         if self.codes.get(&code).is_some_and(|record| record.users == 0 && !record.held) {
-            self.codes.remove(&code);
+            let gone = self.codes.remove(&code);
+            if gone.is_some_and(|gone| matches!(gone.bytes, CodeBytes::AtHub { .. })) {
+                self.untidy = true;
+            }
             if let CodeId::Output(output) = code {
                 self.memory.journal.note(Entry::Forgotten { output });
             }

@@ -36,10 +36,24 @@ struct State {
     here: BTreeMap<[u8; 32], u64>,
     /// What of that, or of what could be linked, was given along by drivers and is no program.
     given: BTreeSet<[u8; 32]>,
+    /// What came and was not named by its driver yet, how often: it stays until then.
+    promised: BTreeMap<[u8; 32], u32>,
     /// Bytes that are being received.
     arriving: u64,
     /// Those of the sessions that are there, with the process of the driver if that is on this machine.
     used: HashMap<[u8; 32], (Program, Option<u32>)>,
+}
+
+impl State {
+    /// A driver has named what it put here.
+    fn came(&mut self, id: &[u8; 32]) {
+        if let Some(count) = self.promised.get_mut(id) {
+            *count -= 1;
+            if *count == 0 {
+                self.promised.remove(id);
+            }
+        }
+    }
 }
 
 impl Shelf {
@@ -77,7 +91,9 @@ impl Shelf {
     /// A driver is there, with this program.
     pub(crate) fn use_program(&self, program: &Program, host: &HostInfo) {
         let own = (host.id == tryworks_engine::host::here().id).then_some(host.pid);
-        self.state().used.insert(program.id, (program.clone(), own));
+        let mut state = self.state();
+        state.came(&program.id);
+        state.used.insert(program.id, (program.clone(), own));
     }
 
     /// A session of the hub before this one goes on, with this program.
@@ -89,8 +105,21 @@ impl Shelf {
     pub(crate) fn use_file(&self, file: &GivenFile, here: bool) {
         let program = Program { id: file.id, path: file.path.clone(), bytes: file.bytes, ..Program::default() };
         let mut state = self.state();
+        state.came(&file.id);
         state.used.entry(file.id).or_insert((program, here.then_some(0)));
         state.given.insert(file.id);
+    }
+
+    /// A job needs what lies here under this hash. Whether it does.
+    pub(crate) fn use_sent(&self, id: [u8; 32]) -> bool {
+        let mut state = self.state();
+        let here = state.here.contains_key(&id);
+        state.came(&id);
+        if here {
+            state.used.entry(id).or_insert((Program { id, ..Program::default() }, None));
+            state.given.insert(id);
+        }
+        here
     }
 
     /// Only these are in use now: other programs go when there is no room, other files at once.
@@ -98,7 +127,9 @@ impl Shelf {
         let used: BTreeSet<_> = used.collect();
         let mut state = self.state();
         state.used.retain(|id, _| used.contains(id));
-        for id in state.given.extract_if(.., |id| !used.contains(id)).collect::<Vec<_>>() {
+        let State { given, promised, .. } = &mut *state;
+        let gone = given.extract_if(.., |id| !used.contains(id) && !promised.contains_key(id));
+        for id in gone.collect::<Vec<_>>() {
             state.here.remove(&id);
             let _ = fs::remove_file(place(&self.directory, &id));
         }
@@ -225,8 +256,11 @@ impl Upload for Arriving {
         if *self.hasher.finalize().as_bytes() != self.id {
             return Err("what came has another hash than the program: was it built again meanwhile?".into());
         }
+        // Under the lock, or what is tidied away meanwhile under this name would be this one.
+        let mut state = self.shelf.state();
         self.settle(&place(&self.shelf.directory, &self.id)).map_err(|error| error.to_string())?;
-        self.shelf.state().here.insert(self.id, self.len);
+        state.here.insert(self.id, self.len);
+        *state.promised.entry(self.id).or_default() += 1;
         Ok(())
     }
 }
@@ -309,6 +343,23 @@ mod tests {
         shelf.tidy(std::iter::empty());
         put(&shelf, &blake3::hash(b"bb").into(), b"bb").unwrap();
         assert!(!shelf.has(&id) && !shelf.has(&other));
+    }
+
+    #[test]
+    fn what_a_job_captures_stays_while_it_is_needed_and_when_it_is_put_again_meanwhile() {
+        let (_directory, shelf) = shelf(100);
+        let id = *blake3::hash(b"captured").as_bytes();
+        assert!(!shelf.use_sent(id), "it was never put");
+        put(&shelf, &id, b"captured").unwrap();
+        assert!(shelf.use_sent(id));
+        shelf.tidy([id].into_iter());
+        assert_eq!(files(&shelf), 1);
+        // The next job captures the same, and was not heard of yet when this one ends.
+        put(&shelf, &id, b"captured").unwrap();
+        shelf.tidy(std::iter::empty());
+        assert!(shelf.use_sent(id) && got(&shelf, &id).unwrap() == b"captured");
+        shelf.tidy(std::iter::empty());
+        assert!(files(&shelf) == 0 && got(&shelf, &id).is_err() && !shelf.use_sent(id));
     }
 
     #[test]

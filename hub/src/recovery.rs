@@ -67,7 +67,9 @@ impl Hub {
         job.go_on_from(row.submitted, &row.progress);
         let spec = job.spec.clone();
         self.jobs.insert(id, job);
-        self.learn_codes(id, &spec, submission.codes);
+        if let Err(error) = self.learn_codes(id, &spec, submission.codes) {
+            self.end_job(id, Err(error));
+        }
     }
 
     fn keep_for_collection(&mut self, job: Uncollected, reader: &Result<Reader>) {

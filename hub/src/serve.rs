@@ -5,7 +5,6 @@ use crate::hub::{Hub, Memory};
 use crate::journal::{Journal, Recovered};
 use crate::programs::Shelf;
 use crate::{Authority, AuthorityError, Options, Sockets, Validity, open_gateway};
-use bytes::Bytes;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -97,18 +96,13 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
             hub.tell_answer(peer, number, answer);
         }
         let (clients, others) = hub.outgoing();
-        for (peer, bytes) in clients {
-            let _ = to_drivers.send(&peer, Bytes::from(bytes));
-        }
-        for (peer, bytes) in others {
-            let _ = to_engines.send(&peer, Bytes::from(bytes));
-        }
-        for peer in std::mem::take(&mut hub.hang_up_clients) {
-            let _ = to_drivers.close(&peer);
-        }
-        for peer in std::mem::take(&mut hub.hang_up_engines) {
-            let _ = to_engines.close(&peer);
-        }
+        let gone = |error: LinkError| Error::cluster(error, "start the hub again");
+        clients.into_iter().try_for_each(|(peer, bytes)| to_drivers.send(&peer, bytes)).map_err(gone)?;
+        others.into_iter().try_for_each(|(peer, bytes)| to_engines.send(&peer, bytes)).map_err(gone)?;
+        let hang_up = std::mem::take(&mut hub.hang_up_clients);
+        hang_up.iter().try_for_each(|peer| to_drivers.close(peer)).map_err(gone)?;
+        let hang_up = std::mem::take(&mut hub.hang_up_engines);
+        hang_up.iter().try_for_each(|peer| to_engines.close(peer)).map_err(gone)?;
     }
     // What was sent is written before the sockets go.
     tokio::time::sleep(Duration::from_millis(20)).await;

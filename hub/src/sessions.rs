@@ -12,7 +12,7 @@ use tryworks_core::ids::{JobId, OutputId, SessionId};
 use tryworks_core::runner::Progress;
 use tryworks_engine::protocol::admin::JobRow;
 use tryworks_engine::protocol::driver::{Program, ToDriver};
-use tryworks_engine::protocol::engine::{CodeId, ToEngine};
+use tryworks_engine::protocol::engine::{CodeBytes, CodeId, ToEngine};
 use tryworks_engine::scheduler::Event;
 use tryworks_transport::PeerId;
 
@@ -178,12 +178,16 @@ impl Hub {
         self.memory.journal.note(Entry::SessionEnded { session: id, at: clock() });
     }
 
-    /// Lets go of programs and files of sessions that have ended since this was done last.
+    /// Lets go of programs and files that nobody has needed since this was done last.
     pub(crate) fn tidy(&mut self) {
         if std::mem::take(&mut self.untidy) {
             let programs = self.sessions.values().filter_map(|session| Some(session.program.as_deref()?.id));
             let given = self.sessions.values().flat_map(|session| session.given.iter().copied());
-            self.shelf.tidy(programs.chain(given));
+            let codes = self.codes.values().filter_map(|code| match code.bytes {
+                CodeBytes::AtHub { id, .. } => Some(id),
+                CodeBytes::Here(_) => None,
+            });
+            self.shelf.tidy(programs.chain(given).chain(codes));
         }
     }
 

@@ -136,6 +136,53 @@ fn a_worker_that_hangs_ends_with_its_engine_and_leaves_nothing() {
 }
 
 #[test]
+fn a_worker_that_was_stopped_is_replaced_and_its_tasks_run_elsewhere() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let rows = cx.from_fn(4, |part| {
+            if claim("stop") {
+                mark("stopped");
+                kill_process(getpid(), Signal::STOP).unwrap();
+            }
+            [u64::from(part)].into_iter()
+        });
+        return assert_eq!(rows.sum().unwrap(), 6);
+    }
+    let cluster = Cluster::by_hand(1, 2, &[]);
+    cluster.shared.tokens("stop", 1);
+    let done = cluster.drive(here!());
+    assert!(cluster.shared.all_taken("stop"));
+    assert!(done.err.contains("was killed since nothing was heard of it for 15s: was it stopped?"), "{}", done.err);
+    cluster.wait_for_end(cluster.shared.markers("stopped")[0]);
+    cluster.is_clean();
+}
+
+#[test]
+fn a_worker_that_has_lost_its_engine_is_ended_and_its_task_is_to_blame() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let rows = cx.from_fn(2, |part| {
+            if part == 1 {
+                mark("lost");
+                // The process goes on as another program, which has none of the connections of this one.
+                let error = std::os::unix::process::CommandExt::exec(std::process::Command::new("sleep").arg("1000"));
+                panic!("{error}");
+            }
+            [part].into_iter()
+        });
+        let error = rows.count().unwrap_err().to_string();
+        assert!(error.contains("was killed since it had lost its connection to the engine"), "{error}");
+        return;
+    }
+    let cluster = Cluster::by_hand(2, 1, &[]);
+    cluster.drive(here!());
+    let lost = cluster.shared.markers("lost");
+    assert!(lost.len() > 1, "it is tried again before it is given up");
+    lost.into_iter().for_each(|pid| cluster.wait_for_end(pid));
+    cluster.is_clean();
+}
+
+#[test]
 fn a_partition_that_was_cancelled_halfway_is_not_kept() {
     if driving() {
         let cx = Context::init().unwrap();

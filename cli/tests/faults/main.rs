@@ -14,6 +14,7 @@ mod chaos;
 mod ends;
 mod engines;
 mod hung;
+mod large;
 mod memory;
 mod programs;
 mod saves;

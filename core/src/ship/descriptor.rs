@@ -19,6 +19,7 @@ pub struct Parcel {
     /// A hash of the type that the descriptor decodes.
     type_hash: u64,
     /// What is not code.
+    #[serde(with = "serde_bytes")]
     data: Vec<u8>,
 }
 

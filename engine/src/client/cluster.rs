@@ -7,11 +7,12 @@ use crate::caller::Caller;
 use crate::execute::Code;
 use crate::job_spec::stage_spec;
 use crate::protocol::driver::{FromDriver, GivenFile, NewJob};
+use crate::protocol::engine::CodeBytes;
 use crate::scheduler::{JobSpec, Limits, Partitions, Speculation};
 use crate::screen::{Screen, Shown};
 use crate::worker;
-use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
@@ -23,7 +24,7 @@ use tryworks_core::lock::{Held, Lock};
 use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner, Shipment, Tie};
 use tryworks_core::{Error, Result};
 use tryworks_planner::{Facts, Plan, PlannedStage, plan};
-use tryworks_transport::{Connection, DataClient, DataLimits};
+use tryworks_transport::{Connection, DataClient, DataLimits, chunks};
 
 /// How a cluster is used.
 #[derive(Clone, Debug)]
@@ -249,7 +250,7 @@ impl Shared {
             // Values of the user's are encoded, which may take long: nobody waits for it.
             let stages = match &request.tie {
                 Tie::Attached(_) => Vec::new(),
-                _ => packed(request, &plan, self.settings.checks_rows)?,
+                _ => self.packed(request, &plan)?,
             };
             let mut state = self.usable()?;
             // What was planned names exchanges and caches of a session.
@@ -352,24 +353,42 @@ fn label(request: &JobRequest) -> String {
 struct Packed {
     at: u32,
     exchange: Option<u64>,
-    bytes: ByteBuf,
+    bytes: CodeBytes,
 }
 
-/// The codes of all stages of a plan.
-fn packed(request: &JobRequest, plan: &Plan, checks_rows: bool) -> Result<Vec<Packed>> {
-    let pack = |(at, stage): (u32, &PlannedStage)| {
-        let code = match &stage.exchange {
-            Some(exchange) => Code {
-                stage: exchange.stage.clone(),
-                exchange: Some(exchange.id),
-                op: stage.reader.unwrap_or(request.op),
-                checks_rows,
-            },
-            None => Code { stage: request.stage.clone(), exchange: None, op: request.op, checks_rows },
+/// The code of a stage goes in a message up to here. What is larger goes by the hub's data port, so that neither the hub
+/// nor its links hold it in memory.
+const CODE_BYTES: usize = 1 << 20;
+
+impl Shared {
+    /// The codes of all stages of a plan; large ones that the hub has not got are put to its data port.
+    fn packed(&self, request: &JobRequest, plan: &Plan) -> Result<Vec<Packed>> {
+        let checks_rows = self.settings.checks_rows;
+        let pack = |(at, stage): (u32, &PlannedStage)| {
+            let code = match &stage.exchange {
+                Some(exchange) => Code {
+                    stage: exchange.stage.clone(),
+                    exchange: Some(exchange.id),
+                    op: stage.reader.unwrap_or(request.op),
+                    checks_rows,
+                },
+                None => Code { stage: request.stage.clone(), exchange: None, op: request.op, checks_rows },
+            };
+            let exchange = code.exchange;
+            let bytes = worker::pack(&code)?;
+            if bytes.len() <= CODE_BYTES {
+                return Ok(Packed { at, exchange, bytes: CodeBytes::Here(bytes) });
+            }
+            let (id, len) = (*blake3::hash(&bytes).as_bytes(), bytes.len() as u64);
+            let known = exchange.is_some_and(|exchange| self.lock().sent.contains(&exchange));
+            if !known || request.tie != Tie::Bound {
+                let what = format!("what `{}` at {} captures", code.op.name, code.op.site);
+                self.put(&what, id, len, chunks(Cursor::new(bytes)))?;
+            }
+            Ok(Packed { at, exchange, bytes: CodeBytes::AtHub { id, bytes: len } })
         };
-        Ok(Packed { at, exchange: code.exchange, bytes: ByteBuf::from(worker::pack(&code)?) })
-    };
-    (0u32..).zip(&plan.stages).map(pack).collect()
+        (0u32..).zip(&plan.stages).map(pack).collect()
+    }
 }
 
 impl Runner for Cluster {

@@ -97,20 +97,22 @@ impl Driver {
                 let mut state = self.shared.lock();
                 (std::mem::take(&mut state.outbox), state.stopped)
             };
-            if !batch.is_empty()
-                && let Ok(bytes) = protocol::encode(&batch)
-            {
-                let _ = link.to.send(bytes.into());
-            }
+            let said = self.say(&link, &batch);
             if stopped {
-                if let Ok(bytes) = protocol::encode(&[FromDriver::Leave]) {
-                    let _ = link.to.send(bytes.into());
+                if said.and_then(|()| self.say(&link, &[FromDriver::Leave])).is_ok() {
+                    // The hub hangs up when it has heard it.
+                    let bye = async { while link.from.recv().await.is_ok() {} };
+                    let _ = tokio::time::timeout(FAREWELL, bye).await;
                 }
-                // The hub hangs up when it has heard it.
-                let bye = async { while link.from.recv().await.is_ok() {} };
-                let _ = tokio::time::timeout(FAREWELL, bye).await;
                 self.printer.finish();
                 return;
+            }
+            // What was said into a link that is gone is said again by a hello.
+            if let Err(error) = said {
+                match self.reconnect(&error.to_string()).await {
+                    Some(again) => link = again,
+                    None => return,
+                }
             }
         }
     }
@@ -149,6 +151,20 @@ impl Driver {
         self.shared.lock().port = Port::of(&now);
         self.connection = now;
         true
+    }
+
+    /// Says something to the hub. A job that is too large for a message fails.
+    fn say(&self, link: &Link, batch: &[FromDriver]) -> Result<(), LinkError> {
+        let refused = &mut |what: &FromDriver, error: Error| match what {
+            FromDriver::Submit(job) => {
+                if let Some(job) = self.shared.lock().jobs.get_mut(&job.ticket) {
+                    job.end = Some(Err(error));
+                }
+                self.shared.news.notify_all();
+            }
+            _ => self.printer.note(&format!("something could not be told to the hub: {error}")),
+        };
+        protocol::messages(batch, refused).into_iter().try_for_each(|bytes| link.to.send(bytes))
     }
 
     /// Dials the hub and says hello.

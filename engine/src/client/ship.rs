@@ -1,13 +1,14 @@
 //! Files that a driver gives along: engines of other machines get them from the hub's data port, by their hashes.
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Shared};
 use crate::apart;
 use crate::protocol::driver::{FromDriver, GivenFile};
 use std::fs::{self, File};
 use std::path::Path;
+use tryworks_core::lock::none_held;
 use tryworks_core::runner::Shipment;
 use tryworks_core::{Error, Result, codec};
-use tryworks_transport::{Role, chunks};
+use tryworks_transport::{Chunks, Role, chunks};
 
 impl Cluster {
     /// Lets the hub have a file: one on its own machine where the file is, any other its bytes.
@@ -33,17 +34,26 @@ impl Cluster {
     }
 
     fn put(&self, path: &Path, id: [u8; 32], bytes: u64) -> Result<()> {
-        let advice = "is the address of the hub's data port in the connection file reachable from here?";
-        let Some(port) = self.shared.lock().port.clone() else {
+        let file = File::open(path).map_err(|error| Error::input(path.display(), None, error))?;
+        self.shared.put(&path.display().to_string(), id, bytes, chunks(file))
+    }
+}
+
+impl Shared {
+    /// Puts bytes to the hub's data port, under their hash.
+    pub(super) fn put(&self, what: &str, id: [u8; 32], bytes: u64, chunks: Chunks) -> Result<()> {
+        none_held("sending bytes");
+        let advice =
+            "is the address of the hub's data port in the connection file reachable from here, and is there room?";
+        let Some(port) = self.lock().port.clone() else {
             return Err(Error::cluster("the connection file has no certificate", "copy it again from the cluster"));
         };
-        let file = File::open(path).map_err(|error| Error::input(path.display(), None, error))?;
         let mut request = Vec::new();
         codec::encode(&id, &mut request)?;
         // Connections of the client that is shared belong to the runtime of the driver's own thread.
         let data = port.client.apart();
-        let sent = apart::block_on(|| data.put(&port.address, Role::Hub, &request, bytes, chunks(file)));
-        let sent = sent.map_err(|error| Error::storage("sending a file", path, &error))?;
-        sent.map_err(|error| Error::cluster(format!("{} cannot be sent: {error}", path.display()), advice))
+        let sent = apart::block_on(|| data.put(&port.address, Role::Hub, &request, bytes, chunks));
+        let sent = sent.map_err(|error| Error::storage("sending", what, &error))?;
+        sent.map_err(|error| Error::cluster(format!("{what} cannot be sent: {error}"), advice))
     }
 }

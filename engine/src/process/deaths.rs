@@ -4,9 +4,10 @@ use super::state::{Assigned, Engine, Order, Worker};
 use crate::protocol::engine::FromEngine;
 use crate::scheduler::Failure;
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tryworks_core::Error;
 use tryworks_core::ids::AttemptId;
+use tryworks_transport::PeerId;
 
 /// A task that was asked to stop may take so long before its worker is killed.
 const KILL_GRACE: Duration = Duration::from_secs(3);
@@ -14,6 +15,19 @@ const KILL_GRACE: Duration = Duration::from_secs(3);
 const STARTS: u32 = 2;
 /// How long a program may take to come to its `Context::init()`.
 const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A worker beats every second, whatever its tasks do. One of which nothing is heard for so long was stopped, or hangs.
+pub(super) const SILENCE: Duration = Duration::from_secs(15);
+/// A worker whose connection ended may take so long to end by itself, which says more.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Why a worker was killed.
+pub(super) enum Guilt {
+    /// One of its tasks did not stop: the others are not to blame.
+    Stuck(String),
+    /// It would do no more, for which one of its tasks may be to blame.
+    Lost(String),
+}
 
 /// How a worker ended.
 pub(super) struct Death {
@@ -64,6 +78,7 @@ impl Engine {
             return;
         }
         // A task that would not stop was why it was killed: the others are not to blame.
+        let stuck = matches!(worker.guilt, Some(Guilt::Stuck(_)));
         let ran = |attempt: &AttemptId| !stuck && death.ran.contains(attempt);
         let (suspects, waiting): (Vec<_>, Vec<_>) = live.map(|assigned| assigned.attempt).partition(ran);
         if suspects.is_empty() && waiting.is_empty() {
@@ -81,7 +96,10 @@ impl Engine {
         if !worker.last_words.is_empty() {
             details += &format!("\nits last output:\n{}", String::from_utf8_lossy(&worker.last_words).trim_end());
         }
-        let how = worker.guilt.as_deref().unwrap_or(&death.how);
+        let how = match &worker.guilt {
+            Some(Guilt::Stuck(how) | Guilt::Lost(how)) => how,
+            None => &death.how,
+        };
         let early = worker.peer.is_none() && !death.hopeless;
         let early =
             if early { " before it came to `Context::init()`, which belongs on the first line of `main`" } else { "" };
@@ -90,14 +108,59 @@ impl Engine {
         Error::Lost { what, details }
     }
 
+    /// The connection of a worker ended. Mostly it is dead, which is told of by its process.
+    pub(super) fn worker_cut(&mut self, peer: &PeerId) {
+        if let Some(worker) = self.peers.remove(peer).and_then(|number| self.workers.get_mut(&number)) {
+            worker.cut = Some(Instant::now());
+        }
+    }
+
+    /// A worker could not be told something that its tasks need.
+    pub(super) fn cannot_tell(&mut self, peer: &PeerId, error: &Error) {
+        let Some(worker) = self.peers.get(peer).and_then(|number| self.workers.get_mut(number)) else { return };
+        let assigned = std::mem::take(&mut worker.assigned);
+        // Some of them it may have begun.
+        worker.guilt.get_or_insert(Guilt::Stuck(format!("was killed since it could not be told what to do: {error}")));
+        if let Some(number) = self.peers.get(peer) {
+            self.orders.push(Order::Kill { worker: *number });
+        }
+        for assigned in assigned {
+            self.undo(&assigned);
+            if !assigned.orphan {
+                let (attempt, failure) = (assigned.attempt, Failure::Final(error.clone()));
+                self.for_hub.push(FromEngine::Failed { attempt, failure, span: (0, 0) });
+            }
+        }
+    }
+
+    /// The hub could not be told something, since it fits into no message.
+    pub(super) fn unsaid(&mut self, what: &FromEngine, error: Error) {
+        tracing::error!("the hub could not be told something: {error}");
+        if let FromEngine::Done { attempt, span, .. } | FromEngine::Failed { attempt, span, .. } = what {
+            self.made.remove(*attempt);
+            self.results.remove(attempt);
+            self.store.delete_attempt(attempt.0);
+            self.for_hub.push(FromEngine::Failed { attempt: *attempt, failure: Failure::Final(error), span: *span });
+        }
+    }
+
     /// Looks at what depends on time.
     pub(super) fn tick(&mut self) {
+        // If this process itself was stopped, there are beats that it has not heard yet.
+        if self.ticked.elapsed() > SILENCE / 4 {
+            self.workers.values_mut().for_each(|worker| worker.heard = Instant::now());
+        }
+        self.ticked = Instant::now();
         for (number, worker) in &mut self.workers {
             let late = |assigned: &Assigned| assigned.stopping.is_some_and(|at| at.elapsed() >= KILL_GRACE);
             let guilt = if worker.assigned.iter().any(late) {
-                format!("was killed since a task did not stop within {KILL_GRACE:?} of being asked to")
+                Guilt::Stuck(format!("was killed since a task did not stop within {KILL_GRACE:?} of being asked to"))
             } else if worker.peer.is_none() && worker.since.elapsed() >= START_LIMIT {
-                format!("was killed since nothing was heard of it for {START_LIMIT:?}")
+                Guilt::Lost(format!("was killed since nothing was heard of it for {START_LIMIT:?}"))
+            } else if worker.cut.is_some_and(|at| at.elapsed() >= FAREWELL) {
+                Guilt::Lost("was killed since it had lost its connection to the engine: did a task close it?".into())
+            } else if worker.peer.is_some() && worker.heard.elapsed() >= SILENCE {
+                Guilt::Lost(format!("was killed since nothing was heard of it for {SILENCE:?}: was it stopped?"))
             } else {
                 continue;
             };

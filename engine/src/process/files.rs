@@ -2,6 +2,7 @@
 //! the quota of blocks.
 
 use super::arrive::{Arrival, Expected, unfinished};
+use super::programs::name_of;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -40,8 +41,7 @@ impl Files {
         data: Option<&DataClient>,
         address: Option<&str>,
     ) -> Result<PathBuf> {
-        let name: String = shipment.id.iter().map(|byte| format!("{byte:02x}")).collect();
-        let place = self.of(session).join(name);
+        let place = self.of(session).join(name_of(&shipment.id));
         let known = self.known.lock().await.entry(place.clone()).or_default().clone();
         let mut here = known.lock().await;
         if here.is_none() {
@@ -73,6 +73,14 @@ impl Files {
         }
         // They counted until now.
         drop(gone);
+    }
+
+    /// Deletes one file of a session. One that is just being fetched goes with the session.
+    pub(super) async fn drop_file(&self, session: SessionId, id: &[u8; 32]) {
+        let place = self.of(session).join(name_of(id));
+        if self.known.lock().await.remove(&place).is_some() {
+            let _ = fs::remove_file(place);
+        }
     }
 
     async fn fetch(

@@ -6,6 +6,7 @@ use crate::protocol::engine::{CodeId, FromEngine, HeldBlock, HeldResult, ResultP
 use crate::protocol::worker::FromWorker;
 use crate::scheduler::{Failure, Partitions, Report};
 use bytes::Bytes;
+use std::time::Instant;
 use tryworks_core::ids::AttemptId;
 use tryworks_core::{Error, codec};
 use tryworks_io::blocks::Sealed;
@@ -19,13 +20,16 @@ const SAID_AGAIN: usize = 1 << 20;
 impl Engine {
     pub(super) fn worker_says(&mut self, peer: PeerId, message: FromWorker) {
         let Some(&number) = self.peers.get(&peer) else { return };
-        if let Some(worker) = self.workers.get_mut(&number).filter(|worker| !worker.serves) {
-            worker.serves = true;
-            if let Some(session) = self.sessions.get_mut(&worker.session) {
+        if let Some(worker) = self.workers.get_mut(&number) {
+            worker.heard = Instant::now();
+            if !std::mem::replace(&mut worker.serves, true)
+                && let Some(session) = self.sessions.get_mut(&worker.session)
+            {
                 session.failed_starts = 0;
             }
         }
         match message {
+            FromWorker::Beat => {}
             FromWorker::Done { attempt, report, blocks, results, kept, span } => {
                 let Some(assigned) = self.take_assigned(number, attempt) else {
                     // Nobody has asked for it: what it sealed would stay for ever.

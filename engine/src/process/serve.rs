@@ -127,7 +127,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
                 }
             }
             Event::Worker(happened) => io.hear_worker(&mut engine, happened),
-            Event::Answered(peer, answer) => io.send(&peer, &[answer]),
+            Event::Answered(peer, answer) => io.tell(&mut engine, &peer, &[answer]),
             Event::TookOver(what, held) => engine.took_over(what, held),
             Event::Beat => {
                 for worker in engine.workers.values_mut() {
@@ -148,8 +148,10 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     }
     // Workers end with their processes' handles; the hub is told.
     if let Some(hub) = &io.hub {
-        let _ = hub.to.send(protocol::encode(&[FromEngine::Leaving])?.into());
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // A hub that is gone does not miss it.
+        if hub.to.send(protocol::encode(&[FromEngine::Leaving])?.into()).is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
     io.kills.clear();
     let deadline = Instant::now() + Duration::from_secs(2);
@@ -214,10 +216,22 @@ impl Io {
         }
     }
 
-    fn send(&self, peer: &PeerId, batch: &[ToWorker]) {
-        match protocol::encode(batch) {
-            Ok(bytes) => drop(self.to_peers.send(peer, bytes.into())),
-            Err(error) => tracing::error!("a message for a worker could not be encoded: {error}"),
+    /// Says something to a worker. Gives why it cannot, if there is something that fits into no message.
+    fn send(&self, peer: &PeerId, batch: &[ToWorker]) -> Result<()> {
+        let mut unsaid = Ok(());
+        let messages = protocol::messages(batch, &mut |_, error| unsaid = Err(error));
+        for bytes in messages {
+            let sent = self.to_peers.send(peer, bytes);
+            sent.map_err(|error| Error::cluster(error, "the engine's own socket is gone: start it again"))?;
+        }
+        unsaid
+    }
+
+    /// Says something to a worker, whose tasks fail if it cannot be said.
+    fn tell(&self, engine: &mut Engine, peer: &PeerId, batch: &[ToWorker]) {
+        if let Err(error) = self.send(peer, batch) {
+            tracing::error!("a worker could not be told something: {error}");
+            engine.cannot_tell(peer, &error);
         }
     }
 
@@ -245,9 +259,9 @@ impl Io {
     fn hear_peer(&mut self, engine: &mut Engine, event: PeerEvent) {
         let (peer, bytes) = match event {
             PeerEvent::Message { peer, bytes } => (peer, bytes),
-            // A worker that is gone is told of by its process.
             PeerEvent::Gone { peer } => {
                 self.neighbours.remove(&peer);
+                engine.worker_cut(&peer);
                 return;
             }
         };
@@ -260,7 +274,7 @@ impl Io {
                 Ok(batch) => batch.into_iter().for_each(|message| self.hear_neighbour(&peer, message)),
                 Err(error) => {
                     tracing::error!("a worker sent what cannot be read: {error}");
-                    let _ = self.to_peers.close(&peer);
+                    self.hang_up(&peer);
                 }
             }
             return;
@@ -277,8 +291,18 @@ impl Io {
             Ok(_) => Ok(protocol::refusal("this is the socket of an engine's workers")),
             Err(why) => Ok(protocol::refusal(&why)),
         };
-        if let Ok(answer) = answer {
-            let _ = self.to_peers.send(&peer, answer.into());
+        let answered = answer
+            .map_err(|error| error.to_string())
+            .and_then(|answer| self.to_peers.send(&peer, answer.into()).map_err(|error| error.to_string()));
+        if let Err(error) = answered {
+            tracing::error!("a worker could not be greeted: {error}");
+            self.hang_up(&peer);
+        }
+    }
+
+    fn hang_up(&self, peer: &PeerId) {
+        if let Err(error) = self.to_peers.close(peer) {
+            tracing::error!("a connection could not be closed: {error}");
         }
     }
 
@@ -286,7 +310,11 @@ impl Io {
         let FromWorker::Fetch { number, wanted } = message else { return };
         let own = self.bringer.own.clone();
         if let Some(pieces) = own.at_once(&wanted) {
-            return self.send(peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]);
+            // An engine that gets no answer asks elsewhere.
+            if let Err(error) = self.send(peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]) {
+                tracing::warn!("an engine of this machine gets no answer: {error}");
+            }
+            return;
         }
         let (peer, to) = (*peer, self.answered.0.clone());
         tokio::task::spawn_blocking(move || {
@@ -362,6 +390,10 @@ impl Io {
                     let files = self.files.clone();
                     tokio::spawn(async move { files.end_session(session).await });
                 }
+                Order::DropFile { session, id } => {
+                    let files = self.files.clone();
+                    tokio::spawn(async move { files.drop_file(session, &id).await });
+                }
                 Order::TakeOver { what } => {
                     let (bringer, stores, to) = (self.bringer.clone(), engine.stores.clone(), self.moved.0.clone());
                     tokio::spawn(async move {
@@ -373,16 +405,17 @@ impl Io {
             }
         }
         for (peer, batch) in engine.outgoing() {
-            self.send(&peer, &batch);
+            self.tell(engine, &peer, &batch);
         }
         engine.tell_room();
         let batch = std::mem::take(&mut engine.for_hub);
         if let Some(hub) = &self.hub
             && !batch.is_empty()
         {
-            match protocol::encode(&batch) {
-                Ok(bytes) => drop(hub.to.send(bytes.into())),
-                Err(error) => tracing::error!("a message for the hub could not be encoded: {error}"),
+            let messages = protocol::messages(&batch, &mut |what, error| engine.unsaid(what, error));
+            // Who hears the hub finds out by itself that it is gone.
+            if let Err(error) = messages.into_iter().try_for_each(|bytes| hub.to.send(bytes)) {
+                tracing::debug!("the hub does not hear any more: {error}");
             }
         }
     }

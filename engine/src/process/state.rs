@@ -2,10 +2,12 @@
 //! want. It does no I/O of its own: messages come in, what is to be sent is left in its outboxes.
 
 use super::Options;
-use super::deaths::killed;
+use super::deaths::{Guilt, killed};
 use super::made::Made;
 use crate::protocol::driver::{Program, Written};
-use crate::protocol::engine::{Assignment, CodeId, FromEngine, HeldBlock, HeldResult, Offer, StorePlace, ToEngine};
+use crate::protocol::engine::{
+    Assignment, CodeBytes, CodeId, FromEngine, HeldBlock, HeldResult, Offer, StorePlace, ToEngine,
+};
 use crate::protocol::worker::{ToWorker, Wanted, Welcome};
 use crate::running;
 use crate::scheduler::{Move, Partitions};
@@ -28,7 +30,7 @@ pub(super) struct Engine {
     pub(super) workers: BTreeMap<u64, Worker>,
     pub(super) peers: HashMap<PeerId, u64>,
     pub(super) stores: HashMap<EngineId, StorePlace>,
-    codes: HashMap<CodeId, (SessionId, Vec<u8>)>,
+    codes: HashMap<CodeId, (SessionId, CodeBytes)>,
     places: BTreeMap<OutputId, (u64, Vec<(u32, EngineId, AttemptId)>)>,
     /// Counts what the hub said of places.
     changes: u64,
@@ -46,6 +48,8 @@ pub(super) struct Engine {
     pub(super) for_workers: BTreeMap<u64, Vec<ToWorker>>,
     pub(super) orders: Vec<Order>,
     pub(super) leaving: bool,
+    /// When it last looked at what depends on time.
+    pub(super) ticked: Instant,
 }
 
 /// Something that takes I/O.
@@ -60,6 +64,8 @@ pub(super) enum Order {
     GetFile { peer: PeerId, number: u64, session: SessionId, shipment: Shipment, address: Option<String> },
     /// A session is over: the files of its driver go.
     DropFiles { session: SessionId },
+    /// A file that was got for a session is not needed any more.
+    DropFile { session: SessionId, id: [u8; 32] },
     /// Take over a block from another engine.
     TakeOver { what: Move },
 }
@@ -96,10 +102,14 @@ pub(super) struct Worker {
     pub(super) since: Instant,
     /// It has said something since its hello: it could begin to serve.
     pub(super) serves: bool,
+    /// When something was heard of it last.
+    pub(super) heard: Instant,
+    /// Its connection ended, then.
+    pub(super) cut: Option<Instant>,
     /// It is being ended on purpose.
     pub(super) ending: bool,
     /// Why it was killed, if it was for something that it did.
-    pub(super) guilt: Option<String>,
+    pub(super) guilt: Option<Guilt>,
 }
 
 pub(super) struct Assigned {
@@ -139,6 +149,7 @@ impl Engine {
             for_workers: BTreeMap::new(),
             orders: Vec::new(),
             leaving: false,
+            ticked: Instant::now(),
         }
     }
 
@@ -221,7 +232,15 @@ impl Engine {
             ToEngine::EndSession { session } => self.end_session(session),
             ToEngine::Code { session, code, bytes } => drop(self.codes.insert(code, (session, bytes))),
             ToEngine::ForgetCode { code } => {
-                self.codes.remove(&code);
+                let gone = self.codes.remove(&code);
+                if let Some((session, CodeBytes::AtHub { id, .. })) = gone
+                    && !self
+                        .codes
+                        .values()
+                        .any(|(_, other)| matches!(other, CodeBytes::AtHub { id: same, .. } if *same == id))
+                {
+                    self.orders.push(Order::DropFile { session, id });
+                }
                 let having: Vec<_> =
                     self.workers.iter_mut().filter_map(|(id, w)| w.codes.remove(&code).then_some(*id)).collect();
                 having.into_iter().for_each(|worker| self.tell_worker(worker, ToWorker::ForgetCode { code }));
@@ -295,6 +314,8 @@ impl Engine {
             last_words: Vec::new(),
             since: Instant::now(),
             serves: false,
+            heard: Instant::now(),
+            cut: None,
             ending: false,
             guilt: None,
         };
@@ -403,6 +424,7 @@ impl Engine {
         // What a task starts may be the same program with the same environment, and is no worker.
         let worker = self.workers.get_mut(&number).filter(|worker| worker.peer.is_none())?;
         worker.peer = Some(peer);
+        worker.heard = Instant::now();
         self.peers.insert(peer, number);
         Some(Welcome {
             session: worker.session,

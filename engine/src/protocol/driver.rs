@@ -14,9 +14,9 @@
 //! up, with all that it held.
 
 use super::admin::{Answer, Question};
+use super::engine::CodeBytes;
 use crate::scheduler::JobSpec;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 use std::ffi::OsString;
 use tryworks_core::Error;
 use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
@@ -85,8 +85,9 @@ pub struct NewJob {
     pub detached: Option<String>,
     /// Its stages.
     pub spec: JobSpec,
-    /// The code of the stages that this hub has not got yet, by their place in the job.
-    pub codes: Vec<(u32, ByteBuf)>,
+    /// The code of the stages that this hub has not got yet, by their place in the job. What is large was put to the hub's
+    /// data port before.
+    pub codes: Vec<(u32, CodeBytes)>,
     /// Stages that read or make kept partitions, and the global names of their caches.
     pub caches: Vec<(u32, u64)>,
 }

@@ -102,6 +102,29 @@ pub enum ResultPart {
     Kept(u64),
 }
 
+/// The code of a stage, with the values that it captures.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CodeBytes {
+    /// It.
+    Here(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// It is large, and lies at the hub's data port under the hash of its bytes.
+    AtHub {
+        /// The hash.
+        id: [u8; 32],
+        /// How many bytes it has.
+        bytes: u64,
+    },
+}
+
+impl std::fmt::Debug for CodeBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CodeBytes::Here(bytes) => write!(f, "Here({} bytes)", bytes.len()),
+            CodeBytes::AtHub { bytes, .. } => write!(f, "AtHub({bytes} bytes)"),
+        }
+    }
+}
+
 /// The answer to an engine's hello.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Welcome {
@@ -156,9 +179,8 @@ pub enum ToEngine {
         session: SessionId,
         /// Its name.
         code: CodeId,
-        /// It.
-        #[serde(with = "serde_bytes")]
-        bytes: Vec<u8>,
+        /// It, or where it is.
+        bytes: CodeBytes,
     },
     /// A code is not needed any more.
     ForgetCode {

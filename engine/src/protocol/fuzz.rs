@@ -5,7 +5,7 @@
 use super::admin::{Answer, LogRow, Question, Status};
 use super::driver::{self, FromDriver, NewJob, Part, Program, ToDriver, Written};
 use super::engine::{
-    self, Assignment, BlockPlace, CodeId, FromEngine, HeldBlock, Offer, ResultPart, StorePlace, ToEngine,
+    self, Assignment, BlockPlace, CodeBytes, CodeId, FromEngine, HeldBlock, Offer, ResultPart, StorePlace, ToEngine,
 };
 use super::worker::{self, BlockPart, FromWorker, Piece, ToWorker, Wanted};
 use super::{Hello, HostInfo, Opening, Purpose, decode, encode, opening, refusal, welcome};
@@ -171,7 +171,7 @@ fn fuzz_between_driver_and_hub() {
         job: Some(JobId(1)),
         detached: Some("night".into()),
         spec: spec(),
-        codes: vec![(0, vec![1; 40].into())],
+        codes: vec![(0, CodeBytes::Here(vec![1; 40])), (1, CodeBytes::AtHub { id: [7; 32], bytes: 1 << 30 })],
         caches: vec![(0, 1)],
     };
     let ask = FromDriver::Ask { number: 1, question: Question::Why { name: "1".into() } };
@@ -202,7 +202,7 @@ fn fuzz_between_hub_and_engine() {
         "ToEngine",
         vec![
             ToEngine::Session { session, program: Box::new(program()), host, address: None },
-            ToEngine::Code { session, code: CodeId::Results(JobId(1)), bytes: vec![1; 30] },
+            ToEngine::Code { session, code: CodeId::Results(JobId(1)), bytes: CodeBytes::Here(vec![1; 30]) },
             ToEngine::Peer { engine: EngineId(1), store: Box::new(place()) },
             ToEngine::Places { output: OutputId(1), places: vec![(0, EngineId(1), AttemptId(1)); 2] },
             ToEngine::Launch { tasks: vec![assignment(); 2] },
@@ -227,7 +227,7 @@ fn fuzz_between_engine_and_worker() {
     batch(
         "ToWorker",
         vec![
-            ToWorker::Code { code, bytes: vec![1; 30] },
+            ToWorker::Code { code, bytes: CodeBytes::AtHub { id: [1; 32], bytes: 30 } },
             ToWorker::Launch { tasks: vec![assignment()], room: Room { quota: Some(9), used: 1 } },
             ToWorker::Fetched { number: 1, answer: Ok(pieces) },
             ToWorker::Fetched { number: 2, answer: Err(error()) },
@@ -240,7 +240,7 @@ fn fuzz_between_engine_and_worker() {
     let done = FromWorker::Done { attempt, report: report(), blocks, results, kept: vec![(1, 2)], span: (1, 2) };
     let failed = failures().map(|failure| FromWorker::Failed { attempt, failure, span: (1, 2) });
     let fetch = FromWorker::Fetch { number: 1, wanted: vec![wanted; 2] };
-    batch("FromWorker", [done, fetch].into_iter().chain(failed).collect());
+    batch("FromWorker", [FromWorker::Beat, done, fetch].into_iter().chain(failed).collect());
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Between an engine and its workers.
 //!
 //! ```text
-//! worker  = Hello, { Done | [ Unreadable ], Failed | Fetch | GetFile } ;
+//! worker  = Hello, { Beat | Done | [ Unreadable ], Failed | Fetch | GetFile } ;
 //! engine  = welcome, { Code | Peer | Places | Launch | Kill | Fetched | File | .. } ;
 //! ```
 
-use super::engine::{Assignment, CodeId, ResultPart, StorePlace};
+use super::engine::{Assignment, CodeBytes, CodeId, ResultPart, StorePlace};
 use crate::scheduler::{Failure, Report};
 use serde::{Deserialize, Serialize};
 use tryworks_core::Error;
@@ -43,9 +43,8 @@ pub enum ToWorker {
     Code {
         /// Its name.
         code: CodeId,
-        /// It.
-        #[serde(with = "serde_bytes")]
-        bytes: Vec<u8>,
+        /// It, or where it is: then the worker gets it as a file.
+        bytes: CodeBytes,
     },
     /// A code is not needed any more.
     ForgetCode {
@@ -161,6 +160,8 @@ pub enum BlockPart {
 /// From a worker to its engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromWorker {
+    /// Still there.
+    Beat,
     /// A task finished.
     Done {
         /// Which launch.

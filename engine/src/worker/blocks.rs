@@ -15,6 +15,7 @@ use tryworks_core::ids::{AttemptId, EngineId, OutputId, SessionId};
 use tryworks_core::lock::{Lock, ReadLock, Turns};
 use tryworks_core::{Error, Result};
 use tryworks_io::blocks::{BlockWriter, Landing, MOST_AT_ONCE, OpenBlock, Room, Sealed};
+use tryworks_io::outlet;
 use tryworks_transport::LinkSender;
 
 /// So many tables of contents are asked for at once: their answer is one message.
@@ -245,10 +246,11 @@ impl Blocks {
 
     /// Tells why blocks could not be read, since which they are is all that a failure says.
     fn say_why(&self, output: OutputId, why: Option<String>) {
-        if let Some(why) = why
-            && let Ok(bytes) = protocol::encode(&[FromWorker::Unreadable { output, why }])
-        {
-            let _ = self.to.send(bytes.into());
+        let Some(why) = why else { return };
+        let said = protocol::encode(&[FromWorker::Unreadable { output, why }])
+            .and_then(|bytes| self.to.send(bytes.into()).map_err(|error| Error::cluster(error, "see above")));
+        if let Err(error) = said {
+            outlet::ERR.write(format!("why blocks could not be read cannot be told: {error}\n").as_bytes());
         }
     }
 

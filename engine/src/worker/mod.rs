@@ -7,7 +7,7 @@ mod questions;
 
 use crate::caller::task_thread;
 use crate::execute::{Code, Product, execute, failure};
-use crate::protocol::engine::{Assignment, CodeId, ResultPart};
+use crate::protocol::engine::{Assignment, CodeBytes, CodeId, ResultPart};
 use crate::protocol::worker::{FromWorker, ToWorker, Welcome};
 use crate::protocol::{self, Hello, Opening, Purpose};
 use crate::running::RunningFile;
@@ -15,7 +15,9 @@ use crate::scheduler::Failure;
 use crate::ship;
 use crate::{apart, panics};
 use around::Around;
+use bytes::Bytes;
 use host::WorkerHost;
+use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Write;
 use std::path::Path;
@@ -39,8 +41,12 @@ pub const VARIABLE: &str = "TRYWORKS_WORKER";
 const STACK_BYTES: usize = 64 << 20;
 /// While there is more to run, reports wait so long for others to go with them.
 const GATHER: Duration = Duration::from_millis(1);
+/// How often the engine is told that this process is there.
+const BEAT: Duration = Duration::from_secs(1);
 /// A larger result becomes a block.
 const RESULT_BYTES: usize = 1 << 20;
+/// So many bytes of results go with a report; others become blocks.
+const REPORT_BYTES: usize = 16 << 20;
 
 /// Whether this process is a worker.
 static SERVES: AtomicBool = AtomicBool::new(false);
@@ -110,7 +116,7 @@ struct Bench {
 
 /// The code of a stage as it came, and opened.
 struct Sent {
-    bytes: Lock<Vec<u8>>,
+    bytes: Lock<Option<CodeBytes>>,
     opened: OnceLock<Result<Code>>,
 }
 
@@ -146,9 +152,21 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
         let thread = std::thread::Builder::new().name(task_thread(slot)).stack_size(STACK_BYTES);
         thread.spawn(move || bench.run(u64::from(slot))).map_err(failed)?;
     }
-    tokio::spawn(report(bench.clone(), to));
+    tokio::spawn(report(bench.clone(), to.clone()));
     // When the engine is gone, so is this worker, whatever its tasks are doing.
-    while let Ok(bytes) = from.recv().await {
+    let beat = Bytes::from(protocol::encode(&[FromWorker::Beat])?);
+    let mut beats = tokio::time::interval(BEAT);
+    loop {
+        let heard = tokio::select! {
+            biased;
+            heard = from.recv() => heard,
+            // From the loop that hears the engine: one that hangs is not to be taken for one that works.
+            _ = beats.tick() => match to.send(beat.clone()) {
+                Ok(()) => continue,
+                Err(error) => Err(error),
+            },
+        };
+        let Ok(bytes) = heard else { break };
         let mut next = Some(bytes);
         while let Some(bytes) = next {
             protocol::decode::<ToWorker>(&bytes)?.into_iter().for_each(|message| bench.hear(message));
@@ -172,9 +190,18 @@ async fn report(bench: Arc<Bench>, to: LinkSender) {
         if done.is_empty() {
             continue;
         }
-        match protocol::encode(&done) {
-            Ok(bytes) => drop(to.send(bytes.into())),
-            Err(error) => outlet::ERR.write(format!("a report could not be encoded: {error}\n").as_bytes()),
+        let mut failed = Vec::new();
+        let refused = &mut |what: &FromWorker, error: Error| match what {
+            FromWorker::Done { attempt, span, .. } | FromWorker::Failed { attempt, span, .. } => {
+                failed.push(FromWorker::Failed { attempt: *attempt, failure: Failure::Final(error), span: *span });
+            }
+            _ => outlet::ERR.write(format!("something could not be told to the engine: {error}\n").as_bytes()),
+        };
+        let said = protocol::messages(&done, refused).into_iter().try_for_each(|bytes| to.send(bytes));
+        failed.into_iter().for_each(|failed| bench.tell(failed));
+        if said.is_err() {
+            // Who hears the engine finds that out too, and ends this process.
+            return;
         }
         if !bench.queue.lock().waiting.is_empty() {
             tokio::time::sleep(GATHER).await;
@@ -190,7 +217,7 @@ impl Bench {
     fn hear(&self, message: ToWorker) {
         match message {
             ToWorker::Code { code, bytes } => {
-                let sent = Arc::new(Sent { bytes: Lock::new(bytes), opened: OnceLock::new() });
+                let sent = Arc::new(Sent { bytes: Lock::new(Some(bytes)), opened: OnceLock::new() });
                 let before = self.codes.write().insert(code, sent);
                 self.sweep(before);
             }
@@ -305,8 +332,21 @@ impl Bench {
             return code.clone();
         }
         let _turn = self.opening.take(id);
-        let bytes = std::mem::take(&mut *sent.bytes.lock());
-        sent.opened.get_or_init(|| open(&bytes)).clone()
+        let Some(bytes) = sent.bytes.lock().take() else {
+            return sent.opened.get().cloned().unwrap_or_else(|| Err(Error::Bug(format!("{id:?} was not opened"))));
+        };
+        let opened = match bytes {
+            CodeBytes::Here(bytes) => open(&bytes),
+            CodeBytes::AtHub { id, bytes } => match self.around.get(&id, bytes) {
+                Ok(bytes) => open(&bytes),
+                Err(error) => {
+                    // The next task may have more luck.
+                    *sent.bytes.lock() = Some(CodeBytes::AtHub { id, bytes });
+                    return Err(error);
+                }
+            },
+        };
+        sent.opened.get_or_init(|| opened).clone()
     }
 
     fn make(&self, assignment: &Assignment, cancelled: &Arc<AtomicBool>) -> Result<FromWorker> {
@@ -319,11 +359,13 @@ impl Bench {
             let CodeId::Output(output) = id else { return Err(Error::Bug("a block of a result stage".into())) };
             sealed.push((output.0, partition, self.host.blocks.sealed(&block)?));
         }
-        let mut parts = Vec::with_capacity(results.len());
+        let (mut parts, mut here) = (Vec::with_capacity(results.len()), 0);
         for (partition, value) in results {
             let mut bytes = Vec::new();
             value.encode(&mut bytes)?;
-            if bytes.len() <= RESULT_BYTES {
+            // All results of a task that go with its report have to fit into a message.
+            if bytes.len() <= RESULT_BYTES && here + bytes.len() <= REPORT_BYTES {
+                here += bytes.len();
                 parts.push((partition, ResultPart::Here(bytes)));
                 continue;
             }
@@ -352,13 +394,13 @@ pub fn result_of(job: JobId) -> u64 {
 /// The code of a stage as a driver sends it.
 pub(crate) fn pack(code: &Code) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let stage = ship::send(std::slice::from_ref(&code.stage))?;
+    let stage = ByteBuf::from(ship::send(std::slice::from_ref(&code.stage))?);
     codec::encode(&(code.exchange, code.op, code.checks_rows, stage), &mut bytes)?;
     Ok(bytes)
 }
 
 fn open(bytes: &[u8]) -> Result<Code> {
-    let ((exchange, op, checks_rows, stage), _) = codec::decode::<(Option<u64>, _, _, Vec<u8>)>(bytes)?;
+    let ((exchange, op, checks_rows, stage), _) = codec::decode::<(Option<u64>, _, _, ByteBuf)>(bytes)?;
     let opened = panics::catch(op, tryworks_core::Place::default(), || ship::open(&stage))?;
     match opened.into_iter().next() {
         Some(stage) => Ok(Code { stage, exchange, op, checks_rows }),

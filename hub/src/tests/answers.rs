@@ -12,7 +12,7 @@ fn two_shuffles(session: SessionId) -> NewJob {
     (second.output, second.parents) = (Some(OutputId(session.global(6))), vec![0]);
     new.spec.stages.insert(1, second);
     new.spec.stages[2].parents = vec![1];
-    new.codes.push((2, vec![2].into()));
+    new.codes.push((2, CodeBytes::Here(vec![2])));
     new
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tryworks_core::ids::{AttemptId, EngineId, OutputId, SessionId};
 use tryworks_engine::protocol::driver::{FromDriver, NewJob, Program, ToDriver, Welcome};
 use tryworks_engine::protocol::engine::{
-    Assignment, FromEngine, Offer, ResultPart, StorePlace, ToEngine, Welcome as EngineWelcome,
+    Assignment, CodeBytes, FromEngine, Offer, ResultPart, StorePlace, ToEngine, Welcome as EngineWelcome,
 };
 use tryworks_engine::protocol::{Hello, Opening, Purpose, decode, encode, opening};
 use tryworks_engine::scheduler::{JobSpec, Limits as JobLimits, Packing, PartitionReport, Report, StageSpec};
@@ -78,7 +78,7 @@ impl World {
         }
         let (clients, engines) = self.hub.outgoing();
         for (peer, bytes) in clients.into_iter().chain(engines) {
-            self.sent.entry(peer).or_default().push(bytes);
+            self.sent.entry(peer).or_default().push(bytes.to_vec());
         }
         self.closed.append(&mut self.hub.hang_up_clients);
         self.closed.append(&mut self.hub.hang_up_engines);
@@ -174,7 +174,7 @@ fn job(ticket: u64, session: SessionId, partitions: u32, exchange: Option<u64>, 
         ticket,
         job: None,
         detached: detached.map(Into::into),
-        codes: (0..stages.len() as u32).map(|at| (at, vec![at as u8].into())).collect(),
+        codes: (0..stages.len() as u32).map(|at| (at, CodeBytes::Here(vec![at as u8]))).collect(),
         spec: JobSpec {
             label: "count at test.rs:1".into(),
             stages,

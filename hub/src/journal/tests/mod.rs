@@ -8,13 +8,13 @@ mod round_trip;
 mod trouble;
 
 use super::*;
-use serde_bytes::ByteBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tryworks_core::ids::OutputId;
 use tryworks_core::runner::Progress;
 use tryworks_engine::protocol::admin::TaskRow;
 use tryworks_engine::protocol::driver::{NewJob, Program};
+use tryworks_engine::protocol::engine::CodeBytes;
 use tryworks_engine::scheduler::{JobSpec, Limits, Packing, StageSpec};
 
 /// A directory that goes away, and a journal's place in it.
@@ -52,7 +52,10 @@ fn new_job(job: JobId, name: &str) -> NewJob {
             program: 0,
             delivered: 0,
         },
-        codes: vec![(0, ByteBuf::from(job.0.to_le_bytes().repeat(100))), (1, ByteBuf::new())],
+        codes: vec![
+            (0, CodeBytes::Here(job.0.to_le_bytes().repeat(100))),
+            (1, CodeBytes::AtHub { id: [7; 32], bytes: 1 << 30 }),
+        ],
         caches: vec![],
     }
 }
