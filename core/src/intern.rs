@@ -1,7 +1,7 @@
 //! Names that live as long as the program: operators' names and source files that arrive from another process.
 
+use crate::lock::Lock;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 /// The most bytes of names that are kept: some hundred thousand of them. A hub hears of the names of all programs that ever
 /// ran on it, and an engine could make some up.
@@ -16,8 +16,8 @@ const UNKNOWN: &str = "(a name that was not kept)";
 /// The same text with the life of the program. Each distinct text is kept once. When there are more than a program can
 /// have, further ones are not kept: errors then do not tell the place.
 pub fn intern(text: &str) -> &'static str {
-    static NAMES: Mutex<Names> = Mutex::new(Names { kept: BTreeSet::new(), room: MOST });
-    NAMES.lock().unwrap_or_else(PoisonError::into_inner).get(text)
+    static NAMES: Lock<Names> = Lock::new(Names { kept: BTreeSet::new(), room: MOST });
+    NAMES.lock().get(text)
 }
 
 struct Names {
