@@ -137,3 +137,23 @@ fn b85_a_shared_stage_counts_where_its_oldest_job_is() {
     t.finish_all();
     assert_eq!((t.end_of(2).as_str(), running(&t)), ("done", (Some(0), Some(0))));
 }
+
+/// With tens of thousands of jobs of one task engines held one each in advance, and every dispatch looked at all the others
+/// in vain.
+#[test]
+fn of_many_small_jobs_engines_hold_some_in_advance_and_of_few_none_is_hoarded() {
+    let prefetch = |t: &mut Table| {
+        for engine in 1..=2 {
+            t.tell(Event::EnginePrefetch { engine: tryworks_core::ids::EngineId(engine), prefetch: 100 });
+        }
+    };
+    let mut t = Table::with(2, 2);
+    prefetch(&mut t);
+    (1..=1_000).for_each(|job| t.submit(job, tasks("", 1)));
+    assert_eq!(t.out.len(), 2 * (2 + 100), "engines are full, so no other job is looked at");
+    // What is left of a few is for whoever is done first.
+    let mut t = Table::with(2, 2);
+    prefetch(&mut t);
+    (1..=12).for_each(|job| t.submit(job, tasks("", 1)));
+    assert!(t.out.len() <= 2 * (2 + 3), "{}", t.out.len());
+}

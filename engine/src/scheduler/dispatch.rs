@@ -70,12 +70,14 @@ impl<E: Clone> Scheduler<E> {
         }
         let near = self.nearest(key).filter(|engine| !unfit.contains(engine));
         let near = near.and_then(|engine| self.engines.with_room(engine));
+        // Of many stages of one task, too, engines hold some in advance; and none is looked at in vain for long.
+        let others = self.pools.listed(self.stages[key].pool).saturating_sub(1);
         let stage = &mut self.stages[key];
         if let Some(row) = near {
             return Some((row, stage.queue.pop_anywhere()?));
         }
         if stage.troubles.is_empty() {
-            let row = self.engines.pick(stage.queue.tasks(), unfit)?;
+            let row = self.engines.pick(stage.queue.tasks().saturating_add(others), unfit)?;
             return Some((row, stage.queue.pop_anywhere()?));
         }
         if !self.engines.has_room_but(unfit) {

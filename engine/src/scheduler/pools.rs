@@ -138,6 +138,11 @@ impl Pools {
         others && self.pools[pool as usize].ready.first() == Some(&rank)
     }
 
+    /// How many stages of a pool could launch a task.
+    pub fn listed(&self, pool: u32) -> u32 {
+        self.pools[pool as usize].ready.len() as u32
+    }
+
     pub fn ready(&self) -> usize {
         self.pools.iter().map(|pool| pool.ready.len()).sum()
     }
