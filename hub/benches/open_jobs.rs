@@ -205,7 +205,8 @@ fn main() {
         listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port: 0,
         pools: Vec::new(),
-        limits: Limits::default(),
+        // This driver says nothing while it waits.
+        limits: Limits { driver_silence: Duration::from_secs(3600), ..Limits::default() },
     };
     let hub = std::thread::spawn(move || tryworks_hub::run(options));
     while !directory.path().join("engine.json").exists() {
