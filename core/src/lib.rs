@@ -21,6 +21,7 @@ pub mod host;
 pub mod ids;
 mod intern;
 pub mod lineage;
+pub mod links;
 pub mod lock;
 pub mod memory;
 pub mod ops;

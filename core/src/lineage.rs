@@ -93,6 +93,16 @@ fn fresh() -> u64 {
     NEXT.fetch_add(1, Relaxed)
 }
 
+/// The most partitions that a dataset has.
+pub const MOST_PARTITIONS: u32 = 1 << 24;
+
+/// The mistake of asking for more.
+fn too_many(op: Op, partitions: u32) -> Option<Error> {
+    let message =
+        format!("{}: a dataset has at most {MOST_PARTITIONS} partitions, and {partitions} were asked for", op.name);
+    (partitions > MOST_PARTITIONS).then_some(Error::Plan { message, site: op.site })
+}
+
 impl Node {
     /// A call of `op` over `inputs`. Its partitions, layout and so on are those of its only narrow input, or none.
     pub fn new(op: Op, shape: Shape, partitions: u32, inputs: Vec<Input>) -> Self {
@@ -114,7 +124,7 @@ impl Node {
             layout: None,
             inputs,
             detail: String::new(),
-            fault: None,
+            fault: too_many(op, partitions),
             nondeterministic,
             cache: None,
             position,

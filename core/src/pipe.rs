@@ -44,6 +44,12 @@ pub trait Cursor: Send {
 ///
 /// Every closure in a pipe is zero-sized, so that its type is its code and a pipe can be sent to another process of
 /// the same program. A zero-sized *token* captured by value passes that check too: do not rest a proof on one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no pipe: the parameter of a `Dataset` says how it is made, not what is in it",
+    label = "not a pipe",
+    note = "for a dataset of `{Self}`, however it is made, write `Data<{Self}>`; `.boxed()` makes one",
+    note = "or `Dataset<impl Pipe<Item = {Self}>>`, which costs nothing"
+)]
 pub trait Pipe: Ship + Clone + Send + Sync + 'static {
     /// What it yields.
     type Item: Send + 'static;
@@ -59,7 +65,13 @@ pub trait Pipe: Ship + Clone + Send + Sync + 'static {
     /// For a chain of operators over a [`Boxed`](crate::data::Boxed) pipe: that pipe. Lets `.boxed()` in a loop
     /// grow a flat list instead of a nest.
     #[doc(hidden)]
-    fn feed(&self) -> Option<&crate::data::Links> {
+    fn feed(&self) -> Option<&crate::links::Links> {
+        None
+    }
+
+    /// For a pipe that only says which partitions of others are read: that, which `.boxed()` keeps flat.
+    #[doc(hidden)]
+    fn link(&self) -> Option<crate::links::Link> {
         None
     }
 }

@@ -99,23 +99,6 @@ fn boxes_in_a_loop_over_unions_and_zips_are_planned_and_dropped() {
 }
 
 #[test]
-fn unions_zips_caches_and_reductions_in_place_run_in_a_loop_of_two_thousand() -> Result<()> {
-    let cx = cx();
-    let one = cx.range_in(0..1, 1);
-    let (mut union, mut zip, mut cache) = (one.boxed(), one.boxed(), one.boxed());
-    let mut sums = one.map(|n| (n, 1u64)).boxed();
-    for _ in 0..2000 {
-        union = union.union(&one).boxed();
-        zip = zip.zip(&one).map(|(a, b)| a + b + 1).boxed();
-        cache = cache.map(|n| n + 1).cache().boxed();
-        sums = sums.reduce_by_key(|a, b| a + b).boxed();
-    }
-    assert_eq!((union.count()?, zip.collect()?), (2001, vec![2000]));
-    assert_eq!((cache.collect()?, sums.collect()?), (vec![2000], vec![(0, 1)]));
-    Ok(())
-}
-
-#[test]
 fn a_union_of_a_thousand_datasets_is_flat() -> Result<()> {
     let cx = cx();
     let parts: Vec<Data<u64>> = (0..1000).map(|n| cx.range_in(n..n + 2, 1 + (n % 2) as u32).boxed()).collect();
@@ -221,4 +204,95 @@ fn a_million_partitions_are_planned_in_bounded_memory() -> Result<()> {
     let grown = peak() - before;
     assert!(grown < 256 << 20, "{} MiB for a plan", grown >> 20);
     Ok(())
+}
+
+/// So deep that what reads one of them inside the other overflows the stack of any thread.
+const DEEP: u64 = 30_000;
+
+#[test]
+fn unions_and_coalesced_partitions_in_a_loop_are_flat() -> Result<()> {
+    let cx = Context::local(2)?;
+    on_a_small_stack(|| {
+        let one = cx.range_in(7..8, 1);
+        let (mut union, mut few, mut both) = (one.boxed(), one.boxed(), one.boxed());
+        let mut mapped = cx.range_in(0..1, 1).boxed();
+        for _ in 0..DEEP {
+            union = union.union(&one).boxed();
+            few = few.coalesce(1).boxed();
+            both = both.union(&one).coalesce(1).boxed();
+        }
+        for _ in 0..1_000 {
+            mapped = mapped.map(|n| n + 1).boxed().union(&cx.range_in(0..1, 1)).boxed();
+        }
+        assert_eq!((union.partitions(), few.partitions(), both.partitions()), (DEEP as u32 + 1, 1, 1));
+        assert_eq!(few.collect()?, [7]);
+        assert_eq!((both.count()?, both.reduce(|a, b| a.max(b))?), (DEEP + 1, 7));
+        assert_eq!(union.coalesce(3).map_partitions(|items| [items.count() as u64]).sum()?, DEEP + 1);
+        assert_eq!(mapped.collect()?, (0..=1_000).rev().collect::<Vec<u64>>());
+        Ok(())
+    })
+}
+
+#[test]
+fn unions_of_every_shape_are_read_in_order() -> Result<()> {
+    let cx = cx();
+    let none = cx.from_fn(0, |_| [0u64]).boxed();
+    let mut random = crate::support::Random(5);
+    for _ in 0..30 {
+        let mut made: Vec<(Data<u64>, Vec<Vec<u64>>)> = vec![(none.clone(), vec![])];
+        for _ in 0..25 {
+            let (a, b) = (random.below(made.len() as u64) as usize, random.below(made.len() as u64) as usize);
+            let (first, second) = (made[a].clone(), made[b].clone());
+            made.push(match random.below(5) {
+                0 => {
+                    let start = random.below(1_000);
+                    (
+                        cx.range_in(start..start + 6, 3).boxed(),
+                        (0..3).map(|p| vec![start + 2 * p, start + 2 * p + 1]).collect(),
+                    )
+                }
+                1 => (first.0.union(&second.0).boxed(), [first.1, second.1].concat()),
+                2 => {
+                    let all = [first.clone(), second.clone(), first.clone()];
+                    let parts = all.iter().flat_map(|(_, parts)| parts.clone()).collect();
+                    (cx.union(all.map(|(data, _)| data).to_vec()).boxed(), parts)
+                }
+                3 => {
+                    let to = 1 + random.below(4) as usize;
+                    let (from, to) = (first.1.len(), to.min(first.1.len()));
+                    let cut = |at: usize| at * from / to.max(1);
+                    let parts = (0..to).map(|at| first.1[cut(at)..cut(at + 1)].concat()).collect();
+                    (first.0.coalesce(to.max(1) as u32).boxed(), parts)
+                }
+                _ => (
+                    first.0.map(|n| n + 1).boxed(),
+                    first.1.iter().map(|p| p.iter().map(|n| n + 1).collect()).collect(),
+                ),
+            });
+            let (data, parts) = made.last().unwrap();
+            if parts.len() > 200 {
+                made.pop();
+            } else {
+                assert_eq!(glom(data), *parts);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn zips_caches_and_reductions_in_place_are_read_at_any_depth() -> Result<()> {
+    let cx = Context::local(2)?;
+    on_a_small_stack(|| {
+        let one = cx.range_in(0..1, 1);
+        let (mut zip, mut cache) = (one.boxed(), one.boxed());
+        let mut sums = one.map(|n| (n, 1u64)).boxed();
+        for _ in 0..DEEP {
+            zip = zip.zip(&one).map(|(a, b)| a + b + 1).boxed();
+            cache = cache.map(|n| n + 1).cache().boxed();
+            sums = sums.reduce_by_key(|a, b| a + b).boxed();
+        }
+        assert_eq!((zip.collect()?, cache.collect()?, sums.collect()?), (vec![DEEP], vec![DEEP], vec![(0, 1)]));
+        Ok(())
+    })
 }

@@ -331,11 +331,40 @@ fn union_takes_the_partitions_of_both() -> Result<()> {
 }
 
 #[test]
-fn union_of_more_partitions_than_can_be_counted_is_a_mistake() {
+fn more_partitions_than_a_dataset_has_are_a_mistake_of_the_call() {
+    const MOST: u32 = 1 << 24;
     let cx = cx();
-    let many = cx.range_in(0..u64::MAX, u32::MAX);
-    assert!(plan_error(many.union(&many).count()).0.contains("partitions"));
-    assert!(plan_error(cx.union(vec![many.boxed(), many.boxed()]).count()).0.contains("partitions"));
+    let told = |(message, site): (String, tryworks::Site), call: &str, asked: u32| {
+        let expected = format!("{call}: a dataset has at most {MOST} partitions, and {asked} were asked for");
+        assert!(message == expected && site.file.ends_with("operators.rs"), "{message} at {site}");
+    };
+    let many = cx.range_in(0..u64::MAX, MOST);
+    told(plan_error(many.union(&many).count()), "union", 2 * MOST);
+    told(plan_error(cx.union(vec![many.boxed(); 300]).count()), "union", u32::MAX);
+    assert_eq!(many.take(1), Ok(vec![0]));
+    let few = cx.range_in(0..10, 2);
+    for asked in [u32::MAX, MOST + 1] {
+        told(plan_error(few.repartition(asked).count()), "repartition", asked);
+        told(plan_error(few.map(|n| (n, n)).reduce_by_key_in(asked, |a, _| a).count()), "reduce_by_key", asked);
+        told(plan_error(few.map(|n| (n, n)).group_by_key_in(asked).count()), "group_by_key", asked);
+        told(plan_error(few.map(|n| (n, n)).sort_by_key_in(asked).count()), "sort_by_key", asked);
+        told(plan_error(cx.range_in(0..10, asked).count()), "range_in", asked);
+        told(plan_error(cx.from_fn(asked, |n| [n]).count()), "from_fn", asked);
+    }
+}
+
+#[test]
+fn a_shuffle_whose_buckets_alone_are_more_than_all_memory_is_an_error_that_says_so() -> Result<()> {
+    let cx = Context::builder().threads(2).memory(1 << 20).progress(false).build()?;
+    for error in [
+        cx.range_in(0..10, 2).repartition(1_000_000).count().unwrap_err(),
+        cx.range_in(0..10, 2).map(|n| (n, n)).group_by_key_in(1_000_000).count().unwrap_err(),
+    ] {
+        assert!(matches!(&error, Error::Limit { name, .. } if name == "memory"), "{error}");
+        assert!(error.to_string().contains("1000000 buckets") && error.to_string().contains("fewer partitions"));
+    }
+    assert_eq!(cx.range_in(0..10, 2).repartition(1_000).count()?, 10);
+    Ok(())
 }
 
 #[test]

@@ -54,6 +54,12 @@ pub(crate) fn chunk_bytes(task: &Task) -> u64 {
 
 impl<T: Row> BucketWriter<T> {
     pub(crate) fn new(buckets: Buckets, task: &Task) -> Result<Self> {
+        let table = u64::from(buckets.count()) * (size_of::<Vec<T>>() + size_of::<u64>()) as u64;
+        let limit = task.host().memory().limit();
+        if table > limit {
+            let needed = format!("{} buckets of a shuffle take {table} bytes while they are empty", buckets.count());
+            return Err(Error::limit("memory", limit, needed, "a higher limit, or fewer partitions"));
+        }
         Ok(BucketWriter {
             staged: std::iter::repeat_with(Vec::new).take(buckets.count() as usize).collect(),
             rows: 0,

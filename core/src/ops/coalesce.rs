@@ -1,8 +1,10 @@
 //! `coalesce`: fewer partitions without a shuffle, by reading neighbours one after another.
 
+use crate::data::Boxed;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::lineage::{Input, Node, Shape};
+use crate::links::{Link, run_of};
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::task::{Op, Task};
@@ -29,14 +31,6 @@ impl<P: Ship> Ship for Coalesce<P> {
     }
 }
 
-impl<P: Pipe> Coalesce<P> {
-    /// The partitions of the input that make one partition: runs whose lengths differ by one at most.
-    fn parents(&self, partition: u32) -> Range<u32> {
-        let cut = |at: u32| (u64::from(at) * u64::from(self.from) / u64::from(self.to)) as u32;
-        cut(partition)..cut(partition + 1)
-    }
-}
-
 impl<P: Pipe> Pipe for Coalesce<P> {
     type Item = P::Item;
     type Cursor = CoalesceCursor<P>;
@@ -44,10 +38,14 @@ impl<P: Pipe> Pipe for Coalesce<P> {
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
         Ok(CoalesceCursor {
             input: self.input.clone(),
-            left: self.parents(partition),
+            left: run_of(partition, self.from, self.to),
             current: None,
             task: task.clone(),
         })
+    }
+
+    fn link(&self) -> Option<Link> {
+        Some(Link::coalesced(Boxed::links(&self.input), self.from, self.to))
     }
 }
 

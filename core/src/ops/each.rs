@@ -98,7 +98,7 @@ impl<P: Pipe, F: Callable, K: Itemwise<P::Item, F>> Pipe for Each<P, F, K> {
         })
     }
 
-    fn feed(&self) -> Option<&crate::data::Links> {
+    fn feed(&self) -> Option<&crate::links::Links> {
         self.input.feed()
     }
 }

@@ -73,7 +73,7 @@ impl<P: Pipe<Item: Clone>> Pipe for Sample<P> {
         Ok(SampleCursor { input: self.input.open(partition, task)?, draw: self.draw, random })
     }
 
-    fn feed(&self) -> Option<&crate::data::Links> {
+    fn feed(&self) -> Option<&crate::links::Links> {
         self.input.feed()
     }
 }

@@ -4,6 +4,7 @@ use crate::data::{Boxed, Data};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::lineage::{Input, Node, Shape};
+use crate::links::Link;
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::runner::Runner;
 use crate::ship::{Decoder, Encoder, Ship};
@@ -44,6 +45,14 @@ impl<P: Pipe, Q: Pipe<Item = P::Item>> Pipe for Union<P, Q> {
         };
         Ok(UnionCursor { first, second })
     }
+
+    fn link(&self) -> Option<Link> {
+        let (first, second) = (Boxed::links(&self.first), Boxed::links(&self.second));
+        Some(match self.first_partitions {
+            None => Link::alike(first, second),
+            Some(partitions) => Link::all(vec![(0, first), (partitions, second)]),
+        })
+    }
 }
 
 /// One partition of a union.
@@ -67,11 +76,6 @@ impl<C: Cursor, D: Cursor<Item = C::Item>> Cursor for UnionCursor<C, D> {
     }
 }
 
-/// The mistake of asking for more partitions than there are numbers for.
-fn too_many(op: Op) -> Error {
-    Error::Plan { message: format!("union: there can be at most {} partitions", u32::MAX), site: op.site }
-}
-
 impl<P: Pipe> Dataset<P> {
     /// The items of this dataset, then those of `other`, nothing left out: the partitions of both. If both are laid
     /// out in the same way, partitions are joined one to one and the layout is kept.
@@ -88,9 +92,7 @@ impl<P: Pipe> Dataset<P> {
         let inputs = vec![Input::Narrow(self.node.clone()), Input::Narrow(other.node.clone())];
         let alike = self.node.layout.filter(|layout| other.node.layout == Some(*layout));
         let (own, others) = (self.node.partitions, other.node.partitions);
-        let total = if alike.is_some() { Some(own) } else { own.checked_add(others) };
-        let fault = total.is_none().then(|| too_many(op));
-        let partitions = total.unwrap_or(u32::MAX);
+        let partitions = if alike.is_some() { own } else { own.saturating_add(others) };
         let pipe = Union {
             first: self.pipe.clone(),
             second: other.pipe.clone(),
@@ -98,7 +100,7 @@ impl<P: Pipe> Dataset<P> {
         };
         let detail = if alike.is_some() { "partition by partition: both are laid out alike" } else { "" };
         let node = Node::new(op, Shape::Narrow, partitions, inputs).with_layout(alike).with_detail(detail);
-        self.chain(pipe, node.with_fault(fault))
+        self.chain(pipe, node)
     }
 }
 
@@ -141,6 +143,10 @@ impl<T: Send + 'static> Pipe for UnionAll<T> {
         };
         pipe.open(partition - start, task)
     }
+
+    fn link(&self) -> Option<Link> {
+        Some(Link::all(self.inputs.iter().map(|(start, pipe)| (*start, Boxed::links(pipe))).collect()))
+    }
 }
 
 impl<T: Send + 'static> Dataset<UnionAll<T>> {
@@ -149,19 +155,15 @@ impl<T: Send + 'static> Dataset<UnionAll<T>> {
     pub fn union_all(runner: Arc<dyn Runner>, datasets: Vec<Data<T>>) -> Self {
         let op = Op::here("union");
         let mut partitions = 0u32;
-        let mut fault = None;
         let mut inputs = Vec::new();
         let mut pipes = Vec::new();
         // An empty dataset in the list would share its start with the next one.
         for data in datasets.into_iter().filter(|data| data.node.partitions > 0) {
             inputs.push(Input::Narrow(data.node.clone()));
             pipes.push((partitions, data.pipe.clone()));
-            partitions = partitions.checked_add(data.node.partitions).unwrap_or_else(|| {
-                fault = Some(too_many(op));
-                u32::MAX
-            });
+            partitions = partitions.saturating_add(data.node.partitions);
         }
-        let node = Node::new(op, Shape::Narrow, partitions, inputs).with_fault(fault);
+        let node = Node::new(op, Shape::Narrow, partitions, inputs);
         Dataset { pipe: UnionAll { inputs: pipes.into() }, node: Arc::new(node), runner }
     }
 }
