@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use tryworks_core::{Error, Result, Site};
+use tryworks_core::{Error, Result};
 use tryworks_engine::scheduler::Speculation;
 use tryworks_engine::{client, local};
 use tryworks_io::resident::machine_memory;
@@ -129,9 +129,9 @@ pub(crate) fn default() -> Settings {
 pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Result<Settings> {
     let mut all = default();
     let settings = &mut all.local;
-    let wrong = |name: &str, value: &str, form: &str| {
-        let message = format!("the environment variable {name} is `{value}`, which is not {form}");
-        Error::Plan { message, site: Site::caller() }
+    let wrong = |name: &str, value: &str, form: &str| Error::Setting {
+        name: name.into(),
+        message: format!("is `{value}`, which is not {form}"),
     };
     let text = |name: &str| -> Result<Option<String>> {
         let not_text = |value: OsString| wrong(name, &value.to_string_lossy(), "UTF-8");
@@ -187,7 +187,8 @@ mod tests {
     #[test]
     fn a_wrong_variable_is_named() {
         let error = from_environment(|name| (name == "TRYWORKS_MEMORY").then(|| "lots".into())).err().unwrap();
-        assert!(error.to_string().contains("TRYWORKS_MEMORY is `lots`"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("TRYWORKS_MEMORY is `lots`") && !text.contains(".rs"), "{error}");
         let error = from_environment(|name| (name == "TRYWORKS_THREADS").then(|| "0".into())).err().unwrap();
         assert!(error.to_string().contains("TRYWORKS_THREADS"), "{error}");
     }

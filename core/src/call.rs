@@ -1,9 +1,10 @@
 //! Calling user functions: with the items alone, or with a value given by `.with` first.
 
-use crate::error::{Place, Result, UserError};
+use crate::error::{Place, Result};
 use crate::lock::Turns;
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship, conjure};
 use crate::task::Op;
+use crate::user_error::UserError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -80,7 +81,7 @@ impl<E: Env, F: Code> Ship for Given<E, F> {
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Given { env: E::decode(from)?, function: conjure() })
+        Ok(Given { env: E::decode(from)?, function: conjure()? })
     }
 }
 
@@ -171,7 +172,7 @@ impl<C: Serialize + DeserializeOwned, F: Code, V, X> Ship for Init<C, F, V, X> {
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Init::new(from.value()?, conjure()))
+        Ok(Init::new(from.value()?, conjure()?))
     }
 }
 

@@ -11,6 +11,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong. The first line of its text is what the user wants to know; `Debug` prints the same text, since
 /// `fn main() -> Result<()>` shows that one.
 ///
+/// What a program meets beside its jobs becomes one of these by `?`: errors of files, of numbers and texts that cannot be
+/// parsed and the like, messages, and what other libraries return behind a `Box<dyn Error + Send + Sync>`.
+///
 /// ```
 /// use tryworks_core::Error;
 /// let error = Error::limit("max_result_bytes", 10, "12 bytes of results", "collect less, or save to files");
@@ -91,6 +94,20 @@ pub enum Error {
         advice: String,
         /// The call whose items are of this type, where it is known.
         site: Option<Site>,
+    },
+    /// A setting has no meaning.
+    Setting {
+        /// The name of the environment variable.
+        name: String,
+        /// What is wrong with its value, and what its form is.
+        message: String,
+    },
+    /// What the program itself met between its jobs, of which `?` made an error of this type.
+    Program {
+        /// The message of the error, and of those that caused it.
+        message: String,
+        /// Where the program met it.
+        site: Site,
     },
     /// The job was cancelled.
     Cancelled,
@@ -182,13 +199,15 @@ pub struct Place {
     pub stage: u32,
     /// The logical partition.
     pub partition: u32,
-    /// The attempt's number.
+    /// The launch, by a number that no other launch of the context or cluster has.
     pub attempt: u64,
+    /// How often the task was tried until then, this time included.
+    pub tries: u32,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "job {}, stage {}, partition {}, attempt {}", self.job, self.stage, self.partition, self.attempt)
+        write!(f, "job {}, stage {}, partition {}, attempt {}", self.job, self.stage, self.partition, self.tries)
     }
 }
 
@@ -276,6 +295,8 @@ impl fmt::Display for Error {
                 write!(f, "the type `{name}` {message}\n  what to do: {advice}")?;
                 site.map_or(Ok(()), |site| write!(f, "\n  at {site}"))
             }
+            Error::Setting { name, message } => write!(f, "the environment variable {name} {message}"),
+            Error::Program { message, site } => write!(f, "{message}\n  in {site}"),
             Error::Cancelled => f.write_str("the job was cancelled"),
             Error::Stopped => f.write_str("the context is stopped: no job can run on it any more; make a new context"),
             Error::Bug(message) => write!(f, "a bug in Tryworks: {message}\n  please report it"),
@@ -318,54 +339,3 @@ impl fmt::Debug for UserFault {
 }
 
 impl std::error::Error for Error {}
-
-/// The error of a fallible user function (`try_map` and the like): made from any error by `?`.
-///
-/// ```
-/// use tryworks_core::UserError;
-/// fn parse(text: &str) -> Result<u32, UserError> { Ok(text.parse::<u32>()?) }
-/// assert!(parse("x").unwrap_err().to_string().contains("invalid digit"));
-/// ```
-pub struct UserError {
-    message: String,
-    source: Site,
-}
-
-impl UserError {
-    /// An error with just a message.
-    #[track_caller]
-    pub fn msg(message: impl fmt::Display) -> Self {
-        UserError { message: message.to_string(), source: Site::caller() }
-    }
-
-    /// The place in the user's code that made it.
-    pub fn source_site(&self) -> Site {
-        self.source
-    }
-}
-
-impl<E: std::error::Error> From<E> for UserError {
-    #[track_caller]
-    fn from(error: E) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
-            cause = error.source();
-        }
-        UserError { message, source: Site::caller() }
-    }
-}
-
-impl fmt::Display for UserError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl fmt::Debug for UserError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}

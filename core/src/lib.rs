@@ -37,14 +37,16 @@ mod str;
 pub mod task;
 mod total;
 mod trampoline;
+mod user_error;
 pub mod with;
 
 pub use actions::{Background, Job, Summand, ToDriver};
 pub use dataset::Dataset;
-pub use error::{Error, Place, Result, Site, UserError, UserFault};
+pub use error::{Error, Place, Result, Site, UserFault};
 pub use intern::intern;
 pub use str::Str;
 pub use total::{Float, Total, total};
+pub use user_error::UserError;
 
 /// The directory of this crate's sources, as the places of panics name it.
 pub const SOURCES: &str = file!().split_at(file!().len() - "lib.rs".len()).0;

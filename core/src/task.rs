@@ -1,8 +1,9 @@
 //! A task from inside: where it runs, whether it was cancelled, and whom to blame for a panic.
 
-use crate::error::{Error, Place, Result, Site, UserError, UserFault};
+use crate::error::{Error, Place, Result, Site, UserFault};
 use crate::host::Host;
 use crate::lock::{Lock, none_held};
+use crate::user_error::UserError;
 use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::cell::Cell;

@@ -2,9 +2,9 @@
 
 use crate::call::{Env, Given, Init, Value};
 use crate::dataset::Dataset;
-use crate::error::UserError;
 use crate::pipe::Pipe;
 use crate::ship::Code;
+use crate::user_error::UserError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;

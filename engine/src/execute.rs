@@ -37,7 +37,8 @@ pub(crate) fn execute(task: &Task, code: &Code, host: &Arc<dyn Host>, cancelled:
     let mut product = Product::default();
     let mut run_all = || -> Result<()> {
         for partition in task.partitions.iter() {
-            let place = Place { job: task.job.0, stage: task.stage, partition, attempt: task.attempt.sequence() };
+            let (attempt, tries) = (task.attempt.sequence(), task.tries.saturating_add(1));
+            let place = Place { job: task.job.0, stage: task.stage, partition, attempt, tries };
             let inside = task::Task::new(place, host.clone(), cancelled.clone()).checking_rows(code.checks_rows);
             let output = panics::catch(code.op, place, || {
                 inside.check()?;
@@ -67,7 +68,7 @@ fn add(sum: &mut Vec<u64>, more: &[u64]) {
 }
 
 /// What a stage cannot do is told with the user's call that it is for, where the code that met it knew of none.
-fn at_the_call(error: Error, op: Op) -> Error {
+pub(crate) fn at_the_call(error: Error, op: Op) -> Error {
     match error {
         Error::Plan { message, site } if panics::is_ours(site) => Error::Plan { message, site: op.site },
         other => other.at(op.site),

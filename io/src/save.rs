@@ -74,8 +74,23 @@ impl<T: Display> SinkWriter<T> for TextPart {
     }
 }
 
+/// An item that can be written as a line of text.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be written as a line of text",
+    label = "the items have to have `Display`",
+    note = "make lines of them first, such as tab-separated ones of pairs: \
+            `.map(|(key, value)| format!(\"{{key}}\\t{{value}}\"))`"
+)]
+pub trait Line: Display {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Display> Line for T {}
+
 /// The text sinks of a dataset.
 pub trait SaveText {
+    /// What is saved.
+    type Item;
+
     /// Writes each item as a line, each partition into a file `part-00000` and so on of the directory `dir`, which
     /// is made and must be empty. A partition appears whole or not at all; `_SUCCESS` appears when all have. The names of
     /// parts sort as their numbers do: from 100,000 partitions on they have more digits.
@@ -97,35 +112,57 @@ pub trait SaveText {
     /// assert_eq!(cx.text_file(&dir).try_map(|line| Ok(line.parse::<u64>()?)).sum()?, 4950);
     /// # Ok::<(), Error>(())
     /// ```
-    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()>;
+    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()>
+    where
+        Self::Item: Line;
 }
 
 /// The text sinks of a dataset in the background.
 pub trait SaveTextInBackground {
+    /// What is saved.
+    type Item;
+
     /// [`SaveText::save_as_text_file`] in the background. The output is complete when the job was waited for.
     ///
     /// # Errors
     /// If the plan has a mistake, or the directory cannot be written to.
-    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<Job<()>>;
+    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<Job<()>>
+    where
+        Self::Item: Line;
 }
 
-impl<P: Pipe<Item: Display>> SaveText for Dataset<P> {
+impl<P: Pipe> SaveText for Dataset<P> {
+    type Item = P::Item;
+
     #[track_caller]
-    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()> {
+    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()>
+    where
+        P::Item: Line,
+    {
         self.save(Op::here("save_as_text_file"), TextDirectory(OutputDir::new(dir)?))
     }
 }
 
-impl<P: Pipe<Item: Display>> SaveText for ToDriver<'_, P> {
+impl<P: Pipe> SaveText for ToDriver<'_, P> {
+    type Item = P::Item;
+
     #[track_caller]
-    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()> {
+    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()>
+    where
+        P::Item: Line,
+    {
         self.save(Op::here("save_as_text_file"), TextDirectory(OutputDir::new(dir)?))
     }
 }
 
-impl<P: Pipe<Item: Display>> SaveTextInBackground for Background<'_, P> {
+impl<P: Pipe> SaveTextInBackground for Background<'_, P> {
+    type Item = P::Item;
+
     #[track_caller]
-    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<Job<()>> {
+    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<Job<()>>
+    where
+        P::Item: Line,
+    {
         self.save(Op::here("save_as_text_file"), TextDirectory(OutputDir::new(dir)?))
     }
 }

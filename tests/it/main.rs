@@ -3,6 +3,7 @@
 mod boxed;
 mod caching;
 mod errors;
+mod fallible;
 mod jobs;
 mod keyed;
 mod operators;

@@ -74,7 +74,7 @@ fn serve((parcels, stages, wanted): Request) -> Answer {
     for (at, (stage, (exchange, partitions))) in opened.iter().zip(stages).enumerate() {
         let partitions = if exchange.is_some() { 0..partitions } else { wanted.0..wanted.1 };
         for partition in partitions {
-            let place = Place { job: 1, stage: at as u32, partition, attempt: 0 };
+            let place = Place { job: 1, stage: at as u32, partition, attempt: 0, tries: 1 };
             let task = Task::new(place, worker.clone(), Arc::new(AtomicBool::new(false)));
             match (stage.run(partition, &task)?.made, exchange) {
                 (Made::Block(block), Some(exchange)) => {

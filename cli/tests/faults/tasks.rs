@@ -67,7 +67,7 @@ fn program() {
             if let Error::User(fault) = &error {
                 assert_eq!((fault.attempts, fault.operator.as_str()), (4, "try_map"));
                 assert!(fault.engine.as_ref().unwrap().starts_with("engine-"));
-                assert_eq!(fault.place.partition, 2);
+                assert_eq!((fault.place.partition, fault.place.tries), (2, 1), "the first failure is the one to tell");
                 assert!(fault.site.file.ends_with("tasks.rs") && fault.source.unwrap().file.ends_with("tasks.rs"));
             }
             assert!(sums.count().is_err(), "nothing of a stage that failed is taken for made");

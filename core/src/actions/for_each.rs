@@ -3,10 +3,11 @@
 use super::job::{Background, Job, PartAction};
 use crate::call::{Call1, Callable, Env};
 use crate::dataset::Dataset;
-use crate::error::{Place, Result, UserError};
+use crate::error::{Place, Result};
 use crate::pipe::{CONTINUE, Pipe, STOP, drive};
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
 use crate::task::{Op, Task};
+use crate::user_error::UserError;
 use crate::with::With;
 
 struct ForEach<F> {
@@ -103,7 +104,7 @@ impl<P: Pipe> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn try_for_each<F: Fn(P::Item) -> Result<(), UserError> + Code>(&self, function: F) -> Result<()> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.background().called(Op::here("try_for_each"), Plain(function))?.wait()
     }
 }
@@ -115,7 +116,7 @@ impl<P: Pipe> Background<'_, P> {
     /// If the plan has a mistake.
     #[track_caller]
     pub fn for_each<F: Fn(P::Item) + Code>(&self, function: F) -> Result<Job<()>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.called(Op::here("for_each"), Surely(Plain(function)))
     }
 
@@ -131,7 +132,7 @@ impl<P: Pipe, E: Env> With<P, E> {
     /// Why the job failed.
     #[track_caller]
     pub fn for_each<F: Fn(&E::Value, P::Item) + Code>(&self, function: F) -> Result<()> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.data.background().called(Op::here("for_each"), Surely(self.given(function)))?.wait()
     }
 
@@ -141,7 +142,7 @@ impl<P: Pipe, E: Env> With<P, E> {
     /// Why the job failed.
     #[track_caller]
     pub fn try_for_each<F: Fn(&E::Value, P::Item) -> Result<(), UserError> + Code>(&self, function: F) -> Result<()> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.data.background().called(Op::here("try_for_each"), self.given(function))?.wait()
     }
 }

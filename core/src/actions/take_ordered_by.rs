@@ -6,7 +6,7 @@ use crate::dataset::Dataset;
 use crate::error::{Place, Result};
 use crate::exchange::unless_failed;
 use crate::pipe::{CONTINUE, Pipe, drive};
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
 use crate::sort::in_order;
 use crate::task::{Op, Task};
 use crate::with::With;
@@ -107,7 +107,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
         n: usize,
         function: F,
     ) -> Result<Job<Vec<P::Item>>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.ordered(Op::here("take_ordered_by"), n, Plain(function))
     }
 
@@ -140,7 +140,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> With<P, E> {
         n: usize,
         function: F,
     ) -> Result<Vec<P::Item>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let function: Given<E, F> = self.given(function);
         self.data.background().ordered(Op::here("take_ordered_by"), n, function)?.wait()
     }

@@ -6,7 +6,7 @@ use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{CONTINUE, Flow, Pipe};
-use crate::ship::{Code, Plain};
+use crate::ship::{Code, Plain, captures_nothing};
 use crate::task::Op;
 use crate::with::With;
 
@@ -37,7 +37,7 @@ impl<P: Pipe> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn filter<F: Fn(&P::Item) -> bool + Code>(&self, function: F) -> Dataset<Filter<P, Plain<F>>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("filter");
         self.chain(
             Each::new(self.pipe.clone(), Plain(function), op),
@@ -50,7 +50,7 @@ impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::filter`] with the given value first.
     #[track_caller]
     pub fn filter<F: Fn(&E::Value, &P::Item) -> bool + Code>(&self, function: F) -> Dataset<Filter<P, Given<E, F>>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("filter");
         self.data.chain(
             Each::new(self.data.pipe.clone(), self.given(function), op),

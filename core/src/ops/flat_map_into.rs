@@ -6,7 +6,7 @@ use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{CONTINUE, Flow, Pipe, STOP};
-use crate::ship::{Code, Plain};
+use crate::ship::{Code, Plain, captures_nothing};
 use crate::task::Op;
 use crate::with::With;
 use std::marker::PhantomData;
@@ -77,7 +77,7 @@ impl<P: Pipe> Dataset<P> {
         &self,
         function: F,
     ) -> Dataset<FlatMapInto<P, Plain<F>, B>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("flat_map_into");
         self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
     }
@@ -90,7 +90,7 @@ impl<P: Pipe, E: Env> With<P, E> {
         &self,
         function: F,
     ) -> Dataset<FlatMapInto<P, Given<E, F>, B>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("flat_map_into");
         self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
     }

@@ -6,7 +6,7 @@ use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, Plain};
+use crate::ship::{Code, Plain, captures_nothing};
 use crate::task::Op;
 use crate::with::With;
 use std::marker::PhantomData;
@@ -42,7 +42,7 @@ impl<P: Pipe> Dataset<P> {
         &self,
         function: F,
     ) -> Dataset<KeyBy<P, Plain<F>, K>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("key_by");
         self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
     }
@@ -55,7 +55,7 @@ impl<P: Pipe, E: Env> With<P, E> {
         &self,
         function: F,
     ) -> Dataset<KeyBy<P, Given<E, F>, K>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("key_by");
         self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
     }

@@ -5,7 +5,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Place, Result};
 use crate::lineage::Node;
 use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
 use crate::task::{Op, Task};
 use crate::with::With;
 use std::marker::PhantomData;
@@ -171,7 +171,7 @@ impl<P: Pipe> Dataset<P> {
         F: Fn(Items<P::Cursor>) -> I + Code,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.partitions_mapped(Op::here("map_partitions"), Numberless(Plain(function)))
     }
 
@@ -190,7 +190,7 @@ impl<P: Pipe> Dataset<P> {
         F: Fn(u32, Items<P::Cursor>) -> I + Code,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.partitions_mapped(Op::here("map_partitions_with_index"), Plain(function))
     }
 }
@@ -203,7 +203,7 @@ impl<P: Pipe, E: Env> With<P, E> {
         F: Fn(&E::Value, Items<P::Cursor>) -> I + Code,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.data.partitions_mapped(Op::here("map_partitions"), Numberless(self.given(function)))
     }
 
@@ -214,7 +214,7 @@ impl<P: Pipe, E: Env> With<P, E> {
         F: Fn(&E::Value, u32, Items<P::Cursor>) -> I + Code,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.data.partitions_mapped(Op::here("map_partitions_with_index"), self.given(function))
     }
 }

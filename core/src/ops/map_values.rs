@@ -6,7 +6,7 @@ use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, Plain};
+use crate::ship::{Code, Plain, captures_nothing};
 use crate::task::Op;
 use crate::with::With;
 
@@ -45,7 +45,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn map_values<B: Send + 'static, F: Fn(V) -> B + Code>(&self, function: F) -> Dataset<MapValues<P, Plain<F>>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("map_values");
         self.chain(
             Each::new(self.pipe.clone(), Plain(function), op),
@@ -61,7 +61,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>, E: Env> With<
         &self,
         function: F,
     ) -> Dataset<MapValues<P, Given<E, F>>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("map_values");
         self.data.chain(
             Each::new(self.data.pipe.clone(), self.given(function), op),

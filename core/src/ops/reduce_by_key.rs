@@ -7,7 +7,7 @@ use crate::exchange::{Aggregate, Grouped, default_readers};
 use crate::lineage::Layout;
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
 use crate::task::Op;
 use crate::with::With;
 
@@ -88,7 +88,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
         K: Key,
         V: Row,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.reduced(Op::here("reduce_by_key"), default_readers(&[&self.node]), Plain(function))
     }
 
@@ -103,7 +103,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
         K: Key,
         V: Row,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.reduced(Op::here("reduce_by_key"), partitions, Plain(function))
     }
 }
@@ -119,7 +119,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>, E: Env> With<
         K: Key,
         V: Row,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.data.reduced(Op::here("reduce_by_key"), default_readers(&[&self.data.node]), self.given(function))
     }
     /// [`Dataset::reduce_by_key_in`] with the given value first.
@@ -133,7 +133,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>, E: Env> With<
         K: Key,
         V: Row,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.data.reduced(Op::here("reduce_by_key"), partitions, self.given(function))
     }
 }

@@ -10,7 +10,7 @@ use crate::exchange::{Buckets, Shuffled, default_readers, no_partitions};
 use crate::lineage::{Exchange, Input, Layout, Node, Shape};
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::row::Row;
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
 use crate::sort::{Bounds, BoundsStage, Merge, RunBlock, RunsStage};
 use crate::task::{Op, Task};
 use crate::with::With;
@@ -150,7 +150,7 @@ impl<P: Pipe> Dataset<P> {
     where
         P::Item: Row,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.sorted_by(
             Op::here("sort_by"),
             default_readers(&[&self.node]),
@@ -168,7 +168,7 @@ impl<P: Pipe> Dataset<P> {
     where
         P::Item: Row,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.sorted_by(
             Op::here("sort_by"),
             partitions,
@@ -202,7 +202,7 @@ impl<P: Pipe, E: Env> With<P, E> {
     where
         P::Item: Row,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.sorted_with(Op::here("sort_by"), default_readers(&[&self.data.node]), function)
     }
 
@@ -216,7 +216,7 @@ impl<P: Pipe, E: Env> With<P, E> {
     where
         P::Item: Row,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         self.sorted_with(Op::here("sort_by"), partitions, function)
     }
 

@@ -3,11 +3,12 @@
 use super::each::{At, Each, Itemwise};
 use crate::call::{Call1, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::{Result, UserError};
+use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{CONTINUE, Flow, Pipe};
-use crate::ship::{Code, Plain};
+use crate::ship::{Code, Plain, captures_nothing};
 use crate::task::Op;
+use crate::user_error::UserError;
 use crate::with::With;
 
 /// The pipe of [`Dataset::try_filter`].
@@ -45,7 +46,7 @@ impl<P: Pipe> Dataset<P> {
         &self,
         function: F,
     ) -> Dataset<TryFilter<P, Plain<F>>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("try_filter");
         self.chain(
             Each::new(self.pipe.clone(), Plain(function), op),
@@ -61,7 +62,7 @@ impl<P: Pipe, E: Env> With<P, E> {
         &self,
         function: F,
     ) -> Dataset<TryFilter<P, Given<E, F>>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("try_filter");
         self.data.chain(
             Each::new(self.data.pipe.clone(), self.given(function), op),

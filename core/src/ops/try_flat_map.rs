@@ -3,11 +3,12 @@
 use super::each::{At, Each, Itemwise, pour};
 use crate::call::{Call1, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::{Result, UserError};
+use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, Plain};
+use crate::ship::{Code, Plain, captures_nothing};
 use crate::task::Op;
+use crate::user_error::UserError;
 use crate::with::With;
 use std::marker::PhantomData;
 
@@ -50,7 +51,7 @@ impl<P: Pipe> Dataset<P> {
         &self,
         function: F,
     ) -> Dataset<TryFlatMap<P, Plain<F>, I>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("try_flat_map");
         self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
     }
@@ -66,7 +67,7 @@ impl<P: Pipe, E: Env> With<P, E> {
         &self,
         function: F,
     ) -> Dataset<TryFlatMap<P, Given<E, F>, I>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("try_flat_map");
         self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
     }

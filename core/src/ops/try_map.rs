@@ -3,11 +3,12 @@
 use super::each::{At, Each, Itemwise};
 use crate::call::{Call1, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::{Result, UserError};
+use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, Plain};
+use crate::ship::{Code, Plain, captures_nothing};
 use crate::task::Op;
+use crate::user_error::UserError;
 use crate::with::With;
 use std::marker::PhantomData;
 
@@ -46,7 +47,7 @@ impl<P: Pipe> Dataset<P> {
         &self,
         function: F,
     ) -> Dataset<TryMap<P, Plain<F>, B>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("try_map");
         self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
     }
@@ -59,7 +60,7 @@ impl<P: Pipe, E: Env> With<P, E> {
         &self,
         function: F,
     ) -> Dataset<TryMap<P, Given<E, F>, B>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+        const { captures_nothing::<F>() }
         let op = Op::here("try_map");
         self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
     }

@@ -1,7 +1,7 @@
 //! Closures that are nothing but code, and the one place where such a closure is made again from its type.
 
 use super::{Decoder, Encoder, Ship};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::ptr::NonNull;
 
 /// A closure or function that captures nothing, so that its type alone is its code: what every operator takes.
@@ -32,16 +32,25 @@ impl<F: Code> Ship for Plain<F> {
     }
 
     fn decode(_: &mut Decoder) -> Result<Self> {
-        Ok(Plain(conjure()))
+        Ok(Plain(conjure()?))
     }
+}
+
+/// Stops the build where a function that is given to an operator is not its code alone. Whoever takes one asks this in a
+/// `const` block.
+pub(crate) const fn captures_nothing<F>() {
+    assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`");
 }
 
 /// Makes a zero-sized closure from its type.
 #[allow(unsafe_code)]
-pub(crate) fn conjure<F: Code>() -> F {
-    const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`") }
+pub(crate) fn conjure<F: Code>() -> Result<F> {
+    // Such a program does not build; that is told where the function is given, not here for a second time.
+    if size_of::<F>() != 0 {
+        return Err(Error::Bug("a function that captures something was sent".into()));
+    }
     // SAFETY: F has no bytes, so any aligned pointer may be read for it, and `F: Copy` means that any number of values of it
     // may exist. That one may exist at all is known because this is only reached while a parcel is decoded that an
     // instance of the same program made from a value of this very type: decoders are made in this crate alone.
-    unsafe { NonNull::<F>::dangling().read() }
+    Ok(unsafe { NonNull::<F>::dangling().read() })
 }

@@ -6,8 +6,8 @@
 mod code;
 mod descriptor;
 
-pub(crate) use code::conjure;
 pub use code::{Code, Plain};
+pub(crate) use code::{captures_nothing, conjure};
 pub use descriptor::{Parcel, Segments, receive};
 pub(crate) use descriptor::{Role, pack, unpack};
 

@@ -4,7 +4,7 @@ use super::driver::{Driver, program};
 use super::job::{Claim, ClusterJob, JobState};
 use super::output::Printer;
 use crate::caller::Caller;
-use crate::execute::Code;
+use crate::execute::{Code, at_the_call};
 use crate::job_spec::stage_spec;
 use crate::protocol::driver::{FromDriver, GivenFile, NewJob};
 use crate::protocol::engine::CodeBytes;
@@ -375,7 +375,7 @@ impl Shared {
                 None => Code { stage: request.stage.clone(), exchange: None, op: request.op, checks_rows },
             };
             let exchange = code.exchange;
-            let bytes = worker::pack(&code)?;
+            let bytes = worker::pack(&code).map_err(|error| at_the_call(error, code.op))?;
             if bytes.len() <= CODE_BYTES {
                 return Ok(Packed { at, exchange, bytes: CodeBytes::Here(bytes) });
             }
