@@ -7,6 +7,7 @@ mod names;
 #[path = "../rig/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod rig;
+mod shown;
 
 use rig::{Cluster, driving, until};
 use std::fs;

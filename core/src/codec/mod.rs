@@ -1,6 +1,6 @@
 //! The one way values become bytes and come back: bincode, always with a limit.
 //!
-//! What is claimed takes no memory before it is there, whatever the limit ([`bounded`]). The limit is one of bytes, so it
+//! What is claimed takes no memory before it is there, whatever the limit (`bounded`). The limit is one of bytes, so it
 //! does not bound what takes none: a sequence of zero-sized items, such as a `Vec<()>`, that claims 2^60 of them is
 //! counted to its end. Frames of our own have checksums; whoever decodes bytes of strangers must not ask for such types.
 
