@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+use tryworks_engine::host::began;
 
 /// A process for ever: numbers are given out again, a number with a start time and a machine is not.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -35,7 +36,8 @@ impl Identity {
     /// This process.
     pub fn own() -> anyhow::Result<Self> {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
-        let start_time = started(pid).ok_or_else(|| anyhow!("/proc/{pid}/stat cannot be read: is /proc mounted?"))?;
+        let start_time =
+            began(pid.cast_unsigned()).ok_or_else(|| anyhow!("/proc/{pid}/stat cannot be read: is /proc mounted?"))?;
         Ok(Identity { pid, start_time, host: Host::own() })
     }
 
@@ -51,7 +53,7 @@ impl Identity {
     fn find(&self) -> Option<Process> {
         let fd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
         // What was opened stays the same process from here on: now it is told whether it is the right one.
-        (started(self.pid) == Some(self.start_time)).then_some(Process { fd })
+        (began(self.pid.cast_unsigned()) == Some(self.start_time)).then_some(Process { fd })
     }
 }
 
@@ -128,41 +130,16 @@ impl Process {
     }
 }
 
-/// When the process that has this number now began. One that is dead and only waits for its parent does not count.
-fn started(pid: i32) -> Option<u64> {
-    start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// The start time in the text of `/proc/PID/stat`, unless the process is dead.
-fn start_time(stat: &str) -> Option<u64> {
-    // The name may hold spaces and brackets: the last one closes it.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::process::Command;
 
     #[test]
-    fn names_may_look_like_fields() {
-        let fields = (4..=21).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
-        assert_eq!(start_time(&format!("7 (a) Z 1) S {fields} 555 23 24")), Some(555));
-        assert_eq!(start_time(&format!("7 (a) Z {fields} 555 23")), None);
-        assert_eq!(start_time("7 (a"), None);
-    }
-
-    #[test]
     fn a_process_is_found_until_it_ends() {
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = child.id() as i32;
-        let known = Identity { pid, start_time: started(pid).unwrap(), host: Host::own() };
+        let known = Identity { pid, start_time: began(child.id()).unwrap(), host: Host::own() };
         let find = |identity: &Identity| match identity.look() {
             Seen::Alive(process) => Some(process),
             Seen::Gone => None,

@@ -68,16 +68,18 @@ async fn answers(from: &mut LinkReceiver) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
-/// The ports on which a process listens.
-fn ports(pid: u32) -> Vec<u16> {
+/// The addresses, as the kernel writes them, and the ports on which a process listens.
+fn listening(pid: u32) -> Vec<(String, u16)> {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     let sockets: Vec<_> = files.filter_map(|file| fs::read_link(file.path()).ok()).collect();
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let listening = rows.filter(|row| {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let rows = tables.iter().flat_map(|table| table.lines().skip(1));
+    let rows = rows.map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let ours = rows.filter(|row| {
         row[3] == "0A" && sockets.iter().any(|socket| socket == Path::new(&format!("socket:[{}]", row[9])))
     });
-    listening.map(|row| u16::from_str_radix(row[1].rsplit(':').next().unwrap(), 16).unwrap()).collect()
+    let places = ours.map(|row| row[1].split_once(':').unwrap());
+    places.map(|(address, port)| (address.to_string(), u16::from_str_radix(port, 16).unwrap())).collect()
 }
 
 #[test]
@@ -108,7 +110,7 @@ fn messages_that_cannot_be_read_end_their_connection_alone() {
         }
         // The data ports of both.
         let asked = DataClient::new(credentials(&cluster, "engine"), DataLimits::default());
-        let port = format!("127.0.0.1:{}", ports(cluster.engine("engine-1"))[0]);
+        let port = format!("127.0.0.1:{}", listening(cluster.engine("engine-1"))[0].1);
         let hub = connection(&cluster, "engine").data;
         for (address, role) in [(&port, Role::Engine), (&hub, Role::Hub)] {
             for request in [&huge[..], b"", &[0xff; 50]] {

@@ -2,7 +2,7 @@
 //! that are not what they say.
 
 use crate::rig::{Cluster, driving, until};
-use crate::{answers, connection, credentials, directory, drive, good, hello, here, ports, runtime};
+use crate::{answers, connection, credentials, directory, drive, good, hello, here, listening, runtime};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -96,7 +96,7 @@ fn names_that_lead_elsewhere_are_refused_and_touch_nothing() {
         // Data ports know no paths: neither those of blocks nor those of programs and files.
         let asked = DataClient::new(credentials(&cluster, "engine"), DataLimits::default());
         let driver = DataClient::new(credentials(&cluster, "driver"), DataLimits::default());
-        let port = format!("127.0.0.1:{}", ports(cluster.engine("engine-1"))[0]);
+        let port = format!("127.0.0.1:{}", listening(cluster.engine("engine-1"))[0].1);
         let hub = connection(&cluster, "engine").data;
         for path in ["../../../../etc/passwd", "../driver.json", "/etc/passwd"] {
             for (address, role) in [(&port, Role::Engine), (&hub, Role::Hub)] {
