@@ -93,6 +93,7 @@ impl Hub {
         self.to_clients.push((peer, answer));
         // What was under way to the connection before is said in order, or not at all: results when it asks for them.
         self.for_drivers.remove(&id);
+        self.unheard(id);
         self.say_again(id);
         self.tell_all_cached(id);
         self.introduce_to_all(id);
@@ -177,6 +178,7 @@ impl Hub {
             (session, FromDriver::Submit(job)) => self.submit(session, *job),
             (session, FromDriver::Attach { ticket, job, action }) => self.attach_to(session, ticket, job, &action),
             (session, FromDriver::Received { attempts }) => self.received(session, &attempts),
+            (session, FromDriver::Heard(all)) => all.into_iter().for_each(|heard| self.heard(session, heard)),
             (session, FromDriver::Cancel { ticket }) => {
                 if let Some(job) = self.job_of(session, ticket) {
                     self.cancel_job(job);

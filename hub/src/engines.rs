@@ -190,7 +190,11 @@ impl Hub {
             }
             FromEngine::Wrote { session, written } => {
                 self.log(id, session, &written);
-                self.tell_driver(session, ToDriver::Output(written));
+                if self.is_connected(session) {
+                    self.tell_driver(session, ToDriver::Output(written));
+                } else {
+                    self.heard(session, written.heard());
+                }
             }
             FromEngine::Beat { resident, blocks, short } => {
                 if let Some(engine) = self.engines.get_mut(&id) {

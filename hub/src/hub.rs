@@ -301,8 +301,12 @@ impl Hub {
         }
     }
 
+    pub(crate) fn is_connected(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some_and(|session| session.peer.is_some())
+    }
+
     pub(crate) fn tell_driver(&mut self, session: SessionId, message: ToDriver) {
-        if self.sessions.get(&session).is_some_and(|session| session.peer.is_some()) {
+        if self.is_connected(session) {
             self.for_drivers.entry(session).or_default().push(message);
         }
     }

@@ -5,7 +5,8 @@ use crate::jobs::clock;
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_core::ids::{EngineId, JobId, SessionId};
 use tryworks_engine::protocol::admin::LogRow;
-use tryworks_engine::protocol::driver::{ToDriver, Written};
+use tryworks_engine::protocol::driver::{Heard, ToDriver, Written};
+use tryworks_engine::protocol::engine::ToEngine;
 
 /// What is kept of the output of workers, in bytes.
 const LOG_BYTES: usize = 1 << 20;
@@ -57,6 +58,18 @@ impl Hub {
         self.recent.add(Said { engine, session, job, at: clock(), written: written.clone() });
     }
 
+    /// The driver has what a worker of its session wrote, or nobody waits for it.
+    pub(crate) fn heard(&mut self, session: SessionId, heard: Heard) {
+        let Heard { engine, worker, stderr, offset } = heard;
+        self.tell_engine(engine, ToEngine::Heard { session, worker, stderr, offset });
+    }
+
+    /// The driver's connection ended: what was on its way there may never arrive.
+    pub(crate) fn unheard(&mut self, session: SessionId) {
+        let engines: Vec<_> = self.engines.keys().copied().collect();
+        engines.into_iter().for_each(|engine| self.tell_engine(engine, ToEngine::Unheard { session }));
+    }
+
     /// Says again to a driver that was cut off what its tasks wrote last: it knows what it has by the offsets.
     pub(crate) fn say_again(&mut self, session: SessionId) {
         let own = self.recent.log.iter().filter(|said| said.session == session);
@@ -67,12 +80,12 @@ impl Hub {
 
 impl Recent {
     fn add(&mut self, said: Said) {
-        self.bytes += said.written.bytes.len();
+        self.bytes += said.written.size();
         self.log.push_back(said);
         while self.bytes > LOG_BYTES
             && let Some(oldest) = self.log.pop_front()
         {
-            self.bytes -= oldest.written.bytes.len();
+            self.bytes -= oldest.written.size();
         }
     }
 
@@ -179,10 +192,15 @@ mod tests {
 
     #[test]
     fn what_is_kept_has_a_bound() {
-        let mut recent = Recent::default();
-        for at in 0..300 {
-            recent.add(said(1, at, at * 10_000, &("x".repeat(9_999) + "\n")));
-        }
-        assert_eq!(texts(&recent, None).len(), LOG_BYTES / 10_000);
+        let kept = |len: usize| {
+            let mut recent = Recent::default();
+            let pieces = (LOG_BYTES / len) as u64 * 2;
+            (0..pieces).for_each(|at| recent.add(said(1, at, at * len as u64, &("x".repeat(len - 1) + "\n"))));
+            recent.log.len()
+        };
+        let size = said(1, 0, 0, "").written.size();
+        assert_eq!(kept(10_000), LOG_BYTES / (10_000 + size));
+        // Many small pieces take more memory than their bytes.
+        assert_eq!(kept(1), LOG_BYTES / (1 + size));
     }
 }

@@ -132,6 +132,7 @@ impl Hub {
         {
             session.peer = None;
             session.lost = Some(Instant::now());
+            self.unheard(id);
         }
     }
 

@@ -6,10 +6,10 @@ use crate::rig::{Cluster, driving, until};
 use std::path::Path;
 use tryworks::prelude::*;
 
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// A number of bytes of a process, as the system counts them: `VmRSS` are those that it has now, `VmHWM` the most that it had.
-fn bytes(pid: u32, name: &str) -> u64 {
+pub(crate) fn bytes(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() << 10

@@ -16,6 +16,7 @@ mod engines;
 mod hung;
 mod large;
 mod memory;
+mod output;
 mod programs;
 mod saves;
 mod tasks;

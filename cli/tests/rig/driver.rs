@@ -32,6 +32,7 @@ pub struct Done {
 }
 
 impl Driver {
+    /// Starts it. Nobody reads its output yet.
     pub(super) fn begin(
         program: &Path,
         arguments: &[&str],
@@ -43,21 +44,28 @@ impl Driver {
         command.args(arguments).env(ROLE, "driver").env(DIRECTORY, shared);
         command.env("TRYWORKS_HOME", home).env("TRYWORKS_CLUSTER", "default").env("RUST_BACKTRACE", "0");
         command.envs(environment.iter().copied());
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let outputs = [Arc::<Mutex<Vec<u8>>>::default(), Arc::default()];
-        let read = |mut from: Box<dyn Read + Send>, to: Arc<Mutex<Vec<u8>>>| {
-            std::thread::spawn(move || {
-                let mut chunk = [0; 16 << 10];
-                while let Ok(read @ 1..) = from.read(&mut chunk) {
-                    to.lock().unwrap().extend_from_slice(&chunk[..read]);
-                }
-            })
-        };
-        let readers = vec![
-            read(Box::new(child.stdout.take().unwrap()), outputs[0].clone()),
-            read(Box::new(child.stderr.take().unwrap()), outputs[1].clone()),
-        ];
-        Driver { child, outputs, readers }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut driver = Driver { child, outputs: Default::default(), readers: Vec::new() };
+        let err = driver.child.stderr.take().unwrap();
+        driver.read(1, err);
+        driver
+    }
+
+    fn read(&mut self, which: usize, mut from: impl Read + Send + 'static) {
+        let to = self.outputs[which].clone();
+        self.readers.push(std::thread::spawn(move || {
+            let mut chunk = [0; 16 << 10];
+            while let Ok(read @ 1..) = from.read(&mut chunk) {
+                to.lock().unwrap().extend_from_slice(&chunk[..read]);
+            }
+        }));
+    }
+
+    /// Reads its output from now on.
+    pub fn heard(mut self) -> Self {
+        let out = self.child.stdout.take().unwrap();
+        self.read(0, out);
+        self
     }
 
     fn text(&self, which: usize) -> String {

@@ -212,13 +212,22 @@ impl Cluster {
     /// The same, of another executable.
     pub fn begin_as(&self, program: &Path, test: &str, environment: &[(&str, &str)]) -> Driver {
         let one = ["--exact", test, "--nocapture", "--test-threads=1"];
-        Driver::begin(program, &one, &self.home(), &self.shared.0, &[&self.pairs()[..], environment].concat())
+        let environment = [&self.pairs()[..], environment].concat();
+        Driver::begin(program, &one, &self.home(), &self.shared.0, &environment).heard()
+    }
+
+    /// The same, whose output nobody reads until it is [heard](Driver::heard).
+    pub fn begin_unheard(&self, test: &str) -> Driver {
+        let program = std::env::current_exe().unwrap();
+        let one = ["--exact", test, "--nocapture", "--test-threads=1"];
+        Driver::begin(&program, &one, &self.home(), &self.shared.0, &self.pairs())
     }
 
     /// The harness of this executable, with arguments of the test's own.
     pub fn begin_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Driver {
         let program = std::env::current_exe().unwrap();
-        Driver::begin(&program, arguments, &self.home(), &self.shared.0, &[&self.pairs()[..], environment].concat())
+        let environment = [&self.pairs()[..], environment].concat();
+        Driver::begin(&program, arguments, &self.home(), &self.shared.0, &environment).heard()
     }
 
     fn pairs(&self) -> Vec<(&str, &str)> {

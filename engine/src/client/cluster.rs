@@ -3,6 +3,7 @@
 use super::driver::{Driver, program};
 use super::job::{Claim, ClusterJob, JobState};
 use super::output::Printer;
+use super::spool::Spool;
 use crate::caller::Caller;
 use crate::execute::{Code, at_the_call};
 use crate::job_spec::stage_spec;
@@ -63,6 +64,8 @@ pub(super) struct Shared {
     /// Told when there is something to send, or to end.
     pub(super) outgoing: Notify,
     pub(super) screen: Arc<Shown>,
+    /// What tasks wrote, and is not printed yet.
+    pub(super) spool: Arc<Spool>,
 }
 
 /// How the hub's data port is reached.
@@ -196,6 +199,7 @@ impl Cluster {
             news: Condvar::new(),
             outgoing: Notify::new(),
             screen: Arc::default(),
+            spool: Arc::default(),
         });
         let (ready, opened) = std::sync::mpsc::channel();
         let (inside, name) = (shared.clone(), "tryworks-driver".to_string());
@@ -204,7 +208,10 @@ impl Cluster {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(ready.send(Err(Error::storage("starting", "the driver's thread", &error)))),
             };
-            let printer = Printer::new(inside.screen.clone());
+            let printer = match Printer::new(inside.screen.clone(), inside.spool.clone()) {
+                Ok(printer) => printer,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
             runtime.block_on(Driver { shared: inside, connection, program, printer }.run(ready));
         });
         let thread = thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?;

@@ -5,7 +5,7 @@ use super::cluster::{Port, Shared, State};
 use super::dial::dial;
 use super::output::Printer;
 use crate::environment;
-use crate::protocol::driver::{FromDriver, Part, Program, ToDriver, Welcome};
+use crate::protocol::driver::{FromDriver, Heard, Part, Program, ToDriver, Welcome};
 use crate::protocol::{self, Hello, Opening, Purpose};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -65,7 +65,9 @@ impl From<Error> for Unmet {
 
 impl Driver {
     pub(super) async fn run(mut self, ready: std::sync::mpsc::Sender<Result<()>>) {
-        let mut link = match self.meet().await {
+        let met = self.meet().await;
+        self.shared.spool.drained();
+        let mut link = match met {
             Ok(link) => {
                 let _ = ready.send(Ok(()));
                 link
@@ -282,11 +284,15 @@ impl Driver {
         let mut next = Some(first);
         while let Some(bytes) = next {
             let batch = protocol::decode::<ToDriver>(&bytes).map_err(|error| error.to_string())?;
-            let mut received = Vec::new();
-            let shared = self.shared.clone();
-            let mut state = shared.lock();
-            for message in batch {
-                self.hear(&mut state, message, &mut received);
+            let (mut received, mut heard) = (Vec::new(), Vec::new());
+            // Output comes before the end of its job.
+            let others = batch.into_iter().filter_map(|message| self.show(message, &mut heard)).collect::<Vec<_>>();
+            let mut state = self.shared.lock();
+            for message in others {
+                hear(&mut state, message, &mut received);
+            }
+            if !heard.is_empty() {
+                state.outbox.push(FromDriver::Heard(heard));
             }
             if !received.is_empty() {
                 state.outbox.push(FromDriver::Received { attempts: received });
@@ -298,42 +304,58 @@ impl Driver {
         Ok(())
     }
 
-    fn hear(&mut self, state: &mut State, message: ToDriver, received: &mut Vec<AttemptId>) {
+    /// Prints what is to be printed of what the hub says.
+    fn show(&mut self, message: ToDriver, heard: &mut Vec<Heard>) -> Option<ToDriver> {
         match message {
-            ToDriver::Accepted { ticket, job } => {
-                if let Some(state) = state.jobs.get_mut(&ticket) {
-                    state.id = Some(job);
+            ToDriver::Output(written) => {
+                self.printer.output(&written);
+                let now = written.heard();
+                match heard.iter_mut().find(|known| Heard { offset: now.offset, ..**known } == now) {
+                    Some(known) => known.offset = known.offset.max(now.offset),
+                    None => heard.push(now),
                 }
             }
-            ToDriver::Results { ticket, attempt, parts } => {
-                // What is fetched later is said to be received later.
-                if parts.iter().all(|(_, part)| matches!(part, Part::Here(_))) {
-                    received.push(attempt);
-                }
-                if let Some(job) = state.jobs.get_mut(&ticket) {
-                    job.take_in(attempt, parts);
-                }
-            }
-            ToDriver::Progress { ticket, progress } => {
-                if let Some(job) = state.jobs.get_mut(&ticket) {
-                    job.progress = progress;
-                }
-            }
-            ToDriver::Ended { ticket, end } => {
-                let State { jobs, made, .. } = state;
-                if let Some(job) = jobs.get_mut(&ticket) {
-                    if end.is_ok() {
-                        made.extend(job.exchanges.iter().copied());
-                    }
-                    job.end = Some(end);
-                }
-            }
-            ToDriver::Cached { cache, partitions } => {
-                state.cached.insert(SessionId::split(cache).1, partitions);
-            }
-            ToDriver::Output(written) => self.printer.output(&written),
             ToDriver::Notice(text) => self.printer.note(&text),
-            ToDriver::Answer { .. } => {}
+            other => return Some(other),
         }
+        None
+    }
+}
+
+fn hear(state: &mut State, message: ToDriver, received: &mut Vec<AttemptId>) {
+    match message {
+        ToDriver::Accepted { ticket, job } => {
+            if let Some(state) = state.jobs.get_mut(&ticket) {
+                state.id = Some(job);
+            }
+        }
+        ToDriver::Results { ticket, attempt, parts } => {
+            // What is fetched later is said to be received later.
+            if parts.iter().all(|(_, part)| matches!(part, Part::Here(_))) {
+                received.push(attempt);
+            }
+            if let Some(job) = state.jobs.get_mut(&ticket) {
+                job.take_in(attempt, parts);
+            }
+        }
+        ToDriver::Progress { ticket, progress } => {
+            if let Some(job) = state.jobs.get_mut(&ticket) {
+                job.progress = progress;
+            }
+        }
+        ToDriver::Ended { ticket, end } => {
+            let State { jobs, made, .. } = state;
+            if let Some(job) = jobs.get_mut(&ticket) {
+                if end.is_ok() {
+                    made.extend(job.exchanges.iter().copied());
+                }
+                job.end = Some(end);
+            }
+        }
+        ToDriver::Cached { cache, partitions } => {
+            state.cached.insert(SessionId::split(cache).1, partitions);
+        }
+        // What is to be printed was, and a driver asks no questions.
+        ToDriver::Output(_) | ToDriver::Notice(_) | ToDriver::Answer { .. } => {}
     }
 }

@@ -295,7 +295,12 @@ impl JobControl for ClusterJob {
 
     fn next(&self) -> Result<Option<execute::Part>> {
         loop {
-            let Some((attempt, partition, part)) = self.next_part()? else { return Ok(None) };
+            let next = self.next_part();
+            if !matches!(next, Ok(Some(_)) | Err(Error::Stopped)) {
+                // Of all that its tasks wrote the end comes before the end of the job.
+                self.shared.spool.drained();
+            }
+            let Some((attempt, partition, part)) = next? else { return Ok(None) };
             let bytes = match part {
                 Part::Here(bytes) => bytes,
                 Part::At { place, len } => match self.fetch(attempt, &place, len) {

@@ -8,5 +8,6 @@ mod driver;
 mod job;
 mod output;
 mod ship;
+mod spool;
 
 pub use cluster::{Cluster, Settings};

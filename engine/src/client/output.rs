@@ -1,14 +1,18 @@
 //! What tasks wrote, on the driver's own outputs: each line with its engine in front, each byte once.
 
+use super::spool::Spool;
 use crate::protocol::driver::Written;
 use crate::screen::Shown;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread::JoinHandle;
+use tryworks_core::{Error, Result};
 use tryworks_io::outlet;
 
-/// Prints what tasks wrote.
+/// Prints what tasks wrote, on a thread of its own: who does not read it holds up nothing here.
 pub(super) struct Printer {
-    screen: Arc<Shown>,
+    spool: Arc<Spool>,
+    thread: Option<JoinHandle<()>>,
     /// How much of each worker's output was printed, and the line that is not at its end yet.
     streams: HashMap<(String, u32, bool), Stream>,
 }
@@ -23,9 +27,16 @@ struct Stream {
 const LONGEST: usize = 64 << 10;
 
 impl Printer {
-    /// Prints beside what is on the screen.
-    pub(super) fn new(screen: Arc<Shown>) -> Self {
-        Printer { screen, streams: HashMap::new() }
+    /// Prints beside what is on the screen, what waits in `spool`.
+    pub(super) fn new(screen: Arc<Shown>, spool: Arc<Spool>) -> Result<Self> {
+        let print = move |stderr: bool, lines: &[u8]| {
+            let to = if stderr { &outlet::ERR } else { &outlet::OUT };
+            screen.aside(|| to.write(lines));
+        };
+        let inside = spool.clone();
+        let thread = std::thread::Builder::new().name("tryworks-printer".into()).spawn(move || inside.print(print));
+        let thread = thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
+        Ok(Printer { spool, thread: Some(thread), streams: HashMap::new() })
     }
 
     /// Says something of the cluster itself.
@@ -51,8 +62,7 @@ impl Printer {
 
     fn print(&self, stderr: bool, lines: &[u8]) {
         if !lines.is_empty() {
-            let to = if stderr { &outlet::ERR } else { &outlet::OUT };
-            self.screen.aside(|| to.write(lines));
+            self.spool.push(stderr, lines);
         }
     }
 
@@ -60,26 +70,41 @@ impl Printer {
     fn lines(&mut self, written: &Written) -> Vec<u8> {
         // An engine that comes back has another number, and the same name.
         let stream = self.streams.entry((written.name.clone(), written.worker, written.stderr)).or_default();
-        let end = written.offset + written.bytes.len() as u64;
+        let prefix = format!("[{} worker {}] ", written.name, written.worker);
+        let mut out = Vec::new();
+        let end = written.heard().offset;
         let known = stream.printed.saturating_sub(written.offset).min(written.bytes.len() as u64);
         if end <= stream.printed {
-            return Vec::new();
+            return out;
+        }
+        if let missing @ 1.. = written.offset.saturating_sub(stream.printed) {
+            if !stream.line.is_empty() {
+                out = [prefix.as_bytes(), &std::mem::take(&mut stream.line), b"\n"].concat();
+            }
+            let told = "bytes of its output are missing here: they came faster than they were read";
+            out.extend_from_slice(format!("{prefix}tryworks: {missing} {told}\n").as_bytes());
         }
         stream.printed = end;
         stream.line.extend_from_slice(&written.bytes[known as usize..]);
         let whole = match stream.line.iter().rposition(|byte| *byte == b'\n') {
             Some(at) => at + 1,
             None if stream.line.len() > LONGEST => stream.line.len(),
-            None => return Vec::new(),
+            None => return out,
         };
-        let prefix = format!("[{} worker {}] ", written.name, written.worker);
-        let mut out = Vec::new();
         for line in stream.line[..whole].split_inclusive(|byte| *byte == b'\n') {
             out.extend_from_slice(prefix.as_bytes());
             out.extend_from_slice(line);
         }
         stream.line.drain(..whole);
         out
+    }
+}
+
+impl Drop for Printer {
+    fn drop(&mut self) {
+        self.spool.close();
+        // It prints what there is. That it panicked, it has said itself.
+        drop(self.thread.take().map(JoinHandle::join));
     }
 }
 
@@ -102,10 +127,25 @@ mod tests {
 
     #[test]
     fn what_comes_twice_is_shown_once() {
-        let mut printer = Printer::new(Arc::default());
+        let mut printer = Printer::new(Arc::default(), Arc::default()).unwrap();
         assert_eq!(printer.lines(&written(0, "one\ntw")), b"[e1 worker 7] one\n");
         assert_eq!(printer.lines(&written(0, "one\ntw")), b"");
         assert_eq!(printer.lines(&written(4, "two\nthree\n")), b"[e1 worker 7] two\n[e1 worker 7] three\n");
         assert_eq!(printer.lines(&written(8, "three\n")), b"");
+    }
+
+    #[test]
+    fn what_is_missing_is_told_of() {
+        let mut printer = Printer::new(Arc::default(), Arc::default()).unwrap();
+        assert_eq!(printer.lines(&written(0, "one\ntw")), b"[e1 worker 7] one\n");
+        let told = |missing: u64| {
+            let told = "bytes of its output are missing here: they came faster than they were read";
+            format!("[e1 worker 7] tryworks: {missing} {told}\n")
+        };
+        let expected = format!("[e1 worker 7] tw\n{}[e1 worker 7] end\n", told(94));
+        assert_eq!(String::from_utf8(printer.lines(&written(100, "end\n"))).unwrap(), expected);
+        // At the end, where nothing comes after it.
+        assert_eq!(String::from_utf8(printer.lines(&written(200, ""))).unwrap(), told(96));
+        assert_eq!(printer.lines(&written(200, "")), b"");
     }
 }

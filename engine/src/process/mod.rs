@@ -11,6 +11,7 @@ mod arrive;
 mod bring;
 mod deaths;
 mod files;
+mod flow;
 mod give;
 mod join;
 mod made;

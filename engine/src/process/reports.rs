@@ -1,5 +1,6 @@
 //! What workers say: what they did, what they ask for, what they wrote.
 
+use super::flow::{LAST_WORDS, Piece};
 use super::state::{Assigned, Engine, Order};
 use crate::protocol::driver::Written;
 use crate::protocol::engine::{CodeId, FromEngine, HeldBlock, HeldResult, ResultPart};
@@ -12,8 +13,6 @@ use tryworks_core::{Error, codec};
 use tryworks_io::blocks::Sealed;
 use tryworks_transport::PeerId;
 
-/// What is kept of a worker's last output, for when it dies.
-const LAST_WORDS: usize = 2048;
 /// What is kept of what was written, to be said again to a hub that may have missed it.
 const SAID_AGAIN: usize = 1 << 20;
 
@@ -128,10 +127,10 @@ impl Engine {
     }
 
     /// A worker wrote something.
-    pub(super) fn wrote(&mut self, number: u64, stderr: bool, bytes: Vec<u8>) {
+    pub(super) fn wrote(&mut self, number: u64, piece: Piece) {
         let Some(worker) = self.workers.get_mut(&number) else { return };
-        let offset = worker.written[usize::from(stderr)];
-        worker.written[usize::from(stderr)] += bytes.len() as u64;
+        let Piece { stderr, offset, bytes, cut } = piece;
+        worker.last_words.extend_from_slice(&cut);
         worker.last_words.extend_from_slice(&bytes);
         let surplus = worker.last_words.len().saturating_sub(LAST_WORDS);
         worker.last_words.drain(..surplus);
@@ -142,12 +141,12 @@ impl Engine {
         let name = self.options.name.clone();
         let written = Written { engine: self.id, name, worker: worker.pid, stderr, offset, attempt, bytes };
         let session = worker.session;
+        self.recent_bytes += written.size();
         self.recent.push_back((session, written.clone()));
-        let mut kept: usize = self.recent.iter().map(|(_, written)| written.bytes.len()).sum();
-        while kept > SAID_AGAIN
+        while self.recent_bytes > SAID_AGAIN
             && let Some((_, oldest)) = self.recent.pop_front()
         {
-            kept -= oldest.bytes.len();
+            self.recent_bytes -= oldest.size();
         }
         self.for_hub.push(FromEngine::Wrote { session, written });
     }

@@ -338,7 +338,7 @@ impl Io {
         let Some(worker) = engine.peers.get(peer) else { return };
         let written = self.outputs.get(worker).map(Outputs::written).unwrap_or_default();
         let worker = *worker;
-        written.into_iter().for_each(|(stderr, bytes)| engine.wrote(worker, stderr, bytes));
+        written.into_iter().for_each(|piece| engine.wrote(worker, piece));
     }
 
     fn hear_worker(&mut self, engine: &mut Engine, happened: Happened) {
@@ -350,11 +350,12 @@ impl Io {
                     self.outputs.insert(worker, outputs);
                 }
             }
-            Happened::Wrote { worker, stderr, bytes } => engine.wrote(worker, stderr, bytes),
+            Happened::Wrote { worker, piece } => engine.wrote(worker, piece),
             Happened::Ended { worker, mut death } => {
                 death.ran = running::take(&running::path_of(&engine.options.directory, worker));
                 self.kills.remove(&worker);
-                self.outputs.remove(&worker);
+                let rest = self.outputs.remove(&worker).map(|outputs| outputs.rest()).unwrap_or_default();
+                rest.into_iter().for_each(|piece| engine.wrote(worker, piece));
                 engine.worker_ended(worker, &death);
             }
         }
@@ -425,6 +426,7 @@ impl Io {
         let socket = PathBuf::from(&engine.place.socket);
         let (bringer, to) = (self.bringer.clone(), self.happened.0.clone());
         let programs = self.programs.clone();
+        let flows = engine.workers.get(&worker).map(|worker| worker.flows.clone()).unwrap_or_default();
         tokio::spawn(async move {
             // Another machine may have the same program at the same place, such as on a shared disk.
             let (store, wanted) = (programs.clone(), program.clone());
@@ -435,7 +437,7 @@ impl Io {
                 }
                 taken => taken,
             };
-            tend(worker, path, program, socket, directory, to).await;
+            tend(worker, path, program, socket, directory, flows, to).await;
         });
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Options;
 use super::deaths::{Guilt, killed};
+use super::flow::Flow;
 use super::made::Made;
 use crate::protocol::driver::{Program, Written};
 use crate::protocol::engine::{
@@ -12,6 +13,7 @@ use crate::protocol::worker::{ToWorker, Wanted, Welcome};
 use crate::running;
 use crate::scheduler::{Move, Partitions};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_core::runner::Shipment;
@@ -42,6 +44,8 @@ pub(super) struct Engine {
     next_worker: u64,
     /// What workers wrote last.
     pub(super) recent: VecDeque<(SessionId, Written)>,
+    /// What that takes, in bytes.
+    pub(super) recent_bytes: usize,
     /// The hub was told that memory is short.
     short: bool,
     pub(super) for_hub: Vec<FromEngine>,
@@ -96,7 +100,8 @@ pub(super) struct Worker {
     /// The most memory that it was seen to hold.
     pub(super) peak: u64,
     pub(super) resident: u64,
-    pub(super) written: [u64; 2],
+    /// Its standard output and its error output.
+    pub(super) flows: [Arc<Flow>; 2],
     pub(super) last_words: Vec<u8>,
     /// When its start was asked for.
     pub(super) since: Instant,
@@ -144,6 +149,7 @@ impl Engine {
             results: BTreeMap::new(),
             next_worker: 1,
             recent: VecDeque::new(),
+            recent_bytes: 0,
             short: false,
             for_hub: Vec::new(),
             for_workers: BTreeMap::new(),
@@ -186,6 +192,7 @@ impl Engine {
         let mut kill = Vec::new();
         for (number, worker) in &mut self.workers {
             worker.stores.clear();
+            worker.flows.iter().for_each(|flow| flow.begin_anew());
             for assigned in &mut worker.assigned {
                 assigned.orphan = true;
                 assigned.stopping.get_or_insert(now);
@@ -279,9 +286,23 @@ impl Engine {
                     }
                 }
             }
+            ToEngine::Heard { session, worker, stderr, offset } => {
+                if let Some(worker) = self.working_for(session).filter(|known| known.pid == worker) {
+                    worker.flows[usize::from(stderr)].heard(offset);
+                }
+            }
+            ToEngine::Unheard { session } => {
+                if let Some(worker) = self.working_for(session) {
+                    worker.flows.iter().for_each(|flow| flow.begin_anew());
+                }
+            }
             ToEngine::Move(what) => self.orders.push(Order::TakeOver { what }),
             ToEngine::Leave => self.leaving = true,
         }
+    }
+
+    fn working_for(&self, session: SessionId) -> Option<&Worker> {
+        self.workers.get(&self.sessions.get(&session)?.worker?)
     }
 
     fn tell_session(&mut self, session: SessionId, message: ToWorker) {
@@ -310,7 +331,7 @@ impl Engine {
             told: 0,
             peak: 0,
             resident: 0,
-            written: [0; 2],
+            flows: Default::default(),
             last_words: Vec::new(),
             since: Instant::now(),
             serves: false,

@@ -1,6 +1,7 @@
 //! Worker processes: started with what the driver was started with, watched, and mourned.
 
 use super::deaths::Death;
+use super::flow::{Flow, Piece};
 use crate::protocol::driver::Program;
 use crate::{environment, worker};
 use std::io;
@@ -28,7 +29,7 @@ pub(super) enum Happened {
     /// It runs.
     Started { worker: u64, pid: u32, kill: oneshot::Sender<()>, outputs: Outputs },
     /// It wrote something.
-    Wrote { worker: u64, stderr: bool, bytes: Vec<u8> },
+    Wrote { worker: u64, piece: Piece },
     /// It is gone.
     Ended { worker: u64, death: Death },
 }
@@ -37,34 +38,72 @@ pub(super) enum Happened {
 const PIPE: usize = 64 << 10;
 
 /// The standard output and the error output of a worker.
-#[derive(Default)]
-pub(super) struct Outputs([Option<Arc<pipe::Receiver>>; 2]);
+#[derive(Clone)]
+pub(super) struct Outputs([Output; 2]);
+
+#[derive(Clone)]
+struct Output {
+    stderr: bool,
+    pipe: Option<Arc<pipe::Receiver>>,
+    flow: Arc<Flow>,
+}
 
 impl Outputs {
-    fn of(child: &mut Child) -> Self {
+    fn of(child: &mut Child, [out, err]: [Arc<Flow>; 2]) -> Self {
         let open = |fd: io::Result<OwnedFd>| fd.and_then(pipe::Receiver::from_owned_fd).ok().map(Arc::new);
-        let out = child.stdout.take().and_then(|out| open(out.into_owned_fd()));
-        Outputs([out, child.stderr.take().and_then(|err| open(err.into_owned_fd()))])
+        let stdout = child.stdout.take().and_then(|out| open(out.into_owned_fd()));
+        let stderr = child.stderr.take().and_then(|err| open(err.into_owned_fd()));
+        Outputs([Output { stderr: false, pipe: stdout, flow: out }, Output { stderr: true, pipe: stderr, flow: err }])
     }
 
     /// What is there already: all that was written before now.
-    pub(super) fn written(&self) -> Vec<(bool, Vec<u8>)> {
+    pub(super) fn written(&self) -> Vec<Piece> {
+        self.0.iter().flat_map(Output::written).collect()
+    }
+
+    /// What tells of all that was cut so far.
+    pub(super) fn rest(&self) -> Vec<Piece> {
+        self.0.iter().filter_map(|output| output.flow.rest(output.stderr)).collect()
+    }
+}
+
+impl Output {
+    fn written(&self) -> Vec<Piece> {
         let mut all = Vec::new();
-        for (stderr, pipe) in [false, true].into_iter().zip(&self.0) {
-            let Some(pipe) = pipe else { continue };
-            let mut chunk = vec![0; PIPE];
-            let mut bytes = Vec::new();
-            // Who writes all the time would never let this end.
-            while bytes.len() < PIPE
-                && let Ok(read @ 1..) = rustix::io::read(pipe, &mut chunk[..])
-            {
-                bytes.extend_from_slice(&chunk[..read]);
-            }
-            if !bytes.is_empty() {
-                all.push((stderr, bytes));
+        let Some(pipe) = &self.pipe else { return all };
+        let mut chunk = vec![0; PIPE];
+        let mut bytes = 0;
+        // Who writes all the time would never let this end.
+        while bytes < PIPE
+            && let Ok(read @ 1..) = rustix::io::read(pipe, &mut chunk[..])
+        {
+            bytes += read;
+            all.extend(self.flow.took(self.stderr, &chunk[..read]));
+        }
+        all.extend(self.flow.rest(self.stderr));
+        all
+    }
+
+    /// Reads it, as fast as it is heard.
+    async fn read(self, worker: u64, to: mpsc::UnboundedSender<Happened>) {
+        let Some(from) = &self.pipe else { return };
+        let mut chunk = vec![0; 16 << 10];
+        while from.readable().await.is_ok() {
+            self.flow.turn().await;
+            match from.try_read(&mut chunk) {
+                Ok(0) => return,
+                Ok(read) => {
+                    let piece = self.flow.took(self.stderr, &chunk[..read]);
+                    if let Some(piece) = piece
+                        && to.send(Happened::Wrote { worker, piece }).is_err()
+                    {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
             }
         }
-        all
     }
 }
 
@@ -75,6 +114,7 @@ pub(super) async fn tend(
     program: Program,
     socket: PathBuf,
     directory: PathBuf,
+    flows: [Arc<Flow>; 2],
     to: mpsc::UnboundedSender<Happened>,
 ) {
     let path = match path {
@@ -87,10 +127,8 @@ pub(super) async fn tend(
         Err(error) => return ended(&to, worker, format!("could not be started: {error}"), true),
     };
     let (kill, killed) = oneshot::channel();
-    let outputs = Outputs::of(&mut child);
-    let reading = [false, true].into_iter().zip(outputs.0.clone());
-    let reading: Vec<_> =
-        reading.filter_map(|(stderr, pipe)| Some(tokio::spawn(read(pipe?, worker, stderr, to.clone())))).collect();
+    let outputs = Outputs::of(&mut child, flows.clone());
+    let reading = outputs.0.clone().map(|output| tokio::spawn(output.read(worker, to.clone())));
     let _ = to.send(Happened::Started { worker, pid: child.id().unwrap_or(0), kill, outputs });
     let status = tokio::select! {
         status = child.wait() => status,
@@ -99,6 +137,8 @@ pub(super) async fn tend(
             child.wait().await
         }
     };
+    // What its pipes still have goes with its end.
+    flows.iter().for_each(|flow| flow.begin_anew());
     let deadline = tokio::time::Instant::now() + LAST_OUTPUT;
     for output in reading {
         let _ = tokio::time::timeout_at(deadline, output).await;
@@ -165,22 +205,6 @@ fn manner(status: ExitStatus) -> String {
         (Some(signal), _) => format!("was killed by signal {signal}"),
         (_, Some(code)) => format!("ended by itself (exit code {code})"),
         _ => "ended".into(),
-    }
-}
-
-async fn read(from: Arc<pipe::Receiver>, worker: u64, stderr: bool, to: mpsc::UnboundedSender<Happened>) {
-    let mut chunk = vec![0; 16 << 10];
-    while from.readable().await.is_ok() {
-        match from.try_read(&mut chunk) {
-            Ok(0) => return,
-            Ok(read) => {
-                if to.send(Happened::Wrote { worker, stderr, bytes: chunk[..read].to_vec() }).is_err() {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! The legal order, for the driver and for each of its jobs:
 //!
 //! ```text
-//! driver  = Hello, [ ProgramSent ], [ Holds ], { job's | Give | Received | Release | Ask | Beat }, [ Leave ] ;
+//! driver  = Hello, [ ProgramSent ], [ Holds ], { job's | Give | Received | Heard | Release | Ask | Beat }, [ Leave ] ;
 //! hub     = welcome, { job's | Cached | Output | Notice | Answer } ;
 //! job     = ( Submit | Attach ), [ Accepted ], { Results | Progress | Cancel }, Ended, ( Close | Detach ) ;
 //! ```
@@ -125,6 +125,8 @@ pub enum FromDriver {
         /// The launches that made them.
         attempts: Vec<AttemptId>,
     },
+    /// Output arrived: as much again may be on its way.
+    Heard(Vec<Heard>),
     /// Stop a job.
     Cancel {
         /// Its ticket.
@@ -254,4 +256,33 @@ pub struct Written {
     /// What it wrote.
     #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
+}
+
+impl Written {
+    /// The memory that it takes, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        // With what holds it, in a queue.
+        2 * size_of::<Self>() + self.name.len() + self.bytes.len()
+    }
+
+    /// What says that it was heard.
+    #[must_use]
+    pub fn heard(&self) -> Heard {
+        let Written { engine, worker, stderr, .. } = *self;
+        Heard { engine, worker, stderr, offset: self.offset.saturating_add(self.bytes.len() as u64) }
+    }
+}
+
+/// How much of an output of a worker was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// Whose worker.
+    pub engine: EngineId,
+    /// Which worker, by its process.
+    pub worker: u32,
+    /// The standard error output, not the standard output.
+    pub stderr: bool,
+    /// All before this was heard.
+    pub offset: u64,
 }

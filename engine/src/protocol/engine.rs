@@ -5,7 +5,7 @@
 //! ```text
 //! engine  = Hello with its Offer, { report | Wrote | Beat } ;
 //! report  = Done | [ Unreadable ], Failed | WorkerDied | Lost | Moved ;
-//! hub     = welcome, { Session | Code | Peer | Places | Launch | Kill | .. }, [ Leave ] ;
+//! hub     = welcome, { Session | Code | Peer | Places | Launch | Kill | Heard | Unheard | .. }, [ Leave ] ;
 //! ```
 //!
 //! A code, its session and the places of what it reads are sent before the first task that needs them. Every task
@@ -231,6 +231,22 @@ pub enum ToEngine {
     Received {
         /// The launches that made them.
         attempts: Vec<AttemptId>,
+    },
+    /// The driver has all that a worker of its session wrote before an offset, or nobody waits for it.
+    Heard {
+        /// Which session.
+        session: SessionId,
+        /// Which worker, by its process.
+        worker: u32,
+        /// The standard error output, not the standard output.
+        stderr: bool,
+        /// All before this.
+        offset: u64,
+    },
+    /// The driver of a session lost its connection: what was on its way to it may never arrive.
+    Unheard {
+        /// Which session.
+        session: SessionId,
     },
     /// Take over a block from another engine, which is about to leave.
     Move(Move),

@@ -177,7 +177,8 @@ fn fuzz_between_driver_and_hub() {
     let ask = FromDriver::Ask { number: 1, question: Question::Why { name: "1".into() } };
     let release = FromDriver::Release { outputs: vec![1], caches: vec![2] };
     let received = FromDriver::Received { attempts: vec![AttemptId(1)] };
-    batch("FromDriver", vec![FromDriver::Submit(Box::new(job)), received, release, ask, FromDriver::Leave]);
+    let heard = FromDriver::Heard(vec![written().heard(); 2]);
+    batch("FromDriver", vec![FromDriver::Submit(Box::new(job)), received, heard, release, ask, FromDriver::Leave]);
     let at = BlockPlace { store: place(), output: 1, partition: 2, attempt: AttemptId(3) };
     let parts = vec![(0, Part::Here(vec![1; 30])), (1, Part::At { place: at, len: 7 })];
     let logs = Answer::Logs(vec![LogRow { engine: "e".into(), worker: 1, stderr: false, text: "t".into() }]);
@@ -207,6 +208,8 @@ fn fuzz_between_hub_and_engine() {
             ToEngine::Places { output: OutputId(1), places: vec![(0, EngineId(1), AttemptId(1)); 2] },
             ToEngine::Launch { tasks: vec![assignment(); 2] },
             ToEngine::Received { attempts: vec![AttemptId(1)] },
+            ToEngine::Heard { session, worker: 7, stderr: true, offset: 12 },
+            ToEngine::Unheard { session },
             ToEngine::Move(moved()),
         ],
     );
