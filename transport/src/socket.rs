@@ -23,7 +23,7 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -37,6 +37,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// How often it is tried again to dial a socket at which too many wait already.
 const QUEUE_FULL: Duration = Duration::from_millis(5);
+
+/// How often it is looked whether somebody still listens at a socket that is being dialled.
+const STILL_THERE: Duration = Duration::from_millis(50);
 
 /// How often it is tried again to let somebody in when there are too many open files.
 const NO_ROOM: Duration = Duration::from_millis(50);
@@ -62,6 +65,7 @@ pub(crate) fn options() -> SocketOptions {
 /// has to let others in there, before there is room for one more.
 pub(crate) async fn dial(zeromq: &mut impl zeromq::Socket, path: &Path) -> Result<(), LinkError> {
     let failed = |error: &dyn std::fmt::Display| LinkError::socket(path, error);
+    let nobody = || failed(&"nobody listens there: is the process that made it still running?");
     let (directory, name) = split(path)?;
     let dialling = async {
         let mut gate = UnixStream::connect(directory.through(name)).await;
@@ -70,9 +74,7 @@ pub(crate) async fn dial(zeromq: &mut impl zeromq::Socket, path: &Path) -> Resul
             gate = UnixStream::connect(directory.through(name)).await;
         }
         let gate = gate.map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                failed(&"nobody listens there: is the process that made it still running?")
-            }
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => nobody(),
             _ => failed(&error),
         })?;
         if !is_ours(&gate) {
@@ -80,18 +82,40 @@ pub(crate) async fn dial(zeromq: &mut impl zeromq::Socket, path: &Path) -> Resul
         }
         let taken = take(&gate).await.map_err(|error| failed(&error))?;
         let socket = taken.ok_or_else(|| failed(&"who listens there has let nobody in: is it of the same version?"))?;
-        let endpoint = format!("ipc://{}", through(&socket).display());
-        let mut dialled = zeromq.connect(&endpoint).await;
-        while let Err(ZmqError::Network(error)) = &dialled
-            && error.kind() == ErrorKind::WouldBlock
-        {
-            sleep(QUEUE_FULL).await;
-            dialled = zeromq.connect(&endpoint).await;
+        let place = through(&socket);
+        let endpoint = format!("ipc://{}", place.display());
+        let connecting = async {
+            let mut dialled = zeromq.connect(&endpoint).await;
+            while let Err(ZmqError::Network(error)) = &dialled
+                && error.kind() == ErrorKind::WouldBlock
+            {
+                sleep(QUEUE_FULL).await;
+                dialled = zeromq.connect(&endpoint).await;
+            }
+            dialled.map_err(|error| failed(&error))
+        };
+        tokio::select! {
+            biased;
+            dialled = connecting => dialled,
+            // ZeroMQ takes a refusal for one that begins to listen later, and would try until its time is up. Nobody
+            // else ever listens at this socket: its process has ended since the gate handed it out.
+            () = gone(&place) => Err(nobody()),
         }
-        dialled.map_err(|error| failed(&error))
     };
     let dialled = timeout(ANSWER, dialling).await;
     dialled.unwrap_or_else(|_| Err(failed(&format!("who listens there does not answer within {ANSWER:?}"))))
+}
+
+/// Returns once nobody listens at a socket any more. It is asked for another kind of connection than its listener takes,
+/// so that the system answers, and the listener hears nothing of it.
+async fn gone(place: &Path) {
+    let is_gone = || {
+        let asked = UnixDatagram::unbound().and_then(|asking| asking.connect(place));
+        asked.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    while !is_gone() {
+        sleep(STILL_THERE).await;
+    }
 }
 
 /// Whether the process at the other end is of this user, as the system says.
@@ -221,5 +245,49 @@ fn split(path: &Path) -> Result<(PrivateDir, &OsStr), LinkError> {
         Ok(directory) => Ok((directory, name)),
         Err(_) if !directory.exists() => Err(LinkError::socket(path, "nobody listens there: its directory is gone")),
         Err(error) => Err(LinkError::socket(path, format!("its directory is not safe: {}", error.why()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::private::private_dir;
+    use futures_util::FutureExt;
+    use zeromq::{DealerSocket, Socket};
+
+    async fn dial_at(path: &Path) -> Result<(), LinkError> {
+        dial(&mut DealerSocket::with_options(options()), path).await
+    }
+
+    /// A hub was killed between the two steps of a dial. The engine went on with that for ten seconds, while the next hub
+    /// gave it up and had its finished work done again.
+    #[tokio::test]
+    async fn who_was_handed_the_socket_of_a_process_that_has_ended_is_told_so() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("private/gate");
+        private_dir(path.parent().unwrap()).unwrap();
+        let (directory, name) = split(&path).unwrap();
+        let inner = unused().unwrap();
+        let listener = bind(&directory, &inner).unwrap();
+        let socket = directory.hold(&inner).unwrap();
+        let gate = bind(&directory, name).unwrap();
+        gate.set_nonblocking(true).unwrap();
+        let gate = tokio::spawn(let_in(tokio::net::UnixListener::from_std(gate).unwrap(), socket));
+        drop(listener);
+        let error = dial_at(&path).await.unwrap_err().to_string();
+        assert!(error.contains("nobody listens there"), "{error}");
+        gate.abort();
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_not_gone_while_somebody_listens() {
+        let parent = tempfile::tempdir().unwrap();
+        let place = parent.path().join("socket");
+        let listener = UnixListener::bind(&place).unwrap();
+        assert!(gone(&place).now_or_never().is_none());
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "the listener heard nothing");
+        drop(listener);
+        gone(&place).await;
     }
 }
