@@ -338,6 +338,7 @@ fn what_a_killed_owner_leaves_is_swept() {
     // A new owner of the same directory adopts nothing.
     let store = BlockStore::open(&dirs[1], None).unwrap();
     assert!(store.inventory().is_empty() && fs::read_dir(store.dir()).unwrap().count() == 0);
+    store.wait_for_removals();
     // A worker of the old one that lives on writes nothing into the new one's.
     assert!(store.dir() != before && !before.exists() && inside(&dirs[1]) == [store.dir()]);
     let mut late = BlockWriter::new(&before, store.key().id(1, 2, 1), store.room());

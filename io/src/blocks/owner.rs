@@ -19,11 +19,14 @@ const LOCK: &str = "tryworks-blocks.lock";
 pub(super) struct OwnedDir {
     path: PathBuf,
     blocks: PathBuf,
+    /// Where the blocks of dead owners are.
+    pub(super) left: Vec<PathBuf>,
     _lock: File,
 }
 
 impl OwnedDir {
-    /// Makes the directory if it is not there, locks it, and removes what a dead owner left in it.
+    /// Makes the directory if it is not there, locks it, and looks for what dead owners left in it. That may be millions
+    /// of blocks, which are not removed here.
     pub(super) fn open(path: &Path, key: &BlockKey) -> Result<Self> {
         let failed = |error: io::Error| Error::storage("opening a directory of blocks", path, &error);
         loop {
@@ -32,11 +35,11 @@ impl OwnedDir {
             let locked = try_lock(path, &lock).map_err(failed)?;
             match locked {
                 Lock::Taken => {
-                    clear(path).map_err(failed)?;
+                    let left = block_dirs(path).map_err(failed)?;
                     // A name that no block has and no other owner.
                     let blocks = key.id(u64::MAX, u32::MAX, u64::MAX).path_in(path);
                     DirBuilder::new().mode(0o700).create(&blocks).map_err(failed)?;
-                    return Ok(OwnedDir { path: path.into(), blocks, _lock: lock });
+                    return Ok(OwnedDir { path: path.into(), blocks, left, _lock: lock });
                 }
                 Lock::Others => return Err(failed(io::Error::other("another process that is alive owns it"))),
                 Lock::Gone => {}
@@ -127,22 +130,26 @@ fn try_lock(dir: &Path, lock: &File) -> io::Result<Lock> {
     Ok(if same { Lock::Taken } else { Lock::Gone })
 }
 
-/// Removes the directories of blocks in a directory, and nothing else.
-fn clear(dir: &Path) -> io::Result<()> {
+/// The directories of blocks in a directory.
+fn block_dirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if is_name(&entry.file_name()) && entry.file_type()?.is_dir() {
-            remove_blocks(&entry.path())?;
+            found.push(entry.path());
         }
     }
-    Ok(())
+    Ok(found)
 }
 
-/// Removes the blocks of an owner that is gone. A worker that it left behind may write one more while they are removed,
-/// but no further one once the directory is not there.
-fn remove_blocks(dir: &Path) -> io::Result<()> {
+/// Removes the blocks of an owner that is gone, for as long as it may `go_on`. A worker that it left behind may write
+/// further ones while they are removed, but none once the directory is not there.
+pub(super) fn remove_blocks(dir: &Path, go_on: impl Fn() -> bool) -> io::Result<()> {
     loop {
         for entry in fs::read_dir(dir)? {
+            if !go_on() {
+                return Ok(());
+            }
             let entry = entry?;
             if is_name(&entry.file_name()) && !entry.file_type()?.is_dir() {
                 match fs::remove_file(entry.path()) {
@@ -165,7 +172,33 @@ fn has_blocks(dir: &Path) -> io::Result<bool> {
 
 /// Removes a directory whose lock is held. What is not ours in it stays, and the directory with it.
 fn remove(dir: &Path) -> io::Result<()> {
-    clear(dir)?;
+    block_dirs(dir)?.iter().try_for_each(|blocks| remove_blocks(blocks, || true))?;
     fs::remove_file(dir.join(LOCK))?;
     fs::remove_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An engine that was killed with millions of blocks was not there again until all were off the disk.
+    #[test]
+    fn a_new_owner_does_not_wait_until_the_blocks_of_a_dead_one_are_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("blocks");
+        let key = BlockKey::random().unwrap();
+        let dead = OwnedDir::open(&path, &key).unwrap();
+        let block = key.id(1, 0, 1).path_in(dead.blocks());
+        fs::write(&block, b"left").unwrap();
+        let before = dead.blocks().to_path_buf();
+        // As when it is killed: the lock goes, and nothing else.
+        let OwnedDir { _lock, .. } = &dead;
+        flock(_lock, FlockOperation::Unlock).unwrap();
+        let owned = OwnedDir::open(&path, &BlockKey::random().unwrap()).unwrap();
+        assert!(block.exists() && owned.left == [before.clone()] && owned.blocks() != before);
+        remove_blocks(&before, || false).unwrap();
+        assert!(block.exists(), "a store that is closed stops");
+        remove_blocks(&before, || true).unwrap();
+        assert!(!before.exists() && owned.blocks().exists());
+    }
 }

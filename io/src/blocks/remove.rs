@@ -3,9 +3,11 @@
 
 use super::id::BlockId;
 use super::index::Blocks;
+use super::owner::remove_blocks;
 use super::store::Shared;
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
@@ -21,6 +23,8 @@ pub(super) enum Removal {
     Output { output: u64, blocks: Blocks },
     /// What may have been written of a block that was never added.
     Unadded(BlockId),
+    /// The blocks of a dead owner.
+    Left(PathBuf),
     /// Who waits until all that was asked for before is gone.
     Tell(SyncSender<()>),
     /// The store is closed: what is left goes with its directory.
@@ -37,6 +41,10 @@ pub(super) fn start(shared: Arc<Shared>, removals: Receiver<Removal>) -> io::Res
                 _ if shared.is_closed() => {}
                 Removal::File { id, bytes } => shared.unlink(&id, bytes),
                 Removal::Output { output, blocks } => remove_all(&shared, output, blocks),
+                Removal::Left(dir) => {
+                    // What stays is removed with the directory of the store, or by the next owner.
+                    let _ = remove_blocks(&dir, || !shared.is_closed());
+                }
                 Removal::Unadded(id) => {
                     // Mostly neither is there.
                     let _ = fs::remove_file(id.unsealed_in(&shared.dir));

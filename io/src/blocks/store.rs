@@ -87,13 +87,13 @@ impl Pin {
 
 impl BlockStore {
     /// Makes `dir` the directory of a new store, whose blocks may take no more than `quota`. What a dead owner left in
-    /// it is removed, and whoever still writes for that one does not write into this store.
+    /// it is removed meanwhile, and whoever still writes for that one does not write into this store.
     ///
     /// # Errors
     /// If another process that is alive owns it, if other users may look into it, or if it cannot be made.
     pub fn open(dir: &Path, quota: Option<u64>) -> Result<Self> {
         let key = BlockKey::random()?;
-        let owned = OwnedDir::open(dir, &key)?;
+        let mut owned = OwnedDir::open(dir, &key)?;
         let (removals, requests) = channel();
         let shared = Arc::new(Shared {
             dir: owned.blocks().into(),
@@ -108,6 +108,7 @@ impl BlockStore {
         });
         let unlinks = remove::start(shared.clone(), requests);
         let unlinks = unlinks.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
+        std::mem::take(&mut owned.left).into_iter().for_each(|left| shared.remove(Removal::Left(left)));
         Ok(BlockStore(Arc::new(Inner { shared, unlinks: Some(unlinks), _dir: owned })))
     }
 
