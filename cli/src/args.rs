@@ -58,6 +58,12 @@ Examples:
     Engine(Engine),
     #[command(hide = true, after_help = "Examples:\n  This is what `tryworks cluster start` starts.")]
     Supervise(Supervise),
+    /// Remove what a cluster left
+    #[command(hide = true, after_help = "Examples:\n  This is what `tryworks cluster stop` starts.")]
+    Remove {
+        /// What it is called among what is to be removed
+        name: String,
+    },
     /// Print a script that completes commands in a shell
     #[command(after_help = "\
 Examples:
@@ -123,8 +129,9 @@ pub struct Output {
 #[derive(Subcommand)]
 pub enum Cluster {
     Start(Start),
-    /// Stop a cluster, and wait until nothing of it is left
+    /// Stop a cluster, and wait until its processes have ended
     ///
+    /// Its name is free then. What its engines held is removed by a process of its own, if that takes longer.
     /// The cluster of a connection file from another machine is stopped by its hub.
     #[command(after_help = "Examples:\n  tryworks cluster stop\n  tryworks cluster stop -c night")]
     Stop(At),

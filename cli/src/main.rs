@@ -39,6 +39,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Logs(command) => jobs::logs(command),
         Command::Hub(command) => serve::hub(command),
         Command::Engine(command) => serve::engine(command),
+        Command::Remove { name } => cluster::remove_left(&name),
         Command::Supervise(command) => supervisor::execute(&command.directory),
         Command::Completion { shell } => {
             let all = Tryworks::command();

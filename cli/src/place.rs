@@ -86,6 +86,11 @@ pub fn engines() -> anyhow::Result<PathBuf> {
     Ok(home()?.join(".engines"))
 }
 
+/// Where directories of clusters are while they are removed.
+pub fn removed() -> anyhow::Result<PathBuf> {
+    Ok(home()?.join(".removed"))
+}
+
 /// The directories of all clusters of this machine, with their names, in the order of names.
 pub fn all() -> anyhow::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();

@@ -11,6 +11,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use tryworks_transport::write_private;
 
+/// The directory of blocks in that of an engine.
+const BLOCKS: &str = "blocks";
+
 /// What a cluster was asked to be.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Options {
@@ -101,6 +104,8 @@ pub fn recorded(directory: &Path) -> Vec<(Identity, Seen)> {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             let path = entry.path();
             match entry.file_type() {
+                // Blocks may be millions, and none is a pid file.
+                Ok(kind) if kind.is_dir() && entry.file_name() == BLOCKS => {}
                 Ok(kind) if kind.is_dir() => left.push(path),
                 Ok(kind) if kind.is_file() && path.extension().is_some_and(|extension| extension == "pid") => {
                     found.extend(read::<Identity>(&path).map(|process| {

@@ -97,6 +97,10 @@ impl Drop for Cluster {
         if let Err(error) = self.command(&["cluster", "stop"]) {
             eprintln!("the cluster could not be stopped: {error}");
         }
+        // Which waits until its files are gone.
+        if let Err(error) = self.command(&["cluster", "clean"]) {
+            eprintln!("what the cluster left could not be removed: {error}");
+        }
         let _ = std::fs::remove_dir(&self.home);
     }
 }

@@ -1,6 +1,7 @@
 //! How a new cluster gets its directory, so that two that want the same name never share it.
 
 use super::clean::{elsewhere, remove};
+use super::remover::resume;
 use crate::exit::{Exit, Failure};
 use crate::process::{Identity, Seen};
 use crate::record::{Options, Record};
@@ -10,10 +11,11 @@ use std::path::PathBuf;
 use tryworks_transport::private_dir;
 
 /// Makes the directory of a cluster, with this process as its supervisor for the moment. What a killed cluster of the
-/// name left is removed before.
+/// name left is put aside before.
 pub fn claim(name: &str, options: Options) -> anyhow::Result<PathBuf> {
     let directory = place::directory(name)?;
     let _lock = place::lock()?;
+    resume()?;
     match Record::read(&directory)? {
         Some(record) => match record.supervisor.look() {
             Seen::Alive(_) => {

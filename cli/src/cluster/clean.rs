@@ -1,12 +1,12 @@
 //! `tryworks cluster clean`: what is left of clusters that were killed.
 
+use super::remover::{discard, finish};
 use crate::exit::{Exit, Failure};
 use crate::process::{Identity, Seen};
 use crate::record::{Record, recorded};
 use crate::{human, out, place};
 use std::fmt::Write;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,6 +36,9 @@ pub fn execute() -> anyhow::Result<()> {
             }
             Some(_) => {}
         }
+    }
+    for name in finish()? {
+        writeln!(text, "{name}: what a cluster left is removed")?;
     }
     if text.is_empty() {
         text.push_str("there is nothing to clean\n");
@@ -76,15 +79,11 @@ pub fn elsewhere(directory: &Path, process: &Identity) -> anyhow::Error {
     )
 }
 
-/// Ends the processes that are recorded in the directory of a cluster, and removes it. Says how many there were.
+/// Ends the processes that are recorded in the directory of a cluster, and has it removed. Says how many there were.
 pub fn remove(directory: &Path) -> anyhow::Result<u64> {
     let ended = end_recorded(directory)?;
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(tryworks_core::Error::storage("removing the directory of a cluster", directory, &error).into())
-        }
-        _ => Ok(ended),
-    }
+    discard(directory)?;
+    Ok(ended)
 }
 
 /// Ends the processes that pid files in the directory name and that are still there: all are asked first, and those

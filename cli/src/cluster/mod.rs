@@ -3,11 +3,13 @@
 mod claim;
 mod clean;
 mod list;
+mod remover;
 mod start;
 mod status;
 mod stop;
 
 pub use clean::{elsewhere, remove};
+pub use remover::execute as remove_left;
 pub use start::Started;
 
 use crate::args::Cluster;

@@ -1,6 +1,7 @@
 //! `tryworks cluster stop`.
 
 use super::clean::{elsewhere, remove};
+use super::remover::left;
 use crate::args::At;
 use crate::exit::{Exit, Failure};
 use crate::jobs::ask;
@@ -19,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How often it is looked whether a hub is gone.
 const EVERY: Duration = Duration::from_millis(50);
 
-/// Stops a cluster, and waits until nothing of it is left.
+/// Stops a cluster, and waits until no process of it is left and its name is free.
 pub fn execute(at: &At) -> anyhow::Result<()> {
     let cluster = at.cluster()?;
     let place = place::find(&cluster)?;
@@ -58,6 +59,15 @@ pub fn execute(at: &At) -> anyhow::Result<()> {
     let _lock = place::lock()?;
     if Record::read(&directory)?.is_some_and(|record| matches!(record.supervisor.look(), Seen::Gone)) {
         remove(&directory)?;
+    }
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let is_of_it = |left: &String| left.rsplit_once('-').is_some_and(|(left, _)| left == name);
+    if left()?.iter().any(is_of_it) {
+        let place = place::removed()?;
+        return out::print(format_args!(
+            "cluster `{cluster}` is stopped; what its engines held is being removed from {}\n",
+            place.display()
+        ));
     }
     out::print(format_args!("cluster `{cluster}` is stopped\n"))
 }

@@ -2,7 +2,7 @@
 
 use crate::home::{Bystander, Home, Process};
 use crate::wait::until;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
@@ -30,6 +30,38 @@ pub fn whole(home: &Home, not: Process) -> serde_json::Value {
         let old = |engine: &serde_json::Value| engine["host"]["pid"] == not.pid;
         (engines.len() == 2 && !engines.iter().any(old)).then(|| status.clone())
     })
+}
+
+/// A stop waited until all blocks of its engines were off the disk. Of millions it gave up after a minute.
+#[test]
+fn a_stop_does_not_wait_until_all_is_off_the_disk() {
+    let home = Home::new();
+    start(&home, &[]);
+    let [hub, one, two] = members(&home, "default");
+    let processes = [hub, one, two, supervisor(&home)];
+    // For as long as somebody has this lock, nobody removes what is in the directory.
+    let busy = File::open(home.cluster("default")).unwrap();
+    busy.lock().unwrap();
+    let said = home.good(&["cluster", "stop"]);
+    assert!(said.contains("is stopped; what its engines held is being removed from"), "{said}");
+    assert!(!processes.iter().any(|process| process.lives()), "{processes:?}");
+    let left = || fs::read_dir(home.cluster(".removed")).unwrap().map(|entry| entry.unwrap().path());
+    let [old] = &left().collect::<Vec<_>>()[..] else { panic!("one cluster was stopped") };
+    assert!(old.join("journal.sqlite").exists());
+    // Its name is free. Who had the lock dies, and the next start goes on.
+    start(&home, &[]);
+    assert!(old.exists());
+    drop(busy);
+    start(&home, &["-c", "next"]);
+    until("the next start goes on", || (!old.exists()).then_some(()));
+    home.good(&["cluster", "stop"]);
+    home.good(&["cluster", "stop", "-c", "next"]);
+    assert_eq!(home.entries(), [""; 0]);
+    // So does `clean`.
+    fs::create_dir_all(home.cluster(".removed/gone-1/engines")).unwrap();
+    assert!(home.good(&["cluster", "clean"]).contains("gone-1: what a cluster left is removed"));
+    assert!(!home.cluster(".removed").exists());
+    assert_eq!(home.good(&["cluster", "clean"]), "there is nothing to clean\n");
 }
 
 #[test]

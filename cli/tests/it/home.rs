@@ -66,6 +66,13 @@ impl Home {
 
     /// The names of all that is in the home.
     pub fn entries(&self) -> Vec<String> {
+        // A process of its own removes what is in there.
+        let removed = self.cluster(".removed");
+        until("what clusters left is removed", || (!removed.exists()).then_some(()));
+        self.listed()
+    }
+
+    fn listed(&self) -> Vec<String> {
         let entries = fs::read_dir(self.clusters()).into_iter().flatten();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
@@ -73,7 +80,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        for name in self.entries() {
+        for name in self.listed() {
             let _ = self.run(&["cluster", "stop", "--name", &name]);
         }
     }

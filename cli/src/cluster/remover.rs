@@ -1,0 +1,115 @@
+//! Takes what clusters left off the disk, in a process of its own: engines may have held millions of blocks, and whoever
+//! stops a cluster, or starts the next one, does not wait for that.
+
+use crate::human;
+use crate::place;
+use anyhow::Context;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tryworks_core::Error;
+use tryworks_transport::private_dir;
+
+/// How long it is waited for the process, so that mostly nothing is left once a command has ended.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether it has ended.
+const EVERY: Duration = Duration::from_millis(5);
+
+/// Frees the name of a directory at once, and has the directory removed.
+pub fn discard(directory: &Path) -> anyhow::Result<()> {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let name = format!("{name}-{}", human::now());
+    let aside = place::removed()?;
+    loop {
+        private_dir(&aside)?;
+        match fs::rename(directory, aside.join(&name)) {
+            Ok(()) => break,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if !directory.exists() {
+                    return Ok(());
+                }
+                // Somebody who had removed the last thing in it has just removed the other one.
+            }
+            Err(error) => return Err(Error::storage("removing the directory of a cluster", directory, &error).into()),
+        }
+    }
+    let mut remover = begin(&name)?;
+    let end = Instant::now() + PATIENCE;
+    while remover.try_wait()?.is_none() && Instant::now() < end {
+        std::thread::sleep(EVERY);
+    }
+    Ok(())
+}
+
+/// Starts the process that removes what has this name. It does not end with who started it.
+fn begin(name: &str) -> anyhow::Result<Child> {
+    // Not by its path: there may be another version by now.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("tryworks").args(["remove", name]).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().context("the process that removes what a cluster left cannot be started")
+}
+
+/// The process: removes what has this name, unless another one does.
+pub fn execute(name: &str) -> anyhow::Result<()> {
+    // Who leads a group of processes already needs no session.
+    let _ = rustix::process::setsid();
+    if !left()?.iter().any(|left| left == name) {
+        return Ok(());
+    }
+    let directory = place::removed()?.join(name);
+    let lock = File::open(&directory)?;
+    if lock.try_lock().is_ok() {
+        remove(&directory)?;
+    }
+    Ok(())
+}
+
+/// Goes on with what is left since the processes that removed it were killed.
+pub fn resume() -> anyhow::Result<()> {
+    for name in left()? {
+        let mut remover = begin(&name)?;
+        // A supervisor lives for long, and would keep its dead child.
+        std::thread::spawn(move || remover.wait());
+    }
+    Ok(())
+}
+
+/// Waits until all that is to be removed is; what that was.
+pub fn finish() -> anyhow::Result<Vec<String>> {
+    let names = left()?;
+    for name in &names {
+        let directory = place::removed()?.join(name);
+        // Whoever removes it has the lock, until it is gone.
+        match File::open(&directory).and_then(|lock| lock.lock().map(|()| lock)) {
+            Ok(_lock) => remove(&directory)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::storage("removing what a cluster left", directory, &error).into()),
+        }
+    }
+    Ok(names)
+}
+
+/// What is to be removed and still there.
+pub fn left() -> anyhow::Result<Vec<String>> {
+    let entries = fs::read_dir(place::removed()?).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names)
+}
+
+fn remove(directory: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(Error::storage("removing what a cluster left", directory, &error).into());
+        }
+        _ => {}
+    }
+    // Unless there are others in it.
+    let _ = fs::remove_dir(place::removed()?);
+    Ok(())
+}
