@@ -342,6 +342,10 @@ pub struct Engine {
     /// Its own directory, for blocks and spill files [default: one for its name, which is removed at the end]
     #[arg(long)]
     pub directory: Option<PathBuf>,
+    /// A directory for programs that engines of this machine share, and that whoever started them removes [default: one in
+    /// its own]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub programs: Option<PathBuf>,
     /// The most bytes that its blocks and given files may take on the disk, such as 100G [default: no limit]
     #[arg(long, value_parser = bytes, value_name = "SIZE")]
     pub quota: Option<u64>,

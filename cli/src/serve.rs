@@ -88,6 +88,7 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
         slots: engine.slots.unwrap_or_else(|| default_slots(1)),
         memory: engine.memory.unwrap_or_else(|| default_memory(1)),
         directory: directory.clone(),
+        programs: engine.programs.map(std::path::absolute).transpose()?,
         quota: engine.quota,
         listen: engine.listen,
         patience: PATIENCE,

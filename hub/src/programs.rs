@@ -381,7 +381,7 @@ mod tests {
         shelf.use_program(&program, &tryworks_engine::host::here());
         assert_eq!(files(&shelf), 0);
         assert_eq!(got(&shelf, &id).unwrap(), b"mine");
-        assert_eq!(files(&shelf), 1);
+        assert_eq!(files(&shelf), 2, "it and its seal");
         fs::write(&path, b"ours").unwrap();
         assert_eq!(got(&shelf, &id).unwrap(), b"mine", "it is not the file that was written over");
     }

@@ -44,6 +44,7 @@ impl Part {
         let mut part = Part::new("engine", log(directory, &name));
         part.option("--connect", directory.join("engine.json"));
         part.option("--directory", directory.join("engines").join(&name));
+        part.option("--programs", directory.join("engines").join("programs"));
         part.option("--slots", record.options.slots.to_string()).option("--memory", record.options.memory.to_string());
         part.option("--listen", record.options.listen.to_string()).option("--name", &name);
         part.name = name;

@@ -1,7 +1,7 @@
 //! Programs that are written over, that start all at once, and that do not start everywhere; and the environment of workers.
 
 use crate::here;
-use crate::rig::{Cluster, Engine, SmallDisk, driving, gate, until};
+use crate::rig::{Cluster, Engine, SmallDisk, driving, gate, mark, until};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,9 +39,41 @@ fn a_program_that_is_written_over_in_place_does_not_run_under_the_hash_that_it_h
     // Nor does it help to write to the copy that the engine has.
     for entry in fs::read_dir(find(&cluster.home(), "programs")).unwrap().map(Result::unwrap) {
         assert!(Command::new("chmod").arg("700").arg(entry.path()).status().unwrap().success());
-        fs::write(entry.path(), fs::read("/bin/true").unwrap()).unwrap();
+        // Not while a worker of the driver before still ends.
+        until("nobody runs it", || fs::write(entry.path(), fs::read("/bin/true").unwrap()).ok());
     }
     cluster.begin_as(&other, here!(), &[]).ends_well();
+}
+
+/// 64 engines of one machine each copied and hashed the driver's program.
+#[test]
+fn the_engines_that_one_supervisor_has_started_share_a_copy() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        // Nobody goes on before all have begun: each on an engine of its own.
+        let all = cx.range_in(0..3, 3).map(|_| {
+            mark("begun");
+            gate("all");
+        });
+        return assert_eq!(all.count().unwrap(), 3);
+    }
+    let cluster = Cluster::start(3, 1);
+    let driver = cluster.begin(here!(), &[]);
+    cluster.shared.wait_for("begun", 3);
+    cluster.shared.open("all");
+    driver.ends_well();
+    let mut copies = Vec::new();
+    let mut all = vec![cluster.home()];
+    while let Some(directory) = all.pop() {
+        for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            match entry.is_dir() {
+                true => all.push(entry),
+                false if entry.file_name().is_some_and(|name| name.len() == 64) => copies.push(entry),
+                false => {}
+            }
+        }
+    }
+    assert_eq!(copies, [cluster.home().join("default/engines/programs").join(copies[0].file_name().unwrap())]);
 }
 
 /// The directory of this name, which an engine has somewhere below.

@@ -40,6 +40,8 @@ pub struct Options {
     pub memory: u64,
     /// Its own directory, for blocks, programs and sockets: a short path that nobody else may enter.
     pub directory: PathBuf,
+    /// Where programs are instead, if it shares them with other engines of this machine. They stay when it ends.
+    pub programs: Option<PathBuf>,
     /// The most bytes that its blocks may take.
     pub quota: Option<u64>,
     /// Where its data port listens, which others are told, so it is never a wildcard: if nothing is said, where the hub's

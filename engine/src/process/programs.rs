@@ -2,15 +2,14 @@
 
 use super::arrive::{Arrival, Expected};
 use crate::protocol::driver::Program;
-use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File, Metadata};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use tryworks_core::lock::Lock;
+use std::time::{Duration, Instant};
 use tryworks_core::{Error, Result, codec};
-use tryworks_transport::{DataClient, DataError, Role};
+use tryworks_transport::{DataClient, DataError, Role, private_dir};
 
 /// What is read and hashed at once.
 const CHUNK: usize = 1 << 20;
@@ -32,23 +31,29 @@ pub fn named(name: &str) -> Option<[u8; 32]> {
     (name_of(&id) == name).then_some(id)
 }
 
-/// Makes a directory of programs, which only this user may enter.
+/// How long who needs a program waits for others that are copying or hashing one.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks meanwhile.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Makes a directory of programs, which only this user may enter, or checks the one that is there.
 ///
 /// # Errors
-/// If the file system refuses.
+/// If it is somebody else's, others can enter it, or the file system refuses.
 pub fn make_directory(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    private_dir(directory).map(drop).map_err(io::Error::other)
 }
 
 /// A directory of programs that only this user may write. Each is a copy of its own, under the name of its hash: a link to the
-/// driver's file would change with it.
+/// driver's file would change with it. Beside it lies its seal: by what the file is known again that was hashed. So engines
+/// that share a directory copy and hash a program once.
 pub struct Programs {
     directory: PathBuf,
-    /// What was hashed by this process, as it was then. Whatever writes to a file gives it another time of change.
-    hashed: Lock<HashMap<[u8; 32], Stamp>>,
+    patience: Duration,
 }
 
-/// By what a file is known again: device, number, length, and the times of its last write and change.
+/// By what a file is known again: device, number, length, and the times of its last write and change. Whatever writes to a
+/// file gives it another time of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp([i64; 7]);
 
@@ -58,12 +63,28 @@ impl Stamp {
         let [device, inode, size] = number;
         Stamp([device, inode, size, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()])
     }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
 }
 
 impl Programs {
     /// The programs in this directory, which need not be there yet.
     pub fn new(directory: PathBuf) -> Self {
-        Programs { directory, hashed: Lock::default() }
+        Programs { directory, patience: PATIENCE }
+    }
+
+    /// Where a program's seal is.
+    fn seal(&self, id: &[u8; 32]) -> PathBuf {
+        self.directory.join(format!("{}.seal", name_of(id)))
+    }
+
+    /// A program whose file is the one that was hashed last.
+    fn sealed(&self, id: &[u8; 32]) -> Option<PathBuf> {
+        let place = place(&self.directory, id);
+        let stamp = Stamp::of(&fs::metadata(&place).ok()?);
+        (fs::read(self.seal(id)).ok()? == stamp.bytes()).then_some(place)
     }
 
     /// A program that is here already. One whose bytes are others than its name says is deleted.
@@ -75,19 +96,17 @@ impl Programs {
             Err(error) => return Err(error),
         };
         let stamp = Stamp::of(&file.metadata()?);
-        if self.hashed.lock().get(id) == Some(&stamp) {
-            return Ok(Some(place));
-        }
         let mut hasher = blake3::Hasher::new();
         pour(&mut file, |bytes| {
             hasher.update(bytes);
             Ok(())
         })?;
         if hasher.finalize().as_bytes() == id && Stamp::of(&file.metadata()?) == stamp {
-            self.hashed.lock().insert(*id, stamp);
+            self.remember(id, stamp);
             return Ok(Some(place));
         }
         tracing::warn!("{} is not what its name says, and is deleted: who has changed it?", place.display());
+        let _ = fs::remove_file(self.seal(id));
         fs::remove_file(&place)?;
         Ok(None)
     }
@@ -99,6 +118,20 @@ impl Programs {
     /// If it is not there, or not what it was.
     pub fn take(&self, program: &Program, driver: Option<u32>) -> Result<PathBuf> {
         let failed = |error: io::Error| Error::storage("getting the program", &program.path, &error);
+        make_directory(&self.directory).map_err(failed)?;
+        let turn = File::open(&self.directory).map_err(failed)?;
+        let until = Instant::now() + self.patience;
+        loop {
+            if let Some(place) = self.sealed(&program.id) {
+                return Ok(place);
+            }
+            // One that was stopped meanwhile holds nobody up for ever, nor does a file system that knows no locks: what is
+            // done twice is the same.
+            match turn.try_lock() {
+                Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(PAUSE),
+                _ => break,
+            }
+        }
         if let Some(place) = self.here(&program.id).map_err(failed)? {
             return Ok(place);
         }
@@ -135,7 +168,7 @@ impl Programs {
             arrival.write(chunk).await;
         }
         arrival.finish().await.map_err(failed)?;
-        self.remember(&program.id, &place).map_err(failed)?;
+        self.remember(&program.id, Stamp::of(&fs::metadata(&place).map_err(failed)?));
         Ok(place)
     }
 
@@ -147,22 +180,23 @@ impl Programs {
     }
 
     fn copy(&self, id: &[u8; 32], from: &Path) -> io::Result<PathBuf> {
-        make_directory(&self.directory)?;
         let (new, place) = (self.unfinished(id), place(&self.directory, id));
         let copied = copy(from, &new).and_then(|hash| match hash == *id {
             true => fs::rename(&new, &place),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, ANOTHER)),
         });
         copied.inspect_err(|_| drop(fs::remove_file(&new)))?;
-        self.remember(id, &place)?;
+        self.remember(id, Stamp::of(&fs::metadata(&place)?));
         Ok(place)
     }
 
-    /// What is there was hashed while it came.
-    fn remember(&self, id: &[u8; 32], place: &Path) -> io::Result<()> {
-        let stamp = Stamp::of(&fs::metadata(place)?);
-        self.hashed.lock().insert(*id, stamp);
-        Ok(())
+    /// This file was hashed. Where that cannot be written down, it will be hashed again.
+    fn remember(&self, id: &[u8; 32], stamp: Stamp) {
+        let seal = self.seal(id);
+        let open = File::options().write(true).create(true).truncate(true).mode(0o600).open(&seal);
+        if let Err(error) = open.and_then(|mut file| file.write_all(&stamp.bytes())) {
+            tracing::warn!("{} could not be written: {error}", seal.display());
+        }
     }
 }
 
@@ -285,7 +319,54 @@ mod tests {
             let taken: Vec<_> = (0..8).map(|_| scope.spawn(|| programs.take(&program, None).unwrap())).collect();
             taken.into_iter().for_each(|taken| drop(taken.join().unwrap()));
         });
-        assert_eq!(fs::read_dir(&programs.directory).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(&programs.directory).unwrap().count(), 2, "it and its seal");
         assert_eq!(blake3::hash(&fs::read(place(&programs.directory, &program.id)).unwrap()).as_bytes(), &program.id);
+    }
+
+    #[test]
+    fn engines_that_share_a_directory_copy_and_hash_a_program_once() {
+        let (_dir, path, programs) = with(b"one");
+        let one = program(&path, b"one");
+        let taken = programs.take(&one, None).unwrap();
+        let inode = fs::metadata(&taken).unwrap().ino();
+        let other = Programs::new(programs.directory.clone());
+        assert_eq!(fs::metadata(other.take(&one, None).unwrap()).unwrap().ino(), inode);
+        // What is sealed is believed: if this were hashed, it would be found out.
+        fs::set_permissions(&taken, Permissions::from_mode(0o700)).unwrap();
+        fs::write(&taken, b"two").unwrap();
+        programs.remember(&one.id, Stamp::of(&fs::metadata(&taken).unwrap()));
+        assert_eq!(fs::read(other.take(&one, None).unwrap()).unwrap(), b"two");
+        // A seal that is damaged seals nothing.
+        fs::write(programs.seal(&one.id), b"").unwrap();
+        assert_eq!(fs::read(other.take(&one, None).unwrap()).unwrap(), b"one");
+    }
+
+    #[test]
+    fn who_waits_for_another_is_not_held_up_for_ever() {
+        let (_dir, path, mut programs) = with(b"one");
+        let one = program(&path, b"one");
+        make_directory(&programs.directory).unwrap();
+        let stopped = File::open(&programs.directory).unwrap();
+        stopped.lock().unwrap();
+        // By one that has it for another program, only until this one is there.
+        programs.patience = Duration::from_secs(3600);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| programs.take(&one, None).unwrap());
+            let copied = programs.copy(&one.id, &path).unwrap();
+            assert_eq!(waiting.join().unwrap(), copied);
+        });
+        fs::remove_file(place(&programs.directory, &one.id)).unwrap();
+        programs.patience = Duration::from_millis(10);
+        assert_eq!(fs::read(programs.take(&one, None).unwrap()).unwrap(), b"one");
+        drop(stopped);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_enter_is_not_used() {
+        let (_dir, path, programs) = with(b"one");
+        make_directory(&programs.directory).unwrap();
+        fs::set_permissions(&programs.directory, Permissions::from_mode(0o755)).unwrap();
+        let error = programs.take(&program(&path, b"one"), None).unwrap_err().to_string();
+        assert!(error.contains("others can enter it"), "{error}");
     }
 }

@@ -183,6 +183,7 @@ mod tests {
             slots: 1,
             memory: 1 << 30,
             directory: directory.path().into(),
+            programs: None,
             quota: None,
             listen: None,
             patience: Duration::from_secs(60),

@@ -66,6 +66,8 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         key: store.key().clone(),
     };
     let bringer = Arc::new(Bringer::new(giver.clone(), here.id, data));
+    let own_programs = directory.join(PROGRAMS);
+    let programs = options.programs.clone().unwrap_or_else(|| own_programs.clone());
     let mut engine = Engine::new(options, store, place);
     let mut io = Io {
         connection,
@@ -75,7 +77,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         kills: HashMap::new(),
         outputs: HashMap::new(),
         happened: mpsc::unbounded_channel(),
-        programs: Arc::new(Programs::new(directory.join(PROGRAMS))),
+        programs: Arc::new(Programs::new(programs)),
         files: Arc::new(Files::new(&directory, giver.0.clone())),
         answered: mpsc::unbounded_channel(),
         moved: mpsc::unbounded_channel(),
@@ -163,7 +165,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     }
     drop((engine, door));
     let _ = std::fs::remove_file(directory.join("engine.sock"));
-    let _ = std::fs::remove_dir_all(directory.join(PROGRAMS));
+    let _ = std::fs::remove_dir_all(own_programs);
     let _ = std::fs::remove_dir_all(directory.join("files"));
     Ok(())
 }
