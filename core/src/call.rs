@@ -118,11 +118,11 @@ impl<V> Clone for Value<V> {
 
 impl<V: Serialize + DeserializeOwned> Ship for Value<V> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.value(&*self.0)
+        to.given(&*self.0)
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Value(Arc::new(from.value()?)))
+        Ok(Value(Arc::new(from.given()?)))
     }
 }
 
@@ -168,11 +168,11 @@ impl<C, F: Code, V, X> Init<C, F, V, X> {
 
 impl<C: Serialize + DeserializeOwned, F: Code, V, X> Ship for Init<C, F, V, X> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.value(&*self.config)
+        to.given(&*self.config)
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Init::new(from.value()?, conjure()?))
+        Ok(Init::new(from.given()?, conjure()?))
     }
 }
 

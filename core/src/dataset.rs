@@ -42,10 +42,12 @@ impl<P: Pipe> std::fmt::Debug for Dataset<P> {
 
 impl<S: Source> Dataset<From<S>> {
     /// The dataset that a source yields. `fault` is a mistake found while the source was made: it is told at the
-    /// action.
+    /// action, as is a source that the codec cannot carry.
     #[track_caller]
-    pub fn from_source(runner: Arc<dyn Runner>, name: &'static str, source: S, fault: Option<Error>) -> Self {
-        let node = Node::source(Op::here(name), source.partitions(), source.describe()).with_fault(fault);
+    pub fn from_source(runner: Arc<dyn Runner>, name: &'static str, mut source: S, fault: Option<Error>) -> Self {
+        let op = Op::here(name);
+        let fault = fault.or_else(|| source.prove(runner.checks_rows()).err()).map(|error| error.at(op.site));
+        let node = Node::source(op, source.partitions(), source.describe()).with_fault(fault);
         Dataset { pipe: From::new(source), node: Arc::new(node), runner }
     }
 }

@@ -239,6 +239,14 @@ impl Error {
         }
     }
 
+    /// The same of a type that is to blame for another one.
+    pub(crate) fn blaming(self, type_name: &str) -> Self {
+        match self {
+            Error::Type { message, advice, site, .. } => Error::Type { name: type_name.into(), message, advice, site },
+            other => other,
+        }
+    }
+
     /// The order of the keys of type `K` contradicts itself, which the call `op` found out.
     #[cold]
     pub(crate) fn not_total<K: ?Sized>(op: &Op) -> Self {

@@ -25,6 +25,11 @@ pub trait Runner: Send + Sync + 'static {
     /// Deletes blocks that nobody holds any more.
     fn release(&self, what: Kept);
 
+    /// Whether the tasks of its jobs check every row that they hand over.
+    fn checks_rows(&self) -> bool {
+        false
+    }
+
     /// Makes a file of this process available to tasks on other machines; `None` if all tasks run in this process.
     ///
     /// # Errors

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 /// A partitioned output. A partition appears whole or not at all: what a task writes is seen when it commits, and
 /// however often a partition is tried, it is committed once.
 ///
-/// A sink is a serde value, because it is sent to where it is written.
+/// A sink is a serde value, because it is sent to where it is written. What only the driver needs of it may be a field with
+/// `#[serde(skip)]`.
 pub trait Sink<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// One partition being written. Dropped without a commit, it leaves nothing behind.
     type Writer: SinkWriter<T>;
@@ -56,7 +57,8 @@ pub trait SinkWriter<T>: Send {
 /// A partitioned output on the driver's machine: tasks make text of their partitions wherever they run, which comes to
 /// the driver with their results and is written there. What is accepted of a partition is that of one attempt.
 ///
-/// A sink is a serde value, because it is sent to where the text is made.
+/// A sink is a serde value, because it is sent to where the text is made. What only the driver needs of it may be a field
+/// with `#[serde(skip)]`.
 pub trait DriverSink<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// Adds the text of an item, where the task runs.
     fn text(&self, item: T, to: &mut String);

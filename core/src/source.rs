@@ -1,5 +1,6 @@
 //! Where items come from: the contract of a source and the pipe that begins with one.
 
+use crate::codec;
 use crate::error::Result;
 use crate::pipe::{Cursor, Pipe};
 use crate::ship::{Decoder, Encoder, Ship};
@@ -11,7 +12,8 @@ use std::sync::Arc;
 /// A partitioned input. Its number of partitions and what is in them depend on the input alone: never on threads,
 /// memory or time.
 ///
-/// A source is a serde value, because it is sent to where it is read.
+/// A source is a serde value, because it is sent to where it is read: what it has to be for that is told under
+/// [`Row`](crate::row::Row), and looked at when a dataset is made of it.
 pub trait Source: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What it yields.
     type Item: Send + 'static;
@@ -26,6 +28,19 @@ pub trait Source: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// # Errors
     /// What the input met, with its name and the offset.
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor>;
+
+    /// Looks on the driver whether the codec carries the source, `every` row of its own too if it has any.
+    ///
+    /// # Errors
+    /// As [`prove_given`](crate::codec::prove_given).
+    fn prove(&mut self, every: bool) -> Result<()> {
+        codec::prove_given(self, every)
+    }
+
+    /// The type to blame if the codec does not carry the source.
+    fn blamed() -> &'static str {
+        std::any::type_name::<Self>()
+    }
 
     /// What `explain()` shows behind the operator's name, such as the path.
     fn describe(&self) -> String {
@@ -50,11 +65,12 @@ impl<S: Source> From<S> {
 
 impl<S: Source> Ship for From<S> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.value(&*self.0)
+        to.given(&*self.0).map_err(|error| error.blaming(S::blamed()))
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(From(Arc::new(from.value()?)))
+        let source = from.given().map_err(|error| error.blaming(S::blamed()))?;
+        Ok(From(Arc::new(source)))
     }
 }
 

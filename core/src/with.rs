@@ -1,9 +1,12 @@
 //! Values given in the open to the function of the next operator.
 
 use crate::call::{Env, Given, Init, Value};
+use crate::codec;
 use crate::dataset::Dataset;
+use crate::lineage::Node;
 use crate::pipe::Pipe;
 use crate::ship::Code;
+use crate::task::Op;
 use crate::user_error::UserError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,6 +29,10 @@ impl<P: Pipe, E: Env> With<P, E> {
 impl<P: Pipe> Dataset<P> {
     /// Gives `value` to the function of the next operator. It is sent once per stage and worker.
     ///
+    /// It has to be what a [`Row`](crate::row::Row) has to be, but for `Clone`: a type that serde's attributes keep from
+    /// coming back as it was is told at the action, on threads too. A value of more than a mebibyte is looked at only where
+    /// every row is.
+    ///
     /// ```
     /// # use tryworks::prelude::*;
     /// # let cx = Context::local(2)?;
@@ -33,8 +40,9 @@ impl<P: Pipe> Dataset<P> {
     /// assert_eq!(cx.range(0..4).with(factor).map(|factor, n| factor * n).collect()?, [0, 3, 6, 9]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn with<V: Serialize + DeserializeOwned + Send + Sync + 'static>(&self, value: V) -> With<P, Value<V>> {
-        With { data: self.clone(), env: Value(Arc::new(value)) }
+        With { data: self.giving(Op::here("with"), &value), env: Value(Arc::new(value)) }
     }
 
     /// Gives the function of the next operator a value that serde cannot carry: it is made from `config`, once per
@@ -47,6 +55,7 @@ impl<P: Pipe> Dataset<P> {
     /// assert_eq!(parsed.map(|base, n| base + n).collect()?, [40, 41]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn with_init<C, V, X, F>(&self, config: C, make: F) -> With<P, Init<C, F, V, X>>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -55,6 +64,17 @@ impl<P: Pipe> Dataset<P> {
         F: Fn(&C) -> Result<V, X> + Code,
     {
         const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, as the configuration") }
-        With { data: self.clone(), env: Init::new(config, make) }
+        With { data: self.giving(Op::here("with_init"), &config), env: Init::new(config, make) }
+    }
+
+    /// This dataset, of which every action tells if the codec does not carry what is given with it.
+    fn giving<V: Serialize + DeserializeOwned>(&self, op: Op, value: &V) -> Self {
+        match codec::prove_given(value, self.runner.checks_rows()) {
+            Ok(()) => self.clone(),
+            Err(error) => {
+                let node = Node::narrow(op, &self.node).with_fault(Some(error.at(op.site)));
+                self.chain(self.pipe.clone(), node)
+            }
+        }
     }
 }

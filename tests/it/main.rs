@@ -1,5 +1,6 @@
 //! What a user sees, held against independent answers: one harness, since each test program links the whole stack.
 
+mod attributes;
 mod boxed;
 mod caching;
 mod errors;

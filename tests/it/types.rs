@@ -1,6 +1,7 @@
 //! Types of the program's that do not do what their traits promise: bytes that are not the value, keys that are not
 //! equal to themselves.
 
+use crate::attributes;
 use crate::support::{cx, sorted};
 use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
@@ -206,6 +207,16 @@ fn a_checked_row_loses_nothing_or_the_same_with_any_memory() -> Result<()> {
     let tight = context(true).memory(1 << 20).build()?;
     assert_eq!((marks(&cx)?, marks(&tight)?), (0, 0));
     assert!(tight.memory().spilled() > 0);
+    Ok(())
+}
+
+#[test]
+fn what_attributes_do_to_values_that_travel_is_told_on_threads() -> Result<()> {
+    let (checking, trusting) = (context(true).build()?, context(false).build()?);
+    attributes::of_checked_rows(&checking);
+    attributes::of_anything(&checking);
+    attributes::of_anything(&trusting);
+    attributes::large_values_are_trusted(&trusting);
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! What becomes of jobs when processes, blocks and disks fail under them: the cluster is real, and so are the failures.
 
+#[path = "../../../tests/it/attributes.rs"]
+mod attributes;
 #[path = "../../../tests/robust/pipelines.rs"]
 mod pipelines;
 #[path = "../rig/mod.rs"]
@@ -21,5 +23,6 @@ mod programs;
 mod saves;
 mod tasks;
 mod twice;
+mod types;
 
 use answers::event;

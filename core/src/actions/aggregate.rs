@@ -18,13 +18,13 @@ pub(super) struct FoldFrom<A, F> {
 
 impl<A: Row, F: Ship> Ship for FoldFrom<A, F> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.value(&self.zero)?;
+        to.given(&self.zero)?;
         self.function.encode(to)?;
         to.value(&self.op)
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(FoldFrom { zero: from.value()?, function: F::decode(from)?, op: from.value()? })
+        Ok(FoldFrom { zero: from.given()?, function: F::decode(from)?, op: from.value()? })
     }
 }
 
@@ -81,6 +81,7 @@ impl<P: Pipe> Background<'_, P> {
     ) -> Result<Job<A>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: fold it into the first value") }
         let op = Op::here("aggregate");
+        self.prove_given(op, &zero)?;
         let action = FoldFrom { zero: zero.clone(), function: Plain(fold), op };
         self.begin_job(op, action, move |parts| {
             Ok(parts.in_order()?.into_iter().fold(zero, |a, b| op.call(|| merge(a, b))))

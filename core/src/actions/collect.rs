@@ -1,6 +1,7 @@
 //! `collect`: all items, in order, on the driver.
 
 use super::job::{Background, Job, PartAction, bytes_of};
+use crate::codec::prove_rows;
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::pipe::{CONTINUE, Pipe, drive};
@@ -30,10 +31,11 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Collect {
             items.push(item);
             CONTINUE
         })?;
-        if let Some(first) = items.first() {
-            crate::codec::prove_carried(first)?;
-        }
         Ok(items)
+    }
+
+    fn prove(items: &mut Vec<P::Item>, check: bool) -> Result<()> {
+        prove_rows(items, check)
     }
 
     fn bytes(items: &Vec<P::Item>) -> u64 {

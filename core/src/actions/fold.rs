@@ -37,6 +37,7 @@ impl<P: Pipe<Item: Row>> Background<'_, P> {
     pub fn fold<F: Fn(P::Item, P::Item) -> P::Item + Code>(&self, zero: P::Item, function: F) -> Result<Job<P::Item>> {
         const { assert!(size_of::<F>() == 0, "this closure captures something: fold it into the first value") }
         let op = Op::here("fold");
+        self.prove_given(op, &zero)?;
         let action = FoldFrom { zero: zero.clone(), function: Plain(function), op };
         self.begin_job(op, action, move |parts| {
             Ok(parts.in_order()?.into_iter().fold(zero, |a, b| op.call(|| function(a, b))))

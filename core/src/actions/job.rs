@@ -21,6 +21,11 @@ pub(crate) trait PartAction<P: Pipe>: Ship + Send + Sync + 'static {
 
     fn run(&self, cursor: P::Cursor, task: &Task) -> Result<Self::Out>;
 
+    /// Looks whether the codec carries a part.
+    fn prove(out: &mut Self::Out, check: bool) -> Result<()> {
+        codec::prove_part(out, check)
+    }
+
     /// The bytes of a part, as far as they are worth counting.
     fn bytes(_: &Self::Out) -> u64 {
         0
@@ -47,9 +52,7 @@ impl<P: Ship, A: Ship> Ship for ActionStage<P, A> {
 impl<P: Pipe, A: PartAction<P>> StageCode for ActionStage<P, A> {
     fn run(&self, partition: u32, task: &Task) -> Result<Output> {
         let mut out = self.action.run(self.input.open(partition, task)?, task)?;
-        if task.checks_rows() {
-            codec::prove_row(&mut out, true)?;
-        }
+        A::prove(&mut out, task.checks_rows())?;
         let bytes = A::bytes(&out);
         Ok(Output { made: Made::Result(Box::new(out)), rows: 0, checksum: 0, bytes, bucket_bytes: Vec::new() })
     }
@@ -165,6 +168,11 @@ impl<P: Pipe> Background<'_, P> {
     pub fn attach(mut self, job: u64) -> Self {
         self.tie = Tie::Attached(job);
         self
+    }
+
+    /// Looks whether the codec carries a value that the program gives to the tasks of an action.
+    pub(crate) fn prove_given<T: Serialize + DeserializeOwned>(&self, op: Op, value: &T) -> Result<()> {
+        codec::prove_given(value, self.data.runner.checks_rows()).map_err(|error| error.at(op.site))
     }
 
     /// Begins a job over all partitions, whose result `finish` makes of the parts.

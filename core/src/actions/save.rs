@@ -1,6 +1,7 @@
 //! `save`: all items into a sink, each partition once, where tasks run or at the driver.
 
 use super::job::{Background, Job, PartAction};
+use crate::codec;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::exchange::unless_failed;
@@ -14,11 +15,11 @@ struct Save<S>(S);
 
 impl<S: serde::Serialize + serde::de::DeserializeOwned> Ship for Save<S> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.value(&self.0)
+        to.given(&self.0)
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Save(from.value()?))
+        Ok(Save(from.given()?))
     }
 }
 
@@ -51,6 +52,7 @@ impl<P: Pipe> Background<'_, P> {
     /// # Errors
     /// If the plan has a mistake, or the sink cannot be prepared.
     pub fn save<S: Sink<P::Item>>(&self, op: Op, mut sink: S) -> Result<Job<()>> {
+        codec::prove_carried(&sink).map_err(|error| error.at(op.site))?;
         let is_new = sink.prepare(self.data.partitions(), &self.tie)?;
         let (begun, dropped) = (sink.clone(), sink.clone());
         let mut undo = Undo { armed: self.tie == Tie::Bound, undo: move || dropped.abandon() };
@@ -100,11 +102,11 @@ struct Gather<S>(S);
 
 impl<S: serde::Serialize + serde::de::DeserializeOwned> Ship for Gather<S> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.value(&self.0)
+        to.given(&self.0)
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Gather(from.value()?))
+        Ok(Gather(from.given()?))
     }
 }
 
@@ -123,6 +125,10 @@ impl<P: Pipe, S: DriverSink<P::Item>> PartAction<P> for Gather<S> {
             Flow::Continue(())
         })?;
         Ok(text)
+    }
+
+    fn prove(_: &mut String, _: bool) -> Result<()> {
+        Ok(())
     }
 
     fn bytes(text: &String) -> u64 {
@@ -163,6 +169,7 @@ impl<P: Pipe> ToDriver<'_, P> {
     /// # Errors
     /// Why the job failed, or why it cannot be written here; then nothing of it stays.
     pub fn save<S: DriverSink<P::Item>>(&self, op: Op, mut sink: S) -> Result<()> {
+        codec::prove_carried(&sink).map_err(|error| error.at(op.site))?;
         sink.prepare(self.data.partitions())?;
         let begun = sink.clone();
         let mut undo = Undo { armed: true, undo: move || begun.abandon() };

@@ -1,6 +1,7 @@
 //! `take` and `first`: the first items, from as few partitions as they are in.
 
 use super::job::PartAction;
+use crate::codec::prove_rows;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::pipe::{CONTINUE, Pipe, STOP, drive};
@@ -31,6 +32,10 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Take {
             if items.len() == self.0 { STOP } else { CONTINUE }
         })?;
         Ok(items)
+    }
+
+    fn prove(items: &mut Vec<P::Item>, check: bool) -> Result<()> {
+        prove_rows(items, check)
     }
 }
 

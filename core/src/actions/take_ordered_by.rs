@@ -2,6 +2,7 @@
 
 use super::job::{Background, Job, PartAction};
 use crate::call::{Call1, Env, Given};
+use crate::codec::prove_rows;
 use crate::dataset::Dataset;
 use crate::error::{Place, Result};
 use crate::exchange::unless_failed;
@@ -69,6 +70,10 @@ where
         failed.map_or(Ok(()), Err)?;
         first(&self.op, &mut items, self.n)?;
         Ok(items.into_iter().map(|(_, item)| item).collect())
+    }
+
+    fn prove(items: &mut Vec<P::Item>, check: bool) -> Result<()> {
+        prove_rows(items, check)
     }
 }
 

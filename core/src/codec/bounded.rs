@@ -1,33 +1,35 @@
 //! Decoding that takes no memory for what is only claimed: bincode makes room for a string or for bytes by the length that
 //! they claim to have, before it looks whether they are there. So they are taken from the bytes themselves, and then copied.
 //! Sequences and maps need nothing of the kind: serde makes room for a mebibyte of them at most before they come.
+//! On the way it says what comes to whoever watches.
 
+use super::watch::Watch;
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Asks for a value of this type.
-pub(super) struct Bounded<T>(PhantomData<T>);
+/// Asks for a value of this type, watched.
+pub(super) struct Bounded<T, W>(PhantomData<T>, W);
 
-impl<T> Bounded<T> {
-    pub(super) fn new() -> Self {
-        Bounded(PhantomData)
+impl<T, W: Watch> Bounded<T, W> {
+    pub(super) fn new(watch: W) -> Self {
+        Bounded(PhantomData, watch)
     }
 }
 
-impl<'de, T: DeserializeOwned> DeserializeSeed<'de> for Bounded<T> {
+impl<'de, T: DeserializeOwned, W: Watch> DeserializeSeed<'de> for Bounded<T, W> {
     type Value = T;
 
     #[inline(always)]
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<T, D::Error> {
-        T::deserialize(Within(from))
+        T::deserialize(Within(from, self.1))
     }
 }
 
 /// A part of bincode's, with everything in it, that makes room for what is there.
-struct Within<T>(T);
+struct Within<T, W>(T, W);
 
 /// Gives a visitor the copy that it asked for.
 struct Copied<V>(V);
@@ -36,12 +38,26 @@ macro_rules! pass_on {
     ($($method:ident($($argument:ident: $type:ty),*);)*) => {$(
         #[inline(always)]
         fn $method<V: Visitor<'de>>(self, $($argument: $type,)* visitor: V) -> Result<V::Value, D::Error> {
-            self.0.$method($($argument,)* Within(visitor))
+            self.0.$method($($argument,)* Within(visitor, self.1))
         }
     )*};
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Within<D> {
+/// As [`pass_on`], for what has parts: its name, and those of its fields.
+macro_rules! with_parts {
+    ($of:ident: $($method:ident($($argument:ident: $type:ty),*) = $name:expr, $fields:expr;)*) => {$(
+        #[inline(always)]
+        fn $method<V: Visitor<'de>>(self, $($argument: $type,)* visitor: V) -> Result<V::Value, $of::Error> {
+            let watch = self.1;
+            watch.begin::<V::Value>($name, $fields);
+            let read = self.0.$method($($argument,)* Within(visitor, watch));
+            watch.end(read.is_ok());
+            read
+        }
+    )*};
+}
+
+impl<'de, D: Deserializer<'de>, W: Watch> Deserializer<'de> for Within<D, W> {
     type Error = D::Error;
 
     pass_on! {
@@ -66,14 +82,28 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Within<D> {
         deserialize_unit();
         deserialize_unit_struct(name: &'static str);
         deserialize_newtype_struct(name: &'static str);
-        deserialize_seq();
-        deserialize_tuple(len: usize);
-        deserialize_tuple_struct(name: &'static str, len: usize);
         deserialize_map();
-        deserialize_struct(name: &'static str, fields: &'static [&'static str]);
-        deserialize_enum(name: &'static str, variants: &'static [&'static str]);
         deserialize_identifier();
         deserialize_ignored_any();
+    }
+
+    with_parts! {
+        D:
+        deserialize_seq() = "", &[];
+        deserialize_tuple(len: usize) = "", &[];
+        deserialize_tuple_struct(name: &'static str, len: usize) = name, &[];
+        deserialize_struct(name: &'static str, fields: &'static [&'static str]) = name, fields;
+    }
+
+    #[inline(always)]
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.1.choice::<V::Value>(name);
+        self.0.deserialize_enum(name, variants, Within(visitor, self.1))
     }
 
     #[inline(always)]
@@ -119,7 +149,7 @@ macro_rules! visits {
     )*};
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Within<V> {
+impl<'de, V: Visitor<'de>, W: Watch> Visitor<'de> for Within<V, W> {
     type Value = V::Value;
 
     fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,45 +189,46 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Within<V> {
 
     #[inline(always)]
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<V::Value, D::Error> {
-        self.0.visit_some(Within(from))
+        self.0.visit_some(Within(from, self.1))
     }
 
     #[inline(always)]
     fn visit_newtype_struct<D: Deserializer<'de>>(self, from: D) -> Result<V::Value, D::Error> {
-        self.0.visit_newtype_struct(Within(from))
+        self.0.visit_newtype_struct(Within(from, self.1))
     }
 
     #[inline(always)]
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        self.0.visit_seq(Within(access))
+        self.0.visit_seq(Within(access, self.1))
     }
 
     #[inline(always)]
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        self.0.visit_map(Within(access))
+        self.0.visit_map(Within(access, self.1))
     }
 
     #[inline(always)]
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        self.0.visit_enum(Within(access))
+        self.0.visit_enum(Within(access, self.1))
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Within<S> {
+impl<'de, S: DeserializeSeed<'de>, W: Watch> DeserializeSeed<'de> for Within<S, W> {
     type Value = S::Value;
 
     #[inline(always)]
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<S::Value, D::Error> {
-        self.0.deserialize(Within(from))
+        self.0.deserialize(Within(from, self.1))
     }
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Within<A> {
+impl<'de, A: SeqAccess<'de>, W: Watch> SeqAccess<'de> for Within<A, W> {
     type Error = A::Error;
 
     #[inline(always)]
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_element_seed(Within(seed))
+        self.1.part::<S::Value>();
+        self.0.next_element_seed(Within(seed, self.1))
     }
 
     #[inline(always)]
@@ -206,17 +237,17 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Within<A> {
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Within<A> {
+impl<'de, A: MapAccess<'de>, W: Watch> MapAccess<'de> for Within<A, W> {
     type Error = A::Error;
 
     #[inline(always)]
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_key_seed(Within(seed))
+        self.0.next_key_seed(Within(seed, self.1))
     }
 
     #[inline(always)]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.0.next_value_seed(Within(seed))
+        self.0.next_value_seed(Within(seed, self.1))
     }
 
     #[inline(always)]
@@ -225,18 +256,18 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Within<A> {
     }
 }
 
-impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Within<A> {
+impl<'de, A: EnumAccess<'de>, W: Watch> EnumAccess<'de> for Within<A, W> {
     type Error = A::Error;
-    type Variant = Within<A::Variant>;
+    type Variant = Within<A::Variant, W>;
 
     #[inline(always)]
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), A::Error> {
-        let (value, variant) = self.0.variant_seed(Within(seed))?;
-        Ok((value, Within(variant)))
+        let (value, variant) = self.0.variant_seed(Within(seed, self.1))?;
+        Ok((value, Within(variant, self.1)))
     }
 }
 
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Within<A> {
+impl<'de, A: VariantAccess<'de>, W: Watch> VariantAccess<'de> for Within<A, W> {
     type Error = A::Error;
 
     #[inline(always)]
@@ -246,20 +277,12 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Within<A> {
 
     #[inline(always)]
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
-        self.0.newtype_variant_seed(Within(seed))
+        self.0.newtype_variant_seed(Within(seed, self.1))
     }
 
-    #[inline(always)]
-    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        self.0.tuple_variant(len, Within(visitor))
-    }
-
-    #[inline(always)]
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, A::Error> {
-        self.0.struct_variant(fields, Within(visitor))
+    with_parts! {
+        A:
+        tuple_variant(len: usize) = "", &[];
+        struct_variant(fields: &'static [&'static str]) = "", &[];
     }
 }

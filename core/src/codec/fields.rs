@@ -1,127 +1,216 @@
-//! Which part of a value serde is not shown: a field with `#[serde(skip)]` is in no call of its `Serialize`, but it is
-//! in the value's memory, where nothing that was shown lies.
+//! What a value shows of itself to serde, held against what its decoder asks for: a field with `#[serde(skip)]` is in no call of
+//! either, but it takes room in the value's memory. The serializer sees where the fields lie, and the decoder how large the
+//! whole is (`watch`).
 
+use super::watch::{Seen, Struct};
 use serde::Serialize;
 use serde::ser::{self, Serializer};
+use std::any::type_name;
+use std::collections::BTreeSet;
 use std::fmt;
 
-/// A field of `value`, or of a value in it, that serde is not shown; `None` if none was found. What is smaller than the
-/// padding of its struct is not, nor what lies behind a pointer that serde does not show as one.
-pub(super) fn unseen<T: Serialize + ?Sized>(value: &T) -> Option<String> {
-    match value.serialize(Look::at(value)) {
-        Err(Seen::Gap(message)) => Some(message),
-        // What else it refuses, encoding it will tell.
-        Ok(()) | Err(Seen::Other) => None,
+/// What a value shows.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    structs: BTreeSet<Shape>,
+    /// The name of each enum in it, and that of its variant.
+    variants: Vec<(&'static str, &'static str)>,
+}
+
+/// A struct, or a variant with fields, as it is shown.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    /// Of the struct, or of the enum.
+    name: &'static str,
+    variant: Option<&'static str>,
+    fields: Vec<&'static str>,
+    /// From the first byte of the field that is first in memory to the last byte of the last; `None` if the fields do not
+    /// lie side by side, as where a `Serialize` shows what it made for that.
+    span: Option<usize>,
+    /// The bytes between two fields that are no padding.
+    hole: usize,
+}
+
+impl Shown {
+    pub(super) fn of<T: Serialize + ?Sized>(value: &T) -> Self {
+        let mut shown = Shown::default();
+        // What it refuses, encoding it tells.
+        let _ = value.serialize(Look(&mut shown));
+        shown
+    }
+
+    /// A field of the value that was decoded as `seen`, of which serde is shown nothing. What is smaller than the padding
+    /// of its struct is not found, nor what lies at either end of a variant's fields.
+    pub(super) fn unseen(&self, seen: &Seen) -> Option<String> {
+        let lost = |bytes: usize, name: &str| {
+            Some(format!("loses {bytes} bytes of `{name}`: a field that serde is not shown (`#[serde(skip)]`)"))
+        };
+        for read in seen.structs() {
+            let written = |shape: &&Shape| {
+                shape.variant.is_none() && shape.name == read.name && shape.fields.len() == read.parts.len()
+            };
+            if let Some(bytes) = read.unread()
+                && self.structs.iter().filter(written).any(|shape| shape.span.is_some_and(|span| span <= read.size))
+            {
+                return lost(bytes, read.name);
+            }
+        }
+        let torn = self.structs.iter().find(|shape| {
+            let size = seen.enum_size(shape.name).filter(|_| shape.variant.is_some());
+            shape.hole > 0 && shape.span.zip(size).is_some_and(|(span, size)| span <= size)
+        });
+        torn.and_then(|shape| lost(shape.hole, &format!("{}::{}", shape.name, shape.variant.unwrap_or_default())))
+    }
+
+    /// A field that is written and not read, or the other way round, where what was decoded as `seen` did not fit.
+    pub(super) fn unlike(&self, seen: &Seen) -> Option<String> {
+        let differs = |read: &Struct| {
+            let written = self.structs.iter().find(|shape| shape.variant.is_none() && shape.name == read.name)?;
+            if read.fields.is_empty() || written.fields == read.fields {
+                return None;
+            }
+            let told = |field: &str, how: &str| format!("the field `{field}` of `{}` is {how}", read.name);
+            let unread = written.fields.iter().find(|field| !read.fields.contains(field));
+            let unwritten = read.fields.iter().find(|field| !written.fields.contains(field));
+            let unread = unread.map(|field| told(field, "written and not read (serde's `skip_deserializing`)"));
+            unread.or_else(|| unwritten.map(|field| told(field, "read and not written (serde's `skip_serializing`)")))
+        };
+        seen.structs().find_map(differs)
+    }
+
+    /// A variant that became another one where the value came back from its bytes.
+    pub(super) fn changed(&self, back: &Shown) -> Option<String> {
+        let (was, is) = self.variants.iter().zip(&back.variants).find(|(was, is)| was != is)?;
+        let sorted = |shown: &Shown| {
+            let mut variants = shown.variants.clone();
+            variants.sort_unstable();
+            variants
+        };
+        // A hash map may come back in another order.
+        (sorted(self) != sorted(back)).then(|| {
+            format!(
+                "comes back as another value: `{}::{}` as `{}::{}`, since it or a variant before it is not read (serde's \
+                 `skip` or `skip_deserializing`)",
+                was.0, was.1, is.0, is.1
+            )
+        })
+    }
+
+    /// Whether there is an enum in the value.
+    pub(super) fn has_variants(&self) -> bool {
+        !self.variants.is_empty()
     }
 }
 
 /// Why looking ended before the end of the value.
 #[derive(Debug)]
-enum Seen {
-    Gap(String),
-    Other,
-}
+struct Refused;
 
-impl fmt::Display for Seen {
+impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        f.write_str("it cannot be written")
     }
 }
 
-impl std::error::Error for Seen {}
+impl std::error::Error for Refused {}
 
-impl ser::Error for Seen {
+impl ser::Error for Refused {
     fn custom<M: fmt::Display>(_: M) -> Self {
-        Seen::Other
+        Refused
     }
 }
 
-/// The memory of a value.
+/// Looks at a value and writes nothing.
+struct Look<'a>(&'a mut Shown);
+
+impl<'a> Look<'a> {
+    fn variant(self, name: &'static str, variant: &'static str) -> Self {
+        self.0.variants.push((name, variant));
+        self
+    }
+
+    fn fields(self, name: &'static str, variant: Option<&'static str>, len: usize) -> Fields<'a> {
+        let (names, places) = (Vec::with_capacity(len), Vec::with_capacity(len));
+        Fields { shown: self.0, shape: Some((name, variant)), names, places, all: true }
+    }
+
+    /// What has no fields but items.
+    fn items(self) -> Fields<'a> {
+        Fields { shown: self.0, shape: None, names: Vec::new(), places: Vec::new(), all: false }
+    }
+}
+
+/// Where a field lies.
 #[derive(Clone, Copy)]
-struct Look {
+struct Place {
     start: usize,
     size: usize,
     align: usize,
 }
 
-impl Look {
-    fn at<T: ?Sized>(value: &T) -> Self {
-        let start = std::ptr::from_ref(value).cast::<()>().addr();
-        Look { start, size: size_of_val(value), align: align_of_val(value) }
-    }
-
-    fn end(self) -> usize {
-        self.start + self.size
-    }
+/// The fields of something, as they are shown.
+struct Fields<'a> {
+    shown: &'a mut Shown,
+    shape: Option<(&'static str, Option<&'static str>)>,
+    names: Vec<&'static str>,
+    places: Vec<Place>,
+    /// The places of all fields that have a size are known.
+    all: bool,
 }
 
-/// The parts of a value that were shown.
-struct Shown {
-    name: &'static str,
-    whole: Look,
-    /// Empty for values whose memory is not looked at: there only the parts themselves are.
-    parts: Option<Vec<Look>>,
-}
-
-impl Shown {
-    fn inside(name: &'static str) -> Self {
-        Shown { name, whole: Look { start: 0, size: 0, align: 1 }, parts: None }
-    }
-
-    fn fields(name: &'static str, whole: Look, len: usize) -> Self {
-        // Its third field is not shown by serde itself; it is that of a range which has been used up.
-        let known = name == "RangeInclusive";
-        Shown { name, whole, parts: (!known).then(|| Vec::with_capacity(len)) }
-    }
-
-    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Seen> {
-        if let Some(parts) = &mut self.parts {
-            parts.push(Look::at(value));
-        }
-        value.serialize(Look::at(value))
-    }
-
-    /// Looks for what is in the value and in none of its parts. Padding is shorter than what the value is aligned to.
-    fn ended(self) -> Result<(), Seen> {
-        let Shown { name, whole, parts: Some(mut parts) } = self else { return Ok(()) };
-        if parts.iter().any(|part| part.start < whole.start || part.end() > whole.end()) {
-            // Its `Serialize` shows what it made for that.
-            return Ok(());
-        }
-        parts.sort_unstable_by_key(|part| part.start);
-        let mut from = whole.start;
-        let ends = parts.iter().map(|part| (part.start, part.end())).chain([(whole.end(), whole.end())]);
-        for (start, end) in ends {
-            if start.saturating_sub(from) >= whole.align {
-                return Err(Seen::Gap(format!(
-                    "loses {} bytes of `{name}`: a field that serde is not shown (`#[serde(skip)]`)",
-                    start - from
-                )));
+impl Fields<'_> {
+    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Refused> {
+        if self.shape.is_some() {
+            self.names.push(name);
+            // What serde's `serialize_with` makes of a field lies elsewhere.
+            if type_name::<T>().contains("__SerializeWith") {
+                self.all = false;
+            } else if size_of_val(value) > 0 {
+                let start = std::ptr::from_ref(value).cast::<()>().addr();
+                self.places.push(Place { start, size: size_of_val(value), align: align_of_val(value) });
             }
-            from = from.max(end);
         }
-        Ok(())
+        value.serialize(Look(self.shown))
+    }
+
+    fn ended(mut self) {
+        let Some((name, variant)) = self.shape else { return };
+        self.places.sort_unstable_by_key(|place| place.start);
+        let (mut span, mut hole) = (Some(0), 0);
+        for pair in self.places.windows(2) {
+            let (end, next) = (pair[0].start + pair[0].size, pair[1]);
+            if next.start < end {
+                span = None;
+            }
+            hole += next.start.saturating_sub(end.next_multiple_of(next.align));
+        }
+        if let (Some(_), Some(first), Some(last)) = (span, self.places.first(), self.places.last()) {
+            span = Some(last.start + last.size - first.start);
+        }
+        // A field whose place is not known may lie in a hole.
+        let hole = if self.all { hole } else { 0 };
+        self.shown.structs.insert(Shape { name, variant, fields: self.names, span, hole });
     }
 }
 
 macro_rules! nothing_in {
     ($($method:ident($($type:ty),*);)*) => {$(
-        fn $method(self, $(_: $type),*) -> Result<(), Seen> {
+        fn $method(self, $(_: $type),*) -> Result<(), Refused> {
             Ok(())
         }
     )*};
 }
 
-impl Serializer for Look {
+impl<'a> Serializer for Look<'a> {
     type Ok = ();
-    type Error = Seen;
-    type SerializeSeq = Shown;
-    type SerializeTuple = Shown;
-    type SerializeTupleStruct = Shown;
-    type SerializeTupleVariant = Shown;
-    type SerializeMap = Shown;
-    type SerializeStruct = Shown;
-    type SerializeStructVariant = Shown;
+    type Error = Refused;
+    type SerializeSeq = Fields<'a>;
+    type SerializeTuple = Fields<'a>;
+    type SerializeTupleStruct = Fields<'a>;
+    type SerializeTupleVariant = Fields<'a>;
+    type SerializeMap = Fields<'a>;
+    type SerializeStruct = Fields<'a>;
+    type SerializeStructVariant = Fields<'a>;
 
     nothing_in! {
         serialize_bool(bool);
@@ -142,62 +231,73 @@ impl Serializer for Look {
         serialize_bytes(&[u8]);
         serialize_none();
         serialize_unit();
-        serialize_unit_variant(&'static str, u32, &'static str);
+        serialize_unit_struct(&'static str);
     }
 
-    fn serialize_unit_struct(self, name: &'static str) -> Result<(), Seen> {
-        Shown::fields(name, self, 0).ended()
+    fn serialize_unit_variant(self, name: &'static str, _: u32, variant: &'static str) -> Result<(), Refused> {
+        self.variant(name, variant);
+        Ok(())
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Seen> {
-        value.serialize(Look::at(value))
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
+        value.serialize(self)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), Seen> {
-        let mut shown = Shown::fields(name, self, 1);
-        shown.part(value)?;
-        shown.ended()
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Refused> {
+        value.serialize(self)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        name: &'static str,
         _: u32,
-        _: &'static str,
+        variant: &'static str,
         value: &T,
-    ) -> Result<(), Seen> {
-        value.serialize(Look::at(value))
+    ) -> Result<(), Refused> {
+        value.serialize(self.variant(name, variant))
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Shown, Seen> {
-        Ok(Shown::inside("sequence"))
+    fn serialize_seq(self, _: Option<usize>) -> Result<Fields<'a>, Refused> {
+        Ok(self.items())
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Shown, Seen> {
-        Ok(Shown::inside("tuple"))
+    fn serialize_tuple(self, _: usize) -> Result<Fields<'a>, Refused> {
+        Ok(self.items())
     }
 
-    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Shown, Seen> {
-        Ok(Shown::fields(name, self, len))
+    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Fields<'a>, Refused> {
+        Ok(self.fields(name, None, len))
     }
 
-    fn serialize_tuple_variant(self, _: &'static str, _: u32, name: &'static str, _: usize) -> Result<Shown, Seen> {
-        Ok(Shown::inside(name))
+    fn serialize_tuple_variant(
+        self,
+        name: &'static str,
+        _: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Fields<'a>, Refused> {
+        Ok(self.variant(name, variant).fields(name, Some(variant), len))
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Shown, Seen> {
-        Ok(Shown::inside("map"))
+    fn serialize_map(self, _: Option<usize>) -> Result<Fields<'a>, Refused> {
+        Ok(self.items())
     }
 
-    fn serialize_struct(self, name: &'static str, len: usize) -> Result<Shown, Seen> {
-        Ok(Shown::fields(name, self, len))
+    fn serialize_struct(self, name: &'static str, len: usize) -> Result<Fields<'a>, Refused> {
+        Ok(self.fields(name, None, len))
     }
 
-    fn serialize_struct_variant(self, _: &'static str, _: u32, name: &'static str, _: usize) -> Result<Shown, Seen> {
-        Ok(Shown::inside(name))
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        _: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Fields<'a>, Refused> {
+        Ok(self.variant(name, variant).fields(name, Some(variant), len))
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<(), Seen> {
+    fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<(), Refused> {
         Ok(())
     }
 
@@ -206,96 +306,36 @@ impl Serializer for Look {
     }
 }
 
-macro_rules! shown {
-    ($($kind:ident { $($method:ident($($key:ty)?))* })*) => {$(
-        impl ser::$kind for Shown {
+macro_rules! fields {
+    ($($kind:ident { $($method:ident($($key:ident: $type:ty)?))* })*) => {$(
+        impl ser::$kind for Fields<'_> {
             type Ok = ();
-            type Error = Seen;
+            type Error = Refused;
 
             $(
-                fn $method<T: Serialize + ?Sized>(&mut self, $(_: $key,)? value: &T) -> Result<(), Seen> {
-                    self.part(value)
+                fn $method<T: Serialize + ?Sized>(&mut self, $($key: $type,)? value: &T) -> Result<(), Refused> {
+                    let name: &[&str] = &[$($key)?];
+                    self.field(name.first().copied().unwrap_or_default(), value)
                 }
             )*
 
-            fn end(self) -> Result<(), Seen> {
-                self.ended()
+            fn end(self) -> Result<(), Refused> {
+                self.ended();
+                Ok(())
             }
         }
     )*};
 }
 
-shown! {
+fields! {
     SerializeSeq { serialize_element() }
     SerializeTuple { serialize_element() }
     SerializeTupleStruct { serialize_field() }
     SerializeTupleVariant { serialize_field() }
     SerializeMap { serialize_key() serialize_value() }
-    SerializeStruct { serialize_field(&'static str) }
-    SerializeStructVariant { serialize_field(&'static str) }
+    SerializeStruct { serialize_field(key: &'static str) }
+    SerializeStructVariant { serialize_field(key: &'static str) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::{BTreeMap, HashMap};
-    use std::sync::Arc;
-    use std::time::{Duration, SystemTime};
-
-    #[derive(Serialize, Default)]
-    struct Whole {
-        flag: bool,
-        number: u64,
-        word: Option<String>,
-        place: (f32, u8),
-    }
-
-    #[derive(Serialize, Default, PartialEq)]
-    struct Cached {
-        number: u64,
-        #[serde(skip)]
-        cache: u64,
-    }
-
-    #[derive(Serialize)]
-    #[repr(C)]
-    struct Foreign(u8, u64, u8, u128, u8);
-
-    #[derive(Serialize, PartialEq)]
-    struct Pair(u32, #[serde(skip)] String);
-
-    #[derive(Serialize)]
-    enum Case {
-        Whole(Whole),
-        Cached { of: Cached },
-        Nothing,
-    }
-
-    #[test]
-    fn a_field_that_serde_is_not_shown_is_found_wherever_it_is() {
-        let told = |gap: Option<String>, name: &str| {
-            let gap = gap.unwrap();
-            assert!(gap.contains(name) && gap.contains("serde(skip)"), "{gap}");
-        };
-        told(unseen(&Cached::default()), "8 bytes of `Cached`");
-        told(unseen(&Pair(1, String::new())), "24 bytes of `Pair`");
-        told(unseen(&vec![(1, Some(Cached::default()))]), "Cached");
-        told(unseen(&BTreeMap::from([(1, Case::Cached { of: Cached::default() })])), "Cached");
-        told(unseen(&Case::Cached { of: Cached::default() }), "Cached");
-    }
-
-    #[test]
-    fn what_is_shown_whole_is_not_accused() {
-        let (whole, some) = (Whole { word: Some("w".into()), ..Whole::default() }, Some(Whole::default()));
-        assert_eq!(unseen(&(whole, some)), None);
-        assert_eq!(unseen(&Foreign(1, 2, 3, 4, 5)), None);
-        assert_eq!(unseen(&[Case::Nothing, Case::Whole(Whole::default())]), None);
-        assert_eq!(
-            unseen(&(Duration::from_secs(1), SystemTime::now(), 1..2, 1..=2, std::marker::PhantomData::<u64>)),
-            None
-        );
-        assert_eq!(unseen(&(Box::new(Whole::default()), Arc::<str>::from("a"), HashMap::from([(1u8, "b")]))), None);
-        assert_eq!(unseen(&(crate::Str::from("short"), std::num::Wrapping(7u8), ())), None);
-        assert_eq!(unseen(&("text", std::cmp::Reverse(7u64), Ok::<u8, String>(1))), None);
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ pub use descriptor::{Parcel, Segments, receive};
 pub(crate) use descriptor::{Role, pack, unpack};
 
 use crate::codec;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -59,7 +59,24 @@ impl Encoder {
     pub fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         codec::encode(value, &mut self.bytes)
     }
+
+    /// Writes a value of the program's, after the number of its bytes: if its type reads more or fewer than it writes, that
+    /// is told of it, and not of what follows.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub fn given<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        let at = self.bytes.len() + GIVEN_HEAD;
+        self.bytes.resize(at, 0);
+        codec::encode(value, &mut self.bytes)?;
+        let written = (self.bytes.len() - at) as u64;
+        self.bytes[at - GIVEN_HEAD..at].copy_from_slice(&written.to_le_bytes());
+        Ok(())
+    }
 }
+
+/// The bytes of the number before a value of the program's.
+const GIVEN_HEAD: usize = size_of::<u64>();
 
 impl<'a> Decoder<'a> {
     fn new(bytes: &'a [u8], segments: &'a Segments, feeding: bool) -> Self {
@@ -74,6 +91,19 @@ impl<'a> Decoder<'a> {
         let (value, taken) = codec::decode(self.bytes)?;
         self.bytes = &self.bytes[taken..];
         Ok(value)
+    }
+
+    /// Reads a value of the program's.
+    ///
+    /// # Errors
+    /// If its bytes are not one of that type, whole.
+    pub fn given<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let cut_off = || Error::Bug("a stage was refused: it is cut off".into());
+        let (head, rest) = self.bytes.split_first_chunk().ok_or_else(cut_off)?;
+        let len = usize::try_from(u64::from_le_bytes(*head)).ok();
+        let (bytes, rest) = len.and_then(|len| rest.split_at_checked(len)).ok_or_else(cut_off)?;
+        self.bytes = rest;
+        codec::decode_whole(bytes)
     }
 
     pub(crate) fn segments(&self) -> &'a Segments {

@@ -405,6 +405,10 @@ impl Runner for Cluster {
         Ok(Arc::new(ClusterJob::new(ticket, job, plan, self.shared.clone())))
     }
 
+    fn checks_rows(&self) -> bool {
+        self.shared.settings.checks_rows
+    }
+
     fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {
         let plan = plan(node, &Known(&self.shared.lock()))?;
         Ok(match form {

@@ -142,6 +142,10 @@ impl Runner for Local {
         Ok(Arc::new(LocalJob::new(id, op, self.shared.clone(), self.screen.clone())))
     }
 
+    fn checks_rows(&self) -> bool {
+        self.shared.checks_rows()
+    }
+
     fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {
         let plan = self.shared.plan(node)?;
         Ok(match form {

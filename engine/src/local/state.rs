@@ -252,6 +252,11 @@ impl Shared {
         }
     }
 
+    /// Whether tasks check every row that they hand over.
+    pub(super) fn checks_rows(&self) -> bool {
+        self.checks_rows
+    }
+
     /// Plans without running.
     pub(super) fn plan(&self, node: &Arc<Node>) -> Result<Plan> {
         let state = self.lock();

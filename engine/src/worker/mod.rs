@@ -6,7 +6,7 @@ mod host;
 mod questions;
 
 use crate::caller::task_thread;
-use crate::execute::{Code, Product, execute, failure};
+use crate::execute::{Code, Product, at_the_call, execute, failure};
 use crate::protocol::engine::{Assignment, CodeBytes, CodeId, ResultPart};
 use crate::protocol::worker::{FromWorker, ToWorker, Welcome};
 use crate::protocol::{self, Hello, Opening, Purpose};
@@ -401,7 +401,8 @@ pub(crate) fn pack(code: &Code) -> Result<Vec<u8>> {
 
 fn open(bytes: &[u8]) -> Result<Code> {
     let ((exchange, op, checks_rows, stage), _) = codec::decode::<(Option<u64>, _, _, ByteBuf)>(bytes)?;
-    let opened = panics::catch(op, tryworks_core::Place::default(), || ship::open(&stage))?;
+    let opened = panics::catch(op, tryworks_core::Place::default(), || ship::open(&stage));
+    let opened = opened.map_err(|error| at_the_call(error, op))?;
     match opened.into_iter().next() {
         Some(stage) => Ok(Code { stage, exchange, op, checks_rows }),
         None => Err(Error::Bug("a code without a stage was sent".into())),

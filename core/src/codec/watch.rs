@@ -1,0 +1,124 @@
+//! What is seen of a value while it is decoded: which structs and enums it is made of, how large they are, and which field
+//! is being read. The decoder knows the type of each, behind whatever box, vector or map it lies.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Looks on while a value is decoded. Rows are decoded with `()`, of which nothing is compiled.
+pub(super) trait Watch: Copy {
+    /// A value of type `T` that has parts begins. Those that are no struct have an empty name.
+    #[inline(always)]
+    fn begin<T>(self, _name: &'static str, _fields: &'static [&'static str]) {}
+
+    /// Its next part, of type `T`, is about to be read.
+    #[inline(always)]
+    fn part<T>(self) {}
+
+    /// It is whole, or something in it could not be read.
+    #[inline(always)]
+    fn end(self, _whole: bool) {}
+
+    /// A value of the enum `T` begins.
+    #[inline(always)]
+    fn choice<T>(self, _name: &'static str) {}
+}
+
+impl Watch for () {}
+
+/// A struct of the program's, or the fields of a variant, as they were read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Struct {
+    pub(super) name: &'static str,
+    /// A variant of the enum of this name: its size is that of the enum.
+    is_variant: bool,
+    /// The names that its `Deserialize` knows; none if its fields have no names.
+    pub(super) fields: &'static [&'static str],
+    pub(super) size: usize,
+    pub(super) align: usize,
+    /// The size and the alignment of each part that was read.
+    pub(super) parts: Vec<(usize, usize)>,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// What is being read; after an error, what was.
+    open: Vec<Struct>,
+    /// The enum that was begun last.
+    choice: &'static str,
+    structs: BTreeSet<Struct>,
+    /// The size of the largest enum of each name.
+    enums: BTreeMap<&'static str, usize>,
+}
+
+impl Watch for &RefCell<Seen> {
+    fn begin<T>(self, name: &'static str, fields: &'static [&'static str]) {
+        let mut seen = self.borrow_mut();
+        // Only a variant has fields and no name.
+        let is_variant = name.is_empty() && !fields.is_empty();
+        let name = if is_variant { seen.choice } else { name };
+        let (size, align) = (size_of::<T>(), align_of::<T>());
+        seen.open.push(Struct { name, is_variant, fields, size, align, parts: Vec::new() });
+    }
+
+    fn part<T>(self) {
+        if let Some(open) = self.borrow_mut().open.last_mut()
+            && !open.name.is_empty()
+        {
+            open.parts.push((size_of::<T>(), align_of::<T>()));
+        }
+    }
+
+    fn end(self, whole: bool) {
+        let mut seen = self.borrow_mut();
+        if whole
+            && let Some(ended) = seen.open.pop()
+            && ended.is_struct()
+        {
+            seen.structs.insert(ended);
+        }
+    }
+
+    fn choice<T>(self, name: &'static str) {
+        let mut seen = self.borrow_mut();
+        seen.choice = name;
+        let size = seen.enums.entry(name).or_default();
+        *size = size_of::<T>().max(*size);
+    }
+}
+
+impl Seen {
+    /// The structs that were read, those included of which not everything could be.
+    pub(super) fn structs(&self) -> impl Iterator<Item = &Struct> {
+        self.structs.iter().chain(self.open.iter().filter(|open| open.is_struct()))
+    }
+
+    /// The size of the largest enum of this name.
+    pub(super) fn enum_size(&self, name: &str) -> Option<usize> {
+        self.enums.get(name).copied()
+    }
+
+    /// The field that could not be read, of the innermost struct.
+    pub(super) fn place(&self) -> Option<String> {
+        let inner = self.open.iter().rev().find(|open| !open.parts.is_empty())?;
+        let last = inner.parts.len() - 1;
+        let field = inner.fields.get(last).map_or_else(|| last.to_string(), ToString::to_string);
+        Some(format!("the field `{field}` of `{}`", inner.name))
+    }
+}
+
+impl Struct {
+    fn is_struct(&self) -> bool {
+        !self.is_variant && !self.name.is_empty()
+    }
+
+    /// The bytes of it that none of its parts takes, if they are no padding.
+    pub(super) fn unread(&self) -> Option<usize> {
+        let bytes: usize = self.parts.iter().map(|part| part.0).sum();
+        // As the compiler lays out a struct, without padding in between; or a `repr(C)`, in the order of its fields.
+        let packed = bytes.next_multiple_of(self.align);
+        let aligned = |end: usize, part: &(usize, usize)| end.next_multiple_of(part.1.min(self.align)) + part.0;
+        let in_order = self.parts.iter().fold(0, aligned).next_multiple_of(self.align);
+        (self.size > packed && self.size != in_order).then(|| self.size - packed)
+    }
+}
