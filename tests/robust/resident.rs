@@ -2,7 +2,7 @@
 //! counted makes operators spill, and the process stays near its budget.
 
 use crate::child::{Process, role};
-use crate::support::Place;
+use crate::support::{AMPLE, Place};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -141,19 +141,76 @@ fn a_few_rows_that_take_a_megabyte_each_are_seen_early() {
     });
 }
 
+/// 4 KiB that are all there.
+fn long(n: u64) -> String {
+    format!("{n:>4096}")
+}
+
+/// Runs `job` in 8 MiB, where it has to spill, and gives the same answer with ample memory, where it has not to.
+fn in_eight_mib<R: PartialEq>(job: impl Fn(&Context) -> Result<R>) -> R {
+    // They would shrink to nothing.
+    let tight = Place::with(4, 8 << 20, |builder| builder.compress_spills(false));
+    let answer = job(&tight.cx).unwrap();
+    let spilled = tight.cx.memory().spilled();
+    assert!(spilled > 8 << 20, "{spilled} bytes were spilled");
+    tight.is_clean();
+    let ample = Place::new(2, AMPLE);
+    assert!(job(&ample.cx).unwrap() == answer, "little memory changes the answer");
+    assert_eq!(ample.cx.memory().spilled(), 0);
+    answer
+}
+
+#[test]
+fn long_strings_are_joined_in_little_memory() {
+    let rows = in_eight_mib(|cx| {
+        let left = cx.range_in(0..10_000, 4).map(|n| (n % 5_000, long(n)));
+        let right = cx.range_in(0..5_000, 3).map(|n| (n, long(n + 7)));
+        left.join_in(4, &right)
+            .map(|(key, (left, right))| (key, left.trim().to_string(), right.trim().to_string()))
+            .collect()
+    });
+    assert_eq!(rows.len(), 10_000);
+    for (key, left, right) in rows {
+        assert!(number(&left) % 5_000 == key && number(&right) == key + 7, "{key} {left} {right}");
+    }
+}
+
+#[test]
+fn long_strings_are_grouped_in_little_memory() {
+    let groups = in_eight_mib(|cx| {
+        let groups = cx.range_in(0..10_000, 4).map(|n| (n % 1_000, long(n))).group_by_key_in(4);
+        groups.map_values(|texts| texts.iter().map(|text| number(text.trim())).collect::<Vec<_>>()).collect()
+    });
+    assert_eq!(groups.len(), 1_000);
+    for (key, numbers) in groups {
+        assert_eq!(numbers, (0..10).map(|n| key + n * 1_000).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn long_strings_are_reduced_in_little_memory() {
+    let sums = in_eight_mib(|cx| {
+        let longest =
+            cx.range_in(0..20_000, 4).map(|n| (long(n % 9_000), long(n))).reduce_by_key_in(4, |a, b| a.max(b));
+        longest.map(|(key, value)| (number(key.trim()), number(value.trim()))).collect()
+    });
+    assert_eq!(sums.len(), 9_000);
+    assert!(sums.iter().all(|(key, value)| *value == key + if *key < 2_000 { 18_000 } else { 9_000 }));
+}
+
 /// A control group that may have so much memory; removed when dropped.
 struct Group(PathBuf);
 
 impl Group {
     /// `None` where this user may not make one.
-    fn new(bytes: u64) -> Option<Self> {
+    fn new(name: &str, bytes: u64) -> Option<Self> {
         let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
         let own = |controller: &str| {
             let mut lines = groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
             lines.find(|(names, _)| names.split(',').any(|name| name == controller)).map(|(_, path)| path)
         };
         let under = |root: &str, path: &str| Path::new(root).join(path.trim_start_matches('/'));
-        let name = format!("tryworks-test-{}", std::process::id());
+        let name = format!("tryworks-test-{}-{}", std::process::id(), name.replace("::", "-"));
         let made = |dir: PathBuf, file: &str| {
             let dir = dir.join(&name);
             std::fs::create_dir(&dir).ok()?;
@@ -188,26 +245,47 @@ impl Drop for Group {
     }
 }
 
-#[test]
-fn a_control_group_of_300_mb_is_enough_with_the_default_settings() {
+/// Runs `job` with the default settings in a control group of 300 MB, of which it needs a good part.
+fn in_a_control_group(name: &str, job: impl Fn(&Context)) {
     const GROUP: u64 = 300 << 20;
     if role().is_some() {
         let dir = tempfile::tempdir().unwrap();
         let cx = Context::builder().check_rows(false).progress(false).spill_dir(dir.path()).build().unwrap();
         assert_eq!(cx.memory().limit(), GROUP / 100 * 60);
         println!("ready");
+        job(&cx);
+        assert!(cx.memory().spilled() > 0, "nothing was spilled");
+        return;
+    }
+    let Some(group) = Group::new(name, GROUP) else {
+        return eprintln!("skipped: a control group cannot be made here");
+    };
+    // It would be killed.
+    let peak = watch(Process::start_command(group.program(), name, "job"));
+    assert!(peak > GROUP / 4 && peak < GROUP, "{} MiB were held", peak >> 20);
+}
+
+/// The tables of map tasks were bounded by their keys alone.
+#[test]
+fn a_control_group_of_300_mb_is_enough_to_combine_large_values() {
+    in_a_control_group("resident::a_control_group_of_300_mb_is_enough_to_combine_large_values", |cx| {
+        const KEYS: u64 = 40_000;
+        // Each task meets all keys, and each of them often enough.
+        let rows = cx.from_fn(4, |part| (0..2 * KEYS).map(move |n| (n / 2, long(n / 2 + u64::from(part)))));
+        let longest = rows.reduce_by_key(|a, b| a.max(b)).map_values(|text| number(text.trim()));
+        assert_eq!(longest.values().sum().unwrap(), KEYS * (KEYS - 1) / 2 + 3 * KEYS);
+        // And keys that are large themselves.
+        let rows = cx.from_fn(4, |_| (0..2 * KEYS).map(|n| (long(n / 2), 1u64)));
+        assert_eq!(rows.reduce_by_key(|a, b| a + b).values().sum().unwrap(), 8 * KEYS);
+    });
+}
+
+#[test]
+fn a_control_group_of_300_mb_is_enough_with_the_default_settings() {
+    in_a_control_group("resident::a_control_group_of_300_mb_is_enough_with_the_default_settings", |cx| {
         let rows = cx.range_in(0..2 * ROWS, 16).map(|n| (n % 20_000, wide(n)));
         let groups = rows.group_by_key().map_values(|texts| texts.iter().map(|text| number(text)).sum::<u64>());
         assert_eq!(groups.values().sum().unwrap(), ROWS * (2 * ROWS - 1));
         assert_eq!(rows.values().repartition(7).map(|text| number(&text)).sum().unwrap(), ROWS * (2 * ROWS - 1));
-        assert!(cx.memory().spilled() > 0, "nothing was spilled");
-        return;
-    }
-    let Some(group) = Group::new(GROUP) else {
-        return eprintln!("skipped: a control group cannot be made here");
-    };
-    let name = "resident::a_control_group_of_300_mb_is_enough_with_the_default_settings";
-    // It would be killed.
-    let peak = watch(Process::start_command(group.program(), name, "job"));
-    assert!(peak > GROUP / 4 && peak < GROUP, "{} MiB were held", peak >> 20);
+    });
 }

@@ -1,4 +1,5 @@
-//! The map side of an aggregation that combines before the shuffle: a table bounded by its number of keys.
+//! The map side of an aggregation that combines before the shuffle: a table bounded by its number of keys, and by the bytes
+//! that they and their states point to.
 
 use super::aggregate::Aggregate;
 use super::batch::{Batch, TOGETHER};
@@ -9,6 +10,7 @@ use super::table::Table;
 use super::write::{BucketWriter, Counts, LOOK, unless_failed};
 use crate::codec;
 use crate::error::Result;
+use crate::heap::heap_bytes;
 use crate::host::Shared;
 use crate::lock::Lock;
 use crate::memory::Reservation;
@@ -17,11 +19,17 @@ use crate::row::{Key, Row, RowSize};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Output, StageCode};
 use crate::task::{Op, Task};
+use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 /// The most keys that a map task keeps before it hands on what it has.
 const COMBINE_KEYS: usize = 1 << 17;
+/// The most bytes that the keys and states of a map task point to before it hands on what it has. They are counted by the
+/// data alone: by what is in memory, the same job would fold in another order elsewhere.
+const COMBINE_BYTES: u64 = 16 << 20;
+/// So many entries are looked at again to see whether states have grown.
+const LOOKED_AT: usize = 64;
 /// After so many rows a map task asks whether combining is of use: it is not if the different keys are more than so many
 /// percent of the rows. The first question is for keys that hardly ever come twice, since asking is dear.
 const COMBINE_TRIALS: [(usize, usize); 2] = [(16_384, 97), (100_000, 80)];
@@ -106,8 +114,45 @@ where
     }
 }
 
-/// The table of a map task. What is decided here depends on numbers of rows alone, since it decides in which order
-/// values are folded.
+/// What the entries of a table point to, in bytes, as it follows from the data.
+#[derive(Default)]
+struct Weight {
+    bytes: u64,
+    /// So many entries were weighed when they were new.
+    entries: usize,
+    /// Rows folded when it was last looked whether states have grown.
+    rows: usize,
+}
+
+impl Weight {
+    /// Weighs what is new since the last time. Once twice as many rows are folded, some of what was there is weighed again:
+    /// states may grow, and those of frequent keys, which come early, grow most.
+    fn update<K: Serialize, S: Serialize>(&mut self, entries: &[(K, S)], folded: usize) {
+        if !std::mem::needs_drop::<(K, S)>() {
+            return;
+        }
+        let new = &entries[self.entries..];
+        self.bytes += new.iter().map(heap_bytes).sum::<u64>();
+        self.entries = entries.len();
+        if folded >= 2 * self.rows {
+            self.rows = folded;
+            let early = entries.iter().take(LOOKED_AT / 2);
+            let early: u64 = early.map(heap_bytes).sum();
+            let step = entries.len().div_ceil(LOOKED_AT / 2).max(1);
+            let (mut some, mut count) = (0, 0);
+            for entry in entries.iter().skip(LOOKED_AT / 2).step_by(step) {
+                some += heap_bytes(entry);
+                count += 1;
+            }
+            let others = entries.len().saturating_sub(LOOKED_AT / 2) as u64;
+            let now = early + (some * others).checked_div(count).unwrap_or(0);
+            self.bytes = self.bytes.max(now);
+        }
+    }
+}
+
+/// The table of a map task. What is decided here depends on the rows alone, since it decides in which order values are
+/// folded.
 struct Combine<'a, M: Keep<K>, K, V, A> {
     aggregate: &'a A,
     op: &'a Op,
@@ -120,8 +165,9 @@ struct Combine<'a, M: Keep<K>, K, V, A> {
     /// Rows to be folded.
     rows: Vec<(M::Kept, V)>,
     batch: Batch,
-    /// What the table takes is counted as it grows. It is bounded by its number of keys: handing it on earlier for want
-    /// of memory would change the order of the fold.
+    weight: Weight,
+    /// What the table takes is counted as it grows. Handing it on earlier for want of memory would change the order of the
+    /// fold.
     size: RowSize<(M::Kept, V)>,
     working: Reservation,
     /// The keys when it was counted last.
@@ -145,6 +191,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
             folded: 0,
             rows: Vec::with_capacity(TOGETHER),
             batch: Batch::default(),
+            weight: Weight::default(),
             size: RowSize::new(),
             working: task.host().memory().reservation(),
             counted: 0,
@@ -168,12 +215,13 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         self.folded += rows.len();
         batch.look_up(rows, table);
         batch.fold(rows.drain(..), table, *aggregate, op);
-        if table.len() > self.counted + self.counted / 4
+        self.weight.update(table.entries(), self.folded);
+        if (table.len() > self.counted + self.counted / 4 || self.weight.bytes > self.working.bytes())
             && let Some(last) = table.entries().last()
         {
             self.counted = table.len();
             self.size.sample(last);
-            let bytes = table.bytes() + self.size.heap_of(table.len());
+            let bytes = table.bytes() + self.size.heap_of(table.len()).max(self.weight.bytes);
             self.working.insist(bytes.saturating_sub(self.working.bytes()));
         }
         if table.unshrunk() >= LOOK && self.task.host().memory().is_over() {
@@ -185,12 +233,15 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
             (before < *rows && folded >= *rows || full) && keys * 100 > folded * percent
         };
         self.helps = !COMBINE_TRIALS.iter().any(useless);
-        if full || !self.helps { self.hand_on(COMBINE_KEYS) } else { Ok(()) }
+        // A table of few large states says little about keys.
+        let heavy = self.weight.bytes >= COMBINE_BYTES;
+        if full || heavy || !self.helps { self.hand_on(COMBINE_KEYS.min(2 * keys)) } else { Ok(()) }
     }
 
     /// Hands on what is in the table, and makes room for so many more keys.
     fn hand_on(&mut self, room: usize) -> Result<()> {
         self.folded = 0;
+        self.weight = Weight::default();
         if self.helps && self.hold(room)? { Ok(()) } else { self.write() }
     }
 
