@@ -3,6 +3,8 @@
 use crate::support::{Random, assert_empty, cx, glom, sorted};
 use serde::{Deserialize, Serialize};
 use std::cmp::{Ordering, Reverse};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use tryworks::prelude::*;
 
 fn random_pairs(seed: u64, rows: usize) -> Vec<(i64, u64)> {
@@ -235,6 +237,72 @@ fn whatever_the_order_says_each_row_comes_out_once_or_the_sort_fails() -> Result
     }
     assert!(tight.memory().spilled() > 0);
     assert!(sorted_rows > 5 && failed > 5, "{sorted_rows} were sorted somehow, {failed} failed");
+    Ok(())
+}
+
+/// A number that lies now and then when it is compared: it says something else each time that it is asked.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Liar(u64);
+
+/// It lies once in so many times, and by what.
+static LIES_EVERY: AtomicU64 = AtomicU64::new(u64::MAX);
+static ASKED: AtomicU64 = AtomicU64::new(0);
+
+impl Ord for Liar {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let asked = Random(ASKED.fetch_add(1, Relaxed)).below(u64::MAX);
+        match asked.is_multiple_of(LIES_EVERY.load(Relaxed)) {
+            true => (asked >> 32 & 1).cmp(&(asked >> 33 & 1)),
+            false => self.0.cmp(&other.0),
+        }
+    }
+}
+
+impl PartialOrd for Liar {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Liar {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Liar {}
+
+/// Two readers asked the same of the same rows, and believed that the answer was the same.
+#[test]
+fn a_key_that_answers_otherwise_each_time_loses_no_row() -> Result<()> {
+    const ROWS: u64 = 3_000;
+    let tight = Context::builder().threads(2).memory(256 << 10).progress(false).build()?;
+    let (mut whole, mut failed) = (0, 0);
+    for cx in [&cx(), &tight] {
+        for seed in 0..150u64 {
+            LIES_EVERY.store([2, 30, 500, 2_000, 20_000][seed as usize % 5], Relaxed);
+            ASKED.store(seed << 32, Relaxed);
+            let data = cx.range_in(0..ROWS, 3).map(|row| (Liar(row * 7919 % 1009), row));
+            let found = match seed % 2 {
+                0 => data.sort_by_key_in(8).values().collect(),
+                _ => data
+                    .map_values(|row| (row, format!("{row:0>60}")))
+                    .sort_by_key_in(8)
+                    .map(|(_, (row, _))| row)
+                    .collect(),
+            };
+            match found {
+                Ok(found) => {
+                    whole += 1;
+                    assert_eq!(sorted(found), (0..ROWS).collect::<Vec<_>>(), "seed {seed}");
+                }
+                Err(Error::Type { message, .. }) if message.contains("not total") => failed += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+    assert!(tight.memory().spilled() > 0);
+    assert!(whole > 20 && failed > 20, "{whole} were sorted somehow, {failed} failed");
     Ok(())
 }
 

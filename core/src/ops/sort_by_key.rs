@@ -50,15 +50,12 @@ impl<K: Row + Ord, V: Row> Pipe for SortByKey<K, V> {
 
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
         let bounds = self.bounds.blocks::<Bounds<K>>(task)?;
-        let bounds = bounds.first().map_or(&[][..], |bounds| &bounds.0);
         let range = partition as usize;
-        if range > bounds.len() {
-            // There were fewer different keys than ranges.
-            return Ok(SortByKeyCursor { merge: None });
-        }
-        let (low, high) = (range.checked_sub(1).map(|at| bounds[at].clone()), bounds.get(range).cloned());
+        let bounds = bounds.into_iter().next().filter(|bounds| range <= bounds.keys.len());
+        // There may be fewer different keys than ranges.
+        let Some(bounds) = bounds else { return Ok(SortByKeyCursor { merge: None }) };
         let blocks = self.runs.blocks::<RunBlock<K, V>>(task)?;
-        Ok(SortByKeyCursor { merge: Some(Merge::new(self.runs.id(), self.op, blocks, low, high, task)?) })
+        Ok(SortByKeyCursor { merge: Some(Merge::new(self.runs.id(), self.op, blocks, bounds, range, task)?) })
     }
 }
 

@@ -11,14 +11,35 @@ use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Made, Output, StageCode};
 use crate::task::{Op, Task};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The keys that ranges begin with: range `i` holds the keys from bound `i - 1` on and below bound `i`.
-pub(crate) struct Bounds<K>(pub(crate) Vec<K>);
+pub(crate) struct Bounds<K> {
+    pub(crate) keys: Vec<K>,
+    /// What stands for the places at which the first reader has cut the runs at each bound.
+    cuts: Vec<OnceLock<u64>>,
+}
+
+impl<K> Bounds<K> {
+    fn new(keys: Vec<K>) -> Self {
+        Bounds { cuts: keys.iter().map(|_| OnceLock::new()).collect(), keys }
+    }
+
+    /// The bounds of a range: from where on, and below where.
+    pub(crate) fn of(&self, range: usize) -> (Option<&K>, Option<&K>) {
+        (range.checked_sub(1).and_then(|at| self.keys.get(at)), self.keys.get(range))
+    }
+
+    /// Whether both readers beside bound `at` have cut the runs at the same places: rows in between would be read twice, or by
+    /// nobody. The second one of this process is told.
+    pub(crate) fn agrees(&self, at: usize, cuts: u64) -> bool {
+        self.cuts.get(at).is_none_or(|known| *known.get_or_init(|| cuts) == cuts)
+    }
+}
 
 impl<K: Row> BlockKind for Bounds<K> {
     fn open(sealed: &SealedBlock) -> Result<Self> {
-        Ok(Bounds(codec::decode(&sealed.head)?.0))
+        Ok(Bounds::new(codec::decode(&sealed.head)?.0))
     }
 }
 
@@ -56,7 +77,7 @@ impl<K: Row + Ord, V: Row> StageCode for BoundsStage<K, V> {
                 codec::encode(&bounds, &mut head)?;
                 writer.seal(&head)?
             }
-            None => Arc::new(Bounds(bounds)),
+            None => Arc::new(Bounds::new(bounds)),
         };
         Ok(Output { made: Made::Block(block), rows, checksum: rows, bytes, bucket_bytes: Vec::new() })
     }

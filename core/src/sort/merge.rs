@@ -1,9 +1,10 @@
 //! Merging the readers' range of sorted runs: a tree of losers (The Art of Computer Programming 3, 5.4.1), equal keys
 //! in the order of their runs.
 
-use super::run::{Run, RunBlock};
+use super::bounds::Bounds;
+use super::run::{Run, RunBlock, cut_at};
 use crate::error::{Error, Result};
-use crate::exchange::{decode_rows, lost};
+use crate::exchange::{decode_rows, hash_of, lost};
 use crate::host::{Shared, Wanted};
 use crate::memory::Reservation;
 use crate::row::{Row, RowSize};
@@ -40,8 +41,10 @@ pub(crate) struct Merge<K, V> {
     heads: Vec<Head<K, V>>,
     /// `losers[0]` is the winner; the others are the losers of the matches at the inner nodes.
     losers: Vec<usize>,
-    low: Option<K>,
-    high: Option<K>,
+    bounds: Arc<Bounds<K>>,
+    range: usize,
+    /// What stands for the places at which runs were cut at the lower bound, and at the upper one.
+    cuts: [u64; 2],
     bytes: Vec<u8>,
     size: RowSize<(K, V)>,
     working: Reservation,
@@ -50,13 +53,13 @@ pub(crate) struct Merge<K, V> {
 }
 
 impl<K: Row + Ord, V: Row> Merge<K, V> {
-    /// The rows with keys from `low` on and below `high`.
+    /// The rows of one of the ranges.
     pub(crate) fn new(
         exchange: u64,
         op: Op,
         blocks: Vec<Arc<RunBlock<K, V>>>,
-        low: Option<K>,
-        high: Option<K>,
+        bounds: Arc<Bounds<K>>,
+        range: usize,
         task: &Task,
     ) -> Result<Self> {
         let mut merge = Merge {
@@ -65,8 +68,9 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             blocks,
             heads: Vec::new(),
             losers: Vec::new(),
-            low,
-            high,
+            bounds,
+            range,
+            cuts: [0; 2],
             bytes: Vec::new(),
             size: RowSize::new(),
             working: task.host().memory().reservation(),
@@ -74,7 +78,8 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
         };
         let runs =
             merge.blocks.iter().enumerate().flat_map(|(block, b)| (0..b.runs.len()).map(move |run| (block, run)));
-        let runs = runs.map(|(block, run)| Ok((block, run, merge.range(block, run)?)));
+        let runs: Vec<_> = runs.collect();
+        let runs = runs.into_iter().map(|(block, run)| Ok((block, run, merge.range(block, run)?)));
         let runs: Vec<_> = runs.collect::<Result<_>>()?;
         let mut wanted = runs.iter().map(|(block, run, (range, _))| Wanted {
             map: *block as u32,
@@ -96,20 +101,27 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             }
         }
         merge.build();
-        Ok(merge)
+        // Each run was read up to its first row of the range.
+        match merge.range.checked_sub(1) {
+            Some(at) if !merge.bounds.agrees(at, merge.cuts[0]) => Err(Error::not_total::<K>(&merge.op)),
+            _ => Ok(merge),
+        }
     }
 
     /// The rows of a held run, or the frames of an encoded one, that the range is in, and the frame that its lower bound
     /// cuts. The reader below it ends at this very place, since it asks the same of the same rows: so no row is read
-    /// twice or by nobody, as long as the ranges follow one another.
-    fn range(&self, block: usize, run: usize) -> Result<(Range<usize>, Option<usize>)> {
-        let run = &self.blocks[block].runs[run];
-        let low = self.low.as_ref().map_or(0, |low| run.below(low));
-        let high = self.high.as_ref().map_or(run.len(), |high| run.below(high));
-        if low > high {
-            return Err(Error::not_total::<K>(&self.op));
+    /// twice or by nobody, as long as the ranges follow one another, and keys say the same when they are asked again.
+    fn range(&mut self, block: usize, run: usize) -> Result<(Range<usize>, Option<usize>)> {
+        let of = &self.blocks[block].runs[run];
+        let (low, high) = self.bounds.of(self.range);
+        let low = low.map_or(Some(0), |low| of.below(low));
+        let high = high.map_or(Some(of.len()), |high| of.below(high));
+        let (low, high) =
+            low.zip(high).filter(|(low, high)| low <= high).ok_or_else(|| Error::not_total::<K>(&self.op))?;
+        for (cuts, at) in self.cuts.iter_mut().zip([low, high]) {
+            *cuts = cuts.wrapping_add(hash_of(&(block, run, at)));
         }
-        Ok(match run {
+        Ok(match of {
             Run::Held { .. } => (low..high, None),
             // The frame before the first one that begins in the range may end in it.
             Run::Encoded { .. } => (low.saturating_sub(1)..high, low.checked_sub(1)),
@@ -131,13 +143,19 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
                     let map = head.block as u32;
                     let frame = frames.view(head.next, &mut self.bytes);
                     decode_rows(frame.map_err(|error| lost(self.exchange, map, error))?, &mut taken)?;
-                    let below = |bound: &K| taken.partition_point(|(key, _)| key.cmp(bound).is_lt());
-                    let low = self.low.as_ref().filter(|_| head.first == Some(head.next)).map_or(0, below);
+                    let (low, high) = self.bounds.of(self.range);
+                    let low = low.filter(|_| head.first == Some(head.next));
                     head.next += 1;
-                    let high = self.high.as_ref().filter(|_| head.next == head.end).map_or(taken.len(), below);
-                    if low > high {
-                        return Err(Error::not_total::<K>(&self.op));
-                    }
+                    let high = high.filter(|_| head.next == head.end);
+                    let mut cut = |side: usize, bound: Option<&K>, all: usize| {
+                        let Some(bound) = bound else { return Some(all) };
+                        let at = cut_at(bound, taken.len(), |at| &taken[at].0)?;
+                        self.cuts[side] = self.cuts[side].wrapping_add(hash_of(&(head.block, head.run, at, "row")));
+                        Some(at)
+                    };
+                    let cuts = cut(0, low, 0).zip(cut(1, high, taken.len()));
+                    let cuts = cuts.filter(|(low, high)| low <= high);
+                    let (low, high) = cuts.ok_or_else(|| Error::not_total::<K>(&self.op))?;
                     taken.truncate(high);
                     taken.drain(..low);
                 }
@@ -192,11 +210,14 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
 
     /// The next row.
     pub(crate) fn next(&mut self) -> Result<Option<(K, V)>> {
-        if self.heads.is_empty() {
-            return Ok(None);
-        }
+        let Some(row) = self.losers.first().and_then(|winner| self.heads.get_mut(*winner)?.row.take()) else {
+            // All runs were read to the end of the range.
+            return match self.bounds.agrees(self.range, self.cuts[1]) {
+                true => Ok(None),
+                false => Err(Error::not_total::<K>(&self.op)),
+            };
+        };
         let winner = self.losers[0];
-        let Some(row) = self.heads[winner].row.take() else { return Ok(None) };
         self.heads[winner].row = self.heads[winner].rows.next();
         if self.heads[winner].row.is_none() {
             self.refill(winner)?;

@@ -53,13 +53,29 @@ impl<K: Ord, V> Run<K, V> {
         }
     }
 
-    /// How many of them begin below `bound`. If `Ord` contradicts itself, it is any number, but the same every time.
-    pub(crate) fn below(&self, bound: &K) -> usize {
+    /// How many of them begin below `bound`. If `Ord` contradicts itself, it is any number, or none.
+    pub(crate) fn below(&self, bound: &K) -> Option<usize> {
         match self {
-            Run::Held { rows, .. } => rows.partition_point(|(key, _)| key.cmp(bound).is_lt()),
-            Run::Encoded { firsts, .. } => firsts.partition_point(|key| key.cmp(bound).is_lt()),
+            Run::Held { rows, .. } => cut_at(bound, rows.len(), |at| &rows[at].0),
+            Run::Encoded { firsts, .. } => cut_at(bound, firsts.len(), |at| &firsts[at]),
         }
     }
+}
+
+/// How often keys beside a cut are asked again.
+const ASKED_AGAIN: usize = 3;
+
+/// How many of the keys, which are in order, lie below `bound`. None if those beside the cut do not say the same when they are
+/// asked again: readers in other processes would cut elsewhere.
+pub(crate) fn cut_at<'a, K: Ord + 'a>(bound: &K, len: usize, key: impl Fn(usize) -> &'a K) -> Option<usize> {
+    let is_below = |at: usize| key(at).cmp(bound).is_lt();
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        (low, high) = if is_below(middle) { (middle + 1, high) } else { (low, middle) };
+    }
+    let said = |at: usize, below: bool| (0..ASKED_AGAIN).all(|_| is_below(at) == below);
+    ((low == 0 || said(low - 1, true)) && (low == len || said(low, false))).then_some(low)
 }
 
 /// The first rows are all sampled, so that small inputs are cut exactly.
