@@ -182,6 +182,39 @@ fn a_worker_that_has_lost_its_engine_is_ended_and_its_task_is_to_blame() {
     cluster.is_clean();
 }
 
+/// The job waited for ever, and the worker stayed.
+#[test]
+fn a_task_that_closes_descriptors_that_are_not_its_own_ends_its_worker_and_not_its_job() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let rows = cx.from_fn(4, |part| {
+            if part == 1 && (std::env::var(FAULT).unwrap() == "always" || claim("close")) {
+                mark("closed");
+                // Its standard input and outputs, the connection to its engine, and what its threads wait with.
+                let closed = (0..=20).filter(|descriptor| nix::unistd::close(*descriptor).is_ok()).count();
+                assert!(closed > 5, "{closed} were open");
+            }
+            [u64::from(part)].into_iter()
+        });
+        match rows.sum() {
+            Ok(sum) => assert!(sum == 6 && std::env::var(FAULT).unwrap() == "once"),
+            Err(error) => assert_eq!(std::env::var(FAULT).unwrap(), "always", "{error}"),
+        }
+        return;
+    }
+    let cluster = Cluster::by_hand(2, 1, &[]);
+    for (fault, least) in [("once", 1), ("always", 2)] {
+        cluster.shared.clear();
+        cluster.shared.tokens("close", 1);
+        cluster.begin(here!(), &[(FAULT, fault)]).ends_well();
+        let closed = cluster.shared.markers("closed");
+        assert!(closed.len() >= least, "it is tried again");
+        closed.into_iter().for_each(|pid| cluster.wait_for_end(pid));
+        until("only hub and engines are left", || (cluster.processes().len() == 3).then_some(()));
+        cluster.is_clean();
+    }
+}
+
 #[test]
 fn a_partition_that_was_cancelled_halfway_is_not_kept() {
     if driving() {
