@@ -191,7 +191,7 @@ impl Hub {
             FromEngine::Wrote { session, written } => {
                 self.log(id, session, &written);
                 if self.is_connected(session) {
-                    self.tell_driver(session, ToDriver::Output(written));
+                    self.show(session, written);
                 } else {
                     self.heard(session, written.heard());
                 }

@@ -7,6 +7,7 @@ use crate::jobs::Phase;
 use crate::journal::{Journal, Recovered, Remembered};
 use crate::launch::{Code, Launched};
 use crate::open::Jobs;
+use crate::output::UnderWay;
 use crate::programs::Shelf;
 use crate::recent::Recent;
 use crate::sessions::Session;
@@ -131,6 +132,8 @@ pub(crate) struct Hub {
     /// The hub's own data port.
     pub(crate) data_address: Option<String>,
     pub(crate) to_clients: Vec<(PeerId, Vec<u8>)>,
+    /// Output of tasks on its way to drivers.
+    pub(crate) under_way: UnderWay,
     pub(crate) to_engines: Vec<(PeerId, Vec<u8>)>,
     /// Drivers to hang up on once all is written, and engines.
     pub(crate) hang_up_clients: Vec<PeerId>,
@@ -184,6 +187,7 @@ impl Hub {
             to_clients: Vec::new(),
             to_engines: Vec::new(),
             hang_up_clients: Vec::new(),
+            under_way: UnderWay::default(),
             hang_up_engines: Vec::new(),
             for_drivers: BTreeMap::new(),
             for_engines: BTreeMap::new(),

@@ -18,6 +18,7 @@ pub mod journal;
 mod launch;
 mod lost;
 mod open;
+mod output;
 mod outputs;
 mod pools;
 mod programs;

@@ -60,12 +60,22 @@ impl Hub {
 
     /// The driver has what a worker of its session wrote, or nobody waits for it.
     pub(crate) fn heard(&mut self, session: SessionId, heard: Heard) {
-        let Heard { engine, worker, stderr, offset } = heard;
-        self.tell_engine(engine, ToEngine::Heard { session, worker, stderr, offset });
+        let left_out = self.under_way.heard(session, &heard);
+        left_out.into_iter().for_each(|written| self.show(session, written));
+        let Heard { engine, run, stderr, offset } = heard;
+        self.tell_engine(engine, ToEngine::Heard { session, run, stderr, offset });
+    }
+
+    /// Says to a driver what its tasks wrote, as far as there is room for it on the way there.
+    pub(crate) fn show(&mut self, session: SessionId, written: Written) {
+        if self.under_way.admit(session, &written) {
+            self.tell_driver(session, ToDriver::Output(written));
+        }
     }
 
     /// The driver's connection ended: what was on its way there may never arrive.
     pub(crate) fn unheard(&mut self, session: SessionId) {
+        self.under_way.lost(session);
         let engines: Vec<_> = self.engines.keys().copied().collect();
         engines.into_iter().for_each(|engine| self.tell_engine(engine, ToEngine::Unheard { session }));
     }
@@ -73,8 +83,8 @@ impl Hub {
     /// Says again to a driver that was cut off what its tasks wrote last: it knows what it has by the offsets.
     pub(crate) fn say_again(&mut self, session: SessionId) {
         let own = self.recent.log.iter().filter(|said| said.session == session);
-        let own: Vec<_> = own.map(|said| ToDriver::Output(said.written.clone())).collect();
-        own.into_iter().for_each(|written| self.tell_driver(session, written));
+        let own: Vec<_> = own.map(|said| said.written.clone()).collect();
+        own.into_iter().for_each(|written| self.show(session, written));
     }
 }
 
@@ -101,44 +111,52 @@ impl Recent {
     }
 }
 
+/// An output of a worker: whose it is, where its last piece ended, and the beginning of a line.
+struct Open<'a> {
+    of: &'a Written,
+    end: u64,
+    line: Vec<u8>,
+}
+
 /// Puts pieces of output together to lines. A line is where its end came.
 #[derive(Default)]
 struct Lines<'a> {
     rows: Vec<LogRow>,
-    /// For each output of a worker, where its last piece ended, and the beginning of a line.
-    open: BTreeMap<(&'a str, u32, bool), (u64, Vec<u8>)>,
+    open: BTreeMap<(u64, bool), Open<'a>>,
 }
 
 impl<'a> Lines<'a> {
     fn add(&mut self, written: &'a Written) {
-        let key = (written.name.as_str(), written.worker, written.stderr);
-        let (end, mut line) = self.open.remove(&key).unwrap_or((written.offset, Vec::new()));
+        let key = (written.run, written.stderr);
+        let before = self.open.remove(&key);
+        let (end, mut line) = before.map_or((written.offset, Vec::new()), |open| (open.end, open.line));
         if end < written.offset && !line.is_empty() {
             // What was between is not kept.
-            self.row(key, &std::mem::take(&mut line));
+            self.row(written, &std::mem::take(&mut line));
         }
         // An engine that was cut off says some things twice.
         let known = end.saturating_sub(written.offset).min(written.bytes.len() as u64);
         for piece in written.bytes[known as usize..].split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(piece);
             if let Some(whole) = line.strip_suffix(b"\n") {
-                self.row(key, whole);
+                self.row(written, whole);
                 line.clear();
             }
         }
-        self.open.insert(key, (end.max(written.offset + written.bytes.len() as u64), line));
+        let end = end.max(written.offset + written.bytes.len() as u64);
+        self.open.insert(key, Open { of: written, end, line });
     }
 
-    fn row(&mut self, (name, worker, stderr): (&str, u32, bool), line: &[u8]) {
+    fn row(&mut self, of: &Written, line: &[u8]) {
         let text = String::from_utf8_lossy(line).into_owned();
-        self.rows.push(LogRow { engine: name.into(), worker, stderr, text });
+        self.rows.push(LogRow { engine: of.name.clone(), worker: of.worker, stderr: of.stderr, text });
     }
 
     /// The lines, with those at the end that have no end yet.
     fn finish(mut self) -> Vec<LogRow> {
-        for (key, (_, line)) in std::mem::take(&mut self.open) {
+        for Open { of, line, .. } in std::mem::take(&mut self.open).into_values() {
             if !line.is_empty() {
-                self.row(key, &line);
+                self.row(of, &line);
             }
         }
         self.rows
@@ -153,7 +171,8 @@ mod tests {
 
     fn said(worker: u32, at: u64, offset: u64, text: &str) -> Said {
         let (engine, name, bytes) = (EngineId(1), "e1".into(), text.into());
-        let written = Written { engine, name, worker, stderr: false, offset, attempt: None, bytes };
+        let run = worker.into();
+        let written = Written { engine, name, run, worker, stderr: false, offset, attempt: None, bytes };
         Said { engine, session: SESSION, job: None, at, written }
     }
 
@@ -174,6 +193,16 @@ mod tests {
         // What is not kept any more is no part of a line.
         recent.add(said(8, 1, 500, "later\n"));
         assert_eq!(texts(&recent, None)[4..], ["8 half", "8 later"]);
+    }
+
+    #[test]
+    fn a_worker_with_the_process_number_of_one_before_it_begins_anew() {
+        let mut recent = Recent::default();
+        recent.add(said(7, 1, 0, "the first says much\nand no end"));
+        let mut second = said(7, 2, 0, "second\n");
+        second.written.run = 8;
+        recent.add(second);
+        assert_eq!(texts(&recent, None), ["7 the first says much", "7 second", "7 and no end"]);
     }
 
     #[test]

@@ -14,11 +14,13 @@ pub(super) struct Printer {
     spool: Arc<Spool>,
     thread: Option<JoinHandle<()>>,
     /// How much of each worker's output was printed, and the line that is not at its end yet.
-    streams: HashMap<(String, u32, bool), Stream>,
+    streams: HashMap<(u64, bool), Stream>,
 }
 
 #[derive(Default)]
 struct Stream {
+    /// What stands before each line.
+    prefix: String,
     printed: u64,
     line: Vec<u8>,
 }
@@ -51,11 +53,11 @@ impl Printer {
 
     /// Shows lines that have no end, when no more will come.
     pub(super) fn finish(&mut self) {
-        for ((name, worker, stderr), stream) in std::mem::take(&mut self.streams) {
+        for ((_, stderr), stream) in std::mem::take(&mut self.streams) {
             if stream.line.is_empty() {
                 continue;
             }
-            let line = [format!("[{name} worker {worker}] ").as_bytes(), &stream.line, b"\n"].concat();
+            let line = [stream.prefix.as_bytes(), &stream.line, b"\n"].concat();
             self.print(stderr, &line);
         }
     }
@@ -68,9 +70,11 @@ impl Printer {
 
     /// The lines that are whole now, each with its engine in front.
     fn lines(&mut self, written: &Written) -> Vec<u8> {
-        // An engine that comes back has another number, and the same name.
-        let stream = self.streams.entry((written.name.clone(), written.worker, written.stderr)).or_default();
-        let prefix = format!("[{} worker {}] ", written.name, written.worker);
+        let stream = self.streams.entry((written.run, written.stderr)).or_default();
+        if stream.prefix.is_empty() {
+            stream.prefix = format!("[{} worker {}] ", written.name, written.worker);
+        }
+        let prefix = &stream.prefix;
         let mut out = Vec::new();
         let end = written.heard().offset;
         let known = stream.printed.saturating_sub(written.offset).min(written.bytes.len() as u64);
@@ -117,6 +121,7 @@ mod tests {
         Written {
             engine: EngineId(1),
             name: "e1".into(),
+            run: 1,
             worker: 7,
             stderr: false,
             offset,
@@ -132,6 +137,16 @@ mod tests {
         assert_eq!(printer.lines(&written(0, "one\ntw")), b"");
         assert_eq!(printer.lines(&written(4, "two\nthree\n")), b"[e1 worker 7] two\n[e1 worker 7] three\n");
         assert_eq!(printer.lines(&written(8, "three\n")), b"");
+    }
+
+    /// Its first lines were taken for those that the other had printed.
+    #[test]
+    fn a_worker_with_the_process_number_of_one_before_it_is_heard_from_its_beginning() {
+        let mut printer = Printer::new(Arc::default(), Arc::default()).unwrap();
+        assert_eq!(printer.lines(&written(0, "the first says much\n")), b"[e1 worker 7] the first says much\n");
+        let second = |offset, text| Written { run: 2, ..written(offset, text) };
+        assert_eq!(printer.lines(&second(0, "second\n")), b"[e1 worker 7] second\n");
+        assert_eq!(printer.lines(&second(7, "more\n")), b"[e1 worker 7] more\n");
     }
 
     #[test]

@@ -123,6 +123,14 @@ impl Flow {
     }
 }
 
+/// A number that no other worker ever has, of whatever engine: it is by this that its output is known.
+pub(super) fn own_number() -> u64 {
+    let mut random = [0; 8];
+    // The system has always some of it once it has begun.
+    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+    u64::from_le_bytes(random)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

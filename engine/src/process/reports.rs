@@ -139,7 +139,8 @@ impl Engine {
             _ => None,
         };
         let name = self.options.name.clone();
-        let written = Written { engine: self.id, name, worker: worker.pid, stderr, offset, attempt, bytes };
+        let written =
+            Written { engine: self.id, name, run: worker.run, worker: worker.pid, stderr, offset, attempt, bytes };
         let session = worker.session;
         self.recent_bytes += written.size();
         self.recent.push_back((session, written.clone()));

@@ -3,7 +3,7 @@
 
 use super::Options;
 use super::deaths::{Guilt, killed};
-use super::flow::Flow;
+use super::flow::{Flow, own_number};
 use super::made::Made;
 use crate::protocol::driver::{Program, Written};
 use crate::protocol::engine::{
@@ -91,6 +91,8 @@ pub(super) struct Worker {
     pub(super) session: SessionId,
     pub(super) peer: Option<PeerId>,
     pub(super) pid: u32,
+    /// No other worker ever has this number, of whatever engine.
+    pub(super) run: u64,
     /// What it was given and has not reported, in order.
     pub(super) assigned: VecDeque<Assigned>,
     codes: HashSet<CodeId>,
@@ -286,15 +288,13 @@ impl Engine {
                     }
                 }
             }
-            ToEngine::Heard { session, worker, stderr, offset } => {
-                if let Some(worker) = self.working_for(session).filter(|known| known.pid == worker) {
-                    worker.flows[usize::from(stderr)].heard(offset);
-                }
+            ToEngine::Heard { session, run, stderr, offset } => {
+                let worker = self.working_for(session).filter(|known| known.run == run);
+                worker.into_iter().for_each(|known| known.flows[usize::from(stderr)].heard(offset));
             }
             ToEngine::Unheard { session } => {
-                if let Some(worker) = self.working_for(session) {
-                    worker.flows.iter().for_each(|flow| flow.begin_anew());
-                }
+                let flows = self.working_for(session).into_iter().flat_map(|worker| &worker.flows);
+                flows.for_each(|flow| flow.begin_anew());
             }
             ToEngine::Move(what) => self.orders.push(Order::TakeOver { what }),
             ToEngine::Leave => self.leaving = true,
@@ -325,6 +325,7 @@ impl Engine {
             session: id,
             peer: None,
             pid: 0,
+            run: own_number(),
             assigned: VecDeque::new(),
             codes: HashSet::new(),
             stores: HashSet::new(),

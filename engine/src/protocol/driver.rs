@@ -245,7 +245,9 @@ pub struct Written {
     pub engine: EngineId,
     /// What the engine is called.
     pub name: String,
-    /// Which worker, by its process.
+    /// Which worker. No other ever has the same number, unlike its process.
+    pub run: u64,
+    /// Its process, for people.
     pub worker: u32,
     /// The standard error output, not the standard output.
     pub stderr: bool,
@@ -269,8 +271,8 @@ impl Written {
     /// What says that it was heard.
     #[must_use]
     pub fn heard(&self) -> Heard {
-        let Written { engine, worker, stderr, .. } = *self;
-        Heard { engine, worker, stderr, offset: self.offset.saturating_add(self.bytes.len() as u64) }
+        let Written { engine, run, stderr, .. } = *self;
+        Heard { engine, run, stderr, offset: self.offset.saturating_add(self.bytes.len() as u64) }
     }
 }
 
@@ -279,8 +281,8 @@ impl Written {
 pub struct Heard {
     /// Whose worker.
     pub engine: EngineId,
-    /// Which worker, by its process.
-    pub worker: u32,
+    /// Which worker.
+    pub run: u64,
     /// The standard error output, not the standard output.
     pub stderr: bool,
     /// All before this was heard.

@@ -236,8 +236,8 @@ pub enum ToEngine {
     Heard {
         /// Which session.
         session: SessionId,
-        /// Which worker, by its process.
-        worker: u32,
+        /// Which worker.
+        run: u64,
         /// The standard error output, not the standard output.
         stderr: bool,
         /// All before this.

@@ -104,7 +104,16 @@ fn program() -> Program {
 
 fn written() -> Written {
     let name = "engine-1".to_string();
-    Written { engine: EngineId(1), name, worker: 7, stderr: true, offset: 9, attempt: None, bytes: vec![1, 2, 3] }
+    Written {
+        engine: EngineId(1),
+        name,
+        run: 5,
+        worker: 7,
+        stderr: true,
+        offset: 9,
+        attempt: None,
+        bytes: vec![1, 2, 3],
+    }
 }
 
 fn some() -> Partitions {
@@ -208,7 +217,7 @@ fn fuzz_between_hub_and_engine() {
             ToEngine::Places { output: OutputId(1), places: vec![(0, EngineId(1), AttemptId(1)); 2] },
             ToEngine::Launch { tasks: vec![assignment(); 2] },
             ToEngine::Received { attempts: vec![AttemptId(1)] },
-            ToEngine::Heard { session, worker: 7, stderr: true, offset: 12 },
+            ToEngine::Heard { session, run: 7, stderr: true, offset: 12 },
             ToEngine::Unheard { session },
             ToEngine::Move(moved()),
         ],

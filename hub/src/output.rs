@@ -1,0 +1,137 @@
+//! Output of tasks on its way to drivers. Each output of a worker has little under way, but there may be many hundred engines:
+//! so what is under way has a bound for each driver and for all. What is beyond it is left out, and the driver told where.
+
+use std::collections::{BTreeMap, VecDeque};
+use tryworks_core::ids::SessionId;
+use tryworks_engine::protocol::driver::{Heard, Written};
+
+/// How many bytes may be under way to a driver, and to all.
+const TO_ONE: usize = 64 << 20;
+const TO_ALL: usize = 256 << 20;
+
+/// What is under way.
+#[derive(Default)]
+pub(crate) struct UnderWay {
+    sessions: BTreeMap<SessionId, ToDriver>,
+    all: usize,
+}
+
+#[derive(Default)]
+struct ToDriver {
+    bytes: usize,
+    /// The outputs of which something is under way: where each piece ends, and what it takes.
+    pieces: BTreeMap<(u64, bool), VecDeque<(u64, usize)>>,
+    /// Where outputs are of which the last was left out.
+    left_out: BTreeMap<(u64, bool), Written>,
+}
+
+impl UnderWay {
+    /// Whether this may be said to a driver now. If not, it is left out: the worker is held back until the driver has heard so.
+    pub(crate) fn admit(&mut self, session: SessionId, written: &Written) -> bool {
+        let of = self.sessions.entry(session).or_default();
+        let (size, key) = (written.size(), (written.run, written.stderr));
+        let end = written.heard().offset;
+        if of.bytes + size > TO_ONE || self.all + size > TO_ALL {
+            of.left_out.insert(key, Written { offset: end, bytes: Vec::new(), ..written.clone() });
+            return false;
+        }
+        of.left_out.remove(&key);
+        of.pieces.entry(key).or_default().push_back((end, size));
+        of.bytes += size;
+        self.all += size;
+        true
+    }
+
+    /// A driver has something. Gives what tells it of all that was left out, once there is room again.
+    pub(crate) fn heard(&mut self, session: SessionId, heard: &Heard) -> Vec<Written> {
+        let Some(of) = self.sessions.get_mut(&session) else { return Vec::new() };
+        let key = (heard.run, heard.stderr);
+        if let Some(pieces) = of.pieces.get_mut(&key) {
+            while let Some((_, size)) = pieces.pop_front_if(|(end, _)| *end <= heard.offset) {
+                of.bytes -= size;
+                self.all -= size;
+            }
+            if pieces.is_empty() {
+                of.pieces.remove(&key);
+            }
+        }
+        match of.bytes <= TO_ONE / 2 && self.all <= TO_ALL / 2 {
+            true => std::mem::take(&mut of.left_out).into_values().collect(),
+            false => Vec::new(),
+        }
+    }
+
+    /// What was under way to a driver may never arrive.
+    pub(crate) fn lost(&mut self, session: SessionId) {
+        if let Some(of) = self.sessions.remove(&session) {
+            self.all -= of.bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tryworks_core::ids::EngineId;
+
+    const PIECE: usize = 256 << 10;
+
+    fn written(run: u32, offset: u64) -> Written {
+        let (engine, name, bytes) = (EngineId(run), format!("e{run}"), vec![b'x'; PIECE]);
+        Written { engine, name, run: run.into(), worker: 7, stderr: false, offset, attempt: None, bytes }
+    }
+
+    #[test]
+    fn a_thousand_engines_have_no_more_under_way_than_one_driver_may_have() {
+        let mut under_way = UnderWay::default();
+        let mut sent = Vec::new();
+        for run in 0..1_000 {
+            if under_way.admit(SessionId(1), &written(run, 0)) {
+                sent.push(run);
+            }
+        }
+        assert!(under_way.all <= TO_ONE && under_way.all > TO_ONE - 2 * PIECE, "{}", under_way.all);
+        // Another driver hears its tasks all the same.
+        assert!(under_way.admit(SessionId(2), &written(2_000, 0)));
+        // It is told of what was left out when it has heard half of what came.
+        let mut told = Vec::new();
+        for run in &sent {
+            told.extend(under_way.heard(SessionId(1), &written(*run, 0).heard()));
+        }
+        assert_eq!(told.len() + sent.len(), 1_000);
+        assert!(told.iter().all(|told| told.bytes.is_empty() && told.offset == PIECE as u64));
+        // And who wrote that goes on.
+        assert!(told.iter().all(|told| under_way.admit(SessionId(1), told)));
+        told.iter().for_each(|told| assert!(under_way.heard(SessionId(1), &told.heard()).is_empty()));
+        under_way.heard(SessionId(2), &written(2_000, 0).heard());
+        assert_eq!(under_way.all, 0);
+    }
+
+    #[test]
+    fn what_comes_after_a_gap_tells_of_it_by_itself() {
+        let mut under_way = UnderWay::default();
+        let mut offset = 0;
+        while under_way.admit(SessionId(1), &written(1, offset)) {
+            offset += PIECE as u64;
+        }
+        let first = Heard { offset: PIECE as u64, ..written(1, 0).heard() };
+        assert!(under_way.heard(SessionId(1), &first).is_empty());
+        assert!(under_way.admit(SessionId(1), &written(1, offset + PIECE as u64)));
+        let all = Heard { offset: u64::MAX, ..first };
+        assert!(under_way.heard(SessionId(1), &all).is_empty());
+        assert_eq!(under_way.all, 0);
+    }
+
+    #[test]
+    fn all_drivers_together_have_a_bound_and_those_that_are_gone_take_none_of_it() {
+        let mut under_way = UnderWay::default();
+        let fill = |under_way: &mut UnderWay, session: u32| {
+            (0..).take_while(|run| under_way.admit(SessionId(session), &written(session * 1_000 + run, 0))).count()
+        };
+        let admitted: Vec<_> = (1..=5).map(|session| fill(&mut under_way, session)).collect();
+        assert!(admitted[..4].iter().all(|count| *count == admitted[0]) && admitted[4] < 5, "{admitted:?}");
+        assert!(under_way.all <= TO_ALL);
+        under_way.lost(SessionId(1));
+        assert_eq!(fill(&mut under_way, 6), admitted[0]);
+    }
+}
