@@ -7,7 +7,7 @@ use tryworks_engine::client::admin::{Admin, AdminError};
 use tryworks_engine::protocol::admin::{Answer, Question};
 use tryworks_engine::protocol::driver::{FromDriver, ToDriver, Welcome};
 use tryworks_engine::protocol::{self, Hello, Purpose};
-use tryworks_transport::{PeerEvent, Peers};
+use tryworks_transport::{Backlog, PeerEvent, Peers};
 
 /// A directory in which a hub is played: what it answers to each message follows from how many came before.
 fn hub(mut answer: impl FnMut(usize, &[u8]) -> Option<Vec<u8>> + Send + 'static) -> (tempfile::TempDir, PathBuf) {
@@ -19,7 +19,7 @@ fn hub(mut answer: impl FnMut(usize, &[u8]) -> Option<Vec<u8>> + Send + 'static)
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let (to, mut from) = Peers::bind(&socket).await.unwrap();
+            let (to, mut from) = Peers::bind(&socket, Backlog::default()).await.unwrap();
             ready.send(()).unwrap();
             let mut before = 0;
             while let Ok(PeerEvent::Message { peer, bytes }) = from.recv().await {

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 use tryworks_hub::{Authority, Sockets, Validity, open_gateway};
 use tryworks_transport::{
-    DataClient, DataHandler, DataLimits, Download, Limits, Link, PeerEvent, Peers, Role, serve_data,
+    Backlog, DataClient, DataHandler, DataLimits, Download, Limits, Link, PeerEvent, Peers, Role, serve_data,
 };
 
 const TRIPS: u32 = 10_000;
@@ -51,7 +51,7 @@ fn main() {
     std::thread::spawn(move || {
         runtime().block_on(async move {
             let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            let (to, mut from) = Peers::bind(&path).await.unwrap();
+            let (to, mut from) = Peers::bind(&path, Backlog::default()).await.unwrap();
             let sockets = Sockets { drivers: path.clone(), engines: path };
             let gateway = open_gateway(loopback, &hub, Limits::default(), sockets).await.unwrap();
             let data = serve_data(loopback, &engine, Limits::default(), Zeros).await.unwrap();

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tryworks_hub::{Authority, Sockets, Validity, open_gateway};
-use tryworks_transport::{Limits, Link, PeerEvent, Peers, Role, raise_file_limit};
+use tryworks_transport::{Backlog, Limits, Link, PeerEvent, Peers, Role, raise_file_limit};
 
 const GENUINE: usize = 20;
 /// How many of the others dial at a time.
@@ -38,7 +38,7 @@ fn main() {
     let (ready, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         runtime().block_on(async move {
-            let (to, mut from) = Peers::bind(&path).await.unwrap();
+            let (to, mut from) = Peers::bind(&path, Backlog::default()).await.unwrap();
             let sockets = Sockets { drivers: path.clone(), engines: path };
             let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             let gateway = open_gateway(loopback, &hub, Limits::default(), sockets).await.unwrap();

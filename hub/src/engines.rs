@@ -218,9 +218,9 @@ impl Hub {
     }
 
     /// The connection of an engine ended.
-    pub(crate) fn engine_gone(&mut self, peer: PeerId) {
+    pub(crate) fn engine_gone(&mut self, peer: PeerId, why: &str) {
         if let Some(id) = self.engine_peers.get(&peer) {
-            self.lose_engine(*id, "its connection ended");
+            self.lose_engine(*id, why);
         }
     }
 

@@ -11,9 +11,6 @@ use tryworks_transport::{
     Service, Share, refuse, welcome, write_frame,
 };
 
-/// How long a peer may take nothing of what is written to it. Its machine may be gone without a word.
-const STALLED: Duration = Duration::from_secs(600);
-
 /// How long the last bytes may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -53,11 +50,11 @@ impl Service for Sockets {
         };
         let (from, to) = tokio::io::split(stream);
         let mut to = BufWriter::with_capacity(16 << 10, to);
-        let mut from = FrameReader::within(from, share);
+        let mut from = FrameReader::within(from, share.clone());
         // Whichever end is gone first, or does not keep to the rules, takes the other with it.
         tokio::select! {
             () = carry_in(&mut from, link.0) => {}
-            () = carry_out(link.1, &mut to) => {}
+            () = carry_out(link.1, &mut to, &share) => {}
         }
         let _ = timeout(FAREWELL, to.shutdown()).await;
     }
@@ -67,24 +64,27 @@ impl Service for Sockets {
     }
 }
 
+/// Nothing is read while the hub has not taken what came before: what a peer sends faster than that waits at its own end.
 async fn carry_in(from: &mut FrameReader<ReadHalf<Incoming>>, to: LinkSender) {
     while let Ok(Some(message)) = from.next(MAX_MESSAGE).await {
-        if to.send(message).is_err() {
+        if to.pass(message).await.is_err() {
             return;
         }
     }
 }
 
-async fn carry_out(mut from: LinkReceiver, to: &mut BufWriter<WriteHalf<Incoming>>) {
+/// What a peer does not take has its room, and for as long as that: its machine may be gone without a word.
+async fn carry_out(mut from: LinkReceiver, to: &mut BufWriter<WriteHalf<Incoming>>, share: &Share) {
     let carry = async {
-        timeout(STALLED, welcome(to)).await??;
+        share.patiently(welcome(to)).await??;
         while let Ok(message) = from.recv().await {
             let mut next = Some(message);
             while let Some(message) = next {
-                timeout(STALLED, write_frame(to, &[&message])).await??;
+                let _room = share.take_long(message.len()).await;
+                share.patiently(write_frame(to, &[&message])).await??;
                 next = from.ready();
             }
-            timeout(STALLED, to.flush()).await??;
+            share.patiently(to.flush()).await??;
         }
         Ok::<_, std::io::Error>(())
     };

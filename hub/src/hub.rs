@@ -25,7 +25,7 @@ use tryworks_engine::protocol::messages;
 use tryworks_engine::scheduler::{
     Action, Cancelled, Config, Event, Exclusion, Failure, KnownBlock, Partitions, Scheduler, Time,
 };
-use tryworks_transport::PeerId;
+use tryworks_transport::{Backlog, PeerId};
 
 /// What a hub is told when it is started.
 #[derive(Clone, Debug)]
@@ -37,6 +37,10 @@ pub struct Limits {
     pub driver_silence: Duration,
     /// How long a driver that is gone may take to come back before its jobs are cancelled.
     pub driver_grace: Duration,
+    /// What comes in from other machines, by the gateway and the data port together.
+    pub doors: tryworks_transport::Limits,
+    /// What may wait for drivers and engines that do not read, for all of them together.
+    pub backlog: Backlog,
 }
 
 impl Default for Limits {
@@ -45,6 +49,8 @@ impl Default for Limits {
             engine_silence: Duration::from_secs(10),
             driver_silence: Duration::from_secs(10),
             driver_grace: Duration::from_secs(30),
+            doors: Default::default(),
+            backlog: Backlog::default(),
         }
     }
 }
@@ -126,14 +132,14 @@ pub(crate) struct Hub {
     /// How often results were asked of the journal.
     pub(crate) replays: u64,
     pub(crate) recent: Recent,
+    /// Output of tasks on its way to drivers.
+    pub(crate) under_way: UnderWay,
     pub(crate) shelf: Shelf,
     /// Something on the shelf is needed no more, since it was tidied.
     pub(crate) untidy: bool,
     /// The hub's own data port.
     pub(crate) data_address: Option<String>,
     pub(crate) to_clients: Vec<(PeerId, Vec<u8>)>,
-    /// Output of tasks on its way to drivers.
-    pub(crate) under_way: UnderWay,
     pub(crate) to_engines: Vec<(PeerId, Vec<u8>)>,
     /// Drivers to hang up on once all is written, and engines.
     pub(crate) hang_up_clients: Vec<PeerId>,
@@ -181,13 +187,13 @@ impl Hub {
             offered: Offered::default(),
             replays: 0,
             recent: Recent::default(),
+            under_way: UnderWay::default(),
             shelf,
             untidy: false,
             data_address: None,
             to_clients: Vec::new(),
             to_engines: Vec::new(),
             hang_up_clients: Vec::new(),
-            under_way: UnderWay::default(),
             hang_up_engines: Vec::new(),
             for_drivers: BTreeMap::new(),
             for_engines: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! Drivers whose connections are lost. The hub cannot know whether one of another machine was cut off or has ended, so it
 //! waits; a process of its own machine it can look at. Who waits for slots meanwhile is told for whom.
 
-use crate::hub::Hub;
+use crate::hub::{Client, Hub};
 use crate::jobs::Phase;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use tryworks_core::ids::{JobId, SessionId};
 use tryworks_engine::host::has_ended;
 use tryworks_engine::protocol::HostInfo;
 use tryworks_engine::protocol::driver::ToDriver;
+use tryworks_transport::PeerId;
 
 /// The process of a driver.
 #[derive(Default)]
@@ -49,6 +50,18 @@ impl Hub {
         let late = self.sessions.iter().filter(|(_, of)| of.lost.is_some_and(|since| over(since, &of.process)));
         let late: Vec<_> = late.map(|(id, _)| *id).collect();
         late.into_iter().for_each(|id| self.end_session(id));
+    }
+
+    /// Who has a connection to the drivers' socket, in words.
+    pub(crate) fn client_name(&self, peer: PeerId) -> String {
+        match self.clients.get(&peer) {
+            Some(Client::Driver(id)) => {
+                let name = self.sessions.get(id).map_or("", |session| session.process.name.as_str());
+                format!("{id} ({name})")
+            }
+            Some(Client::Administrator) => "somebody who asks the hub".into(),
+            None => "a driver that is gone".into(),
+        }
     }
 
     /// The drivers that are missed, with how many tasks of theirs engines have.

@@ -38,8 +38,10 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
     let shelf = Shelf::open(directory.join("programs"));
     let shelf = shelf.map_err(|error| Error::storage("looking for programs", directory.join("programs"), &error))?;
     let mut hub = Hub::new(options.cluster.clone(), options.limits.clone(), memory, shelf.clone(), recovered);
-    let (to_drivers, mut drivers) = Peers::bind(directory.join("drivers.sock")).await.map_err(failed)?;
-    let (to_engines, mut engines) = Peers::bind(directory.join("engines.sock")).await.map_err(failed)?;
+    let (to_drivers, mut drivers) =
+        Peers::bind(directory.join("drivers.sock"), options.limits.backlog.clone()).await.map_err(failed)?;
+    let (to_engines, mut engines) =
+        Peers::bind(directory.join("engines.sock"), options.limits.backlog.clone()).await.map_err(failed)?;
     let broken = |error| Error::storage("listening for signals", "this process", &error);
     let mut end = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
@@ -59,10 +61,18 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
             event = drivers.recv() => take(&mut hub, event.map_err(failed)?, &mut drivers, |hub, event| match event {
                 PeerEvent::Message { peer, bytes } => hub.hear_client(peer, &bytes),
                 PeerEvent::Gone { peer } => hub.client_gone(peer),
+                PeerEvent::CutOff { peer, waiting } => {
+                    tracing::warn!("{} was cut off: it read nothing, and {waiting} bytes waited for it", hub.client_name(peer));
+                    hub.client_gone(peer);
+                }
             }),
             event = engines.recv() => take(&mut hub, event.map_err(failed)?, &mut engines, |hub, event| match event {
                 PeerEvent::Message { peer, bytes } => hub.hear_engine(peer, &bytes),
-                PeerEvent::Gone { peer } => hub.engine_gone(peer),
+                PeerEvent::Gone { peer } => hub.engine_gone(peer, "its connection ended"),
+                PeerEvent::CutOff { peer, waiting } => {
+                    let why = format!("it was cut off: it read nothing, and {waiting} bytes waited for it");
+                    hub.engine_gone(peer, &why);
+                }
             }),
             Some(first) = told.recv() => {
                 hub.hear(first);
@@ -149,22 +159,24 @@ async fn open_doors(options: &Options, shelf: Shelf) -> Result<(Door, Door)> {
     };
     let listen = SocketAddr::new(options.listen, options.port);
     let before = last(|connection| &connection.gateway).filter(|_| options.port == 0);
+    // Both ports take from the same room.
+    let limits = &options.limits.doors;
     let gate = match before {
-        Some(before) => open_gateway(before, &credentials, Default::default(), sockets.clone()).await.ok(),
+        Some(before) => open_gateway(before, &credentials, limits.clone(), sockets.clone()).await.ok(),
         None => None,
     };
     let gate = match gate {
         Some(gate) => gate,
-        None => open_gateway(listen, &credentials, Default::default(), sockets).await.map_err(refused)?,
+        None => open_gateway(listen, &credentials, limits.clone(), sockets).await.map_err(refused)?,
     };
     let data = match last(|connection| &connection.data) {
-        Some(before) => serve_data(before, &credentials, Default::default(), shelf.clone()).await.ok(),
+        Some(before) => serve_data(before, &credentials, limits.clone(), shelf.clone()).await.ok(),
         None => None,
     };
     let any = SocketAddr::new(options.listen, 0);
     let data = match data {
         Some(data) => data,
-        None => serve_data(any, &credentials, Default::default(), shelf).await.map_err(refused)?,
+        None => serve_data(any, &credentials, limits.clone(), shelf).await.map_err(refused)?,
     };
     for (role, name) in [(Role::Driver, "driver.json"), (Role::Engine, "engine.json")] {
         let mut connection = authority.connection(role);

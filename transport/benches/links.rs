@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tryworks_transport::{Link, PeerEvent, Peers};
+use tryworks_transport::{Backlog, Link, PeerEvent, Peers};
 
 const LEN: usize = 100;
 const TRIPS: u32 = 20_000;
@@ -61,7 +61,7 @@ fn answering(path: &Path, answers: u32) -> std::thread::JoinHandle<()> {
     let path = path.to_owned();
     let thread = std::thread::spawn(move || {
         run(async {
-            let (to, mut from) = Peers::bind(path).await.unwrap();
+            let (to, mut from) = Peers::bind(path, Backlog::default()).await.unwrap();
             ready.send(()).unwrap();
             let mut got = 0;
             while let PeerEvent::Message { peer, bytes } = from.recv().await.unwrap() {

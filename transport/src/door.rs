@@ -28,8 +28,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const NO_ROOM: Duration = Duration::from_millis(50);
 const SOME_ROOM: Duration = Duration::from_millis(1);
 
-/// What a door lets through.
-#[derive(Clone, Copy, Debug)]
+/// What a door lets through. Doors whose limits are clones of each other share a room.
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// How long a stranger may take to show its certificate.
     pub handshake: Duration,
@@ -40,11 +40,8 @@ pub struct Limits {
     pub connections: usize,
     /// How many of them with the same one. All engines of a cluster may have the same.
     pub per_certificate: usize,
-    /// How many bytes may be held in memory of all connections together: of large messages that are coming, and of what is
-    /// given out and not taken.
-    pub bytes: usize,
-    /// How many of those with the same certificate.
-    pub bytes_per_certificate: usize,
+    /// What may be held in memory of those who have come in.
+    pub room: Room,
 }
 
 impl Default for Limits {
@@ -54,8 +51,7 @@ impl Default for Limits {
             strangers: 256,
             connections: 2048,
             per_certificate: 1536,
-            bytes: 2 * crate::MAX_MESSAGE,
-            bytes_per_certificate: crate::MAX_MESSAGE,
+            room: Room::default(),
         }
     }
 }
@@ -103,7 +99,7 @@ impl Door {
             |error: std::io::Error| LinkError::Listen { address: listen.to_string(), message: error.to_string() };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let state = Arc::new(Shared { limits, guests: Mutex::default(), room: Room::new(&limits) });
+        let state = Arc::new(Shared { limits, guests: Mutex::default() });
         let visit = Visit { state: state.clone(), credentials: credentials.clone(), service: Arc::new(service) };
         let accepting = tokio::spawn(accept(listener, visit)).abort_handle();
         Ok(Door { address, accepting, state })
@@ -152,7 +148,6 @@ struct Guests {
 struct Shared {
     limits: Limits,
     guests: Mutex<Guests>,
-    room: Room,
 }
 
 impl Shared {
@@ -231,7 +226,7 @@ impl<S: Service> Visit<S> {
         let Some((role, der, stream)) = known else { return self.state.turn_away(number) };
         match self.state.admit(number, &der) {
             Ok(place) => {
-                let share = self.state.room.share(&place.certificate);
+                let share = self.state.limits.room.share(&place.certificate);
                 self.service.serve(role, stream, share).await;
             }
             Err(why) => {

@@ -10,8 +10,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// The bytes of a frame's length.
 const HEAD: usize = 4;
 
-/// What is read at once. The room for a frame grows by this, or by what has come of it already.
-const STEP: usize = 64 << 10;
+/// What is read at once. The room for a frame grows by this, or by what has come of it already. A frame that is longer needs
+/// room for all of it.
+pub(crate) const STEP: usize = 64 << 10;
 
 /// Why no frame could be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -10,6 +10,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
 
+mod backlog;
 mod connection;
 mod data;
 mod door;
@@ -28,6 +29,7 @@ mod socket;
 mod strangers;
 mod tls;
 
+pub use backlog::{Backlog, BacklogLimits};
 pub use connection::{Connection, ConnectionError, read_private, write_private};
 pub use data::{
     Chunks, DataClient, DataError, DataHandler, DataLimits, DataStream, Download, Upload, chunks, serve_data,
@@ -41,7 +43,7 @@ pub use link::{Link, LinkReceiver, LinkSender};
 pub use peers::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender};
 pub use private::{PrivateDir, private_dir};
 pub use role::{Role, role_of};
-pub use room::{Held, Share};
+pub use room::{Held, Room, RoomLimits, Share};
 pub use tls::Credentials;
 
 /// The most bytes that one message may have. What is larger goes by the data port.

@@ -13,11 +13,14 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_rustls::client::TlsStream;
 use zeromq::{DealerRecvHalf, DealerSendHalf, DealerSocket, Socket, SocketEvent, SocketRecv, SocketSend, ZmqMessage};
 
 type Events = futures_util::stream::BoxStream<'static, SocketEvent>;
+
+/// How many bytes of what is passed on may wait.
+const PASSED: u32 = 64 << 10;
 
 /// Dials the other end of a connection. The two halves that it gives are used apart.
 ///
@@ -60,13 +63,27 @@ impl Link {
 #[derive(Clone)]
 pub struct LinkSender {
     waiting: mpsc::UnboundedSender<Bytes>,
+    passing: Arc<Semaphore>,
     ended: Arc<OnceLock<String>>,
+}
+
+/// What is passed on, until it is written.
+struct Passed {
+    message: Bytes,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Passed {
+    fn as_ref(&self) -> &[u8] {
+        &self.message
+    }
 }
 
 impl LinkSender {
     fn new() -> (Self, mpsc::UnboundedReceiver<Bytes>) {
         let (waiting, to_write) = mpsc::unbounded_channel();
-        (LinkSender { waiting, ended: Arc::default() }, to_write)
+        let passing = Arc::new(Semaphore::new(PASSED as usize));
+        (LinkSender { waiting, passing, ended: Arc::default() }, to_write)
     }
 
     /// Sends one message. It never waits: messages are kept until the other end takes them. That it is accepted does
@@ -80,6 +97,19 @@ impl LinkSender {
             None => self.waiting.send(message).map_err(|_| closed(&self.ended)),
             Some(_) => Err(closed(&self.ended)),
         }
+    }
+
+    /// Sends a message of somebody else's, once no more than 64 KiB of those before it wait. Who passes messages on that way
+    /// takes them only as fast as the other end does.
+    ///
+    /// # Errors
+    /// As those of [`send`](Self::send).
+    pub async fn pass(&self, message: Bytes) -> Result<(), LinkError> {
+        // An empty one has its place, too: there may be millions.
+        let places = u32::try_from(message.len()).unwrap_or(PASSED).clamp(64, PASSED);
+        let place = self.passing.clone().acquire_many_owned(places).await;
+        let _place = place.map_err(|_| closed(&self.ended))?;
+        self.send(Bytes::from_owner(Passed { message, _place }))
     }
 }
 

@@ -1,25 +1,20 @@
 //! The end of connections that is dialled: the hub's to its engines and drivers, an engine's to its workers.
 
+use crate::backlog::{Backlog, Order, Told, Writer};
 use crate::error::{LinkError, check_len};
 use crate::link::one_frame;
 use crate::socket::{self, Bound};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 use zeromq::util::PeerIdentity;
-use zeromq::{MultiPeerBackend, RouterRecvHalf, RouterSendHalf, RouterSocket};
-use zeromq::{Socket, SocketEvent, SocketRecv, SocketSend, ZmqMessage};
+use zeromq::{MultiPeerBackend, RouterRecvHalf, RouterSocket, Socket, SocketEvent, SocketRecv, ZmqMessage};
 
 type Events = futures_util::stream::BoxStream<'static, SocketEvent>;
-
-/// How often it is tried again to write to a peer that has stopped reading.
-const RETRY: Duration = Duration::from_millis(2);
 
 /// A connection of a peer, for as long as it lasts. A peer that dials again is another one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,7 +26,7 @@ impl PeerId {
         Some(PeerId(u128::from_be_bytes(frame.try_into().ok()?)))
     }
 
-    fn frame(self) -> Bytes {
+    pub(crate) fn frame(self) -> Bytes {
         Bytes::copy_from_slice(&self.0.to_be_bytes())
     }
 
@@ -68,6 +63,13 @@ pub enum PeerEvent {
         /// Who is gone.
         peer: PeerId,
     },
+    /// A known peer is gone, too: its connection is closed, since it took nothing of what waited for it.
+    CutOff {
+        /// Who is gone.
+        peer: PeerId,
+        /// How many bytes waited for it.
+        waiting: usize,
+    },
 }
 
 /// Listens for the links of other processes of this machine.
@@ -75,11 +77,11 @@ pub struct Peers;
 
 impl Peers {
     /// Listens at `path`, in a directory that only this user may enter. A socket that a dead process left there is
-    /// replaced.
+    /// replaced. What waits for the peers is a part of this backlog.
     ///
     /// # Errors
     /// If others can enter or replace its directory, or another process listens there.
-    pub async fn bind(path: impl AsRef<Path>) -> Result<(PeersSender, PeersReceiver), LinkError> {
+    pub async fn bind(path: impl AsRef<Path>, backlog: Backlog) -> Result<(PeersSender, PeersReceiver), LinkError> {
         let path = path.as_ref();
         let (listener, bound) = socket::listen(path).await?;
         let mut router = RouterSocket::with_options(socket::options());
@@ -87,18 +89,13 @@ impl Peers {
         router.bind_listener(listener).await.map_err(|error| LinkError::socket(path, error))?;
         let backend = router.backend();
         let (to, from) = router.split();
-        let (waiting, to_write) = mpsc::unbounded_channel();
-        let (lost_by, lost) = mpsc::unbounded_channel();
-        let (close, to_close) = mpsc::unbounded_channel();
-        tokio::spawn(Writer { to, lost: lost_by, close, stuck: BTreeMap::new() }.run(to_write));
+        let (waiting, orders) = mpsc::unbounded_channel();
+        let (tell, told) = mpsc::unbounded_channel();
+        // The receiver has the other end of this channel, and ends the writer when it is dropped.
+        tokio::spawn(Writer::new(to, tell, backlog).run(orders));
         let known = BTreeSet::new();
-        Ok((PeersSender { waiting }, PeersReceiver { from, backend, events, lost, to_close, known, _bound: bound }))
+        Ok((PeersSender { waiting }, PeersReceiver { from, backend, events, told, known, _bound: bound }))
     }
-}
-
-enum Order {
-    Send(PeerId, Bytes),
-    Close(PeerId),
 }
 
 /// The half that sends to peers, from any thread. Clones send by the same socket.
@@ -118,9 +115,8 @@ impl PeersSender {
         self.order(Order::Send(*peer, message))
     }
 
-    /// Closes the connection of a peer once what was sent to it is written. For this end it is gone as soon as the
-    /// receiver is next asked. A peer that has stopped reading gets no more than what the system and the socket have
-    /// taken for it already.
+    /// Closes the connection of a peer once what was sent to it is written, or it has taken nothing for as long as the backlog
+    /// allows. For this end it is gone when the receiver is asked after that.
     ///
     /// # Errors
     /// If the receiver was dropped.
@@ -144,8 +140,7 @@ pub struct PeersReceiver {
     from: RouterRecvHalf,
     backend: Arc<dyn MultiPeerBackend>,
     events: Events,
-    lost: mpsc::UnboundedReceiver<PeerId>,
-    to_close: mpsc::UnboundedReceiver<PeerId>,
+    told: mpsc::UnboundedReceiver<Told>,
     known: BTreeSet<PeerId>,
     _bound: Bound,
 }
@@ -159,10 +154,10 @@ impl PeersReceiver {
         loop {
             let gone = tokio::select! {
                 biased;
-                Some(peer) = self.to_close.recv() => {
-                    self.close(peer);
-                    Some(peer)
-                }
+                Some(told) = self.told.recv() => match self.hear(told) {
+                    Some(event) => return Ok(event),
+                    None => continue,
+                },
                 message = self.from.recv() => match self.message(message) {
                     Ok(Some(event)) => return Ok(event),
                     Ok(None) => continue,
@@ -173,7 +168,6 @@ impl PeersReceiver {
                     Some(_) => None,
                     None => return Err(LinkError::Closed { why: "the socket ended".into() }),
                 },
-                Some(peer) = self.lost.recv() => Some(peer),
             };
             if let Some(peer) = gone.filter(|peer| self.known.remove(peer)) {
                 return Ok(PeerEvent::Gone { peer });
@@ -184,17 +178,28 @@ impl PeersReceiver {
     /// What comes next if it is there already.
     pub fn ready(&mut self) -> Option<PeerEvent> {
         loop {
-            if let Ok(peer) = self.to_close.try_recv() {
-                self.close(peer);
-                if self.known.remove(&peer) {
-                    return Some(PeerEvent::Gone { peer });
-                }
+            if let Ok(told) = self.told.try_recv()
+                && let Some(event) = self.hear(told)
+            {
+                return Some(event);
             }
             let message = self.from.recv().now_or_never()?;
             if let Some(event) = self.message(message).ok()? {
                 return Some(event);
             }
         }
+    }
+
+    fn hear(&mut self, told: Told) -> Option<PeerEvent> {
+        let (peer, event) = match told {
+            Told::Lost(peer) => (peer, PeerEvent::Gone { peer }),
+            Told::Close(peer) => (peer, PeerEvent::Gone { peer }),
+            Told::CutOff(peer, waiting) => (peer, PeerEvent::CutOff { peer, waiting }),
+        };
+        if !matches!(told, Told::Lost(_)) {
+            self.close(peer);
+        }
+        self.known.remove(&peer).then_some(event)
     }
 
     /// Lets go of a connection. It must not be done while the socket is asked for messages: it takes the reading half of
@@ -219,78 +224,5 @@ impl PeersReceiver {
 impl fmt::Debug for PeersReceiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PeersReceiver").field("known", &self.known.len()).finish_non_exhaustive()
-    }
-}
-
-/// Hands what is to be written to the socket. The socket has a queue for each peer, which its own task writes; when
-/// one is full, its peer's messages wait here, and those of others are not held up.
-///
-/// A send that has to wait must be given up and tried again, not awaited: the socket holds a lock while it waits, which
-/// the end of that very peer would need.
-struct Writer {
-    to: RouterSendHalf,
-    lost: mpsc::UnboundedSender<PeerId>,
-    close: mpsc::UnboundedSender<PeerId>,
-    stuck: BTreeMap<PeerId, VecDeque<Bytes>>,
-}
-
-impl Writer {
-    async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Order>) {
-        // The other half has this channel's receiver, and ends it when it is dropped.
-        let lost = self.lost.clone();
-        let mut retry = tokio::time::interval(RETRY);
-        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                order = waiting.recv() => match order {
-                    Some(Order::Send(peer, bytes)) => self.send(peer, bytes),
-                    Some(Order::Close(peer)) => self.close(peer),
-                    None => return,
-                },
-                _ = retry.tick(), if !self.stuck.is_empty() => self.retry(),
-                () = lost.closed() => return,
-            }
-        }
-    }
-
-    fn send(&mut self, peer: PeerId, bytes: Bytes) {
-        if let Some(queue) = self.stuck.get_mut(&peer) {
-            queue.push_back(bytes);
-        } else if !self.try_send(peer, &bytes) {
-            self.stuck.insert(peer, VecDeque::from([bytes]));
-        }
-    }
-
-    fn retry(&mut self) {
-        for (peer, mut queue) in std::mem::take(&mut self.stuck) {
-            while let Some(bytes) = queue.front()
-                && self.try_send(peer, bytes)
-            {
-                queue.pop_front();
-            }
-            if !queue.is_empty() {
-                self.stuck.insert(peer, queue);
-            }
-        }
-    }
-
-    /// Gives a message to the socket; false if the peer's queue is full.
-    fn try_send(&mut self, peer: PeerId, bytes: &Bytes) -> bool {
-        let mut message = ZmqMessage::from(bytes.clone());
-        message.push_front(peer.frame());
-        match self.to.send(message).now_or_never() {
-            Some(Ok(())) => true,
-            Some(Err(_)) => {
-                // The socket tells of at most 1,024 ends that nobody has asked for yet; so this tells, too.
-                let _ = self.lost.send(peer);
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn close(&mut self, peer: PeerId) {
-        self.stuck.remove(&peer);
-        let _ = self.close.send(peer);
     }
 }

@@ -1,7 +1,7 @@
-//! How many bytes a door may hold in memory of those who have come in: of all with the same certificate, and of all. Who needs
-//! more waits until others are done; and who stands still while others wait is sent away.
+//! How many bytes a process may hold in memory for those who have come in by its doors: for all with the same certificate,
+//! and for all. Who needs more waits until others are done; and who stands still while others wait is sent away.
 
-use crate::door::Limits;
+use crate::frame::STEP;
 use std::collections::HashMap;
 use std::io;
 use std::pin::pin;
@@ -14,18 +14,38 @@ use tokio::time::{Instant, timeout};
 /// The unit in which bytes are counted.
 const UNIT: usize = 1 << 10;
 
-/// How long an end may neither give nor take. Who reads may have reasons to be slow.
-const IDLE: Duration = Duration::from_secs(600);
+/// How much there is, and who loses it.
+#[derive(Clone, Copy, Debug)]
+pub struct RoomLimits {
+    /// How many bytes may be held of all connections together: of large messages that are coming or going, and of what is
+    /// given out and not taken.
+    pub bytes: usize,
+    /// How many of those with the same certificate.
+    pub bytes_per_certificate: usize,
+    /// How long an end may neither give nor take. Who reads may have reasons to be slow.
+    pub idle: Duration,
+    /// The same while others wait for the room that it has.
+    pub pressed: Duration,
+}
 
-/// The same while others wait for the room that it has.
-const PRESSED: Duration = Duration::from_secs(5);
+impl Default for RoomLimits {
+    fn default() -> Self {
+        RoomLimits {
+            bytes: 2 * crate::MAX_MESSAGE,
+            bytes_per_certificate: crate::MAX_MESSAGE,
+            idle: Duration::from_secs(600),
+            pressed: Duration::from_secs(5),
+        }
+    }
+}
 
-/// The room behind a door.
-pub(crate) struct Room {
+/// The room behind the doors of a process. Clones are the same room: doors that have clones of one share it.
+#[derive(Clone)]
+pub struct Room {
     all: Arc<Pot>,
     /// Those whose certificates are in use.
-    own: Mutex<HashMap<Arc<[u8]>, Weak<Pot>>>,
-    per_certificate: usize,
+    own: Arc<Mutex<HashMap<Arc<[u8]>, Weak<Pot>>>>,
+    limits: RoomLimits,
 }
 
 struct Pot {
@@ -76,8 +96,14 @@ impl Drop for Waiting<'_> {
 }
 
 impl Room {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Room { all: Pot::new(limits.bytes), own: Mutex::default(), per_certificate: limits.bytes_per_certificate }
+    /// A room of its own.
+    pub fn new(limits: RoomLimits) -> Self {
+        Room { all: Pot::new(limits.bytes), own: Arc::default(), limits }
+    }
+
+    /// How many bytes are held now.
+    pub fn held(&self) -> usize {
+        (self.all.size - self.all.room.available_permits()) * UNIT
     }
 
     /// The share of a connection with this certificate.
@@ -85,11 +111,23 @@ impl Room {
         let mut known = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, pot| pot.strong_count() > 0);
         let own = known.get(certificate).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let pot = Pot::new(self.per_certificate);
+            let pot = Pot::new(self.limits.bytes_per_certificate);
             known.insert(certificate.clone(), Arc::downgrade(&pot));
             pot
         });
-        Share { own, all: self.all.clone() }
+        Share { own, all: self.all.clone(), limits: self.limits }
+    }
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Room::new(RoomLimits::default())
+    }
+}
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Room").field("held", &self.held()).field("limits", &self.limits).finish()
     }
 }
 
@@ -98,6 +136,7 @@ impl Room {
 pub struct Share {
     own: Arc<Pot>,
     all: Arc<Pot>,
+    limits: RoomLimits,
 }
 
 /// Room that was taken. It is given back when this is dropped.
@@ -115,14 +154,27 @@ impl Share {
         Held { _own, _all: self.all.take(bytes).await }
     }
 
+    /// The same for a message that passes. A short one needs no room.
+    pub async fn take_long(&self, bytes: usize) -> Option<Held> {
+        match bytes {
+            ..=STEP => None,
+            _ => Some(self.take(bytes).await),
+        }
+    }
+
     /// Takes room for so many bytes, if there is some.
     pub(crate) fn try_take(&self, bytes: usize) -> Option<Held> {
         let own = self.own.try_take(bytes)?;
         Some(Held { _own: Some(own), _all: Some(self.all.try_take(bytes)?) })
     }
 
-    /// Does what depends on the other end, which may stand still for some minutes; or for some seconds, while others wait
-    /// for room.
+    /// How long an end may do nothing.
+    pub(crate) fn idle(&self) -> Duration {
+        self.limits.idle
+    }
+
+    /// Does what depends on the other end, which may stand still for as long as the room allows; or for less, while others
+    /// wait for room.
     ///
     /// # Errors
     /// [`TimedOut`](io::ErrorKind::TimedOut), when it stood still for too long.
@@ -130,10 +182,13 @@ impl Share {
         let mut work = pin!(work);
         let begun = Instant::now();
         loop {
-            if let Ok(done) = timeout(PRESSED, &mut work).await {
+            let left = self.limits.idle.saturating_sub(begun.elapsed());
+            if let Ok(done) = timeout(self.limits.pressed.min(left), &mut work).await {
                 return Ok(done);
             }
-            if self.own.waiting.load(Relaxed) + self.all.waiting.load(Relaxed) > 0 || begun.elapsed() >= IDLE {
+            if self.own.waiting.load(Relaxed) + self.all.waiting.load(Relaxed) > 0
+                || begun.elapsed() >= self.limits.idle
+            {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }

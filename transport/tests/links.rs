@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
-use tryworks_transport::{Link, LinkError, LinkReceiver, LinkSender, MAX_MESSAGE};
+use tryworks_transport::{Backlog, BacklogLimits, Link, LinkError, LinkReceiver, LinkSender, MAX_MESSAGE};
 use tryworks_transport::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender, private_dir, raise_file_limit};
 
 struct Place {
@@ -27,7 +28,7 @@ impl Place {
     }
 
     async fn bind(&self) -> (PeersSender, PeersReceiver) {
-        Peers::bind(self.socket()).await.unwrap()
+        Peers::bind(self.socket(), Backlog::default()).await.unwrap()
     }
 
     async fn link(&self) -> (LinkSender, LinkReceiver) {
@@ -120,6 +121,81 @@ async fn a_peer_that_does_not_read_holds_nobody_up_and_loses_nothing() {
     assert_eq!(slow.ready(), None);
 }
 
+/// Peers with little patience.
+async fn impatient(place: &Place, limits: BacklogLimits) -> (PeersSender, PeersReceiver, Backlog) {
+    let backlog = Backlog::new(BacklogLimits { patience: Duration::from_secs(1), ..limits });
+    let (to, from) = Peers::bind(place.socket(), backlog.clone()).await.unwrap();
+    (to, from, backlog)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_takes_nothing_is_cut_off_when_too_much_waits_for_it() {
+    const MIB: usize = 1 << 20;
+    let place = Place::new();
+    let limits = BacklogLimits { per_peer: 8 * MIB, ..BacklogLimits::default() };
+    let (to_peers, mut peers, backlog) = impatient(&place, limits).await;
+    let (_to_slow, mut slow, slow_peer) = greeted(&place, &mut peers).await;
+    let (_to_still, mut still, still_peer) = greeted(&place, &mut peers).await;
+    let (_to_quick, mut quick, quick_peer) = greeted(&place, &mut peers).await;
+    let large = Bytes::from(vec![7; MIB]);
+    // Little may wait for as long as it likes.
+    (0..4).for_each(|_| to_peers.send(&still_peer, large.clone()).unwrap());
+    (0..32).for_each(|_| to_peers.send(&slow_peer, large.clone()).unwrap());
+    while backlog.bytes() < 30 * MIB {
+        tokio::task::yield_now().await;
+    }
+    // Who takes something is not cut off, though more waits.
+    let reader = tokio::spawn(async move {
+        for _ in 0..64 {
+            assert_eq!(quick.recv().await.unwrap(), vec![7; MIB]);
+        }
+        quick
+    });
+    (0..64).for_each(|_| to_peers.send(&quick_peer, large.clone()).unwrap());
+    let PeerEvent::CutOff { peer, waiting } = peers.recv().await.unwrap() else { panic!("somebody is cut off") };
+    assert_eq!(peer, slow_peer);
+    assert!(waiting > 16 * MIB, "{waiting}");
+    let _quick = reader.await.unwrap();
+    (0..4).for_each(|_| drop(to_peers.send(&slow_peer, large.clone())));
+    for _ in 0..4 {
+        assert_eq!(still.recv().await.unwrap(), vec![7; MIB]);
+    }
+    // What the socket had is still to be read, and no more.
+    let mut got = 0;
+    while slow.recv().await.is_ok() {
+        got += 1;
+    }
+    assert!(got < 16, "{got}");
+    while backlog.bytes() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(peers.ready(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_peers_that_take_nothing_those_go_first_for_whom_most_waits() {
+    const MIB: usize = 1 << 20;
+    let place = Place::new();
+    let limits = BacklogLimits { total: 24 * MIB, ..BacklogLimits::default() };
+    let (to_peers, mut peers, backlog) = impatient(&place, limits).await;
+    let mut ends = Vec::new();
+    for n in [4, 16, 8] {
+        let (to, from, peer) = greeted(&place, &mut peers).await;
+        (0..n).for_each(|_| to_peers.send(&peer, vec![7; MIB].into()).unwrap());
+        ends.push((to, from, peer));
+    }
+    let PeerEvent::CutOff { peer, .. } = peers.recv().await.unwrap() else { panic!("somebody is cut off") };
+    assert_eq!(peer, ends[1].2);
+    assert!(backlog.bytes() < 24 * MIB);
+    // The others are not, and get all.
+    for (at, n) in [(0, 4), (2, 8)] {
+        for _ in 0..n {
+            assert_eq!(ends[at].1.recv().await.unwrap(), vec![7; MIB]);
+        }
+    }
+    assert_eq!(peers.ready(), None);
+}
+
 #[tokio::test]
 async fn a_sender_is_ahead_of_its_reader_by_any_number_of_messages() {
     const MANY: u64 = 250_000;
@@ -210,16 +286,16 @@ async fn sockets_that_cannot_be_or_must_not_be_are_refused() {
 
     let gone = place.directory.path().join("gone/peers.sock");
     assert!(refused(Link::unix(&gone).await).contains("its directory is gone"));
-    assert!(refused(Peers::bind(&gone).await).contains("its directory is gone"));
+    assert!(refused(Peers::bind(&gone, Backlog::default()).await).contains("its directory is gone"));
 
     std::fs::write(&path, "mine").unwrap();
-    assert!(refused(Peers::bind(&path).await).contains("not a socket"));
+    assert!(refused(Peers::bind(&path, Backlog::default()).await).contains("not a socket"));
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
     std::fs::remove_file(&path).unwrap();
 
     for mode in [0o701, 0o710, 0o755, 0o777] {
         std::fs::set_permissions(place.directory.path(), std::fs::Permissions::from_mode(mode)).unwrap();
-        assert!(refused(Peers::bind(&path).await).contains("chmod 700"), "{mode:o}");
+        assert!(refused(Peers::bind(&path, Backlog::default()).await).contains("chmod 700"), "{mode:o}");
         assert!(refused(Link::unix(&path).await).contains("chmod 700"), "{mode:o}");
     }
     std::fs::set_permissions(place.directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -227,7 +303,7 @@ async fn sockets_that_cannot_be_or_must_not_be_are_refused() {
     // What a dead process left is replaced, who lives is not.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let (_to_peers, mut peers) = place.bind().await;
-    assert!(refused(Peers::bind(&path).await).contains("another process listens there"));
+    assert!(refused(Peers::bind(&path, Backlog::default()).await).contains("another process listens there"));
     greeted(&place, &mut peers).await;
 }
 
@@ -236,7 +312,7 @@ async fn a_directory_with_a_long_path_has_sockets_too() {
     let place = Place::new();
     let long = (0..4).fold(place.directory.path().to_owned(), |path, _| path.join("a".repeat(100)));
     private_dir(&long).unwrap();
-    let (_to_peers, mut peers) = Peers::bind(long.join("peers.sock")).await.unwrap();
+    let (_to_peers, mut peers) = Peers::bind(long.join("peers.sock"), Backlog::default()).await.unwrap();
     let (to, _from) = Link::unix(long.join("peers.sock")).await.unwrap();
     to.send(number(1)).unwrap();
     assert_eq!(message(&mut peers).await.1, number(1));
@@ -309,7 +385,7 @@ fn the_thread_that_serves_a_socket_dials_it_though_its_queue_is_full() {
             let waiting = fill(&place.socket());
             assert!(waiting.len() > 400, "the queue has room for {} alone", waiting.len());
             // Another process is not let in there, and does not wait for ever either.
-            let taken = refused(Peers::bind(place.socket()).await);
+            let taken = refused(Peers::bind(place.socket(), Backlog::default()).await);
             assert!(taken.contains("another process listens there"), "{taken}");
             let (to, mut from, peer) = greeted(&place, &mut peers).await;
             to_peers.send(&peer, number(1)).unwrap();

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use tryworks_transport::{Connection, Link, Peers, PrivateDir, Role, private_dir};
+use tryworks_transport::{Backlog, Connection, Link, Peers, PrivateDir, Role, private_dir};
 
 /// Another user of this machine.
 const OTHER: u32 = 12345;
@@ -149,7 +149,7 @@ async fn another_user_is_not_let_in() {
     }
     let (_directory, above, private) = place();
     let socket = private.join("peers.sock");
-    let (_to, mut from) = Peers::bind(&socket).await.unwrap();
+    let (_to, mut from) = Peers::bind(&socket, Backlog::default()).await.unwrap();
     let names: Vec<_> = fs::read_dir(&private).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["peers.sock"], "there is no other way in");
     // Somebody has opened the directory and the socket to all.

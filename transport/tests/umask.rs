@@ -4,7 +4,7 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use tryworks_transport::{Connection, Link, Peers, Role, private_dir};
+use tryworks_transport::{Backlog, Connection, Link, Peers, Role, private_dir};
 
 fn mode(path: &Path) -> u32 {
     std::fs::symlink_metadata(path).unwrap().mode() & 0o777
@@ -25,7 +25,7 @@ async fn what_is_private_is_so_under_any_umask_and_its_parents_too() {
         Connection::new(Role::Driver, "", "", "").write(&file).unwrap();
         assert_eq!(mode(&file), 0o600);
         let socket = private.join("peers.sock");
-        let peers = Peers::bind(&socket).await.unwrap();
+        let peers = Peers::bind(&socket, Backlog::default()).await.unwrap();
         assert_eq!(mode(&socket), 0o600);
         Link::unix(&socket).await.unwrap();
         drop(peers);

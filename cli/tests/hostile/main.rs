@@ -21,7 +21,7 @@ use tryworks_core::codec;
 use tryworks_engine::protocol::worker::BlockPart;
 use tryworks_engine::protocol::{Hello, HostInfo, Purpose};
 use tryworks_transport::{
-    Connection, Credentials, DataClient, DataError, DataLimits, Link, LinkReceiver, PeerEvent, Peers, Role,
+    Backlog, Connection, Credentials, DataClient, DataError, DataLimits, Link, LinkReceiver, PeerEvent, Peers, Role,
 };
 
 /// What every good driver does.
@@ -169,7 +169,7 @@ fn a_worker_whose_engine_says_nonsense_ends() {
     let huge = [&b"TWOK"[..], &[0xfd], &(1u64 << 60).to_le_bytes()].concat();
     for answer in [&b"TWNO you are none of mine"[..], b"TWOK", b"", &huge] {
         let (code, said) = runtime().block_on(async {
-            let (to, mut from) = Peers::bind(&socket).await.unwrap();
+            let (to, mut from) = Peers::bind(&socket, Backlog::default()).await.unwrap();
             let mut command = Command::new(std::env::current_exe().unwrap());
             command.args(["--exact", name, "--nocapture"]).env("TRYWORKS_TEST_ROLE", "worker");
             command.env("TRYWORKS_WORKER", format!("1@{}", socket.display()));

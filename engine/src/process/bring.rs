@@ -166,11 +166,11 @@ mod tests {
     use std::path::PathBuf;
     use tokio::sync::{mpsc, watch};
     use tryworks_io::blocks::BlockStore;
-    use tryworks_transport::{PeerEvent, Peers};
+    use tryworks_transport::{Backlog, PeerEvent, Peers};
 
     /// An engine of this machine that answers once it may.
     async fn slow(socket: PathBuf, asked: mpsc::UnboundedSender<()>, mut may: watch::Receiver<bool>) {
-        let (to, mut from) = Peers::bind(&socket).await.unwrap();
+        let (to, mut from) = Peers::bind(&socket, Backlog::default()).await.unwrap();
         while let Ok(PeerEvent::Message { peer, bytes }) = from.recv().await {
             let Ok(batch) = protocol::decode::<FromWorker>(&bytes) else {
                 to.send(&peer, protocol::welcome(&()).unwrap().into()).unwrap();

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tryworks_core::{Error, Result};
 use tryworks_io::blocks::BlockStore;
-use tryworks_transport::{Connection, PeerEvent, PeerId, Peers, PeersReceiver, PeersSender, private_dir};
+use tryworks_transport::{Backlog, Connection, PeerEvent, PeerId, Peers, PeersReceiver, PeersSender, private_dir};
 
 /// How often it looks at what depends on time.
 const TICK: Duration = Duration::from_millis(100);
@@ -54,7 +54,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let store = BlockStore::open(&directory.join("blocks"), options.quota)?;
     let socket = directory.join("engine.sock");
     let unusable = |error: tryworks_transport::LinkError| Error::cluster(error, "choose another --directory");
-    let (to_peers, mut peers) = Peers::bind(&socket).await.map_err(unusable)?;
+    let (to_peers, mut peers) = Peers::bind(&socket, Backlog::default()).await.map_err(unusable)?;
     let giver = Giver(store.clone());
     let (mut door, data) = open_port(&connection, &options, giver.clone()).await?;
     let here = crate::host::here();
@@ -261,7 +261,10 @@ impl Io {
     fn hear_peer(&mut self, engine: &mut Engine, event: PeerEvent) {
         let (peer, bytes) = match event {
             PeerEvent::Message { peer, bytes } => (peer, bytes),
-            PeerEvent::Gone { peer } => {
+            PeerEvent::Gone { peer } | PeerEvent::CutOff { peer, .. } => {
+                if let PeerEvent::CutOff { waiting, .. } = event {
+                    tracing::warn!("{peer:?} was cut off: it read nothing, and {waiting} bytes waited for it");
+                }
                 self.neighbours.remove(&peer);
                 engine.worker_cut(&peer);
                 return;

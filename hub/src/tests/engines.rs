@@ -51,7 +51,7 @@ fn what_an_engine_ran_runs_elsewhere_when_it_is_lost_or_silent() {
             world.hub.engines.get_mut(&id).unwrap().heard = long_ago();
             world.hub.tick();
         } else {
-            world.hub.engine_gone(first);
+            world.hub.engine_gone(first, "its connection ended");
         }
         assert!(!world.hub.engines.contains_key(&id));
         let again = world.tasks(second);

@@ -2,12 +2,23 @@
 
 use crate::shelf::{MIB, Port, some};
 use crate::support::{Cluster, message, raw_tls};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-use tryworks_transport::{DataLimits, Limits, Role};
+use tryworks_transport::{DataLimits, Limits, PeerEvent, Role, Room, RoomLimits};
 
 const LONG: usize = 900 << 10;
+
+fn limits(bytes: usize, bytes_per_certificate: usize) -> Limits {
+    let room = Room::new(RoomLimits {
+        bytes,
+        bytes_per_certificate,
+        pressed: Duration::from_millis(500),
+        ..RoomLimits::default()
+    });
+    Limits { room, ..Limits::default() }
+}
 
 fn frame(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_le_bytes()[..], bytes].concat()
@@ -29,8 +40,7 @@ async fn sent_away(stream: &mut TlsStream<TcpStream>) {
 
 #[tokio::test]
 async fn frames_that_do_not_go_on_take_the_room_of_their_own_certificate_and_not_for_long() {
-    let limits = Limits { bytes: 2 * MIB, bytes_per_certificate: MIB, ..Limits::default() };
-    let mut cluster = Cluster::start(limits).await;
+    let mut cluster = Cluster::start(limits(2 * MIB, MIB)).await;
     // Eight messages are begun, and none goes on; a ninth comes whole.
     let mut begun = Vec::new();
     for _ in 0..8 {
@@ -62,8 +72,7 @@ async fn frames_that_do_not_go_on_take_the_room_of_their_own_certificate_and_not
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn downloads_that_nobody_reads_hold_no_more_than_their_share() {
     const SLOW: usize = 6;
-    let limits = Limits { bytes: 16 * MIB, bytes_per_certificate: 8 * MIB, ..Limits::default() };
-    let port = Port::with(limits).await;
+    let port = Port::with(limits(16 * MIB, 8 * MIB)).await;
     port.keep("large", &some(16 * MIB));
     let engine = port.authority.connection(Role::Engine);
     let mut slow = Vec::new();
@@ -101,8 +110,7 @@ async fn downloads_that_nobody_reads_hold_no_more_than_their_share() {
 
 #[tokio::test]
 async fn what_is_put_there_passes_through_a_small_share() {
-    let limits = Limits { bytes: 2 * MIB, bytes_per_certificate: MIB, ..Limits::default() };
-    let port = Port::with(limits).await;
+    let port = Port::with(limits(2 * MIB, MIB)).await;
     let driver = port.driver();
     let all = some(5 * MIB);
     let put = |name| port.put(&driver, name, &all);
@@ -111,4 +119,80 @@ async fn what_is_put_there_passes_through_a_small_share() {
         put.unwrap();
         assert!(port.get(&driver, name).await.unwrap() == all);
     }
+}
+
+/// Reads what had gone out before the other end hung up.
+async fn rest(stream: &mut TlsStream<TcpStream>) -> usize {
+    let (mut got, mut piece) = (0, vec![0; MIB]);
+    while let Ok(n @ 1..) = stream.read(&mut piece).await {
+        got += n;
+    }
+    got
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_that_nobody_reads_ends_though_nobody_waits() {
+    let idle = Duration::from_millis(300);
+    let room = Room::new(RoomLimits { idle, ..RoomLimits::default() });
+    let port = Port::with(Limits { room: room.clone(), ..Limits::default() }).await;
+    let engine = port.authority.connection(Role::Engine);
+    let mut one = raw_tls(&port.address, &engine, true, Role::Engine).await;
+    one.write_all(&frame(&[&[0; 9][..], b"endless"].concat())).await.unwrap();
+    one.flush().await.unwrap();
+    while room.held() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Its memory is given back, though the other end keeps the connection.
+    while room.held() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(rest(&mut one).await > 0);
+    // Who asks for nothing is sent away, too.
+    let mut silent = raw_tls(&port.address, &engine, true, Role::Engine).await;
+    sent_away(&mut silent).await;
+    port.is_well().await;
+}
+
+#[tokio::test]
+async fn a_peer_of_the_gateway_that_reads_nothing_ends_though_nobody_waits() {
+    let idle = Duration::from_millis(300);
+    let room = Room::new(RoomLimits { idle, ..RoomLimits::default() });
+    let mut cluster = Cluster::start(Limits { room: room.clone(), ..Limits::default() }).await;
+    let mut one = engine(&cluster).await;
+    one.write_all(&frame(b"here")).await.unwrap();
+    one.flush().await.unwrap();
+    let (peer, _) = message(&mut cluster.engines).await;
+    (0..64).for_each(|_| cluster.to_engines.send(&peer, some(MIB)).unwrap());
+    assert_eq!(cluster.engines.recv().await.unwrap(), PeerEvent::Gone { peer });
+    assert_eq!(room.held(), 0);
+    assert!(rest(&mut one).await < 64 * MIB);
+    cluster.is_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_and_the_data_port_of_a_process_share_what_it_has() {
+    let limits = limits(2 * MIB, 2 * MIB);
+    let room = limits.room.clone();
+    let cluster = Cluster::start(limits.clone()).await;
+    let port = Port::with(limits).await;
+    // What is begun at the gateway takes all that the process has for connections.
+    let mut begun = Vec::new();
+    for _ in 0..2 {
+        let mut one = engine(&cluster).await;
+        one.write_all(&frame(&[7; MIB - 4])[..LONG]).await.unwrap();
+        one.flush().await.unwrap();
+        begun.push(one);
+    }
+    while room.held() < 2 * MIB {
+        tokio::task::yield_now().await;
+    }
+    // So it does not go on for long, since a download waits at the data port.
+    port.keep("large", &some(16 * MIB));
+    assert!(port.get(&port.driver(), "large").await.unwrap() == some(16 * MIB));
+    let mut ended = 0;
+    for one in &mut begun {
+        let mut byte = [0];
+        ended += usize::from(one.read(&mut byte).await.unwrap_or(0) == 0);
+    }
+    assert_eq!(ended, 2);
 }

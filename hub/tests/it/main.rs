@@ -9,3 +9,4 @@ mod process;
 mod shelf;
 mod strangers;
 mod support;
+mod unread;

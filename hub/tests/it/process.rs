@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tokio::net::TcpStream;
 use tryworks_hub::{Authority, Sockets, Validity, open_gateway};
-use tryworks_transport::{Limits, Link, LinkError, PeerEvent, Peers, Role};
+use tryworks_transport::{Backlog, Limits, Link, LinkError, PeerEvent, Peers, Role};
 
 const DIRECTORY: &str = "TRYWORKS_TEST_DIRECTORY";
 const FILES: u64 = 60;
@@ -34,7 +34,7 @@ async fn gateway(directory: &Path) {
     setrlimit(Resource::Nofile, Rlimit { current: Some(FILES), maximum }).unwrap();
     let hub = Authority::open(directory, Validity::default()).unwrap().connection(Role::Hub).credentials().unwrap();
     let drivers = directory.join("drivers.sock");
-    let (to, mut from) = Peers::bind(&drivers).await.unwrap();
+    let (to, mut from) = Peers::bind(&drivers, Backlog::default()).await.unwrap();
     let sockets = Sockets { engines: drivers.clone(), drivers };
     let door = open_gateway(LOOPBACK, &hub, Limits::default(), sockets).await.unwrap();
     println!("\nlistening at {}", door.address());
@@ -102,5 +102,5 @@ async fn strangers_cannot_take_all_files_and_a_kill_is_noticed() {
     child.0.wait().unwrap();
     let error = Link::unix(directory.path().join("drivers.sock")).await.unwrap_err().to_string();
     assert!(error.contains("nobody listens there"), "{error}");
-    Peers::bind(directory.path().join("drivers.sock")).await.unwrap();
+    Peers::bind(directory.path().join("drivers.sock"), Backlog::default()).await.unwrap();
 }

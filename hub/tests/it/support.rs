@@ -12,8 +12,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tryworks_hub::{Authority, Sockets, Validity, open_gateway};
 use tryworks_transport::{
-    Connection, Credentials, Door, Limits, Link, LinkReceiver, LinkSender, PeerEvent, PeerId, Peers, PeersReceiver,
-    PeersSender, Role,
+    Backlog, Connection, Credentials, Door, Limits, Link, LinkReceiver, LinkSender, PeerEvent, PeerId, Peers,
+    PeersReceiver, PeersSender, Role,
 };
 
 pub const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -45,8 +45,8 @@ impl Cluster {
         let authority = Authority::open(directory.path(), Validity::default()).unwrap();
         let sockets =
             Sockets { drivers: directory.path().join("drivers.sock"), engines: directory.path().join("engines.sock") };
-        let (to_drivers, drivers) = Peers::bind(&sockets.drivers).await.unwrap();
-        let (to_engines, engines) = Peers::bind(&sockets.engines).await.unwrap();
+        let (to_drivers, drivers) = Peers::bind(&sockets.drivers, Backlog::default()).await.unwrap();
+        let (to_engines, engines) = Peers::bind(&sockets.engines, Backlog::default()).await.unwrap();
         let hub = authority.connection(Role::Hub).credentials().unwrap();
         let gateway = open_gateway(LOOPBACK, &hub, limits, sockets).await.unwrap();
         Cluster { authority, gateway, to_drivers, drivers, to_engines, engines, _directory: directory }

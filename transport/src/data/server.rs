@@ -17,9 +17,6 @@ use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf, split};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-/// How long the other end may ask for nothing before the connection is closed.
-const IDLE: Duration = Duration::from_secs(600);
-
 /// How long bytes that are of no use any more are still read, so that the reason is heard.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -81,7 +78,7 @@ enum Opened {
 impl Connection {
     /// Answers one request; says whether another may come.
     async fn answer<H: DataHandler>(&mut self, role: Role, handler: &Arc<H>) -> Result<bool, FrameError> {
-        let asked = timeout(IDLE, self.from.next(REQUEST_FRAME)).await;
+        let asked = timeout(self.share.idle(), self.from.next(REQUEST_FRAME)).await;
         let Some(frame) = asked.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? else {
             return Ok(false);
         };

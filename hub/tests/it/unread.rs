@@ -1,0 +1,96 @@
+//! A hub whose answers somebody does not read.
+
+use crate::support::private_dir;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::Duration;
+use tryworks_engine::client::admin::Admin;
+use tryworks_engine::protocol::admin::{Answer, Question};
+use tryworks_engine::protocol::driver::FromDriver;
+use tryworks_engine::protocol::{self, Hello, Purpose};
+use tryworks_hub::{Limits, Options};
+use tryworks_transport::{Backlog, BacklogLimits, Connection, Link, LinkReceiver, LinkSender};
+
+/// More than the socket has for a peer at once.
+const SOME: usize = 2 << 20;
+
+/// Somebody who may ask, and reads no answer.
+async fn silent(ends: (LinkSender, LinkReceiver)) -> (LinkSender, LinkReceiver) {
+    let hello = Hello {
+        version: env!("CARGO_PKG_VERSION").into(),
+        host: tryworks_engine::host::here(),
+        purpose: Purpose::Administer,
+    };
+    ends.0.send(hello.to_bytes().unwrap().into()).unwrap();
+    ends
+}
+
+fn well(admin: &mut Admin) {
+    assert!(matches!(admin.ask(Question::Status), Ok(Answer::Status(_))));
+}
+
+fn asks_and_reads_nothing(runtime: &tokio::runtime::Runtime, place: &Path, tls: bool, backlog: &Backlog) {
+    let mut admin = Admin::connect(place).unwrap();
+    let (to, mut from) = runtime.block_on(async {
+        let ends = match tls {
+            false => Link::unix(place.join("drivers.sock")).await.unwrap(),
+            true => {
+                let connection = Connection::read(&place.join("driver.json")).unwrap();
+                Link::tls(&connection.gateway, &connection.credentials().unwrap()).await.unwrap()
+            }
+        };
+        silent(ends).await
+    });
+    // Each question has many answers, and nobody reads one.
+    let ask =
+        |number| FromDriver::Ask { number, question: Question::Logs { engine: Some("nobody".repeat(500)), job: None } };
+    let batch = protocol::encode(&(0..500).map(ask).collect::<Vec<_>>()).unwrap();
+    while backlog.bytes() < SOME {
+        if to.send(batch.clone().into()).is_err() {
+            break;
+        }
+        // Others are answered meanwhile.
+        well(&mut admin);
+    }
+    // It is cut off, what waited for it is gone but for what the socket has, and it hears so when it reads at last.
+    while backlog.bytes() >= SOME {
+        well(&mut admin);
+    }
+    let why = runtime.block_on(async {
+        loop {
+            if let Err(error) = from.recv().await {
+                break error.to_string();
+            }
+        }
+    });
+    assert!(why.contains("gone"), "{why}");
+    while backlog.bytes() > 0 {
+        well(&mut admin);
+    }
+}
+
+#[test]
+fn who_asks_and_does_not_read_is_cut_off_and_others_go_on() {
+    let directory = private_dir();
+    let limits = BacklogLimits { per_peer: SOME / 2, patience: Duration::from_millis(200), ..BacklogLimits::default() };
+    let backlog = Backlog::new(limits);
+    let options = Options {
+        cluster: "unread".into(),
+        directory: directory.path().into(),
+        listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        port: 0,
+        pools: Vec::new(),
+        limits: Limits { backlog: backlog.clone(), ..Limits::default() },
+    };
+    let hub = std::thread::spawn(move || tryworks_hub::run(options));
+    while !directory.path().join("engine.json").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    for tls in [false, true] {
+        asks_and_reads_nothing(&runtime, directory.path(), tls, &backlog);
+    }
+    let mut admin = Admin::connect(directory.path()).unwrap();
+    assert!(matches!(admin.ask(Question::Stop), Ok(Answer::Done(_))));
+    hub.join().unwrap().unwrap();
+}
