@@ -5,6 +5,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod admission;
+mod again;
 mod apart;
 mod caller;
 pub mod client;

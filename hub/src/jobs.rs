@@ -247,6 +247,12 @@ impl Hub {
                 return Err(Error::cluster(what, "run the program again"));
             }
         }
+        let brought: BTreeSet<_> = codes.iter().map(|(stage, _)| *stage as usize).collect();
+        let known = |(at, stage)| brought.contains(&at) || self.codes.contains_key(&code_of(stage, id));
+        if !spec.stages.iter().enumerate().all(known) {
+            let what = "the code of a stage is not at the hub: the job that was to bring it was refused";
+            return Err(Error::cluster(what, "run the program again"));
+        }
         for (stage, bytes) in codes {
             let Some(stage) = spec.stages.get(stage as usize) else { continue };
             let held = stage.output.is_some();

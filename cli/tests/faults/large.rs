@@ -71,3 +71,31 @@ fn results_that_are_together_larger_than_a_message_arrive() {
     cluster.drive(here!());
     cluster.is_clean();
 }
+
+/// What an error says goes in a message, whatever its length.
+#[test]
+fn an_error_that_is_larger_than_a_message_fails_its_job_in_words_and_leaves_nothing() {
+    const LEN: u64 = 260 * MIB;
+    if driving() {
+        let cx = Context::init().unwrap();
+        let text = || "e".repeat(LEN as usize);
+        let failing = cx.range_in(0..8, 2).try_map(move |n| if n == 7 { Err(UserError::msg(text())) } else { Ok(n) });
+        let panicking = cx.range_in(0..8, 2).map(move |n| if n == 7 { panic!("{}", text()) } else { n });
+        for error in [failing.count().unwrap_err(), panicking.count().unwrap_err()] {
+            assert!(matches!(error, Error::Limit { .. }), "{:.500}", error.to_string());
+            let said = error.to_string();
+            assert!(said.len() < 1_000, "{} bytes", said.len());
+            let parts = ["the error of a task", "268435456", "make an error with a shorter text"];
+            assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+        }
+        assert_eq!(cx.range_in(0..8, 2).count().unwrap(), 8);
+        return;
+    }
+    let cluster = Cluster::by_hand(1, 2, &[]);
+    cluster.drive(here!());
+    for (name, child) in &cluster.children {
+        let (now, most) = (bytes(child.id(), "VmRSS"), bytes(child.id(), "VmHWM"));
+        assert!(now < 100 * MIB && most < 150 * MIB, "{name} has {} MiB and had {} MiB", now / MIB, most / MIB);
+    }
+    cluster.is_clean();
+}

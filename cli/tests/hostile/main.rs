@@ -4,6 +4,7 @@
 mod certificates;
 mod false_hub;
 mod names;
+mod refused;
 #[path = "../rig/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod rig;

@@ -6,6 +6,7 @@ mod rig;
 
 mod again;
 mod answers;
+mod away;
 mod detached;
 mod drivers;
 mod full;

@@ -12,6 +12,7 @@ use crate::protocol::engine::CodeBytes;
 use crate::scheduler::{JobSpec, Limits, Partitions, Speculation};
 use crate::screen::{Screen, Shown};
 use crate::worker;
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -121,6 +122,18 @@ impl State {
             outputs: exchanges.into_iter().collect(),
             caches: self.cached.keys().map(|cache| self.session.global(*cache)).collect(),
         }
+    }
+
+    /// A job has ended. One that was refused has left nothing with the hub: the next one that needs its codes brings them again.
+    pub(super) fn ended(&mut self, ticket: u64, end: Result<()>) {
+        let State { jobs, made, sent, .. } = self;
+        let Some(job) = jobs.get_mut(&ticket) else { return };
+        match &end {
+            Ok(()) => made.extend(job.exchanges.iter().copied()),
+            Err(_) if job.id.is_none() => sent.retain(|exchange| !job.brought.contains(exchange)),
+            Err(_) => {}
+        }
+        job.end = Some(end);
     }
 
     /// The hub has ended the session, or it is of `another` cluster: its jobs are gone, and what they made.
@@ -283,7 +296,7 @@ impl Shared {
     }
 
     /// The state, unless no job can run any more.
-    fn usable(&self) -> Result<Held<'_, State>> {
+    pub(super) fn usable(&self) -> Result<Held<'_, State>> {
         let state = self.lock();
         match &state.broken {
             _ if state.stopped => Err(Error::Stopped),
@@ -335,7 +348,9 @@ impl Shared {
         let fresh = |packed: &&Packed| {
             detached.is_some() || packed.exchange.is_none_or(|exchange| !state.sent.contains(&exchange))
         };
-        let fresh = stages.iter().filter(fresh).map(|packed| (packed.at, packed.bytes.clone())).collect();
+        let fresh: Vec<_> = stages.iter().filter(fresh).collect();
+        let brought = fresh.iter().filter_map(|packed| packed.exchange).collect();
+        let fresh = fresh.into_iter().map(|packed| (packed.at, packed.bytes.clone())).collect();
         let exchanges: Vec<_> = stages.iter().filter_map(|packed| packed.exchange).collect();
         let progress = Progress {
             stages: plan.stages.len() as u32,
@@ -348,7 +363,9 @@ impl Shared {
         let again = NewJob { codes, ..new.clone() };
         state.sent.extend(exchanges.iter().copied());
         state.outbox.push(FromDriver::Submit(Box::new(new)));
-        JobState::new(label, Claim::Submit(Box::new(again)), wanted, exchanges, progress)
+        let mut job = JobState::new(label, Claim::Submit(Box::new(again)), wanted, exchanges, progress);
+        job.brought = brought;
+        job
     }
 }
 
@@ -390,7 +407,8 @@ impl Shared {
             let known = exchange.is_some_and(|exchange| self.lock().sent.contains(&exchange));
             if !known || request.tie != Tie::Bound {
                 let what = format!("what `{}` at {} captures", code.op.name, code.op.site);
-                self.put(&what, id, len, chunks(Cursor::new(bytes)))?;
+                let bytes = Bytes::from(bytes);
+                self.put(&what, id, len, || Ok(chunks(Cursor::new(bytes.clone()))))?;
             }
             Ok(Packed { at, exchange, bytes: CodeBytes::AtHub { id, bytes: len } })
         };

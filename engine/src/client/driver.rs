@@ -159,9 +159,7 @@ impl Driver {
     fn say(&self, link: &Link, batch: &[FromDriver]) -> Result<(), LinkError> {
         let refused = &mut |what: &FromDriver, error: Error| match what {
             FromDriver::Submit(job) => {
-                if let Some(job) = self.shared.lock().jobs.get_mut(&job.ticket) {
-                    job.end = Some(Err(error));
-                }
+                self.shared.lock().ended(job.ticket, Err(error));
                 self.shared.news.notify_all();
             }
             _ => self.printer.note(&format!("something could not be told to the hub: {error}")),
@@ -224,7 +222,9 @@ impl Driver {
             state.sent.clear();
             state.cached.clear();
         }
-        let sent: Vec<_> = state.jobs.values().flat_map(|job| job.exchanges.clone()).collect();
+        // Those that have ended are not submitted again.
+        let open = state.jobs.values().filter(|job| job.end.is_none());
+        let sent: Vec<_> = open.flat_map(|job| job.exchanges.clone()).collect();
         state.sent.extend(sent);
         messages.extend(state.jobs.iter().flat_map(|(ticket, job)| job.again(*ticket)));
         state.outbox = messages;
@@ -235,17 +235,22 @@ impl Driver {
     }
 
     /// Puts this program to the hub's data port, for engines to get it there.
-    async fn send_program(&self) -> Result<()> {
+    async fn send_program(&self) -> Result<(), Unmet> {
         let advice = "is the address of the hub's data port in the connection file reachable from here?";
         let Some(Port { client, address }) = self.shared.lock().port.clone() else {
-            return Err(Error::cluster("the connection file has no certificate", "copy it again from the cluster"));
+            let error = Error::cluster("the connection file has no certificate", "copy it again from the cluster");
+            return Err(Unmet::ForGood(error));
         };
         let mut request = Vec::new();
         codec::encode(&self.program.id, &mut request)?;
         let own = std::fs::File::open("/proc/self/exe");
         let own = own.map_err(|error| Error::storage("reading", &self.program.path, &error))?;
         let put = client.put(&address, Role::Hub, &request, self.program.bytes, chunks(own));
-        put.await.map_err(|error| Error::cluster(error, advice))
+        put.await.map_err(|error| {
+            let later = error.may_pass();
+            let error = Error::cluster(error, advice);
+            if later { Unmet::ForNow(error) } else { Unmet::ForGood(error) }
+        })
     }
 
     /// Tries to reach the hub again; `None` when the context was stopped or patience ran out.
@@ -343,15 +348,7 @@ fn hear(state: &mut State, message: ToDriver, received: &mut Vec<AttemptId>) {
                 job.progress = progress;
             }
         }
-        ToDriver::Ended { ticket, end } => {
-            let State { jobs, made, .. } = state;
-            if let Some(job) = jobs.get_mut(&ticket) {
-                if end.is_ok() {
-                    made.extend(job.exchanges.iter().copied());
-                }
-                job.end = Some(end);
-            }
-        }
+        ToDriver::Ended { ticket, end } => state.ended(ticket, end),
         ToDriver::Cached { cache, partitions } => {
             state.cached.insert(SessionId::split(cache).1, partitions);
         }

@@ -40,6 +40,8 @@ pub(super) struct JobState {
     spent: bool,
     /// The exchanges that it makes.
     pub(super) exchanges: Vec<u64>,
+    /// Those of them whose codes it brought to the hub.
+    pub(super) brought: Vec<u64>,
     pub(super) progress: Progress,
     pub(super) results: VecDeque<(AttemptId, u32, Part)>,
     received: HashSet<u32>,
@@ -70,6 +72,7 @@ impl JobState {
             cancelled: false,
             spent: false,
             exchanges,
+            brought: Vec::new(),
             progress,
             results: VecDeque::new(),
             received: HashSet::new(),

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tryworks_transport::{DataError, DataStream};
 
 /// So many pieces may wait for the disk.
 const AHEAD: usize = 4;
@@ -33,7 +34,22 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    pub(super) fn begin(expected: Expected) -> Self {
+    /// Takes in all of a stream. The inner error is this machine's.
+    pub(super) async fn take(expected: Expected, mut stream: DataStream) -> Result<io::Result<()>, DataError> {
+        let arrival = Arrival::begin(expected);
+        loop {
+            match stream.next_chunk().await {
+                Ok(Some(chunk)) => arrival.write(chunk).await,
+                Ok(None) => return Ok(arrival.finish().await),
+                Err(error) => {
+                    arrival.give_up().await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn begin(expected: Expected) -> Self {
         let (to, from) = mpsc::channel(AHEAD);
         let writing = spawn_blocking(move || {
             let Expected { new, place, .. } = &expected;
@@ -49,12 +65,19 @@ impl Arrival {
     }
 
     /// Takes in the next piece. If the disk refuses, [`finish`](Arrival::finish) says so.
-    pub(super) async fn write(&self, piece: Bytes) {
+    async fn write(&self, piece: Bytes) {
         let _ = self.to.send(Some(piece)).await;
     }
 
+    /// No more of it will come. What was written is gone then, so that it may come again.
+    async fn give_up(self) {
+        drop(self.to);
+        // It fails, since it is not whole.
+        let _ = self.writing.await;
+    }
+
     /// All of it has come.
-    pub(super) async fn finish(self) -> io::Result<()> {
+    async fn finish(self) -> io::Result<()> {
         // Who does not listen any more has failed, and says how.
         let _ = self.to.send(None).await;
         self.writing.await.unwrap_or_else(|error| Err(io::Error::other(error)))
@@ -114,8 +137,8 @@ mod tests {
             let ended = match whole {
                 true => arrival.finish().await,
                 false => {
-                    drop(arrival.to);
-                    arrival.writing.await.unwrap()
+                    arrival.give_up().await;
+                    Err(io::Error::other("it did not come whole"))
                 }
             };
             match ended {

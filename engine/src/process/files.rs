@@ -3,11 +3,13 @@
 
 use super::arrive::{Arrival, Expected, unfinished};
 use super::programs::name_of;
+use crate::again::while_away;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tryworks_core::ids::SessionId;
@@ -20,13 +22,15 @@ use tryworks_transport::{DataClient, DataError, Role};
 pub(super) struct Files {
     directory: PathBuf,
     store: BlockStore,
+    /// How long the hub is waited for.
+    patience: Duration,
     /// What is being fetched, or is here with its part of the quota; who comes second waits for who came first.
     known: Mutex<HashMap<PathBuf, Arc<Mutex<Option<Claim>>>>>,
 }
 
 impl Files {
-    pub(super) fn new(directory: &Path, store: BlockStore) -> Self {
-        Files { directory: directory.join("files"), store, known: Mutex::default() }
+    pub(super) fn new(directory: &Path, store: BlockStore, patience: Duration) -> Self {
+        Files { directory: directory.join("files"), store, patience, known: Mutex::default() }
     }
 
     fn of(&self, session: SessionId) -> PathBuf {
@@ -92,22 +96,27 @@ impl Files {
         advice: &str,
     ) -> Result<Claim> {
         let lost = |error: DataError| Error::cluster(format!("a file of the driver's cannot be had: {error}"), advice);
+        let told =
+            |error: &DataError| tracing::warn!("a file of the driver's cannot be had, and is tried again: {error}");
         let failed = |error: io::Error| Error::storage("fetching a file of the driver's", place, &error);
         let mut request = Vec::new();
         codec::encode(&shipment.id, &mut request)?;
-        let mut stream = data.get(address, Role::Hub, &request).await.map_err(lost)?;
-        let claim = self.store.claim(stream.total(), "a file of the driver's")?;
-        let arrival = Arrival::begin(Expected {
-            new: unfinished(place),
-            place: place.into(),
-            mode: 0o600,
-            hash: shipment.id,
-            other: "its hash is another one: was the file changed since it was given along?",
-        });
-        while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
-            arrival.write(chunk).await;
-        }
-        arrival.finish().await.map_err(failed)?;
-        Ok(claim)
+        let request = &request;
+        let attempt = || async move {
+            let stream = data.get(address, Role::Hub, request).await?;
+            let claim = match self.store.claim(stream.total(), "a file of the driver's") {
+                Ok(claim) => claim,
+                Err(error) => return Ok(Err(error)),
+            };
+            let expected = Expected {
+                new: unfinished(place),
+                place: place.into(),
+                mode: 0o600,
+                hash: shipment.id,
+                other: "its hash is another one: was the file changed since it was given along?",
+            };
+            Ok(Arrival::take(expected, stream).await?.map(|()| claim).map_err(failed))
+        };
+        while_away(self.patience, told, attempt).await.map_err(lost)?
     }
 }

@@ -1,6 +1,7 @@
 //! Programs: a driver's executable, copied or fetched by its hash, so that workers run the very bytes that were hashed.
 
 use super::arrive::{Arrival, Expected};
+use crate::again::while_away;
 use crate::protocol::driver::Program;
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, Read, Write};
@@ -148,6 +149,7 @@ impl Programs {
         program: &Program,
         data: Option<&DataClient>,
         address: Option<&str>,
+        patience: Duration,
     ) -> Result<PathBuf> {
         let advice =
             "can this machine reach the hub? start the cluster with `--listen` and an address that others reach";
@@ -159,15 +161,17 @@ impl Programs {
         let failed = |error: io::Error| Error::storage("fetching the program", &self.directory, &error);
         let mut request = Vec::new();
         codec::encode(&program.id, &mut request)?;
-        let mut stream = data.get(address, Role::Hub, &request).await.map_err(lost)?;
+        let told = |error: &DataError| tracing::warn!("a program cannot be had, and is tried again: {error}");
         let place = place(&self.directory, &program.id);
-        let (new, hash) = (self.unfinished(&program.id), program.id);
         make_directory(&self.directory).map_err(failed)?;
-        let arrival = Arrival::begin(Expected { new, place: place.clone(), mode: 0o500, hash, other: ANOTHER });
-        while let Some(chunk) = stream.next_chunk().await.map_err(lost)? {
-            arrival.write(chunk).await;
-        }
-        arrival.finish().await.map_err(failed)?;
+        let (request, landed) = (&request, &place);
+        let attempt = || async move {
+            let stream = data.get(address, Role::Hub, request).await?;
+            let (new, hash) = (self.unfinished(&program.id), program.id);
+            let expected = Expected { new, place: landed.clone(), mode: 0o500, hash, other: ANOTHER };
+            Arrival::take(expected, stream).await
+        };
+        while_away(patience, told, attempt).await.map_err(lost)?.map_err(failed)?;
         self.remember(&program.id, Stamp::of(&fs::metadata(&place).map_err(failed)?));
         Ok(place)
     }

@@ -78,7 +78,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         outputs: HashMap::new(),
         happened: mpsc::unbounded_channel(),
         programs: Arc::new(Programs::new(programs)),
-        files: Arc::new(Files::new(&directory, giver.0.clone())),
+        files: Arc::new(Files::new(&directory, giver.0.clone(), engine.options.patience)),
         answered: mpsc::unbounded_channel(),
         moved: mpsc::unbounded_channel(),
         hub: None,
@@ -430,7 +430,7 @@ impl Io {
         let directory = engine.options.directory.clone();
         let socket = PathBuf::from(&engine.place.socket);
         let (bringer, to) = (self.bringer.clone(), self.happened.0.clone());
-        let programs = self.programs.clone();
+        let (programs, patience) = (self.programs.clone(), engine.options.patience);
         let flows = engine.workers.get(&worker).map(|worker| worker.flows.clone()).unwrap_or_default();
         tokio::spawn(async move {
             // Another machine may have the same program at the same place, such as on a shared disk.
@@ -438,7 +438,7 @@ impl Io {
             let taken = tokio::task::spawn_blocking(move || store.take(&wanted, None)).await;
             let path = match taken.unwrap_or_else(|error| Err(Error::Bug(error.to_string()))) {
                 Err(_) if host != bringer.host => {
-                    programs.fetch(&program, bringer.data.as_ref(), address.as_deref()).await
+                    programs.fetch(&program, bringer.data.as_ref(), address.as_deref(), patience).await
                 }
                 taken => taken,
             };

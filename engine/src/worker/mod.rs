@@ -182,6 +182,15 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
     Ok(())
 }
 
+/// Says what it is that does not fit into a message.
+fn named(what: &FromWorker, mut error: Error) -> Error {
+    if let (FromWorker::Failed { .. }, Error::Limit { name, advice, .. }) = (what, &mut error) {
+        *name = "the error of a task, in a message".into();
+        *advice = "make an error with a shorter text".into();
+    }
+    error
+}
+
 /// Sends what is done: at once when nothing waits, else gathered.
 async fn report(bench: Arc<Bench>, to: LinkSender) {
     loop {
@@ -193,7 +202,8 @@ async fn report(bench: Arc<Bench>, to: LinkSender) {
         let mut failed = Vec::new();
         let refused = &mut |what: &FromWorker, error: Error| match what {
             FromWorker::Done { attempt, span, .. } | FromWorker::Failed { attempt, span, .. } => {
-                failed.push(FromWorker::Failed { attempt: *attempt, failure: Failure::Final(error), span: *span });
+                let failure = Failure::Final(named(what, error));
+                failed.push(FromWorker::Failed { attempt: *attempt, failure, span: *span });
             }
             _ => outlet::ERR.write(format!("something could not be told to the engine: {error}\n").as_bytes()),
         };

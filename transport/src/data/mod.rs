@@ -87,6 +87,19 @@ pub trait Upload: Send {
     fn finish(self: Box<Self>) -> Result<(), String>;
 }
 
+impl DataError {
+    /// Whether the other end was not to be had, and may be in a moment.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            DataError::Link(error) => {
+                matches!(error, LinkError::Dial { .. } | LinkError::Closed { .. } | LinkError::Socket { .. })
+            }
+            DataError::Cut { .. } => true,
+            DataError::Refused { .. } | DataError::Failed { .. } | DataError::Source { .. } => false,
+        }
+    }
+}
+
 /// The bytes of a reader, in pieces.
 pub fn chunks(mut from: impl Read + Send + 'static) -> Chunks {
     Box::new(std::iter::from_fn(move || {

@@ -1,0 +1,53 @@
+//! A hub that is away when its data port is wanted: it is tried again, as everything else is.
+
+use crate::here;
+use crate::rig::{Cluster, driving, gate, mark};
+use tryworks::prelude::*;
+
+/// More than goes in a message.
+const LEN: usize = 2 << 20;
+
+#[test]
+fn what_is_sent_while_the_hub_is_away_arrives_when_it_is_back() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        assert_eq!(cx.range_in(0..8, 2).count().unwrap(), 8);
+        mark("connected");
+        gate("away");
+        let sum = cx.range_in(0..8, 2).with("x".repeat(LEN)).map(|large, n| large.len() as u64 + n).sum();
+        assert_eq!(sum.unwrap(), 8 * LEN as u64 + 28);
+        return;
+    }
+    let mut cluster = Cluster::by_hand(1, 1, &[]);
+    let driver = cluster.begin(here!(), &[]);
+    cluster.shared.wait_for("connected", 1);
+    cluster.kill_hub();
+    cluster.shared.open("away");
+    driver.says("cannot be sent");
+    cluster.start_hub();
+    let done = driver.ends_well();
+    assert_eq!(done.err.matches("it is tried again, for 60s at most").count(), 1, "{}", done.err);
+    cluster.is_clean();
+}
+
+#[test]
+fn patience_that_is_over_says_what_could_not_be_sent() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        assert_eq!(cx.range_in(0..8, 2).count().unwrap(), 8);
+        mark("connected");
+        gate("away");
+        let sum = cx.range_in(0..8, 2).with("x".repeat(LEN)).map(|large, n| large.len() as u64 + n).sum();
+        let error = sum.unwrap_err().to_string();
+        assert!(error.contains("captures cannot be sent") || error.contains("the hub was lost"), "{error}");
+        return;
+    }
+    let mut cluster = Cluster::by_hand(1, 1, &[("TRYWORKS_PATIENCE", "1s")]);
+    let driver = cluster.begin(here!(), &[]);
+    cluster.shared.wait_for("connected", 1);
+    cluster.kill_hub();
+    cluster.shared.open("away");
+    driver.ends_well();
+    // Whoever looks after the cluster does it on the one that is there.
+    cluster.start_hub();
+}
