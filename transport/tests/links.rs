@@ -156,7 +156,7 @@ async fn a_peer_that_takes_nothing_is_cut_off_when_too_much_waits_for_it() {
     assert_eq!(peer, slow_peer);
     assert!(waiting > 16 * MIB, "{waiting}");
     let _quick = reader.await.unwrap();
-    (0..4).for_each(|_| drop(to_peers.send(&slow_peer, large.clone())));
+    (0..4).for_each(|_| to_peers.send(&slow_peer, large.clone()).unwrap());
     for _ in 0..4 {
         assert_eq!(still.recv().await.unwrap(), vec![7; MIB]);
     }
