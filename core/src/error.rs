@@ -190,7 +190,8 @@ impl<'de> Deserialize<'de> for Site {
     }
 }
 
-/// Where a task ran.
+/// Where a task ran. What ran in no task, such as what the driver does with the results of the partitions, has a place
+/// with zero tries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Place {
     /// The job, counted by its context.
@@ -201,7 +202,7 @@ pub struct Place {
     pub partition: u32,
     /// The launch, by a number that no other launch of the context or cluster has.
     pub attempt: u64,
-    /// How often the task was tried until then, this time included.
+    /// How often the task was tried until then, this time included; zero outside of tasks.
     pub tries: u32,
 }
 
@@ -320,7 +321,12 @@ impl fmt::Display for UserFault {
             write!(f, "\n  in {source}")?;
         }
         write!(f, "\n  operator `{}` called at {}", self.operator, self.site)?;
-        write!(f, "\n  {}", self.place)?;
+        match (self.place.tries, &self.engine) {
+            // No task has run there.
+            (0, None) => f.write_str("\n  in the driver, which joins the results of the partitions")?,
+            (0, Some(_)) => f.write_str("\n  before the first task of its stage")?,
+            _ => write!(f, "\n  {}", self.place)?,
+        }
         if let Some(engine) = &self.engine {
             write!(f, ", on {engine}")?;
         }

@@ -3,8 +3,9 @@
 use crate::error::{Error, Site};
 use std::fmt;
 
-/// The error of a fallible user function (`try_map` and the like): `?` makes it from any error, from a message, and from
-/// the boxed errors of other libraries.
+/// The error of a fallible user function (`try_map` and the like): `?` makes it from any error that is `Send + Sync`, from
+/// a message, and from a `Box<dyn Error + Send + Sync>`. Of a plain `Box<dyn Error>` make a message first:
+/// `.map_err(|error| error.to_string())?`.
 ///
 /// ```
 /// use tryworks_core::UserError;

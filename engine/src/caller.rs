@@ -1,16 +1,41 @@
 //! Who may run jobs: a program, but none of its tasks, nothing that they have started, and no process that was forked from it.
 
 use crate::{panics, worker};
+use rustix::thread;
+use std::num::NonZeroU64;
+use std::sync::{LazyLock, Once};
 use tryworks_core::task::Op;
 use tryworks_core::{Error, Result};
 
-/// What the names of threads that run tasks begin with. The system's name of a thread, which the threads that it starts
-/// inherit, has room for 15 bytes.
-const TASK: &str = "tryworks-task-";
-
 /// The name of a thread that runs tasks.
 pub(crate) fn task_thread(number: impl std::fmt::Display) -> String {
-    format!("{TASK}{number}")
+    format!("tryworks-task-{number}")
+}
+
+/// What tells threads that run tasks, and all threads that they start, from the others of this process: by how many
+/// nanoseconds the system may be late with their timers. Each thread has it from the one that started it, whatever its
+/// name is, and some nanoseconds more harm nobody. A process that a task starts inherits it too, so the value is one that
+/// the thread which makes the first context has not got.
+static MARK: LazyLock<u64> = LazyLock::new(|| {
+    let own = thread::current_timer_slack().unwrap_or(USUAL_SLACK);
+    own + 1 + u64::from(std::process::id()) % 1000
+});
+
+/// What threads have on Linux if nobody says otherwise.
+const USUAL_SLACK: u64 = 50_000;
+
+/// Marks this thread as one that runs tasks, and so all that it starts.
+pub(crate) fn mark_task_thread() {
+    // A system that refuses has no marks: there a thread of a task is taken for one of the program's.
+    let _ = thread::set_current_timer_slack(NonZeroU64::new(*MARK));
+}
+
+/// Lets the pool that all of a process shares begin before a task does: its threads are for whoever comes, and would be
+/// marked if a task were the first to need them.
+pub(crate) fn begin_shared_pool() {
+    static ONCE: Once = Once::new();
+    // On a thread of its own: one of another pool of rayon's would ask that one.
+    ONCE.call_once(|| drop(std::thread::scope(|scope| scope.spawn(rayon::current_num_threads).join())));
 }
 
 /// The process that has a runtime.
@@ -22,6 +47,7 @@ pub(crate) struct Caller {
 impl Caller {
     /// This process.
     pub(crate) fn here() -> Self {
+        LazyLock::force(&MARK);
         Caller { process: std::process::id() }
     }
 
@@ -47,9 +73,8 @@ impl Caller {
     }
 }
 
-/// Whether a task started this thread: it would wait for slots that are taken by the task that waits for it. A thread without
-/// a name has that of who started it. Those of the pool that all of a process shares are for whoever comes.
+/// Whether a task started this thread, or a thread of a task's did: it would wait for slots that are taken by the task that
+/// waits for it.
 fn started_by_a_task() -> bool {
-    let inherited = || rustix::thread::name().is_ok_and(|name| name.to_bytes().starts_with(TASK.as_bytes()));
-    std::thread::current().name().is_none() && rayon::current_thread_index().is_none() && inherited()
+    thread::current_timer_slack() == Ok(*MARK)
 }

@@ -49,7 +49,8 @@ fn error(stage: Op, place: Place, payload: &(dyn Any + Send)) -> Error {
     let source = caught.as_ref().and_then(|caught| caught.source);
     let op = match (Op::take_blamed(), source) {
         (Some(op), _) => op,
-        (None, Some(site)) if !is_ours(site) => {
+        // A panic that goes on from elsewhere, such as from another thread, has no place.
+        (None, source) if source.is_none_or(|site| !is_ours(site)) => {
             message.push_str(
                 "\n  this was in no function given to an operator, but in code that runs inside the stage, such as an \
                  `Ord`, `Hash`, `Clone` or serde implementation of a type that it handles",
@@ -77,8 +78,9 @@ fn error(stage: Op, place: Place, payload: &(dyn Any + Send)) -> Error {
 /// The error of a job that was asked for inside a task.
 pub(crate) fn nested(op: Op) -> Error {
     let message = format!(
-        "`{}` was called inside a task: a function given to an operator runs where the data is and cannot run jobs of \
-         its own; join the datasets, or collect one and give it to the other by `.with(value)`",
+        "`{}` was called inside a task, or on a thread that a task has started: a function given to an operator runs \
+         where the data is and cannot run jobs of its own; join the datasets, or collect one and give it to the other \
+         by `.with(value)`",
         op.name
     );
     Error::Plan { message, site: op.site }

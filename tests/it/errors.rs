@@ -2,7 +2,6 @@
 
 use crate::support::{assert_empty, cx, fault, pairs, plan_error, sorted, until};
 use serde::{Deserialize, Serialize};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tryworks::Summand;
 use tryworks::prelude::*;
@@ -410,49 +409,6 @@ fn a_fold_over_map_outputs_that_failed_once_is_done_again_by_the_next_job() -> R
     assert_eq!(sorted(counts.collect()?), (0..100).map(|key| (key, PARTS * 10)).collect::<Vec<_>>());
     drop(counts);
     until("nothing is held any more", || cx.memory().used() == 0);
-    Ok(())
-}
-
-#[test]
-fn a_dataset_used_inside_a_task_is_an_error_that_explains() -> Result<()> {
-    static INNER: OnceLock<Data<u64>> = OnceLock::new();
-    let cx = cx();
-    let _ = INNER.set(cx.range(0..10).boxed());
-    let nested = cx.range(0..3).try_map(|n| Ok(INNER.get().map_or(Ok(0), |inner| inner.count())? + n));
-    let fault = fault(nested.collect().unwrap_err());
-    assert_eq!(fault.operator, "try_map");
-    assert!(fault.message.contains("inside a task") && fault.message.contains(".with(value)"), "{}", fault.message);
-    // A context made on the spot is no way around it.
-    let nested = cx.range(0..3).try_map(|n| Ok(Context::local(1)?.range(0..n).count()?));
-    assert!(nested.collect().unwrap_err().to_string().contains("inside a task"));
-    assert_eq!(cx.range(0..3).count()?, 3);
-    Ok(())
-}
-
-/// With the one slot taken by the task, the job of its thread would wait for the task, and the task for the job.
-#[test]
-fn a_job_of_a_thread_that_a_task_has_started_is_an_error_that_explains() -> Result<()> {
-    static INNER: OnceLock<Data<u64>> = OnceLock::new();
-    let cx = Context::local(1)?;
-    let _ = INNER.set(cx.range(0..10).boxed());
-    fn count() -> Result<u64> {
-        INNER.get().map_or(Ok(0), |inner| inner.count())
-    }
-    let in_a_thread = cx.range(0..3).try_map(|n| Ok(std::thread::spawn(count).join().unwrap()? + n));
-    let in_a_scope =
-        cx.range(0..3).try_map(|n| Ok(std::thread::scope(|scope| scope.spawn(count).join().unwrap())? + n));
-    let in_its_child = cx.range(0..3).try_map(|n| {
-        let outer = std::thread::spawn(|| std::thread::spawn(count).join().unwrap());
-        Ok(outer.join().unwrap()? + n)
-    });
-    for error in [in_a_thread.collect(), in_a_scope.collect(), in_its_child.collect()] {
-        let error = error.unwrap_err().to_string();
-        assert!(error.contains("`count` was called inside a task"), "{error}");
-    }
-    // A thread of the program's own is none of a task's.
-    assert_eq!(std::thread::spawn(count).join().unwrap(), Ok(10));
-    let named = std::thread::Builder::new().name("mine".into()).spawn(count).unwrap();
-    assert_eq!(named.join().unwrap(), Ok(10));
     Ok(())
 }
 

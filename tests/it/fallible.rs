@@ -169,3 +169,26 @@ fn a_result_that_cannot_be_decoded_is_told_at_the_call_of_the_action() {
     assert!(text.contains("cannot be decoded") && text.contains("String"), "{text}");
     assert!(text.contains(&format!("{}:{}:", here.file, here.line)), "{text}, not at {here}");
 }
+
+#[test]
+fn a_plain_boxed_error_becomes_a_message_and_one_that_may_be_sent_needs_none() {
+    fn plain(text: &str) -> Result<u64, Box<dyn std::error::Error>> {
+        Ok(text.parse()?)
+    }
+    fn sent(text: &str) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(text.parse()?)
+    }
+    fn between_jobs() -> Result<u64> {
+        Ok(plain("three")?)
+    }
+    let cx = cx();
+    let texts = cx.parallelize(["1", "three"].map(String::from));
+    let errors = [
+        texts.try_map(|text| Ok(plain(&text).map_err(|error| error.to_string())?)).sum(),
+        texts.try_map(|text| Ok(sent(&text)?)).sum(),
+        between_jobs(),
+    ];
+    for error in errors {
+        assert!(error.unwrap_err().to_string().contains("invalid digit"));
+    }
+}

@@ -3,6 +3,8 @@
 mod attributes;
 mod boxed;
 mod caching;
+mod callers;
+mod driver;
 mod errors;
 mod fallible;
 mod jobs;

@@ -23,6 +23,9 @@ use std::time::Duration;
     note = "for other types use `reduce(|a, b| ..)`, or implement `Summand` for it"
 )]
 pub trait Summand: Send + 'static {
+    /// What helps when the sum is too large, for the error that says so.
+    const IF_TOO_LARGE: &'static str = "make values of a type with more room first, with `map`";
+
     /// What sums are kept in on the way.
     type Sum: Serialize + DeserializeOwned + Clone + Send + 'static;
 
@@ -38,10 +41,35 @@ pub trait Summand: Send + 'static {
         Self: Sized;
 }
 
+/// What helps with integers, for which there is a wider type.
+macro_rules! wider_than {
+    ($type:ty, $wider:ty) => {
+        concat!(
+            "make the numbers wider first, by `.map(|n| n as ",
+            stringify!($wider),
+            ")`, or of `Wrapping<",
+            stringify!($type),
+            ">` if the sum is to wrap around"
+        )
+    };
+}
+
+/// What helps with the widest integers.
+macro_rules! widest {
+    ($type:ty) => {
+        concat!(
+            "there is no wider integer: add up floats, by `.map(|n| n as f64)`, or `Wrapping<",
+            stringify!($type),
+            ">` if the sum is to wrap around"
+        )
+    };
+}
+
 /// Those that are added up in their own type: what is never negative, so that a sum that is too large stays so, and floats.
 macro_rules! as_they_are {
-    ($($type:ty, $nothing:expr, $add:expr;)*) => {$(
+    ($($type:ty, $nothing:expr, $add:expr $(, $help:expr)?;)*) => {$(
         impl Summand for $type {
+            $(const IF_TOO_LARGE: &'static str = $help;)?
             type Sum = $type;
 
             #[inline(always)]
@@ -67,13 +95,13 @@ macro_rules! as_they_are {
 }
 
 as_they_are! {
-    u8, 0, u8::checked_add;
-    u16, 0, u16::checked_add;
-    u32, 0, u32::checked_add;
-    u64, 0, u64::checked_add;
-    u128, 0, u128::checked_add;
-    usize, 0, usize::checked_add;
-    Duration, Duration::ZERO, Duration::checked_add;
+    u8, 0, u8::checked_add, wider_than!(u8, u128);
+    u16, 0, u16::checked_add, wider_than!(u16, u128);
+    u32, 0, u32::checked_add, wider_than!(u32, u128);
+    u64, 0, u64::checked_add, wider_than!(u64, u128);
+    u128, 0, u128::checked_add, widest!(u128);
+    usize, 0, usize::checked_add, wider_than!(usize, u128);
+    Duration, Duration::ZERO, Duration::checked_add, "add up `.map(|time| time.as_nanos())`, which are `u128`";
     // As the standard library does it: the sum of no floats is a negative zero.
     f32, -0.0, |a, b| Some(a + b);
     f64, -0.0, |a, b| Some(a + b);
@@ -95,6 +123,7 @@ as_they_are! {
 macro_rules! wider {
     ($($type:ty)*) => {$(
         impl Summand for $type {
+            const IF_TOO_LARGE: &'static str = wider_than!($type, i128);
             type Sum = i128;
 
             #[inline(always)]
@@ -122,6 +151,7 @@ wider! { i8 i16 i32 i64 isize }
 
 /// With how often it went over the top, less how often below the bottom.
 impl Summand for i128 {
+    const IF_TOO_LARGE: &'static str = widest!(i128);
     type Sum = (i128, i64);
 
     fn nothing() -> (i128, i64) {
@@ -162,14 +192,9 @@ impl Ship for Sum {
 }
 
 #[cold]
-fn too_large<N>(op: &Op) -> Error {
-    let kind = std::any::type_name::<N>();
-    let message = format!(
-        "{}: the sum does not fit into `{kind}`; make the numbers of a wider type first, such as by \
-         `.map(|n| u128::from(n))`, or of `Wrapping<{kind}>` if it is to wrap around",
-        op.name
-    );
-    Error::Plan { message, site: op.site }
+fn too_large<N: Summand>(op: &Op) -> Error {
+    let (kind, help) = (std::any::type_name::<N>(), N::IF_TOO_LARGE);
+    Error::Plan { message: format!("{}: the sum does not fit into `{kind}`; {help}", op.name), site: op.site }
 }
 
 impl<P: Pipe<Item: Summand>> PartAction<P> for Sum {

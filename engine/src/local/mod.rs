@@ -5,7 +5,7 @@ mod job;
 mod state;
 mod worker;
 
-use crate::caller::{Caller, task_thread};
+use crate::caller::{Caller, begin_shared_pool, task_thread};
 use crate::event_log::EventLog;
 use crate::screen::{Screen, Shown};
 use host::LocalHost;
@@ -115,6 +115,7 @@ impl Local {
     }
 
     fn start_threads(&self) -> Result<()> {
+        begin_shared_pool();
         let mut threads = self.threads.lock();
         while threads.len() < self.settings.threads {
             let shared = self.shared.clone();

@@ -1,6 +1,7 @@
 //! A thread of the local runtime: takes a task, runs its partitions, reports.
 
 use super::state::{Ended, HERE, Launch, Shared};
+use crate::caller::mark_task_thread;
 use crate::event_log::Record;
 use crate::execute::{Product, execute, failure};
 use crate::scheduler::{Event, Failure, FetchFailure};
@@ -11,6 +12,7 @@ use tryworks_core::ids::{AttemptId, OutputId};
 
 /// Runs tasks until the runtime stops.
 pub(super) fn work(shared: &Arc<Shared>) {
+    mark_task_thread();
     let logs = shared.logs();
     let mut ended = None;
     while let Some(launch) = shared.next(ended.take()) {
