@@ -2,7 +2,7 @@
 
 use crate::progress::Bar;
 use crate::settings::{self, Settings};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tryworks_core::data::Data;
@@ -16,6 +16,7 @@ use tryworks_engine::local::Local;
 use tryworks_engine::scheduler::Speculation;
 use tryworks_engine::worker::serve_if_asked;
 use tryworks_io::Sources;
+use tryworks_io::paths::whole;
 
 /// Where datasets begin and jobs run. Its sources are the methods of [`Sources`].
 ///
@@ -166,18 +167,23 @@ pub struct Builder {
 
 impl Builder {
     /// The path as it is from here: the process may go to another directory before it is used.
-    fn whole(&mut self, path: PathBuf) -> PathBuf {
-        settings::whole(path).unwrap_or_else(|error| {
-            self.fault.get_or_insert(error);
-            PathBuf::new()
-        })
+    #[track_caller]
+    fn whole(&mut self, what: &str, path: &Path) -> PathBuf {
+        match whole(path) {
+            Ok(path) => path,
+            Err(wrong) => {
+                self.fault.get_or_insert(Error::plan(format!("the path of {what} {wrong}")));
+                PathBuf::new()
+            }
+        }
     }
 
     /// The cluster that runs the jobs: its name, or the path of a connection file.
+    #[track_caller]
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         match settings::cluster_from_here(cluster.into()) {
             Ok(cluster) => self.settings.cluster = Some(cluster),
-            Err(error) => drop(self.fault.get_or_insert(error)),
+            Err(wrong) => drop(self.fault.get_or_insert(Error::plan(format!("the cluster {wrong}")))),
         }
         self
     }
@@ -210,8 +216,9 @@ impl Builder {
     }
 
     /// Where spill files are made.
+    #[track_caller]
     pub fn spill_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.settings.local.spill_dir = self.whole(dir.into());
+        self.settings.local.spill_dir = self.whole("the directory of spill files", &dir.into());
         self
     }
 
@@ -266,8 +273,9 @@ impl Builder {
     }
 
     /// A file for the event log, which is of the threads of this process: jobs of a cluster are in its journal.
+    #[track_caller]
     pub fn event_log(mut self, path: impl Into<PathBuf>) -> Self {
-        self.settings.local.event_log = Some(self.whole(path.into()));
+        self.settings.local.event_log = Some(self.whole("the event log", &path.into()));
         self
     }
 

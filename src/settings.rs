@@ -1,11 +1,12 @@
 //! Settings from the environment: `TRYWORKS_THREADS` and its like.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tryworks_core::{Error, Result};
 use tryworks_engine::scheduler::Speculation;
 use tryworks_engine::{client, local};
+use tryworks_io::paths::whole;
 use tryworks_io::resident::machine_memory;
 use tryworks_io::size;
 use tryworks_io::spill::SpillOptions;
@@ -82,21 +83,16 @@ fn is_path(cluster: &str) -> bool {
     cluster.contains('/') || cluster.ends_with(".json")
 }
 
-/// A path as it is from where the process is now, for one that is used later.
-pub(crate) fn whole(path: PathBuf) -> Result<PathBuf> {
-    std::path::absolute(&path).map_err(|error| Error::storage("resolving a path of the settings", &path, &error))
-}
-
-/// The name of a cluster, or its connection file as it is from where the process is now.
-pub(crate) fn cluster_from_here(cluster: String) -> Result<String> {
+/// The name of a cluster, or its connection file as it is from where the process is now; or what is wrong with it.
+pub(crate) fn cluster_from_here(cluster: String) -> Result<String, String> {
     if !is_path(&cluster) {
-        return Ok(cluster);
+        return match cluster.as_str() {
+            "" => Err("is empty; give the name of a cluster, or the path of its driver.json".into()),
+            _ => Ok(cluster),
+        };
     }
-    let path = whole(PathBuf::from(&cluster))?.into_os_string();
-    let not_text = |path: std::ffi::OsString| {
-        Error::cluster(format!("the path {} is not UTF-8", path.display()), "give the cluster's name instead")
-    };
-    path.into_string().map_err(not_text)
+    let path = whole(Path::new(&cluster))?.into_os_string();
+    path.into_string().map_err(|path| format!("is {path:?}, which is not UTF-8; give the cluster's name instead"))
 }
 
 /// The settings of a program that says nothing.
@@ -104,7 +100,7 @@ pub(crate) fn default() -> Settings {
     let local = local::Settings {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         memory: machine_memory() / 100 * MEMORY_PERCENT,
-        spill_dir: whole(std::env::temp_dir()).unwrap_or_else(|_| "/tmp".into()),
+        spill_dir: whole(&std::env::temp_dir()).unwrap_or_else(|_| "/tmp".into()),
         spill: SpillOptions::default(),
         max_result_bytes: 4 << 30,
         max_attempts: 1,
@@ -137,7 +133,13 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Resul
         let not_text = |value: OsString| wrong(name, &value.to_string_lossy(), "UTF-8");
         look(name).map(|value| value.into_string().map_err(not_text)).transpose()
     };
-    all.cluster = text("TRYWORKS_CLUSTER")?.filter(|name| !name.is_empty()).map(cluster_from_here).transpose()?;
+    // It says what is wrong with the value of a variable, with the value in it.
+    let bad = |name: &str| {
+        let name = name.to_string();
+        move |message| Error::Setting { name, message }
+    };
+    let cluster = text("TRYWORKS_CLUSTER")?.filter(|name| !name.is_empty());
+    all.cluster = cluster.map(cluster_from_here).transpose().map_err(bad("TRYWORKS_CLUSTER"))?;
     all.pool = text("TRYWORKS_POOL")?.unwrap_or_default();
     if let Some(value) = text("TRYWORKS_THREADS")? {
         let threads = value.parse().ok().filter(|threads| (1..=4096).contains(threads));
@@ -154,14 +156,17 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Resul
     }
     settings.spill.quota = size_of("TRYWORKS_SPILL_QUOTA")?;
     if let Some(dir) = look("TRYWORKS_SPILL_DIR") {
-        settings.spill_dir = whole(PathBuf::from(dir))?;
+        settings.spill_dir = whole(Path::new(&dir)).map_err(bad("TRYWORKS_SPILL_DIR"))?;
     }
     if let Some(value) = text("TRYWORKS_PATIENCE")? {
         all.patience = size::time(&value).ok_or_else(|| wrong("TRYWORKS_PATIENCE", &value, size::TIME_FORM))?;
     }
     let names = text("TRYWORKS_SEND_ENV")?.unwrap_or_default();
     all.send_env = names.split(',').map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect();
-    settings.event_log = look("TRYWORKS_EVENT_LOG").map(|path| whole(PathBuf::from(path))).transpose()?;
+    settings.event_log = look("TRYWORKS_EVENT_LOG")
+        .map(|path| whole(Path::new(&path)))
+        .transpose()
+        .map_err(bad("TRYWORKS_EVENT_LOG"))?;
     if let Some(value) = text("TRYWORKS_CHECK_ROWS")? {
         settings.checks_rows = match value.as_str() {
             "1" => true,

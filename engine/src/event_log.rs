@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use tryworks_core::{Error, Result};
-use tryworks_io::outlet;
+use tryworks_io::{disk, outlet};
 
 /// The version of the form of the lines.
 pub const VERSION: u32 = 1;
@@ -132,8 +132,9 @@ impl EventLog {
     fn end(&mut self, error: &std::io::Error) {
         if !std::mem::replace(&mut self.broken, true) {
             let path = self.path.display();
-            outlet::ERR
-                .write(format!("tryworks: the event log {path} ends here: it cannot be written: {error}\n").as_bytes());
+            let free = if disk::is_full(error) { disk::free(&self.path) } else { String::new() };
+            let line = format!("tryworks: the event log {path} ends here: it cannot be written: {error}{free}\n");
+            outlet::ERR.write(line.as_bytes());
         }
     }
 

@@ -61,6 +61,11 @@ pub fn told(reason: Reason<Error>) -> Error {
                 None => Error::Bug(message),
             }
         }
-        other => Error::Bug(other.to_string()),
+        Reason::NoPool { .. } => Error::cluster(
+            reason.to_string(),
+            "set TRYWORKS_POOL or `Builder::pool` to one of the cluster's pools, or leave it away; a cluster has those \
+             that `--pool` named when it was started",
+        ),
+        Reason::Invalid { .. } => Error::Bug(reason.to_string()),
     }
 }

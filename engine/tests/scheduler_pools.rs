@@ -106,13 +106,6 @@ fn b85_a_pool_that_gets_another_share_has_it_from_then_on() {
 }
 
 #[test]
-fn b85_a_pool_that_nobody_defined_is_an_error_of_the_job() {
-    let mut t = Table::with(1, 4);
-    t.submit(1, tasks("nobody's", 1));
-    assert_eq!(t.end_of(1), "there is no pool named \"nobody's\"");
-}
-
-#[test]
 fn b145_the_next_task_of_a_pool_that_has_its_share_says_so() {
     let mut t = Table::with(1, 2);
     define(&mut t, "b", weight(1));
@@ -156,4 +149,18 @@ fn of_many_small_jobs_engines_hold_some_in_advance_and_of_few_none_is_hoarded() 
     prefetch(&mut t);
     (1..=12).for_each(|job| t.submit(job, tasks("", 1)));
     assert!(t.out.len() <= 2 * (2 + 3), "{}", t.out.len());
+}
+
+#[test]
+fn b85_a_pool_that_nobody_defined_is_an_error_of_the_job_that_names_those_that_there_are() {
+    let mut t = Table::with(1, 1);
+    let told = |t: &mut Table, id| {
+        t.submit(id, JobSpec { label: "count at src/main.rs:3:9".into(), ..tasks("zzz", 1) });
+        t.end_of(id)
+    };
+    let asked = "there is no pool named \"zzz\", which count at src/main.rs:3:9 is to run in; ";
+    assert_eq!(told(&mut t, 1), format!("{asked}the cluster has none with a name"));
+    define(&mut t, "now", weight(1));
+    define(&mut t, "etl", weight(1));
+    assert_eq!(told(&mut t, 2), format!("{asked}the cluster's pools are `etl`, `now`"));
 }

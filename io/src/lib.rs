@@ -3,15 +3,16 @@
 //! This crate knows bytes, files and frames, not stages. [`Sources`] are the methods by which a context reads,
 //! [`text`] and [`rows`] what they read; [`sink`] writes part files; [`shipped`] are files that tasks on other machines get from the driver; [`spill`] is what a
 //! [`Host`](tryworks_core::host::Host) gives to the operators of `core`; [`blocks`] are what one process leaves for
-//! others to read; [`outlet`] writes lines of ours for people; [`resident`] and [`program`] say how much memory this process has and what it is; [`size`] reads sizes
-//! that people write.
+//! others to read; [`outlet`] writes lines of ours for people; [`resident`] and [`program`] say how much memory this process has and what it is; [`paths`] looks at paths and [`size`] reads sizes
+//! that people write; [`disk`] says what a full disk is asked for and has.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod blocks;
-mod disk;
+pub mod disk;
 mod index;
 pub mod outlet;
+pub mod paths;
 pub mod program;
 pub mod resident;
 pub mod rows;

@@ -1,5 +1,6 @@
 //! Files of the driver's machine as tasks see them, wherever they run.
 
+use crate::paths;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -33,10 +34,14 @@ impl Shipped {
     /// A file for tasks that run on this machine.
     ///
     /// # Errors
-    /// If it is not there, or is no regular file.
+    /// If it is no path, not there, or no regular file.
+    #[track_caller]
     pub fn here(path: impl AsRef<Path>) -> Result<Self> {
         let failed = |error: io::Error| Error::input(path.as_ref().display(), None, error);
-        let whole = std::path::absolute(&path).map_err(failed)?;
+        let whole = match paths::whole(path.as_ref()) {
+            Ok(whole) => whole,
+            Err(wrong) => return Err(Error::plan(format!("the path of the file to give along {wrong}"))),
+        };
         if !fs::metadata(&whole).map_err(failed)?.is_file() {
             return Err(failed(io::Error::other("this is no regular file, so it cannot be given along")));
         }
@@ -47,6 +52,7 @@ impl Shipped {
     ///
     /// # Errors
     /// If it cannot be read, or cannot be sent.
+    #[track_caller]
     pub fn by(runner: &dyn Runner, path: impl AsRef<Path>) -> Result<Self> {
         let mut shipped = Shipped::here(path)?;
         shipped.shipment = runner.ship(Path::new(OsStr::from_bytes(&shipped.path)))?;

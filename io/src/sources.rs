@@ -83,6 +83,7 @@ pub trait Sources {
     /// assert_eq!(kept.collect()?, [None, Some("whale".to_string())]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     fn ship_file(&self, path: impl AsRef<Path>) -> Result<Shipped> {
         Shipped::by(&*self.runner(), path)
     }

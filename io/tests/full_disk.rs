@@ -82,6 +82,8 @@ fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_room() {
     let mut part = dir.part(0, 1).unwrap();
     let error = (0..100_000).find_map(|_| part.line("all work and no play makes Jack a dull boy").err()).unwrap();
     assert!(error.to_string().contains("part-00000: No space left"), "{error}");
+    assert!(error.to_string().contains(" bytes more were needed, "), "{error}");
+    assert!(error.to_string().ends_with(" bytes of that disk are free"), "{error}");
     drop(part);
     dir.abandon();
     assert!(!out.exists());

@@ -114,3 +114,62 @@ fn a_save_that_nobody_waits_for_takes_back_what_it_saved() -> Result<()> {
     assert_eq!(saved(&cx, &dir), (500..520).collect::<Vec<_>>());
     Ok(())
 }
+
+/// What every method that takes a path says to one that is none.
+#[test]
+fn a_path_that_is_none_is_named_with_the_place_of_the_call() {
+    let cx = cx();
+    let numbers = cx.range(0..3);
+    for (path, said) in [("", "is empty, which is no path"), ("a\0b", "is \"a\\0b\", which has a zero byte")] {
+        let errors = [
+            ("the directory to save to", numbers.save_as_text_file(path).err()),
+            ("the directory to save to", numbers.to_driver().save_as_text_file(path).err()),
+            ("the directory to save to", numbers.background().save_as_text_file(path).err()),
+            ("the path of the file to give along", cx.ship_file(path).err()),
+            ("`text_file` cannot read its input: the path", cx.text_file(path).count().err()),
+            ("`text_file` cannot read its input: the path", cx.text_file(["Cargo.toml", path]).count().err()),
+            ("`text_file_from_driver` cannot read its input: the path", cx.text_file_from_driver(path).count().err()),
+            ("the path of the directory of spill files", Context::builder().spill_dir(path).build().err()),
+            ("the path of the event log", Context::builder().event_log(path).build().err()),
+        ];
+        for (what, error) in errors {
+            let text = error.expect(what).to_string();
+            assert!(text.starts_with(&format!("{what} {said}")), "{text}");
+            assert!(text.contains(&format!("\n  at {}:", file!())), "{text}");
+        }
+    }
+    let text = Context::builder().cluster("").build().err().unwrap().to_string();
+    assert!(text.starts_with("the cluster is empty; give the name of a cluster") && text.contains(file!()), "{text}");
+    let text = Context::builder().cluster("a\0/driver.json").build().err().unwrap().to_string();
+    assert!(text.starts_with("the cluster is ") && text.contains("zero byte") && text.contains(file!()), "{text}");
+}
+
+#[test]
+fn what_is_in_the_way_of_a_directory_is_named() {
+    let (cx, scratch) = (cx(), tempfile::tempdir().unwrap());
+    let told = |path: &std::path::Path| cx.range(0..3).save_as_text_file(path).unwrap_err().to_string();
+    let file = scratch.path().join("file");
+    std::fs::write(&file, "rows").unwrap();
+    let is_file = format!("{} is a file, and no directory", file.display());
+    for path in [file.clone(), file.join("out"), file.join("some/out")] {
+        let text = told(&path);
+        assert!(text.starts_with("preparing to save failed at ") && text.contains(&is_file), "{text}");
+        assert!(text.contains(path.to_str().unwrap()) && !text.contains("os error"), "{text}");
+    }
+    let link = scratch.path().join("link");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    let dangles = format!("{} is a link to nowhere, which is not there", link.display());
+    for path in [link.clone(), link.join("out")] {
+        let text = told(&path);
+        assert!(text.contains(&dangles) && text.contains("remove the link"), "{text}");
+    }
+    // Not even a superuser may make anything there.
+    let text = told("/sys/tryworks/out".as_ref());
+    assert!(text.contains("nothing may be made in /sys: ") && text.contains("may write to"), "{text}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "rows");
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 2, "nothing else was made");
+    // A link to a directory is one.
+    std::fs::create_dir(scratch.path().join("nowhere")).unwrap();
+    cx.range(0..3).save_as_text_file(&link).unwrap();
+    assert!(scratch.path().join("nowhere/_SUCCESS").exists());
+}

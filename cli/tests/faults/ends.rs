@@ -149,7 +149,12 @@ fn a_full_disk_is_told_with_its_place() {
     cluster.add("engine-1", Engine { slots: 1, directory: Some(&directory), ..Engine::default() });
     cluster.wait_for_engines(1);
     let done = cluster.begin(here!(), &[("TRYWORKS_TEST_WORK", "program")]).ends_well();
-    assert!(done.out.contains("getting the program failed") && done.out.contains("No space left"), "{}", done.out);
+    let (copies, whole) = (directory.join("programs"), fs::metadata(std::env::current_exe().unwrap()).unwrap().len());
+    let told = format!("copying the program failed at {}: No space left", copies.display());
+    assert!(done.out.contains(&told), "{}", done.out);
+    assert!(done.out.contains(&format!("; {whole} bytes more were needed, ")), "{}", done.out);
+    assert!(done.out.contains(" bytes of that disk are free"), "{}", done.out);
+    assert!(!done.out.contains("process 0") && !done.out.contains("0 MiB"), "{}", done.out);
     drop((cluster, small));
 
     let program = fs::metadata(std::env::current_exe().unwrap()).unwrap().len();

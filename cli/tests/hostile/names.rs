@@ -48,7 +48,12 @@ fn names_that_lead_elsewhere_are_refused_and_touch_nothing() {
         // A pool that the cluster has not got is no more than that.
         let refused =
             Context::builder().cluster("default").pool("../evil").build().unwrap().range(0..10).sum().unwrap_err();
-        assert!(refused.to_string().contains("there is no pool named \"../evil\""), "{refused}");
+        let refused = refused.to_string();
+        assert!(
+            refused.starts_with("there is no pool named \"../evil\", which sum at cli/tests/hostile/"),
+            "{refused}"
+        );
+        assert!(refused.contains("what to do: set TRYWORKS_POOL") && !refused.contains("a bug"), "{refused}");
         return good();
     }
     let cluster = Cluster::by_hand(1, 2, &[]);

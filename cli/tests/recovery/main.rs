@@ -12,4 +12,5 @@ mod drivers;
 mod full;
 mod hub;
 mod kept;
+mod saves;
 mod shown;

@@ -88,13 +88,18 @@ impl Engine {
     }
 
     fn obituary(&self, worker: &Worker, death: &Death) -> Error {
-        let mut details = format!("the most memory that it was seen to hold: {} MiB", worker.peak >> 20);
+        // One that never began was seen to hold nothing.
+        let peak = worker.peak >> 20;
+        let mut details: Vec<String> = Vec::new();
+        if peak > 0 {
+            details.push(format!("the most memory that it was seen to hold: {peak} MiB"));
+        }
         let jobs: BTreeSet<_> = worker.assigned.iter().map(|assigned| assigned.job.to_string()).collect();
         if !jobs.is_empty() {
-            details += &format!("\nit ran tasks of {}", jobs.into_iter().collect::<Vec<_>>().join(", "));
+            details.push(format!("it ran tasks of {}", jobs.into_iter().collect::<Vec<_>>().join(", ")));
         }
         if !worker.last_words.is_empty() {
-            details += &format!("\nits last output:\n{}", String::from_utf8_lossy(&worker.last_words).trim_end());
+            details.push(format!("its last output:\n{}", String::from_utf8_lossy(&worker.last_words).trim_end()));
         }
         let how = match &worker.guilt {
             Some(Guilt::Stuck(how) | Guilt::Lost(how)) => how,
@@ -104,8 +109,9 @@ impl Engine {
         let early =
             if early { " before it came to `Context::init()`, which belongs on the first line of `main`" } else { "" };
         let here = crate::host::here().name;
-        let what = format!("a worker (process {}) of {} on {here} {how}{early}", worker.pid, self.options.name);
-        Error::Lost { what, details }
+        let process = if worker.pid > 0 { format!(" (process {})", worker.pid) } else { String::new() };
+        let what = format!("a worker{process} of {} on {here} {how}{early}", self.options.name);
+        Error::Lost { what, details: details.join("\n") }
     }
 
     /// The connection of a worker ended. Mostly it is dead, which is told of by its process.

@@ -16,6 +16,7 @@ use tryworks_core::ids::SessionId;
 use tryworks_core::runner::Shipment;
 use tryworks_core::{Error, Result, codec};
 use tryworks_io::blocks::{BlockStore, Claim};
+use tryworks_io::disk;
 use tryworks_transport::{DataClient, DataError, Role};
 
 /// The files that are here.
@@ -98,13 +99,14 @@ impl Files {
         let lost = |error: DataError| Error::cluster(format!("a file of the driver's cannot be had: {error}"), advice);
         let told =
             |error: &DataError| tracing::warn!("a file of the driver's cannot be had, and is tried again: {error}");
-        let failed = |error: io::Error| Error::storage("fetching a file of the driver's", place, &error);
         let mut request = Vec::new();
         codec::encode(&shipment.id, &mut request)?;
         let request = &request;
         let attempt = || async move {
             let stream = data.get(address, Role::Hub, request).await?;
-            let claim = match self.store.claim(stream.total(), "a file of the driver's") {
+            let needed = stream.total();
+            let failed = |error: io::Error| disk::storage("fetching a file of the driver's", place, needed, &error);
+            let claim = match self.store.claim(needed, "a file of the driver's") {
                 Ok(claim) => claim,
                 Err(error) => return Ok(Err(error)),
             };

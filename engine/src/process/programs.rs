@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tryworks_core::{Error, Result, codec};
+use tryworks_io::disk;
 use tryworks_transport::{DataClient, DataError, Role, private_dir};
 
 /// What is read and hashed at once.
@@ -118,7 +119,11 @@ impl Programs {
     /// # Errors
     /// If it is not there, or not what it was.
     pub fn take(&self, program: &Program, driver: Option<u32>) -> Result<PathBuf> {
-        let failed = |error: io::Error| Error::storage("getting the program", &program.path, &error);
+        let failed = |error: io::Error| match disk::is_full(&error) {
+            // It is the copy that has no room.
+            true => disk::storage("copying the program", &self.directory, program.bytes, &error),
+            false => Error::storage("getting the program", &program.path, &error),
+        };
         make_directory(&self.directory).map_err(failed)?;
         let turn = File::open(&self.directory).map_err(failed)?;
         let until = Instant::now() + self.patience;
@@ -158,7 +163,7 @@ impl Programs {
             return Err(Error::cluster(what, advice));
         };
         let lost = |error: DataError| Error::cluster(error, advice);
-        let failed = |error: io::Error| Error::storage("fetching the program", &self.directory, &error);
+        let failed = |error: io::Error| disk::storage("fetching the program", &self.directory, program.bytes, &error);
         let mut request = Vec::new();
         codec::encode(&program.id, &mut request)?;
         let told = |error: &DataError| tracing::warn!("a program cannot be had, and is tried again: {error}");

@@ -223,6 +223,15 @@ pub enum Reason<E> {
         /// Each of them, with its reason.
         engines: Vec<(EngineId, E)>,
     },
+    /// It asks for a pool that there is not.
+    NoPool {
+        /// What asks: the action and the place of its call.
+        asks: String,
+        /// The pool.
+        pool: String,
+        /// The names of those that there are.
+        known: Vec<String>,
+    },
     /// The job makes no sense.
     Invalid {
         /// What is wrong with it.
@@ -266,6 +275,13 @@ impl<E: fmt::Display> fmt::Display for Reason<E> {
             Reason::Unfit { engines } => {
                 write!(f, "no engine can run the program:")?;
                 engines.iter().try_for_each(|(engine, error)| write!(f, "\n  {engine}: {error}"))
+            }
+            Reason::NoPool { asks, pool, known } => {
+                write!(f, "there is no pool named {pool:?}, which {asks} is to run in; ")?;
+                match known.is_empty() {
+                    true => write!(f, "the cluster has none with a name"),
+                    false => write!(f, "the cluster's pools are `{}`", known.join("`, `")),
+                }
             }
             Reason::Invalid { what } => write!(f, "{what}"),
         }

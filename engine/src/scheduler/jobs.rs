@@ -51,8 +51,8 @@ impl<E: Clone> Scheduler<E> {
             return;
         }
         let Some(pool) = self.pools.find(&spec.pool) else {
-            let what = format!("there is no pool named {:?}", spec.pool).into();
-            out.push(Action::JobFailed { job, reason: Reason::Invalid { what } });
+            let reason = Reason::NoPool { asks: spec.label, pool: spec.pool, known: self.pools.names() };
+            out.push(Action::JobFailed { job, reason });
             return;
         };
         if spec.wanted.is_empty() {

@@ -96,6 +96,11 @@ impl Pools {
         self.by_name.get(name).copied()
     }
 
+    /// The names of all but the one that has none.
+    pub fn names(&self) -> Vec<String> {
+        self.by_name.keys().filter(|name| !name.is_empty()).cloned().collect()
+    }
+
     pub fn started(&mut self, pool: u32, tasks: u32) {
         self.pools[pool as usize].running += tasks;
     }

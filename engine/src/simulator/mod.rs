@@ -122,7 +122,7 @@ impl Outcome {
                     Reason::Fetch { .. } => 3,
                     Reason::Nondeterministic { .. } => 4,
                     Reason::Limit { .. } => 5,
-                    Reason::NoEngine { .. } | Reason::Invalid { .. } => 6,
+                    Reason::NoEngine { .. } | Reason::NoPool { .. } | Reason::Invalid { .. } => 6,
                     Reason::Unfit { .. } => 7,
                 };
                 self.failed[kind] += 1;

@@ -73,7 +73,10 @@ pub fn serve_if_asked() {
             let served = apart::block_on(|| serve(number, Path::new(&socket)));
             served.unwrap_or_else(|error| Err(Error::storage("starting the worker", &socket, &error)))
         }
-        None => Err(Error::Bug(format!("{VARIABLE} is `{name}`"))),
+        None => Err(Error::Setting {
+            name: VARIABLE.into(),
+            message: format!("is `{name}`: only an engine sets it, for a worker that it starts; unset it"),
+        }),
     };
     if let Err(error) = result {
         outlet::ERR.write(format!("{error}\n").as_bytes());

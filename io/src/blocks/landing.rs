@@ -1,7 +1,7 @@
 //! Bytes from another machine that are to wait for their reader on the disk, not in memory.
 
 use super::map::map;
-use crate::disk::refused;
+use crate::disk::{self, refused};
 use bytes::Bytes;
 use std::fs::File;
 use std::io::Write;
@@ -22,7 +22,7 @@ impl Landing {
     /// If none can be made there.
     pub fn create(dir: &Path) -> Result<Self> {
         let file =
-            tempfile::tempfile_in(dir).map_err(|error| Error::storage("making a file to fetch into", dir, &error))?;
+            tempfile::tempfile_in(dir).map_err(|error| disk::storage("making a file to fetch into", dir, 0, &error))?;
         Ok(Landing { dir: dir.into(), file, len: 0 })
     }
 

@@ -1,5 +1,6 @@
 //! The claim on a directory that is saved to: a file that only one job can make.
 
+use crate::disk;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -30,7 +31,10 @@ pub(super) fn holder(dir: &Path) -> Option<String> {
 impl Claim {
     /// Claims `dir`, which is made if it is not there.
     pub(super) fn take(dir: &Path, tie: &Tie) -> Result<Self> {
-        let failed = |error: io::Error| Error::storage("preparing to save", dir, &error);
+        let failed = |error: io::Error| match obstacle(dir, &error) {
+            Some(what) => Error::storage("preparing to save", dir, &io::Error::other(what)),
+            None => disk::storage("preparing to save", dir, 0, &error),
+        };
         if let Tie::Attached(job) = tie {
             let message = format!("the number of job {job} does not say what it saves; ask for it by its name");
             return Err(failed(io::Error::other(message)));
@@ -99,6 +103,35 @@ impl Claim {
     pub(super) fn made(&self) -> impl Iterator<Item = &Path> {
         self.made.iter().rev().map(PathBuf::as_path)
     }
+}
+
+/// What is in the way of a directory, and what to do; `None` if the error says enough.
+fn obstacle(dir: &Path, error: &io::Error) -> Option<String> {
+    let advice = "parts are saved to a directory of their own";
+    match error.kind() {
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::NotFound => {}
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            let there = dir.ancestors().find(|dir| dir.exists())?;
+            let place = there.display();
+            return Some(format!(
+                "nothing may be made in {place}: {error}; save to a place that this user may write to"
+            ));
+        }
+        _ => return None,
+    }
+    // The nearest that is there, whatever it is.
+    let (path, about) = dir.ancestors().find_map(|path| Some((path, fs::symlink_metadata(path).ok()?)))?;
+    let place = path.display();
+    let target = fs::metadata(path);
+    if about.is_symlink() && target.is_err() {
+        let to = fs::read_link(path).unwrap_or_default();
+        return Some(format!(
+            "{place} is a link to {}, which is not there; make that directory, or remove the link",
+            to.display()
+        ));
+    }
+    let is_file = target.is_ok_and(|about| !about.is_dir());
+    is_file.then(|| format!("{place} is a file, and no directory; {advice}: give another path, or remove the file"))
 }
 
 /// The token of a detached job: any program that asks for it by its name knows it.

@@ -12,6 +12,7 @@ mod part;
 
 pub use part::PartFile;
 
+use crate::{disk, paths};
 use claim::{CLAIM, Claim};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -25,6 +26,11 @@ use tryworks_core::{Error, Result};
 
 /// The name of the file that says that all parts are there.
 pub const SUCCESS: &str = "_SUCCESS";
+
+/// Whether a job has claimed the directory and has not come to its end.
+pub(crate) fn is_half_saved(dir: &Path) -> bool {
+    fs::symlink_metadata(dir.join(CLAIM)).is_ok() && !dir.join(SUCCESS).exists()
+}
 
 /// The final name of one part of so many: the names sort as the numbers do.
 ///
@@ -77,10 +83,13 @@ impl OutputDir {
     /// The directory at `path`. A relative path is one from where the process is now.
     ///
     /// # Errors
-    /// If a path is relative and nobody knows to what.
+    /// If it is no path at all, or is relative and nobody knows to what: with the place of the call.
+    #[track_caller]
     pub fn new(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let whole = std::path::absolute(path).map_err(|error| Error::storage("preparing to save", path, &error))?;
+        let whole = match paths::whole(path.as_ref()) {
+            Ok(whole) => whole,
+            Err(wrong) => return Err(Error::plan(format!("the directory to save to {wrong}"))),
+        };
         Ok(OutputDir { path: whole.into_os_string().into_vec(), partitions: 0, token: String::new(), claim: None })
     }
 
@@ -124,7 +133,7 @@ impl OutputDir {
     /// # Errors
     /// If a part is not there, the directory was taken from this job, or the disk refuses.
     pub fn finish(&self) -> Result<()> {
-        let failed = |path: &Path, error: io::Error| Error::storage("finishing what was saved", path, &error);
+        let failed = |path: &Path, error: io::Error| disk::storage("finishing what was saved", path, 0, &error);
         if claim::holder(self.path()).as_deref() != Some(&self.token) {
             let error = io::Error::other("somebody removed or took it while this job was saving there");
             return Err(failed(&self.path().join(CLAIM), error));

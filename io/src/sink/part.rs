@@ -1,6 +1,7 @@
 //! One partition being saved by one attempt: written under a temporary name, then renamed to its final one.
 
 use super::work_name;
+use crate::disk;
 use crate::shipped::unseen;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -29,6 +30,9 @@ impl PartFile {
     pub(super) fn create(dir: &Path, token: &str, name: &str, attempt: u64) -> Result<Self> {
         let temporary = dir.join(work_name(token)).join(format!("{name}.{attempt}"));
         let file = File::create(&temporary).map_err(|error| {
+            if disk::is_full(&error) {
+                return disk::storage("saving", &temporary, 0, &error);
+            }
             let advice = "save to a directory that all machines share, or on the driver's machine with `to_driver()`";
             let message = match error.kind() {
                 io::ErrorKind::NotFound if dir.exists() => {
@@ -75,7 +79,7 @@ impl PartFile {
     /// If the disk refuses.
     pub fn commit(mut self) -> Result<u64> {
         self.flush()?;
-        let failed = |error: io::Error| Error::storage("committing a part", &self.name, &error);
+        let failed = |error: io::Error| disk::storage("committing a part", &self.name, 0, &error);
         let renamed = match renameat_with(CWD, &self.temporary, CWD, &self.name, RenameFlags::NOREPLACE) {
             // Not every file system knows this kind of renaming. What is lost is only which of two attempts stays.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if !self.name.exists() => {
@@ -99,8 +103,9 @@ impl PartFile {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|error| Error::storage("saving", &self.name, &error))?;
-        self.written += bytes.len() as u64;
+        let needed = bytes.len() as u64;
+        self.file.write_all(bytes).map_err(|error| disk::storage("saving", &self.name, needed, &error))?;
+        self.written += needed;
         Ok(())
     }
 }

@@ -109,7 +109,7 @@ impl Inner {
         if let Some(file) = &*slot {
             return Ok(file.clone());
         }
-        let file = self.open().map_err(|error| Error::storage("making a spill file", &self.dir, &error))?;
+        let file = self.open().map_err(|error| disk::storage("making a spill file", &self.dir, 0, &error))?;
         Ok(slot.insert(Arc::new(SharedFile::new(file))).clone())
     }
 

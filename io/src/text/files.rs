@@ -1,7 +1,9 @@
 //! Which files a text source reads: paths, directories and globs, made into one list that no longer changes.
 
 use super::patterns;
+use crate::paths;
 use crate::shipped::{self, Shipped};
+use crate::sink::is_half_saved;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -200,7 +202,7 @@ pub(super) fn list(wanted: &TextPath) -> Result<Vec<Listed>> {
     let mut files = Vec::new();
     for path in &wanted.0 {
         let failed = |error: io::Error| Error::input(path.display(), None, error);
-        let whole = std::path::absolute(path).map_err(failed)?;
+        let whole = paths::whole(path).map_err(|wrong| Error::input("its input", None, format!("the path {wrong}")))?;
         let before = files.len();
         match fs::metadata(&whole) {
             Ok(about) if about.is_dir() => directory(&whole, &mut files)?,
@@ -237,6 +239,11 @@ pub(super) fn is_hidden(name: &OsStr) -> bool {
 /// Adds the files of a directory, by name.
 fn directory(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let failed = |error: io::Error| Error::input(path.display(), None, error);
+    if is_half_saved(path) {
+        let message = "a job saves to this directory, or ended before it was done: what is there is not whole; read it \
+                       when `_SUCCESS` is there, or remove it if no job saves there any more";
+        return Err(failed(io::Error::other(message)));
+    }
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?;

@@ -78,7 +78,7 @@ impl Checkers {
                 told.is_subset(&self.unfit)
                     && self.capacity.keys().all(|engine| leaves(engine) || told.contains(engine))
             }
-            Reason::Invalid { .. } => false,
+            Reason::NoPool { .. } | Reason::Invalid { .. } => false,
         }
     }
 }
