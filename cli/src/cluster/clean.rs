@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Removes what is left of all clusters and engines of this machine that were killed.
 pub fn execute() -> anyhow::Result<()> {
     let mut text = String::new();
-    let _lock = place::lock()?;
+    let lock = place::lock()?;
     for (name, directory) in place::all()? {
         match tidy(&directory) {
             Ok(what) => writeln!(text, "{name}: {what}")?,
@@ -37,6 +37,8 @@ pub fn execute() -> anyhow::Result<()> {
             Some(_) => {}
         }
     }
+    // It may take long to remove what was put aside, and others start and stop clusters meanwhile.
+    drop(lock);
     for name in finish()? {
         writeln!(text, "{name}: what a cluster left is removed")?;
     }

@@ -4,7 +4,7 @@ use crate::home::{Bystander, Home, Process};
 use crate::wait::until;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::process::Stdio;
 
 pub fn start(home: &Home, more: &[&str]) -> String {
@@ -57,9 +57,21 @@ fn a_stop_does_not_wait_until_all_is_off_the_disk() {
     home.good(&["cluster", "stop"]);
     home.good(&["cluster", "stop", "-c", "next"]);
     assert_eq!(home.entries(), [""; 0]);
-    // So does `clean`.
-    fs::create_dir_all(home.cluster(".removed/gone-1/engines")).unwrap();
-    assert!(home.good(&["cluster", "clean"]).contains("gone-1: what a cluster left is removed"));
+    // `clean` waits for what somebody else removes, and keeps nobody waiting.
+    let gone = home.cluster(".removed/gone-1");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&gone).unwrap();
+    let busy = File::open(&gone).unwrap();
+    busy.lock().unwrap();
+    let clean = home.command(&["cluster", "clean"]).stdout(Stdio::piped()).spawn().unwrap();
+    let opened = || fs::read_dir(format!("/proc/{}/fd", clean.id())).unwrap().flatten();
+    let waits = || opened().any(|entry| fs::read_link(entry.path()).is_ok_and(|file| file == gone));
+    until("it waits", || waits().then_some(()));
+    let mut begun = home.command(&["cluster", "start", "-n", "1"]).stdout(Stdio::null()).spawn().unwrap();
+    assert!(until("a cluster starts", || begun.try_wait().unwrap()).success());
+    home.good(&["cluster", "stop"]);
+    drop(busy);
+    let said = String::from_utf8(clean.wait_with_output().unwrap().stdout).unwrap();
+    assert!(said.contains("gone-1: what a cluster left is removed"), "{said}");
     assert!(!home.cluster(".removed").exists());
     assert_eq!(home.good(&["cluster", "clean"]), "there is nothing to clean\n");
 }
