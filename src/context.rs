@@ -4,36 +4,24 @@ use crate::progress::Bar;
 use crate::settings::{self, Settings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use tryworks_base::memory::Memory;
+use tryworks_base::paths::whole;
+use tryworks_base::{Error, Result};
+use tryworks_core::Dataset;
 use tryworks_core::data::Data;
-use tryworks_core::memory::Memory;
 use tryworks_core::ops::{FromFn, UnionAll};
 use tryworks_core::runner::Runner;
 use tryworks_core::ship::{Code, Plain};
-use tryworks_core::{Dataset, Error, Result};
-use tryworks_engine::client::Cluster;
-use tryworks_engine::local::Local;
-use tryworks_engine::scheduler::Speculation;
-use tryworks_engine::worker::serve_if_asked;
 use tryworks_io::Sources;
-use tryworks_io::paths::whole;
+use tryworks_runtime::Runtime;
 
 /// Where datasets begin and jobs run. Its sources are the methods of [`Sources`].
 ///
 /// Datasets keep what they need of it: they may outlive the handle.
 pub struct Context {
-    runtime: Runtime,
+    runtime: Arc<dyn Runtime>,
     memory: Arc<Memory>,
     _bar: Option<Bar>,
-}
-
-/// What runs the jobs of a context.
-#[derive(Clone)]
-pub(crate) enum Runtime {
-    /// Threads of this process.
-    Local(Arc<Local>),
-    /// The engines of a cluster.
-    Cluster(Arc<Cluster>),
 }
 
 impl Context {
@@ -59,7 +47,8 @@ impl Context {
     /// If a variable is wrong, the event log cannot be made or is wanted of a cluster, or the cluster cannot be
     /// reached.
     pub fn init() -> Result<Self> {
-        serve_if_asked();
+        #[cfg(feature = "cluster")]
+        tryworks_runtime::worker::serve_if_asked();
         let settings = settings::from_environment(|name| std::env::var_os(name))?;
         Builder { settings, progress: true, fault: None }.build()
     }
@@ -116,36 +105,24 @@ impl Context {
 
     /// The bytes of spill files of this process that are in use now.
     pub fn spill_bytes(&self) -> u64 {
-        match &self.runtime {
-            Runtime::Local(local) => local.spill_bytes(),
-            Runtime::Cluster(_) => 0,
-        }
+        self.runtime.spill_bytes()
     }
 
     /// How many blocks of shuffles and caches this process keeps now.
     pub fn blocks(&self) -> usize {
-        match &self.runtime {
-            Runtime::Local(local) => local.blocks(),
-            Runtime::Cluster(_) => 0,
-        }
+        self.runtime.blocks()
     }
 
     /// Stops the context: jobs that run fail with [`Error::Stopped`](crate::Error::Stopped), and so does every
     /// action from now on.
     pub fn stop(&self) {
-        match &self.runtime {
-            Runtime::Local(local) => local.stop(),
-            Runtime::Cluster(cluster) => cluster.stop(),
-        }
+        self.runtime.stop();
     }
 }
 
 impl Sources for Context {
     fn runner(&self) -> Arc<dyn Runner> {
-        match &self.runtime {
-            Runtime::Local(local) => local.clone(),
-            Runtime::Cluster(cluster) => cluster.clone(),
-        }
+        self.runtime.clone()
     }
 }
 
@@ -159,10 +136,10 @@ impl Sources for Context {
 /// ```
 #[must_use = "a builder makes a context when it is told to `build`"]
 pub struct Builder {
-    settings: Settings,
+    pub(crate) settings: Settings,
     progress: bool,
     /// The first path that could not be made whole.
-    fault: Option<Error>,
+    pub(crate) fault: Option<Error>,
 }
 
 impl Builder {
@@ -176,31 +153,6 @@ impl Builder {
                 PathBuf::new()
             }
         }
-    }
-
-    /// The cluster that runs the jobs: its name, or the path of a connection file.
-    #[track_caller]
-    pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
-        match settings::cluster_from_here(cluster.into()) {
-            Ok(cluster) => self.settings.cluster = Some(cluster),
-            Err(wrong) => drop(self.fault.get_or_insert(Error::plan(format!("the cluster {wrong}")))),
-        }
-        self
-    }
-
-    /// The pool of the cluster that its jobs are in. Pools are named when the cluster is started, each with its share; a
-    /// name that the cluster does not know makes jobs fail.
-    pub fn pool(mut self, name: impl Into<String>) -> Self {
-        self.settings.pool = name.into();
-        self
-    }
-
-    /// Gives a task of a cluster a second attempt on another engine if it takes long: once `quantile_percent` of a
-    /// stage's tasks are done, and it has run for more than `multiplier_percent` of their median time. The first attempt
-    /// to finish counts, and the other is stopped. It is off unless this is called.
-    pub fn speculation(mut self, quantile_percent: u32, multiplier_percent: u32) -> Self {
-        self.settings.speculation = Some(Speculation { quantile_percent, multiplier_percent });
-        self
     }
 
     /// How many tasks run at once; at least one.
@@ -244,31 +196,6 @@ impl Builder {
     /// is once if nothing is said; on a cluster it is four times.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = Some(attempts.max(1));
-        self
-    }
-
-    /// How long a job waits while the cluster has no engine, and a driver while it has no hub.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.settings.patience = patience;
-        self
-    }
-
-    /// Gives tasks on a cluster this variable of the program's environment, or all variables that begin with what is
-    /// before a `*`. It may be called several times.
-    ///
-    /// Tasks have the environment of their engine, since paths in it are of the engine's machine. What they have of the
-    /// program's is `TRYWORKS_*`, `RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`, `RUST_LOG`, `LANG`, `LANGUAGE`, `LC_*` and
-    /// `TZ`, and what is named here. In one process tasks have all of it anyway.
-    ///
-    /// ```
-    /// use tryworks::prelude::*;
-    /// let cx = Context::builder().threads(1).env("CARGO_MANIFEST_DIR").env("AWS_*").build()?;
-    /// let told = cx.range_in(0..1, 1).map(|_| std::env::var("CARGO_MANIFEST_DIR").is_ok());
-    /// assert_eq!(told.collect()?, [true]);
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn env(mut self, name: impl Into<String>) -> Self {
-        self.settings.send_env.push(name.into());
         self
     }
 
@@ -321,18 +248,7 @@ impl Builder {
     /// reached.
     pub fn build(self) -> Result<Context> {
         self.fault.map_or(Ok(()), Err)?;
-        let (runtime, memory) = match self.settings.cluster()? {
-            Some(settings) => {
-                serve_if_asked();
-                let runtime = Runtime::Cluster(Arc::new(Cluster::connect(settings)?));
-                (runtime, Memory::new(self.settings.local.memory))
-            }
-            None => {
-                let local = Arc::new(Local::new(self.settings.local())?);
-                let memory = local.memory().clone();
-                (Runtime::Local(local), memory)
-            }
-        };
+        let (runtime, memory) = self.settings.runtime()?;
         let bar = self.progress.then(|| Bar::show(&runtime)).flatten();
         Ok(Context { runtime, memory, _bar: bar })
     }

@@ -21,21 +21,21 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod context;
 pub mod prelude;
 mod progress;
 mod settings;
 
 pub use context::{Builder, Context};
+pub use tryworks_base::{Error, Op, Place, Progress, Result, Shipment, Site, UserError, UserFault, frames, memory};
+pub use tryworks_core::ship::Code;
 pub use tryworks_core::{
-    Background, Dataset, Error, Float, Job, Place, Result, Site, Str, Summand, Total, UserError, UserFault, data,
-    memory, ops, pipe, row, runner, ship::Code, sink, source, task, with,
+    Background, Dataset, Float, Job, Str, Summand, Total, data, ops, pipe, row, runner, sink, source, task, with,
 };
-pub use tryworks_engine::event_log;
 pub use tryworks_io::{rows, save, text};
-
-#[doc(hidden)]
-pub use tryworks_engine as engine;
+pub use tryworks_runtime::event_log;
 
 /// The programs in the prose are run with the tests.
 #[cfg(doctest)]

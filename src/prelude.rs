@@ -1,10 +1,11 @@
 //! What nearly every program uses: `use tryworks::prelude::*;`.
 
 pub use crate::{Context, Error, Result};
+pub use tryworks_base::UserError;
 pub use tryworks_core::data::Data;
 pub use tryworks_core::ops::{Emitter, StorageLevel};
 pub use tryworks_core::pipe::Pipe;
 pub use tryworks_core::row::{Key, Row};
-pub use tryworks_core::{Dataset, Job, Str, Total, UserError, total};
+pub use tryworks_core::{Dataset, Job, Str, Total, total};
 pub use tryworks_io::Sources;
 pub use tryworks_io::save::{SaveText, SaveTextInBackground};

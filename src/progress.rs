@@ -1,16 +1,13 @@
 //! The progress bar of the terminal: shown for jobs that take a while, on the standard error output.
 
-use crate::context::Runtime;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tryworks_core::runner::Progress;
-use tryworks_engine::client::Cluster;
-use tryworks_engine::local::Local;
-use tryworks_engine::screen::Screen;
+use tryworks_runtime::Runtime;
+use tryworks_runtime::screen::Screen;
 
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -22,7 +19,7 @@ pub(crate) struct Bar {
 
 impl Bar {
     /// A bar, if the standard error output is a terminal.
-    pub(crate) fn show(runtime: &Runtime) -> Option<Self> {
+    pub(crate) fn show(runtime: &Arc<dyn Runtime>) -> Option<Self> {
         if !stderr().is_terminal() {
             return None;
         }
@@ -30,12 +27,10 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} partitions {elapsed}") {
             bar.set_style(style);
         }
-        let line = Line { runtime: Watched::of(runtime), drawn: Mutex::new(Drawn { bar, jobs_over: 0, ended: false }) };
+        let line =
+            Line { runtime: Arc::downgrade(runtime), drawn: Mutex::new(Drawn { bar, jobs_over: 0, ended: false }) };
         let line = Arc::new(line);
-        match runtime {
-            Runtime::Local(local) => local.show_on(line.clone()),
-            Runtime::Cluster(cluster) => cluster.show_on(line.clone()),
-        }
+        runtime.show_on(line.clone());
         let (end, ended) = channel();
         let watch = move || {
             // A job that is over within one look needs no bar.
@@ -47,32 +42,10 @@ impl Bar {
     }
 }
 
-/// A runtime that may end while it is watched.
-enum Watched {
-    Local(Weak<Local>),
-    Cluster(Weak<Cluster>),
-}
-
-impl Watched {
-    fn of(runtime: &Runtime) -> Self {
-        match runtime {
-            Runtime::Local(local) => Watched::Local(Arc::downgrade(local)),
-            Runtime::Cluster(cluster) => Watched::Cluster(Arc::downgrade(cluster)),
-        }
-    }
-
-    /// The jobs that have not ended; `None` when the runtime is gone.
-    fn active(&self) -> Option<Vec<(String, Progress)>> {
-        Some(match self {
-            Watched::Local(local) => local.upgrade()?.active(),
-            Watched::Cluster(cluster) => cluster.upgrade()?.active(),
-        })
-    }
-}
-
 /// The line of the terminal where the bar is.
 struct Line {
-    runtime: Watched,
+    /// It may end while it is watched.
+    runtime: Weak<dyn Runtime>,
     drawn: Mutex<Drawn>,
 }
 
@@ -93,7 +66,9 @@ impl Line {
     fn look(&self) -> bool {
         let jobs_over = self.drawn().jobs_over;
         // Whoever has the runtime's lock may print, and wait for the line.
-        let Some(mut active) = self.runtime.active() else { return false };
+        let Some(runtime) = self.runtime.upgrade() else { return false };
+        let mut active = runtime.active();
+        drop(runtime);
         let drawn = self.drawn();
         // A job that was over in between is not shown again: its driver prints on that line.
         if drawn.ended || drawn.jobs_over != jobs_over {

@@ -1,98 +1,41 @@
 //! Settings from the environment: `TRYWORKS_THREADS` and its like.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-use tryworks_core::{Error, Result};
-use tryworks_engine::scheduler::Speculation;
-use tryworks_engine::{client, local};
-use tryworks_io::paths::whole;
-use tryworks_io::resident::machine_memory;
-use tryworks_io::size;
-use tryworks_io::spill::SpillOptions;
+use std::path::Path;
+use std::sync::Arc;
+use tryworks_base::memory::Memory;
+use tryworks_base::paths::whole;
+use tryworks_base::resident::machine_memory;
+use tryworks_base::{Error, Result, size};
+use tryworks_runtime::Runtime;
+use tryworks_runtime::local::{self, Local};
+use tryworks_store::spill::SpillOptions;
 
 /// The share of the machine's memory that is the budget if nothing is said, in percent.
 const MEMORY_PERCENT: u64 = 60;
-
-/// How often a task that fails is tried on a cluster, if nothing is said: elsewhere it may succeed.
-const CLUSTER_ATTEMPTS: u32 = 4;
-/// How long a driver waits for a hub that is gone, and a job for engines.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a context is told.
 pub(crate) struct Settings {
     /// For threads of this process; some of it holds for a cluster too.
     pub(crate) local: local::Settings,
-    /// The cluster that runs the jobs: its name, or the path of a connection file.
-    pub(crate) cluster: Option<String>,
+    /// For a cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) cluster: crate::cluster::Settings,
     /// How often a task that fails is tried in all, if that was said.
     pub(crate) max_attempts: Option<u32>,
-    /// The cluster's pool that its jobs are in.
-    pub(crate) pool: String,
-    /// When a task of a cluster that takes long gets a second attempt.
-    pub(crate) speculation: Option<Speculation>,
-    /// How long a driver waits for a hub that is gone, and a job for engines.
-    pub(crate) patience: Duration,
-    /// Which variables of the environment go to the workers of a cluster: names, or beginnings with `*` behind.
-    pub(crate) send_env: Vec<String>,
 }
 
 impl Settings {
-    /// What the local runtime is told.
-    pub(crate) fn local(self) -> local::Settings {
-        local::Settings { max_attempts: self.max_attempts.unwrap_or(1), ..self.local }
-    }
-
-    /// What is needed to use the cluster, if one is to be used.
-    pub(crate) fn cluster(&self) -> Result<Option<client::Settings>> {
-        let Some(cluster) = &self.cluster else { return Ok(None) };
-        if let Some(path) = &self.local.event_log {
-            return Err(Error::cluster(
-                format!(
-                    "the event log {} is of threads of this program, and its jobs run on a cluster",
-                    path.display()
-                ),
-                "leave TRYWORKS_EVENT_LOG or `event_log` away: the cluster's journal has every job, stage and task; \
-                 `tryworks job NUMBER -o json` shows them",
-            ));
+    /// What runs the jobs of a context with these settings, and the memory budget of this process.
+    pub(crate) fn runtime(self) -> Result<(Arc<dyn Runtime>, Arc<Memory>)> {
+        #[cfg(feature = "cluster")]
+        if let Some(cluster) = self.cluster.connect(&self.local, self.max_attempts)? {
+            return Ok((cluster, Memory::new(self.local.memory)));
         }
-        let advice = "a cluster is named as in `tryworks cluster list`, or by the path of its driver.json";
-        let connection = if is_path(cluster) {
-            let path = PathBuf::from(cluster);
-            if path.is_dir() { path.join("driver.json") } else { path }
-        } else {
-            let home = tryworks_transport::home().map_err(|error| Error::cluster(error, advice))?;
-            let directory = tryworks_transport::cluster_dir(&home, cluster);
-            directory.map_err(|error| Error::cluster(error, advice))?.join("driver.json")
-        };
-        Ok(Some(client::Settings {
-            connection,
-            max_result_bytes: self.local.max_result_bytes,
-            max_attempts: self.max_attempts.unwrap_or(CLUSTER_ATTEMPTS),
-            pool: self.pool.clone(),
-            speculation: self.speculation,
-            patience: self.patience,
-            send_env: self.send_env.clone(),
-            checks_rows: self.local.checks_rows,
-        }))
+        let local = Local::new(local::Settings { max_attempts: self.max_attempts.unwrap_or(1), ..self.local })?;
+        let memory = local.memory().clone();
+        Ok((Arc::new(local), memory))
     }
-}
-
-/// Whether a cluster is named by a connection file.
-fn is_path(cluster: &str) -> bool {
-    cluster.contains('/') || cluster.ends_with(".json")
-}
-
-/// The name of a cluster, or its connection file as it is from where the process is now; or what is wrong with it.
-pub(crate) fn cluster_from_here(cluster: String) -> Result<String, String> {
-    if !is_path(&cluster) {
-        return match cluster.as_str() {
-            "" => Err("is empty; give the name of a cluster, or the path of its driver.json".into()),
-            _ => Ok(cluster),
-        };
-    }
-    let path = whole(Path::new(&cluster))?.into_os_string();
-    path.into_string().map_err(|path| format!("is {path:?}, which is not UTF-8; give the cluster's name instead"))
 }
 
 /// The settings of a program that says nothing.
@@ -109,13 +52,15 @@ pub(crate) fn default() -> Settings {
     };
     Settings {
         local,
-        cluster: None,
+        #[cfg(feature = "cluster")]
+        cluster: Default::default(),
         max_attempts: None,
-        pool: String::new(),
-        speculation: None,
-        patience: PATIENCE,
-        send_env: Vec::new(),
     }
+}
+
+/// The error of a variable whose value has another form.
+pub(crate) fn wrong(name: &str, value: &str, form: &str) -> Error {
+    Error::Setting { name: name.into(), message: format!("is `{value}`, which is not {form}") }
 }
 
 /// The settings that the environment says.
@@ -125,10 +70,6 @@ pub(crate) fn default() -> Settings {
 pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Result<Settings> {
     let mut all = default();
     let settings = &mut all.local;
-    let wrong = |name: &str, value: &str, form: &str| Error::Setting {
-        name: name.into(),
-        message: format!("is `{value}`, which is not {form}"),
-    };
     let text = |name: &str| -> Result<Option<String>> {
         let not_text = |value: OsString| wrong(name, &value.to_string_lossy(), "UTF-8");
         look(name).map(|value| value.into_string().map_err(not_text)).transpose()
@@ -138,9 +79,13 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Resul
         let name = name.to_string();
         move |message| Error::Setting { name, message }
     };
-    let cluster = text("TRYWORKS_CLUSTER")?.filter(|name| !name.is_empty());
-    all.cluster = cluster.map(cluster_from_here).transpose().map_err(bad("TRYWORKS_CLUSTER"))?;
-    all.pool = text("TRYWORKS_POOL")?.unwrap_or_default();
+    #[cfg(feature = "cluster")]
+    all.cluster.hear(&text)?;
+    #[cfg(not(feature = "cluster"))]
+    if let Some(name) = text("TRYWORKS_CLUSTER")?.filter(|name| !name.is_empty()) {
+        let message = format!("is `{name}`, and this program was built without the feature `cluster` of tryworks");
+        return Err(Error::Setting { name: "TRYWORKS_CLUSTER".into(), message });
+    }
     if let Some(value) = text("TRYWORKS_THREADS")? {
         let threads = value.parse().ok().filter(|threads| (1..=4096).contains(threads));
         settings.threads = threads.ok_or_else(|| wrong("TRYWORKS_THREADS", &value, "a number from 1 to 4096"))?;
@@ -158,11 +103,6 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Resul
     if let Some(dir) = look("TRYWORKS_SPILL_DIR") {
         settings.spill_dir = whole(Path::new(&dir)).map_err(bad("TRYWORKS_SPILL_DIR"))?;
     }
-    if let Some(value) = text("TRYWORKS_PATIENCE")? {
-        all.patience = size::time(&value).ok_or_else(|| wrong("TRYWORKS_PATIENCE", &value, size::TIME_FORM))?;
-    }
-    let names = text("TRYWORKS_SEND_ENV")?.unwrap_or_default();
-    all.send_env = names.split(',').map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect();
     settings.event_log = look("TRYWORKS_EVENT_LOG")
         .map(|path| whole(Path::new(&path)))
         .transpose()
@@ -183,13 +123,6 @@ mod tests {
     use std::os::unix::ffi::OsStringExt;
 
     #[test]
-    fn variables_to_send_are_named_with_commas_between() {
-        let named = |value: &str| from_environment(|name| (name == "TRYWORKS_SEND_ENV").then(|| value.into())).unwrap();
-        assert_eq!(named("TOKEN, AWS_*,").send_env, ["TOKEN", "AWS_*"]);
-        assert_eq!(named("").send_env, [""; 0]);
-    }
-
-    #[test]
     fn a_wrong_variable_is_named() {
         let error = from_environment(|name| (name == "TRYWORKS_MEMORY").then(|| "lots".into())).err().unwrap();
         let text = error.to_string();
@@ -201,8 +134,8 @@ mod tests {
     #[test]
     fn a_variable_that_is_not_text_is_an_error_and_a_path_need_not_be() {
         let odd = || OsString::from_vec(vec![b'n', 0xff]);
-        for name in ["CLUSTER", "POOL", "THREADS", "MEMORY", "MAX_RESULT_BYTES", "SPILL_QUOTA", "PATIENCE", "SEND_ENV"]
-        {
+        let of_clusters = if cfg!(feature = "cluster") { &["POOL", "PATIENCE", "SEND_ENV"][..] } else { &[] };
+        for name in ["CLUSTER", "THREADS", "MEMORY", "MAX_RESULT_BYTES", "SPILL_QUOTA"].iter().chain(of_clusters) {
             let name = format!("TRYWORKS_{name}");
             let error = from_environment(|asked| (asked == name).then(odd)).err().unwrap().to_string();
             assert!(error.contains(&format!("{name} is `n\u{fffd}`, which is not UTF-8")), "{error}");
@@ -218,7 +151,6 @@ mod tests {
     fn paths_of_variables_are_whole() {
         let settings = from_environment(|name| {
             Some(match name {
-                "TRYWORKS_CLUSTER" => "here/driver.json".into(),
                 "TRYWORKS_SPILL_DIR" => "spill".into(),
                 "TRYWORKS_EVENT_LOG" => "../log".into(),
                 _ => return None,
@@ -228,9 +160,13 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         assert_eq!(settings.local.spill_dir, here.join("spill"));
         assert_eq!(settings.local.event_log, Some(here.join("../log")));
-        assert_eq!(settings.cluster, here.join("here/driver.json").to_str().map(String::from));
-        let named = from_environment(|name| (name == "TRYWORKS_CLUSTER").then(|| "default".into())).unwrap();
-        assert_eq!(named.cluster.as_deref(), Some("default"));
         assert!(from_environment(|name| (name == "TRYWORKS_SPILL_DIR").then(OsString::new)).is_err(), "no path at all");
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    #[test]
+    fn a_program_without_clusters_says_so() {
+        let error = from_environment(|name| (name == "TRYWORKS_CLUSTER").then(|| "default".into())).err().unwrap();
+        assert!(error.to_string().contains("TRYWORKS_CLUSTER is `default`") && error.to_string().contains("feature"));
     }
 }

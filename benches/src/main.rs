@@ -90,7 +90,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     // Engines start this program to run its tasks.
-    tryworks::engine::worker::serve_if_asked();
+    tryworks_runtime::worker::serve_if_asked();
     let Some(arguments) = parse(std::env::args().skip(1)).transpose() else {
         println!("{USAGE}");
         BENCHES.iter().for_each(|(name, _)| println!("  {name}"));

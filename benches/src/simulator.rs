@@ -1,6 +1,6 @@
 //! Benchmark: decisions of the scheduler a second with 1,000 engines, and its memory for each task.
 
-use tryworks::engine::simulator::scale;
+use tryworks_simulator::scale;
 
 use crate::harness::{Bench, Figure, Figures, Goal, Outcome, Settings};
 

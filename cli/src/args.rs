@@ -7,8 +7,8 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tryworks_base::size;
 use tryworks_hub::Pool;
-use tryworks_io::size;
 
 const EXIT_CODES: &str = "\
 Examples:

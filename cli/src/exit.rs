@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::process::ExitCode;
-use tryworks_engine::client::admin::AdminError;
-use tryworks_io::outlet;
+use tryworks_base::outlet;
+use tryworks_protocol::ask::AdminError;
 
 /// Why a command failed, as its exit code says. Zero is good, and `run` passes on the code of its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

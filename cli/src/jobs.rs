@@ -1,14 +1,13 @@
 //! Jobs and what their tasks wrote: `tryworks jobs`, `job`, `cancel`, `why` and `logs`.
 
-use crate::args;
 use crate::exit::{Exit, Failure};
 use crate::table::{Column, Table};
-use crate::{human, out, place};
+use crate::{args, human, out, place};
 use std::path::Path;
 use std::time::Duration;
-use tryworks_engine::client::admin::Admin;
-use tryworks_engine::protocol::admin::{Answer, JobDetail, JobRow, LogRow, Question, WhyRow};
-use tryworks_engine::scheduler::Why;
+use tryworks_protocol::admin::{Answer, JobDetail, JobRow, LogRow, Question, WhyRow};
+use tryworks_protocol::ask::Admin;
+use tryworks_scheduler::Why;
 
 /// Asks the hub of the cluster with this directory or connection file. A no is an error.
 pub fn ask(place: &Path, question: Question) -> anyhow::Result<Answer> {

@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tracing_subscriber::fmt::MakeWriter;
-use tryworks_core::lock::Lock;
-use tryworks_io::outlet;
+use tryworks_base::lock::Lock;
+use tryworks_base::outlet;
 
 /// A log of so many bytes makes room for the next one, and stays beside it.
 const BOUND: u64 = 8 << 20;

@@ -3,7 +3,8 @@
 use crate::exit::{Exit, Failure};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use tryworks_transport::{Connection, check_name, cluster_dir, home};
+use tryworks_base::home::{check_name, cluster_dir, home};
+use tryworks_transport::Connection;
 
 /// The directory of the cluster of this machine that has, or would have, this name.
 pub fn directory(name: &str) -> anyhow::Result<PathBuf> {

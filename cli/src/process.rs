@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
-use tryworks_engine::host::began;
+use tryworks_protocol::host::began;
 
 /// A process for ever: numbers are given out again, a number with a start time and a machine is not.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

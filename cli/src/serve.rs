@@ -9,10 +9,10 @@ use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tryworks_engine::process;
+use tryworks_base::home::check_label;
+use tryworks_base::private::private_dir;
+use tryworks_base::resident::machine_memory;
 use tryworks_hub::Limits;
-use tryworks_io::resident::machine_memory;
-use tryworks_transport::{check_label, private_dir};
 
 /// The share of the machine's memory that is for tasks if nothing is said, in percent.
 const MEMORY_PERCENT: u64 = 60;
@@ -82,7 +82,7 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
     private_dir(&directory)?;
     let pid_file = pid_file(directory.join("engine.pid"), "engine")?;
     drop(lock);
-    let options = process::Options {
+    let options = tryworks_engine::Options {
         name,
         connect,
         slots: engine.slots.unwrap_or_else(|| default_slots(1)),
@@ -93,7 +93,7 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
         listen: engine.listen,
         patience: PATIENCE,
     };
-    let ended = process::run(options);
+    let ended = tryworks_engine::run(options);
     drop(pid_file);
     if own {
         let _ = fs::remove_dir_all(directory);

@@ -1,14 +1,12 @@
 //! Calling user functions: with the items alone, or with a value given by `.with` first.
 
-use crate::error::{Place, Result};
-use crate::lock::Turns;
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship, conjure};
-use crate::task::Op;
-use crate::user_error::UserError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
+use tryworks_base::lock::Turns;
+use tryworks_base::{Op, Place, Result, UserError};
 
 /// Something that is called by operators and travels with them.
 pub trait Callable: Ship + Clone + Send + Sync + 'static {

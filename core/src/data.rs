@@ -5,15 +5,15 @@
 //! Heads nest that read boxed pipes themselves, as zips and caches do: they are given more stack as they need it.
 
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
 use crate::links::{Batch, Head, HeadCursor, Links, LinksCursor, Segment, SegmentCursor};
-use crate::lock::Lock;
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::ship::{Decoder, Encoder, Parcel, Role, Ship, pack};
 use crate::task::{Feed, Task};
 use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use tryworks_base::lock::Lock;
+use tryworks_base::{Error, Result};
 
 /// A dataset of `T`, however it is made.
 pub type Data<T> = Dataset<Boxed<T>>;

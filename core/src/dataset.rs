@@ -3,13 +3,12 @@
 //! Each operator lives in the file of its name under `ops`, each action under `actions`.
 
 use crate::data::{Boxed, Data};
-use crate::error::{Error, Result};
 use crate::lineage::Node;
 use crate::pipe::Pipe;
 use crate::runner::{PlanForm, Runner};
 use crate::source::{From, Source};
-use crate::task::Op;
 use std::sync::Arc;
+use tryworks_base::{Error, Op, Result};
 
 /// A lazy, immutable, partitioned collection of `P::Item`.
 ///

@@ -3,11 +3,11 @@
 //! Rows that point elsewhere are dear to hold as values: whoever reads them later misses the caches once for each, and
 //! so does whoever frees them. Encoded while they are still near, they are read from end to end, and freed at once.
 
-use crate::error::{Error, Result};
-use crate::host::{FrameWriter, Frames};
-use crate::memory::Reservation;
 use memmap2::{Advice, MmapMut};
 use std::sync::Arc;
+use tryworks_base::frames::{FrameWriter, Frames};
+use tryworks_base::memory::Reservation;
+use tryworks_base::{Error, Result};
 
 /// From so many bytes on large pages are asked for: the kernel is then asked for 512 times fewer, and what is lost at the end,
 /// less than one of them, is little.
@@ -71,7 +71,7 @@ impl Frames for HeldFrames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Memory;
+    use tryworks_base::memory::Memory;
 
     #[test]
     fn frames_come_back_and_give_back_what_they_do_not_take() {

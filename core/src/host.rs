@@ -1,11 +1,11 @@
 //! What a running task may ask of the process it runs in: memory, spill files, blocks. `core` opens no file itself.
 
-use crate::error::{Place, Result};
-use crate::memory::Memory;
-use crate::task::Op;
 use std::any::Any;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+use tryworks_base::frames::{FrameWriter, Frames};
+use tryworks_base::memory::Memory;
+use tryworks_base::{Op, Place, Result};
 
 /// A value of any type that outlives the task that made it.
 pub type Shared = Arc<dyn Any + Send + Sync>;
@@ -36,14 +36,14 @@ pub trait Host: Send + Sync {
     /// The output that map partition `map` left for `exchange`.
     ///
     /// # Errors
-    /// [`Error::Fetch`](crate::Error::Fetch) if it is not there any more.
+    /// [`Error::Fetch`](tryworks_base::Error::Fetch) if it is not there any more.
     fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched>;
 
     /// Brings frames of sealed blocks near, all at a time, before they are read one by one. They stay for as long as
     /// what is returned is held.
     ///
     /// # Errors
-    /// [`Error::Fetch`](crate::Error::Fetch) if a block is not there any more.
+    /// [`Error::Fetch`](tryworks_base::Error::Fetch) if a block is not there any more.
     fn bring(&self, _exchange: u64, _wanted: &mut dyn Iterator<Item = Wanted>) -> Result<Shared> {
         Ok(Arc::new(()))
     }
@@ -125,39 +125,4 @@ pub trait BlockWriter: Send {
     /// # Errors
     /// If the disk refuses.
     fn seal(self: Box<Self>, head: &[u8]) -> Result<Shared>;
-}
-
-/// A sequence of frames being written. What is not finished leaves nothing behind.
-pub trait FrameWriter: Send {
-    /// Appends a frame: frames are numbered from 0, and an empty frame costs next to nothing.
-    ///
-    /// # Errors
-    /// If the disk refuses, with how much was needed where.
-    fn frame(&mut self, bytes: &[u8]) -> Result<()>;
-
-    /// Ends the sequence.
-    ///
-    /// # Errors
-    /// If the disk refuses.
-    fn finish(self: Box<Self>) -> Result<Arc<dyn Frames>>;
-}
-
-/// A finished sequence of frames: checked by a checksum when read, freed when dropped.
-pub trait Frames: Send + Sync {
-    /// Frame `index`: in place if it is in memory, else read into `scratch`.
-    ///
-    /// # Errors
-    /// If the frame cannot be read or is not what was written.
-    fn view<'a>(&'a self, index: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8]>;
-
-    /// The number of frames.
-    fn len(&self) -> usize;
-
-    /// True if there is no frame.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The bytes taken on the disk.
-    fn bytes(&self) -> u64;
 }

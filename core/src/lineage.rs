@@ -1,14 +1,13 @@
 //! Lineage: the graph of how a dataset is made, enough to plan it and to make any partition again.
 
-use crate::error::Error;
 use crate::runner::{Kept, Runner};
 use crate::stage::Stage;
-use crate::task::Op;
 use crate::trampoline::drop_flat;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tryworks_base::{Error, Op};
 
 /// What the planner has to know of an operator: how its partitions come from those of its inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,11 +186,11 @@ impl Exchange {
 struct Gone;
 
 impl Stage for Gone {
-    fn run(&self, _: u32, _: &crate::task::Task) -> crate::Result<crate::stage::Output> {
+    fn run(&self, _: u32, _: &crate::task::Task) -> tryworks_base::Result<crate::stage::Output> {
         Err(Error::Bug("a dropped stage was run".into()))
     }
 
-    fn ship(&self) -> crate::Result<crate::ship::Parcel> {
+    fn ship(&self) -> tryworks_base::Result<crate::ship::Parcel> {
         Err(Error::Bug("a dropped stage was shipped".into()))
     }
 }

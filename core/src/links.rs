@@ -1,7 +1,6 @@
 //! The flat form of boxed pipes: heads that make batches, segments that turn a batch into the next, and unions and
 //! coalesced partitions of such, as a graph that is never walked by recursion.
 
-use crate::error::{Error, Result};
 use crate::ship::{Decoder, Encoder, Parcel, unpack};
 use crate::task::Task;
 use crate::trampoline::drop_flat;
@@ -10,6 +9,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+use tryworks_base::{Error, Result};
 
 /// A batch of items, its type erased: a `Vec<T>`.
 pub(crate) type Batch = Box<dyn Any + Send>;

@@ -1,9 +1,9 @@
 //! The contract of pipes: a chain of operators as one type, pushed through in resumable batches.
 
-use crate::error::Result;
 use crate::ship::Ship;
 use crate::task::Task;
 use std::ops::ControlFlow;
+use tryworks_base::Result;
 
 /// What a sink answers to an item: go on, or nothing more is wanted.
 pub type Flow = ControlFlow<()>;
@@ -79,7 +79,7 @@ pub trait Pipe: Ship + Clone + Send + Sync + 'static {
 /// Pushes everything that is left in `cursor` into `sink`, looking between batches whether the task was cancelled.
 ///
 /// # Errors
-/// What the cursor met, or [`Error::Cancelled`](crate::Error::Cancelled).
+/// What the cursor met, or [`Error::Cancelled`](tryworks_base::Error::Cancelled).
 pub fn drive<C: Cursor>(cursor: &mut C, task: &Task, sink: &mut impl FnMut(C::Item) -> Flow) -> Result<()> {
     let mut flow = CONTINUE;
     loop {

@@ -9,7 +9,7 @@ use std::hash::Hash;
 /// read again (by another action, by a second attempt), so what is taken out of them is a clone.
 ///
 /// Its `Serialize` and `Deserialize` have to say the same, without names: bincode writes one field after another. Serde's
-/// `skip_serializing_if`, `flatten`, `tag` and `untagged` are errors that name the type ([`Error::Type`](crate::Error::Type)).
+/// `skip_serializing_if`, `flatten`, `tag` and `untagged` are errors that name the type ([`Error::Type`](tryworks_base::Error::Type)).
 /// `#[serde(skip)]` is **not supported**: a field that serde is not shown is kept as long as the row stays in memory, and
 /// lost where it is written; a variant that is skipped makes other variants of those behind it. Contexts of debug builds,
 /// and those that are told to check rows, find them; the guide says which fields are not found.
@@ -56,7 +56,7 @@ impl<T: Serialize> RowSize<T> {
     /// Learns from one row. A type that owns nothing is not looked at.
     pub(crate) fn sample(&mut self, row: &T) {
         if std::mem::needs_drop::<T>() {
-            let written = crate::codec::encoded_len(row) as u64;
+            let written = tryworks_base::codec::encoded_len(row) as u64;
             // What is short lies inside the value (short strings) or in a small allocation with its overhead.
             let inline = size_of::<T>() as u64 / 2;
             let written = if written > inline { written + 16 } else { 8 };

@@ -1,12 +1,10 @@
 //! What a dataset asks of whatever runs its jobs.
 
-use crate::error::Result;
 use crate::lineage::Node;
 use crate::stage::{ResultValue, Stage};
-use crate::task::Op;
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
+use tryworks_base::{Op, Progress, Result, Shipment};
 
 /// Runs jobs: the driver's side of a context.
 pub trait Runner: Send + Sync + 'static {
@@ -38,17 +36,6 @@ pub trait Runner: Send + Sync + 'static {
         let _ = path;
         Ok(None)
     }
-}
-
-/// A file of the driver's that tasks on other machines can get.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shipment {
-    /// The machine that has it: tasks there read the file itself.
-    pub host: String,
-    /// The hash of its bytes.
-    pub id: [u8; 32],
-    /// How many they are.
-    pub bytes: u64,
 }
 
 /// How a plan is shown.
@@ -127,21 +114,4 @@ pub trait JobControl: Send + Sync {
 
     /// How far it is.
     fn progress(&self) -> Progress;
-}
-
-/// How far a job is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Stages that this job runs; those whose blocks exist already do not count.
-    pub stages: u32,
-    /// Stages that are finished.
-    pub stages_done: u32,
-    /// Partitions to be made, over all stages.
-    pub partitions: u64,
-    /// Partitions that are made.
-    pub partitions_done: u64,
-    /// Tasks that run now.
-    pub running: u32,
-    /// Attempts that failed and were or will be tried again.
-    pub failed: u32,
 }

@@ -1,10 +1,9 @@
 //! Where items go: the contract of a sink.
 
-use crate::error::Place;
-use crate::error::Result;
 use crate::runner::Tie;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tryworks_base::{Place, Result};
 
 /// A partitioned output. A partition appears whole or not at all: what a task writes is seen when it commits, and
 /// however often a partition is tried, it is committed once.

@@ -1,13 +1,12 @@
 //! Where items come from: the contract of a source and the pipe that begins with one.
 
-use crate::codec;
-use crate::error::Result;
 use crate::pipe::{Cursor, Pipe};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use tryworks_base::{Result, codec};
 
 /// A partitioned input. Its number of partitions and what is in them depend on the input alone: never on threads,
 /// memory or time.
@@ -32,7 +31,7 @@ pub trait Source: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Looks on the driver whether the codec carries the source, `every` row of its own too if it has any.
     ///
     /// # Errors
-    /// As [`prove_given`](crate::codec::prove_given).
+    /// As [`prove_given`](tryworks_base::codec::prove_given).
     fn prove(&mut self, every: bool) -> Result<()> {
         codec::prove_given(self, every)
     }

@@ -1,13 +1,12 @@
 //! A stage: a pipe with what is done to its items, behind one pointer, and what a run of it leaves.
 
-use crate::codec;
-use crate::error::Result;
 use crate::host::Shared;
 use crate::ship::{Parcel, Role, pack};
 use crate::task::Task;
 use serde::Serialize;
 use std::any::Any;
 use std::sync::Arc;
+use tryworks_base::{Result, codec};
 
 /// A stage, its types erased: one `dyn` call per partition.
 pub trait Stage: Send + Sync + 'static {

@@ -296,8 +296,8 @@ mod tests {
             assert_eq!(Str::lower(&text), text.to_ascii_lowercase().as_str());
             assert_eq!(String::from(short.clone()), text);
             let mut bytes = Vec::new();
-            crate::codec::encode(&short, &mut bytes).unwrap();
-            assert_eq!(crate::codec::decode::<Str>(&bytes).unwrap(), (short.clone(), bytes.len()));
+            tryworks_base::codec::encode(&short, &mut bytes).unwrap();
+            assert_eq!(tryworks_base::codec::decode::<Str>(&bytes).unwrap(), (short.clone(), bytes.len()));
             assert_eq!(short.cmp(&Str::new("Bcd")), text.as_str().cmp("Bcd"));
             // A text that differs in its last byte alone, and one that is longer by a zero.
             assert_ne!(Str::new(&format!("{text}x")), Str::new(&format!("{text}y")));

@@ -116,8 +116,8 @@ mod tests {
             }
         }
         let mut bytes = Vec::new();
-        crate::codec::encode(&order[1], &mut bytes).unwrap();
-        assert_eq!(crate::codec::decode::<f64>(&bytes).unwrap().0, f64::NEG_INFINITY);
+        tryworks_base::codec::encode(&order[1], &mut bytes).unwrap();
+        assert_eq!(tryworks_base::codec::decode::<f64>(&bytes).unwrap().0, f64::NEG_INFINITY);
         assert_eq!((format!("{:.1}", total(1.25f32)), format!("{:?}", total(2.0))), ("1.2".into(), "2.0".into()));
     }
 }

@@ -1,16 +1,14 @@
 //! Values given in the open to the function of the next operator.
 
 use crate::call::{Env, Given, Init, Value};
-use crate::codec;
 use crate::dataset::Dataset;
 use crate::lineage::Node;
 use crate::pipe::Pipe;
 use crate::ship::Code;
-use crate::task::Op;
-use crate::user_error::UserError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use tryworks_base::{Op, UserError, codec};
 
 /// A dataset and a value for the function of its next operator. Every operator that takes a function has a form
 /// here, whose function takes a reference to the value first.

@@ -8,15 +8,16 @@ use bytes::Bytes;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tryworks_core::ids::{AttemptId, SessionId};
-use tryworks_engine::client::admin::Admin;
-use tryworks_engine::protocol::admin::{Answer, Question};
-use tryworks_engine::protocol::driver::{FromDriver, NewJob, Program, ToDriver, Welcome};
-use tryworks_engine::protocol::engine::{Assignment, CodeBytes, FromEngine, Offer, ResultPart, StorePlace, ToEngine};
-use tryworks_engine::protocol::{self, Hello, Opening, Purpose};
-use tryworks_engine::scheduler::{JobSpec, Limits as JobLimits, Packing, PartitionReport, Report, StageSpec};
+use tryworks_base::ids::{AttemptId, SessionId};
 use tryworks_hub::{Limits, Options};
-use tryworks_io::blocks::BlockStore;
+use tryworks_protocol as protocol;
+use tryworks_protocol::admin::{Answer, Question};
+use tryworks_protocol::ask::Admin;
+use tryworks_protocol::driver::{FromDriver, NewJob, Program, ToDriver, Welcome};
+use tryworks_protocol::engine::{Assignment, CodeBytes, FromEngine, Offer, ResultPart, StorePlace, ToEngine};
+use tryworks_protocol::{Hello, Opening, Purpose};
+use tryworks_scheduler::{JobSpec, Limits as JobLimits, Packing, PartitionReport, Report, StageSpec};
+use tryworks_store::blocks::BlockStore;
 use tryworks_transport::{Link, LinkReceiver, LinkSender};
 
 /// Jobs whose rate is measured.
@@ -30,7 +31,7 @@ type Ends = (LinkSender, LinkReceiver);
 
 async fn dial<W: serde::de::DeserializeOwned>(directory: &Path, socket: &str, purpose: Purpose) -> (Ends, W) {
     let (to, mut from) = Link::unix(directory.join(socket)).await.unwrap();
-    let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: tryworks_engine::host::here(), purpose };
+    let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: tryworks_protocol::host::here(), purpose };
     to.send(hello.to_bytes().unwrap().into()).unwrap();
     match protocol::opening(&from.recv().await.unwrap()).unwrap() {
         Opening::Welcome(welcome) => ((to, from), welcome),
@@ -68,8 +69,7 @@ async fn engine(directory: &Path) {
         kept: Vec::new(),
     };
     let purpose = Purpose::Serve(Box::new(offer));
-    let ((to, mut from), _) =
-        dial::<tryworks_engine::protocol::engine::Welcome>(directory, "engines.sock", purpose).await;
+    let ((to, mut from), _) = dial::<tryworks_protocol::engine::Welcome>(directory, "engines.sock", purpose).await;
     let mut beat = tokio::time::interval(Duration::from_millis(500));
     loop {
         let said = tokio::select! {

@@ -5,9 +5,9 @@ use crate::hub::Hub;
 use crate::jobs::Phase;
 use crate::recent::Ran;
 use std::collections::BTreeMap;
-use tryworks_core::ids::{EngineId, JobId};
-use tryworks_engine::protocol::admin::{Answer, EngineRow, Question, Status, WhyRow};
-use tryworks_engine::scheduler::{Event, Gate, Why};
+use tryworks_base::ids::{EngineId, JobId};
+use tryworks_protocol::admin::{Answer, EngineRow, Question, Status, WhyRow};
+use tryworks_scheduler::{Event, Gate, Why};
 use tryworks_transport::PeerId;
 
 impl Hub {
@@ -107,7 +107,7 @@ impl Hub {
             pid: std::process::id(),
             up_ms: self.began.elapsed().as_millis() as u64,
             epoch: self.epoch,
-            resident: tryworks_io::resident::anonymous_resident().unwrap_or(0),
+            resident: tryworks_base::resident::anonymous_resident().unwrap_or(0),
             engines: engines.collect(),
             running: running.map(|(id, job)| self.job_row(*id, job)).collect(),
             journal: self.memory.journal.health().error.map(|error| error.to_string()),

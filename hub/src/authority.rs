@@ -10,7 +10,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
-use tryworks_transport::{Connection, Role, private_dir, read_private, write_private};
+use tryworks_base::private::private_dir;
+use tryworks_transport::{Connection, Role, read_private, write_private};
 
 /// The file that an authority is kept in.
 const FILE: &str = "authority.json";

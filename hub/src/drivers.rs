@@ -8,12 +8,12 @@ use crate::lost::Process;
 use crate::sessions::Session;
 use std::sync::Arc;
 use std::time::Instant;
-use tryworks_core::Error;
-use tryworks_core::ids::{JobId, SessionId};
-use tryworks_engine::protocol::admin::Answer;
-use tryworks_engine::protocol::driver::{FromDriver, GivenFile, Program, ToDriver, Welcome};
-use tryworks_engine::protocol::{Hello, HostInfo, Purpose, decode, encode, refusal, welcome};
-use tryworks_transport::{MAX_MESSAGE, PeerId};
+use tryworks_base::ids::{JobId, SessionId};
+use tryworks_base::{Error, MAX_MESSAGE};
+use tryworks_protocol::admin::Answer;
+use tryworks_protocol::driver::{FromDriver, GivenFile, Program, ToDriver, Welcome};
+use tryworks_protocol::{Hello, HostInfo, Purpose, decode, encode, refusal, welcome};
+use tryworks_transport::PeerId;
 
 impl Hub {
     /// A message on the socket of drivers.
@@ -72,7 +72,7 @@ impl Hub {
                 Err(error) => return self.refuse_client(peer, &error.to_string()),
             },
         };
-        let send_program = !same_machine(&host, &tryworks_engine::host::here()) && !self.shelf.has(&program.id);
+        let send_program = !same_machine(&host, &tryworks_protocol::host::here()) && !self.shelf.has(&program.id);
         let proof = Proof::of(&secret);
         let session = self.sessions.entry(id).or_insert_with(|| Session::new(proof, host.id.clone()));
         let before = session.peer.replace(peer);
@@ -120,7 +120,7 @@ impl Hub {
     /// A driver has given a file along: it stays where engines can get it until the session is over.
     fn file_given(&mut self, id: SessionId, file: GivenFile) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let here = session.host == tryworks_engine::host::here().id;
+        let here = session.host == tryworks_protocol::host::here().id;
         self.shelf.use_file(&file, here);
         session.given.insert(file.id);
     }
@@ -144,7 +144,7 @@ impl Hub {
             secret,
             epoch: self.epoch,
             send_program,
-            host: tryworks_engine::host::here().id,
+            host: tryworks_protocol::host::here().id,
             cluster: self.cluster.clone(),
             engines: self.engines.len() as u32,
             slots: self.engines.values().map(|engine| engine.slots).sum(),

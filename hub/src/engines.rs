@@ -4,13 +4,14 @@ use crate::hub::Hub;
 use crate::journal::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
-use tryworks_core::ids::{EngineId, JobId, OutputId, SessionId};
-use tryworks_core::{Error, Result};
-use tryworks_engine::protocol::driver::ToDriver;
-use tryworks_engine::protocol::engine::{CodeId, FromEngine, HeldBlock, Offer, StorePlace, ToEngine, Welcome};
-use tryworks_engine::protocol::{Hello, HostInfo, Purpose, decode, refusal, welcome};
-use tryworks_engine::scheduler::{Event, Failure, Gate, KnownBlock};
-use tryworks_transport::{PeerId, check_label};
+use tryworks_base::home::check_label;
+use tryworks_base::ids::{EngineId, JobId, OutputId, SessionId};
+use tryworks_base::{Error, Result};
+use tryworks_protocol::driver::ToDriver;
+use tryworks_protocol::engine::{CodeId, FromEngine, HeldBlock, Offer, StorePlace, ToEngine, Welcome};
+use tryworks_protocol::{Hello, HostInfo, Purpose, decode, refusal, welcome};
+use tryworks_scheduler::{Event, Failure, Gate, KnownBlock};
+use tryworks_transport::PeerId;
 
 /// An engine that is there.
 pub(crate) struct Engine {

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf};
 use tokio::time::timeout;
+use tryworks_base::MAX_MESSAGE;
 use tryworks_transport::{
-    Credentials, Door, FrameReader, Incoming, Limits, Link, LinkError, LinkReceiver, LinkSender, MAX_MESSAGE, Role,
-    Service, Share, refuse, welcome, write_frame,
+    Credentials, Door, FrameReader, Incoming, Limits, Link, LinkError, LinkReceiver, LinkSender, Role, Service, Share,
+    refuse, welcome, write_frame,
 };
 
 /// How long the last bytes may take.

@@ -4,10 +4,10 @@ use crate::journal::Reader;
 use crate::recent::Ran;
 use std::sync::mpsc::Receiver;
 use tokio::sync::mpsc::UnboundedSender;
-use tryworks_core::Result;
-use tryworks_core::ids::{AttemptId, EngineId, JobId};
-use tryworks_engine::protocol::admin::{Answer, JobDetail, JobRow, Question};
-use tryworks_engine::protocol::engine::ResultPart;
+use tryworks_base::Result;
+use tryworks_base::ids::{AttemptId, EngineId, JobId};
+use tryworks_protocol::admin::{Answer, JobDetail, JobRow, Question};
+use tryworks_protocol::engine::ResultPart;
 use tryworks_transport::PeerId;
 
 /// The most tasks of a job that are shown.

@@ -16,13 +16,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
-use tryworks_core::Error;
-use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
-use tryworks_engine::protocol::admin::Answer;
-use tryworks_engine::protocol::driver::ToDriver;
-use tryworks_engine::protocol::engine::{Assignment, CodeId, HeldResult, ResultPart, ToEngine};
-use tryworks_engine::protocol::messages;
-use tryworks_engine::scheduler::{
+use tryworks_base::Error;
+use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_protocol::admin::Answer;
+use tryworks_protocol::driver::ToDriver;
+use tryworks_protocol::engine::{Assignment, CodeId, HeldResult, ResultPart, ToEngine};
+use tryworks_protocol::messages;
+use tryworks_scheduler::{
     Action, Cancelled, Config, Event, Exclusion, Failure, KnownBlock, Partitions, Scheduler, Time,
 };
 use tryworks_transport::{Backlog, PeerId};
@@ -258,7 +258,7 @@ impl Hub {
             Action::Commit { job, attempt, engine, partitions } => self.commit(job, attempt, engine, &partitions),
             Action::JobDone { job } => self.end_job(job, Ok(())),
             Action::JobFailed { job, reason } => {
-                let mut error = tryworks_engine::verdict::told(reason);
+                let mut error = Error::from(reason);
                 if let Error::Fetch { exchange, message, .. } = &mut error
                     && let Some(why) = self.unreadable.get(&OutputId(*exchange))
                 {

@@ -7,14 +7,13 @@ use crate::launch::Code;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
-use tryworks_core::runner::Progress;
-use tryworks_core::{Error, Result};
-use tryworks_engine::protocol::admin::JobRow;
-use tryworks_engine::protocol::driver::{NewJob, Part, ToDriver};
-use tryworks_engine::protocol::engine::{CodeBytes, CodeId, ToEngine};
-use tryworks_engine::scheduler::{Event, JobSpec, Run, StageSpec};
-use tryworks_transport::check_label;
+use tryworks_base::home::check_label;
+use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
+use tryworks_base::{Error, Progress, Result};
+use tryworks_protocol::admin::JobRow;
+use tryworks_protocol::driver::{NewJob, Part, ToDriver};
+use tryworks_protocol::engine::{CodeBytes, CodeId, ToEngine};
+use tryworks_scheduler::{Event, JobSpec, Run, StageSpec};
 
 /// A job that has not been closed.
 pub(crate) struct Job {

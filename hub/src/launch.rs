@@ -3,12 +3,12 @@
 
 use crate::hub::Hub;
 use crate::journal::Entry;
-use tryworks_core::Error;
-use tryworks_core::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
-use tryworks_engine::protocol::HostInfo;
-use tryworks_engine::protocol::driver::ToDriver;
-use tryworks_engine::protocol::engine::{Assignment, CodeBytes, CodeId, ResultPart, ToEngine};
-use tryworks_engine::scheduler::{Event, Failure, Partitions, Report, Task};
+use tryworks_base::Error;
+use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_protocol::HostInfo;
+use tryworks_protocol::driver::ToDriver;
+use tryworks_protocol::engine::{Assignment, CodeBytes, CodeId, ResultPart, ToEngine};
+use tryworks_scheduler::{Event, Failure, Partitions, Report, Task};
 
 /// The code of a stage.
 pub(crate) struct Code {

@@ -39,7 +39,7 @@ pub use pools::Pool;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use tryworks_core::{Error, Result};
+use tryworks_base::{Error, Result};
 
 /// What a hub is told when it is started.
 #[derive(Clone, Debug)]

@@ -5,10 +5,10 @@ use crate::hub::{Client, Hub};
 use crate::jobs::Phase;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
-use tryworks_core::ids::{JobId, SessionId};
-use tryworks_engine::host::has_ended;
-use tryworks_engine::protocol::HostInfo;
-use tryworks_engine::protocol::driver::ToDriver;
+use tryworks_base::ids::{JobId, SessionId};
+use tryworks_protocol::HostInfo;
+use tryworks_protocol::driver::ToDriver;
+use tryworks_protocol::host::has_ended;
 use tryworks_transport::PeerId;
 
 /// The process of a driver.

@@ -4,8 +4,8 @@
 use crate::jobs::{Job, Phase};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Index;
-use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
-use tryworks_engine::protocol::driver::Part;
+use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
+use tryworks_protocol::driver::Part;
 
 /// The jobs that are not closed. Whatever happens with each message finds what it needs by a key.
 #[derive(Default)]

@@ -2,8 +2,8 @@
 //! so what is under way has a bound for each driver and for all. What is beyond it is left out, and the driver told where.
 
 use std::collections::{BTreeMap, VecDeque};
-use tryworks_core::ids::SessionId;
-use tryworks_engine::protocol::driver::{Heard, Written};
+use tryworks_base::ids::SessionId;
+use tryworks_protocol::driver::{Heard, Written};
 
 /// How many bytes may be under way to a driver, and to all.
 const TO_ONE: usize = 64 << 20;
@@ -72,7 +72,7 @@ impl UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tryworks_core::ids::EngineId;
+    use tryworks_base::ids::EngineId;
 
     const PIECE: usize = 256 << 10;
 

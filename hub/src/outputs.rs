@@ -6,8 +6,8 @@ use crate::jobs::Phase;
 use crate::journal::{Entry, Remembered};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tryworks_core::ids::{JobId, OutputId, SessionId};
-use tryworks_engine::scheduler::{Event, JobSpec, KnownBlock};
+use tryworks_base::ids::{JobId, OutputId, SessionId};
+use tryworks_scheduler::{Event, JobSpec, KnownBlock};
 
 impl Found {
     pub(crate) fn is_empty(&self) -> bool {

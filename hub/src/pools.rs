@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use tryworks_engine::scheduler::PoolSpec;
-use tryworks_transport::check_label;
+use tryworks_base::home::check_label;
+use tryworks_scheduler::PoolSpec;
 
 /// A pool that jobs can be in.
 ///

@@ -8,11 +8,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use tryworks_core::codec;
-use tryworks_core::lock::{Held, Lock};
-use tryworks_engine::process::programs::{Programs, make_directory, name_of, named, place};
-use tryworks_engine::protocol::HostInfo;
-use tryworks_engine::protocol::driver::{GivenFile, Program};
+use tryworks_base::codec;
+use tryworks_base::lock::{Held, Lock};
+use tryworks_protocol::HostInfo;
+use tryworks_protocol::driver::{GivenFile, Program};
+use tryworks_store::programs::{Programs, make_directory, name_of, named, place};
 use tryworks_transport::{DataHandler, Download, Role, Upload};
 
 /// The most bytes of programs that other machines sent.
@@ -90,7 +90,7 @@ impl Shelf {
 
     /// A driver is there, with this program.
     pub(crate) fn use_program(&self, program: &Program, host: &HostInfo) {
-        let own = (host.id == tryworks_engine::host::here().id).then_some(host.pid);
+        let own = (host.id == tryworks_protocol::host::here().id).then_some(host.pid);
         let mut state = self.state();
         state.came(&program.id);
         state.used.insert(program.id, (program.clone(), own));
@@ -166,9 +166,10 @@ impl Shelf {
         };
         let path = match own {
             Some(((file, _), true)) => self.lend(&file).map_err(|error| format!("{}: {error}", file.path))?,
-            Some(((program, pid), false)) => {
-                self.programs.take(&program, Some(pid)).map_err(|error| error.to_string())?
-            }
+            Some(((program, pid), false)) => self
+                .programs
+                .take(&program.id, program.bytes, Path::new(&program.path), Some(pid))
+                .map_err(|error| error.to_string())?,
             None => place(&self.directory, id),
         };
         File::open(path).map_err(|_| format!("there is no program {}", name_of(id)))
@@ -378,7 +379,7 @@ mod tests {
         fs::write(&path, b"mine").unwrap();
         let id = *blake3::hash(b"mine").as_bytes();
         let program = Program { id, path: path.display().to_string(), ..Program::default() };
-        shelf.use_program(&program, &tryworks_engine::host::here());
+        shelf.use_program(&program, &tryworks_protocol::host::here());
         assert_eq!(files(&shelf), 0);
         assert_eq!(got(&shelf, &id).unwrap(), b"mine");
         assert_eq!(files(&shelf), 2, "it and its seal");

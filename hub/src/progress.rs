@@ -4,12 +4,11 @@ use crate::hub::Hub;
 use crate::jobs::{Job, Phase, clock};
 use crate::journal::Entry;
 use crate::launch::Launched;
-use tryworks_core::Error;
-use tryworks_core::ids::{AttemptId, JobId};
-use tryworks_core::runner::Progress;
-use tryworks_engine::protocol::admin::{JobRow, TaskRow};
-use tryworks_engine::protocol::driver::ToDriver;
-use tryworks_engine::scheduler::{Failure, JobSpec, Report, StageSpec};
+use tryworks_base::ids::{AttemptId, JobId};
+use tryworks_base::{Error, Progress};
+use tryworks_protocol::admin::{JobRow, TaskRow};
+use tryworks_protocol::driver::ToDriver;
+use tryworks_scheduler::{Failure, JobSpec, Report, StageSpec};
 
 /// How often the journal is told how far a job is, in microseconds.
 const NOTE_EVERY: u64 = 1_000_000;

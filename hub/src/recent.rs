@@ -3,10 +3,10 @@
 use crate::hub::Hub;
 use crate::jobs::clock;
 use std::collections::{BTreeMap, VecDeque};
-use tryworks_core::ids::{EngineId, JobId, SessionId};
-use tryworks_engine::protocol::admin::LogRow;
-use tryworks_engine::protocol::driver::{Heard, ToDriver, Written};
-use tryworks_engine::protocol::engine::ToEngine;
+use tryworks_base::ids::{EngineId, JobId, SessionId};
+use tryworks_protocol::admin::LogRow;
+use tryworks_protocol::driver::{Heard, ToDriver, Written};
+use tryworks_protocol::engine::ToEngine;
 
 /// What is kept of the output of workers, in bytes.
 const LOG_BYTES: usize = 1 << 20;

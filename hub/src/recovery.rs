@@ -5,11 +5,10 @@ use crate::jobs::{Job, Phase, clock};
 use crate::journal::{Entry, Held, Reader, Recovered, Resume, Uncollected, Unfinished};
 use crate::sessions::Session;
 use std::sync::Arc;
-use tryworks_core::ids::{JobId, SessionId};
-use tryworks_core::runner::Progress;
-use tryworks_core::{Error, Result};
-use tryworks_engine::protocol::admin::JobRow;
-use tryworks_engine::scheduler::{JobSpec, Limits};
+use tryworks_base::ids::{JobId, SessionId};
+use tryworks_base::{Error, Progress, Result};
+use tryworks_protocol::admin::JobRow;
+use tryworks_scheduler::{JobSpec, Limits};
 
 impl Hub {
     /// Takes over sessions, whose drivers have the usual grace to come back, and jobs. Jobs that belong to a driver are

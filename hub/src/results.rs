@@ -5,12 +5,12 @@ use crate::hub::Hub;
 use crate::jobs::{Attached, Job, Phase, action_of};
 use crate::journal::Entry;
 use std::collections::BTreeMap;
-use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
-use tryworks_core::{Error, Result};
-use tryworks_engine::protocol::driver::{Part, ToDriver};
-use tryworks_engine::protocol::engine::{BlockPlace, HeldResult, ResultPart, ToEngine};
-use tryworks_engine::scheduler::Partitions;
-use tryworks_engine::worker::result_of;
+use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
+use tryworks_base::{Error, Result};
+use tryworks_protocol::driver::{Part, ToDriver};
+use tryworks_protocol::engine::{BlockPlace, HeldResult, ResultPart, ToEngine};
+use tryworks_protocol::result_of;
+use tryworks_scheduler::Partitions;
 
 impl Hub {
     pub(crate) fn commit(&mut self, job: JobId, attempt: AttemptId, engine: EngineId, partitions: &Partitions) {

@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tryworks_core::{Error, Result};
-use tryworks_engine::protocol::admin::Answer;
-use tryworks_engine::scheduler::Event;
+use tryworks_base::{Error, Result};
+use tryworks_protocol::admin::Answer;
+use tryworks_scheduler::Event;
 use tryworks_transport::{Connection, Door, LinkError, PeerEvent, Peers, PeersReceiver, Role, serve_data};
 
 /// How many messages are taken in before what they led to is sent.

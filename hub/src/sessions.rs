@@ -7,13 +7,12 @@ use crate::lost::Process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
-use tryworks_core::Error;
-use tryworks_core::ids::{JobId, OutputId, SessionId};
-use tryworks_core::runner::Progress;
-use tryworks_engine::protocol::admin::JobRow;
-use tryworks_engine::protocol::driver::{Program, ToDriver};
-use tryworks_engine::protocol::engine::{CodeBytes, CodeId, ToEngine};
-use tryworks_engine::scheduler::Event;
+use tryworks_base::ids::{JobId, OutputId, SessionId};
+use tryworks_base::{Error, Progress};
+use tryworks_protocol::admin::JobRow;
+use tryworks_protocol::driver::{Program, ToDriver};
+use tryworks_protocol::engine::{CodeBytes, CodeId, ToEngine};
+use tryworks_scheduler::Event;
 use tryworks_transport::PeerId;
 
 /// A driver's stay.

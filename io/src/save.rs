@@ -4,11 +4,11 @@ use crate::sink::{OutputDir, PartFile};
 use serde::{Deserialize, Serialize};
 use std::fmt::{Display, Write};
 use std::path::Path;
+use tryworks_base::{Op, Place, Result};
 use tryworks_core::pipe::Pipe;
 use tryworks_core::runner::Tie;
 use tryworks_core::sink::{DriverSink, Sink, SinkWriter};
-use tryworks_core::task::Op;
-use tryworks_core::{Background, Dataset, Job, Place, Result, ToDriver};
+use tryworks_core::{Background, Dataset, Job, ToDriver};
 
 /// A directory of text files, one for each partition.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,15 +1,14 @@
 //! Files of the driver's machine as tasks see them, wherever they run.
 
-use crate::paths;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use tryworks_core::runner::{Runner, Shipment};
-use tryworks_core::{Error, Result};
+use tryworks_base::{Error, Result, Shipment, paths};
+use tryworks_core::runner::Runner;
+use tryworks_core::surroundings;
 
 /// A file that was given along: tasks find a copy of it on their own machine. On the driver's machine, and where one
 /// process runs everything, that is the file itself.
@@ -21,7 +20,7 @@ use tryworks_core::{Error, Result};
 /// # std::fs::write(&place, "the\n").unwrap();
 /// let words = Shipped::here(&place)?;
 /// assert_eq!(words.path()?, place);
-/// # Ok::<(), tryworks_core::Error>(())
+/// # Ok::<(), tryworks_base::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shipped {
@@ -66,41 +65,22 @@ impl Shipped {
     /// If it cannot be fetched, or has become another file since it was given along.
     pub fn path(&self) -> Result<PathBuf> {
         let own = || PathBuf::from(OsStr::from_bytes(&self.path));
-        match (&self.shipment, SURROUNDINGS.get()) {
+        match (&self.shipment, surroundings::get()) {
             (Some(shipment), Some(around)) => Ok(around.fetch(shipment)?.unwrap_or_else(own)),
             _ => Ok(own()),
         }
     }
 }
 
-/// What a process that runs tasks for a driver of another process knows of where it is.
-pub trait Surroundings: Send + Sync {
-    /// Gets a file of the driver's machine: `None` if it is this machine, where the file itself can be read.
-    ///
-    /// # Errors
-    /// If it cannot be had.
-    fn fetch(&self, shipment: &Shipment) -> Result<Option<PathBuf>>;
-
-    /// Where this is, for errors: the engine and its machine.
-    fn place(&self) -> String;
-}
-
-static SURROUNDINGS: OnceLock<Box<dyn Surroundings>> = OnceLock::new();
-
-/// Says where this process is. A process is told once.
-pub fn surround(around: Box<dyn Surroundings>) {
-    let _ = SURROUNDINGS.set(around);
-}
-
 /// Whether this process runs tasks for a driver of another one, which may be on another machine.
 pub(crate) fn is_elsewhere() -> bool {
-    SURROUNDINGS.get().is_some()
+    surroundings::get().is_some()
 }
 
 /// An error about a place that the driver has seen or made. Where another machine does not see it, that says which
 /// machine, and what to do.
 pub(crate) fn unseen(path: &Path, error: &io::Error, advice: &str) -> String {
-    match (SURROUNDINGS.get(), error.kind()) {
+    match (surroundings::get(), error.kind()) {
         (Some(around), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
             let (place, path) = (around.place(), path.display());
             format!("{place} does not see {path}, which the driver saw: {error}\n  what to do: {advice}")

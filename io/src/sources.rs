@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use tryworks_base::{Error, Result};
+use tryworks_core::Dataset;
 use tryworks_core::runner::Runner;
 use tryworks_core::source::From;
-use tryworks_core::{Dataset, Error, Result};
 
 /// Makes datasets out of inputs: what a context can read.
 ///

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use tryworks_core::Error;
-use tryworks_core::memory::Memory;
+use tryworks_base::Error;
+use tryworks_base::memory::Memory;
 use tryworks_core::runner::Tie;
-use tryworks_io::blocks::{BlockStore, BlockWriter};
 use tryworks_io::sink::OutputDir;
-use tryworks_io::spill::{SpillOptions, SpillSpace};
+use tryworks_store::blocks::{BlockStore, BlockWriter};
+use tryworks_store::spill::{SpillOptions, SpillSpace};
 
 /// A file system of two megabytes; unmounted when dropped.
 struct SmallDisk(PathBuf);

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use tryworks_base::{Error, Result};
 use tryworks_core::runner::Tie;
-use tryworks_core::{Error, Result};
 use tryworks_io::sink::{OutputDir, part_name};
 
 fn names(dir: &Path) -> Vec<String> {

@@ -5,11 +5,11 @@ mod support;
 use proptest::prelude::*;
 use std::sync::Arc;
 use support::{all, rows_by, task};
+use tryworks_base::{Error, Result};
 use tryworks_core::lineage::Node;
 use tryworks_core::pipe::{Cursor, STOP};
 use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Runner};
 use tryworks_core::source::Source;
-use tryworks_core::{Error, Result};
 use tryworks_io::Sources;
 use tryworks_io::rows::{Numbers, Parallelize};
 
@@ -56,8 +56,8 @@ proptest! {
             (0..partitions).flat_map(|partition| rows_by(&source, partition, budget, &task).unwrap()).collect();
         prop_assert_eq!(&found, &rows);
         let mut bytes = Vec::new();
-        tryworks_core::codec::encode(&source, &mut bytes).unwrap();
-        let (sent, _) = tryworks_core::codec::decode::<Parallelize<String>>(&bytes).unwrap();
+        tryworks_base::codec::encode(&source, &mut bytes).unwrap();
+        let (sent, _) = tryworks_base::codec::decode::<Parallelize<String>>(&bytes).unwrap();
         prop_assert_eq!(all(&sent).unwrap(), all(&source).unwrap());
     }
 }

@@ -7,9 +7,9 @@ use std::fs;
 use std::io::{BufRead, Write};
 use std::path::Path;
 use support::{all, rows_by, task, task_with};
+use tryworks_base::{Error, Result};
 use tryworks_core::pipe::{Cursor, STOP};
 use tryworks_core::source::Source;
-use tryworks_core::{Error, Result};
 use tryworks_io::text::{TextFiles, TextOptions, TextPath};
 
 fn by(split: u64) -> TextOptions {
@@ -449,8 +449,8 @@ fn a_source_is_the_same_after_it_was_sent() {
     fs::write(&strange, "one\ntwo").unwrap();
     let source = TextFiles::new(Path::new(&strange), by(3)).unwrap();
     let mut bytes = Vec::new();
-    tryworks_core::codec::encode(&source, &mut bytes).unwrap();
-    let (sent, _) = tryworks_core::codec::decode::<TextFiles>(&bytes).unwrap();
+    tryworks_base::codec::encode(&source, &mut bytes).unwrap();
+    let (sent, _) = tryworks_base::codec::decode::<TextFiles>(&bytes).unwrap();
     assert_eq!(all(&sent).unwrap(), all(&source).unwrap());
     assert_eq!(all(&sent).unwrap().concat(), ["one", "two"]);
 }

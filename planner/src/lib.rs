@@ -1,4 +1,4 @@
-//! The drawing room: from lineage to a plan of stages, and the text that explains it.
+//! From lineage to a plan of stages, and the text that explains it.
 //!
 //! Everything here is a pure function: the same lineage and the same facts give the same plan and the same text. It
 //! knows the shapes of operators, not their names.

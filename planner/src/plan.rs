@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tryworks_core::Result;
+use tryworks_base::{Op, Result};
 use tryworks_core::lineage::{Exchange, Input, Node, Shape};
-use tryworks_core::task::Op;
 
 /// What the planner asks of the world: which blocks exist already.
 pub trait Facts {

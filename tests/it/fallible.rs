@@ -4,8 +4,8 @@ use crate::support::{cx, fault};
 use std::error::Error as StdError;
 use std::sync::Arc;
 use tryworks::prelude::*;
-use tryworks::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner};
-use tryworks::{Site, UserError};
+use tryworks::runner::{JobControl, JobRequest, Kept, PlanForm, Runner};
+use tryworks::{Progress, Site, UserError};
 
 /// Fails in another way for each number.
 fn odd(n: u64) -> Result<u64, UserError> {

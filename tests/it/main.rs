@@ -1,5 +1,6 @@
 //! What a user sees, held against independent answers: one harness, since each test program links the whole stack.
 
+mod attempts;
 mod attributes;
 mod boxed;
 mod caching;
@@ -11,6 +12,7 @@ mod jobs;
 mod keyed;
 mod operators;
 mod plans;
+mod samples;
 mod saving;
 mod shipping;
 mod sorting;

@@ -3,13 +3,13 @@
 use crate::support::{cx, sorted};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use tryworks::engine::scheduler::Task;
-use tryworks::engine::ship::{open, send};
 use tryworks::prelude::*;
 use tryworks::runner::{JobControl, JobRequest, Kept, PlanForm, Runner};
-use tryworks_core::ids::{AttemptId, JobId};
+use tryworks_base::ids::{AttemptId, JobId};
 use tryworks_core::lineage::{Input, Node};
 use tryworks_core::stage::Stage;
+use tryworks_runtime::ship::{open, send};
+use tryworks_scheduler::Task;
 
 /// A runner that sends every last stage through bytes before it runs it, and notes how many bytes it were.
 struct Through {
@@ -226,7 +226,7 @@ fn a_task_stays_small_however_large_the_plan() -> Result<()> {
         partitions: partitions.into(),
     };
     for partitions in [0..1, 0..1_000_000, u32::MAX - 1..u32::MAX] {
-        assert!(tryworks_core::codec::encoded_len(&task(partitions)) < 64);
+        assert!(tryworks_base::codec::encoded_len(&task(partitions)) < 64);
     }
     Ok(())
 }

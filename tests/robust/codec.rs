@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 use tryworks::Str;
-use tryworks_core::codec::{decode, encode, encoded_len, prove_carried};
+use tryworks_base::codec::{decode, encode, encoded_len, prove_carried};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Catch {

@@ -10,6 +10,7 @@ mod pipelines;
 mod resident;
 mod same_answers;
 mod shipping;
+mod small_disks;
 mod spilling;
 mod support;
 

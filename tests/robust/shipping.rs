@@ -7,17 +7,18 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use tryworks::engine::ship;
 use tryworks::prelude::*;
-use tryworks_core::host::{Fetched, FrameWriter, Host, Shared};
+use tryworks_base::frames::FrameWriter;
+use tryworks_base::memory::Memory;
+use tryworks_base::{Place, Progress, codec};
+use tryworks_core::host::{Fetched, Host, Shared};
 use tryworks_core::lineage::Node;
-use tryworks_core::memory::Memory;
-use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Progress, Runner};
+use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Runner};
 use tryworks_core::stage::{Encoded, Made, ResultValue, Stage};
 use tryworks_core::task::Task;
-use tryworks_core::{Place, codec};
-use tryworks_io::program::program_id;
-use tryworks_io::spill::{SpillOptions, SpillSpace};
+use tryworks_runtime::ship;
+use tryworks_store::program::program_id;
+use tryworks_store::spill::{SpillOptions, SpillSpace};
 
 /// What travels: the stages, for each what it makes and its partitions, and what is wanted of the last one.
 type Request = (Vec<u8>, Vec<(Option<u64>, u32)>, (u32, u32));

@@ -31,7 +31,11 @@ pub struct BacklogLimits {
 
 impl Default for BacklogLimits {
     fn default() -> Self {
-        BacklogLimits { per_peer: crate::MAX_MESSAGE, total: 2 * crate::MAX_MESSAGE, patience: Duration::from_secs(10) }
+        BacklogLimits {
+            per_peer: tryworks_base::MAX_MESSAGE,
+            total: 2 * tryworks_base::MAX_MESSAGE,
+            patience: Duration::from_secs(10),
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl From<FrameError> for LinkError {
 /// Refuses what is longer than a message may be.
 pub(crate) fn check_len(message: &[u8]) -> Result<(), LinkError> {
     match message.len() {
-        len if len > crate::MAX_MESSAGE => Err(LinkError::TooLong { len, limit: crate::MAX_MESSAGE }),
+        len if len > tryworks_base::MAX_MESSAGE => Err(LinkError::TooLong { len, limit: tryworks_base::MAX_MESSAGE }),
         _ => Ok(()),
     }
 }

@@ -10,41 +10,38 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
 
+mod again;
 mod backlog;
 mod connection;
 mod data;
+mod dial;
 mod door;
 mod error;
 mod frame;
 #[cfg(test)]
 mod fuzz;
 mod greeting;
-mod home;
 mod link;
 mod peers;
-mod private;
 mod role;
 mod room;
 mod socket;
 mod strangers;
 mod tls;
 
+pub use again::while_away;
 pub use backlog::{Backlog, BacklogLimits};
 pub use connection::{Connection, ConnectionError, read_private, write_private};
 pub use data::{
     Chunks, DataClient, DataError, DataHandler, DataLimits, DataStream, Download, Upload, chunks, serve_data,
 };
+pub use dial::{dial, dial_place, is_here};
 pub use door::{Counts, Door, Incoming, Limits, Service, raise_file_limit};
 pub use error::LinkError;
 pub use frame::{FrameError, FrameReader, write_frame};
 pub use greeting::{refuse, welcome};
-pub use home::{HomeError, check_label, check_name, cluster_dir, home, home_from};
 pub use link::{Link, LinkReceiver, LinkSender};
 pub use peers::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender};
-pub use private::{PrivateDir, private_dir};
 pub use role::{Role, role_of};
 pub use room::{Held, Room, RoomLimits, Share};
 pub use tls::Credentials;
-
-/// The most bytes that one message may have. What is larger goes by the data port.
-pub const MAX_MESSAGE: usize = 256 << 20;

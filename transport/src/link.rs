@@ -172,7 +172,7 @@ impl LinkReceiver {
                     },
                 }
             },
-            Source::Tls(from) => match from.next(crate::MAX_MESSAGE).await {
+            Source::Tls(from) => match from.next(tryworks_base::MAX_MESSAGE).await {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => "the other end is gone".to_owned(),
                 Err(error) => why(&error),
@@ -186,7 +186,7 @@ impl LinkReceiver {
     pub fn ready(&mut self) -> Option<Bytes> {
         match &mut self.from {
             Source::Unix { from, .. } => one_frame(from.recv().now_or_never()?.ok()?),
-            Source::Tls(from) => from.ready(crate::MAX_MESSAGE).ok()?,
+            Source::Tls(from) => from.ready(tryworks_base::MAX_MESSAGE).ok()?,
         }
     }
 }

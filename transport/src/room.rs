@@ -31,8 +31,8 @@ pub struct RoomLimits {
 impl Default for RoomLimits {
     fn default() -> Self {
         RoomLimits {
-            bytes: 2 * crate::MAX_MESSAGE,
-            bytes_per_certificate: crate::MAX_MESSAGE,
+            bytes: 2 * tryworks_base::MAX_MESSAGE,
+            bytes_per_certificate: tryworks_base::MAX_MESSAGE,
             idle: Duration::from_secs(600),
             pressed: Duration::from_secs(5),
         }

@@ -10,7 +10,6 @@
 //! ```
 
 use crate::error::LinkError;
-use crate::private::{PrivateDir, through};
 use rustix::fs::FileType;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -30,6 +29,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
+use tryworks_base::private::{PrivateDir, through};
 use zeromq::{SocketOptions, ZmqError};
 
 /// How long a peer may take to answer. The kernel connects to a stopped process, too.
@@ -251,8 +251,8 @@ fn split(path: &Path) -> Result<(PrivateDir, &OsStr), LinkError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::private::private_dir;
     use futures_util::FutureExt;
+    use tryworks_base::private::private_dir;
     use zeromq::{DealerSocket, Socket};
 
     async fn dial_at(path: &Path) -> Result<(), LinkError> {

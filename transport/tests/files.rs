@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use tryworks_transport::{Connection, Role, check_label, check_name, cluster_dir, home_from, private_dir, role_of};
+use tryworks_base::home::{check_label, check_name, cluster_dir, home_from};
+use tryworks_base::private::private_dir;
+use tryworks_transport::{Connection, Role, role_of};
 
 const SECRET: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
 

@@ -9,8 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
-use tryworks_transport::{Backlog, BacklogLimits, Link, LinkError, LinkReceiver, LinkSender, MAX_MESSAGE};
-use tryworks_transport::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender, private_dir, raise_file_limit};
+use tryworks_base::MAX_MESSAGE;
+use tryworks_base::private::private_dir;
+use tryworks_transport::{
+    Backlog, BacklogLimits, Link, LinkError, LinkReceiver, LinkSender, PeerEvent, PeerId, Peers, PeersReceiver,
+    PeersSender, raise_file_limit,
+};
 
 struct Place {
     directory: TempDir,

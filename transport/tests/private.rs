@@ -8,7 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use tryworks_transport::{Backlog, Connection, Link, Peers, PrivateDir, Role, private_dir};
+use tryworks_base::private::{PrivateDir, private_dir};
+use tryworks_transport::{Backlog, Connection, Link, Peers, Role};
 
 /// Another user of this machine.
 const OTHER: u32 = 12345;

@@ -4,7 +4,8 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use tryworks_transport::{Backlog, Connection, Link, Peers, Role, private_dir};
+use tryworks_base::private::private_dir;
+use tryworks_transport::{Backlog, Connection, Link, Peers, Role};
 
 fn mode(path: &Path) -> u32 {
     std::fs::symlink_metadata(path).unwrap().mode() & 0o777

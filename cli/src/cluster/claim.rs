@@ -8,7 +8,7 @@ use crate::record::{Options, Record};
 use crate::{human, place};
 use std::fs;
 use std::path::PathBuf;
-use tryworks_transport::private_dir;
+use tryworks_base::private::private_dir;
 
 /// Makes the directory of a cluster, with this process as its supervisor for the moment. What a killed cluster of the
 /// name left is put aside before.

@@ -14,7 +14,7 @@ pub use start::Started;
 
 use crate::args::Cluster;
 use crate::jobs;
-use tryworks_engine::protocol::admin::Question;
+use tryworks_protocol::admin::Question;
 
 /// Does what was said.
 pub fn execute(command: Cluster) -> anyhow::Result<()> {

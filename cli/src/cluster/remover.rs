@@ -1,8 +1,7 @@
 //! Takes what clusters left off the disk, in a process of its own: engines may have held millions of blocks, and whoever
 //! stops a cluster, or starts the next one, does not wait for that.
 
-use crate::human;
-use crate::place;
+use crate::{human, place};
 use anyhow::Context;
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -10,8 +9,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tryworks_core::Error;
-use tryworks_transport::private_dir;
+use tryworks_base::Error;
+use tryworks_base::private::private_dir;
 
 /// How long it is waited for the process, so that mostly nothing is left once a command has ended.
 const PATIENCE: Duration = Duration::from_secs(5);

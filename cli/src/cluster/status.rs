@@ -1,12 +1,10 @@
 //! `tryworks cluster status`.
 
-use crate::args;
-use crate::human;
 use crate::jobs::{self, ask, unexpected};
-use crate::place;
 use crate::table::{Column, Table};
+use crate::{args, human, place};
 use std::time::Duration;
-use tryworks_engine::protocol::admin::{Answer, Question, Status};
+use tryworks_protocol::admin::{Answer, Question, Status};
 
 /// Shows the engines of a cluster and the jobs that run.
 pub fn execute(command: &args::Status) -> anyhow::Result<()> {

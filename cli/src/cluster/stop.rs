@@ -11,8 +11,8 @@ use crate::{out, place};
 use rustix::process::Signal;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tryworks_engine::client::admin::{Admin, AdminError};
-use tryworks_engine::protocol::admin::Question;
+use tryworks_protocol::admin::Question;
+use tryworks_protocol::ask::{Admin, AdminError};
 
 /// How long a supervisor may take: it gives engines and the hub some time each before it kills them.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use tryworks_engine::client::admin::Admin;
-use tryworks_engine::protocol::admin::{Answer, Question};
+use tryworks_protocol::admin::{Answer, Question};
+use tryworks_protocol::ask::Admin;
 
 /// How long hub and engines may take until all are there.
 const LIMIT: Duration = Duration::from_secs(60);

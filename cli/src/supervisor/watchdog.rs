@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
-use tryworks_engine::client::admin::{Admin, AdminError};
-use tryworks_engine::protocol::admin::Question;
+use tryworks_protocol::admin::Question;
+use tryworks_protocol::ask::{Admin, AdminError};
 
 /// How often the hub is asked.
 const EVERY: Duration = Duration::from_secs(3);

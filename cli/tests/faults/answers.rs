@@ -6,7 +6,7 @@ use crate::rig::{Cluster, Engine, claim, driving, gate, mark, signal, until};
 use rustix::process::Signal;
 use serde::Serialize;
 use tryworks::prelude::*;
-use tryworks_core::codec;
+use tryworks_base::codec;
 
 /// What a task tells when it is in the middle of a stage. Who takes a token waits to be killed.
 pub fn event(stage: &str) {

@@ -10,8 +10,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use tryworks::prelude::*;
+use tryworks_base::Op;
 use tryworks_core::sink::DriverSink;
-use tryworks_core::task::Op;
 
 /// The first attempt at partition 0 waits at one gate, the second one at another. What it makes is the same. An engine
 /// with one slot does nothing else before: all that counts in the end is the other one's, and so are the tasks that read

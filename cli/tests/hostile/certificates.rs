@@ -8,8 +8,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
-use tryworks_engine::protocol::Purpose;
 use tryworks_hub::{Authority, Validity};
+use tryworks_protocol::Purpose;
 use tryworks_transport::{DataClient, DataLimits, Link, Role};
 
 #[test]

@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tokio::runtime::{Builder, Runtime};
 use tryworks::prelude::*;
-use tryworks_core::codec;
-use tryworks_engine::protocol::worker::BlockPart;
-use tryworks_engine::protocol::{Hello, HostInfo, Purpose};
+use tryworks_base::codec;
+use tryworks_protocol::worker::BlockPart;
+use tryworks_protocol::{Hello, HostInfo, Purpose};
 use tryworks_transport::{
     Backlog, Connection, Credentials, DataClient, DataError, DataLimits, Link, LinkReceiver, PeerEvent, Peers, Role,
 };
@@ -49,14 +49,14 @@ fn credentials(cluster: &Cluster, role: &str) -> Credentials {
 }
 
 fn hello(purpose: Purpose) -> Vec<u8> {
-    let host = HostInfo { pid: std::process::id(), ..tryworks_engine::host::here() };
+    let host = HostInfo { pid: std::process::id(), ..tryworks_protocol::host::here() };
     Hello { version: "0".into(), host, purpose }.to_bytes().unwrap()
 }
 
 /// A program of this test that is not what it says.
 fn drive(id: [u8; 32]) -> Purpose {
     let path = std::env::current_exe().unwrap().display().to_string();
-    let program = tryworks_engine::protocol::driver::Program { id, path, ..Default::default() };
+    let program = tryworks_protocol::driver::Program { id, path, ..Default::default() };
     Purpose::Drive { again: None, program }
 }
 

@@ -8,11 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use tryworks::prelude::*;
-use tryworks_core::codec;
-use tryworks_engine::protocol::Purpose;
-use tryworks_engine::protocol::driver::Program;
-use tryworks_engine::protocol::engine::{Offer, StorePlace};
-use tryworks_io::blocks::BlockKey;
+use tryworks_base::codec;
+use tryworks_protocol::Purpose;
+use tryworks_protocol::driver::Program;
+use tryworks_protocol::engine::{Offer, StorePlace};
+use tryworks_store::blocks::BlockKey;
 use tryworks_transport::{DataClient, DataError, DataLimits, Link, Role};
 
 pub fn tryworks(cluster: &Cluster, arguments: &[&str]) -> Output {

@@ -1,15 +1,14 @@
 //! A hub that refuses a job: it has nothing of what came with it, and the next job brings it again.
 
-use crate::here;
 use crate::rig::{Cluster, driving};
-use crate::{connection, directory, runtime};
+use crate::{connection, directory, here, runtime};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::mpsc::Sender;
 use tryworks::prelude::*;
-use tryworks_engine::protocol;
-use tryworks_engine::protocol::driver::{FromDriver, ToDriver};
+use tryworks_protocol as protocol;
+use tryworks_protocol::driver::{FromDriver, ToDriver};
 use tryworks_transport::{Backlog, Link, PeerEvent, Peers};
 
 /// Stands between a driver and its hub, and refuses the first job.

@@ -10,8 +10,8 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
-use tryworks_engine::client::admin::Admin;
-use tryworks_engine::protocol::admin::{Answer, Question};
+use tryworks_protocol::admin::{Answer, Question};
+use tryworks_protocol::ask::Admin;
 
 fn log(home: &Home, of: &str) -> PathBuf {
     home.cluster("default").join(format!("logs/{of}.log"))

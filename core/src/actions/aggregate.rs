@@ -3,11 +3,11 @@
 use super::job::{Background, Job, PartAction};
 use crate::call::Call2;
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::Row;
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
+use tryworks_base::{Op, Result};
 
 /// Folds a partition from a first value on.
 pub(super) struct FoldFrom<A, F> {

@@ -1,14 +1,14 @@
 //! `collect`: all items, in order, on the driver.
 
 use super::job::{Background, Job, PartAction, bytes_of};
-use crate::codec::prove_rows;
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tryworks_base::codec::prove_rows;
+use tryworks_base::{Op, Result};
 
 struct Collect;
 
@@ -47,7 +47,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// All items, in the order of the partitions.
     ///
     /// # Errors
-    /// Why the job failed; [`Error::Limit`](crate::Error::Limit) if the items are more than the driver takes.
+    /// Why the job failed; [`Error::Limit`](tryworks_base::Error::Limit) if the items are more than the driver takes.
     ///
     /// ```
     /// # use tryworks::prelude::*;

@@ -2,10 +2,10 @@
 
 use super::job::{Background, Job, PartAction};
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
+use tryworks_base::{Op, Result};
 
 struct Count;
 

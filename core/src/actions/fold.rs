@@ -3,11 +3,10 @@
 use super::aggregate::FoldFrom;
 use super::job::{Background, Job};
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::pipe::Pipe;
 use crate::row::Row;
 use crate::ship::{Code, Plain};
-use crate::task::Op;
+use tryworks_base::{Op, Result};
 
 impl<P: Pipe<Item: Row>> Dataset<P> {
     /// Folds the items of each partition from `zero` on, and what comes out of the partitions from `zero` on, in the

@@ -3,12 +3,11 @@
 use super::job::{Background, Job, PartAction};
 use crate::call::{Call1, Callable, Env};
 use crate::dataset::Dataset;
-use crate::error::{Place, Result};
 use crate::pipe::{CONTINUE, Pipe, STOP, drive};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
-use crate::task::{Op, Task};
-use crate::user_error::UserError;
+use crate::task::Task;
 use crate::with::With;
+use tryworks_base::{Op, Place, Result, UserError};
 
 struct ForEach<F> {
     function: F,

@@ -1,19 +1,18 @@
 //! Jobs: what every action is made of, and the handle of one that runs in the background.
 
-use crate::codec;
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
 use crate::pipe::Pipe;
 use crate::row::RowSize;
-use crate::runner::{JobControl, JobRequest, Progress, Tie};
+use crate::runner::{JobControl, JobRequest, Tie};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Encoded, Made, Output, StageCode};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
+use tryworks_base::{Error, Op, Progress, Result, codec};
 
 /// What an action does with one partition.
 pub(crate) trait PartAction<P: Pipe>: Ship + Send + Sync + 'static {

@@ -3,12 +3,12 @@
 use super::job::{Background, Job, PartAction};
 use crate::call::Call2;
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tryworks_base::{Error, Op, Result};
 
 struct Reduce<F> {
     function: F,

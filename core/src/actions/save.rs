@@ -1,15 +1,14 @@
 //! `save`: all items into a sink, each partition once, where tasks run or at the driver.
 
 use super::job::{Background, Job, PartAction};
-use crate::codec;
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
 use crate::exchange::unless_failed;
 use crate::pipe::{Flow, Pipe, drive};
 use crate::runner::Tie;
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::sink::{DriverSink, Sink, SinkWriter};
-use crate::task::{Op, Task};
+use crate::task::Task;
+use tryworks_base::{Error, Op, Result, codec};
 
 struct Save<S>(S);
 

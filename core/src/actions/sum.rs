@@ -2,15 +2,15 @@
 
 use super::job::{Background, Job, PartAction};
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
 use crate::exchange::unless_failed;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::num::Wrapping;
 use std::time::Duration;
+use tryworks_base::{Error, Op, Result};
 
 /// What [`Dataset::sum`] adds up: the numbers of the standard library, `Wrapping` ones and durations. For a type of the
 /// program's, say how it is added, or use [`reduce`](Dataset::reduce).

@@ -1,14 +1,14 @@
 //! `take` and `first`: the first items, from as few partitions as they are in.
 
 use super::job::PartAction;
-use crate::codec::prove_rows;
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
 use crate::pipe::{CONTINUE, Pipe, STOP, drive};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tryworks_base::codec::prove_rows;
+use tryworks_base::{Error, Op, Result};
 
 struct Take(usize);
 

@@ -2,18 +2,18 @@
 
 use super::job::{Background, Job, PartAction};
 use crate::call::{Call1, Env, Given};
-use crate::codec::prove_rows;
 use crate::dataset::Dataset;
-use crate::error::{Place, Result};
 use crate::exchange::unless_failed;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
 use crate::sort::in_order;
-use crate::task::{Op, Task};
+use crate::task::Task;
 use crate::with::With;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
+use tryworks_base::codec::prove_rows;
+use tryworks_base::{Op, Place, Result};
 
 struct TakeOrdered<F, O> {
     n: usize,

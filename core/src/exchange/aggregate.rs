@@ -2,7 +2,7 @@
 
 use crate::call::Callable;
 use crate::row::Row;
-use crate::task::Op;
+use tryworks_base::Op;
 
 /// A left fold over the values of a key.
 pub trait Aggregate<V>: Callable {

@@ -4,7 +4,7 @@ use super::aggregate::Aggregate;
 use super::hash::hash_of;
 use super::table::Table;
 use crate::row::Key;
-use crate::task::Op;
+use tryworks_base::Op;
 
 /// Rows that are looked up at a time.
 pub(crate) const TOGETHER: usize = 256;

@@ -1,12 +1,12 @@
 //! Blocks: the output of one map task, in chunks that are cut by bucket, each in memory or in a spill file.
 
-use crate::codec;
-use crate::error::{Error, Result};
-use crate::host::{Frames, Host, SealedBlock, Shared};
-use crate::memory::Reservation;
+use crate::host::{Host, SealedBlock, Shared};
 use crate::row::Row;
 use std::ops::Range;
 use std::sync::Arc;
+use tryworks_base::frames::Frames;
+use tryworks_base::memory::Reservation;
+use tryworks_base::{Error, Result, codec};
 
 /// What one map task left for an exchange.
 pub(crate) struct Block<T> {

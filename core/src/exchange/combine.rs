@@ -8,20 +8,19 @@ use super::keep::Keep;
 use super::prefix::{Prefix, Run};
 use super::table::Table;
 use super::write::{BucketWriter, Counts, LOOK, unless_failed};
-use crate::codec;
-use crate::error::Result;
 use crate::heap::heap_bytes;
 use crate::host::Shared;
-use crate::lock::Lock;
-use crate::memory::Reservation;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::{Key, Row, RowSize};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Output, StageCode};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
+use tryworks_base::lock::Lock;
+use tryworks_base::memory::Reservation;
+use tryworks_base::{Op, Result, codec};
 
 /// The most keys that a map task keeps before it hands on what it has.
 const COMBINE_KEYS: usize = 1 << 17;

@@ -5,12 +5,11 @@ use super::hash::hash_of;
 use super::spool::{Spool, Spooled};
 use super::table::Table;
 use super::write::LOOK;
-use crate::codec;
-use crate::error::{Error, Result};
-use crate::memory::Reservation;
 use crate::row::{Key, Row, RowSize, show};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use serde::{Deserialize, Serialize};
+use tryworks_base::memory::Reservation;
+use tryworks_base::{Error, Op, Result, codec};
 
 /// A fold by key within a budget. When there is no room for more, the keys that came last leave, with what was folded
 /// for them, for a spill file; values of keys that are not in the table follow them there, in order. The file is

@@ -3,14 +3,14 @@
 use super::aggregate::Aggregate;
 use super::fold::Fold;
 use super::read::{Opened, Side};
-use crate::error::Result;
-use crate::lock::Lock;
 use crate::pipe::{BATCH, Cursor, Flow, Pipe, Step};
 use crate::row::{Key, Row};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use std::collections::VecDeque;
 use std::ops::Range;
+use tryworks_base::lock::Lock;
+use tryworks_base::{Op, Result};
 
 /// The pipe that reads pairs and yields each key once, with its fold. The order is that of the hash sub-partitions,
 /// then of first arrival.

@@ -9,13 +9,12 @@ use super::read::{Shuffled, Side};
 use super::scatter::ScatterStage;
 use crate::data::Boxed;
 use crate::dataset::Dataset;
-use crate::error::Error;
 use crate::lineage::{Exchange, Input, Layout, Node, Shape};
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
 use crate::stage::Stage;
-use crate::task::Op;
 use std::sync::Arc;
+use tryworks_base::{Error, Op};
 
 /// One side of a keyed operator: where its rows come from, as a pipe and as lineage.
 pub(crate) struct KeyedSide<T> {

@@ -7,14 +7,14 @@ use super::block::{Block, Chunk, Deferred, Later};
 use super::hash::Buckets;
 use super::keep::Keep;
 use super::table::Table;
-use crate::error::{Error, Result};
 use crate::host::Shared;
-use crate::lock::{Held, Lock, none_held};
-use crate::memory::Reservation;
 use crate::row::{Key, Row, RowSize};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar};
+use tryworks_base::lock::{Held, Lock, none_held};
+use tryworks_base::memory::Reservation;
+use tryworks_base::{Error, Op, Result};
 
 /// Folding on is of no use if more than so many of a hundred rows have a key that was not there.
 const NEW: usize = 95;

@@ -3,9 +3,7 @@
 use super::block::{Block, BlockKind, Chunk, decode_rows, open_sealed};
 use super::hash::Buckets;
 use super::spool::{Spooled, SpooledRows};
-use crate::codec;
 use crate::data::{Boxed, BoxedCursor};
-use crate::error::{Error, Result};
 use crate::host::{Fetched, Shared, Wanted};
 use crate::lineage::Exchange;
 use crate::pipe::{BATCH, CONTINUE, Cursor, Pipe, Step};
@@ -15,6 +13,7 @@ use crate::task::Task;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
+use tryworks_base::{Error, Result, codec};
 
 /// Where the rows of a keyed operator come from.
 #[derive(Clone)]

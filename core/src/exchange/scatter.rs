@@ -2,12 +2,12 @@
 
 use super::hash::{Buckets, hash_of};
 use super::write::{BucketWriter, unless_failed};
-use crate::error::Result;
 use crate::pipe::{Pipe, drive};
 use crate::row::{Key, Row};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Output, StageCode};
 use crate::task::Task;
+use tryworks_base::Result;
 
 /// The map tasks of an exchange by key that does not combine.
 pub(crate) struct ScatterStage<P> {

@@ -1,14 +1,13 @@
 //! Rows put aside in a spill file, in order, to be read from end to end any number of times.
 
 use super::block::decode_rows;
-use crate::codec;
-use crate::error::Result;
-use crate::host::{FrameWriter, Frames};
 use crate::row::Row;
 use crate::task::Task;
 use serde::Serialize;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use tryworks_base::frames::{FrameWriter, Frames};
+use tryworks_base::{Result, codec};
 
 /// The rows of a frame, at most.
 const FRAME_ROWS: usize = 256;

@@ -2,16 +2,15 @@
 
 use super::block::{Block, Chunk, Ends, encode_rows};
 use super::hash::{Buckets, hash_of};
-use crate::codec;
-use crate::error::{Error, Result};
 use crate::host::{BlockWriter, Shared};
-use crate::memory::Reservation;
 use crate::pipe::{Flow, STOP};
 use crate::row::{Row, RowSize};
 use crate::stage::{Made, Output};
 use crate::task::Task;
 use serde::Serialize;
 use std::sync::Arc;
+use tryworks_base::memory::Reservation;
+use tryworks_base::{Error, Result, codec};
 
 /// The largest chunk, where the budget allows it.
 const CHUNK_BYTES: u64 = 32 << 20;

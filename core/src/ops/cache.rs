@@ -1,18 +1,17 @@
 //! `cache` and `persist`: partitions that are kept once they are made.
 
-use crate::codec;
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::exchange::{decode_rows, encode_rows};
-use crate::host::{FrameWriter, Frames};
 use crate::lineage::{Cache, Node};
-use crate::memory::Reservation;
 use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::row::{Row, RowSize};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use tryworks_base::frames::{FrameWriter, Frames};
+use tryworks_base::memory::Reservation;
+use tryworks_base::{Op, Result, codec};
 
 /// What happens to partitions that do not fit into the memory for kept blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

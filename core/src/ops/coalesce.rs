@@ -2,13 +2,13 @@
 
 use crate::data::Boxed;
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
 use crate::lineage::{Input, Node, Shape};
 use crate::links::{Link, run_of};
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use std::ops::Range;
+use tryworks_base::{Error, Op, Result};
 
 /// The pipe of [`Dataset::coalesce`].
 #[derive(Clone)]

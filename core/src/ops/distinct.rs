@@ -4,12 +4,11 @@ use super::each::{At, Each, Itemwise, Nothing};
 use super::keys::Keys;
 use crate::call::Callable;
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::exchange::{Aggregate, Grouped, default_readers};
 use crate::pipe::{Flow, Pipe};
 use crate::row::Key;
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::Op;
+use tryworks_base::{Op, Result};
 
 /// The pipe of [`Dataset::distinct`].
 pub type Distinct<T> = Keys<Grouped<T, (), Once>>;

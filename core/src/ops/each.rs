@@ -1,11 +1,11 @@
 //! The builder of item-wise operators: each is one function from an item to a sink.
 
 use crate::call::Callable;
-use crate::error::{Error, Place, Result};
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, STOP, Step};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use std::marker::PhantomData;
+use tryworks_base::{Error, Op, Place, Result};
 
 /// What an item-wise operator does to one item.
 pub trait Itemwise<A, F>: Send + Sync + 'static {

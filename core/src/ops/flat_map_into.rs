@@ -3,13 +3,12 @@
 use super::each::{At, Each, Itemwise};
 use crate::call::{Call2, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{CONTINUE, Flow, Pipe, STOP};
 use crate::ship::{Code, Plain, captures_nothing};
-use crate::task::Op;
 use crate::with::With;
 use std::marker::PhantomData;
+use tryworks_base::{Op, Result};
 
 /// The pipe of [`Dataset::flat_map_into`].
 pub type FlatMapInto<P, F, B> = Each<P, F, Emitting<B>>;

@@ -2,14 +2,14 @@
 
 use crate::call::{Call1, Callable};
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::runner::Runner;
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use tryworks_base::{Op, Result};
 
 /// The pipe of [`Dataset::from_fn`].
 pub struct FromFn<F, I> {

@@ -2,13 +2,12 @@
 
 use crate::call::Callable;
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::exchange::{Aggregate, Grouped, default_readers};
 use crate::lineage::Layout;
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::Op;
+use tryworks_base::{Op, Result};
 
 /// The pipe of [`Dataset::group_by_key`].
 pub type GroupByKey<K, V> = Grouped<K, V, Gathering>;

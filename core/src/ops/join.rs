@@ -1,16 +1,16 @@
 //! `join`: pairs the values of equal keys of two datasets.
 
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::exchange::{Opened, Rows, Side, Spool, Spooled, Table, default_readers, floor, hash_of, no_partitions};
 use crate::lineage::{Input, Layout, Node, Shape};
-use crate::memory::Reservation;
 use crate::pipe::{BATCH, Cursor, Flow, Pipe, Step};
 use crate::row::{Key, Row, RowSize};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use hashbrown::HashTable;
 use std::ops::Range;
+use tryworks_base::memory::Reservation;
+use tryworks_base::{Op, Result};
 
 /// The pipe of [`Dataset::join`].
 pub struct Join<K, V, W> {

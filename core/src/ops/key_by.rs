@@ -3,13 +3,12 @@
 use super::each::{At, Each, Itemwise};
 use crate::call::{Call1, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
 use crate::ship::{Code, Plain, captures_nothing};
-use crate::task::Op;
 use crate::with::With;
 use std::marker::PhantomData;
+use tryworks_base::{Op, Result};
 
 /// The pipe of [`Dataset::key_by`].
 pub type KeyBy<P, F, K> = Each<P, F, Keying<K>>;

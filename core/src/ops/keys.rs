@@ -2,10 +2,9 @@
 
 use super::each::{At, Each, Itemwise, Nothing};
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
-use crate::task::Op;
+use tryworks_base::{Op, Result};
 
 /// The pipe of [`Dataset::keys`].
 pub type Keys<P> = Each<P, Nothing, TakingKeys>;

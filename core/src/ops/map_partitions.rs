@@ -2,14 +2,14 @@
 
 use crate::call::{Call2, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::{Error, Place, Result};
 use crate::lineage::Node;
 use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use crate::with::With;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
+use tryworks_base::{Error, Op, Place, Result};
 
 /// The pipe of [`Dataset::map_partitions`].
 pub struct MapPartitions<P, F, I> {

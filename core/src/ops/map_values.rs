@@ -3,12 +3,11 @@
 use super::each::{At, Each, Itemwise};
 use crate::call::{Call1, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
 use crate::ship::{Code, Plain, captures_nothing};
-use crate::task::Op;
 use crate::with::With;
+use tryworks_base::{Op, Result};
 
 /// The pipe of [`Dataset::map_values`].
 pub type MapValues<P, F> = Each<P, F, MappingValues>;

@@ -2,14 +2,13 @@
 
 use crate::call::{Call2, Callable, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::{Place, Result};
 use crate::exchange::{Aggregate, Grouped, default_readers};
 use crate::lineage::Layout;
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
-use crate::task::Op;
 use crate::with::With;
+use tryworks_base::{Op, Place, Result};
 
 /// The pipe of [`Dataset::reduce_by_key`].
 pub type ReduceByKey<K, V, F> = Grouped<K, V, Reducing<F>>;

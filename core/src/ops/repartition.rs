@@ -1,16 +1,16 @@
 //! `repartition`: the items dealt out evenly over another number of partitions.
 
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::exchange::{BucketWriter, Buckets, Rows, Shuffled, no_partitions, unless_failed};
 use crate::lineage::{Exchange, Input, Node, Shape};
 use crate::pipe::{Cursor, Flow, Pipe, Step, drive};
 use crate::row::Row;
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Output, StageCode};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use tryworks_base::{Op, Result};
 
 /// The pipe of [`Dataset::repartition`].
 pub struct Repartition<T> {

@@ -1,14 +1,14 @@
 //! `sample`: a random part of the items, the same in every run.
 
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
 use crate::lineage::Node;
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, STOP, Step};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
+use tryworks_base::{Error, Op, Result};
 
 /// The pipe of [`Dataset::sample`].
 #[derive(Clone)]

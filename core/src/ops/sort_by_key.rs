@@ -5,17 +5,17 @@ use super::key_by::KeyBy;
 use super::values::{TakingValues, Values};
 use crate::call::{Env, Given};
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::exchange::{Buckets, Shuffled, default_readers, no_partitions};
 use crate::lineage::{Exchange, Input, Layout, Node, Shape};
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::row::Row;
 use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
 use crate::sort::{Bounds, BoundsStage, Merge, RunBlock, RunsStage};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use crate::with::With;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use tryworks_base::{Op, Result};
 
 /// The pipe of [`Dataset::sort_by_key`].
 pub struct SortByKey<K, V> {

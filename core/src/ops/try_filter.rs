@@ -3,13 +3,11 @@
 use super::each::{At, Each, Itemwise};
 use crate::call::{Call1, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{CONTINUE, Flow, Pipe};
 use crate::ship::{Code, Plain, captures_nothing};
-use crate::task::Op;
-use crate::user_error::UserError;
 use crate::with::With;
+use tryworks_base::{Op, Result, UserError};
 
 /// The pipe of [`Dataset::try_filter`].
 pub type TryFilter<P, F> = Each<P, F, TryFiltering>;

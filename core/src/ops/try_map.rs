@@ -3,14 +3,12 @@
 use super::each::{At, Each, Itemwise};
 use crate::call::{Call1, Env, Given};
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
 use crate::ship::{Code, Plain, captures_nothing};
-use crate::task::Op;
-use crate::user_error::UserError;
 use crate::with::With;
 use std::marker::PhantomData;
+use tryworks_base::{Op, Result, UserError};
 
 /// The pipe of [`Dataset::try_map`].
 pub type TryMap<P, F, B> = Each<P, F, TryMapping<B>>;

@@ -2,14 +2,14 @@
 
 use crate::data::{Boxed, Data};
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
 use crate::lineage::{Input, Node, Shape};
 use crate::links::Link;
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::runner::Runner;
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use std::sync::Arc;
+use tryworks_base::{Error, Op, Result};
 
 /// The pipe of [`Dataset::union`].
 #[derive(Clone)]

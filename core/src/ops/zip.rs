@@ -1,12 +1,12 @@
 //! `zip`: pairs the items of two datasets, one to one.
 
 use crate::dataset::Dataset;
-use crate::error::{Error, Result, Site};
 use crate::lineage::{Input, Node, Shape};
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use std::collections::VecDeque;
+use tryworks_base::{Error, Op, Result, Site};
 
 /// The pipe of [`Dataset::zip`].
 #[derive(Clone)]

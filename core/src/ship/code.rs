@@ -1,8 +1,8 @@
 //! Closures that are nothing but code, and the one place where such a closure is made again from its type.
 
 use super::{Decoder, Encoder, Ship};
-use crate::error::{Error, Result};
 use std::ptr::NonNull;
+use tryworks_base::{Error, Result};
 
 /// A closure or function that captures nothing, so that its type alone is its code: what every operator takes.
 ///

@@ -1,7 +1,6 @@
 //! Parcels: a static descriptor found again by its distance from an anchor in the same executable.
 
 use super::{Decoder, Encoder, Ship};
-use crate::error::{Error, Result};
 use crate::stage::Stage;
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
@@ -9,6 +8,7 @@ use std::any::{Any, TypeId};
 use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::Arc;
+use tryworks_base::{Error, Result};
 
 /// Something sendable, as bytes. It means something in the same program alone: whoever sends it says which program
 /// that is, and whoever receives it checks that first.

@@ -11,10 +11,9 @@ pub(crate) use code::{captures_nothing, conjure};
 pub use descriptor::{Parcel, Segments, receive};
 pub(crate) use descriptor::{Role, pack, unpack};
 
-use crate::codec;
-use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tryworks_base::{Error, Result, codec};
 
 /// What can be sent to another process of the same program. Only this crate makes the [`Encoder`] and [`Decoder`]
 /// that its methods take, so that nothing else can make a closure out of nothing.

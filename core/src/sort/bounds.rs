@@ -2,16 +2,15 @@
 
 use super::in_order::in_order;
 use super::run::RunBlock;
-use crate::codec;
-use crate::error::Result;
 use crate::exchange::{BlockKind, Shuffled};
 use crate::host::{SealedBlock, Shared};
 use crate::row::Row;
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Made, Output, StageCode};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
+use tryworks_base::{Op, Result, codec};
 
 /// The keys that ranges begin with: range `i` holds the keys from bound `i - 1` on and below bound `i`.
 pub(crate) struct Bounds<K> {

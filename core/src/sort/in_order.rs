@@ -1,8 +1,7 @@
 //! Sorting in memory by an order of the user's, which may not be one.
 
-use crate::error::{Error, Result};
-use crate::task::Op;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use tryworks_base::{Error, Op, Result};
 
 /// Calls `sort`, which sorts by keys of type `K` with the standard library. That panics, at times, if the order is not
 /// total: this is an error then, which no attempt would change. Other panics are the user's and go on.

@@ -3,15 +3,15 @@
 
 use super::bounds::Bounds;
 use super::run::{Run, RunBlock, cut_at};
-use crate::error::{Error, Result};
 use crate::exchange::{decode_rows, hash_of, lost};
 use crate::host::{Shared, Wanted};
-use crate::memory::Reservation;
 use crate::row::{Row, RowSize};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
+use tryworks_base::memory::Reservation;
+use tryworks_base::{Error, Op, Result};
 
 /// Where one run is being read.
 struct Head<K, V> {

@@ -2,20 +2,20 @@
 
 use super::in_order::in_order;
 use super::unsorted::Unsorted;
-use crate::codec;
-use crate::error::{Error, Result};
 use crate::exchange::{BlockKind, chunk_bytes, unless_failed};
 use crate::held::HeldFrames;
-use crate::host::{BlockWriter, FrameWriter, Frames, SealedBlock, Shared};
-use crate::memory::Reservation;
+use crate::host::{BlockWriter, SealedBlock, Shared};
 use crate::pipe::{Pipe, drive};
 use crate::row::Row;
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Made, Output, StageCode};
-use crate::task::{Op, Task};
+use crate::task::Task;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::sync::Arc;
+use tryworks_base::frames::{FrameWriter, Frames};
+use tryworks_base::memory::Reservation;
+use tryworks_base::{Error, Op, Result, codec};
 
 /// What one map task leaves: its rows as sorted runs, in the order in which they came.
 pub(crate) struct RunBlock<K, V> {

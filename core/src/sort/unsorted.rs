@@ -1,9 +1,8 @@
 //! The rows of a run that is being made.
 
-use crate::codec;
-use crate::error::Result;
 use crate::exchange::{encode_rows, join_rows};
 use crate::row::{Row, RowSize};
+use tryworks_base::{Result, codec};
 
 /// Rows as they came, and then in the order of their keys.
 pub(crate) enum Unsorted<K, V> {

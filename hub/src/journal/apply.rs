@@ -3,12 +3,11 @@
 use super::entry::{Entry, Proof, Submitted};
 use super::queue::StageTotals;
 use rusqlite::{CachedStatement, OptionalExtension, Params, Transaction, params};
-use tryworks_core::ids::{JobId, OutputId, SessionId};
-use tryworks_core::runner::Progress;
-use tryworks_core::{Error, codec};
-use tryworks_engine::protocol::admin::TaskRow;
-use tryworks_engine::protocol::engine::ResultPart;
-use tryworks_engine::protocol::schema;
+use tryworks_base::ids::{JobId, OutputId, SessionId};
+use tryworks_base::{Error, Progress, codec};
+use tryworks_protocol::PROTOCOL;
+use tryworks_protocol::admin::TaskRow;
+use tryworks_protocol::engine::ResultPart;
 
 /// Why an entry was not written.
 pub(super) enum Fault {
@@ -181,7 +180,7 @@ impl<'t> Filling<'t> {
             codec::encode(&*detached.program, program.insert(Vec::new()))?;
         }
         let name = new.detached.as_ref().map(|detached| &detached.name);
-        let version = submission.is_some().then(|| int(schema()));
+        let version = submission.is_some().then(|| i64::from(PROTOCOL));
         self.run(
             "INSERT INTO jobs (job, session, ticket, label, detached, state, submitted, submission, schema)
              VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?)
@@ -230,7 +229,9 @@ impl<'t> Filling<'t> {
                 "UPDATE jobs SET state = ?2, ended = ?3, error = ?4, submission = NULL, ending = ?5, schema = ?6
                  WHERE job = ?1 AND state = 'running' RETURNING session",
             )?
-            .query_row(params![int(job.0), state, int(at), error, ending, int(schema())], |row| row.get::<_, u32>(0))
+            .query_row(params![int(job.0), state, int(at), error, ending, i64::from(PROTOCOL)], |row| {
+                row.get::<_, u32>(0)
+            })
             .optional()?;
         let forgotten = self.run(
             "UPDATE sessions SET program = NULL WHERE session = ?1 AND program IS NOT NULL AND NOT EXISTS

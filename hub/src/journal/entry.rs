@@ -1,13 +1,12 @@
 //! What the hub tells its journal.
 
 use std::sync::Arc;
-use tryworks_core::ids::{AttemptId, JobId, OutputId, SessionId};
-use tryworks_core::runner::Progress;
-use tryworks_core::{Error, Result};
-use tryworks_engine::protocol::admin::TaskRow;
-use tryworks_engine::protocol::driver::{NewJob, Program};
-use tryworks_engine::protocol::engine::ResultPart;
-use tryworks_engine::scheduler::Change;
+use tryworks_base::ids::{AttemptId, JobId, OutputId, SessionId};
+use tryworks_base::{Error, Progress, Result};
+use tryworks_protocol::admin::TaskRow;
+use tryworks_protocol::driver::{NewJob, Program};
+use tryworks_protocol::engine::ResultPart;
+use tryworks_scheduler::Change;
 
 /// Something that happened. Times are microseconds since 1970.
 ///
@@ -38,7 +37,7 @@ pub enum Entry {
         session: SessionId,
         /// What its secret is compared with.
         proof: Proof,
-        /// The machine of its driver, as in [`HostInfo`](tryworks_engine::protocol::HostInfo).
+        /// The machine of its driver, as in [`HostInfo`](tryworks_protocol::HostInfo).
         host: String,
         /// When.
         at: u64,

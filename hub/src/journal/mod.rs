@@ -60,8 +60,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tryworks_core::ids::{EngineId, JobId, SessionId};
-use tryworks_core::{Error, Result};
+use tryworks_base::ids::{EngineId, JobId, SessionId};
+use tryworks_base::{Error, Result};
 
 /// How much is kept, in the file and waiting for it.
 #[derive(Clone, Copy, Debug)]

@@ -3,9 +3,9 @@
 use super::queue::{Item, Queue};
 use rusqlite::Transaction;
 use std::sync::Arc;
-use tryworks_core::ids::{EngineId, JobId, SessionId};
-use tryworks_core::lock::Lock;
-use tryworks_core::{Error, Result};
+use tryworks_base::ids::{EngineId, JobId, SessionId};
+use tryworks_base::lock::Lock;
+use tryworks_base::{Error, Result};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

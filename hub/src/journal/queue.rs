@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, mpsc};
 use std::time::{Duration, Instant};
-use tryworks_core::ids::JobId;
-use tryworks_core::lock::{Held, Lock, none_held};
-use tryworks_core::{Error, Result};
-use tryworks_engine::protocol::admin::TaskRow;
+use tryworks_base::ids::JobId;
+use tryworks_base::lock::{Held, Lock, none_held};
+use tryworks_base::{Error, Result};
+use tryworks_protocol::admin::TaskRow;
 
 /// How long an entry waits for others to be written with it, if nobody asks for it.
 const GATHER: Duration = Duration::from_millis(5);

@@ -5,12 +5,11 @@ use super::schema;
 use crate::recent::Ran;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use std::path::{Path, PathBuf};
-use tryworks_core::ids::{AttemptId, EngineId, JobId, SessionId};
-use tryworks_core::runner::Progress;
-use tryworks_core::{Error, Result, codec};
-use tryworks_engine::protocol;
-use tryworks_engine::protocol::admin::{JobDetail, JobRow, StageRow, TaskRow};
-use tryworks_engine::protocol::engine::ResultPart;
+use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
+use tryworks_base::{Error, Progress, Result, codec};
+use tryworks_protocol as protocol;
+use tryworks_protocol::admin::{JobDetail, JobRow, StageRow, TaskRow};
+use tryworks_protocol::engine::ResultPart;
 
 /// Reads a journal, also while a hub writes it, and after the hub is gone. What was noted can be read when it is
 /// committed: a few milliseconds later.
@@ -221,7 +220,7 @@ pub(super) fn held(connection: &Connection, job: JobId) -> rusqlite::Result<Vec<
 /// Decodes what a hub with the same messages wrote.
 pub(super) fn of_this_version<T: serde::de::DeserializeOwned>(bytes: Option<&[u8]>, version: Option<i64>) -> Result<T> {
     match (bytes, version) {
-        (Some(bytes), Some(version)) if version.cast_unsigned() == protocol::schema() => {
+        (Some(bytes), Some(version)) if version == i64::from(protocol::PROTOCOL) => {
             codec::decode(bytes).map(|(value, _)| value)
         }
         _ => Err(Error::cluster(

@@ -7,11 +7,11 @@ use super::reader::{Held, JOB_COLUMNS, held, job_row, number, of_this_version, r
 use rusqlite::{Connection, Row, Transaction};
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tryworks_core::Result;
-use tryworks_core::ids::{JobId, OutputId, SessionId};
-use tryworks_engine::protocol::admin::JobRow;
-use tryworks_engine::protocol::driver::{NewJob, Program};
-use tryworks_engine::scheduler::Change;
+use tryworks_base::Result;
+use tryworks_base::ids::{JobId, OutputId, SessionId};
+use tryworks_protocol::admin::JobRow;
+use tryworks_protocol::driver::{NewJob, Program};
+use tryworks_scheduler::Change;
 
 /// What was there when the last hub ended or was killed.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tryworks_core::{Error, Result};
+use tryworks_base::{Error, Result};
 
 /// The version of the tables.
 const VERSION: i64 = 2;

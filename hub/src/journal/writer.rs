@@ -1,16 +1,14 @@
 //! The thread that writes: a transaction for each batch.
 
-use super::Bounds;
 use super::apply::{Fault, Filling};
 use super::history::History;
-use super::numbers;
 use super::queue::{Batch, Item, Queue, StageTotals};
-use super::schema;
+use super::{Bounds, numbers, schema};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tryworks_core::{Error, Result};
+use tryworks_base::{Error, Result};
 
 /// How long the writer waits after a failure, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

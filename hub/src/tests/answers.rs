@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::journal::Remembered;
-use tryworks_engine::protocol::engine::HeldBlock;
-use tryworks_engine::scheduler::{Failure, FetchFailure};
+use tryworks_protocol::engine::HeldBlock;
+use tryworks_scheduler::{Failure, FetchFailure};
 
 /// Two shuffles of two partitions each, one behind the other, and two results.
 fn two_shuffles(session: SessionId) -> NewJob {

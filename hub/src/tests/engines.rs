@@ -1,8 +1,8 @@
 //! Engines that come, come twice, say nothing, and are lost.
 
 use super::*;
-use tryworks_core::Error;
-use tryworks_engine::scheduler::Failure;
+use tryworks_base::Error;
+use tryworks_scheduler::Failure;
 
 #[test]
 fn a_name_is_given_to_one_engine_alone_and_goes_with_its_store() {

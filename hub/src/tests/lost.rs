@@ -2,11 +2,11 @@
 
 use super::*;
 use std::process::Command;
-use tryworks_core::ids::JobId;
-use tryworks_engine::host::{began, has_ended, here};
-use tryworks_engine::protocol::HostInfo;
-use tryworks_engine::protocol::admin::{Answer, Question, WhyRow};
-use tryworks_engine::scheduler::Why;
+use tryworks_base::ids::JobId;
+use tryworks_protocol::HostInfo;
+use tryworks_protocol::admin::{Answer, Question, WhyRow};
+use tryworks_protocol::host::{began, has_ended, here};
+use tryworks_scheduler::Why;
 
 impl World {
     /// A driver of this process.
@@ -119,7 +119,7 @@ fn who_waits_for_the_slots_of_somebody_who_is_missed_is_told_so_once() {
         ToEngine::Kill { attempt } => Some(*attempt),
         _ => None,
     });
-    let failure = tryworks_engine::scheduler::Failure::Killed;
+    let failure = tryworks_scheduler::Failure::Killed;
     let ended = killed.map(|attempt| FromEngine::Failed { attempt, failure: failure.clone(), span: (0, 0) });
     let ended: Vec<_> = ended.collect();
     assert_eq!(ended.len(), out);

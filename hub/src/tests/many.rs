@@ -1,7 +1,7 @@
 //! Many jobs that are not closed: what happens with each message, and what ends, does not walk over all of them.
 
 use super::*;
-use tryworks_core::ids::JobId;
+use tryworks_base::ids::JobId;
 
 /// Gives a driver's session so many jobs of one task.
 fn submit(world: &mut World, driver: PeerId, session: SessionId, jobs: u64) {

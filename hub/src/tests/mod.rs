@@ -14,14 +14,14 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tryworks_core::ids::{AttemptId, EngineId, OutputId, SessionId};
-use tryworks_engine::protocol::driver::{FromDriver, NewJob, Program, ToDriver, Welcome};
-use tryworks_engine::protocol::engine::{
+use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
+use tryworks_protocol::driver::{FromDriver, NewJob, Program, ToDriver, Welcome};
+use tryworks_protocol::engine::{
     Assignment, CodeBytes, FromEngine, Offer, ResultPart, StorePlace, ToEngine, Welcome as EngineWelcome,
 };
-use tryworks_engine::protocol::{Hello, Opening, Purpose, decode, encode, opening};
-use tryworks_engine::scheduler::{JobSpec, Limits as JobLimits, Packing, PartitionReport, Report, StageSpec};
-use tryworks_io::blocks::BlockStore;
+use tryworks_protocol::{Hello, Opening, Purpose, decode, encode, opening};
+use tryworks_scheduler::{JobSpec, Limits as JobLimits, Packing, PartitionReport, Report, StageSpec};
+use tryworks_store::blocks::BlockStore;
 use tryworks_transport::PeerId;
 
 /// A hub, what it has sent to whom, and a place for its journal.
@@ -86,7 +86,7 @@ impl World {
 
     fn hello(&mut self, purpose: Purpose) -> (PeerId, Vec<u8>) {
         let peer = self.peer();
-        let hello = Hello { version: "test".into(), host: tryworks_engine::host::here(), purpose };
+        let hello = Hello { version: "test".into(), host: tryworks_protocol::host::here(), purpose };
         (peer, hello.to_bytes().unwrap())
     }
 
@@ -191,7 +191,7 @@ fn job(ticket: u64, session: SessionId, partitions: u32, exchange: Option<u64>, 
 /// What an engine says of a task that went well.
 fn done(task: &Assignment) -> FromEngine {
     let partitions = task.task.partitions.clone();
-    let result = matches!(task.code, tryworks_engine::protocol::engine::CodeId::Results(_));
+    let result = matches!(task.code, tryworks_protocol::engine::CodeId::Results(_));
     FromEngine::Done {
         attempt: task.task.attempt,
         report: Report {

@@ -1,8 +1,8 @@
 //! Sessions: what they may name, what they leave, and what comes again with the next hub.
 
 use super::*;
-use tryworks_engine::protocol::admin::{Answer, Question};
-use tryworks_engine::protocol::engine::{HeldBlock, HeldResult};
+use tryworks_protocol::admin::{Answer, Question};
+use tryworks_protocol::engine::{HeldBlock, HeldResult};
 
 #[test]
 fn a_driver_that_names_another_sessions_outputs_is_refused() {
@@ -54,7 +54,7 @@ fn ten_thousand_sessions_leave_nothing() {
             let launched: Vec<_> = world.hub.launched.keys().copied().collect();
             let failed = |attempt: AttemptId| FromEngine::Failed {
                 attempt,
-                failure: tryworks_engine::scheduler::Failure::Killed,
+                failure: tryworks_scheduler::Failure::Killed,
                 span: (0, 0),
             };
             world.report(engine, &launched.into_iter().map(failed).collect::<Vec<_>>());
@@ -209,7 +209,7 @@ fn an_orphan_is_ended_when_its_driver_does_not_ask_for_it() {
     world.turn();
     assert!(world.hub.sessions.is_empty());
     let reader = world.hub.memory.journal.reader().unwrap();
-    assert_eq!(reader.end(number).unwrap(), Some(Err(tryworks_core::Error::Cancelled)));
+    assert_eq!(reader.end(number).unwrap(), Some(Err(tryworks_base::Error::Cancelled)));
 }
 
 #[test]

@@ -6,9 +6,10 @@ use rustix::process::{Resource, getrlimit};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tryworks_core::codec::{decode, encode};
+use tryworks_base::MAX_MESSAGE;
+use tryworks_base::codec::{decode, encode};
 use tryworks_hub::{Authority, Validity};
-use tryworks_transport::{FrameReader, Limits, Link, LinkError, MAX_MESSAGE, PeerEvent, Role, raise_file_limit};
+use tryworks_transport::{FrameReader, Limits, Link, LinkError, PeerEvent, Role, raise_file_limit};
 
 fn refused<T>(result: Result<T, LinkError>) -> String {
     result.err().expect("it was let in").to_string()

@@ -4,11 +4,12 @@ use crate::support::private_dir;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
-use tryworks_engine::client::admin::Admin;
-use tryworks_engine::protocol::admin::{Answer, Question};
-use tryworks_engine::protocol::driver::FromDriver;
-use tryworks_engine::protocol::{self, Hello, Purpose};
 use tryworks_hub::{Limits, Options};
+use tryworks_protocol as protocol;
+use tryworks_protocol::admin::{Answer, Question};
+use tryworks_protocol::ask::Admin;
+use tryworks_protocol::driver::FromDriver;
+use tryworks_protocol::{Hello, Purpose};
 use tryworks_transport::{Backlog, BacklogLimits, Connection, Link, LinkReceiver, LinkSender};
 
 /// More than the socket has for a peer at once.
@@ -18,7 +19,7 @@ const SOME: usize = 2 << 20;
 async fn silent(ends: (LinkSender, LinkReceiver)) -> (LinkSender, LinkReceiver) {
     let hello = Hello {
         version: env!("CARGO_PKG_VERSION").into(),
-        host: tryworks_engine::host::here(),
+        host: tryworks_protocol::host::here(),
         purpose: Purpose::Administer,
     };
     ends.0.send(hello.to_bytes().unwrap().into()).unwrap();

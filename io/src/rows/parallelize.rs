@@ -5,11 +5,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
-use tryworks_core::codec::check_carried;
+use tryworks_base::codec::check_carried;
+use tryworks_base::{Error, Result};
 use tryworks_core::pipe::{Cursor, Flow, Step};
 use tryworks_core::source::Source;
 use tryworks_core::task::Task;
-use tryworks_core::{Error, Result};
 
 /// Rows that travel with the plan, in contiguous slices.
 ///

@@ -3,7 +3,7 @@
 use super::{default_partitions, slice};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use tryworks_core::Result;
+use tryworks_base::Result;
 use tryworks_core::pipe::{Cursor, Flow, Step};
 use tryworks_core::source::Source;
 use tryworks_core::task::Task;

@@ -1,12 +1,13 @@
 //! The claim on a directory that is saved to: a file that only one job can make.
 
-use crate::disk;
+use foldhash::quality::FixedState;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::hash::BuildHasher;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use tryworks_base::{Error, Result, disk};
 use tryworks_core::runner::Tie;
-use tryworks_core::{Error, Result};
 
 /// The name of the claim.
 pub(super) const CLAIM: &str = ".saving";
@@ -136,7 +137,7 @@ fn obstacle(dir: &Path, error: &io::Error) -> Option<String> {
 
 /// The token of a detached job: any program that asks for it by its name knows it.
 fn named(job: &str) -> String {
-    format!("job-{}", &blake3::hash(job.as_bytes()).to_hex()[..16])
+    format!("job-{:016x}", FixedState::default().hash_one(job))
 }
 
 fn random() -> io::Result<String> {

@@ -12,7 +12,6 @@ mod part;
 
 pub use part::PartFile;
 
-use crate::{disk, paths};
 use claim::{CLAIM, Claim};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -21,8 +20,8 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tryworks_base::{Error, Result, disk, paths};
 use tryworks_core::runner::Tie;
-use tryworks_core::{Error, Result};
 
 /// The name of the file that says that all parts are there.
 pub const SUCCESS: &str = "_SUCCESS";

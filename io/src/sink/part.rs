@@ -1,7 +1,6 @@
 //! One partition being saved by one attempt: written under a temporary name, then renamed to its final one.
 
 use super::work_name;
-use crate::disk;
 use crate::shipped::unseen;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -9,7 +8,7 @@ use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use tryworks_core::{Error, Result};
+use tryworks_base::{Error, Result, disk};
 
 /// How much is gathered before it is written.
 const BUFFER: usize = 256 * 1024;

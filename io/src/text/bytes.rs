@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use tryworks_base::{Error, Result};
 use tryworks_core::task::Task;
-use tryworks_core::{Error, Result};
 
 /// A file that is read from a position on, up to the size it had when it was listed.
 pub(super) struct Plain {

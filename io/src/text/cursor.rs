@@ -4,10 +4,10 @@ use super::bytes::Bytes;
 use super::files::Listed;
 use memchr::{memchr, memchr_iter, memrchr};
 use std::ops::Range;
-use tryworks_core::memory::Reservation;
+use tryworks_base::memory::Reservation;
+use tryworks_base::{Error, Result};
 use tryworks_core::pipe::{Cursor, Flow, Step};
 use tryworks_core::task::Task;
-use tryworks_core::{Error, Result};
 
 /// How much is read at a time. A longer line is read all the same, into more memory.
 const BUFFER: usize = 256 * 1024;

@@ -1,7 +1,6 @@
 //! Which files a text source reads: paths, directories and globs, made into one list that no longer changes.
 
 use super::patterns;
-use crate::paths;
 use crate::shipped::{self, Shipped};
 use crate::sink::is_half_saved;
 use serde::{Deserialize, Serialize};
@@ -12,8 +11,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use tryworks_base::{Error, Result, paths};
 use tryworks_core::runner::Runner;
-use tryworks_core::{Error, Result};
 
 /// What to read: the path of a file, a directory (its files by name, but not those whose names begin with `.` or
 /// `_`), a glob, or several of these. In a glob `*` and `?` stand for characters of a name, `[a-z]` for one of a class,

@@ -14,10 +14,10 @@ pub use files::TextPath;
 
 use files::{Format, Listed};
 use serde::{Deserialize, Serialize};
+use tryworks_base::{Error, Result};
 use tryworks_core::runner::Runner;
 use tryworks_core::source::Source;
 use tryworks_core::task::Task;
-use tryworks_core::{Error, Result};
 
 /// The number of splits that an input is divided into, unless they would be too small or too large.
 const SPLITS: u64 = 64;

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use tryworks_core::{Error, Result};
+use tryworks_base::{Error, Result};
 
 /// The most patterns that the braces of one may stand for.
 const MOST: usize = 10_000;

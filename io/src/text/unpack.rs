@@ -3,9 +3,9 @@
 use super::bytes::Plain;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
-use tryworks_core::memory::Reservation;
+use tryworks_base::memory::Reservation;
+use tryworks_base::{Error, Result};
 use tryworks_core::task::Task;
-use tryworks_core::{Error, Result};
 use zstd::stream::raw::{DParameter, Decoder, Operation};
 
 /// How much of a compressed file is read at a time.

@@ -2,13 +2,14 @@
 #![allow(dead_code)]
 
 use std::sync::Arc;
-use tryworks_core::host::{Fetched, FrameWriter, Host, Shared};
-use tryworks_core::memory::Memory;
+use tryworks_base::frames::FrameWriter;
+use tryworks_base::memory::Memory;
+use tryworks_base::{Error, Place, Result};
+use tryworks_core::host::{Fetched, Host, Shared};
 use tryworks_core::pipe::{CONTINUE, Cursor, Step};
 use tryworks_core::source::Source;
 use tryworks_core::task::Task;
-use tryworks_core::{Error, Place, Result};
-use tryworks_io::spill::{SpillOptions, SpillSpace};
+use tryworks_store::spill::{SpillOptions, SpillSpace};
 
 struct Desk {
     memory: Arc<Memory>,

@@ -1,8 +1,8 @@
 //! What is too old goes, and nothing else.
 
 use super::*;
-use tryworks_core::ids::AttemptId;
-use tryworks_engine::protocol::engine::ResultPart;
+use tryworks_base::ids::AttemptId;
+use tryworks_protocol::engine::ResultPart;
 
 const DAY: u64 = 24 * 60 * 60 * 1_000_000;
 

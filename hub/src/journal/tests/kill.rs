@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use tryworks_core::ids::AttemptId;
-use tryworks_engine::protocol::engine::ResultPart;
+use tryworks_base::ids::AttemptId;
+use tryworks_protocol::engine::ResultPart;
 
 /// Names the journal in the environment of the child.
 const CHILD: &str = "TRYWORKS_TEST_JOURNAL";

@@ -10,12 +10,12 @@ mod trouble;
 use super::*;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
-use tryworks_core::ids::OutputId;
-use tryworks_core::runner::Progress;
-use tryworks_engine::protocol::admin::TaskRow;
-use tryworks_engine::protocol::driver::{NewJob, Program};
-use tryworks_engine::protocol::engine::CodeBytes;
-use tryworks_engine::scheduler::{JobSpec, Limits, Packing, StageSpec};
+use tryworks_base::Progress;
+use tryworks_base::ids::OutputId;
+use tryworks_protocol::admin::TaskRow;
+use tryworks_protocol::driver::{NewJob, Program};
+use tryworks_protocol::engine::CodeBytes;
+use tryworks_scheduler::{JobSpec, Limits, Packing, StageSpec};
 
 /// A directory that goes away, and a journal's place in it.
 fn place() -> (TempDir, PathBuf) {

@@ -2,10 +2,10 @@
 
 use super::*;
 use std::os::unix::fs::PermissionsExt;
-use tryworks_core::ids::AttemptId;
-use tryworks_engine::protocol::admin::StageRow;
-use tryworks_engine::protocol::engine::ResultPart;
-use tryworks_engine::scheduler::Change;
+use tryworks_base::ids::AttemptId;
+use tryworks_protocol::admin::StageRow;
+use tryworks_protocol::engine::ResultPart;
+use tryworks_scheduler::Change;
 
 #[test]
 fn a_job_with_its_stages_and_tasks_is_found_by_number_name_and_label() {

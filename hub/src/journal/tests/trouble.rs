@@ -55,8 +55,8 @@ fn a_full_disk_is_an_error_and_no_end() {
     let large = Entry::Result {
         job: JobId(2),
         partition: 0,
-        attempt: tryworks_core::ids::AttemptId(1),
-        part: tryworks_engine::protocol::engine::ResultPart::Here(vec![1; 1 << 20]),
+        attempt: tryworks_base::ids::AttemptId(1),
+        part: tryworks_protocol::engine::ResultPart::Here(vec![1; 1 << 20]),
     };
     journal.note(submitted(JobId(2), 1, "does not", Some("large")));
     let outcome = noted(&journal, large).recv().unwrap().unwrap_err();

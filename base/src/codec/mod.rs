@@ -1,0 +1,265 @@
+//! The one way values become bytes and come back: bincode, always with a limit.
+//!
+//! What is claimed takes no memory before it is there, whatever the limit (`bounded`). The limit is one of bytes, so it
+//! does not bound what takes none: a sequence of zero-sized items, such as a `Vec<()>`, that claims 2^60 of them is
+//! counted to its end. Frames of our own have checksums; whoever decodes bytes of strangers must not ask for such types.
+
+mod bounded;
+mod fields;
+mod strict;
+mod watch;
+
+use crate::{Error, Result};
+use bincode::error::{DecodeError, EncodeError};
+use bounded::Bounded;
+use fields::Shown;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::cell::RefCell;
+use strict::Strict;
+use watch::Seen;
+
+/// The largest single value that is decoded: what claims more is refused before anything is allocated.
+pub const DECODE_LIMIT: usize = 1 << 30;
+
+fn config() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<DECODE_LIMIT>()
+}
+
+/// Appends the bytes of `value` to `out`.
+///
+/// # Errors
+/// If the type refuses to be encoded (an error of its own `Serialize`), if the value could not be decoded because a field
+/// was left out or the length of a map is not known before, or if it is so large that it could not be decoded.
+///
+/// ```
+/// let mut bytes = Vec::new();
+/// tryworks_base::codec::encode(&("whale", 892u64), &mut bytes).unwrap();
+/// let back: (String, u64) = tryworks_base::codec::decode(&bytes).unwrap().0;
+/// assert_eq!(back, ("whale".to_string(), 892));
+/// ```
+pub fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
+    let written = bincode::serde::encode_into_std_write(Strict(value), out, config());
+    match written.map_err(|error| not_encoded::<T>(&error))? {
+        0..DECODE_LIMIT => Ok(()),
+        bytes => {
+            let many = format!("cannot be encoded: a value takes {bytes} bytes, and {DECODE_LIMIT} are too many");
+            Err(not_carried::<T>(many, "make several values of it"))
+        }
+    }
+}
+
+/// Decodes one value from the front of `bytes` and tells how many bytes it took.
+///
+/// # Errors
+/// If the bytes are no value of this type, or claim more than [`DECODE_LIMIT`].
+#[allow(clippy::disallowed_methods)]
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize)> {
+    let decoded = bincode::serde::seed_decode_from_slice(Bounded::<T, _>::new(()), bytes, config());
+    decoded.map_err(|error| not_decoded::<T>(&error, bytes))
+}
+
+/// Decodes the value that all of `bytes` are.
+///
+/// # Errors
+/// As [`decode`]; if there are more bytes than its type reads.
+pub fn decode_whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let (value, taken) = decode::<T>(bytes)?;
+    if taken == bytes.len() { Ok(value) } else { Err(not_carried::<T>(left_over(bytes.len(), taken), UNLIKE)) }
+}
+
+/// What is seen of a value of this type while it is decoded, and the value.
+#[cold]
+#[inline(never)]
+#[allow(clippy::disallowed_methods)]
+fn seen_of<T: DeserializeOwned>(bytes: &[u8]) -> (Seen, Result<(T, usize), DecodeError>) {
+    let seen = RefCell::default();
+    let decoded = bincode::serde::seed_decode_from_slice(Bounded::<T, _>::new(&seen), bytes, config());
+    (seen.into_inner(), decoded)
+}
+
+/// The number of bytes that `value` would take, without writing them.
+pub fn encoded_len<T: Serialize + ?Sized>(value: &T) -> usize {
+    measured(value, usize::MAX).unwrap_or(size_of_val(value))
+}
+
+/// Whether a value takes no more bytes than that, or cannot be written.
+fn is_within<T: Serialize + ?Sized>(value: &T, most: usize) -> bool {
+    !matches!(measured(value, most), Err(EncodeError::Io { .. }))
+}
+
+/// Counts the bytes of a value up to so many.
+fn measured<T: Serialize + ?Sized>(value: &T, most: usize) -> Result<usize, EncodeError> {
+    struct Count {
+        bytes: usize,
+        most: usize,
+    }
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.bytes += bytes.len();
+            if self.bytes > self.most { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes.len()) }
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count { bytes: 0, most };
+    bincode::serde::encode_into_std_write(Strict(value), &mut count, config()).map(|_| count.bytes)
+}
+
+/// What comes back of `value` when it is encoded and decoded: the first row of every hand-over is looked at in this
+/// way, so that a type the codec cannot carry is told on the first run, not at the first spill or on the first cluster.
+///
+/// # Errors
+/// Names the type, and the field and the attribute of serde's where they are known.
+pub fn prove_carried<T: Serialize + DeserializeOwned>(value: &T) -> Result<T> {
+    let mut bytes = Vec::new();
+    encode(value, &mut bytes)?;
+    let back = decode_whole(&bytes).map_err(|error| explained(value, &bytes, error))?;
+    let shown = Shown::of(value);
+    match shown.has_variants().then(|| shown.changed(&Shown::of(&back))).flatten() {
+        Some(changed) => Err(not_carried::<T>(changed, WITHOUT_VARIANTS)),
+        None => Ok(back),
+    }
+}
+
+/// Why a value did not come back from its bytes: what it shows and what is asked for may say more than they.
+#[cold]
+fn explained<T: Serialize + DeserializeOwned>(value: &T, bytes: &[u8], error: Error) -> Error {
+    match Shown::of(value).unlike(&seen_of::<T>(bytes).0) {
+        Some(unlike) => not_carried::<T>(format!("cannot be decoded: {unlike}"), UNLIKE),
+        None => error,
+    }
+}
+
+fn left_over(bytes: usize, taken: usize) -> String {
+    format!("cannot be decoded: of {bytes} bytes of a value {} are left over", bytes - taken)
+}
+
+/// As [`prove_carried`], for contexts that check every row: it also looks whether the bytes are all of the value. A field
+/// that serde is not shown (`#[serde(skip)]`) is found if it takes so much room that it cannot be padding, in whatever
+/// container the struct lies, and in a variant if it lies between two others; and if what came back has other bytes, it is
+/// another value. Maps may come back in another order, so bytes are compared without one.
+///
+/// # Errors
+/// As [`prove_carried`].
+pub fn check_carried<T: Serialize + DeserializeOwned>(value: &T) -> Result<T> {
+    let (mut bytes, mut again) = (Vec::new(), Vec::new());
+    encode(value, &mut bytes)?;
+    let (seen, decoded) = seen_of::<T>(&bytes);
+    let back = match decoded {
+        Ok((back, taken)) if taken == bytes.len() => back,
+        _ => return prove_carried(value),
+    };
+    let shown = Shown::of(value);
+    if let Some(unseen) = shown.unseen(&seen) {
+        return Err(not_carried::<T>(unseen, "remove `#[serde(skip)]`, or make the field again where it is needed"));
+    }
+    encode(&back, &mut again)?;
+    let is_like = bytes == again || {
+        bytes.sort_unstable();
+        again.sort_unstable();
+        bytes == again
+    };
+    if is_like {
+        return Ok(back);
+    }
+    let (message, advice) = match (shown.changed(&Shown::of(&back)), shown.unlike(&seen)) {
+        (Some(changed), _) => (changed, WITHOUT_VARIANTS),
+        (None, Some(unlike)) => (format!("does not come back as it was: {unlike}"), UNLIKE),
+        (None, None) => ("does not come back as it was from its own bytes".into(), UNLIKE),
+    };
+    Err(not_carried::<T>(message, advice))
+}
+
+/// Looks at a row that is handed over: [`check_carried`] if every row is checked, and then it is what came back that is
+/// handed over, so that a row loses what it loses with any amount of memory; else [`prove_carried`].
+///
+/// # Errors
+/// As those.
+pub fn prove_row<T: Serialize + DeserializeOwned>(row: &mut T, check: bool) -> Result<()> {
+    match check {
+        true => *row = check_carried(row)?,
+        false => drop(prove_carried(row)?),
+    }
+    Ok(())
+}
+
+/// Looks at rows that are handed over together: at each if all are checked, else at the first.
+///
+/// # Errors
+/// As [`prove_row`].
+pub fn prove_rows<T: Serialize + DeserializeOwned>(rows: &mut [T], check: bool) -> Result<()> {
+    let looked_at = if check { rows.len() } else { rows.len().min(1) };
+    rows[..looked_at].iter_mut().try_for_each(|row| prove_row(row, check))
+}
+
+/// Looks at a part of an action's result: as at a row, but at one of more than 64 KiB only where all are checked.
+///
+/// # Errors
+/// As [`prove_row`].
+pub fn prove_part<T: Serialize + DeserializeOwned>(part: &mut T, check: bool) -> Result<()> {
+    if check || is_within(part, PROVEN_PART) { prove_row(part, check) } else { Ok(()) }
+}
+
+/// Looks at a value that the program gives to its tasks, which travels once: as at a row that is checked. One of more than
+/// a mebibyte is looked at only where rows are.
+///
+/// # Errors
+/// As [`check_carried`].
+pub fn prove_given<T: Serialize + DeserializeOwned>(value: &T, check: bool) -> Result<()> {
+    if check || is_within(value, PROVEN_GIVEN) { check_carried(value).map(drop) } else { Ok(()) }
+}
+
+/// The most bytes of a part of a result that are written and read once more where nobody asked to.
+const PROVEN_PART: usize = 64 << 10;
+/// The same of a value that is given once.
+const PROVEN_GIVEN: usize = 1 << 20;
+
+/// What helps where `Serialize` and `Deserialize` do not fit together.
+const UNLIKE: &str = "let `Serialize` and `Deserialize` say the same: without serde's `skip_serializing`, \
+                      `skip_deserializing`, `skip` for a variant, `default` for a field that is left out, and with \
+                      `serialize_with` and `deserialize_with` that fit";
+
+/// What helps where a variant is not read.
+const WITHOUT_VARIANTS: &str = "let every variant be read: remove the attribute, or place the variant last and let no row \
+                                be of it";
+
+#[cold]
+fn not_encoded<T: ?Sized>(error: &EncodeError) -> Error {
+    match error {
+        EncodeError::OtherString(why) => not_carried::<T>(
+            format!("cannot be encoded: {why}"),
+            "values that cross a shuffle or return to the driver need a `Serialize` that tells every field each time",
+        ),
+        other => not_carried::<T>(format!("cannot be encoded: {other}"), "let its `Serialize` write what can be read"),
+    }
+}
+
+#[cold]
+fn not_decoded<T: DeserializeOwned>(error: &DecodeError, bytes: &[u8]) -> Error {
+    // Once more, to see where.
+    refused::<T>(error, &seen_of::<T>(bytes).0)
+}
+
+fn refused<T: ?Sized>(error: &DecodeError, seen: &Seen) -> Error {
+    use bincode::serde::DecodeError as Refused;
+    let place = seen.place().map(|place| format!(" at {place}")).unwrap_or_default();
+    match error {
+        DecodeError::Serde(
+            Refused::AnyNotSupported | Refused::IgnoredAnyNotSupported | Refused::IdentifierNotSupported,
+        ) => not_carried::<T>(
+            format!(
+                "cannot be decoded{place}: it asks the bytes what they are (`deserialize_any`), as types with serde's \
+                 `tag`, `untagged` or `flatten` do, and those that describe themselves, such as `serde_json::Value`"
+            ),
+            "remove the attribute for values that cross a shuffle or return to the driver, or carry a text of it",
+        ),
+        DecodeError::OtherString(why) => not_carried::<T>(format!("cannot be decoded{place}: {why}"), UNLIKE),
+        other => not_carried::<T>(format!("cannot be decoded{place}: {other}"), UNLIKE),
+    }
+}
+
+fn not_carried<T: ?Sized>(message: String, advice: &str) -> Error {
+    Error::Type { name: std::any::type_name::<T>().into(), message, advice: advice.into(), site: None }
+}

@@ -1,0 +1,232 @@
+//! Locks for what is quick. A wait, a request to another process, and a function of the user's begin with [`none_held`]:
+//! in a debug build that fails in a thread that has a lock, whether or not somebody else happens to want it.
+
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+thread_local! {
+    /// How many locks this thread has, counted in debug builds.
+    static HELD: Cell<u32> = const { Cell::new(0) };
+}
+
+/// To be called before whatever may take long: in a debug build it panics if this thread has a lock.
+///
+/// ```
+/// use tryworks_base::lock::{Lock, none_held};
+/// let count = Lock::new(0);
+/// *count.lock() += 1;
+/// none_held("asking somebody");
+/// # #[cfg(debug_assertions)]
+/// assert!(std::panic::catch_unwind(|| {
+///     let _held = count.lock();
+///     none_held("asking somebody");
+/// }).is_err());
+/// assert_eq!(*count.lock(), 1);
+/// ```
+#[inline(always)]
+#[track_caller]
+pub fn none_held(what: &str) {
+    debug_assert!(HELD.get() == 0 || std::thread::panicking(), "{what} while a lock is held");
+}
+
+/// Counts a lock for as long as it is held.
+struct Count;
+
+impl Count {
+    #[inline(always)]
+    fn one() -> Self {
+        if cfg!(debug_assertions) {
+            HELD.set(HELD.get() + 1);
+        }
+        Count
+    }
+}
+
+impl Drop for Count {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if cfg!(debug_assertions) {
+            HELD.set(HELD.get() - 1);
+        }
+    }
+}
+
+/// A value of which one thread at a time has the use. A panic of who had it is of no concern to the next.
+#[derive(Debug, Default)]
+pub struct Lock<T>(Mutex<T>);
+
+/// The use of a locked value.
+pub struct Held<'a, T> {
+    guard: MutexGuard<'a, T>,
+    count: Count,
+}
+
+impl<T> Lock<T> {
+    /// A lock around a value.
+    pub const fn new(value: T) -> Self {
+        Lock(Mutex::new(value))
+    }
+
+    /// Waits for the use of the value.
+    pub fn lock(&self) -> Held<'_, T> {
+        let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Held { guard, count: Count::one() }
+    }
+}
+
+impl<'a, T> Held<'a, T> {
+    /// Lets go of the value until `told` is told.
+    #[must_use]
+    #[track_caller]
+    pub fn wait(self, told: &Condvar) -> Self {
+        let guard = self.let_go();
+        let guard = told.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        Held { guard, count: Count::one() }
+    }
+
+    /// The same, for no longer than this.
+    #[must_use]
+    #[track_caller]
+    pub fn wait_for(self, told: &Condvar, time: Duration) -> Self {
+        let guard = self.let_go();
+        let guard = told.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0;
+        Held { guard, count: Count::one() }
+    }
+
+    #[track_caller]
+    fn let_go(self) -> MutexGuard<'a, T> {
+        let Held { guard, count } = self;
+        drop(count);
+        none_held("waiting for news");
+        guard
+    }
+}
+
+impl<T> Deref for Held<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for Held<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+/// A value that many threads may read at a time.
+#[derive(Debug, Default)]
+pub struct ReadLock<T>(RwLock<T>);
+
+/// A look at a value that others may be looking at.
+pub struct Reading<'a, T> {
+    guard: RwLockReadGuard<'a, T>,
+    _count: Count,
+}
+
+/// The use of a value that nobody else sees meanwhile.
+pub struct Writing<'a, T> {
+    guard: RwLockWriteGuard<'a, T>,
+    _count: Count,
+}
+
+impl<T> ReadLock<T> {
+    /// A lock around a value.
+    pub const fn new(value: T) -> Self {
+        ReadLock(RwLock::new(value))
+    }
+
+    /// Waits until nobody changes the value.
+    pub fn read(&self) -> Reading<'_, T> {
+        let guard = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Reading { guard, _count: Count::one() }
+    }
+
+    /// Waits for the use of the value.
+    pub fn write(&self) -> Writing<'_, T> {
+        let guard = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Writing { guard, _count: Count::one() }
+    }
+}
+
+impl<T> Deref for Reading<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> Deref for Writing<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for Writing<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+/// Work that one thread at a time does for each key, without a lock meanwhile: who comes second waits, and finds it done.
+#[derive(Debug)]
+pub struct Turns<K> {
+    taken: Lock<Vec<K>>,
+    left: Condvar,
+}
+
+/// The turn of a thread, until it is dropped.
+pub struct Turn<'a, K: PartialEq> {
+    turns: &'a Turns<K>,
+    key: K,
+}
+
+impl<K> Default for Turns<K> {
+    fn default() -> Self {
+        Turns { taken: Lock::new(Vec::new()), left: Condvar::new() }
+    }
+}
+
+impl<K: PartialEq + Clone> Turns<K> {
+    /// Waits until nobody else is at work for this key.
+    ///
+    /// ```
+    /// use std::sync::OnceLock;
+    /// use tryworks_base::lock::Turns;
+    /// let (turns, made) = (Turns::default(), OnceLock::new());
+    /// std::thread::scope(|scope| {
+    ///     for number in 0..4 {
+    ///         let (turns, made) = (&turns, &made);
+    ///         scope.spawn(move || {
+    ///             let _turn = turns.take("whale");
+    ///             assert!(made.get().is_some() || made.set(number).is_ok());
+    ///         });
+    ///     }
+    /// });
+    /// assert!(made.get().is_some());
+    /// ```
+    #[track_caller]
+    pub fn take(&self, key: K) -> Turn<'_, K> {
+        let mut taken = self.taken.lock();
+        while taken.contains(&key) {
+            taken = taken.wait(&self.left);
+        }
+        taken.push(key.clone());
+        Turn { turns: self, key }
+    }
+}
+
+impl<K: PartialEq> Drop for Turn<'_, K> {
+    fn drop(&mut self) {
+        let mut taken = self.turns.taken.lock();
+        taken.retain(|key| *key != self.key);
+        self.turns.left.notify_all();
+    }
+}

@@ -1,0 +1,20 @@
+//! How far a job is, as every process tells it.
+
+use serde::{Deserialize, Serialize};
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Stages that this job runs; those whose blocks exist already do not count.
+    pub stages: u32,
+    /// Stages that are finished.
+    pub stages_done: u32,
+    /// Partitions to be made, over all stages.
+    pub partitions: u64,
+    /// Partitions that are made.
+    pub partitions_done: u64,
+    /// Tasks that run now.
+    pub running: u32,
+    /// Attempts that failed and were or will be tried again.
+    pub failed: u32,
+}

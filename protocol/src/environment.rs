@@ -1,0 +1,79 @@
+//! What workers get of their driver's environment: a short list, and what the user names. All else is of their engine.
+
+use std::ffi::{OsStr, OsString};
+use tryworks_base::{Error, Result};
+
+/// Of these, a worker has what its driver has, set or not: what a program does should not depend on where it runs.
+pub const ALWAYS: [&str; 8] =
+    ["TRYWORKS_*", "RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "RUST_LOG", "LANG", "LANGUAGE", "LC_*", "TZ"];
+/// These mean something else to a worker, and are never sent.
+const NEVER: [&str; 3] = ["TRYWORKS_CLUSTER", "TRYWORKS_HOME", crate::worker::VARIABLE];
+
+/// Whether a variable has this name, or the beginning that the pattern has before its `*`.
+fn matches(pattern: &str, name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    pattern.strip_suffix('*').map_or(pattern.as_bytes() == name, |beginning| name.starts_with(beginning.as_bytes()))
+}
+
+/// Whether this variable is the driver's, in every worker.
+pub fn is_the_drivers(name: &OsStr) -> bool {
+    may_be_sent(name) && ALWAYS.iter().any(|pattern| matches(pattern, name))
+}
+
+/// Whether a driver may send this variable at all.
+pub fn may_be_sent(name: &OsStr) -> bool {
+    NEVER.iter().all(|never| *never != name)
+}
+
+/// What of this process's environment goes to workers: the list, and all that has one of these names, or begins with what is
+/// before a `*`.
+pub fn chosen(named: &[String]) -> Result<Vec<(OsString, OsString)>> {
+    let unfit = |pattern: &&String| {
+        let name = pattern.strip_suffix('*').unwrap_or(pattern);
+        pattern.is_empty() || name.contains(['*', '=', '\0'])
+    };
+    if let Some(pattern) = named.iter().find(unfit) {
+        let what = format!("`{pattern}` names no environment variable that could be sent to workers");
+        return Err(Error::cluster(what, "give a name, such as `TOKEN`, or a beginning, such as `AWS_*`"));
+    }
+    let asked = |name: &OsStr| is_the_drivers(name) || named.iter().any(|pattern| matches(pattern, name));
+    Ok(std::env::vars_os().filter(|(name, _)| asked(name) && may_be_sent(name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_the_drivers_and_what_means_something_else_to_a_worker_is_not() {
+        for name in ["TRYWORKS_MEMORY", "TRYWORKS_MINE", "RUST_LOG", "RUST_BACKTRACE", "LC_ALL", "LANG", "TZ"] {
+            assert!(is_the_drivers(name.as_ref()), "{name}");
+        }
+        for name in ["TRYWORKS_WORKER", "TRYWORKS_HOME", "TRYWORKS_CLUSTER", "PATH", "HOME", "LANGE", "TZDIR", "LC"] {
+            assert!(!is_the_drivers(name.as_ref()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_named_is_chosen_and_nothing_else() {
+        let names = |named: &[&str]| {
+            let named: Vec<String> = named.iter().map(|name| name.to_string()).collect();
+            let chosen = chosen(&named).unwrap();
+            chosen.into_iter().map(|(name, _)| name).filter(|name| !is_the_drivers(name)).collect::<Vec<_>>()
+        };
+        // Cargo sets these, and the whole environment has them.
+        assert!(names(&[]).is_empty());
+        assert_eq!(names(&["CARGO_MANIFEST_DIR", "CARGO_PKG_NAM", "NOT_SET_BY_ANYBODY"]), ["CARGO_MANIFEST_DIR"]);
+        let some = names(&["CARGO_PKG_*"]);
+        assert!(some.len() > 1 && some.iter().all(|name| matches("CARGO_PKG_*", name)), "{some:?}");
+        assert!(names(&["*"]).contains(&"PATH".into()));
+    }
+
+    #[test]
+    fn what_names_no_variable_is_told() {
+        for pattern in ["", "A=B", "A*B", "**"] {
+            let error = chosen(&[pattern.into()]).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{pattern}` names no environment variable")), "{error}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What hub, engines, workers and drivers say to one another: one closed enum for each direction.
+//!
+//! A message is a batch: everything that one process has to say to another at a time. The first message of a
+//! connection is a [`Hello`], in a form that stays readable whatever version is at the other end; the answer is a
+//! welcome, or a refusal in words. Names of exchanges and caches are global in these messages
+//! ([`SessionId::global`](tryworks_base::ids::SessionId::global)).
+
+pub mod admin;
+pub mod ask;
+pub mod blocks;
+pub mod driver;
+pub mod engine;
+pub mod environment;
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod fuzz;
+mod hello;
+pub mod host;
+#[cfg(test)]
+mod pinned;
+pub mod worker;
+
+pub use hello::{Hello, HostInfo, Opening, Purpose, opening, refusal, welcome};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tryworks_base::ids::JobId;
+use tryworks_base::{Error, MAX_MESSAGE, Result, codec};
+
+/// The number of the protocol, which both ends have to share. It is raised by whoever changes the bytes of a message, with a
+/// line of why; `golden.txt` beside this crate's sources has the bytes.
+///
+/// | number | what is new |
+/// |---|---|
+/// | 2 | a hello has no hash of source texts any more |
+pub const PROTOCOL: u32 = 2;
+
+/// The name that block stores have for the results of a job.
+pub fn result_of(job: JobId) -> u64 {
+    job.0 | 1 << 63
+}
+
+/// The bytes of a batch.
+///
+/// # Errors
+/// If something in it refuses to be encoded.
+pub fn encode<M: Serialize>(batch: &[M]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    codec::encode(batch, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// What is said together goes in one message up to here, and in several beyond.
+const TOGETHER: usize = 16 << 20;
+
+/// The bytes of a batch, in as many messages as it takes. What is too large for a message of its own goes to `refused`,
+/// which has to see to it that nobody waits for it.
+pub fn messages<M: Serialize>(batch: &[M], refused: &mut dyn FnMut(&M, Error)) -> Vec<Bytes> {
+    let mut out = Vec::new();
+    // In halves, the first on top.
+    let mut left = vec![batch];
+    while let Some(some) = left.pop() {
+        let bytes = encode(some);
+        match (bytes, some) {
+            (_, []) => {}
+            (Ok(bytes), [_]) if bytes.len() <= MAX_MESSAGE => out.push(bytes.into()),
+            (Ok(bytes), [one]) => refused(one, too_large(bytes.len())),
+            (Err(error), [one]) => refused(one, error),
+            (Ok(bytes), _) if bytes.len() <= TOGETHER => out.push(bytes.into()),
+            (_, several) => {
+                let (first, rest) = several.split_at(several.len() / 2);
+                left.extend([rest, first]);
+            }
+        }
+    }
+    out
+}
+
+fn too_large(bytes: usize) -> Error {
+    let advice = "say less at a time: fewer or smaller partitions, results or captured values";
+    Error::limit("a message", MAX_MESSAGE as u64, format!("{bytes} bytes"), advice)
+}
+
+/// The batch in bytes from another process.
+///
+/// # Errors
+/// If they are no such batch, whole: a peer that sends such is not to be believed any more.
+pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<M>> {
+    let (batch, taken) = codec::decode::<Vec<M>>(bytes)?;
+    if taken != bytes.len() {
+        return Err(Error::cluster("a message has bytes behind its end", "it was damaged, or made by another version"));
+    }
+    Ok(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_bytes::ByteBuf;
+
+    #[test]
+    fn what_is_too_much_for_one_message_goes_in_several_in_its_order() {
+        let large: Vec<_> = (0..9u8).map(|n| ByteBuf::from(vec![n; 5 << 20])).collect();
+        let mut refused = 0;
+        let messages = messages(&large, &mut |_, _| refused += 1);
+        assert!(messages.len() > 2 && messages.iter().all(|bytes| bytes.len() <= TOGETHER));
+        let back: Vec<ByteBuf> = messages.iter().flat_map(|bytes| decode::<ByteBuf>(bytes).unwrap()).collect();
+        assert!(back == large && refused == 0);
+    }
+
+    #[test]
+    fn what_fits_into_no_message_is_told_to_who_says_it_and_the_rest_goes() {
+        let batch = [ByteBuf::from(vec![1]), ByteBuf::from(vec![2; MAX_MESSAGE + 1]), ByteBuf::from(vec![3])];
+        let mut refused = Vec::new();
+        let messages = messages(&batch, &mut |what, error| refused.push((what[0], error)));
+        let back: Vec<ByteBuf> = messages.iter().flat_map(|bytes| decode::<ByteBuf>(bytes).unwrap()).collect();
+        assert_eq!(back.iter().map(|bytes| bytes[0]).collect::<Vec<_>>(), [1, 3]);
+        assert!(matches!(&refused[..], [(2, Error::Limit { .. })]), "{refused:?}");
+    }
+}

@@ -1,0 +1,359 @@
+//! The driver's own thread: its connection to the hub, made again when it is lost.
+
+use super::arguments::arguments;
+use super::cluster::{Port, Shared, State};
+use super::output::Printer;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tryworks_base::ids::{AttemptId, SessionId};
+use tryworks_base::{Error, Result, codec};
+use tryworks_protocol as protocol;
+use tryworks_protocol::driver::{FromDriver, Heard, Part, Program, ToDriver, Welcome};
+use tryworks_protocol::environment;
+use tryworks_protocol::{Hello, Opening, Purpose};
+use tryworks_transport::dial;
+use tryworks_transport::{Connection, LinkError, LinkReceiver, LinkSender, Role, chunks};
+
+/// How often it is tried to reach a hub that is gone.
+const KNOCK: Duration = Duration::from_millis(100);
+/// How often the hub is told that the driver is there.
+const BEAT: Duration = Duration::from_secs(1);
+/// How long goodbyes may take.
+const FAREWELL: Duration = Duration::from_millis(300);
+/// A hub may take so long to answer a hello.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// This program, as workers are to run it, with what they get of its environment.
+pub(super) fn program(named: &[String]) -> Result<Program> {
+    let path = std::env::current_exe().map_err(|error| Error::storage("looking for", "this program", &error))?;
+    Ok(Program {
+        id: tryworks_store::program::program_id()?,
+        bytes: std::fs::metadata("/proc/self/exe").map_or(0, |file| file.len()),
+        path: path.display().to_string(),
+        arguments: arguments()?,
+        environment: environment::chosen(named)?,
+        directory: std::env::current_dir().map_or_else(|_| "/".into(), |dir| dir.display().to_string()),
+    })
+}
+
+/// What the driver's own thread has.
+pub(super) struct Driver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) connection: Connection,
+    pub(super) program: Program,
+    pub(super) printer: Printer,
+}
+
+struct Link {
+    to: LinkSender,
+    from: LinkReceiver,
+}
+
+/// Why there is no link to a hub.
+enum Unmet {
+    /// It is not to be had, and may be in a moment.
+    ForNow(Error),
+    /// It would answer the same again.
+    ForGood(Error),
+}
+
+impl From<Error> for Unmet {
+    fn from(error: Error) -> Self {
+        Unmet::ForGood(error)
+    }
+}
+
+impl Driver {
+    pub(super) async fn run(mut self, ready: std::sync::mpsc::Sender<Result<()>>) {
+        let met = self.meet().await;
+        self.shared.spool.drained();
+        let mut link = match met {
+            Ok(link) => {
+                let _ = ready.send(Ok(()));
+                link
+            }
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        let mut beat = tokio::time::interval(BEAT);
+        loop {
+            let shared = self.shared.clone();
+            let lost = tokio::select! {
+                biased;
+                message = link.from.recv() => match message {
+                    Ok(bytes) => self.hear_all(&mut link, bytes).err(),
+                    Err(error) => Some(error.to_string()),
+                },
+                () = shared.outgoing.notified() => None,
+                _ = beat.tick() => {
+                    shared.lock().outbox.push(FromDriver::Beat);
+                    None
+                }
+            };
+            if let Some(why) = lost {
+                match self.reconnect(&why).await {
+                    Some(again) => link = again,
+                    None => return,
+                }
+            }
+            let (batch, stopped) = {
+                let mut state = self.shared.lock();
+                (std::mem::take(&mut state.outbox), state.stopped)
+            };
+            let said = self.say(&link, &batch);
+            if stopped {
+                if said.and_then(|()| self.say(&link, &[FromDriver::Leave])).is_ok() {
+                    // The hub hangs up when it has heard it.
+                    let bye = async { while link.from.recv().await.is_ok() {} };
+                    let _ = tokio::time::timeout(FAREWELL, bye).await;
+                }
+                self.printer.finish();
+                return;
+            }
+            // What was said into a link that is gone is said again by a hello.
+            if let Err(error) = said {
+                match self.reconnect(&error.to_string()).await {
+                    Some(again) => link = again,
+                    None => return,
+                }
+            }
+        }
+    }
+
+    /// Reaches the hub for the first time: one that is being started again is waited for.
+    async fn meet(&mut self) -> Result<Link> {
+        let begun = Instant::now();
+        let patience = self.shared.settings.patience;
+        let mut told = false;
+        loop {
+            let error = match self.greet().await {
+                Ok(link) => return Ok(link),
+                Err(Unmet::ForNow(error)) if begun.elapsed() < patience => error,
+                Err(Unmet::ForNow(error)) => return Err(error),
+                // Another hub may have written another file since it was read.
+                Err(Unmet::ForGood(error)) if !self.read_again() => return Err(error),
+                Err(Unmet::ForGood(_)) => continue,
+            };
+            if !std::mem::replace(&mut told, true) {
+                let first = error.to_string().lines().next().unwrap_or_default().to_string();
+                self.printer.note(&format!("{first}; it is tried again, for {patience:?} at most"));
+            }
+            tokio::time::sleep(KNOCK).await;
+            self.read_again();
+        }
+    }
+
+    /// Reads the connection file again, and says whether it is another one: a hub that begins anew may be reached by
+    /// other ports and other certificates.
+    fn read_again(&mut self) -> bool {
+        // It may be about to be written. Meanwhile the old one is as good as any.
+        let Ok(now) = Connection::read(&self.shared.settings.connection) else { return false };
+        if now == self.connection {
+            return false;
+        }
+        self.shared.lock().port = Port::of(&now);
+        self.connection = now;
+        true
+    }
+
+    /// Says something to the hub. A job that is too large for a message fails.
+    fn say(&self, link: &Link, batch: &[FromDriver]) -> Result<(), LinkError> {
+        let refused = &mut |what: &FromDriver, error: Error| match what {
+            FromDriver::Submit(job) => {
+                self.shared.lock().ended(job.ticket, Err(error));
+                self.shared.news.notify_all();
+            }
+            _ => self.printer.note(&format!("something could not be told to the hub: {error}")),
+        };
+        protocol::messages(batch, refused).into_iter().try_for_each(|bytes| link.to.send(bytes))
+    }
+
+    /// Dials the hub and says hello.
+    async fn greet(&self) -> Result<Link, Unmet> {
+        let advice = "is the cluster running? `tryworks cluster list` shows those of this machine";
+        let unreachable = |error: LinkError| {
+            let what = format!("the cluster `{}` cannot be reached: {error}", self.connection.cluster);
+            let later = !matches!(error, LinkError::Distrust { .. } | LinkError::Credentials { .. });
+            let error = Error::cluster(what, advice);
+            if later { Unmet::ForNow(error) } else { Unmet::ForGood(error) }
+        };
+        let (to, mut from) = dial(&self.connection, "drivers.sock").await.map_err(unreachable)?;
+        let (before, again) = {
+            let state = self.shared.lock();
+            let before = (state.session != SessionId(0)).then_some((state.session, state.secret));
+            (before, before.filter(|_| state.cluster == self.connection.cluster_id))
+        };
+        let purpose = Purpose::Drive { again, program: self.program.clone() };
+        let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: tryworks_protocol::host::here(), purpose };
+        to.send(hello.to_bytes()?.into()).map_err(unreachable)?;
+        let answer = tokio::time::timeout(ANSWER, from.recv()).await;
+        let silent = |_| Unmet::ForNow(Error::cluster("the hub does not answer", advice));
+        let answer = answer.map_err(silent)?.map_err(unreachable)?;
+        let welcome = match protocol::opening::<Welcome>(&answer)? {
+            Opening::Welcome(welcome) => welcome,
+            Opening::Refused(why) => {
+                return Err(Unmet::ForGood(Error::cluster(format!("the hub refused: {why}"), "see above")));
+            }
+        };
+        if let Some(warning) = &welcome.warning {
+            self.printer.note(warning);
+        }
+        if welcome.send_program {
+            self.send_program().await?;
+        }
+        let mut state = self.shared.lock();
+        if before.is_some() && again.is_none_or(|(session, _)| session != welcome.session) {
+            state.given_up(again.is_none());
+        }
+        state.cluster.clone_from(&self.connection.cluster_id);
+        // A new hub has none of what the old one was sent.
+        let anew = state.epoch != welcome.epoch;
+        (state.session, state.secret, state.epoch) = (welcome.session, welcome.secret, welcome.epoch);
+        // What was said into a link that is gone is said again by what is held and submitted again.
+        let mut messages = Vec::new();
+        if welcome.send_program {
+            messages.push(FromDriver::ProgramSent);
+        }
+        if again.is_some() {
+            messages.push(state.holds());
+        }
+        state.hub = welcome.host;
+        messages.extend(state.given.values().cloned().map(FromDriver::Give));
+        if anew {
+            state.sent.clear();
+            state.cached.clear();
+        }
+        // Those that have ended are not submitted again.
+        let open = state.jobs.values().filter(|job| job.end.is_none());
+        let sent: Vec<_> = open.flat_map(|job| job.exchanges.clone()).collect();
+        state.sent.extend(sent);
+        messages.extend(state.jobs.iter().flat_map(|(ticket, job)| job.again(*ticket)));
+        state.outbox = messages;
+        drop(state);
+        self.shared.news.notify_all();
+        self.shared.outgoing.notify_one();
+        Ok(Link { to, from })
+    }
+
+    /// Puts this program to the hub's data port, for engines to get it there.
+    async fn send_program(&self) -> Result<(), Unmet> {
+        let advice = "is the address of the hub's data port in the connection file reachable from here?";
+        let Some(Port { client, address }) = self.shared.lock().port.clone() else {
+            let error = Error::cluster("the connection file has no certificate", "copy it again from the cluster");
+            return Err(Unmet::ForGood(error));
+        };
+        let mut request = Vec::new();
+        codec::encode(&self.program.id, &mut request)?;
+        let own = std::fs::File::open("/proc/self/exe");
+        let own = own.map_err(|error| Error::storage("reading", &self.program.path, &error))?;
+        let put = client.put(&address, Role::Hub, &request, self.program.bytes, chunks(own));
+        put.await.map_err(|error| {
+            let later = error.may_pass();
+            let error = Error::cluster(error, advice);
+            if later { Unmet::ForNow(error) } else { Unmet::ForGood(error) }
+        })
+    }
+
+    /// Tries to reach the hub again; `None` when the context was stopped or patience ran out.
+    async fn reconnect(&mut self, why: &str) -> Option<Link> {
+        let begun = Instant::now();
+        let patience = self.shared.settings.patience;
+        loop {
+            if self.shared.lock().stopped {
+                return None;
+            }
+            match self.greet().await {
+                Ok(link) => return Some(link),
+                Err(Unmet::ForNow(error) | Unmet::ForGood(error)) if begun.elapsed() > patience => {
+                    let error = Error::cluster(
+                        format!("the hub was lost ({why}), and did not come back: {error}"),
+                        "start it again",
+                    );
+                    let mut state = self.shared.lock();
+                    state.broken = Some(error.clone());
+                    for job in state.jobs.values_mut().filter(|job| job.end.is_none()) {
+                        job.end = Some(Err(error.clone()));
+                    }
+                    drop(state);
+                    self.shared.news.notify_all();
+                    return None;
+                }
+                Err(_) => {
+                    tokio::time::sleep(KNOCK).await;
+                    self.read_again();
+                }
+            }
+        }
+    }
+
+    fn hear_all(&mut self, link: &mut Link, first: Bytes) -> Result<(), String> {
+        let mut next = Some(first);
+        while let Some(bytes) = next {
+            let batch = protocol::decode::<ToDriver>(&bytes).map_err(|error| error.to_string())?;
+            let (mut received, mut heard) = (Vec::new(), Vec::new());
+            // Output comes before the end of its job.
+            let others = batch.into_iter().filter_map(|message| self.show(message, &mut heard)).collect::<Vec<_>>();
+            let mut state = self.shared.lock();
+            for message in others {
+                hear(&mut state, message, &mut received);
+            }
+            if !heard.is_empty() {
+                state.outbox.push(FromDriver::Heard(heard));
+            }
+            if !received.is_empty() {
+                state.outbox.push(FromDriver::Received { attempts: received });
+            }
+            drop(state);
+            self.shared.news.notify_all();
+            next = link.from.ready();
+        }
+        Ok(())
+    }
+
+    /// Prints what is to be printed of what the hub says.
+    fn show(&mut self, message: ToDriver, heard: &mut Vec<Heard>) -> Option<ToDriver> {
+        match message {
+            ToDriver::Output(written) => {
+                self.printer.output(&written);
+                let now = written.heard();
+                match heard.iter_mut().find(|known| Heard { offset: now.offset, ..**known } == now) {
+                    Some(known) => known.offset = known.offset.max(now.offset),
+                    None => heard.push(now),
+                }
+            }
+            ToDriver::Notice(text) => self.printer.note(&text),
+            other => return Some(other),
+        }
+        None
+    }
+}
+
+fn hear(state: &mut State, message: ToDriver, received: &mut Vec<AttemptId>) {
+    match message {
+        ToDriver::Accepted { ticket, job } => {
+            if let Some(state) = state.jobs.get_mut(&ticket) {
+                state.id = Some(job);
+            }
+        }
+        ToDriver::Results { ticket, attempt, parts } => {
+            // What is fetched later is said to be received later.
+            if parts.iter().all(|(_, part)| matches!(part, Part::Here(_))) {
+                received.push(attempt);
+            }
+            if let Some(job) = state.jobs.get_mut(&ticket) {
+                job.take_in(attempt, parts);
+            }
+        }
+        ToDriver::Progress { ticket, progress } => {
+            if let Some(job) = state.jobs.get_mut(&ticket) {
+                job.progress = progress;
+            }
+        }
+        ToDriver::Ended { ticket, end } => state.ended(ticket, end),
+        ToDriver::Cached { cache, partitions } => {
+            state.cached.insert(SessionId::split(cache).1, partitions);
+        }
+        // What is to be printed was, and a driver asks no questions.
+        ToDriver::Output(_) | ToDriver::Notice(_) | ToDriver::Answer { .. } => {}
+    }
+}

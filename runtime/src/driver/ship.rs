@@ -1,0 +1,75 @@
+//! Files that a driver gives along: engines of other machines get them from the hub's data port, by their hashes.
+
+use super::cluster::{Cluster, Shared};
+use crate::apart;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use tryworks_base::lock::none_held;
+use tryworks_base::{Error, Result, Shipment, codec};
+use tryworks_protocol::driver::{FromDriver, GivenFile};
+use tryworks_transport::{Chunks, DataError, Role, chunks, while_away};
+
+impl Cluster {
+    /// Lets the hub have a file: one on its own machine where the file is, any other its bytes.
+    pub(super) fn give(&self, path: &Path) -> Result<Shipment> {
+        let unreadable = |error: std::io::Error| Error::input(path.display(), None, error);
+        let id = tryworks_store::program::hash(path).map_err(unreadable)?;
+        let bytes = fs::metadata(path).map_err(unreadable)?.len();
+        let host = tryworks_protocol::host::here().id;
+        let hub = {
+            let state = self.shared.lock();
+            if state.given.contains_key(&id) {
+                return Ok(Shipment { host, id, bytes });
+            }
+            state.hub.clone()
+        };
+        if hub != host {
+            self.put(path, id, bytes)?;
+        }
+        let file = GivenFile { id, path: path.to_string_lossy().into_owned(), bytes };
+        self.shared.lock().given.insert(id, file.clone());
+        self.shared.send([FromDriver::Give(file)]);
+        Ok(Shipment { host, id, bytes })
+    }
+
+    fn put(&self, path: &Path, id: [u8; 32], bytes: u64) -> Result<()> {
+        self.shared.put(&path.display().to_string(), id, bytes, || File::open(path).map(chunks))
+    }
+}
+
+impl Shared {
+    /// Puts bytes to the hub's data port, under their hash. They are read again for each time that it is tried.
+    pub(super) fn put(
+        &self,
+        what: &str,
+        id: [u8; 32],
+        bytes: u64,
+        chunks: impl Fn() -> io::Result<Chunks> + Sync,
+    ) -> Result<()> {
+        none_held("sending bytes");
+        let advice =
+            "is the address of the hub's data port in the connection file reachable from here, and is there room?";
+        let mut request = Vec::new();
+        codec::encode(&id, &mut request)?;
+        let patience = self.settings.patience;
+        let told = |error: &DataError| {
+            let line =
+                format!("tryworks: {what} cannot be sent: {error}; it is tried again, for {patience:?} at most\n");
+            self.spool.push(true, line.as_bytes());
+        };
+        let sent = apart::block_on(|| {
+            while_away(patience, told, async || {
+                // A hub that begins anew may have another port, and who is stopped waits for none.
+                let port = self.usable().ok().and_then(|state| state.port.clone());
+                let source = |error: String| DataError::Source { address: what.into(), message: error };
+                let port = port.ok_or_else(|| source("there is no hub to send it to".into()))?;
+                let chunks = chunks().map_err(|error| source(error.to_string()))?;
+                // Connections of the client that is shared belong to the runtime of the driver's own thread.
+                port.client.apart().put(&port.address, Role::Hub, &request, bytes, chunks).await
+            })
+        });
+        let sent = sent.map_err(|error| Error::storage("sending", what, &error))?;
+        sent.map_err(|error| Error::cluster(format!("{what} cannot be sent: {error}"), advice))
+    }
+}

@@ -1,0 +1,86 @@
+//! Running a task: its partitions one after another, what they made, and what their failure means to the scheduler.
+
+use crate::panics;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tryworks_base::{Error, Op, Place, Result};
+use tryworks_core::host::{Host, Shared};
+use tryworks_core::stage::{Made, ResultValue, Stage};
+use tryworks_core::task;
+use tryworks_scheduler::{Failure, PartitionReport, Report, Task};
+
+/// What the tasks of a stage run.
+#[derive(Clone)]
+pub(crate) struct Code {
+    pub(crate) stage: Arc<dyn Stage>,
+    /// The exchange that it writes, unless it gives the result.
+    pub(crate) exchange: Option<u64>,
+    /// The call that it is for: the one that shuffles, or the action.
+    pub(crate) op: Op,
+    /// Whether it checks every row that it hands over.
+    pub(crate) checks_rows: bool,
+}
+
+/// A result and the partition it is of.
+pub(crate) type Part = (u32, Box<dyn ResultValue>);
+
+/// What a task made.
+#[derive(Default)]
+pub(crate) struct Product {
+    pub(crate) report: Report,
+    pub(crate) results: Vec<Part>,
+    pub(crate) blocks: Vec<(u32, Shared)>,
+}
+
+/// Runs a task on this thread.
+pub(crate) fn execute(task: &Task, code: &Code, host: &Arc<dyn Host>, cancelled: &Arc<AtomicBool>) -> Result<Product> {
+    let mut product = Product::default();
+    let mut run_all = || -> Result<()> {
+        for partition in task.partitions.iter() {
+            let (attempt, tries) = (task.attempt.sequence(), task.tries.saturating_add(1));
+            let place = Place { job: task.job.0, stage: task.stage, partition, attempt, tries };
+            let inside = task::Task::new(place, host.clone(), cancelled.clone()).checking_rows(code.checks_rows);
+            let output = panics::catch(code.op, place, || {
+                inside.check()?;
+                code.stage.run(partition, &inside)
+            })?;
+            product.report.partitions.push(PartitionReport {
+                bytes: output.bytes,
+                rows: output.rows,
+                checksum: output.checksum,
+            });
+            add(&mut product.report.bucket_bytes, &output.bucket_bytes);
+            match (output.made, code.exchange) {
+                (Made::Block(block), Some(_)) => product.blocks.push((partition, block)),
+                (Made::Result(value), None) => product.results.push((partition, value)),
+                _ => return Err(Error::Bug("a stage made something else than it was planned to".into())),
+            }
+        }
+        Ok(())
+    };
+    run_all().map_err(|error| at_the_call(error, code.op))?;
+    Ok(product)
+}
+
+fn add(sum: &mut Vec<u64>, more: &[u64]) {
+    sum.resize(sum.len().max(more.len()), 0);
+    sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+}
+
+/// What a stage cannot do is told with the user's call that it is for, where the code that met it knew of none.
+pub(crate) fn at_the_call(error: Error, op: Op) -> Error {
+    match error {
+        Error::Plan { message, site } if tryworks_base::is_ours(site) => Error::Plan { message, site: op.site },
+        other => other.at(op.site),
+    }
+}
+
+/// What an error means to the scheduler, but for blocks that could not be fetched: who had them is not known here.
+pub(crate) fn failure(error: Error) -> Failure<Error> {
+    match error {
+        Error::User(ref fault) if fault.panicked => Failure::Panic(error),
+        Error::User(_) => Failure::User(error),
+        Error::Cancelled => Failure::Killed,
+        other => Failure::Final(other),
+    }
+}

@@ -1,0 +1,21 @@
+//! A plan as the scheduler is given it.
+
+use tryworks_base::ids::OutputId;
+use tryworks_planner::{PlannedStage, Tasks};
+use tryworks_scheduler::{Packing, StageSpec};
+
+/// A stage of a plan, whose exchange has the name that `output` gives it.
+pub(crate) fn stage_spec(stage: &PlannedStage, output: impl Fn(u64) -> OutputId) -> StageSpec {
+    StageSpec {
+        output: stage.exchange.as_ref().map(|exchange| output(exchange.id)),
+        partitions: stage.partitions,
+        buckets: stage.exchange.as_ref().map_or(0, |exchange| exchange.readers),
+        parents: stage.parents.iter().chain(&stage.spares).copied().collect(),
+        deterministic: stage.deterministic,
+        pack: match stage.tasks {
+            Tasks::Each => Packing::Fixed(1),
+            Tasks::BySize(target_bytes) => Packing::BySize { target_bytes, max_partitions: u32::MAX },
+        },
+        near: Vec::new(),
+    }
+}

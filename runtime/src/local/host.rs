@@ -1,0 +1,146 @@
+//! What tasks find in this process: the budget, the spill space, and the blocks of shuffles and caches.
+
+use super::Settings;
+use crate::panics;
+use rayon::prelude::*;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tryworks_base::frames::FrameWriter;
+use tryworks_base::ids::AttemptId;
+use tryworks_base::lock::{ReadLock, Reading, Writing};
+use tryworks_base::memory::Memory;
+use tryworks_base::resident::gauge;
+use tryworks_base::{Error, Op, Place, Result};
+use tryworks_core::host::{Fetched, Host, Shared};
+use tryworks_store::spill::SpillSpace;
+
+/// The process around the local runtime's tasks.
+pub(super) struct LocalHost {
+    memory: Arc<Memory>,
+    spill: SpillSpace,
+    slots: usize,
+    kept: ReadLock<Blocks>,
+}
+
+#[derive(Default)]
+struct Blocks {
+    /// By exchange, then by map partition.
+    shuffled: BTreeMap<u64, HashMap<u32, (AttemptId, Shared)>>,
+    /// By cache, then by partition.
+    cached: BTreeMap<u64, HashMap<u32, Shared>>,
+}
+
+impl LocalHost {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let memory = Memory::watched(settings.memory, gauge());
+        LocalHost {
+            spill: SpillSpace::new(settings.spill_dir.clone(), memory.clone(), settings.spill),
+            memory,
+            slots: settings.threads,
+            kept: ReadLock::default(),
+        }
+    }
+
+    fn read(&self) -> Reading<'_, Blocks> {
+        self.kept.read()
+    }
+
+    fn write(&self) -> Writing<'_, Blocks> {
+        self.kept.write()
+    }
+
+    pub(super) fn budget(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    pub(super) fn spill_bytes(&self) -> u64 {
+        self.spill.used()
+    }
+
+    pub(super) fn blocks(&self) -> usize {
+        let kept = self.read();
+        kept.shuffled.values().map(HashMap::len).sum::<usize>() + kept.cached.values().map(HashMap::len).sum::<usize>()
+    }
+
+    /// Keeps the block that an attempt made of a map partition.
+    pub(super) fn put(&self, exchange: u64, map: u32, attempt: AttemptId, block: Shared) {
+        let before = self.write().shuffled.entry(exchange).or_default().insert(map, (attempt, block));
+        // A block may be large: it is dropped after the lock.
+        drop(before);
+    }
+
+    /// Takes out all that an attempt left, which nobody wants any more.
+    #[must_use = "what users' types do when they are dropped is not to happen under a lock"]
+    pub(super) fn discard(&self, attempt: AttemptId) -> Vec<Shared> {
+        let mut gone = Vec::new();
+        self.write().shuffled.retain(|_, blocks| {
+            gone.extend(blocks.extract_if(|_, (by, _)| *by == attempt).map(|(_, (_, block))| block));
+            !blocks.is_empty()
+        });
+        gone
+    }
+
+    /// Takes out all blocks of an exchange, to be dropped where nobody waits for it.
+    #[must_use]
+    pub(super) fn take(&self, exchange: u64) -> Vec<Shared> {
+        let gone = self.write().shuffled.remove(&exchange);
+        gone.into_iter().flatten().map(|(_, (_, block))| block).collect()
+    }
+
+    /// Takes out a cached dataset.
+    #[must_use]
+    pub(super) fn forget(&self, cache: u64) -> Vec<Shared> {
+        let gone = self.write().cached.remove(&cache);
+        gone.into_iter().flatten().map(|(_, block)| block).collect()
+    }
+
+    /// Whether so many partitions of a cached dataset are there.
+    pub(super) fn has_cached(&self, cache: u64, partitions: u32) -> bool {
+        self.read().cached.get(&cache).is_some_and(|blocks| blocks.len() == partitions as usize)
+    }
+}
+
+impl Host for LocalHost {
+    fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn spill(&self) -> Result<Box<dyn FrameWriter>> {
+        self.spill.writer()
+    }
+
+    fn in_parallel(&self, op: Op, at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+        let done: Vec<_> = (0..count).into_par_iter().map(|piece| panics::catch(op, at, || work(piece))).collect();
+        done.into_iter().collect()
+    }
+
+    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched> {
+        let kept = self.read();
+        let block = kept.shuffled.get(&exchange).and_then(|blocks| blocks.get(&map));
+        let lost = || Error::Fetch { exchange, map, message: "it is not there".into() };
+        block.map(|(_, block)| Fetched::Value(block.clone())).ok_or_else(lost)
+    }
+
+    fn cached(&self, cache: u64, partition: u32) -> Option<Shared> {
+        self.read().cached.get(&cache)?.get(&partition).cloned()
+    }
+
+    fn keep(&self, cache: u64, partition: u32, block: Shared) {
+        // What is there already stays, and the other is dropped after the lock.
+        let mut kept = self.write();
+        let twice = match kept.cached.entry(cache).or_default().entry(partition) {
+            Entry::Vacant(free) => {
+                free.insert(block);
+                None
+            }
+            Entry::Occupied(_) => Some(block),
+        };
+        drop(kept);
+        drop(twice);
+    }
+}

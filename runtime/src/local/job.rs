@@ -1,0 +1,68 @@
+//! The driver's handle of a job of the local runtime.
+
+use super::state::Shared;
+use crate::execute::Part;
+use crate::panics;
+use crate::screen::Shown;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tryworks_base::ids::JobId;
+use tryworks_base::lock::Lock;
+use tryworks_base::{Op, Place, Progress, Result};
+use tryworks_core::runner::JobControl;
+
+pub(super) struct LocalJob {
+    id: JobId,
+    /// The action.
+    op: Op,
+    shared: Arc<Shared>,
+    screen: Arc<Shown>,
+    /// Results that were fetched from the shared state and not asked for yet.
+    fetched: Lock<VecDeque<Part>>,
+}
+
+impl LocalJob {
+    pub(super) fn new(id: JobId, op: Op, shared: Arc<Shared>, screen: Arc<Shown>) -> Self {
+        LocalJob { id, op, shared, screen, fetched: Lock::default() }
+    }
+}
+
+impl JobControl for LocalJob {
+    fn id(&self) -> u64 {
+        self.id.0
+    }
+
+    fn next(&self) -> Result<Option<Part>> {
+        let ready = self.fetched.lock().pop_front();
+        if ready.is_some() {
+            return Ok(ready);
+        }
+        let more = self.shared.wait_for_results(self.id)?;
+        let mut fetched = self.fetched.lock();
+        fetched.extend(more);
+        Ok(fetched.pop_front())
+    }
+
+    fn cancel(&self) {
+        self.shared.cancel(self.id);
+    }
+
+    fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
+        let place = Place { job: self.id.0, ..Place::default() };
+        panics::catch(self.op, place, || {
+            code();
+            Ok(())
+        })
+    }
+
+    fn progress(&self) -> Progress {
+        self.shared.progress(self.id)
+    }
+}
+
+impl Drop for LocalJob {
+    fn drop(&mut self) {
+        self.shared.forget(self.id);
+        self.screen.job_over();
+    }
+}

@@ -1,0 +1,66 @@
+//! A thread of the local runtime: takes a task, runs its partitions, reports.
+
+use super::state::{Ended, HERE, Launch, Shared};
+use crate::caller::mark_task_thread;
+use crate::event_log::Record;
+use crate::execute::{Product, execute, failure};
+use std::sync::Arc;
+use tryworks_base::Error;
+use tryworks_base::ids::{AttemptId, OutputId};
+use tryworks_core::host::Host;
+use tryworks_scheduler::{Event, Failure, FetchFailure};
+
+/// Runs tasks until the runtime stops.
+pub(super) fn work(shared: &Arc<Shared>) {
+    mark_task_thread();
+    let logs = shared.logs();
+    let mut ended = None;
+    while let Some(launch) = shared.next(ended.take()) {
+        ended = Some(run(shared, launch, logs));
+    }
+}
+
+fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
+    let Launch { task, code, cancelled, span } = launch;
+    let span = tracing::debug_span!(parent: &span, "task", job = task.job.0, stage = task.stage, attempt = task.attempt.sequence());
+    let _entered = span.enter();
+    let begun = if logs { shared.micros() } else { 0 };
+    let host: Arc<dyn Host> = shared.host.clone();
+    let result = execute(&task, &code, &host, &cancelled);
+    let outcome = if logs { result.as_ref().err().map(ToString::to_string) } else { None };
+    let (report, parts, blocks) = match result {
+        Ok(Product { report, results, blocks }) => (Ok(report), results, blocks),
+        Err(error) => (Err(error), Vec::new(), Vec::new()),
+    };
+    let made = report.as_ref().map_or(&[][..], |report| &report.partitions);
+    let (rows, bytes) = made.iter().fold((0, 0), |sum, made| (sum.0 + made.rows, sum.1 + made.bytes));
+    let record = Record::Task {
+        at: begun,
+        until: if logs { shared.micros() } else { 0 },
+        job: task.job.0,
+        stage: task.stage,
+        attempt: task.attempt.sequence(),
+        first: task.partitions.first(),
+        partitions: task.partitions.len(),
+        rows,
+        bytes,
+        error: outcome,
+    };
+    let attempt = task.attempt;
+    let event = match report {
+        Ok(report) => {
+            if let Some(exchange) = code.exchange {
+                blocks.into_iter().for_each(|(map, block)| shared.host.put(exchange, map, attempt, block));
+            }
+            Event::TaskDone { attempt, report }
+        }
+        Err(Error::Fetch { exchange, map, .. }) => {
+            // Which launch made it is filled in where that is known.
+            let (output, made_by) = (OutputId(exchange), AttemptId(0));
+            let failure = Failure::Fetch(vec![FetchFailure { output, partition: map, engine: HERE, made_by }]);
+            Event::TaskFailed { attempt, failure }
+        }
+        Err(error) => Event::TaskFailed { attempt, failure: failure(error) },
+    };
+    Ended { task, parts, event, record }
+}

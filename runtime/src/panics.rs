@@ -1,0 +1,115 @@
+//! Panics of user code: caught by the worker, with where they came from, and not printed a second time.
+
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::{Cell, RefCell};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::Once;
+use tryworks_base::lock::none_held;
+use tryworks_base::{Error, Op, Place, Result, Site, UserFault};
+
+thread_local! {
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
+    static LAST: RefCell<Option<Caught>> = const { RefCell::new(None) };
+}
+
+struct Caught {
+    source: Option<Site>,
+    backtrace: Option<String>,
+}
+
+/// Whether this thread is running a task.
+pub(crate) fn in_task() -> bool {
+    IN_TASK.get()
+}
+
+/// Runs a task's code; a panic in it becomes an error that names the operator whose function panicked. `stage` is who
+/// is named where that was no operator's function.
+pub(crate) fn catch<R>(stage: Op, place: Place, code: impl FnOnce() -> Result<R>) -> Result<R> {
+    none_held("running a task");
+    install();
+    IN_TASK.set(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(code));
+    IN_TASK.set(false);
+    result.unwrap_or_else(|payload| Err(error(stage, place, &*payload)))
+}
+
+fn error(stage: Op, place: Place, payload: &(dyn Any + Send)) -> Error {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_string());
+    let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    let mut message = message.unwrap_or_else(|| "a value that is not text".into());
+    let caught = LAST.take();
+    let source = caught.as_ref().and_then(|caught| caught.source);
+    let op = match (Op::take_blamed(), source) {
+        (Some(op), _) => op,
+        // A panic that goes on from elsewhere, such as from another thread, has no place.
+        (None, source) if source.is_none_or(|site| !tryworks_base::is_ours(site)) => {
+            message.push_str(
+                "\n  this was in no function given to an operator, but in code that runs inside the stage, such as an \
+                 `Ord`, `Hash`, `Clone` or serde implementation of a type that it handles",
+            );
+            stage
+        }
+        _ => {
+            let at = source.map_or_else(String::new, |site| format!(" at {site}"));
+            return Error::Bug(format!("a task panicked outside of user code{at}: {message} ({place})"));
+        }
+    };
+    Error::User(Box::new(UserFault {
+        message,
+        panicked: true,
+        operator: op.name.into(),
+        site: op.site,
+        source,
+        place,
+        engine: None,
+        attempts: 1,
+        backtrace: caught.and_then(|caught| caught.backtrace),
+    }))
+}
+
+/// The error of a job that was asked for inside a task.
+pub(crate) fn nested(op: Op) -> Error {
+    let message = format!(
+        "`{}` was called inside a task, or on a thread that a task has started: a function given to an operator runs \
+         where the data is and cannot run jobs of its own; join the datasets, or collect one and give it to the other \
+         by `.with(value)`",
+        op.name
+    );
+    Error::Plan { message, site: op.site }
+}
+
+/// Notes panics of tasks instead of printing them; those of other threads go on as before.
+fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| if in_task() { note(info) } else { before(info) }));
+    });
+}
+
+fn note(info: &PanicHookInfo) {
+    // Whoever was to blame for an earlier panic, which user code caught itself, has nothing to do with this one.
+    Op::take_blamed();
+    let source = info.location().map(|at| {
+        // The location of a panic is a static one, though the hook does not say so in its type.
+        Site { file: tryworks_base::intern(at.file()), line: at.line(), column: at.column() }
+    });
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    LAST.set(Some(Caught { source, backtrace }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_our_own_is_our_bug() {
+        let error = catch(Op::here("count"), Place::default(), || -> Result<()> { panic!("ours") }).unwrap_err();
+        assert!(matches!(&error, Error::Bug(message) if message.contains("ours")), "{error}");
+        let error =
+            catch(Op::here("count"), Place::default(), || -> Result<()> { Op::here("map").call(|| panic!("theirs")) });
+        assert!(matches!(&error, Err(Error::User(fault)) if fault.operator == "map"), "{error:?}");
+    }
+}

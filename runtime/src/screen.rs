@@ -1,0 +1,37 @@
+//! What a driver's terminal shows while jobs run, as far as others have to keep out of its way.
+
+use std::sync::{Arc, OnceLock};
+
+/// What is shown on the driver's terminal while jobs run.
+pub trait Screen: Send + Sync {
+    /// A job is over: what is shown of it goes, before its driver goes on.
+    fn job_over(&self);
+
+    /// Prints something that is not to be mixed with what is shown.
+    fn aside(&self, print: &mut dyn FnMut());
+}
+
+/// The screen of a runtime, if it has one.
+#[derive(Default)]
+pub(crate) struct Shown(OnceLock<Arc<dyn Screen>>);
+
+impl Shown {
+    pub(crate) fn on(&self, screen: Arc<dyn Screen>) {
+        // A runtime has one driver, and that one terminal: the first stays.
+        let _ = self.0.set(screen);
+    }
+
+    pub(crate) fn job_over(&self) {
+        if let Some(screen) = self.0.get() {
+            screen.job_over();
+        }
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn aside(&self, mut print: impl FnMut()) {
+        match self.0.get() {
+            Some(screen) => screen.aside(&mut print),
+            None => print(),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Sending stages to another process of the same program, and refusing what comes from another one.
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tryworks_base::{Error, Result, codec};
+use tryworks_core::ship::{Parcel, Segments, receive};
+use tryworks_core::stage::Stage;
+use tryworks_store::program::{maps, program_id};
+
+/// Stages as they travel: which program they are of, then each.
+#[derive(Serialize, Deserialize)]
+struct Sent {
+    program: [u8; 32],
+    parcels: Vec<Parcel>,
+}
+
+/// The bytes of stages, for another process of this program.
+///
+/// # Errors
+/// If a value in a stage refuses to be encoded, or the code of one lies in a shared object.
+pub fn send(stages: &[Arc<dyn Stage>]) -> Result<Vec<u8>> {
+    let segments = Segments::from_maps(&maps()?);
+    let parcels = stages.iter().map(|stage| {
+        let parcel = stage.ship()?;
+        parcel.check(&segments)?;
+        Ok(parcel)
+    });
+    let sent = Sent { program: program_id()?, parcels: parcels.collect::<Result<_>>()? };
+    let mut bytes = Vec::new();
+    codec::encode(&sent, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The stages in bytes that [`send`] made in another process of this program.
+///
+/// # Errors
+/// If they come from another program, or are not what was sent.
+pub fn open(bytes: &[u8]) -> Result<Vec<Arc<dyn Stage>>> {
+    let (sent, _) = codec::decode::<Sent>(bytes)?;
+    let own = program_id()?;
+    if sent.program != own {
+        let hex = |id: [u8; 32]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        return Err(Error::Plan {
+            message: format!(
+                "the stages were refused: they come from another program\n  driver  {}\n  worker  {}\n  driver and \
+                 worker have to be the same executable: was it built again in between?",
+                hex(sent.program),
+                hex(own)
+            ),
+            site: tryworks_base::Site::caller(),
+        });
+    }
+    let segments = Segments::from_maps(&maps()?);
+    sent.parcels.iter().map(|parcel| receive(parcel, &segments)).collect()
+}

@@ -1,0 +1,66 @@
+//! What a worker knows of where it is, and the files of its driver's that it gets by way of its engine.
+
+use super::questions::Questions;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tryworks_base::lock::Lock;
+use tryworks_base::{Error, Result, Shipment};
+use tryworks_core::surroundings::Surroundings;
+use tryworks_protocol::worker::{FromWorker, Welcome};
+use tryworks_transport::LinkSender;
+
+/// The place of this worker.
+pub(super) struct Around {
+    place: String,
+    host: String,
+    pub(super) questions: Questions<String>,
+    here: Lock<HashMap<[u8; 32], PathBuf>>,
+}
+
+impl Around {
+    pub(super) fn new(welcome: &Welcome, to: LinkSender) -> Arc<Self> {
+        let place = format!("{} on {}", welcome.name, tryworks_protocol::host::here().name);
+        let host = welcome.store.host.clone();
+        Arc::new(Around { place, host, questions: Questions::new(to), here: Lock::default() })
+    }
+
+    /// The bytes that lie under this hash at the hub's data port.
+    pub(super) fn get(&self, id: &[u8; 32], bytes: u64) -> Result<Vec<u8>> {
+        let shipment = Shipment { host: String::new(), id: *id, bytes };
+        let mut last = None;
+        // One that an earlier job had may be on its way out.
+        for _ in 0..2 {
+            let path = self.questions.ask(|number| FromWorker::GetFile { number, shipment: shipment.clone() })?;
+            match std::fs::read(&path) {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => last = Some(Error::storage("reading the code of a stage", &path, &error)),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::Bug("a file was not asked for".into())))
+    }
+}
+
+/// The same, for the tasks of this process.
+pub(super) struct Shared(pub(super) Arc<Around>);
+
+impl Surroundings for Shared {
+    fn fetch(&self, shipment: &Shipment) -> Result<Option<PathBuf>> {
+        let Around { host, questions, here, .. } = &*self.0;
+        if shipment.host == *host {
+            return Ok(None);
+        }
+        let known = here.lock().get(&shipment.id).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let path = questions.ask(|number| FromWorker::GetFile { number, shipment: shipment.clone() })?;
+        let path = PathBuf::from(path);
+        here.lock().insert(shipment.id, path.clone());
+        Ok(Some(path))
+    }
+
+    fn place(&self) -> String {
+        self.0.place.clone()
+    }
+}

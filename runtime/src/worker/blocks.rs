@@ -1,0 +1,379 @@
+//! Blocks as a worker sees them: where they are, those that it has open, and those that its engine has to bring.
+
+use super::questions::Questions;
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tryworks_base::frames::Frames;
+use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
+use tryworks_base::lock::{Lock, ReadLock, Turns};
+use tryworks_base::{Error, Result, outlet};
+use tryworks_core::host::{SealedBlock, Shared, Wanted};
+use tryworks_protocol as protocol;
+use tryworks_protocol::engine::StorePlace;
+use tryworks_protocol::worker::{BlockPart, FromWorker, Piece, Wanted as Asked, Welcome};
+use tryworks_scheduler::FetchFailure;
+use tryworks_store::blocks::{BlockWriter, Landing, MOST_AT_ONCE, OpenBlock, Room, Sealed};
+use tryworks_transport::LinkSender;
+
+/// So many tables of contents are asked for at once: their answer is one message.
+const TABLES: usize = 1024;
+
+/// Where the map outputs of an exchange are: the first partition of each run, in order.
+type Places = Arc<Vec<(u32, EngineId, AttemptId)>>;
+
+/// The open blocks of an exchange, by their partitions.
+type OpenBlocks = Arc<HashMap<u32, Open>>;
+
+/// An open block.
+#[derive(Clone)]
+struct Open {
+    engine: EngineId,
+    attempt: AttemptId,
+    block: Arc<OpenBlock>,
+    sealed: Arc<SealedBlock>,
+    remote: bool,
+}
+
+/// What is known of an exchange.
+#[derive(Default)]
+struct Exchange {
+    places: Places,
+    /// What is open of it, for these places.
+    open: OpenBlocks,
+    opened_for: Places,
+    /// What was not there when it was looked for, until its places are told anew.
+    missing: Vec<FetchFailure>,
+    readers: Arc<Lock<Readers>>,
+}
+
+pub(super) struct Blocks {
+    session: SessionId,
+    own: StorePlace,
+    directory: PathBuf,
+    room: Lock<Room>,
+    stores: ReadLock<HashMap<EngineId, StorePlace>>,
+    exchanges: ReadLock<HashMap<OutputId, Exchange>>,
+    /// Who is opening blocks of an exchange: others wait for what comes of it.
+    opening: Turns<OutputId>,
+    to: LinkSender,
+    pub(super) questions: Questions<Vec<Piece>>,
+}
+
+impl Blocks {
+    pub(super) fn new(welcome: &Welcome, to: LinkSender) -> Self {
+        let stores = HashMap::from([(welcome.engine, welcome.store.clone())]);
+        Blocks {
+            session: welcome.session,
+            own: welcome.store.clone(),
+            directory: PathBuf::from(&welcome.store.directory),
+            room: Lock::new(welcome.room),
+            stores: ReadLock::new(stores),
+            exchanges: ReadLock::default(),
+            opening: Turns::default(),
+            questions: Questions::new(to.clone()),
+            to,
+        }
+    }
+
+    pub(super) fn set_room(&self, room: Room) {
+        *self.room.lock() = room;
+    }
+
+    pub(super) fn meet(&self, engine: EngineId, store: StorePlace) {
+        self.stores.write().insert(engine, store);
+    }
+
+    pub(super) fn place(&self, output: OutputId, places: Vec<(u32, EngineId, AttemptId)>) {
+        let mut exchanges = self.exchanges.write();
+        let exchange = exchanges.entry(output).or_default();
+        exchange.places = Arc::new(places);
+        exchange.missing.clear();
+    }
+
+    /// Nobody needs an exchange any more: what is open of it goes with what this gives back.
+    #[must_use]
+    pub(super) fn forget(&self, output: OutputId) -> Option<impl Send + 'static + use<>> {
+        self.exchanges.write().remove(&output)
+    }
+
+    /// A writer for a block of the own store.
+    pub(super) fn writer(&self, output: u64, partition: u32, attempt: AttemptId) -> BlockWriter {
+        let room = *self.room.lock();
+        BlockWriter::new(&self.directory, self.own.key.id(output, partition, attempt.0), room)
+    }
+
+    /// What a writer left, as the engine takes it over.
+    pub(super) fn sealed(&self, block: &Shared) -> Result<Sealed> {
+        let sealed = block.downcast_ref::<Sealed>().cloned();
+        sealed.ok_or_else(|| Error::Bug("a block was made that is not written down".into()))
+    }
+
+    fn output(&self, exchange: u64) -> OutputId {
+        OutputId(self.session.global(exchange))
+    }
+
+    /// A map output, opened with all others of its exchange.
+    pub(super) fn fetch(&self, exchange: u64, map: u32) -> Result<Arc<SealedBlock>> {
+        let output = self.output(exchange);
+        let lost = |why: &str| Error::Fetch { exchange, map, message: why.into() };
+        let known = self.exchanges.read().get(&output).map(|known| (known.places.clone(), known.open.clone()));
+        let (places, open) = known.ok_or_else(|| lost("nobody said where it is"))?;
+        let run = places.partition_point(|run| run.0 <= map).checked_sub(1).map(|at| places[at]);
+        let (_, engine, attempt) = run.ok_or_else(|| lost("nobody said where it is"))?;
+        let sealed = |open: &HashMap<u32, Open>| {
+            let open = open.get(&map).filter(|open| (open.engine, open.attempt) == (engine, attempt));
+            open.map(|open| open.sealed.clone())
+        };
+        if let Some(sealed) = sealed(&open) {
+            return Ok(sealed);
+        }
+        drop(open);
+        let _turn = self.opening.take(output);
+        // Who had the turn before has opened it, or found that it is not there.
+        let open = match self.look(output, &places) {
+            Some(open) => open,
+            None => self.open_all(exchange, &places)?,
+        };
+        sealed(&open).ok_or_else(|| lost("it is not there"))
+    }
+
+    /// What is open of an exchange, if that is all that there is at these places.
+    fn look(&self, output: OutputId, places: &Places) -> Option<OpenBlocks> {
+        let exchanges = self.exchanges.read();
+        let known = exchanges.get(&output).filter(|known| Arc::ptr_eq(&known.opened_for, places))?;
+        Some(known.open.clone())
+    }
+
+    /// Opens what is not open yet of an exchange; what is not there is remembered as missing.
+    fn open_all(&self, exchange: u64, places: &Places) -> Result<OpenBlocks> {
+        let output = self.output(exchange);
+        let before = self.exchanges.read().get(&output).map(|known| known.open.clone()).unwrap_or_default();
+        let mut all = (*before).clone();
+        drop(before);
+        let stores = self.stores.read().clone();
+        let (mut missing, mut asked, mut whys) = (Vec::new(), Vec::new(), None);
+        let end = places.last().map_or(0, |end| end.0);
+        let mut place = (EngineId(0), AttemptId(0));
+        let mut runs = places.iter().peekable();
+        for map in 0..end {
+            while let Some(run) = runs.next_if(|run| run.0 <= map) {
+                place = (run.1, run.2);
+            }
+            let (engine, attempt) = place;
+            if all.get(&map).is_some_and(|open| (open.engine, open.attempt) == place) {
+                continue;
+            }
+            let lost = FetchFailure { output, partition: map, engine, made_by: attempt };
+            let Some(store) = stores.get(&engine) else {
+                missing.push(lost);
+                continue;
+            };
+            let id = store.key.id(output.0, map, attempt.0);
+            if store.host == self.own.host {
+                let path = id.path_in(&PathBuf::from(&store.directory));
+                if path.exists() {
+                    match OpenBlock::file(&path) {
+                        Ok(block) => drop(all.insert(map, opened(engine, attempt, block, false)?)),
+                        Err(_) => missing.push(lost),
+                    }
+                    continue;
+                }
+            }
+            asked.push((map, engine, attempt, Asked { engine, block: id, part: BlockPart::Contents }));
+        }
+        if !asked.is_empty() {
+            let mut pieces = Vec::with_capacity(asked.len());
+            for some in asked.chunks(TABLES) {
+                pieces.extend(self.ask(some.iter().map(|(.., wanted)| *wanted).collect())?);
+            }
+            for ((map, engine, attempt, wanted), piece) in asked.iter().zip(pieces) {
+                let name = format!("{} of {engine}", wanted.block);
+                let block = match piece {
+                    Piece::Whole(bytes) => OpenBlock::memory(name, Bytes::from(bytes)).map(|block| (block, false)),
+                    Piece::Table(bytes) => OpenBlock::remote(name, &bytes).map(|block| (block, true)),
+                    Piece::Range(_) | Piece::Note(_) => Err(Error::Bug("another piece came than was asked for".into())),
+                    Piece::Missing(why) => {
+                        whys.get_or_insert(why.clone());
+                        Err(Error::cluster(why, "it is made again"))
+                    }
+                };
+                match block {
+                    Ok((block, remote)) => drop(all.insert(*map, opened(*engine, *attempt, block, remote)?)),
+                    Err(_) => {
+                        missing.push(FetchFailure { output, partition: *map, engine: *engine, made_by: *attempt });
+                    }
+                }
+            }
+        }
+        let all = Arc::new(all);
+        let mut exchanges = self.exchanges.write();
+        // It may be forgotten by now, or lie elsewhere.
+        let before = exchanges.get_mut(&output).filter(|known| Arc::ptr_eq(&known.places, places)).map(|known| {
+            (known.opened_for, known.missing) = (places.clone(), missing);
+            std::mem::replace(&mut known.open, all.clone())
+        });
+        drop(exchanges);
+        drop(before);
+        self.say_why(output, whys);
+        Ok(all)
+    }
+
+    /// What is missing of an exchange of which `map` could not be read: what was not there, and whatever is damaged,
+    /// which is found by looking at all that is open, so that it is made again all at once.
+    pub(super) fn missing(&self, exchange: u64, map: u32) -> Vec<FetchFailure> {
+        let output = self.output(exchange);
+        let (known, open) = match self.exchanges.write().get_mut(&output) {
+            Some(known) => {
+                known.opened_for = Places::default();
+                (std::mem::take(&mut known.missing), std::mem::take(&mut known.open))
+            }
+            None => Default::default(),
+        };
+        let mut lost: BTreeMap<_, _> = known.into_iter().map(|lost| (lost.partition, lost)).collect();
+        for (at, open) in &*open {
+            if *at == map || !open.remote && is_damaged(open) {
+                let block = FetchFailure { output, partition: *at, engine: open.engine, made_by: open.attempt };
+                lost.entry(*at).or_insert(block);
+            }
+        }
+        let nowhere = FetchFailure { output, partition: map, engine: EngineId(0), made_by: AttemptId(0) };
+        lost.entry(map).or_insert(nowhere);
+        lost.into_values().collect()
+    }
+
+    /// Tells why blocks could not be read, since which they are is all that a failure says.
+    fn say_why(&self, output: OutputId, why: Option<String>) {
+        let Some(why) = why else { return };
+        let said = protocol::encode(&[FromWorker::Unreadable { output, why }])
+            .and_then(|bytes| self.to.send(bytes.into()).map_err(|error| Error::cluster(error, "see above")));
+        if let Err(error) = said {
+            outlet::ERR.write(format!("why blocks could not be read cannot be told: {error}\n").as_bytes());
+        }
+    }
+
+    /// Brings ranges of blocks of other machines near.
+    pub(super) fn bring(&self, exchange: u64, wanted: &mut dyn Iterator<Item = Wanted>) -> Result<Shared> {
+        let output = self.output(exchange);
+        let known = self.exchanges.read().get(&output).map(|known| (known.open.clone(), known.readers.clone()));
+        let (open, readers) = known.unwrap_or_default();
+        if !open.values().any(|open| open.remote) {
+            return Ok(Arc::new(()));
+        }
+        let mut asked = Vec::new();
+        for wanted in wanted {
+            let Some(open) = open.get(&wanted.map).filter(|open| open.remote) else { continue };
+            for range in open.block.missing(wanted.sequence, wanted.frames.clone())? {
+                asked.extend(pieces(range).map(|range| (wanted.map, open.clone(), range)));
+            }
+        }
+        let stores = self.stores.read().clone();
+        readers.lock().count += 1;
+        let near = Near(readers);
+        for batch in batches(asked) {
+            let questions = batch.iter().filter_map(|(map, open, range)| {
+                let block = stores.get(&open.engine)?.key.id(output.0, *map, open.attempt.0);
+                let part = BlockPart::Range { start: range.start, end: range.end };
+                Some(Asked { engine: open.engine, block, part })
+            });
+            let pieces = self.ask(questions.collect())?;
+            let mut landing = Landing::create(&self.directory)?;
+            let mut parts = Vec::new();
+            for ((map, open, range), piece) in batch.iter().zip(pieces) {
+                match piece {
+                    Piece::Range(bytes) if bytes.len() as u64 == range.end - range.start => {
+                        landing.write(&bytes)?;
+                        parts.push((open.clone(), range.clone(), bytes.len()));
+                    }
+                    other => {
+                        let why = if let Piece::Missing(why) = other { why } else { "it has another length".into() };
+                        self.say_why(output, Some(why.clone()));
+                        let lost = FetchFailure { output, partition: *map, engine: open.engine, made_by: open.attempt };
+                        if let Some(known) = self.exchanges.write().get_mut(&output) {
+                            known.missing.push(lost);
+                        }
+                        return Err(Error::Fetch { exchange, map: *map, message: why });
+                    }
+                }
+            }
+            let mut landed = landing.finish()?;
+            for (open, range, len) in parts {
+                open.block.supply(range.start, &landed.split_to(len))?;
+                near.0.lock().brought.push((open.block, range));
+            }
+        }
+        Ok(Arc::new(near))
+    }
+
+    /// Asks the engine for pieces.
+    fn ask(&self, wanted: Vec<Asked>) -> Result<Vec<Piece>> {
+        let count = wanted.len();
+        let pieces = self.questions.ask(|number| FromWorker::Fetch { number, wanted })?;
+        if pieces.len() == count {
+            Ok(pieces)
+        } else {
+            Err(Error::Bug(format!("{} pieces came for {count} that were asked for", pieces.len())))
+        }
+    }
+}
+
+fn opened(engine: EngineId, attempt: AttemptId, block: Arc<OpenBlock>, remote: bool) -> Result<Open> {
+    let sequences = (0..block.sequences()).map(|at| Ok(Arc::new(block.sequence(at)?) as Arc<dyn Frames>));
+    let sealed = Arc::new(SealedBlock::new(block.head().to_vec(), sequences.collect::<Result<_>>()?));
+    Ok(Open { engine, attempt, block, sealed, remote })
+}
+
+/// Whether a frame of a block is not what was written.
+fn is_damaged(open: &Open) -> bool {
+    let mut scratch = Vec::new();
+    let mut bad = |frames: &Arc<dyn Frames>| (0..frames.len()).any(|frame| frames.view(frame, &mut scratch).is_err());
+    open.sealed.sequences.iter().any(&mut bad)
+}
+
+/// A range in steps that are given out at once.
+fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let step = MOST_AT_ONCE as usize;
+    (range.start..range.end).step_by(step).map(move |start| start..range.end.min(start + MOST_AT_ONCE))
+}
+
+/// Questions in batches whose answers are bounded.
+fn batches(asked: Vec<(u32, Open, Range<u64>)>) -> Vec<Vec<(u32, Open, Range<u64>)>> {
+    let mut batches: Vec<Vec<_>> = Vec::new();
+    let mut bytes = 0;
+    for one in asked {
+        let len = one.2.end - one.2.start;
+        if batches.is_empty() || bytes + len > MOST_AT_ONCE {
+            batches.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += len;
+        if let Some(batch) = batches.last_mut() {
+            batch.push(one);
+        }
+    }
+    batches
+}
+
+/// Who reads blocks of an exchange that were brought. Two readers may share a frame, so all of it goes with the last.
+#[derive(Default)]
+struct Readers {
+    count: usize,
+    brought: Vec<(Arc<OpenBlock>, Range<u64>)>,
+}
+
+/// A reader of what was brought.
+struct Near(Arc<Lock<Readers>>);
+
+impl Drop for Near {
+    fn drop(&mut self) {
+        let mut readers = self.0.lock();
+        readers.count -= 1;
+        let gone = if readers.count == 0 { std::mem::take(&mut readers.brought) } else { Vec::new() };
+        // Under the lock, so that nobody is told meanwhile that it is here.
+        gone.iter().for_each(|(block, range)| block.forget(range.clone()));
+        drop(readers);
+        drop(gone);
+    }
+}

@@ -1,0 +1,144 @@
+//! What tasks find in a worker: the budget, the spill space, kept partitions, and blocks of every engine.
+
+use super::blocks::Blocks;
+use crate::panics;
+use rayon::prelude::*;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tryworks_base::frames::FrameWriter;
+use tryworks_base::ids::{AttemptId, SessionId};
+use tryworks_base::lock::{Lock, ReadLock};
+use tryworks_base::memory::Memory;
+use tryworks_base::resident::gauge;
+use tryworks_base::{Error, Op, Place, Result};
+use tryworks_core::host::{BlockWriter, Fetched, Host, Shared, Wanted};
+use tryworks_protocol::engine::CodeId;
+use tryworks_protocol::worker::Welcome;
+use tryworks_store::blocks::Sealed;
+use tryworks_store::spill::{SpillOptions, SpillSpace};
+use tryworks_transport::LinkSender;
+
+/// The process around a worker's tasks.
+pub(super) struct WorkerHost {
+    session: SessionId,
+    slots: usize,
+    memory: Arc<Memory>,
+    spill: SpillSpace,
+    pub(super) blocks: Blocks,
+    /// What the running attempts make, by the number that tasks know.
+    running: ReadLock<HashMap<u64, (AttemptId, CodeId)>>,
+    /// By cache, then by partition; caches by the driver's own numbers.
+    cached: ReadLock<BTreeMap<u64, HashMap<u32, Shared>>>,
+    /// What was kept and not told yet.
+    kept: Lock<Vec<(u64, u32)>>,
+}
+
+impl WorkerHost {
+    pub(super) fn new(welcome: Welcome, to: LinkSender) -> Self {
+        let memory = Memory::watched(welcome.memory, gauge());
+        let spill_directory = PathBuf::from(&welcome.spill_directory);
+        WorkerHost {
+            session: welcome.session,
+            slots: welcome.slots as usize,
+            spill: SpillSpace::new(spill_directory, memory.clone(), SpillOptions::default()),
+            blocks: Blocks::new(&welcome, to),
+            memory,
+            running: ReadLock::default(),
+            cached: ReadLock::default(),
+            kept: Lock::default(),
+        }
+    }
+
+    pub(super) fn begin(&self, attempt: AttemptId, code: CodeId) {
+        self.running.write().insert(attempt.sequence(), (attempt, code));
+    }
+
+    pub(super) fn end(&self, attempt: AttemptId) {
+        self.running.write().remove(&attempt.sequence());
+    }
+
+    pub(super) fn newly_kept(&self) -> Vec<(u64, u32)> {
+        std::mem::take(&mut *self.kept.lock())
+    }
+
+    /// Nobody needs a cache any more: what is kept of it goes with what this gives back.
+    #[must_use]
+    pub(super) fn forget_cache(&self, cache: u64) -> Option<impl Send + 'static + use<>> {
+        self.cached.write().remove(&SessionId::split(cache).1)
+    }
+}
+
+impl Host for WorkerHost {
+    fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn spill(&self) -> Result<Box<dyn FrameWriter>> {
+        self.spill.writer()
+    }
+
+    fn block(&self, place: Place) -> Result<Option<Box<dyn BlockWriter>>> {
+        let running = self.running.read().get(&place.attempt).copied();
+        let Some((attempt, CodeId::Output(output))) = running else {
+            return Err(Error::Bug(format!("attempt {} makes no block", place.attempt)));
+        };
+        Ok(Some(Box::new(Leaving(self.blocks.writer(output.0, place.partition, attempt)))))
+    }
+
+    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched> {
+        self.blocks.fetch(exchange, map).map(Fetched::Sealed)
+    }
+
+    fn bring(&self, exchange: u64, wanted: &mut dyn Iterator<Item = Wanted>) -> Result<Shared> {
+        self.blocks.bring(exchange, wanted)
+    }
+
+    fn cached(&self, cache: u64, partition: u32) -> Option<Shared> {
+        self.cached.read().get(&cache)?.get(&partition).cloned()
+    }
+
+    fn in_parallel(&self, op: Op, at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+        let done: Vec<_> = (0..count).into_par_iter().map(|piece| panics::catch(op, at, || work(piece))).collect();
+        done.into_iter().collect()
+    }
+
+    fn keep(&self, cache: u64, partition: u32, block: Shared) {
+        // What is there already stays, and the other is dropped after the lock.
+        let mut cached = self.cached.write();
+        let twice = match cached.entry(cache).or_default().entry(partition) {
+            Entry::Vacant(free) => {
+                free.insert(block);
+                None
+            }
+            Entry::Occupied(_) => Some(block),
+        };
+        drop(cached);
+        drop(twice);
+        let global = self.session.global(cache);
+        self.kept.lock().push((global, partition));
+    }
+}
+
+/// A block on its way into the engine's store.
+struct Leaving(tryworks_store::blocks::BlockWriter);
+
+impl BlockWriter for Leaving {
+    fn sequence(&mut self) -> Result<()> {
+        self.0.sequence()
+    }
+
+    fn frame(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.frame(bytes)
+    }
+
+    fn seal(self: Box<Self>, head: &[u8]) -> Result<Shared> {
+        let sealed: Sealed = self.0.seal(head)?;
+        Ok(Arc::new(sealed))
+    }
+}

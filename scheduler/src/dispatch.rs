@@ -1,0 +1,185 @@
+//! Filling free slots: the pool whose turn it is, its first stage, its next task, the next engine in turn.
+
+use super::{
+    Scheduler,
+    action::{Action, Batch},
+    attempts::Attempt,
+    event::Task,
+    partitions::Partitions,
+    stage::StageKey,
+};
+use tryworks_base::ids::{AttemptId, EngineId};
+
+impl<E: Clone> Scheduler<E> {
+    pub(super) fn dispatch(&mut self, out: &mut Vec<Action<E>>) {
+        self.pass += 1;
+        if self.engines.first_excluded().is_some() {
+            self.include();
+        }
+        self.dispatch_alone(out);
+        if !self.draining.is_empty() {
+            self.drain(out);
+        }
+        self.pools.begin();
+        while self.engines.has_room()
+            && let Some((pool, rank)) = self.pools.next()
+        {
+            let (_, _, key) = rank;
+            if let Some((row, task)) = self.next_task(key) {
+                self.launch(key, row, task, false, None, out);
+            } else if let Some((row, task, slow)) = self.next_copy(key) {
+                self.launch(key, row, task, false, Some(slow), out);
+            } else {
+                // What waits near busy engines, and second launches, may not have any room that is left.
+                self.pools.pass_over(pool, rank);
+            }
+            if !self.stages[key].has_tasks() {
+                self.settle(key);
+            }
+        }
+    }
+
+    /// A task of this stage and the engine to run it: near what it reads, else wherever there is room. What waits
+    /// near an engine goes elsewhere only to begin at once.
+    fn next_task(&mut self, key: StageKey) -> Option<(u32, Partitions)> {
+        let unfit = self.unfit_for(key);
+        if !self.stages[key].queue.has_hints() {
+            return self.next_anywhere(key, &unfit);
+        }
+        // Nothing waits near an engine that is unfit.
+        let queue = &mut self.stages[key].queue;
+        if let Some(row) = self.engines.pick_near(queue, true) {
+            return Some((row, queue.pop_near(row)?));
+        }
+        if let Some(found) = self.next_anywhere(key, &unfit) {
+            return Some(found);
+        }
+        let queue = &mut self.stages[key].queue;
+        if let Some(near) = queue.near_any(0)
+            && let Some(row) = self.engines.pick_slot(&unfit)
+        {
+            return Some((row, queue.pop_near(near)?));
+        }
+        let row = self.engines.pick_near(queue, false)?;
+        Some((row, queue.pop_near(row)?))
+    }
+
+    fn next_anywhere(&mut self, key: StageKey, unfit: &[EngineId]) -> Option<(u32, Partitions)> {
+        if self.stages[key].queue.nothing_for_anywhere() {
+            return None;
+        }
+        let near = self.nearest(key).filter(|engine| !unfit.contains(engine));
+        let near = near.and_then(|engine| self.engines.with_room(engine));
+        // Of many stages of one task, too, engines hold some in advance; and none is looked at in vain for long.
+        let others = self.pools.listed(self.stages[key].pool).saturating_sub(1);
+        let stage = &mut self.stages[key];
+        if let Some(row) = near {
+            return Some((row, stage.queue.pop_anywhere()?));
+        }
+        if stage.troubles.is_empty() {
+            let row = self.engines.pick(stage.queue.tasks().saturating_add(others), unfit)?;
+            return Some((row, stage.queue.pop_anywhere()?));
+        }
+        if !self.engines.has_room_but(unfit) {
+            return None;
+        }
+        let task = stage.queue.pop_anywhere()?;
+        let row = self.engines.pick_other(stage.to_avoid(task.first()), unfit)?;
+        Some((row, task))
+    }
+
+    /// A stage of one task reads everything its parents made: best where most of it is.
+    fn nearest(&self, key: StageKey) -> Option<EngineId> {
+        let stage = &self.stages[key];
+        if stage.parents.is_empty() || stage.running + stage.tasks_done > 0 || stage.queue.tasks() != 1 {
+            return None;
+        }
+        if !stage.troubles.is_empty() {
+            return None;
+        }
+        let outputs = stage.parents.iter().filter_map(|&parent| self.outputs.get(&self.stages[parent].output?));
+        outputs.filter_map(|output| output.heaviest()).max_by_key(|&(bytes, _)| bytes).map(|(_, engine)| engine)
+    }
+
+    /// Tasks that must be alone wait for an engine that is idle; enough engines are kept free for them.
+    fn dispatch_alone(&mut self, out: &mut Vec<Action<E>>) {
+        while let Some((key, row)) = self.next_alone() {
+            let Some(task) = self.stages[key].suspects.pop_front() else { return };
+            self.engines.set_reserved(row, false);
+            self.launch(key, row, task, true, None, out);
+            self.settle(key);
+        }
+        let waiting = self.alone.iter().map(|&(_, _, key)| self.stages[key].suspects.len()).sum();
+        self.engines.unreserve(waiting);
+        let first = self.alone.first().map_or_else(Vec::new, |&(_, _, key)| self.unfit_for(key));
+        self.engines.reserve(waiting, &first);
+    }
+
+    /// The first stage that has an idle engine for a task that must be alone.
+    fn next_alone(&mut self) -> Option<(StageKey, u32)> {
+        for &(_, _, key) in &self.alone {
+            let unfit = self.unfit_for(key);
+            let stage = &self.stages[key];
+            let avoid = stage.suspects.front().map_or(&[][..], |task| stage.to_avoid(task.first()));
+            if let Some(row) = self.engines.pick_idle(avoid, &unfit) {
+                return Some((key, row));
+            }
+            if unfit.is_empty() {
+                // There is none for any of them.
+                return None;
+            }
+        }
+        None
+    }
+
+    fn launch(
+        &mut self,
+        key: StageKey,
+        row: u32,
+        partitions: Partitions,
+        alone: bool,
+        copy_of: Option<AttemptId>,
+        out: &mut Vec<Action<E>>,
+    ) {
+        let stage = &mut self.stages[key];
+        let stage_attempt = stage.epoch;
+        let (job, index) = stage.owner();
+        let tries = stage.tries(&partitions);
+        if copy_of.is_some() {
+            stage.copies += 1;
+        } else {
+            stage.running += 1;
+            stage.running_partitions += partitions.len();
+        }
+        let watched = stage.pace.is_some();
+        self.pools.started(stage.pool, 1);
+        let attempt = self.attempts.launch(|id| Attempt {
+            id,
+            stage: key,
+            stage_attempt,
+            engine: row,
+            partitions: partitions.clone(),
+            alone,
+            launched: self.now,
+            twin: copy_of,
+            copied: copy_of.is_some(),
+            stopping: false,
+        });
+        if let Some(slow) = copy_of.and_then(|slow| self.attempts.get_mut(slow)) {
+            slow.twin = Some(attempt);
+        }
+        if watched {
+            self.watch(key, out);
+        }
+        self.engines.started(row, attempt, alone);
+        let task = Task { attempt, job, stage: index, stage_attempt, tries, alone, partitions, copy_of };
+        let Some(engine) = self.engines.get_mut(row) else { return };
+        match (engine.batch.0 == self.pass).then(|| out.get_mut(engine.batch.1)).flatten() {
+            Some(Action::Launch { tasks, .. }) => tasks.push(task),
+            _ => {
+                engine.batch = (self.pass, out.len());
+                out.push(Action::Launch { engine: engine.id, tasks: Batch::One(task) });
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Where the blocks are: for each partition of each output the launch whose block counts, and its engine.
+
+use super::{
+    event::PartitionReport,
+    partitions::{Partitions, Run},
+};
+use std::collections::{BTreeMap, BTreeSet};
+use tryworks_base::ids::{AttemptId, EngineId, OutputId};
+
+/// Where one map partition of an output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The launch that made it; its block holds all partitions of that launch.
+    pub made_by: AttemptId,
+    /// The engine that has it.
+    pub engine: EngineId,
+    known: Known,
+    checksum: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// Never made.
+    Nothing,
+    /// Made in an earlier life of the shell: the checksum is known, and nothing else.
+    Told,
+    /// Made and lost: the checksum stays, to be compared.
+    Lost,
+    Here,
+}
+
+impl Place {
+    const NOWHERE: Place = Place { made_by: AttemptId(0), engine: EngineId(0), known: Known::Nothing, checksum: 0 };
+
+    /// Whether the block exists; if not, the other fields say where it was.
+    pub fn exists(&self) -> bool {
+        self.known == Known::Here
+    }
+
+    /// What it came to when it was last made, whether it exists still or not.
+    pub fn checksum(&self) -> Option<u64> {
+        (self.known != Known::Nothing).then_some(self.checksum)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Output {
+    pub partitions: u32,
+    pub buckets: u32,
+    pub parents: Vec<OutputId>,
+    /// Empty until the first is made.
+    places: Vec<Place>,
+    here: u32,
+    /// Bytes of each bucket over all partitions. Only for packing, so a partition made again is not subtracted.
+    pub bucket_bytes: Vec<u64>,
+    /// How many partitions each engine has, and their bytes when made.
+    engines: BTreeMap<EngineId, (u32, u64)>,
+    /// After a change of what it was made from: launches up to this number made it from the old answer.
+    pub stale: u64,
+    /// Launches up to this number that read it may have read an old answer.
+    pub changed: u64,
+    /// The partition that showed it, if it was this output that answered differently.
+    pub shows: Option<u32>,
+    /// Nobody holds it: goes when no job needs it.
+    pub released: bool,
+}
+
+impl Output {
+    pub fn new(partitions: u32, buckets: u32, parents: Vec<OutputId>) -> Self {
+        let places = Vec::new();
+        let (bucket_bytes, engines) = (Vec::new(), BTreeMap::new());
+        let (stale, changed, shows) = (0, 0, None);
+        let (here, released) = (0, false);
+        Self { partitions, buckets, parents, places, here, bucket_bytes, engines, stale, changed, shows, released }
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.here == self.partitions
+    }
+
+    pub fn here(&self) -> u32 {
+        self.here
+    }
+
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    pub fn engines(&self) -> impl Iterator<Item = EngineId> + '_ {
+        self.engines.keys().copied()
+    }
+
+    pub fn add_parents(&mut self, parents: Vec<OutputId>) {
+        self.parents.extend(parents);
+        self.parents.sort_unstable();
+        self.parents.dedup();
+    }
+
+    /// What a partition came to in an earlier life of the shell.
+    pub fn remember(&mut self, partition: u32, checksum: u64) {
+        self.make_room();
+        if let Some(place) = self.places.get_mut(partition as usize).filter(|place| place.known == Known::Nothing) {
+            *place = Place { known: Known::Told, checksum, ..Place::NOWHERE };
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.places.is_empty() {
+            self.places = vec![Place::NOWHERE; self.partitions as usize];
+        }
+    }
+
+    /// Whether a partition is missing and this is not another answer than the one that was lost.
+    pub fn would_take(&self, partition: u32, made: &PartitionReport) -> bool {
+        let Some(place) = self.places.get(partition as usize) else { return partition < self.partitions };
+        match place.known {
+            Known::Nothing => true,
+            Known::Lost | Known::Told => place.checksum == made.checksum,
+            Known::Here => false,
+        }
+    }
+
+    /// The engine with the most bytes of it.
+    pub fn heaviest(&self) -> Option<(u64, EngineId)> {
+        let first_of_equals = |&(&engine, &(_, bytes)): &(&EngineId, &(u32, u64))| (bytes, std::cmp::Reverse(engine));
+        self.engines.iter().max_by_key(first_of_equals).map(|(&engine, &(_, bytes))| (bytes, engine))
+    }
+
+    /// Takes a partition in. `false` if it was made before and came out different.
+    pub fn accept(&mut self, partition: u32, made_by: AttemptId, engine: EngineId, bytes: u64, checksum: u64) -> bool {
+        self.make_room();
+        let place = &mut self.places[partition as usize];
+        debug_assert!(!place.exists(), "a partition is made by one launch at a time");
+        let same = place.known == Known::Nothing || place.checksum == checksum;
+        *place = Place { made_by, engine, known: Known::Here, checksum };
+        self.here += 1;
+        let held = self.engines.entry(engine).or_default();
+        *held = (held.0 + 1, held.1.saturating_add(bytes));
+        same
+    }
+
+    /// It answered differently, when so many attempts had been launched.
+    pub fn change(&mut self, partition: u32, launched: u64) {
+        self.changed = self.changed.max(launched);
+        self.shows = Some(partition);
+    }
+
+    pub fn is_on(&self, engine: EngineId) -> bool {
+        self.engines.contains_key(&engine)
+    }
+
+    /// These partitions, one block, are on another engine now.
+    pub fn relocate(&mut self, partitions: &Partitions, to: EngineId) {
+        let Some(&Place { engine: from, .. }) = self.places.get(partitions.first() as usize) else { return };
+        let Some(held) = self.engines.get_mut(&from) else { return };
+        let number = partitions.len();
+        // Only the sum of an engine's bytes is known.
+        let bytes = held.1 / u64::from(held.0.max(1)) * u64::from(number);
+        *held = (held.0 - number, held.1.saturating_sub(bytes));
+        if held.0 == 0 {
+            self.engines.remove(&from);
+        }
+        let held = self.engines.entry(to).or_default();
+        *held = (held.0 + number, held.1.saturating_add(bytes));
+        partitions.iter().for_each(|partition| self.places[partition as usize].engine = to);
+    }
+
+    /// Counts a report's bucket sizes, unless they were counted when its first partition was made before.
+    pub fn measure(&mut self, first: u32, bucket_bytes: &[u64]) {
+        if bucket_bytes.is_empty() || self.places.get(first as usize).is_some_and(|p| p.known == Known::Lost) {
+            return;
+        }
+        self.bucket_bytes.resize(self.buckets as usize, 0);
+        for (sum, bytes) in self.bucket_bytes.iter_mut().zip(bucket_bytes) {
+            *sum = sum.saturating_add(*bytes);
+        }
+    }
+
+    /// Loses every existing partition for which `gone` says so; they are returned as ascending runs.
+    pub fn lose(&mut self, gone: impl Fn(&Place) -> bool) -> Vec<Run> {
+        let mut lost: Vec<Run> = Vec::new();
+        for (partition, place) in (0u32..).zip(&mut self.places) {
+            if !place.exists() || !gone(place) {
+                continue;
+            }
+            place.known = Known::Lost;
+            self.here -= 1;
+            if let Some(held) = self.engines.get_mut(&place.engine) {
+                held.0 -= 1;
+                if held.0 == 0 {
+                    self.engines.remove(&place.engine);
+                }
+            }
+            match lost.last_mut() {
+                Some(run) if run.end == partition => run.end += 1,
+                _ => lost.push(Run::new(partition, partition + 1)),
+            }
+        }
+        lost
+    }
+
+    pub fn lose_engine(&mut self, engine: EngineId) -> Vec<Run> {
+        if self.engines.contains_key(&engine) { self.lose(|place| place.engine == engine) } else { Vec::new() }
+    }
+
+    /// Forgets that it was ever made: the launches whose blocks are not wanted any more, and what existed.
+    pub fn forget(&mut self) -> (BTreeSet<(EngineId, AttemptId)>, Vec<Run>) {
+        let blocks = self.places.iter().filter(|p| p.exists()).map(|p| (p.engine, p.made_by)).collect();
+        let lost = self.lose(|_| true);
+        self.places = Vec::new();
+        self.bucket_bytes = Vec::new();
+        (blocks, lost)
+    }
+
+    pub fn missing(&self) -> Vec<Run> {
+        if self.places.is_empty() {
+            let all = Run::new(0, self.partitions);
+            return if all.is_empty() { Vec::new() } else { vec![all] };
+        }
+        let mut missing: Vec<Run> = Vec::new();
+        for (partition, _) in (0u32..).zip(&self.places).filter(|(_, place)| !place.exists()) {
+            match missing.last_mut() {
+                Some(run) if run.end == partition => run.end += 1,
+                _ => missing.push(Run::new(partition, partition + 1)),
+            }
+        }
+        missing
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.places.capacity() * size_of::<Place>()
+            + self.bucket_bytes.capacity() * 8
+            + self.parents.capacity() * size_of::<OutputId>()
+            + self.engines.len() * size_of::<(EngineId, (u32, u64))>()
+    }
+}

@@ -1,0 +1,119 @@
+//! What a shell may ask: how far a job is, where blocks are, and how much the scheduler itself holds.
+
+use super::{
+    Scheduler,
+    event::Change,
+    outputs::{Output, Place},
+    spec::Packing,
+};
+use serde::{Deserialize, Serialize};
+use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Its stages.
+    pub stages: u32,
+    /// Those that need not run (again), whoever made what they make.
+    pub stages_done: u32,
+    /// Tasks known so far. Stages that pack by size count as one until their input is measured.
+    pub tasks: u32,
+    /// Tasks that are done; what is lost later is made by further tasks.
+    pub tasks_done: u32,
+    /// Tasks that are out.
+    pub tasks_running: u32,
+    /// How often a task failed, in all.
+    pub tasks_failed: u32,
+    /// Partitions of the result that were asked for.
+    pub results: u32,
+    /// Those that are committed.
+    pub results_done: u32,
+}
+
+/// How many things the scheduler holds. With no job and no output held by anyone, nothing but engines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Jobs that have not ended.
+    pub jobs: usize,
+    /// Stages in their plans.
+    pub stages: usize,
+    /// Outputs that exist in part and were not released.
+    pub outputs: usize,
+    /// Launches that were not reported.
+    pub attempts: usize,
+    /// Stages listed as able to launch.
+    pub ready: usize,
+    /// Engines.
+    pub engines: usize,
+}
+
+impl<E: Clone> Scheduler<E> {
+    /// How far a job is; `None` once it has ended. Takes as long as the job has stages.
+    pub fn progress(&self, job: JobId) -> Option<Progress> {
+        let job = self.jobs.get(&job)?;
+        let mut sum = Progress { stages: job.stages.len() as u32, ..Progress::default() };
+        for &key in &job.stages {
+            let stage = &self.stages[key];
+            let complete = self.is_complete(key);
+            sum.stages_done += u32::from(complete);
+            sum.tasks_done += stage.tasks_done;
+            sum.tasks_running += stage.running;
+            sum.tasks_failed += stage.tasks_failed;
+            sum.tasks += stage.tasks_done + stage.running + stage.waiting_tasks();
+            if !stage.opened && !complete {
+                sum.tasks += match (stage.pack, stage.output) {
+                    (Packing::Fixed(cut), None) => stage.results.total.div_ceil(cut.max(1)),
+                    (Packing::Fixed(cut), Some(_)) => stage.partitions.div_ceil(cut.max(1)),
+                    (Packing::BySize { .. }, _) => 1,
+                };
+            }
+            sum.results += stage.results.total;
+            sum.results_done += stage.results.done;
+        }
+        Some(sum)
+    }
+
+    /// Where the partitions of an output are; empty while none was ever made.
+    pub fn places(&self, output: OutputId) -> &[Place] {
+        self.outputs.get(&output).map_or(&[], Output::places)
+    }
+
+    /// Whether an output answered differently when it was made again, and when it last did.
+    pub fn changed(&self, output: OutputId) -> Option<Change> {
+        let record = self.outputs.get(&output)?;
+        record.shows.map(|partition| Change { partition, launched: record.changed })
+    }
+
+    /// What an engine is running as far as we know, in no particular order.
+    pub fn running_on(&self, engine: EngineId) -> impl Iterator<Item = AttemptId> + '_ {
+        self.engines.iter().filter(move |e| e.id == engine).flat_map(|e| e.running.iter().copied())
+    }
+
+    /// How many attempts were launched, ever.
+    pub fn launched(&self) -> u64 {
+        self.attempts.launched()
+    }
+
+    /// What it holds, in numbers.
+    pub fn census(&self) -> Census {
+        Census {
+            jobs: self.jobs.len(),
+            stages: self.stages.len(),
+            outputs: self.outputs.len(),
+            attempts: self.attempts.len(),
+            ready: self.pools.ready() + self.alone.len(),
+            engines: self.engines.iter().count(),
+        }
+    }
+
+    /// What it holds, in bytes, counted from the capacity of its tables.
+    pub fn footprint(&self) -> usize {
+        size_of::<Self>()
+            + self.stages.heap_bytes()
+            + self.stages.iter().map(|(_, stage)| stage.heap_bytes()).sum::<usize>()
+            + self.outputs.values().map(|output| size_of::<Output>() + output.heap_bytes()).sum::<usize>()
+            + self.jobs.values().map(|job| size_of_val(job) + job.stages.capacity() * 4).sum::<usize>()
+            + self.attempts.heap_bytes()
+            + self.engines.heap_bytes()
+    }
+}

@@ -1,0 +1,175 @@
+//! One stage that some job knows: who reads it, what waits in it, what troubles its tasks.
+
+use super::{
+    event::FetchFailure,
+    partitions::{Bits, Partitions, Run},
+    spec::Packing,
+    speculation::Pace,
+    waiting::Waiting,
+};
+use std::collections::{BTreeMap, VecDeque};
+use tryworks_base::ids::{EngineId, JobId, OutputId};
+
+/// The row of a stage in the scheduler's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct StageKey(pub u32);
+
+/// Within a pool, stages are served in this order: the job submitted first, its earlier stage.
+pub(super) type Rank = (JobId, u32, StageKey);
+
+#[derive(Debug)]
+pub(super) struct Stage<E> {
+    pub output: Option<OutputId>,
+    /// The jobs that have it in their plan, with its index there, oldest first. The first one owns it.
+    pub users: Vec<(JobId, u32)>,
+    pub parents: Vec<StageKey>,
+    pub children: Vec<StageKey>,
+    pub partitions: u32,
+    pub pack: Packing,
+    pub deterministic: bool,
+
+    /// Somebody waits for it.
+    pub wanted: bool,
+    /// How many parents are not complete.
+    pub missing: u32,
+    /// From then on every partition is in exactly one place: waiting, running, or done.
+    pub opened: bool,
+    /// The stage attempt.
+    pub epoch: u32,
+    /// What could not be fetched since a task was last done, for each map partition: one for each stage attempt that
+    /// it ended.
+    pub barren: BTreeMap<(OutputId, u32), Vec<FetchFailure>>,
+
+    pub queue: Waiting,
+    /// Tasks that must run alone.
+    pub suspects: VecDeque<Partitions>,
+    /// Tasks that are out, and their partitions.
+    pub running: u32,
+    pub running_partitions: u32,
+    /// Second launches that are out.
+    pub copies: u32,
+    /// How long its tasks take, if stragglers are to be found.
+    pub pace: Option<Box<Pace>>,
+    pub tasks_done: u32,
+    pub tasks_failed: u32,
+    /// Result stage only: the partitions to compute and those that are committed.
+    pub results: Results,
+    /// What happened to tasks that had to be tried again, by their first partition.
+    pub troubles: BTreeMap<u32, Trouble<E>>,
+
+    /// The program that its jobs are of.
+    pub program: u64,
+    /// The pool of the job that owns it.
+    pub pool: u32,
+    /// Where it is listed as ready, if it is; the same for its suspects.
+    pub listed: Option<Rank>,
+    pub listed_alone: Option<Rank>,
+    /// The last walk that came by.
+    pub seen: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Results {
+    pub wanted: Vec<Run>,
+    pub total: u32,
+    pub done: u32,
+    /// Those of an earlier life of the shell.
+    pub delivered: u32,
+    pub committed: Bits,
+}
+
+/// What a task went through, each kind counted by itself.
+#[derive(Debug)]
+pub(super) struct Trouble<E> {
+    pub failures: u32,
+    pub deaths: u32,
+    pub losses: u32,
+    /// How often what it made could not be read.
+    pub unread: u32,
+    pub first: Option<E>,
+    pub avoid: Vec<EngineId>,
+}
+
+impl<E> Default for Trouble<E> {
+    fn default() -> Self {
+        Self { failures: 0, deaths: 0, losses: 0, unread: 0, first: None, avoid: Vec::new() }
+    }
+}
+
+impl<E> Trouble<E> {
+    /// It is not to be run on this engine, if it can be helped.
+    pub fn avoid(&mut self, engine: EngineId) {
+        if !self.avoid.contains(&engine) {
+            self.avoid.push(engine);
+        }
+    }
+
+    pub fn tries(&self) -> u32 {
+        self.failures + self.deaths + self.losses + self.unread
+    }
+}
+
+impl<E> Stage<E> {
+    pub fn owner(&self) -> (JobId, u32) {
+        self.users[0]
+    }
+
+    pub fn index_in(&self, job: JobId) -> Option<u32> {
+        self.users.iter().find(|(user, _)| *user == job).map(|&(_, index)| index)
+    }
+
+    /// Whether it would launch something if it could read its parents.
+    pub fn is_hungry(&self) -> bool {
+        self.wanted && (!self.opened || !self.queue.is_empty() || !self.suspects.is_empty())
+    }
+
+    /// How often a task was launched before.
+    pub fn tries(&self, task: &Partitions) -> u32 {
+        if self.troubles.is_empty() {
+            return 0;
+        }
+        self.troubles.get(&task.first()).map_or(0, Trouble::tries)
+    }
+
+    pub fn trouble(&mut self, task: &Partitions) -> &mut Trouble<E> {
+        self.troubles.entry(task.first()).or_default()
+    }
+
+    /// The engines on which the task that begins with this partition is not to be run, if it can be helped.
+    pub fn to_avoid(&self, first: u32) -> &[EngineId] {
+        self.troubles.get(&first).map_or(&[], |trouble| &trouble.avoid)
+    }
+
+    /// Puts a task that was launched back to where it waits: alone if it is a suspect.
+    pub fn put_back(&mut self, task: Partitions) {
+        if self.troubles.get(&task.first()).is_some_and(|trouble| trouble.deaths > 0) {
+            self.suspects.push_back(task);
+        } else {
+            self.queue.push_again(task);
+        }
+    }
+
+    /// Whether there is something to launch anywhere but alone.
+    pub fn has_tasks(&self) -> bool {
+        !self.queue.is_empty() || self.pace.as_ref().is_some_and(|pace| pace.wants_copies())
+    }
+
+    /// Launches that are out.
+    pub fn launches(&self) -> u32 {
+        self.running + self.copies
+    }
+
+    pub fn waiting_tasks(&self) -> u32 {
+        self.queue.tasks() + self.suspects.len() as u32
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.queue.heap_bytes()
+            + self.results.committed.heap_bytes()
+            + self.users.capacity() * size_of::<(JobId, u32)>()
+            + (self.parents.capacity() + self.children.capacity()) * size_of::<StageKey>()
+            + self.suspects.capacity() * size_of::<Partitions>()
+            + self.pace.as_ref().map_or(0, |pace| pace.heap_bytes())
+            + self.troubles.len() * size_of::<(u32, Trouble<E>)>()
+    }
+}

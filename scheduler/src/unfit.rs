@@ -1,0 +1,87 @@
+//! Engines that cannot run a program for now: its tasks go to others, and after a while it is tried there again.
+
+use super::{
+    Scheduler, Time,
+    action::{Action, Reason},
+    jobs::End,
+    stage::StageKey,
+};
+use std::{collections::BTreeMap, time::Duration};
+use tryworks_base::ids::{AttemptId, EngineId, JobId};
+
+/// The engines that cannot run a program: until when that is believed, and why.
+pub(super) type Unfit<E> = BTreeMap<EngineId, (Time, E)>;
+
+impl<E: Clone> Scheduler<E> {
+    /// A program cannot be run on an engine. What it had to do there goes elsewhere, which counts as nobody's failure.
+    /// When this was the last engine that could, its jobs fail, and the next job begins with all engines again.
+    pub(super) fn engine_unfit(
+        &mut self,
+        engine: EngineId,
+        program: u64,
+        error: E,
+        lasts: Duration,
+        out: &mut Vec<Action<E>>,
+    ) {
+        let Some(row) = self.engines.row_of(engine) else { return };
+        let until = self.now + lasts;
+        self.unfit.entry(program).or_default().insert(engine, (until, error));
+        out.push(Action::WakeAt { time: until });
+        self.engines.set_reserved(row, false);
+        let running = self.engines.get(row).map_or(&[][..], |engine| &engine.running);
+        let there: Vec<AttemptId> = running.iter().copied().filter(|&id| self.is_of(id, program)).collect();
+        self.call_back(there, out);
+        self.wait_anew(Some(row));
+        if self.any_fit(program) {
+            return;
+        }
+        let engines = self.unfit.remove(&program).unwrap_or_default();
+        let engines: Vec<(EngineId, E)> = engines.into_iter().map(|(engine, (_, error))| (engine, error)).collect();
+        let jobs: Vec<JobId> = self.jobs.iter().filter(|(_, job)| job.program == program).map(|(&id, _)| id).collect();
+        for job in jobs {
+            self.end_job(job, End::Failed(Reason::Unfit { engines: engines.clone() }), out);
+        }
+    }
+
+    fn is_of(&self, attempt: AttemptId, program: u64) -> bool {
+        let attempt = self.attempts.get(attempt).filter(|attempt| !attempt.stopping);
+        attempt.is_some_and(|attempt| self.stages[attempt.stage].program == program)
+    }
+
+    /// Whether some engine that takes tasks, now or soon, could run this program.
+    fn any_fit(&self, program: u64) -> bool {
+        let unfit = self.unfit.get(&program);
+        let mut able = self.engines.iter().filter(|engine| engine.gate.is_able());
+        able.any(|engine| unfit.is_none_or(|unfit| !unfit.contains_key(&engine.id)))
+    }
+
+    /// The engines that never get tasks of this stage.
+    pub(super) fn unfit_for(&self, key: StageKey) -> Vec<EngineId> {
+        if self.unfit.is_empty() {
+            return Vec::new();
+        }
+        let unfit = self.unfit.get(&self.stages[key].program);
+        unfit.map_or_else(Vec::new, |unfit| unfit.keys().copied().collect())
+    }
+
+    /// Programs are tried again where their time is over; and everywhere, if all others have gone that could run them.
+    pub(super) fn try_unfit_again(&mut self) {
+        let before: usize = self.unfit.values().map(BTreeMap::len).sum();
+        let mut unfit = std::mem::take(&mut self.unfit);
+        unfit.retain(|_, engines| {
+            engines.retain(|engine, (until, _)| *until > self.now && self.engines.row_of(*engine).is_some());
+            !engines.is_empty()
+        });
+        self.unfit = unfit;
+        let stuck: Vec<u64> = self.unfit.keys().copied().filter(|&program| !self.any_fit(program)).collect();
+        stuck.iter().for_each(|program| drop(self.unfit.remove(program)));
+        if self.unfit.values().map(BTreeMap::len).sum::<usize>() < before {
+            self.wait_anew(None);
+        }
+    }
+
+    /// Until when an engine gets no tasks of a program, since it could not run it; `None` if it gets some.
+    pub fn unfit_until(&self, engine: EngineId, program: u64) -> Option<Time> {
+        self.unfit.get(&program)?.get(&engine).map(|&(until, _)| until)
+    }
+}

@@ -1,0 +1,73 @@
+//! The scheduler's reasons as the errors that users meet.
+
+use crate::Reason;
+use tryworks_base::Error;
+use tryworks_base::ids::SessionId;
+
+impl From<Reason<Error>> for Error {
+    fn from(reason: Reason<Error>) -> Error {
+        match reason {
+            Reason::Task { error: Error::User(mut fault), failures, .. } => {
+                fault.attempts = failures;
+                Error::User(fault)
+            }
+            Reason::Task { error, .. } => error,
+            Reason::Worker { stage, partitions, deaths, error } => {
+                let task = match (partitions.first(), partitions.len()) {
+                    (first, 1) => format!("partition {first}"),
+                    (first, len) => format!("{len} partitions from {first} on"),
+                };
+                let what =
+                    format!("the task for {task} of stage {stage} killed its worker {deaths} times, at last alone");
+                Error::Lost { what, details: error.to_string() }
+            }
+            Reason::Losses { .. } => Error::Lost {
+                what: reason.to_string(),
+                details: "engines were lost again and again: see their logs".into(),
+            },
+            Reason::NoEngine { .. } => Error::cluster(
+                reason.to_string(),
+                "start engines (`tryworks cluster status` shows those that are there), or wait longer: TRYWORKS_PATIENCE",
+            ),
+            // Each says itself where it was.
+            Reason::Unfit { mut engines } if engines.len() == 1 => engines.remove(0).1,
+            Reason::Unfit { engines } => {
+                let errors: Vec<_> = engines.iter().map(|(_, error)| error.to_string()).collect();
+                let what = format!("the program starts on none of the {} engines", errors.len());
+                Error::Lost { what, details: errors.join("\n") }
+            }
+            Reason::Nondeterministic { .. } => Error::Lost {
+                what: reason.to_string(),
+                details: "mark what gives another answer each time as `nondeterministic()`".into(),
+            },
+            Reason::Limit { name, limit, value } => Error::Limit {
+                name: name.into_owned(),
+                value: limit,
+                needed: format!("the results of the job take {value} bytes"),
+                advice: "collect less, save to files, or raise the limit".into(),
+            },
+            Reason::Fetch { failures, stage } => {
+                let message =
+                    format!("stage {stage} began anew {} times because its input was lost each time", failures.len());
+                match failures.first() {
+                    Some(lost) => Error::Fetch {
+                        exchange: SessionId::split(lost.output.0).1,
+                        map: lost.partition,
+                        message: format!(
+                            "{message}; last by {} from {}",
+                            failures[failures.len() - 1].made_by,
+                            lost.engine
+                        ),
+                    },
+                    None => Error::Bug(message),
+                }
+            }
+            Reason::NoPool { .. } => Error::cluster(
+                reason.to_string(),
+                "set TRYWORKS_POOL or `Builder::pool` to one of the cluster's pools, or leave it away; a cluster has those \
+             that `--pool` named when it was started",
+            ),
+            Reason::Invalid { .. } => Error::Bug(reason.to_string()),
+        }
+    }
+}

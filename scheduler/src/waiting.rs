@@ -1,0 +1,188 @@
+//! Where the tasks of a stage wait: near an engine that has what they read, or anywhere.
+
+use super::{
+    partitions::{Bits, Partitions, Run},
+    queue::Queue,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use tryworks_base::ids::EngineId;
+
+/// What waits in a stage. Without hints it is one queue.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    anywhere: Queue,
+    near: Option<Box<Near>>,
+}
+
+#[derive(Debug)]
+struct Near {
+    /// Ascending and disjoint; the engines in the order in which they were named.
+    hints: Vec<(Run, Vec<EngineId>)>,
+    /// What waits near an engine, by its row.
+    queues: BTreeMap<u32, Queue>,
+    /// The rows of these queues; none of them is empty.
+    rows: Bits,
+    cut: Option<u32>,
+}
+
+impl Waiting {
+    pub fn new(cut: Option<u32>, partitions: u32, near: &[(Run, EngineId)]) -> Self {
+        let hints = disjoint(partitions, near);
+        let near = Near { hints, queues: BTreeMap::new(), rows: Bits::default(), cut };
+        Self { anywhere: Queue::new(cut), near: Some(Box::new(near)).filter(|near| !near.hints.is_empty()) }
+    }
+
+    pub fn has_hints(&self) -> bool {
+        self.near.is_some()
+    }
+
+    /// Cuts a run where the engine that it should wait for changes. `row` finds an engine that takes tasks.
+    pub fn split(&self, run: Run, row: impl Fn(EngineId) -> Option<u32>) -> Vec<(Option<u32>, Run)> {
+        let Some(near) = &self.near else { return vec![(None, run)] };
+        let mut parts: Vec<(Option<u32>, Run)> = Vec::new();
+        let mut add = |to: Option<u32>, start: u32, end: u32| match parts.last_mut() {
+            _ if start >= end => {}
+            Some((last, part)) if *last == to => part.end = end,
+            _ => parts.push((to, Run::new(start, end))),
+        };
+        let mut at = run.start;
+        let first = near.hints.partition_point(|(hint, _)| hint.end <= run.start);
+        for (hint, engines) in near.hints[first..].iter().take_while(|(hint, _)| hint.start < run.end) {
+            add(None, at, hint.start);
+            let start = hint.start.max(at);
+            at = hint.end.min(run.end);
+            add(engines.iter().find_map(|&engine| row(engine)), start, at);
+        }
+        add(None, at, run.end);
+        parts
+    }
+
+    pub fn push(&mut self, to: Option<u32>, runs: impl IntoIterator<Item = Run>) {
+        match (to, &mut self.near) {
+            (Some(row), Some(near)) => {
+                near.queues.entry(row).or_insert_with(|| Queue::new(near.cut)).push(runs);
+                near.rows.insert(row);
+            }
+            _ => self.anywhere.push(runs),
+        }
+    }
+
+    pub fn push_again(&mut self, task: Partitions) {
+        self.anywhere.push_again(task);
+    }
+
+    /// What might wait elsewhere now: near an engine that is gone (its row), or for one that has come.
+    pub fn take_runs(&mut self, row: Option<u32>) -> Vec<Run> {
+        let Some(row) = row else { return self.anywhere.take_runs() };
+        let Some(near) = &mut self.near else { return Vec::new() };
+        near.rows.remove(row);
+        near.queues.remove(&row).map(|mut queue| queue.take_runs()).unwrap_or_default()
+    }
+
+    /// Those of the rows `among` near which something waits: the next in turn.
+    pub fn near_one_of(&self, among: &Bits, from: u32) -> Option<u32> {
+        self.near.as_ref()?.rows.next_in_both(among, from)
+    }
+
+    /// The row of an engine near which something waits, from this one on.
+    pub fn near_any(&self, from: u32) -> Option<u32> {
+        self.near.as_ref()?.rows.next_in_turn(from)
+    }
+
+    pub fn pop_near(&mut self, row: u32) -> Option<Partitions> {
+        let near = self.near.as_mut()?;
+        let queue = near.queues.get_mut(&row)?;
+        let task = queue.pop();
+        if queue.is_empty() {
+            near.queues.remove(&row);
+            near.rows.remove(row);
+        }
+        task
+    }
+
+    pub fn pop_anywhere(&mut self) -> Option<Partitions> {
+        self.anywhere.pop()
+    }
+
+    pub fn nothing_for_anywhere(&self) -> bool {
+        self.anywhere.is_empty()
+    }
+
+    pub fn remove(&mut self, gone: &Partitions) {
+        self.anywhere.remove(gone);
+        if let Some(near) = &mut self.near {
+            near.queues.values_mut().for_each(|queue| queue.remove(gone));
+            for (row, _) in near.queues.extract_if(.., |_, queue| queue.is_empty()) {
+                near.rows.remove(row);
+            }
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.anywhere.is_empty() && self.near.as_ref().is_none_or(|near| near.queues.is_empty())
+    }
+
+    pub fn tasks(&self) -> u32 {
+        self.queues().map(Queue::tasks).sum()
+    }
+
+    pub fn contains(&self, partition: u32) -> bool {
+        self.queues().any(|queue| queue.contains(partition))
+    }
+
+    fn queues(&self) -> impl Iterator<Item = &Queue> {
+        std::iter::once(&self.anywhere).chain(self.near.iter().flat_map(|near| near.queues.values()))
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        let hint = |(_, engines): &(Run, Vec<EngineId>)| size_of::<(Run, Vec<EngineId>)>() + engines.capacity() * 4;
+        let near = self
+            .near
+            .as_ref()
+            .map_or(0, |near| size_of::<Near>() + near.hints.iter().map(hint).sum::<usize>() + near.rows.heap_bytes());
+        near + self.queues().map(Queue::heap_bytes).sum::<usize>()
+    }
+}
+
+/// Hints that may overlap, as ascending runs with all engines that were named for them.
+fn disjoint(partitions: u32, near: &[(Run, EngineId)]) -> Vec<(Run, Vec<EngineId>)> {
+    let mut edges: Vec<(u32, bool, usize)> = Vec::with_capacity(near.len() * 2);
+    for (at, (run, _)) in near.iter().enumerate() {
+        let run = Run::new(run.start.min(partitions), run.end.min(partitions));
+        if !run.is_empty() {
+            edges.extend([(run.start, true, at), (run.end, false, at)]);
+        }
+    }
+    edges.sort_unstable();
+    let mut hints: Vec<(Run, Vec<EngineId>)> = Vec::new();
+    let mut open: BTreeSet<usize> = BTreeSet::new();
+    let mut start = 0;
+    for (at, begins, hint) in edges {
+        if at > start && !open.is_empty() {
+            hints.push((Run::new(start, at), open.iter().map(|&hint| near[hint].1).collect()));
+        }
+        start = at;
+        if begins {
+            open.insert(hint)
+        } else {
+            open.remove(&hint)
+        };
+    }
+    hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_cut_where_the_nearest_engine_changes() {
+        let near = [(Run::new(2, 6), EngineId(1)), (Run::new(4, 8), EngineId(2)), (Run::new(9, 99), EngineId(3))];
+        let waiting = Waiting::new(Some(1), 12, &near);
+        let row = |engine: EngineId| Some(engine.0).filter(|&row| row != 1);
+        let all = waiting.split(Run::new(0, 12), row);
+        assert_eq!(format!("{all:?}"), "[(None, 0..4), (Some(2), 4..8), (None, 8..9), (Some(3), 9..12)]");
+        let all = waiting.split(Run::new(3, 5), |engine| Some(engine.0));
+        assert_eq!(format!("{all:?}"), "[(Some(1), 3..5)]", "the one that was named first");
+    }
+}

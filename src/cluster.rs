@@ -1,0 +1,193 @@
+//! A context whose jobs a cluster runs: what it is told, and the way there.
+
+use crate::context::Builder;
+use crate::settings::wrong;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tryworks_base::home::{cluster_dir, home};
+use tryworks_base::paths::whole;
+use tryworks_base::{Error, Result, size};
+use tryworks_runtime::driver::{self, Cluster};
+use tryworks_runtime::worker::serve_if_asked;
+use tryworks_runtime::{Runtime, local};
+use tryworks_scheduler::Speculation;
+
+/// How often a task that fails is tried on a cluster, if nothing is said: elsewhere it may succeed.
+const ATTEMPTS: u32 = 4;
+
+/// What only matters to a context of a cluster.
+pub(crate) struct Settings {
+    /// The cluster that runs the jobs: its name, or the path of a connection file.
+    name: Option<String>,
+    /// The pool that its jobs are in.
+    pool: String,
+    /// When a task that takes long gets a second attempt.
+    speculation: Option<Speculation>,
+    /// How long a driver waits for a hub that is gone, and a job for engines.
+    patience: Duration,
+    /// Which variables of the environment go to workers: names, or beginnings with `*` behind.
+    send_env: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            name: None,
+            pool: String::new(),
+            speculation: None,
+            patience: Duration::from_secs(60),
+            send_env: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Takes what variables of the environment say.
+    pub(crate) fn hear(&mut self, text: &impl Fn(&str) -> Result<Option<String>>) -> Result<()> {
+        let name = text("TRYWORKS_CLUSTER")?.filter(|name| !name.is_empty());
+        let bad = |message| Error::Setting { name: "TRYWORKS_CLUSTER".into(), message };
+        self.name = name.map(from_here).transpose().map_err(bad)?;
+        self.pool = text("TRYWORKS_POOL")?.unwrap_or_default();
+        if let Some(value) = text("TRYWORKS_PATIENCE")? {
+            self.patience = size::time(&value).ok_or_else(|| wrong("TRYWORKS_PATIENCE", &value, size::TIME_FORM))?;
+        }
+        let names = text("TRYWORKS_SEND_ENV")?.unwrap_or_default();
+        self.send_env = names.split(',').map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect();
+        Ok(())
+    }
+
+    /// The cluster, if one is to be used. In a worker this does not return.
+    pub(crate) fn connect(
+        &self,
+        local: &local::Settings,
+        max_attempts: Option<u32>,
+    ) -> Result<Option<Arc<dyn Runtime>>> {
+        let Some(name) = &self.name else { return Ok(None) };
+        if let Some(path) = &local.event_log {
+            return Err(Error::cluster(
+                format!(
+                    "the event log {} is of threads of this program, and its jobs run on a cluster",
+                    path.display()
+                ),
+                "leave TRYWORKS_EVENT_LOG or `event_log` away: the cluster's journal has every job, stage and task; \
+                 `tryworks job NUMBER -o json` shows them",
+            ));
+        }
+        let advice = "a cluster is named as in `tryworks cluster list`, or by the path of its driver.json";
+        let connection = if is_path(name) {
+            let path = PathBuf::from(name);
+            if path.is_dir() { path.join("driver.json") } else { path }
+        } else {
+            let home = home().map_err(|error| Error::cluster(error, advice))?;
+            let directory = cluster_dir(&home, name);
+            directory.map_err(|error| Error::cluster(error, advice))?.join("driver.json")
+        };
+        serve_if_asked();
+        let settings = driver::Settings {
+            connection,
+            max_result_bytes: local.max_result_bytes,
+            max_attempts: max_attempts.unwrap_or(ATTEMPTS),
+            pool: self.pool.clone(),
+            speculation: self.speculation,
+            patience: self.patience,
+            send_env: self.send_env.clone(),
+            checks_rows: local.checks_rows,
+        };
+        Ok(Some(Arc::new(Cluster::connect(settings)?)))
+    }
+}
+
+/// Whether a cluster is named by a connection file.
+fn is_path(cluster: &str) -> bool {
+    cluster.contains('/') || cluster.ends_with(".json")
+}
+
+/// The name of a cluster, or its connection file as it is from where the process is now; or what is wrong with it.
+fn from_here(cluster: String) -> Result<String, String> {
+    if !is_path(&cluster) {
+        return match cluster.as_str() {
+            "" => Err("is empty; give the name of a cluster, or the path of its driver.json".into()),
+            _ => Ok(cluster),
+        };
+    }
+    let path = whole(Path::new(&cluster))?.into_os_string();
+    path.into_string().map_err(|path| format!("is {path:?}, which is not UTF-8; give the cluster's name instead"))
+}
+
+/// # On a cluster
+impl Builder {
+    /// The cluster that runs the jobs: its name, or the path of a connection file.
+    #[track_caller]
+    pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
+        match from_here(cluster.into()) {
+            Ok(cluster) => self.settings.cluster.name = Some(cluster),
+            Err(wrong) => drop(self.fault.get_or_insert(Error::plan(format!("the cluster {wrong}")))),
+        }
+        self
+    }
+
+    /// The pool of the cluster that its jobs are in. Pools are named when the cluster is started, each with its share; a
+    /// name that the cluster does not know makes jobs fail.
+    pub fn pool(mut self, name: impl Into<String>) -> Self {
+        self.settings.cluster.pool = name.into();
+        self
+    }
+
+    /// Gives a task of a cluster a second attempt on another engine if it takes long: once `quantile_percent` of a
+    /// stage's tasks are done, and it has run for more than `multiplier_percent` of their median time. The first attempt
+    /// to finish counts, and the other is stopped. It is off unless this is called.
+    pub fn speculation(mut self, quantile_percent: u32, multiplier_percent: u32) -> Self {
+        self.settings.cluster.speculation = Some(Speculation { quantile_percent, multiplier_percent });
+        self
+    }
+
+    /// How long a job waits while the cluster has no engine, and a driver while it has no hub.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.settings.cluster.patience = patience;
+        self
+    }
+
+    /// Gives tasks on a cluster this variable of the program's environment, or all variables that begin with what is
+    /// before a `*`. It may be called several times.
+    ///
+    /// Tasks have the environment of their engine, since paths in it are of the engine's machine. What they have of the
+    /// program's is `TRYWORKS_*`, `RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`, `RUST_LOG`, `LANG`, `LANGUAGE`, `LC_*` and
+    /// `TZ`, and what is named here. In one process tasks have all of it anyway.
+    ///
+    /// ```
+    /// use tryworks::prelude::*;
+    /// let cx = Context::builder().threads(1).env("CARGO_MANIFEST_DIR").env("AWS_*").build()?;
+    /// let told = cx.range_in(0..1, 1).map(|_| std::env::var("CARGO_MANIFEST_DIR").is_ok());
+    /// assert_eq!(told.collect()?, [true]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn env(mut self, name: impl Into<String>) -> Self {
+        self.settings.cluster.send_env.push(name.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::settings::from_environment;
+
+    #[test]
+    fn variables_to_send_are_named_with_commas_between() {
+        let named = |value: &str| from_environment(|name| (name == "TRYWORKS_SEND_ENV").then(|| value.into())).unwrap();
+        assert_eq!(named("TOKEN, AWS_*,").cluster.send_env, ["TOKEN", "AWS_*"]);
+        assert_eq!(named("").cluster.send_env, [""; 0]);
+    }
+
+    #[test]
+    fn a_connection_file_is_that_of_where_the_program_was() {
+        let named = |name: &str| {
+            let settings = from_environment(|asked| (asked == "TRYWORKS_CLUSTER").then(|| name.into()));
+            settings.unwrap().cluster.name
+        };
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(named("here/driver.json"), here.join("here/driver.json").to_str().map(String::from));
+        assert_eq!(named("default").as_deref(), Some("default"));
+        assert_eq!(named(""), None);
+    }
+}

@@ -1,0 +1,381 @@
+//! The blocks of an engine: what is there, how much it takes, who reads it, and letting go of what nobody needs.
+
+use super::held::{BlockInfo, Held};
+use super::id::{BlockId, BlockKey};
+use super::index::{Block, Index, Output};
+use super::open::no_block;
+use super::owner::OwnedDir;
+use super::remove::{self, Removal};
+use super::table::{FOOTER, Footer};
+use super::write::{Room, Sealed, write_whole};
+use bytes::Bytes;
+use std::fs::{self, File};
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::thread::JoinHandle;
+use tryworks_base::disk::refused;
+use tryworks_base::lock::{Held as Locked, Lock, none_held};
+use tryworks_base::{Error, Result};
+
+/// What small blocks may take in memory together; those that come later are written to the disk.
+const SMALL_BLOCKS: u64 = 64 << 20;
+
+/// The blocks of one owner, in a directory of its own that goes when the last clone of this
+/// is dropped.
+#[derive(Clone)]
+pub struct BlockStore(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    unlinks: Option<JoinHandle<()>>,
+    /// Goes when nothing is unlinked any more.
+    _dir: OwnedDir,
+}
+
+/// What the store, its blocks and the thread that unlinks them have in common.
+pub(super) struct Shared {
+    /// Where the blocks are.
+    pub(super) dir: PathBuf,
+    key: BlockKey,
+    pub(super) quota: Option<u64>,
+    index: Lock<Index>,
+    /// What blocks take that can be found, and what was claimed: this counts against the quota.
+    live: AtomicU64,
+    /// What deleted blocks take until nobody reads them and they are off the disk.
+    leaving: AtomicU64,
+    /// What of both is in memory.
+    small: AtomicU64,
+    removals: Sender<Removal>,
+    closed: AtomicBool,
+}
+
+/// A block that stays while somebody reads it, even if it is deleted meanwhile.
+pub struct Pin {
+    block: Arc<Block>,
+    held: Held,
+    name: String,
+    /// The directory stays too.
+    _store: Arc<Inner>,
+}
+
+impl Pin {
+    /// Where the block is.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// What was said of it when it was added.
+    pub fn note(&self) -> &Bytes {
+        &self.block.note
+    }
+
+    /// Where its table of contents begins.
+    pub fn table_start(&self) -> u64 {
+        self.block.table_start
+    }
+
+    /// What errors call it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl BlockStore {
+    /// Makes `dir` the directory of a new store, whose blocks may take no more than `quota`. What a dead owner left in
+    /// it is removed meanwhile, and whoever still writes for that one does not write into this store.
+    ///
+    /// # Errors
+    /// If another process that is alive owns it, if other users may look into it, or if it cannot be made.
+    pub fn open(dir: &Path, quota: Option<u64>) -> Result<Self> {
+        let key = BlockKey::random()?;
+        let mut owned = OwnedDir::open(dir, &key)?;
+        let (removals, requests) = channel();
+        let shared = Arc::new(Shared {
+            dir: owned.blocks().into(),
+            key,
+            quota,
+            index: Lock::default(),
+            live: AtomicU64::new(0),
+            leaving: AtomicU64::new(0),
+            small: AtomicU64::new(0),
+            removals,
+            closed: AtomicBool::new(false),
+        });
+        let unlinks = remove::start(shared.clone(), requests);
+        let unlinks = unlinks.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
+        std::mem::take(&mut owned.left).into_iter().for_each(|left| shared.remove(Removal::Left(left)));
+        Ok(BlockStore(Arc::new(Inner { shared, unlinks: Some(unlinks), _dir: owned })))
+    }
+
+    /// The directory that workers write into. No other store ever has the same.
+    pub fn dir(&self) -> &Path {
+        &self.0.shared.dir
+    }
+
+    /// What names follow from: for the writers of this store and those who may read all of it.
+    pub fn key(&self) -> &BlockKey {
+        &self.0.shared.key
+    }
+
+    /// What all blocks take, on the disk and in memory, and what else was [claimed](BlockStore::claim). Blocks that are
+    /// deleted count while they are read, and until they are off the disk.
+    pub fn used(&self) -> u64 {
+        let Shared { live, leaving, .. } = &*self.0.shared;
+        live.load(Relaxed) + leaving.load(Relaxed)
+    }
+
+    /// What a writer may take at the moment. What was deleted and is not off the disk yet does not count here.
+    pub fn room(&self) -> Room {
+        self.0.shared.room()
+    }
+
+    /// Takes over a block that `attempt` sealed under the name that the key gives it, with a note for the
+    /// [inventory](BlockStore::inventory).
+    ///
+    /// # Errors
+    /// If it is not there, is no block, or is more than the quota allows: then it is deleted.
+    pub fn add(
+        &self,
+        output: u64,
+        partition: u32,
+        attempt: u64,
+        sealed: Sealed,
+        note: impl Into<Bytes>,
+    ) -> Result<BlockId> {
+        let (shared, key) = (&self.0.shared, (output, partition, attempt));
+        let twice = || Error::Bug(format!("the block of output, partition and attempt {key:?} was added twice"));
+        if shared.index().has(&key) {
+            return Err(twice());
+        }
+        let id = shared.key.id(output, partition, attempt);
+        let refused = |_: &Error| shared.remove(Removal::Unadded(id));
+        let (sealed, table_start) = shared.receive(&id, sealed).inspect_err(refused)?;
+        let mut index = shared.index();
+        // Somebody else may have looked at it meanwhile.
+        if index.has(&key) {
+            return Err(twice());
+        }
+        let bytes = sealed.bytes();
+        shared.take(bytes).map_err(|room| room.refusal(&shared.dir, 0, bytes)).inspect_err(refused)?;
+        if let Sealed::Small(_) = sealed {
+            shared.small.fetch_add(bytes, Relaxed);
+        }
+        let block = Block { shared: shared.clone(), id, sealed, table_start, note: note.into() };
+        index.insert(key, Arc::new(block));
+        Ok(id)
+    }
+
+    /// A block that is here, which stays as long as the answer is kept.
+    pub fn get(&self, id: BlockId) -> Option<Pin> {
+        let block = self.0.shared.index().find(&id)?;
+        let dir = self.dir();
+        let held = match &block.sealed {
+            Sealed::Small(bytes) => Held::Small(bytes.clone()),
+            Sealed::File { bytes } => Held::File { path: id.path_in(dir), bytes: *bytes },
+        };
+        Some(Pin { block, held, name: id.shown_in(dir), _store: self.0.clone() })
+    }
+
+    /// Deletes all blocks of an output. Like all that deletes, it does not wait for the disk.
+    pub fn delete_output(&self, output: u64) {
+        self.delete_outputs(output..=output);
+    }
+
+    /// Deletes all blocks of all outputs with these names.
+    pub fn delete_outputs(&self, outputs: RangeInclusive<u64>) {
+        let shared = &self.0.shared;
+        let gone = shared.index().take_outputs(outputs);
+        for (output, Output { blocks, bytes }) in gone {
+            shared.leave(bytes);
+            shared.remove(Removal::Output { output, blocks });
+        }
+    }
+
+    /// Deletes all blocks that an attempt made.
+    pub fn delete_attempt(&self, attempt: u64) {
+        let gone = self.0.shared.index().take_attempt(attempt);
+        gone.iter().for_each(|block| self.0.shared.leave(block.sealed.bytes()));
+    }
+
+    /// Removes what an attempt that came to nothing may have left of a block that was never added.
+    pub fn discard(&self, output: u64, partition: u32, attempt: u64) {
+        let shared = &self.0.shared;
+        if !shared.index().has(&(output, partition, attempt)) {
+            shared.remove(Removal::Unadded(shared.key.id(output, partition, attempt)));
+        }
+    }
+
+    /// Waits until what was deleted before is off the disk, but for what is read.
+    pub fn wait_for_removals(&self) {
+        none_held("waiting for a disk");
+        let (done, gone) = sync_channel(1);
+        self.0.shared.remove(Removal::Tell(done));
+        // It ends only with the store.
+        let _ = gone.recv();
+    }
+
+    /// All blocks that are not deleted, by output, partition and attempt.
+    pub fn inventory(&self) -> Vec<BlockInfo> {
+        let index = self.0.shared.index();
+        let info = index.iter().map(|((output, partition, attempt), block)| BlockInfo {
+            output,
+            partition,
+            attempt,
+            bytes: block.sealed.bytes(),
+            note: block.note.to_vec(),
+        });
+        info.collect()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Relaxed);
+        self.shared.remove(Removal::End);
+        // A panic of that thread was told already.
+        let _ = self.unlinks.take().map(JoinHandle::join);
+        // Blocks and index know one another.
+        let index = std::mem::take(&mut *self.shared.index());
+        drop(index);
+    }
+}
+
+impl Shared {
+    pub(super) fn index(&self) -> Locked<'_, Index> {
+        self.index.lock()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    pub(super) fn room(&self) -> Room {
+        Room { quota: self.quota, used: self.live.load(Relaxed) }
+    }
+
+    /// Counts bytes; if the quota does not allow them, says what there was room for.
+    pub(super) fn take(&self, bytes: u64) -> std::result::Result<(), Room> {
+        let allowed = |used: u64| used.checked_add(bytes).filter(|after| self.quota.is_none_or(|most| *after <= most));
+        let taken = self.live.fetch_update(Relaxed, Relaxed, allowed);
+        taken.map(drop).map_err(|used| Room { quota: Some(self.quota.unwrap_or(u64::MAX)), used })
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
+        self.live.fetch_sub(bytes, Relaxed);
+    }
+
+    /// What was deleted counts apart from then on.
+    fn leave(&self, bytes: u64) {
+        self.leaving.fetch_add(bytes, Relaxed);
+        self.live.fetch_sub(bytes, Relaxed);
+    }
+
+    pub(super) fn remove(&self, removal: Removal) {
+        // A store that is closed removes its directory.
+        let _ = self.removals.send(removal);
+    }
+
+    /// The memory of a deleted block is free.
+    pub(super) fn forget_memory(&self, bytes: u64) {
+        self.small.fetch_sub(bytes, Relaxed);
+        self.leaving.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Takes the file of a deleted block off the disk.
+    pub(super) fn unlink(&self, id: &BlockId, bytes: u64) {
+        // Nothing could be done about a file that stays; the directory is removed in the end.
+        let _ = fs::remove_file(id.path_in(&self.dir));
+        self.leaving.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Looks at what a worker says it has sealed: where it is, and where its table begins.
+    fn receive(&self, id: &BlockId, sealed: Sealed) -> Result<(Sealed, u64)> {
+        let dir = &*self.dir;
+        let no_block = |why| no_block(&id.shown_in(dir), why);
+        match sealed {
+            Sealed::Small(bytes) => {
+                let len = bytes.len() as u64;
+                let start = Footer::at_end_of(&bytes, len).map_err(no_block)?.start;
+                if self.small.load(Relaxed).saturating_add(len) <= SMALL_BLOCKS {
+                    return Ok((Sealed::Small(bytes), start));
+                }
+                let room = self.room();
+                room.check(dir, 0, len)?;
+                write_whole(dir, id, &bytes).map_err(|error| refused("a block", dir, len, room.used, &error))?;
+                Ok((Sealed::File { bytes: len }, start))
+            }
+            Sealed::File { bytes } => {
+                let (len, footer) = read_footer(&id.path_in(dir))
+                    .map_err(|error| Error::storage("looking at a sealed block", id.shown_in(dir), &error))?;
+                if len != bytes {
+                    return Err(no_block("it is not as long as its writer said"));
+                }
+                let start = Footer::at_end_of(&footer, len).map_err(no_block)?.start;
+                Ok((Sealed::File { bytes }, start))
+            }
+        }
+    }
+}
+
+/// The length of a file and its last bytes.
+fn read_footer(path: &Path) -> io::Result<(u64, Vec<u8>)> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    let tail = len.min(FOOTER as u64);
+    let mut footer = vec![0; tail as usize];
+    file.read_exact_at(&mut footer, len - tail)?;
+    Ok((len, footer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::write::BlockWriter;
+    use super::*;
+
+    fn add(store: &BlockStore, output: u64, attempt: u64) -> BlockId {
+        let id = store.key().id(output, 0, attempt);
+        let mut writer = BlockWriter::new(store.dir(), id, store.room());
+        writer.sequence().unwrap();
+        writer.frame(&[7; 100_000]).unwrap();
+        store.add(output, 0, attempt, writer.seal(&[]).unwrap(), Vec::new()).unwrap()
+    }
+
+    /// The engine's loop deletes, and a disk may take minutes over millions of files.
+    #[test]
+    fn whoever_deletes_does_not_wait_for_the_disk() {
+        let parent = tempfile::tempdir().unwrap();
+        let store = BlockStore::open(&parent.path().join("blocks"), Some(450_000)).unwrap();
+        let [one, two, read, left] = [(1, 1), (2, 2), (3, 3), (4, 4)].map(|(output, made)| add(&store, output, made));
+        let path = |id: BlockId| id.path_in(store.dir());
+        let used = store.used();
+        let pin = store.get(read).unwrap();
+        // The disk is busy until it is looked for.
+        let (busy, free) = sync_channel(0);
+        store.0.shared.remove(Removal::Tell(busy));
+        store.delete_output(1);
+        store.delete_attempt(2);
+        store.delete_outputs(3..=3);
+        store.discard(4, 0, 4);
+        assert!([one, two, read].iter().all(|id| store.get(*id).is_none()) && store.get(left).is_some());
+        assert!([one, two, read, left].iter().all(|id| path(*id).exists()));
+        assert_eq!(store.used(), used, "what is on the disk counts");
+        // But not against the quota: what deletes and makes anew must not fail for it.
+        let again = add(&store, 5, 5);
+        free.recv().unwrap();
+        store.wait_for_removals();
+        assert_eq!([one, two, read, left, again].map(|id| path(id).exists()), [false, false, true, true, true]);
+        assert_eq!(store.used(), used / 4 * 3);
+        drop(pin);
+        store.wait_for_removals();
+        assert!(!path(read).exists() && store.used() == used / 2);
+        // A store that is closed while the disk is busy leaves nothing, either.
+        store.delete_output(4);
+        drop(store);
+        assert!(!parent.path().join("blocks").exists());
+    }
+}

@@ -1,0 +1,84 @@
+//! What goes by the hub's data port is tried again while it cannot be reached: a hub may be about to be there again.
+
+use crate::DataError;
+use std::time::{Duration, Instant};
+
+/// How often it is tried.
+const KNOCK: Duration = Duration::from_millis(100);
+
+/// Does something by the hub's data port, and does it again for as long as `patience` while the hub is not to be had. `told`
+/// hears why when it is so for the first time.
+///
+/// # Errors
+/// What the hub says, or why it was not to be had at last.
+pub async fn while_away<T, F: Future<Output = Result<T, DataError>>>(
+    patience: Duration,
+    told: impl FnOnce(&DataError),
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, DataError> {
+    let begun = Instant::now();
+    let mut told = Some(told);
+    loop {
+        match attempt().await {
+            Err(error) if error.may_pass() && begun.elapsed() < patience => {
+                if let Some(told) = told.take() {
+                    told(&error);
+                }
+            }
+            done => return done,
+        }
+        tokio::time::sleep(KNOCK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LinkError, Role};
+    use std::cell::Cell;
+
+    fn away() -> DataError {
+        let message = "connection refused".into();
+        DataError::Link(LinkError::Dial { role: Role::Hub, address: "there".into(), message })
+    }
+
+    fn cut() -> DataError {
+        DataError::Cut { address: "there".into(), done: 1, len: 2, message: "it closed the connection".into() }
+    }
+
+    fn refused() -> DataError {
+        DataError::Refused { address: "there".into(), message: "no".into() }
+    }
+
+    /// Gives what it came to, how often it was tried, and how often it was told of.
+    async fn tried(patience: Duration, answers: &[Result<u8, DataError>]) -> (Result<u8, DataError>, usize, usize) {
+        let (tries, told) = (Cell::new(0), Cell::new(0));
+        let done = while_away(
+            patience,
+            |_| told.set(told.get() + 1),
+            || {
+                let at = tries.replace(tries.get() + 1);
+                let answer = answers[at.min(answers.len() - 1)].clone();
+                async { answer }
+            },
+        );
+        (done.await, tries.get(), told.get())
+    }
+
+    #[tokio::test]
+    async fn it_is_tried_until_it_can_be_done_and_told_of_once() {
+        let long = Duration::from_secs(60);
+        assert_eq!(tried(long, &[Ok(7)]).await, (Ok(7), 1, 0));
+        assert_eq!(tried(long, &[Err(away()), Err(cut()), Ok(7)]).await, (Ok(7), 3, 1));
+        // Who is there and says no would say it again.
+        assert_eq!(tried(long, &[Err(away()), Err(refused()), Ok(7)]).await, (Err(refused()), 2, 1));
+    }
+
+    #[tokio::test]
+    async fn patience_has_an_end() {
+        assert_eq!(tried(Duration::ZERO, &[Err(away()), Ok(7)]).await, (Err(away()), 1, 0));
+        let (done, tries, told) = tried(KNOCK * 2, &[Err(away())]).await;
+        assert_eq!((done, told), (Err(away()), 1));
+        assert!(tries >= 2);
+    }
+}
