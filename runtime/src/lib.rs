@@ -15,6 +15,7 @@ mod execute;
 mod job_spec;
 pub mod local;
 mod panics;
+mod pool;
 pub mod screen;
 #[cfg(feature = "cluster")]
 pub mod ship;

@@ -31,6 +31,10 @@ fn is_told(result: Result<u64>) -> bool {
 fn a_job_in_a_forked_process_is_an_error_and_a_context_made_there_works() {
     alone("forked::a_job_in_a_forked_process_is_an_error_and_a_context_made_there_works", || {
         let cx = Context::local(2).unwrap();
+        // Blocks that are dropped with the help of other threads, which are not there after a fork.
+        let blocks = cx.range_in(0..100, 16).key_by(|n| n % 7).reduce_by_key(|a, b| a + b);
+        assert_eq!(blocks.count().unwrap(), 7);
+        drop(blocks);
         let pairs = cx.range(0..100).key_by(|n| n % 7).reduce_by_key(|a, b| a + b);
         assert!(in_a_child(|| is_told(pairs.count())), "before any job");
         assert_eq!(pairs.count().unwrap(), 7);
@@ -40,7 +44,8 @@ fn a_job_in_a_forked_process_is_an_error_and_a_context_made_there_works() {
             // Neither does dropping it wait for anybody.
             drop((cx, pairs));
             let own = Context::local(2).unwrap();
-            own.range(0..100).key_by(|n| n % 7).reduce_by_key(|a, b| a + b).count() == Ok(7)
+            let again = own.range_in(0..100, 16).key_by(|n| n % 7).reduce_by_key(|a, b| a + b);
+            again.count() == Ok(7)
         }));
     });
 }

@@ -1,8 +1,7 @@
 //! What tasks find in this process: the budget, the spill space, and the blocks of shuffles and caches.
 
 use super::Settings;
-use crate::panics;
-use rayon::prelude::*;
+use crate::{panics, pool};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -115,8 +114,7 @@ impl Host for LocalHost {
     }
 
     fn in_parallel(&self, op: Op, at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
-        let done: Vec<_> = (0..count).into_par_iter().map(|piece| panics::catch(op, at, || work(piece))).collect();
-        done.into_iter().collect()
+        pool::map(count, |piece| panics::catch(op, at, || work(piece))).into_iter().collect()
     }
 
     fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched> {

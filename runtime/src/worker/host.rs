@@ -1,8 +1,7 @@
 //! What tasks find in a worker: the budget, the spill space, kept partitions, and blocks of every engine.
 
 use super::blocks::Blocks;
-use crate::panics;
-use rayon::prelude::*;
+use crate::{panics, pool};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -104,8 +103,7 @@ impl Host for WorkerHost {
     }
 
     fn in_parallel(&self, op: Op, at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
-        let done: Vec<_> = (0..count).into_par_iter().map(|piece| panics::catch(op, at, || work(piece))).collect();
-        done.into_iter().collect()
+        pool::map(count, |piece| panics::catch(op, at, || work(piece))).into_iter().collect()
     }
 
     fn keep(&self, cache: u64, partition: u32, block: Shared) {

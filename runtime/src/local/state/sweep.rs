@@ -1,7 +1,7 @@
 //! Deleting what nobody holds any more, of which the thread that let go of it can be sure.
 
 use super::{Block, Shared};
-use rayon::prelude::*;
+use crate::pool;
 use std::cell::Cell;
 use std::sync::Condvar;
 use tryworks_base::ids::OutputId;
@@ -66,7 +66,7 @@ pub(super) fn drop_all(garbage: Vec<Block>) {
     }
     // Those who help are as busy as who waits for them.
     let busy = Busy::is();
-    garbage.into_par_iter().for_each(|block| {
+    pool::for_each(garbage, |block| {
         let _busy = busy.then(Busy::new);
         drop(block);
     });

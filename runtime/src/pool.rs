@@ -1,0 +1,62 @@
+//! Threads that help with the work of one task, and with dropping what tasks made.
+//!
+//! The pool that all of a process shares is the program's: a process that was forked after it began has it without its threads,
+//! and would wait for them for ever.
+
+use crate::caller::mark_task_thread;
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::Arc;
+use tryworks_base::lock::Lock;
+
+/// The pool, and the process that it was made in.
+static POOL: Lock<Option<(u32, Arc<ThreadPool>)>> = Lock::new(None);
+
+/// The pool of this process, a thread for each core; `None` if the system gives no threads.
+fn pool() -> Option<Arc<ThreadPool>> {
+    let mut pool = POOL.lock();
+    let process = std::process::id();
+    if let Some((owner, pool)) = &*pool
+        && *owner == process
+    {
+        return Some(pool.clone());
+    }
+    let name = |number| format!("tryworks-pool-{number}");
+    let new = ThreadPoolBuilder::new().thread_name(name).start_handler(|_| mark_task_thread()).build().ok()?;
+    let new = Arc::new(new);
+    // One that is of the process from which this one was forked has no threads to be told of its end.
+    std::mem::forget(pool.replace((process, new.clone())));
+    Some(new)
+}
+
+/// Does `work(0)` and so on, `count` times, on all cores, and gives what it came to in this order.
+pub(crate) fn map<R: Send>(count: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
+    match pool() {
+        Some(pool) => pool.install(|| (0..count).into_par_iter().map(&work).collect()),
+        None => (0..count).map(work).collect(),
+    }
+}
+
+/// Does something with all of them, on all cores.
+pub(crate) fn for_each<T: Send>(all: Vec<T>, work: impl Fn(T) + Sync) {
+    match pool() {
+        Some(pool) => pool.install(|| all.into_par_iter().for_each(&work)),
+        None => all.into_iter().for_each(work),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_come_in_their_order_and_from_within_pieces() {
+        let squares = map(100, |n| map(n % 3, |m| m).len() + n * n);
+        assert_eq!(squares, (0..100).map(|n| n % 3 + n * n).collect::<Vec<_>>());
+        let sum = std::sync::atomic::AtomicUsize::new(0);
+        for_each((0..100).collect(), |n: usize| {
+            sum.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(sum.into_inner(), 4950);
+    }
+}
