@@ -1,4 +1,5 @@
-//! Benchmark: a user's project built again after a change of one line, and the size of its program.
+//! Benchmark: a user's project built with all dependencies and again after a change of one line, with clusters and without, the
+//! size of its program, and what one more shuffle adds.
 
 use std::{
     fs,
@@ -12,13 +13,17 @@ use crate::harness::{Bench, Figure, Figures, Outcome, Settings, median};
 /// How often the project is changed and built again.
 const REBUILDS: usize = 5;
 
+/// How many shuffles are added, each with a type of its own.
+const SHUFFLES: usize = 10;
+
 const MANIFEST: &str = r#"[package]
 name = "user"
 version = "0.1.0"
 edition = "2024"
 
 [dependencies]
-tryworks = { path = "REPOSITORY" }
+serde = { version = "1", features = ["derive"] }
+tryworks = { path = "REPOSITORY", default-features = CLUSTER }
 
 [profile.release]
 strip = true
@@ -28,31 +33,65 @@ strip = true
 
 /// The benchmark.
 pub fn bench(settings: &Settings) -> Outcome<Bench> {
+    let shown = |label, unit| Figure { label, unit, goal: None };
     let rows = vec![
-        Figure { label: "first", unit: "s", goal: None },
-        Figure { label: "again", unit: "s", goal: None },
-        Figure { label: "size", unit: "MiB", goal: None },
+        shown("first", "s"),
+        shown("again", "s"),
+        shown("size", "MiB"),
+        shown("a shuffle more, time", "s"),
+        shown("a shuffle more, size", "KiB"),
+        shown("without clusters: first", "s"),
+        shown("without clusters: again", "s"),
+        shown("without clusters: size", "MiB"),
     ];
     let project = settings.scratch.join("user");
-    Ok(Bench::Figures(Figures { rows, measure: Some(Box::new(move || measure(&project))) }))
+    let measure = move || {
+        let mut figures = measure(&project.join("clusters"), true)?;
+        figures.extend(measure(&project.join("threads"), false)?.into_iter().take(3));
+        Ok(figures)
+    };
+    Ok(Bench::Figures(Figures { rows, measure: Some(Box::new(measure)) }))
 }
 
-/// Seconds of the first build with all dependencies, median seconds of those after, mebibytes of the program.
-fn measure(project: &Path) -> Outcome<Vec<f64>> {
+/// Seconds of the first build with all dependencies, median seconds of those after, mebibytes of the program; seconds and kibibytes
+/// of a shuffle more.
+fn measure(project: &Path, cluster: bool) -> Outcome<Vec<f64>> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the benchmarks lie in a repository")?;
     let example = repository.join("examples/word_count.rs");
     let source = fs::read_to_string(&example).map_err(|error| format!("{}: {error}", example.display()))?;
     fs::create_dir_all(project.join("src"))?;
     let repository_path = repository.to_str().ok_or("the path of the repository is not text")?;
-    fs::write(project.join("Cargo.toml"), MANIFEST.replace("REPOSITORY", repository_path))?;
+    let manifest = MANIFEST.replace("REPOSITORY", repository_path).replace("CLUSTER", &cluster.to_string());
+    fs::write(project.join("Cargo.toml"), manifest)?;
     // The versions that the repository is tested with.
     fs::copy(repository.join("Cargo.lock"), project.join("Cargo.lock"))?;
 
+    let size = || Ok::<_, std::io::Error>(fs::metadata(project.join("target/release/user"))?.len() as f64);
     let first = build(project, &source, 0)?;
     let mut again = (1..=REBUILDS).map(|edit| build(project, &source, edit)).collect::<Outcome<Vec<f64>>>()?;
     let again = median(&mut again).ok_or("nothing was built again")?;
-    let size = fs::metadata(project.join("target/release/user"))?.len();
-    Ok(vec![first, again, size as f64 / (1 << 20) as f64])
+    let small = size()?;
+    let longer = build(project, &with_shuffles(&source), 0)?;
+    let shuffle = ((longer - again) / SHUFFLES as f64, (size()? - small) / SHUFFLES as f64 / 1024.0);
+    Ok(vec![first, again, small / (1 << 20) as f64, shuffle.0, shuffle.1])
+}
+
+/// The program with shuffles of different types in it, which it runs if it has more arguments than anybody gives it.
+fn with_shuffles(source: &str) -> String {
+    let mut text = source.replace("fn main()", "fn first_main()");
+    let mut main = String::from(
+        "fn main() -> Result<()> {\n    if std::env::args().count() < 99 {\n        return first_main();\n    }\n    let cx = Context::init()?;\n",
+    );
+    for number in 0..SHUFFLES {
+        text += &format!(
+            "\n#[derive(Clone, serde::Serialize, serde::Deserialize)]\nstruct Value{number}(u64);\n\
+             fn shuffle{number}(cx: &Context) -> Result<u64> {{\n    \
+             cx.range(0..100).map(|n| (n % 7, Value{number}(n))).reduce_by_key(|a, b| Value{number}(a.0 + b.0))\
+             .map(|(_, value)| value.0).sum()\n}}\n"
+        );
+        main += &format!("    println!(\"{{}}\", shuffle{number}(&cx)?);\n");
+    }
+    text + &main + "    Ok(())\n}\n"
 }
 
 /// Writes the source with its one changed line and times the build.
