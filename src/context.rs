@@ -29,19 +29,7 @@ impl Context {
     /// program, with the same arguments, to run tasks, and there it does not return. What `main` sets up after it does
     /// not exist where tasks run.
     ///
-    /// | variable | meaning | if it is not set |
-    /// |---|---|---|
-    /// | `TRYWORKS_CLUSTER` | the cluster that runs the jobs: its name, or a connection file | threads of this process run them |
-    /// | `TRYWORKS_POOL` | the pool of the cluster that its jobs are in | the one without a name |
-    /// | `TRYWORKS_THREADS` | tasks that run at once | the cores of the machine |
-    /// | `TRYWORKS_MEMORY` | the memory budget, such as `4G` | 60 % of the memory of the machine or control group |
-    /// | `TRYWORKS_SPILL_DIR` | where spill files are made | the system's directory for temporary files |
-    /// | `TRYWORKS_SPILL_QUOTA` | the most bytes of spill files | what the disk has |
-    /// | `TRYWORKS_MAX_RESULT_BYTES` | the most bytes a job brings to the driver | 4 GiB |
-    /// | `TRYWORKS_PATIENCE` | how long a job waits while the cluster has no engine, and a driver while it has no hub | `60s` |
-    /// | `TRYWORKS_SEND_ENV` | which variables tasks on a cluster get besides the usual ones, as for [`env`](Builder::env), such as `TOKEN,AWS_*` | none |
-    /// | `TRYWORKS_EVENT_LOG` | a file for the event log, without a cluster | none is written |
-    /// | `TRYWORKS_CHECK_ROWS` | `1` to check every row that is handed over, see [`Builder::check_rows`]; `0` not to | debug builds check |
+    #[doc = include_str!("../docs/settings.md")]
     ///
     /// # Errors
     /// If a variable is wrong, the event log cannot be made or is wanted of a cluster, or the cluster cannot be

@@ -122,6 +122,21 @@ mod tests {
     use super::*;
     use std::os::unix::ffi::OsStringExt;
 
+    /// Without the feature `cluster` fewer are read.
+    #[cfg(feature = "cluster")]
+    #[test]
+    fn the_page_of_settings_has_the_variables_that_are_read_and_no_others() {
+        let read = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        let nothing = |name: &str| {
+            read.borrow_mut().insert(name.to_string());
+            None
+        };
+        assert!(from_environment(nothing).is_ok());
+        let page = include_str!("../docs/settings.md").lines();
+        let told = page.filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(String::from);
+        assert_eq!(told.collect::<std::collections::BTreeSet<_>>(), read.into_inner());
+    }
+
     #[test]
     fn a_wrong_variable_is_named() {
         let error = from_environment(|name| (name == "TRYWORKS_MEMORY").then(|| "lots".into())).err().unwrap();
