@@ -9,6 +9,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tryworks::prelude::*;
 
@@ -173,7 +174,10 @@ fn spill_for_ever() -> (Context, Job<u64>) {
 /// Starts `name` in a process that spills to a directory of its own, ends it by `end`, and looks at what is left.
 fn dies(name: &str, end: impl FnOnce(&mut Process)) -> std::process::ExitStatus {
     let dir = tempfile::tempdir().unwrap();
-    let mut process = Process::start(name, dir.path().to_str().unwrap());
+    // What is run in the background of a script ignores interrupts, and so do its children unless they are told otherwise.
+    let mut program = Command::new("env");
+    program.arg("--default-signal=INT").arg(std::env::current_exe().unwrap());
+    let mut process = Process::start_command(program, name, dir.path().to_str().unwrap());
     process.line("spilling");
     let pid = process.child.id();
     assert_eq!(names(dir.path()), [""; 0], "spill files have no names");

@@ -40,8 +40,9 @@ impl Driver {
         shared: &Path,
         environment: &[(&str, &str)],
     ) -> Self {
-        let mut command = Command::new(program);
-        command.args(arguments).env(ROLE, "driver").env(DIRECTORY, shared);
+        // What is run in the background of a script ignores interrupts, and so do its children unless they are told otherwise.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(program).args(arguments).env(ROLE, "driver").env(DIRECTORY, shared);
         command.env("TRYWORKS_HOME", home).env("TRYWORKS_CLUSTER", "default").env("RUST_BACKTRACE", "0");
         command.envs(environment.iter().copied());
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
