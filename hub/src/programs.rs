@@ -12,7 +12,7 @@ use tryworks_base::codec;
 use tryworks_base::lock::{Held, Lock};
 use tryworks_protocol::HostInfo;
 use tryworks_protocol::driver::{GivenFile, Program};
-use tryworks_store::programs::{Programs, make_directory, name_of, named, place};
+use tryworks_store::programs::{Programs, make_directory, name_of, named};
 use tryworks_transport::{DataHandler, Download, Role, Upload};
 
 /// The most bytes of programs that other machines sent.
@@ -21,8 +21,7 @@ const QUOTA: u64 = 8 << 30;
 /// The programs that the hub has, or can have.
 #[derive(Clone)]
 pub(crate) struct Shelf {
-    directory: PathBuf,
-    /// Those of drivers on this machine, in the same directory.
+    /// Their directory.
     programs: Arc<Programs>,
     quota: u64,
     state: Arc<Lock<State>>,
@@ -75,8 +74,8 @@ impl Shelf {
             }
         }
         let state = Arc::new(Lock::new(state));
-        let programs = Arc::new(Programs::new(directory.clone()));
-        Ok(Shelf { directory, programs, quota, state, arrivals: Arc::default() })
+        let programs = Arc::new(Programs::new(directory));
+        Ok(Shelf { programs, quota, state, arrivals: Arc::default() })
     }
 
     fn state(&self) -> Held<'_, State> {
@@ -131,7 +130,7 @@ impl Shelf {
         let gone = given.extract_if(.., |id| !used.contains(id) && !promised.contains_key(id));
         for id in gone.collect::<Vec<_>>() {
             state.here.remove(&id);
-            let _ = fs::remove_file(place(&self.directory, &id));
+            self.programs.remove(&id);
         }
     }
 
@@ -146,7 +145,7 @@ impl Shelf {
             if fits(held) {
                 break;
             }
-            let _ = fs::remove_file(place(&self.directory, &id));
+            self.programs.remove(&id);
             held -= here.remove(&id).unwrap_or_default();
         }
         if !fits(held) {
@@ -170,7 +169,7 @@ impl Shelf {
                 .programs
                 .take(&program.id, program.bytes, Path::new(&program.path), Some(pid))
                 .map_err(|error| error.to_string())?,
-            None => place(&self.directory, id),
+            None => self.programs.place(id),
         };
         File::open(path).map_err(|_| format!("there is no program {}", name_of(id)))
     }
@@ -178,13 +177,17 @@ impl Shelf {
     /// A file that was given along, by a link where that can be: it takes no room. Whoever gets it checks its hash, and
     /// nobody runs it from here.
     fn lend(&self, file: &Program) -> io::Result<PathBuf> {
-        let place = place(&self.directory, &file.id);
+        let place = self.programs.place(&file.id);
         if place.exists() {
             return Ok(place);
         }
-        make_directory(&self.directory)?;
+        make_directory(self.programs.directory())?;
         if fs::hard_link(&file.path, &place).is_err() {
-            let new = self.directory.join(format!("{}.{}", name_of(&file.id), self.arrivals.fetch_add(1, Relaxed)));
+            let new = self.programs.directory().join(format!(
+                "{}.{}",
+                name_of(&file.id),
+                self.arrivals.fetch_add(1, Relaxed)
+            ));
             let copied = fs::copy(&file.path, &new).and_then(|_| fs::rename(&new, &place));
             copied.inspect_err(|_| drop(fs::remove_file(&new)))?;
         }
@@ -235,9 +238,9 @@ struct Arriving {
 
 impl Arriving {
     fn new(shelf: Shelf, id: [u8; 32], len: u64) -> io::Result<Self> {
-        make_directory(&shelf.directory)?;
+        make_directory(shelf.programs.directory())?;
         let number = shelf.arrivals.fetch_add(1, Relaxed);
-        let path = shelf.directory.join(format!("{}.{number}", name_of(&id)));
+        let path = shelf.programs.directory().join(format!("{}.{number}", name_of(&id)));
         let file = File::options().write(true).create_new(true).mode(0o700).open(&path)?;
         Ok(Arriving { shelf, id, len, path, file, hasher: blake3::Hasher::new() })
     }
@@ -259,7 +262,7 @@ impl Upload for Arriving {
         }
         // Under the lock, or what is tidied away meanwhile under this name would be this one.
         let mut state = self.shelf.state();
-        self.settle(&place(&self.shelf.directory, &self.id)).map_err(|error| error.to_string())?;
+        self.settle(&self.shelf.programs.place(&self.id)).map_err(|error| error.to_string())?;
         state.here.insert(self.id, self.len);
         *state.promised.entry(self.id).or_default() += 1;
         Ok(())
@@ -302,7 +305,7 @@ mod tests {
     }
 
     fn files(shelf: &Shelf) -> usize {
-        fs::read_dir(&shelf.directory).map_or(0, Iterator::count)
+        fs::read_dir(shelf.programs.directory()).map_or(0, Iterator::count)
     }
 
     #[test]
@@ -312,10 +315,10 @@ mod tests {
         assert!(got(&shelf, &id).unwrap_err().contains("there is no program"));
         put(&shelf, &id, b"a program").unwrap();
         assert_eq!(got(&shelf, &id).unwrap(), b"a program");
-        let mode = fs::metadata(place(&shelf.directory, &id)).unwrap().permissions().mode();
+        let mode = fs::metadata(shelf.programs.place(&id)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-        fs::write(shelf.directory.join("../programs/half.0"), b"half").unwrap();
-        let next = Shelf::with_quota(shelf.directory.clone(), 100).unwrap();
+        fs::write(shelf.programs.directory().join("../programs/half.0"), b"half").unwrap();
+        let next = Shelf::with_quota(shelf.programs.directory().to_path_buf(), 100).unwrap();
         assert!(next.has(&id) && got(&next, &id).unwrap() == b"a program");
         assert_eq!(files(&next), 1, "what did not come whole is gone");
     }

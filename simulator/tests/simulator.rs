@@ -9,7 +9,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn replay(seed: u64) -> String {
-    format!("TRYWORKS_SIM_SEED={seed} cargo test -p tryworks-engine --test simulator -- --nocapture")
+    format!("TRYWORKS_SIM_SEED={seed} cargo test -p tryworks-simulator --test simulator -- --nocapture")
 }
 
 #[test]

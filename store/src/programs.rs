@@ -12,11 +12,6 @@ use tryworks_base::{Error, Result, disk};
 /// What is read and hashed at once.
 const CHUNK: usize = 1 << 20;
 
-/// Where a program is in a directory of programs.
-pub fn place(directory: &Path, id: &[u8; 32]) -> PathBuf {
-    directory.join(name_of(id))
-}
-
 /// The name that a program has in a directory of programs.
 pub fn name_of(id: &[u8; 32]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -80,7 +75,14 @@ impl Programs {
 
     /// Where this program is, or will be.
     pub fn place(&self, id: &[u8; 32]) -> PathBuf {
-        place(&self.directory, id)
+        self.directory.join(name_of(id))
+    }
+
+    /// Removes a program, if it is there, with its seal.
+    pub fn remove(&self, id: &[u8; 32]) {
+        // What stays is looked at again before it is run.
+        let _ = fs::remove_file(self.seal(id));
+        let _ = fs::remove_file(self.place(id));
     }
 
     /// Where a program's seal is.
@@ -90,14 +92,14 @@ impl Programs {
 
     /// A program whose file is the one that was hashed last.
     fn sealed(&self, id: &[u8; 32]) -> Option<PathBuf> {
-        let place = place(&self.directory, id);
+        let place = self.place(id);
         let stamp = Stamp::of(&fs::metadata(&place).ok()?);
         (fs::read(self.seal(id)).ok()? == stamp.bytes()).then_some(place)
     }
 
     /// A program that is here already. One whose bytes are others than its name says is deleted.
     fn here(&self, id: &[u8; 32]) -> io::Result<Option<PathBuf>> {
-        let place = place(&self.directory, id);
+        let place = self.place(id);
         let mut file = match File::open(&place) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -162,7 +164,7 @@ impl Programs {
     }
 
     fn copy(&self, id: &[u8; 32], from: &Path) -> io::Result<PathBuf> {
-        let (new, place) = (self.unfinished(id), place(&self.directory, id));
+        let (new, place) = (self.unfinished(id), self.place(id));
         let copied = copy(from, &new).and_then(|hash| match hash == *id {
             true => fs::rename(&new, &place),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, ANOTHER)),
@@ -311,7 +313,9 @@ mod tests {
             taken.into_iter().for_each(|taken| drop(taken.join().unwrap()));
         });
         assert_eq!(fs::read_dir(&programs.directory).unwrap().count(), 2, "it and its seal");
-        assert_eq!(blake3::hash(&fs::read(place(&programs.directory, &id)).unwrap()).as_bytes(), &id);
+        assert_eq!(blake3::hash(&fs::read(programs.place(&id)).unwrap()).as_bytes(), &id);
+        programs.remove(&id);
+        assert_eq!(fs::read_dir(&programs.directory).unwrap().count(), 0, "nothing of it is left");
     }
 
     #[test]
@@ -346,7 +350,7 @@ mod tests {
             let copied = programs.copy(&one, &path).unwrap();
             assert_eq!(waiting.join().unwrap(), copied);
         });
-        fs::remove_file(place(&programs.directory, &one)).unwrap();
+        fs::remove_file(programs.place(&one)).unwrap();
         programs.patience = Duration::from_millis(10);
         assert_eq!(fs::read(programs.take(&one, 3, &path, None).unwrap()).unwrap(), b"one");
         drop(stopped);
