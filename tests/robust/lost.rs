@@ -175,7 +175,7 @@ fn spill_for_ever() -> (Context, Job<u64>) {
 fn dies(name: &str, end: impl FnOnce(&mut Process)) -> std::process::ExitStatus {
     let dir = tempfile::tempdir().unwrap();
     // What is run in the background of a script ignores interrupts, and so do its children unless they are told otherwise.
-    let mut program = Command::new("env");
+    let mut program = Command::new("/usr/bin/env");
     program.arg("--default-signal=INT").arg(std::env::current_exe().unwrap());
     let mut process = Process::start_command(program, name, dir.path().to_str().unwrap());
     process.line("spilling");

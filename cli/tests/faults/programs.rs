@@ -1,7 +1,7 @@
 //! Programs that are written over, that start all at once, and that do not start everywhere; and the environment of workers.
 
 use crate::here;
-use crate::rig::{Cluster, Engine, SmallDisk, driving, gate, mark, until};
+use crate::rig::{Cluster, Engine, SmallDisk, all_below, driving, gate, is_program, mark, until};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,32 +62,16 @@ fn the_engines_that_one_supervisor_has_started_share_a_copy() {
     cluster.shared.wait_for("begun", 3);
     cluster.shared.open("all");
     driver.ends_well();
-    let mut copies = Vec::new();
-    let mut all = vec![cluster.home()];
-    while let Some(directory) = all.pop() {
-        for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
-            match entry.is_dir() {
-                true => all.push(entry),
-                false if entry.file_name().is_some_and(|name| name.len() == 64) => copies.push(entry),
-                false => {}
-            }
-        }
-    }
+    let mut copies = all_below(&cluster.home());
+    copies.retain(|path| path.is_file() && path.file_name().is_some_and(|name| name.len() == 64));
     assert_eq!(copies, [cluster.home().join("default/engines/programs").join(copies[0].file_name().unwrap())]);
 }
 
-/// The directory of this name, which an engine has somewhere below.
+/// The directory of this name with something in it, which an engine has somewhere below.
 fn find(directory: &Path, name: &str) -> PathBuf {
-    let mut all = vec![directory.to_path_buf()];
-    while let Some(directory) = all.pop() {
-        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir()) {
-            if entry.file_name() == name && fs::read_dir(entry.path()).unwrap().next().is_some() {
-                return entry.path();
-            }
-            all.push(entry.path());
-        }
-    }
-    panic!("there is no {name}")
+    let filled = |path: &PathBuf| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    let mut all = all_below(directory).into_iter().filter(|path| path.file_name().is_some_and(|last| last == name));
+    all.find(filled).unwrap_or_else(|| panic!("there is no {name}"))
 }
 
 /// While one program is copied, others are started, which have the copy open for a moment: it was "text file busy".
@@ -161,7 +145,7 @@ fn a_worker_has_the_environment_of_its_engine_and_what_was_named_of_its_drivers(
     until("the worker is there", || (holders("token-of-the-driver") == 1).then_some(()));
     assert_eq!(holders("swordfish"), 0);
     // The journal has what was named for as long as the job needs it, and nothing else.
-    assert_eq!(files_with(&cluster.home(), "swordfish"), [""; 0]);
+    assert_eq!(files_with(&cluster.home(), "swordfish"), Vec::<PathBuf>::new());
     assert!(!files_with(&cluster.home(), "token-of-the-driver").is_empty());
     cluster.shared.open("look");
     let done = driver.ends_well();
@@ -179,17 +163,9 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 }
 
 /// The files below a directory that have a text in them; executables are left out, since this one has it.
-fn files_with(directory: &Path, text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut all = vec![directory.to_path_buf()];
-    while let Some(path) = all.pop() {
-        if path.is_dir() {
-            let inside = fs::read_dir(&path).unwrap().flatten().filter(|entry| entry.file_name() != "programs");
-            all.extend(inside.map(|entry| entry.path()));
-        } else if path.is_file() && fs::read(&path).is_ok_and(|bytes| contains(&bytes, text)) {
-            found.push(path.display().to_string());
-        }
-    }
+fn files_with(directory: &Path, text: &str) -> Vec<PathBuf> {
+    let mut found = all_below(directory);
+    found.retain(|path| !is_program(path) && fs::read(path).is_ok_and(|bytes| contains(&bytes, text)));
     found
 }
 

@@ -1,6 +1,6 @@
 //! What a cluster shows of itself to others on its machines: where it listens, and that its keys are nowhere to be seen.
 
-use crate::rig::{Cluster, driving, gate, mark};
+use crate::rig::{Cluster, all_below, driving, gate, is_program, mark};
 use crate::{directory, here, listening};
 use std::fs;
 use std::path::Path;
@@ -24,19 +24,6 @@ fn key_lines(file: &Path) -> Vec<String> {
     let keys = text.split("-----BEGIN PRIVATE KEY-----").skip(1);
     let lines = keys.flat_map(|key| key.split("-----END").next().unwrap().lines());
     lines.filter(|line| line.len() >= 16).map(String::from).collect()
-}
-
-/// All files below a directory.
-fn files(directory: &Path, into: &mut Vec<std::path::PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap().flatten() {
-        match entry.file_type().unwrap() {
-            // A program is what its driver is, and large.
-            kind if kind.is_dir() && entry.file_name() == "programs" => (),
-            kind if kind.is_dir() => files(&entry.path(), into),
-            kind if kind.is_file() => into.push(entry.path()),
-            _ => (),
-        }
-    }
 }
 
 #[test]
@@ -81,8 +68,8 @@ fn keys_are_in_no_command_line_no_environment_no_log_and_no_journal() {
     cluster.shared.open("seen");
     let done = driver.ends_well();
     assert!(!shows(done.out.as_bytes()) && !shows(done.err.as_bytes()));
-    let mut all = Vec::new();
-    files(&directory, &mut all);
+    let mut all = all_below(&directory);
+    all.retain(|path| path.is_file() && !is_program(path));
     all.push(cluster.log("hub"));
     all.push(cluster.log("engine-1"));
     let secret = |path: &Path| path.extension().is_some_and(|extension| extension == "json");

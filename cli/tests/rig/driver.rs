@@ -41,7 +41,7 @@ impl Driver {
         environment: &[(&str, &str)],
     ) -> Self {
         // What is run in the background of a script ignores interrupts, and so do its children unless they are told otherwise.
-        let mut command = Command::new("env");
+        let mut command = Command::new("/usr/bin/env");
         command.arg("--default-signal=INT").arg(program).args(arguments).env(ROLE, "driver").env(DIRECTORY, shared);
         command.env("TRYWORKS_HOME", home).env("TRYWORKS_CLUSTER", "default").env("RUST_BACKTRACE", "0");
         command.envs(environment.iter().copied());

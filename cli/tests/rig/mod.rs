@@ -6,11 +6,13 @@
 
 mod disk;
 mod driver;
+mod files;
 mod shared;
 mod wait;
 
 pub use disk::SmallDisk;
 pub use driver::{Done, Driver, driving};
+pub use files::{all_below, is_program};
 pub use shared::{claim, gate, mark, path};
 pub use wait::{DEADLINE, until};
 
