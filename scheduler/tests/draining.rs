@@ -37,7 +37,7 @@ fn mapped() -> Table {
 }
 
 #[test]
-fn b96_blocks_are_moved_before_an_engine_goes_and_no_finished_map_runs_again() {
+fn blocks_are_moved_before_an_engine_goes_and_no_finished_map_runs_again() {
     let mut t = mapped();
     gate(&mut t, 1, Gate::Draining);
     let moves = moves(&t);
@@ -56,7 +56,7 @@ fn b96_blocks_are_moved_before_an_engine_goes_and_no_finished_map_runs_again() {
 }
 
 #[test]
-fn b96_what_runs_there_ends_and_nothing_new_begins() {
+fn what_runs_there_ends_and_nothing_new_begins() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 5, &[]), result(1, &[0])]));
     gate(&mut t, 1, Gate::Draining);
@@ -74,7 +74,7 @@ fn b96_what_runs_there_ends_and_nothing_new_begins() {
 }
 
 #[test]
-fn b96_a_block_that_cannot_be_moved_is_made_again_when_the_engine_is_gone() {
+fn a_block_that_cannot_be_moved_is_made_again_when_the_engine_is_gone() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 4, &[]), result(1, &[0])]));
     t.done(0, 0);
@@ -92,7 +92,7 @@ fn b96_a_block_that_cannot_be_moved_is_made_again_when_the_engine_is_gone() {
 }
 
 #[test]
-fn b138_with_nowhere_to_move_to_an_engine_stays_and_says_so() {
+fn with_nowhere_to_move_to_an_engine_stays_and_says_so() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     t.finish_all();
@@ -109,7 +109,7 @@ fn b138_with_nowhere_to_move_to_an_engine_stays_and_says_so() {
 }
 
 #[test]
-fn b96_what_nobody_needs_any_more_is_not_moved() {
+fn what_nobody_needs_any_more_is_not_moved() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     t.finish_all();
@@ -120,7 +120,7 @@ fn b96_what_nobody_needs_any_more_is_not_moved() {
 }
 
 #[test]
-fn b96_a_copy_that_arrives_too_late_is_deleted() {
+fn a_copy_that_arrives_too_late_is_deleted() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     t.finish_all();
@@ -135,7 +135,7 @@ fn b96_a_copy_that_arrives_too_late_is_deleted() {
 }
 
 #[test]
-fn b96_when_the_one_that_takes_goes_too_another_takes() {
+fn when_the_one_that_takes_goes_too_another_takes() {
     let mut t = Table::with(3, 1);
     t.submit(1, job(vec![map(1, 3, &[]), result(1, &[0])]));
     t.finish_all();
@@ -153,7 +153,7 @@ fn b96_when_the_one_that_takes_goes_too_another_takes() {
 }
 
 #[test]
-fn b96_one_that_stays_after_all_takes_tasks_again_and_deletes_what_was_moved() {
+fn one_that_stays_after_all_takes_tasks_again_and_deletes_what_was_moved() {
     let mut t = mapped();
     gate(&mut t, 1, Gate::Draining);
     for what in moves(&t) {
@@ -168,7 +168,7 @@ fn b96_one_that_stays_after_all_takes_tasks_again_and_deletes_what_was_moved() {
 }
 
 #[test]
-fn b145_tasks_wait_for_engines_that_are_all_leaving_and_then_fail() {
+fn tasks_wait_for_engines_that_are_all_leaving_and_then_fail() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![result(2, &[])]));
     gate(&mut t, 1, Gate::Draining);

@@ -31,7 +31,7 @@ fn fail_on(t: &mut Table, engine: u32, times: usize) {
 }
 
 #[test]
-fn b84_an_engine_on_which_different_tasks_fail_is_excluded_until_its_time_is_over() {
+fn an_engine_on_which_different_tasks_fail_is_excluded_until_its_time_is_over() {
     let mut t = strict(2);
     t.submit(1, job(vec![result(40, &[])]));
     fail_on(&mut t, 1, 2);
@@ -48,7 +48,7 @@ fn b84_an_engine_on_which_different_tasks_fail_is_excluded_until_its_time_is_ove
 }
 
 #[test]
-fn b84_the_same_task_again_and_failures_long_ago_do_not_count() {
+fn the_same_task_again_and_failures_long_ago_do_not_count() {
     let mut t = strict(1);
     t.submit(1, job(vec![result(1, &[])]));
     fail_on(&mut t, 1, 3);
@@ -63,7 +63,7 @@ fn b84_the_same_task_again_and_failures_long_ago_do_not_count() {
 }
 
 #[test]
-fn b84_failed_fetches_and_lost_blocks_are_not_put_down_to_the_reader() {
+fn failed_fetches_and_lost_blocks_are_not_put_down_to_the_reader() {
     let mut t = strict(2);
     t.submit(1, job(vec![map(1, 1, &[]), result(4, &[0])]));
     t.done(0, 0);
@@ -76,7 +76,7 @@ fn b84_failed_fetches_and_lost_blocks_are_not_put_down_to_the_reader() {
 }
 
 #[test]
-fn b84_a_worker_that_dies_counts_once_whatever_it_was_running() {
+fn a_worker_that_dies_counts_once_whatever_it_was_running() {
     let mut t = strict(2);
     t.submit(1, job(vec![result(40, &[])]));
     for round in 0..2 {
@@ -96,7 +96,7 @@ fn b84_a_worker_that_dies_counts_once_whatever_it_was_running() {
 }
 
 #[test]
-fn b83_when_all_are_excluded_the_first_of_them_is_used_anyway() {
+fn when_all_are_excluded_the_first_of_them_is_used_anyway() {
     let mut t = strict(2);
     t.submit(1, job(vec![result(40, &[])]));
     fail_on(&mut t, 1, 2);
@@ -108,7 +108,7 @@ fn b83_when_all_are_excluded_the_first_of_them_is_used_anyway() {
 }
 
 #[test]
-fn b83_when_all_others_go_an_excluded_engine_is_used_anyway() {
+fn when_all_others_go_an_excluded_engine_is_used_anyway() {
     let mut t = strict(2);
     t.submit(1, job(vec![result(40, &[])]));
     fail_on(&mut t, 1, 2);
@@ -119,7 +119,7 @@ fn b83_when_all_others_go_an_excluded_engine_is_used_anyway() {
 }
 
 #[test]
-fn b83_a_task_that_fails_everywhere_fails_its_job_and_not_the_next() {
+fn a_task_that_fails_everywhere_fails_its_job_and_not_the_next() {
     let mut t = strict(3);
     t.submit(1, job(vec![result(2, &[])]));
     t.submit(2, job(vec![result(2, &[])]));

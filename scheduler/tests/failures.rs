@@ -12,7 +12,7 @@ fn with_limits(limits: Limits) -> JobSpec {
 }
 
 #[test]
-fn b50_the_first_error_is_given_whole_with_how_often_it_failed() {
+fn the_first_error_is_given_whole_with_how_often_it_failed() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![result(1, &[])]));
     for error in ["the first", "second", "third", "fourth"] {
@@ -22,7 +22,7 @@ fn b50_the_first_error_is_given_whole_with_how_often_it_failed() {
 }
 
 #[test]
-fn b50_locally_the_first_error_is_enough() {
+fn locally_the_first_error_is_enough() {
     let mut t = Table::with(1, 2);
     t.submit(1, with_limits(Limits::local()));
     t.fail(0, 0, "no");
@@ -31,7 +31,7 @@ fn b50_locally_the_first_error_is_enough() {
 }
 
 #[test]
-fn b58_a_map_stage_that_always_fails_fails_the_second_job_too() {
+fn a_map_stage_that_always_fails_fails_the_second_job_too() {
     let mut t = Table::with(1, 1);
     for id in 1..=2 {
         t.submit(id, job(vec![map(1, 1, &[]), result(1, &[0])]));
@@ -44,7 +44,7 @@ fn b58_a_map_stage_that_always_fails_fails_the_second_job_too() {
 }
 
 #[test]
-fn b59_an_error_that_can_only_happen_again_is_not_tried_again() {
+fn an_error_that_can_only_happen_again_is_not_tried_again() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![result(1, &[])]));
     let attempt = t.attempt(0, 0);
@@ -86,7 +86,7 @@ fn each_job_of_a_shared_stage_has_its_own_patience() {
 }
 
 #[test]
-fn b51_suspects_of_a_dead_worker_run_alone_and_the_one_that_kills_again_is_named() {
+fn suspects_of_a_dead_worker_run_alone_and_the_one_that_kills_again_is_named() {
     let mut t = Table::with(1, 3);
     t.submit(1, job(vec![result(4, &[])]));
     let suspects: Vec<_> = t.out.iter().map(|(_, task)| task.attempt).collect();
@@ -102,7 +102,7 @@ fn b51_suspects_of_a_dead_worker_run_alone_and_the_one_that_kills_again_is_named
 }
 
 #[test]
-fn b51_a_suspect_waits_until_an_engine_is_idle_and_says_so() {
+fn a_suspect_waits_until_an_engine_is_idle_and_says_so() {
     let mut t = Table::with(2, 2);
     t.submit(1, job(vec![result(6, &[])]));
     let suspect = t.attempt(0, 0);
@@ -115,7 +115,7 @@ fn b51_a_suspect_waits_until_an_engine_is_idle_and_says_so() {
 }
 
 #[test]
-fn b51_workers_that_die_do_not_use_up_the_retries_of_a_task() {
+fn workers_that_die_do_not_use_up_the_retries_of_a_task() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![result(1, &[])]));
     for _ in 0..3 {
@@ -138,7 +138,7 @@ fn a_neighbour_of_a_killed_task_runs_again_uncounted() {
 }
 
 #[test]
-fn b79_results_over_the_limit_fail_the_job_naming_limit_and_value() {
+fn results_over_the_limit_fail_the_job_naming_limit_and_value() {
     let mut t = Table::with(1, 1);
     t.submit(1, with_limits(Limits { max_result_bytes: 100, ..Limits::default() }));
     for partition in 0..2 {
@@ -150,7 +150,7 @@ fn b79_results_over_the_limit_fail_the_job_naming_limit_and_value() {
 }
 
 #[test]
-fn b83_with_no_engine_a_job_waits_its_grace_and_then_fails() {
+fn with_no_engine_a_job_waits_its_grace_and_then_fails() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![result(1, &[])]));
     t.said();
@@ -164,7 +164,7 @@ fn b83_with_no_engine_a_job_waits_its_grace_and_then_fails() {
 }
 
 #[test]
-fn b83_an_engine_that_comes_back_in_time_clears_the_timer() {
+fn an_engine_that_comes_back_in_time_clears_the_timer() {
     let mut t = Table::with(0, 0);
     t.submit(1, job(vec![result(1, &[])]));
     t.wait(Duration::from_secs(50));
@@ -177,7 +177,7 @@ fn b83_an_engine_that_comes_back_in_time_clears_the_timer() {
 }
 
 #[test]
-fn b59_a_report_that_does_not_fit_its_task_is_not_believed() {
+fn a_report_that_does_not_fit_its_task_is_not_believed() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![result(1, &[])]));
     let attempt = t.attempt(0, 0);

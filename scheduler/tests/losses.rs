@@ -21,7 +21,7 @@ fn lost_places(t: &Table) -> Vec<u32> {
 }
 
 #[test]
-fn b68_a_failed_fetch_makes_only_what_is_missing_again() {
+fn a_failed_fetch_makes_only_what_is_missing_again() {
     let mut t = mapped();
     let reader = t.attempt(1, 0);
     t.cannot_fetch(reader, 1, 2);
@@ -32,7 +32,7 @@ fn b68_a_failed_fetch_makes_only_what_is_missing_again() {
 }
 
 #[test]
-fn b68_with_an_engine_go_all_its_outputs_and_only_those_still_needed_are_made_again() {
+fn with_an_engine_go_all_its_outputs_and_only_those_still_needed_are_made_again() {
     let mut t = mapped();
     t.lose(1);
     assert_eq!(lost_places(&t), [0, 2]);
@@ -51,7 +51,7 @@ fn b68_with_an_engine_go_all_its_outputs_and_only_those_still_needed_are_made_ag
 }
 
 #[test]
-fn b68_lost_grandparents_are_made_again_only_as_far_as_needed() {
+fn lost_grandparents_are_made_again_only_as_far_as_needed() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 2, &[]), map(2, 2, &[0]), result(1, &[1])]));
     (0..2).for_each(|stage| (0..2).for_each(|partition| t.done(stage, partition)));
@@ -63,7 +63,7 @@ fn b68_lost_grandparents_are_made_again_only_as_far_as_needed() {
 }
 
 #[test]
-fn b44_a_block_that_an_engine_misses_is_made_again_before_anybody_asks() {
+fn a_block_that_an_engine_misses_is_made_again_before_anybody_asks() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     t.done(0, 0);
@@ -74,7 +74,7 @@ fn b44_a_block_that_an_engine_misses_is_made_again_before_anybody_asks() {
 }
 
 #[test]
-fn b69_four_barren_stage_attempts_in_a_row_fail_the_job_with_the_reasons() {
+fn four_barren_stage_attempts_in_a_row_fail_the_job_with_the_reasons() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 1, &[]), result(1, &[0])]));
     for round in 0..4 {
@@ -90,7 +90,7 @@ fn b69_four_barren_stage_attempts_in_a_row_fail_the_job_with_the_reasons() {
 }
 
 #[test]
-fn b68_all_blocks_that_a_reader_misses_are_made_again_at_once() {
+fn all_blocks_that_a_reader_misses_are_made_again_at_once() {
     let mut t = mapped();
     let reader = t.attempt(1, 0);
     let places = t.scheduler.places(OutputId(1)).to_vec();
@@ -108,7 +108,7 @@ fn b68_all_blocks_that_a_reader_misses_are_made_again_at_once() {
 }
 
 #[test]
-fn b68_what_cannot_be_read_on_one_engine_is_made_again_on_another() {
+fn what_cannot_be_read_on_one_engine_is_made_again_on_another() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(2, &[0])]));
     (0..2).for_each(|partition| t.done(0, partition));
@@ -126,7 +126,7 @@ fn b68_what_cannot_be_read_on_one_engine_is_made_again_on_another() {
 }
 
 #[test]
-fn b69_blocks_found_missing_one_after_another_are_all_made_again() {
+fn blocks_found_missing_one_after_another_are_all_made_again() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 9, &[]), result(1, &[0])]));
     for lost in 0..9 {
@@ -140,7 +140,7 @@ fn b69_blocks_found_missing_one_after_another_are_all_made_again() {
 }
 
 #[test]
-fn b69_but_not_when_one_of_them_is_lost_again_each_time() {
+fn a_block_that_is_lost_again_each_time_fails_the_job() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 9, &[]), result(1, &[0])]));
     for round in 0..4 {
@@ -159,7 +159,7 @@ fn b69_but_not_when_one_of_them_is_lost_again_each_time() {
 }
 
 #[test]
-fn b69_nor_is_what_is_in_another_place_by_now_counted() {
+fn a_block_that_is_elsewhere_by_now_is_not_counted_as_lost() {
     let mut t = Table::with(2, 9);
     t.submit(1, job(vec![map(1, 9, &[]), result(9, &[0])]));
     for round in 1..9 {
@@ -181,7 +181,7 @@ fn b69_nor_is_what_is_in_another_place_by_now_counted() {
 }
 
 #[test]
-fn b70_a_reader_that_looked_in_an_old_place_runs_again_and_nothing_is_made_again() {
+fn a_reader_that_looked_in_an_old_place_runs_again_and_nothing_is_made_again() {
     let mut t = mapped();
     let old = t.scheduler.places(OutputId(1))[0];
     t.lose_block(1, 0);
@@ -195,7 +195,7 @@ fn b70_a_reader_that_looked_in_an_old_place_runs_again_and_nothing_is_made_again
 }
 
 #[test]
-fn b69_a_success_in_between_begins_the_count_anew() {
+fn a_success_in_between_begins_the_count_anew() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 1, &[]), result(3, &[0])]));
     for partition in 0..3 {
@@ -211,7 +211,7 @@ fn b69_a_success_in_between_begins_the_count_anew() {
 }
 
 #[test]
-fn b69_failures_of_different_stages_are_not_added_up() {
+fn failures_of_different_stages_are_not_added_up() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 1, &[]), map(2, 1, &[0]), result(1, &[1])]));
     for (reader, output) in [(1, 1), (2, 2)] {
@@ -229,7 +229,7 @@ fn b69_failures_of_different_stages_are_not_added_up() {
 }
 
 #[test]
-fn b70_late_fetch_failures_start_nothing_twice() {
+fn late_fetch_failures_start_nothing_twice() {
     let mut t = mapped();
     let (first, second) = (t.attempt(1, 0), t.attempt(1, 1));
     let place = t.scheduler.places(OutputId(1))[0];
@@ -250,7 +250,7 @@ fn b70_late_fetch_failures_start_nothing_twice() {
 }
 
 #[test]
-fn b70_other_tasks_of_the_reading_stage_go_on_and_their_results_count() {
+fn other_tasks_of_the_reading_stage_go_on_and_their_results_count() {
     let mut t = mapped();
     let reader = t.attempt(1, 0);
     t.cannot_fetch(reader, 1, 0);
@@ -261,7 +261,7 @@ fn b70_other_tasks_of_the_reading_stage_go_on_and_their_results_count() {
 }
 
 #[test]
-fn b71_late_completions_from_a_lost_engine_are_ignored() {
+fn late_completions_from_a_lost_engine_are_ignored() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     let (engine, task) = t.task(0, 0);
@@ -274,7 +274,7 @@ fn b71_late_completions_from_a_lost_engine_are_ignored() {
 }
 
 #[test]
-fn b71_what_is_said_twice_counts_once() {
+fn what_is_said_twice_counts_once() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![result(2, &[])]));
     let attempt = t.attempt(0, 0);
@@ -287,7 +287,7 @@ fn b71_what_is_said_twice_counts_once() {
 }
 
 #[test]
-fn b73_a_map_task_that_answers_differently_has_what_depends_on_it_made_again_whole() {
+fn a_map_task_that_answers_differently_has_what_depends_on_it_made_again_whole() {
     let mut t = Table::with(1, 4);
     t.submit(1, job(vec![map(1, 1, &[]), map(2, 2, &[0]), map(3, 1, &[1]), result(1, &[2])]));
     (0..2).for_each(|stage| t.done(stage, 0));
@@ -311,7 +311,7 @@ fn b73_a_map_task_that_answers_differently_has_what_depends_on_it_made_again_who
 }
 
 #[test]
-fn b73_a_task_that_reads_the_old_answer_is_stopped() {
+fn a_task_that_reads_the_old_answer_is_stopped() {
     let mut t = Table::with(1, 4);
     t.submit(1, job(vec![map(1, 1, &[]), map(2, 2, &[0]), result(1, &[1])]));
     t.done(0, 0);
@@ -328,7 +328,7 @@ fn b73_a_task_that_reads_the_old_answer_is_stopped() {
 }
 
 #[test]
-fn b73_the_same_answer_again_disturbs_nobody() {
+fn the_same_answer_again_disturbs_nobody() {
     let mut t = mapped();
     let reader = t.attempt(1, 0);
     t.done(1, 1);
@@ -339,7 +339,7 @@ fn b73_the_same_answer_again_disturbs_nobody() {
 }
 
 #[test]
-fn b73_results_that_were_delivered_cannot_be_taken_back() {
+fn results_that_were_delivered_cannot_be_taken_back() {
     let mut t = mapped();
     t.done(1, 1);
     let reader = t.attempt(1, 0);
@@ -352,7 +352,7 @@ fn b73_results_that_were_delivered_cannot_be_taken_back() {
 }
 
 #[test]
-fn b75_a_result_task_that_is_started_again_commits_once() {
+fn a_result_task_that_is_started_again_commits_once() {
     let mut t = mapped();
     t.lose(1);
     t.finish_all();
@@ -362,7 +362,7 @@ fn b75_a_result_task_that_is_started_again_commits_once() {
 }
 
 #[test]
-fn b78_the_loss_of_its_engine_is_not_a_failure_of_the_task() {
+fn the_loss_of_its_engine_is_not_a_failure_of_the_task() {
     let mut t = Table::with(1, 1);
     let limits = Limits::local();
     t.submit(1, JobSpec { limits, ..job(vec![result(1, &[])]) });
@@ -376,7 +376,7 @@ fn b78_the_loss_of_its_engine_is_not_a_failure_of_the_task() {
 }
 
 #[test]
-fn b78_but_not_for_ever() {
+fn a_task_that_loses_its_engine_too_often_fails() {
     let mut t = Table::with(1, 1);
     t.submit(1, JobSpec { limits: Limits { max_losses: 3, ..Limits::default() }, ..job(vec![result(1, &[])]) });
     for engine in 1..=3 {
@@ -396,7 +396,7 @@ impl Table {
 }
 
 #[test]
-fn b52_engines_that_die_again_and_again_in_maps_and_reducers_cost_only_what_they_had() {
+fn engines_that_die_again_and_again_in_maps_and_reducers_cost_only_what_they_had() {
     let mut t = Table::with(3, 1);
     t.submit(1, job(vec![map(1, 6, &[]), result(6, &[0])]));
     for next in 4..8 {
@@ -415,7 +415,7 @@ fn b52_engines_that_die_again_and_again_in_maps_and_reducers_cost_only_what_they
 }
 
 #[test]
-fn b139_what_was_cancelled_and_is_wanted_again_is_neither_stuck_nor_stale() {
+fn what_was_cancelled_and_is_wanted_again_is_neither_stuck_nor_stale() {
     let mut t = Table::with(1, 2);
     let spec = job(vec![map(1, 2, &[]), result(1, &[0])]);
     t.submit(1, spec.clone());

@@ -20,14 +20,14 @@ fn with_prefetch(engines: u32) -> Table {
 }
 
 #[test]
-fn b77_a_task_goes_to_the_engine_that_has_what_it_reads() {
+fn a_task_goes_to_the_engine_that_has_what_it_reads() {
     let mut t = Table::with(3, 1);
     t.submit(1, near(3, &[(0..1, 3), (1..2, 1), (2..3, 2)]));
     assert_eq!(t.running(), "0:1..2@1 0:2..3@2 0:0..1@3");
 }
 
 #[test]
-fn b77_an_idle_engine_takes_what_is_near_a_busy_one_at_once() {
+fn an_idle_engine_takes_what_is_near_a_busy_one_at_once() {
     let mut t = Table::with(2, 1);
     t.submit(1, near(4, &[(0..4, 2)]));
     assert_eq!(t.running(), "0:0..1@2 0:1..2@1");
@@ -38,7 +38,7 @@ fn b77_an_idle_engine_takes_what_is_near_a_busy_one_at_once() {
 }
 
 #[test]
-fn b77_what_is_held_in_advance_is_never_taken_from_an_engine_that_has_it() {
+fn what_is_held_in_advance_is_never_taken_from_an_engine_that_has_it() {
     let mut t = with_prefetch(2);
     t.submit(1, near(6, &[(0..6, 2)]));
     assert_eq!(t.running(), "0:0..1@2 0:2..3@2 0:1..2@1", "engine 1 has room, but not to begin at once");
@@ -49,7 +49,7 @@ fn b77_what_is_held_in_advance_is_never_taken_from_an_engine_that_has_it() {
 }
 
 #[test]
-fn b77_a_stage_that_waits_for_a_busy_engine_does_not_hold_up_the_next() {
+fn a_stage_that_waits_for_a_busy_engine_does_not_hold_up_the_next() {
     let mut t = with_prefetch(2);
     t.submit(1, near(6, &[(0..6, 2)]));
     t.submit(2, job(vec![result(2, &[])]));
@@ -59,7 +59,7 @@ fn b77_a_stage_that_waits_for_a_busy_engine_does_not_hold_up_the_next() {
 }
 
 #[test]
-fn b77_an_engine_that_joins_gets_what_is_near_it() {
+fn an_engine_that_joins_gets_what_is_near_it() {
     let mut t = Table::with(1, 1);
     t.submit(1, near(4, &[(2..4, 7)]));
     assert_eq!(t.running(), "0:0..1@1");
@@ -70,7 +70,7 @@ fn b77_an_engine_that_joins_gets_what_is_near_it() {
 }
 
 #[test]
-fn b77_what_waited_near_a_lost_engine_waits_for_the_next_that_was_named() {
+fn what_waited_near_a_lost_engine_waits_for_the_next_that_was_named() {
     let mut t = Table::with(3, 1);
     t.submit(1, near(4, &[(0..4, 2), (0..4, 3)]));
     assert_eq!(t.running(), "0:0..1@2 0:1..2@1 0:2..3@3");
@@ -82,7 +82,7 @@ fn b77_what_waited_near_a_lost_engine_waits_for_the_next_that_was_named() {
 }
 
 #[test]
-fn b77_hints_about_nothing_that_exists_change_nothing() {
+fn hints_about_nothing_that_exists_change_nothing() {
     let mut t = Table::with(2, 1);
     t.submit(1, near(2, &[(0..2, 99), (5..9, 1), (1..1, 2)]));
     assert_eq!(t.running(), "0:0..1@1 0:1..2@2");

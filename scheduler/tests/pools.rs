@@ -35,7 +35,7 @@ fn turn_over(t: &mut Table, times: usize) -> Vec<u64> {
 }
 
 #[test]
-fn b85_without_pools_the_first_job_comes_first() {
+fn without_pools_the_first_job_comes_first() {
     let mut t = Table::with(1, 4);
     t.submit(1, tasks("", 6));
     t.submit(2, tasks("", 6));
@@ -44,7 +44,7 @@ fn b85_without_pools_the_first_job_comes_first() {
 }
 
 #[test]
-fn b85_pools_of_equal_weight_take_turns() {
+fn pools_of_equal_weight_take_turns() {
     let mut t = Table::with(2, 4);
     define(&mut t, "b", weight(1));
     t.submit(1, tasks("", 20));
@@ -56,7 +56,7 @@ fn b85_pools_of_equal_weight_take_turns() {
 }
 
 #[test]
-fn b85_shares_go_by_weight() {
+fn shares_go_by_weight() {
     let mut t = Table::with(2, 4);
     define(&mut t, "heavy", weight(3));
     define(&mut t, "light", weight(1));
@@ -71,7 +71,7 @@ fn b85_shares_go_by_weight() {
 }
 
 #[test]
-fn b85_a_minimal_share_comes_before_weight_and_priority() {
+fn a_minimal_share_comes_before_weight_and_priority() {
     let mut t = Table::with(2, 4);
     define(&mut t, "small", PoolSpec { min_share: 3, ..PoolSpec::default() });
     define(&mut t, "urgent", PoolSpec { priority: 9, weight: 100, ..PoolSpec::default() });
@@ -82,7 +82,7 @@ fn b85_a_minimal_share_comes_before_weight_and_priority() {
 }
 
 #[test]
-fn b85_a_higher_priority_comes_before_weight() {
+fn a_higher_priority_comes_before_weight() {
     let mut t = Table::with(1, 4);
     define(&mut t, "urgent", PoolSpec { priority: 1, ..PoolSpec::default() });
     define(&mut t, "heavy", weight(100));
@@ -93,7 +93,7 @@ fn b85_a_higher_priority_comes_before_weight() {
 }
 
 #[test]
-fn b85_a_pool_that_gets_another_share_has_it_from_then_on() {
+fn a_pool_that_gets_another_share_has_it_from_then_on() {
     let mut t = Table::with(1, 4);
     define(&mut t, "b", weight(1));
     t.submit(1, tasks("", 40));
@@ -106,7 +106,7 @@ fn b85_a_pool_that_gets_another_share_has_it_from_then_on() {
 }
 
 #[test]
-fn b145_the_next_task_of_a_pool_that_has_its_share_says_so() {
+fn the_next_task_of_a_pool_that_has_its_share_says_so() {
     let mut t = Table::with(1, 2);
     define(&mut t, "b", weight(1));
     t.submit(1, tasks("", 4));
@@ -117,7 +117,7 @@ fn b145_the_next_task_of_a_pool_that_has_its_share_says_so() {
 }
 
 #[test]
-fn b85_a_shared_stage_counts_where_its_oldest_job_is() {
+fn a_shared_stage_counts_where_its_oldest_job_is() {
     let mut t = Table::with(1, 4);
     define(&mut t, "b", weight(1));
     let spec = |pool: &str| JobSpec { pool: pool.into(), ..job(vec![map(1, 4, &[]), result(1, &[0])]) };
@@ -152,7 +152,7 @@ fn of_many_small_jobs_engines_hold_some_in_advance_and_of_few_none_is_hoarded() 
 }
 
 #[test]
-fn b85_a_pool_that_nobody_defined_is_an_error_of_the_job_that_names_those_that_there_are() {
+fn a_pool_that_nobody_defined_is_an_error_of_the_job_that_names_those_that_there_are() {
     let mut t = Table::with(1, 1);
     let told = |t: &mut Table, id| {
         t.submit(id, JobSpec { label: "count at src/main.rs:3:9".into(), ..tasks("zzz", 1) });

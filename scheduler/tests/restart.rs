@@ -37,7 +37,7 @@ fn two_stages() -> JobSpec {
 }
 
 #[test]
-fn b146_what_engines_still_hold_is_not_made_again_and_the_job_keeps_its_old_name() {
+fn what_engines_still_hold_is_not_made_again_and_the_job_keeps_its_old_name() {
     let mut t = Table::with(2, 2);
     known(&mut t, 4, vec![block(1, 5, 0..2), block(2, 9, 3..4)]);
     t.submit(40, two_stages());
@@ -52,7 +52,7 @@ fn b146_what_engines_still_hold_is_not_made_again_and_the_job_keeps_its_old_name
 }
 
 #[test]
-fn b146_an_output_that_is_known_whole_needs_no_task_and_goes_when_it_is_released() {
+fn an_output_that_is_known_whole_needs_no_task_and_goes_when_it_is_released() {
     let mut t = Table::with(2, 2);
     known(&mut t, 4, vec![block(1, 5, 0..2)]);
     known(&mut t, 4, vec![block(2, 9, 2..4)]);
@@ -65,7 +65,7 @@ fn b146_an_output_that_is_known_whole_needs_no_task_and_goes_when_it_is_released
 }
 
 #[test]
-fn b146_of_two_blocks_with_the_same_partition_the_first_is_kept() {
+fn of_two_blocks_with_the_same_partition_the_first_is_kept() {
     let mut t = Table::with(2, 2);
     known(&mut t, 4, vec![block(1, 5, 0..2), block(2, 9, 1..3), block(1, 5, 0..2)]);
     assert_eq!(discarded(&t), [9], "and what is told twice stays");
@@ -76,7 +76,7 @@ fn b146_of_two_blocks_with_the_same_partition_the_first_is_kept() {
 }
 
 #[test]
-fn b146_blocks_of_unknown_sessions_or_of_another_shape_are_not_taken_in() {
+fn blocks_of_unknown_sessions_or_of_another_shape_are_not_taken_in() {
     let mut t = Table::with(1, 2);
     known(&mut t, 4, vec![block(7, 5, 0..2), block(1, 6, 3..5)]);
     let mut short = block(1, 7, 0..2);
@@ -89,7 +89,7 @@ fn b146_blocks_of_unknown_sessions_or_of_another_shape_are_not_taken_in() {
 }
 
 #[test]
-fn b146_an_engine_that_comes_back_late_spares_what_still_waits() {
+fn an_engine_that_comes_back_late_spares_what_still_waits() {
     let mut t = Table::with(1, 1);
     t.submit(1, two_stages());
     assert_eq!(t.running(), "0:0..1@1");
@@ -106,7 +106,7 @@ fn b146_an_engine_that_comes_back_late_spares_what_still_waits() {
 }
 
 #[test]
-fn b146_an_engine_that_comes_back_late_can_finish_a_stage() {
+fn an_engine_that_comes_back_late_can_finish_a_stage() {
     let mut t = Table::with(1, 1);
     t.tell(Event::EngineGate { engine: EngineId(1), gate: Gate::Memory });
     t.submit(1, two_stages());
@@ -116,7 +116,7 @@ fn b146_an_engine_that_comes_back_late_can_finish_a_stage() {
 }
 
 #[test]
-fn b146_another_answer_than_the_one_that_was_lost_is_not_taken_in() {
+fn another_answer_than_the_one_that_was_lost_is_not_taken_in() {
     let mut t = Table::with(1, 1);
     t.submit(1, two_stages());
     t.done(0, 0);
@@ -130,7 +130,7 @@ fn b146_another_answer_than_the_one_that_was_lost_is_not_taken_in() {
 }
 
 #[test]
-fn b73_another_answer_than_in_an_earlier_life_is_found_out() {
+fn another_answer_than_in_an_earlier_life_is_found_out() {
     for delivered in [0, 1] {
         let mut t = Table::with(1, 4);
         let remembered = Event::OutputKnown {
@@ -169,7 +169,7 @@ fn b73_another_answer_than_in_an_earlier_life_is_found_out() {
 }
 
 #[test]
-fn b73_a_block_made_from_an_answer_that_has_changed_is_not_taken_in() {
+fn a_block_made_from_an_answer_that_has_changed_is_not_taken_in() {
     let mut t = Table::with(2, 4);
     let known = |output, parents, made, blocks| {
         let (output, parents) = (OutputId(output), Vec::from_iter(Option::map(parents, OutputId)));
@@ -189,7 +189,7 @@ fn b73_a_block_made_from_an_answer_that_has_changed_is_not_taken_in() {
 }
 
 #[test]
-fn b73_a_change_is_remembered_from_one_life_to_the_next() {
+fn a_change_is_remembered_from_one_life_to_the_next() {
     let changed = Some(Change { partition: 2, launched: 20 });
     let mut t = Table::with(1, 1);
     let known = |output, parents, changed, blocks| {

@@ -45,7 +45,7 @@ fn straggling(stages: Vec<StageSpec>) -> (Table, AttemptId, AttemptId) {
 }
 
 #[test]
-fn b80_it_is_off_by_default() {
+fn speculation_is_off_by_default() {
     let mut t = Table::with(2, 2);
     t.submit(1, job(vec![result(4, &[])]));
     pass(&mut t, SECOND);
@@ -55,7 +55,7 @@ fn b80_it_is_off_by_default() {
 }
 
 #[test]
-fn b80_not_before_enough_tasks_are_done() {
+fn nothing_is_launched_twice_before_enough_tasks_are_done() {
     let mut t = Table::with(2, 2);
     t.submit(1, speculative(vec![result(4, &[])]));
     pass(&mut t, SECOND);
@@ -68,7 +68,7 @@ fn b80_not_before_enough_tasks_are_done() {
 }
 
 #[test]
-fn b80_the_second_launch_wins_and_the_first_is_stopped_uncounted() {
+fn the_second_launch_wins_and_the_first_is_stopped_uncounted() {
     let (mut t, slow, copy) = straggling(vec![result(4, &[])]);
     t.said();
     t.done_with(copy, 1, 1, 7);
@@ -82,14 +82,14 @@ fn b80_the_second_launch_wins_and_the_first_is_stopped_uncounted() {
 }
 
 #[test]
-fn b80_the_first_launch_wins_all_the_same() {
+fn the_first_launch_can_win_too() {
     let (mut t, slow, copy) = straggling(vec![result(4, &[])]);
     t.done_with(slow, 1, 1, 7);
     assert_eq!((t.killed(), t.end_of(1)), (vec![copy], "done".into()));
 }
 
 #[test]
-fn b80_one_of_the_two_may_fail_and_the_task_is_not_put_back() {
+fn one_of_the_two_may_fail_and_the_task_is_not_put_back() {
     let (mut t, slow, copy) = straggling(vec![result(4, &[])]);
     t.tell(Event::TaskFailed { attempt: slow, failure: Failure::User("slow and wrong".into()) });
     assert_eq!(t.out.len(), 1, "the other runs on");
@@ -100,7 +100,7 @@ fn b80_one_of_the_two_may_fail_and_the_task_is_not_put_back() {
 }
 
 #[test]
-fn b80_progress_and_cancel_count_the_task_once() {
+fn progress_and_cancel_count_the_task_once() {
     let (mut t, ..) = straggling(vec![result(4, &[])]);
     let progress = t.scheduler.progress(JobId(1)).unwrap();
     assert_eq!((progress.tasks, progress.tasks_running), (4, 1));
@@ -114,7 +114,7 @@ fn b80_progress_and_cancel_count_the_task_once() {
 }
 
 #[test]
-fn b81_after_a_win_the_loss_of_either_engine_makes_again_only_what_is_gone() {
+fn after_a_win_the_loss_of_either_engine_makes_again_only_what_is_gone() {
     for lose_winner in [false, true] {
         let (mut t, slow, copy) = straggling(vec![map(1, 4, &[]), result(1, &[0])]);
         let (loser, winner) = (t.task(0, 3).0, t.out[1].0);
@@ -134,7 +134,7 @@ fn b81_after_a_win_the_loss_of_either_engine_makes_again_only_what_is_gone() {
 }
 
 #[test]
-fn b81_an_engine_that_is_lost_with_one_of_the_two_leaves_the_other() {
+fn an_engine_that_is_lost_with_one_of_the_two_leaves_the_other() {
     let (mut t, ..) = straggling(vec![result(4, &[])]);
     let EngineId(slow) = t.out[0].0;
     t.lose(slow);
@@ -144,7 +144,7 @@ fn b81_an_engine_that_is_lost_with_one_of_the_two_leaves_the_other() {
 }
 
 #[test]
-fn b80_with_no_other_engine_there_is_no_second_launch() {
+fn with_no_other_engine_there_is_no_second_launch() {
     let mut t = Table::with(1, 4);
     t.submit(1, speculative(vec![result(4, &[])]));
     pass(&mut t, SECOND);
@@ -158,7 +158,7 @@ fn b80_with_no_other_engine_there_is_no_second_launch() {
 }
 
 #[test]
-fn b80_a_task_that_is_launched_last_of_all_is_watched_too() {
+fn a_task_that_is_launched_last_of_all_is_watched_too() {
     let mut t = Table::with(2, 1);
     t.submit(1, speculative(vec![result(3, &[])]));
     pass(&mut t, SECOND);
@@ -172,7 +172,7 @@ fn b80_a_task_that_is_launched_last_of_all_is_watched_too() {
 }
 
 #[test]
-fn b73_both_launches_are_stopped_when_what_they_read_changes_and_the_task_waits_once() {
+fn both_launches_are_stopped_when_what_they_read_changes_and_the_task_waits_once() {
     let (mut t, ..) = straggling(vec![map(1, 4, &[]), result(1, &[0])]);
     t.finish_all();
     assert_eq!(t.end_of(1), "done");

@@ -7,7 +7,7 @@ use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_scheduler::*;
 
 #[test]
-fn b57_one_passing_failure_costs_exactly_one_more_run() {
+fn one_passing_failure_costs_exactly_one_more_run() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![result(3, &[])]));
     t.fail(0, 0, "flaky");
@@ -16,7 +16,7 @@ fn b57_one_passing_failure_costs_exactly_one_more_run() {
 }
 
 #[test]
-fn b66_a_child_waits_for_all_of_its_parents_and_a_diamond_runs_once() {
+fn a_child_waits_for_all_of_its_parents_and_a_diamond_runs_once() {
     let mut t = Table::with(1, 8);
     t.submit(1, job(vec![map(1, 2, &[]), map(2, 1, &[0]), map(3, 1, &[0]), result(1, &[1, 2])]));
     assert_eq!(t.running(), "0:0..1@1 0:1..2@1");
@@ -32,7 +32,7 @@ fn b66_a_child_waits_for_all_of_its_parents_and_a_diamond_runs_once() {
 }
 
 #[test]
-fn b66_a_job_whose_stages_make_no_sense_is_refused_in_words() {
+fn a_job_whose_stages_make_no_sense_is_refused_in_words() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 1, &[1]), result(1, &[0])]));
     assert_eq!(t.end_of(1), "a stage reads a stage that does not come before it");
@@ -56,7 +56,7 @@ fn a_later_plan_may_end_where_blocks_exist() {
 }
 
 #[test]
-fn b67_a_deep_lineage_of_diamonds_is_walked_once_and_not_by_recursion() {
+fn a_deep_lineage_of_diamonds_is_walked_once_and_not_by_recursion() {
     let depth = 20_000;
     let mut stages = vec![map(0, 1, &[]), map(1, 1, &[0])];
     for n in 2..depth {
@@ -70,7 +70,7 @@ fn b67_a_deep_lineage_of_diamonds_is_walked_once_and_not_by_recursion() {
 }
 
 #[test]
-fn b72_a_shared_stage_runs_once_and_outlives_the_job_that_began_it() {
+fn a_shared_stage_runs_once_and_outlives_the_job_that_began_it() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     t.submit(2, job(vec![map(1, 2, &[]), result(1, &[0])]));
@@ -82,7 +82,7 @@ fn b72_a_shared_stage_runs_once_and_outlives_the_job_that_began_it() {
 }
 
 #[test]
-fn b72_what_exists_is_not_made_again_by_a_later_job() {
+fn what_exists_is_not_made_again_by_a_later_job() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     t.finish_all();
@@ -93,7 +93,7 @@ fn b72_what_exists_is_not_made_again_by_a_later_job() {
 }
 
 #[test]
-fn b64_a_released_output_goes_when_the_last_job_that_needs_it_has_ended() {
+fn a_released_output_goes_when_the_last_job_that_needs_it_has_ended() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 1, &[]), result(1, &[0])]));
     t.done(0, 0);
@@ -106,7 +106,7 @@ fn b64_a_released_output_goes_when_the_last_job_that_needs_it_has_ended() {
 }
 
 #[test]
-fn b76_a_job_that_wants_nothing_is_done_and_a_stage_of_nothing_is_complete() {
+fn a_job_that_wants_nothing_is_done_and_a_stage_of_nothing_is_complete() {
     let mut t = Table::with(0, 0);
     t.submit(1, job(vec![map(1, 5, &[]), result(0, &[0])]));
     assert_eq!((t.end_of(1).as_str(), t.scheduler.launched()), ("done", 0));
@@ -116,7 +116,7 @@ fn b76_a_job_that_wants_nothing_is_done_and_a_stage_of_nothing_is_complete() {
 }
 
 #[test]
-fn b76_cancelling_what_is_unknown_or_over_does_nothing() {
+fn cancelling_what_is_unknown_or_over_does_nothing() {
     let mut t = Table::with(1, 1);
     t.cancel(9);
     t.submit(1, job(vec![result(1, &[])]));
@@ -128,7 +128,7 @@ fn b76_cancelling_what_is_unknown_or_over_does_nothing() {
 }
 
 #[test]
-fn b89_a_cancel_says_what_became_of_each_stage() {
+fn a_cancel_says_what_became_of_each_stage() {
     let mut t = Table::with(1, 2);
     t.submit(1, job(vec![map(1, 4, &[]), result(3, &[0])]));
     t.done(0, 0);
@@ -147,7 +147,7 @@ fn b89_a_cancel_says_what_became_of_each_stage() {
 }
 
 #[test]
-fn b90_jobs_are_served_in_the_order_of_submission_and_do_not_mix() {
+fn jobs_are_served_in_the_order_of_submission_and_do_not_mix() {
     let mut t = Table::with(1, 2);
     t.submit(1, job(vec![result(3, &[])]));
     t.submit(2, job(vec![result(2, &[])]));
@@ -162,7 +162,7 @@ fn b90_jobs_are_served_in_the_order_of_submission_and_do_not_mix() {
 }
 
 #[test]
-fn b94_a_stage_is_packed_by_the_measured_size_of_what_it_reads() {
+fn a_stage_is_packed_by_the_measured_size_of_what_it_reads() {
     let mut t = Table::with(1, 9);
     let by_size = Packing::BySize { target_bytes: 100, max_partitions: 10 };
     let maps = StageSpec { buckets: 5, ..map(1, 2, &[]) };
@@ -216,7 +216,7 @@ fn a_stage_of_one_task_runs_where_most_of_its_input_is() {
 }
 
 #[test]
-fn b145_every_waiting_task_says_why() {
+fn every_waiting_task_says_why() {
     let mut t = Table::with(0, 0);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     let why = |t: &Table, stage, partition| t.scheduler.why(JobId(1), stage, partition);
@@ -234,7 +234,7 @@ fn b145_every_waiting_task_says_why() {
 }
 
 #[test]
-fn b145_what_is_lost_and_read_by_nobody_says_that_nothing_needs_it() {
+fn what_is_lost_and_read_by_nobody_says_that_nothing_needs_it() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 2, &[]), map(2, 1, &[0]), result(2, &[1])]));
     (0..2).for_each(|partition| t.done(0, partition));
