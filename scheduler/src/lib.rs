@@ -23,9 +23,7 @@
 //! assert_eq!((*engine, tasks.len(), tasks[1].partitions.len()), (EngineId(1), 2, 4));
 //! ```
 //!
-//! Where to look: what comes in is `event.rs`, what goes out `action.rs`. One event is followed through
-//! `reports.rs` (a task ended) or `losses.rs` (something is gone), which put work back and move stages on by
-//! `demand.rs` (what is needed now); `jobs.rs` begins and ends jobs; `dispatch.rs` then fills free slots.
+#![doc = include_str!("../README.md")]
 
 mod action;
 mod attempts;

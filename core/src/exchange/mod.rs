@@ -1,4 +1,5 @@
-//! Exchanges: rows leave map tasks in buckets and are read by bucket, in the order of the map tasks.
+//! Exchanges: rows leave map tasks in buckets and are read by bucket, in the order of the map tasks. `README.md` in this
+//! folder follows a row through them.
 //!
 //! A hash exchange cuts finer than its readers need: a reader's partition is a run of *hash sub-partitions*, read one
 //! after another, so that a table for one of them stays small. The cut is a function of the number of readers alone,
