@@ -44,7 +44,7 @@ impl Context {
     /// A context with so many threads, whatever the environment says: what examples and tests use.
     ///
     /// # Errors
-    /// None that is known: the form is that of [`init`](Context::init).
+    /// Currently never fails; it returns a `Result` to match [`init`](Context::init).
     pub fn local(threads: usize) -> Result<Self> {
         Context::builder().threads(threads).progress(false).build()
     }

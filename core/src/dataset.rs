@@ -67,8 +67,8 @@ impl<P: Pipe> Dataset<P> {
         Dataset { pipe: Boxed::new(&self.pipe), node: self.node.clone(), runner: self.runner.clone() }
     }
 
-    /// Marks the dataset as one that may come out otherwise when it is made again. What depends on it is then made
-    /// again whole after a loss, never mixed from two versions.
+    /// Marks the dataset as nondeterministic: recomputing it may give other items. After a loss, everything derived
+    /// from it is recomputed in full, so that no answer mixes two versions.
     #[track_caller]
     pub fn nondeterministic(&self) -> Self {
         let mut node = Node::narrow(Op::here("nondeterministic"), &self.node).with_layout(self.node.layout);

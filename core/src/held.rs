@@ -9,8 +9,8 @@ use tryworks_base::frames::{FrameWriter, Frames};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Result};
 
-/// From so many bytes on large pages are asked for: the kernel is then asked for 512 times fewer, and what is lost at the end,
-/// less than one of them, is little.
+/// Ask for huge pages above this size. The kernel then hands out 512 times fewer pages, and the part of the last one that
+/// stays unused is small.
 const LARGE: usize = 16 << 20;
 
 /// A sequence of frames in memory, being written and then read.

@@ -39,8 +39,8 @@ pub trait Host: Send + Sync {
     /// [`Error::Fetch`](tryworks_base::Error::Fetch) if it is not there any more.
     fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched>;
 
-    /// Brings frames of sealed blocks near, all at a time, before they are read one by one. They stay for as long as
-    /// what is returned is held.
+    /// Prefetches frames of sealed blocks in one request, before they are read one by one. They stay cached while the
+    /// returned guard lives.
     ///
     /// # Errors
     /// [`Error::Fetch`](tryworks_base::Error::Fetch) if a block is not there any more.

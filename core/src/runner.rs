@@ -76,7 +76,7 @@ pub enum Tie {
     /// It ends with its handle and with the program.
     #[default]
     Bound,
-    /// It goes on under a name. Who asks for the same action by the same name gets it.
+    /// It goes on under a name. Asking for the same action under the same name returns the existing job.
     Detached(String),
     /// It is the detached job of this number, which runs or has ended already.
     Attached(u64),

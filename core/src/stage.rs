@@ -52,7 +52,7 @@ pub struct Output {
     pub made: Made,
     /// How many rows it holds.
     pub rows: u64,
-    /// A number that is another one, most likely, if the content is another one.
+    /// A checksum: almost certainly different if the content differs.
     pub checksum: u64,
     /// How many bytes it holds, in memory or on the disk, as estimated.
     pub bytes: u64,

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `Close` and `Detach` may come before the end. A driver that lost its connection says hello again with its session,
-//! then what it holds (whatever it let go of meanwhile was said into nowhere), and submits again what has not ended,
+//! then what it holds (releases sent while it was disconnected were lost), and submits again what has not ended,
 //! asking for the partitions that it has not received yet. If the answer names another session, the hub had given it
 //! up, with all that it held.
 

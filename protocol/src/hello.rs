@@ -16,7 +16,7 @@ const HELLO: &[u8] = b"TWK1";
 const WELCOME: &[u8] = b"TWOK";
 const REFUSAL: &[u8] = b"TWNO";
 
-/// Who somebody is and what for.
+/// The first message: who is connecting, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     /// The version of Tryworks it was built with, for people.

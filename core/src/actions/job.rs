@@ -135,8 +135,8 @@ pub struct Background<'a, P: Pipe> {
 
 impl<P: Pipe> Background<'_, P> {
     /// The action as a job of the cluster under a name of its own, which goes on when this program ends, however it
-    /// ends. Who asks for the same action by the same name, this program or another run of it, gets that job, whether
-    /// it runs or has ended, and [`wait`](Job::wait) gives its result. Then the name is free again. `tryworks job NAME`
+    /// ends. Asking for the same action under the same name, from this run of the program or a later one, returns the
+    /// existing job, whether it runs or has ended. [`wait`](Job::wait) gives its result, and frees the name. `tryworks job NAME`
     /// shows the job, and `tryworks cancel NAME` stops it; a job that nobody collects is forgotten after 7 days. A name
     /// begins with a letter or a digit, and is no number alone.
     ///

@@ -29,8 +29,8 @@ const COMBINE_KEYS: usize = 1 << 17;
 const COMBINE_BYTES: u64 = 16 << 20;
 /// So many entries are looked at again to see whether states have grown.
 const LOOKED_AT: usize = 64;
-/// After so many rows a map task asks whether combining is of use: it is not if the different keys are more than so many
-/// percent of the rows. The first question is for keys that hardly ever come twice, since asking is dear.
+/// `(rows, percent)`: after `rows` rows, stop combining if distinct keys exceed `percent` of them. The first, stricter test
+/// catches keys that almost never repeat; combining these until the second test would be expensive.
 const COMBINE_TRIALS: [(usize, usize); 2] = [(16_384, 97), (100_000, 80)];
 
 /// The map tasks of an aggregation that combines before the shuffle.

@@ -16,7 +16,7 @@ use tryworks_base::lock::{Held, Lock, none_held};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Op, Result};
 
-/// Folding on is of no use if more than so many of a hundred rows have a key that was not there.
+/// Stop folding when more than this percentage of rows bring a new key.
 const NEW: usize = 95;
 
 /// Rows of a map task, in the order of their keys' first arrival.
