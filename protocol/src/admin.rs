@@ -1,5 +1,7 @@
 //! What the command line asks the hub, and what it is told.
 
+#![allow(missing_docs, reason = "a variant says what it is for, and the names of its fields say the rest")]
+
 use super::HostInfo;
 use serde::{Deserialize, Serialize};
 use tryworks_base::Progress;
@@ -94,9 +96,7 @@ pub struct Status {
 /// An engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EngineRow {
-    /// Its session.
     pub engine: EngineId,
-    /// Its name.
     pub name: String,
     /// Its machine.
     pub host: HostInfo,
@@ -180,7 +180,6 @@ pub struct TaskRow {
     pub first: u32,
     /// How many partitions.
     pub partitions: u32,
-    /// Where.
     pub engine: EngineId,
     /// When it began and ended, in microseconds since 1970.
     pub span: (u64, u64),
@@ -201,7 +200,6 @@ pub struct WhyRow {
     pub partitions: u32,
     /// One of them.
     pub example: u32,
-    /// Why.
     pub why: Why,
     /// If they wait for slots: in words, drivers that have some and were cut off.
     pub waits_for: Vec<String>,

@@ -13,6 +13,8 @@
 //! asking for the partitions that it has not received yet. If the answer names another session, the hub had given it
 //! up, with all that it held.
 
+#![allow(missing_docs, reason = "a variant says what it is for, and the names of its fields say the rest")]
+
 use super::admin::{Answer, Question};
 use super::engine::CodeBytes;
 use serde::{Deserialize, Serialize};
@@ -52,7 +54,6 @@ pub struct GivenFile {
 /// The answer to a driver's hello.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// Its session.
     pub session: SessionId,
     /// What proves later that the session is its own.
     pub secret: [u8; 16],
@@ -155,7 +156,7 @@ pub enum FromDriver {
         /// What it asks.
         question: Question,
     },
-    /// Still there.
+    /// A sign of life.
     Beat,
     /// The session is over.
     Leave,
@@ -196,7 +197,6 @@ pub enum ToDriver {
     },
     /// Some results of a job.
     Results {
-        /// Which job.
         ticket: u64,
         /// The launch that made them.
         attempt: AttemptId,
@@ -205,14 +205,12 @@ pub enum ToDriver {
     },
     /// How far a job is.
     Progress {
-        /// Which job.
         ticket: u64,
         /// How far.
         progress: Progress,
     },
     /// A job is over, after all of its results.
     Ended {
-        /// Which job.
         ticket: u64,
         /// How.
         end: Result<(), Error>,
@@ -280,7 +278,6 @@ impl Written {
 pub struct Heard {
     /// Whose worker.
     pub engine: EngineId,
-    /// Which worker.
     pub run: u64,
     /// The standard error output, not the standard output.
     pub stderr: bool,

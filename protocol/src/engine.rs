@@ -11,6 +11,8 @@
 //! A code, its session and the places of what it reads are sent before the first task that needs them. Every task
 //! that was launched is reported once, also after it was killed.
 
+#![allow(missing_docs, reason = "a variant says what it is for, and the names of its fields say the rest")]
+
 use super::driver::Program;
 use serde::{Deserialize, Serialize};
 use tryworks_base::Error;
@@ -89,14 +91,13 @@ pub struct HeldResult {
     pub session: SessionId,
     /// The launch that made them.
     pub attempt: AttemptId,
-    /// They.
     pub parts: Vec<(u32, ResultPart)>,
 }
 
 /// A result of a partition, as an engine hands it on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ResultPart {
-    /// It.
+    /// The bytes themselves.
     Here(#[serde(with = "serde_bytes")] Vec<u8>),
     /// It stays with the engine, this long.
     Kept(u64),
@@ -105,7 +106,7 @@ pub enum ResultPart {
 /// The code of a stage, with the values that it captures.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CodeBytes {
-    /// It.
+    /// The bytes themselves.
     Here(#[serde(with = "serde_bytes")] Vec<u8>),
     /// It is large, and lies at the hub's data port under the hash of its bytes.
     AtHub {
@@ -159,7 +160,6 @@ pub struct Assignment {
 pub enum ToEngine {
     /// A driver is there, and may want tasks run.
     Session {
-        /// Its session.
         session: SessionId,
         /// Its program.
         program: Box<Program>,
@@ -169,59 +169,34 @@ pub enum ToEngine {
         address: Option<String>,
     },
     /// The session is over: its workers end, its blocks go.
-    EndSession {
-        /// Which.
-        session: SessionId,
-    },
+    EndSession { session: SessionId },
     /// The code of a stage.
     Code {
         /// Of which session.
         session: SessionId,
-        /// Its name.
         code: CodeId,
         /// It, or where it is.
         bytes: CodeBytes,
     },
     /// A code is not needed any more.
-    ForgetCode {
-        /// Which.
-        code: CodeId,
-    },
+    ForgetCode { code: CodeId },
     /// Where the blocks of an engine are.
-    Peer {
-        /// Which engine.
-        engine: EngineId,
-        /// There.
-        store: Box<StorePlace>,
-    },
+    Peer { engine: EngineId, store: Box<StorePlace> },
     /// Who has the blocks of an output, for tasks that come after this.
     Places {
-        /// Which output.
         output: OutputId,
         /// The first partition of each run that one launch made, with the engine that has it; the last entry stands for
         /// the end.
         places: Vec<(u32, EngineId, AttemptId)>,
     },
     /// Run these, in this order as slots come free.
-    Launch {
-        /// They.
-        tasks: Vec<Assignment>,
-    },
+    Launch { tasks: Vec<Assignment> },
     /// Stop an attempt; report it all the same.
-    Kill {
-        /// Which.
-        attempt: AttemptId,
-    },
+    Kill { attempt: AttemptId },
     /// Delete what an attempt made.
-    Discard {
-        /// Which.
-        attempt: AttemptId,
-    },
+    Discard { attempt: AttemptId },
     /// Delete every block of an output.
-    DeleteOutput {
-        /// Which.
-        output: OutputId,
-    },
+    DeleteOutput { output: OutputId },
     /// Forget the kept partitions of a cache.
     DeleteCache {
         /// Its global name.
@@ -234,9 +209,7 @@ pub enum ToEngine {
     },
     /// The driver has all that a worker of its session wrote before an offset, or nobody waits for it.
     Heard {
-        /// Which session.
         session: SessionId,
-        /// Which worker.
         run: u64,
         /// The standard error output, not the standard output.
         stderr: bool,
@@ -244,10 +217,7 @@ pub enum ToEngine {
         offset: u64,
     },
     /// The driver of a session lost its connection: what was on its way to it may never arrive.
-    Unheard {
-        /// Which session.
-        session: SessionId,
-    },
+    Unheard { session: SessionId },
     /// Take over a block from another engine, which is about to leave.
     Move(Move),
     /// End: workers first.
@@ -259,7 +229,6 @@ pub enum ToEngine {
 pub enum FromEngine {
     /// A task finished. Its blocks are in the store.
     Done {
-        /// Which launch.
         attempt: AttemptId,
         /// What it made.
         report: Report,
@@ -272,16 +241,13 @@ pub enum FromEngine {
     },
     /// A task did not finish.
     Failed {
-        /// Which launch.
         attempt: AttemptId,
-        /// Why.
         failure: Failure<Error>,
         /// As above.
         span: (u64, u64),
     },
     /// A worker died.
     WorkerDied {
-        /// Its session.
         session: SessionId,
         /// The launches that it was running.
         suspects: Vec<AttemptId>,
@@ -291,12 +257,7 @@ pub enum FromEngine {
         error: Error,
     },
     /// Workers of a session cannot be started here.
-    CannotWork {
-        /// Which session.
-        session: SessionId,
-        /// Why.
-        error: Error,
-    },
+    CannotWork { session: SessionId, error: Error },
     /// A block is not there any more.
     Lost {
         /// What it belonged to.
@@ -307,15 +268,9 @@ pub enum FromEngine {
         attempt: AttemptId,
     },
     /// Why blocks of an output could not be read, before the task that read them fails for it.
-    Unreadable {
-        /// Which output.
-        output: OutputId,
-        /// Why.
-        why: String,
-    },
+    Unreadable { output: OutputId, why: String },
     /// A block was taken over, or could not be.
     Moved {
-        /// Which.
         what: Move,
         /// Whether it is here now.
         here: bool,
@@ -324,10 +279,9 @@ pub enum FromEngine {
     Wrote {
         /// Of which session.
         session: SessionId,
-        /// What.
         written: super::driver::Written,
     },
-    /// Still there.
+    /// A sign of life.
     Beat {
         /// The anonymous memory of its workers.
         resident: u64,

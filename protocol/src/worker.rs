@@ -5,6 +5,8 @@
 //! engine  = welcome, { Code | Peer | Places | Launch | Kill | Fetched | File | .. } ;
 //! ```
 
+#![allow(missing_docs, reason = "a variant says what it is for, and the names of its fields say the rest")]
+
 use super::engine::{Assignment, CodeBytes, CodeId, ResultPart, StorePlace};
 use serde::{Deserialize, Serialize};
 use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
@@ -43,47 +45,30 @@ pub struct Welcome {
 pub enum ToWorker {
     /// The code of a stage.
     Code {
-        /// Its name.
         code: CodeId,
         /// It, or where it is: then the worker gets it as a file.
         bytes: CodeBytes,
     },
     /// A code is not needed any more.
-    ForgetCode {
-        /// Which.
-        code: CodeId,
-    },
+    ForgetCode { code: CodeId },
     /// How an engine's blocks are reached.
-    Peer {
-        /// Which engine.
-        engine: EngineId,
-        /// There.
-        store: Box<StorePlace>,
-    },
+    Peer { engine: EngineId, store: Box<StorePlace> },
     /// Who has the blocks of an output.
     Places {
-        /// Which output.
         output: OutputId,
         /// As in [`ToEngine::Places`](super::engine::ToEngine::Places).
         places: Vec<(u32, EngineId, AttemptId)>,
     },
     /// Run these.
     Launch {
-        /// They.
         tasks: Vec<Assignment>,
         /// What may be written of blocks from now on.
         room: Room,
     },
     /// Stop an attempt.
-    Kill {
-        /// Which.
-        attempt: AttemptId,
-    },
+    Kill { attempt: AttemptId },
     /// An output is gone.
-    DeleteOutput {
-        /// Which.
-        output: OutputId,
-    },
+    DeleteOutput { output: OutputId },
     /// A cache is gone.
     DeleteCache {
         /// Its global name.
@@ -93,7 +78,6 @@ pub enum ToWorker {
     File {
         /// The number of the question.
         number: u64,
-        /// Where.
         path: Result<String, Error>,
     },
     /// What was asked for.
@@ -162,11 +146,10 @@ pub enum BlockPart {
 /// From a worker to its engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromWorker {
-    /// Still there.
+    /// A sign of life.
     Beat,
     /// A task finished.
     Done {
-        /// Which launch.
         attempt: AttemptId,
         /// What it made.
         report: Report,
@@ -181,32 +164,23 @@ pub enum FromWorker {
     },
     /// A task did not finish.
     Failed {
-        /// Which launch.
         attempt: AttemptId,
-        /// Why.
         failure: Failure<Error>,
         /// When it began and ended.
         span: (u64, u64),
     },
     /// Why blocks of an output could not be read, before the task that read them fails for it.
-    Unreadable {
-        /// Which output.
-        output: OutputId,
-        /// Why.
-        why: String,
-    },
+    Unreadable { output: OutputId, why: String },
     /// A file of the driver's is wanted, which is on another machine.
     GetFile {
         /// The worker's number for the question.
         number: u64,
-        /// Which.
         shipment: Shipment,
     },
     /// A block cannot be mapped here: bring it.
     Fetch {
         /// The worker's number for the question.
         number: u64,
-        /// What.
         wanted: Vec<Wanted>,
     },
 }
