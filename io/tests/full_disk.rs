@@ -1,45 +1,16 @@
 //! A disk that is really full: a small file system in memory, where this user may mount one.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use tryworks_base::Error;
 use tryworks_base::memory::Memory;
 use tryworks_core::runner::Tie;
 use tryworks_io::sink::OutputDir;
 use tryworks_store::blocks::{BlockStore, BlockWriter};
 use tryworks_store::spill::{SpillOptions, SpillSpace};
-
-/// A file system of two megabytes; unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-fn quiet(command: &str, arguments: &[&str], dir: &Path) -> bool {
-    let mut command = Command::new(command);
-    command.args(arguments).arg(dir).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap().keep();
-        if quiet("mount", &["-t", "tmpfs", "-o", "size=2m", "tryworks-test"], &dir) {
-            return Some(SmallDisk(dir));
-        }
-        eprintln!("skipped: a file system cannot be mounted here");
-        std::fs::remove_dir(dir).unwrap();
-        None
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        quiet("umount", &["-l"], &self.0);
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
+use tryworks_testing::SmallDisk;
 
 #[test]
 fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_room() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = SmallDisk::mount("2m") else { return };
     let space = SpillSpace::new(disk.0.clone(), Memory::new(1 << 20), SpillOptions { compress: false, quota: None });
     let spill = |frames: usize| {
         let mut writer = space.writer()?;

@@ -1,7 +1,7 @@
 //! Tasks that fail and are tried again: what is run once more, and what a job that fails leaves behind.
 
 use crate::errors::at;
-use crate::support::{cx, fault, sorted, until};
+use crate::support::{cx, fault, sorted, wait_until};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tryworks::prelude::*;
 
@@ -113,6 +113,6 @@ fn a_fold_over_map_outputs_that_failed_once_is_done_again_by_the_next_job() -> R
     assert_eq!((fault.operator.as_str(), fault.message.as_str()), ("reduce_by_key", "the first job meets this"));
     assert_eq!(sorted(counts.collect()?), (0..100).map(|key| (key, PARTS * 10)).collect::<Vec<_>>());
     drop(counts);
-    until("nothing is held any more", || cx.memory().used() == 0);
+    wait_until("nothing is held any more", || cx.memory().used() == 0);
     Ok(())
 }

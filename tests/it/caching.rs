@@ -1,6 +1,6 @@
 //! Kept partitions: made once, made again when they are not there, and gone with their last handle.
 
-use crate::support::{cx, until};
+use crate::support::{cx, wait_until};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use tryworks::prelude::*;
@@ -62,7 +62,7 @@ fn partitions_that_do_not_fit_are_made_again() -> Result<()> {
     assert!(MADE.load(Relaxed) >= 2_000_000);
     assert_eq!(cached.collect()?, (0..1_000_000).map(|n| n ^ 1).collect::<Vec<_>>());
     drop(cached);
-    until("all memory is given back", || cx.memory().used() == 0);
+    wait_until("all memory is given back", || cx.memory().used() == 0);
     Ok(())
 }
 
@@ -108,7 +108,7 @@ fn what_does_not_fit_goes_to_the_disk_if_it_may() -> Result<()> {
         assert_eq!(MADE.load(Relaxed), 300_000, "{level:?}");
         assert!(cx.spill_bytes() > 0 && cx.blocks() == 3, "{level:?}");
         drop(cached);
-        until("the disk is given back", || cx.spill_bytes() == 0 && cx.blocks() == 0);
+        wait_until("the disk is given back", || cx.spill_bytes() == 0 && cx.blocks() == 0);
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is left in the directory");
     }
     Ok(())
@@ -126,8 +126,8 @@ fn blocks_go_with_the_last_handle_that_needs_them() -> Result<()> {
     drop(cached);
     assert_eq!((boxed.count()?, cx.blocks()), (7, 8), "what is left still needs them");
     drop(boxed);
-    until("all blocks are gone", || cx.blocks() == 0);
-    until("all memory is given back", || cx.memory().used() == 0);
+    wait_until("all blocks are gone", || cx.blocks() == 0);
+    wait_until("all memory is given back", || cx.memory().used() == 0);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Failures: what a user is told, that nothing hangs, and that the context goes on afterwards.
 
-use crate::support::{assert_empty, cx, fault, pairs, plan_error, sorted, until};
+use crate::support::{assert_empty, cx, fault, pairs, plan_error, sorted, wait_until};
 use serde::{Deserialize, Serialize};
 use tryworks::Summand;
 use tryworks::prelude::*;
@@ -338,8 +338,8 @@ fn a_job_that_fails_leaves_no_blocks_and_no_reservations() -> Result<()> {
         });
         assert_eq!(fault(failing.count().unwrap_err()).message, "boom");
     }
-    until("all blocks are gone", || cx.blocks() == 0);
-    until("all memory is given back", || cx.memory().used() == 0);
+    wait_until("all blocks are gone", || cx.blocks() == 0);
+    wait_until("all memory is given back", || cx.memory().used() == 0);
     assert_eq!(cx.spill_bytes(), 0);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Jobs as a user drives them: in the background, side by side, cancelled, watched, and written down in an event log.
 
-use crate::support::{Gate, cx, fault, sorted, until};
+use crate::support::{Gate, cx, fault, sorted, wait_until};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use tryworks::event_log::{EventLog, Record};
@@ -82,12 +82,12 @@ fn a_cancelled_job_says_so_and_its_running_task_really_stops() -> Result<()> {
         })
     });
     let job = endless.background().count()?;
-    until("the task runs", || BEGUN.load(Relaxed));
+    wait_until("the task runs", || BEGUN.load(Relaxed));
     assert!(!STOPPED.load(Relaxed));
     job.cancel();
     job.cancel();
     assert_eq!(job.wait(), Err(Error::Cancelled));
-    until("the task has stopped", || STOPPED.load(Relaxed));
+    wait_until("the task has stopped", || STOPPED.load(Relaxed));
     assert_eq!(cx.range(0..10).count()?, 10);
     Ok(())
 }
@@ -125,11 +125,11 @@ fn a_cancel_stops_tasks_inside_every_kind_of_stage() -> Result<()> {
     ];
     for job in jobs {
         // The first in the queue is sure to get its turn.
-        until("a task of it runs", || RUNNING.load(Relaxed) > 0);
+        wait_until("a task of it runs", || RUNNING.load(Relaxed) > 0);
         job.cancel();
         assert_eq!(job.wait(), Err(Error::Cancelled));
     }
-    until("all tasks have stopped", || RUNNING.load(Relaxed) == 0);
+    wait_until("all tasks have stopped", || RUNNING.load(Relaxed) == 0);
     assert_eq!(cx.range(0..10).count()?, 10);
     Ok(())
 }
@@ -153,9 +153,9 @@ fn a_job_whose_handle_is_dropped_is_cancelled() -> Result<()> {
         })
     });
     let job = endless.background().count()?;
-    until("the task runs", || BEGUN.load(Relaxed));
+    wait_until("the task runs", || BEGUN.load(Relaxed));
     drop(job);
-    until("the task has stopped", || STOPPED.load(Relaxed));
+    wait_until("the task has stopped", || STOPPED.load(Relaxed));
     Ok(())
 }
 
@@ -163,8 +163,8 @@ fn a_job_whose_handle_is_dropped_is_cancelled() -> Result<()> {
 fn a_cancel_after_the_end_changes_nothing() -> Result<()> {
     let cx = cx();
     let job = cx.range_in(0..100, 4).background().count()?;
-    until("it is done", || job.progress().partitions_done == 4);
-    until("nothing runs", || job.progress().running == 0);
+    wait_until("it is done", || job.progress().partitions_done == 4);
+    wait_until("nothing runs", || job.progress().running == 0);
     // The last report and the end of the job are one step.
     job.cancel();
     assert_eq!(job.wait(), Ok(100));
@@ -198,7 +198,7 @@ fn a_stage_shared_by_two_jobs_outlives_the_cancel_of_one() -> Result<()> {
         })
         .reduce_by_key(|a, b| a + b);
     let first = sums.background().collect()?;
-    until("map tasks run", || ITEMS.load(Relaxed) == 2);
+    wait_until("map tasks run", || ITEMS.load(Relaxed) == 2);
     let second = sums.background().collect()?;
     first.cancel();
     assert_eq!(first.wait(), Err(Error::Cancelled));
@@ -282,12 +282,12 @@ fn progress_counts_every_partition_of_every_stage() -> Result<()> {
         pair
     });
     let job = held.background().count()?;
-    until("the map stage is done", || job.progress().stages_done == 1);
+    wait_until("the map stage is done", || job.progress().stages_done == 1);
     let now = job.progress();
     assert_eq!((now.stages, now.partitions, now.failed), (2, 10, 0));
     assert!((6..10).contains(&now.partitions_done), "{now:?}");
     GATE.open();
-    until("all is done", || job.progress().partitions_done == 10);
+    wait_until("all is done", || job.progress().partitions_done == 10);
     let now = job.progress();
     assert_eq!((now.stages_done, now.stages, now.running), (2, 2, 0));
     assert_eq!(job.wait()?, 3);
@@ -312,7 +312,7 @@ fn progress_counts_what_failed() -> Result<()> {
         n
     });
     let job = flaky.background().count()?;
-    until("two attempts have failed", || job.progress().failed == 2);
+    wait_until("two attempts have failed", || job.progress().failed == 2);
     GATE.open();
     assert_eq!(job.wait()?, 2);
     Ok(())
@@ -327,7 +327,7 @@ fn a_context_that_stops_ends_its_jobs() -> Result<()> {
         0u64..
     });
     let job = endless.background().count()?;
-    until("the task runs", || BEGUN.load(Relaxed));
+    wait_until("the task runs", || BEGUN.load(Relaxed));
     cx.stop();
     assert_eq!(job.wait(), Err(Error::Stopped));
     assert_eq!(endless.count(), Err(Error::Stopped));

@@ -1,6 +1,6 @@
 //! Keyed operators, against maps and nested loops.
 
-use crate::support::{Random, cx, glom, pairs, sorted, until};
+use crate::support::{Random, cx, glom, pairs, sorted, wait_until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tryworks::prelude::*;
@@ -84,7 +84,7 @@ fn map_tasks_that_end_in_another_order_change_no_bit_of_a_sum() -> Result<()> {
                 None
             });
             if at == LATE.load(Relaxed) {
-                until("later ones have ended", || ENDED.load(Relaxed) > at + 6);
+                wait_until("later ones have ended", || ENDED.load(Relaxed) > at + 6);
             }
             part(at).chain(end)
         });
@@ -105,7 +105,7 @@ fn keys_that_all_map_tasks_have_are_held_once() -> Result<()> {
     let (row, used) = (size_of::<(u64, u64)>() as u64, cx.memory().used());
     assert!(used >= keys * row && used < 8 * keys * row, "{used} bytes are held for {keys} keys of {row} bytes");
     drop((rows, counts));
-    until("all is given back", || cx.memory().used() == 0);
+    wait_until("all is given back", || cx.memory().used() == 0);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod attributes;
 mod boxed;
 mod caching;
 mod callers;
+mod cases;
 mod driver;
 mod errors;
 mod fallible;

@@ -1,6 +1,6 @@
 //! Saving: a directory is one job's at a time, and what a job that failed has made goes again.
 
-use crate::support::{Gate, cx, sorted, until};
+use crate::support::{Gate, cx, sorted, wait_until};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tryworks::prelude::*;
@@ -29,7 +29,7 @@ fn of_two_saves_into_one_directory_the_second_is_told() -> Result<()> {
         items
     });
     let first = slow.background().save_as_text_file(&dir)?;
-    until("a task of the first job runs", || BEGUN.load(Relaxed) > 0);
+    wait_until("a task of the first job runs", || BEGUN.load(Relaxed) > 0);
     let others = cx.range_in(500..600, 4);
     let refused =
         [others.save_as_text_file(&dir), others.to_driver().save_as_text_file(&dir), others.save_as_text_file(&dir)];
@@ -104,7 +104,7 @@ fn a_save_that_nobody_waits_for_takes_back_what_it_saved() -> Result<()> {
         items
     });
     let job = slow.background().save_as_text_file(&dir)?;
-    until("the last task runs", || BEGUN.load(Relaxed) > 0);
+    wait_until("the last task runs", || BEGUN.load(Relaxed) > 0);
     drop(job);
     assert_eq!(names(scratch.path()), [""; 0]);
     // The task that goes on finds nothing to commit to, not even when the place has a new owner.

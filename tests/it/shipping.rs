@@ -1,6 +1,6 @@
 //! Stages as they would travel to another process: how large they are, and that they are the same at the other end.
 
-use crate::support::{cx, sorted};
+use crate::support::cx;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use tryworks::prelude::*;
@@ -10,6 +10,7 @@ use tryworks_core::lineage::{Input, Node};
 use tryworks_core::stage::Stage;
 use tryworks_runtime::ship::{open, send};
 use tryworks_scheduler::Task;
+use tryworks_testing::cases;
 
 /// A runner that sends every last stage through bytes before it runs it, and notes how many bytes it were.
 struct Through {
@@ -75,90 +76,14 @@ impl Runner for Through {
 }
 
 #[test]
-fn every_narrow_operator_gives_the_same_after_a_journey() -> Result<()> {
-    let cx = Shipping::new();
-    let n = cx.range_in(0..1000, 3);
-    let all: Vec<u64> = (0..1000).collect();
-    let even: Vec<u64> = (0..1000).filter(|n| n % 2 == 0).collect();
-    assert_eq!(n.map(|n| n + 1).map(|n| n - 1).collect()?, all);
-    assert_eq!(n.filter(|n| n % 2 == 0).collect()?, even);
-    assert_eq!(n.flat_map(|n| (n % 2 == 0).then_some(n)).collect()?, even);
-    assert_eq!(
-        n.flat_map_into(|n, out| if n % 2 == 0 {
-            out.push(n)
-        })
-        .collect()?,
-        even
-    );
-    assert_eq!(n.try_map(Ok).try_filter(|n| Ok(n % 2 == 0)).try_flat_map(|n| Ok([n])).collect()?, even);
-    assert_eq!(n.key_by(|n| n % 2).map_values(|n| n).filter(|(odd, _)| *odd == 0).values().collect()?, even);
-    assert_eq!(n.map(|n| (n, ())).keys().collect()?, all);
-    assert_eq!(n.map_partitions(|items| items.filter(|n| n % 2 == 0)).collect()?, even);
-    assert_eq!(n.map_partitions_with_index(|_, items| items).collect()?, all);
-    assert_eq!(n.coalesce(2).collect()?, all);
-    assert_eq!(n.zip(&n.map(|n| n * 2)).collect()?, all.iter().map(|n| (*n, n * 2)).collect::<Vec<_>>());
-    assert_eq!(n.union(&n).collect()?, [&all[..], &all[..]].concat());
-    assert_eq!(n.cache().collect()?, all);
-    assert_eq!(cx.parallelize_in(all.clone(), 4).collect()?, all);
-    let plain = crate::support::cx();
-    assert_eq!(n.sample(0.3, 9).collect()?, plain.range_in(0..1000, 3).sample(0.3, 9).collect()?);
-    Ok(())
-}
-
-#[test]
-fn given_values_and_boxed_chains_travel_along() -> Result<()> {
-    let cx = Shipping::new();
-    let n = cx.range_in(0..1000, 3);
-    let words = vec!["call".to_string(), "me".to_string()];
-    let lengths: Vec<u64> = (0..1000).map(|n| n + words[n as usize % 2].len() as u64).collect();
-    let by = |words: &Vec<String>, n: u64| n + words[n as usize % 2].len() as u64;
-    assert_eq!(n.with(words.clone()).map(by).collect()?, lengths);
-    assert_eq!(n.boxed().with(words).map(by).boxed().map(|n| n).boxed().collect()?, lengths);
-    let made = n.with_init("7".to_string(), |text| text.parse::<u64>());
-    assert_eq!(made.map(|seven, n| n * seven).sum()?, 499_500 * 7);
-    // What was made where the tasks ran is made on the driver too, which orders what they found.
-    let made = n.with_init("7".to_string(), |text| text.parse::<u64>());
-    assert_eq!(made.take_ordered_by(3, |seven, n| n ^ seven)?, [7, 6, 5]);
-    let parts: Vec<Data<u64>> = (0..10).map(|k| cx.range_in(k..k + 5, 2).map(|n| n * 2).boxed()).collect();
-    let many = Dataset::union_all(cx.runner(), parts);
-    assert_eq!(many.collect()?, (0..10).flat_map(|k| (k..k + 5).map(|n| n * 2)).collect::<Vec<_>>());
-    Ok(())
-}
-
-#[test]
-fn every_wide_operator_gives_the_same_after_a_journey() -> Result<()> {
-    let cx = Shipping::new();
-    let pairs = cx.range_in(0..1000, 3).map(|n| (n % 10, n));
-    let sum = |key: u64| (0..1000).filter(|n| n % 10 == key).sum::<u64>();
-    let sums: Vec<(u64, u64)> = (0..10).map(|key| (key, sum(key))).collect();
-    let reduced = pairs.reduce_by_key(|a, b| a + b);
-    assert_eq!(sorted(reduced.collect()?), sums);
-    assert_eq!(sorted(pairs.group_by_key().map(|(key, all)| (key, all.iter().sum())).collect()?), sums);
-    assert_eq!(pairs.with(1u64).reduce_by_key(|k, a, b| a * k + b).values().sum()?, 499_500);
-    assert_eq!(reduced.sort_by_key().collect()?, sums);
-    assert_eq!(sorted(reduced.join(&reduced).map(|(key, (a, _))| (key, a)).collect()?), sums);
-    assert_eq!(sorted(pairs.keys().distinct().collect()?), (0..10).collect::<Vec<_>>());
-    assert_eq!(sorted(pairs.values().repartition(4).collect()?), (0..1000).collect::<Vec<_>>());
-    assert_eq!(pairs.sort_by(|pair| std::cmp::Reverse(pair.1)).first()?, (9, 999));
-    Ok(())
-}
-
-#[test]
-fn every_action_gives_the_same_after_a_journey() -> Result<()> {
-    let cx = Shipping::new();
-    let n = cx.range_in(0..1000, 3);
-    assert_eq!((n.count()?, n.sum()?, n.min()?, n.max()?), (1000, 499_500, 0, 999));
-    assert_eq!((n.reduce(|a, b| a + b)?, n.fold(0, |a, b| a + b)?), (499_500, 499_500));
-    assert_eq!(n.aggregate((0, 0), |(s, c), n| (s + n, c + 1), |a, b| (a.0 + b.0, a.1 + b.1))?, (499_500, 1000));
-    assert_eq!(n.take_ordered_by(2, |n| std::cmp::Reverse(*n))?, [999, 998]);
-    assert_eq!((n.take(2)?, n.first()?), (vec![0, 1], 0));
-    n.for_each(|n| assert!(n < 1000))?;
-    let error = n.with(500u64).for_each(|end, n| assert!(n < *end)).unwrap_err();
-    assert_eq!(crate::support::fault(error).operator, "for_each");
-    let scratch = tempfile::tempdir().unwrap();
-    n.save_as_text_file(scratch.path().join("out"))?;
-    assert_eq!(cx.text_file(scratch.path().join("out")).count()?, 1000);
-    Ok(())
+fn every_case_gives_the_same_after_a_journey() {
+    let (plain, travelled) = (cx(), Shipping::new());
+    let cases = cases::all().into_iter().zip(cases::all());
+    for (here, there) in cases.filter(|(case, _)| !case.spills) {
+        let answer = there.run(&travelled).unwrap_or_else(|error| panic!("`{}` failed: {error}", there.name));
+        there.check(&answer);
+        assert!(here.run(&plain).unwrap() == answer, "`{}` gives another answer after a journey", there.name);
+    }
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn a_source_that_never_ends_can_be_cancelled() -> Result<()> {
     let cx = cx();
     let endless = steps(&cx, Fault::ClaimsToHaveMore);
     let job = endless.background().count()?;
-    crate::support::until("tasks run", || job.progress().running > 0);
+    crate::support::wait_until("tasks run", || job.progress().running > 0);
     job.cancel();
     assert_eq!(job.wait(), Err(Error::Cancelled));
     assert_eq!(endless.take(3)?, [0, 3, 6]);

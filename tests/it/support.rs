@@ -1,30 +1,12 @@
-//! What several test files need: contexts, seeded numbers, and a gate that holds tasks back.
+//! What several test files need: contexts, pairs, and what an error says.
 
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 use tryworks::prelude::*;
 use tryworks::{Site, UserFault};
+pub use tryworks_testing::{Gate, Random, wait_until};
 
 /// A context of two threads.
 pub fn cx() -> Context {
     Context::local(2).expect("a local context needs nothing")
-}
-
-/// Numbers that look random and are the same in every run (SplitMix64).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
 }
 
 /// Pairs whose keys repeat.
@@ -64,40 +46,6 @@ pub fn plan_error<T>(result: Result<T>) -> (String, Site) {
         Err(Error::Plan { message, site }) => (message, site),
         Err(other) => panic!("not an error of the plan: {other}"),
         Ok(_) => panic!("a mistake in the plan went unnoticed"),
-    }
-}
-
-/// Waits until something is so; a test that waits in vain fails.
-#[track_caller]
-pub fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !so() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Holds those who pass through it until it is opened.
-pub struct Gate {
-    open: Mutex<bool>,
-    opened: Condvar,
-}
-
-impl Gate {
-    pub const fn new() -> Self {
-        Gate { open: Mutex::new(false), opened: Condvar::new() }
-    }
-
-    pub fn pass(&self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*open {
-            open = self.opened.wait(open).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    pub fn open(&self) {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.opened.notify_all();
     }
 }
 

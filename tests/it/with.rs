@@ -95,8 +95,8 @@ fn a_value_is_made_once_however_many_tasks_begin_together() -> Result<()> {
         (matcher.ends)(*n)
     });
     let job = matched.background().count()?;
-    crate::support::until("it is being made", || MADE.load(Relaxed) > 0);
-    crate::support::until("all threads have a task", || job.progress().running == 4);
+    crate::support::wait_until("it is being made", || MADE.load(Relaxed) > 0);
+    crate::support::wait_until("all threads have a task", || job.progress().running == 4);
     GATE.open();
     assert_eq!(job.wait()?, 100);
     assert_eq!((MADE.load(Relaxed), USED.load(Relaxed)), (1, 1000));

@@ -2,7 +2,7 @@
 //! and nothing is left behind.
 
 use crate::child::{Process, role};
-use crate::support::{Place, mix, names, until};
+use crate::support::{Place, mix, names, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -166,7 +166,7 @@ fn spill_for_ever() -> (Context, Job<u64>) {
     let builder = Context::builder().threads(2).memory(1 << 20).spill_dir(role().unwrap()).progress(false);
     let cx = builder.compress_spills(false).build().unwrap();
     let job = cx.range_in(0..1 << 40, 4).map(|n| (mix(n), n)).sort_by_key().background().count().unwrap();
-    until(|| cx.spill_bytes() > 1 << 20);
+    wait_until("it is so", || cx.spill_bytes() > 1 << 20);
     println!("spilling");
     (cx, job)
 }
@@ -253,7 +253,7 @@ fn a_killed_save_has_no_half_parts() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let mut process = Process::start("lost::a_killed_save_has_no_half_parts", out.to_str().unwrap());
-    until(|| out.exists() && names(&out).iter().filter(|name| name.starts_with("part-")).count() > 3);
+    wait_until("it is so", || out.exists() && names(&out).iter().filter(|name| name.starts_with("part-")).count() > 3);
     signal(&mut process, Signal::KILL);
     assert_eq!(process.child.wait().unwrap().signal(), Some(9), "it was to be in the middle of saving");
     let all = names(&out);
@@ -334,12 +334,12 @@ fn a_failed_or_cancelled_save_leaves_no_part() {
         n
     });
     let job = slow.background().save_as_text_file(&out).unwrap();
-    until(|| out.exists() && names(&out).iter().any(|name| name.starts_with("part-")));
+    wait_until("it is so", || out.exists() && names(&out).iter().any(|name| name.starts_with("part-")));
     job.cancel();
     assert!(matches!(job.wait(), Err(Error::Cancelled)));
     assert!(BEGUN.load(Relaxed) < 200_000);
     // A task that was in the middle of a part takes its temporary file away when it stops.
-    until(|| names(dir.path()).is_empty());
+    wait_until("it is so", || names(dir.path()).is_empty());
 
     // The place is as good as new.
     rows.save_as_text_file(&out).unwrap();

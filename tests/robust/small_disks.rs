@@ -36,7 +36,9 @@ fn a_full_disk_fails_the_job_alone() {
     assert!(text.contains("No space left") && text.contains("bytes more were needed"), "{text}");
     assert!(text.contains(disk.0.to_str().unwrap()), "{text}");
     drop(groups);
-    crate::support::until(|| cx.spill_bytes() == 0 && cx.memory().used() == 0 && cx.blocks() == 0);
+    crate::support::wait_until("all is given back", || {
+        cx.spill_bytes() == 0 && cx.memory().used() == 0 && cx.blocks() == 0
+    });
     let some = pairs.filter(|(_, n)| *n < 20_000).group_by_key();
     assert_eq!(some.count().unwrap(), 20_000);
     assert!(cx.spill_bytes() > 0);

@@ -1,53 +1,28 @@
 //! The same answers, bit for bit, on threads and on any number of engines, also when engines die in the middle.
 
 use crate::here;
-use crate::pipelines as p;
 use crate::rig::{Cluster, Engine, claim, driving, gate, mark, signal, until};
 use rustix::process::Signal;
-use serde::Serialize;
 use tryworks::prelude::*;
-use tryworks_base::codec;
+use tryworks_testing::cases;
 
 /// What a task tells when it is in the middle of a stage. Who takes a token waits to be killed.
-pub fn event(stage: &str) {
+fn event(stage: &'static str) {
     if std::env::var_os("TRYWORKS_WORKER").is_some() && claim(stage) {
         mark("victim");
         gate("never");
     }
 }
 
-fn bytes<T: Serialize>(answer: Result<T>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    codec::encode(&answer.unwrap(), &mut bytes).unwrap();
-    bytes
-}
-
-/// A pipeline, and the bytes of its answer.
-type Pipeline = (&'static str, fn(&Context) -> Vec<u8>);
-
-const ALL: [Pipeline; 14] = [
-    ("float_sums", |cx| bytes(p::float_sums(cx))),
-    ("float_reduce", |cx| bytes(p::float_reduce(cx))),
-    ("joined", |cx| bytes(p::joined(cx))),
-    ("sorted_with_ties", |cx| bytes(p::sorted_with_ties(cx))),
-    ("sorted_descending", |cx| bytes(p::sorted_descending(cx))),
-    ("sampled", |cx| bytes(p::sampled(cx))),
-    ("sampled_with_replacement", |cx| bytes(p::sampled_with_replacement(cx))),
-    ("distinct", |cx| bytes(p::distinct(cx))),
-    ("groups", |cx| bytes(p::groups(cx))),
-    ("first_items", |cx| bytes(p::first_items(cx))),
-    ("first_with_ties", |cx| bytes(p::first_with_ties(cx))),
-    ("dealt_again", |cx| bytes(p::dealt_again(cx))),
-    ("union", |cx| bytes(p::union(cx))),
-    ("ranks", |cx| bytes(p::ranks(cx))),
-];
-
-/// Holds every pipeline on the cluster against threads of this process.
+/// Holds every case on the cluster against threads of this process, and against a plain computation.
 fn program() {
+    cases::on_event(event);
     let cx = Context::init().unwrap();
     let threads = Context::local(2).unwrap();
-    for (name, pipeline) in ALL {
-        assert!(pipeline(&cx) == pipeline(&threads), "{name} gives another answer on the cluster");
+    for case in cases::all() {
+        let answer = case.run(&cx).unwrap_or_else(|error| panic!("`{}` failed: {error}", case.name));
+        case.check(&answer);
+        assert!(answer == case.run(&threads).unwrap(), "`{}` gives another answer on the cluster", case.name);
     }
 }
 
@@ -87,11 +62,11 @@ fn threads_of_a_driver_run_jobs_at_the_same_time() {
         let cx = Context::init().unwrap();
         two_loops(&cx);
         let threads = Context::local(2).unwrap();
-        for (name, pipeline) in ALL {
-            let right = pipeline(&threads);
+        for case in cases::all().into_iter().filter(|case| case.spills) {
+            let right = case.run(&threads).unwrap();
             std::thread::scope(|scope| {
                 for _ in 0..4 {
-                    scope.spawn(|| assert!(pipeline(&cx) == right, "{name} gives another answer among threads"));
+                    scope.spawn(|| assert!(case.run(&cx).unwrap() == right, "`{}` gives another answer", case.name));
                 }
             });
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tryworks::prelude::*;
+use tryworks_testing::mix;
 
 #[test]
 fn a_cancelled_job_stops_all_of_its_tasks() {
@@ -113,13 +114,6 @@ fn what_is_to_be_saved_at_the_driver_has_the_limit_of_results() {
     cluster.is_clean();
     let done = cluster.drive(here!());
     assert!(!done.out.contains("ERROR"), "{}", done.out);
-}
-
-/// Numbers that look random and follow from `n` alone.
-fn mix(n: u64) -> u64 {
-    let n = (n ^ n >> 31).wrapping_mul(0x7fb5_d329_728e_a185);
-    let n = (n ^ n >> 27).wrapping_mul(0x81da_def4_bc2d_d44d);
-    n ^ n >> 33
 }
 
 /// Keeps and shuffles more than fits, each by its name in `TRYWORKS_TEST_WORK`, and then something that fits.

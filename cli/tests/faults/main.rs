@@ -2,8 +2,6 @@
 
 #[path = "../../../tests/it/attributes.rs"]
 mod attributes;
-#[path = "../../../tests/robust/pipelines.rs"]
-mod pipelines;
 #[path = "../rig/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "each group of tests uses its part of the rig")]
 mod rig;
@@ -24,5 +22,3 @@ mod saves;
 mod tasks;
 mod twice;
 mod types;
-
-use answers::event;

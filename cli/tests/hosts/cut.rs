@@ -1,12 +1,12 @@
 //! A host that is cut off in the middle of a shuffle and comes back.
 
-use crate::driver::{drive_with, mix, role, token, tokens};
+use crate::driver::{drive_with, role, token, tokens};
 use crate::host::Network;
-use crate::wait::until;
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 use tryworks::prelude::*;
+use tryworks_testing::{mix, until};
 
 const ROWS: u64 = 60_000;
 

@@ -1,8 +1,7 @@
 //! Engines that are asked to leave in the middle of a job.
 
-use crate::driver::{drive_with, mix, role, token, tokens};
+use crate::driver::{drive_with, role, token, tokens};
 use crate::host::{Network, Running, host_name};
-use crate::wait::until;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use tryworks::prelude::*;
+use tryworks_testing::{mix, until};
 
 const ROWS: u64 = 300_000;
 const MAPS: u32 = 8;

@@ -44,9 +44,3 @@ pub fn tokens(directory: &Path) -> (&'static str, &Path) {
 pub fn token(name: &str) -> PathBuf {
     PathBuf::from(std::env::var(TOKENS).unwrap()).join(name)
 }
-
-/// A well mixed number for each number.
-pub fn mix(n: u64) -> u64 {
-    let n = (n ^ n >> 31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    n ^ n >> 29
-}

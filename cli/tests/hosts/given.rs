@@ -2,14 +2,14 @@
 
 use crate::driver::{drive, role};
 use crate::host::{Host, Network, Running, is_filled};
-use crate::wait::until;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tryworks::prelude::*;
+use tryworks_testing::until;
 
 /// The lines of the input: enough for several splits.
 fn lines() -> Vec<String> {
-    (0..40_000).map(|n| format!("line {n} {}", crate::driver::mix(n))).collect()
+    (0..40_000).map(|n| format!("line {n} {}", tryworks_testing::mix(n))).collect()
 }
 
 /// Where the driver's program is, which only the driver's host has: what it reads and writes is beside it.

@@ -1,6 +1,5 @@
 //! Hosts: a process that holds a network, mount, name and process namespace, in which others are started.
 
-use crate::wait::{DEADLINE, until};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -8,6 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
+use tryworks_testing::{DEADLINE, until};
 
 /// How many seconds a process in a host may run: a test that waits for it ends, too.
 const LONGEST: &str = "180";

@@ -1,11 +1,11 @@
 //! Map outputs that are larger than what may be on its way at once.
 
-use crate::driver::{drive_with, mix, role, token, tokens};
+use crate::driver::{drive_with, role, token, tokens};
 use crate::host::{Network, host_name};
-use crate::wait::until;
 use std::fs;
 use std::sync::LazyLock;
 use tryworks::prelude::*;
+use tryworks_testing::{mix, until};
 
 /// Each of two map tasks makes so many rows of a mebibyte.
 const ROWS: u64 = 66;

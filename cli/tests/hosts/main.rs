@@ -11,5 +11,3 @@ mod given;
 mod host;
 mod large;
 mod shuffle;
-#[path = "../rig/wait.rs"]
-mod wait;

@@ -1,10 +1,11 @@
 //! Shuffles, large results and programs that cross from host to host.
 
-use crate::driver::{drive, mix, role};
+use crate::driver::{drive, role};
 use crate::host::{Network, is_filled};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tryworks::prelude::*;
+use tryworks_testing::mix;
 
 const ROWS: u64 = 400_000;
 const KEYS: u64 = 50_000;

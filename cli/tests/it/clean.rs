@@ -1,12 +1,12 @@
 //! `cluster clean`: what killed clusters left goes, and nothing else.
 
 use crate::home::{Bystander, Home, Process, host};
-use crate::wait::until;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::Command;
+use tryworks_testing::until;
 
 fn write(path: &Path, process: Process) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();

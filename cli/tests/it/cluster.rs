@@ -1,11 +1,11 @@
 //! Clusters of real processes: they start, heal, stop, and leave nothing.
 
 use crate::home::{Bystander, Home, Process};
-use crate::wait::until;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::process::Stdio;
+use tryworks_testing::until;
 
 pub fn start(home: &Home, more: &[&str]) -> String {
     home.good(&[&["cluster", "start", "-n", "2", "--memory", "64M"], more].concat())

@@ -1,10 +1,10 @@
 //! A place for the clusters of one test, which are stopped whatever becomes of the test.
 
-use crate::wait::until;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
+use tryworks_testing::until;
 
 /// A home of clusters.
 pub struct Home {

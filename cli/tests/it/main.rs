@@ -2,12 +2,8 @@
 
 mod clean;
 mod cluster;
-#[path = "../rig/disk.rs"]
-mod disk;
 mod home;
 mod naming;
 mod terminal;
 mod trouble;
 mod usage;
-#[path = "../rig/wait.rs"]
-mod wait;

@@ -79,7 +79,7 @@ fn a_cluster_is_stopped_by_a_connection_file() {
         };
         let said = home.good(&["cluster", "stop", "-c", &file]);
         assert!(said.contains(if copied { "the hub of cluster" } else { "is stopped" }), "{said}");
-        crate::wait::until("nothing of it is left", || (!home.cluster("default").exists()).then_some(()));
+        tryworks_testing::until("nothing of it is left", || (!home.cluster("default").exists()).then_some(()));
     }
     let stopped = home.run(&["cluster", "stop", "-c", &home.cluster("copy-driver.json").display().to_string()]);
     assert_eq!(stopped.code, 3, "{}", stopped.err);

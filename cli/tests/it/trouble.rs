@@ -1,9 +1,7 @@
 //! A cluster in trouble heals: a hub that hangs, a disk that is full, more clients at once than wait at a door.
 
 use crate::cluster::{carried, members, start, supervisor, whole};
-use crate::disk::SmallDisk;
 use crate::home::{Home, Process};
-use crate::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::Write;
@@ -12,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use tryworks_protocol::admin::{Answer, Question};
 use tryworks_protocol::ask::Admin;
+use tryworks_testing::SmallDisk;
+use tryworks_testing::until;
 
 fn log(home: &Home, of: &str) -> PathBuf {
     home.cluster("default").join(format!("logs/{of}.log"))

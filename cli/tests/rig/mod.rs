@@ -4,17 +4,14 @@
 //! and test share a directory: marks that count what ran, tokens that let something happen so many times in the whole
 //! cluster, and gates that hold tasks until the test opens them.
 
-mod disk;
 mod driver;
 mod files;
 mod shared;
-mod wait;
 
-pub use disk::SmallDisk;
 pub use driver::{Done, Driver, driving};
 pub use files::{all_below, is_program};
 pub use shared::{claim, gate, mark, path};
-pub use wait::{DEADLINE, until};
+pub use tryworks_testing::{DEADLINE, SmallDisk, until};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

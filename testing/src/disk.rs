@@ -1,11 +1,12 @@
-//! A small disk.
+//! A file system that is full soon.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A small file system in memory; unmounted when dropped.
+/// A small file system in memory, at this path. It is unmounted when dropped.
+#[derive(Debug)]
 pub struct SmallDisk(pub PathBuf);
 
 fn quiet(command: &str, arguments: &[&str], directory: &Path) -> bool {
@@ -15,23 +16,22 @@ fn quiet(command: &str, arguments: &[&str], directory: &Path) -> bool {
 }
 
 impl SmallDisk {
-    /// `None` where this user may not mount one.
+    /// Mounts one of `size`, as `mount` takes it (`"4m"`). `None` where this user may not mount: then the test says so and
+    /// is skipped.
     pub fn mount(size: &str) -> Option<Self> {
-        let directory = tempfile::Builder::new().prefix("tw").tempdir_in("/tmp").unwrap().keep();
+        let directory = tempfile::Builder::new().prefix("tw").tempdir_in("/tmp").expect("a directory in /tmp").keep();
         if quiet("mount", &["-t", "tmpfs", "-o", &format!("size={size},mode=700"), "tryworks-test"], &directory) {
             return Some(SmallDisk(directory));
         }
         eprintln!("skipped: a file system cannot be mounted here");
-        std::fs::remove_dir(directory).unwrap();
+        std::fs::remove_dir(directory).expect("it is empty");
         None
     }
-}
 
-impl SmallDisk {
-    /// Takes all the room that is left; it is given back when the file is removed.
+    /// Takes all the room that is left, and gives the file that takes it: removing it gives the room back.
     pub fn fill(&self) -> PathBuf {
         let path = self.0.join("filler");
-        let mut filler = File::create(&path).unwrap();
+        let mut filler = File::create(&path).expect("an empty file needs no room");
         // Smaller and smaller pieces, until not even a byte fits.
         for size in [1 << 20, 4 << 10, 1] {
             while filler.write_all(&vec![1; size]).is_ok() {}

@@ -1,0 +1,132 @@
+//! Operators that bring equal keys together.
+
+use super::{Case, PARTS, ROWS, bits, few, grouped, late, many, sorted};
+use crate::numbers::{fraction, mix, slice};
+use std::collections::{BTreeMap, BTreeSet};
+use tryworks::prelude::*;
+
+/// The pairs of a small case.
+fn pairs<S: Sources>(cx: &S) -> Dataset<impl Pipe<Item = (u64, u64)> + use<S>> {
+    few(cx).map(|n| (n % 10, n))
+}
+
+/// The sum of the values of a key of these.
+fn sum(key: u64) -> u64 {
+    (0..1_000).filter(|n| n % 10 == key).sum()
+}
+
+pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
+    vec![
+        Case::new(
+            "reduce_by_key",
+            |cx: &S| pairs(cx).reduce_by_key(|a, b| a + b).collect(),
+            |got| {
+                assert_eq!(sorted(got), (0..10).map(|key| (key, sum(key))).collect::<Vec<(u64, u64)>>());
+            },
+        ),
+        Case::new(
+            "reduce_by_key with a value",
+            |cx: &S| pairs(cx).with(3u64).reduce_by_key(|k, a, b| a.max(b) | k).collect(),
+            |got| {
+                let expected =
+                    (0..10).map(|key| (key, (0..100).map(|n| n * 10 + key).reduce(|a, b| a.max(b) | 3).unwrap_or(0)));
+                assert_eq!(sorted(got), expected.collect::<Vec<(u64, u64)>>());
+            },
+        ),
+        Case::large(
+            "reduce_by_key of floats",
+            |cx: &S| {
+                let pairs = many(cx, ROWS).map(|n| (mix(n) % 20_011, fraction(n)));
+                Ok(bits(pairs.reduce_by_key(|a, b| a + b).map(late).collect()?))
+            },
+            |got| {
+                // Each map task adds up its own values, and their sums are added up in the order of the map tasks.
+                let mut expected = BTreeMap::<u64, f64>::new();
+                for part in 0..u64::from(PARTS) {
+                    let mut partial = BTreeMap::<u64, f64>::new();
+                    for n in slice(ROWS, PARTS.into(), part) {
+                        partial.entry(mix(n) % 20_011).and_modify(|sum| *sum += fraction(n)).or_insert(fraction(n));
+                    }
+                    for (key, value) in partial {
+                        expected.entry(key).and_modify(|sum| *sum += value).or_insert(value);
+                    }
+                }
+                assert!(sorted(got) == bits(expected.into_iter().collect()));
+            },
+        ),
+        Case::new(
+            "group_by_key",
+            |cx: &S| pairs(cx).group_by_key().collect(),
+            |got| {
+                assert_eq!(
+                    got.into_iter().collect::<BTreeMap<u64, Vec<u64>>>(),
+                    grouped((0..1_000).map(|n| (n % 10, n)))
+                );
+            },
+        ),
+        Case::large(
+            "group_by_key into five",
+            |cx: &S| many(cx, ROWS).map(|n| (mix(n) % 3_001, n)).group_by_key_in(5).map(late).collect(),
+            |groups: Vec<(u64, Vec<u64>)>| {
+                let expected = grouped((0..ROWS).map(|n| (mix(n) % 3_001, n)));
+                assert_eq!(groups.len(), expected.len());
+                assert!(groups.into_iter().collect::<BTreeMap<_, _>>() == expected);
+            },
+        ),
+        Case::large(
+            "distinct",
+            |cx: &S| many(cx, ROWS).map(|n| mix(n % 25_000)).distinct().map(late).collect(),
+            |once| {
+                assert_eq!(once.len(), 25_000);
+                assert!(once.into_iter().collect::<BTreeSet<u64>>() == (0..25_000).map(mix).collect());
+            },
+        ),
+        Case::new(
+            "distinct into five",
+            |cx: &S| few(cx).map(|n| mix(n % 77)).distinct_in(5).collect(),
+            |once| assert_eq!(sorted::<u64>(once), sorted((0..77).map(mix))),
+        ),
+        Case::new(
+            "join into five",
+            |cx: &S| {
+                let squares = cx.range(0..5).map(|n| (n, n * n));
+                pairs(cx).join_in(5, &squares).collect()
+            },
+            |got| {
+                let expected = (0..1_000).filter(|n| n % 10 < 5).map(|n| (n % 10, (n, (n % 10) * (n % 10))));
+                assert_eq!(sorted(got), sorted::<(u64, (u64, u64))>(expected));
+            },
+        ),
+        Case::new(
+            "join of what is laid out already",
+            |cx: &S| {
+                let reduced = pairs(cx).reduce_by_key(|a, b| a + b);
+                reduced.join(&reduced.map_values(|sum| sum * 2)).collect()
+            },
+            |got| {
+                assert_eq!(
+                    sorted(got),
+                    (0..10).map(|key| (key, (sum(key), sum(key) * 2))).collect::<Vec<(u64, (u64, u64))>>()
+                )
+            },
+        ),
+        Case::large(
+            "join",
+            |cx: &S| {
+                let left = many(cx, ROWS / 2).map(|n| (mix(n) % 4_000, n));
+                let right = cx.range_in(0..ROWS / 4, 5).map(|n| (mix(n + 7) % 8_000, format!("right {n}")));
+                left.join(&right).map(late).collect()
+            },
+            |joined: Vec<(u64, (u64, String))>| {
+                // The pairs of a key come in the order of the left side, then of the right.
+                let rights = grouped((0..ROWS / 4).map(|n| (mix(n + 7) % 8_000, format!("right {n}"))));
+                let expected = grouped((0..ROWS / 2).map(|n| (mix(n) % 4_000, n)).flat_map(|(key, n)| {
+                    let rights = rights.get(&key).into_iter().flatten();
+                    rights.map(move |right| (key, (n, right.clone()))).collect::<Vec<_>>()
+                }));
+                assert!(joined.len() > 20_000);
+                assert!(grouped(joined) == expected);
+            },
+        ),
+    ]
+}
