@@ -48,7 +48,7 @@ impl Bringer {
     pub(super) async fn bring(
         &self,
         here: EngineId,
-        stores: &HashMap<EngineId, StorePlace>,
+        stores: &BTreeMap<EngineId, StorePlace>,
         wanted: &[Wanted],
     ) -> Vec<Piece> {
         let bytes: u64 = wanted.iter().map(|wanted| expected(wanted.part)).sum();
@@ -196,7 +196,7 @@ mod tests {
         let bringer = Arc::new(Bringer::new(Giver(store.clone()), "here".into(), None));
         let (asked, mut heard) = mpsc::unbounded_channel();
         let (go, may) = watch::channel(false);
-        let mut stores = HashMap::new();
+        let mut stores = BTreeMap::new();
         for number in 0..QUESTIONS {
             let socket = directory.path().join(format!("{number}.sock"));
             tokio::spawn(slow(socket.clone(), asked.clone(), may.clone()));

@@ -3,13 +3,12 @@
 
 use super::Options;
 use super::give::Giver;
-use super::state::Engine;
 use bytes::Bytes;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 use tryworks_base::{Error, Result};
 use tryworks_protocol as protocol;
-use tryworks_protocol::engine::Welcome;
+use tryworks_protocol::engine::{Offer, Welcome};
 use tryworks_protocol::{Hello, Opening, Purpose};
 use tryworks_transport::{Connection, DataClient, DataLimits, Door, LinkReceiver, LinkSender, serve_data};
 
@@ -67,8 +66,8 @@ pub(super) fn renewed(connection: &Connection, options: &Options) -> Option<Conn
 }
 
 /// Says hello to the hub, if it can be reached; or says why it cannot, for now.
-pub(super) async fn knock(connection: &Connection, engine: &mut Engine) -> Result<Result<Hub, String>> {
-    let opened = tokio::time::timeout(ANSWER, greet(connection, engine)).await;
+pub(super) async fn knock(connection: &Connection, offer: Offer) -> Result<Result<(Hub, Welcome), String>> {
+    let opened = tokio::time::timeout(ANSWER, greet(connection, offer)).await;
     let opened = opened.unwrap_or_else(|_| Err(format!("it does not answer within {ANSWER:?}")));
     let (hub, answer) = match opened {
         Ok(opened) => opened,
@@ -78,19 +77,15 @@ pub(super) async fn knock(connection: &Connection, engine: &mut Engine) -> Resul
         }
     };
     match protocol::opening::<Welcome>(&answer)? {
-        Opening::Welcome(welcome) => {
-            engine.joined(welcome.engine);
-            engine.beat_every = Duration::from_millis(welcome.beat_ms.into());
-            Ok(Ok(hub))
-        }
+        Opening::Welcome(welcome) => Ok(Ok((hub, welcome))),
         Opening::Refused(why) => Err(Error::cluster(format!("the hub refused this engine: {why}"), "see above")),
     }
 }
 
-async fn greet(connection: &Connection, engine: &Engine) -> Result<(Hub, Bytes), String> {
+async fn greet(connection: &Connection, offer: Offer) -> Result<(Hub, Bytes), String> {
     let text = |error: tryworks_transport::LinkError| error.to_string();
     let (to, mut from) = tryworks_transport::dial(connection, "engines.sock").await.map_err(text)?;
-    let purpose = Purpose::Serve(Box::new(engine.offer()));
+    let purpose = Purpose::Serve(Box::new(offer));
     let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: tryworks_protocol::host::here(), purpose };
     to.send(hello.to_bytes().map_err(|error| error.to_string())?.into()).map_err(text)?;
     let answer = from.recv().await.map_err(text)?;

@@ -1,24 +1,23 @@
 //! The engine process: it owns blocks, starts a worker for each driver's program, hands tasks on, and reports to the hub.
 //!
-//! `state` is what it knows and decides, without I/O, `reports` what it makes of what workers say, `deaths` how they end,
-//! `made` what they left. `serve` is its loop, `join` its way to the hub. `workers` starts processes and watches them;
-//! `fetch` gets executables, `files` what drivers give along, and `arrive` writes both; `bring` gets blocks from other
-//! engines, `take` takes over those of one that leaves, `give` gives out its own.
+//! [`state`] is what it knows and decides, a value without I/O and without a clock. `serve` is the loop around it, `obey`
+//! carries out what the state orders, `join` is the way to the hub. `workers` starts processes and watches them, `flow` holds
+//! back what they write; `fetch` gets executables, `files` what drivers give along, and `arrive` writes both; `bring` gets
+//! blocks from other engines, `take` takes over those of one that leaves, `give` gives out its own.
 //!
 //! Nothing on the loop's thread waits for a disk: files are written, hashed, copied, read and unlinked on others.
 
 mod arrive;
 mod bring;
-mod deaths;
+mod clock;
 mod fetch;
 mod files;
 mod flow;
 mod give;
 mod join;
-mod made;
-mod reports;
+mod obey;
 mod serve;
-mod state;
+pub mod state;
 mod take;
 mod workers;
 

@@ -2,15 +2,17 @@
 
 use super::Options;
 use super::bring::Bringer;
-use super::fetch::fetch;
+use super::clock::Clock;
 use super::files::Files;
+use super::flow::Flow;
 use super::give::Giver;
 use super::join::{Hub, KNOCK, knock, open_port, renewed};
-use super::state::{Engine, Order};
-use super::workers::{Happened, Outputs, memory_of, tend};
+use super::obey::stock_of;
+use super::state::{Engine, Setup, TICK};
+use super::workers::{Happened, Outputs, memory_of, own_number};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,7 +21,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use tryworks_base::private::private_dir;
 use tryworks_base::{Error, Result};
 use tryworks_protocol as protocol;
-use tryworks_protocol::driver::Program;
 use tryworks_protocol::engine::{FromEngine, HeldBlock, StorePlace, ToEngine};
 use tryworks_protocol::worker::{FromWorker, ToWorker};
 use tryworks_protocol::{Hello, Purpose};
@@ -29,8 +30,6 @@ use tryworks_store::programs::Programs;
 use tryworks_store::running;
 use tryworks_transport::{Backlog, Connection, PeerEvent, PeerId, Peers, PeersReceiver, PeersSender};
 
-/// How often it looks at what depends on time.
-const TICK: Duration = Duration::from_millis(100);
 /// How many messages are taken in before what they led to is sent.
 const BATCH: usize = 256;
 
@@ -70,63 +69,72 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     };
     let bringer = Arc::new(Bringer::new(giver.clone(), here.id, data));
     let own_programs = directory.join(PROGRAMS);
-    let programs = options.programs.clone().unwrap_or_else(|| own_programs.clone());
-    let mut engine = Engine::new(options, store, place);
+    let clock = Clock::begin();
+    let setup = Setup {
+        name: options.name.clone(),
+        machine: here.name,
+        slots: options.slots,
+        memory: options.memory,
+        directory: directory.clone(),
+        store: place,
+        patience: options.patience,
+    };
+    let mut engine = Engine::new(setup, stock_of(&store), clock.now());
     let mut io = Io {
+        clock,
         connection,
         to_peers,
+        peers: HashMap::new(),
         bringer,
         neighbours: HashSet::new(),
-        kills: HashMap::new(),
-        outputs: HashMap::new(),
+        workers: HashMap::new(),
         happened: mpsc::unbounded_channel(),
-        programs: Arc::new(Programs::new(programs)),
-        files: Arc::new(Files::new(&directory, giver.0.clone(), engine.options.patience)),
+        programs: Arc::new(Programs::new(options.programs.clone().unwrap_or_else(|| own_programs.clone()))),
+        files: Arc::new(Files::new(&directory, store.clone(), options.patience)),
         answered: mpsc::unbounded_channel(),
         moved: mpsc::unbounded_channel(),
         hub: None,
+        store,
+        socket,
+        options,
     };
     let broken = |error| Error::storage("listening for signals", "this process", &error);
     let mut end = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut beat = interval(TICK);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut alone_since = Instant::now();
     let mut why_alone = String::new();
-    let mut last_beat = Instant::now();
-    while !engine.leaving {
+    while !engine.is_leaving() {
         if io.hub.is_none() {
-            if let Some(renewed) = renewed(&io.connection, &engine.options) {
-                let (new, data) = open_port(&renewed, &engine.options, giver.clone()).await?;
-                engine.place.address = new.as_ref().map(|door| door.address().to_string());
-                io.bringer = Arc::new(Bringer::new(giver.clone(), engine.place.host.clone(), data));
+            if let Some(renewed) = renewed(&io.connection, &io.options) {
+                let (new, data) = open_port(&renewed, &io.options, giver.clone()).await?;
+                engine.listens_at(new.as_ref().map(|door| door.address().to_string()));
+                io.bringer = Arc::new(Bringer::new(giver.clone(), io.bringer.host.clone(), data));
                 (io.connection, door) = (renewed, new);
             }
-            match knock(&io.connection, &mut engine).await? {
-                Ok(hub) => (io.hub, alone_since, why_alone) = (Some(hub), Instant::now(), String::new()),
-                Err(why) if alone_since.elapsed() > engine.options.patience => {
-                    let waited = engine.options.patience;
-                    let what = format!("there was no hub for {waited:?}: {why}");
-                    return Err(Error::cluster(what, "start the cluster again"));
+            match knock(&io.connection, engine.offer()).await? {
+                Ok((hub, welcome)) => {
+                    (io.hub, why_alone) = (Some(hub), String::new());
+                    engine.joined(clock.now(), &welcome);
                 }
-                Err(why) if why != why_alone => {
-                    tracing::warn!("the hub is not to be had, and will be tried again: {why}");
-                    why_alone = why;
+                Err(why) => {
+                    engine.without_hub(clock.now(), &why)?;
+                    if why != why_alone {
+                        tracing::warn!("the hub is not to be had, and will be tried again: {why}");
+                        why_alone = why;
+                    }
                 }
-                Err(_) => {}
             }
         }
         let event = io.next(&mut peers, &mut beat, &mut end, &mut interrupt).await;
+        engine.stocked(stock_of(&io.store));
         match event {
             Event::Hub(Ok(bytes)) => io.hear_hub(&mut engine, bytes),
-            Event::Hub(Err(_)) => {
-                io.hub = None;
-                alone_since = Instant::now();
-            }
+            Event::Hub(Err(_)) => io.lose_hub(&mut engine),
             Event::Peer(event) => {
                 io.hear_peer(&mut engine, event);
                 for _ in 1..BATCH {
-                    let due = last_beat.elapsed() >= engine.beat_every;
+                    let due = engine.beat_is_due(clock.now());
                     let Some(event) = (!due).then(|| peers.ready()).flatten() else { break };
                     io.hear_peer(&mut engine, event);
                 }
@@ -135,19 +143,14 @@ pub(super) async fn serve(options: Options) -> Result<()> {
             Event::Answered(peer, answer) => io.tell(&mut engine, &peer, &[answer]),
             Event::TookOver(what, held) => engine.took_over(what, held),
             Event::Beat => {
-                for worker in engine.workers.values_mut() {
+                for (number, worker) in &io.workers {
                     if let Some((resident, peak)) = memory_of(worker.pid) {
-                        (worker.resident, worker.peak) = (resident, peak);
+                        engine.measured(*number, resident, peak);
                     }
                 }
-                engine.tick();
-                if last_beat.elapsed() + TICK > engine.beat_every {
-                    last_beat = Instant::now();
-                    let beat = engine.beat();
-                    engine.for_hub.push(beat);
-                }
+                engine.tick(clock.now());
             }
-            Event::End => engine.leaving = true,
+            Event::End => engine.leave(),
         }
         io.flush(&mut engine);
     }
@@ -158,36 +161,61 @@ pub(super) async fn serve(options: Options) -> Result<()> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    io.kills.clear();
+    io.workers.values_mut().for_each(|worker| worker.kill = None);
     let deadline = Instant::now() + Duration::from_secs(2);
-    while !engine.workers.is_empty()
+    while engine.has_workers()
         && Instant::now() < deadline
         && let Ok(Some(happened)) = tokio::time::timeout(Duration::from_millis(500), io.happened.1.recv()).await
     {
         io.hear_worker(&mut engine, happened);
     }
-    drop((engine, door));
+    drop((engine, io, door));
     let _ = std::fs::remove_file(directory.join("engine.sock"));
     let _ = std::fs::remove_dir_all(own_programs);
     let _ = std::fs::remove_dir_all(directory.join("files"));
     Ok(())
 }
 
-struct Io {
+/// What the state cannot touch: sockets, processes, the store.
+pub(super) struct Io {
+    pub(super) clock: Clock,
+    pub(super) options: Options,
     connection: Connection,
+    pub(super) store: BlockStore,
+    /// Where workers dial.
+    pub(super) socket: PathBuf,
     to_peers: PeersSender,
-    bringer: Arc<Bringer>,
+    /// Which worker is behind a connection.
+    peers: HashMap<PeerId, u64>,
+    pub(super) bringer: Arc<Bringer>,
     /// Engines of this machine that fetch small blocks of ours.
     neighbours: HashSet<PeerId>,
-    kills: HashMap<u64, oneshot::Sender<()>>,
-    /// What workers write to.
-    outputs: HashMap<u64, Outputs>,
-    happened: (mpsc::UnboundedSender<Happened>, mpsc::UnboundedReceiver<Happened>),
-    programs: Arc<Programs>,
-    files: Arc<Files>,
-    answered: (mpsc::UnboundedSender<(PeerId, ToWorker)>, mpsc::UnboundedReceiver<(PeerId, ToWorker)>),
-    moved: (mpsc::UnboundedSender<(Move, Option<HeldBlock>)>, mpsc::UnboundedReceiver<(Move, Option<HeldBlock>)>),
+    pub(super) workers: HashMap<u64, Tended>,
+    pub(super) happened: (mpsc::UnboundedSender<Happened>, mpsc::UnboundedReceiver<Happened>),
+    pub(super) programs: Arc<Programs>,
+    pub(super) files: Arc<Files>,
+    pub(super) answered: (mpsc::UnboundedSender<(PeerId, ToWorker)>, mpsc::UnboundedReceiver<(PeerId, ToWorker)>),
+    pub(super) moved:
+        (mpsc::UnboundedSender<(Move, Option<HeldBlock>)>, mpsc::UnboundedReceiver<(Move, Option<HeldBlock>)>),
     hub: Option<Hub>,
+}
+
+/// What is at hand of a worker, from when its start is begun until it has ended.
+pub(super) struct Tended {
+    pub(super) peer: Option<PeerId>,
+    /// Its standard output and its error output.
+    pub(super) flows: [Arc<Flow>; 2],
+    pid: u32,
+    /// Dropping this is the sign to kill it.
+    pub(super) kill: Option<oneshot::Sender<()>>,
+    outputs: Option<Outputs>,
+}
+
+impl Tended {
+    pub(super) fn new(clock: Clock) -> Self {
+        let flows = [(); 2].map(|()| Arc::new(Flow::new(clock)));
+        Tended { peer: None, flows, pid: 0, kill: None, outputs: None }
+    }
 }
 
 impl Io {
@@ -233,31 +261,54 @@ impl Io {
     }
 
     /// Says something to a worker, whose tasks fail if it cannot be said.
-    fn tell(&self, engine: &mut Engine, peer: &PeerId, batch: &[ToWorker]) {
+    pub(super) fn tell(&self, engine: &mut Engine, peer: &PeerId, batch: &[ToWorker]) {
         if let Err(error) = self.send(peer, batch) {
             tracing::error!("a worker could not be told something: {error}");
-            engine.cannot_tell(peer, &error);
+            if let Some(worker) = self.peers.get(peer) {
+                engine.cannot_tell(*worker, &error);
+            }
         }
+    }
+
+    /// Says something to the hub, if there is one.
+    pub(super) fn tell_hub(&self, engine: &mut Engine, batch: &[FromEngine]) {
+        let Some(hub) = self.hub.as_ref().filter(|_| !batch.is_empty()) else { return };
+        for message in batch {
+            if let FromEngine::CannotWork { session, error } = message {
+                tracing::warn!("the program of {session} does not start here: {error}");
+            }
+        }
+        let messages = protocol::messages(batch, &mut |what, error| {
+            tracing::error!("the hub could not be told something: {error}");
+            engine.unsaid(what, error);
+        });
+        // Who hears the hub finds out by itself that it is gone.
+        if let Err(error) = messages.into_iter().try_for_each(|bytes| hub.to.send(bytes)) {
+            tracing::debug!("the hub does not hear any more: {error}");
+        }
+    }
+
+    fn lose_hub(&mut self, engine: &mut Engine) {
+        self.hub = None;
+        engine.hub_lost(self.clock.now());
     }
 
     fn hear_hub(&mut self, engine: &mut Engine, first: Bytes) {
         let mut next = Some(first);
-        for _ in 0..BATCH {
+        // The last one is taken in although there may be more after it.
+        for more in (0..=BATCH).rev() {
             let Some(bytes) = next else { return };
             match protocol::decode::<ToEngine>(&bytes) {
-                Ok(batch) => batch.into_iter().for_each(|message| engine.hub_says(message)),
+                Ok(batch) => batch.into_iter().for_each(|message| {
+                    engine.hub_says(self.clock.now(), message);
+                    self.obey(engine);
+                }),
                 Err(error) => {
                     tracing::error!("the hub sent what cannot be read: {error}");
-                    self.hub = None;
-                    return;
+                    return self.lose_hub(engine);
                 }
             }
-            next = self.hub.as_mut().and_then(|hub| hub.from.ready());
-        }
-        if let Some(bytes) = next
-            && let Ok(batch) = protocol::decode::<ToEngine>(&bytes)
-        {
-            batch.into_iter().for_each(|message| engine.hub_says(message));
+            next = self.hub.as_mut().filter(|_| more > 0).and_then(|hub| hub.from.ready());
         }
     }
 
@@ -269,18 +320,24 @@ impl Io {
                     tracing::warn!("{peer:?} was cut off: it read nothing, and {waiting} bytes waited for it");
                 }
                 self.neighbours.remove(&peer);
-                engine.worker_cut(&peer);
+                if let Some(worker) = self.peers.remove(&peer) {
+                    engine.worker_cut(self.clock.now(), worker);
+                }
                 return;
             }
         };
-        if engine.peers.contains_key(&peer) || self.neighbours.contains(&peer) {
-            match protocol::decode::<FromWorker>(&bytes) {
-                Ok(batch) if engine.peers.contains_key(&peer) => {
-                    self.hear_out(engine, &peer);
-                    batch.into_iter().for_each(|message| engine.worker_says(peer, message));
+        let worker = self.peers.get(&peer).copied();
+        if worker.is_some() || self.neighbours.contains(&peer) {
+            match (protocol::decode::<FromWorker>(&bytes), worker) {
+                (Ok(batch), Some(worker)) => {
+                    self.hear_out(engine, worker);
+                    batch.into_iter().for_each(|message| {
+                        engine.worker_says(self.clock.now(), worker, message);
+                        self.obey(engine);
+                    });
                 }
-                Ok(batch) => batch.into_iter().for_each(|message| self.hear_neighbour(&peer, message)),
-                Err(error) => {
+                (Ok(batch), None) => batch.into_iter().for_each(|message| self.hear_neighbour(&peer, message)),
+                (Err(error), _) => {
                     tracing::error!("a worker sent what cannot be read: {error}");
                     self.hang_up(&peer);
                 }
@@ -288,8 +345,12 @@ impl Io {
             return;
         }
         let answer = match Hello::from_bytes(&bytes, env!("CARGO_PKG_VERSION")).map(|hello| hello.purpose) {
-            Ok(Purpose::Work { worker, .. }) => match engine.greet(worker, peer) {
-                Some(welcome) => protocol::welcome(&welcome),
+            Ok(Purpose::Work { worker, .. }) => match engine.greet(self.clock.now(), worker) {
+                Some(welcome) => {
+                    self.peers.insert(peer, worker);
+                    self.workers.entry(worker).and_modify(|worker| worker.peer = Some(peer));
+                    protocol::welcome(&welcome)
+                }
                 None => Ok(protocol::refusal("this engine has not started this worker, or has given it up")),
             },
             Ok(Purpose::Fetch) => {
@@ -333,7 +394,7 @@ impl Io {
 
     /// Takes in all that a worker wrote before the message that it sent now, so that the output of a task comes before
     /// its end.
-    fn hear_out(&mut self, engine: &mut Engine, peer: &PeerId) {
+    fn hear_out(&mut self, engine: &mut Engine, worker: u64) {
         let mut ended = Vec::new();
         while let Ok(happened) = self.happened.1.try_recv() {
             match happened {
@@ -343,112 +404,31 @@ impl Io {
             }
         }
         ended.into_iter().for_each(|happened| drop(self.happened.0.send(happened)));
-        let Some(worker) = engine.peers.get(peer) else { return };
-        let written = self.outputs.get(worker).map(Outputs::written).unwrap_or_default();
-        let worker = *worker;
+        let outputs = self.workers.get(&worker).and_then(|worker| worker.outputs.as_ref());
+        let written = outputs.map(Outputs::written).unwrap_or_default();
         written.into_iter().for_each(|piece| engine.wrote(worker, piece));
     }
 
     fn hear_worker(&mut self, engine: &mut Engine, happened: Happened) {
         match happened {
-            // One that is not wanted any more ends when `kill` is dropped.
             Happened::Started { worker, pid, kill, outputs } => {
-                if engine.started(worker, pid) {
-                    self.kills.insert(worker, kill);
-                    self.outputs.insert(worker, outputs);
+                if let Some(tended) = self.workers.get_mut(&worker) {
+                    (tended.pid, tended.kill, tended.outputs) = (pid, Some(kill), Some(outputs));
                 }
+                engine.started(worker, pid, own_number());
             }
             Happened::Wrote { worker, piece } => engine.wrote(worker, piece),
             Happened::Ended { worker, mut death } => {
-                death.ran = running::take(&running::path_of(&engine.options.directory, worker));
-                self.kills.remove(&worker);
-                let rest = self.outputs.remove(&worker).map(|outputs| outputs.rest()).unwrap_or_default();
+                death.ran = running::take(&running::path_of(&self.options.directory, worker));
+                let tended = self.workers.remove(&worker);
+                if let Some(peer) = tended.as_ref().and_then(|tended| tended.peer) {
+                    self.peers.remove(&peer);
+                }
+                let rest = tended.and_then(|tended| tended.outputs).map(|outputs| outputs.rest()).unwrap_or_default();
                 rest.into_iter().for_each(|piece| engine.wrote(worker, piece));
-                engine.worker_ended(worker, &death);
+                engine.worker_ended(self.clock.now(), worker, &death);
             }
         }
-    }
-
-    /// Carries out what the state asks for, and sends what it has to say.
-    fn flush(&mut self, engine: &mut Engine) {
-        for order in std::mem::take(&mut engine.orders) {
-            match order {
-                Order::Start { worker, program, host, address } => {
-                    self.start(engine, worker, *program, host, address);
-                }
-                // Dropping what it waits for is the sign.
-                Order::Kill { worker } => drop(self.kills.remove(&worker)),
-                Order::Bring { peer, number, wanted } => {
-                    let (bringer, stores, to) = (self.bringer.clone(), engine.stores.clone(), self.answered.0.clone());
-                    let here = engine.id;
-                    tokio::spawn(async move {
-                        let pieces = bringer.bring(here, &stores, &wanted).await;
-                        let _ = to.send((peer, ToWorker::Fetched { number, answer: Ok(pieces) }));
-                    });
-                }
-                Order::GetFile { peer, number, session, shipment, address } => {
-                    let (files, to) = (self.files.clone(), self.answered.0.clone());
-                    let data = self.bringer.data.clone();
-                    tokio::spawn(async move {
-                        let path = files.get(session, &shipment, data.as_ref(), address.as_deref()).await;
-                        let path = path.map(|path| path.display().to_string());
-                        let _ = to.send((peer, ToWorker::File { number, path }));
-                    });
-                }
-                Order::DropFiles { session } => {
-                    let files = self.files.clone();
-                    tokio::spawn(async move { files.end_session(session).await });
-                }
-                Order::DropFile { session, id } => {
-                    let files = self.files.clone();
-                    tokio::spawn(async move { files.drop_file(session, &id).await });
-                }
-                Order::TakeOver { what } => {
-                    let (bringer, stores, to) = (self.bringer.clone(), engine.stores.clone(), self.moved.0.clone());
-                    tokio::spawn(async move {
-                        let held = bringer.take_over(&stores, &what).await;
-                        let held = held.inspect_err(|error| tracing::warn!("a block was not taken over: {error}"));
-                        let _ = to.send((what, held.ok()));
-                    });
-                }
-            }
-        }
-        for (peer, batch) in engine.outgoing() {
-            self.tell(engine, &peer, &batch);
-        }
-        engine.tell_room();
-        let batch = std::mem::take(&mut engine.for_hub);
-        if let Some(hub) = &self.hub
-            && !batch.is_empty()
-        {
-            let messages = protocol::messages(&batch, &mut |what, error| engine.unsaid(what, error));
-            // Who hears the hub finds out by itself that it is gone.
-            if let Err(error) = messages.into_iter().try_for_each(|bytes| hub.to.send(bytes)) {
-                tracing::debug!("the hub does not hear any more: {error}");
-            }
-        }
-    }
-
-    fn start(&self, engine: &Engine, worker: u64, program: Program, host: String, address: Option<String>) {
-        let directory = engine.options.directory.clone();
-        let socket = PathBuf::from(&engine.place.socket);
-        let (bringer, to) = (self.bringer.clone(), self.happened.0.clone());
-        let (programs, patience) = (self.programs.clone(), engine.options.patience);
-        let flows = engine.workers.get(&worker).map(|worker| worker.flows.clone()).unwrap_or_default();
-        tokio::spawn(async move {
-            // Another machine may have the same program at the same place, such as on a shared disk.
-            let (store, wanted) = (programs.clone(), program.clone());
-            let taken = tokio::task::spawn_blocking(move || {
-                store.take(&wanted.id, wanted.bytes, Path::new(&wanted.path), None)
-            })
-            .await;
-            let path = match taken.unwrap_or_else(|error| Err(Error::Bug(error.to_string()))) {
-                Err(_) if host != bringer.host => {
-                    fetch(&programs, &program, bringer.data.as_ref(), address.as_deref(), patience).await
-                }
-                taken => taken,
-            };
-            tend(worker, path, program, socket, directory, flows, to).await;
-        });
+        self.obey(engine);
     }
 }

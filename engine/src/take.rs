@@ -1,10 +1,8 @@
 //! Taking over the blocks of an engine that leaves.
 
 use super::bring::Bringer;
-use std::collections::HashMap;
 use std::path::Path;
 use tokio::task::spawn_blocking;
-use tryworks_base::ids::EngineId;
 use tryworks_base::{Error, Result, codec};
 use tryworks_protocol::blocks;
 use tryworks_protocol::engine::{HeldBlock, StorePlace};
@@ -14,8 +12,7 @@ use tryworks_store::blocks::{BlockCopy, BlockId, BlockStore, Sealed, link_block}
 
 impl Bringer {
     /// Copies the blocks of a launch from another engine, and gives what that one knew of them.
-    pub(super) async fn take_over(&self, stores: &HashMap<EngineId, StorePlace>, what: &Move) -> Result<HeldBlock> {
-        let from = stores.get(&what.from);
+    pub(super) async fn take_over(&self, from: Option<&StorePlace>, what: &Move) -> Result<HeldBlock> {
         let from =
             from.ok_or_else(|| Error::cluster("the engine that leaves is not known here", "it is made again"))?;
         // A block that was here before has the same name, and may be about to be unlinked.

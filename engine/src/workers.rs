@@ -1,7 +1,7 @@
 //! Worker processes: started with what the driver was started with, watched, and mourned.
 
-use super::deaths::Death;
-use super::flow::{Flow, Piece};
+use super::flow::Flow;
+use super::state::{Death, Piece};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -207,6 +207,14 @@ fn manner(status: ExitStatus) -> String {
         (_, Some(code)) => format!("ended by itself (exit code {code})"),
         _ => "ended".into(),
     }
+}
+
+/// A number that no other worker ever has, of whatever engine: it is by this that its output is known.
+pub(super) fn own_number() -> u64 {
+    let mut random = [0; 8];
+    // The system has always some of it once it has begun.
+    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+    u64::from_le_bytes(random)
 }
 
 /// The anonymous memory that a process holds and the most of all memory that it ever held, in bytes.

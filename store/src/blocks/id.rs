@@ -26,6 +26,19 @@ impl BlockKey {
         }
     }
 
+    /// The key that these bytes are. A store makes its own from the randomness of the system; one that is only simulated is
+    /// handed one.
+    ///
+    /// ```
+    /// use tryworks_store::blocks::BlockKey;
+    ///
+    /// assert_eq!(BlockKey::new([7; 32]).id(1, 2, 3), BlockKey::new([7; 32]).id(1, 2, 3));
+    /// ```
+    #[must_use]
+    pub fn new(secret: [u8; 32]) -> Self {
+        BlockKey(secret)
+    }
+
     /// The name of the block that `attempt` made of `partition` of `output`.
     pub fn id(&self, output: u64, partition: u32, attempt: u64) -> BlockId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);

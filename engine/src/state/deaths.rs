@@ -1,25 +1,24 @@
 //! How workers end, of themselves or because they have to, and what is told of it.
 
-use super::state::{Assigned, Engine, Order, Worker};
+use super::{Assigned, BlockOrder, Engine, Order, Worker};
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tryworks_base::Error;
 use tryworks_base::ids::AttemptId;
 use tryworks_protocol::engine::FromEngine;
-use tryworks_scheduler::Failure;
-use tryworks_transport::PeerId;
+use tryworks_scheduler::{Failure, Time};
 
 /// A task that was asked to stop may take so long before its worker is killed.
-const KILL_GRACE: Duration = Duration::from_secs(3);
+pub(super) const KILL_GRACE: Duration = Duration::from_secs(3);
 /// How often a worker may fail to start before the session is given up here.
 const STARTS: u32 = 2;
 /// How long a program may take to come to its `Context::init()`.
-const START_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A worker beats every second, whatever its tasks do. One of which nothing is heard for so long was stopped, or hangs.
 pub(super) const SILENCE: Duration = Duration::from_secs(15);
 /// A worker whose connection ended may take so long to end by itself, which says more.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why a worker was killed.
 pub(super) enum Guilt {
@@ -30,22 +29,20 @@ pub(super) enum Guilt {
 }
 
 /// How a worker ended.
-pub(super) struct Death {
+#[derive(Clone, Debug)]
+pub struct Death {
     /// Such as `was killed by signal 9`.
-    pub(super) how: String,
+    pub how: String,
     /// What could not even be started has no more to tell.
-    pub(super) hopeless: bool,
+    pub hopeless: bool,
     /// What its slots ran last.
-    pub(super) ran: Vec<AttemptId>,
+    pub ran: Vec<AttemptId>,
 }
 
 impl Engine {
-    /// A worker is gone.
-    pub(super) fn worker_ended(&mut self, number: u64, death: &Death) {
+    /// A worker is gone, or could not be started.
+    pub fn worker_ended(&mut self, now: Time, number: u64, death: &Death) {
         let Some(worker) = self.workers.remove(&number) else { return };
-        if let Some(peer) = worker.peer {
-            self.peers.remove(&peer);
-        }
         // Whatever its tasks had begun to write is of no use.
         worker.assigned.iter().for_each(|assigned| self.undo(assigned));
         let live = worker.assigned.iter().filter(|assigned| !assigned.orphan);
@@ -61,19 +58,18 @@ impl Engine {
         let error = self.obituary(&worker, death);
         // One that came to its end before it began anything, such as for want of threads, could not be started either.
         let stuck = worker.guilt.is_some();
-        if worker.peer.is_none() || !(worker.serves || stuck) && death.ran.is_empty() {
+        if !worker.connected || !(worker.serves || stuck) && death.ran.is_empty() {
             let Some(session) = self.sessions.get_mut(&id) else { return };
             session.failed_starts += 1;
             let hopeless = death.hopeless || session.failed_starts >= STARTS;
             if hopeless {
-                tracing::warn!("the program of {id} does not start here: {error}");
                 session.failed_starts = 0;
                 self.for_hub.push(FromEngine::CannotWork { session: id, error });
             }
             let lost = live.map(|assigned| assigned.attempt);
             self.for_hub.extend(lost.map(killed));
             if !hopeless {
-                self.worker_of(id);
+                self.worker_of(now, id);
             }
             return;
         }
@@ -105,31 +101,29 @@ impl Engine {
             Some(Guilt::Stuck(how) | Guilt::Lost(how)) => how,
             None => &death.how,
         };
-        let early = worker.peer.is_none() && !death.hopeless;
+        let early = !worker.connected && !death.hopeless;
         let early =
             if early { " before it came to `Context::init()`, which belongs on the first line of `main`" } else { "" };
-        let here = tryworks_protocol::host::here().name;
+        let here = &self.setup.machine;
         let process = if worker.pid > 0 { format!(" (process {})", worker.pid) } else { String::new() };
-        let what = format!("a worker{process} of {} on {here} {how}{early}", self.options.name);
+        let what = format!("a worker{process} of {} on {here} {how}{early}", self.setup.name);
         Error::Lost { what, details: details.join("\n") }
     }
 
     /// The connection of a worker ended. Mostly it is dead, which is told of by its process.
-    pub(super) fn worker_cut(&mut self, peer: &PeerId) {
-        if let Some(worker) = self.peers.remove(peer).and_then(|number| self.workers.get_mut(&number)) {
-            worker.cut = Some(Instant::now());
+    pub fn worker_cut(&mut self, now: Time, number: u64) {
+        if let Some(worker) = self.workers.get_mut(&number) {
+            worker.cut.get_or_insert(now);
         }
     }
 
-    /// A worker could not be told something that its tasks need.
-    pub(super) fn cannot_tell(&mut self, peer: &PeerId, error: &Error) {
-        let Some(worker) = self.peers.get(peer).and_then(|number| self.workers.get_mut(number)) else { return };
+    /// A worker could not be told something that its tasks need: they fail, and it is killed.
+    pub fn cannot_tell(&mut self, number: u64, error: &Error) {
+        let Some(worker) = self.workers.get_mut(&number) else { return };
         let assigned = std::mem::take(&mut worker.assigned);
         // Some of them it may have begun.
         worker.guilt.get_or_insert(Guilt::Stuck(format!("was killed since it could not be told what to do: {error}")));
-        if let Some(number) = self.peers.get(peer) {
-            self.orders.push(Order::Kill { worker: *number });
-        }
+        self.orders.push(Order::Kill { worker: number });
         for assigned in assigned {
             self.undo(&assigned);
             if !assigned.orphan {
@@ -139,33 +133,33 @@ impl Engine {
         }
     }
 
-    /// The hub could not be told something, since it fits into no message.
-    pub(super) fn unsaid(&mut self, what: &FromEngine, error: Error) {
-        tracing::error!("the hub could not be told something: {error}");
+    /// The hub could not be told something, since it fits into no message. A task that would have been reported fails.
+    pub fn unsaid(&mut self, what: &FromEngine, error: Error) {
         if let FromEngine::Done { attempt, span, .. } | FromEngine::Failed { attempt, span, .. } = what {
             self.made.remove(*attempt);
             self.results.remove(attempt);
-            self.store.delete_attempt(attempt.0);
+            self.blocks(BlockOrder::Delete { attempt: *attempt });
             self.for_hub.push(FromEngine::Failed { attempt: *attempt, failure: Failure::Final(error), span: *span });
         }
     }
 
-    /// Looks at what depends on time.
-    pub(super) fn tick(&mut self) {
+    /// Time has passed: workers that did not do in time what they have to are killed, and the hub hears that the engine is
+    /// there. To be called every [`TICK`](super::TICK), after what was [measured](Engine::measured).
+    pub fn tick(&mut self, now: Time) {
         // If this process itself was stopped, there are beats that it has not heard yet.
-        if self.ticked.elapsed() > SILENCE / 4 {
-            self.workers.values_mut().for_each(|worker| worker.heard = Instant::now());
+        if now.since(self.ticked) > SILENCE / 4 {
+            self.workers.values_mut().for_each(|worker| worker.heard = now);
         }
-        self.ticked = Instant::now();
+        self.ticked = now;
         for (number, worker) in &mut self.workers {
-            let late = |assigned: &Assigned| assigned.stopping.is_some_and(|at| at.elapsed() >= KILL_GRACE);
+            let late = |assigned: &Assigned| assigned.stopping.is_some_and(|at| now.since(at) >= KILL_GRACE);
             let guilt = if worker.assigned.iter().any(late) {
                 Guilt::Stuck(format!("was killed since a task did not stop within {KILL_GRACE:?} of being asked to"))
-            } else if worker.peer.is_none() && worker.since.elapsed() >= START_LIMIT {
+            } else if !worker.connected && now.since(worker.since) >= START_LIMIT {
                 Guilt::Lost(format!("was killed since nothing was heard of it for {START_LIMIT:?}"))
-            } else if worker.cut.is_some_and(|at| at.elapsed() >= FAREWELL) {
+            } else if worker.cut.is_some_and(|at| now.since(at) >= FAREWELL) {
                 Guilt::Lost("was killed since it had lost its connection to the engine: did a task close it?".into())
-            } else if worker.peer.is_some() && worker.heard.elapsed() >= SILENCE {
+            } else if worker.connected && now.since(worker.heard) >= SILENCE {
                 Guilt::Lost(format!("was killed since nothing was heard of it for {SILENCE:?}: was it stopped?"))
             } else {
                 continue;
@@ -173,6 +167,7 @@ impl Engine {
             worker.guilt.get_or_insert(guilt);
             self.orders.push(Order::Kill { worker: *number });
         }
+        self.beat_in_time(now);
     }
 }
 

@@ -1,0 +1,249 @@
+//! What the hub says, and what it is told of this engine: its offer, its beats.
+
+use super::{BlockOrder, Engine, Order, Session, TICK, Worker};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tryworks_base::ids::{OutputId, SessionId};
+use tryworks_base::{Error, Result};
+use tryworks_protocol::engine::{CodeBytes, FromEngine, HeldBlock, Offer, ToEngine, Welcome};
+use tryworks_protocol::worker::ToWorker;
+use tryworks_scheduler::{Move, Time};
+
+impl Engine {
+    /// What the hello to a hub says of this engine.
+    #[must_use]
+    pub fn offer(&self) -> Offer {
+        Offer {
+            name: self.setup.name.clone(),
+            slots: self.setup.slots,
+            memory: self.setup.memory,
+            store: self.setup.store.clone(),
+            held: self.made.iter().cloned().collect(),
+            results: self.results.values().cloned().collect(),
+            sessions: self.known_sessions().into_iter().collect(),
+            kept: self.sessions.values().flat_map(|session| session.kept.iter().copied()).collect(),
+        }
+    }
+
+    /// The sessions of which anything is here.
+    fn known_sessions(&self) -> BTreeSet<SessionId> {
+        let results = self.results.values().map(|held| held.session);
+        self.sessions.keys().copied().chain(self.made.sessions()).chain(results).collect()
+    }
+
+    /// A hub has taken the [offer](Engine::offer). Nobody waits for what the hub before it launched: that is stopped. The
+    /// new one names engines anew.
+    pub fn joined(&mut self, now: Time, welcome: &Welcome) {
+        self.id = welcome.engine;
+        self.beat_every = Duration::from_millis(welcome.beat_ms.into());
+        self.alone = None;
+        self.for_hub.clear();
+        // Whoever has it already knows so by its offset.
+        let again = self.recent.iter().cloned().map(|(session, written)| FromEngine::Wrote { session, written });
+        self.for_hub.extend(again);
+        self.stores.clear();
+        self.places.clear();
+        self.changed.clear();
+        self.adding.values_mut().for_each(|adding| adding.assigned.orphan = true);
+        let mut kill = Vec::new();
+        for (number, worker) in &mut self.workers {
+            worker.stores.clear();
+            self.orders.push(Order::Unheard { worker: *number });
+            for assigned in &mut worker.assigned {
+                assigned.orphan = true;
+                assigned.stopping.get_or_insert(now);
+                kill.push((*number, assigned.attempt));
+            }
+        }
+        for (worker, attempt) in kill {
+            self.tell_worker(worker, ToWorker::Kill { attempt });
+        }
+    }
+
+    /// The connection to the hub ended.
+    pub fn hub_lost(&mut self, now: Time) {
+        self.alone.get_or_insert(now);
+    }
+
+    /// A hub was looked for and not met.
+    ///
+    /// # Errors
+    /// If there has been none for longer than the engine's patience: then it should end.
+    pub fn without_hub(&self, now: Time, why: &str) -> Result<()> {
+        let patience = self.setup.patience;
+        match self.alone {
+            Some(since) if now.since(since) > patience => {
+                let what = format!("there was no hub for {patience:?}: {why}");
+                Err(Error::cluster(what, "start the cluster again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The hub says something.
+    pub fn hub_says(&mut self, now: Time, message: ToEngine) {
+        match message {
+            ToEngine::Session { session, program, host, address } => {
+                match self.sessions.get_mut(&session) {
+                    // A hub that began anew may be reached elsewhere.
+                    Some(known) => known.address = address,
+                    None => {
+                        let kept = BTreeSet::new();
+                        let known = Session { program, host, address, worker: None, failed_starts: 0, kept };
+                        self.sessions.insert(session, known);
+                    }
+                }
+                self.worker_of(now, session);
+            }
+            ToEngine::EndSession { session } => self.end_session(session),
+            ToEngine::Code { session, code, bytes } => drop(self.codes.insert(code, (session, bytes))),
+            ToEngine::ForgetCode { code } => {
+                let gone = self.codes.remove(&code);
+                if let Some((session, CodeBytes::AtHub { id, .. })) = gone
+                    && !self
+                        .codes
+                        .values()
+                        .any(|(_, other)| matches!(other, CodeBytes::AtHub { id: same, .. } if *same == id))
+                {
+                    self.orders.push(Order::DropFile { session, id });
+                }
+                let having: Vec<_> =
+                    self.workers.iter_mut().filter_map(|(id, w)| w.codes.remove(&code).then_some(*id)).collect();
+                having.into_iter().for_each(|worker| self.tell_worker(worker, ToWorker::ForgetCode { code }));
+            }
+            ToEngine::Peer { engine, store } => drop(self.stores.insert(engine, *store)),
+            ToEngine::Places { output, places } => {
+                self.forget_places(output);
+                self.changes += 1;
+                self.changed.insert(self.changes, output);
+                self.places.insert(output, (self.changes, places));
+            }
+            ToEngine::Launch { tasks } => self.launch(now, tasks),
+            ToEngine::Kill { attempt } => self.kill(now, attempt),
+            ToEngine::Discard { attempt } => {
+                self.made.remove(attempt);
+                self.results.remove(&attempt);
+                self.unwanted(|adding| adding.assigned.attempt == attempt);
+                self.blocks(BlockOrder::Delete { attempt });
+            }
+            ToEngine::DeleteOutput { output } => {
+                self.made.remove_output(output);
+                self.forget_places(output);
+                self.unwanted(|adding| adding.makes(output));
+                self.blocks(BlockOrder::DeleteOutputs { outputs: output.0..=output.0 });
+                self.tell_session(SessionId::split(output.0).0, ToWorker::DeleteOutput { output });
+            }
+            ToEngine::DeleteCache { cache } => {
+                let session = SessionId::split(cache).0;
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.kept.retain(|(kept, _)| *kept != cache);
+                }
+                self.tell_session(session, ToWorker::DeleteCache { cache });
+            }
+            ToEngine::Received { attempts } => {
+                for attempt in attempts {
+                    if self.results.remove(&attempt).is_some() {
+                        self.blocks(BlockOrder::Delete { attempt });
+                    }
+                }
+            }
+            ToEngine::Heard { session, run, stderr, offset } => {
+                let worker = self.working_for(session).filter(|(_, known)| known.run == run);
+                let heard = worker.map(|(worker, _)| Order::Heard { worker, stderr, offset });
+                self.orders.extend(heard);
+            }
+            ToEngine::Unheard { session } => {
+                let unheard = self.working_for(session).map(|(worker, _)| Order::Unheard { worker });
+                self.orders.extend(unheard);
+            }
+            ToEngine::Move(what) => {
+                let from = self.stores.get(&what.from).cloned();
+                self.orders.push(Order::TakeOver { what, from });
+            }
+            ToEngine::Leave => self.leave(),
+        }
+    }
+
+    fn working_for(&self, session: SessionId) -> Option<(u64, &Worker)> {
+        let worker = self.sessions.get(&session)?.worker?;
+        Some((worker, self.workers.get(&worker)?))
+    }
+
+    fn tell_session(&mut self, session: SessionId, message: ToWorker) {
+        if let Some(worker) = self.sessions.get(&session).and_then(|session| session.worker) {
+            self.tell_worker(worker, message);
+        }
+    }
+
+    fn forget_places(&mut self, output: OutputId) {
+        if let Some((change, _)) = self.places.remove(&output) {
+            self.changed.remove(&change);
+        }
+    }
+
+    fn end_session(&mut self, id: SessionId) {
+        if let Some(number) = self.sessions.remove(&id).and_then(|session| session.worker) {
+            if let Some(worker) = self.workers.get_mut(&number) {
+                worker.ending = true;
+            }
+            self.orders.push(Order::Kill { worker: number });
+        }
+        self.orders.push(Order::DropFiles { session: id });
+        self.recent.retain(|(session, _)| *session != id);
+        self.recent_bytes = self.recent.iter().map(|(_, written)| written.size()).sum();
+        self.codes.retain(|_, (session, _)| *session != id);
+        let own = OutputId(id.global(0))..=OutputId(id.global(u64::MAX));
+        for (_, (change, _)) in self.places.extract_if(own.clone(), |_, _| true) {
+            self.changed.remove(&change);
+        }
+        self.made.end_session(id);
+        self.unwanted(|adding| adding.assigned.session == id);
+        // Those too that no launch has reported, such as of a move that came to nothing.
+        self.blocks(BlockOrder::DeleteOutputs { outputs: own.start().0..=own.end().0 });
+        let results: Vec<_> = self.results.extract_if(.., |_, held| held.session == id).collect();
+        results.into_iter().for_each(|(attempt, _)| self.blocks(BlockOrder::Delete { attempt }));
+    }
+
+    /// Says that the engine is there, when it is time for that.
+    pub(super) fn beat_in_time(&mut self, now: Time) {
+        if now.since(self.beaten) + TICK > self.beat_every {
+            self.beaten = now;
+            let beat = self.beat();
+            self.for_hub.push(beat);
+        }
+    }
+
+    /// The hub should have heard by now that the engine is there: a [`tick`](Engine::tick) is more urgent than all else.
+    #[must_use]
+    pub fn beat_is_due(&self, now: Time) -> bool {
+        now.since(self.beaten) >= self.beat_every
+    }
+
+    fn beat(&mut self) -> FromEngine {
+        let resident = self.workers.values().map(|worker| worker.resident).sum();
+        // What holds more than it may with nothing to do would hold it for ever: then one task at a time goes on.
+        self.short = resident > self.setup.memory && !self.is_idle();
+        FromEngine::Beat { resident, blocks: self.stock.used, short: self.short }
+    }
+
+    /// Tells the hub at once that there is room again for a task, if it was told that there is none.
+    pub(super) fn tell_room(&mut self) {
+        if self.short && self.is_idle() {
+            let beat = self.beat();
+            self.for_hub.push(beat);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.workers.values().all(|worker| worker.assigned.is_empty())
+    }
+
+    /// Blocks were taken over, or could not be.
+    pub fn took_over(&mut self, what: Move, held: Option<HeldBlock>) {
+        let here = held.is_some();
+        if let Some(held) = held {
+            self.made.insert(held);
+        }
+        self.for_hub.push(FromEngine::Moved { what, here });
+    }
+}

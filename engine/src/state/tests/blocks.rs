@@ -1,0 +1,121 @@
+//! Blocks are added and deleted by orders, and things happen before their outcomes are known.
+
+use super::super::NotAdded;
+use super::*;
+use tryworks_base::Error;
+use tryworks_protocol::engine::ResultPart;
+
+/// A task is done, and its blocks are being added.
+fn adding() -> World {
+    let mut world = World::new();
+    world.launch([1]);
+    world.worker(done(1, blocks()));
+    world
+}
+
+#[test]
+fn a_task_is_reported_and_offered_once_its_blocks_are_in_the_store() {
+    let mut world = adding();
+    let orders = world.engine.orders();
+    let [Order::Blocks(BlockOrder::Add { attempt: AttemptId(1), blocks: added, note })] = &orders[..] else {
+        panic!("{orders:?}")
+    };
+    assert_eq!((added, note.is_empty()), (&blocks(), false));
+    assert!(world.told().is_empty() && world.engine.offer().held.is_empty());
+    world.engine.added(AttemptId(1), Ok(()));
+    assert!(matches!(world.told()[..], [FromEngine::Done { attempt: AttemptId(1), .. }]));
+    assert_eq!(world.engine.offer().held[0].partitions, (0..4).into());
+    // An outcome that comes twice changes nothing.
+    world.engine.added(AttemptId(1), Ok(()));
+    assert!(world.told().is_empty() && world.stored().is_empty());
+}
+
+#[test]
+fn blocks_that_cannot_be_added_fail_their_task_which_is_tried_again_if_a_file_was_lost() {
+    let lost = || Error::Bug("it is damaged".into());
+    let full = || Error::limit("block_quota", 1, "2", "a larger quota");
+    for (error, file, again) in [(lost(), true, true), (lost(), false, false), (full(), true, false)] {
+        let mut world = adding();
+        assert_eq!(world.stored(), ["add"]);
+        world.engine.added(AttemptId(1), Err(NotAdded { error, file }));
+        assert_eq!(world.stored(), ["delete", "discard"], "nothing of it stays");
+        let told = world.told();
+        let [FromEngine::Failed { attempt: AttemptId(1), failure, .. }] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(matches!(failure, Failure::Killed), again, "{failure:?}");
+        assert!(world.engine.offer().held.is_empty());
+    }
+}
+
+#[test]
+fn what_is_deleted_while_it_is_being_added_is_not_there_afterwards() {
+    let deletions = [
+        (ToEngine::Discard { attempt: AttemptId(1) }, vec!["add", "delete", "delete"]),
+        (ToEngine::DeleteOutput { output: OutputId(output()) }, vec!["add", "delete", "delete outputs"]),
+        (ToEngine::EndSession { session: SESSION }, vec!["add", "delete", "delete outputs"]),
+    ];
+    for (deletion, orders) in deletions {
+        let mut world = adding();
+        world.hub(deletion);
+        assert_eq!(world.stored(), orders, "it is deleted after it was added");
+        world.engine.added(AttemptId(1), Ok(()));
+        assert!(matches!(world.told()[..], [FromEngine::Done { .. }]), "each task is reported once");
+        assert!(world.engine.offer().held.is_empty(), "nobody is offered it");
+    }
+}
+
+#[test]
+fn what_is_being_added_when_another_hub_comes_is_undone() {
+    let mut world = adding();
+    assert!(world.engine.offer().held.is_empty());
+    world.join(2);
+    world.engine.orders();
+    world.engine.added(AttemptId(1), Ok(()));
+    assert_eq!(world.stored(), ["delete", "discard"]);
+    assert!(world.told().is_empty() && world.engine.offer().held.is_empty());
+}
+
+#[test]
+fn what_nobody_waits_for_is_deleted_before_it_is_added() {
+    // It was launched by the hub before this one.
+    let mut world = World::new();
+    world.launch([1]);
+    world.join(2);
+    world.worker(done(1, blocks()));
+    assert_eq!(world.stored(), ["delete", "discard"]);
+    // Nobody launched it, or it was reported already.
+    world.worker(done(1, blocks()));
+    assert_eq!(world.stored(), ["discard"; 4]);
+    assert!(world.told().is_empty());
+}
+
+#[test]
+fn what_a_dead_worker_had_begun_is_deleted() {
+    let mut world = World::new();
+    world.launch([1, 2]);
+    world.engine.orders();
+    world.ended("was killed by signal 9", &[1, 2]);
+    assert_eq!(world.stored(), ["delete", "discard", "delete", "discard"]);
+}
+
+#[test]
+fn results_are_offered_until_the_driver_has_them() {
+    let mut world = World::new();
+    let results = CodeId::Results(JobId(1));
+    world.hub(ToEngine::Launch { tasks: vec![assignment(AttemptId(1), results), assignment(AttemptId(2), results)] });
+    for attempt in [1, 2] {
+        let FromWorker::Done { attempt, report, blocks, kept, span, .. } = done(attempt, vec![]) else { panic!() };
+        let results = vec![(0, ResultPart::Here(vec![7]))];
+        world.worker(FromWorker::Done { attempt, report, blocks, results, kept, span });
+    }
+    assert_eq!(world.told().len(), 2, "there is nothing to be added first");
+    world.hub(ToEngine::Received { attempts: vec![AttemptId(1), AttemptId(9)] });
+    let left = world.engine.offer().results;
+    assert_eq!(left.iter().map(|held| held.attempt.0).collect::<Vec<_>>(), [2]);
+    assert_eq!(world.stored(), ["delete"]);
+    // What a hub cannot be told is not kept either.
+    let report = Report { partitions: vec![], bucket_bytes: vec![] };
+    let what = FromEngine::Done { attempt: AttemptId(2), report, results: vec![], kept: vec![], span: (1, 2) };
+    world.engine.unsaid(&what, Error::Bug("too large".into()));
+    assert!(matches!(world.told()[..], [FromEngine::Failed { failure: Failure::Final(_), .. }]));
+    assert!(world.engine.offer().results.is_empty());
+}

@@ -1,0 +1,157 @@
+//! What the hub says reaches workers once, and another hub is told what the last one may have missed.
+
+use super::*;
+use tryworks_protocol::engine::CodeBytes;
+
+/// The names of messages to workers.
+fn names(said: &[ToWorker]) -> Vec<&'static str> {
+    let name = |message: &ToWorker| match message {
+        ToWorker::Code { .. } => "code",
+        ToWorker::Peer { .. } => "peer",
+        ToWorker::Places { .. } => "places",
+        ToWorker::Launch { .. } => "launch",
+        ToWorker::Kill { .. } => "kill",
+        ToWorker::ForgetCode { .. } => "forget",
+        _ => "other",
+    };
+    said.iter().map(name).collect()
+}
+
+fn tell_all(world: &mut World) {
+    world.hub(ToEngine::Peer { engine: EngineId(7), store: Box::new(nowhere().0) });
+    let places = vec![(0, EngineId(7), AttemptId(5)), (4, EngineId(7), AttemptId(0))];
+    world.hub(ToEngine::Places { output: OutputId(output()), places });
+}
+
+#[test]
+fn a_worker_is_told_what_its_tasks_need_before_the_first_of_them_and_once() {
+    let mut world = World::new();
+    world.hub(ToEngine::Code { session: SESSION, code: code(), bytes: CodeBytes::Here(vec![1]) });
+    tell_all(&mut world);
+    assert!(world.said().is_empty(), "nothing needs it yet");
+    world.launch([1]);
+    world.launch([2]);
+    assert_eq!(names(&world.said()), ["code", "peer", "places", "launch", "launch"]);
+    // Another hub names engines anew, and says anew where blocks are.
+    world.join(2);
+    tell_all(&mut world);
+    world.launch([3]);
+    assert_eq!(names(&world.said()), ["kill", "kill", "peer", "places", "launch"]);
+    world.hub(ToEngine::ForgetCode { code: code() });
+    assert_eq!(names(&world.said()), ["forget"]);
+}
+
+#[test]
+fn a_code_at_the_hubs_data_port_is_kept_as_long_as_any_code_is_the_same() {
+    let mut world = World::new();
+    let other = CodeId::Results(JobId(1));
+    for code in [code(), other] {
+        world.hub(ToEngine::Code { session: SESSION, code, bytes: CodeBytes::AtHub { id: [3; 32], bytes: 1 } });
+    }
+    world.hub(ToEngine::ForgetCode { code: code() });
+    assert!(world.engine.orders().is_empty());
+    world.hub(ToEngine::ForgetCode { code: other });
+    assert!(matches!(world.engine.orders()[..], [Order::DropFile { session: SESSION, id }] if id == [3; 32]));
+}
+
+#[test]
+fn only_workers_that_were_started_here_are_greeted_and_each_once() {
+    let mut world = World::new();
+    assert!(world.engine.greet(world.now, WORKER).is_none());
+    assert!(world.engine.greet(world.now, 9).is_none());
+}
+
+#[test]
+fn a_worker_that_nobody_wants_any_more_is_killed_once_it_has_a_process() {
+    let (store, stock) = nowhere();
+    let mut world = World::begun(store, stock);
+    world.join(1);
+    world.session();
+    world.hub(ToEngine::EndSession { session: SESSION });
+    world.engine.orders();
+    world.engine.started(WORKER, 77, 700);
+    assert_eq!(world.killed(), [WORKER]);
+    world.ended("was killed by signal 9", &[]);
+    assert!(!world.engine.has_workers() && world.told().is_empty());
+}
+
+#[test]
+fn a_session_that_comes_again_before_its_worker_has_ended_gets_another() {
+    let mut world = World::new();
+    world.launch([1]);
+    world.hub(ToEngine::EndSession { session: SESSION });
+    world.session();
+    world.launch([2]);
+    let orders = world.engine.orders();
+    assert!(orders.iter().any(|order| matches!(order, Order::Start { worker: 2, .. })), "{orders:?}");
+    world.ended("was killed by signal 9", &[1]);
+    assert!(matches!(world.told()[..], [FromEngine::Failed { attempt: AttemptId(1), failure: Failure::Killed, .. }]));
+}
+
+#[test]
+fn output_is_said_again_to_another_hub_unless_its_session_is_over() {
+    let mut world = World::new();
+    let piece = || Piece { bytes: b"call me".to_vec(), ..Piece::default() };
+    world.engine.wrote(WORKER, piece());
+    let first = world.told();
+    let [FromEngine::Wrote { session: SESSION, written }] = &first[..] else { panic!("{first:?}") };
+    assert_eq!((written.run, written.worker, &written.bytes[..]), (700, 77, &b"call me"[..]));
+    world.join(2);
+    assert_eq!(world.told(), first);
+    // What is heard makes room, for the worker that wrote it alone.
+    world.engine.orders();
+    for run in [699, 700] {
+        world.hub(ToEngine::Heard { session: SESSION, run, stderr: true, offset: 7 });
+    }
+    let orders = world.engine.orders();
+    assert!(matches!(orders[..], [Order::Heard { worker: WORKER, stderr: true, offset: 7 }]), "{orders:?}");
+    world.hub(ToEngine::Unheard { session: SESSION });
+    assert!(matches!(world.engine.orders()[..], [Order::Unheard { worker: WORKER }]));
+    world.hub(ToEngine::EndSession { session: SESSION });
+    world.join(3);
+    assert_eq!(world.told(), []);
+}
+
+/// What sessions that were over had written stayed counted, until nothing at all was kept to be said again.
+#[test]
+fn what_is_said_again_does_not_shrink_with_each_session_that_ends() {
+    let mut world = World::new();
+    for worker in 1..=40 {
+        let bytes = vec![b'x'; 64 << 10];
+        world.engine.wrote(worker, Piece { bytes, ..Piece::default() });
+        world.hub(ToEngine::EndSession { session: SESSION });
+        world.session();
+    }
+    world.engine.wrote(41, Piece { bytes: b"call me".to_vec(), ..Piece::default() });
+    world.told();
+    world.join(2);
+    assert!(matches!(world.told()[..], [FromEngine::Wrote { .. }]));
+}
+
+/// A worker that held more than its budget with nothing to do got nothing to do any more, and its job never ended.
+#[test]
+fn a_worker_that_holds_too_much_gets_a_task_when_it_has_none() {
+    let mut world = World::new();
+    world.launch([1]);
+    world.engine.measured(WORKER, 2 * MEMORY, 2 * MEMORY);
+    world.pass(SECOND);
+    let short = |message: &FromEngine| matches!(message, FromEngine::Beat { short: true, .. });
+    assert!(world.engine.for_hub().last().is_some_and(short));
+    world.worker(failed(1));
+    let told = world.engine.for_hub();
+    assert!(matches!(told[..], [FromEngine::Failed { .. }, FromEngine::Beat { short: false, .. }]), "{told:?}");
+    assert!(world.engine.for_hub().is_empty(), "it is said once");
+}
+
+#[test]
+fn what_cannot_be_said_to_a_worker_fails_its_tasks() {
+    let mut world = World::new();
+    world.launch([1, 2]);
+    world.engine.orders();
+    world.engine.cannot_tell(WORKER, &tryworks_base::Error::Bug("too large".into()));
+    assert_eq!(world.killed(), [WORKER]);
+    let told = world.told();
+    assert!(matches!(told[..], [FromEngine::Failed { failure: Failure::Final(_), .. }, FromEngine::Failed { .. }]));
+    world.ended("was killed by signal 9", &[1]);
+    assert_eq!(world.told(), [], "each is reported once");
+}

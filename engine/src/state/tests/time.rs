@@ -1,0 +1,177 @@
+//! What depends on time: workers that do not do in time what they have to, beats, and patience.
+
+use super::super::deaths::{FAREWELL, KILL_GRACE, SILENCE, START_LIMIT};
+use super::*;
+
+/// How a worker died, and who is blamed for it.
+#[track_caller]
+fn died(told: &[FromEngine]) -> (Vec<u64>, Vec<u64>, String) {
+    let [FromEngine::WorkerDied { suspects, waiting, error, .. }] = told else { panic!("{told:?}") };
+    let numbers = |attempts: &[AttemptId]| attempts.iter().map(|attempt| attempt.0).collect();
+    (numbers(suspects), numbers(waiting), error.to_string())
+}
+
+#[test]
+fn a_task_that_does_not_stop_costs_its_worker_and_no_other_task_is_blamed() {
+    let mut world = World::new();
+    world.launch([1, 2]);
+    world.said();
+    world.hub(ToEngine::Kill { attempt: AttemptId(1) });
+    assert_eq!(world.said(), [ToWorker::Kill { attempt: AttemptId(1) }]);
+    world.pass(KILL_GRACE - TICK);
+    // Asking again gives no more time.
+    world.hub(ToEngine::Kill { attempt: AttemptId(1) });
+    assert!(world.killed().is_empty());
+    world.pass(TICK);
+    assert_eq!(world.killed(), [WORKER]);
+    world.ended("was killed by signal 9", &[1, 2]);
+    let (suspects, waiting, why) = died(&world.told());
+    assert_eq!((suspects, waiting), (vec![], vec![1, 2]));
+    assert!(why.contains("(process 77) of one on here was killed since a task did not stop within 3s"), "{why}");
+}
+
+#[test]
+fn a_task_that_stops_in_time_costs_nothing() {
+    let mut world = World::new();
+    world.launch([1]);
+    world.hub(ToEngine::Kill { attempt: AttemptId(1) });
+    world.pass(KILL_GRACE - TICK);
+    world.worker(failed(1));
+    world.pass(KILL_GRACE);
+    assert!(world.killed().is_empty());
+    assert!(matches!(world.told()[..], [FromEngine::Failed { failure: Failure::Killed, .. }]));
+}
+
+#[test]
+fn a_worker_of_which_nothing_is_heard_is_killed_and_what_it_ran_is_suspected() {
+    let mut world = World::new();
+    world.launch([1, 2, 3]);
+    world.pass(SILENCE - TICK);
+    world.worker(FromWorker::Beat);
+    world.pass(SILENCE - TICK);
+    assert!(world.killed().is_empty(), "it was heard of in time");
+    world.pass(TICK);
+    assert_eq!(world.killed(), [WORKER]);
+    world.ended("was killed by signal 9", &[2]);
+    let (suspects, waiting, why) = died(&world.told());
+    assert_eq!((suspects, waiting), (vec![2], vec![1, 3]));
+    assert!(why.contains("nothing was heard of it for 15s: was it stopped?"), "{why}");
+}
+
+/// A machine that slept for a night killed all of its workers when it woke up.
+#[test]
+fn an_engine_that_was_stopped_itself_blames_no_worker_for_it() {
+    let mut world = World::new();
+    world.launch([1]);
+    world.now = world.now + 1000 * SECOND;
+    world.engine.tick(world.now);
+    world.pass(SILENCE - TICK);
+    assert!(world.killed().is_empty());
+    world.pass(TICK);
+    assert_eq!(world.killed(), [WORKER]);
+}
+
+#[test]
+fn a_worker_that_lost_its_connection_may_end_by_itself_for_a_moment() {
+    let mut world = World::new();
+    world.launch([1]);
+    world.engine.worker_cut(world.now, WORKER);
+    world.pass(FAREWELL - TICK);
+    assert!(world.killed().is_empty());
+    world.pass(TICK);
+    assert_eq!(world.killed(), [WORKER]);
+    world.ended("was killed by signal 9", &[1]);
+    let (suspects, _, why) = died(&world.told());
+    assert_eq!(suspects, [1]);
+    assert!(why.contains("it had lost its connection to the engine"), "{why}");
+    // One that ends within that time says itself how it ended.
+    let mut world = World::new();
+    world.launch([1]);
+    world.engine.worker_cut(world.now, WORKER);
+    world.pass(FAREWELL / 2);
+    world.ended("ended by itself (exit code 3)", &[1]);
+    assert!(died(&world.told()).2.contains("ended by itself (exit code 3)"));
+}
+
+#[test]
+fn a_program_that_never_comes_to_its_context_is_tried_twice_then_given_up() {
+    let (store, stock) = nowhere();
+    let mut world = World::begun(store, stock);
+    world.join(1);
+    world.session();
+    world.launch([1]);
+    assert_eq!(world.engine.orders().len(), 1, "it is started once");
+    world.engine.started(1, 77, 700);
+    world.pass(START_LIMIT - TICK);
+    assert!(world.killed().is_empty());
+    world.pass(TICK);
+    assert_eq!(world.killed(), [1]);
+    world.ended("was killed by signal 9", &[]);
+    assert!(matches!(world.told()[..], [FromEngine::Failed { failure: Failure::Killed, .. }]));
+    let orders = world.engine.orders();
+    assert!(orders.iter().any(|order| matches!(order, Order::Start { worker: 2, .. })), "{orders:?}");
+    let death = Death { how: "ended by itself (exit code 1)".into(), hopeless: false, ran: vec![] };
+    world.engine.worker_ended(world.now, 2, &death);
+    let told = world.told();
+    let [FromEngine::CannotWork { session: SESSION, error }] = &told[..] else { panic!("{told:?}") };
+    assert!(error.to_string().contains("before it came to `Context::init()`"), "{error}");
+    assert!(world.engine.orders().is_empty(), "it is not started again by itself");
+    world.launch([2]);
+    assert!(matches!(world.engine.orders()[..], [Order::Start { worker: 3, .. }]), "but for another task");
+}
+
+#[test]
+fn the_hub_hears_in_its_own_interval_that_the_engine_is_there() {
+    let mut world = World::new();
+    let beats = |world: &mut World| {
+        let all = world.engine.for_hub();
+        all.iter().filter(|message| matches!(message, FromEngine::Beat { blocks: 5, short: false, .. })).count()
+    };
+    world.pass(10 * SECOND);
+    assert_eq!(beats(&mut world), 10);
+    world.engine.joined(world.now, &Welcome { engine: EngineId(2), beat_ms: 5000 });
+    world.pass(10 * SECOND);
+    assert_eq!(beats(&mut world), 2);
+    assert!(!world.engine.beat_is_due(world.now));
+    assert!(world.engine.beat_is_due(world.now + 5 * SECOND));
+}
+
+#[test]
+fn an_engine_goes_on_without_a_hub_for_as_long_as_its_patience() {
+    let (store, stock) = nowhere();
+    let mut world = World::begun(store, stock);
+    assert!(world.engine.without_hub(world.now + PATIENCE, "it does not answer").is_ok());
+    world.pass(PATIENCE / 2);
+    world.join(1);
+    world.pass(10 * PATIENCE);
+    assert!(world.engine.without_hub(world.now, "there is one").is_ok());
+    world.engine.hub_lost(world.now);
+    world.pass(PATIENCE);
+    // That it is gone is seen more than once.
+    world.engine.hub_lost(world.now);
+    assert!(world.engine.without_hub(world.now, "connection refused").is_ok());
+    let error = world.engine.without_hub(world.now + TICK, "connection refused").unwrap_err();
+    assert!(error.to_string().contains("there was no hub for 60s: connection refused"), "{error}");
+    assert!(world.engine.for_hub().is_empty(), "what is said to nobody is not kept");
+}
+
+#[test]
+fn what_an_earlier_hub_launched_is_stopped_or_killed_and_nobody_is_told() {
+    let mut world = World::new();
+    world.launch([1, 2]);
+    world.said();
+    world.engine.hub_lost(world.now);
+    world.pass(SECOND);
+    world.join(2);
+    let attempts = [1, 2].map(|attempt| ToWorker::Kill { attempt: AttemptId(attempt) });
+    assert_eq!(world.said(), attempts);
+    // One stops, the other does not.
+    world.worker(failed(1));
+    world.engine.orders();
+    world.pass(KILL_GRACE - TICK);
+    assert!(world.killed().is_empty());
+    world.pass(TICK);
+    assert_eq!(world.killed(), [WORKER]);
+    world.ended("was killed by signal 9", &[2]);
+    assert_eq!(world.told(), []);
+}

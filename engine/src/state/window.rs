@@ -1,0 +1,181 @@
+//! How much of a worker's output is on its way to its driver. While that is much, its pipe is not read, which holds its
+//! tasks back. If nobody hears it for long, it is cut, and what comes after it tells by its offset how much that was.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+use tryworks_scheduler::Time;
+
+/// So many bytes of an output may be on their way.
+const WINDOW: u64 = 256 << 10;
+/// And so many pieces of it.
+const PIECES: usize = 1024;
+/// What a task wrote goes with its end, beyond the window. That has a bound too.
+const MOST: u64 = 4 * WINDOW;
+/// How long an output of which nothing is heard holds its tasks back.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What is kept of the last that was cut, for when the worker dies, in bytes.
+pub const LAST_WORDS: usize = 2048;
+
+/// A piece of an output.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// The standard error output, not the standard output.
+    pub stderr: bool,
+    /// Where in all that was written it begins: what is missing before it was cut.
+    pub offset: u64,
+    /// What was written.
+    pub bytes: Vec<u8>,
+    /// The last of what was cut before it.
+    pub cut: Vec<u8>,
+}
+
+/// What of an output of a worker is on its way.
+///
+/// ```
+/// use tryworks_engine::state::Window;
+/// use tryworks_scheduler::Time;
+///
+/// let mut window = Window::default();
+/// assert_eq!(window.turn(Time(0)), None, "nothing is on its way, so it may be read");
+/// assert_eq!(window.took(false, b"call me").unwrap().offset, 0);
+/// assert_eq!(window.took(false, b" Ishmael").unwrap().offset, 7);
+/// ```
+#[derive(Debug, Default)]
+pub struct Window {
+    /// All bytes that were read of it.
+    taken: u64,
+    /// Where the pieces end that are on their way, and how long they are.
+    under_way: VecDeque<(u64, u64)>,
+    bytes: u64,
+    /// Since when there has been no room.
+    full: Option<Time>,
+    cutting: bool,
+    /// Something was cut since the last piece, and its end.
+    cut: Option<Vec<u8>>,
+}
+
+impl Window {
+    fn is_full(&self) -> bool {
+        self.bytes >= WINDOW || self.under_way.len() >= PIECES
+    }
+
+    /// Until when the output is not to be read, unless something is heard before; `None` if it may be read now.
+    pub fn turn(&mut self, now: Time) -> Option<Time> {
+        if self.cutting || !self.is_full() {
+            return None;
+        }
+        let since = *self.full.get_or_insert(now);
+        self.cutting = now.since(since) >= PATIENCE;
+        (!self.cutting).then_some(since + PATIENCE)
+    }
+
+    /// Something was read: gives what is to be said of it, if it is not cut.
+    pub fn took(&mut self, stderr: bool, bytes: &[u8]) -> Option<Piece> {
+        let (offset, len) = (self.taken, bytes.len() as u64);
+        self.taken += len;
+        self.cutting |= self.bytes + len > MOST || self.under_way.len() >= 2 * PIECES;
+        if self.cutting {
+            let last = self.cut.get_or_insert_default();
+            last.extend_from_slice(&bytes[bytes.len().saturating_sub(LAST_WORDS)..]);
+            let surplus = last.len().saturating_sub(LAST_WORDS);
+            last.drain(..surplus);
+            return None;
+        }
+        self.under_way.push_back((offset + len, len));
+        self.bytes += len;
+        Some(Piece { stderr, offset, bytes: bytes.to_vec(), cut: self.cut.take().unwrap_or_default() })
+    }
+
+    /// What tells of something that was cut, if nothing has come after it.
+    pub fn rest(&mut self, stderr: bool) -> Option<Piece> {
+        let cut = self.cut.take()?;
+        Some(Piece { stderr, offset: self.taken, bytes: Vec::new(), cut })
+    }
+
+    /// All before an offset was heard.
+    pub fn heard(&mut self, offset: u64) {
+        while let Some((_, len)) = self.under_way.pop_front_if(|(end, _)| *end <= offset) {
+            self.bytes -= len;
+        }
+        if !self.is_full() {
+            self.full = None;
+        }
+        // Who has been silent for so long has to hear all of it first.
+        self.cutting &= !self.under_way.is_empty();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time(1);
+
+    fn fill(window: &mut Window) -> u64 {
+        let mut all = 0;
+        while window.turn(NOW).is_none() {
+            let piece = window.took(false, &[b'x'; 1000]).unwrap();
+            assert_eq!((piece.offset, piece.bytes.len()), (all, 1000));
+            all += 1000;
+        }
+        all
+    }
+
+    #[test]
+    fn what_is_heard_makes_room() {
+        let mut window = Window::default();
+        let all = fill(&mut window);
+        assert_eq!(all, WINDOW.next_multiple_of(1000));
+        window.heard(999);
+        assert!(window.turn(NOW).is_some(), "half a piece is none");
+        window.heard(2_000);
+        assert!(window.turn(NOW).is_none());
+        assert_eq!(window.took(true, b"more").unwrap().offset, all);
+        assert_eq!(window.rest(true), None);
+    }
+
+    #[test]
+    fn many_small_pieces_are_bounded_too() {
+        let mut window = Window::default();
+        (0..PIECES).for_each(|_| assert!(window.turn(NOW).is_none() && window.took(false, b"x").is_some()));
+        assert!(window.turn(NOW).is_some());
+        window.heard(u64::MAX);
+        assert!(window.turn(NOW).is_none());
+    }
+
+    #[test]
+    fn what_nobody_hears_is_cut_and_the_next_piece_tells_of_it_by_its_offset() {
+        let mut window = Window::default();
+        let all = fill(&mut window);
+        assert_eq!(window.turn(NOW + PATIENCE / 2), Some(NOW + PATIENCE), "it waits from when it was full");
+        assert_eq!(window.turn(NOW + PATIENCE), None);
+        assert_eq!(window.took(false, b"lost"), None);
+        assert_eq!(window.took(false, b" words"), None);
+        let rest = window.rest(false).unwrap();
+        assert_eq!((rest.offset, &rest.bytes[..], &rest.cut[..]), (all + 10, &b""[..], &b"lost words"[..]));
+        assert_eq!(window.rest(false), None);
+        assert_eq!(window.took(false, &[b'y'; 5000]), None);
+        window.heard(all - 1);
+        assert_eq!(window.took(false, b"z"), None, "not all was heard");
+        window.heard(all);
+        let next = window.took(false, b"next").unwrap();
+        assert_eq!((next.offset, next.cut.len()), (all + 5011, LAST_WORDS));
+    }
+
+    #[test]
+    fn what_is_heard_in_time_is_not_cut() {
+        let mut window = Window::default();
+        fill(&mut window);
+        window.heard(1000);
+        let later = NOW + PATIENCE;
+        assert!(window.turn(later).is_none() && window.took(false, &[b'x'; 1000]).is_some());
+        assert_eq!(window.turn(later), Some(later + PATIENCE), "it waits anew");
+    }
+
+    #[test]
+    fn what_goes_with_the_ends_of_tasks_has_a_bound() {
+        let mut window = Window::default();
+        let taken = (0..100).filter(|_| window.took(false, &[b'x'; 64 << 10]).is_some()).count() as u64;
+        assert_eq!(taken, MOST >> 16);
+    }
+}
