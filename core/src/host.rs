@@ -5,10 +5,98 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use tryworks_base::frames::{FrameWriter, Frames};
 use tryworks_base::memory::Memory;
-use tryworks_base::{Op, Place, Result};
+use tryworks_base::{Error, Op, Place, Result};
 
-/// A value of any type that outlives the task that made it.
-pub type Shared = Arc<dyn Any + Send + Sync>;
+/// A value of a type that only those know who made it and who read it.
+type Opaque = Arc<dyn Any + Send + Sync>;
+
+/// The block of a map task as a value, for readers in the same process.
+#[derive(Clone)]
+pub struct BlockValue(Opaque);
+
+impl BlockValue {
+    /// A block that readers ask for by its type.
+    pub fn new<T: Send + Sync + 'static>(value: T) -> Self {
+        BlockValue(Arc::new(value))
+    }
+
+    /// The value, if it is of this type.
+    pub fn get<T: Send + Sync + 'static>(self) -> Option<Arc<T>> {
+        self.0.downcast().ok()
+    }
+}
+
+/// A partition of a cached dataset.
+#[derive(Clone)]
+pub struct CachedPartition(Opaque);
+
+impl CachedPartition {
+    /// A partition that readers ask for by its type.
+    pub fn new<T: Send + Sync + 'static>(partition: Arc<T>) -> Self {
+        CachedPartition(partition)
+    }
+
+    /// The partition, if it is of this type.
+    pub fn get<T: Send + Sync + 'static>(self) -> Option<Arc<T>> {
+        self.0.downcast().ok()
+    }
+}
+
+/// Keeps prefetched frames for as long as it lives.
+#[derive(Clone, Default)]
+pub struct Prefetched {
+    _guard: Option<Opaque>,
+}
+
+impl Prefetched {
+    /// What is to live as long as the frames are read.
+    pub fn holding<T: Send + Sync + 'static>(guard: T) -> Self {
+        Prefetched { _guard: Some(Arc::new(guard)) }
+    }
+}
+
+/// What a [`BlockWriter`] says of a block that it has sealed. The host that gave out the writer knows its type.
+pub struct SealedHandle(Box<dyn Any + Send>);
+
+impl SealedHandle {
+    /// What the host is to get back.
+    pub fn new<T: Send + 'static>(handle: T) -> Self {
+        SealedHandle(Box::new(handle))
+    }
+}
+
+/// The block of a map task.
+pub enum MadeBlock {
+    /// A value, for readers in this process.
+    Value(BlockValue),
+    /// Written for other processes.
+    Sealed(SealedHandle),
+}
+
+impl MadeBlock {
+    /// The value.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if it was written, though its host gave out no writer.
+    pub fn value(self) -> Result<BlockValue> {
+        match self {
+            MadeBlock::Value(value) => Ok(value),
+            MadeBlock::Sealed(_) => Err(Error::Bug("a block was written that is to stay in this process".into())),
+        }
+    }
+
+    /// What its writer said of it.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if it stayed a value, or was written by a writer whose handle is of another type.
+    pub fn sealed<T: Send + 'static>(self) -> Result<T> {
+        let handle = match self {
+            MadeBlock::Sealed(SealedHandle(handle)) => handle.downcast().ok().map(|handle| *handle),
+            MadeBlock::Value(_) => None,
+        };
+        handle.ok_or_else(|| Error::Bug("a block was made that other processes cannot read".into()))
+    }
+}
 
 /// The process around a task.
 pub trait Host: Send + Sync {
@@ -44,12 +132,12 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Fetch`](tryworks_base::Error::Fetch) if a block is not there any more.
-    fn bring(&self, _exchange: u64, _wanted: &mut dyn Iterator<Item = Wanted>) -> Result<Shared> {
-        Ok(Arc::new(()))
+    fn prefetch(&self, _exchange: u64, _wanted: &mut dyn Iterator<Item = FrameRequest>) -> Result<Prefetched> {
+        Ok(Prefetched::default())
     }
 
     /// The cached partition, if it is there.
-    fn cached(&self, cache: u64, partition: u32) -> Option<Shared>;
+    fn cached(&self, cache: u64, partition: u32) -> Option<CachedPartition>;
 
     /// Does the `count` pieces of a task's work for an operator, `work(0)` and so on, on as many cores as there are. The first error in
     /// their order is returned.
@@ -67,13 +155,13 @@ pub trait Host: Send + Sync {
     }
 
     /// Keeps a partition in the cache until the cache is dropped.
-    fn keep(&self, cache: u64, partition: u32, block: Shared);
+    fn keep(&self, cache: u64, partition: u32, kept: CachedPartition);
 }
 
 /// The output of a map task, as its reader finds it.
 pub enum Fetched {
     /// As the value that the map task left in this process.
-    Value(Shared),
+    Value(BlockValue),
     /// As bytes.
     Sealed(Arc<SealedBlock>),
 }
@@ -85,7 +173,7 @@ pub struct SealedBlock {
     /// Its sequences of frames.
     pub sequences: Vec<Arc<dyn Frames>>,
     /// What was made of the head by the first who read it.
-    pub(crate) opened: OnceLock<Shared>,
+    pub(crate) opened: OnceLock<BlockValue>,
 }
 
 impl SealedBlock {
@@ -97,7 +185,7 @@ impl SealedBlock {
 
 /// Frames of a sealed block that are about to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct FrameRequest {
     /// The map partition that made the block.
     pub map: u32,
     /// Which of its sequences.
@@ -124,5 +212,5 @@ pub trait BlockWriter: Send {
     ///
     /// # Errors
     /// If the disk refuses.
-    fn seal(self: Box<Self>, head: &[u8]) -> Result<Shared>;
+    fn seal(self: Box<Self>, head: &[u8]) -> Result<SealedHandle>;
 }

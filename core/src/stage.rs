@@ -1,6 +1,6 @@
 //! A stage: a pipe with what is done to its items, behind one pointer, and what a run of it leaves.
 
-use crate::host::Shared;
+use crate::host::MadeBlock;
 use crate::ship::{Parcel, Role, pack};
 use crate::task::Task;
 use serde::Serialize;
@@ -63,7 +63,7 @@ pub struct Output {
 /// A block for later stages, or a result for the driver.
 pub enum Made {
     /// Stays in the process, to be read by [`Host::fetch`](crate::host::Host::fetch).
-    Block(Shared),
+    Block(MadeBlock),
     /// Goes back to the driver.
     Result(Box<dyn ResultValue>),
 }

@@ -4,7 +4,7 @@ use crate::panics;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tryworks_base::{Error, Op, Place, Result};
-use tryworks_core::host::{Host, Shared};
+use tryworks_core::host::{Host, MadeBlock};
 use tryworks_core::stage::{Made, ResultValue, Stage};
 use tryworks_core::task;
 use tryworks_scheduler::{Failure, PartitionReport, Report, Task};
@@ -29,7 +29,7 @@ pub(crate) type Part = (u32, Box<dyn ResultValue>);
 pub(crate) struct Product {
     pub(crate) report: Report,
     pub(crate) results: Vec<Part>,
-    pub(crate) blocks: Vec<(u32, Shared)>,
+    pub(crate) blocks: Vec<(u32, MadeBlock)>,
 }
 
 /// Runs a task on this thread.

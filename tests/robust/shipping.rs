@@ -11,7 +11,7 @@ use tryworks::prelude::*;
 use tryworks_base::frames::FrameWriter;
 use tryworks_base::memory::Memory;
 use tryworks_base::{Place, Progress, codec};
-use tryworks_core::host::{Fetched, Host, Shared};
+use tryworks_core::host::{BlockValue, CachedPartition, Fetched, Host};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Runner};
 use tryworks_core::stage::{Encoded, Made, ResultValue, Stage};
@@ -29,8 +29,8 @@ type Answer = Result<(u32, Vec<(u32, Vec<u8>)>)>;
 struct Worker {
     memory: Arc<Memory>,
     space: SpillSpace,
-    blocks: Mutex<HashMap<(u64, u32), Shared>>,
-    cached: Mutex<HashMap<(u64, u32), Shared>>,
+    blocks: Mutex<HashMap<(u64, u32), BlockValue>>,
+    cached: Mutex<HashMap<(u64, u32), CachedPartition>>,
 }
 
 impl Worker {
@@ -58,11 +58,11 @@ impl Host for Worker {
         Ok(Fetched::Value(self.blocks.lock().unwrap()[&(exchange, map)].clone()))
     }
 
-    fn cached(&self, cache: u64, partition: u32) -> Option<Shared> {
+    fn cached(&self, cache: u64, partition: u32) -> Option<CachedPartition> {
         self.cached.lock().unwrap().get(&(cache, partition)).cloned()
     }
 
-    fn keep(&self, cache: u64, partition: u32, block: Shared) {
+    fn keep(&self, cache: u64, partition: u32, block: CachedPartition) {
         self.cached.lock().unwrap().insert((cache, partition), block);
     }
 }
@@ -79,7 +79,7 @@ fn serve((parcels, stages, wanted): Request) -> Answer {
             let task = Task::new(place, worker.clone(), Arc::new(AtomicBool::new(false)));
             match (stage.run(partition, &task)?.made, exchange) {
                 (Made::Block(block), Some(exchange)) => {
-                    worker.blocks.lock().unwrap().insert((exchange, partition), block);
+                    worker.blocks.lock().unwrap().insert((exchange, partition), block.value()?);
                 }
                 (Made::Result(value), None) => {
                     let mut bytes = Vec::new();

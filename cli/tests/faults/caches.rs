@@ -91,7 +91,9 @@ fn what_a_worker_kept_is_made_again_when_it_is_gone() {
     let cluster = Cluster::by_hand(2, 1, &[]);
     let driver = cluster.begin(here!(), &[]);
     cluster.shared.wait_for("kept", 1);
-    assert_eq!(cluster.shared.marks("made"), 8);
+    // An engine that is free takes what waits for a busy one, and makes it once more.
+    let before = cluster.shared.marks("made");
+    assert!((8..16).contains(&before), "{before} times");
     let mut workers = cluster.shared.markers("made");
     workers.sort();
     signal(workers[0], Signal::KILL);
@@ -100,7 +102,7 @@ fn what_a_worker_kept_is_made_again_when_it_is_gone() {
     cluster.shared.open("again");
     driver.ends_well();
     let made = cluster.shared.marks("made");
-    assert!((8 + lost..=16).contains(&made), "{made} times, {lost} of them lost");
+    assert!(made > before && made >= 8 + lost, "{made} times after {before}, {lost} of them lost");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Blocks: the output of one map task, in chunks that are cut by bucket, each in memory or in a spill file.
 
-use crate::host::{Host, SealedBlock, Shared};
+use crate::host::{BlockValue, Host, SealedBlock};
 use crate::row::Row;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ pub(crate) trait BlockKind: Send + Sync + Sized + 'static {
     fn open(sealed: &SealedBlock) -> Result<Self>;
 
     /// The block that a map task left in this process; `None` if it is of another kind.
-    fn of_value(value: Shared) -> Option<Result<Arc<Self>>> {
-        value.downcast().ok().map(Ok)
+    fn of_value(value: BlockValue) -> Option<Result<Arc<Self>>> {
+        value.get().map(Ok)
     }
 }
 
 /// What a sealed block holds, made once for all tasks of the process that read it.
-pub(crate) fn open_sealed<B: BlockKind>(sealed: &SealedBlock) -> Result<Shared> {
+pub(crate) fn open_sealed<B: BlockKind>(sealed: &SealedBlock) -> Result<BlockValue> {
     if let Some(opened) = sealed.opened.get() {
         return Ok(opened.clone());
     }
-    let opened: Shared = Arc::new(B::open(sealed)?);
+    let opened = BlockValue::new(B::open(sealed)?);
     Ok(sealed.opened.get_or_init(|| opened).clone())
 }
 
@@ -54,22 +54,26 @@ impl<T: Row> BlockKind for Block<T> {
         Ok(Block { chunks: chunks.map(|(frames, rows)| Chunk::Stored { frames: frames.clone(), rows }).collect() })
     }
 
-    fn of_value(value: Shared) -> Option<Result<Arc<Self>>> {
-        match value.downcast::<Deferred<T>>() {
-            Ok(deferred) => Some(deferred.from.block(deferred.map)),
-            Err(value) => value.downcast().ok().map(Ok),
-        }
+    fn of_value(value: BlockValue) -> Option<Result<Arc<Self>>> {
+        let left = value.get::<LeftHere<T>>()?;
+        Some(match &*left {
+            LeftHere::Block(block) => Ok(block.clone()),
+            LeftHere::Folded { fold, map } => fold.block(*map),
+        })
     }
 }
 
-/// Stands for the block of a map task that is not known before it is read.
-pub(crate) struct Deferred<T> {
-    pub(crate) from: Arc<dyn Later<T>>,
-    pub(crate) map: u32,
+/// What a map task leaves for readers in its own process.
+pub(crate) enum LeftHere<T> {
+    /// Its block.
+    Block(Arc<Block<T>>),
+    /// A part of what several map tasks made together. Which rows are in it is known when it is read.
+    Folded { fold: Arc<dyn Folds<T>>, map: u32 },
 }
 
-/// What knows blocks when they are read.
-pub(crate) trait Later<T>: Send + Sync {
+/// A fold over the outputs of several map tasks.
+pub(crate) trait Folds<T>: Send + Sync {
+    /// The rows that stand for a map task. The first reader ends the fold.
     fn block(&self, map: u32) -> Result<Arc<Block<T>>>;
 }
 
@@ -135,7 +139,48 @@ impl Ends {
     }
 }
 
+/// Room for the rows of a bucket that has to be decoded.
+pub(crate) struct Decoded<T> {
+    rows: Vec<T>,
+    bytes: Vec<u8>,
+}
+
+impl<T> Default for Decoded<T> {
+    fn default() -> Self {
+        Decoded { rows: Vec::new(), bytes: Vec::new() }
+    }
+}
+
+impl<T> Chunk<T> {
+    /// Whether it lies outside memory.
+    pub(crate) fn is_stored(&self) -> bool {
+        matches!(self, Chunk::Stored { .. })
+    }
+}
+
 impl<T: Row> Chunk<T> {
+    /// Makes a bucket ready to be read, and says how many rows it has. `lost` is what it means that it cannot be read.
+    pub(crate) fn open(&self, bucket: u32, room: &mut Decoded<T>, lost: impl FnOnce(Error) -> Error) -> Result<usize> {
+        Ok(match self {
+            Chunk::Held { ends, .. } => ends.of_bucket(bucket).len(),
+            Chunk::Gathered { buckets, .. } => buckets[bucket as usize].len(),
+            Chunk::Stored { frames, .. } => {
+                let frame = frames.view(bucket as usize, &mut room.bytes).map_err(lost)?;
+                decode_rows(frame, &mut room.rows)?;
+                room.rows.len()
+            }
+        })
+    }
+
+    /// The rows of the bucket that was opened with this room.
+    pub(crate) fn rows<'a>(&'a self, bucket: u32, room: &'a Decoded<T>) -> &'a [T] {
+        match self {
+            Chunk::Held { rows, ends, .. } => &rows[ends.of_bucket(bucket)],
+            Chunk::Gathered { buckets, .. } => &buckets[bucket as usize],
+            Chunk::Stored { .. } => &room.rows,
+        }
+    }
+
     /// Writes buckets of rows to a spill file.
     pub(crate) fn store<'a>(host: &dyn Host, buckets: impl Iterator<Item = &'a [T]>) -> Result<Self> {
         let mut writer = host.spill()?;

@@ -5,11 +5,11 @@ use super::aggregate::Aggregate;
 use super::batch::{Batch, TOGETHER};
 use super::hash::{Buckets, hash_of};
 use super::keep::Keep;
-use super::prefix::{Prefix, Run};
+use super::running_fold::{Run, RunningFold};
 use super::table::Table;
 use super::write::{BucketWriter, Counts, LOOK, unless_failed};
 use crate::heap::heap_bytes;
-use crate::host::Shared;
+use crate::host::{BlockValue, MadeBlock};
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::{Key, Row, RowSize};
 use crate::ship::{Decoder, Encoder, Ship};
@@ -42,26 +42,26 @@ pub(crate) struct CombineStage<M: Keep<K>, P, A, K, V> {
     /// The keys of the last partition that was done: room for the next one's table.
     room: AtomicUsize,
     /// What is folded of the outputs in this process, as long as one of them is there.
-    prefix: Lock<Weak<Prefix<M, K, V>>>,
+    running: Lock<Weak<RunningFold<M, K, V>>>,
 }
 
 impl<M: Keep<K>, P, A, K: Key, V: Row> CombineStage<M, P, A, K, V> {
     pub(crate) fn new(input: P, aggregate: A, buckets: Buckets, op: Op) -> Self {
-        CombineStage { input, aggregate, buckets, op, room: AtomicUsize::new(0), prefix: Lock::new(Weak::new()) }
+        CombineStage { input, aggregate, buckets, op, room: AtomicUsize::new(0), running: Lock::new(Weak::new()) }
     }
 
-    fn prefix(&self, task: &Task) -> Arc<Prefix<M, K, V>> {
-        let mut shared = self.prefix.lock();
+    fn running_fold(&self, task: &Task) -> Arc<RunningFold<M, K, V>> {
+        let mut shared = self.running.lock();
         let before = shared.upgrade();
-        let prefix = before.clone().filter(|prefix| !prefix.is_lost()).unwrap_or_else(|| {
-            let new = Arc::new(Prefix::new(self.buckets, task));
+        let running = before.clone().filter(|running| !running.is_lost()).unwrap_or_else(|| {
+            let new = Arc::new(RunningFold::new(self.buckets, task));
             *shared = Arc::downgrade(&new);
             new
         });
         // The last handle of one that is lost is dropped here, with the rows in it.
         drop(shared);
         drop(before);
-        prefix
+        running
     }
 }
 
@@ -92,8 +92,8 @@ where
         let mut cursor = self.input.open(partition, task)?;
         aggregate.ready(op, task.place())?;
         let mut failed = None;
-        let prefix = self.prefix(task);
-        let room = prefix.spare().unwrap_or_else(|| Vec::with_capacity(self.room.load(Relaxed)));
+        let running = self.running_fold(task);
+        let room = running.spare().unwrap_or_else(|| Vec::with_capacity(self.room.load(Relaxed)));
         let mut combine = Combine::<M, K, V, A>::new(aggregate, op, *buckets, room, task)?;
         drive(&mut cursor, task, &mut |(key, value)| {
             if !combine.helps {
@@ -109,7 +109,7 @@ where
         combine.fold()?;
         self.room.store(combine.table.len(), Relaxed);
         combine.hand_on(0)?;
-        combine.finish(|runs| prefix.add(partition, runs, aggregate, op, task))
+        combine.finish(|runs| running.add(partition, runs, aggregate, op, task))
     }
 }
 
@@ -281,7 +281,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
     /// Ends the output: `add` takes the runs if all was kept, or gives them back.
     fn finish(
         mut self,
-        add: impl FnOnce(Vec<Run<M::Kept, V>>) -> std::result::Result<Shared, Vec<Run<M::Kept, V>>>,
+        add: impl FnOnce(Vec<Run<M::Kept, V>>) -> std::result::Result<BlockValue, Vec<Run<M::Kept, V>>>,
     ) -> Result<Output> {
         let Some(runs) = self.runs.take() else { return self.writer.finish() };
         let mut counts = Counts::new(self.buckets);
@@ -289,7 +289,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
             counts.add(self.buckets.of(M::key_hash(key)), 1);
         }
         match add(runs) {
-            Ok(block) => Ok(counts.output(block, &self.size)),
+            Ok(block) => Ok(counts.output(MadeBlock::Value(block), &self.size)),
             Err(runs) => {
                 self.runs = Some(runs);
                 self.write()?;

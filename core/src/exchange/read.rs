@@ -1,10 +1,10 @@
 //! The reading end of an exchange: rows of given buckets, slice by slice, in the order of the map tasks.
 
-use super::block::{Block, BlockKind, Chunk, decode_rows, open_sealed};
+use super::block::{Block, BlockKind, Decoded, open_sealed};
 use super::hash::Buckets;
 use super::spool::{Spooled, SpooledRows};
 use crate::data::{Boxed, BoxedCursor};
-use crate::host::{Fetched, Shared, Wanted};
+use crate::host::{BlockValue, Fetched, FrameRequest, Prefetched};
 use crate::lineage::Exchange;
 use crate::pipe::{BATCH, CONTINUE, Cursor, Pipe, Step};
 use crate::row::Row;
@@ -56,10 +56,7 @@ impl Shuffled {
         let block = |map| {
             let block = match task.host().fetch(self.id, map)? {
                 Fetched::Value(block) => B::of_value(block),
-                Fetched::Sealed(sealed) => match open_sealed::<B>(&sealed) {
-                    Ok(block) => block.downcast().ok().map(Ok),
-                    Err(error) => Some(Err(error)),
-                },
+                Fetched::Sealed(sealed) => open_sealed::<B>(&sealed).map(BlockValue::get).transpose(),
             };
             let lost = |error| lost(self.id, map, error);
             let other = || Error::Bug(format!("exchange {} holds blocks of another type", self.id));
@@ -123,8 +120,8 @@ impl<T: Row> Side<T> {
             Side::Shuffled(shuffled) => {
                 let blocks: Arc<[Arc<Block<T>>]> = shuffled.blocks(task)?.into();
                 let buckets = shuffled.buckets.of_reader(reader);
-                let near = task.host().bring(shuffled.id, &mut wanted(&blocks, &buckets))?;
-                Opened::Shuffled { exchange: shuffled.id, blocks, buckets, near }
+                let prefetched = task.host().prefetch(shuffled.id, &mut wanted(&blocks, &buckets))?;
+                Opened::Shuffled { exchange: shuffled.id, blocks, buckets, prefetched }
             }
             Side::Direct(pipe) => Opened::Direct { pipe: pipe.clone(), partition: reader, task: task.clone() },
         })
@@ -132,15 +129,15 @@ impl<T: Row> Side<T> {
 }
 
 /// What a reader of some buckets reads of sealed blocks.
-fn wanted<T>(blocks: &[Arc<Block<T>>], buckets: &Range<u32>) -> impl Iterator<Item = Wanted> {
+fn wanted<T>(blocks: &[Arc<Block<T>>], buckets: &Range<u32>) -> impl Iterator<Item = FrameRequest> {
     let frames = buckets.start as usize..buckets.end as usize;
     (0u32..).zip(blocks).flat_map(move |(map, block)| stored(map, block, frames.clone()))
 }
 
 /// The same of one block.
-fn stored<T>(map: u32, block: &Block<T>, frames: Range<usize>) -> impl Iterator<Item = Wanted> {
-    let stored = block.chunks.iter().enumerate().filter(|(_, chunk)| matches!(chunk, Chunk::Stored { .. }));
-    stored.map(move |(sequence, _)| Wanted { map, sequence, frames: frames.clone() })
+fn stored<T>(map: u32, block: &Block<T>, frames: Range<usize>) -> impl Iterator<Item = FrameRequest> {
+    let stored = block.chunks.iter().enumerate().filter(|(_, chunk)| chunk.is_stored());
+    stored.map(move |(sequence, _)| FrameRequest { map, sequence, frames: frames.clone() })
 }
 
 /// A reader's rows, ready to be read any number of times.
@@ -149,7 +146,7 @@ pub(crate) enum Opened<T> {
         exchange: u64,
         blocks: Arc<[Arc<Block<T>>]>,
         buckets: Range<u32>,
-        near: Shared,
+        prefetched: Prefetched,
     },
     Direct {
         pipe: Boxed<T>,
@@ -164,9 +161,9 @@ impl<T: Row> Opened<T> {
     /// The rows of a run of sub-partitions, from the beginning.
     pub(crate) fn rows(&self, parts: Range<u32>) -> Result<Rows<T>> {
         Ok(match self {
-            Opened::Shuffled { exchange, blocks, buckets, near } => {
+            Opened::Shuffled { exchange, blocks, buckets, prefetched } => {
                 let buckets = buckets.start + parts.start..buckets.start + parts.end;
-                Rows::Shuffled(Walk::new(*exchange, blocks.clone(), buckets, near.clone()))
+                Rows::Shuffled(Walk::new(*exchange, blocks.clone(), buckets, prefetched.clone()))
             }
             Opened::Direct { pipe, partition, task } => {
                 Rows::Direct(pipe.open(*partition, task)?, Vec::new(), task.checks_rows())
@@ -194,8 +191,8 @@ impl Shuffled {
             .zip(&*blocks)
             .zip(&turns)
             .flat_map(|((map, block), &bucket)| stored(map, block, bucket as usize..bucket as usize + 1));
-        let near = task.host().bring(self.id, &mut { wanted })?;
-        Ok(Rows::Shuffled(Walk { turns, ..Walk::new(self.id, blocks, 0..1, near) }))
+        let prefetched = task.host().prefetch(self.id, &mut { wanted })?;
+        Ok(Rows::Shuffled(Walk { turns, ..Walk::new(self.id, blocks, 0..1, prefetched) }))
     }
 }
 
@@ -226,11 +223,10 @@ pub(crate) struct Walk<T> {
     map: usize,
     chunk: usize,
     row: usize,
-    /// The rows of the stored chunk that is being read.
-    decoded: Option<Vec<T>>,
-    bytes: Vec<u8>,
-    /// What was brought from other machines stays here as long as it is read.
-    _near: Shared,
+    /// How many rows of the chunk are in the bucket, and room for them.
+    rows: usize,
+    room: Decoded<T>,
+    _prefetched: Prefetched,
 }
 
 impl<T: Row> Rows<T> {
@@ -260,13 +256,13 @@ impl<T: Row> Rows<T> {
 }
 
 impl<T: Row> Walk<T> {
-    fn new(exchange: u64, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32>, near: Shared) -> Self {
-        let (turns, bytes) = (Vec::new(), Vec::new());
-        Walk { exchange, blocks, buckets, turns, map: 0, chunk: 0, row: 0, decoded: None, bytes, _near: near }
+    fn new(exchange: u64, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32>, prefetched: Prefetched) -> Self {
+        let (turns, room) = (Vec::new(), Decoded::default());
+        Walk { exchange, blocks, buckets, turns, map: 0, chunk: 0, row: 0, rows: 0, room, _prefetched: prefetched }
     }
 
     fn next(&mut self, budget: usize) -> Result<Option<&[T]>> {
-        let (chunk, bucket, range) = loop {
+        let (chunk, bucket, rows) = loop {
             if self.buckets.is_empty() {
                 return Ok(None);
             }
@@ -281,33 +277,19 @@ impl<T: Row> Walk<T> {
                 self.map += 1;
                 continue;
             };
-            let range = match chunk {
-                Chunk::Held { ends, .. } => ends.of_bucket(bucket),
-                Chunk::Gathered { buckets, .. } => 0..buckets[bucket as usize].len(),
-                Chunk::Stored { frames, .. } => {
-                    let decoded = self.decoded.get_or_insert_default();
-                    if self.row == 0 {
-                        let frame = frames.view(bucket as usize, &mut self.bytes);
-                        let frame = frame.map_err(|error| lost(self.exchange, self.map as u32, error))?;
-                        decode_rows(frame, decoded)?;
-                    }
-                    0..decoded.len()
-                }
-            };
-            let start = range.start + self.row;
-            if start >= range.end {
+            if self.row == 0 {
+                let lost = |error| lost(self.exchange, self.map as u32, error);
+                self.rows = chunk.open(bucket, &mut self.room, lost)?;
+            }
+            if self.row >= self.rows {
                 self.chunk += 1;
                 self.row = 0;
                 continue;
             }
-            let end = range.end.min(start.saturating_add(budget));
-            self.row += end - start;
-            break (chunk, bucket, start..end);
+            let start = self.row;
+            self.row = self.rows.min(start.saturating_add(budget));
+            break (chunk, bucket, start..self.row);
         };
-        Ok(Some(match chunk {
-            Chunk::Held { rows, .. } => &rows[range],
-            Chunk::Gathered { buckets, .. } => &buckets[bucket as usize][range],
-            Chunk::Stored { .. } => self.decoded.as_deref().map_or(&[], |rows| &rows[range]),
-        }))
+        Ok(Some(&chunk.rows(bucket, &self.room)[rows]))
     }
 }

@@ -1,8 +1,8 @@
 //! The writing end of an exchange: rows pushed to their buckets, sealed into chunks.
 
-use super::block::{Block, Chunk, Ends, encode_rows};
+use super::block::{Block, Chunk, Ends, LeftHere, encode_rows};
 use super::hash::{Buckets, hash_of};
-use crate::host::{BlockWriter, Shared};
+use crate::host::{BlockValue, BlockWriter, MadeBlock};
 use crate::pipe::{Flow, STOP};
 use crate::row::{Row, RowSize};
 use crate::stage::{Made, Output};
@@ -192,13 +192,13 @@ impl<T: Row> BucketWriter<T> {
     pub(crate) fn finish(mut self) -> Result<Output> {
         let held = if self.leaves() { None } else { self.hold(self.size.of(self.rows)) };
         self.seal(held)?;
-        let block: Shared = match self.leaving {
+        let block = match self.leaving {
             Some((writer, chunks)) => {
                 self.encoded.clear();
                 codec::encode(&chunks, &mut self.encoded)?;
-                writer.seal(&self.encoded)?
+                MadeBlock::Sealed(writer.seal(&self.encoded)?)
             }
-            None => Arc::new(self.block),
+            None => MadeBlock::Value(BlockValue::new(LeftHere::Block(Arc::new(self.block)))),
         };
         Ok(self.counts.output(block, &self.size))
     }
@@ -222,7 +222,7 @@ impl Counts {
     }
 
     /// The output of a map task that made so many rows of this size.
-    pub(crate) fn output<T: Serialize>(&self, block: Shared, size: &RowSize<T>) -> Output {
+    pub(crate) fn output<T: Serialize>(&self, block: MadeBlock, size: &RowSize<T>) -> Output {
         let readers = self.each.chunks(self.buckets.each as usize);
         Output {
             made: Made::Block(block),

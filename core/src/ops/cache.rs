@@ -2,6 +2,7 @@
 
 use crate::dataset::Dataset;
 use crate::exchange::{decode_rows, encode_rows};
+use crate::host::CachedPartition;
 use crate::lineage::{Cache, Node};
 use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::row::{Row, RowSize};
@@ -117,7 +118,7 @@ impl<P: Pipe<Item: Row>> Cached<P> {
             Some(writer) => Kept::Stored(writer.finish()?),
             None => Kept::Held { rows, _held: held },
         });
-        task.host().keep(self.cache, partition, kept.clone());
+        task.host().keep(self.cache, partition, CachedPartition::new(kept.clone()));
         Ok(self.read(kept, partition, task))
     }
 
@@ -132,7 +133,7 @@ impl<P: Pipe<Item: Row>> Pipe for Cached<P> {
     type Cursor = CachedCursor<P>;
 
     fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
-        let kept = task.host().cached(self.cache, partition).and_then(|kept| kept.downcast::<Kept<P::Item>>().ok());
+        let kept = task.host().cached(self.cache, partition).and_then(CachedPartition::get::<Kept<P::Item>>);
         kept.map_or_else(|| self.make(partition, task), |kept| Ok(self.read(kept, partition, task)))
     }
 }

@@ -3,13 +3,13 @@
 use super::in_order::in_order;
 use super::run::RunBlock;
 use crate::exchange::{BlockKind, Shuffled};
-use crate::host::{SealedBlock, Shared};
+use crate::host::{BlockValue, MadeBlock, SealedBlock};
 use crate::row::Row;
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::stage::{Made, Output, StageCode};
 use crate::task::Task;
 use std::marker::PhantomData;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use tryworks_base::{Op, Result, codec};
 
 /// The keys that ranges begin with: range `i` holds the keys from bound `i - 1` on and below bound `i`.
@@ -70,13 +70,13 @@ impl<K: Row + Ord, V: Row> StageCode for BoundsStage<K, V> {
         in_order::<K>(&self.op, || samples.sort_by(|a, b| a.0.cmp(&b.0)))?;
         let bounds = self.op.call(|| pick(&samples, self.ranges));
         let (rows, bytes) = (bounds.len() as u64, (bounds.len() * size_of::<K>()) as u64);
-        let block: Shared = match task.host().block(task.place())? {
+        let block = match task.host().block(task.place())? {
             Some(writer) => {
                 let mut head = Vec::new();
                 codec::encode(&bounds, &mut head)?;
-                writer.seal(&head)?
+                MadeBlock::Sealed(writer.seal(&head)?)
             }
-            None => Arc::new(Bounds::new(bounds)),
+            None => MadeBlock::Value(BlockValue::new(Bounds::new(bounds))),
         };
         Ok(Output { made: Made::Block(block), rows, checksum: rows, bytes, bucket_bytes: Vec::new() })
     }

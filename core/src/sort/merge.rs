@@ -4,7 +4,7 @@
 use super::bounds::Bounds;
 use super::run::{Run, RunBlock, cut_at};
 use crate::exchange::{decode_rows, hash_of, lost};
-use crate::host::{Shared, Wanted};
+use crate::host::{FrameRequest, Prefetched};
 use crate::row::{Row, RowSize};
 use crate::task::Task;
 use std::cmp::Ordering;
@@ -48,8 +48,8 @@ pub(crate) struct Merge<K, V> {
     bytes: Vec<u8>,
     size: RowSize<(K, V)>,
     working: Reservation,
-    /// Keeps frames of sealed blocks near.
-    _near: Shared,
+    /// Keeps the frames of sealed blocks.
+    _prefetched: Prefetched,
 }
 
 impl<K: Row + Ord, V: Row> Merge<K, V> {
@@ -74,19 +74,19 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             bytes: Vec::new(),
             size: RowSize::new(),
             working: task.host().memory().reservation(),
-            _near: Arc::new(()),
+            _prefetched: Prefetched::default(),
         };
         let runs =
             merge.blocks.iter().enumerate().flat_map(|(block, b)| (0..b.runs.len()).map(move |run| (block, run)));
         let runs: Vec<_> = runs.collect();
         let runs = runs.into_iter().map(|(block, run)| Ok((block, run, merge.range(block, run)?)));
         let runs: Vec<_> = runs.collect::<Result<_>>()?;
-        let mut wanted = runs.iter().map(|(block, run, (range, _))| Wanted {
+        let mut wanted = runs.iter().map(|(block, run, (range, _))| FrameRequest {
             map: *block as u32,
             sequence: *run,
             frames: range.clone(),
         });
-        merge._near = task.host().bring(exchange, &mut wanted)?;
+        merge._prefetched = task.host().prefetch(exchange, &mut wanted)?;
         for (block, run, (range, first)) in runs {
             let rows = Vec::new().into_iter();
             merge.heads.push(Head { block, run, next: range.start, end: range.end, first, row: None, rows });

@@ -4,7 +4,7 @@ use super::in_order::in_order;
 use super::unsorted::Unsorted;
 use crate::exchange::{BlockKind, chunk_bytes, unless_failed};
 use crate::held::HeldFrames;
-use crate::host::{BlockWriter, SealedBlock, Shared};
+use crate::host::{BlockValue, BlockWriter, MadeBlock, SealedBlock};
 use crate::pipe::{Pipe, drive};
 use crate::row::Row;
 use crate::ship::{Decoder, Encoder, Ship};
@@ -170,13 +170,13 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
         })?;
         failed.map_or(Ok(()), Err)?;
         maker.seal()?;
-        let block: Shared = match maker.leaving {
+        let block = match maker.leaving {
             Some((writer, firsts)) => {
                 let mut head = Vec::new();
                 codec::encode(&(firsts, sampler.samples), &mut head)?;
-                writer.seal(&head)?
+                MadeBlock::Sealed(writer.seal(&head)?)
             }
-            None => Arc::new(RunBlock { runs: maker.runs, samples: sampler.samples }),
+            None => MadeBlock::Value(BlockValue::new(RunBlock { runs: maker.runs, samples: sampler.samples })),
         };
         // The ranges are not known yet, but they will be about even.
         let bucket_bytes = vec![bytes / u64::from(self.ranges.max(1)); self.ranges as usize];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tryworks_base::frames::FrameWriter;
 use tryworks_base::memory::Memory;
 use tryworks_base::{Error, Place, Result};
-use tryworks_core::host::{Fetched, Host, Shared};
+use tryworks_core::host::{CachedPartition, Fetched, Host};
 use tryworks_core::pipe::{CONTINUE, Cursor, Step};
 use tryworks_core::source::Source;
 use tryworks_core::task::Task;
@@ -33,11 +33,11 @@ impl Host for Desk {
         Err(Error::Fetch { exchange, map, message: "there are no blocks here".into() })
     }
 
-    fn cached(&self, _: u64, _: u32) -> Option<Shared> {
+    fn cached(&self, _: u64, _: u32) -> Option<CachedPartition> {
         None
     }
 
-    fn keep(&self, _: u64, _: u32, _: Shared) {}
+    fn keep(&self, _: u64, _: u32, _: CachedPartition) {}
 }
 
 /// A task in a process with `memory` bytes.

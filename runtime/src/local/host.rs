@@ -11,7 +11,7 @@ use tryworks_base::lock::{ReadLock, Reading, Writing};
 use tryworks_base::memory::Memory;
 use tryworks_base::resident::gauge;
 use tryworks_base::{Error, Op, Place, Result};
-use tryworks_core::host::{Fetched, Host, Shared};
+use tryworks_core::host::{BlockValue, CachedPartition, Fetched, Host};
 use tryworks_store::spill::SpillSpace;
 
 /// The process around the local runtime's tasks.
@@ -25,9 +25,9 @@ pub(super) struct LocalHost {
 #[derive(Default)]
 struct Blocks {
     /// By exchange, then by map partition.
-    shuffled: BTreeMap<u64, HashMap<u32, (AttemptId, Shared)>>,
+    shuffled: BTreeMap<u64, HashMap<u32, (AttemptId, BlockValue)>>,
     /// By cache, then by partition.
-    cached: BTreeMap<u64, HashMap<u32, Shared>>,
+    cached: BTreeMap<u64, HashMap<u32, CachedPartition>>,
 }
 
 impl LocalHost {
@@ -63,7 +63,7 @@ impl LocalHost {
     }
 
     /// Keeps the block that an attempt made of a map partition.
-    pub(super) fn put(&self, exchange: u64, map: u32, attempt: AttemptId, block: Shared) {
+    pub(super) fn put(&self, exchange: u64, map: u32, attempt: AttemptId, block: BlockValue) {
         let before = self.write().shuffled.entry(exchange).or_default().insert(map, (attempt, block));
         // A block may be large: it is dropped after the lock.
         drop(before);
@@ -71,7 +71,7 @@ impl LocalHost {
 
     /// Takes out all that an attempt left, which nobody wants any more.
     #[must_use = "what users' types do when they are dropped is not to happen under a lock"]
-    pub(super) fn discard(&self, attempt: AttemptId) -> Vec<Shared> {
+    pub(super) fn discard(&self, attempt: AttemptId) -> Vec<BlockValue> {
         let mut gone = Vec::new();
         self.write().shuffled.retain(|_, blocks| {
             gone.extend(blocks.extract_if(|_, (by, _)| *by == attempt).map(|(_, (_, block))| block));
@@ -82,14 +82,14 @@ impl LocalHost {
 
     /// Takes out all blocks of an exchange, to be dropped where nobody waits for it.
     #[must_use]
-    pub(super) fn take(&self, exchange: u64) -> Vec<Shared> {
+    pub(super) fn take(&self, exchange: u64) -> Vec<BlockValue> {
         let gone = self.write().shuffled.remove(&exchange);
         gone.into_iter().flatten().map(|(_, (_, block))| block).collect()
     }
 
     /// Takes out a cached dataset.
     #[must_use]
-    pub(super) fn forget(&self, cache: u64) -> Vec<Shared> {
+    pub(super) fn forget(&self, cache: u64) -> Vec<CachedPartition> {
         let gone = self.write().cached.remove(&cache);
         gone.into_iter().flatten().map(|(_, block)| block).collect()
     }
@@ -124,21 +124,21 @@ impl Host for LocalHost {
         block.map(|(_, block)| Fetched::Value(block.clone())).ok_or_else(lost)
     }
 
-    fn cached(&self, cache: u64, partition: u32) -> Option<Shared> {
+    fn cached(&self, cache: u64, partition: u32) -> Option<CachedPartition> {
         self.read().cached.get(&cache)?.get(&partition).cloned()
     }
 
-    fn keep(&self, cache: u64, partition: u32, block: Shared) {
+    fn keep(&self, cache: u64, partition: u32, kept: CachedPartition) {
         // What is there already stays, and the other is dropped after the lock.
-        let mut kept = self.write();
-        let twice = match kept.cached.entry(cache).or_default().entry(partition) {
+        let mut blocks = self.write();
+        let twice = match blocks.cached.entry(cache).or_default().entry(partition) {
             Entry::Vacant(free) => {
-                free.insert(block);
+                free.insert(kept);
                 None
             }
-            Entry::Occupied(_) => Some(block),
+            Entry::Occupied(_) => Some(kept),
         };
-        drop(kept);
+        drop(blocks);
         drop(twice);
     }
 }

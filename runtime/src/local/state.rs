@@ -17,7 +17,7 @@ use tracing::Span;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_base::lock::Lock;
 use tryworks_base::{Error, Progress, Result};
-use tryworks_core::host::Shared as Block;
+use tryworks_core::host::{BlockValue, CachedPartition};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::JobRequest;
 use tryworks_planner::{Facts, Plan, plan};
@@ -61,8 +61,15 @@ pub(super) struct State {
 /// done after the lock.
 #[derive(Default)]
 struct Garbage {
-    blocks: Vec<Block>,
+    blocks: Vec<BlockValue>,
+    cached: Vec<CachedPartition>,
     parts: Vec<Part>,
+}
+
+impl Garbage {
+    fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.cached.is_empty() && self.parts.is_empty()
+    }
 }
 
 struct Job {
@@ -425,7 +432,7 @@ impl Shared {
                 state.running.insert(task.attempt, cancelled.clone());
                 return Some(Launch { task, code, cancelled, span });
             }
-            if !state.garbage.blocks.is_empty() || !state.garbage.parts.is_empty() {
+            if !state.garbage.is_empty() {
                 drop(state);
                 state = self.lock();
                 continue;

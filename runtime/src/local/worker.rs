@@ -5,9 +5,9 @@ use crate::caller::mark_task_thread;
 use crate::event_log::Record;
 use crate::execute::{Product, execute, failure};
 use std::sync::Arc;
-use tryworks_base::Error;
 use tryworks_base::ids::{AttemptId, OutputId};
-use tryworks_core::host::Host;
+use tryworks_base::{Error, Result};
+use tryworks_core::host::{Host, MadeBlock};
 use tryworks_scheduler::{Event, Failure, FetchFailure};
 
 /// Runs tasks until the runtime stops.
@@ -28,8 +28,12 @@ fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
     let host: Arc<dyn Host> = shared.host.clone();
     let result = execute(&task, &code, &host, &cancelled);
     let outcome = if logs { result.as_ref().err().map(ToString::to_string) } else { None };
+    let blocks = |blocks: Vec<(u32, MadeBlock)>| {
+        blocks.into_iter().map(|(map, block)| Ok((map, block.value()?))).collect::<Result<Vec<_>>>()
+    };
+    let result = result.and_then(|Product { report, results, blocks: made }| Ok((report, results, blocks(made)?)));
     let (report, parts, blocks) = match result {
-        Ok(Product { report, results, blocks }) => (Ok(report), results, blocks),
+        Ok((report, results, blocks)) => (Ok(report), results, blocks),
         Err(error) => (Err(error), Vec::new(), Vec::new()),
     };
     let made = report.as_ref().map_or(&[][..], |report| &report.partitions);

@@ -10,12 +10,12 @@ use tryworks_base::frames::Frames;
 use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
 use tryworks_base::lock::{Lock, ReadLock, Turns};
 use tryworks_base::{Error, Result, outlet};
-use tryworks_core::host::{SealedBlock, Shared, Wanted};
+use tryworks_core::host::{FrameRequest, Prefetched, SealedBlock};
 use tryworks_protocol as protocol;
 use tryworks_protocol::engine::StorePlace;
 use tryworks_protocol::worker::{BlockPart, FromWorker, Piece, Wanted as Asked, Welcome};
 use tryworks_scheduler::FetchFailure;
-use tryworks_store::blocks::{BlockWriter, Landing, MOST_AT_ONCE, OpenBlock, Room, Sealed};
+use tryworks_store::blocks::{BlockWriter, Landing, MOST_AT_ONCE, OpenBlock, Room};
 use tryworks_transport::LinkSender;
 
 /// So many tables of contents are asked for at once: their answer is one message.
@@ -103,12 +103,6 @@ impl Blocks {
     pub(super) fn writer(&self, output: u64, partition: u32, attempt: AttemptId) -> BlockWriter {
         let room = *self.room.lock();
         BlockWriter::new(&self.directory, self.own.key.id(output, partition, attempt.0), room)
-    }
-
-    /// What a writer left, as the engine takes it over.
-    pub(super) fn sealed(&self, block: &Shared) -> Result<Sealed> {
-        let sealed = block.downcast_ref::<Sealed>().cloned();
-        sealed.ok_or_else(|| Error::Bug("a block was made that is not written down".into()))
     }
 
     fn output(&self, exchange: u64) -> OutputId {
@@ -254,13 +248,13 @@ impl Blocks {
         }
     }
 
-    /// Brings ranges of blocks of other machines near.
-    pub(super) fn bring(&self, exchange: u64, wanted: &mut dyn Iterator<Item = Wanted>) -> Result<Shared> {
+    /// Prefetches ranges of blocks of other machines.
+    pub(super) fn prefetch(&self, exchange: u64, wanted: &mut dyn Iterator<Item = FrameRequest>) -> Result<Prefetched> {
         let output = self.output(exchange);
         let known = self.exchanges.read().get(&output).map(|known| (known.open.clone(), known.readers.clone()));
         let (open, readers) = known.unwrap_or_default();
         if !open.values().any(|open| open.remote) {
-            return Ok(Arc::new(()));
+            return Ok(Prefetched::default());
         }
         let mut asked = Vec::new();
         for wanted in wanted {
@@ -304,7 +298,7 @@ impl Blocks {
                 near.0.lock().brought.push((open.block, range));
             }
         }
-        Ok(Arc::new(near))
+        Ok(Prefetched::holding(near))
     }
 
     /// Asks the engine for pieces.

@@ -12,7 +12,7 @@ use tryworks_base::lock::{Lock, ReadLock};
 use tryworks_base::memory::Memory;
 use tryworks_base::resident::gauge;
 use tryworks_base::{Error, Op, Place, Result};
-use tryworks_core::host::{BlockWriter, Fetched, Host, Shared, Wanted};
+use tryworks_core::host::{BlockWriter, CachedPartition, Fetched, FrameRequest, Host, Prefetched, SealedHandle};
 use tryworks_protocol::engine::CodeId;
 use tryworks_protocol::worker::Welcome;
 use tryworks_store::blocks::Sealed;
@@ -29,7 +29,7 @@ pub(super) struct WorkerHost {
     /// What the running attempts make, by the number that tasks know.
     running: ReadLock<HashMap<u64, (AttemptId, CodeId)>>,
     /// By cache, then by partition; caches by the driver's own numbers.
-    cached: ReadLock<BTreeMap<u64, HashMap<u32, Shared>>>,
+    cached: ReadLock<BTreeMap<u64, HashMap<u32, CachedPartition>>>,
     /// What was kept and not told yet.
     kept: Lock<Vec<(u64, u32)>>,
 }
@@ -94,11 +94,11 @@ impl Host for WorkerHost {
         self.blocks.fetch(exchange, map).map(Fetched::Sealed)
     }
 
-    fn bring(&self, exchange: u64, wanted: &mut dyn Iterator<Item = Wanted>) -> Result<Shared> {
-        self.blocks.bring(exchange, wanted)
+    fn prefetch(&self, exchange: u64, wanted: &mut dyn Iterator<Item = FrameRequest>) -> Result<Prefetched> {
+        self.blocks.prefetch(exchange, wanted)
     }
 
-    fn cached(&self, cache: u64, partition: u32) -> Option<Shared> {
+    fn cached(&self, cache: u64, partition: u32) -> Option<CachedPartition> {
         self.cached.read().get(&cache)?.get(&partition).cloned()
     }
 
@@ -106,15 +106,15 @@ impl Host for WorkerHost {
         pool::map(count, |piece| panics::catch(op, at, || work(piece))).into_iter().collect()
     }
 
-    fn keep(&self, cache: u64, partition: u32, block: Shared) {
+    fn keep(&self, cache: u64, partition: u32, kept: CachedPartition) {
         // What is there already stays, and the other is dropped after the lock.
         let mut cached = self.cached.write();
         let twice = match cached.entry(cache).or_default().entry(partition) {
             Entry::Vacant(free) => {
-                free.insert(block);
+                free.insert(kept);
                 None
             }
-            Entry::Occupied(_) => Some(block),
+            Entry::Occupied(_) => Some(kept),
         };
         drop(cached);
         drop(twice);
@@ -135,8 +135,8 @@ impl BlockWriter for Leaving {
         self.0.frame(bytes)
     }
 
-    fn seal(self: Box<Self>, head: &[u8]) -> Result<Shared> {
+    fn seal(self: Box<Self>, head: &[u8]) -> Result<SealedHandle> {
         let sealed: Sealed = self.0.seal(head)?;
-        Ok(Arc::new(sealed))
+        Ok(SealedHandle::new(sealed))
     }
 }

@@ -358,7 +358,7 @@ impl Bench {
         let mut sealed = Vec::with_capacity(blocks.len());
         for (partition, block) in blocks {
             let CodeId::Output(output) = id else { return Err(Error::Bug("a block of a result stage".into())) };
-            sealed.push((output.0, partition, self.host.blocks.sealed(&block)?));
+            sealed.push((output.0, partition, block.sealed()?));
         }
         let (mut parts, mut here) = (Vec::with_capacity(results.len()), 0);
         for (partition, value) in results {

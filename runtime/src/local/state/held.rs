@@ -35,8 +35,9 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         let garbage = self.0.as_mut().map(|(state, _)| std::mem::take(&mut state.garbage));
         drop(self.0.take());
-        let Garbage { blocks, parts } = garbage.unwrap_or_default();
+        let Garbage { blocks, cached, parts } = garbage.unwrap_or_default();
         drop_all(blocks);
+        drop_all(cached);
         drop(parts);
     }
 }

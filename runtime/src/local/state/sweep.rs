@@ -1,6 +1,6 @@
 //! Deleting what nobody holds any more, of which the thread that let go of it can be sure.
 
-use super::{Block, Shared};
+use super::Shared;
 use crate::pool;
 use std::cell::Cell;
 use std::sync::Condvar;
@@ -59,8 +59,8 @@ impl Drop for Busy {
     }
 }
 
-/// Drops blocks, with all cores where there are many: each may be millions of strings.
-pub(super) fn drop_all(garbage: Vec<Block>) {
+/// Drops blocks or partitions, with all cores where there are many: each may be millions of strings.
+pub(super) fn drop_all<T: Send>(garbage: Vec<T>) {
     if garbage.len() < 8 {
         return drop(garbage);
     }
@@ -132,7 +132,7 @@ impl Shared {
             for what in released {
                 match what {
                     Kept::Exchange(id) => self.handle(&mut state, [Event::OutputReleased { output: OutputId(id) }]),
-                    Kept::Cache(id) => state.garbage.blocks.extend(self.host.forget(id)),
+                    Kept::Cache(id) => state.garbage.cached.extend(self.host.forget(id)),
                 }
             }
         }

@@ -3,11 +3,11 @@
 
 use super::aggregate::Aggregate;
 use super::batch::{Batch, TOGETHER};
-use super::block::{Block, Chunk, Deferred, Later};
+use super::block::{Block, Chunk, Folds, LeftHere};
 use super::hash::Buckets;
 use super::keep::Keep;
 use super::table::Table;
-use crate::host::Shared;
+use crate::host::BlockValue;
 use crate::row::{Key, Row, RowSize};
 use crate::task::Task;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub(crate) struct Run<K, V> {
 /// A left fold over the outputs of map tasks in the order of their partitions, which is what their readers would do. It
 /// goes as far as there are outputs, in whichever order they come. How far that is changes no answer: readers go on
 /// from there. It ends when they begin, or when the budget has no room for it.
-pub(crate) struct Prefix<M: Keep<K>, K, V> {
+pub(crate) struct RunningFold<M: Keep<K>, K, V> {
     state: Lock<State<M, K, V>>,
     /// Told when a task has done its part of the fold.
     rested: Condvar,
@@ -38,14 +38,14 @@ struct State<M: Keep<K>, K, V> {
     buckets: Buckets,
     /// The outputs of partitions before this one are folded.
     next: u32,
-    fold: Progress<M::Kept, V, K>,
+    fold: Phase<M::Kept, V, K>,
     /// Outputs that may be folded yet, by partition.
     waiting: BTreeMap<u32, Vec<Run<M::Kept, V>>>,
     /// What was folded leaves its room to map tasks that begin.
     spare: Vec<Run<M::Kept, V>>,
 }
 
-enum Progress<T, V, K> {
+enum Phase<T, V, K> {
     /// More can be folded.
     Open(Folded<T, V>),
     /// A task is at it.
@@ -63,11 +63,11 @@ struct Ended<T> {
     apart: BTreeMap<u32, Arc<Block<T>>>,
 }
 
-impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
+impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
     pub(crate) fn new(buckets: Buckets, task: &Task) -> Self {
-        let fold = Progress::Open(Folded::new(task));
+        let fold = Phase::Open(Folded::new(task));
         let state = State { buckets, next: 0, fold, waiting: BTreeMap::new(), spare: Vec::new() };
-        Prefix { state: Lock::new(state), rested: Condvar::new() }
+        RunningFold { state: Lock::new(state), rested: Condvar::new() }
     }
 
     fn state(&self) -> Held<'_, State<M, K, V>> {
@@ -76,7 +76,7 @@ impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
 
     /// Whether what was folded is gone.
     pub(crate) fn is_lost(&self) -> bool {
-        matches!(self.state().fold, Progress::Ended(Ended { folded: None, .. }))
+        matches!(self.state().fold, Phase::Ended(Ended { folded: None, .. }))
     }
 
     /// The room of rows that are folded, for other rows.
@@ -93,13 +93,13 @@ impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
         aggregate: &A,
         op: &Op,
         task: &Task,
-    ) -> std::result::Result<Shared, Vec<Run<M::Kept, V>>> {
+    ) -> std::result::Result<BlockValue, Vec<Run<M::Kept, V>>> {
         let mut state = self.state();
         // An attempt before this one may have brought the same.
         let twice = match &state.fold {
             _ if map < state.next => Some(output),
-            Progress::Ending | Progress::Ended(_) => return Err(output),
-            Progress::Open(_) | Progress::Busy => state.waiting.insert(map, output),
+            Phase::Ending | Phase::Ended(_) => return Err(output),
+            Phase::Open(_) | Phase::Busy => state.waiting.insert(map, output),
         };
         drop(state);
         drop(twice);
@@ -113,7 +113,7 @@ impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
             spare.truncate(task.host().slots().saturating_sub(state.spare.len()));
             state.spare.append(&mut spare);
             if goes_on {
-                state.fold = Progress::Open(folded);
+                state.fold = Phase::Open(folded);
                 drop(state);
                 self.rested.notify_all();
             } else {
@@ -121,7 +121,7 @@ impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
                 self.end(Some(folded));
             }
         }
-        Ok(Arc::new(Deferred { from: self.clone(), map }))
+        Ok(BlockValue::new(LeftHere::Folded { fold: self.clone(), map }))
     }
 
     /// Takes out the fold and the next output, if it is here.
@@ -138,7 +138,7 @@ impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
     /// Ends the fold that was taken out. Rows are hashed and dropped, by functions of the user's, without the lock.
     fn end(&self, folded: Option<Folded<M::Kept, V>>) {
         let mut state = self.state();
-        state.fold = Progress::Ending;
+        state.fold = Phase::Ending;
         let (waiting, spare) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.spare));
         let buckets = state.buckets;
         drop(state);
@@ -153,7 +153,7 @@ impl<M: Keep<K>, K: Key, V: Row> Prefix<M, K, V> {
 
 /// Says how a fold ended when this is dropped.
 struct Ends<'a, M: Keep<K>, K: Key, V: Row> {
-    of: &'a Prefix<M, K, V>,
+    of: &'a RunningFold<M, K, V>,
     as_what: Ended<(K, V)>,
 }
 
@@ -161,7 +161,7 @@ impl<M: Keep<K>, K: Key, V: Row> Drop for Ends<'_, M, K, V> {
     fn drop(&mut self) {
         let Ended { folded, apart } = &mut self.as_what;
         let ended = Ended { folded: folded.take(), apart: std::mem::take(apart) };
-        self.of.state().fold = Progress::Ended(ended);
+        self.of.state().fold = Phase::Ended(ended);
         self.of.rested.notify_all();
     }
 }
@@ -169,8 +169,8 @@ impl<M: Keep<K>, K: Key, V: Row> Drop for Ends<'_, M, K, V> {
 impl<M: Keep<K>, K: Key, V: Row> State<M, K, V> {
     /// Takes out the fold if it is here.
     fn take(&mut self) -> Option<Folded<M::Kept, V>> {
-        match std::mem::replace(&mut self.fold, Progress::Busy) {
-            Progress::Open(folded) => Some(folded),
+        match std::mem::replace(&mut self.fold, Phase::Busy) {
+            Phase::Open(folded) => Some(folded),
             other => {
                 self.fold = other;
                 None
@@ -197,7 +197,7 @@ fn gather<M: Keep<K>, K: Key, V: Row>(output: Vec<Run<M::Kept, V>>, buckets: Buc
 }
 
 /// Says that the fold is lost if a user's function panics.
-struct LostUnlessDone<'a, M: Keep<K>, K: Key, V: Row>(&'a Prefix<M, K, V>);
+struct LostUnlessDone<'a, M: Keep<K>, K: Key, V: Row>(&'a RunningFold<M, K, V>);
 
 impl<M: Keep<K>, K: Key, V: Row> Drop for LostUnlessDone<'_, M, K, V> {
     #[cold]
@@ -206,15 +206,15 @@ impl<M: Keep<K>, K: Key, V: Row> Drop for LostUnlessDone<'_, M, K, V> {
     }
 }
 
-impl<M: Keep<K>, K: Key, V: Row> Later<(K, V)> for Prefix<M, K, V> {
+impl<M: Keep<K>, K: Key, V: Row> Folds<(K, V)> for RunningFold<M, K, V> {
     fn block(&self, map: u32) -> Result<Arc<Block<(K, V)>>> {
         let mut state = self.state();
         loop {
             state = match &state.fold {
-                Progress::Ended(_) => break,
+                Phase::Ended(_) => break,
                 // Only a task that nobody waits for any more, or another reader, can be at it.
-                Progress::Busy | Progress::Ending => state.wait(&self.rested),
-                Progress::Open(_) => {
+                Phase::Busy | Phase::Ending => state.wait(&self.rested),
+                Phase::Open(_) => {
                     let folded = state.take();
                     drop(state);
                     self.end(folded);
@@ -223,7 +223,7 @@ impl<M: Keep<K>, K: Key, V: Row> Later<(K, V)> for Prefix<M, K, V> {
             };
         }
         let next = state.next;
-        let Progress::Ended(Ended { folded, apart }) = &state.fold else {
+        let Phase::Ended(Ended { folded, apart }) = &state.fold else {
             return Err(Error::Bug("a fold has not ended".into()));
         };
         if let Some(block) = apart.get(&map) {
