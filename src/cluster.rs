@@ -122,7 +122,7 @@ impl Builder {
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         match from_here(cluster.into()) {
             Ok(cluster) => self.settings.cluster.name = Some(cluster),
-            Err(wrong) => drop(self.fault.get_or_insert(Error::plan(format!("the cluster {wrong}")))),
+            Err(wrong) => self.refuse(format!("the cluster {wrong}")),
         }
         self
     }
@@ -137,7 +137,26 @@ impl Builder {
     /// Gives a task of a cluster a second attempt on another engine if it takes long: once `quantile_percent` of a
     /// stage's tasks are done, and it has run for more than `multiplier_percent` of their median time. The first attempt
     /// to finish counts, and the other is stopped. It is off unless this is called.
+    ///
+    /// A quantile of more than 100 would never be reached, and a multiplier of less than 100 would run tasks twice that
+    /// are as fast as others: both are an error when the context is built.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// let error = Context::builder().speculation(75, 15).build().err().expect("15 % of the median are too few");
+    /// assert!(error.to_string().contains("15 % of the median"), "{error}");
+    /// ```
+    #[track_caller]
     pub fn speculation(mut self, quantile_percent: u32, multiplier_percent: u32) -> Self {
+        if quantile_percent > 100 {
+            self.refuse(format!(
+                "speculation after {quantile_percent} % of the tasks never begins; 100 % are all of them"
+            ));
+        }
+        if multiplier_percent < 100 {
+            let why = "run tasks twice that are as fast as others; say at least 100 %, such as 150";
+            self.refuse(format!("speculation at {multiplier_percent} % of the median time would {why}"));
+        }
         self.settings.cluster.speculation = Some(Speculation { quantile_percent, multiplier_percent });
         self
     }

@@ -1,7 +1,7 @@
 //! The context: the driver's handle on where things run.
 
 use crate::progress::Bar;
-use crate::settings::{self, Settings};
+use crate::settings::{self, MOST_THREADS, Settings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tryworks_base::memory::Memory;
@@ -126,26 +126,36 @@ impl Sources for Context {
 pub struct Builder {
     pub(crate) settings: Settings,
     progress: bool,
-    /// The first path that could not be made whole.
-    pub(crate) fault: Option<Error>,
+    /// The first of the settings that cannot be obeyed.
+    fault: Option<Error>,
 }
 
 impl Builder {
+    /// A setting cannot be obeyed. The first that cannot is the error of `build`.
+    #[track_caller]
+    pub(crate) fn refuse(&mut self, why: String) {
+        self.fault.get_or_insert(Error::plan(why));
+    }
+
     /// The path as it is from here: the process may go to another directory before it is used.
     #[track_caller]
     fn whole(&mut self, what: &str, path: &Path) -> PathBuf {
         match whole(path) {
             Ok(path) => path,
             Err(wrong) => {
-                self.fault.get_or_insert(Error::plan(format!("the path of {what} {wrong}")));
+                self.refuse(format!("the path of {what} {wrong}"));
                 PathBuf::new()
             }
         }
     }
 
-    /// How many tasks run at once; at least one.
+    /// How many tasks run at once: at least one, and 4,096 at most.
+    #[track_caller]
     pub fn threads(mut self, threads: usize) -> Self {
-        self.settings.local.threads = threads.max(1);
+        if threads > MOST_THREADS {
+            self.refuse(format!("{threads} threads are more than {MOST_THREADS}"));
+        }
+        self.settings.local.threads = threads.clamp(1, MOST_THREADS);
         self
     }
 
@@ -232,7 +242,7 @@ impl Builder {
     /// The context. No thread that runs tasks is started before the first job.
     ///
     /// # Errors
-    /// If a path is wrong, the event log cannot be made or is wanted of a cluster, or the cluster cannot be
+    /// If a setting cannot be obeyed, such as a path that is wrong, the event log cannot be made or is wanted of a cluster, or the cluster cannot be
     /// reached.
     pub fn build(self) -> Result<Context> {
         self.fault.map_or(Ok(()), Err)?;

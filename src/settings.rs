@@ -58,6 +58,9 @@ pub(crate) fn default() -> Settings {
     }
 }
 
+/// The most threads that run tasks: more are a mistake, or an attempt to get more memory than the stacks may have.
+pub(crate) const MOST_THREADS: usize = 4096;
+
 /// The error of a variable whose value has another form.
 pub(crate) fn wrong(name: &str, value: &str, form: &str) -> Error {
     Error::Setting { name: name.into(), message: format!("is `{value}`, which is not {form}") }
@@ -87,8 +90,9 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Resul
         return Err(Error::Setting { name: "TRYWORKS_CLUSTER".into(), message });
     }
     if let Some(value) = text("TRYWORKS_THREADS")? {
-        let threads = value.parse().ok().filter(|threads| (1..=4096).contains(threads));
-        settings.threads = threads.ok_or_else(|| wrong("TRYWORKS_THREADS", &value, "a number from 1 to 4096"))?;
+        let threads = value.parse().ok().filter(|threads| (1..=MOST_THREADS).contains(threads));
+        let form = format!("a number from 1 to {MOST_THREADS}");
+        settings.threads = threads.ok_or_else(|| wrong("TRYWORKS_THREADS", &value, &form))?;
     }
     let size_of = |name: &str| -> Result<Option<u64>> {
         text(name)?.map(|value| size::bytes(&value).ok_or_else(|| wrong(name, &value, size::FORM))).transpose()

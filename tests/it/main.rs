@@ -15,6 +15,7 @@ mod operators;
 mod plans;
 mod samples;
 mod saving;
+mod settings;
 mod shipping;
 mod sorting;
 mod sources;
