@@ -22,7 +22,7 @@ fn links(pages: u64, page: u64) -> impl Iterator<Item = u64> {
 
 fn main() -> Result<()> {
     let cx = Context::init()?;
-    let pages: u64 = std::env::args().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(5_000);
+    let pages: u64 = std::env::args_os().nth(1).and_then(|pages| pages.to_str()?.parse().ok()).unwrap_or(5_000);
 
     let outgoing = cx.range(0..pages).with(pages).flat_map_into(|pages, page, out| {
         out.extend(links(*pages, page).map(|other| (page, other)));

@@ -9,7 +9,7 @@ use tryworks::prelude::*;
 fn main() -> Result<()> {
     let cx = Context::init()?;
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args_os().skip(1);
     let text = arguments.next().map_or(data.join("mobydick.txt"), Into::into);
     let stop_words = arguments.next().map_or(data.join("stopwords.txt"), Into::into);
 

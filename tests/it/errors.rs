@@ -2,6 +2,7 @@
 
 use crate::support::{assert_empty, cx, fault, pairs, plan_error, sorted, wait_until};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use tryworks::Summand;
 use tryworks::prelude::*;
 
@@ -353,6 +354,39 @@ fn a_result_that_is_larger_than_the_driver_takes_names_the_limit() -> Result<()>
     assert_eq!(cx.range_in(0..100, 10).collect()?.len(), 100);
     assert_eq!(cx.range_in(0..100_000, 10).count()?, 100_000);
     Ok(())
+}
+
+/// Only lists counted: an aggregation whose parts are large maps brought to the driver whatever they took.
+#[test]
+fn what_every_action_brings_counts_for_the_limit_of_results() -> Result<()> {
+    let cx = Context::builder().threads(2).max_result_bytes(10_000).progress(false).build()?;
+    let numbers = cx.range_in(0..10_000, 10);
+    let words = numbers.map(|n| format!("{n:>100}"));
+    let into = |mut all: BTreeMap<u64, u64>, n: u64| {
+        *all.entry(n % 500).or_default() += 1;
+        all
+    };
+    let merge = |mut one: BTreeMap<u64, u64>, other: BTreeMap<u64, u64>| {
+        other.into_iter().for_each(|(key, count)| *one.entry(key).or_default() += count);
+        one
+    };
+    let results = [
+        ("aggregate", numbers.aggregate(BTreeMap::new(), into, merge).map(drop)),
+        ("fold", words.fold(String::new(), |all, word| all + &word).map(drop)),
+        ("reduce", words.reduce(|all, word| all + &word).map(drop)),
+        ("take", words.take(9_000).map(drop)),
+        ("take_ordered_by", words.take_ordered_by(500, |word| word.len()).map(drop)),
+        ("collect", words.collect().map(drop)),
+    ];
+    for (action, result) in results {
+        let error = result.unwrap_err();
+        let limit = matches!(&error, Error::Limit { name, value: 10_000, .. } if name == "max_result_bytes");
+        assert!(limit, "{action}: {error}");
+    }
+    assert_eq!((words.count()?, numbers.sum()?, words.take(3)?.len()), (10_000, 49_995_000, 3));
+    let none = Context::builder().threads(2).max_result_bytes(0).progress(false).build()?;
+    assert!(none.range(0..10).sum().unwrap_err().to_string().contains("max_result_bytes"));
+    none.range(0..10).for_each(drop)
 }
 
 #[test]

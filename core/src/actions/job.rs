@@ -1,6 +1,7 @@
 //! Jobs: what every action is made of, and the handle of one that runs in the background.
 
 use crate::dataset::Dataset;
+use crate::heap::heap_bytes;
 use crate::pipe::Pipe;
 use crate::row::RowSize;
 use crate::runner::{JobControl, JobRequest, Tie};
@@ -25,9 +26,9 @@ pub(crate) trait PartAction<P: Pipe>: Ship + Send + Sync + 'static {
         codec::prove_part(out, check)
     }
 
-    /// The bytes of a part, as far as they are worth counting.
-    fn bytes(_: &Self::Out) -> u64 {
-        0
+    /// The bytes of a part, which count for the limit of a job's results.
+    fn bytes(out: &Self::Out) -> u64 {
+        size_of::<Self::Out>() as u64 + heap_bytes(out)
     }
 }
 

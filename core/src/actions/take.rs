@@ -1,6 +1,6 @@
 //! `take` and `first`: the first items, from as few partitions as they are in.
 
-use super::job::PartAction;
+use super::job::{PartAction, bytes_of};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, STOP, drive};
 use crate::ship::{Decoder, Encoder, Ship};
@@ -36,6 +36,10 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Take {
 
     fn prove(items: &mut Vec<P::Item>, check: bool) -> Result<()> {
         prove_rows(items, check)
+    }
+
+    fn bytes(items: &Vec<P::Item>) -> u64 {
+        bytes_of(items)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `take_ordered_by`: the first items in the order of a key.
 
-use super::job::{Background, Job, PartAction};
+use super::job::{Background, Job, PartAction, bytes_of};
 use crate::call::{Call1, Env, Given};
 use crate::dataset::Dataset;
 use crate::exchange::unless_failed;
@@ -74,6 +74,10 @@ where
 
     fn prove(items: &mut Vec<P::Item>, check: bool) -> Result<()> {
         prove_rows(items, check)
+    }
+
+    fn bytes(items: &Vec<P::Item>) -> u64 {
+        bytes_of(items)
     }
 }
 
