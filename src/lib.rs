@@ -34,7 +34,7 @@ pub use tryworks_core::ship::Code;
 pub use tryworks_core::{
     Background, Dataset, Float, Job, Str, Summand, Total, data, ops, pipe, row, runner, sink, source, task, with,
 };
-pub use tryworks_io::{rows, save, text};
+pub use tryworks_io::{files, places, rows, text};
 pub use tryworks_runtime::event_log;
 
 /// The programs in the prose are run with the tests.

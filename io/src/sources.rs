@@ -1,8 +1,8 @@
 //! The methods by which a context makes datasets out of inputs.
 
+use crate::files::{Paths, Shipped};
 use crate::rows::{Numbers, Parallelize};
-use crate::shipped::Shipped;
-use crate::text::{TextFiles, TextOptions, TextPath};
+use crate::text::{TextFiles, text};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -11,7 +11,25 @@ use std::sync::Arc;
 use tryworks_base::{Error, Result};
 use tryworks_core::Dataset;
 use tryworks_core::runner::Runner;
-use tryworks_core::source::From;
+use tryworks_core::source::{From, Source};
+
+/// What a context can [`read`](Sources::read): files in a format, such as [`text`].
+pub trait Input {
+    /// What reads them.
+    type Source: Source;
+
+    /// What plans and errors call it.
+    const NAME: &'static str;
+
+    /// Lists the files, on the driver. `runner` sends those that tasks on other machines are to have.
+    ///
+    /// # Errors
+    /// If there is no such file, or it cannot be read or sent.
+    fn list(&self, runner: &dyn Runner) -> Result<Self::Source>;
+
+    /// A source with no partition: what stands in the plan for files that could not be listed.
+    fn none(&self) -> Self::Source;
+}
 
 /// Makes datasets out of inputs: what a context can read.
 ///
@@ -21,46 +39,39 @@ pub trait Sources {
     /// What runs the jobs of the datasets.
     fn runner(&self) -> Arc<dyn Runner>;
 
-    /// The lines of a file, of the files of a directory, of a glob, or of several of these. Files that are
-    /// compressed with gzip or zstd are known by their content.
+    /// What is in files of a format, such as [`text`].
     ///
-    /// The paths are listed now, on this machine: what is added later is not read.
-    #[track_caller]
-    fn text_file(&self, path: impl Into<TextPath>) -> Dataset<From<TextFiles>> {
-        text(self.runner(), "text_file", path.into(), TextOptions::default())
-    }
-
-    /// The same for text that is not all UTF-8: what is not becomes U+FFFD.
-    #[track_caller]
-    fn text_file_lossy(&self, path: impl Into<TextPath>) -> Dataset<From<TextFiles>> {
-        text(self.runner(), "text_file_lossy", path.into(), TextOptions { lossy: true, ..TextOptions::default() })
-    }
-
-    /// The same with all options.
-    #[track_caller]
-    fn text_file_with(&self, path: impl Into<TextPath>, options: TextOptions) -> Dataset<From<TextFiles>> {
-        text(self.runner(), "text_file_with", path.into(), options)
-    }
-
-    /// The same for files that only the driver's machine has: each engine on another machine is sent those of which it
-    /// reads a part, whole, and has them until the driver's session ends. Where tasks run on the driver's machine
-    /// nothing is copied.
-    ///
-    /// The files are sent off now, so this is for input that is small enough to travel.
+    /// The files are listed now, on this machine: what is added later is not read.
     ///
     /// ```
     /// # use tryworks::prelude::*;
     /// # let cx = Context::local(2)?;
     /// # let scratch = tempfile::tempdir().unwrap();
     /// # let path = scratch.path().join("notes.txt");
-    /// # std::fs::write(&path, "call\nme\n").unwrap();
-    /// assert_eq!(cx.text_file_from_driver(&path).count()?, 2);
+    /// std::fs::write(&path, "call\nme\nIshmael\n").unwrap();
+    /// assert_eq!(cx.read(text(&path).split_bytes(8)).collect()?, ["call", "me", "Ishmael"]);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    fn text_file_from_driver(&self, path: impl Into<TextPath>) -> Dataset<From<TextFiles>> {
-        let options = TextOptions { from_driver: true, ..TextOptions::default() };
-        text(self.runner(), "text_file_from_driver", path.into(), options)
+    fn read<I: Input>(&self, input: I) -> Dataset<From<I::Source>> {
+        listed(self.runner(), I::NAME, &input)
+    }
+
+    /// The lines of a file, of the files of a directory, of a glob, or of several of these: `read(text(path))`. Files that
+    /// are compressed with gzip or zstd are known by their content.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// std::fs::write(scratch.path().join("a.txt"), "call\nme\n").unwrap();
+    /// std::fs::write(scratch.path().join("b.txt"), "Ishmael\n").unwrap();
+    /// assert_eq!(cx.text_file(scratch.path().join("*.txt")).collect()?, ["call", "me", "Ishmael"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    fn text_file(&self, path: impl Into<Paths>) -> Dataset<From<TextFiles>> {
+        listed(self.runner(), "text_file", &text(path))
     }
 
     /// Gives a file of this machine along to tasks, whichever machine they run on: what comes back goes to a function
@@ -126,15 +137,13 @@ pub trait Sources {
 }
 
 #[track_caller]
-fn text(runner: Arc<dyn Runner>, name: &'static str, path: TextPath, options: TextOptions) -> Dataset<From<TextFiles>> {
-    let listed = TextFiles::new(path.clone(), options);
-    let listed = listed.and_then(|files| if options.from_driver { files.ship(&*runner) } else { Ok(files) });
-    match listed {
+fn listed<I: Input>(runner: Arc<dyn Runner>, name: &'static str, input: &I) -> Dataset<From<I::Source>> {
+    match input.list(&*runner) {
         Ok(source) => Dataset::from_source(runner, name, source, None),
         // A mistake in the program or its arguments rather than in the data: it comes with the place of the call.
         Err(error) => {
             let fault = Error::plan(format!("`{name}` cannot read {error}"));
-            Dataset::from_source(runner, name, TextFiles::none(path), Some(fault))
+            Dataset::from_source(runner, name, input.none(), Some(fault))
         }
     }
 }

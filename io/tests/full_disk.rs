@@ -3,7 +3,7 @@
 use tryworks_base::Error;
 use tryworks_base::memory::Memory;
 use tryworks_core::runner::Tie;
-use tryworks_io::sink::OutputDir;
+use tryworks_io::places::OutputDir;
 use tryworks_store::blocks::{BlockStore, BlockWriter};
 use tryworks_store::spill::{SpillOptions, SpillSpace};
 use tryworks_testing::SmallDisk;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use tryworks_base::{Error, Result};
 use tryworks_core::runner::Tie;
-use tryworks_io::sink::{OutputDir, part_name};
+use tryworks_io::places::{OutputDir, part_name};
 
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =

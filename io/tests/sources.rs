@@ -12,6 +12,7 @@ use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Runner};
 use tryworks_core::source::Source;
 use tryworks_io::Sources;
 use tryworks_io::rows::{Numbers, Parallelize};
+use tryworks_io::text::text;
 
 /// Tells what the lineage says, and runs nothing.
 struct Teller;
@@ -94,7 +95,7 @@ fn datasets_know_the_call_that_made_them() {
     std::fs::write(dir.path().join("x"), "1\n2\n").unwrap();
     let told = Desk.text_file(dir.path().join("x")).explain().unwrap();
     assert!(told.starts_with("text_file [1] ") && told.contains("x, 1 split at line"), "{told}");
-    assert_eq!(Desk.text_file_lossy([dir.path()]).partitions(), 1);
+    assert_eq!(Desk.read(text([dir.path()]).lossy()).partitions(), 1);
 }
 
 #[test]

@@ -10,18 +10,28 @@ use support::{all, rows_by, task, task_with};
 use tryworks_base::{Error, Result};
 use tryworks_core::pipe::{Cursor, STOP};
 use tryworks_core::source::Source;
-use tryworks_io::text::{TextFiles, TextOptions, TextPath};
+use tryworks_io::files::Paths;
+use tryworks_io::text::{Text, TextFiles, text};
 
-fn by(split: u64) -> TextOptions {
-    TextOptions { split_bytes: Some(split), ..Default::default() }
+/// Read in splits of so many bytes.
+fn by(split: u64) -> impl Fn(Text) -> Text {
+    move |text| text.split_bytes(split)
+}
+
+fn plain(text: Text) -> Text {
+    text
+}
+
+fn listed(path: impl Into<Paths>, how: impl Fn(Text) -> Text) -> Result<TextFiles> {
+    TextFiles::of(&how(text(path)))
 }
 
 fn lines(contents: &[u8]) -> Vec<String> {
     contents.lines().collect::<std::io::Result<_>>().unwrap()
 }
 
-fn read(path: impl Into<TextPath>, options: TextOptions) -> Result<Vec<String>> {
-    Ok(all(&TextFiles::new(path, options)?)?.concat())
+fn read(path: impl Into<Paths>, how: impl Fn(Text) -> Text) -> Result<Vec<String>> {
+    Ok(all(&listed(path, how)?)?.concat())
 }
 
 fn file(contents: &[u8]) -> tempfile::NamedTempFile {
@@ -56,7 +66,7 @@ proptest! {
         let file = file(text.as_bytes());
         let task = task();
         for split in 1..=text.len() as u64 + 1 {
-            let source = TextFiles::new(file.path(), by(split)).unwrap();
+            let source = listed(file.path(), by(split)).unwrap();
             prop_assert_eq!(u64::from(source.partitions()), (text.len() as u64).div_ceil(split).max(1));
             let mut found = Vec::new();
             for partition in 0..source.partitions() {
@@ -78,7 +88,7 @@ proptest! {
                     prop_assert!(matches!(&found, Error::Input { offset, .. } if *offset == at), "{}", found);
                 }
             }
-            let lossy = read(file.path(), TextOptions { lossy: true, ..by(split) }).unwrap();
+            let lossy = read(file.path(), |text: Text| text.split_bytes(split).lossy()).unwrap();
             prop_assert_eq!(lossy, lines(String::from_utf8_lossy(&bytes).as_bytes()));
         }
     }
@@ -102,7 +112,7 @@ fn lines_longer_than_every_buffer_are_whole() {
 #[test]
 fn a_line_longer_than_the_budget_is_an_error_not_a_dead_process() {
     let file = file(&[b'x'; 4 << 20]);
-    let source = TextFiles::new(file.path(), by(8 << 20)).unwrap();
+    let source = listed(file.path(), by(8 << 20)).unwrap();
     let error = rows_by(&source, 0, 10, &task_with(1 << 20)).unwrap_err();
     assert!(matches!(&error, Error::Limit { name, value, .. } if name == "memory" && *value == 1 << 20), "{error}");
 }
@@ -113,14 +123,14 @@ fn default_splits_follow_from_the_bytes_alone() {
     let path = dir.path().join("sparse.txt");
     let partitions = |bytes: u64| {
         fs::File::create(&path).unwrap().set_len(bytes).unwrap();
-        TextFiles::new(&path, TextOptions::default()).unwrap().partitions()
+        listed(&path, plain).unwrap().partitions()
     };
     assert_eq!([0, 1, 65_536, 65_537, 1_256_167].map(partitions), [1, 1, 1, 2, 20]);
     assert_eq!([64 << 20, 2 << 30, 4 << 30].map(partitions), [64, 64, 128]);
-    assert!(TextFiles::new(&path, by(0)).is_err());
-    assert!(TextFiles::new(&path, by(1 << 60)).is_ok());
+    assert!(listed(&path, by(0)).is_err());
+    assert!(listed(&path, by(1 << 60)).is_ok());
     partitions(1 << 33);
-    assert!(TextFiles::new(&path, by(1)).unwrap_err().to_string().contains("too many partitions"));
+    assert!(listed(&path, by(1)).unwrap_err().to_string().contains("too many partitions"));
 }
 
 #[test]
@@ -133,7 +143,7 @@ fn a_directory_is_its_files_by_name() {
     fs::write(dir.path().join("inner/deep.txt"), "deep").unwrap();
     fs::create_dir(dir.path().join("void")).unwrap();
     let under = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
-    let rows = |path: TextPath| read(path, TextOptions::default());
+    let rows = |path: Paths| read(path, plain);
     assert_eq!(rows(dir.path().into()).unwrap(), ["a.txt", "b.txt", "c.log"]);
     assert_eq!(rows(under("*.txt").into()).unwrap(), ["a.txt", "b.txt"]);
     assert_eq!(rows(under("*").into()).unwrap(), ["a.txt", "b.txt", "c.log", "deep"], "directories in a glob are read");
@@ -156,11 +166,10 @@ fn a_directory_is_its_files_by_name() {
 fn what_is_read_is_shown_as_it_was_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a"), "x").unwrap();
-    let shown = |options| TextFiles::new(dir.path(), options).unwrap().describe();
     let path = dir.path().display();
-    assert_eq!(shown(TextOptions::default()), format!("{path}, 1 split"));
+    assert_eq!(listed(dir.path(), plain).unwrap().describe(), format!("{path}, 1 split"));
     fs::write(dir.path().join("b"), "xyz").unwrap();
-    assert_eq!(shown(by(1)), format!("{path}, 2 files, 4 splits"));
+    assert_eq!(listed(dir.path(), by(1)).unwrap().describe(), format!("{path}, 2 files, 4 splits"));
 }
 
 #[test]
@@ -172,7 +181,7 @@ fn compressed_files_are_known_by_content() {
     let zstd = [first, second].map(packed_zstd).concat();
     for packed in [&zipped, &zstd] {
         let whole = file(packed);
-        let source = TextFiles::new(whole.path(), by(1000)).unwrap();
+        let source = listed(whole.path(), by(1000)).unwrap();
         assert_eq!(source.partitions(), 1);
         assert_eq!(all(&source).unwrap().concat(), expected);
 
@@ -200,7 +209,7 @@ fn compressed_files_are_known_by_content() {
 #[test]
 fn good_lines_before_a_bad_byte_are_given_first() {
     let file = file(b"one\ntwo\nthr\xc3\xff\nfour\n");
-    let source = TextFiles::new(file.path(), by(1000)).unwrap();
+    let source = listed(file.path(), by(1000)).unwrap();
     let mut cursor = source.open(0, &task()).unwrap();
     let mut found = Vec::new();
     let error = cursor
@@ -216,7 +225,7 @@ fn good_lines_before_a_bad_byte_are_given_first() {
 
 /// Opens the first partition of `path`, has something done to the file, and reads on.
 fn read_while(path: &Path, change: impl FnOnce()) -> Result<Vec<String>> {
-    let source = TextFiles::new(path, by(1 << 30)).unwrap();
+    let source = listed(path, by(1 << 30)).unwrap();
     let mut cursor = source.open(0, &task()).unwrap();
     change();
     let mut rows = Vec::new();
@@ -246,7 +255,7 @@ fn a_file_that_shrank_is_an_error() {
         assert!(error.to_string().contains("when it was listed"), "{error}");
 
         fs::write(&path, &packed).unwrap();
-        let source = TextFiles::new(&path, by(1 << 20)).unwrap();
+        let source = listed(&path, by(1 << 20)).unwrap();
         cut();
         let error = all(&source).unwrap_err().to_string();
         let what = format!("it had {} bytes when it was listed, and has {left} now", packed.len());
@@ -266,7 +275,7 @@ fn a_file_that_was_written_to_is_an_error_that_says_what_changed() {
             set_modified(&path, 10);
         };
         write();
-        let listed = TextFiles::new(&path, by(1 << 20)).unwrap();
+        let listed = listed(&path, by(1 << 20)).unwrap();
         assert!(all(&listed).is_ok());
         change();
         let error = all(&listed).unwrap_err();
@@ -308,12 +317,12 @@ fn a_byte_order_mark_is_no_part_of_the_first_line() {
                     lines(text.as_bytes()),
                     "{text:?} in splits of {split}"
                 );
-                let lossy = TextOptions { lossy: true, ..by(split) };
+                let lossy = |text: Text| text.split_bytes(split).lossy();
                 assert_eq!(read(file.path(), lossy).unwrap(), lines(text.as_bytes()));
             }
         }
     }
-    assert_eq!(read(file(b"a\n\xef\xbb").path(), TextOptions { lossy: true, ..by(9) }).unwrap(), ["a", "\u{fffd}"]);
+    assert_eq!(read(file(b"a\n\xef\xbb").path(), |text: Text| text.split_bytes(9).lossy()).unwrap(), ["a", "\u{fffd}"]);
     let error = read(
         file(&marked("good\nb\u{e9}d").iter().map(|b| if *b == 0xa9 { b'x' } else { *b }).collect::<Vec<_>>()).path(),
         by(1000),
@@ -353,7 +362,7 @@ fn what_decompressors_hold_is_counted_and_a_window_that_is_too_large_says_so() {
     // The machine of these tests has one slot: a task may have half of the budget.
     for log in [10, 20, 23, 25, 27, 30, 31] {
         let file = file(&with_window(log));
-        let source = TextFiles::new(file.path(), by(1)).unwrap();
+        let source = listed(file.path(), by(1)).unwrap();
         for (limit, most) in [(1 << 20, 23), (64 << 20, 25), (256 << 20, 27), (4 << 30, 31)] {
             let task = task_with(limit);
             let read = rows_by(&source, 0, 1, &task);
@@ -375,14 +384,14 @@ fn what_decompressors_hold_is_counted_and_a_window_that_is_too_large_says_so() {
     }
     // Any frame may ask for more.
     let frames = file(&[with_window(20), with_window(30)].concat());
-    let source = TextFiles::new(frames.path(), by(1)).unwrap();
+    let source = listed(frames.path(), by(1)).unwrap();
     assert!(matches!(rows_by(&source, 0, 1, &task_with(64 << 20)), Err(Error::Limit { .. })));
     assert_eq!(rows_by(&source, 0, 1, &task_with(4 << 30)).unwrap().len(), 2);
     let skipped = [b"\x50\x2a\x4d\x18\x04\0\0\0skip".to_vec(), with_window(20)].concat();
     assert_eq!(read(file(&skipped).path(), by(1)).unwrap(), ["a window of 2^20"]);
 
     let unpacking = task_with(64 << 20);
-    assert_eq!(rows_by(&TextFiles::new(file(&gzip(b"x\n")).path(), by(1)).unwrap(), 0, 1, &unpacking).unwrap(), ["x"]);
+    assert_eq!(rows_by(&listed(file(&gzip(b"x\n")).path(), by(1)).unwrap(), 0, 1, &unpacking).unwrap(), ["x"]);
     assert!(unpacking.host().memory().peak() > 256 << 10);
 }
 
@@ -400,7 +409,7 @@ fn globs_know_braces_and_names_of_any_bytes() {
     }
     fs::write(dir.path().join(strange), "strange").unwrap();
     let under = |name: &str| dir.path().join(name);
-    let rows = |name: &str| read(under(name), TextOptions::default());
+    let rows = |name: &str| read(under(name), plain);
     assert_eq!(rows("{2023,2024}/*.txt").unwrap(), ["2023/a.txt", "2024/a.txt"]);
     assert_eq!(rows("202{5,3}/{b.log,a.txt}").unwrap(), ["2023/a.txt", "2023/b.log", "2025/a.txt"]);
     assert_eq!(rows("{2023,2023/*}").unwrap(), ["2023/a.txt", "2023/b.log"], "each file once");
@@ -417,19 +426,19 @@ fn globs_know_braces_and_names_of_any_bytes() {
     // The name that is no text is found by globs, by directories, and as it is.
     assert_eq!(rows("not?utf8.txt").unwrap(), ["strange"]);
     assert_eq!(rows("*.txt").unwrap(), ["strange", "plain{.txt", "x.txt", "{x,y}.txt"]);
-    assert_eq!(read(dir.path().join(strange), TextOptions::default()).unwrap(), ["strange"]);
+    assert_eq!(read(dir.path().join(strange), plain).unwrap(), ["strange"]);
     let below = under("odd").join(std::ffi::OsStr::from_bytes(b"dir\xfe"));
     fs::create_dir_all(&below).unwrap();
     fs::write(below.join("in"), "within").unwrap();
     assert_eq!(rows("odd/*/in").unwrap(), ["within"]);
     assert_eq!(rows("**/in").unwrap(), ["within"]);
-    assert_eq!(read(below.join("i*"), TextOptions::default()).unwrap(), ["within"]);
+    assert_eq!(read(below.join("i*"), plain).unwrap(), ["within"]);
 }
 
 #[test]
 fn a_sink_that_has_enough_gets_no_further_line() {
     let file = file(b"a\nb\nc\n");
-    let source = TextFiles::new(file.path(), by(1000)).unwrap();
+    let source = listed(file.path(), by(1000)).unwrap();
     let mut cursor = source.open(0, &task()).unwrap();
     let mut calls = 0;
     cursor
@@ -447,7 +456,7 @@ fn a_source_is_the_same_after_it_was_sent() {
     let dir = tempfile::tempdir().unwrap();
     let strange = dir.path().join(std::ffi::OsStr::from_bytes(b"not\xffutf8"));
     fs::write(&strange, "one\ntwo").unwrap();
-    let source = TextFiles::new(Path::new(&strange), by(3)).unwrap();
+    let source = listed(Path::new(&strange), by(3)).unwrap();
     let mut bytes = Vec::new();
     tryworks_base::codec::encode(&source, &mut bytes).unwrap();
     let (sent, _) = tryworks_base::codec::decode::<TextFiles>(&bytes).unwrap();

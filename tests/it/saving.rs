@@ -128,7 +128,7 @@ fn a_path_that_is_none_is_named_with_the_place_of_the_call() {
             ("the path of the file to give along", cx.ship_file(path).err()),
             ("`text_file` cannot read its input: the path", cx.text_file(path).count().err()),
             ("`text_file` cannot read its input: the path", cx.text_file(["Cargo.toml", path]).count().err()),
-            ("`text_file_from_driver` cannot read its input: the path", cx.text_file_from_driver(path).count().err()),
+            ("`text` cannot read its input: the path", cx.read(text(path).from_driver()).count().err()),
             ("the path of the directory of spill files", Context::builder().spill_dir(path).build().err()),
             ("the path of the event log", Context::builder().event_log(path).build().err()),
         ];

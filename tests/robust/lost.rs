@@ -286,7 +286,7 @@ fn relative_paths_are_those_of_where_the_call_is_made() {
         std::env::set_current_dir("../new").unwrap();
         let cx = builder.build().unwrap();
         std::env::set_current_dir("../old").unwrap();
-        let (lines, found, sent) = (files(&cx), globbed(&cx), cx.text_file_from_driver("a.txt"));
+        let (lines, found, sent) = (files(&cx), globbed(&cx), cx.read(text("a.txt").from_driver()));
         let gone = cx.text_file("missing.txt");
         let gate = lines.map_partitions(|lines| {
             // Saved from where the process is by the time that tasks run.

@@ -37,7 +37,7 @@ fn program() {
 fn give_and_take() {
     let cx = Context::init().unwrap();
     let input = beside("input.txt");
-    let read = cx.text_file_from_driver(&input);
+    let read = cx.read(text(&input).from_driver());
     println!("splits {}", read.partitions());
     assert_eq!(read.collect().unwrap(), lines());
     // A file that a function opens itself.
@@ -113,7 +113,7 @@ fn engines_elsewhere_are_sent_what_only_the_driver_has() {
 fn given_files_count_against_the_quota() {
     if role().is_some() {
         let cx = Context::init().unwrap();
-        let error = cx.text_file_from_driver(beside("input.txt")).count().unwrap_err();
+        let error = cx.read(text(beside("input.txt")).from_driver()).count().unwrap_err();
         println!("error {}", error.to_string().replace('\n', " "));
         assert!(matches!(&error, Error::Limit { name, value: 1_048_576, .. } if name == "block_quota"), "{error:?}");
         // What fits is given, and counts while the session lasts.
@@ -202,7 +202,7 @@ fn an_engine_that_does_not_see_a_path_is_named_with_what_to_do() {
     let (read, save) = (run.line("read "), run.line("save "));
     run.ends_well();
     assert!(read.contains("input.txt") && read.contains("one on one does not see"), "{read}");
-    assert!(read.contains("what to do:") && read.contains("text_file_from_driver"), "{read}");
+    assert!(read.contains("what to do:") && read.contains("from_driver()"), "{read}");
     assert!(save.contains("one on one does not see") && save.contains("to_driver()"), "{save}");
     assert!(!hub.seen("out").exists(), "nothing of a job that failed stays");
 }

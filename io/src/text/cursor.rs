@@ -1,7 +1,6 @@
 //! The lines of one text partition: whole buffers are validated at once, then cut at their newlines.
 
-use super::bytes::Bytes;
-use super::files::Listed;
+use crate::files::{Bytes, ListedFile, Plain};
 use memchr::{memchr, memchr_iter, memrchr};
 use std::ops::Range;
 use tryworks_base::memory::Reservation;
@@ -13,6 +12,9 @@ use tryworks_core::task::Task;
 const BUFFER: usize = 256 * 1024;
 /// How much is read at first to find the end of a line that goes on behind its split.
 const BEYOND: usize = 4 * 1024;
+/// How much is read to find where the first line of a split begins: at first, and at most.
+const FIRST_LOOK: usize = 4 * 1024;
+const LOOK: usize = 64 * 1024;
 /// What some programs put at the head of a file to say that it is UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -39,8 +41,11 @@ pub struct TextCursor {
 }
 
 impl TextCursor {
-    pub(super) fn open(file: &Listed, split: Range<u64>, lossy: bool, task: &Task) -> Result<Self> {
-        let bytes = Bytes::open(file, split.start, split.end, task)?;
+    pub(super) fn open(file: &ListedFile, split: Range<u64>, lossy: bool, task: &Task) -> Result<Self> {
+        let mut bytes = Bytes::open(file, task)?;
+        if let Bytes::Plain(plain) = &mut bytes {
+            go_to_line(plain, split.clone())?;
+        }
         let end = if bytes.compressed() { u64::MAX } else { split.end };
         let mut held = task.host().memory().reservation();
         let room = end.saturating_sub(bytes.at()).min(BUFFER as u64);
@@ -127,7 +132,7 @@ impl TextCursor {
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if start == 0 => {
                 "this text is UTF-16; make UTF-8 of it, as with `iconv -f UTF-16 -t UTF-8`".to_string()
             }
-            _ => format!("this byte{whose} is not UTF-8 (0x{:02x}); `text_file_lossy` reads such text", buffer[good]),
+            _ => format!("this byte{whose} is not UTF-8 (0x{:02x}); `text(..).lossy()` reads such text", buffer[good]),
         };
         self.fault = Some(Error::input(self.bytes.path().display(), Some(start + good as u64), message));
         self.ended = true;
@@ -135,6 +140,28 @@ impl TextCursor {
         buffer.truncate(memrchr(b'\n', &buffer[..good]).map_or(0, |newline| newline + 1));
         self.text = String::from_utf8(buffer).unwrap_or_default();
     }
+}
+
+/// Goes to the first line that begins in `split`; to its end if none does.
+fn go_to_line(plain: &mut Plain, split: Range<u64>) -> Result<()> {
+    // The line at its start begins there if a newline is before it.
+    plain.go_to(split.start.saturating_sub(1));
+    if split.start == 0 {
+        return Ok(());
+    }
+    let mut chunk = Vec::new();
+    let mut most = FIRST_LOOK;
+    while plain.at() < split.end {
+        chunk.clear();
+        let begin = plain.at();
+        plain.append(most.min((split.end - begin).min(LOOK as u64) as usize), &mut chunk)?;
+        if let Some(newline) = memchr(b'\n', &chunk) {
+            plain.go_to(begin + newline as u64 + 1);
+            return Ok(());
+        }
+        most = (most * 2).min(LOOK);
+    }
+    Ok(())
 }
 
 /// The line without the carriage return of a file from elsewhere.

@@ -14,7 +14,7 @@ use tryworks_core::surroundings;
 /// process runs everything, that is the file itself.
 ///
 /// ```
-/// use tryworks_io::shipped::Shipped;
+/// use tryworks_io::files::Shipped;
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let place = dir.path().join("stop-words.txt");
 /// # std::fs::write(&place, "the\n").unwrap();
@@ -73,7 +73,7 @@ impl Shipped {
 }
 
 /// Whether this process runs tasks for a driver of another one, which may be on another machine.
-pub(crate) fn is_elsewhere() -> bool {
+pub(super) fn is_elsewhere() -> bool {
     surroundings::get().is_some()
 }
 
@@ -90,8 +90,8 @@ pub(crate) fn unseen(path: &Path, error: &io::Error, advice: &str) -> String {
 }
 
 /// Opens a file that the driver has seen under this path.
-pub(crate) fn open(path: &Path) -> Result<File> {
-    let advice = "put it where every engine sees it under this path, or have it sent, with `text_file_from_driver` or \
+pub(super) fn open(path: &Path) -> Result<File> {
+    let advice = "put it where every engine sees it under this path, or have it sent, with `text(..).from_driver()` or \
                   `ship_file`";
     File::open(path).map_err(|error| Error::input(path.display(), None, unseen(path, &error, advice)))
 }

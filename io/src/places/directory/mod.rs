@@ -34,7 +34,7 @@ pub(crate) fn is_half_saved(dir: &Path) -> bool {
 /// The final name of one part of so many: the names sort as the numbers do.
 ///
 /// ```
-/// use tryworks_io::sink::part_name;
+/// use tryworks_io::places::part_name;
 /// assert_eq!(part_name(7, 100), "part-00007");
 /// assert_eq!(part_name(7, 100_001), "part-000007");
 /// ```
@@ -53,7 +53,7 @@ fn work_name(token: &str) -> String {
 ///
 /// ```
 /// use tryworks_core::runner::Tie;
-/// use tryworks_io::sink::OutputDir;
+/// use tryworks_io::places::OutputDir;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let home = tempfile::tempdir()?;
 /// let mut out = OutputDir::new(home.path().join("out"))?;

@@ -20,7 +20,7 @@ const WINDOW_LOG_MAX: u32 = 31;
 const HEADER_BYTES: usize = 18;
 
 /// The members of a gzip file.
-pub(super) struct Gzip {
+pub(crate) struct Gzip {
     /// Not there while one member is left for the next.
     decoder: Option<GzDecoder<BufReader<Plain>>>,
     _held: Reservation,
@@ -76,7 +76,7 @@ impl Read for Gzip {
 }
 
 /// The frames of a zstd file.
-pub(super) struct Zstd {
+pub(crate) struct Zstd {
     decoder: Decoder<'static>,
     input: BufReader<Plain>,
     in_frame: bool,

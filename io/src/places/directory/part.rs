@@ -1,7 +1,7 @@
 //! One partition being saved by one attempt: written under a temporary name, then renamed to its final one.
 
 use super::work_name;
-use crate::shipped::unseen;
+use crate::files::unseen;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::fmt::Display;

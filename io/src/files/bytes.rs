@@ -1,6 +1,7 @@
-//! Where the bytes of a text partition come from: a range of a plain file, or a decompressor over a whole one.
+//! Where the bytes of a partition come from: a range of a plain file, or a decompressor over a whole one.
 
-use super::files::{Format, Listed, State};
+use super::compression::Compression;
+use super::list::{FileState, ListedFile};
 use super::unpack::{Gzip, Zstd};
 use rustix::buffer::spare_capacity;
 use std::fs::File;
@@ -11,32 +12,28 @@ use tryworks_base::{Error, Result};
 use tryworks_core::task::Task;
 
 /// A file that is read from a position on, up to the size it had when it was listed.
-pub(super) struct Plain {
+pub(crate) struct Plain {
     file: File,
     path: PathBuf,
     at: u64,
     size: u64,
     /// How it was when it was opened.
-    opened: State,
+    opened: FileState,
 }
 
-/// How much is read to find where the first line of a split begins: at first, and at most.
-const FIRST_LOOK: usize = 4 * 1024;
-const LOOK: usize = 64 * 1024;
-
 impl Plain {
-    fn open(file: &Listed) -> Result<Self> {
+    pub(crate) fn open(file: &ListedFile) -> Result<Self> {
         let path = file.path().to_path_buf();
         let (file, opened) = file.open()?;
         Ok(Plain { file, path, at: 0, size: opened.bytes, opened })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// How far it was read.
-    pub(super) fn at(&self) -> u64 {
+    pub(crate) fn at(&self) -> u64 {
         self.at
     }
 
@@ -54,30 +51,19 @@ impl Plain {
         Ok(known)
     }
 
-    /// Goes to the first line that begins at `from` or behind it, but before `end`; to `end` if none does.
-    fn seek(&mut self, from: u64, end: u64) -> Result<()> {
-        // The line at `from` begins there if a newline is before it.
-        self.at = from.saturating_sub(1);
-        if from == 0 {
-            return Ok(());
-        }
-        let mut chunk = Vec::new();
-        let mut most = FIRST_LOOK;
-        while self.at < end {
-            chunk.clear();
-            let begin = self.at;
-            self.append(most.min((end - begin).min(LOOK as u64) as usize), &mut chunk)?;
-            if let Some(newline) = memchr::memchr(b'\n', &chunk) {
-                self.at = begin + newline as u64 + 1;
-                return Ok(());
-            }
-            most = (most * 2).min(LOOK);
-        }
-        Ok(())
+    /// Goes on reading at `at`.
+    pub(crate) fn go_to(&mut self, at: u64) {
+        self.at = at;
+    }
+
+    /// An error if the file is not what it was when it was opened.
+    pub(crate) fn check(&self) -> Result<()> {
+        let now = FileState::of(&self.file).map_err(|error| Error::input(self.path.display(), None, error))?;
+        self.opened.check(&now, &self.path)
     }
 
     /// Adds at most `most` bytes to `out`, none at the end of the file.
-    fn append(&mut self, most: usize, out: &mut Vec<u8>) -> Result<usize> {
+    pub(crate) fn append(&mut self, most: usize, out: &mut Vec<u8>) -> Result<usize> {
         let most = self.size.saturating_sub(self.at).min(most as u64) as usize;
         if most == 0 {
             return Ok(0);
@@ -128,24 +114,20 @@ impl Read for Plain {
 }
 
 /// The bytes of a partition.
-pub(super) enum Bytes {
+pub(crate) enum Bytes {
     Plain(Plain),
     Gzip(Gzip),
     Zstd(Zstd),
 }
 
 impl Bytes {
-    /// Opens a file at the first line that begins at `from` or behind it, but before `end`. A compressed one begins
-    /// at its beginning.
-    pub(super) fn open(file: &Listed, from: u64, end: u64, task: &Task) -> Result<Self> {
-        let mut plain = Plain::open(file)?;
-        Ok(match file.format {
-            Format::Plain => {
-                plain.seek(from, end)?;
-                Bytes::Plain(plain)
-            }
-            Format::Gzip => Bytes::Gzip(Gzip::new(plain, task)),
-            Format::Zstd => Bytes::Zstd(Zstd::new(plain, task)?),
+    /// Opens a file at its beginning.
+    pub(crate) fn open(file: &ListedFile, task: &Task) -> Result<Self> {
+        let plain = Plain::open(file)?;
+        Ok(match file.compression {
+            Compression::Plain => Bytes::Plain(plain),
+            Compression::Gzip => Bytes::Gzip(Gzip::new(plain, task)),
+            Compression::Zstd => Bytes::Zstd(Zstd::new(plain, task)?),
         })
     }
 
@@ -160,27 +142,25 @@ impl Bytes {
     }
 
     /// How far a plain file was read; 0 for a compressed one that was not begun yet.
-    pub(super) fn at(&self) -> u64 {
+    pub(crate) fn at(&self) -> u64 {
         if let Bytes::Plain(plain) = self { plain.at } else { 0 }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.source().map_or(Path::new(""), |(plain, _)| &plain.path)
     }
 
-    pub(super) fn compressed(&self) -> bool {
+    pub(crate) fn compressed(&self) -> bool {
         !matches!(self, Bytes::Plain(_))
     }
 
     /// An error if the file is not what it was when it was opened.
-    pub(super) fn check(&self) -> Result<()> {
-        let Some((plain, _)) = self.source() else { return Ok(()) };
-        let now = State::of(&plain.file).map_err(|error| Error::input(plain.path.display(), None, error))?;
-        plain.opened.check(&now, &plain.path)
+    pub(crate) fn check(&self) -> Result<()> {
+        self.source().map_or(Ok(()), |(plain, _)| plain.check())
     }
 
     /// Adds about `most` bytes to `out`, none at the end.
-    pub(super) fn append(&mut self, most: usize, out: &mut Vec<u8>) -> Result<usize> {
+    pub(crate) fn append(&mut self, most: usize, out: &mut Vec<u8>) -> Result<usize> {
         let unpacked = match self {
             Bytes::Plain(plain) => return plain.append(most, out),
             Bytes::Gzip(unpacked) => unpacked.take(most as u64).read_to_end(out),

@@ -1,6 +1,6 @@
 //! Globs: which paths a pattern stands for, whatever bytes their names are made of.
 
-use super::files::is_hidden;
+use super::list::is_hidden;
 use glob::{MatchOptions, Pattern};
 use std::ffi::{OsStr, OsString};
 use std::fs;

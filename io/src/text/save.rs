@@ -1,6 +1,6 @@
 //! `save_as_text_file`: items as lines of part files in a directory.
 
-use crate::sink::{OutputDir, PartFile};
+use crate::places::{OutputDir, PartFile};
 use serde::{Deserialize, Serialize};
 use std::fmt::{Display, Write};
 use std::path::Path;
