@@ -8,4 +8,4 @@ pub use tryworks_core::pipe::Pipe;
 pub use tryworks_core::row::{Key, Row};
 pub use tryworks_core::{Dataset, Job, Str, Total, total};
 pub use tryworks_io::Sources;
-pub use tryworks_io::text::{SaveText, SaveTextInBackground, text};
+pub use tryworks_io::text::{SaveText, text};

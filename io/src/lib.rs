@@ -1,7 +1,7 @@
 //! Sources and sinks: how datasets are read and written.
 //!
 //! [`Sources`] are the methods by which a context reads. [`files`] has what all formats of files share, [`places`] where
-//! output goes, and [`text`] is a format; [`rows`] are inputs without files.
+//! output goes; [`text`] is a format; [`rows`] are inputs without files.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

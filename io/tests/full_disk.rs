@@ -1,9 +1,10 @@
 //! A disk that is really full: a small file system in memory, where this user may mount one.
 
-use tryworks_base::Error;
 use tryworks_base::memory::Memory;
+use tryworks_base::{Error, Op};
 use tryworks_core::runner::Tie;
-use tryworks_io::places::OutputDir;
+use tryworks_core::sink::{FileName, Part, Place, SaveRequest};
+use tryworks_io::places::Directory;
 use tryworks_store::blocks::{BlockStore, BlockWriter};
 use tryworks_store::spill::{SpillOptions, SpillSpace};
 use tryworks_testing::SmallDisk;
@@ -48,10 +49,13 @@ fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_room() {
     drop(store);
 
     let out = disk.0.join("out");
-    let mut dir = OutputDir::new(&out).unwrap();
-    dir.claim(1, &Tie::Bound).unwrap();
-    let mut part = dir.part(0, 1).unwrap();
-    let error = (0..100_000).find_map(|_| part.line("all work and no play makes Jack a dull boy").err()).unwrap();
+    let mut dir = Directory::new(&out).unwrap();
+    let (op, tie) = (Op::here("save"), &Tie::Bound);
+    dir.prepare(&SaveRequest { op, partitions: 1, several_files: false, extension: "", tie, is_deterministic: true })
+        .unwrap();
+    let mut part = dir.open(FileName { partition: 0, number: 0, directory: String::new() }, 1).unwrap();
+    let lines = "all work and no play makes Jack a dull boy\n".repeat(10_000);
+    let error = (0..100).find_map(|_| part.write(lines.as_bytes()).err()).unwrap();
     assert!(error.to_string().contains("part-00000: No space left"), "{error}");
     assert!(error.to_string().contains(" bytes more were needed, "), "{error}");
     assert!(error.to_string().ends_with(" bytes of that disk are free"), "{error}");

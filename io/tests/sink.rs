@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use tryworks_base::Op;
 use tryworks_base::{Error, Result};
 use tryworks_core::runner::Tie;
-use tryworks_io::places::{OutputDir, part_name};
+use tryworks_core::sink::{FileName, Part, Place, SaveRequest};
+use tryworks_io::places::{Directory, PartFile, part_name};
 
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =
@@ -13,12 +15,17 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn try_claim(dir: &Path, partitions: u32) -> Result<OutputDir> {
-    let mut out = OutputDir::new(dir)?;
-    out.claim(partitions, &Tie::Bound).map(|_| out)
+fn request(partitions: u32, tie: &Tie) -> SaveRequest<'_> {
+    let op = Op::here("save");
+    SaveRequest { op, partitions, several_files: false, extension: "", tie, is_deterministic: true }
 }
 
-fn claimed(dir: &Path, partitions: u32) -> OutputDir {
+fn try_claim(dir: &Path, partitions: u32) -> Result<Directory> {
+    let mut out = Directory::new(dir)?;
+    out.prepare(&request(partitions, &Tie::Bound)).map(|_| out)
+}
+
+fn claimed(dir: &Path, partitions: u32) -> Directory {
     try_claim(dir, partitions).unwrap()
 }
 
@@ -28,9 +35,14 @@ fn refusal(dir: &Path) -> String {
     error.to_string()
 }
 
+/// Begins to write a partition.
+fn part(out: &Directory, partition: u32, attempt: u64) -> Result<PartFile> {
+    out.open(FileName { partition, number: 0, directory: String::new() }, attempt)
+}
+
 /// Commits a part that says `text`.
-fn save(out: &OutputDir, partition: u32, text: &str) {
-    let mut part = out.part(partition, 1).unwrap();
+fn save(out: &Directory, partition: u32, text: &str) {
+    let mut part = part(out, partition, 1).unwrap();
     part.write(text.as_bytes()).unwrap();
     part.commit().unwrap();
 }
@@ -39,12 +51,12 @@ fn save(out: &OutputDir, partition: u32, text: &str) {
 fn parts_appear_whole_and_the_first_attempt_stays() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("a/b/out");
-    let out = claimed(&dir, 2);
-    let mut first = out.part(0, 1).unwrap();
-    let mut second = out.part(0, 2).unwrap();
+    let mut out = claimed(&dir, 2);
+    let mut first = part(&out, 0, 1).unwrap();
+    let mut second = part(&out, 0, 2).unwrap();
     for i in 0..100_000 {
-        first.line(format!("first {i}")).unwrap();
-        second.line(format!("second {i}")).unwrap();
+        first.write(format!("first {i}\n").as_bytes()).unwrap();
+        second.write(format!("second {i}\n").as_bytes()).unwrap();
     }
     let parts = || names(&dir).into_iter().filter(|name| !name.starts_with('.')).collect::<Vec<_>>();
     assert_eq!(parts(), [""; 0]);
@@ -54,7 +66,7 @@ fn parts_appear_whole_and_the_first_attempt_stays() {
     assert!(text.lines().enumerate().all(|(i, line)| line == format!("first {i}")));
     assert_eq!((parts(), text.lines().count()), (vec!["part-00000".to_string()], 100_000));
 
-    let mut given_up = out.part(1, 1).unwrap();
+    let mut given_up = part(&out, 1, 1).unwrap();
     given_up.write(&vec![b'x'; 1 << 20]).unwrap();
     drop(given_up);
     assert_eq!(parts(), ["part-00000"]);
@@ -63,8 +75,8 @@ fn parts_appear_whole_and_the_first_attempt_stays() {
     assert!(error.contains("part-00001"), "{error}");
     assert_eq!(parts(), ["part-00000"], "not marked when a part is missing");
 
-    out.part(1, 3).unwrap().commit().unwrap();
-    std::mem::forget(out.part(1, 4).unwrap());
+    part(&out, 1, 3).unwrap().commit().unwrap();
+    std::mem::forget(part(&out, 1, 4).unwrap());
     out.finish().unwrap();
     assert_eq!(names(&dir), ["_SUCCESS", "part-00000", "part-00001"]);
     assert_eq!(fs::read(dir.join("part-00001")).unwrap(), b"");
@@ -84,7 +96,7 @@ fn nothing_is_written_over() {
 fn a_directory_is_one_jobs_at_a_time() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("out");
-    let out = claimed(&dir, 2);
+    let mut out = claimed(&dir, 2);
     save(&out, 0, "first\n");
     assert!(refusal(&dir).contains("another job is saving to this directory"));
     save(&out, 1, "job\n");
@@ -100,24 +112,25 @@ fn a_directory_is_one_jobs_at_a_time() {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| try_claim(&dir, 1))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let (won, lost): (Vec<_>, Vec<_>) = got.into_iter().partition(Result::is_ok);
+    let (mut won, lost): (Vec<_>, Vec<_>) = got.into_iter().partition(Result::is_ok);
     assert_eq!((won.len(), lost.len()), (1, 7));
-    save(won[0].as_ref().unwrap(), 0, "");
-    won[0].as_ref().unwrap().finish().unwrap();
+    let out = won[0].as_mut().unwrap();
+    save(out, 0, "");
+    out.finish().unwrap();
 }
 
 #[test]
 fn a_task_that_outlives_its_job_saves_nothing_for_the_next_one() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("out");
-    let gone = claimed(&dir, 2);
+    let mut gone = claimed(&dir, 2);
     save(&gone, 1, "old\n");
-    let mut late = gone.part(0, 7).unwrap();
+    let mut late = part(&gone, 0, 7).unwrap();
     late.write(b"old\n").unwrap();
     gone.abandon();
-    let new = claimed(&dir, 2);
+    let mut new = claimed(&dir, 2);
     assert!(late.commit().is_err());
-    assert!(gone.part(1, 8).is_err());
+    assert!(part(&gone, 1, 8).is_err());
     // Giving up twice harms nobody either.
     save(&new, 0, "new\n");
     gone.abandon();
@@ -132,15 +145,15 @@ fn a_task_that_outlives_its_job_saves_nothing_for_the_next_one() {
 fn a_job_that_failed_takes_back_what_is_its_own() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("made/for/it");
-    let out = claimed(&dir, 200_000);
+    let mut out = claimed(&dir, 200_000);
     save(&out, 123_456, "");
-    std::mem::forget(out.part(1, 1).unwrap());
+    std::mem::forget(part(&out, 1, 1).unwrap());
     out.abandon();
     assert_eq!(names(home.path()), [""; 0]);
 
     let dir = home.path().join("there/before");
     fs::create_dir_all(&dir).unwrap();
-    let out = claimed(&dir, 2);
+    let mut out = claimed(&dir, 2);
     save(&out, 1, "");
     for name in ["part-of-mine", "part-00002", "letter"] {
         fs::write(dir.join(name), "").unwrap();
@@ -174,10 +187,10 @@ fn what_a_dead_job_left_says_so_and_what_to_do() {
 fn a_claim_that_was_taken_away_is_an_error() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("out");
-    let out = claimed(&dir, 1);
+    let mut out = claimed(&dir, 1);
     save(&out, 0, "mine\n");
     fs::remove_dir_all(&dir).unwrap();
-    let other = claimed(&dir, 1);
+    let mut other = claimed(&dir, 1);
     save(&other, 0, "other\n");
     let error = out.finish().unwrap_err().to_string();
     assert!(error.contains("somebody removed or took it"), "{error}");
@@ -191,21 +204,21 @@ fn a_detached_job_gets_its_directory_again() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("out");
     let detached = |name: &str| {
-        let mut out = OutputDir::new(&dir).unwrap();
-        out.claim(2, &Tie::Detached(name.into())).map(|_| out)
+        let mut out = Directory::new(&dir).unwrap();
+        out.prepare(&request(2, &Tie::Detached(name.into()))).map(|_| out)
     };
     let first = detached("nightly").unwrap();
     save(&first, 0, "begun\n");
     drop(first);
     assert!(detached("hourly").is_err());
-    let again = detached("nightly").unwrap();
+    let mut again = detached("nightly").unwrap();
     let beside = detached("nightly").unwrap();
     assert!(refusal(&dir).contains("another job is saving"));
     drop(beside);
     save(&again, 1, "ended\n");
     again.finish().unwrap();
     assert_eq!(names(&dir), ["_SUCCESS", "part-00000", "part-00001"]);
-    let error = OutputDir::new(home.path().join("new")).unwrap().claim(2, &Tie::Attached(17)).unwrap_err();
+    let error = Directory::new(home.path().join("new")).unwrap().prepare(&request(2, &Tie::Attached(17))).unwrap_err();
     assert!(error.to_string().contains("ask for it by its name"), "{error}");
     assert!(!home.path().join("new").exists());
 }
@@ -228,7 +241,7 @@ fn a_directory_that_is_gone_is_named() {
     let dir = home.path().join("out");
     let out = claimed(&dir, 4);
     fs::remove_dir_all(&dir).unwrap();
-    let error = out.part(3, 1).err().unwrap().to_string();
+    let error = part(&out, 3, 1).err().unwrap().to_string();
     let begin = format!("saving failed at {}/.saving-", dir.display());
     assert!(error.starts_with(&begin) && error.contains("/part-00003.1"), "{error}");
 }

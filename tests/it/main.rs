@@ -17,6 +17,7 @@ mod samples;
 mod saving;
 mod settings;
 mod shipping;
+mod sinks;
 mod sorting;
 mod sources;
 mod support;

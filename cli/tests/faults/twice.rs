@@ -10,8 +10,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use tryworks::prelude::*;
-use tryworks_base::Op;
-use tryworks_core::sink::DriverSink;
+use tryworks::sink::{Buffer, Encoder, FileName, Format, Part, Place, SaveRequest};
+use tryworks::task::Task;
 
 /// The first attempt at partition 0 waits at one gate, the second one at another. What it makes is the same. An engine
 /// with one slot does nothing else before: all that counts in the end is the other one's, and so are the tasks that read
@@ -89,33 +89,78 @@ fn two_attempts_at_a_map_task_leave_one_block() {
     cluster.is_clean();
 }
 
+/// Pairs as lines. A part is larger than what goes through the hub.
+#[derive(Clone, Serialize, Deserialize)]
+struct Long;
+
+impl Format<(u64, String)> for Long {
+    type Encoder = Long;
+
+    fn begin(&self, _: &Task, _: &mut Buffer) -> Result<Long> {
+        Ok(Long)
+    }
+}
+
+impl Encoder<(u64, String)> for Long {
+    fn write(&mut self, (key, value): (u64, String), to: &mut Buffer) -> Result<()> {
+        to.bytes().extend_from_slice(format!("{key} {}\n", value.repeat(20)).as_bytes());
+        Ok(())
+    }
+
+    fn end(self, _: &mut Buffer) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// Counts how often each partition is written.
 #[derive(Clone, Serialize, Deserialize)]
 struct Counted(PathBuf, u32);
 
-impl DriverSink<(u64, String)> for Counted {
-    fn text(&self, (key, value): (u64, String), to: &mut String) {
-        // A part is larger than what goes through the hub.
-        *to += &format!("{key} {}\n", value.repeat(20));
+impl Place for Counted {
+    type Part = CountedPart;
+
+    fn prepare(&mut self, request: &SaveRequest<'_>) -> Result<bool> {
+        self.1 = request.partitions;
+        Ok(true)
     }
 
-    fn prepare(&mut self, partitions: u32) -> Result<()> {
-        self.1 = partitions;
+    fn open(&self, name: FileName, _: u64) -> Result<CountedPart> {
+        Ok(CountedPart { path: self.0.join(name.partition.to_string()), name, bytes: Vec::new() })
+    }
+
+    fn accept(&mut self, partition: u32, files: Vec<u32>) -> Result<()> {
+        assert_eq!(files, [partition]);
         Ok(())
     }
 
-    fn write(&self, partition: u32, text: &str) -> Result<()> {
-        mark(format!("written-{partition}"));
-        fs::write(self.0.join(partition.to_string()), text).map_err(|error| Error::storage("saving", &self.0, &error))
-    }
-
-    fn finish(&self) -> Result<()> {
+    fn finish(&mut self) -> Result<()> {
         mark(format!("finished-{}", self.1));
         Ok(())
     }
 
-    fn abandon(&self) {
+    fn abandon(&mut self) {
         mark("abandoned");
+    }
+}
+
+struct CountedPart {
+    path: PathBuf,
+    name: FileName,
+    bytes: Vec<u8>,
+}
+
+impl Part for CountedPart {
+    type Receipt = u32;
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn commit(self) -> Result<u32> {
+        mark(format!("written-{}", self.name.partition));
+        fs::write(&self.path, &self.bytes).map_err(|error| Error::storage("saving", &self.path, &error))?;
+        Ok(self.name.partition)
     }
 }
 
@@ -124,7 +169,7 @@ fn of_two_attempts_the_driver_gets_each_part_once() {
     if driving() {
         let cx = context();
         let rows = cx.range_in(0..4_000, 4).map(slow_or_copy);
-        rows.to_driver().save(Op::here("save"), Counted(path(""), 0)).unwrap();
+        rows.to_driver().save((Long, Counted(path(""), 0))).unwrap();
         mark("answered");
         gate("end");
         return;

@@ -1,146 +1,66 @@
 //! `save`: all items into a sink, each partition once, where tasks run or at the driver.
 
-use super::job::{Background, Job, PartAction};
+use super::job::{Background, Job, PartAction, Parts};
 use crate::dataset::Dataset;
 use crate::exchange::unless_failed;
-use crate::pipe::{Flow, Pipe, drive};
+use crate::pipe::{Pipe, drive};
 use crate::runner::Tie;
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::sink::{DriverSink, Sink, SinkWriter};
+use crate::sink::{AtDriver, FileLayout, Files, LayoutWriter, Place, Receipt, SaveRequest, Sink};
 use crate::task::Task;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tryworks_base::{Error, Op, Result, codec};
 
-struct Save<S>(S);
+struct Save<L, S> {
+    layout: L,
+    place: S,
+}
 
-impl<S: serde::Serialize + serde::de::DeserializeOwned> Ship for Save<S> {
+impl<L: Serialize + DeserializeOwned, S: Serialize + DeserializeOwned> Ship for Save<L, S> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.given(&self.0)
+        to.given(&self.layout)?;
+        to.given(&self.place)
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Save(from.given()?))
+        Ok(Save { layout: from.given()?, place: from.given()? })
     }
 }
 
-impl<P: Pipe, S: Sink<P::Item>> PartAction<P> for Save<S> {
-    type Out = ();
+impl<P: Pipe, L: FileLayout<P::Item>, S: Place> PartAction<P> for Save<L, S> {
+    type Out = Vec<Receipt<S>>;
 
-    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<()> {
-        let mut writer = self.0.open(task.place())?;
+    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Self::Out> {
+        let mut writer = self.layout.open(Files::new(self.place.clone(), task.clone()))?;
         let mut failed = None;
         drive(&mut cursor, task, &mut |item| unless_failed(writer.write(item), &mut failed))?;
         failed.map_or(Ok(()), Err)?;
         task.check()?;
-        writer.commit()
+        writer.end()
     }
 }
 
 impl<P: Pipe> Dataset<P> {
-    /// Writes all items into `sink`: what the sinks' own methods, such as `save_as_text_file`, are made of.
+    /// Writes all items to `sink`, such as `text(dir)`. A partition appears whole or not at all.
     ///
     /// # Errors
-    /// Why the job failed.
-    pub fn save<S: Sink<P::Item>>(&self, op: Op, sink: S) -> Result<()> {
-        self.background().save(op, sink)?.wait()
-    }
-}
-
-impl<P: Pipe> Background<'_, P> {
-    /// [`Dataset::save`] in the background. The output is complete when the job was waited for.
+    /// Why the job failed; then nothing of it stays.
     ///
-    /// # Errors
-    /// If the plan has a mistake, or the sink cannot be prepared.
-    pub fn save<S: Sink<P::Item>>(&self, op: Op, mut sink: S) -> Result<Job<()>> {
-        codec::prove_carried(&sink).map_err(|error| error.at(op.site))?;
-        let is_new = sink.prepare(self.data.partitions(), &self.tie)?;
-        let (begun, dropped) = (sink.clone(), sink.clone());
-        let mut undo = Undo { armed: self.tie == Tie::Bound, undo: move || dropped.abandon() };
-        let job = self.begin_job(op, Save(sink.clone()), move |parts| {
-            let finished = parts.in_order().and_then(|_| sink.finish());
-            match &finished {
-                Ok(()) => undo.arm(false),
-                // A detached job may go on where this program does not see it.
-                Err(Error::Cluster { .. } | Error::Stopped) => {}
-                Err(_) => undo.arm(true),
-            }
-            finished
-        });
-        if job.is_err() && is_new {
-            begun.abandon();
-        }
-        job
-    }
-}
-
-/// Takes back what was saved when it is dropped: when the job failed, or was dropped before anybody waited for it. The
-/// handle of a detached job may be dropped.
-struct Undo<F: FnMut()> {
-    armed: bool,
-    undo: F,
-}
-
-impl<F: FnMut()> Undo<F> {
-    /// Says whether it is to do so.
-    fn arm(&mut self, armed: bool) {
-        self.armed = armed;
-    }
-}
-
-impl<F: FnMut()> Drop for Undo<F> {
-    fn drop(&mut self) {
-        if self.armed {
-            (self.undo)();
-        }
-    }
-}
-
-/// How much more text of a partition is counted at a time.
-const COUNTED: usize = 256 << 10;
-
-struct Gather<S>(S);
-
-impl<S: serde::Serialize + serde::de::DeserializeOwned> Ship for Gather<S> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.given(&self.0)
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let dir = scratch.path().join("numbers");
+    /// cx.range(0..100).save(text(&dir))?;
+    /// assert_eq!(cx.read(text(&dir)).try_map(|line| Ok(line.parse::<u64>()?)).sum()?, 4950);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn save<S: Sink<P::Item>>(&self, sink: S) -> Result<()> {
+        self.background().save(sink)?.wait()
     }
 
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Gather(from.given()?))
-    }
-}
-
-impl<P: Pipe, S: DriverSink<P::Item>> PartAction<P> for Gather<S> {
-    type Out = String;
-
-    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<String> {
-        let mut held = task.host().memory().reservation();
-        let (mut text, mut counted) = (String::new(), 0);
-        drive(&mut cursor, task, &mut |item| {
-            self.0.text(item, &mut text);
-            if text.capacity() > counted + COUNTED {
-                held.insist((text.capacity() - counted) as u64);
-                counted = text.capacity();
-            }
-            Flow::Continue(())
-        })?;
-        Ok(text)
-    }
-
-    fn prove(_: &mut String, _: bool) -> Result<()> {
-        Ok(())
-    }
-
-    fn bytes(text: &String) -> u64 {
-        text.len() as u64
-    }
-}
-
-/// A dataset of which the driver saves what its tasks make.
-pub struct ToDriver<'a, P: Pipe> {
-    data: &'a Dataset<P>,
-}
-
-impl<P: Pipe> Dataset<P> {
     /// For sinks whose files are to be on this machine, whichever machines the tasks run on: each partition comes here
     /// when it is done, and is written and let go of before the next one. Without this, sinks write where tasks run.
     ///
@@ -153,7 +73,7 @@ impl<P: Pipe> Dataset<P> {
     /// # let cx = Context::local(2)?;
     /// # let scratch = tempfile::tempdir().unwrap();
     /// let dir = scratch.path().join("numbers");
-    /// cx.range(0..100).to_driver().save_as_text_file(&dir)?;
+    /// cx.range(0..100).to_driver().save(text(&dir))?;
     /// assert_eq!(cx.text_file(&dir).try_map(|line| Ok(line.parse::<u64>()?)).sum()?, 4950);
     /// # Ok::<(), Error>(())
     /// ```
@@ -162,24 +82,110 @@ impl<P: Pipe> Dataset<P> {
     }
 }
 
+impl<P: Pipe> Background<'_, P> {
+    /// [`Dataset::save`] in the background. The output is complete when the job was waited for.
+    ///
+    /// # Errors
+    /// If the plan has a mistake, or the place cannot be prepared.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let dir = scratch.path().join("numbers");
+    /// let job = cx.range(0..100).background().save(text(&dir))?;
+    /// job.wait()?;
+    /// assert_eq!(cx.text_file(&dir).count()?, 100);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn save<S: Sink<P::Item>>(&self, sink: S) -> Result<Job<()>> {
+        let (layout, place) = sink.into_pair()?;
+        self.save_pair(Op::here("save"), layout, place)
+    }
+
+    fn save_pair<L: FileLayout<P::Item>, S: Place>(&self, op: Op, layout: L, mut place: S) -> Result<Job<()>> {
+        codec::prove_carried(&layout).map_err(|error| error.at(op.site))?;
+        codec::prove_carried(&place).map_err(|error| error.at(op.site))?;
+        let request = SaveRequest {
+            op,
+            partitions: self.data.partitions(),
+            several_files: L::SEVERAL_FILES,
+            extension: layout.extension(),
+            tie: &self.tie,
+            is_deterministic: !self.data.node.nondeterministic,
+        };
+        let is_new = place.prepare(&request)?;
+        let mut begun = place.clone();
+        let action = Save { layout, place: place.clone() };
+        let mut saving = Saving { place, armed: self.tie == Tie::Bound };
+        let job = self.begin_job(op, action, move |parts| {
+            let finished = saving.collect(&parts);
+            match &finished {
+                Ok(()) => saving.arm(false),
+                // A detached job may go on where this program does not see it.
+                Err(Error::Cluster { .. } | Error::Stopped) => {}
+                Err(_) => saving.arm(true),
+            }
+            finished
+        });
+        if job.is_err() && is_new {
+            begun.abandon();
+        }
+        job
+    }
+}
+
+/// A place that is written to. What was saved is taken back when it is dropped armed: when the job failed, or was dropped
+/// before anybody waited for it. The handle of a detached job may be dropped.
+struct Saving<S: Place> {
+    place: S,
+    armed: bool,
+}
+
+impl<S: Place> Saving<S> {
+    fn arm(&mut self, armed: bool) {
+        self.armed = armed;
+    }
+
+    fn collect(&mut self, parts: &Parts<Vec<Receipt<S>>>) -> Result<()> {
+        while let Some((partition, receipts)) = parts.next()? {
+            self.place.accept(partition, receipts)?;
+        }
+        self.place.finish()
+    }
+}
+
+impl<S: Place> Drop for Saving<S> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.place.abandon();
+        }
+    }
+}
+
+/// A dataset of which the driver saves what its tasks make.
+pub struct ToDriver<'a, P: Pipe> {
+    data: &'a Dataset<P>,
+}
+
 impl<P: Pipe> ToDriver<'_, P> {
-    /// Writes all items into `sink`, on this machine: what the sinks' own methods are made of.
+    /// Writes all items to `sink`, on this machine.
     ///
     /// # Errors
     /// Why the job failed, or why it cannot be written here; then nothing of it stays.
-    pub fn save<S: DriverSink<P::Item>>(&self, op: Op, mut sink: S) -> Result<()> {
-        codec::prove_carried(&sink).map_err(|error| error.at(op.site))?;
-        sink.prepare(self.data.partitions())?;
-        let begun = sink.clone();
-        let mut undo = Undo { armed: true, undo: move || begun.abandon() };
-        let job = self.data.background().begin_job(op, Gather(sink.clone()), move |parts| {
-            while let Some((partition, text)) = parts.next()? {
-                sink.write(partition, &text)?;
-            }
-            sink.finish()?;
-            undo.arm(false);
-            Ok(())
-        });
-        job?.wait()
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// cx.range(0..3).to_driver().save(text(scratch.path().join("numbers")))?;
+    /// assert!(scratch.path().join("numbers/_SUCCESS").exists());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn save<S: Sink<P::Item>>(&self, sink: S) -> Result<()> {
+        let (layout, place) = sink.into_pair()?;
+        self.data.background().save_pair(Op::here("save"), layout, AtDriver(place))?.wait()
     }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// assert_eq!(Paths::from(["a.txt", "b"]).to_string(), "a.txt, b");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Paths(pub(super) Vec<PathBuf>);
+pub struct Paths(pub(crate) Vec<PathBuf>);
 
 /// How many of many paths are shown.
 const SHOWN: usize = 3;

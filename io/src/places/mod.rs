@@ -2,6 +2,23 @@
 
 mod directory;
 
-pub use directory::{OutputDir, PartFile, SUCCESS, part_name};
+pub use directory::{Directory, PartFile, Pending, SUCCESS, part_name};
 
 pub(crate) use directory::is_half_saved;
+
+use crate::files::Paths;
+use tryworks_base::{Error, Result};
+
+/// The directory that items are saved to in a format whose paths are also read. `reading` are the options that only say how
+/// they are read, and whether each is set.
+#[track_caller]
+pub(crate) fn only_directory(paths: &Paths, format: &str, reading: &[(&str, bool)]) -> Result<Directory> {
+    if let Some((option, _)) = reading.iter().find(|(_, is_set)| *is_set) {
+        let message = format!("`{option}` says how {format} are read, and this saves them; leave it out");
+        return Err(Error::plan(message));
+    }
+    match &paths.0[..] {
+        [path] => Directory::new(path),
+        paths => Err(Error::plan(format!("{format} are saved to one directory, and these are {} paths", paths.len()))),
+    }
+}

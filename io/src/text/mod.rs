@@ -6,7 +6,7 @@ mod cursor;
 mod save;
 
 pub use cursor::TextCursor;
-pub use save::{Line, SaveText, SaveTextInBackground};
+pub use save::{Line, Lines, SaveText};
 
 use crate::files::{Paths, SplitOptions, Splits};
 use crate::sources::Input;
@@ -16,7 +16,7 @@ use tryworks_core::runner::Runner;
 use tryworks_core::source::Source;
 use tryworks_core::task::Task;
 
-/// Files of text, for [`read`](crate::Sources::read).
+/// Files of text to [`read`](crate::Sources::read), or a directory of them to [`save`](tryworks_core::Dataset::save) to.
 ///
 /// ```
 /// # use tryworks::prelude::*;
@@ -32,7 +32,15 @@ pub fn text(paths: impl Into<Paths>) -> Text {
     Text { paths: paths.into(), lossy: false, split_bytes: None, from_driver: false }
 }
 
-/// What [`text`] makes: files of text, and how they are read.
+/// What [`text`] makes: files of text and how they are read, or a directory of text that is saved.
+///
+/// What is saved is a line for each item, and a file `part-00000` and so on for each partition; the directory is made, and
+/// must be empty. A partition appears whole or not at all; `_SUCCESS` appears when all have. The names of parts sort as
+/// their numbers do: from 100,000 partitions on they have more digits.
+///
+/// The directory is claimed for the job: until the job is over, another one that saves there is told so. Its path is one of
+/// the machines that tasks run on: on a cluster it has to be one that all of them and the driver share.
+/// [`to_driver`](tryworks_core::Dataset::to_driver) writes on the driver's machine alone.
 #[derive(Clone, Debug)]
 pub struct Text {
     paths: Paths,

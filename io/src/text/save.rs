@@ -1,76 +1,50 @@
-//! `save_as_text_file`: items as lines of part files in a directory.
+//! Text that is saved: items as lines of part files in a directory.
 
-use crate::places::{OutputDir, PartFile};
+use super::{Text, text};
+use crate::places::{Directory, only_directory};
 use serde::{Deserialize, Serialize};
-use std::fmt::{Display, Write};
+use std::fmt::Display;
+use std::io::Write;
 use std::path::Path;
-use tryworks_base::{Op, Place, Result};
+use tryworks_base::Result;
 use tryworks_core::pipe::Pipe;
-use tryworks_core::runner::Tie;
-use tryworks_core::sink::{DriverSink, Sink, SinkWriter};
+use tryworks_core::sink::{Buffer, Encoder, Format, OneFile, Sink};
+use tryworks_core::task::Task;
 use tryworks_core::{Background, Dataset, Job, ToDriver};
 
-/// A directory of text files, one for each partition.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TextDirectory(OutputDir);
+/// Each item is a line.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Lines;
 
-impl<T: Display> Sink<T> for TextDirectory {
-    type Writer = TextPart;
+impl<T: Line> Format<T> for Lines {
+    type Encoder = Lines;
 
-    fn prepare(&mut self, partitions: u32, tie: &Tie) -> Result<bool> {
-        self.0.claim(partitions, tie)
-    }
-
-    fn open(&self, place: Place) -> Result<TextPart> {
-        Ok(TextPart { file: self.0.part(place.partition, place.attempt)? })
-    }
-
-    fn finish(&self) -> Result<()> {
-        self.0.finish()
-    }
-
-    fn abandon(&self) {
-        self.0.abandon();
+    fn begin(&self, _: &Task, _: &mut Buffer) -> Result<Lines> {
+        Ok(Lines)
     }
 }
 
-impl<T: Display> DriverSink<T> for TextDirectory {
-    fn text(&self, item: T, to: &mut String) {
+impl<T: Line> Encoder<T> for Lines {
+    #[inline]
+    fn write(&mut self, item: T, to: &mut Buffer) -> Result<()> {
         // Writing to memory cannot fail, and a `Display` that says it did has written what it could.
-        let _ = writeln!(to, "{item}");
+        let _ = writeln!(to.bytes(), "{item}");
+        Ok(())
     }
 
-    fn prepare(&mut self, partitions: u32) -> Result<()> {
-        self.0.claim(partitions, &Tie::Bound).map(drop)
-    }
-
-    fn write(&self, partition: u32, text: &str) -> Result<()> {
-        let mut part = self.0.part(partition, 0)?;
-        part.write(text.as_bytes())?;
-        part.commit().map(drop)
-    }
-
-    fn finish(&self) -> Result<()> {
-        self.0.finish()
-    }
-
-    fn abandon(&self) {
-        self.0.abandon();
+    fn end(self, _: &mut Buffer) -> Result<()> {
+        Ok(())
     }
 }
 
-/// One part file being written.
-pub struct TextPart {
-    file: PartFile,
-}
+impl<T: Line> Sink<T> for Text {
+    type Layout = OneFile<Lines>;
+    type Place = Directory;
 
-impl<T: Display> SinkWriter<T> for TextPart {
-    fn write(&mut self, item: T) -> Result<()> {
-        self.file.line(item)
-    }
-
-    fn commit(self) -> Result<()> {
-        self.file.commit().map(drop)
+    fn into_pair(self) -> Result<(OneFile<Lines>, Directory)> {
+        let options =
+            [("lossy", self.lossy), ("split_bytes", self.split_bytes.is_some()), ("from_driver", self.from_driver)];
+        Ok((OneFile(Lines), only_directory(&self.paths, "lines", &options)?))
     }
 }
 
@@ -86,19 +60,15 @@ pub trait Line: Display {}
 #[diagnostic::do_not_recommend]
 impl<T: Display> Line for T {}
 
-/// The text sinks of a dataset.
+/// `save(text(dir))` by a name of its own.
 pub trait SaveText {
     /// What is saved.
     type Item;
+    /// What comes of it: a result, or a job that has begun.
+    type Saved;
 
-    /// Writes each item as a line, each partition into a file `part-00000` and so on of the directory `dir`, which
-    /// is made and must be empty. A partition appears whole or not at all; `_SUCCESS` appears when all have. The names of
-    /// parts sort as their numbers do: from 100,000 partitions on they have more digits.
-    ///
-    /// The directory is claimed for the job: until it is over, another job that saves there is told so.
-    ///
-    /// The path is one of the machines that tasks run on: on a cluster it has to be one that all of them and the driver
-    /// share. [`to_driver`](Dataset::to_driver) before this writes on the driver's machine alone.
+    /// Writes each item as a line, each partition into a file `part-00000` and so on of the directory `dir`, which is made
+    /// and must be empty: `save(text(dir))`.
     ///
     /// # Errors
     /// Why the job failed; then no part stays, and no directory that was made for it.
@@ -112,57 +82,26 @@ pub trait SaveText {
     /// assert_eq!(cx.text_file(&dir).try_map(|line| Ok(line.parse::<u64>()?)).sum()?, 4950);
     /// # Ok::<(), Error>(())
     /// ```
-    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()>
+    #[track_caller]
+    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Self::Saved
     where
         Self::Item: Line;
 }
 
-/// The text sinks of a dataset in the background.
-pub trait SaveTextInBackground {
-    /// What is saved.
-    type Item;
+macro_rules! save_text {
+    ($($dataset:ty => $saved:ty),*) => {$(
+        impl<P: Pipe> SaveText for $dataset {
+            type Item = P::Item;
+            type Saved = $saved;
 
-    /// [`SaveText::save_as_text_file`] in the background. The output is complete when the job was waited for.
-    ///
-    /// # Errors
-    /// If the plan has a mistake, or the directory cannot be written to.
-    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<Job<()>>
-    where
-        Self::Item: Line;
+            #[track_caller]
+            fn save_as_text_file(&self, dir: impl AsRef<Path>) -> $saved
+            where
+                P::Item: Line,
+            {
+                self.save(text(dir.as_ref()))
+            }
+        }
+    )*};
 }
-
-impl<P: Pipe> SaveText for Dataset<P> {
-    type Item = P::Item;
-
-    #[track_caller]
-    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()>
-    where
-        P::Item: Line,
-    {
-        self.save(Op::here("save_as_text_file"), TextDirectory(OutputDir::new(dir)?))
-    }
-}
-
-impl<P: Pipe> SaveText for ToDriver<'_, P> {
-    type Item = P::Item;
-
-    #[track_caller]
-    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<()>
-    where
-        P::Item: Line,
-    {
-        self.save(Op::here("save_as_text_file"), TextDirectory(OutputDir::new(dir)?))
-    }
-}
-
-impl<P: Pipe> SaveTextInBackground for Background<'_, P> {
-    type Item = P::Item;
-
-    #[track_caller]
-    fn save_as_text_file(&self, dir: impl AsRef<Path>) -> Result<Job<()>>
-    where
-        P::Item: Line,
-    {
-        self.save(Op::here("save_as_text_file"), TextDirectory(OutputDir::new(dir)?))
-    }
-}
+save_text!(Dataset<P> => Result<()>, ToDriver<'_, P> => Result<()>, Background<'_, P> => Result<Job<()>>);

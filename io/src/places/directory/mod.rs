@@ -1,10 +1,13 @@
-//! Part files: what a job saves appears under a final name whole or not at all, in a directory that it has alone.
+//! A directory as a place: a file appears under its final name whole or not at all, in a directory that a job has alone.
 //!
 //! ```text
-//! dir/.saving                    the claim: the token of the job that saves here, locked by its driver
-//! dir/.saving-TOKEN/part-00007.4 partition 7 being written by attempt 4
-//! dir/part-00007                 partition 7, whole, by the attempt that was first
-//! dir/_SUCCESS                   all parts are there
+//! dir/.saving                          the claim: the token of the job that saves here, locked by its driver
+//! dir/.saving-TOKEN/part-00007.4       partition 7 being written by attempt 4
+//! dir/part-00007                       partition 7, whole, by the attempt that was first
+//! dir/_SUCCESS                         all parts are there
+//!
+//! dir/.saving-TOKEN/part-00007-00002.4 the third of several files of partition 7
+//! dir/year=1851/part-00007-00002       the same when the driver has accepted that attempt
 //! ```
 
 mod claim;
@@ -18,10 +21,10 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use tryworks_base::{Error, Result, disk, paths};
-use tryworks_core::runner::Tie;
+use tryworks_core::sink::{FileName, Place, SaveRequest};
 
 /// The name of the file that says that all parts are there.
 pub const SUCCESS: &str = "_SUCCESS";
@@ -48,37 +51,49 @@ fn work_name(token: &str) -> String {
     format!("{CLAIM}-{token}")
 }
 
-/// A directory that a job saves to. The driver claims it, tasks write a [`PartFile`] each, then the driver finishes
-/// it, or abandons it if the job failed.
+/// A directory that a job saves to, which is made and must be empty. Each partition is a file `part-00000` and so on, or
+/// several files `part-00000-00000`, if the layout makes several. `_SUCCESS` appears when all are there.
+///
+/// Its path is one of the machines that tasks run on: on a cluster it has to be one that all of them and the driver share.
 ///
 /// ```
-/// use tryworks_core::runner::Tie;
-/// use tryworks_io::places::OutputDir;
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let home = tempfile::tempdir()?;
-/// let mut out = OutputDir::new(home.path().join("out"))?;
-/// out.claim(1, &Tie::Bound)?;
-/// let mut part = out.part(0, 1)?;
-/// part.line("Call me Ishmael.")?;
-/// assert_eq!(part.commit()?, 17);
-/// out.finish()?;
-/// assert_eq!(std::fs::read_to_string(home.path().join("out/part-00000"))?, "Call me Ishmael.\n");
-/// # Ok(())
-/// # }
+/// use tryworks::places::Directory;
+/// use tryworks::prelude::*;
+/// use tryworks::text::Lines;
+/// # let cx = Context::local(2)?;
+/// # let home = tempfile::tempdir().unwrap();
+/// let dir = home.path().join("out");
+/// cx.range_in(0..3, 1).save((Lines, Directory::new(&dir)?))?;
+/// assert_eq!(std::fs::read_to_string(dir.join("part-00000")).unwrap(), "0\n1\n2\n");
+/// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct OutputDir {
+pub struct Directory {
     /// The bytes of its path, which need not be UTF-8.
     path: Vec<u8>,
     partitions: u32,
+    several_files: bool,
+    extension: String,
     /// What tells the files of this job from those of another one.
     token: String,
     /// The driver has it; tasks need not.
     #[serde(skip)]
     claim: Option<Arc<Claim>>,
+    /// The files that the driver gave their names.
+    #[serde(skip)]
+    named: Vec<PathBuf>,
 }
 
-impl OutputDir {
+/// One of several files of a partition, which the driver gives its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Its name among the files of the job.
+    temporary: String,
+    /// Its path below the directory.
+    name: String,
+}
+
+impl Directory {
     /// The directory at `path`. A relative path is one from where the process is now.
     ///
     /// # Errors
@@ -89,7 +104,15 @@ impl OutputDir {
             Ok(whole) => whole,
             Err(wrong) => return Err(Error::plan(format!("the directory to save to {wrong}"))),
         };
-        Ok(OutputDir { path: whole.into_os_string().into_vec(), partitions: 0, token: String::new(), claim: None })
+        Ok(Directory {
+            path: whole.into_os_string().into_vec(),
+            partitions: 0,
+            several_files: false,
+            extension: String::new(),
+            token: String::new(),
+            claim: None,
+            named: Vec::new(),
+        })
     }
 
     fn path(&self) -> &Path {
@@ -100,46 +123,108 @@ impl OutputDir {
         self.path().join(work_name(&self.token))
     }
 
-    fn part_path(&self, partition: u32) -> PathBuf {
-        self.path().join(part_name(partition, self.partitions))
+    /// The name of a file, without that of its directory.
+    fn file_name(&self, partition: u32, number: u32) -> String {
+        let part = part_name(partition, self.partitions);
+        let number = if self.several_files { format!("-{number:05}") } else { String::new() };
+        format!("{part}{number}{}", self.extension)
     }
 
-    /// Makes the directory, unless it is there and empty, and claims it for one job of so many partitions. A detached job
-    /// gets back what it claimed before. Tells whether the claim is a new one.
-    ///
-    /// # Errors
-    /// If it cannot be made, another job is saving to it, or it is not empty: nothing is written over.
-    pub fn claim(&mut self, partitions: u32, tie: &Tie) -> Result<bool> {
-        let claim = Claim::take(self.path(), tie)?;
-        self.partitions = partitions;
-        self.token = claim.token().to_string();
+    /// Whether a file of this name is one that this job saves.
+    fn is_ours(&self, name: &OsStr) -> bool {
+        let numbers = || {
+            let numbers = name.to_str()?.strip_prefix("part-")?.strip_suffix(&self.extension)?;
+            let (partition, number) = if self.several_files { numbers.split_once('-')? } else { (numbers, "0") };
+            Some((partition.parse().ok()?, number.parse().ok()?))
+        };
+        let is_this = |(partition, number)| partition < self.partitions && *self.file_name(partition, number) == *name;
+        numbers().is_some_and(is_this)
+    }
+
+    /// Removes what this job saved under `dir`, and the directories that are empty then.
+    fn remove_files(&self, dir: &Path) {
+        // One after another, in whatever order they are: there may be fewer than partitions.
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if self.is_ours(&entry.file_name()) {
+                let _ = fs::remove_file(path);
+            } else if self.several_files && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                self.remove_files(&path);
+                // It stays if anything else is in it.
+                let _ = fs::remove_dir(path);
+            }
+        }
+    }
+
+    fn give_name(&mut self, file: &Pending) -> Result<()> {
+        let (temporary, name) = (self.work().join(&file.temporary), self.path().join(&file.name));
+        let failed = |error: io::Error| disk::storage("committing a part", &name, 0, &error);
+        name.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
+        match fs::rename(&temporary, &name) {
+            // A detached job may have had another driver, which came as far as this.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && name.exists() => {}
+            other => other.map_err(failed)?,
+        }
+        self.named.push(name);
+        Ok(())
+    }
+}
+
+impl Place for Directory {
+    type Part = PartFile;
+
+    /// Makes the directory, unless it is there and empty, and claims it for the job. A detached job gets back what it
+    /// claimed before. Nothing is written over.
+    fn prepare(&mut self, request: &SaveRequest<'_>) -> Result<bool> {
+        let claim = Claim::take(self.path(), request.tie)?;
+        self.partitions = request.partitions;
+        self.several_files = request.several_files;
+        self.extension = request.extension.into();
+        self.token = claim.token().into();
         let is_new = claim.is_new();
         self.claim = Some(Arc::new(claim));
         Ok(is_new)
     }
 
-    /// Begins to write `partition` for an attempt, under a temporary name.
-    ///
-    /// # Errors
-    /// If the file cannot be made.
-    pub fn part(&self, partition: u32, attempt: u64) -> Result<PartFile> {
-        PartFile::create(self.path(), &self.token, &part_name(partition, self.partitions), attempt)
+    fn open(&self, name: FileName, attempt: u64) -> Result<PartFile> {
+        let refused = |message: &str| {
+            let path = self.path().join(&name.directory);
+            Err(Error::storage("saving", path, &io::Error::other(message)))
+        };
+        if !self.several_files && (name.number > 0 || !name.directory.is_empty()) {
+            return refused(
+                "a partition was said to be one file here; let `SEVERAL_FILES` of the layout say otherwise",
+            );
+        }
+        let below = Path::new(&name.directory);
+        if !below.components().all(|part| matches!(part, Component::Normal(_))) {
+            return refused("a file would not be below the directory that is saved to");
+        }
+        let file = self.file_name(name.partition, name.number);
+        let temporary = format!("{file}.{attempt}");
+        let path = below.join(file);
+        let pending = self
+            .several_files
+            .then(|| Pending { temporary: temporary.clone(), name: path.to_string_lossy().into_owned() });
+        PartFile::create(self.path(), self.work().join(temporary), self.path().join(path), pending)
     }
 
-    /// Ends a job whose partitions were all committed: removes what attempts left behind, marks the directory, and gives
-    /// it up.
-    ///
-    /// # Errors
-    /// If a part is not there, the directory was taken from this job, or the disk refuses.
-    pub fn finish(&self) -> Result<()> {
+    fn accept(&mut self, _: u32, files: Vec<Option<Pending>>) -> Result<()> {
+        files.iter().flatten().try_for_each(|file| self.give_name(file))
+    }
+
+    /// Removes what attempts left behind, marks the directory, and gives it up.
+    fn finish(&mut self) -> Result<()> {
         let failed = |path: &Path, error: io::Error| disk::storage("finishing what was saved", path, 0, &error);
         if claim::holder(self.path()).as_deref() != Some(&self.token) {
             let error = io::Error::other("somebody removed or took it while this job was saving there");
             return Err(failed(&self.path().join(CLAIM), error));
         }
-        for partition in 0..self.partitions {
-            let part = self.part_path(partition);
-            fs::metadata(&part).map_err(|error| failed(&part, error))?;
+        let is_there = |path: &Path| fs::metadata(path).map(drop).map_err(|error| failed(path, error));
+        self.named.iter().try_for_each(|path| is_there(path))?;
+        if !self.several_files {
+            let mut parts = (0..self.partitions).map(|partition| self.path().join(self.file_name(partition, 0)));
+            parts.try_for_each(|path| is_there(&path))?;
         }
         let success = self.path().join(SUCCESS);
         File::create(&success).map_err(|error| failed(&success, error))?;
@@ -149,8 +234,8 @@ impl OutputDir {
         Ok(())
     }
 
-    /// Removes what a job that failed has saved, and the directories that were made for it if nothing else is in them.
-    pub fn abandon(&self) {
+    /// Removes what was saved, and the directories that were made for it if nothing else is in them.
+    fn abandon(&mut self) {
         if claim::holder(self.path()).as_deref() != Some(&self.token) {
             return;
         }
@@ -159,16 +244,7 @@ impl OutputDir {
         if fs::rename(self.work(), &given_up).is_ok() {
             let _ = fs::remove_dir_all(&given_up);
         }
-        let ours = |name: &OsStr| {
-            let number = name.to_str().and_then(|name| name.strip_prefix("part-")?.parse().ok());
-            number.filter(|number| *number < self.partitions)
-        };
-        // One after another, in whatever order they are: there may be fewer than partitions.
-        for entry in fs::read_dir(self.path()).into_iter().flatten().flatten() {
-            if let Some(partition) = ours(&entry.file_name()) {
-                let _ = fs::remove_file(self.part_path(partition));
-            }
-        }
+        self.remove_files(self.path());
         let _ = fs::remove_file(self.path().join(CLAIM));
         if let Some(claim) = &self.claim {
             claim.made().for_each(|dir| drop(fs::remove_dir(dir)));

@@ -1,33 +1,29 @@
-//! One partition being saved by one attempt: written under a temporary name, then renamed to its final one.
+//! One file of a directory being saved by one attempt: written under a temporary name, then renamed to its final one.
 
-use super::work_name;
+use super::Pending;
 use crate::files::unseen;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
-use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use tryworks_base::{Error, Result, disk};
+use tryworks_core::sink::Part;
 
-/// How much is gathered before it is written.
-const BUFFER: usize = 256 * 1024;
-
-/// One partition being saved by one attempt. What is not committed is removed when dropped.
+/// One file being saved by one attempt. What is not committed is removed when dropped.
 pub struct PartFile {
     file: File,
     temporary: PathBuf,
     name: PathBuf,
-    buffer: Vec<u8>,
-    written: u64,
+    /// What the driver is told, if it is the driver that gives the file its name.
+    pending: Option<Pending>,
     /// The temporary is there and is ours to remove.
-    pending: bool,
+    is_ours: bool,
 }
 
 impl PartFile {
-    /// Begins to write the part `name` of `dir` for the job of `token`.
-    pub(super) fn create(dir: &Path, token: &str, name: &str, attempt: u64) -> Result<Self> {
-        let temporary = dir.join(work_name(token)).join(format!("{name}.{attempt}"));
+    /// Begins to write the file that is to be `name`, below the directory `dir`.
+    pub(super) fn create(dir: &Path, temporary: PathBuf, name: PathBuf, pending: Option<Pending>) -> Result<Self> {
         let file = File::create(&temporary).map_err(|error| {
             if disk::is_full(&error) {
                 return disk::storage("saving", &temporary, 0, &error);
@@ -43,41 +39,25 @@ impl PartFile {
             };
             Error::storage("saving", &temporary, &io::Error::other(message))
         })?;
-        Ok(PartFile { file, temporary, name: dir.join(name), buffer: Vec::new(), written: 0, pending: true })
+        Ok(PartFile { file, temporary, name, pending, is_ours: true })
+    }
+}
+
+impl Part for PartFile {
+    type Receipt = Option<Pending>;
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write_all(bytes);
+        written.map_err(|error| disk::storage("saving", &self.name, bytes.len() as u64, &error))
     }
 
-    /// Appends bytes.
-    ///
-    /// # Errors
-    /// If the disk refuses.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.buffer.len() + bytes.len() > BUFFER {
-            self.flush()?;
+    /// Gives the file its final name if it is all of its partition. If another attempt was first, that one's file stays:
+    /// both say the same. A job that was given up has no temporary files any more, so nothing of it can appear.
+    fn commit(mut self) -> Result<Option<Pending>> {
+        if let Some(pending) = self.pending.take() {
+            self.is_ours = false;
+            return Ok(Some(pending));
         }
-        if bytes.len() >= BUFFER {
-            return self.put(bytes);
-        }
-        self.buffer.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// Appends an item as a line.
-    ///
-    /// # Errors
-    /// If the disk refuses.
-    pub fn line(&mut self, item: impl Display) -> Result<()> {
-        // Writing to memory cannot fail, and a `Display` that says it did has written what it could.
-        let _ = writeln!(self.buffer, "{item}");
-        if self.buffer.len() < BUFFER { Ok(()) } else { self.flush() }
-    }
-
-    /// Gives the part its final name, and tells its bytes. If another attempt was first, its part stays: both say
-    /// the same. The job that was given up has no temporary files any more, so nothing of it can appear.
-    ///
-    /// # Errors
-    /// If the disk refuses.
-    pub fn commit(mut self) -> Result<u64> {
-        self.flush()?;
         let failed = |error: io::Error| disk::storage("committing a part", &self.name, 0, &error);
         let renamed = match renameat_with(CWD, &self.temporary, CWD, &self.name, RenameFlags::NOREPLACE) {
             // Not every file system knows this kind of renaming. What is lost is only which of two attempts stays.
@@ -89,29 +69,14 @@ impl PartFile {
             other => other.map(|()| true).map_err(|error| failed(error.into()))?,
         };
         // Dropping removes the temporary of the one that came second.
-        self.pending = !renamed;
-        Ok(self.written)
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let buffer = std::mem::take(&mut self.buffer);
-        self.put(&buffer)?;
-        self.buffer = buffer;
-        self.buffer.clear();
-        Ok(())
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        let needed = bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|error| disk::storage("saving", &self.name, needed, &error))?;
-        self.written += needed;
-        Ok(())
+        self.is_ours = !renamed;
+        Ok(None)
     }
 }
 
 impl Drop for PartFile {
     fn drop(&mut self) {
-        if self.pending {
+        if self.is_ours {
             let _ = fs::remove_file(&self.temporary);
         }
     }

@@ -1,0 +1,75 @@
+//! Which items of a partition go to which file.
+
+use super::files::{FileWriter, Files};
+use super::{Format, Place, Receipt};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tryworks_base::Result;
+
+/// How the items of a partition are divided among files, each of which is in a [`Format`]: all to [`OneFile`], to the next
+/// one when one is large enough, or by a key to directories. What it decides must follow from the items alone.
+///
+/// A layout is a serde value, because it is sent to where it is used.
+pub trait FileLayout<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// One partition while its items are written.
+    type Writer<P: Place>: LayoutWriter<T, P>;
+
+    /// Whether a partition may be several files, or none.
+    const SEVERAL_FILES: bool;
+
+    /// What the names of the files end in, such as `.csv`.
+    fn extension(&self) -> &str;
+
+    /// Begins a partition, in a task.
+    ///
+    /// # Errors
+    /// If the first file cannot be begun.
+    fn open<P: Place>(&self, files: Files<P>) -> Result<Self::Writer<P>>;
+}
+
+/// One partition while its items are written.
+pub trait LayoutWriter<T, P: Place>: Send {
+    /// Adds an item to the file that it belongs to.
+    ///
+    /// # Errors
+    /// What the format or the place said.
+    fn write(&mut self, item: T) -> Result<()>;
+
+    /// Ends all files: their receipts.
+    ///
+    /// # Errors
+    /// What the format or the place said.
+    fn end(self) -> Result<Vec<Receipt<P>>>;
+}
+
+/// Each partition is one file, also one without items.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OneFile<F>(pub F);
+
+impl<T, F: Format<T>> FileLayout<T> for OneFile<F> {
+    type Writer<P: Place> = OneFileWriter<T, F, P>;
+
+    const SEVERAL_FILES: bool = false;
+
+    fn extension(&self) -> &str {
+        self.0.extension()
+    }
+
+    fn open<P: Place>(&self, mut files: Files<P>) -> Result<OneFileWriter<T, F, P>> {
+        Ok(OneFileWriter(files.create(&self.0, String::new())?))
+    }
+}
+
+/// A partition that is one file.
+pub struct OneFileWriter<T, F: Format<T>, P: Place>(FileWriter<T, F, P>);
+
+impl<T, F: Format<T>, P: Place> LayoutWriter<T, P> for OneFileWriter<T, F, P> {
+    #[inline]
+    fn write(&mut self, item: T) -> Result<()> {
+        self.0.write(item)
+    }
+
+    fn end(self) -> Result<Vec<Receipt<P>>> {
+        Ok(vec![self.0.end()?])
+    }
+}
