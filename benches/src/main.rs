@@ -15,6 +15,7 @@ mod scatter;
 mod scratch;
 mod simulator;
 mod sort_files;
+mod sort_records;
 mod start;
 mod user_build;
 mod word_count;
@@ -56,6 +57,7 @@ const BENCHES: &[(&str, Make)] = &[
     ("reduce_by_key", reduce_by_key::bench),
     ("join", join::bench),
     ("sort_files", sort_files::bench),
+    ("sort_records", sort_records::bench),
     ("start", start::bench),
     ("empty_tasks", empty_tasks::bench),
     ("simulator", simulator::bench),

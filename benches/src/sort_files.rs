@@ -16,9 +16,9 @@ use crate::{
 };
 
 /// Records to sort.
-const RECORDS: u64 = 10_000_000;
+pub const RECORDS: u64 = 10_000_000;
 /// Bytes of text in a sorted run: each thread holds one at a time, and the entries that sort it.
-const RUN: u64 = 64 << 20;
+pub const RUN: u64 = 64 << 20;
 /// Lines between the entries of a run's index.
 const SPARSE: usize = 512;
 /// Bytes read from a run at a time while merging.
@@ -62,7 +62,7 @@ fn ours(cx: &Context, inputs: &[PathBuf], output: &Path) -> Outcome<Answer> {
 }
 
 /// The answer is read from the files afterwards.
-fn twin(inputs: &[PathBuf], runs: &Path, output: &Path, run: u64) -> Outcome<Answer> {
+pub fn twin(inputs: &[PathBuf], runs: &Path, output: &Path, run: u64) -> Outcome<Answer> {
     fs::create_dir_all(runs)?;
     fs::create_dir_all(output)?;
     let mut splits = Vec::new();

@@ -17,6 +17,7 @@ pub mod lineage;
 pub mod links;
 pub mod ops;
 pub mod pipe;
+mod record;
 pub mod row;
 pub mod runner;
 pub mod ship;
@@ -33,5 +34,6 @@ pub mod with;
 
 pub use actions::{Background, Job, Summand, ToDriver};
 pub use dataset::Dataset;
+pub use record::Record;
 pub use str::Str;
 pub use total::{Float, Total, total};

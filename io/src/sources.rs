@@ -1,6 +1,7 @@
 //! The methods by which a context makes datasets out of inputs.
 
 use crate::files::{Paths, Shipped};
+use crate::records::{RecordFiles, records};
 use crate::rows::{Numbers, Parallelize};
 use crate::text::{TextFiles, text};
 use serde::Serialize;
@@ -72,6 +73,24 @@ pub trait Sources {
     #[track_caller]
     fn text_file(&self, path: impl Into<Paths>) -> Dataset<From<TextFiles>> {
         listed(self.runner(), "text_file", &text(path))
+    }
+
+    /// The records of files, `N` bytes each, with nothing between them: `read(records::<N>(path))`. A file whose size is no
+    /// multiple of `N` is an error that says so.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path().join("pairs");
+    /// std::fs::write(&path, b"b2a1c3").unwrap();
+    /// let pairs = cx.records::<2>(&path);
+    /// assert_eq!(pairs.sort_by(|pair| pair.prefix::<1>()).collect()?, [*b"a1", *b"b2", *b"c3"].map(Record));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    fn records<const N: usize>(&self, path: impl Into<Paths>) -> Dataset<From<RecordFiles<N>>> {
+        self.read(records(path))
     }
 
     /// Gives a file of this machine along to tasks, whichever machine they run on: what comes back goes to a function

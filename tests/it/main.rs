@@ -13,6 +13,7 @@ mod jobs;
 mod keyed;
 mod operators;
 mod plans;
+mod records;
 mod samples;
 mod saving;
 mod settings;

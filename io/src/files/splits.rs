@@ -73,6 +73,11 @@ impl Splits {
         self.files.iter_mut().try_for_each(|file| file.ship(runner))
     }
 
+    /// The files, in the order in which they are read.
+    pub(crate) fn files(&self) -> &[ListedFile] {
+        &self.files
+    }
+
     pub(crate) fn partitions(&self) -> u32 {
         self.partitions
     }

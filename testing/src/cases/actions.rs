@@ -56,10 +56,20 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
             |got: Vec<String>| assert_eq!(got, (0..1_000).map(|n| format!("line {n}")).collect::<Vec<_>>()),
         ),
         Case::new(
+            "save",
+            |cx: &S| {
+                let dir = tempfile::tempdir()?;
+                let (pairs, saved) = (few(cx).map(|n| Record((n ^ 1).to_be_bytes())), dir.path().join("out"));
+                pairs.save(records(&saved))?;
+                cx.records::<8>(saved).map(|pair| u64::from_be_bytes(pair.0)).collect()
+            },
+            |got: Vec<u64>| assert_eq!(got, (0..1_000).map(|n| n ^ 1).collect::<Vec<_>>()),
+        ),
+        Case::new(
             "to_driver",
             |cx: &S| {
                 let dir = tempfile::tempdir()?;
-                few(cx).to_driver().save_as_text_file(dir.path().join("out"))?;
+                few(cx).to_driver().save(text(dir.path().join("out")))?;
                 let mut lines = 0;
                 for part in 0..3 {
                     lines += std::fs::read_to_string(dir.path().join(format!("out/part-0000{part}")))?.lines().count()

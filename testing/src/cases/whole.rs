@@ -11,6 +11,13 @@ fn line(n: u64) -> String {
     format!("{:x} Whale {} ünd", mix(n) % 9_000, mix(n * 3) % 700)
 }
 
+const RECORD: usize = 20;
+
+/// A record whose key, the first two bytes, comes again.
+fn record(n: u64) -> [u8; RECORD] {
+    std::array::from_fn(|at| if at < 2 { (mix(n) >> (8 * at)) as u8 & 0x1f } else { (n >> (8 * (at % 8))) as u8 })
+}
+
 pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
     vec![
         Case::new(
@@ -57,6 +64,22 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
                 }
                 assert_eq!(got.len(), expected.len());
                 assert!(got.into_iter().collect::<BTreeMap<String, u32>>() == expected);
+            },
+        ),
+        Case::large(
+            "records",
+            |cx: &S| {
+                let dir = tempfile::tempdir()?;
+                let bytes: Vec<u8> = (0..ROWS).flat_map(record).collect();
+                std::fs::write(dir.path().join("records"), bytes)?;
+                let records = cx.records::<RECORD>(dir.path().join("records"));
+                assert!(records.partitions() > 4);
+                records.sort_by(|record| record.prefix::<2>()).map(|record| record.to_vec()).collect()
+            },
+            |got: Vec<Vec<u8>>| {
+                let mut expected: Vec<_> = (0..ROWS).map(|n| record(n).to_vec()).collect();
+                expected.sort_by_key(|record| record[..2].to_vec());
+                assert!(got == expected);
             },
         ),
         Case::new(

@@ -1,0 +1,37 @@
+//! Benchmark: files of binary records sorted by key into files, against the external sort of `sort_files` by hand. The
+//! records are those lines, newlines included, so that both read and write the same bytes. The one by hand looks for the
+//! newlines and checks that all is UTF-8, which ours need not.
+
+use std::{fs, path::PathBuf};
+
+use tryworks::prelude::*;
+
+use crate::{
+    data::records::{KEY, RECORD, check_sorted, make_files},
+    harness::{Answer, Bench, Outcome, Pair, Settings},
+    sort_files::{RECORDS, RUN, output_directory, twin},
+};
+
+/// The benchmark.
+pub fn bench(settings: &Settings) -> Outcome<Bench> {
+    let inputs = make_files(&settings.scratch.join("records"), settings.scaled(RECORDS))?;
+    let output = output_directory(settings);
+    let cx = settings.context()?;
+    let (ours_inputs, ours_output): (Vec<PathBuf>, PathBuf) = (inputs.clone(), output.clone());
+    let (runs, sorted) = (settings.scratch.join("runs"), output.clone());
+    Ok(Bench::Pair(Pair {
+        ours: Some(Box::new(move || {
+            let input = cx.records::<RECORD>(&ours_inputs[..]);
+            input.sort_by(|record| record.prefix::<KEY>()).save(records(&ours_output))?;
+            // The answer is read from the files afterwards.
+            Ok(Answer { count: 0, checksum: 0 })
+        })),
+        twin: Box::new(move || twin(&inputs, &runs, &sorted, RUN)),
+        after: Some(Box::new(move || {
+            let answer = check_sorted(&output)?;
+            fs::remove_dir_all(&output)?;
+            Ok(answer)
+        })),
+        goal: Some(0.7),
+    }))
+}
