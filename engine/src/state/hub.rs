@@ -9,6 +9,21 @@ use tryworks_protocol::engine::{CodeBytes, FromEngine, HeldBlock, Offer, ToEngin
 use tryworks_protocol::worker::ToWorker;
 use tryworks_scheduler::{Move, Time};
 
+/// Blocks that are being taken over.
+pub(super) struct Moving {
+    what: Move,
+    /// They were not deleted meanwhile, and a hub knows of them.
+    wanted: bool,
+    /// The hub that wanted them is gone: nobody waits to be told.
+    orphan: bool,
+}
+
+impl Moving {
+    fn unwanted(&mut self) {
+        self.wanted = false;
+    }
+}
+
 impl Engine {
     /// What the hello to a hub says of this engine.
     #[must_use]
@@ -45,6 +60,7 @@ impl Engine {
         self.places.clear();
         self.changed.clear();
         self.adding.values_mut().for_each(|adding| adding.assigned.orphan = true);
+        self.moves.iter_mut().for_each(|moving| (moving.wanted, moving.orphan) = (false, true));
         let mut kill = Vec::new();
         for (number, worker) in &mut self.workers {
             worker.stores.clear();
@@ -124,12 +140,14 @@ impl Engine {
                 self.made.remove(attempt);
                 self.results.remove(&attempt);
                 self.unwanted(|adding| adding.assigned.attempt == attempt);
+                self.moves.iter_mut().filter(|moving| moving.what.made_by == attempt).for_each(Moving::unwanted);
                 self.blocks(BlockOrder::Delete { attempt });
             }
             ToEngine::DeleteOutput { output } => {
                 self.made.remove_output(output);
                 self.forget_places(output);
                 self.unwanted(|adding| adding.makes(output));
+                self.moves.iter_mut().filter(|moving| moving.what.output == output).for_each(Moving::unwanted);
                 self.blocks(BlockOrder::DeleteOutputs { outputs: output.0..=output.0 });
                 self.tell_session(SessionId::split(output.0).0, ToWorker::DeleteOutput { output });
             }
@@ -158,6 +176,7 @@ impl Engine {
             }
             ToEngine::Move(what) => {
                 let from = self.stores.get(&what.from).cloned();
+                self.moves.push(Moving { what: what.clone(), wanted: true, orphan: false });
                 self.orders.push(Order::TakeOver { what, from });
             }
             ToEngine::Leave => self.leave(),
@@ -198,6 +217,7 @@ impl Engine {
         }
         self.made.end_session(id);
         self.unwanted(|adding| adding.assigned.session == id);
+        self.moves.iter_mut().filter(|moving| own.contains(&moving.what.output)).for_each(Moving::unwanted);
         // Those too that no launch has reported, such as of a move that came to nothing.
         self.blocks(BlockOrder::DeleteOutputs { outputs: own.start().0..=own.end().0 });
         let results: Vec<_> = self.results.extract_if(.., |_, held| held.session == id).collect();
@@ -240,10 +260,16 @@ impl Engine {
 
     /// Blocks were taken over, or could not be.
     pub fn took_over(&mut self, what: Move, held: Option<HeldBlock>) {
-        let here = held.is_some();
-        if let Some(held) = held {
-            self.made.insert(held);
+        let Some(at) = self.moves.iter().position(|moving| moving.what == what) else { return };
+        let Moving { wanted, orphan, .. } = self.moves.remove(at);
+        let here = wanted && held.is_some();
+        match held {
+            Some(held) if wanted => self.made.insert(held),
+            Some(_) => self.blocks(BlockOrder::Delete { attempt: what.made_by }),
+            None => {}
         }
-        self.for_hub.push(FromEngine::Moved { what, here });
+        if !orphan {
+            self.for_hub.push(FromEngine::Moved { what, here });
+        }
     }
 }

@@ -35,6 +35,7 @@ pub use window::{LAST_WORDS, Piece, Window};
 
 use bytes::Bytes;
 use deaths::Guilt;
+use hub::Moving;
 use made::Made;
 use reports::Adding;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -124,6 +125,8 @@ pub struct Engine {
     changed: BTreeMap<u64, OutputId>,
     /// Finished tasks whose blocks are being added to the store.
     adding: BTreeMap<AttemptId, Adding>,
+    /// Blocks that are being taken over.
+    moves: Vec<Moving>,
     /// What finished launches left, as they reported it.
     made: Made,
     results: BTreeMap<AttemptId, HeldResult>,
@@ -345,6 +348,7 @@ impl Engine {
             changes: 0,
             changed: BTreeMap::new(),
             adding: BTreeMap::new(),
+            moves: Vec::new(),
             made: Made::default(),
             results: BTreeMap::new(),
             recent: VecDeque::new(),

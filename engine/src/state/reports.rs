@@ -1,5 +1,6 @@
 //! What workers say: what they did, what they ask for, what they wrote.
 
+use super::deaths::killed;
 use super::window::{LAST_WORDS, Piece};
 use super::{Assigned, BlockOrder, Engine, NotAdded, Order};
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ impl Engine {
     /// A worker that has said hello says something.
     pub fn worker_says(&mut self, now: Time, number: u64, message: FromWorker) {
         let Some(worker) = self.workers.get_mut(&number) else { return };
-        let session = worker.session;
+        let (session, ending) = (worker.session, worker.ending);
         worker.heard = now;
         if !std::mem::replace(&mut worker.serves, true)
             && let Some(session) = self.sessions.get_mut(&session)
@@ -55,6 +56,11 @@ impl Engine {
                         self.blocks(BlockOrder::Discard { attempt, output, partitions });
                     });
                 };
+                // Its session is over, and may be there again with another worker.
+                if ending {
+                    self.undo(&assigned);
+                    return self.for_hub.extend((!assigned.orphan).then(|| killed(attempt)));
+                }
                 let partitions = blocks.iter().map(|(_, partition, _)| *partition).collect();
                 self.done(Adding { assigned, partitions, report, results, kept, span, deleted: false }, blocks);
             }

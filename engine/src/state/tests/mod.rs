@@ -2,6 +2,7 @@
 
 mod blocks;
 mod hub;
+mod seeds;
 mod time;
 
 use super::{BlockOrder, Death, Engine, Order, Piece, Setup, Stock, TICK};
