@@ -1,22 +1,22 @@
 //! A context's way to a cluster: plans on the driver, has jobs run by the hub, and survives a lost connection.
 
-use super::job::{Claim, ClusterJob, JobState};
+use super::job::ClusterJob;
 use super::output::Printer;
+use super::session::{Driver, clock, program};
 use super::spool::Spool;
+use super::state::{Session, StageCode, Work};
 use crate::Runtime;
 use crate::caller::Caller;
-use crate::driver::session::{Driver, program};
 use crate::execute::{Code, at_the_call};
 use crate::job_spec::stage_spec;
 use crate::screen::{Screen, Shown};
 use crate::worker;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tryworks_base::ids::{JobId, OutputId, SessionId};
 use tryworks_base::lock::{Held, Lock};
@@ -24,7 +24,6 @@ use tryworks_base::{Error, Progress, Result, Shipment};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Runner, Tie};
 use tryworks_planner::{Facts, Plan, PlannedStage, plan};
-use tryworks_protocol::driver::{FromDriver, GivenFile, NewJob};
 use tryworks_protocol::engine::CodeBytes;
 use tryworks_scheduler::{JobSpec, Limits, Partitions, Speculation};
 use tryworks_transport::{Connection, DataClient, DataLimits, chunks};
@@ -60,7 +59,9 @@ pub struct Cluster {
 
 pub(super) struct Shared {
     pub(super) settings: Settings,
-    pub(super) state: Lock<State>,
+    pub(super) state: Lock<Session>,
+    /// How the hub's data port is reached.
+    pub(super) port: Lock<Option<Port>>,
     /// Told when something of a job has arrived.
     pub(super) news: Condvar,
     /// Told when there is something to send, or to end.
@@ -86,96 +87,28 @@ impl Port {
     }
 }
 
-pub(super) struct State {
-    pub(super) port: Option<Port>,
-    /// Which cluster the session is of.
-    pub(super) cluster: String,
-    pub(super) session: SessionId,
-    pub(super) secret: [u8; 16],
-    /// Which hub it was that was reached last.
-    pub(super) epoch: u64,
-    next_ticket: u64,
-    pub(super) jobs: BTreeMap<u64, JobState>,
-    /// Exchanges whose code the hub has.
-    pub(super) sent: HashSet<u64>,
-    /// Exchanges that were made whole once.
-    pub(super) made: HashSet<u64>,
-    /// How many partitions of caches are kept.
-    pub(super) cached: HashMap<u64, u32>,
-    /// Files that were given along, by their hashes.
-    pub(super) given: BTreeMap<[u8; 32], GivenFile>,
-    /// The hub's machine.
-    pub(super) hub: String,
-    pub(super) outbox: Vec<FromDriver>,
-    pub(super) stopped: bool,
-    /// Why no job can run any more.
-    pub(super) broken: Option<Error>,
-}
-
-impl State {
-    /// All that the hub is to hold on to.
-    pub(super) fn holds(&self) -> FromDriver {
-        let exchanges = self.sent.iter().chain(&self.made).copied();
-        let exchanges = exchanges.chain(self.jobs.values().flat_map(|job| job.exchanges.iter().copied()));
-        let exchanges: BTreeSet<_> = exchanges.map(|exchange| self.session.global(exchange)).collect();
-        FromDriver::Holds {
-            tickets: self.jobs.keys().copied().collect(),
-            outputs: exchanges.into_iter().collect(),
-            caches: self.cached.keys().map(|cache| self.session.global(*cache)).collect(),
-        }
-    }
-
-    /// A job has ended. One that was refused has left nothing with the hub: the next one that needs its codes brings them again.
-    pub(super) fn ended(&mut self, ticket: u64, end: Result<()>) {
-        let State { jobs, made, sent, .. } = self;
-        let Some(job) = jobs.get_mut(&ticket) else { return };
-        match &end {
-            Ok(()) => made.extend(job.exchanges.iter().copied()),
-            Err(_) if job.id.is_none() => sent.retain(|exchange| !job.brought.contains(exchange)),
-            Err(_) => {}
-        }
-        job.end = Some(end);
-    }
-
-    /// The hub has ended the session, or it is of `another` cluster: its jobs are gone, and what they made.
-    pub(super) fn given_up(&mut self, another: bool) {
-        let error = match another {
-            true => Error::cluster("the cluster was started anew, and does not know this job", "run it again"),
-            false => Error::cluster(
-                "the hub had no word of this program for too long, and has ended its jobs",
-                "run it again; `--driver-grace` of the hub says how long it waits",
-            ),
-        };
-        for job in self.jobs.values_mut().filter(|job| job.end.is_none() && (another || !job.is_detached())) {
-            job.end = Some(Err(error.clone()));
-        }
-        self.sent.clear();
-        self.made.clear();
-        self.cached.clear();
-    }
-}
-
-struct Known<'a>(&'a State);
+struct Known<'a>(&'a Session);
 
 impl Facts for Known<'_> {
     fn made(&self, exchange: u64) -> bool {
-        self.0.made.contains(&exchange)
+        self.0.is_made(exchange)
     }
 
     fn cached(&self, cache: u64, partitions: u32) -> bool {
-        self.0.cached.get(&cache).is_some_and(|kept| *kept >= partitions)
+        self.0.kept(cache).is_some_and(|kept| kept >= partitions)
     }
 }
 
 impl Shared {
-    pub(super) fn lock(&self) -> Held<'_, State> {
+    pub(super) fn lock(&self) -> Held<'_, Session> {
         self.state.lock()
     }
 
-    /// Leaves messages to be sent.
-    pub(super) fn send(&self, messages: impl IntoIterator<Item = FromDriver>) {
-        self.lock().outbox.extend(messages);
+    /// Does something that leaves messages for the hub, which are sent soon.
+    pub(super) fn say<T>(&self, what: impl FnOnce(&mut Session) -> T) -> T {
+        let done = what(&mut self.lock());
         self.outgoing.notify_one();
+        done
     }
 }
 
@@ -189,27 +122,13 @@ impl Cluster {
         let connection = Connection::read(&settings.connection);
         let advice = "is the cluster running? `tryworks cluster list` shows those of this machine";
         let connection = connection.map_err(|error| Error::cluster(error, advice))?;
-        let state = State {
-            port: Port::of(&connection),
-            cluster: String::new(),
-            session: SessionId(0),
-            secret: [0; 16],
-            epoch: 0,
-            next_ticket: 1,
-            jobs: BTreeMap::new(),
-            sent: HashSet::new(),
-            made: HashSet::new(),
-            cached: HashMap::new(),
-            given: BTreeMap::new(),
-            hub: String::new(),
-            outbox: Vec::new(),
-            stopped: false,
-            broken: None,
-        };
+        let begun = Instant::now();
+        let state = Session::new(settings.patience, clock(begun));
         let program = program(&settings.send_env)?;
         let shared = Arc::new(Shared {
             settings,
             state: Lock::new(state),
+            port: Lock::new(Port::of(&connection)),
             news: Condvar::new(),
             outgoing: Notify::new(),
             screen: Arc::default(),
@@ -226,7 +145,7 @@ impl Cluster {
                 Ok(printer) => printer,
                 Err(error) => return drop(ready.send(Err(error))),
             };
-            runtime.block_on(Driver { shared: inside, connection, program, printer }.run(ready));
+            runtime.block_on(Driver { shared: inside, begun, connection, program, printer }.run(ready));
         });
         let thread = thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
         match opened.recv() {
@@ -243,27 +162,22 @@ impl Shared {
         loop {
             let (session, plan) = self.plan(&request.node)?;
             // Values of the user's are encoded, which may take long: nobody waits for it.
-            let stages = match &request.tie {
+            let codes = match &request.tie {
                 Tie::Attached(_) => Vec::new(),
                 _ => self.packed(request, &plan)?,
             };
             let mut state = self.usable()?;
             // What was planned names exchanges and caches of a session.
-            if state.session != session {
+            if state.id() != session {
                 continue;
             }
-            let ticket = state.next_ticket;
-            state.next_ticket += 1;
-            let job = match &request.tie {
-                Tie::Bound | Tie::Detached(_) => self.new_job(&mut state, ticket, request, &plan, wanted, stages),
-                Tie::Attached(job) => {
-                    let claim = Claim::Attach { job: JobId(*job), action: request.op.name.to_string() };
-                    let job = JobState::new(label(request), claim, wanted, Vec::new(), Progress::default());
-                    state.outbox.extend(job.again(ticket));
-                    job
+            let ticket = match &request.tie {
+                Tie::Bound => state.submit(self.work(session, request, &plan, wanted, codes, None))?,
+                Tie::Detached(name) => {
+                    state.submit(self.work(session, request, &plan, wanted, codes, Some(name.clone())))?
                 }
+                Tie::Attached(job) => state.attach(&label(request), JobId(*job), request.op.name, wanted)?,
             };
-            state.jobs.insert(ticket, job);
             drop(state);
             self.outgoing.notify_one();
             return Ok((ticket, plan));
@@ -271,31 +185,26 @@ impl Shared {
     }
 
     /// The state, unless no job can run any more.
-    pub(super) fn usable(&self) -> Result<Held<'_, State>> {
+    pub(super) fn usable(&self) -> Result<Held<'_, Session>> {
         let state = self.lock();
-        match &state.broken {
-            _ if state.stopped => Err(Error::Stopped),
-            Some(error) => Err(error.clone()),
-            None => Ok(state),
-        }
+        state.usable().map(|()| state)
     }
 
     fn plan(&self, node: &Arc<Node>) -> Result<(SessionId, Plan)> {
         let state = self.usable()?;
-        Ok((state.session, plan(node, &Known(&state))?))
+        Ok((state.id(), plan(node, &Known(&state))?))
     }
 
-    /// What is known of a job that is submitted now, with the codes that the hub has not got.
-    fn new_job(
+    /// A plan as it is submitted.
+    fn work(
         &self,
-        state: &mut State,
-        ticket: u64,
+        session: SessionId,
         request: &JobRequest,
         plan: &Plan,
         wanted: Partitions,
-        stages: Vec<Packed>,
-    ) -> JobState {
-        let session = state.session;
+        codes: Vec<StageCode>,
+        detached: Option<String>,
+    ) -> Work {
         let cached = |(at, stage): (u32, &PlannedStage)| {
             let caches = stage.steps.iter().filter_map(|step| step.node.cache.as_ref());
             caches.map(|cache| (at, session.global(cache.id))).collect::<Vec<_>>()
@@ -312,47 +221,18 @@ impl Shared {
         let spec = JobSpec {
             label: label(request),
             stages: plan.stages.iter().map(|stage| stage_spec(stage, name)).collect(),
-            wanted: wanted.clone(),
+            wanted,
             limits,
             pool: self.settings.pool.clone(),
             program: 0,
             delivered: 0,
         };
-        let detached = if let Tie::Detached(name) = &request.tie { Some(name.clone()) } else { None };
-        // The journal needs all that a detached job takes.
-        let fresh = |packed: &&Packed| {
-            detached.is_some() || packed.exchange.is_none_or(|exchange| !state.sent.contains(&exchange))
-        };
-        let fresh: Vec<_> = stages.iter().filter(fresh).collect();
-        let brought = fresh.iter().filter_map(|packed| packed.exchange).collect();
-        let fresh = fresh.into_iter().map(|packed| (packed.at, packed.bytes.clone())).collect();
-        let exchanges: Vec<_> = stages.iter().filter_map(|packed| packed.exchange).collect();
-        let progress = Progress {
-            stages: plan.stages.len() as u32,
-            partitions: u64::from(spec.wanted.len()),
-            ..Progress::default()
-        };
-        let label = spec.label.clone();
-        let new = NewJob { ticket, job: None, detached, spec, codes: fresh, caches };
-        let codes = stages.into_iter().map(|packed| (packed.at, packed.bytes)).collect();
-        let again = NewJob { codes, ..new.clone() };
-        state.sent.extend(exchanges.iter().copied());
-        state.outbox.push(FromDriver::Submit(Box::new(new)));
-        let mut job = JobState::new(label, Claim::Submit(Box::new(again)), wanted, exchanges, progress);
-        job.brought = brought;
-        job
+        Work { detached, spec, codes, caches }
     }
 }
 
 fn label(request: &JobRequest) -> String {
     format!("{} at {}", request.op.name, request.op.site)
-}
-
-/// The code of a stage, as bytes.
-struct Packed {
-    at: u32,
-    exchange: Option<u64>,
-    bytes: CodeBytes,
 }
 
 /// The code of a stage goes in a message up to here. What is larger goes by the hub's data port, so that neither the hub
@@ -361,7 +241,7 @@ const CODE_BYTES: usize = 1 << 20;
 
 impl Shared {
     /// The codes of all stages of a plan; large ones that the hub has not got are put to its data port.
-    fn packed(&self, request: &JobRequest, plan: &Plan) -> Result<Vec<Packed>> {
+    fn packed(&self, request: &JobRequest, plan: &Plan) -> Result<Vec<StageCode>> {
         let checks_rows = self.settings.checks_rows;
         let pack = |(at, stage): (u32, &PlannedStage)| {
             let code = match &stage.exchange {
@@ -376,16 +256,16 @@ impl Shared {
             let exchange = code.exchange;
             let bytes = worker::pack(&code).map_err(|error| at_the_call(error, code.op))?;
             if bytes.len() <= CODE_BYTES {
-                return Ok(Packed { at, exchange, bytes: CodeBytes::Here(bytes) });
+                return Ok(StageCode { at, exchange, bytes: CodeBytes::Here(bytes) });
             }
             let (id, len) = (*blake3::hash(&bytes).as_bytes(), bytes.len() as u64);
-            let known = exchange.is_some_and(|exchange| self.lock().sent.contains(&exchange));
+            let known = exchange.is_some_and(|exchange| self.lock().is_sent(exchange));
             if !known || request.tie != Tie::Bound {
                 let what = format!("what `{}` at {} captures", code.op.name, code.op.site);
                 let bytes = Bytes::from(bytes);
                 self.put(&what, id, len, || Ok(chunks(Cursor::new(bytes.clone()))))?;
             }
-            Ok(Packed { at, exchange, bytes: CodeBytes::AtHub { id, bytes: len } })
+            Ok(StageCode { at, exchange, bytes: CodeBytes::AtHub { id, bytes: len } })
         };
         (0u32..).zip(&plan.stages).map(pack).collect()
     }
@@ -419,35 +299,19 @@ impl Runner for Cluster {
         if self.caller.is_forked() {
             return;
         }
-        let mut state = self.shared.lock();
-        let session = state.session;
-        let (outputs, caches) = match what {
-            Kept::Exchange(id) => {
-                // What was never sent is nowhere.
-                let made = state.made.remove(&id);
-                if !state.sent.remove(&id) && !made {
-                    return;
-                }
-                (vec![session.global(id)], Vec::new())
-            }
-            Kept::Cache(id) => {
-                if state.cached.remove(&id).is_none() {
-                    return;
-                }
-                (Vec::new(), vec![session.global(id)])
-            }
+        let known = match what {
+            Kept::Exchange(id) => self.shared.lock().release_exchange(id),
+            Kept::Cache(id) => self.shared.lock().release_cache(id),
         };
-        state.outbox.push(FromDriver::Release { outputs, caches });
-        drop(state);
-        self.shared.outgoing.notify_one();
+        if known {
+            self.shared.outgoing.notify_one();
+        }
     }
 }
 
 impl Runtime for Cluster {
     fn active(&self) -> Vec<(String, Progress)> {
-        let state = self.shared.lock();
-        let active = state.jobs.values().filter(|job| job.end.is_none());
-        active.map(|job| (job.label.clone(), job.progress)).collect()
+        self.shared.lock().active().map(|(label, progress)| (label.to_string(), progress)).collect()
     }
 
     fn show_on(&self, screen: Arc<dyn Screen>) {
@@ -458,7 +322,7 @@ impl Runtime for Cluster {
         if self.caller.is_forked() {
             return;
         }
-        self.shared.lock().stopped = true;
+        self.shared.lock().stop();
         self.shared.news.notify_all();
         self.shared.outgoing.notify_one();
         let thread = self.thread.lock().take();

@@ -1,139 +1,25 @@
 //! The driver's side of a job that a cluster runs.
 
-use super::cluster::{Shared, State};
+use super::cluster::Shared;
+use super::state::Next;
 use crate::{apart, execute, panics};
-use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tryworks_base::frames::Frames;
-use tryworks_base::ids::{AttemptId, JobId};
-use tryworks_base::lock::{Held, Lock, none_held};
+use tryworks_base::ids::AttemptId;
+use tryworks_base::lock::{Lock, none_held};
 use tryworks_base::{Error, Place, Progress, Result};
 use tryworks_core::runner::{JobControl, JobRequest, Tie};
 use tryworks_core::stage::Encoded;
 use tryworks_planner::Plan;
 use tryworks_protocol::blocks;
-use tryworks_protocol::driver::{FromDriver, NewJob, Part};
+use tryworks_protocol::driver::Part;
 use tryworks_protocol::engine::BlockPlace;
 use tryworks_protocol::worker::{BlockPart, Piece};
 use tryworks_scheduler::Partitions;
 use tryworks_store::blocks::{BlockId, MOST_AT_ONCE, OpenBlock};
 use tryworks_transport::DataClient;
-
-/// How often a job may be planned anew because what its plan relied on was lost.
-const PLANS: u32 = 4;
-
-/// What is known of a job.
-pub(super) struct JobState {
-    pub(super) label: String,
-    pub(super) id: Option<JobId>,
-    /// What is asked of the hub.
-    claim: Claim,
-    /// The partitions whose results are wanted.
-    wanted: Partitions,
-    /// It is to be stopped.
-    cancelled: bool,
-    /// All of it was given out.
-    spent: bool,
-    /// The exchanges that it makes.
-    pub(super) exchanges: Vec<u64>,
-    /// Those of them whose codes it brought to the hub.
-    pub(super) brought: Vec<u64>,
-    pub(super) progress: Progress,
-    pub(super) results: VecDeque<(AttemptId, u32, Part)>,
-    received: HashSet<u32>,
-    pub(super) end: Option<Result<()>>,
-}
-
-/// How a job is asked for.
-pub(super) enum Claim {
-    /// As it is submitted to a hub that knows nothing of it.
-    Submit(Box<NewJob>),
-    /// By its number, as the action that it has to be.
-    Attach { job: JobId, action: String },
-}
-
-impl JobState {
-    pub(super) fn new(
-        label: String,
-        claim: Claim,
-        wanted: Partitions,
-        exchanges: Vec<u64>,
-        progress: Progress,
-    ) -> Self {
-        JobState {
-            label,
-            id: None,
-            claim,
-            wanted,
-            cancelled: false,
-            spent: false,
-            exchanges,
-            brought: Vec::new(),
-            progress,
-            results: VecDeque::new(),
-            received: HashSet::new(),
-            end: None,
-        }
-    }
-
-    /// What is said to have it, at first or again: what is still wanted of it.
-    pub(super) fn again(&self, ticket: u64) -> Vec<FromDriver> {
-        if self.end.is_some() {
-            return Vec::new();
-        }
-        let ask = match &self.claim {
-            Claim::Submit(whole) => {
-                let mut job = whole.clone();
-                job.job = self.id;
-                // Of a detached job the hub has all results, and needs to know what they were to be.
-                if job.detached.is_none() {
-                    job.spec.delivered = self.received.len() as u32;
-                    job.spec.wanted = self.missing();
-                }
-                FromDriver::Submit(job)
-            }
-            Claim::Attach { job, action } => FromDriver::Attach { ticket, job: *job, action: action.clone() },
-        };
-        let cancel = self.cancelled.then_some(FromDriver::Cancel { ticket });
-        [ask].into_iter().chain(cancel).collect()
-    }
-
-    /// Whether the job goes on without this program.
-    pub(super) fn is_detached(&self) -> bool {
-        match &self.claim {
-            Claim::Submit(job) => job.detached.is_some(),
-            Claim::Attach { .. } => true,
-        }
-    }
-
-    /// The partitions that have not been received.
-    fn missing(&self) -> Partitions {
-        self.wanted.iter().filter(|partition| !self.received.contains(partition)).collect()
-    }
-
-    /// Whether the job ended because of something that a new plan would make again: blocks behind kept partitions that
-    /// were lost, or results that were lost before they were fetched.
-    fn needs_new_plan(&self) -> bool {
-        match &self.end {
-            // Its plan is the hub's, and its results are all with it.
-            _ if self.is_detached() => false,
-            Some(Err(Error::Fetch { exchange, .. })) => !self.exchanges.contains(exchange),
-            Some(Ok(())) => self.results.is_empty() && !self.missing().is_empty(),
-            _ => false,
-        }
-    }
-
-    /// Takes in results, each partition once.
-    pub(super) fn take_in(&mut self, attempt: AttemptId, parts: Vec<(u32, Part)>) {
-        for (partition, part) in parts {
-            if self.received.insert(partition) {
-                self.results.push_back((attempt, partition, part));
-            }
-        }
-    }
-}
 
 /// The handle of a job.
 pub(super) struct ClusterJob {
@@ -141,40 +27,24 @@ pub(super) struct ClusterJob {
     request: JobRequest,
     /// Keep the exchanges that the job makes.
     plans: Lock<Vec<Plan>>,
-    /// How often what its plan relied on was lost.
-    lost: AtomicU32,
     shared: Arc<Shared>,
 }
 
 impl ClusterJob {
     pub(super) fn new(ticket: u64, request: JobRequest, plan: Plan, shared: Arc<Shared>) -> Self {
-        ClusterJob {
-            ticket: AtomicU64::new(ticket),
-            request,
-            plans: Lock::new(vec![plan]),
-            lost: AtomicU32::new(0),
-            shared,
-        }
+        ClusterJob { ticket: AtomicU64::new(ticket), request, plans: Lock::new(vec![plan]), shared }
     }
 
     fn ticket(&self) -> u64 {
         self.ticket.load(Relaxed)
     }
 
-    /// Plans what is still wanted anew, and submits it. What was received stays.
-    fn begin_anew(&self, mut state: Held<'_, State>) -> Result<()> {
-        let old = self.ticket();
-        let Some(job) = state.jobs.remove(&old) else { return Err(Error::Bug(format!("there is no job {old}"))) };
-        let wanted = job.missing();
-        drop(state);
+    /// Plans what is still wanted anew, and submits it.
+    fn begin_anew(&self, wanted: Partitions) -> Result<()> {
         let (ticket, plan) = self.shared.submit(&self.request, wanted)?;
         self.plans.lock().push(plan);
-        self.ticket.store(ticket, Relaxed);
-        if let Some(new) = self.shared.lock().jobs.get_mut(&ticket) {
-            let newer = std::mem::replace(&mut new.results, job.results);
-            new.results.extend(newer);
-        }
-        self.shared.send([FromDriver::Close { ticket: old }]);
+        let old = self.ticket.swap(ticket, Relaxed);
+        self.shared.say(|state| state.replaced(old, ticket));
         Ok(())
     }
 
@@ -186,7 +56,7 @@ impl ClusterJob {
         let bytes = if own {
             OpenBlock::file(&id.path_in(&PathBuf::from(&place.store.directory))).and_then(|block| whole(&block, len))
         } else {
-            let port = self.shared.lock().port.clone();
+            let port = self.shared.port.lock().clone();
             let (Some(port), Some(address)) = (port, &place.store.address) else {
                 let message = "a large result is on an engine that does not listen to other machines";
                 return Err(Error::cluster(message, "start engines with `--listen` and an address that others reach"));
@@ -196,7 +66,7 @@ impl ClusterJob {
             fetched.map_err(|error| Error::storage("fetching a result", "this process", &error))?
         };
         if bytes.is_ok() {
-            self.shared.send([FromDriver::Received { attempts: vec![attempt] }]);
+            self.shared.say(|state| state.fetched(attempt));
         }
         bytes
     }
@@ -207,33 +77,16 @@ impl ClusterJob {
     fn next_part(&self) -> Result<Option<(AttemptId, u32, Part)>> {
         let mut state = self.shared.lock();
         loop {
-            if state.stopped {
-                return Err(Error::Stopped);
+            match state.next(self.ticket())? {
+                Next::Part { attempt, partition, part } => return Ok(Some((attempt, partition, part))),
+                Next::End => return Ok(None),
+                Next::Wait => state = state.wait(&self.shared.news),
+                Next::PlanAnew(wanted) => {
+                    drop(state);
+                    self.begin_anew(wanted)?;
+                    state = self.shared.lock();
+                }
             }
-            let Some(job) = state.jobs.get_mut(&self.ticket()) else {
-                return Err(Error::Bug(format!("there is no job {}", self.ticket())));
-            };
-            if job.needs_new_plan() && self.lost.fetch_add(1, Relaxed) < PLANS {
-                self.begin_anew(state)?;
-                state = self.shared.lock();
-                continue;
-            }
-            if let Some(Err(error)) = &job.end {
-                job.spent = true;
-                return Err(error.clone());
-            }
-            if let Some(next) = job.results.pop_front() {
-                return Ok(Some(next));
-            }
-            if job.end.is_some() {
-                job.spent = true;
-                let missing = job.missing();
-                return match missing.is_empty() {
-                    true => Ok(None),
-                    false => Err(Error::Bug(format!("a job ended without its results {missing:?}"))),
-                };
-            }
-            state = state.wait(&self.shared.news);
         }
     }
 }
@@ -284,14 +137,12 @@ fn lost(address: &str, why: String) -> Error {
 
 impl JobControl for ClusterJob {
     fn id(&self) -> u64 {
+        let ticket = self.ticket();
         let mut state = self.shared.lock();
-        loop {
-            match state.jobs.get(&self.ticket()) {
-                Some(job) if job.id.is_none() && job.end.is_none() => {}
-                job => return job.and_then(|job| job.id).map_or(0, |id| id.0),
-            }
+        while state.number(ticket).is_none() && state.is_open(ticket) {
             state = state.wait(&self.shared.news);
         }
+        state.number(ticket).map_or(0, |job| job.0)
     }
 
     fn next(&self) -> Result<Option<execute::Part>> {
@@ -308,12 +159,7 @@ impl JobControl for ClusterJob {
                     Ok(bytes) => bytes,
                     // It is wanted again, once the job has ended.
                     Err(error) => {
-                        if self.lost.load(Relaxed) >= PLANS || self.request.tie != Tie::Bound {
-                            return Err(error);
-                        }
-                        if let Some(job) = self.shared.lock().jobs.get_mut(&self.ticket()) {
-                            job.received.remove(&partition);
-                        }
+                        self.shared.lock().unfetched(self.ticket(), partition, error)?;
                         continue;
                     }
                 },
@@ -323,11 +169,7 @@ impl JobControl for ClusterJob {
     }
 
     fn cancel(&self) {
-        let ticket = self.ticket();
-        if let Some(job) = self.shared.lock().jobs.get_mut(&ticket) {
-            job.cancelled = true;
-        }
-        self.shared.send([FromDriver::Cancel { ticket }]);
+        self.shared.say(|state| state.cancel(self.ticket()));
     }
 
     fn abandon(&self) {
@@ -344,20 +186,13 @@ impl JobControl for ClusterJob {
     }
 
     fn progress(&self) -> Progress {
-        self.shared.lock().jobs.get(&self.ticket()).map(|job| job.progress).unwrap_or_default()
+        self.shared.lock().progress(self.ticket())
     }
 }
 
 impl Drop for ClusterJob {
     fn drop(&mut self) {
-        let ticket = self.ticket();
-        let job = self.shared.lock().jobs.remove(&ticket);
+        self.shared.say(|state| state.close(self.ticket()));
         self.shared.screen.job_over();
-        let Some(job) = job else { return };
-        // Whoever has not seen all of a detached job has not collected it.
-        self.shared.send([match job.is_detached() && !job.spent {
-            true => FromDriver::Detach { ticket },
-            false => FromDriver::Close { ticket },
-        }]);
     }
 }

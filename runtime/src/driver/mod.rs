@@ -1,4 +1,5 @@
-//! The ends of connections to a hub that people have: a driver's context, and the command line.
+//! A driver's context on a cluster: [`state`] is what it knows and decides, a value without I/O and without a clock; `session` is
+//! the thread around it that talks to the hub, `cluster` and `job` are what a program's own threads see of it.
 
 mod arguments;
 mod cluster;
@@ -7,5 +8,6 @@ mod output;
 mod session;
 mod ship;
 mod spool;
+pub mod state;
 
 pub use cluster::{Cluster, Settings};

@@ -1,24 +1,23 @@
 //! The driver's own thread: its connection to the hub, made again when it is lost.
 
 use super::arguments::arguments;
-use super::cluster::{Port, Shared, State};
+use super::cluster::{Port, Shared};
 use super::output::Printer;
+use super::state::{BEAT, Unmet};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tryworks_base::ids::{AttemptId, SessionId};
 use tryworks_base::{Error, Result, codec};
 use tryworks_protocol as protocol;
-use tryworks_protocol::driver::{FromDriver, Heard, Part, Program, ToDriver, Welcome};
+use tryworks_protocol::driver::{FromDriver, Program, ToDriver, Welcome};
 use tryworks_protocol::environment;
 use tryworks_protocol::{Hello, Opening, Purpose};
+use tryworks_scheduler::Time;
 use tryworks_transport::dial;
 use tryworks_transport::{Connection, LinkError, LinkReceiver, LinkSender, Role, chunks};
 
 /// How often it is tried to reach a hub that is gone.
 const KNOCK: Duration = Duration::from_millis(100);
-/// How often the hub is told that the driver is there.
-const BEAT: Duration = Duration::from_secs(1);
 /// How long goodbyes may take.
 const FAREWELL: Duration = Duration::from_millis(300);
 /// A hub may take so long to answer a hello.
@@ -37,9 +36,16 @@ pub(super) fn program(named: &[String]) -> Result<Program> {
     })
 }
 
+/// The time that the driver's state is handed.
+pub(super) fn clock(begun: Instant) -> Time {
+    Time(0) + begun.elapsed()
+}
+
 /// What the driver's own thread has.
 pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
+    /// When its clock began.
+    pub(super) begun: Instant,
     pub(super) connection: Connection,
     pub(super) program: Program,
     pub(super) printer: Printer,
@@ -48,14 +54,6 @@ pub(super) struct Driver {
 struct Link {
     to: LinkSender,
     from: LinkReceiver,
-}
-
-/// Why there is no link to a hub.
-enum Unmet {
-    /// It is not to be had, and may be in a moment.
-    ForNow(Error),
-    /// It would answer the same again.
-    ForGood(Error),
 }
 
 impl From<Error> for Unmet {
@@ -86,7 +84,7 @@ impl Driver {
                 },
                 () = shared.outgoing.notified() => None,
                 _ = beat.tick() => {
-                    shared.lock().outbox.push(FromDriver::Beat);
+                    shared.lock().beat();
                     None
                 }
             };
@@ -98,11 +96,11 @@ impl Driver {
             }
             let (batch, stopped) = {
                 let mut state = self.shared.lock();
-                (std::mem::take(&mut state.outbox), state.stopped)
+                (state.messages(), state.is_stopped())
             };
             let said = self.say(&link, &batch);
             if stopped {
-                if said.and_then(|()| self.say(&link, &[FromDriver::Leave])).is_ok() {
+                if said.is_ok() {
                     // The hub hangs up when it has heard it.
                     let bye = async { while link.from.recv().await.is_ok() {} };
                     let _ = tokio::time::timeout(FAREWELL, bye).await;
@@ -122,20 +120,21 @@ impl Driver {
 
     /// Reaches the hub for the first time: one that is being started again is waited for.
     async fn meet(&mut self) -> Result<Link> {
-        let begun = Instant::now();
-        let patience = self.shared.settings.patience;
         let mut told = false;
         loop {
-            let error = match self.greet().await {
+            let unmet = match self.greet().await {
                 Ok(link) => return Ok(link),
-                Err(Unmet::ForNow(error)) if begun.elapsed() < patience => error,
-                Err(Unmet::ForNow(error)) => return Err(error),
-                // Another hub may have written another file since it was read.
-                Err(Unmet::ForGood(error)) if !self.read_again() => return Err(error),
-                Err(Unmet::ForGood(_)) => continue,
+                Err(unmet) => unmet,
             };
+            // Another hub may have written another file since it was read.
+            if matches!(unmet, Unmet::ForGood(_)) && self.read_again() {
+                continue;
+            }
+            let (Unmet::ForNow(error) | Unmet::ForGood(error)) = &unmet;
+            let first = error.to_string().lines().next().unwrap_or_default().to_string();
+            self.shared.lock().unmet(clock(self.begun), unmet)?;
             if !std::mem::replace(&mut told, true) {
-                let first = error.to_string().lines().next().unwrap_or_default().to_string();
+                let patience = self.shared.settings.patience;
                 self.printer.note(&format!("{first}; it is tried again, for {patience:?} at most"));
             }
             tokio::time::sleep(KNOCK).await;
@@ -151,19 +150,19 @@ impl Driver {
         if now == self.connection {
             return false;
         }
-        self.shared.lock().port = Port::of(&now);
+        *self.shared.port.lock() = Port::of(&now);
         self.connection = now;
         true
     }
 
     /// Says something to the hub. A job that is too large for a message fails.
     fn say(&self, link: &Link, batch: &[FromDriver]) -> Result<(), LinkError> {
-        let refused = &mut |what: &FromDriver, error: Error| match what {
-            FromDriver::Submit(job) => {
-                self.shared.lock().ended(job.ticket, Err(error));
-                self.shared.news.notify_all();
+        let refused = &mut |what: &FromDriver, error: Error| {
+            let job = self.shared.lock().unsaid(what, &error);
+            match job {
+                true => self.shared.news.notify_all(),
+                false => self.printer.note(&format!("something could not be told to the hub: {error}")),
             }
-            _ => self.printer.note(&format!("something could not be told to the hub: {error}")),
         };
         protocol::messages(batch, refused).into_iter().try_for_each(|bytes| link.to.send(bytes))
     }
@@ -178,11 +177,7 @@ impl Driver {
             if later { Unmet::ForNow(error) } else { Unmet::ForGood(error) }
         };
         let (to, mut from) = dial(&self.connection, "drivers.sock").await.map_err(unreachable)?;
-        let (before, again) = {
-            let state = self.shared.lock();
-            let before = (state.session != SessionId(0)).then_some((state.session, state.secret));
-            (before, before.filter(|_| state.cluster == self.connection.cluster_id))
-        };
+        let again = self.shared.lock().again(&self.connection.cluster_id);
         let purpose = Purpose::Drive { again, program: self.program.clone() };
         let hello = Hello { version: env!("CARGO_PKG_VERSION").into(), host: tryworks_protocol::host::here(), purpose };
         to.send(hello.to_bytes()?.into()).map_err(unreachable)?;
@@ -201,35 +196,7 @@ impl Driver {
         if welcome.send_program {
             self.send_program().await?;
         }
-        let mut state = self.shared.lock();
-        if before.is_some() && again.is_none_or(|(session, _)| session != welcome.session) {
-            state.given_up(again.is_none());
-        }
-        state.cluster.clone_from(&self.connection.cluster_id);
-        // A new hub has none of what the old one was sent.
-        let anew = state.epoch != welcome.epoch;
-        (state.session, state.secret, state.epoch) = (welcome.session, welcome.secret, welcome.epoch);
-        // What was said into a link that is gone is said again by what is held and submitted again.
-        let mut messages = Vec::new();
-        if welcome.send_program {
-            messages.push(FromDriver::ProgramSent);
-        }
-        if again.is_some() {
-            messages.push(state.holds());
-        }
-        state.hub = welcome.host;
-        messages.extend(state.given.values().cloned().map(FromDriver::Give));
-        if anew {
-            state.sent.clear();
-            state.cached.clear();
-        }
-        // Those that have ended are not submitted again.
-        let open = state.jobs.values().filter(|job| job.end.is_none());
-        let sent: Vec<_> = open.flat_map(|job| job.exchanges.clone()).collect();
-        state.sent.extend(sent);
-        messages.extend(state.jobs.iter().flat_map(|(ticket, job)| job.again(*ticket)));
-        state.outbox = messages;
-        drop(state);
+        self.shared.lock().welcomed(&self.connection.cluster_id, &welcome);
         self.shared.news.notify_all();
         self.shared.outgoing.notify_one();
         Ok(Link { to, from })
@@ -238,7 +205,7 @@ impl Driver {
     /// Puts this program to the hub's data port, for engines to get it there.
     async fn send_program(&self) -> Result<(), Unmet> {
         let advice = "is the address of the hub's data port in the connection file reachable from here?";
-        let Some(Port { client, address }) = self.shared.lock().port.clone() else {
+        let Some(Port { client, address }) = self.shared.port.lock().clone() else {
             let error = Error::cluster("the connection file has no certificate", "copy it again from the cluster");
             return Err(Unmet::ForGood(error));
         };
@@ -256,33 +223,21 @@ impl Driver {
 
     /// Tries to reach the hub again; `None` when the context was stopped or patience ran out.
     async fn reconnect(&mut self, why: &str) -> Option<Link> {
-        let begun = Instant::now();
-        let patience = self.shared.settings.patience;
+        self.shared.lock().link_lost(clock(self.begun), why);
         loop {
-            if self.shared.lock().stopped {
+            if self.shared.lock().is_stopped() {
                 return None;
             }
-            match self.greet().await {
+            let unmet = match self.greet().await {
                 Ok(link) => return Some(link),
-                Err(Unmet::ForNow(error) | Unmet::ForGood(error)) if begun.elapsed() > patience => {
-                    let error = Error::cluster(
-                        format!("the hub was lost ({why}), and did not come back: {error}"),
-                        "start it again",
-                    );
-                    let mut state = self.shared.lock();
-                    state.broken = Some(error.clone());
-                    for job in state.jobs.values_mut().filter(|job| job.end.is_none()) {
-                        job.end = Some(Err(error.clone()));
-                    }
-                    drop(state);
-                    self.shared.news.notify_all();
-                    return None;
-                }
-                Err(_) => {
-                    tokio::time::sleep(KNOCK).await;
-                    self.read_again();
-                }
+                Err(unmet) => unmet,
+            };
+            if self.shared.lock().unmet(clock(self.begun), unmet).is_err() {
+                self.shared.news.notify_all();
+                return None;
             }
+            tokio::time::sleep(KNOCK).await;
+            self.read_again();
         }
     }
 
@@ -290,19 +245,10 @@ impl Driver {
         let mut next = Some(first);
         while let Some(bytes) = next {
             let batch = protocol::decode::<ToDriver>(&bytes).map_err(|error| error.to_string())?;
-            let (mut received, mut heard) = (Vec::new(), Vec::new());
             // Output comes before the end of its job.
-            let others = batch.into_iter().filter_map(|message| self.show(message, &mut heard)).collect::<Vec<_>>();
+            batch.iter().for_each(|message| self.show(message));
             let mut state = self.shared.lock();
-            for message in others {
-                hear(&mut state, message, &mut received);
-            }
-            if !heard.is_empty() {
-                state.outbox.push(FromDriver::Heard(heard));
-            }
-            if !received.is_empty() {
-                state.outbox.push(FromDriver::Received { attempts: received });
-            }
+            batch.into_iter().for_each(|message| state.hear(message));
             drop(state);
             self.shared.news.notify_all();
             next = link.from.ready();
@@ -311,49 +257,11 @@ impl Driver {
     }
 
     /// Prints what is to be printed of what the hub says.
-    fn show(&mut self, message: ToDriver, heard: &mut Vec<Heard>) -> Option<ToDriver> {
+    fn show(&mut self, message: &ToDriver) {
         match message {
-            ToDriver::Output(written) => {
-                self.printer.output(&written);
-                let now = written.heard();
-                match heard.iter_mut().find(|known| Heard { offset: now.offset, ..**known } == now) {
-                    Some(known) => known.offset = known.offset.max(now.offset),
-                    None => heard.push(now),
-                }
-            }
-            ToDriver::Notice(text) => self.printer.note(&text),
-            other => return Some(other),
+            ToDriver::Output(written) => self.printer.output(written),
+            ToDriver::Notice(text) => self.printer.note(text),
+            _ => {}
         }
-        None
-    }
-}
-
-fn hear(state: &mut State, message: ToDriver, received: &mut Vec<AttemptId>) {
-    match message {
-        ToDriver::Accepted { ticket, job } => {
-            if let Some(state) = state.jobs.get_mut(&ticket) {
-                state.id = Some(job);
-            }
-        }
-        ToDriver::Results { ticket, attempt, parts } => {
-            // What is fetched later is said to be received later.
-            if parts.iter().all(|(_, part)| matches!(part, Part::Here(_))) {
-                received.push(attempt);
-            }
-            if let Some(job) = state.jobs.get_mut(&ticket) {
-                job.take_in(attempt, parts);
-            }
-        }
-        ToDriver::Progress { ticket, progress } => {
-            if let Some(job) = state.jobs.get_mut(&ticket) {
-                job.progress = progress;
-            }
-        }
-        ToDriver::Ended { ticket, end } => state.ended(ticket, end),
-        ToDriver::Cached { cache, partitions } => {
-            state.cached.insert(SessionId::split(cache).1, partitions);
-        }
-        // What is to be printed was, and a driver asks no questions.
-        ToDriver::Output(_) | ToDriver::Notice(_) | ToDriver::Answer { .. } => {}
     }
 }

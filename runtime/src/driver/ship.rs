@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use tryworks_base::lock::none_held;
 use tryworks_base::{Error, Result, Shipment, codec};
-use tryworks_protocol::driver::{FromDriver, GivenFile};
+use tryworks_protocol::driver::GivenFile;
 use tryworks_transport::{Chunks, DataError, Role, chunks, while_away};
 
 impl Cluster {
@@ -19,17 +19,16 @@ impl Cluster {
         let host = tryworks_protocol::host::here().id;
         let hub = {
             let state = self.shared.lock();
-            if state.given.contains_key(&id) {
+            if state.is_given(&id) {
                 return Ok(Shipment { host, id, bytes });
             }
-            state.hub.clone()
+            state.hub().to_string()
         };
         if hub != host {
             self.put(path, id, bytes)?;
         }
         let file = GivenFile { id, path: path.to_string_lossy().into_owned(), bytes };
-        self.shared.lock().given.insert(id, file.clone());
-        self.shared.send([FromDriver::Give(file)]);
+        self.shared.say(|state| state.give(file));
         Ok(Shipment { host, id, bytes })
     }
 
@@ -61,7 +60,8 @@ impl Shared {
         let sent = apart::block_on(|| {
             while_away(patience, told, async || {
                 // A hub that begins anew may have another port, and who is stopped waits for none.
-                let port = self.usable().ok().and_then(|state| state.port.clone());
+                let usable = self.usable().is_ok();
+                let port = usable.then(|| self.port.lock().clone()).flatten();
                 let source = |error: String| DataError::Source { address: what.into(), message: error };
                 let port = port.ok_or_else(|| source("there is no hub to send it to".into()))?;
                 let chunks = chunks().map_err(|error| source(error.to_string()))?;

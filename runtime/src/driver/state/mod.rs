@@ -1,0 +1,365 @@
+//! What a driver knows and decides, as a value: its session, its jobs and what the hub holds for it. It reads no clock and
+//! no socket. Time and messages are handed in; messages come out.
+//!
+//! What may be handed in, in the legal order:
+//!
+//! ```text
+//! session = new, { unmet }, met, { link_lost, { unmet }, met }, [ stop ] ;
+//! met     = welcomed, { hear | beat } ;
+//! job     = ( submit | attach ), { next | cancel | fetched | unfetched | replaced }, close ;
+//! ```
+//!
+//! Jobs are asked for whenever there was a hub once, whether or not there is one now. What a message is about and is not
+//! known any more changes nothing. After each call the shell sends [`Session::messages`] to the hub; what is said while
+//! there is none is said again when the next one is met.
+
+mod job;
+mod link;
+
+#[cfg(test)]
+mod tests;
+
+pub use job::{Next, StageCode, Work};
+pub use link::{BEAT, Unmet};
+
+use job::{Claim, Job};
+use link::Link;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
+use tryworks_base::{Error, Progress, Result};
+use tryworks_protocol::driver::{FromDriver, GivenFile, Heard, NewJob, Part, ToDriver};
+use tryworks_scheduler::{Partitions, Time};
+
+/// A driver's stay at a hub: it survives a lost connection and a hub that begins anew.
+///
+/// ```
+/// use std::time::Duration;
+/// use tryworks_base::ids::{JobId, SessionId};
+/// use tryworks_protocol::driver::{FromDriver, Part, ToDriver, Welcome};
+/// use tryworks_runtime::driver::state::{Next, Session};
+/// use tryworks_scheduler::Time;
+///
+/// let mut session = Session::new(Duration::from_secs(30), Time(0));
+/// let (secret, host, cluster) = ([7; 16], "here".to_string(), "default".to_string());
+/// let (engines, slots, warning, send_program) = (1, 2, None, false);
+/// let welcome =
+///     Welcome { session: SessionId(1), secret, epoch: 1, send_program, host, cluster, engines, slots, warning };
+/// session.welcomed("the id of the cluster", &welcome);
+///
+/// let ticket = session.attach("collect at main.rs:7", JobId(3), "collect", (0..2).into())?;
+/// assert!(matches!(session.messages()[..], [FromDriver::Attach { ticket: 1, job: JobId(3), .. }]));
+/// let part = (1, Part::Here(b"Ishmael".to_vec()));
+/// session.hear(ToDriver::Results { ticket, attempt: Default::default(), parts: vec![part] });
+/// assert!(matches!(session.next(ticket)?, Next::Part { partition: 1, .. }));
+/// assert_eq!(session.next(ticket)?, Next::Wait);
+/// # Ok::<(), tryworks_base::Error>(())
+/// ```
+pub struct Session {
+    patience: Duration,
+    link: Link,
+    /// Which cluster the session is of.
+    cluster: String,
+    id: SessionId,
+    secret: [u8; 16],
+    /// Which hub it was that was reached last.
+    epoch: u64,
+    /// The hub's machine.
+    hub: String,
+    next_ticket: u64,
+    jobs: BTreeMap<u64, Job>,
+    /// Exchanges whose code the hub has.
+    sent: BTreeSet<u64>,
+    /// Exchanges that were made whole once.
+    made: BTreeSet<u64>,
+    /// How many partitions of caches are kept.
+    cached: BTreeMap<u64, u32>,
+    /// Files that were given along, by their hashes.
+    given: BTreeMap<[u8; 32], GivenFile>,
+    outbox: Vec<FromDriver>,
+    /// How much of each output of a worker was heard and not yet said to be.
+    heard: BTreeMap<(EngineId, u64, bool), u64>,
+    /// Whose results were received and not yet said to be.
+    received: Vec<AttemptId>,
+    stopped: bool,
+    /// Why no job can run any more.
+    broken: Option<Error>,
+}
+
+impl Session {
+    /// A session that has not met a hub. One that is gone is waited for as long as `patience`.
+    #[must_use]
+    pub fn new(patience: Duration, now: Time) -> Self {
+        Session {
+            patience,
+            link: Link::New(now),
+            cluster: String::new(),
+            id: SessionId(0),
+            secret: [0; 16],
+            epoch: 0,
+            hub: String::new(),
+            next_ticket: 1,
+            jobs: BTreeMap::new(),
+            sent: BTreeSet::new(),
+            made: BTreeSet::new(),
+            cached: BTreeMap::new(),
+            given: BTreeMap::new(),
+            outbox: Vec::new(),
+            heard: BTreeMap::new(),
+            received: Vec::new(),
+            stopped: false,
+            broken: None,
+        }
+    }
+
+    /// Its number, by which exchanges and caches have their global names.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The machine of the hub that was met last.
+    #[must_use]
+    pub fn hub(&self) -> &str {
+        &self.hub
+    }
+
+    /// Takes what is to be said to the hub.
+    pub fn messages(&mut self) -> Vec<FromDriver> {
+        let mut batch = std::mem::take(&mut self.outbox);
+        let heard = std::mem::take(&mut self.heard);
+        if !heard.is_empty() {
+            let heard = heard.into_iter().map(|((engine, run, stderr), offset)| Heard { engine, run, stderr, offset });
+            batch.push(FromDriver::Heard(heard.collect()));
+        }
+        let attempts = std::mem::take(&mut self.received);
+        if !attempts.is_empty() {
+            batch.push(FromDriver::Received { attempts });
+        }
+        batch.extend(self.stopped.then_some(FromDriver::Leave));
+        batch
+    }
+
+    /// Hears what the hub says. What is to be printed should have been by then: output comes before the end of its job.
+    pub fn hear(&mut self, message: ToDriver) {
+        match message {
+            ToDriver::Accepted { ticket, job } => {
+                if let Some(known) = self.jobs.get_mut(&ticket) {
+                    known.id = Some(job);
+                }
+            }
+            ToDriver::Results { ticket, attempt, parts } => {
+                // What is fetched later is said to be received later.
+                if parts.iter().all(|(_, part)| matches!(part, Part::Here(_))) {
+                    self.received.push(attempt);
+                }
+                if let Some(job) = self.jobs.get_mut(&ticket) {
+                    job.take_in(attempt, parts);
+                }
+            }
+            ToDriver::Progress { ticket, progress } => {
+                if let Some(job) = self.jobs.get_mut(&ticket) {
+                    job.progress = progress;
+                }
+            }
+            ToDriver::Ended { ticket, end } => self.ended(ticket, end),
+            ToDriver::Cached { cache, partitions } => {
+                self.cached.insert(SessionId::split(cache).1, partitions);
+            }
+            ToDriver::Output(written) => {
+                let Heard { engine, run, stderr, offset } = written.heard();
+                let known = self.heard.entry((engine, run, stderr)).or_default();
+                *known = offset.max(*known);
+            }
+            // A driver asks no questions.
+            ToDriver::Notice(_) | ToDriver::Answer { .. } => {}
+        }
+    }
+
+    /// A job has ended. One that was refused has left nothing with the hub: the next one that needs its codes brings them again.
+    fn ended(&mut self, ticket: u64, end: Result<()>) {
+        let Session { jobs, made, sent, .. } = self;
+        let Some(job) = jobs.get_mut(&ticket) else { return };
+        match &end {
+            Ok(()) => made.extend(job.exchanges.iter().copied()),
+            Err(_) if job.id.is_none() => sent.retain(|exchange| !job.brought.contains(exchange)),
+            Err(_) => {}
+        }
+        job.end = Some(end);
+    }
+
+    /// The hub could not be told something, since it fits into no message: a job that was to be submitted fails. Gives
+    /// whether it was one.
+    pub fn unsaid(&mut self, what: &FromDriver, error: &Error) -> bool {
+        let FromDriver::Submit(job) = what else { return false };
+        self.ended(job.ticket, Err(error.clone()));
+        true
+    }
+
+    /// Everything ends: jobs that run fail, and so does every later call.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Whether it was stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Whether jobs can be run.
+    ///
+    /// # Errors
+    /// If the session was stopped, or its hub was lost for good.
+    pub fn usable(&self) -> Result<()> {
+        match &self.broken {
+            _ if self.stopped => Err(Error::Stopped),
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the blocks of an exchange are there, as far as is known.
+    #[must_use]
+    pub fn is_made(&self, exchange: u64) -> bool {
+        self.made.contains(&exchange)
+    }
+
+    /// How many partitions of a cache are kept, as far as is known.
+    #[must_use]
+    pub fn kept(&self, cache: u64) -> Option<u32> {
+        self.cached.get(&cache).copied()
+    }
+
+    /// Whether the hub has the code of an exchange.
+    #[must_use]
+    pub fn is_sent(&self, exchange: u64) -> bool {
+        self.sent.contains(&exchange)
+    }
+
+    /// Nobody holds an exchange any more. Gives whether there is anything to be said of it.
+    pub fn release_exchange(&mut self, exchange: u64) -> bool {
+        // What was never sent is nowhere.
+        let made = self.made.remove(&exchange);
+        let known = self.sent.remove(&exchange) || made;
+        if known {
+            let outputs = vec![self.id.global(exchange)];
+            self.outbox.push(FromDriver::Release { outputs, caches: Vec::new() });
+        }
+        known
+    }
+
+    /// Nobody holds a cache any more. Gives whether there is anything to be said of it.
+    pub fn release_cache(&mut self, cache: u64) -> bool {
+        let known = self.cached.remove(&cache).is_some();
+        if known {
+            let caches = vec![self.id.global(cache)];
+            self.outbox.push(FromDriver::Release { outputs: Vec::new(), caches });
+        }
+        known
+    }
+
+    /// Whether a file was given along already.
+    #[must_use]
+    pub fn is_given(&self, id: &[u8; 32]) -> bool {
+        self.given.contains_key(id)
+    }
+
+    /// A file is given along. A hub on another machine has it at its data port by now.
+    pub fn give(&mut self, file: GivenFile) {
+        self.given.insert(file.id, file.clone());
+        self.outbox.push(FromDriver::Give(file));
+    }
+
+    /// Submits a job, with the codes that the hub has not got. Gives its ticket.
+    ///
+    /// # Errors
+    /// As [`Session::usable`].
+    pub fn submit(&mut self, work: Work) -> Result<u64> {
+        self.usable()?;
+        let ticket = self.new_ticket();
+        let Work { detached, spec, codes, caches } = work;
+        // The journal needs all that a detached job takes.
+        let fresh = |code: &&StageCode| {
+            detached.is_some() || code.exchange.is_none_or(|exchange| !self.sent.contains(&exchange))
+        };
+        let fresh: Vec<_> = codes.iter().filter(fresh).collect();
+        let brought = fresh.iter().filter_map(|code| code.exchange).collect();
+        let fresh = fresh.into_iter().map(|code| (code.at, code.bytes.clone())).collect();
+        let exchanges: Vec<_> = codes.iter().filter_map(|code| code.exchange).collect();
+        let (label, wanted) = (spec.label.clone(), spec.wanted.clone());
+        let progress = Progress {
+            stages: spec.stages.len() as u32,
+            partitions: u64::from(spec.wanted.len()),
+            ..Progress::default()
+        };
+        let new = NewJob { ticket, job: None, detached, spec, codes: fresh, caches };
+        let codes = codes.into_iter().map(|code| (code.at, code.bytes)).collect();
+        let again = NewJob { codes, ..new.clone() };
+        self.sent.extend(exchanges.iter().copied());
+        self.outbox.push(FromDriver::Submit(Box::new(new)));
+        let mut job = Job::new(label, Claim::Submit(Box::new(again)), wanted);
+        (job.exchanges, job.brought, job.progress) = (exchanges, brought, progress);
+        self.jobs.insert(ticket, job);
+        Ok(ticket)
+    }
+
+    /// Asks for the results of a detached job, by its number and the action that it has to be. Gives its ticket.
+    ///
+    /// # Errors
+    /// As [`Session::usable`].
+    pub fn attach(&mut self, label: &str, job: JobId, action: &str, wanted: Partitions) -> Result<u64> {
+        self.usable()?;
+        let ticket = self.new_ticket();
+        let job = Job::new(label.into(), Claim::Attach { job, action: action.into() }, wanted);
+        self.outbox.extend(job.again(ticket));
+        self.jobs.insert(ticket, job);
+        Ok(ticket)
+    }
+
+    fn new_ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket - 1
+    }
+
+    /// A job is to stop.
+    pub fn cancel(&mut self, ticket: u64) {
+        if let Some(job) = self.jobs.get_mut(&ticket) {
+            job.cancelled = true;
+        }
+        self.outbox.push(FromDriver::Cancel { ticket });
+    }
+
+    /// Nobody has the handle of a job any more.
+    pub fn close(&mut self, ticket: u64) {
+        let Some(job) = self.jobs.remove(&ticket) else { return };
+        // Whoever has not seen all of a detached job has not collected it.
+        self.outbox.push(match job.is_detached() && !job.spent {
+            true => FromDriver::Detach { ticket },
+            false => FromDriver::Close { ticket },
+        });
+    }
+
+    /// The number that the hub gave a job.
+    #[must_use]
+    pub fn number(&self, ticket: u64) -> Option<JobId> {
+        self.jobs.get(&ticket)?.id
+    }
+
+    /// Whether a job has not ended.
+    #[must_use]
+    pub fn is_open(&self, ticket: u64) -> bool {
+        self.jobs.get(&ticket).is_some_and(|job| job.end.is_none())
+    }
+
+    /// How far a job is.
+    #[must_use]
+    pub fn progress(&self, ticket: u64) -> Progress {
+        self.jobs.get(&ticket).map(|job| job.progress).unwrap_or_default()
+    }
+
+    /// The jobs that have not ended: what each is called and how far it is, the latest last.
+    pub fn active(&self) -> impl Iterator<Item = (&str, Progress)> {
+        self.jobs.values().filter(|job| job.end.is_none()).map(|job| (&job.label[..], job.progress))
+    }
+}

@@ -1,0 +1,369 @@
+//! The state alone: hubs that come back, or are others, with a time that only moves when a test says so.
+
+use super::*;
+use tryworks_base::ids::OutputId;
+use tryworks_protocol::driver::{Welcome, Written};
+use tryworks_protocol::engine::{BlockPlace, CodeBytes, StorePlace};
+use tryworks_scheduler::{JobSpec, Limits, Packing, StageSpec};
+use tryworks_store::blocks::BlockKey;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SECOND: Duration = Duration::from_secs(1);
+const CLUSTER: &str = "the cluster";
+const EXCHANGE: u64 = 5;
+const CACHE: u64 = 6;
+const NOW: Time = Time(1_000_000_000);
+
+fn welcome(session: u32, epoch: u64) -> Welcome {
+    Welcome {
+        session: SessionId(session),
+        secret: [session as u8; 16],
+        epoch,
+        send_program: false,
+        host: "here".into(),
+        cluster: "default".into(),
+        engines: 1,
+        slots: 2,
+        warning: None,
+    }
+}
+
+/// A session that has met a hub.
+fn met() -> Session {
+    let mut session = Session::new(PATIENCE, NOW);
+    session.welcomed(CLUSTER, &welcome(1, 1));
+    assert!(session.messages().is_empty());
+    session
+}
+
+/// A job of one exchange and three results.
+fn work(session: &Session, detached: Option<&str>) -> Work {
+    let stage = |output, partitions, buckets, parents| StageSpec {
+        output,
+        partitions,
+        buckets,
+        parents,
+        deterministic: true,
+        pack: Packing::Fixed(1),
+        near: Vec::new(),
+    };
+    let output = OutputId(session.id().global(EXCHANGE));
+    let spec = JobSpec {
+        label: "collect at main.rs:7".into(),
+        stages: vec![stage(Some(output), 2, 3, vec![]), stage(None, 3, 0, vec![0])],
+        wanted: (0..3).into(),
+        limits: Limits::default(),
+        pool: String::new(),
+        program: 0,
+        delivered: 0,
+    };
+    let code = |at, exchange| StageCode { at, exchange, bytes: CodeBytes::Here(vec![at as u8]) };
+    let codes = vec![code(0, Some(EXCHANGE)), code(1, None)];
+    Work { detached: detached.map(String::from), spec, codes, caches: vec![(0, session.id().global(CACHE))] }
+}
+
+fn submit(session: &mut Session, detached: Option<&str>) -> u64 {
+    let work = work(session, detached);
+    session.submit(work).unwrap()
+}
+
+/// The jobs that are submitted in some messages.
+fn submitted(messages: Vec<FromDriver>) -> Vec<NewJob> {
+    messages.into_iter().filter_map(|one| if let FromDriver::Submit(job) = one { Some(*job) } else { None }).collect()
+}
+
+fn results(session: &mut Session, ticket: u64, attempt: u64, partitions: &[u32]) {
+    let parts = partitions.iter().map(|partition| (*partition, Part::Here(vec![*partition as u8]))).collect();
+    session.hear(ToDriver::Results { ticket, attempt: AttemptId(attempt), parts });
+}
+
+/// The partitions that can be had now.
+fn had(session: &mut Session, ticket: u64) -> Vec<u32> {
+    let mut all = Vec::new();
+    while let Next::Part { partition, .. } = session.next(ticket).unwrap() {
+        all.push(partition);
+    }
+    all
+}
+
+fn lose(session: &mut Session, now: Time) {
+    session.link_lost(now, "connection reset");
+    assert!(session.unmet(now, Unmet::ForNow(Error::Bug("refused".into()))).is_ok());
+}
+
+#[test]
+fn results_come_once_although_they_are_sent_twice() {
+    let mut session = met();
+    let ticket = submit(&mut session, None);
+    session.messages();
+    results(&mut session, ticket, 7, &[0, 1]);
+    results(&mut session, ticket, 7, &[0, 1]);
+    results(&mut session, ticket, 8, &[1, 2]);
+    assert_eq!(had(&mut session, ticket), [0, 1, 2]);
+    results(&mut session, ticket, 8, &[1, 2]);
+    session.hear(ToDriver::Ended { ticket, end: Ok(()) });
+    assert_eq!(session.next(ticket), Ok(Next::End));
+    // Each time the hub is told, which may have missed it before.
+    let attempts = [7, 7, 8, 8].map(AttemptId).to_vec();
+    assert_eq!(session.messages(), [FromDriver::Received { attempts }]);
+}
+
+#[test]
+fn a_hub_that_comes_back_is_asked_for_what_is_missing_and_told_what_is_held() {
+    let mut session = met();
+    let ticket = submit(&mut session, None);
+    let stopped = submit(&mut session, None);
+    session.cancel(stopped);
+    session.hear(ToDriver::Accepted { ticket, job: JobId(40) });
+    results(&mut session, ticket, 7, &[1]);
+    session.messages();
+    // This is said into a link that is gone.
+    results(&mut session, ticket, 8, &[2]);
+    lose(&mut session, NOW);
+    assert_eq!(session.again(CLUSTER), Some((SessionId(1), [1; 16])));
+    session.welcomed(CLUSTER, &welcome(1, 1));
+    let messages = session.messages();
+    let outputs = vec![session.id().global(EXCHANGE)];
+    assert_eq!(messages[0], FromDriver::Holds { tickets: vec![1, 2], outputs, caches: vec![] });
+    assert_eq!(messages.last(), Some(&FromDriver::Cancel { ticket: stopped }));
+    assert_eq!(messages.len(), 4, "what was said into nowhere is not said again: {messages:?}");
+    let [first, second] = &submitted(messages)[..] else { panic!() };
+    assert_eq!((first.job, &first.spec.wanted, first.spec.delivered), (Some(JobId(40)), &(0..1).into(), 2));
+    assert_eq!((second.job, &second.spec.wanted, second.spec.delivered), (None, &(0..3).into(), 0));
+    assert_eq!((first.codes.len(), second.codes.len()), (2, 2), "it may have to be made again from the start");
+    // What it has of the job goes on where it was.
+    results(&mut session, ticket, 9, &[0, 1, 2]);
+    assert_eq!(had(&mut session, ticket), [1, 2, 0]);
+}
+
+#[test]
+fn a_hub_that_began_anew_has_no_codes_and_no_caches() {
+    let mut session = met();
+    let ended = submit(&mut session, None);
+    session.hear(ToDriver::Accepted { ticket: ended, job: JobId(40) });
+    session.hear(ToDriver::Cached { cache: session.id().global(CACHE), partitions: 2 });
+    session.hear(ToDriver::Ended { ticket: ended, end: Ok(()) });
+    session.give(GivenFile { id: [3; 32], path: "/file".into(), bytes: 1 });
+    assert!(session.is_made(EXCHANGE) && session.is_sent(EXCHANGE) && session.kept(CACHE) == Some(2));
+    lose(&mut session, NOW);
+    session.welcomed(CLUSTER, &Welcome { send_program: true, ..welcome(1, 2) });
+    let messages = session.messages();
+    let [FromDriver::ProgramSent, FromDriver::Holds { tickets, outputs, caches }, FromDriver::Give(_)] = &messages[..]
+    else {
+        panic!("a job that has ended is not submitted again: {messages:?}")
+    };
+    let (exchange, cache) = (session.id().global(EXCHANGE), session.id().global(CACHE));
+    assert_eq!((&tickets[..], &outputs[..], &caches[..]), (&[ended][..], &[exchange][..], &[cache][..]));
+    assert!(session.is_made(EXCHANGE), "engines still have the blocks");
+    assert!(!session.is_sent(EXCHANGE) && session.kept(CACHE).is_none());
+    submit(&mut session, None);
+    assert_eq!(submitted(session.messages())[0].codes.len(), 2);
+}
+
+#[test]
+fn a_hub_that_has_given_the_session_up_has_ended_its_jobs_but_for_detached_ones() {
+    let mut session = met();
+    let bound = submit(&mut session, None);
+    let named = submit(&mut session, Some("by name"));
+    session.hear(ToDriver::Accepted { ticket: named, job: JobId(41) });
+    lose(&mut session, NOW);
+    session.welcomed(CLUSTER, &welcome(2, 1));
+    assert_eq!(session.id(), SessionId(2));
+    let error = session.next(bound).unwrap_err().to_string();
+    assert!(error.contains("no word of this program for too long"), "{error}");
+    let again = submitted(session.messages());
+    assert_eq!(again.len(), 1);
+    assert_eq!((again[0].ticket, again[0].job, &again[0].spec.wanted), (named, Some(JobId(41)), &(0..3).into()));
+    results(&mut session, named, 7, &[0, 1, 2]);
+    session.hear(ToDriver::Ended { ticket: named, end: Ok(()) });
+    assert_eq!(had(&mut session, named), [0, 1, 2]);
+}
+
+#[test]
+fn another_cluster_is_not_asked_for_the_session_and_knows_no_job() {
+    let mut session = met();
+    let tickets = [submit(&mut session, None), submit(&mut session, Some("by name"))];
+    lose(&mut session, NOW);
+    assert_eq!(session.again("another cluster"), None);
+    // It may well give the same number.
+    session.welcomed("another cluster", &welcome(1, 1));
+    assert_eq!(session.messages(), []);
+    for ticket in tickets {
+        let error = session.next(ticket).unwrap_err().to_string();
+        assert!(error.contains("the cluster was started anew"), "{error}");
+    }
+    assert!(!session.is_sent(EXCHANGE));
+    submit(&mut session, None);
+    assert_eq!(submitted(session.messages())[0].codes.len(), 2);
+}
+
+#[test]
+fn a_lost_hub_is_waited_for_as_long_as_patience_and_then_every_job_fails() {
+    let mut session = met();
+    let ticket = submit(&mut session, None);
+    let refused = || Error::Bug("refused".into());
+    lose(&mut session, NOW);
+    // It comes back in time, and is lost once more: patience begins anew.
+    assert!(session.unmet(NOW + PATIENCE, Unmet::ForGood(refused())).is_ok());
+    session.welcomed(CLUSTER, &welcome(1, 1));
+    let lost = NOW + PATIENCE + SECOND;
+    lose(&mut session, lost);
+    session.link_lost(lost + PATIENCE, "seen twice");
+    assert!(session.unmet(lost + PATIENCE, Unmet::ForNow(refused())).is_ok());
+    assert_eq!(session.next(ticket), Ok(Next::Wait));
+    assert!(session.unmet(lost + PATIENCE + SECOND, Unmet::ForNow(refused())).is_err());
+    let error = session.next(ticket).unwrap_err();
+    assert!(error.to_string().contains("the hub was lost (connection reset), and did not come back"), "{error}");
+    let work = work(&session, None);
+    assert_eq!(session.submit(work), Err(error));
+}
+
+#[test]
+fn a_hub_that_was_never_met_is_waited_for_unless_it_would_say_the_same_again() {
+    let down = || Error::Bug("refused".into());
+    let mut session = Session::new(PATIENCE, NOW);
+    assert!(session.unmet(NOW + (PATIENCE - SECOND), Unmet::ForNow(down())).is_ok());
+    assert_eq!(session.unmet(NOW + PATIENCE, Unmet::ForNow(down())), Err(down()));
+    let mut session = Session::new(PATIENCE, NOW);
+    assert_eq!(session.unmet(NOW, Unmet::ForGood(down())), Err(down()));
+}
+
+#[test]
+fn codes_are_brought_once_unless_the_job_that_brought_them_was_refused() {
+    let mut session = met();
+    let refused = submit(&mut session, None);
+    let second = submit(&mut session, None);
+    let brought: Vec<_> = submitted(session.messages()).iter().map(|job| job.codes.len()).collect();
+    assert_eq!(brought, [2, 1], "the last stage has a code of each job's own");
+    session.hear(ToDriver::Ended { ticket: refused, end: Err(Error::Bug("no room".into())) });
+    session.hear(ToDriver::Accepted { ticket: second, job: JobId(1) });
+    submit(&mut session, None);
+    // The journal needs all that a detached job takes.
+    submit(&mut session, Some("by name"));
+    let brought: Vec<_> = submitted(session.messages()).iter().map(|job| job.codes.len()).collect();
+    assert_eq!(brought, [2, 2]);
+    // One that fits into no message was refused, too.
+    let mut session = met();
+    submit(&mut session, None);
+    let error = Error::Bug("too large".into());
+    let message = session.messages().remove(0);
+    assert!(session.unsaid(&message, &error) && !session.unsaid(&FromDriver::Beat, &error));
+    assert_eq!(session.next(1), Err(error));
+    submit(&mut session, None);
+    assert_eq!(submitted(session.messages())[0].codes.len(), 2);
+}
+
+#[test]
+fn a_job_whose_plan_relied_on_what_was_lost_is_planned_anew_a_few_times() {
+    let mut session = met();
+    let mut ticket = submit(&mut session, None);
+    results(&mut session, ticket, 7, &[1]);
+    let lost = Error::Fetch { exchange: 99, map: 0, message: "its engine is gone".into() };
+    for _ in 0..job::PLANS {
+        session.hear(ToDriver::Ended { ticket, end: Err(lost.clone()) });
+        let Ok(Next::PlanAnew(missing)) = session.next(ticket) else { panic!() };
+        assert_eq!(missing, [0, 2].into_iter().collect());
+        let mut work = work(&session, None);
+        work.spec.wanted = missing;
+        let new = session.submit(work).unwrap();
+        session.messages();
+        session.replaced(ticket, new);
+        assert_eq!(session.messages(), [FromDriver::Close { ticket }]);
+        ticket = new;
+    }
+    session.hear(ToDriver::Ended { ticket, end: Err(lost.clone()) });
+    assert_eq!(session.next(ticket), Err(lost));
+}
+
+#[test]
+fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
+    let key = BlockKey::new([7; 32]);
+    let (host, directory, socket) = ("afar".to_string(), String::new(), String::new());
+    let store = StorePlace { host, directory, socket, address: None, key };
+    let at = |attempt| Part::At {
+        place: BlockPlace { store: store.clone(), output: 1, partition: 0, attempt: AttemptId(attempt) },
+        len: 1 << 30,
+    };
+    let gone = || Error::Bug("its engine is gone".into());
+    let mut session = met();
+    let ticket = submit(&mut session, None);
+    session.messages();
+    results(&mut session, ticket, 7, &[1, 2]);
+    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, at(8))] });
+    assert_eq!(session.messages(), [FromDriver::Received { attempts: vec![AttemptId(7)] }]);
+    assert_eq!(had(&mut session, ticket), [1, 2, 0]);
+    assert_eq!(session.unfetched(ticket, 0, gone()), Ok(()));
+    session.hear(ToDriver::Ended { ticket, end: Ok(()) });
+    assert_eq!(session.next(ticket), Ok(Next::PlanAnew((0..1).into())));
+    let new = submit(&mut session, None);
+    session.replaced(ticket, new);
+    session.messages();
+    session.fetched(AttemptId(9));
+    assert_eq!(session.messages(), [FromDriver::Received { attempts: vec![AttemptId(9)] }]);
+    // The results of a detached job are all with the hub.
+    let named = submit(&mut session, Some("by name"));
+    assert_eq!(session.unfetched(named, 0, gone()), Err(gone()));
+}
+
+#[test]
+fn a_detached_job_is_collected_by_who_has_seen_all_of_it() {
+    let mut session = met();
+    let (seen, unseen, bound) =
+        (submit(&mut session, Some("a")), submit(&mut session, Some("b")), submit(&mut session, None));
+    let attached = session.attach("collect", JobId(3), "collect", (0..1).into()).unwrap();
+    for ticket in [seen, unseen] {
+        results(&mut session, ticket, ticket, &[0, 1, 2]);
+        session.hear(ToDriver::Ended { ticket, end: Ok(()) });
+    }
+    had(&mut session, seen);
+    session.messages();
+    [seen, unseen, bound, attached, 99].into_iter().for_each(|ticket| session.close(ticket));
+    let said = session.messages();
+    let expected = [
+        FromDriver::Close { ticket: seen },
+        FromDriver::Detach { ticket: unseen },
+        FromDriver::Close { ticket: bound },
+        FromDriver::Detach { ticket: attached },
+    ];
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn what_workers_wrote_is_said_to_be_heard_as_far_as_it_came() {
+    let mut session = met();
+    let mut wrote = |run, stderr, offset, bytes: &[u8]| {
+        let (engine, name, worker, attempt, bytes) = (EngineId(1), "one".into(), 7, None, bytes.to_vec());
+        session.hear(ToDriver::Output(Written { engine, name, run, worker, stderr, offset, attempt, bytes }));
+    };
+    wrote(1, false, 0, b"call me");
+    wrote(1, false, 7, b" Ishmael");
+    wrote(1, false, 0, b"call");
+    wrote(1, true, 0, b"!");
+    wrote(2, false, 5, b"..");
+    let heard = |run, stderr, offset| Heard { engine: EngineId(1), run, stderr, offset };
+    let all = vec![heard(1, false, 15), heard(1, true, 1), heard(2, false, 7)];
+    assert_eq!(session.messages(), [FromDriver::Heard(all)]);
+    assert!(session.messages().is_empty());
+}
+
+#[test]
+fn what_nobody_holds_is_released_once_and_only_if_the_hub_knows_it() {
+    let mut session = met();
+    assert!(!session.release_exchange(EXCHANGE) && !session.release_cache(CACHE));
+    submit(&mut session, None);
+    session.hear(ToDriver::Cached { cache: session.id().global(CACHE), partitions: 2 });
+    session.messages();
+    assert!(session.release_exchange(EXCHANGE) && session.release_cache(CACHE));
+    assert!(!session.release_exchange(EXCHANGE) && !session.release_cache(CACHE));
+    assert_eq!(session.messages().len(), 2);
+}
+
+#[test]
+fn a_session_that_is_stopped_says_so_last() {
+    let mut session = met();
+    let ticket = submit(&mut session, None);
+    session.stop();
+    assert_eq!(session.next(ticket), Err(Error::Stopped));
+    assert!(matches!(session.messages()[..], [FromDriver::Submit(_), FromDriver::Leave]));
+    assert_eq!(session.usable(), Err(Error::Stopped));
+}
