@@ -60,9 +60,11 @@ impl Session {
         }
         self.outbox.extend(self.given.values().cloned().map(FromDriver::Give));
         if anew {
-            self.sent.clear();
+            self.arrived.clear();
             self.cached.clear();
         }
+        // A code that was said into a link that is gone may be nowhere, though its job is not open any more.
+        self.sent.clone_from(&self.arrived);
         // Those that have ended are not submitted again.
         let open = self.jobs.values().filter(|job| job.end.is_none());
         self.sent.extend(open.flat_map(|job| job.exchanges.iter().copied()));
@@ -94,6 +96,7 @@ impl Session {
             job.end = Some(Err(error.clone()));
         }
         self.sent.clear();
+        self.arrived.clear();
         self.made.clear();
         self.cached.clear();
     }

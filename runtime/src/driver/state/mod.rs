@@ -68,8 +68,10 @@ pub struct Session {
     hub: String,
     next_ticket: u64,
     jobs: BTreeMap<u64, Job>,
-    /// Exchanges whose code the hub has.
+    /// Exchanges whose code was sent to the hub.
     sent: BTreeSet<u64>,
+    /// Those of them of which the hub has said so: it has accepted a job that makes them.
+    arrived: BTreeSet<u64>,
     /// Exchanges that were made whole once.
     made: BTreeSet<u64>,
     /// How many partitions of caches are kept.
@@ -101,6 +103,7 @@ impl Session {
             next_ticket: 1,
             jobs: BTreeMap::new(),
             sent: BTreeSet::new(),
+            arrived: BTreeSet::new(),
             made: BTreeSet::new(),
             cached: BTreeMap::new(),
             given: BTreeMap::new(),
@@ -146,6 +149,7 @@ impl Session {
             ToDriver::Accepted { ticket, job } => {
                 if let Some(known) = self.jobs.get_mut(&ticket) {
                     known.id = Some(job);
+                    self.arrived.extend(known.exchanges.iter().copied());
                 }
             }
             ToDriver::Results { ticket, attempt, parts } => {
@@ -178,11 +182,14 @@ impl Session {
 
     /// A job has ended. One that was refused has left nothing with the hub: the next one that needs its codes brings them again.
     fn ended(&mut self, ticket: u64, end: Result<()>) {
-        let Session { jobs, made, sent, .. } = self;
+        let Session { jobs, made, sent, arrived, .. } = self;
         let Some(job) = jobs.get_mut(&ticket) else { return };
         match &end {
             Ok(()) => made.extend(job.exchanges.iter().copied()),
-            Err(_) if job.id.is_none() => sent.retain(|exchange| !job.brought.contains(exchange)),
+            Err(_) if job.id.is_none() => job.brought.iter().for_each(|exchange| {
+                sent.remove(exchange);
+                arrived.remove(exchange);
+            }),
             Err(_) => {}
         }
         job.end = Some(end);
@@ -231,7 +238,7 @@ impl Session {
         self.cached.get(&cache).copied()
     }
 
-    /// Whether the hub has the code of an exchange.
+    /// Whether the code of an exchange was sent to the hub.
     #[must_use]
     pub fn is_sent(&self, exchange: u64) -> bool {
         self.sent.contains(&exchange)
@@ -241,6 +248,7 @@ impl Session {
     pub fn release_exchange(&mut self, exchange: u64) -> bool {
         // What was never sent is nowhere.
         let made = self.made.remove(&exchange);
+        self.arrived.remove(&exchange);
         let known = self.sent.remove(&exchange) || made;
         if known {
             let outputs = vec![self.id.global(exchange)];

@@ -1,5 +1,7 @@
 //! The state alone: hubs that come back, or are others, with a time that only moves when a test says so.
 
+mod seeds;
+
 use super::*;
 use tryworks_base::ids::OutputId;
 use tryworks_protocol::driver::{Welcome, Written};
