@@ -8,32 +8,20 @@ use tryworks_base::Error;
 use tryworks_protocol::engine::HeldBlock;
 use tryworks_protocol::result_of;
 use tryworks_scheduler::Move;
+use tryworks_testing::Random;
 
 const SEEDS: u64 = 300;
 const STEPS: usize = 400;
 
-/// A small generator: SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (x ^ (x >> 31)) % bound
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
-        (!from.is_empty()).then(|| from[self.below(from.len() as u64) as usize])
-    }
+fn pick<T: Copy>(random: &mut Random, from: &[T]) -> Option<T> {
+    (!from.is_empty()).then(|| from[random.below(from.len() as u64) as usize])
 }
 
 type Block = (u64, u32, u64);
 
 /// What is around the state, and what it is held to.
 struct Around {
-    rng: Rng,
+    rng: Random,
     world: World,
     hub: bool,
     hubs: u32,
@@ -66,7 +54,7 @@ impl Around {
     fn new(seed: u64) -> Self {
         let (store, stock) = nowhere();
         Around {
-            rng: Rng(seed),
+            rng: Random(seed),
             world: World::begun(store, stock),
             hub: false,
             hubs: 0,
@@ -153,7 +141,7 @@ impl Around {
         }
         let known: Vec<u64> = self.done.iter().copied().collect();
         let open: Vec<u64> = self.open.iter().copied().collect();
-        let message = match (self.rng.below(4), self.rng.pick(&known), self.rng.pick(&open)) {
+        let message = match (self.rng.below(4), pick(&mut self.rng, &known), pick(&mut self.rng, &open)) {
             (0, _, Some(attempt)) => ToEngine::Kill { attempt: AttemptId(attempt) },
             (1, Some(attempt), _) => ToEngine::Discard { attempt: AttemptId(attempt) },
             (2, Some(attempt), _) => ToEngine::Received { attempts: vec![AttemptId(attempt)] },
@@ -185,7 +173,7 @@ impl Around {
     /// A worker begins, or does something of what it has.
     fn work(&mut self) {
         let numbers: Vec<u64> = self.workers.keys().copied().collect();
-        let Some(number) = self.rng.pick(&numbers) else { return };
+        let Some(number) = pick(&mut self.rng, &numbers) else { return };
         let now = self.world.now;
         let Some((greeted, tasks)) = self.workers.get_mut(&number) else { return };
         if !*greeted {
@@ -221,7 +209,7 @@ impl Around {
             true => self.workers.keys().copied().collect(),
             false => self.doomed.iter().copied().collect(),
         };
-        let Some(number) = self.rng.pick(&any) else { return };
+        let Some(number) = pick(&mut self.rng, &any) else { return };
         self.end_worker(number);
     }
 

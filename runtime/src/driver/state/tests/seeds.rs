@@ -4,26 +4,10 @@
 use super::*;
 use std::collections::VecDeque;
 use tryworks_protocol::driver::ToDriver as Down;
+use tryworks_testing::Random;
 
 const SEEDS: u64 = 300;
 const STEPS: usize = 300;
-
-/// A small generator: SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (x ^ (x >> 31)) % bound
-    }
-
-    fn in_hundred(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
-}
 
 /// A job, as a hub knows it.
 #[derive(Clone)]
@@ -50,7 +34,7 @@ struct Hub {
 
 /// What is around the state, and what it is held to.
 struct Around {
-    rng: Rng,
+    rng: Random,
     session: Session,
     now: Time,
     hub: Hub,
@@ -68,7 +52,7 @@ impl Around {
     fn new(seed: u64) -> Self {
         let hub = Hub { epoch: 1, session: 1, ..Hub::default() };
         let mut around = Around {
-            rng: Rng(seed),
+            rng: Random(seed),
             session: Session::new(PATIENCE, NOW),
             now: NOW,
             hub,
@@ -89,13 +73,13 @@ impl Around {
 
     fn step(&mut self) {
         match self.rng.below(12) {
-            0 if self.rng.in_hundred(20) => self.abandon_job(),
+            0 if self.rng.below(100) < 20 => self.abandon_job(),
             0 => self.begin_job(),
             1..=3 => self.hub_hears(),
             4 | 5 => self.hub_sends(),
             6 | 7 => self.driver_hears(),
             8 | 9 => self.take_results(),
-            10 if self.rng.in_hundred(40) => self.break_link(),
+            10 if self.rng.below(100) < 40 => self.break_link(),
             _ => self.link(),
         }
         self.up.extend(if self.linked { self.session.messages() } else { Vec::new() });
@@ -103,7 +87,7 @@ impl Around {
 
     fn begin_job(&mut self) {
         if self.handles.len() < 4 {
-            let name = self.rng.in_hundred(25).then_some("by name");
+            let name = (self.rng.below(100) < 25).then_some("by name");
             let ticket = submit(&mut self.session, name);
             self.handles.insert(ticket, BTreeSet::new());
         }
@@ -155,7 +139,7 @@ impl Around {
             return;
         }
         self.now = self.now + SECOND;
-        if self.rng.in_hundred(30) {
+        if self.rng.below(100) < 30 {
             let refused = Unmet::ForNow(Error::Bug("refused".into()));
             return assert!(self.session.unmet(self.now, refused).is_ok(), "patience ended too soon");
         }
