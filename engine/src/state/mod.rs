@@ -85,7 +85,7 @@ pub struct Stock {
 ///
 /// ```
 /// use std::time::Duration;
-/// use tryworks_base::ids::SessionId;
+/// use tryworks_base::ids::{EngineId, SessionId};
 /// use tryworks_engine::state::{Engine, Order, Setup, Stock};
 /// use tryworks_protocol::engine::{StorePlace, ToEngine, Welcome};
 /// use tryworks_scheduler::Time;
@@ -98,7 +98,7 @@ pub struct Stock {
 /// let stock = Stock { used: 0, room: Room { quota: None, used: 0 } };
 ///
 /// let mut engine = Engine::new(setup, stock, Time(0));
-/// engine.joined(Time(1), &Welcome { engine: Default::default(), beat_ms: 1000 });
+/// engine.joined(Time(1), &Welcome { engine: EngineId(1), beat_ms: 1000 });
 /// let (session, program, host) = (SessionId(1), Default::default(), "here".into());
 /// engine.hub_says(Time(2), ToEngine::Session { session, program, host, address: None });
 /// assert!(matches!(engine.orders()[..], [Order::Start { worker: 1, .. }]));

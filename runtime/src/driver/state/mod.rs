@@ -35,7 +35,7 @@ use tryworks_scheduler::{Partitions, Time};
 ///
 /// ```
 /// use std::time::Duration;
-/// use tryworks_base::ids::{JobId, SessionId};
+/// use tryworks_base::ids::{AttemptId, JobId, SessionId};
 /// use tryworks_protocol::driver::{FromDriver, Part, ToDriver, Welcome};
 /// use tryworks_runtime::driver::state::{Next, Session};
 /// use tryworks_scheduler::Time;
@@ -50,7 +50,7 @@ use tryworks_scheduler::{Partitions, Time};
 /// let ticket = session.attach("collect at main.rs:7", JobId(3), "collect", (0..2).into())?;
 /// assert!(matches!(session.messages()[..], [FromDriver::Attach { ticket: 1, job: JobId(3), .. }]));
 /// let part = (1, Part::Here(b"Ishmael".to_vec()));
-/// session.hear(ToDriver::Results { ticket, attempt: Default::default(), parts: vec![part] });
+/// session.hear(ToDriver::Results { ticket, attempt: AttemptId(1), parts: vec![part] });
 /// assert!(matches!(session.next(ticket)?, Next::Part { partition: 1, .. }));
 /// assert_eq!(session.next(ticket)?, Next::Wait);
 /// # Ok::<(), tryworks_base::Error>(())
