@@ -124,14 +124,14 @@ pub trait Host: Send + Sync {
     /// The output that map partition `map` left for `exchange`.
     ///
     /// # Errors
-    /// [`Error::Fetch`](tryworks_base::Error::Fetch) if it is not there any more.
+    /// [`Error::Fetch`] if it is not there any more.
     fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched>;
 
     /// Prefetches frames of sealed blocks in one request, before they are read one by one. They stay cached while the
     /// returned guard lives.
     ///
     /// # Errors
-    /// [`Error::Fetch`](tryworks_base::Error::Fetch) if a block is not there any more.
+    /// [`Error::Fetch`] if a block is not there any more.
     fn prefetch(&self, _exchange: u64, _wanted: &mut dyn Iterator<Item = FrameRequest>) -> Result<Prefetched> {
         Ok(Prefetched::default())
     }
