@@ -15,6 +15,7 @@ use bounded::Bounded;
 use fields::Shown;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::any::type_name;
 use std::cell::RefCell;
 use strict::Strict;
 use watch::Seen;
@@ -40,12 +41,9 @@ fn config() -> impl bincode::config::Config {
 /// ```
 pub fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
     let written = bincode::serde::encode_into_std_write(Strict(value), out, config());
-    match written.map_err(|error| not_encoded::<T>(&error))? {
+    match written.map_err(|error| not_encoded(type_name::<T>(), &error))? {
         0..DECODE_LIMIT => Ok(()),
-        bytes => {
-            let many = format!("cannot be encoded: a value takes {bytes} bytes, and {DECODE_LIMIT} are too many");
-            Err(not_carried::<T>(many, "make several values of it"))
-        }
+        bytes => Err(too_large(type_name::<T>(), bytes)),
     }
 }
 
@@ -65,7 +63,11 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize)> {
 /// As [`decode`]; if there are more bytes than its type reads.
 pub fn decode_whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let (value, taken) = decode::<T>(bytes)?;
-    if taken == bytes.len() { Ok(value) } else { Err(not_carried::<T>(left_over(bytes.len(), taken), UNLIKE)) }
+    if taken == bytes.len() {
+        Ok(value)
+    } else {
+        Err(not_carried(type_name::<T>(), left_over(bytes.len(), taken), UNLIKE))
+    }
 }
 
 /// What is seen of a value of this type while it is decoded, and the value.
@@ -117,17 +119,27 @@ pub fn prove_carried<T: Serialize + DeserializeOwned>(value: &T) -> Result<T> {
     encode(value, &mut bytes)?;
     let back = decode_whole(&bytes).map_err(|error| explained(value, &bytes, error))?;
     let shown = Shown::of(value);
-    match shown.has_variants().then(|| shown.changed(&Shown::of(&back))).flatten() {
-        Some(changed) => Err(not_carried::<T>(changed, WITHOUT_VARIANTS)),
-        None => Ok(back),
+    if shown.has_variants() {
+        lost_variants(type_name::<T>(), &shown, &Shown::of(&back))?;
     }
+    Ok(back)
+}
+
+/// Whether a variant came back as another one.
+fn lost_variants(name: &str, shown: &Shown, back: &Shown) -> Result<()> {
+    shown.changed(back).map_or(Ok(()), |changed| Err(not_carried(name, changed, WITHOUT_VARIANTS)))
 }
 
 /// Why a value did not come back from its bytes: what it shows and what is asked for may say more than they.
 #[cold]
+#[inline(never)]
 fn explained<T: Serialize + DeserializeOwned>(value: &T, bytes: &[u8], error: Error) -> Error {
-    match Shown::of(value).unlike(&seen_of::<T>(bytes).0) {
-        Some(unlike) => not_carried::<T>(format!("cannot be decoded: {unlike}"), UNLIKE),
+    explained_by(type_name::<T>(), &Shown::of(value), &seen_of::<T>(bytes).0, error)
+}
+
+fn explained_by(name: &str, shown: &Shown, seen: &Seen, error: Error) -> Error {
+    match shown.unlike(seen) {
+        Some(unlike) => not_carried(name, format!("cannot be decoded: {unlike}"), UNLIKE),
         None => error,
     }
 }
@@ -152,24 +164,35 @@ pub fn check_carried<T: Serialize + DeserializeOwned>(value: &T) -> Result<T> {
         _ => return prove_carried(value),
     };
     let shown = Shown::of(value);
-    if let Some(unseen) = shown.unseen(&seen) {
-        return Err(not_carried::<T>(unseen, "remove `#[serde(skip)]`, or make the field again where it is needed"));
-    }
+    all_is_seen(type_name::<T>(), &shown, &seen)?;
     encode(&back, &mut again)?;
-    let is_like = bytes == again || {
+    if is_like(bytes, again) { Ok(back) } else { Err(changed(type_name::<T>(), &shown, &Shown::of(&back), &seen)) }
+}
+
+/// Whether serde was shown all of a value.
+fn all_is_seen(name: &str, shown: &Shown, seen: &Seen) -> Result<()> {
+    let advice = "remove `#[serde(skip)]`, or make the field again where it is needed";
+    shown.unseen(seen).map_or(Ok(()), |unseen| Err(not_carried(name, unseen, advice)))
+}
+
+/// Whether these are the bytes of one value. Maps may come in another order.
+fn is_like(mut bytes: Vec<u8>, mut again: Vec<u8>) -> bool {
+    bytes == again || {
         bytes.sort_unstable();
         again.sort_unstable();
         bytes == again
-    };
-    if is_like {
-        return Ok(back);
     }
-    let (message, advice) = match (shown.changed(&Shown::of(&back)), shown.unlike(&seen)) {
+}
+
+/// What became of a value that came back as another one.
+#[cold]
+fn changed(name: &str, shown: &Shown, back: &Shown, seen: &Seen) -> Error {
+    let (message, advice) = match (shown.changed(back), shown.unlike(seen)) {
         (Some(changed), _) => (changed, WITHOUT_VARIANTS),
         (None, Some(unlike)) => (format!("does not come back as it was: {unlike}"), UNLIKE),
         (None, None) => ("does not come back as it was from its own bytes".into(), UNLIKE),
     };
-    Err(not_carried::<T>(message, advice))
+    not_carried(name, message, advice)
 }
 
 /// Looks at a row that is handed over: [`check_carried`] if every row is checked, and then it is what came back that is
@@ -226,40 +249,50 @@ const WITHOUT_VARIANTS: &str = "let every variant be read: remove the attribute,
                                 be of it";
 
 #[cold]
-fn not_encoded<T: ?Sized>(error: &EncodeError) -> Error {
+fn too_large(name: &str, bytes: usize) -> Error {
+    let many = format!("cannot be encoded: a value takes {bytes} bytes, and {DECODE_LIMIT} are too many");
+    not_carried(name, many, "make several values of it")
+}
+
+#[cold]
+fn not_encoded(name: &str, error: &EncodeError) -> Error {
     match error {
-        EncodeError::OtherString(why) => not_carried::<T>(
+        EncodeError::OtherString(why) => not_carried(
+            name,
             format!("cannot be encoded: {why}"),
             "values that cross a shuffle or return to the driver need a `Serialize` that tells every field each time",
         ),
-        other => not_carried::<T>(format!("cannot be encoded: {other}"), "let its `Serialize` write what can be read"),
+        other => not_carried(name, format!("cannot be encoded: {other}"), "let its `Serialize` write what can be read"),
     }
 }
 
 #[cold]
+#[inline(never)]
 fn not_decoded<T: DeserializeOwned>(error: &DecodeError, bytes: &[u8]) -> Error {
     // Once more, to see where.
-    refused::<T>(error, &seen_of::<T>(bytes).0)
+    refused(type_name::<T>(), error, &seen_of::<T>(bytes).0)
 }
 
-fn refused<T: ?Sized>(error: &DecodeError, seen: &Seen) -> Error {
+fn refused(name: &str, error: &DecodeError, seen: &Seen) -> Error {
     use bincode::serde::DecodeError as Refused;
     let place = seen.place().map(|place| format!(" at {place}")).unwrap_or_default();
     match error {
         DecodeError::Serde(
             Refused::AnyNotSupported | Refused::IgnoredAnyNotSupported | Refused::IdentifierNotSupported,
-        ) => not_carried::<T>(
+        ) => not_carried(
+            name,
             format!(
                 "cannot be decoded{place}: it asks the bytes what they are (`deserialize_any`), as types with serde's \
                  `tag`, `untagged` or `flatten` do, and those that describe themselves, such as `serde_json::Value`"
             ),
             "remove the attribute for values that cross a shuffle or return to the driver, or carry a text of it",
         ),
-        DecodeError::OtherString(why) => not_carried::<T>(format!("cannot be decoded{place}: {why}"), UNLIKE),
-        other => not_carried::<T>(format!("cannot be decoded{place}: {other}"), UNLIKE),
+        DecodeError::OtherString(why) => not_carried(name, format!("cannot be decoded{place}: {why}"), UNLIKE),
+        other => not_carried(name, format!("cannot be decoded{place}: {other}"), UNLIKE),
     }
 }
 
-fn not_carried<T: ?Sized>(message: String, advice: &str) -> Error {
-    Error::Type { name: std::any::type_name::<T>().into(), message, advice: advice.into(), site: None }
+#[cold]
+fn not_carried(name: &str, message: String, advice: &str) -> Error {
+    Error::Type { name: name.into(), message, advice: advice.into(), site: None }
 }

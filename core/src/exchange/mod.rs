@@ -8,6 +8,7 @@
 mod aggregate;
 mod batch;
 mod block;
+mod by_map;
 mod combine;
 mod fold;
 mod grouped;

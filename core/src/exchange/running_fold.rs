@@ -4,13 +4,13 @@
 use super::aggregate::Aggregate;
 use super::batch::{Batch, TOGETHER};
 use super::block::{Block, Chunk, Folds, LeftHere};
+use super::by_map::ByMap;
 use super::hash::Buckets;
 use super::keep::Keep;
 use super::table::Table;
 use crate::host::BlockValue;
 use crate::row::{Key, Row, RowSize};
 use crate::task::Task;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar};
 use tryworks_base::lock::{Held, Lock, none_held};
 use tryworks_base::memory::Reservation;
@@ -40,7 +40,7 @@ struct State<M: Keep<K>, K, V> {
     next: u32,
     fold: Phase<M::Kept, V, K>,
     /// Outputs that may be folded yet, by partition.
-    waiting: BTreeMap<u32, Vec<Run<M::Kept, V>>>,
+    waiting: ByMap<Vec<Run<M::Kept, V>>>,
     /// What was folded leaves its room to map tasks that begin.
     spare: Vec<Run<M::Kept, V>>,
 }
@@ -60,13 +60,13 @@ struct Ended<T> {
     /// What was folded, unless the user's function panicked in the middle.
     folded: Option<Arc<Block<T>>>,
     /// What was not, by partition.
-    apart: BTreeMap<u32, Arc<Block<T>>>,
+    apart: ByMap<Arc<Block<T>>>,
 }
 
 impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
     pub(crate) fn new(buckets: Buckets, task: &Task) -> Self {
         let fold = Phase::Open(Folded::new(task));
-        let state = State { buckets, next: 0, fold, waiting: BTreeMap::new(), spare: Vec::new() };
+        let state = State { buckets, next: 0, fold, waiting: ByMap::default(), spare: Vec::new() };
         RunningFold { state: Lock::new(state), rested: Condvar::new() }
     }
 
@@ -128,11 +128,11 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
     fn begin(&self, task: &Task) -> Option<(Folded<M::Kept, V>, Vec<Run<M::Kept, V>>)> {
         let mut state = self.state();
         let next = state.next;
-        if !state.waiting.contains_key(&next) || task.check().is_err() {
+        if !state.waiting.contains(next) || task.check().is_err() {
             return None;
         }
         let folded = state.take()?;
-        Some((folded, state.waiting.remove(&next)?))
+        Some((folded, state.waiting.remove(next)?))
     }
 
     /// Ends the fold that was taken out. Rows are hashed and dropped, by functions of the user's, without the lock.
@@ -144,9 +144,8 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
         drop(state);
         drop(spare);
         // All is lost if what follows panics.
-        let mut end = Ends { of: self, as_what: Ended { folded: None, apart: BTreeMap::new() } };
-        let apart = waiting.into_iter().map(|(map, output)| (map, gather::<M, K, V>(output, buckets)));
-        end.as_what.apart = apart.collect();
+        let mut end = Ends { of: self, as_what: Ended { folded: None, apart: ByMap::default() } };
+        end.as_what.apart = waiting.map(|output| gather::<M, K, V>(output, buckets));
         end.as_what.folded = folded.map(|folded| gather::<M, K, V>(vec![folded.into_run()], buckets));
     }
 }
@@ -226,7 +225,7 @@ impl<M: Keep<K>, K: Key, V: Row> Folds<(K, V)> for RunningFold<M, K, V> {
         let Phase::Ended(Ended { folded, apart }) = &state.fold else {
             return Err(Error::Bug("a fold has not ended".into()));
         };
-        if let Some(block) = apart.get(&map) {
+        if let Some(block) = apart.get(map) {
             return Ok(block.clone());
         }
         match folded {

@@ -1,0 +1,89 @@
+//! Values by the number of a map task. Its search tree is of numbers alone, so that it is compiled once and not for each type
+//! of rows: a program has a type of rows for every shuffle.
+
+use std::collections::BTreeMap;
+
+/// A map from the numbers of map tasks to values.
+pub(crate) struct ByMap<T> {
+    /// Where the value of a number is.
+    places: BTreeMap<u32, usize>,
+    values: Vec<Option<T>>,
+    /// Places whose value was taken out.
+    free: Vec<usize>,
+}
+
+impl<T> Default for ByMap<T> {
+    fn default() -> Self {
+        ByMap { places: BTreeMap::new(), values: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> ByMap<T> {
+    /// Puts a value in, and gives the one that was there.
+    pub(crate) fn insert(&mut self, map: u32, value: T) -> Option<T> {
+        let next = self.free.last().copied().unwrap_or(self.values.len());
+        let place = *self.places.entry(map).or_insert(next);
+        if place < self.values.len() {
+            if self.free.last() == Some(&place) {
+                self.free.pop();
+            }
+            return self.values[place].replace(value);
+        }
+        self.values.push(Some(value));
+        None
+    }
+
+    pub(crate) fn contains(&self, map: u32) -> bool {
+        self.places.contains_key(&map)
+    }
+
+    pub(crate) fn get(&self, map: u32) -> Option<&T> {
+        self.values[*self.places.get(&map)?].as_ref()
+    }
+
+    /// Takes a value out.
+    pub(crate) fn remove(&mut self, map: u32) -> Option<T> {
+        let place = self.places.remove(&map)?;
+        self.free.push(place);
+        self.values[place].take()
+    }
+
+    /// Changes every value, in the order of the numbers.
+    pub(crate) fn map<U>(mut self, mut change: impl FnMut(T) -> U) -> ByMap<U> {
+        let mut changed = ByMap::default();
+        for (map, place) in std::mem::take(&mut self.places) {
+            if let Some(value) = self.values[place].take() {
+                changed.insert(map, change(value));
+            }
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ByMap;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn it_holds_what_a_search_tree_holds() {
+        let (mut ours, mut theirs) = (ByMap::default(), BTreeMap::new());
+        let mut seed = 7u64;
+        for step in 0..5_000u32 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (map, puts) = ((seed >> 33) as u32 % 40, seed >> 60 < 9);
+            match puts {
+                true => assert_eq!(ours.insert(map, step), theirs.insert(map, step)),
+                false => assert_eq!(ours.remove(map), theirs.remove(&map)),
+            }
+            assert_eq!((ours.get(map), ours.contains(map)), (theirs.get(&map), theirs.contains_key(&map)));
+        }
+        let mut order = Vec::new();
+        let doubled = ours.map(|step| {
+            order.push(step);
+            2 * step
+        });
+        assert_eq!(order, theirs.values().copied().collect::<Vec<_>>());
+        assert!((0..40).all(|map| doubled.get(map).copied() == theirs.get(&map).map(|step| 2 * step)));
+    }
+}
