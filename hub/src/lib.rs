@@ -6,35 +6,23 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
 
-mod admin;
 mod authority;
-mod drivers;
-mod engines;
+mod carry;
 mod gateway;
 mod history;
-mod hub;
-mod jobs;
 pub mod journal;
-mod launch;
-mod lost;
-mod open;
-mod output;
-mod outputs;
 mod pools;
 mod programs;
-mod progress;
-mod recent;
-mod recovery;
-mod results;
 mod serve;
-mod sessions;
+pub mod state;
 #[cfg(test)]
 mod tests;
 
 pub use authority::{Authority, AuthorityError, Validity};
 pub use gateway::{Sockets, open_gateway};
-pub use hub::Limits;
+pub use history::look_up;
 pub use pools::Pool;
+pub use state::Limits;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! The hub's data port: the programs of drivers, and files that they give along, by their hashes. Drivers of other machines put theirs there; engines of
 //! other machines get them.
 
+use crate::state::{ShelfOrder, Told};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tokio::sync::mpsc::UnboundedSender;
 use tryworks_base::codec;
 use tryworks_base::lock::{Held, Lock};
 use tryworks_protocol::HostInfo;
@@ -27,6 +29,8 @@ pub(crate) struct Shelf {
     state: Arc<Lock<State>>,
     /// Numbers what arrives.
     arrivals: Arc<AtomicU64>,
+    /// Where it is told what has arrived, and what is removed.
+    told: UnboundedSender<Told>,
 }
 
 #[derive(Default)]
@@ -57,11 +61,11 @@ impl State {
 
 impl Shelf {
     /// The shelf in this directory, with what a hub before this one left there.
-    pub(crate) fn open(directory: PathBuf) -> io::Result<Self> {
-        Self::with_quota(directory, QUOTA)
+    pub(crate) fn open(directory: PathBuf, told: UnboundedSender<Told>) -> io::Result<Self> {
+        Self::with_quota(directory, QUOTA, told)
     }
 
-    pub(crate) fn with_quota(directory: PathBuf, quota: u64) -> io::Result<Self> {
+    fn with_quota(directory: PathBuf, quota: u64, told: UnboundedSender<Told>) -> io::Result<Self> {
         let mut state = State::default();
         if directory.is_dir() {
             for entry in fs::read_dir(&directory)? {
@@ -75,20 +79,37 @@ impl Shelf {
         }
         let state = Arc::new(Lock::new(state));
         let programs = Arc::new(Programs::new(directory));
-        Ok(Shelf { programs, quota, state, arrivals: Arc::default() })
+        Ok(Shelf { programs, quota, state, arrivals: Arc::default(), told })
     }
 
     fn state(&self) -> Held<'_, State> {
         self.state.lock()
     }
 
-    /// Whether another machine sent this program already.
-    pub(crate) fn has(&self, id: &[u8; 32]) -> bool {
-        self.state().here.contains_key(id)
+    /// What was put here, by the hashes.
+    pub(crate) fn ids(&self) -> BTreeSet<[u8; 32]> {
+        self.state().here.keys().copied().collect()
+    }
+
+    /// The hub hears of it before it hears of anything that its driver says after that. One that is gone needs to know no
+    /// more.
+    fn tell(&self, told: Told) {
+        drop(self.told.send(told));
+    }
+
+    /// Does what the hub's state wants done.
+    pub(crate) fn obey(&self, order: &ShelfOrder) {
+        match order {
+            ShelfOrder::UseProgram { program, host } => self.use_program(program, host),
+            ShelfOrder::UseAgain(program) => self.use_again(program),
+            ShelfOrder::UseFile { file, here } => self.use_file(file, *here),
+            ShelfOrder::UseSent(id) => drop(self.use_sent(*id)),
+            ShelfOrder::Tidy(used) => self.tidy(used),
+        }
     }
 
     /// A driver is there, with this program.
-    pub(crate) fn use_program(&self, program: &Program, host: &HostInfo) {
+    fn use_program(&self, program: &Program, host: &HostInfo) {
         let own = (host.id == tryworks_protocol::host::here().id).then_some(host.pid);
         let mut state = self.state();
         state.came(&program.id);
@@ -96,12 +117,12 @@ impl Shelf {
     }
 
     /// A session of the hub before this one goes on, with this program.
-    pub(crate) fn use_again(&self, program: &Program) {
+    fn use_again(&self, program: &Program) {
         self.state().used.insert(program.id, (program.clone(), Some(0)));
     }
 
     /// A driver has given this file along. If it is on this machine, it is linked when it is asked for.
-    pub(crate) fn use_file(&self, file: &GivenFile, here: bool) {
+    fn use_file(&self, file: &GivenFile, here: bool) {
         let program = Program { id: file.id, path: file.path.clone(), bytes: file.bytes, ..Program::default() };
         let mut state = self.state();
         state.came(&file.id);
@@ -110,7 +131,7 @@ impl Shelf {
     }
 
     /// A job needs what lies here under this hash. Whether it does.
-    pub(crate) fn use_sent(&self, id: [u8; 32]) -> bool {
+    fn use_sent(&self, id: [u8; 32]) -> bool {
         let mut state = self.state();
         let here = state.here.contains_key(&id);
         state.came(&id);
@@ -122,8 +143,7 @@ impl Shelf {
     }
 
     /// Only these are in use now: other programs go when there is no room, other files at once.
-    pub(crate) fn tidy(&self, used: impl Iterator<Item = [u8; 32]>) {
-        let used: BTreeSet<_> = used.collect();
+    fn tidy(&self, used: &BTreeSet<[u8; 32]>) {
         let mut state = self.state();
         state.used.retain(|id, _| used.contains(id));
         let State { given, promised, .. } = &mut *state;
@@ -131,6 +151,7 @@ impl Shelf {
         for id in gone.collect::<Vec<_>>() {
             state.here.remove(&id);
             self.programs.remove(&id);
+            self.tell(Told::Removed(id));
         }
     }
 
@@ -147,6 +168,7 @@ impl Shelf {
             }
             self.programs.remove(&id);
             held -= here.remove(&id).unwrap_or_default();
+            self.tell(Told::Removed(id));
         }
         if !fits(held) {
             let needed = held.saturating_add(bytes);
@@ -265,6 +287,7 @@ impl Upload for Arriving {
         self.settle(&self.shelf.programs.place(&self.id)).map_err(|error| error.to_string())?;
         state.here.insert(self.id, self.len);
         *state.promised.entry(self.id).or_default() += 1;
+        self.shelf.tell(Told::Arrived(self.id));
         Ok(())
     }
 }
@@ -283,8 +306,13 @@ mod tests {
 
     fn shelf(quota: u64) -> (tempfile::TempDir, Shelf) {
         let directory = tempfile::tempdir().unwrap();
-        let shelf = Shelf::with_quota(directory.path().join("programs"), quota).unwrap();
+        let shelf = reopened(&directory.path().join("programs"), quota);
         (directory, shelf)
+    }
+
+    fn reopened(directory: &Path, quota: u64) -> Shelf {
+        let (told, _) = tokio::sync::mpsc::unbounded_channel();
+        Shelf::with_quota(directory.to_path_buf(), quota, told).unwrap()
     }
 
     fn request(id: &[u8; 32]) -> Vec<u8> {
@@ -318,8 +346,8 @@ mod tests {
         let mode = fs::metadata(shelf.programs.place(&id)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         fs::write(shelf.programs.directory().join("../programs/half.0"), b"half").unwrap();
-        let next = Shelf::with_quota(shelf.programs.directory().to_path_buf(), 100).unwrap();
-        assert!(next.has(&id) && got(&next, &id).unwrap() == b"a program");
+        let next = reopened(shelf.programs.directory(), 100);
+        assert!(next.ids().contains(&id) && got(&next, &id).unwrap() == b"a program");
         assert_eq!(files(&next), 1, "what did not come whole is gone");
     }
 
@@ -338,15 +366,15 @@ mod tests {
         put(&shelf, &id, b"a program").unwrap();
         for claimed in [11, u64::MAX - 9, u64::MAX - 8, u64::MAX] {
             assert!(shelf.put(Role::Driver, &request(&[1; 32]), claimed).err().unwrap().contains("may take 10"));
-            assert!(shelf.has(&id));
+            assert!(shelf.ids().contains(&id));
         }
         let other = *blake3::hash(b"b").as_bytes();
         let used = Program { id, ..Program::default() };
         shelf.use_program(&used, &HostInfo::default());
         assert!(put(&shelf, &blake3::hash(b"bb").into(), b"bb").is_err());
-        shelf.tidy(std::iter::empty());
+        shelf.tidy(&BTreeSet::new());
         put(&shelf, &blake3::hash(b"bb").into(), b"bb").unwrap();
-        assert!(!shelf.has(&id) && !shelf.has(&other));
+        assert!(!shelf.ids().contains(&id) && !shelf.ids().contains(&other));
     }
 
     #[test]
@@ -356,13 +384,13 @@ mod tests {
         assert!(!shelf.use_sent(id), "it was never put");
         put(&shelf, &id, b"captured").unwrap();
         assert!(shelf.use_sent(id));
-        shelf.tidy([id].into_iter());
+        shelf.tidy(&[id].into());
         assert_eq!(files(&shelf), 1);
         // The next job captures the same, and was not heard of yet when this one ends.
         put(&shelf, &id, b"captured").unwrap();
-        shelf.tidy(std::iter::empty());
+        shelf.tidy(&BTreeSet::new());
         assert!(shelf.use_sent(id) && got(&shelf, &id).unwrap() == b"captured");
-        shelf.tidy(std::iter::empty());
+        shelf.tidy(&BTreeSet::new());
         assert!(files(&shelf) == 0 && got(&shelf, &id).is_err() && !shelf.use_sent(id));
     }
 
@@ -400,7 +428,7 @@ mod tests {
         assert_eq!(got(&shelf, &id).unwrap(), b"mine");
         fs::remove_file(&path).unwrap();
         assert_eq!(got(&shelf, &id).unwrap(), b"mine");
-        shelf.tidy(std::iter::empty());
+        shelf.tidy(&BTreeSet::new());
         assert_eq!(files(&shelf), 0);
     }
 }

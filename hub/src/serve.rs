@@ -1,25 +1,27 @@
 //! The hub's loop: messages in, the state asked, messages out.
 
-use crate::history::{self, Told};
-use crate::hub::{Hub, Memory};
-use crate::journal::{Journal, Recovered};
+use crate::carry::{Carrier, Clock, Rest, micros};
 use crate::programs::Shelf;
+use crate::state::{Hub, Setup, TICK, Told};
 use crate::{Authority, AuthorityError, Options, Sockets, Validity, open_gateway};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tryworks_base::{Error, Result};
 use tryworks_protocol::admin::Answer;
-use tryworks_scheduler::Event;
-use tryworks_transport::{Connection, Door, LinkError, PeerEvent, Peers, PeersReceiver, Role, serve_data};
+use tryworks_transport::{
+    Connection, Door, LinkError, PeerEvent, PeerId, Peers, PeersReceiver, PeersSender, Role, serve_data,
+};
 
 /// How many messages are taken in before what they led to is sent.
 const BATCH: usize = 256;
+
+/// How long a hub sleeps that wants no waking.
+const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
 /// How a hub ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +32,104 @@ pub(crate) enum Ended {
     Renewed,
 }
 
+/// A hub's state, and what it is served with.
+struct Served {
+    hub: Hub,
+    clock: Clock,
+    carrier: Carrier,
+    told: UnboundedReceiver<Told>,
+    to_drivers: PeersSender,
+    to_engines: PeersSender,
+    stopping: bool,
+    /// Who asked for new certificates, and by which question.
+    renew: Option<(PeerId, u64)>,
+}
+
+impl Served {
+    /// Hands in all outcomes that are there.
+    fn hear(&mut self) {
+        while let Ok(told) = self.told.try_recv() {
+            self.hub.told(self.clock.now(), told);
+        }
+    }
+
+    fn tick(&mut self) {
+        if let Some(health) = self.carrier.health() {
+            self.hub.told(self.clock.now(), health);
+        }
+        self.hub.tick(self.clock.now(), micros());
+    }
+
+    fn client(&mut self, event: PeerEvent) {
+        let now = self.clock.now();
+        match event {
+            PeerEvent::Message { peer, bytes } => self.hub.hear_client(now, peer, &bytes),
+            PeerEvent::Gone { peer } => self.hub.client_gone(now, peer),
+            PeerEvent::CutOff { peer, waiting } => self.hub.client_cut_off(now, peer, waiting),
+        }
+    }
+
+    fn engine(&mut self, event: PeerEvent) {
+        let now = self.clock.now();
+        match event {
+            PeerEvent::Message { peer, bytes } => self.hub.hear_engine(now, peer, &bytes),
+            PeerEvent::Gone { peer } => self.hub.engine_gone(now, peer, "its connection ended"),
+            PeerEvent::CutOff { peer, waiting } => {
+                let why = format!("it was cut off: it read nothing, and {waiting} bytes waited for it");
+                self.hub.engine_gone(now, peer, &why);
+            }
+        }
+    }
+
+    /// Takes in an event, and others that are there already. What came to the data port is heard of before each.
+    fn take(&mut self, first: PeerEvent, from: &mut PeersReceiver, mut give: impl FnMut(&mut Self, PeerEvent)) {
+        let mut next = Some(first);
+        for _ in 0..BATCH {
+            let Some(event) = next else { return };
+            self.hear();
+            give(self, event);
+            next = from.ready();
+        }
+        // What is taken is given, too.
+        next.into_iter().for_each(|event| give(self, event));
+    }
+
+    /// Carries out and sends all that the hub wants.
+    fn send(&mut self) -> Result<()> {
+        let gone = |error: LinkError| Error::cluster(error, "start the hub again");
+        let out = self.hub.outgoing(self.clock.now());
+        for order in out.orders {
+            match self.carrier.carry_out(order) {
+                Some(Rest::Stop) => self.stopping = true,
+                Some(Rest::Renew(peer, number)) => self.renew = Some((peer, number)),
+                None => {}
+            }
+        }
+        out.to_clients.into_iter().try_for_each(|(peer, bytes)| self.to_drivers.send(&peer, bytes)).map_err(gone)?;
+        out.to_engines.into_iter().try_for_each(|(peer, bytes)| self.to_engines.send(&peer, bytes)).map_err(gone)?;
+        out.hang_up_clients.iter().try_for_each(|peer| self.to_drivers.close(peer)).map_err(gone)?;
+        out.hang_up_engines.iter().try_for_each(|peer| self.to_engines.close(peer)).map_err(gone)
+    }
+}
+
 /// Runs a hub until it is told to stop, or gets SIGTERM, or is to begin again.
 pub(crate) async fn serve(options: &Options) -> Result<Ended> {
     let directory = &options.directory;
-    let failed = |error: tryworks_transport::LinkError| Error::cluster(error, "is a hub of this name running already?");
-    let (memory, recovered, mut told, reader) = remember(directory)?;
-    let shelf = Shelf::open(directory.join("programs"));
-    let shelf = shelf.map_err(|error| Error::storage("looking for programs", directory.join("programs"), &error))?;
-    let mut hub = Hub::new(options.cluster.clone(), options.limits.clone(), memory, shelf.clone(), recovered);
+    let failed = |error: LinkError| Error::cluster(error, "is a hub of this name running already?");
+    let (carrier, recovered, told) = Carrier::open(directory)?;
+    let mut seed = [0; 32];
+    let chance = |error: getrandom::Error| Error::storage("making secrets", "this process", &error.into());
+    getrandom::fill(&mut seed).map_err(chance)?;
+    let setup = Setup {
+        cluster: options.cluster.clone(),
+        limits: options.limits.clone(),
+        pools: options.pools.clone(),
+        host: tryworks_protocol::host::here(),
+        programs: carrier.shelf.ids(),
+        seed,
+    };
+    let clock = Clock::begin();
+    let hub = Hub::new(setup, recovered, clock.now(), micros());
     let (to_drivers, mut drivers) =
         Peers::bind(directory.join("drivers.sock"), options.limits.backlog.clone()).await.map_err(failed)?;
     let (to_engines, mut engines) =
@@ -45,55 +137,34 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
     let broken = |error| Error::storage("listening for signals", "this process", &error);
     let mut end = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
-    for pool in &options.pools {
-        hub.events.push(Event::PoolDefined { pool: pool.name.clone(), spec: pool.spec });
-    }
-    let doors = open_doors(options, shelf).await?;
-    hub.data_address = Some(doors.1.address().to_string());
-    let mut beat = interval(Duration::from_millis(200));
+    let doors = open_doors(options, carrier.shelf.clone()).await?;
+    let mut served = Served { hub, clock, carrier, told, to_drivers, to_engines, stopping: false, renew: None };
+    served.hub.gives_at(doors.1.address().to_string());
+    let mut beat = interval(TICK);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut renewed = false;
-    while !hub.stopping && !renewed {
-        let wake = hub.wake.map(|wake| wake.0.saturating_sub(hub.now().0));
-        let wake = Instant::now() + Duration::from_nanos(wake.unwrap_or(u64::MAX >> 4));
+    while !served.stopping && !renewed {
+        let wake = served.hub.wake().map(|wake| wake.since(clock.now()));
+        let wake = Instant::now() + wake.unwrap_or(FOR_EVER);
         tokio::select! {
             biased;
-            event = drivers.recv() => take(&mut hub, event.map_err(failed)?, &mut drivers, |hub, event| match event {
-                PeerEvent::Message { peer, bytes } => hub.hear_client(peer, &bytes),
-                PeerEvent::Gone { peer } => hub.client_gone(peer),
-                PeerEvent::CutOff { peer, waiting } => {
-                    tracing::warn!("{} was cut off: it read nothing, and {waiting} bytes waited for it", hub.client_name(peer));
-                    hub.client_gone(peer);
-                }
-            }),
-            event = engines.recv() => take(&mut hub, event.map_err(failed)?, &mut engines, |hub, event| match event {
-                PeerEvent::Message { peer, bytes } => hub.hear_engine(peer, &bytes),
-                PeerEvent::Gone { peer } => hub.engine_gone(peer, "its connection ended"),
-                PeerEvent::CutOff { peer, waiting } => {
-                    let why = format!("it was cut off: it read nothing, and {waiting} bytes waited for it");
-                    hub.engine_gone(peer, &why);
-                }
-            }),
-            Some(first) = told.recv() => {
-                hub.hear(first);
-                while let Ok(next) = told.try_recv() {
-                    hub.hear(next);
-                }
+            event = drivers.recv() => served.take(event.map_err(failed)?, &mut drivers, Served::client),
+            event = engines.recv() => served.take(event.map_err(failed)?, &mut engines, Served::engine),
+            Some(first) = served.told.recv() => {
+                served.hub.told(clock.now(), first);
+                served.hear();
             }
-            _ = beat.tick() => hub.tick(),
-            () = sleep_until(wake) => hub.tick(),
-            _ = end.recv() => hub.stopping = true,
-            _ = interrupt.recv() => hub.stopping = true,
+            _ = beat.tick() => served.tick(),
+            () = sleep_until(wake) => served.tick(),
+            _ = end.recv() => served.stopping = true,
+            _ = interrupt.recv() => served.stopping = true,
         }
-        if reader.is_finished() || !hub.memory.journal.lives() {
+        if !served.carrier.lives() {
             // Whoever started the hub starts it again: better than one that forgets what it is told.
             return Err(Error::Bug("a thread of the hub that uses the journal has ended".into()));
         }
-        hub.settle();
-        if hub.stopping {
-            hub.say_goodbye();
-        }
-        if let Some((peer, number)) = hub.renew.take() {
+        served.send()?;
+        if let Some((peer, number)) = served.renew.take() {
             let answer = match renew(directory) {
                 Ok(()) => {
                     renewed = true;
@@ -103,17 +174,15 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
                 }
                 Err(error) => Answer::No(error.to_string()),
             };
-            hub.tell_answer(peer, number, answer);
+            served.hub.told(clock.now(), Told::Answer { peer, number, answer });
+            served.send()?;
         }
-        let (clients, others) = hub.outgoing();
-        let gone = |error: LinkError| Error::cluster(error, "start the hub again");
-        clients.into_iter().try_for_each(|(peer, bytes)| to_drivers.send(&peer, bytes)).map_err(gone)?;
-        others.into_iter().try_for_each(|(peer, bytes)| to_engines.send(&peer, bytes)).map_err(gone)?;
-        let hang_up = std::mem::take(&mut hub.hang_up_clients);
-        hang_up.iter().try_for_each(|peer| to_drivers.close(peer)).map_err(gone)?;
-        let hang_up = std::mem::take(&mut hub.hang_up_engines);
-        hang_up.iter().try_for_each(|peer| to_engines.close(peer)).map_err(gone)?;
     }
+    if served.stopping {
+        served.hub.say_goodbye(clock.now());
+        served.send()?;
+    }
+    served.carrier.journal.give_back(served.hub.numbers());
     // What was sent is written before the sockets go.
     tokio::time::sleep(Duration::from_millis(20)).await;
     if renewed {
@@ -123,19 +192,6 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
         let _ = fs::remove_file(directory.join(name));
     }
     Ok(Ended::Stopped)
-}
-
-/// Opens the journal, and starts the thread that asks it.
-fn remember(directory: &Path) -> Result<(Memory, Recovered, UnboundedReceiver<Told>, JoinHandle<()>)> {
-    let (journal, recovered) = Journal::open(directory.join("journal.sqlite"))?;
-    let reader = journal.reader()?;
-    let (desk, lookups) = std::sync::mpsc::channel();
-    let (told, hears) = unbounded_channel();
-    let answers = told.clone();
-    let thread = std::thread::Builder::new().name("history".into());
-    let thread = thread.spawn(move || history::answer(&reader, &lookups, &answers));
-    let thread = thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
-    Ok((Memory { journal, desk, told }, recovered, hears, thread))
 }
 
 /// Makes new certificates, for this hub once it has begun again.
@@ -188,13 +244,4 @@ async fn open_doors(options: &Options, shelf: Shelf) -> Result<(Door, Door)> {
         written.map_err(|error| Error::cluster(error, "is there room on that disk?"))?;
     }
     Ok((gate, data))
-}
-
-/// Takes in an event, and others that are there already.
-fn take(hub: &mut Hub, first: PeerEvent, from: &mut PeersReceiver, mut give: impl FnMut(&mut Hub, PeerEvent)) {
-    give(hub, first);
-    for _ in 1..BATCH {
-        let Some(event) = from.ready() else { return };
-        give(hub, event);
-    }
 }

@@ -38,6 +38,7 @@
 mod apply;
 mod entry;
 mod history;
+mod memory;
 mod numbers;
 mod queue;
 mod reader;
@@ -48,11 +49,12 @@ mod tests;
 mod writer;
 
 pub use entry::{Detached, Entry, Proof, Submitted};
+pub use memory::{InMemory, ToWrite};
+pub use numbers::{Counter, Numbers};
 pub use queue::Health;
 pub use reader::{Held, Reader};
 pub use recovered::{Recovered, Remembered, Resume, Session, Uncollected, Unfinished};
 
-use numbers::{Counter, Numbers};
 use queue::{Item, Queue};
 use rusqlite::Connection;
 use std::fs::File;
@@ -60,7 +62,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tryworks_base::ids::{EngineId, JobId, SessionId};
 use tryworks_base::{Error, Result};
 
 /// How much is kept, in the file and waiting for it.
@@ -85,7 +86,6 @@ impl Default for Bounds {
 /// A journal that is being written. When it is dropped, what was noted is written first.
 pub struct Journal {
     queue: Arc<Queue>,
-    numbers: Numbers,
     path: PathBuf,
     writer: Option<JoinHandle<()>>,
     /// Held until the last row is written.
@@ -108,15 +108,14 @@ impl Journal {
     }
 
     fn begin(path: PathBuf, lock: File, mut file: Connection, bounds: Bounds) -> Result<(Journal, Recovered)> {
-        let (recovered, used) = recovered::begin(&mut file).map_err(|error| schema::refused(&path, &error))?;
+        let recovered = recovered::begin(&mut file).map_err(|error| schema::refused(&path, &error))?;
         let queue = Arc::new(Queue::new(bounds.waiting));
-        let numbers = Numbers::new(used, queue.clone());
         let writer = writer::Writer::new(file, path.clone(), recovered.epoch, queue.clone(), bounds)?;
         let writer = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || writer.run())
             .map_err(|error| Error::storage("starting the thread that writes the journal", &path, &error))?;
-        Ok((Journal { queue, numbers, path, writer: Some(writer), lock }, recovered))
+        Ok((Journal { queue, path, writer: Some(writer), lock }, recovered))
     }
 
     /// Notes something, and never waits: it is written a few milliseconds later. Rows of tasks are dropped, and
@@ -163,46 +162,28 @@ impl Journal {
         Reader::open(&self.path)
     }
 
-    /// A number for a job, larger than all before it and never given out again, whatever dies.
-    ///
-    /// # Errors
-    /// If the next numbers cannot be reserved, since the journal cannot be written.
-    pub fn next_job(&self) -> Result<JobId> {
-        self.numbers.next_job()
+    /// Reserves numbers up to `end`, and calls `then` when that is committed, however long that takes. It is called on the
+    /// thread that writes.
+    pub fn reserve(&self, counter: Counter, end: u64, then: impl FnOnce() + Send + 'static) {
+        self.queue.push(Item::Reserve(counter, end));
+        self.when_written(then);
     }
 
-    /// A number for a session, as for [`next_job`](Self::next_job).
-    ///
-    /// # Errors
-    /// If the next numbers cannot be reserved.
-    pub fn next_session(&self) -> Result<SessionId> {
-        self.numbers.next_session()
+    /// Calls `then` when all that was noted before is committed, however long that takes.
+    pub fn when_written(&self, then: impl FnOnce() + Send + 'static) {
+        self.queue.push(Item::When(Some(Box::new(then))));
     }
 
-    /// A number for an engine, as for [`next_job`](Self::next_job).
-    ///
-    /// # Errors
-    /// If the next numbers cannot be reserved.
-    pub fn next_engine(&self) -> Result<EngineId> {
-        self.numbers.next_engine()
-    }
-
-    /// The scheduler has counted `launches` up to now. To be called before an engine is told of the last of them. It
-    /// waits for the disk only if a million launches came at once.
-    ///
-    /// # Errors
-    /// If the next numbers cannot be reserved.
-    pub fn launched(&self, launches: u64) -> Result<()> {
-        self.numbers.launched(launches)
+    /// Gives back what is reserved and was not given out: a hub that ends in order does so last.
+    pub fn give_back(&self, numbers: &Numbers) {
+        for counter in Counter::ALL {
+            self.queue.push(Item::Reserve(counter, numbers.used(counter)));
+        }
     }
 }
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        // Nobody uses the numbers any more that were reserved and not given out.
-        for (counter, used) in Counter::ALL.into_iter().zip(self.numbers.used()) {
-            self.queue.push(Item::Reserve(counter, used));
-        }
         self.queue.close();
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()

@@ -1,25 +1,25 @@
 //! Numbers that are never given out twice, whatever dies: they are reserved in chunks ahead of their use.
 
-use super::queue::{Item, Queue};
 use rusqlite::Transaction;
-use std::sync::Arc;
-use tryworks_base::ids::{EngineId, JobId, SessionId};
-use tryworks_base::lock::Lock;
-use tryworks_base::{Error, Result};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Counter {
+pub enum Counter {
+    /// Jobs.
     Jobs,
+    /// Sessions of drivers.
     Sessions,
+    /// Sessions of engines.
     Engines,
+    /// Launches of tasks.
     Launches,
 }
 
 impl Counter {
+    /// All of them.
     pub const ALL: [Counter; 4] = [Counter::Jobs, Counter::Sessions, Counter::Engines, Counter::Launches];
 
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Counter::Jobs => "jobs",
             Counter::Sessions => "sessions",
@@ -37,89 +37,109 @@ impl Counter {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Range {
     /// The last number that was given out.
     used: u64,
     /// The last number that a reservation was asked for.
     asked: u64,
+    /// The last number that the journal has as reserved.
+    written: u64,
 }
 
-/// The counters of one hub.
-pub(super) struct Numbers {
-    ranges: Lock<[Range; 4]>,
-    queue: Arc<Queue>,
+/// The numbers of one hub: what was given out, and how far the journal has them as reserved. A number that is beyond that
+/// must not leave the hub, since the next hub might give it out again.
+///
+/// ```
+/// use tryworks_hub::journal::{Counter, Numbers};
+///
+/// let mut numbers = Numbers::after([7, 0, 0, 0]);
+/// let (first, _) = numbers.next(Counter::Jobs);
+/// assert!(first == 8 && numbers.are_written(Counter::Jobs));
+/// let asked = (0..128).find_map(|_| numbers.next(Counter::Jobs).1).unwrap();
+/// numbers.claim(Counter::Jobs, asked);
+/// assert!(!numbers.are_written(Counter::Jobs), "too many at once: they wait for the journal");
+/// numbers.written(Counter::Jobs, asked);
+/// assert!(numbers.are_written(Counter::Jobs));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    ranges: [Range; 4],
 }
 
 impl Numbers {
-    /// Reserves the first chunks, on top of whatever was reserved before. The caller commits `opening`.
-    pub fn reserve(opening: &Transaction<'_>) -> rusqlite::Result<[u64; 4]> {
-        let mut used = [0; 4];
-        for counter in Counter::ALL {
-            let sql = "SELECT coalesce(max(reserved), 0) FROM counters WHERE name = ?";
-            let before = opening.query_row(sql, [counter.name()], |row| row.get::<_, i64>(0))?.cast_unsigned();
-            used[counter as usize] = before;
-            write(opening, counter, before + counter.chunk())?;
-        }
-        Ok(used)
-    }
-
-    pub fn new(used: [u64; 4], queue: Arc<Queue>) -> Self {
+    /// The numbers of a hub on a journal where these were the last, by the order of [`Counter::ALL`]. The journal has the
+    /// first chunk of each as reserved.
+    #[must_use]
+    pub fn after(used: [u64; 4]) -> Self {
         let ranges = Counter::ALL.map(|counter| {
-            let (used, asked) = (used[counter as usize], used[counter as usize] + counter.chunk());
-            queue.reserved(counter, asked);
-            Range { used, asked }
+            let used = used[counter as usize];
+            let written = used + counter.chunk();
+            Range { used, asked: written, written }
         });
-        Numbers { ranges: Lock::new(ranges), queue }
+        Numbers { ranges }
     }
 
-    pub fn next_job(&self) -> Result<JobId> {
-        self.claim(Counter::Jobs, |used| used + 1).map(JobId)
+    /// The next number, and up to where numbers should be reserved now, if they should.
+    pub fn next(&mut self, counter: Counter) -> (u64, Option<u64>) {
+        let next = self.used(counter) + 1;
+        (next, self.claim(counter, next))
     }
 
-    pub fn next_session(&self) -> Result<SessionId> {
-        small(self.claim(Counter::Sessions, |used| used + 1)?).map(SessionId)
+    /// Numbers up to `last` are used. Gives up to where numbers should be reserved now, if they should.
+    pub fn claim(&mut self, counter: Counter, last: u64) -> Option<u64> {
+        let range = &mut self.ranges[counter as usize];
+        range.used = range.used.max(last);
+        let ahead = range.used + counter.chunk() / 2 > range.asked;
+        ahead.then(|| {
+            range.asked = range.used + counter.chunk();
+            range.asked
+        })
     }
 
-    pub fn next_engine(&self) -> Result<EngineId> {
-        small(self.claim(Counter::Engines, |used| used + 1)?).map(EngineId)
+    /// The journal has numbers up to `end` as reserved.
+    pub fn written(&mut self, counter: Counter, end: u64) {
+        let range = &mut self.ranges[counter as usize];
+        range.written = range.written.max(end);
     }
 
-    pub fn launched(&self, count: u64) -> Result<()> {
-        self.claim(Counter::Launches, |used| used.max(count)).map(drop)
+    /// Whether the journal has all numbers as reserved that were given out.
+    #[must_use]
+    pub fn are_written(&self, counter: Counter) -> bool {
+        let range = &self.ranges[counter as usize];
+        range.used <= range.written
     }
 
-    /// What was really used: a hub that ends in order gives the rest back.
-    pub fn used(&self) -> [u64; 4] {
-        self.ranges.lock().map(|range| range.used)
+    /// Whether the next number is reserved already.
+    #[must_use]
+    pub fn has_next(&self, counter: Counter) -> bool {
+        let range = &self.ranges[counter as usize];
+        range.used < range.written
     }
 
-    fn claim(&self, counter: Counter, next: impl Fn(u64) -> u64) -> Result<u64> {
-        let mut waited = false;
-        loop {
-            let mut ranges = self.ranges.lock();
-            let range = &mut ranges[counter as usize];
-            let claimed = next(range.used);
-            if claimed + counter.chunk() / 2 > range.asked {
-                range.asked = claimed + counter.chunk();
-                self.queue.push(Item::Reserve(counter, range.asked));
-            }
-            if claimed <= self.queue.reserved_to(counter) {
-                range.used = claimed;
-                return Ok(claimed);
-            }
-            if waited {
-                return Err(Error::Bug(format!("{} up to {claimed} are not reserved", counter.name())));
-            }
-            drop(ranges);
-            // Rare: a whole chunk was used up while the writer was busy. One that cannot write is not waited for.
-            match self.queue.health().error {
-                Some(error) => return Err(error),
-                None => self.queue.sync()?,
-            }
-            waited = true;
-        }
+    /// The last number that the journal has as reserved.
+    #[must_use]
+    pub fn reserved(&self, counter: Counter) -> u64 {
+        self.ranges[counter as usize].written
     }
+
+    /// The last number that was given out.
+    #[must_use]
+    pub fn used(&self, counter: Counter) -> u64 {
+        self.ranges[counter as usize].used
+    }
+}
+
+/// Reserves the first chunks, on top of whatever was reserved before. The caller commits `opening`.
+pub(super) fn reserve(opening: &Transaction<'_>) -> rusqlite::Result<Numbers> {
+    let mut used = [0; 4];
+    for counter in Counter::ALL {
+        let sql = "SELECT coalesce(max(reserved), 0) FROM counters WHERE name = ?";
+        let before = opening.query_row(sql, [counter.name()], |row| row.get::<_, i64>(0))?.cast_unsigned();
+        used[counter as usize] = before;
+        write(opening, counter, before + counter.chunk())?;
+    }
+    Ok(Numbers::after(used))
 }
 
 /// Writes down that numbers up to `end` may be in use.
@@ -127,10 +147,4 @@ pub(super) fn write(to: &Transaction<'_>, counter: Counter, end: u64) -> rusqlit
     to.prepare_cached("INSERT OR REPLACE INTO counters (name, reserved) VALUES (?, ?)")?
         .execute((counter.name(), end.cast_signed()))
         .map(drop)
-}
-
-fn small(number: u64) -> Result<u32> {
-    u32::try_from(number).map_err(|_| {
-        Error::limit("numbers of sessions", u32::MAX.into(), "one more session", "begin anew with an empty journal")
-    })
 }

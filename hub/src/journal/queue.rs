@@ -3,7 +3,6 @@
 use super::entry::Entry;
 use super::numbers::Counter;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, mpsc};
 use std::time::{Duration, Instant};
 use tryworks_base::ids::JobId;
@@ -25,7 +24,10 @@ pub(super) enum Item {
     Note(Entry),
     /// An entry, if any, and who wants to know when it and all before it are committed.
     Then(Box<(Option<Entry>, Option<Then>)>),
+    /// Numbers up to here may be in use.
     Reserve(Counter, u64),
+    /// Who wants to know when all before it is committed, and is called only then.
+    When(Option<Box<dyn FnOnce() + Send>>),
 }
 
 /// What the tasks of a stage come to.
@@ -97,12 +99,11 @@ pub(super) struct Queue {
     wake: Condvar,
     /// The most rows of tasks that wait.
     bound: usize,
-    reserved: [AtomicU64; 4],
 }
 
 impl Queue {
     pub fn new(bound: usize) -> Self {
-        Queue { state: Lock::default(), wake: Condvar::new(), bound, reserved: Default::default() }
+        Queue { state: Lock::default(), wake: Condvar::new(), bound }
     }
 
     fn state(&self) -> Held<'_, State> {
@@ -128,7 +129,7 @@ impl Queue {
             }
             state.tasks += 1;
         }
-        let urgent = matches!(item, Item::Then(_));
+        let urgent = matches!(item, Item::Then(_) | Item::When(_));
         state.items.push_back(item);
         state.urgent |= urgent;
         // Waking costs far more than pushing: the writer looks by itself a few milliseconds after the first entry.
@@ -228,15 +229,6 @@ impl Queue {
 
     pub fn set_refused(&self, error: Error) {
         self.state().health.refused = Some(error);
-    }
-
-    /// Numbers up to `end` are written down.
-    pub fn reserved(&self, counter: Counter, end: u64) {
-        self.reserved[counter as usize].fetch_max(end, Ordering::AcqRel);
-    }
-
-    pub fn reserved_to(&self, counter: Counter) -> u64 {
-        self.reserved[counter as usize].load(Ordering::Acquire)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::apply::int;
 use super::schema;
-use crate::recent::Ran;
+use crate::state::Ran;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use std::path::{Path, PathBuf};
 use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
@@ -42,6 +42,10 @@ impl Reader {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         Ok(Reader { connection: schema::open_to_read(&path)?, path })
+    }
+
+    pub(super) fn on(connection: Connection, path: PathBuf) -> Self {
+        Reader { connection, path }
     }
 
     /// The latest jobs, the latest first.
@@ -122,20 +126,7 @@ impl Reader {
     /// # Errors
     /// If the file cannot be read.
     pub fn end(&self, job: JobId) -> Result<Option<Result<()>>> {
-        self.row("SELECT state, error, ending, schema FROM jobs WHERE job = ?", [int(job.0)], |row| {
-            let state: String = row.get(0)?;
-            let error: Option<String> = row.get(1)?;
-            let whole = of_this_version::<Result<()>>(row.get_ref(2)?.as_blob_or_null()?, row.get(3)?);
-            Ok(match (state.as_str(), whole) {
-                ("running", _) => None,
-                (_, Ok(end)) => Some(end),
-                // Another version wrote it: its text is understood by all.
-                ("done", _) => Some(Ok(())),
-                ("cancelled", _) => Some(Err(Error::Cancelled)),
-                _ => Some(Err(Error::Lost { what: error.unwrap_or_default(), details: String::new() })),
-            })
-        })
-        .map(Option::flatten)
+        ended(&self.connection, job).map_err(|error| self.refused(&error))
     }
 
     /// The results that are held of a detached job, without their bytes, by partition.
@@ -215,6 +206,24 @@ pub(super) fn held(connection: &Connection, job: JobId) -> rusqlite::Result<Vec<
             here: row.get(3)?,
         })
     })
+}
+
+pub(super) fn ended(connection: &Connection, job: JobId) -> rusqlite::Result<Option<Result<()>>> {
+    let read = |row: &Row<'_>| {
+        let state: String = row.get(0)?;
+        let error: Option<String> = row.get(1)?;
+        let whole = of_this_version::<Result<()>>(row.get_ref(2)?.as_blob_or_null()?, row.get(3)?);
+        Ok(match (state.as_str(), whole) {
+            ("running", _) => None,
+            (_, Ok(end)) => Some(end),
+            // Another version wrote it: its text is understood by all.
+            ("done", _) => Some(Ok(())),
+            ("cancelled", _) => Some(Err(Error::Cancelled)),
+            _ => Some(Err(Error::Lost { what: error.unwrap_or_default(), details: String::new() })),
+        })
+    };
+    let sql = "SELECT state, error, ending, schema FROM jobs WHERE job = ?";
+    connection.prepare_cached(sql)?.query_row([int(job.0)], read).optional().map(Option::flatten)
 }
 
 /// Decodes what a hub with the same messages wrote.

@@ -2,13 +2,13 @@
 
 use super::apply::int;
 use super::entry::Proof;
-use super::numbers::{Counter, Numbers};
-use super::reader::{Held, JOB_COLUMNS, held, job_row, number, of_this_version, rows};
+use super::numbers::{self, Numbers};
+use super::reader::{Held, JOB_COLUMNS, ended, held, job_row, number, of_this_version, rows};
 use rusqlite::{Connection, Row, Transaction};
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tryworks_base::Result;
-use tryworks_base::ids::{JobId, OutputId, SessionId};
+use tryworks_base::ids::{OutputId, SessionId};
 use tryworks_protocol::admin::JobRow;
 use tryworks_protocol::driver::{NewJob, Program};
 use tryworks_scheduler::Change;
@@ -18,10 +18,8 @@ use tryworks_scheduler::Change;
 pub struct Recovered {
     /// How often a hub has begun on this journal, this one included: from 1.
     pub epoch: u64,
-    /// The launches that may have been made: the scheduler counts on from here.
-    pub launched: u64,
-    /// The first numbers that this hub gives out: smaller ones are of hubs before it.
-    pub first: (JobId, SessionId),
+    /// The numbers that may have been given out: smaller ones are of hubs before this one.
+    pub numbers: Numbers,
     /// The names of the engines that were there.
     pub engines: Vec<String>,
     /// Sessions that were not over.
@@ -34,6 +32,22 @@ pub struct Recovered {
     pub outputs: BTreeMap<OutputId, Remembered>,
 }
 
+impl Recovered {
+    /// What the first hub finds.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Recovered {
+            epoch: 1,
+            numbers: Numbers::after([0; 4]),
+            engines: Vec::new(),
+            sessions: Vec::new(),
+            unfinished: Vec::new(),
+            uncollected: Vec::new(),
+            outputs: BTreeMap::new(),
+        }
+    }
+}
+
 /// What is remembered of an output, whether it exists still or not.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remembered {
@@ -43,13 +57,15 @@ pub struct Remembered {
     pub changed: Option<Change>,
 }
 
-/// A detached job that ended and is not collected. [`Reader`](super::Reader) has how it ended, and its results.
+/// A detached job that ended and is not collected. [`Reader`](super::Reader) has its results.
 #[derive(Debug)]
 pub struct Uncollected {
     /// As in a list.
     pub row: JobRow,
     /// Whose workers ran it.
     pub session: SessionId,
+    /// How it ended.
+    pub end: Result<()>,
     /// Its results.
     pub held: Vec<Held>,
 }
@@ -89,18 +105,17 @@ pub struct Resume {
     pub held: Vec<Held>,
 }
 
-/// Begins another epoch and reads what is there; also the numbers that were used up.
-pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<(Recovered, [u64; 4])> {
+/// Begins another epoch and reads what is there.
+pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<Recovered> {
     let opening = connection.transaction()?;
-    let used = Numbers::reserve(&opening)?;
+    let numbers = numbers::reserve(&opening)?;
     let epoch = opening.query_row("SELECT coalesce(max(epoch), 0) + 1 FROM hubs", [], |row| number(row, 0))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let began = int(u64::try_from(now).unwrap_or(u64::MAX));
     opening.execute("INSERT INTO hubs VALUES (?, ?, ?)", (int(epoch), began, std::process::id()))?;
     let recovered = Recovered {
         epoch,
-        launched: used[Counter::Launches as usize],
-        first: (JobId(used[Counter::Jobs as usize] + 1), SessionId(used[Counter::Sessions as usize] as u32 + 1)),
+        numbers,
         engines: rows(&opening, "SELECT name FROM engines", [], |row| row.get(0))?,
         sessions: sessions(&opening)?,
         unfinished: unfinished(&opening)?,
@@ -108,7 +123,7 @@ pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<(Recovered,
         outputs: outputs(&opening)?,
     };
     opening.commit()?;
-    Ok((recovered, used))
+    Ok(recovered)
 }
 
 fn sessions(from: &Transaction<'_>) -> rusqlite::Result<Vec<Session>> {
@@ -131,7 +146,8 @@ fn uncollected(from: &Transaction<'_>) -> rusqlite::Result<Vec<Uncollected>> {
     );
     rows(from, &sql, [], |row| {
         let job = job_row(row)?;
-        Ok(Uncollected { held: held(from, job.job)?, session: SessionId(row.get(13)?), row: job })
+        let end = ended(from, job.job)?.unwrap_or(Ok(()));
+        Ok(Uncollected { held: held(from, job.job)?, session: SessionId(row.get(13)?), end, row: job })
     })
 }
 

@@ -112,7 +112,21 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
         connection.busy_timeout(Duration::from_secs(1))?;
         Ok(connection)
     };
-    let mut connection = opened().map_err(|error| refused(path, &error))?;
+    make_ready(opened().map_err(|error| refused(path, &error))?, path)
+}
+
+/// A connection to a journal in memory, which goes with the last of its connections.
+pub(super) fn open_in_memory(name: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(format!("file:{}?mode=memory&cache=shared", name.display()), flags);
+    opened.map_err(|error| refused(name, &error))
+}
+
+/// Makes the tables of a journal if it is new.
+pub(super) fn make_ready(mut connection: Connection, path: &Path) -> Result<Connection> {
     let fresh = check(&connection, path)?;
     let ready = |connection: &mut Connection| -> rusqlite::Result<()> {
         if fresh {

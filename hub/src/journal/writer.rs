@@ -77,7 +77,7 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, batch: &Batch) -> rusqlite::Result<Refused> {
+    pub fn write(&mut self, batch: &Batch) -> rusqlite::Result<Refused> {
         let mut refused = Vec::new();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let totals: StageTotals = batch.dropped.clone();
@@ -89,6 +89,7 @@ impl Writer {
                     numbers::write(&transaction, *counter, *end)?;
                     continue;
                 }
+                Item::When(_) => continue,
                 Item::Then(waiter) => match &waiter.0 {
                     Some(entry) => entry,
                     None => continue,
@@ -127,9 +128,11 @@ impl Writer {
     }
 
     fn committed(&self, batch: &mut Batch, refused: Refused) {
-        for item in &batch.items {
-            if let Item::Reserve(counter, end) = item {
-                self.queue.reserved(*counter, *end);
+        for item in &mut batch.items {
+            if let Item::When(then) = item
+                && let Some(then) = then.take()
+            {
+                then();
             }
         }
         if let Some((_, error)) = refused.last() {

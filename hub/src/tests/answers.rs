@@ -91,14 +91,14 @@ fn another_answer_than_the_hub_before_was_told_of_is_found_out() {
         assert_eq!(results(&said).1.get(&1), Some(&true));
         // What came out last is what counts from now on.
         let mut world = world.again();
-        let remembered = |world: &World, output| world.hub.offered.outputs[&output].remembered.clone();
+        let remembered = |world: &World, output| world.hub.known.offered.outputs[&output].remembered.clone();
         let changed = remembered(&world, first);
         assert_eq!((changed.made.as_slice(), changed.changed.is_some()), (&[(0, 7), (1, 7)][..], true));
         assert_eq!(remembered(&world, second), Remembered { made: vec![(0, 7), (1, 7)], changed: None });
-        world.hub.sessions.get_mut(&session).unwrap().lost = Some(long_ago());
-        world.hub.tick();
+        world.pass(Duration::from_secs(60), &[]);
+        assert!(world.hub.sessions.all.is_empty());
         let world = world.again();
-        assert!(world.hub.offered.outputs.is_empty(), "it goes with its session");
+        assert!(world.hub.known.offered.outputs.is_empty(), "it goes with its session");
     }
 }
 
@@ -116,7 +116,7 @@ fn an_output_that_nobody_holds_is_forgotten_when_no_job_needs_it() {
     let results = world.tasks(engine);
     let mut world = {
         let other = world.again();
-        assert_eq!(other.hub.offered.outputs.len(), 1, "the job goes on with it");
+        assert_eq!(other.hub.known.offered.outputs.len(), 1, "the job goes on with it");
         other
     };
     let (driver, _) = world.driver(Some((welcome.session, welcome.secret)));
@@ -124,6 +124,6 @@ fn an_output_that_nobody_holds_is_forgotten_when_no_job_needs_it() {
     // The driver has let go of the job, too.
     world.drive(driver, &[FromDriver::Holds { tickets: vec![], outputs: vec![], caches: vec![] }]);
     world.turn();
-    assert!(world.hub.offered.outputs.is_empty());
-    assert!(world.again().hub.offered.outputs.is_empty());
+    assert!(world.hub.known.offered.outputs.is_empty());
+    assert!(world.again().hub.known.offered.outputs.is_empty());
 }

@@ -17,7 +17,7 @@ fn a_name_is_given_to_one_engine_alone_and_goes_with_its_store() {
     // The same one, by another connection.
     let (_, after) = world.engine(first).unwrap();
     assert!(after > before);
-    assert_eq!(world.hub.engines.keys().copied().collect::<Vec<_>>(), [after]);
+    assert_eq!(world.hub.engines.all.keys().copied().collect::<Vec<_>>(), [after]);
     assert!(world.closed.contains(&old));
 }
 
@@ -26,12 +26,12 @@ fn another_version_is_refused_in_words() {
     let mut world = World::new();
     let (peer, mut hello) = world.hello(Purpose::Administer);
     hello[4] ^= 1;
-    world.hub.hear_client(peer, &hello);
+    world.client_says(peer, &hello);
     let why = world.answer::<Welcome>(peer).unwrap_err();
     assert!(why.contains("different versions"), "{why}");
     assert_eq!(world.closed, [peer]);
     let (peer, hello) = world.hello(Purpose::Administer);
-    world.hub.hear_engine(peer, &hello);
+    world.engine_says(peer, &hello);
     let why = world.answer::<EngineWelcome>(peer).unwrap_err();
     assert!(why.contains("the socket of engines"), "{why}");
 }
@@ -48,12 +48,13 @@ fn what_an_engine_ran_runs_elsewhere_when_it_is_lost_or_silent() {
         assert!(!lost.is_empty());
         let (second, _) = world.engine(offer("two", &directory)).unwrap();
         if silent {
-            world.hub.engines.get_mut(&id).unwrap().heard = long_ago();
-            world.hub.tick();
+            world.pass(Duration::from_secs(6), &[second]);
+            world.drive(driver, &[FromDriver::Beat]);
+            world.pass(Duration::from_secs(5), &[second]);
         } else {
-            world.hub.engine_gone(first, "its connection ended");
+            world.hub.engine_gone(world.now, first, "its connection ended");
         }
-        assert!(!world.hub.engines.contains_key(&id));
+        assert!(!world.hub.engines.all.contains_key(&id));
         let again = world.tasks(second);
         assert_eq!(again.len(), 2, "{silent}");
         // Whatever the lost one still says changes nothing.
@@ -61,7 +62,7 @@ fn what_an_engine_ran_runs_elsewhere_when_it_is_lost_or_silent() {
         world.report(second, &again.iter().map(done).collect::<Vec<_>>());
         let (parts, ends) = results(&world.said(driver));
         assert_eq!((parts.len(), ends.get(&1)), (2, Some(&true)));
-        assert!(world.hub.launched.is_empty());
+        assert!(world.hub.launches.out.is_empty());
     }
 }
 
@@ -106,10 +107,10 @@ fn reports_out_of_order_change_nothing() {
     let (parts, ends) = results(&world.said(driver));
     assert_eq!((parts.len(), ends.get(&1)), (1, Some(&true)));
     // What cannot be read ends the connection.
-    world.hub.hear_engine(engine, &[255; 9]);
+    world.engine_says(engine, &[255; 9]);
     world.turn();
-    assert!(world.hub.engines.is_empty() && world.closed.contains(&engine));
-    world.hub.hear_client(driver, &[255; 9]);
+    assert!(world.hub.engines.all.is_empty() && world.closed.contains(&engine));
+    world.client_says(driver, &[255; 9]);
     assert!(!world.answer::<Welcome>(driver).unwrap_err().is_empty());
-    assert!(world.hub.clients.is_empty() && world.closed.contains(&driver));
+    assert!(world.hub.sessions.clients.is_empty() && world.closed.contains(&driver));
 }

@@ -14,7 +14,7 @@ impl World {
         let peer = self.peer();
         let purpose = Purpose::Drive { again: None, program: Program::default() };
         let hello = Hello { version: "test".into(), host, purpose };
-        self.hub.hear_client(peer, &hello.to_bytes().unwrap());
+        self.client_says(peer, &hello.to_bytes().unwrap());
         let welcome = self.answer(peer).unwrap();
         (peer, welcome)
     }
@@ -49,15 +49,16 @@ fn a_program_of_this_machine_that_has_ended_is_not_waited_for() {
     let (mut child, host) = child();
     let (driver, welcome) = world.driver_of(host);
     // Cut off, but alive: it may come back.
-    world.hub.client_gone(driver);
-    world.hub.tick();
-    assert!(world.hub.sessions.contains_key(&welcome.session));
+    world.client_gone(driver);
+    world.tick();
+    assert!(world.hub.sessions.all.contains_key(&welcome.session));
     child.kill().unwrap();
-    while world.hub.sessions.contains_key(&welcome.session) {
-        world.hub.tick();
+    while world.hub.sessions.all.contains_key(&welcome.session) {
+        world.tick();
+        world.turn();
     }
     child.wait().unwrap();
-    assert!(world.hub.sessions.is_empty());
+    assert!(world.hub.sessions.all.is_empty());
 }
 
 #[test]
@@ -68,12 +69,13 @@ fn who_cannot_be_looked_at_is_waited_for() {
     let contained = HostInfo { began: 1, ..here() };
     for host in [elsewhere, contained, here()] {
         let (driver, welcome) = world.driver_of(host);
-        world.hub.client_gone(driver);
-        world.hub.tick();
-        assert!(world.hub.sessions[&welcome.session].lost.is_some());
-        world.hub.sessions.get_mut(&welcome.session).unwrap().lost = Some(long_ago());
-        world.hub.tick();
-        assert!(world.hub.sessions.is_empty(), "but not for ever");
+        world.client_gone(driver);
+        world.tick();
+        assert!(world.hub.sessions.all[&welcome.session].lost.is_some());
+        world.pass(Duration::from_secs(29), &[]);
+        assert_eq!(world.hub.sessions.all.len(), 1);
+        world.pass(Duration::from_secs(1), &[]);
+        assert!(world.hub.sessions.all.is_empty(), "but not for ever");
     }
 }
 
@@ -90,14 +92,14 @@ fn who_waits_for_the_slots_of_somebody_who_is_missed_is_told_so_once() {
     let (second, own) = world.driver(None);
     world.drive(second, &[FromDriver::Submit(Box::new(job(1, own.session, 1, None, None)))]);
     world.turn();
-    world.hub.tick();
+    world.tick();
     let [row] = &world.why(second, JobId(2))[..] else { panic!("one reason") };
     assert!(row.why == Why::Queue && row.waits_for.is_empty(), "they are at work: {row:?}");
     assert!(notices(&world.said(second)).is_empty());
 
-    world.hub.client_gone(first);
-    world.hub.tick();
-    world.hub.tick();
+    world.client_gone(first);
+    world.tick();
+    world.tick();
     let told = notices(&world.said(second));
     assert_eq!(told.len(), 1, "{told:?}");
     // Both say for how long, too.
@@ -112,8 +114,10 @@ fn who_waits_for_the_slots_of_somebody_who_is_missed_is_told_so_once() {
     says(words);
 
     // It is given up, and the slots are free.
-    world.hub.sessions.get_mut(&theirs.session).unwrap().lost = Some(long_ago());
-    world.hub.tick();
+    for _ in 0..30 {
+        world.pass(Duration::from_secs(1), &[engine]);
+        world.drive(second, &[FromDriver::Beat]);
+    }
     let told = world.said::<ToEngine>(engine);
     let killed = told.iter().filter_map(|message| match message {
         ToEngine::Kill { attempt } => Some(*attempt),

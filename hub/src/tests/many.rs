@@ -29,10 +29,10 @@ fn forty_thousand_open_jobs_end_with_their_session_at_one_look_each() {
     assert_eq!(world.hub.jobs.len() as u64, OTHERS);
     // Once to cancel and close each, and once more, when there is none, to see whether one goes on.
     assert_eq!(world.hub.jobs.walked.get(), OWN);
-    assert!(!world.hub.sessions.contains_key(&own.session));
+    assert!(!world.hub.sessions.all.contains_key(&own.session));
     world.drive(other, &[FromDriver::Leave]);
     world.hub.settle();
-    assert!(world.hub.jobs.is_empty() && world.hub.codes.is_empty());
+    assert!(world.hub.jobs.is_empty() && world.hub.known.codes.is_empty());
     assert_eq!(world.hub.jobs.walked.get(), OWN + OTHERS);
 }
 
@@ -50,7 +50,7 @@ fn a_message_costs_the_same_however_many_jobs_are_open() {
     while closed < 500 {
         assert!(!tasks.is_empty());
         world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
-        world.hub.tick();
+        world.tick();
         let said = world.said::<ToDriver>(driver);
         let results_of = |message: &ToDriver| match message {
             ToDriver::Results { attempt, .. } => Some(*attempt),

@@ -4,15 +4,14 @@ mod answers;
 mod engines;
 mod lost;
 mod many;
+mod numbers;
 mod sessions;
 
-use crate::history::{Lookup, Told, look_up};
-use crate::hub::{Hub, Limits, Memory};
-use crate::journal::Journal;
-use crate::programs::Shelf;
+use crate::carry::{Carrier, micros};
+use crate::look_up;
+use crate::state::{Hub, Limits, Order, Setup, Told};
 use std::collections::BTreeMap;
-use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
 use tryworks_protocol::driver::{FromDriver, NewJob, Program, ToDriver, Welcome};
@@ -20,14 +19,17 @@ use tryworks_protocol::engine::{
     Assignment, CodeBytes, FromEngine, Offer, ResultPart, StorePlace, ToEngine, Welcome as EngineWelcome,
 };
 use tryworks_protocol::{Hello, Opening, Purpose, decode, encode, opening};
-use tryworks_scheduler::{JobSpec, Limits as JobLimits, Packing, PartitionReport, Report, StageSpec};
+use tryworks_scheduler::{JobSpec, Limits as JobLimits, Packing, PartitionReport, Report, StageSpec, Time};
 use tryworks_store::blocks::BlockStore;
 use tryworks_transport::PeerId;
 
 /// A hub, what it has sent to whom, and a place for its journal.
 struct World {
     hub: Hub,
-    lookups: Receiver<Lookup>,
+    now: Time,
+    /// What the system's clock showed when the hub began: the journal forgets what is old by that clock.
+    began: u64,
+    carrier: Carrier,
     told: UnboundedReceiver<Told>,
     peers: u128,
     sent: BTreeMap<PeerId, Vec<Vec<u8>>>,
@@ -41,20 +43,35 @@ impl World {
     }
 
     fn at(directory: tempfile::TempDir) -> Self {
-        let (journal, recovered) = Journal::open(directory.path().join("journal.sqlite")).unwrap();
-        let (desk, lookups) = std::sync::mpsc::channel();
-        let (sender, told) = tokio::sync::mpsc::unbounded_channel();
-        let shelf = Shelf::open(directory.path().join("programs")).unwrap();
-        let memory = Memory { journal, desk, told: sender };
-        let hub = Hub::new("test".into(), Limits::default(), memory, shelf, recovered);
-        World { hub, lookups, told, peers: 0, sent: BTreeMap::new(), closed: Vec::new(), directory }
+        let (carrier, recovered, told) = Carrier::open(directory.path()).unwrap();
+        let setup = Setup {
+            cluster: "test".into(),
+            limits: Limits::default(),
+            pools: Vec::new(),
+            host: tryworks_protocol::host::here(),
+            programs: carrier.shelf.ids(),
+            seed: [7; 32],
+        };
+        let hub = Hub::new(setup, recovered, Time(0), micros());
+        World {
+            hub,
+            now: Time(0),
+            began: micros(),
+            carrier,
+            told,
+            peers: 0,
+            sent: BTreeMap::new(),
+            closed: Vec::new(),
+            directory,
+        }
     }
 
     /// The hub is killed, and another one begins. Connections are gone.
-    fn again(self) -> Self {
-        let World { hub, lookups, told, directory, .. } = self;
-        hub.memory.journal.sync().unwrap();
-        drop((hub, lookups, told));
+    fn again(mut self) -> Self {
+        self.turn();
+        let World { hub, carrier, told, directory, .. } = self;
+        carrier.journal.sync().unwrap();
+        drop((hub, carrier, told));
         World::at(directory)
     }
 
@@ -66,22 +83,55 @@ impl World {
     /// Has everything done that the hub's loop would do.
     fn turn(&mut self) {
         for _ in 0..4 {
-            self.hub.settle();
-            self.hub.memory.journal.sync().unwrap();
-            let reader = self.hub.memory.journal.reader().unwrap();
-            while let Ok(lookup) = self.lookups.try_recv() {
-                look_up(&reader, lookup, &self.hub.memory.told);
+            let out = self.hub.outgoing(self.now);
+            let mut lookups = Vec::new();
+            for order in out.orders {
+                match order {
+                    Order::LookUp(lookup) => lookups.push(lookup),
+                    order => assert_eq!(self.carrier.carry_out(order), None),
+                }
             }
+            for (peer, bytes) in out.to_clients.into_iter().chain(out.to_engines) {
+                self.sent.entry(peer).or_default().push(bytes.to_vec());
+            }
+            self.closed.extend(out.hang_up_clients.into_iter().chain(out.hang_up_engines));
+            self.carrier.journal.sync().unwrap();
             while let Ok(told) = self.told.try_recv() {
-                self.hub.hear(told);
+                self.hub.told(self.now, told);
+            }
+            for lookup in lookups {
+                let reader = self.carrier.journal.reader().unwrap();
+                look_up(&reader, lookup, &mut |told| self.hub.told(self.now, told));
             }
         }
-        let (clients, engines) = self.hub.outgoing();
-        for (peer, bytes) in clients.into_iter().chain(engines) {
-            self.sent.entry(peer).or_default().push(bytes.to_vec());
+    }
+
+    /// Time passes, in which only these engines are heard.
+    fn pass(&mut self, time: Duration, beating: &[PeerId]) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = (self.now + Duration::from_secs(1)).min(end);
+            for engine in beating {
+                self.report(*engine, &[FromEngine::Beat { resident: 0, blocks: 0, short: false }]);
+            }
+            self.tick();
         }
-        self.closed.append(&mut self.hub.hang_up_clients);
-        self.closed.append(&mut self.hub.hang_up_engines);
+    }
+
+    fn tick(&mut self) {
+        self.hub.tick(self.now, self.began + self.now.0 / 1000);
+    }
+
+    fn client_says(&mut self, peer: PeerId, bytes: &[u8]) {
+        self.hub.hear_client(self.now, peer, bytes);
+    }
+
+    fn engine_says(&mut self, peer: PeerId, bytes: &[u8]) {
+        self.hub.hear_engine(self.now, peer, bytes);
+    }
+
+    fn client_gone(&mut self, peer: PeerId) {
+        self.hub.client_gone(self.now, peer);
     }
 
     fn hello(&mut self, purpose: Purpose) -> (PeerId, Vec<u8>) {
@@ -108,23 +158,23 @@ impl World {
 
     fn driver(&mut self, again: Option<(SessionId, [u8; 16])>) -> (PeerId, Welcome) {
         let (peer, hello) = self.hello(Purpose::Drive { again, program: Program::default() });
-        self.hub.hear_client(peer, &hello);
+        self.client_says(peer, &hello);
         let welcome = self.answer(peer).unwrap();
         (peer, welcome)
     }
 
     fn engine(&mut self, offer: Offer) -> Result<(PeerId, EngineId), String> {
         let (peer, hello) = self.hello(Purpose::Serve(Box::new(offer)));
-        self.hub.hear_engine(peer, &hello);
+        self.engine_says(peer, &hello);
         self.answer::<EngineWelcome>(peer).map(|welcome| (peer, welcome.engine))
     }
 
     fn drive(&mut self, peer: PeerId, messages: &[FromDriver]) {
-        self.hub.hear_client(peer, &encode(messages).unwrap());
+        self.client_says(peer, &encode(messages).unwrap());
     }
 
     fn report(&mut self, peer: PeerId, messages: &[FromEngine]) {
-        self.hub.hear_engine(peer, &encode(messages).unwrap());
+        self.engine_says(peer, &encode(messages).unwrap());
     }
 
     /// The tasks that an engine was given.
@@ -220,8 +270,4 @@ fn results(said: &[ToDriver]) -> (BTreeMap<u32, AttemptId>, BTreeMap<u64, bool>)
         }
     }
     (parts, ends)
-}
-
-fn long_ago() -> Instant {
-    Instant::now().checked_sub(Duration::from_secs(60)).expect("the machine has been up for a minute")
 }

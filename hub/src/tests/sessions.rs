@@ -14,7 +14,7 @@ fn a_driver_that_names_another_sessions_outputs_is_refused() {
     world.drive(driver, &[FromDriver::Submit(Box::new(new))]);
     let (_, ends) = results(&world.said(driver));
     assert_eq!(ends.get(&1), Some(&false));
-    assert!(world.hub.jobs.is_empty() && world.hub.codes.is_empty());
+    assert!(world.hub.jobs.is_empty() && world.hub.known.codes.is_empty());
     // Nor does it release what is not its own.
     world.drive(driver, &[FromDriver::Release { outputs: vec![other.session.global(3)], caches: vec![] }]);
     assert!(world.hub.events.is_empty());
@@ -30,8 +30,8 @@ fn ten_thousand_sessions_leave_nothing() {
     let (engine, id) = world.engine(offer("one", &directory)).unwrap();
     for number in 0..10_000u64 {
         let (peer, hello) = world.hello(Purpose::Drive { again: None, program: Program::default() });
-        world.hub.hear_client(peer, &hello);
-        let session = *world.hub.sessions.keys().next().unwrap();
+        world.client_says(peer, &hello);
+        let session = *world.hub.sessions.all.keys().next().unwrap();
         // Some leave in the middle of a job, some are refused.
         let with_job = number % 50 == 0;
         if with_job {
@@ -40,18 +40,17 @@ fn ten_thousand_sessions_leave_nothing() {
             world.report(engine, &tasks[..1].iter().map(done).collect::<Vec<_>>());
         }
         if number % 50 == 1 {
-            world.hub.hear_client(peer, b"nothing that can be read");
-            world.hub.sessions.get_mut(&session).unwrap().lost = Some(long_ago());
-            world.hub.tick();
+            world.client_says(peer, b"nothing that can be read");
+            world.pass(Duration::from_secs(30), &[engine]);
         } else {
             world.drive(peer, &[FromDriver::Leave]);
         }
-        world.hub.settle();
-        assert!(world.hub.hang_up_clients.drain(..).any(|closed| closed == peer) || world.closed.contains(&peer));
-        world.closed.clear();
+        let out = world.hub.outgoing(world.now);
+        assert!(out.hang_up_clients.contains(&peer));
+        assert!(out.orders.into_iter().all(|order| world.carrier.carry_out(order).is_none()));
         if number % 50 == 0 {
             world.turn();
-            let launched: Vec<_> = world.hub.launched.keys().copied().collect();
+            let launched: Vec<_> = world.hub.launches.out.keys().copied().collect();
             let failed = |attempt: AttemptId| FromEngine::Failed {
                 attempt,
                 failure: tryworks_scheduler::Failure::Killed,
@@ -60,20 +59,27 @@ fn ten_thousand_sessions_leave_nothing() {
             world.report(engine, &launched.into_iter().map(failed).collect::<Vec<_>>());
         }
         world.sent.clear();
-        let _ = world.hub.outgoing();
+        world.closed.clear();
     }
     world.turn();
     let hub = &world.hub;
-    assert!(hub.sessions.is_empty() && hub.clients.is_empty() && hub.jobs.is_empty() && hub.codes.is_empty());
     assert!(
-        hub.launched.is_empty()
-            && hub.reported.is_empty()
-            && hub.made.is_empty()
-            && hub.moves.is_empty()
-            && hub.caches.is_empty()
+        hub.sessions.all.is_empty()
+            && hub.sessions.clients.is_empty()
+            && hub.jobs.is_empty()
+            && hub.known.codes.is_empty()
     );
-    assert!(hub.offered.outputs.is_empty() && hub.offered.results.is_empty() && hub.for_drivers.is_empty());
-    let engine = &hub.engines[&id];
+    assert!(
+        hub.launches.out.is_empty()
+            && hub.launches.reported.is_empty()
+            && hub.launches.made.is_empty()
+            && hub.known.moves.is_empty()
+            && hub.known.caches.is_empty()
+    );
+    assert!(
+        hub.known.offered.outputs.is_empty() && hub.known.offered.results.is_empty() && hub.out.for_drivers.is_empty()
+    );
+    let engine = &hub.engines.all[&id];
     assert!(engine.sessions.is_empty() && engine.codes.is_empty() && engine.places.is_empty());
 }
 
@@ -86,7 +92,7 @@ fn a_driver_that_was_cut_off_gets_what_it_missed_and_the_hub_forgets_what_it_let
     let (engine, _) = world.engine(offer("one", &directory)).unwrap();
     let (kept, closed) = (job(1, session, 2, None, None), job(2, session, 2, Some(5), None));
     world.drive(driver, &[FromDriver::Submit(Box::new(kept.clone())), FromDriver::Submit(Box::new(closed))]);
-    world.hub.client_gone(driver);
+    world.client_gone(driver);
     for _ in 0..8 {
         let tasks = world.tasks(engine);
         world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
@@ -100,15 +106,13 @@ fn a_driver_that_was_cut_off_gets_what_it_missed_and_the_hub_forgets_what_it_let
     let (parts, ends) = results(&world.said(driver));
     assert_eq!((parts.len(), ends.get(&1), ends.get(&2)), (2, Some(&true), None));
     assert_eq!(world.hub.jobs.len(), 1, "the other one was closed");
-    assert!(world.hub.codes.is_empty());
-    assert!(world.hub.sessions[&session].lost.is_none());
+    assert!(world.hub.known.codes.is_empty());
+    assert!(world.hub.sessions.all[&session].lost.is_none());
     // One that is silent is cut off, and then given up.
-    world.hub.sessions.get_mut(&session).unwrap().heard = long_ago();
-    world.hub.tick();
-    assert!(world.hub.sessions[&session].lost.is_some());
-    world.hub.sessions.get_mut(&session).unwrap().lost = Some(long_ago());
-    world.hub.tick();
-    assert!(world.hub.sessions.is_empty());
+    world.pass(Duration::from_secs(11), &[engine]);
+    assert!(world.hub.sessions.all[&session].lost.is_some());
+    world.pass(Duration::from_secs(30), &[engine]);
+    assert!(world.hub.sessions.all.is_empty());
     // It is told by the number of its session that all is over.
     let (_, late) = world.driver(Some((session, welcome.secret)));
     assert!(late.session > session);
@@ -135,7 +139,7 @@ fn the_next_hub_runs_only_what_had_not_finished() {
     let number = *world.hub.jobs.keys().next().unwrap();
 
     let mut world = world.again();
-    assert!(world.hub.epoch == 2 && world.hub.awaited.contains("one"));
+    assert!(world.hub.epoch == 2 && world.hub.engines.awaited.contains("one"));
     // The driver is there first: its job waits for the engine.
     let (driver, again) = world.driver(Some((session, welcome.secret)));
     assert_eq!((again.session, again.epoch), (session, 2));
@@ -196,6 +200,18 @@ fn the_next_hub_runs_only_what_had_not_finished() {
     assert!(ran.iter().all(|task| !parts.is_empty() && task.task.job == number));
 }
 
+/// A driver that was away for too long got its session back with nothing in it, and missed the code that it had sent.
+#[test]
+fn a_session_of_the_hub_before_that_was_given_up_is_not_had_again() {
+    let mut world = World::new();
+    let (_, welcome) = world.driver(None);
+    let mut world = world.again();
+    world.pass(Duration::from_secs(31), &[]);
+    assert!(world.hub.sessions.all.is_empty());
+    let (_, late) = world.driver(Some((welcome.session, welcome.secret)));
+    assert!(late.session > welcome.session);
+}
+
 #[test]
 fn an_orphan_is_ended_when_its_driver_does_not_ask_for_it() {
     let mut world = World::new();
@@ -204,11 +220,10 @@ fn an_orphan_is_ended_when_its_driver_does_not_ask_for_it() {
     world.turn();
     let number = *world.hub.jobs.keys().next().unwrap();
     let mut world = world.again();
-    world.hub.sessions.get_mut(&welcome.session).unwrap().lost = Some(long_ago());
-    world.hub.tick();
+    world.pass(Duration::from_secs(30), &[]);
     world.turn();
-    assert!(world.hub.sessions.is_empty());
-    let reader = world.hub.memory.journal.reader().unwrap();
+    assert!(world.hub.sessions.all.is_empty());
+    let reader = world.carrier.journal.reader().unwrap();
     assert_eq!(reader.end(number).unwrap(), Some(Err(tryworks_base::Error::Cancelled)));
 }
 
@@ -221,7 +236,7 @@ fn a_detached_job_is_accepted_once_it_is_written_down_and_collected_once() {
     let new = |ticket, session| FromDriver::Submit(Box::new(job(ticket, session, 3, None, Some("night"))));
     world.drive(driver, &[new(1, welcome.session)]);
     // The journal's thread has said nothing yet that was heard.
-    let early = world.hub.for_drivers.values().flatten().count();
+    let early = world.hub.out.for_drivers.values().flatten().count();
     assert_eq!(early, 0, "not accepted yet");
     let mut tasks = world.tasks(engine);
     tasks.truncate(1);
@@ -232,7 +247,7 @@ fn a_detached_job_is_accepted_once_it_is_written_down_and_collected_once() {
     assert_eq!(received, tasks.len(), "the journal has them");
     world.drive(driver, &[FromDriver::Leave]);
     world.turn();
-    assert_eq!(world.hub.sessions.len(), 1, "its session is there for the workers");
+    assert_eq!(world.hub.sessions.all.len(), 1, "its session is there for the workers");
 
     let mut world = world.again();
     let (engine, _) = world.engine(offer("one", &directory)).unwrap();
@@ -277,7 +292,7 @@ fn a_new_job_of_a_session_that_lives_on_waits_for_the_engines_that_have_its_bloc
     assert!(tasks.len() == 1 && tasks[0].session == fresh.session, "who is new has nothing to wait for");
     world.engine(Offer { sessions: vec![session], ..offer("two", &directory) }).unwrap();
     world.turn();
-    let mut out: Vec<_> = world.hub.launched.values().map(|launched| launched.session).collect();
+    let mut out: Vec<_> = world.hub.launches.out.values().map(|launched| launched.session).collect();
     out.sort_unstable();
     assert_eq!(out, [session, fresh.session]);
 }

@@ -23,14 +23,15 @@ fn bytes_of(job: u64, partition: u32) -> Vec<u8> {
 /// Writes until it is killed, and says what it was given and what it was told is safe.
 fn write_until_killed(path: &str) {
     let say = |line: String| std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
-    let (journal, found) = Journal::open(path).unwrap();
-    let mut launches = found.launched;
+    let (journal, mut found) = Journal::open(path).unwrap();
+    let mut launches = found.numbers.used(Counter::Launches);
     loop {
-        let from = journal.next_job().unwrap().0;
-        let to = (0..9).map(|_| journal.next_job().unwrap().0).last().unwrap();
-        let (session, engine) = (journal.next_session().unwrap().0, journal.next_engine().unwrap().0);
+        let mut next = |counter| next(&journal, &mut found.numbers, counter);
+        let from = next(Counter::Jobs);
+        let to = (0..9).map(|_| next(Counter::Jobs)).last().unwrap();
+        let (session, engine) = (next(Counter::Sessions) as u32, next(Counter::Engines));
         launches += 100_000;
-        journal.launched(launches).unwrap();
+        claim(&journal, &mut found.numbers, Counter::Launches, launches);
         say(format!("\n@numbers {from} {to} {session} {engine} {launches}\n"));
         let name = format!("name {from}");
         journal.note(super::session(session));
@@ -131,19 +132,16 @@ fn a_killed_hub_keeps_what_was_synced_and_repeats_no_number() {
         done.extend(said.done);
         launches = said.launches.max(launches);
 
-        let (journal, found) = Journal::open(&path).unwrap();
+        let (journal, mut found) = Journal::open(&path).unwrap();
         assert_eq!(found.epoch, 2 * round + 2);
-        assert!(found.launched >= launches);
-        let fresh = [
-            journal.next_job().unwrap().0,
-            u64::from(journal.next_session().unwrap().0),
-            u64::from(journal.next_engine().unwrap().0),
-        ];
+        assert!(found.numbers.used(Counter::Launches) >= launches);
+        let counters = [Counter::Jobs, Counter::Sessions, Counter::Engines];
+        let fresh = counters.map(|counter| next(&journal, &mut found.numbers, counter));
         for (given, number) in given.iter_mut().zip(fresh) {
             assert!(number > *given.last().unwrap());
             given.insert(number);
         }
-        launches = found.launched;
+        launches = found.numbers.used(Counter::Launches);
 
         let reader = journal.reader().unwrap();
         for job in safe.iter().chain(&done) {

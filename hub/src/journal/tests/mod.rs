@@ -11,7 +11,7 @@ use super::*;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tryworks_base::Progress;
-use tryworks_base::ids::OutputId;
+use tryworks_base::ids::{EngineId, JobId, OutputId, SessionId};
 use tryworks_protocol::admin::TaskRow;
 use tryworks_protocol::driver::{NewJob, Program};
 use tryworks_protocol::engine::CodeBytes;
@@ -22,6 +22,21 @@ fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.sqlite");
     (directory, path)
+}
+
+/// Numbers up to `last` are in use: returns when the journal has them as reserved.
+fn claim(journal: &Journal, numbers: &mut Numbers, counter: Counter, last: u64) {
+    let Some(end) = numbers.claim(counter, last) else { return assert!(numbers.are_written(counter)) };
+    let (sender, written) = std::sync::mpsc::channel();
+    journal.reserve(counter, end, move || sender.send(()).unwrap());
+    written.recv().unwrap();
+    numbers.written(counter, end);
+}
+
+fn next(journal: &Journal, numbers: &mut Numbers, counter: Counter) -> u64 {
+    let next = numbers.used(counter) + 1;
+    claim(journal, numbers, counter, next);
+    next
 }
 
 fn now() -> u64 {

@@ -11,10 +11,12 @@ use tryworks_scheduler::Change;
 fn a_job_with_its_stages_and_tasks_is_found_by_number_name_and_label() {
     let (_directory, path) = place();
     let (journal, found) = Journal::open(&path).unwrap();
-    assert_eq!((found.epoch, found.launched, found.sessions.len(), found.unfinished.len()), (1, 0, 0, 0));
+    assert_eq!(
+        (found.epoch, found.numbers.used(Counter::Launches), found.sessions.len(), found.unfinished.len()),
+        (1, 0, 0, 0)
+    );
     journal.note(session(1));
-    let (first, second) = (journal.next_job().unwrap(), journal.next_job().unwrap());
-    assert_eq!((first, second), (JobId(1), JobId(2)));
+    let (first, second) = (JobId(1), JobId(2));
     journal.note(submitted(first, 1, "count at main.rs:3", None));
     journal.note(submitted(second, 1, "count at main.rs:3", Some("nightly")));
     journal.note(Entry::StageBegan { job: first, stage: 0, attempt: 0, at: 50, tasks: 9 });
@@ -164,7 +166,7 @@ fn only_the_owner_may_read_and_only_one_hub_may_write() {
 fn anybody_can_look_at_the_views_and_the_reader_needs_no_hub() {
     let (_directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
-    let job = journal.next_job().unwrap();
+    let job = JobId(1);
     journal.note(submitted(job, 1, "sum", None));
     journal.note(Entry::Task { job, row: task(0, 1) });
     journal.note(ended(job, 1_500_010, Ok(())));
@@ -179,16 +181,23 @@ fn anybody_can_look_at_the_views_and_the_reader_needs_no_hub() {
 #[test]
 fn numbers_go_on_where_a_hub_that_ended_in_order_stopped() {
     let (_directory, path) = place();
-    let (journal, _) = Journal::open(&path).unwrap();
-    let jobs: Vec<u64> = (0..1_000).map(|_| journal.next_job().unwrap().0).collect();
+    let (journal, Recovered { mut numbers, .. }) = Journal::open(&path).unwrap();
+    let jobs: Vec<u64> = (0..1_000).map(|_| next(&journal, &mut numbers, Counter::Jobs)).collect();
     assert_eq!(jobs, (1..=1_000).collect::<Vec<_>>());
-    assert_eq!((journal.next_session().unwrap().0, journal.next_engine().unwrap().0), (1, 1));
-    journal.launched(5_000_000).unwrap();
-    journal.launched(4_000_000).unwrap();
+    let others = [Counter::Sessions, Counter::Engines];
+    assert_eq!(others.map(|counter| next(&journal, &mut numbers, counter)), [1, 1]);
+    claim(&journal, &mut numbers, Counter::Launches, 5_000_000);
+    claim(&journal, &mut numbers, Counter::Launches, 4_000_000);
+    journal.give_back(&numbers);
     drop(journal);
-    let (journal, found) = Journal::open(&path).unwrap();
-    assert_eq!((found.launched, journal.next_job().unwrap().0), (5_000_000, 1_001));
-    assert_eq!((journal.next_session().unwrap().0, journal.next_engine().unwrap().0), (2, 2));
+    let (journal, Recovered { mut numbers, .. }) = Journal::open(&path).unwrap();
+    assert_eq!(numbers.used(Counter::Launches), 5_000_000);
+    assert_eq!(next(&journal, &mut numbers, Counter::Jobs), 1_001);
+    assert_eq!(others.map(|counter| next(&journal, &mut numbers, counter)), [2, 2]);
+    // One that is killed gives nothing back.
+    drop(journal);
+    let (_, found) = Journal::open(&path).unwrap();
+    assert!(found.numbers.used(Counter::Jobs) > 1_200);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! How far jobs are: what becomes of their stages and tasks is counted, told to drivers, and written down.
 
-use crate::hub::Hub;
-use crate::jobs::{Job, Phase, clock};
+use super::Hub;
+use super::jobs::{Job, Phase};
+use super::launches::Launched;
 use crate::journal::Entry;
-use crate::launch::Launched;
 use tryworks_base::ids::{AttemptId, JobId};
 use tryworks_base::{Error, Progress};
 use tryworks_protocol::admin::{JobRow, TaskRow};
@@ -28,17 +28,19 @@ impl Hub {
 
     pub(crate) fn stage_started(&mut self, job: JobId, stage: u32, attempt: u32, tasks: u32) {
         self.jobs.stir(job);
-        self.memory.journal.note(Entry::StageBegan { job, stage, attempt, at: clock(), tasks });
+        let at = self.clock();
+        self.out.note(Entry::StageBegan { job, stage, attempt, at, tasks });
     }
 
     pub(crate) fn stage_finished(&mut self, job: JobId, stage: u32, attempt: u32) {
         self.jobs.stir(job);
-        self.memory.journal.note(Entry::StageEnded { job, stage, attempt, at: clock() });
+        let at = self.clock();
+        self.out.note(Entry::StageEnded { job, stage, attempt, at });
     }
 
     /// How far a job is has changed with a launch, and those that share its stage.
     pub(crate) fn stir(&mut self, launched: &Launched) {
-        match self.codes.get(&launched.code).is_some_and(|code| code.users > 1) {
+        match self.known.codes.get(&launched.code).is_some_and(|code| code.users > 1) {
             true => self.jobs.stir_session(launched.session),
             false => self.jobs.stir(launched.job),
         }
@@ -80,7 +82,7 @@ impl Hub {
             bytes,
             error,
         };
-        self.memory.journal.note(Entry::Task { job: launched.job, row });
+        self.out.note(Entry::Task { job: launched.job, row });
     }
 
     pub(crate) fn tell_progress(&mut self) {
@@ -97,14 +99,14 @@ impl Hub {
                 news.push((id, job.progress));
             }
         }
-        let now = clock();
+        let now = self.clock();
         for (id, progress) in news {
             self.tell_job(id, |ticket| ToDriver::Progress { ticket, progress });
             if let Some(job) = self.jobs.get_mut(&id)
                 && now.saturating_sub(job.noted) >= NOTE_EVERY
             {
                 job.noted = now;
-                self.memory.journal.note(Entry::Progress { job: id, progress });
+                self.out.note(Entry::Progress { job: id, progress });
             }
         }
     }

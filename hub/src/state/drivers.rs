@@ -1,13 +1,10 @@
 //! Drivers and administrators: who they are, and what they say.
 
-use crate::hub::{Client, Hub};
-use crate::jobs::clock;
-use crate::journal::{Entry, Proof};
-use crate::launch::same_machine;
-use crate::lost::Process;
-use crate::sessions::Session;
+use super::lost::Process;
+use super::sessions::{Client, Session};
+use super::{Hub, Level, Order, ShelfOrder};
+use crate::journal::{Counter, Entry, Proof};
 use std::sync::Arc;
-use std::time::Instant;
 use tryworks_base::ids::{JobId, SessionId};
 use tryworks_base::{Error, MAX_MESSAGE};
 use tryworks_protocol::admin::Answer;
@@ -16,34 +13,34 @@ use tryworks_protocol::{Hello, HostInfo, Purpose, decode, encode, refusal, welco
 use tryworks_transport::PeerId;
 
 impl Hub {
-    /// A message on the socket of drivers.
-    pub(crate) fn hear_client(&mut self, peer: PeerId, bytes: &[u8]) {
-        match self.clients.get(&peer) {
+    pub(crate) fn client_says_bytes(&mut self, peer: PeerId, bytes: &[u8]) {
+        match self.sessions.clients.get(&peer) {
             Some(client) => match decode::<FromDriver>(bytes) {
                 Ok(batch) => {
                     let client = *client;
                     if let Client::Driver(session) = client
-                        && let Some(session) = self.sessions.get_mut(&session)
+                        && let Some(session) = self.sessions.all.get_mut(&session)
                     {
-                        session.heard = Instant::now();
+                        session.heard = self.now;
                     }
                     for message in batch {
                         // It may have left by what it said.
-                        if self.clients.contains_key(&peer) {
+                        if self.sessions.clients.contains_key(&peer) {
                             self.client_says(peer, client, message);
                         }
                     }
                 }
                 Err(error) => self.refuse_client(peer, &error.to_string()),
             },
+            // One that was given up may go on speaking until it is hung up on.
+            None if self.out.hang_up_clients.contains(&peer) => {}
             None => self.greet_client(peer, bytes),
         }
     }
 
     fn refuse_client(&mut self, peer: PeerId, why: &str) {
-        self.client_gone(peer);
-        self.to_clients.push((peer, refusal(why)));
-        self.hang_up_clients.push(peer);
+        self.lose_client(peer);
+        self.out.dismiss_client(peer, refusal(why));
     }
 
     fn greet_client(&mut self, peer: PeerId, bytes: &[u8]) {
@@ -53,9 +50,9 @@ impl Hub {
         };
         match hello.purpose {
             Purpose::Administer => {
-                self.clients.insert(peer, Client::Administrator);
+                self.sessions.clients.insert(peer, Client::Administrator);
                 let answer = self.welcome_to(SessionId(0), [0; 16], false);
-                self.to_clients.push((peer, answer));
+                self.out.to_clients.push((peer, answer));
             }
             Purpose::Drive { again, program } => self.greet_driver(peer, again, program, hello.host),
             Purpose::Serve(_) | Purpose::Work { .. } | Purpose::Fetch => {
@@ -67,32 +64,38 @@ impl Hub {
     fn greet_driver(&mut self, peer: PeerId, again: Option<(SessionId, [u8; 16])>, program: Program, host: HostInfo) {
         let (id, secret) = match again.filter(|(id, secret)| self.may_have(*id, secret)) {
             Some(again) => again,
-            None => match self.memory.journal.next_session() {
-                Ok(id) => (id, rand_secret()),
+            None => match self.next_short(Counter::Sessions) {
+                Ok(id) => (SessionId(id), self.secret_of(SessionId(id))),
                 Err(error) => return self.refuse_client(peer, &error.to_string()),
             },
         };
-        let send_program = !same_machine(&host, &tryworks_protocol::host::here()) && !self.shelf.has(&program.id);
+        let send_program = host.id != self.setup.host.id && !self.programs.contains(&program.id);
         let proof = Proof::of(&secret);
-        let session = self.sessions.entry(id).or_insert_with(|| Session::new(proof, host.id.clone()));
+        let (now, at) = (self.now, self.clock());
+        let session = self.sessions.all.entry(id).or_insert_with(|| Session::new(proof, host.id.clone(), now));
         let before = session.peer.replace(peer);
-        (session.lost, session.heard, session.process) = (None, Instant::now(), Process::of(&host));
-        self.shelf.use_program(&program, &host);
+        (session.lost, session.heard, session.process) = (None, now, Process::of(&host));
         let program = Arc::new(program);
+        let uses = ShelfOrder::UseProgram { program: program.clone(), host: host.clone() };
+        self.out.order(Order::Shelf(uses));
+        if host.id == self.setup.host.id {
+            // One that can be seen to have ended is not waited for.
+            self.out.order(Order::LookAt { session: id, process: host.clone() });
+        }
         match send_program {
             true => session.expected = Some(program),
             false => session.program = Some(program),
         }
         if let Some(before) = before {
-            self.clients.remove(&before);
-            self.hang_up_clients.push(before);
+            self.sessions.clients.remove(&before);
+            self.out.hang_up_clients.push(before);
         }
-        self.memory.journal.note(Entry::Session { session: id, proof, host: host.id, at: clock() });
-        self.clients.insert(peer, Client::Driver(id));
+        self.out.note(Entry::Session { session: id, proof, host: host.id, at });
+        self.sessions.clients.insert(peer, Client::Driver(id));
         let answer = self.welcome_to(id, secret, send_program);
-        self.to_clients.push((peer, answer));
+        self.out.to_clients.push((peer, answer));
         // What was under way to the connection before is said in order, or not at all: results when it asks for them.
-        self.for_drivers.remove(&id);
+        self.out.for_drivers.remove(&id);
         self.unheard(id);
         self.say_again(id);
         self.tell_all_cached(id);
@@ -102,15 +105,23 @@ impl Hub {
     /// Whether somebody with this secret may go on with a session: it is theirs, or the journal lost its last words
     /// with the hub before this one. A number is never given to two drivers.
     fn may_have(&self, id: SessionId, secret: &[u8; 16]) -> bool {
-        match self.sessions.get(&id) {
+        match self.sessions.all.get(&id) {
             Some(session) => session.proof.is_of(secret) && !session.left,
-            None => id < self.first.1,
+            None => id < self.first.1 && !self.sessions.ended.contains(&id),
         }
+    }
+
+    /// What proves that a session is its driver's own: nobody knows it who does not know the seed.
+    fn secret_of(&self, id: SessionId) -> [u8; 16] {
+        let made = blake3::keyed_hash(&self.setup.seed, &id.0.to_le_bytes());
+        let mut secret = [0; 16];
+        secret.copy_from_slice(&made.as_bytes()[..16]);
+        secret
     }
 
     /// The program of a session is where engines can get it.
     fn program_came(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.all.get_mut(&id) else { return };
         if let Some(program) = session.expected.take() {
             session.program = Some(program);
             self.introduce_to_all(id);
@@ -119,20 +130,19 @@ impl Hub {
 
     /// A driver has given a file along: it stays where engines can get it until the session is over.
     fn file_given(&mut self, id: SessionId, file: GivenFile) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let here = session.host == tryworks_protocol::host::here().id;
-        self.shelf.use_file(&file, here);
+        let Some(session) = self.sessions.all.get_mut(&id) else { return };
         session.given.insert(file.id);
+        let here = session.host == self.setup.host.id;
+        self.out.order(Order::Shelf(ShelfOrder::UseFile { file, here }));
     }
 
     fn introduce_to_all(&mut self, id: SessionId) {
-        let engines: Vec<_> = self.engines.keys().copied().collect();
-        engines.into_iter().for_each(|engine| self.introduce(engine, id));
+        self.engines.ids().into_iter().for_each(|engine| self.introduce(engine, id));
     }
 
     fn welcome_to(&self, session: SessionId, secret: [u8; 16], send_program: bool) -> Vec<u8> {
         let libcs: std::collections::BTreeSet<_> =
-            self.engines.values().map(|engine| (&engine.host.libc, &engine.host.processor)).collect();
+            self.engines.all.values().map(|engine| (&engine.host.libc, &engine.host.processor)).collect();
         let warning = (libcs.len() > 1).then(|| {
             format!(
                 "the engines run on different C libraries or processors, so `exp`, `sin` and the like may differ in \
@@ -144,10 +154,10 @@ impl Hub {
             secret,
             epoch: self.epoch,
             send_program,
-            host: tryworks_protocol::host::here().id,
-            cluster: self.cluster.clone(),
-            engines: self.engines.len() as u32,
-            slots: self.engines.values().map(|engine| engine.slots).sum(),
+            host: self.setup.host.id.clone(),
+            cluster: self.setup.cluster.clone(),
+            engines: self.engines.all.len() as u32,
+            slots: self.engines.all.values().map(|engine| engine.slots).sum(),
             warning,
         };
         welcome(&answer).unwrap_or_else(|error| refusal(&error.to_string()))
@@ -163,8 +173,8 @@ impl Hub {
             }
             (_, FromDriver::Beat) => return,
             (Client::Administrator, FromDriver::Leave) => {
-                self.client_gone(peer);
-                return self.hang_up_clients.push(peer);
+                self.lose_client(peer);
+                return self.out.hang_up_clients.push(peer);
             }
             (Client::Administrator, _) => return self.refuse_client(peer, "an administrator has no jobs"),
             (Client::Driver(session), message) => (session, message),
@@ -189,14 +199,14 @@ impl Hub {
             (session, FromDriver::Release { outputs, caches }) => self.release(session, &outputs, &caches),
             (session, FromDriver::Leave) => {
                 self.end_session(session);
-                self.hang_up_clients.push(peer);
+                self.out.hang_up_clients.push(peer);
             }
             (_, FromDriver::Ask { .. } | FromDriver::Beat) => {}
         }
     }
 
     pub(crate) fn job_of(&self, session: SessionId, ticket: u64) -> Option<JobId> {
-        self.sessions.get(&session)?.tickets.get(&ticket).copied()
+        self.sessions.all.get(&session)?.tickets.get(&ticket).copied()
     }
 
     pub(crate) fn tell_answer(&mut self, peer: PeerId, number: u64, content: Answer) {
@@ -209,15 +219,8 @@ impl Hub {
             Err(Error::limit("a message", MAX_MESSAGE as u64, format!("an answer of {} bytes", bytes.len()), advice))
         });
         match said.or_else(|error| encode(&with(Answer::No(error.to_string())))) {
-            Ok(bytes) => self.to_clients.push((peer, bytes)),
-            Err(error) => tracing::error!("an answer could not be encoded: {error}"),
+            Ok(bytes) => self.out.to_clients.push((peer, bytes)),
+            Err(error) => self.out.log(Level::Error, format!("an answer could not be encoded: {error}")),
         }
     }
-}
-
-fn rand_secret() -> [u8; 16] {
-    let mut secret = [0; 16];
-    // Without a source of randomness the kernel would not have started us.
-    let _ = getrandom::fill(&mut secret);
-    secret
 }

@@ -1,21 +1,24 @@
 //! Answers to the command line.
 
-use crate::history::Lookup;
-use crate::hub::Hub;
-use crate::jobs::Phase;
-use crate::recent::Ran;
+use super::Hub;
+use super::jobs::Phase;
+use super::{Lookup, Order, Ran};
 use std::collections::BTreeMap;
 use tryworks_base::ids::{EngineId, JobId};
 use tryworks_protocol::admin::{Answer, EngineRow, Question, Status, WhyRow};
-use tryworks_scheduler::{Event, Gate, Why};
+use tryworks_scheduler::{Event, Gate, Time, Why};
 use tryworks_transport::PeerId;
 
 impl Hub {
-    /// The answer to a question; `None` if the journal gives it.
+    /// The answer to a question; `None` if it takes I/O.
     pub(crate) fn answer(&mut self, peer: PeerId, number: u64, question: Question) -> Option<Answer> {
         let running = |hub: &Self, name: &str| hub.find_job(name);
         Some(match question {
-            Question::Status => Answer::Status(self.status()),
+            Question::Status => {
+                let status = Box::new(self.status());
+                self.out.order(Order::Status { peer, number, status });
+                return None;
+            }
             Question::Cancel { name } if let Some(id) = running(self, &name) => self.cancel(id),
             Question::Why { name } if let Some(id) = running(self, &name) => Answer::Why(self.why(id)),
             Question::Jobs { .. } | Question::Job { .. } | Question::Cancel { .. } | Question::Why { .. } => {
@@ -43,11 +46,11 @@ impl Hub {
                 None => Answer::No(format!("there is no engine `{engine}`: `tryworks cluster status` lists them")),
             },
             Question::Rotate => {
-                self.renew = Some((peer, number));
+                self.out.order(Order::Renew { peer, number });
                 return None;
             }
             Question::Stop => {
-                self.stopping = true;
+                self.out.order(Order::Stop);
                 Answer::Done("the hub ends".into())
             }
         })
@@ -70,13 +73,14 @@ impl Hub {
     }
 
     fn find_engine(&self, name: &str) -> Option<EngineId> {
-        let named = self.engines.iter().find(|(_, engine)| engine.name == name).map(|(id, _)| *id);
-        named.or_else(|| name.parse().ok().map(EngineId).filter(|id| self.engines.contains_key(id)))
+        self.engines
+            .named(name)
+            .or_else(|| name.parse().ok().map(EngineId).filter(|id| self.engines.all.contains_key(id)))
     }
 
     fn drain(&mut self, id: EngineId) -> Answer {
-        let name = self.engine_name(id);
-        if let Some(engine) = self.engines.get_mut(&id) {
+        let name = self.engines.name(id);
+        if let Some(engine) = self.engines.all.get_mut(&id) {
             engine.gate = Gate::Draining;
         }
         self.events.push(Event::EngineGate { engine: id, gate: Gate::Draining });
@@ -84,8 +88,8 @@ impl Hub {
     }
 
     fn status(&self) -> Status {
-        let running = |id: EngineId| self.launched.values().filter(|launched| launched.engine == id).count() as u32;
-        let engines = self.engines.iter().map(|(id, engine)| EngineRow {
+        let running = |id: EngineId| self.launches.out.values().filter(|launched| launched.engine == id).count() as u32;
+        let engines = self.engines.all.iter().map(|(id, engine)| EngineRow {
             engine: *id,
             name: engine.name.clone(),
             host: engine.host.clone(),
@@ -103,15 +107,15 @@ impl Hub {
         });
         let running = self.jobs.iter().filter(|(_, job)| job.end.is_none());
         Status {
-            cluster: self.cluster.clone(),
-            pid: std::process::id(),
-            up_ms: self.began.elapsed().as_millis() as u64,
+            cluster: self.setup.cluster.clone(),
+            pid: self.setup.host.pid,
+            up_ms: self.now.since(Time(0)).as_millis() as u64,
             epoch: self.epoch,
-            resident: tryworks_base::resident::anonymous_resident().unwrap_or(0),
+            resident: 0,
             engines: engines.collect(),
             running: running.map(|(id, job)| self.job_row(*id, job)).collect(),
-            journal: self.memory.journal.health().error.map(|error| error.to_string()),
-            drivers: self.sessions.values().filter(|session| session.peer.is_some()).count() as u32,
+            journal: self.trouble.as_ref().map(ToString::to_string),
+            drivers: self.sessions.all.values().filter(|session| session.peer.is_some()).count() as u32,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Results on their way to drivers: told at once, told again to who comes later, and held until they were received.
 
-use crate::history::{Lookup, Told};
-use crate::hub::Hub;
-use crate::jobs::{Attached, Job, Phase, action_of};
+use super::Hub;
+use super::jobs::{Attached, Job, Phase, action_of};
+use super::{Lookup, Order};
 use crate::journal::Entry;
 use std::collections::BTreeMap;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
@@ -14,7 +14,7 @@ use tryworks_scheduler::Partitions;
 
 impl Hub {
     pub(crate) fn commit(&mut self, job: JobId, attempt: AttemptId, engine: EngineId, partitions: &Partitions) {
-        let mut parts = self.reported.remove(&attempt).unwrap_or_default();
+        let mut parts = self.launches.reported.remove(&attempt).unwrap_or_default();
         parts.retain(|(partition, _)| partitions.contains(*partition));
         self.deliver(job, engine, attempt, parts);
     }
@@ -45,7 +45,7 @@ impl Hub {
             let part = match part {
                 ResultPart::Here(bytes) => Part::Here(bytes),
                 ResultPart::Kept(len) => {
-                    let store = self.store_of(engine).ok()?;
+                    let store = self.engines.store_of(engine).ok()?;
                     Part::At { place: BlockPlace { store, output: result_of(id), partition, attempt }, len }
                 }
             };
@@ -72,24 +72,22 @@ impl Hub {
         }
         if !stay.is_empty() {
             job.delivered.insert(attempt, (engine, stay));
-            return entries.into_iter().for_each(|entry| self.memory.journal.note(entry));
+            return entries.into_iter().for_each(|entry| self.out.note(entry));
         }
         let last = entries.pop();
-        entries.into_iter().for_each(|entry| self.memory.journal.note(entry));
+        entries.into_iter().for_each(|entry| self.out.note(entry));
         if let Some(last) = last {
             // Until then the engine is the only one that would not lose them.
-            let told = self.memory.told.clone();
-            let then = move |outcome| drop(told.send(Told::Kept { engine, attempt, outcome }));
-            self.memory.journal.note_then(last, then);
+            self.out.order(Order::NoteResult { entry: last, engine, attempt });
         }
     }
 
     /// An engine that joined has results from before.
     pub(crate) fn offer_result(&mut self, engine: EngineId, held: HeldResult) {
         let Some(job) = self.jobs.get_mut(&held.job) else {
-            let known = self.sessions.contains_key(&held.session);
+            let known = self.sessions.all.contains_key(&held.session);
             if known {
-                self.offered.results.entry(held.job).or_default().push((engine, held));
+                self.known.offered.results.entry(held.job).or_default().push((engine, held));
             }
             return;
         };
@@ -110,7 +108,7 @@ impl Hub {
             // It went on without them.
             return self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
         }
-        self.offered.results.entry(id).or_default().push((engine, held));
+        self.known.offered.results.entry(id).or_default().push((engine, held));
     }
 
     /// A driver said that it has results. Those of detached jobs are held until the job is collected.
@@ -155,14 +153,18 @@ impl Hub {
         job.drivers.retain(|driver| (driver.session, driver.ticket) != (session, ticket));
         job.drivers.push(Attached { session, ticket, replay: None, whole: false });
         let (phase, progress, detached) = (job.phase, job.progress, job.detached.is_some());
-        if let Some(session) = self.sessions.get_mut(&session) {
+        // It may have failed since it could not be written down, and was never accepted.
+        let failed = detached && matches!(job.end, Some(Err(_)));
+        if let Some(session) = self.sessions.all.get_mut(&session) {
             session.tickets.insert(ticket, id);
         }
         // One that is being written down is accepted when it is.
         if phase == Phase::Noting {
             return;
         }
-        self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
+        if !failed {
+            self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
+        }
         self.tell_driver(session, ToDriver::Progress { ticket, progress });
         // What the journal has is told when the job begins, or now.
         if phase == Phase::Begun && detached {
@@ -202,8 +204,7 @@ impl Hub {
 
     fn replay_to(&mut self, id: JobId, session: SessionId, ticket: u64) {
         self.tell_delivered(id, session, ticket);
-        self.replays += 1;
-        let replay = self.replays;
+        let replay = self.jobs.next_replay();
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let whole = job.end.is_some();
         for driver in job.drivers.iter_mut().filter(|driver| (driver.session, driver.ticket) == (session, ticket)) {
@@ -254,7 +255,7 @@ impl Hub {
         let Some(id) = self.detach(session, ticket) else { return };
         let Some(job) = self.jobs.get(&id) else { return };
         // A detached job goes on; and others may be about to collect it, unless they are gone.
-        let here = |driver: &Attached| self.sessions.get(&driver.session).is_some_and(|other| other.peer.is_some());
+        let here = |driver: &Attached| self.sessions.all.get(&driver.session).is_some_and(|other| other.peer.is_some());
         if job.detached.is_none() || job.end.is_some() && !job.drivers.iter().any(here) {
             self.close_job(id);
         }
@@ -262,7 +263,7 @@ impl Hub {
 
     /// A driver does not hear of a job any more.
     pub(crate) fn detach(&mut self, session: SessionId, ticket: u64) -> Option<JobId> {
-        let id = self.sessions.get_mut(&session)?.tickets.remove(&ticket)?;
+        let id = self.sessions.all.get_mut(&session)?.tickets.remove(&ticket)?;
         if let Some(job) = self.jobs.get_mut(&id) {
             job.drivers.retain(|driver| (driver.session, driver.ticket) != (session, ticket));
         }

@@ -1,19 +1,20 @@
 //! Jobs: submitted, begun, ended; those that come again after a connection or a hub was lost, and those that go on
 //! without a driver.
 
-use crate::hub::Hub;
-use crate::journal::{Detached, Entry, Submitted};
-use crate::launch::Code;
+use super::Hub;
+use super::known::Code;
+use super::{Order, ShelfOrder};
+use crate::journal::{Counter, Detached, Entry, Submitted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tryworks_base::home::check_label;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_base::{Error, Progress, Result};
 use tryworks_protocol::admin::JobRow;
 use tryworks_protocol::driver::{NewJob, Part, ToDriver};
 use tryworks_protocol::engine::{CodeBytes, CodeId, ToEngine};
-use tryworks_scheduler::{Event, JobSpec, Run, StageSpec};
+use tryworks_scheduler::{Event, JobSpec, Run, StageSpec, Time};
 
 /// A job that has not been closed.
 pub(crate) struct Job {
@@ -80,8 +81,8 @@ pub(crate) struct Attached {
 }
 
 impl Job {
-    /// A job of which nothing has happened.
-    pub(crate) fn new(session: SessionId, ticket: u64, detached: Option<String>, spec: JobSpec) -> Self {
+    /// A job of which nothing has happened, submitted at this time.
+    pub(crate) fn new(session: SessionId, ticket: u64, detached: Option<String>, spec: JobSpec, at: u64) -> Self {
         Job {
             session,
             ticket,
@@ -90,7 +91,7 @@ impl Job {
             results: u64::from(spec.wanted.len()),
             spec: Arc::new(spec),
             caches: Vec::new(),
-            submitted: clock(),
+            submitted: at,
             ended: None,
             end: None,
             delivered: BTreeMap::new(),
@@ -120,11 +121,6 @@ impl Job {
 
 /// Engines that were there get so long to come back before jobs that ran when the hub died go on without them.
 const RETURN: Duration = Duration::from_secs(5);
-/// Microseconds since 1970.
-pub(crate) fn clock() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64)
-}
-
 /// The action of a job's label, without the place of its call.
 pub(crate) fn action_of(label: &str) -> &str {
     label.split(" at ").next().unwrap_or(label)
@@ -161,7 +157,7 @@ impl Hub {
         }
         let (id, origin) = self.number_for(session, &new)?;
         let ticket = new.ticket;
-        let mut job = Job::new(session, ticket, new.detached.clone(), new.spec.clone());
+        let mut job = Job::new(session, ticket, new.detached.clone(), new.spec.clone(), self.clock());
         job.drivers.push(Attached { session, ticket, replay: None, whole: false });
         job.caches.clone_from(&new.caches);
         job.progress = self.work_of(&new.spec);
@@ -174,7 +170,8 @@ impl Hub {
         };
         let detached = new.detached.clone().map(|name| {
             new.job = Some(id);
-            let program = self.sessions.get(&session).and_then(|session| session.program.clone()).unwrap_or_default();
+            let program =
+                self.sessions.all.get(&session).and_then(|session| session.program.clone()).unwrap_or_default();
             Detached { name, submission: new.clone(), program }
         });
         let label = new.spec.label.clone();
@@ -182,23 +179,21 @@ impl Hub {
         let entry = Entry::Job(Box::new(entry));
         self.learn_codes(id, &new.spec, new.codes)?;
         self.jobs.insert(id, job);
-        if let Some(session) = self.sessions.get_mut(&session) {
+        if let Some(session) = self.sessions.all.get_mut(&session) {
             session.tickets.insert(ticket, id);
         }
         if new.detached.is_some() {
             // Its driver may go as soon as it is told.
-            let told = self.memory.told.clone();
-            let then = move |outcome| drop(told.send(crate::history::Told::Submitted { job: id, outcome }));
-            self.memory.journal.note_then(entry, then);
+            self.out.order(Order::NoteJob { entry, job: id });
             return Ok(());
         }
-        self.memory.journal.note(entry);
+        self.out.note(entry);
         self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
-        if self.engines.is_empty() {
+        if self.engines.all.is_empty() {
             self.tell_of_no_engine(id);
         }
         // What its session had is with engines that may be on their way back.
-        if matches!(origin, Origin::New) && (self.awaited.is_empty() || session >= self.first.1) {
+        if matches!(origin, Origin::New) && (self.engines.awaited.is_empty() || session >= self.first.1) {
             self.begin_job(id);
         }
         Ok(())
@@ -206,14 +201,15 @@ impl Hub {
 
     /// The number of a job: the one that it had before, if it comes again, or the next.
     fn number_for(&mut self, session: SessionId, new: &NewJob) -> Result<(JobId, Origin)> {
-        if let Some(row) = self.sessions.get_mut(&session).and_then(|session| session.orphans.remove(&new.ticket)) {
+        if let Some(row) = self.sessions.all.get_mut(&session).and_then(|session| session.orphans.remove(&new.ticket)) {
             return Ok((row.job, Origin::Orphan(row)));
         }
-        let orphans = |id: &JobId| self.sessions.values().any(|known| known.orphans.values().any(|row| row.job == *id));
+        let orphans =
+            |id: &JobId| self.sessions.all.values().any(|known| known.orphans.values().any(|row| row.job == *id));
         let older = |id: &JobId| *id < self.first.0 && !self.jobs.contains_key(id) && !orphans(id);
         match new.job.filter(older) {
             Some(id) => Ok((id, Origin::Unknown)),
-            None => Ok((self.memory.journal.next_job()?, Origin::New)),
+            None => Ok((JobId(self.next(Counter::Jobs)?), Origin::New)),
         }
     }
 
@@ -239,15 +235,15 @@ impl Hub {
     /// If one that was put to the data port is not there any more.
     pub(crate) fn learn_codes(&mut self, id: JobId, spec: &JobSpec, codes: Vec<(u32, CodeBytes)>) -> Result<()> {
         for (_, bytes) in &codes {
-            if let CodeBytes::AtHub { id, .. } = bytes
-                && !self.shelf.use_sent(*id)
-            {
+            let CodeBytes::AtHub { id, .. } = bytes else { continue };
+            self.out.order(Order::Shelf(ShelfOrder::UseSent(*id)));
+            if !self.programs.contains(id) {
                 let what = "what a job captures is not at the hub any more: there was no room for it, or its directory was emptied";
                 return Err(Error::cluster(what, "run the program again"));
             }
         }
         let brought: BTreeSet<_> = codes.iter().map(|(stage, _)| *stage as usize).collect();
-        let known = |(at, stage)| brought.contains(&at) || self.codes.contains_key(&code_of(stage, id));
+        let known = |(at, stage)| brought.contains(&at) || self.known.codes.contains_key(&code_of(stage, id));
         if !spec.stages.iter().enumerate().all(known) {
             let what = "the code of a stage is not at the hub: the job that was to bring it was refused";
             return Err(Error::cluster(what, "run the program again"));
@@ -255,10 +251,10 @@ impl Hub {
         for (stage, bytes) in codes {
             let Some(stage) = spec.stages.get(stage as usize) else { continue };
             let held = stage.output.is_some();
-            self.codes.entry(code_of(stage, id)).or_insert(Code { bytes, users: 0, held });
+            self.known.codes.entry(code_of(stage, id)).or_insert(Code { bytes, users: 0, held });
         }
         for stage in &spec.stages {
-            if let Some(code) = self.codes.get_mut(&code_of(stage, id)) {
+            if let Some(code) = self.known.codes.get_mut(&code_of(stage, id)) {
                 code.users += 1;
             }
         }
@@ -267,7 +263,7 @@ impl Hub {
 
     /// Lets jobs that came again begin, once the engines are back.
     pub(crate) fn admit(&mut self) {
-        if !self.awaited.is_empty() && self.began.elapsed() < RETURN {
+        if !self.engines.awaited.is_empty() && self.now.since(Time(0)) < RETURN {
             return;
         }
         self.give_up_engines();
@@ -290,13 +286,13 @@ impl Hub {
         for at in 0..spec.stages.len() {
             let Some(output) = spec.stages[at].output else { continue };
             let mut known = self.scheduler.places(output).iter().filter(|place| place.exists()).count() as u64;
-            if let Some(found) = self.offered.outputs.remove(&output) {
+            if let Some(found) = self.known.offered.outputs.remove(&output) {
                 known += found.blocks.iter().map(|block| u64::from(block.partitions.len())).sum::<u64>();
                 self.know(&spec, at, output, found);
             }
             missing += u64::from(spec.stages[at].partitions).saturating_sub(known);
         }
-        for (engine, held) in self.offered.results.remove(&id).unwrap_or_default() {
+        for (engine, held) in self.known.offered.results.remove(&id).unwrap_or_default() {
             let mut fresh = held.parts;
             fresh.retain(|(partition, _)| spec.wanted.contains(*partition) && done.insert(*partition));
             self.deliver(id, engine, held.attempt, fresh);
@@ -316,7 +312,7 @@ impl Hub {
     /// Says where kept partitions are, so that what reads them goes there.
     fn place_caches(&self, caches: &[(u32, u64)], spec: &mut JobSpec) {
         for (stage, cache) in caches {
-            let (Some(stage), Some(kept)) = (spec.stages.get_mut(*stage as usize), self.caches.get(cache)) else {
+            let (Some(stage), Some(kept)) = (spec.stages.get_mut(*stage as usize), self.known.caches.get(cache)) else {
                 continue;
             };
             let near = kept.iter().map(|(partition, engine)| (Run::new(*partition, partition + 1), *engine));
@@ -346,8 +342,8 @@ impl Hub {
     }
 
     pub(crate) fn end_job(&mut self, id: JobId, end: Result<(), Error>) {
+        let at = self.clock();
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.end.is_none()) else { return };
-        let at = clock();
         job.ended = Some(at);
         job.phase = Phase::Begun;
         job.progress.running = 0;
@@ -360,8 +356,8 @@ impl Hub {
         let (spec, session, detached) = (job.spec.clone(), job.session, job.detached.is_some());
         let drivers = job.drivers.clone();
         spec.stages.iter().for_each(|stage| self.leave_code(code_of(stage, id)));
-        self.offered.results.remove(&id);
-        self.memory.journal.note(Entry::JobEnded { job: id, at, progress, end: end.clone().map_err(Box::new) });
+        self.known.offered.results.remove(&id);
+        self.out.note(Entry::JobEnded { job: id, at, progress, end: end.clone().map_err(Box::new) });
         for driver in drivers {
             self.tell_driver(driver.session, ToDriver::Progress { ticket: driver.ticket, progress });
             // Who is being told results is told the end after them.
@@ -369,7 +365,7 @@ impl Hub {
                 self.tell_driver(driver.session, ToDriver::Ended { ticket: driver.ticket, end: end.clone() });
             }
         }
-        if detached && self.sessions.get(&session).is_some_and(|session| session.left) {
+        if detached && self.sessions.all.get(&session).is_some_and(|session| session.left) {
             self.end_session(session);
         }
     }
@@ -385,13 +381,14 @@ impl Hub {
             self.tell_engine(engine, ToEngine::Received { attempts });
         }
         for driver in &job.drivers {
-            if let Some(session) = self.sessions.get_mut(&driver.session) {
+            if let Some(session) = self.sessions.all.get_mut(&driver.session) {
                 session.tickets.remove(&driver.ticket);
             }
         }
         if job.detached.is_some() {
-            self.memory.journal.note(Entry::Collected { job: id, at: clock() });
-            if self.sessions.get(&job.session).is_some_and(|session| session.left) {
+            let at = self.clock();
+            self.out.note(Entry::Collected { job: id, at });
+            if self.sessions.all.get(&job.session).is_some_and(|session| session.left) {
                 self.end_session(job.session);
             }
         }

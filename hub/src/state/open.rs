@@ -1,8 +1,8 @@
 //! The jobs that are not closed, and the ways to find one without a walk over all of them: a driver may have a hundred
 //! thousand.
 
-use crate::jobs::{Job, Phase};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use super::jobs::{Job, Phase};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Index;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_protocol::driver::Part;
@@ -18,9 +18,11 @@ pub(crate) struct Jobs {
     /// Those that may be in [`Phase::Waiting`].
     waiting: BTreeSet<JobId>,
     /// Which job has results of a launch that its driver has not said to have.
-    delivered: HashMap<AttemptId, JobId>,
+    delivered: BTreeMap<AttemptId, JobId>,
     /// Those of whose progress drivers may not have been told.
     stirred: BTreeSet<JobId>,
+    /// How often results were asked of the journal.
+    replays: u64,
     /// How many jobs walks have come by.
     #[cfg(test)]
     pub(crate) walked: std::cell::Cell<u64>,
@@ -161,6 +163,24 @@ impl Jobs {
     pub(crate) fn stir_session(&mut self, session: SessionId) {
         let owned = self.owned.range((session, JobId(0))..=(session, JobId(u64::MAX)));
         self.stirred.extend(owned.map(|(_, id)| *id));
+    }
+
+    /// The jobs that have not ended.
+    pub(crate) fn not_ended(&self) -> Vec<JobId> {
+        self.iter().filter(|(_, job)| job.end.is_none()).map(|(id, _)| *id).collect()
+    }
+
+    /// An engine is gone. What it had of detached jobs counts again when it is offered again.
+    pub(crate) fn lose_engine(&mut self, id: EngineId) {
+        for job in self.values_mut().filter(|job| job.detached.is_some()) {
+            job.delivered.retain(|_, (engine, _)| *engine != id);
+        }
+    }
+
+    /// Numbers the questions to the journal for results.
+    pub(crate) fn next_replay(&mut self) -> u64 {
+        self.replays += 1;
+        self.replays
     }
 
     pub(crate) fn take_stirred(&mut self) -> BTreeSet<JobId> {

@@ -1,18 +1,17 @@
 //! What a driver's session holds, how it survives a lost connection, and how it ends.
 
-use crate::hub::{Client, Hub};
-use crate::jobs::clock;
+use super::lost::Process;
+use super::{Hub, Order, ShelfOrder};
 use crate::journal::{Entry, Proof};
-use crate::lost::Process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 use tryworks_base::ids::{JobId, OutputId, SessionId};
 use tryworks_base::{Error, Progress};
 use tryworks_protocol::admin::JobRow;
 use tryworks_protocol::driver::{Program, ToDriver};
 use tryworks_protocol::engine::{CodeBytes, CodeId, ToEngine};
-use tryworks_scheduler::Event;
+use tryworks_scheduler::{Event, Time};
 use tryworks_transport::PeerId;
 
 /// A driver's stay.
@@ -36,16 +35,16 @@ pub(crate) struct Session {
     /// Jobs that ran when the hub before this one died, and that it has not submitted again.
     pub(crate) orphans: BTreeMap<u64, JobRow>,
     /// When it was heard last.
-    pub(crate) heard: Instant,
+    pub(crate) heard: Time,
     /// Since when it has no connection.
-    pub(crate) lost: Option<Instant>,
+    pub(crate) lost: Option<Time>,
     /// It is over for its driver, and stays for what was detached.
     pub(crate) left: bool,
 }
 
 impl Session {
     /// A session whose driver is not there.
-    pub(crate) fn new(proof: Proof, host: String) -> Self {
+    pub(crate) fn new(proof: Proof, host: String, now: Time) -> Self {
         Session {
             peer: None,
             proof,
@@ -56,17 +55,51 @@ impl Session {
             process: Process::default(),
             tickets: BTreeMap::new(),
             orphans: BTreeMap::new(),
-            heard: Instant::now(),
-            lost: Some(Instant::now()),
+            heard: now,
+            lost: Some(now),
             left: false,
         }
     }
 }
 
+/// Who sits at the other end of a driver's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// A driver.
+    Driver(SessionId),
+    /// The command line.
+    Administrator,
+}
+
+/// The sessions of drivers, and who has which connection.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    pub(crate) all: BTreeMap<SessionId, Session>,
+    pub(crate) clients: BTreeMap<PeerId, Client>,
+    /// Those of the hubs before this one that are over: their drivers are not to take them for going on.
+    pub(crate) ended: BTreeSet<SessionId>,
+}
+
+impl Sessions {
+    pub(crate) fn ids(&self) -> Vec<SessionId> {
+        self.all.keys().copied().collect()
+    }
+
+    pub(crate) fn is_connected(&self, id: SessionId) -> bool {
+        self.all.get(&id).is_some_and(|session| session.peer.is_some())
+    }
+
+    /// The connections of those that have said nothing for longer than this.
+    pub(crate) fn silent(&self, now: Time, silence: Duration) -> Vec<PeerId> {
+        let silent = self.all.values().filter(|session| now.since(session.heard) > silence);
+        silent.filter_map(|session| session.peer).collect()
+    }
+}
+
 impl Hub {
-    /// A driver that was cut off says what it holds: what it let go of meanwhile was said into nowhere.
+    /// A driver that was cut off says what it holds: releases sent while it was disconnected were lost.
     pub(crate) fn let_go(&mut self, id: SessionId, tickets: &[u64], outputs: &[u64], caches: &[u64]) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.all.get_mut(&id) else { return };
         let tickets: BTreeSet<_> = tickets.iter().copied().collect();
         let gone: Vec<_> = session.tickets.keys().copied().filter(|ticket| !tickets.contains(ticket)).collect();
         let orphans: Vec<_> = session.orphans.extract_if(.., |ticket, _| !tickets.contains(ticket)).collect();
@@ -83,18 +116,19 @@ impl Hub {
             (outputs.iter().copied().collect(), caches.iter().copied().collect());
         let known = self.outputs_of(id).into_iter().map(|output| output.0);
         let outputs: Vec<_> = known.filter(|output| !outputs.contains(output)).collect();
-        let known = self.caches.range(id.global(0)..=id.global(u64::MAX)).map(|(cache, _)| *cache);
-        let caches: Vec<_> = known.filter(|cache| !caches.contains(cache)).collect();
-        self.release(id, &outputs, &caches);
+        let mut own = self.known.caches_of(id);
+        own.retain(|cache| !caches.contains(cache));
+        self.release(id, &outputs, &own);
     }
 
     /// A job of the hub before this one is not wanted any more.
     fn forget_orphan(&mut self, job: JobId) {
-        for (engine, held) in self.offered.results.remove(&job).unwrap_or_default() {
+        for (engine, held) in self.known.offered.results.remove(&job).unwrap_or_default() {
             self.tell_engine(engine, ToEngine::Received { attempts: vec![held.attempt] });
         }
         let end = Err(Box::new(Error::Cancelled));
-        self.memory.journal.note(Entry::JobEnded { job, at: clock(), progress: Progress::default(), end });
+        let at = self.clock();
+        self.out.note(Entry::JobEnded { job, at, progress: Progress::default(), end });
     }
 
     pub(crate) fn release(&mut self, session: SessionId, outputs: &[u64], caches: &[u64]) {
@@ -104,33 +138,31 @@ impl Hub {
             self.release_output(output);
         }
         for cache in caches.iter().filter(own) {
-            self.caches.remove(cache);
-            let engines: Vec<_> = self.engines.keys().copied().collect();
-            engines.into_iter().for_each(|engine| self.tell_engine(engine, ToEngine::DeleteCache { cache: *cache }));
+            self.known.caches.remove(cache);
+            for engine in self.engines.ids() {
+                self.tell_engine(engine, ToEngine::DeleteCache { cache: *cache });
+            }
         }
     }
 
     fn release_output(&mut self, output: OutputId) {
         self.events.push(Event::OutputReleased { output });
         self.release_code(CodeId::Output(output));
-        self.moves.remove(&output);
-        for engine in self.engines.values_mut() {
-            engine.places.remove(&output);
-        }
-        if let Some(found) = self.offered.outputs.remove(&output) {
-            self.memory.journal.note(Entry::Forgotten { output });
+        self.known.moves.remove(&output);
+        self.engines.forget_places(output);
+        if let Some(found) = self.known.offered.outputs.remove(&output) {
+            self.out.note(Entry::Forgotten { output });
             found.blocks.iter().for_each(|block| self.tell_engine(block.engine, ToEngine::DeleteOutput { output }));
         }
     }
 
-    /// A connection of a driver or administrator ended.
-    pub(crate) fn client_gone(&mut self, peer: PeerId) {
-        if let Some(Client::Driver(id)) = self.clients.remove(&peer)
-            && let Some(session) = self.sessions.get_mut(&id)
+    pub(crate) fn lose_client(&mut self, peer: PeerId) {
+        if let Some(Client::Driver(id)) = self.sessions.clients.remove(&peer)
+            && let Some(session) = self.sessions.all.get_mut(&id)
             && session.peer == Some(peer)
         {
             session.peer = None;
-            session.lost = Some(Instant::now());
+            session.lost = Some(self.now);
             self.unheard(id);
         }
     }
@@ -138,15 +170,15 @@ impl Hub {
     /// Ends a session: its jobs are cancelled unless they were detached, and what it held goes once those need it no
     /// more.
     pub(crate) fn end_session(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.all.get_mut(&id) else { return };
         (session.lost, session.left) = (None, true);
         let (peer, tickets) = (session.peer.take(), std::mem::take(&mut session.tickets));
         let orphans = std::mem::take(&mut session.orphans);
         if let Some(peer) = peer {
-            self.clients.remove(&peer);
-            self.hang_up_clients.push(peer);
+            self.sessions.clients.remove(&peer);
+            self.out.hang_up_clients.push(peer);
         }
-        self.for_drivers.remove(&id);
+        self.out.for_drivers.remove(&id);
         orphans.into_values().for_each(|row| self.forget_orphan(row.job));
         for job in tickets.into_values() {
             if let Some(job) = self.jobs.get_mut(&job) {
@@ -159,53 +191,50 @@ impl Hub {
         if self.jobs.of(id).any(|(_, job)| job.goes_on()) {
             return;
         }
-        self.sessions.remove(&id);
+        self.sessions.all.remove(&id);
+        if id < self.first.1 {
+            self.sessions.ended.insert(id);
+        }
         self.outputs_of(id).into_iter().for_each(|output| self.release_output(output));
-        self.offered.results.retain(|_, results| {
-            results.retain(|(_, held)| held.session != id);
-            !results.is_empty()
-        });
-        self.caches.extract_if(id.global(0)..=id.global(u64::MAX), |_, _| true).for_each(drop);
+        self.known.end_session(id);
         self.untidy = true;
         self.settle();
-        let engines: Vec<_> = self.engines.keys().copied().collect();
-        for engine in engines {
-            if let Some(engine) = self.engines.get_mut(&engine) {
-                engine.sessions.remove(&id);
-            }
+        self.engines.forget_session(id);
+        for engine in self.engines.ids() {
             self.tell_engine(engine, ToEngine::EndSession { session: id });
         }
-        self.memory.journal.note(Entry::SessionEnded { session: id, at: clock() });
+        let at = self.clock();
+        self.out.note(Entry::SessionEnded { session: id, at });
     }
 
     /// Lets go of programs and files that nobody has needed since this was done last.
     pub(crate) fn tidy(&mut self) {
         if std::mem::take(&mut self.untidy) {
-            let programs = self.sessions.values().filter_map(|session| Some(session.program.as_deref()?.id));
-            let given = self.sessions.values().flat_map(|session| session.given.iter().copied());
-            let codes = self.codes.values().filter_map(|code| match code.bytes {
+            let programs = self.sessions.all.values().filter_map(|session| Some(session.program.as_deref()?.id));
+            let given = self.sessions.all.values().flat_map(|session| session.given.iter().copied());
+            let codes = self.known.codes.values().filter_map(|code| match code.bytes {
                 CodeBytes::AtHub { id, .. } => Some(id),
                 CodeBytes::Here(_) => None,
             });
-            self.shelf.tidy(programs.chain(given).chain(codes));
+            let used = programs.chain(given).chain(codes).collect();
+            self.out.order(Order::Shelf(ShelfOrder::Tidy(used)));
         }
     }
 
     /// The outputs of a session of which anything is known.
     pub(crate) fn outputs_of(&self, id: SessionId) -> BTreeSet<OutputId> {
         let (first, last) = (OutputId(id.global(0)), OutputId(id.global(u64::MAX)));
-        let codes = self.codes.range(CodeId::Output(first)..=CodeId::Output(last));
+        let codes = self.known.codes.range(CodeId::Output(first)..=CodeId::Output(last));
         let coded = codes.filter_map(|(code, _)| match code {
             CodeId::Output(output) => Some(*output),
             CodeId::Results(_) => None,
         });
-        coded.chain(self.offered.outputs.range(first..=last).map(|(output, _)| *output)).collect()
+        coded.chain(self.known.offered.outputs.range(first..=last).map(|(output, _)| *output)).collect()
     }
 
     /// The hub ends: drivers are told.
-    pub(crate) fn say_goodbye(&mut self) {
-        let jobs: Vec<_> = self.jobs.iter().filter(|(_, job)| job.end.is_none()).map(|(id, _)| *id).collect();
-        for id in jobs {
+    pub(crate) fn end_jobs(&mut self) {
+        for id in self.jobs.not_ended() {
             let Some(job) = self.jobs.get(&id) else { continue };
             let advice = match &job.detached {
                 Some(_) => "start it again: the job goes on then",

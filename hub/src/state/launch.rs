@@ -1,38 +1,14 @@
 //! Sending tasks to engines, each after the code it runs and the places of what it reads; and taking in what became of
 //! them.
 
-use crate::hub::Hub;
+use super::Hub;
+use super::launches::Launched;
 use crate::journal::Entry;
 use tryworks_base::Error;
-use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
-use tryworks_protocol::HostInfo;
+use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
 use tryworks_protocol::driver::ToDriver;
 use tryworks_protocol::engine::{Assignment, CodeBytes, CodeId, ResultPart, ToEngine};
-use tryworks_scheduler::{Event, Failure, Partitions, Report, Task};
-
-/// The code of a stage.
-pub(crate) struct Code {
-    pub(crate) bytes: CodeBytes,
-    /// Jobs that name it and have not ended.
-    pub(crate) users: u32,
-    /// The driver holds it still.
-    pub(crate) held: bool,
-}
-
-/// A launch that was not reported yet.
-pub(crate) struct Launched {
-    pub(crate) session: SessionId,
-    pub(crate) job: JobId,
-    pub(crate) stage: u32,
-    pub(crate) code: CodeId,
-    pub(crate) engine: EngineId,
-    pub(crate) partitions: Partitions,
-}
-
-/// Whether two processes see the same files.
-pub(crate) fn same_machine(one: &HostInfo, other: &HostInfo) -> bool {
-    one.id == other.id
-}
+use tryworks_scheduler::{Event, Failure, Report, Task};
 
 impl Hub {
     pub(crate) fn launch(&mut self, engine: EngineId, tasks: &[Task]) {
@@ -56,7 +32,7 @@ impl Hub {
             let partitions = task.partitions.clone();
             let launched = Launched { session, job: task.job, stage: task.stage, code, engine, partitions };
             self.stir(&launched);
-            self.launched.insert(task.attempt, launched);
+            self.launches.out.insert(task.attempt, launched);
             assignments.push(Assignment { task: task.clone(), session, code });
         }
         if !assignments.is_empty() {
@@ -65,17 +41,17 @@ impl Hub {
     }
 
     fn send_code(&mut self, id: EngineId, session: SessionId, code: CodeId) {
-        let Some(record) = self.codes.get(&code) else { return };
+        let Some(record) = self.known.codes.get(&code) else { return };
         let bytes = record.bytes.clone();
-        if self.engines.get_mut(&id).is_some_and(|engine| engine.codes.insert(code)) {
+        if self.engines.all.get_mut(&id).is_some_and(|engine| engine.codes.insert(code)) {
             self.tell_engine(id, ToEngine::Code { session, code, bytes });
         }
     }
 
     /// Tells an engine who has the blocks of an output, unless it knows.
     fn send_places(&mut self, id: EngineId, output: OutputId) {
-        let version = self.moves.get(&output).copied().unwrap_or_default();
-        match self.engines.get_mut(&id) {
+        let version = self.known.moves.get(&output).copied().unwrap_or_default();
+        match self.engines.all.get_mut(&id) {
             Some(engine) if engine.places.get(&output) != Some(&version) => engine.places.insert(output, version),
             _ => return,
         };
@@ -97,8 +73,8 @@ impl Hub {
 
     /// Tells engine `to` how the blocks of another one are reached, unless it knows.
     pub(crate) fn introduce_store(&mut self, to: EngineId, engine: EngineId) {
-        let Some(store) = self.engines.get(&engine).map(|engine| Box::new(engine.store.clone())) else { return };
-        if self.engines.get_mut(&to).is_some_and(|to| to.peers.insert(engine)) {
+        let Some(store) = self.engines.all.get(&engine).map(|engine| Box::new(engine.store.clone())) else { return };
+        if self.engines.all.get_mut(&to).is_some_and(|to| to.peers.insert(engine)) {
             self.tell_engine(to, ToEngine::Peer { engine, store });
         }
     }
@@ -111,17 +87,17 @@ impl Hub {
         results: Vec<(u32, ResultPart)>,
         span: (u64, u64),
     ) {
-        let Some(launched) = self.launched.remove(&attempt).filter(|launched| launched.engine == engine) else {
+        let Some(launched) = self.launches.report(attempt, engine) else {
             return self.tell_engine(engine, ToEngine::Discard { attempt });
         };
         if let CodeId::Output(output) = launched.code {
-            self.moved(output);
-            self.made.push((output, launched.partitions.clone()));
+            self.known.moved(output);
+            self.launches.made.push((output, launched.partitions.clone()));
         }
         self.note_task(&launched, attempt, span, Ok(&report));
         self.pace(engine, span.1.saturating_sub(span.0));
         if !results.is_empty() {
-            self.reported.insert(attempt, results);
+            self.launches.reported.insert(attempt, results);
         }
         self.events.push(Event::TaskDone { attempt, report });
     }
@@ -133,21 +109,21 @@ impl Hub {
         mut failure: Failure<Error>,
         span: (u64, u64),
     ) {
-        let Some(launched) = self.launched.remove(&attempt).filter(|launched| launched.engine == engine) else {
+        let Some(launched) = self.launches.report(attempt, engine) else {
             return;
         };
         match &mut failure {
             Failure::User(Error::User(fault)) | Failure::Panic(Error::User(fault)) => {
-                fault.engine = Some(self.engine_name(engine));
+                fault.engine = Some(self.engines.name(engine));
             }
             Failure::Fetch(lost) => {
                 let outputs: std::collections::BTreeSet<_> = lost.iter().map(|block| block.output).collect();
-                outputs.iter().for_each(|output| self.moved(*output));
-                let whys = outputs.iter().find_map(|output| self.unreadable.get(output));
+                outputs.iter().for_each(|output| self.known.moved(*output));
+                let whys = outputs.iter().find_map(|output| self.known.unreadable.get(output));
                 let text = format!(
                     "{} map outputs could not be read by {} and are made again{}",
                     lost.len(),
-                    self.engine_name(engine),
+                    self.engines.name(engine),
                     whys.map_or(String::new(), |why| format!(": {why}"))
                 );
                 self.tell_job(launched.job, |_| ToDriver::Notice(text.clone()));
@@ -160,7 +136,7 @@ impl Hub {
 
     /// The driver does not hold a code any more.
     pub(crate) fn release_code(&mut self, code: CodeId) {
-        if let Some(record) = self.codes.get_mut(&code) {
+        if let Some(record) = self.known.codes.get_mut(&code) {
             record.held = false;
             self.drop_code(code);
         }
@@ -168,24 +144,24 @@ impl Hub {
 
     /// A job that named a code is over.
     pub(crate) fn leave_code(&mut self, code: CodeId) {
-        if let Some(record) = self.codes.get_mut(&code) {
+        if let Some(record) = self.known.codes.get_mut(&code) {
             record.users = record.users.saturating_sub(1);
             self.drop_code(code);
         }
     }
 
     fn drop_code(&mut self, code: CodeId) {
-        if self.codes.get(&code).is_some_and(|record| record.users == 0 && !record.held) {
-            let gone = self.codes.remove(&code);
+        if self.known.codes.get(&code).is_some_and(|record| record.users == 0 && !record.held) {
+            let gone = self.known.codes.remove(&code);
             if gone.is_some_and(|gone| matches!(gone.bytes, CodeBytes::AtHub { .. })) {
                 self.untidy = true;
             }
             if let CodeId::Output(output) = code {
-                self.memory.journal.note(Entry::Forgotten { output });
+                self.out.note(Entry::Forgotten { output });
             }
-            let engines = self.engines.iter_mut().filter_map(|(id, engine)| engine.codes.remove(&code).then_some(*id));
-            let engines: Vec<_> = engines.collect();
-            engines.into_iter().for_each(|engine| self.tell_engine(engine, ToEngine::ForgetCode { code }));
+            for engine in self.engines.forget_code(code) {
+                self.tell_engine(engine, ToEngine::ForgetCode { code });
+            }
         }
     }
 }

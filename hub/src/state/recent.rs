@@ -1,7 +1,6 @@
 //! What workers wrote last: for people who ask, and for drivers that were cut off.
 
-use crate::hub::Hub;
-use crate::jobs::clock;
+use super::{Hub, Ran};
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_base::ids::{EngineId, JobId, SessionId};
 use tryworks_protocol::admin::LogRow;
@@ -29,19 +28,6 @@ struct Said {
     written: Written,
 }
 
-/// When a job ran, and whose workers ran it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ran {
-    /// Which job.
-    pub job: JobId,
-    /// The session of its workers.
-    pub session: SessionId,
-    /// When it was submitted, in microseconds since 1970.
-    pub from: u64,
-    /// When it ended, if it has.
-    pub to: Option<u64>,
-}
-
 impl Ran {
     /// Workers write to one output for all of their tasks: what is of a job is told by the task, or else by the time.
     fn wrote(&self, said: &Said) -> bool {
@@ -53,9 +39,9 @@ impl Ran {
 impl Hub {
     /// Keeps what was written.
     pub(crate) fn log(&mut self, engine: EngineId, session: SessionId, written: &Written) {
-        let launched = written.attempt.and_then(|attempt| self.launched.get(&attempt));
+        let launched = written.attempt.and_then(|attempt| self.launches.out.get(&attempt));
         let job = launched.map(|launched| launched.job);
-        self.recent.add(Said { engine, session, job, at: clock(), written: written.clone() });
+        self.recent.add(Said { engine, session, job, at: self.clock(), written: written.clone() });
     }
 
     /// The driver has what a worker of its session wrote, or nobody waits for it.
@@ -76,8 +62,7 @@ impl Hub {
     /// The driver's connection ended: what was on its way there may never arrive.
     pub(crate) fn unheard(&mut self, session: SessionId) {
         self.under_way.lost(session);
-        let engines: Vec<_> = self.engines.keys().copied().collect();
-        engines.into_iter().for_each(|engine| self.tell_engine(engine, ToEngine::Unheard { session }));
+        self.engines.ids().into_iter().for_each(|engine| self.tell_engine(engine, ToEngine::Unheard { session }));
     }
 
     /// Says again to a driver that was cut off what its tasks wrote last: it knows what it has by the offsets.

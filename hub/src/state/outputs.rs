@@ -1,13 +1,22 @@
 //! What is known of outputs from before: blocks that engines still have, and checksums that the journal kept, by which
 //! another answer of code that is not deterministic is found out although a hub has died in between.
 
-use crate::hub::{Found, Hub};
-use crate::jobs::Phase;
+use super::Hub;
+use super::jobs::Phase;
 use crate::journal::{Entry, Remembered};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tryworks_base::ids::{JobId, OutputId, SessionId};
 use tryworks_scheduler::{Event, JobSpec, KnownBlock};
+
+/// What survives of an output from before.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// What engines have of it.
+    pub(crate) blocks: Vec<KnownBlock>,
+    /// What the journal knows of it.
+    pub(crate) remembered: Remembered,
+}
 
 impl Found {
     pub(crate) fn is_empty(&self) -> bool {
@@ -22,9 +31,9 @@ impl Hub {
         let parents = stage.parents.iter().filter_map(|parent| spec.stages[*parent].output).collect();
         let (partitions, buckets) = (stage.partitions, stage.buckets);
         let Found { blocks, remembered: Remembered { made, changed } } = found;
-        self.moved(output);
+        self.known.moved(output);
         // The hub before may have died before it wrote down what they came to.
-        self.made.extend(blocks.iter().map(|block| (output, block.partitions.clone())));
+        self.launches.made.extend(blocks.iter().map(|block| (output, block.partitions.clone())));
         self.events.push(Event::OutputKnown { output, partitions, buckets, parents, made, changed, blocks });
     }
 
@@ -32,7 +41,7 @@ impl Hub {
     pub(crate) fn offer_block(&mut self, output: OutputId, block: KnownBlock, made_by: Option<&(Arc<JobSpec>, usize)>) {
         match made_by {
             Some((spec, at)) => self.know(spec, *at, output, Found { blocks: vec![block], ..Found::default() }),
-            None => self.offered.outputs.entry(output).or_default().blocks.push(block),
+            None => self.known.offered.outputs.entry(output).or_default().blocks.push(block),
         }
     }
 
@@ -55,12 +64,12 @@ impl Hub {
 
     /// Writes down what the partitions came to that were just taken in.
     pub(crate) fn note_made(&mut self) {
-        for (output, partitions) in std::mem::take(&mut self.made) {
+        for (output, partitions) in std::mem::take(&mut self.launches.made) {
             let places = self.scheduler.places(output);
             let sum = |partition: u32| Some((partition, places.get(partition as usize)?.checksum()?));
             let partitions: Vec<_> = partitions.iter().filter_map(sum).collect();
             if !partitions.is_empty() {
-                self.memory.journal.note(Entry::Made { output, partitions });
+                self.out.note(Entry::Made { output, partitions });
             }
         }
     }
@@ -74,6 +83,6 @@ impl Hub {
         let own = self.outputs_of(SessionId::split(output.0).0).into_iter();
         // The scheduler has forgotten what was made from the first answer.
         let anew = own.filter(|output| self.scheduler.places(*output).is_empty()).collect();
-        self.memory.journal.note(Entry::Changed { output, change, anew });
+        self.out.note(Entry::Changed { output, change, anew });
     }
 }

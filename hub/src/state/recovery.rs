@@ -1,9 +1,10 @@
 //! A hub that begins anew: what it takes over from the hub before it.
 
-use crate::hub::{Found, Hub};
-use crate::jobs::{Job, Phase, clock};
-use crate::journal::{Entry, Held, Reader, Recovered, Resume, Uncollected, Unfinished};
-use crate::sessions::Session;
+use super::jobs::{Job, Phase};
+use super::known::Known;
+use super::sessions::Session;
+use super::{Hub, Level, Order, ShelfOrder};
+use crate::journal::{Entry, Held, Recovered, Resume, Uncollected, Unfinished};
 use std::sync::Arc;
 use tryworks_base::ids::{JobId, SessionId};
 use tryworks_base::{Error, Progress, Result};
@@ -14,28 +15,24 @@ impl Hub {
     /// Takes over sessions, whose drivers have the usual grace to come back, and jobs. Jobs that belong to a driver are
     /// submitted again by it; detached ones begin by themselves, once the engines are back.
     pub(crate) fn recover(&mut self, recovered: Recovered) {
-        self.awaited = recovered.engines.into_iter().collect();
-        let found = |remembered| Found { remembered, ..Found::default() };
-        self.offered.outputs = recovered.outputs.into_iter().map(|(id, output)| (id, found(output))).collect();
+        self.engines.awaited = recovered.engines.into_iter().collect();
+        self.known = Known::recovered(recovered.outputs);
         for session in recovered.sessions {
-            let mut known = Session::new(session.proof, session.host);
+            let mut known = Session::new(session.proof, session.host, self.now);
             known.program = session.program.map(Arc::new);
             if let Some(program) = &known.program {
-                self.shelf.use_again(program);
+                self.out.order(Order::Shelf(ShelfOrder::UseAgain(program.clone())));
             }
-            self.sessions.insert(session.session, known);
+            self.sessions.all.insert(session.session, known);
         }
         recovered.unfinished.into_iter().for_each(|job| self.take_over(job));
-        let reader = self.memory.journal.reader();
-        for job in recovered.uncollected {
-            self.keep_for_collection(job, &reader);
-        }
+        recovered.uncollected.into_iter().for_each(|job| self.keep_for_collection(job));
     }
 
     fn take_over(&mut self, job: Unfinished) {
         let Unfinished { row, session, ticket, detached } = job;
         let id = row.job;
-        let Some(owner) = self.sessions.get_mut(&session) else {
+        let Some(owner) = self.sessions.all.get_mut(&session) else {
             // The hub died between the end of the session and that of the job.
             return self.note_end(id, Err(Error::Cancelled));
         };
@@ -58,7 +55,7 @@ impl Hub {
     fn resume(&mut self, row: JobRow, session: SessionId, ticket: u64, resume: Resume) {
         let Resume { submission, held } = resume;
         let id = row.job;
-        let mut job = Job::new(session, ticket, row.detached, submission.spec);
+        let mut job = Job::new(session, ticket, row.detached, submission.spec, row.submitted);
         (job.caches, job.phase) = (submission.caches, Phase::Waiting);
         // What stayed with an engine counts when the engine offers it.
         job.held = held.iter().filter(|held| held.here).map(|held| held.partition).collect();
@@ -71,24 +68,22 @@ impl Hub {
         }
     }
 
-    fn keep_for_collection(&mut self, job: Uncollected, reader: &Result<Reader>) {
-        let Uncollected { row, session, held } = job;
-        let end = reader.as_ref().map_err(Error::clone).and_then(|reader| reader.end(row.job));
-        let end = end.unwrap_or_else(|error| Some(Err(error))).unwrap_or(Ok(()));
+    fn keep_for_collection(&mut self, job: Uncollected) {
+        let Uncollected { row, session, end, held } = job;
         let id = row.job;
         self.jobs.insert(id, ended(row, session, end, &held));
     }
 
-    fn note_end(&self, job: JobId, end: Result<()>) {
-        let end = end.map_err(Box::new);
-        self.memory.journal.note(Entry::JobEnded { job, at: clock(), progress: Progress::default(), end });
+    fn note_end(&mut self, job: JobId, end: Result<()>) {
+        let (end, at) = (end.map_err(Box::new), self.clock());
+        self.out.note(Entry::JobEnded { job, at, progress: Progress::default(), end });
     }
 
     /// Engines that were there when the hub before this one died, and that did not come back in time.
     pub(crate) fn give_up_engines(&mut self) {
-        for name in std::mem::take(&mut self.awaited) {
-            tracing::warn!("the engine `{name}` has not come back");
-            self.memory.journal.note(Entry::EngineLost { name });
+        for name in std::mem::take(&mut self.engines.awaited) {
+            self.out.log(Level::Warning, format!("the engine `{name}` has not come back"));
+            self.out.note(Entry::EngineLost { name });
         }
     }
 }
@@ -104,8 +99,8 @@ fn ended(row: JobRow, session: SessionId, end: Result<()>, held: &[Held]) -> Job
         program: 0,
         delivered: 0,
     };
-    let mut job = Job::new(session, 0, row.detached, spec);
-    (job.submitted, job.ended, job.progress) = (row.submitted, row.ended, row.progress);
+    let mut job = Job::new(session, 0, row.detached, spec, row.submitted);
+    (job.ended, job.progress) = (row.ended, row.progress);
     job.results = held.len() as u64;
     job.held = held.iter().filter(|held| held.here).map(|held| held.partition).collect();
     job.kept = held.iter().filter(|held| !held.here).map(|held| (held.partition, held.attempt)).collect();

@@ -1,0 +1,86 @@
+//! A journal in memory, with the same tables, which is written when it is told to: for a hub that is simulated.
+
+use super::queue::{Batch, Item, Queue};
+use super::writer::Writer;
+use super::{Bounds, Counter, Entry, Reader, Recovered, recovered, schema};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tryworks_base::{Error, Result};
+
+/// Something to be written.
+#[derive(Clone, Debug)]
+pub enum ToWrite {
+    /// An entry.
+    Entry(Entry),
+    /// Numbers up to here may be in use.
+    Reserve(Counter, u64),
+}
+
+/// A journal in memory. What is written is what a hub that begins anew finds; what happens to hubs and disks in between is
+/// its owner's affair.
+///
+/// ```
+/// use tryworks_hub::journal::{Counter, Entry, InMemory, ToWrite};
+///
+/// let mut journal = InMemory::new().unwrap();
+/// assert_eq!(journal.begin().unwrap().epoch, 1);
+/// let joined = ToWrite::Entry(Entry::EngineJoined { name: "one".into() });
+/// assert!(journal.write(vec![joined, ToWrite::Reserve(Counter::Jobs, 900)]).unwrap().is_empty());
+/// let found = journal.begin().unwrap();
+/// assert_eq!((found.epoch, &found.engines[..], found.numbers.used(Counter::Jobs)), (2, &["one".to_string()][..], 900));
+/// ```
+pub struct InMemory {
+    name: PathBuf,
+    /// Keeps the tables while nobody writes.
+    reader: Reader,
+    writer: Option<Writer>,
+}
+
+impl InMemory {
+    /// An empty journal.
+    ///
+    /// # Errors
+    /// If SQLite has no memory for it.
+    pub fn new() -> Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let name = PathBuf::from(format!("journal-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let reader = Reader::on(schema::open_in_memory(&name)?, name.clone());
+        Ok(InMemory { name, reader, writer: None })
+    }
+
+    /// Another hub begins on what is written.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn begin(&mut self) -> Result<Recovered> {
+        self.writer = None;
+        let mut connection = schema::make_ready(schema::open_in_memory(&self.name)?, &self.name)?;
+        let recovered = recovered::begin(&mut connection).map_err(|error| schema::refused(&self.name, &error))?;
+        let queue = Arc::new(Queue::new(usize::MAX));
+        let bounds = Bounds::default();
+        self.writer = Some(Writer::new(connection, self.name.clone(), recovered.epoch, queue, bounds)?);
+        Ok(recovered)
+    }
+
+    /// Writes what the hub that began last wants written, in one transaction. Gives what was refused for what it says, by
+    /// its place.
+    ///
+    /// # Errors
+    /// If no hub has begun, or it cannot be written.
+    pub fn write(&mut self, items: Vec<ToWrite>) -> Result<Vec<(usize, Error)>> {
+        let Some(writer) = &mut self.writer else { return Err(Error::Bug("no hub has begun".into())) };
+        let item = |item| match item {
+            ToWrite::Entry(entry) => Item::Note(entry),
+            ToWrite::Reserve(counter, end) => Item::Reserve(counter, end),
+        };
+        let batch = Batch { items: items.into_iter().map(item).collect(), ..Batch::default() };
+        writer.write(&batch).map_err(|error| schema::refused(&self.name, &error))
+    }
+
+    /// What is written, for questions.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+}

@@ -1,0 +1,325 @@
+//! Where the parts of the hub act together: what the scheduler decides is carried out, and what is to leave is put together.
+
+use super::jobs::Phase;
+use super::{Hub, Level, Lookup, Order, Outgoing, Told};
+use crate::journal::Counter;
+use bytes::Bytes;
+use tryworks_base::ids::{EngineId, JobId, OutputId, SessionId};
+use tryworks_base::{Error, Result};
+use tryworks_protocol::admin::Answer;
+use tryworks_protocol::driver::ToDriver;
+use tryworks_protocol::engine::{Assignment, ToEngine};
+use tryworks_protocol::messages;
+use tryworks_scheduler::{Action, Cancelled, Event, Failure};
+use tryworks_transport::PeerId;
+
+impl Hub {
+    /// Hands what happened to the scheduler and carries out what it decides, until nothing is left to say.
+    pub(crate) fn settle(&mut self) {
+        self.admit();
+        while !self.events.is_empty() {
+            let events = std::mem::take(&mut self.events);
+            let mut actions = Vec::new();
+            self.scheduler.handle_all(self.now, events, &mut actions);
+            self.claim(Counter::Launches, self.scheduler.launched());
+            self.note_made();
+            for action in actions {
+                self.carry_out(action);
+            }
+        }
+    }
+
+    pub(crate) fn look_round(&mut self) {
+        if self.wake.is_some_and(|wake| wake <= self.now) {
+            self.wake = None;
+            self.events.push(Event::Tick);
+        }
+        self.lose_silent_engines();
+        self.drop_lost_drivers();
+        self.tidy();
+        self.tell_progress();
+        self.tell_of_missed();
+        self.dismiss_drained();
+        self.settle();
+    }
+
+    fn carry_out(&mut self, action: Action<Error>) {
+        match action {
+            Action::Launch { engine, tasks } => self.launch(engine, &tasks),
+            Action::Kill { engine, attempt } => self.tell_engine(engine, ToEngine::Kill { attempt }),
+            Action::Discard { engine, attempt } => {
+                self.launches.reported.remove(&attempt);
+                self.tell_engine(engine, ToEngine::Discard { attempt });
+            }
+            Action::DeleteOutput { engine, output } => {
+                self.known.unreadable.remove(&output);
+                self.tell_engine(engine, ToEngine::DeleteOutput { output });
+            }
+            Action::Commit { job, attempt, engine, partitions } => self.commit(job, attempt, engine, &partitions),
+            Action::JobDone { job } => self.end_job(job, Ok(())),
+            Action::JobFailed { job, reason } => {
+                let mut error = Error::from(reason);
+                if let Error::Fetch { exchange, message, .. } = &mut error
+                    && let Some(why) = self.known.unreadable.get(&OutputId(*exchange))
+                {
+                    *message += &format!("; the last time: {why}");
+                }
+                self.end_job(job, Err(error));
+            }
+            Action::JobCancelled { job, report } => {
+                let count = |of: fn(&Cancelled) -> u32| report.iter().map(of).sum::<u32>();
+                let (done, stopped, waiting) = (count(|s| s.done), count(|s| s.stopped), count(|s| s.not_started));
+                if done + stopped + waiting > 0 {
+                    let text = format!(
+                        "{job} was cancelled: {done} partitions were done, {stopped} were with engines and are stopped, \
+                         {waiting} had not been given out"
+                    );
+                    self.tell_job(job, |_| ToDriver::Notice(text.clone()));
+                }
+                self.end_job(job, Err(Error::Cancelled));
+            }
+            Action::StageStarted { job, stage, stage_attempt, tasks } => {
+                self.stage_started(job, stage, stage_attempt, tasks);
+            }
+            Action::StageFinished { job, stage, stage_attempt } => self.stage_finished(job, stage, stage_attempt),
+            Action::Nondeterministic { job, stage, partition, declared } => {
+                self.note_change(job, stage);
+                if !declared {
+                    let text = format!(
+                        "stage {stage} is not deterministic: partition {partition} was made again and came out \
+                         different; what depends on it is made again whole"
+                    );
+                    self.tell_job(job, |_| ToDriver::Notice(text.clone()));
+                }
+            }
+            Action::Move(what) => {
+                self.introduce_store(what.to, what.from);
+                self.tell_engine(what.to, ToEngine::Move(what));
+            }
+            Action::Drained { engine } => {
+                if let Some(engine) = self.engines.all.get_mut(&engine) {
+                    engine.drained = true;
+                }
+            }
+            Action::WakeAt { time } => self.wake = Some(self.wake.map_or(time, |wake| wake.min(time))),
+        }
+    }
+
+    pub(crate) fn tell_engine(&mut self, engine: EngineId, message: ToEngine) {
+        if self.engines.all.contains_key(&engine) {
+            self.out.for_engines.entry(engine).or_default().push(message);
+        }
+    }
+
+    pub(crate) fn tell_driver(&mut self, session: SessionId, message: ToDriver) {
+        if self.sessions.is_connected(session) {
+            self.out.for_drivers.entry(session).or_default().push(message);
+        }
+    }
+
+    /// Tells the drivers of a job something, given each one's number for it.
+    pub(crate) fn tell_job(&mut self, job: JobId, message: impl Fn(u64) -> ToDriver) {
+        let drivers = self.jobs.get(&job).map(|job| job.drivers.clone()).unwrap_or_default();
+        for driver in drivers {
+            self.tell_driver(driver.session, message(driver.ticket));
+        }
+    }
+
+    /// The next number of a kind. It leaves the hub once it is reserved.
+    ///
+    /// # Errors
+    /// If it is not reserved, and the journal cannot be written.
+    pub(crate) fn next(&mut self, counter: Counter) -> Result<u64> {
+        match &self.trouble {
+            Some(error) if !self.numbers.has_next(counter) => Err(error.clone()),
+            _ => {
+                let next = self.numbers.used(counter) + 1;
+                self.claim(counter, next);
+                Ok(next)
+            }
+        }
+    }
+
+    /// The same of sessions and engines, whose numbers are shorter.
+    pub(crate) fn next_short(&mut self, counter: Counter) -> Result<u32> {
+        u32::try_from(self.next(counter)?).map_err(|_| {
+            Error::limit("numbers of sessions", u32::MAX.into(), "one more session", "begin anew with an empty journal")
+        })
+    }
+
+    fn claim(&mut self, counter: Counter, last: u64) {
+        if let Some(end) = self.numbers.claim(counter, last) {
+            self.out.order(Order::Reserve { counter, end });
+        }
+    }
+
+    /// Says in the log when the journal cannot be written, and when it can again.
+    fn look_after_journal(&mut self, error: Option<Error>) {
+        match (&error, &self.trouble) {
+            (Some(now), before) if before.as_ref() != Some(now) => {
+                let text = format!("the journal cannot be written, and should the hub die, jobs are lost: {now}");
+                self.out.log(Level::Error, text);
+            }
+            (None, Some(_)) => self.out.log(Level::Info, "the journal is written again"),
+            _ => return,
+        }
+        self.trouble = error;
+    }
+
+    /// Asks the journal, once all that was noted is in it.
+    pub(crate) fn look_up(&mut self, lookup: Lookup) {
+        self.out.order(Order::LookUp(lookup));
+    }
+
+    pub(crate) fn hear(&mut self, told: Told) {
+        match told {
+            Told::Submitted { job, outcome } => self.written(job, outcome),
+            Told::Kept { engine, attempt, outcome: Ok(()) } => {
+                self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
+            }
+            // The engine goes on holding them.
+            Told::Kept { .. } => {}
+            Told::Reserved { counter, end } => self.numbers.written(counter, end),
+            Told::Health(error) => self.look_after_journal(error),
+            Told::Answer { peer, number, answer } => self.tell_answer(peer, number, answer),
+            Told::Ran { peer, number, engine, ran } => {
+                let answer = ran.map(|ran| Answer::Logs(self.recent.lines(engine, Some(ran))));
+                self.tell_answer(peer, number, answer.unwrap_or_else(|no| no));
+            }
+            Told::Result { job, replay, attempt, partition, bytes } => {
+                self.replay(job, replay, attempt, partition, bytes);
+            }
+            Told::Replayed { job, replay, count } => self.replayed(job, replay, count),
+            Told::Looked { session, process, ended } => self.looked(session, process, ended),
+            Told::Arrived(id) => drop(self.programs.insert(id)),
+            Told::Removed(id) => drop(self.programs.remove(&id)),
+        }
+    }
+
+    /// Puts together what is to leave, as far as it names no number that the journal might not have.
+    pub(crate) fn leaving(&mut self) -> Outgoing {
+        let mut out = Outgoing::default();
+        // What cannot be said has others told something.
+        while self.say(&mut out) {
+            self.settle();
+        }
+        out.orders.append(&mut self.out.orders);
+        out
+    }
+
+    /// Whether something could not be said, so that there is more to do.
+    fn say(&mut self, out: &mut Outgoing) -> bool {
+        let mut fine = true;
+        if [Counter::Jobs, Counter::Sessions].into_iter().all(|counter| self.numbers.are_written(counter)) {
+            out.to_clients.extend(ready(&mut self.out.to_clients));
+            fine &= self.say_to_drivers(out);
+            out.hang_up_clients.append(&mut self.out.hang_up_clients);
+        }
+        if Counter::ALL.into_iter().all(|counter| self.numbers.are_written(counter)) {
+            out.to_engines.extend(ready(&mut self.out.to_engines));
+            fine &= self.say_to_engines(out);
+            out.hang_up_engines.append(&mut self.out.hang_up_engines);
+        }
+        !fine
+    }
+
+    fn say_to_drivers(&mut self, out: &mut Outgoing) -> bool {
+        let mut unsaid = Vec::new();
+        for (session, batch) in std::mem::take(&mut self.out.for_drivers) {
+            let Some(peer) = self.sessions.all.get(&session).and_then(|session| session.peer) else { continue };
+            let said = messages(&batch, &mut |what, error| unsaid.push((session, about(what), error)));
+            out.to_clients.extend(said.into_iter().map(|bytes| (peer, bytes)));
+        }
+        let fine = unsaid.is_empty();
+        for (session, ticket, error) in unsaid {
+            self.out.log(Level::Error, format!("a driver could not be told something: {error}"));
+            if let Some(ticket) = ticket {
+                let job = self.job_of(session, ticket);
+                job.into_iter().for_each(|job| self.fail_job(job, &error));
+                self.tell_driver(session, ToDriver::Ended { ticket, end: Err(error) });
+            }
+        }
+        fine
+    }
+
+    fn say_to_engines(&mut self, out: &mut Outgoing) -> bool {
+        let mut unsaid = Vec::new();
+        for (id, batch) in std::mem::take(&mut self.out.for_engines) {
+            let Some(engine) = self.engines.all.get(&id) else { continue };
+            let said = messages(&batch, &mut |what: &ToEngine, error| unsaid.push((id, what.clone(), error)));
+            out.to_engines.extend(said.into_iter().map(|bytes| (engine.peer, bytes)));
+        }
+        let fine = unsaid.is_empty();
+        unsaid.into_iter().for_each(|(engine, what, error)| self.unsaid_to_engine(engine, what, &error));
+        fine
+    }
+
+    /// An engine could not be told something, since it fits into no message: the jobs that need it fail.
+    fn unsaid_to_engine(&mut self, engine: EngineId, what: ToEngine, error: &Error) {
+        self.out.log(Level::Error, format!("{engine} could not be told something: {error}"));
+        let session = match what {
+            ToEngine::Launch { tasks } => {
+                for Assignment { task, .. } in tasks {
+                    self.task_failed(engine, task.attempt, Failure::Final(error.clone()), (0, 0));
+                }
+                return;
+            }
+            ToEngine::Code { session, .. } | ToEngine::Session { session, .. } => session,
+            ToEngine::Places { output, .. } => SessionId::split(output.0).0,
+            _ => return,
+        };
+        let jobs: Vec<_> = self.jobs.of(session).filter(|(_, job)| job.end.is_none()).map(|(id, _)| id).collect();
+        jobs.into_iter().for_each(|job| self.fail_job(job, error));
+    }
+
+    /// Stops a job for something that is not its tasks' doing.
+    pub(crate) fn fail_job(&mut self, id: JobId, error: &Error) {
+        let begun = self.jobs.get(&id).is_some_and(|job| job.phase == Phase::Begun && job.end.is_none());
+        self.end_job(id, Err(error.clone()));
+        if begun {
+            self.events.push(Event::JobCancelled { job: id });
+        }
+    }
+
+    /// An engine is not there any more, and all that it had is lost.
+    pub(crate) fn lose_engine(&mut self, id: EngineId, why: &str) {
+        let name = self.engines.name(id);
+        let Some(engine) = self.engines.remove(id) else { return };
+        self.out.drop_engine(id, engine.peer);
+        self.out.note(crate::journal::Entry::EngineLost { name: engine.name });
+        self.known.lose_caches(id, None).into_iter().for_each(|cache| self.tell_cached(cache));
+        self.known.lose_offers(id);
+        self.jobs.lose_engine(id);
+        let tasks = self.launches.lose(id);
+        let blocks = self.known.lose_blocks(id, &self.scheduler);
+        tasks.keys().for_each(|session| self.jobs.stir_session(*session));
+        for session in self.sessions.ids() {
+            let lost = |of: &std::collections::BTreeMap<_, usize>| of.get(&session).copied().unwrap_or_default();
+            let (tasks, blocks) = (lost(&tasks), lost(&blocks));
+            if tasks + blocks > 0 {
+                let text = format!(
+                    "{name} was lost ({why}): {tasks} tasks that it had run again, {blocks} map outputs that it held \
+                     are made again where they are still needed"
+                );
+                self.tell_driver(session, ToDriver::Notice(text));
+            }
+        }
+        let error = Error::Lost { what: format!("{name} was lost: {why}"), details: String::new() };
+        self.events.push(Event::EngineLost { engine: id, error });
+        if self.engines.all.is_empty() {
+            self.jobs.not_ended().into_iter().for_each(|job| self.tell_of_no_engine(job));
+        }
+    }
+}
+
+fn ready(answers: &mut Vec<(PeerId, Vec<u8>)>) -> impl Iterator<Item = (PeerId, Bytes)> {
+    std::mem::take(answers).into_iter().map(|(peer, bytes)| (peer, bytes.into()))
+}
+
+/// The job that a message is about, by its driver's number.
+fn about(what: &ToDriver) -> Option<u64> {
+    match what {
+        ToDriver::Results { ticket, .. } | ToDriver::Ended { ticket, .. } => Some(*ticket),
+        _ => None,
+    }
+}

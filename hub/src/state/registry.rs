@@ -1,0 +1,249 @@
+//! Engines that join, what each says, and who is lost.
+
+use super::Hub;
+use super::engines::Engine;
+use crate::journal::{Counter, Entry};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tryworks_base::Error;
+use tryworks_base::home::check_label;
+use tryworks_base::ids::{EngineId, JobId, SessionId};
+use tryworks_protocol::driver::ToDriver;
+use tryworks_protocol::engine::{FromEngine, HeldBlock, Offer, ToEngine, Welcome};
+use tryworks_protocol::{Hello, Purpose, decode, refusal, welcome};
+use tryworks_scheduler::{Event, Failure, Gate, KnownBlock};
+use tryworks_transport::PeerId;
+
+/// How often engines say that they are there, at least.
+const BEAT: Duration = Duration::from_secs(1);
+/// An engine on which the workers of a session do not start gets none of its tasks for so long.
+const UNFIT: Duration = Duration::from_secs(60);
+
+impl Hub {
+    pub(crate) fn engine_says_bytes(&mut self, peer: PeerId, bytes: &[u8]) {
+        let Some(&id) = self.engines.by_peer.get(&peer) else {
+            // One that was given up may go on speaking until it is hung up on.
+            if !self.out.hang_up_engines.contains(&peer) {
+                self.greet_engine(peer, bytes);
+            }
+            return;
+        };
+        match decode::<FromEngine>(bytes) {
+            Ok(batch) => {
+                if let Some(engine) = self.engines.all.get_mut(&id) {
+                    engine.heard = self.now;
+                }
+                for message in batch {
+                    // It may have been lost by what it said.
+                    if self.engines.all.contains_key(&id) {
+                        self.engine_says(id, message);
+                    }
+                }
+            }
+            Err(error) => self.lose_engine(id, &format!("it sent what cannot be read: {error}")),
+        }
+    }
+
+    fn greet_engine(&mut self, peer: PeerId, bytes: &[u8]) {
+        let hello = match Hello::from_bytes(bytes, env!("CARGO_PKG_VERSION")) {
+            Ok(hello) => hello,
+            Err(why) => return self.refuse_engine(peer, &why),
+        };
+        let Purpose::Serve(offer) = hello.purpose else {
+            return self.refuse_engine(peer, "this is the socket of engines, and you are none");
+        };
+        if let Err(unfit) = check_label("an engine", &offer.name) {
+            return self.refuse_engine(peer, &unfit.to_string());
+        }
+        // The same engine, by a new connection: the old one is over, whether or not anybody noticed.
+        if let Some(before) = self.engines.named(&offer.name) {
+            if self.engines.all[&before].store.key != offer.store.key {
+                let why = format!("there is an engine `{}` already; give this one another name", offer.name);
+                return self.refuse_engine(peer, &why);
+            }
+            self.lose_engine(before, "it connected again");
+            self.settle();
+        }
+        let id = match self.next_short(Counter::Engines) {
+            Ok(id) => EngineId(id),
+            Err(error) => return self.refuse_engine(peer, &error.to_string()),
+        };
+        let beat_ms = BEAT.min(self.setup.limits.engine_silence / 4).as_millis() as u32;
+        match welcome(&Welcome { engine: id, beat_ms }) {
+            Ok(answer) => self.out.to_engines.push((peer, answer)),
+            Err(error) => return self.refuse_engine(peer, &error.to_string()),
+        }
+        let Offer { name, slots, memory, store, held, results, sessions, kept } = *offer;
+        self.out.note(Entry::EngineJoined { name: name.clone() });
+        let engine = Engine {
+            peer,
+            name,
+            host: hello.host,
+            slots,
+            memory,
+            store,
+            heard: self.now,
+            resident: 0,
+            blocks: 0,
+            gate: Gate::Open,
+            drained: false,
+            task_micros: 0,
+            prefetch: 0,
+            sessions: BTreeSet::new(),
+            codes: BTreeSet::new(),
+            peers: BTreeSet::new(),
+            places: BTreeMap::new(),
+        };
+        self.engines.add(id, engine);
+        self.events.push(Event::EngineJoined { engine: id, slots });
+        // What was left of sessions that are over is deleted with them.
+        let known = |held: &HeldBlock| self.sessions.all.contains_key(&SessionId::split(held.output.0).0);
+        let held: Vec<_> = held.into_iter().filter(known).collect();
+        let making = self.making(&held.iter().map(|held| held.output).collect());
+        for held in held {
+            let (output, attempt) = (held.output, held.attempt);
+            let block = KnownBlock { engine: id, made_by: attempt, partitions: held.partitions, report: held.report };
+            self.offer_block(output, block, making.get(&output));
+        }
+        results.into_iter().for_each(|held| self.offer_result(id, held));
+        for session in sessions {
+            if !self.sessions.all.contains_key(&session) {
+                self.tell_engine(id, ToEngine::EndSession { session });
+            }
+        }
+        self.kept(id, kept);
+        self.sessions.ids().into_iter().for_each(|session| self.introduce(id, session));
+    }
+
+    fn refuse_engine(&mut self, peer: PeerId, why: &str) {
+        self.out.dismiss_engine(peer, refusal(why));
+    }
+
+    /// Tells an engine of a session, so that it may get a worker ready.
+    pub(crate) fn introduce(&mut self, engine: EngineId, id: SessionId) {
+        let Some((session, program)) =
+            self.sessions.all.get(&id).and_then(|session| Some((session, session.program.as_deref()?)))
+        else {
+            return;
+        };
+        let program = Box::new(program.clone());
+        let (host, address) = (session.host.clone(), self.data_address.clone());
+        if self.engines.all.get_mut(&engine).is_some_and(|engine| engine.sessions.insert(id)) {
+            self.tell_engine(engine, ToEngine::Session { session: id, program, host, address });
+        }
+    }
+
+    fn engine_says(&mut self, id: EngineId, message: FromEngine) {
+        match message {
+            FromEngine::Done { attempt, report, results, kept, span } => {
+                self.kept(id, kept);
+                self.task_done(id, attempt, report, results, span);
+            }
+            FromEngine::Failed { attempt, failure, span } => self.task_failed(id, attempt, failure, span),
+            FromEngine::WorkerDied { session, suspects, waiting, error } => {
+                self.known.lose_caches(id, Some(session)).into_iter().for_each(|cache| self.tell_cached(cache));
+                let text = format!("a worker died: {error}");
+                self.tell_driver(session, ToDriver::Notice(text));
+                for attempt in waiting {
+                    self.task_failed(id, attempt, Failure::Killed, (0, 0));
+                }
+                suspects.iter().for_each(|attempt| drop(self.launches.out.remove(attempt)));
+                self.jobs.stir_session(session);
+                self.events.push(Event::WorkerDied { engine: id, suspects, error });
+            }
+            FromEngine::CannotWork { session, error } => self.cannot_work(id, session, &error),
+            FromEngine::Lost { output, partition, attempt } => {
+                self.known.moved(output);
+                self.events.push(Event::BlockLost { engine: id, output, partition, made_by: attempt });
+            }
+            FromEngine::Unreadable { output, why } => drop(self.known.unreadable.insert(output, why)),
+            FromEngine::Moved { what, here } => {
+                self.known.moved(what.output);
+                self.events.push(if here { Event::BlockMoved(what) } else { Event::MoveFailed(what) });
+            }
+            FromEngine::Wrote { session, written } => {
+                self.log(id, session, &written);
+                if self.sessions.is_connected(session) {
+                    self.show(session, written);
+                } else {
+                    self.heard(session, written.heard());
+                }
+            }
+            FromEngine::Beat { resident, blocks, short } => {
+                if let Some(engine) = self.engines.all.get_mut(&id) {
+                    (engine.resident, engine.blocks) = (resident, blocks);
+                    let gate = if short { Gate::Memory } else { Gate::Open };
+                    if engine.gate != gate && engine.gate != Gate::Draining {
+                        engine.gate = gate;
+                        self.events.push(Event::EngineGate { engine: id, gate });
+                    }
+                }
+            }
+            FromEngine::Leaving => self.lose_engine(id, "it was told to end"),
+        }
+    }
+
+    pub(crate) fn lose_silent_engines(&mut self) {
+        let silence = self.setup.limits.engine_silence;
+        let silent = self.engines.silent(self.now, silence);
+        silent.into_iter().for_each(|id| self.lose_engine(id, &format!("nothing was heard of it for {silence:?}")));
+    }
+
+    /// A task took so long.
+    pub(crate) fn pace(&mut self, id: EngineId, micros: u64) {
+        if let Some(prefetch) = self.engines.all.get_mut(&id).and_then(|engine| engine.pace(micros)) {
+            self.events.push(Event::EnginePrefetch { engine: id, prefetch });
+        }
+    }
+
+    /// Lets engines go that were asked to and have nothing more that anybody needs.
+    pub(crate) fn dismiss_drained(&mut self) {
+        let needed =
+            |id: &EngineId| self.jobs.values().any(|job| job.delivered.values().any(|(engine, _)| engine == id));
+        let drained = self.engines.all.iter().filter(|(id, engine)| engine.drained && !needed(id));
+        let drained: Vec<_> = drained.map(|(id, _)| *id).collect();
+        drained.into_iter().for_each(|id| self.tell_engine(id, ToEngine::Leave));
+    }
+
+    /// Tells the driver of a job that it waits for an engine.
+    pub(crate) fn tell_of_no_engine(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let grace = job.spec.limits.no_engine_grace;
+        let text = format!("there is no engine: {id} waits for one, for {grace:?} at most ({})", job.spec.label);
+        self.tell_job(id, |_| ToDriver::Notice(text.clone()));
+    }
+
+    fn kept(&mut self, id: EngineId, kept: Vec<(u64, u32)>) {
+        let mut told = BTreeSet::new();
+        let known = |cache: u64| self.sessions.all.contains_key(&SessionId::split(cache).0);
+        for (cache, partition) in kept.into_iter().filter(|(cache, _)| known(*cache)) {
+            self.known.caches.entry(cache).or_default().insert(partition, id);
+            told.insert(cache);
+        }
+        told.into_iter().for_each(|cache| self.tell_cached(cache));
+    }
+
+    pub(crate) fn tell_cached(&mut self, cache: u64) {
+        let partitions = self.known.caches.get(&cache).map_or(0, |kept| kept.len() as u32);
+        self.tell_driver(SessionId::split(cache).0, ToDriver::Cached { cache, partitions });
+    }
+
+    /// Tells a driver of all that is kept of its caches.
+    pub(crate) fn tell_all_cached(&mut self, session: SessionId) {
+        self.known.caches_of(session).into_iter().for_each(|cache| self.tell_cached(cache));
+    }
+
+    /// Workers of a session do not start on an engine: others have to do without it, as long as there are any.
+    fn cannot_work(&mut self, id: EngineId, session: SessionId, error: &Error) {
+        let name = self.engines.name(id);
+        if self.engines.all.len() > 1 {
+            let text = format!(
+                "the program does not start on {name}, where it will be tried again after {UNFIT:?}; its tasks go to \
+                 other engines: {error}"
+            );
+            self.tell_driver(session, ToDriver::Notice(text));
+        }
+        let error = Error::Lost { what: format!("the program does not start on {name}"), details: error.to_string() };
+        self.events.push(Event::EngineUnfit { engine: id, program: session.0.into(), error, lasts: UNFIT });
+    }
+}
