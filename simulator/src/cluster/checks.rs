@@ -1,0 +1,199 @@
+//! Looking on from outside: what the hub says is compared with what it heard, and with what is written down.
+
+use super::disk::Disk;
+use super::drivers::Job;
+use crate::checkers::Violation;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
+use tryworks_hub::journal::Counter;
+use tryworks_hub::state::Limits;
+use tryworks_protocol::driver::{FromDriver, ToDriver, Welcome};
+use tryworks_protocol::engine::{FromEngine, ToEngine, Welcome as EngineWelcome};
+use tryworks_protocol::{Hello, Opening, Purpose, decode, opening};
+use tryworks_scheduler::Partitions;
+use tryworks_transport::PeerId;
+
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    launches: BTreeSet<u64>,
+    engines: BTreeSet<EngineId>,
+    /// Sessions that were given to drivers, and to whom connections belong.
+    sessions: BTreeSet<SessionId>,
+    who: BTreeMap<PeerId, SessionId>,
+    asked: BTreeMap<PeerId, Option<SessionId>>,
+    /// Jobs by their numbers, as the workload has them.
+    jobs: BTreeMap<JobId, usize>,
+    /// The names of detached jobs, as they were submitted and accepted.
+    submitted: BTreeMap<(SessionId, u64), String>,
+    names: BTreeMap<JobId, String>,
+    closed: BTreeSet<JobId>,
+    tickets: BTreeMap<(SessionId, u64), JobId>,
+    tasks: BTreeMap<AttemptId, (JobId, Partitions)>,
+    /// What engines reported whom the hub listens to.
+    reported: BTreeSet<AttemptId>,
+    /// By which connection the hub was told that a launch is done.
+    done: BTreeMap<AttemptId, PeerId>,
+    /// What drivers said to have, and the hub heard.
+    received: BTreeSet<(SessionId, AttemptId)>,
+    /// The last result that each was told of.
+    last: BTreeMap<PeerId, ToDriver>,
+}
+
+fn reserved(disk: &Disk, counter: Counter, number: u64) -> Result<(), Violation> {
+    match number <= disk.reserved[counter as usize] {
+        true => Ok(()),
+        false => Err(format!("number {number} of {counter:?} leaves the hub before it is reserved")),
+    }
+}
+
+impl Checks {
+    /// The hub heard an engine: how many blocks and results it offers.
+    pub fn engine_said(&mut self, peer: PeerId, bytes: &[u8]) -> (u64, u64) {
+        if let Ok(Hello { purpose: Purpose::Serve(offer), .. }) = Hello::from_bytes(bytes, "") {
+            self.reported.extend(offer.results.iter().map(|held| held.attempt));
+            return (offer.held.len() as u64, offer.results.len() as u64);
+        }
+        for message in decode::<FromEngine>(bytes).unwrap_or_default() {
+            if let FromEngine::Done { attempt, .. } = message {
+                self.reported.insert(attempt);
+                self.done.insert(attempt, peer);
+            }
+        }
+        (0, 0)
+    }
+
+    pub fn driver_said(&mut self, peer: PeerId, bytes: &[u8]) {
+        if let Ok(Hello { purpose: Purpose::Drive { again, .. }, .. }) = Hello::from_bytes(bytes, "") {
+            self.asked.insert(peer, again.map(|(session, _)| session));
+            return;
+        }
+        let Some(&session) = self.who.get(&peer) else { return };
+        for message in decode::<FromDriver>(bytes).unwrap_or_default() {
+            match message {
+                FromDriver::Submit(job) => {
+                    self.submitted.extend(job.detached.map(|name| ((session, job.ticket), name)));
+                }
+                FromDriver::Received { attempts } => {
+                    self.received.extend(attempts.into_iter().map(|attempt| (session, attempt)));
+                }
+                FromDriver::Close { ticket } => self.closed.extend(self.tickets.get(&(session, ticket))),
+                _ => {}
+            }
+        }
+    }
+
+    pub fn driver_is_greeted(&mut self, peer: PeerId, bytes: &[u8], disk: &Disk) -> Result<(), Violation> {
+        let Ok(Opening::Welcome(Welcome { session, .. })) = opening(bytes) else { return Ok(()) };
+        self.who.insert(peer, session);
+        reserved(disk, Counter::Sessions, session.0.into())?;
+        let again = self.asked.get(&peer).copied().flatten() == Some(session);
+        match self.sessions.insert(session) || again {
+            true => Ok(()),
+            false => Err(format!("{session} was used before")),
+        }
+    }
+
+    pub fn engine_is_greeted(&mut self, bytes: &[u8], disk: &Disk) -> Result<(), Violation> {
+        let Ok(Opening::Welcome(EngineWelcome { engine, .. })) = opening(bytes) else { return Ok(()) };
+        reserved(disk, Counter::Engines, engine.0.into())?;
+        match self.engines.insert(engine) {
+            true => Ok(()),
+            false => Err(format!("{engine} was used before")),
+        }
+    }
+
+    pub fn driver_is_told(&mut self, peer: PeerId, message: &ToDriver, disk: &Disk) -> Result<(), Violation> {
+        let Some(&session) = self.who.get(&peer) else { return Ok(()) };
+        match message {
+            ToDriver::Accepted { ticket, job } => {
+                reserved(disk, Counter::Jobs, job.0)?;
+                self.tickets.insert((session, *ticket), *job);
+                let Some(name) = self.submitted.get(&(session, *ticket)) else { return Ok(()) };
+                self.names.insert(*job, name.clone());
+                let row = disk.journal.reader().detached(name).map_err(|error| error.to_string())?;
+                match row.is_some_and(|row| row.job == *job) {
+                    true => Ok(()),
+                    false => Err(format!("{job}, `{name}`, is accepted and not written down")),
+                }
+            }
+            ToDriver::Results { ticket, attempt, .. } => {
+                self.last.insert(peer, message.clone());
+                if !self.reported.contains(attempt) {
+                    return Err(format!(
+                        "a driver is told of {attempt}, which nobody reported whom the hub listens to"
+                    ));
+                }
+                let detached = self.submitted.contains_key(&(session, *ticket));
+                match !detached && self.received.contains(&(session, *attempt)) {
+                    true => Err(format!("{attempt} is told again to {session}, which said to have it")),
+                    false => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn engine_is_told(&mut self, peer: PeerId, message: &ToEngine, disk: &Disk) -> Result<(), Violation> {
+        match message {
+            ToEngine::Launch { tasks } => {
+                for task in tasks {
+                    let attempt = task.task.attempt;
+                    reserved(disk, Counter::Launches, attempt.sequence())?;
+                    if !self.launches.insert(attempt.sequence()) {
+                        return Err(format!("the number of {attempt} was used before"));
+                    }
+                    self.tasks.insert(attempt, (task.task.job, task.task.partitions.clone()));
+                }
+                Ok(())
+            }
+            ToEngine::Received { attempts } => {
+                let here = attempts.iter().filter(|attempt| self.done.get(attempt) == Some(&peer));
+                here.copied().try_for_each(|attempt| self.may_drop(attempt, disk))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An engine may drop results of a detached job once they are written down, or nobody will ask for them. What it offers
+    /// by another connection may have been given up meanwhile.
+    fn may_drop(&self, attempt: AttemptId, disk: &Disk) -> Result<(), Violation> {
+        let Some((job, partitions)) = self.tasks.get(&attempt) else { return Ok(()) };
+        if !self.names.contains_key(job) || self.closed.contains(job) {
+            return Ok(());
+        }
+        let held = disk.journal.reader().held(*job).map_err(|error| error.to_string())?;
+        match partitions.iter().find(|partition| !held.iter().any(|held| held.partition == *partition)) {
+            None => Ok(()),
+            Some(partition) => Err(format!("partition {partition} of {job} is dropped before it is written down")),
+        }
+    }
+
+    /// A driver hears that its job has a number.
+    pub fn accepted(&mut self, number: JobId, job: &Job) -> Result<(), Violation> {
+        if let Some(before) = job.number.or(job.promised).filter(|before| *before != number) {
+            return Err(format!("{before} was accepted, and is lost: it is {number} now"));
+        }
+        match self.jobs.insert(number, job.plan) {
+            Some(plan) if plan != job.plan => Err(format!("{number} was used before")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A driver is told that its session is over.
+    pub fn given_up(&self, session: SessionId, away: Duration) -> Result<(), Violation> {
+        let grace = Limits::default().driver_grace;
+        match away >= grace {
+            true => Ok(()),
+            false => Err(format!("{session} was given up though its driver was away for {away:?} only")),
+        }
+    }
+
+    /// The last result that a driver was told of, if it has said to have it.
+    pub fn told_before(&self, peer: PeerId) -> Option<ToDriver> {
+        let session = self.who.get(&peer)?;
+        let last = self.last.get(&peer)?;
+        let ToDriver::Results { attempt, .. } = last else { return None };
+        self.received.contains(&(*session, *attempt)).then(|| last.clone())
+    }
+}

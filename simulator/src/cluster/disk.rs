@@ -1,0 +1,224 @@
+//! The journal's disk: what is noted is written a little later, or much later, or not while the disk is full; and what was
+//! not written goes with the hub.
+
+use super::{Bug, Happening, MS, SECOND, World};
+use crate::checkers::Violation;
+use tryworks_base::Error;
+use tryworks_base::ids::{AttemptId, EngineId, JobId};
+use tryworks_hub::journal::{Counter, InMemory, Recovered, ToWrite};
+use tryworks_hub::look_up;
+use tryworks_hub::state::{Lookup, Order, Told};
+use tryworks_protocol::admin::Answer;
+use tryworks_scheduler::Time;
+
+/// What is to be told once all before it is written.
+#[derive(Debug)]
+enum Then {
+    Submitted(JobId),
+    Kept(EngineId, AttemptId),
+    Reserved(Counter, u64),
+    LookUp(Lookup),
+}
+
+#[derive(Debug)]
+struct Pending {
+    write: Option<ToWrite>,
+    then: Option<Then>,
+}
+
+pub(super) struct Disk {
+    pub journal: InMemory,
+    pending: Vec<Pending>,
+    /// A commit is on its way.
+    busy: bool,
+    pub slow_until: Time,
+    pub full_until: Time,
+    pub was_full: bool,
+    /// Up to where numbers are written down as reserved.
+    pub reserved: [u64; 4],
+    error: Option<Error>,
+    /// What the hub was told last of that.
+    told: Option<Error>,
+}
+
+impl Disk {
+    pub fn new() -> Self {
+        Disk {
+            journal: InMemory::new().unwrap_or_else(|error| panic!("there is no memory for a journal: {error}")),
+            pending: Vec::new(),
+            busy: false,
+            slow_until: Time(0),
+            full_until: Time(0),
+            was_full: false,
+            reserved: [0; 4],
+            error: None,
+            told: None,
+        }
+    }
+
+    fn write(&mut self, writes: Vec<ToWrite>) -> Result<Vec<(usize, Error)>, Violation> {
+        for write in &writes {
+            if let ToWrite::Reserve(counter, end) = write {
+                self.reserved[*counter as usize] = *end;
+            }
+        }
+        self.journal.write(writes).map_err(|error| format!("the journal cannot be written: {error}"))
+    }
+
+    /// How the disk is, if the hub does not know.
+    pub fn health(&mut self) -> Option<Told> {
+        (self.error != self.told).then(|| {
+            self.told.clone_from(&self.error);
+            Told::Health(self.error.clone())
+        })
+    }
+}
+
+impl World {
+    /// A hub begins on what is written.
+    pub(super) fn recover(&mut self) -> Result<Recovered, Violation> {
+        let found = self.disk.journal.begin().map_err(|error| format!("the journal cannot be read: {error}"))?;
+        (self.disk.busy, self.disk.error, self.disk.told) = (false, None, None);
+        self.disk.reserved = Counter::ALL.map(|counter| found.numbers.reserved(counter));
+        Ok(found)
+    }
+
+    /// The hub dies: some of what it noted last may have been written.
+    pub(super) fn lose_pending(&mut self) {
+        let mut pending = std::mem::take(&mut self.disk.pending);
+        let full = self.now < self.disk.full_until;
+        let written = if full { 0 } else { self.rng.below(pending.len() as u64 + 1) as usize };
+        let lost = pending.split_off(written);
+        self.outcome.entries_lost += lost.iter().filter(|pending| pending.write.is_some()).count() as u64;
+        let writes = pending.into_iter().filter_map(|pending| pending.write).collect();
+        if let Err(violation) = self.disk.write(writes) {
+            panic!("{violation}");
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, order: Order) {
+        let entry = |entry| Some(ToWrite::Entry(entry));
+        let pending = match order {
+            Order::Note(note) => Pending { write: entry(note), then: None },
+            Order::NoteJob { entry: note, job } => {
+                if self.options.bug == Some(Bug::AcceptEarly) {
+                    self.outcome.planted += 1;
+                    self.tell(0, Told::Submitted { job, outcome: Ok(()) });
+                }
+                Pending { write: entry(note), then: Some(Then::Submitted(job)) }
+            }
+            Order::NoteResult { entry: note, engine, attempt } => {
+                if self.options.bug == Some(Bug::ReceiveEarly) {
+                    self.outcome.planted += 1;
+                    self.tell(0, Told::Kept { engine, attempt, outcome: Ok(()) });
+                }
+                Pending { write: entry(note), then: Some(Then::Kept(engine, attempt)) }
+            }
+            Order::Reserve { counter, end } => {
+                let keeps = self.options.bug != Some(Bug::KeepNoNumbers);
+                self.outcome.planted += u64::from(!keeps);
+                let write = keeps.then_some(ToWrite::Reserve(counter, end));
+                Pending { write, then: Some(Then::Reserved(counter, end)) }
+            }
+            Order::LookUp(lookup) => Pending { write: None, then: Some(Then::LookUp(lookup)) },
+            Order::Status { peer, number, status } => {
+                return self.tell(0, Told::Answer { peer, number, answer: Answer::Status(*status) });
+            }
+            Order::Log(level, text) => {
+                if self.options.trace {
+                    println!("{:?} {level:?}: {text}", self.now);
+                }
+                return;
+            }
+            // No process is of the hub's machine, nothing is put to its data port, and nobody stops it.
+            Order::Shelf(_) | Order::LookAt { .. } | Order::Renew { .. } | Order::Stop => return,
+        };
+        self.disk.pending.push(pending);
+        if !std::mem::replace(&mut self.disk.busy, true) {
+            self.commit_soon();
+        }
+    }
+
+    fn commit_soon(&mut self) {
+        let slow = self.now < self.disk.slow_until;
+        self.outcome.slow_commits += u64::from(slow);
+        let most = if slow { 2 * SECOND } else { 6 * MS };
+        self.soon(0, most, Happening::Commit(self.generation));
+    }
+
+    fn tell(&mut self, late: u64, told: Told) {
+        self.after(late, Happening::Told(self.generation, Box::new(told)));
+    }
+
+    pub(super) fn commit(&mut self) -> Result<(), Violation> {
+        self.disk.busy = false;
+        let full = self.now < self.disk.full_until;
+        let ignored = full && self.options.bug == Some(Bug::IgnoreFull);
+        if full && !ignored {
+            self.commit_fails();
+            return Ok(());
+        }
+        let mut pending = std::mem::take(&mut self.disk.pending);
+        if ignored {
+            self.outcome.planted += 1;
+            pending.iter_mut().for_each(|pending| pending.write = None);
+        }
+        let (mut writes, mut at) = (Vec::new(), Vec::new());
+        for (place, pending) in pending.iter_mut().enumerate() {
+            if let Some(write) = pending.write.take() {
+                writes.push(write);
+                at.push(place);
+            }
+        }
+        let refused = self.disk.write(writes)?;
+        self.disk.error = None;
+        for (place, pending) in pending.into_iter().enumerate() {
+            let refused = refused.iter().find(|(write, _)| at[*write] == place);
+            let outcome = refused.map_or(Ok(()), |(_, error)| Err(error.clone()));
+            match pending.then {
+                Some(Then::Submitted(job)) => self.tell(0, Told::Submitted { job, outcome }),
+                Some(Then::Kept(engine, attempt)) => self.tell(0, Told::Kept { engine, attempt, outcome }),
+                Some(Then::Reserved(counter, end)) => self.tell(0, Told::Reserved { counter, end }),
+                Some(Then::LookUp(lookup)) => self.answer(lookup),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What waits is written later, and who asked is told so.
+    fn commit_fails(&mut self) {
+        self.outcome.full_commits += 1;
+        let error = Error::Storage {
+            doing: "using the journal".into(),
+            path: "journal.sqlite".into(),
+            message: "the disk is full".into(),
+        };
+        (self.disk.error, self.disk.was_full) = (Some(error.clone()), true);
+        let mut told = Vec::new();
+        for pending in &mut self.disk.pending {
+            // What takes as long as it takes.
+            let asked = |then: &mut Then| !matches!(then, Then::Reserved(..) | Then::LookUp(Lookup::Results { .. }));
+            told.extend(pending.then.take_if(asked));
+        }
+        self.disk.pending.retain(|pending| pending.write.is_some() || pending.then.is_some());
+        for then in told {
+            let outcome = Err(error.clone());
+            match then {
+                Then::Submitted(job) => self.tell(0, Told::Submitted { job, outcome }),
+                Then::Kept(engine, attempt) => self.tell(0, Told::Kept { engine, attempt, outcome }),
+                Then::LookUp(lookup) => self.answer(lookup),
+                Then::Reserved(..) => {}
+            }
+        }
+        self.disk.busy = true;
+        self.soon(100 * MS, SECOND, Happening::Commit(self.generation));
+    }
+
+    fn answer(&mut self, lookup: Lookup) {
+        let mut told = Vec::new();
+        look_up(self.disk.journal.reader(), lookup, &mut |one| told.push(one));
+        let late = self.rng.within(0, 5 * MS);
+        told.into_iter().for_each(|one| self.tell(late, one));
+    }
+}

@@ -1,0 +1,411 @@
+//! A cluster in which the real hub decides: its state, with the real journal in memory, among simulated engines and drivers
+//! that speak the protocol.
+//!
+//! A connection brings messages whole and in order, or is cut, and then neither end is told at once. Engines crash and come
+//! back, with their blocks after a cut and without them after a crash; drivers are cut off, or end and are run again; the
+//! hub is killed, and with it what its journal had not committed; the journal's disk is slow, or full, for a while. Tasks
+//! compute numbers, as those of the scheduler's world do.
+//!
+//! ```
+//! use tryworks_simulator::cluster::{Options, run};
+//! let outcome = run(42, &Options::default()).unwrap();
+//! assert_eq!(outcome, run(42, &Options::default()).unwrap(), "a seed is the whole run");
+//! ```
+
+mod checks;
+mod disk;
+mod drivers;
+mod engines;
+mod faults;
+mod hub;
+mod network;
+
+use crate::checkers::Violation;
+use crate::rng::Rng;
+use crate::workload::Workload;
+use checks::Checks;
+use disk::Disk;
+use drivers::Driver;
+use engines::Host;
+use faults::Disaster;
+use network::Link;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tryworks_base::ids::AttemptId;
+use tryworks_hub::state::{Hub, TICK, Told};
+use tryworks_scheduler::Time;
+use tryworks_transport::PeerId;
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+/// Every job ends within this time once nothing goes wrong any more.
+const PATIENCE: u64 = 200 * SECOND;
+/// So long after the last job every trace of them is gone: a driver that ended is given up by then.
+const SETTLING: u64 = 60 * SECOND;
+/// What the system's clock shows when a run begins. It is far away, so that nothing is too old for the journal.
+const CLOCK: u64 = 4_000_000_000_000_000;
+
+/// How to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Print what happens.
+    pub trace: bool,
+    /// Do something wrong, to see whether a checker notices.
+    pub bug: Option<Bug>,
+}
+
+/// A mistake to plant around the hub, one for each checker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// An engine computes something else.
+    WrongValue,
+    /// A launch never reaches its engine.
+    LoseLaunch,
+    /// A driver is not told of a result.
+    LoseResult,
+    /// A driver is told of a result that it said to have.
+    TellAgain,
+    /// A driver is told of a result that comes from an engine that was given up.
+    TellOfGivenUp,
+    /// What is reserved is not written down.
+    KeepNoNumbers,
+    /// A hub that begins anew counts from the beginning.
+    CountAnew,
+    /// A detached job is said to be written down before it is.
+    AcceptEarly,
+    /// A full disk is taken for one that has room.
+    IgnoreFull,
+    /// An engine may drop results of a detached job before they are written down.
+    ReceiveEarly,
+    /// A hub that begins anew does not know the jobs of the one before.
+    ForgetJobs,
+    /// A session is given up although its driver is back in time.
+    GiveUpEarly,
+    /// What is not needed is not deleted.
+    KeepBlocks,
+}
+
+impl Bug {
+    /// All of them, each with what its checker says.
+    pub const ALL: [(Bug, &str); 13] = [
+        (Bug::WrongValue, "a sequential run gives"),
+        (Bug::LoseLaunch, "did not end"),
+        (Bug::LoseResult, "was never told"),
+        (Bug::TellAgain, "is told again"),
+        (Bug::TellOfGivenUp, "nobody reported whom the hub listens to"),
+        (Bug::KeepNoNumbers, "before it is reserved"),
+        (Bug::CountAnew, "was used before"),
+        (Bug::AcceptEarly, "is accepted and not written down"),
+        (Bug::IgnoreFull, "is accepted and not written down"),
+        (Bug::ReceiveEarly, "is dropped before it is written down"),
+        (Bug::ForgetJobs, "was accepted, and is lost"),
+        (Bug::GiveUpEarly, "was given up"),
+        (Bug::KeepBlocks, "all is over, and yet"),
+    ];
+}
+
+/// What happened in a run: mostly, how much went wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Messages that the hub heard.
+    pub heard: u64,
+    /// Tasks launched.
+    pub launched: u64,
+    /// Jobs that gave their results.
+    pub done: u64,
+    /// Jobs that were refused, since the journal could not be written.
+    pub refused: u64,
+    /// Hubs that were killed.
+    pub hubs_killed: u64,
+    /// Entries and reservations that went with them.
+    pub entries_lost: u64,
+    /// Engines that crashed.
+    pub engines_crashed: u64,
+    /// Workers that died.
+    pub workers_died: u64,
+    /// Connections that were cut.
+    pub cuts: u64,
+    /// Messages that were lost in them.
+    pub messages_lost: u64,
+    /// Messages that the hub heard of engines that it had given up.
+    pub heard_late: u64,
+    /// Blocks that engines offered to a hub.
+    pub blocks_offered: u64,
+    /// Results that engines offered to a hub.
+    pub results_offered: u64,
+    /// Reads that failed.
+    pub fetches_failed: u64,
+    /// Drivers that came back to their session.
+    pub came_back: u64,
+    /// Drivers that were given up.
+    pub given_up: u64,
+    /// Drivers that ended in the middle, and were run again.
+    pub drivers_ended: u64,
+    /// Jobs that were submitted again.
+    pub resubmitted: u64,
+    /// Detached jobs whose driver ended, and that a later run of it collected.
+    pub collected: u64,
+    /// Commits that took long.
+    pub slow_commits: u64,
+    /// Commits that failed.
+    pub full_commits: u64,
+    /// How often the planted bug did its work.
+    pub planted: u64,
+}
+
+impl Outcome {
+    /// All counts, with what they are.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, u64); 22] {
+        [
+            ("messages heard", self.heard),
+            ("tasks launched", self.launched),
+            ("jobs done", self.done),
+            ("jobs refused for the journal", self.refused),
+            ("hubs killed", self.hubs_killed),
+            ("entries lost with a hub", self.entries_lost),
+            ("engines crashed", self.engines_crashed),
+            ("workers died", self.workers_died),
+            ("connections cut", self.cuts),
+            ("messages lost", self.messages_lost),
+            ("messages of engines that were given up", self.heard_late),
+            ("blocks offered", self.blocks_offered),
+            ("results offered", self.results_offered),
+            ("fetches failed", self.fetches_failed),
+            ("drivers that came back", self.came_back),
+            ("drivers given up", self.given_up),
+            ("drivers ended", self.drivers_ended),
+            ("jobs resubmitted", self.resubmitted),
+            ("detached jobs collected by a later run", self.collected),
+            ("slow commits", self.slow_commits),
+            ("failed commits", self.full_commits),
+            ("planted", self.planted),
+        ]
+    }
+
+    /// The sum of two outcomes.
+    #[must_use]
+    pub fn plus(mut self, other: &Outcome) -> Outcome {
+        let Outcome {
+            heard,
+            launched,
+            done,
+            refused,
+            hubs_killed,
+            entries_lost,
+            engines_crashed,
+            workers_died,
+            cuts,
+            messages_lost,
+            heard_late,
+            blocks_offered,
+            results_offered,
+            fetches_failed,
+            came_back,
+            given_up,
+            drivers_ended,
+            resubmitted,
+            collected,
+            slow_commits,
+            full_commits,
+            planted,
+        } = &mut self;
+        let own = [
+            heard,
+            launched,
+            done,
+            refused,
+            hubs_killed,
+            entries_lost,
+            engines_crashed,
+            workers_died,
+            cuts,
+            messages_lost,
+            heard_late,
+            blocks_offered,
+            results_offered,
+            fetches_failed,
+            came_back,
+            given_up,
+            drivers_ended,
+            resubmitted,
+            collected,
+            slow_commits,
+            full_commits,
+            planted,
+        ];
+        own.into_iter().zip(other.counts()).for_each(|(own, (_, more))| *own += more);
+        self
+    }
+}
+
+/// Runs one seed to the end.
+///
+/// # Errors
+/// Which promise was broken.
+pub fn run(seed: u64, options: &Options) -> Result<Outcome, Violation> {
+    World::new(seed, *options).run()
+}
+
+/// Something that happens at its time.
+#[derive(Debug)]
+enum Happening {
+    Tick(u32),
+    /// Bytes arrive at the hub.
+    ToHub(PeerId, Vec<u8>),
+    /// Bytes arrive at a client.
+    FromHub(PeerId, Vec<u8>),
+    /// An end notices that its connection is gone.
+    HubNotices(PeerId),
+    ClientNotices(PeerId),
+    Dial(usize, u32),
+    DialDriver(usize, u32),
+    Beat(PeerId),
+    Finish(usize, AttemptId, u32),
+    Submit(usize, usize),
+    Commit(u32),
+    Told(u32, Box<Told>),
+    HubStarts,
+    Disaster(Disaster),
+}
+
+struct World {
+    now: Time,
+    rng: Rng,
+    options: Options,
+    agenda: BTreeMap<(Time, u64), Happening>,
+    planned: u64,
+    workload: Workload,
+    hub: Option<Hub>,
+    /// When this hub began, and how many began before it.
+    began: Time,
+    generation: u32,
+    disk: Disk,
+    peers: u128,
+    links: BTreeMap<PeerId, Link>,
+    hosts: Vec<Host>,
+    drivers: Vec<Driver>,
+    /// Nothing goes wrong from here on.
+    calm: Time,
+    checks: Checks,
+    outcome: Outcome,
+}
+
+impl World {
+    fn new(seed: u64, options: Options) -> Self {
+        let mut rng = Rng::new(seed);
+        let workload = Workload::random(&mut rng, false);
+        let hosts = (0..rng.within(1, 4)).map(|at| Host::new(at as usize, rng.within(1, 3) as u32)).collect();
+        let drivers = (0..rng.within(1, 3) as usize).map(Driver::new).collect::<Vec<_>>();
+        let mut world = World {
+            now: Time(0),
+            options,
+            agenda: BTreeMap::new(),
+            planned: 0,
+            hub: None,
+            began: Time(0),
+            generation: 0,
+            disk: Disk::new(),
+            peers: 0,
+            links: BTreeMap::new(),
+            hosts,
+            drivers,
+            calm: Time(0),
+            checks: Checks::default(),
+            outcome: Outcome::default(),
+            workload,
+            rng,
+        };
+        world.plan();
+        world
+    }
+
+    fn after(&mut self, nanos: u64, happening: Happening) {
+        self.planned += 1;
+        self.agenda.insert((self.now + Duration::from_nanos(nanos), self.planned), happening);
+    }
+
+    /// Something between these times.
+    fn soon(&mut self, low: u64, high: u64, happening: Happening) {
+        let nanos = self.rng.within(low, high);
+        self.after(nanos, happening);
+    }
+
+    fn is_calm(&self) -> bool {
+        self.now >= self.calm
+    }
+
+    fn run(mut self) -> Result<Outcome, Violation> {
+        let mut over: Option<Time> = None;
+        while let Some(((now, _), happening)) = self.agenda.pop_first() {
+            self.now = now;
+            if self.options.trace {
+                println!("{now:?} {}", trace(&happening));
+            }
+            if over.is_none() && self.is_calm() && self.drivers.iter().all(Driver::is_through) {
+                over = Some(Time(now.0 + SETTLING));
+            }
+            match over {
+                Some(over) if now > over => {
+                    self.nothing_is_left()?;
+                    return Ok(self.outcome);
+                }
+                None if now.0 > self.calm.0 + PATIENCE => {
+                    return Err(format!("{} did not end", self.waits_for()));
+                }
+                _ => {}
+            }
+            self.happen(happening)?;
+        }
+        Err("nothing is to come any more".into())
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+        match happening {
+            Happening::Tick(generation) if generation == self.generation => {
+                self.tick();
+                self.after(TICK.as_nanos() as u64, Happening::Tick(generation));
+                return self.leave();
+            }
+            Happening::Tick(_) => {}
+            Happening::ToHub(peer, bytes) => {
+                self.arrives_at_hub(peer, &bytes)?;
+                return self.leave();
+            }
+            Happening::FromHub(peer, bytes) => return self.arrives_at_client(peer, &bytes),
+            Happening::HubNotices(peer) => {
+                self.hub_notices(peer);
+                return self.leave();
+            }
+            Happening::ClientNotices(peer) => self.client_notices(peer),
+            Happening::Dial(host, life) => self.dial(host, life),
+            Happening::DialDriver(driver, life) => self.dial_driver(driver, life),
+            Happening::Beat(peer) => self.beat(peer),
+            Happening::Finish(host, attempt, life) => self.finish(host, attempt, life),
+            Happening::Submit(driver, job) => self.submit(driver, job),
+            Happening::Commit(generation) if generation == self.generation => return self.commit(),
+            Happening::Told(generation, told) if generation == self.generation => {
+                let now = self.hub_time();
+                if let Some(hub) = &mut self.hub {
+                    hub.told(now, *told);
+                }
+                return self.leave();
+            }
+            Happening::Commit(_) | Happening::Told(..) => {}
+            Happening::HubStarts => {
+                self.start_hub()?;
+                return self.leave();
+            }
+            Happening::Disaster(disaster) => self.strike(disaster),
+        }
+        Ok(())
+    }
+}
+
+fn trace(happening: &Happening) -> String {
+    match happening {
+        Happening::ToHub(peer, bytes) => format!("to the hub from {peer:?}: {}", network::readable(bytes, true)),
+        Happening::FromHub(peer, bytes) => format!("from the hub to {peer:?}: {}", network::readable(bytes, false)),
+        other => format!("{other:?}"),
+    }
+}
