@@ -96,6 +96,9 @@ impl Hub {
         self.out.to_clients.push((peer, answer));
         // What was under way to the connection before is said in order, or not at all: results when it asks for them.
         self.out.for_drivers.remove(&id);
+        let tickets: Vec<_> =
+            self.sessions.all.get(&id).into_iter().flat_map(|of| of.tickets.values().copied()).collect();
+        tickets.into_iter().for_each(|job| self.jobs.deafen(job, id));
         self.unheard(id);
         self.say_again(id);
         self.tell_all_cached(id);

@@ -120,7 +120,7 @@ impl Hub {
     /// Tells the drivers of a job something, given each one's number for it.
     pub(crate) fn tell_job(&mut self, job: JobId, message: impl Fn(u64) -> ToDriver) {
         let drivers = self.jobs.get(&job).map(|job| job.drivers.clone()).unwrap_or_default();
-        for driver in drivers {
+        for driver in drivers.into_iter().filter(|driver| !driver.deaf) {
             self.tell_driver(driver.session, message(driver.ticket));
         }
     }

@@ -74,6 +74,8 @@ pub(crate) struct Attached {
     pub(crate) session: SessionId,
     /// Its number for the job.
     pub(crate) ticket: u64,
+    /// It has another connection now, and has not asked for the job by that: it is told all when it does.
+    pub(crate) deaf: bool,
     /// It is being told what the journal has: the number of that question.
     pub(crate) replay: Option<u64>,
     /// That is all there is: the job had ended when it was asked.
@@ -158,7 +160,7 @@ impl Hub {
         let (id, origin) = self.number_for(session, &new)?;
         let ticket = new.ticket;
         let mut job = Job::new(session, ticket, new.detached.clone(), new.spec.clone(), self.clock());
-        job.drivers.push(Attached { session, ticket, replay: None, whole: false });
+        job.drivers.push(Attached { session, ticket, deaf: false, replay: None, whole: false });
         job.caches.clone_from(&new.caches);
         job.progress = self.work_of(&new.spec);
         if let Origin::Orphan(row) = &origin {
@@ -358,7 +360,7 @@ impl Hub {
         spec.stages.iter().for_each(|stage| self.leave_code(code_of(stage, id)));
         self.known.offered.results.remove(&id);
         self.out.note(Entry::JobEnded { job: id, at, progress, end: end.clone().map_err(Box::new) });
-        for driver in drivers {
+        for driver in drivers.into_iter().filter(|driver| !driver.deaf) {
             self.tell_driver(driver.session, ToDriver::Progress { ticket: driver.ticket, progress });
             // Who is being told results is told the end after them.
             if driver.replay.is_none() {

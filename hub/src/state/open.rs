@@ -170,6 +170,15 @@ impl Jobs {
         self.iter().filter(|(_, job)| job.end.is_none()).map(|(id, _)| *id).collect()
     }
 
+    /// A driver of a job has another connection: what was said by the one before may be lost, so that what follows would
+    /// come without it.
+    pub(crate) fn deafen(&mut self, id: JobId, session: SessionId) {
+        let drivers = self.all.get_mut(&id).into_iter().flat_map(|job| &mut job.drivers);
+        for driver in drivers.filter(|driver| driver.session == session) {
+            (driver.deaf, driver.replay) = (true, None);
+        }
+    }
+
     /// An engine is gone. What it had of detached jobs counts again when it is offered again.
     pub(crate) fn lose_engine(&mut self, id: EngineId) {
         for job in self.values_mut().filter(|job| job.detached.is_some()) {

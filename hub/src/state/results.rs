@@ -151,7 +151,7 @@ impl Hub {
     pub(crate) fn attach(&mut self, session: SessionId, ticket: u64, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.drivers.retain(|driver| (driver.session, driver.ticket) != (session, ticket));
-        job.drivers.push(Attached { session, ticket, replay: None, whole: false });
+        job.drivers.push(Attached { session, ticket, deaf: false, replay: None, whole: false });
         let (phase, progress, detached) = (job.phase, job.progress, job.detached.is_some());
         // It may have failed since it could not be written down, and was never accepted.
         let failed = detached && matches!(job.end, Some(Err(_)));

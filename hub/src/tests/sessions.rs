@@ -200,6 +200,27 @@ fn the_next_hub_runs_only_what_had_not_finished() {
     assert!(ran.iter().all(|task| !parts.is_empty() && task.task.job == number));
 }
 
+/// The end of a job came by the new connection before results that were lost with the old one.
+#[test]
+fn a_driver_that_was_cut_off_hears_nothing_of_a_job_until_it_asks_for_it_again() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (old, welcome) = world.driver(None);
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    let new = job(1, welcome.session, 2, None, None);
+    world.drive(old, &[FromDriver::Submit(Box::new(new.clone()))]);
+    let tasks = world.tasks(engine);
+    world.report(engine, &[done(&tasks[0])]);
+    world.turn();
+    let (driver, _) = world.driver(Some((welcome.session, welcome.secret)));
+    world.report(engine, &tasks[1..].iter().map(done).collect::<Vec<_>>());
+    let (parts, ends) = results(&world.said(driver));
+    assert!(parts.is_empty() && ends.is_empty(), "{parts:?} {ends:?}");
+    world.drive(driver, &[FromDriver::Submit(Box::new(new))]);
+    let (parts, ends) = results(&world.said(driver));
+    assert_eq!((parts.len(), ends.get(&1)), (2, Some(&true)));
+}
+
 /// A driver that was away for too long got its session back with nothing in it, and missed the code that it had sent.
 #[test]
 fn a_session_of_the_hub_before_that_was_given_up_is_not_had_again() {

@@ -40,6 +40,9 @@ pub(super) struct Checks {
     last: BTreeMap<PeerId, ToDriver>,
 }
 
+/// How much later than the hub a driver may notice that its connection is cut.
+const LATE: Duration = Duration::from_secs(12);
+
 fn reserved(disk: &Disk, counter: Counter, number: u64) -> Result<(), Violation> {
     match number <= disk.reserved[counter as usize] {
         true => Ok(()),
@@ -182,7 +185,8 @@ impl Checks {
 
     /// A driver is told that its session is over.
     pub fn given_up(&self, session: SessionId, away: Duration) -> Result<(), Violation> {
-        let grace = Limits::default().driver_grace;
+        // Its end may have noticed that much later than the hub.
+        let grace = Limits::default().driver_grace.saturating_sub(LATE);
         match away >= grace {
             true => Ok(()),
             false => Err(format!("{session} was given up though its driver was away for {away:?} only")),
