@@ -64,7 +64,8 @@ fn asks_and_reads_nothing(runtime: &tokio::runtime::Runtime, place: &Path, tls: 
             }
         }
     });
-    assert!(why.contains("gone"), "{why}");
+    // What it had still sent, and the hub did not read, makes the system reset the connection of other machines.
+    assert!(why.contains("gone") || tls && why.contains("the connection is closed"), "{why}");
     while backlog.bytes() > 0 {
         well(&mut admin);
     }
