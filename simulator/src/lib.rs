@@ -1,4 +1,4 @@
-//! The simulator: the real scheduler in a world of its own, and the real hub in a [`cluster`], where a seed is the whole run.
+//! The simulator: the real scheduler in a world of its own, and the real hub and engines in a [`cluster`], where a seed is the whole run.
 //!
 //! The clock is a number, the network loses, doubles, delays and reorders messages, engines are killed and cut
 //! off, workers die, blocks vanish, user code fails and answers twice, drivers cancel and let go. Fake tasks

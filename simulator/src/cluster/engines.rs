@@ -1,25 +1,25 @@
-//! Simulated engines: slots that compute numbers, and blocks that hold them.
+//! The real state of engines, on machines where starting a worker, keeping a block and computing a number are simulated.
 
 use super::network::{End, said};
 use super::{Bug, Happening, MS, SECOND, World};
 use crate::workload::{compute, result_name};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 use tryworks_base::Error;
-use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
-use tryworks_protocol::engine::{
-    Assignment, CodeBytes, CodeId, FromEngine, HeldBlock, HeldResult, Offer, ResultPart, StorePlace, ToEngine, Welcome,
-};
+use tryworks_base::ids::{AttemptId, EngineId, OutputId};
+use tryworks_engine::state::{BlockOrder, Death, Engine, Order, Setup, Stock, TICK};
+use tryworks_protocol::engine::{Assignment, CodeBytes, CodeId, ResultPart, StorePlace, ToEngine, Welcome};
+use tryworks_protocol::worker::{FromWorker, ToWorker};
 use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening};
-use tryworks_scheduler::{Failure, FetchFailure, PartitionReport, Partitions, Report};
-use tryworks_store::blocks::BlockKey;
+use tryworks_scheduler::{Failure, FetchFailure, PartitionReport, Report, Time};
+use tryworks_store::blocks::{BlockKey, Room, Sealed};
 use tryworks_transport::PeerId;
 
+/// The blocks that a launch made.
 #[derive(Debug)]
 pub(super) struct Block {
     output: OutputId,
-    partitions: Partitions,
     values: BTreeMap<u32, u64>,
-    report: Report,
 }
 
 /// What a task runs, as the bytes of its code say.
@@ -52,7 +52,15 @@ impl Code {
     }
 }
 
-#[derive(Debug)]
+/// A worker of an engine: slots that compute numbers.
+#[derive(Debug, Default)]
+struct Worker {
+    queue: VecDeque<Assignment>,
+    running: BTreeMap<AttemptId, Assignment>,
+    codes: BTreeMap<CodeId, Code>,
+    places: BTreeMap<OutputId, Vec<(u32, EngineId, AttemptId)>>,
+}
+
 pub(super) struct Host {
     name: String,
     slots: u32,
@@ -60,31 +68,44 @@ pub(super) struct Host {
     alive: bool,
     pub peer: Option<PeerId>,
     welcome: bool,
-    queue: VecDeque<Assignment>,
-    running: BTreeMap<AttemptId, Assignment>,
-    codes: BTreeMap<CodeId, Code>,
-    places: BTreeMap<OutputId, Vec<(u32, EngineId, AttemptId)>>,
+    state: Engine,
+    /// Those that have said hello.
+    workers: BTreeMap<u64, Worker>,
+    /// Blocks that workers sealed, and those that the store has.
+    sealed: BTreeMap<AttemptId, Block>,
     blocks: BTreeMap<AttemptId, Block>,
-    results: BTreeMap<AttemptId, HeldResult>,
-    sessions: BTreeSet<SessionId>,
 }
 
 impl Host {
-    pub fn new(at: usize, slots: u32) -> Self {
-        Host {
-            name: format!("engine-{at}"),
+    pub fn new(at: usize, slots: u32, life: u32, now: Time) -> Self {
+        let name = format!("engine-{at}");
+        let setup = Setup {
+            name: name.clone(),
+            machine: name.clone(),
             slots,
-            life: 0,
+            memory: 1 << 30,
+            directory: "/".into(),
+            store: StorePlace {
+                host: name.clone(),
+                directory: String::new(),
+                address: None,
+                socket: String::new(),
+                key: BlockKey::new([at as u8 * 16 + 1; 32].map(|byte| byte ^ life as u8)),
+            },
+            patience: Duration::from_secs(100_000),
+        };
+        let stock = Stock { used: 0, room: Room { quota: None, used: 0 } };
+        Host {
+            name,
+            slots,
+            life,
             alive: true,
             peer: None,
             welcome: false,
-            queue: VecDeque::new(),
-            running: BTreeMap::new(),
-            codes: BTreeMap::new(),
-            places: BTreeMap::new(),
+            state: Engine::new(setup, stock, now),
+            workers: BTreeMap::new(),
+            sealed: BTreeMap::new(),
             blocks: BTreeMap::new(),
-            results: BTreeMap::new(),
-            sessions: BTreeSet::new(),
         }
     }
 
@@ -95,22 +116,18 @@ impl Host {
 
     /// What it holds that a cluster without jobs should not have.
     pub fn left(&self) -> Option<String> {
-        let tasks = self.queue.len() + self.running.len();
-        let nothing = tasks == 0 && self.blocks.is_empty() && self.results.is_empty() && self.sessions.is_empty();
+        let offer = self.state.offer();
+        let nothing = self.blocks.is_empty()
+            && self.sealed.is_empty()
+            && offer.held.is_empty()
+            && offer.results.is_empty()
+            && offer.sessions.is_empty()
+            && !self.state.has_workers();
         (!nothing).then(|| {
-            let outputs: BTreeSet<_> = self.blocks.values().map(|block| block.output).collect();
-            let (name, results, sessions) = (&self.name, self.results.keys(), &self.sessions);
-            format!("{name} has {tasks} tasks, blocks of {outputs:?}, results {results:?}, sessions {sessions:?}")
+            let (name, blocks, sealed) = (&self.name, self.blocks.keys(), self.sealed.keys());
+            let workers = &self.workers;
+            format!("{name} has blocks {blocks:?}, sealed {sealed:?}, workers {workers:?}, and offers {offer:?}")
         })
-    }
-
-    fn forget_session(&mut self, session: SessionId) {
-        self.sessions.remove(&session);
-        self.blocks.retain(|_, block| SessionId::split(block.output.0).0 != session);
-        self.results.retain(|_, held| held.session != session);
-        self.queue.retain(|task| task.session != session);
-        self.running.retain(|_, task| task.session != session);
-        self.places.retain(|output, _| SessionId::split(output.0).0 != session);
     }
 }
 
@@ -125,43 +142,31 @@ impl World {
         let peer = self.connect(End::Host(host, life));
         let of = &mut self.hosts[host];
         (of.peer, of.welcome) = (Some(peer), false);
-        let held = of.blocks.iter().map(|(attempt, block)| HeldBlock {
-            output: block.output,
-            attempt: *attempt,
-            partitions: block.partitions.clone(),
-            report: block.report.clone(),
-        });
-        let offer = Offer {
-            name: of.name.clone(),
-            slots: of.slots,
-            memory: 1 << 30,
-            store: StorePlace {
-                host: of.name.clone(),
-                directory: String::new(),
-                address: None,
-                socket: String::new(),
-                key: BlockKey::new([host as u8 * 16 + 1; 32].map(|byte| byte ^ life as u8)),
-            },
-            held: held.collect(),
-            results: of.results.values().cloned().collect(),
-            sessions: of.sessions.iter().copied().collect(),
-            kept: Vec::new(),
-        };
+        let offer = of.state.offer();
         let info = HostInfo { id: of.name.clone(), name: of.name.clone(), ..HostInfo::default() };
         let hello = Hello { version: "simulated".into(), host: info, purpose: Purpose::Serve(Box::new(offer)) };
         let bytes = hello.to_bytes().unwrap_or_else(|error| panic!("a hello cannot be encoded: {error}"));
         self.send_to_hub(peer, bytes);
-        self.after(SECOND, Happening::Beat(peer));
     }
 
-    /// What runs for a hub that is gone is stopped; what is made stays.
+    /// Time passes on a machine.
+    pub(super) fn engine_ticks(&mut self, host: usize, life: u32) {
+        let now = self.now;
+        let of = &mut self.hosts[host];
+        if of.life != life {
+            return;
+        }
+        of.workers.keys().for_each(|worker| of.state.worker_says(now, *worker, FromWorker::Beat));
+        of.state.tick(now);
+        self.settle(host);
+        self.after(TICK.as_nanos() as u64, Happening::EngineTicks(host, life));
+    }
+
     pub(super) fn engine_without_hub(&mut self, host: usize) {
+        let now = self.now;
         let of = &mut self.hosts[host];
         of.peer = None;
-        of.queue.clear();
-        of.running.clear();
-        of.codes.clear();
-        of.places.clear();
+        of.state.hub_lost(now);
         let life = of.life;
         self.soon(MS, 200 * MS, Happening::Dial(host, life));
     }
@@ -170,114 +175,194 @@ impl World {
         self.outcome.engines_crashed += 1;
         let before = &self.hosts[host];
         let (peer, life, slots) = (before.peer, before.life + 1, before.slots);
-        self.hosts[host] = Host { life, ..Host::new(host, slots) };
+        self.hosts[host] = Host::new(host, slots, life, self.now);
         self.client_is_gone(peer);
         self.soon(10 * MS, 3 * SECOND, Happening::Dial(host, life));
+        self.after(0, Happening::EngineTicks(host, life));
     }
 
     pub(super) fn kill_worker(&mut self, host: usize) {
-        let of = &mut self.hosts[host];
-        let Some(session) = of.running.values().next().map(|task| task.session) else { return };
-        let of_session = |task: &Assignment| task.session == session;
-        let suspects = of.running.extract_if(.., |_, task| of_session(task)).map(|(attempt, _)| attempt).collect();
-        let (gone, stay) = std::mem::take(&mut of.queue).into_iter().partition::<VecDeque<_>, _>(of_session);
-        of.queue = stay;
-        let waiting = gone.into_iter().map(|task| task.task.attempt).collect();
-        let error = Error::Lost { what: "a worker was killed".into(), details: String::new() };
+        let running = |(number, worker): (&u64, &Worker)| (!worker.running.is_empty()).then_some(*number);
+        let Some(number) = self.hosts[host].workers.iter().find_map(running) else { return };
         self.outcome.workers_died += 1;
-        self.engine_says(host, FromEngine::WorkerDied { session, suspects, waiting, error });
-        self.begin_tasks(host);
+        self.end_worker(host, number);
+        self.settle(host);
     }
 
-    fn engine_says(&mut self, host: usize, message: FromEngine) {
-        if let Some(peer) = self.hosts[host].peer {
-            self.send_to_hub(peer, said(&[message]));
+    fn end_worker(&mut self, host: usize, number: u64) {
+        let now = self.now;
+        let of = &mut self.hosts[host];
+        let worker = of.workers.remove(&number).unwrap_or_default();
+        let ran = worker.running.into_keys().collect();
+        let death = Death { how: "was killed by signal 9".into(), hopeless: false, ran };
+        of.state.worker_ended(now, number, &death);
+    }
+
+    pub(super) fn worker_starts(&mut self, host: usize, life: u32, number: u64) {
+        let now = self.now;
+        let of = &mut self.hosts[host];
+        if of.life != life {
+            return;
         }
+        of.state.started(number, 7, u64::from(life) << 32 | (host as u64) << 16 | number);
+        if of.state.greet(now, number).is_some() {
+            of.workers.insert(number, Worker::default());
+        }
+        self.settle(host);
     }
 
     pub(super) fn engine_hears(&mut self, host: usize, peer: PeerId, bytes: &[u8]) {
+        let now = self.now;
         if !self.hosts[host].welcome {
             match opening::<Welcome>(bytes) {
-                Ok(Opening::Welcome(_)) => self.hosts[host].welcome = true,
+                Ok(Opening::Welcome(welcome)) => {
+                    self.hosts[host].welcome = true;
+                    self.hosts[host].state.joined(now, &welcome);
+                    self.settle(host);
+                }
                 // Its name may still be taken by its life before.
                 Ok(Opening::Refused(_)) => self.engine_without_hub(host),
                 Err(error) => panic!("{peer:?} was answered with what cannot be read: {error}"),
             }
             return;
         }
+        let keeps = self.options.bug == Some(Bug::KeepBlocks);
         let batch = decode::<ToEngine>(bytes).unwrap_or_else(|error| panic!("{peer:?} cannot read: {error}"));
         for message in batch {
-            self.obey(host, message);
+            match message {
+                ToEngine::EndSession { .. } | ToEngine::DeleteOutput { .. } if keeps => self.outcome.planted += 1,
+                message => self.hosts[host].state.hub_says(now, message),
+            }
         }
-        self.begin_tasks(host);
+        self.settle(host);
     }
 
-    fn obey(&mut self, host: usize, message: ToEngine) {
-        let keeps = self.options.bug == Some(Bug::KeepBlocks);
-        let of = &mut self.hosts[host];
-        match message {
-            ToEngine::Session { session, .. } => drop(of.sessions.insert(session)),
-            ToEngine::EndSession { .. } | ToEngine::DeleteOutput { .. } if keeps => self.outcome.planted += 1,
-            ToEngine::EndSession { session } => of.forget_session(session),
-            ToEngine::Code { code, bytes, .. } => {
-                of.codes.extend(Code::read(&bytes).map(|read| (code, read)));
+    /// Carries out what a state orders, and hands on what it says.
+    fn settle(&mut self, host: usize) {
+        loop {
+            let orders = self.hosts[host].state.orders();
+            if orders.is_empty() {
+                break;
             }
-            ToEngine::ForgetCode { code } => drop(of.codes.remove(&code)),
-            ToEngine::Places { output, places } => drop(of.places.insert(output, places)),
-            ToEngine::Launch { tasks } => of.queue.extend(tasks),
-            ToEngine::Kill { attempt } => {
-                let queued = of.queue.len();
-                of.queue.retain(|task| task.task.attempt != attempt);
-                if of.running.remove(&attempt).is_some() || of.queue.len() < queued {
-                    self.engine_says(host, FromEngine::Failed { attempt, failure: Failure::Killed, span: (0, 0) });
+            orders.into_iter().for_each(|order| self.carry_out_for(host, order));
+        }
+        let batches = self.hosts[host].state.for_workers();
+        let mut again = false;
+        for (number, batch) in batches {
+            again = true;
+            batch.into_iter().for_each(|message| self.worker_hears(host, number, message));
+        }
+        self.begin_tasks(host);
+        let batch = self.hosts[host].state.for_hub();
+        if let Some(peer) = self.hosts[host].peer.filter(|_| !batch.is_empty()) {
+            self.send_to_hub(peer, said(&batch));
+        }
+        if again {
+            self.settle(host);
+        }
+    }
+
+    fn carry_out_for(&mut self, host: usize, order: Order) {
+        let life = self.hosts[host].life;
+        let of = &mut self.hosts[host];
+        match order {
+            Order::Start { worker, .. } => self.soon(5 * MS, 300 * MS, Happening::WorkerStarts(host, life, worker)),
+            Order::Kill { worker } => self.end_worker(host, worker),
+            Order::Blocks(BlockOrder::Add { attempt, .. }) => {
+                of.blocks.extend(of.sealed.remove_entry(&attempt));
+                // Late, so that things happen in between.
+                self.soon(0, 3 * MS, Happening::Added(host, life, attempt));
+            }
+            Order::Blocks(BlockOrder::Delete { attempt }) => drop(of.blocks.remove(&attempt)),
+            Order::Blocks(BlockOrder::Discard { attempt, .. }) => drop(of.sealed.remove(&attempt)),
+            Order::Blocks(BlockOrder::DeleteOutputs { outputs }) => {
+                of.blocks.retain(|_, block| !outputs.contains(&block.output.0));
+            }
+            // Nobody is asked to leave, and tasks need no files and write nothing.
+            Order::Heard { .. }
+            | Order::Unheard { .. }
+            | Order::Bring { .. }
+            | Order::GetFile { .. }
+            | Order::DropFiles { .. }
+            | Order::DropFile { .. }
+            | Order::TakeOver { .. } => {}
+        }
+    }
+
+    pub(super) fn added(&mut self, host: usize, life: u32, attempt: AttemptId) {
+        if self.hosts[host].life == life {
+            self.hosts[host].state.added(attempt, Ok(()));
+            self.settle(host);
+        }
+    }
+
+    fn worker_hears(&mut self, host: usize, number: u64, message: ToWorker) {
+        let now = self.now;
+        let of = &mut self.hosts[host];
+        let Some(worker) = of.workers.get_mut(&number) else { return };
+        match message {
+            ToWorker::Code { code, bytes } => worker.codes.extend(Code::read(&bytes).map(|read| (code, read))),
+            ToWorker::ForgetCode { code } => drop(worker.codes.remove(&code)),
+            ToWorker::Places { output, places } => drop(worker.places.insert(output, places)),
+            ToWorker::Launch { tasks, .. } => worker.queue.extend(tasks),
+            ToWorker::Kill { attempt } => {
+                let queued = worker.queue.len();
+                worker.queue.retain(|task| task.task.attempt != attempt);
+                if worker.running.remove(&attempt).is_some() || worker.queue.len() < queued {
+                    let failed = FromWorker::Failed { attempt, failure: Failure::Killed, span: (0, 0) };
+                    of.state.worker_says(now, number, failed);
                 }
             }
-            ToEngine::Discard { attempt } => {
-                of.blocks.remove(&attempt);
-                of.results.remove(&attempt);
-            }
-            ToEngine::DeleteOutput { output } => of.blocks.retain(|_, block| block.output != output),
-            ToEngine::Received { attempts } => attempts.iter().for_each(|attempt| drop(of.results.remove(attempt))),
-            // Nobody is asked to leave, and addresses are not needed here.
-            ToEngine::Peer { .. }
-            | ToEngine::DeleteCache { .. }
-            | ToEngine::Heard { .. }
-            | ToEngine::Unheard { .. }
-            | ToEngine::Move(_)
-            | ToEngine::Leave => {}
+            ToWorker::Peer { .. }
+            | ToWorker::DeleteOutput { .. }
+            | ToWorker::DeleteCache { .. }
+            | ToWorker::File { .. }
+            | ToWorker::Fetched { .. } => {}
         }
     }
 
     fn begin_tasks(&mut self, host: usize) {
-        loop {
-            let of = &mut self.hosts[host];
-            if of.running.len() >= of.slots as usize {
-                return;
+        let (life, slots) = (self.hosts[host].life, self.hosts[host].slots as usize);
+        let mut begun = Vec::new();
+        for worker in self.hosts[host].workers.values_mut() {
+            while worker.running.len() < slots
+                && let Some(task) = worker.queue.pop_front()
+            {
+                begun.push(task.task.attempt);
+                worker.running.insert(task.task.attempt, task);
             }
-            let Some(task) = of.queue.pop_front() else { return };
-            let (attempt, life) = (task.task.attempt, of.life);
-            of.running.insert(attempt, task);
+        }
+        for attempt in begun {
             let takes = if self.rng.chance(50) { 2_000 * MS } else { 60 * MS };
             self.soon(MS, takes, Happening::Finish(host, attempt, life));
         }
     }
 
     pub(super) fn finish(&mut self, host: usize, attempt: AttemptId, life: u32) {
+        let now = self.now;
         if self.hosts[host].life != life {
             return;
         }
-        let Some(task) = self.hosts[host].running.remove(&attempt) else { return };
-        let message = match self.compute(host, &task) {
+        let mut workers = self.hosts[host].workers.iter_mut();
+        let found = workers.find_map(|(number, worker)| Some((*number, worker.running.remove(&attempt)?)));
+        let Some((number, task)) = found else { return };
+        let message = match self.compute(host, number, &task) {
             Ok((values, code)) => self.made(host, &task, values, code),
-            Err(failure) => FromEngine::Failed { attempt, failure, span: (0, 0) },
+            Err(failure) => FromWorker::Failed { attempt, failure, span: (0, 0) },
         };
-        self.engine_says(host, message);
-        self.begin_tasks(host);
+        self.hosts[host].state.worker_says(now, number, message);
+        self.settle(host);
     }
 
     /// What the partitions of a task come to, from what lies where the hub said.
-    fn compute(&mut self, host: usize, task: &Assignment) -> Result<(BTreeMap<u32, u64>, Code), Failure<Error>> {
-        let Some(code) = self.hosts[host].codes.get(&task.code).copied() else {
+    fn compute(
+        &mut self,
+        host: usize,
+        number: u64,
+        task: &Assignment,
+    ) -> Result<(BTreeMap<u32, u64>, Code), Failure<Error>> {
+        let worker = &self.hosts[host].workers[&number];
+        let Some(code) = worker.codes.get(&task.code).copied() else {
             let text = format!("{} has no code for {}", self.hosts[host].name, task.task.attempt);
             return Err(Failure::Final(Error::Bug(text)));
         };
@@ -288,7 +373,7 @@ impl World {
         let (mut inputs, mut missing) = (Vec::new(), Vec::new());
         for parent in parents {
             let output = OutputId(task.session.global(*parent as u64 + 1));
-            let places = self.hosts[host].places.get(&output).map_or(&[][..], Vec::as_slice);
+            let places = worker.places.get(&output).map_or(&[][..], Vec::as_slice);
             for partition in 0..self.workload.pool[*parent].partitions {
                 let at = places.partition_point(|place| place.0 <= partition);
                 let nowhere = (0, EngineId(0), AttemptId(0));
@@ -311,7 +396,7 @@ impl World {
         Ok((task.task.partitions.iter().map(value).collect(), code))
     }
 
-    fn made(&mut self, host: usize, task: &Assignment, values: BTreeMap<u32, u64>, code: Code) -> FromEngine {
+    fn made(&mut self, host: usize, task: &Assignment, values: BTreeMap<u32, u64>, code: Code) -> FromWorker {
         let attempt = task.task.attempt;
         let reports = values.values().map(|value| PartitionReport { bytes: 8, rows: 1, checksum: *value });
         let buckets = match code {
@@ -319,21 +404,19 @@ impl World {
             Code::Results(_) => 0,
         };
         let report = Report { partitions: reports.collect(), bucket_bytes: vec![8; buckets as usize] };
-        let mut results = Vec::new();
-        let of = &mut self.hosts[host];
+        let (mut results, mut blocks) = (Vec::new(), Vec::new());
         match task.code {
             CodeId::Output(output) => {
-                let partitions = task.task.partitions.clone();
-                of.blocks.insert(attempt, Block { output, partitions, values, report: report.clone() });
+                let sealed = |partition: &u32| (output.0, *partition, Sealed::File { bytes: 8 });
+                blocks = values.keys().map(sealed).collect();
+                self.hosts[host].sealed.insert(attempt, Block { output, values });
             }
-            CodeId::Results(job) => {
+            CodeId::Results(_) => {
                 let part =
                     |(partition, value): (&u32, &u64)| (*partition, ResultPart::Here(value.to_le_bytes().into()));
                 results = values.iter().map(part).collect();
-                let held = HeldResult { job, session: task.session, attempt, parts: results.clone() };
-                of.results.insert(attempt, held);
             }
         }
-        FromEngine::Done { attempt, report, results, kept: Vec::new(), span: (0, 1_000) }
+        FromWorker::Done { attempt, report, blocks, results, kept: Vec::new(), span: (0, 1_000) }
     }
 }

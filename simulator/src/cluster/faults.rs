@@ -27,6 +27,7 @@ impl World {
         self.after(0, Happening::HubStarts);
         for host in 0..self.hosts.len() {
             self.soon(0, 300 * MS, Happening::Dial(host, 0));
+            self.after(0, Happening::EngineTicks(host, 0));
         }
         for driver in 0..self.drivers.len() {
             self.soon(0, 300 * MS, Happening::DialDriver(driver, 0));

@@ -1,5 +1,5 @@
-//! A cluster in which the real hub decides: its state, with the real journal in memory, among simulated engines and drivers
-//! that speak the protocol.
+//! A cluster in which the real hub and the real engines decide: the hub's state with the real journal in memory, and a state
+//! for each engine, whose workers and stores are simulated. Drivers are simulated, too, and speak the protocol.
 //!
 //! A connection brings messages whole and in order, or is cut, and then neither end is told at once. Engines crash and come
 //! back, with their blocks after a cut and without them after a crash; drivers are cut off, or end and are run again; the
@@ -262,6 +262,9 @@ enum Happening {
     DialDriver(usize, u32),
     Beat(PeerId),
     Finish(usize, AttemptId, u32),
+    EngineTicks(usize, u32),
+    WorkerStarts(usize, u32, u64),
+    Added(usize, u32, AttemptId),
     Submit(usize, usize),
     Commit(u32),
     Told(u32, Box<Told>),
@@ -295,7 +298,8 @@ impl World {
     fn new(seed: u64, options: Options) -> Self {
         let mut rng = Rng::new(seed);
         let workload = Workload::random(&mut rng, false);
-        let hosts = (0..rng.within(1, 4)).map(|at| Host::new(at as usize, rng.within(1, 3) as u32)).collect();
+        let hosts =
+            (0..rng.within(1, 4)).map(|at| Host::new(at as usize, rng.within(1, 3) as u32, 0, Time(0))).collect();
         let drivers = (0..rng.within(1, 3) as usize).map(Driver::new).collect::<Vec<_>>();
         let mut world = World {
             now: Time(0),
@@ -382,6 +386,9 @@ impl World {
             Happening::DialDriver(driver, life) => self.dial_driver(driver, life),
             Happening::Beat(peer) => self.beat(peer),
             Happening::Finish(host, attempt, life) => self.finish(host, attempt, life),
+            Happening::EngineTicks(host, life) => self.engine_ticks(host, life),
+            Happening::WorkerStarts(host, life, worker) => self.worker_starts(host, life, worker),
+            Happening::Added(host, life, attempt) => self.added(host, life, attempt),
             Happening::Submit(driver, job) => self.submit(driver, job),
             Happening::Commit(generation) if generation == self.generation => return self.commit(),
             Happening::Told(generation, told) if generation == self.generation => {

@@ -132,9 +132,6 @@ impl World {
     pub(super) fn beat(&mut self, peer: PeerId) {
         let end = self.links.get(&peer).map(|link| link.end);
         let bytes = match end {
-            Some(End::Host(host, life)) if self.hosts[host].lives(life, peer) => {
-                said(&[FromEngine::Beat { resident: 0, blocks: 0, short: false }])
-            }
             Some(End::Driver(driver, life)) if self.drivers[driver].lives(life, peer) => said(&[FromDriver::Beat]),
             _ => return,
         };
