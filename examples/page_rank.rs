@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     let outgoing = cx.range(0..pages).with(pages).flat_map_into(|pages, page, out| {
         out.extend(links(*pages, page).map(|other| (page, other)));
     });
-    let outgoing = outgoing.group_by_key_in(8).cache();
+    let outgoing = outgoing.shuffle_into(8).group_by_key().cache();
     let mut ranks: Data<(u64, f64)> = outgoing.map_values(|_| 1.0).boxed();
     for _ in 0..ROUNDS {
         let given = outgoing.join(&ranks).flat_map_into(|(page, (links, rank)), out| {

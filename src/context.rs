@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tryworks_base::memory::Memory;
 use tryworks_base::paths::whole;
 use tryworks_base::{Error, Result};
-use tryworks_core::Dataset;
 use tryworks_core::data::Data;
-use tryworks_core::ops::{FromFn, UnionAll};
+use tryworks_core::pipe::Pipe;
 use tryworks_core::runner::Runner;
-use tryworks_core::ship::{Code, Plain};
+use tryworks_core::ship::{Code, captures_nothing};
+use tryworks_core::{BEGIN_WITH, Dataset};
 use tryworks_io::Sources;
 use tryworks_runtime::Runtime;
 
@@ -63,12 +63,13 @@ impl Context {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn from_fn<F, I>(&self, partitions: u32, function: F) -> Dataset<FromFn<Plain<F>, I>>
+    pub fn from_fn<F, I>(&self, partitions: u32, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<F, I>>
     where
         F: Fn(u32) -> I + Code,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
-        Dataset::from_fn(self.runner(), partitions, function)
+        const { captures_nothing::<F>(BEGIN_WITH) }
+        tryworks_core::from_fn(self.runner(), partitions, function)
     }
 
     /// The items of all `datasets`, one after another.
@@ -81,7 +82,7 @@ impl Context {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn union<T: Send + 'static>(&self, datasets: Vec<Data<T>>) -> Dataset<UnionAll<T>> {
+    pub fn union<T: Send + 'static>(&self, datasets: Vec<Data<T>>) -> Dataset<impl Pipe<Item = T> + use<T>> {
         Dataset::union_all(self.runner(), datasets)
     }
 

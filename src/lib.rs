@@ -32,8 +32,8 @@ pub use context::{Builder, Context};
 pub use tryworks_base::{Error, Op, Place, Progress, Result, Shipment, Site, UserError, UserFault, frames, memory};
 pub use tryworks_core::ship::Code;
 pub use tryworks_core::{
-    Background, Dataset, Float, Job, Record, Str, Summand, ToDriver, Total, data, ops, pipe, row, runner, sink, source,
-    task, with,
+    Background, Dataset, Emitter, Float, Items, Job, Record, StorageLevel, Str, Summand, ToDriver, Total, data, pipe,
+    row, runner, sink, source, task, with,
 };
 pub use tryworks_io::{Input, files, places, records, rows, text};
 pub use tryworks_runtime::event_log;

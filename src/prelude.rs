@@ -3,10 +3,9 @@
 pub use crate::{Context, Error, Result};
 pub use tryworks_base::UserError;
 pub use tryworks_core::data::Data;
-pub use tryworks_core::ops::{Emitter, StorageLevel};
 pub use tryworks_core::pipe::Pipe;
 pub use tryworks_core::row::{Key, Row};
-pub use tryworks_core::{Dataset, Job, Record, Str, Total, total};
+pub use tryworks_core::{Dataset, Emitter, Job, Record, StorageLevel, Str, Total, total};
 pub use tryworks_io::Sources;
 pub use tryworks_io::records::records;
 pub use tryworks_io::text::{SaveText, text};

@@ -1,6 +1,6 @@
 //! Calling user functions: with the items alone, or with a value given by `.with` first.
 
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship, conjure};
+use crate::ship::{Code, Decoder, Encoder, Plain, Ship, conjure, ship};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -73,15 +73,7 @@ pub struct Given<E, F> {
     pub(crate) function: F,
 }
 
-impl<E: Env, F: Code> Ship for Given<E, F> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.env.encode(to)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Given { env: E::decode(from)?, function: conjure()? })
-    }
-}
+ship!([E: Env, F: Code] Given<E, F> { env: ship, function: code });
 
 impl<E: Env, F: Code> Callable for Given<E, F> {
     fn ready(&self, op: &Op, place: Place) -> Result<()> {

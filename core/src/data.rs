@@ -7,7 +7,7 @@
 use crate::dataset::Dataset;
 use crate::links::{Batch, Head, HeadCursor, Links, LinksCursor, Segment, SegmentCursor};
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, Step};
-use crate::ship::{Decoder, Encoder, Parcel, Role, Ship, pack};
+use crate::ship::{Decoder, Encoder, Parcel, Role, Ship, pack, ship};
 use crate::task::{Feed, Task};
 use std::any::Any;
 use std::marker::PhantomData;
@@ -63,15 +63,7 @@ fn deeper<R>(work: impl FnOnce() -> R) -> R {
 /// The pipe that a list begins with.
 struct Begin<P>(P);
 
-impl<P: Pipe> Ship for Begin<P> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.0.encode(to)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Begin(P::decode(from)?))
-    }
-}
+ship!([P: Pipe] Begin<P> { 0: ship });
 
 impl<P: Pipe> Role for Begin<P> {
     type Erased = Arc<dyn Head>;
@@ -109,15 +101,7 @@ impl<C: Cursor<Item: Send + 'static>> HeadCursor for BeginCursor<C> {
 /// Operators whose root is a boxed pipe, hung on that pipe's list.
 struct Hung<P>(P);
 
-impl<P: Pipe> Ship for Hung<P> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.0.encode(to)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Hung(P::decode(from)?))
-    }
-}
+ship!([P: Pipe] Hung<P> { 0: ship });
 
 impl<P: Pipe> Role for Hung<P> {
     type Erased = Arc<dyn Segment>;

@@ -2,8 +2,11 @@
 //!
 //! Each operator lives in the file of its name under `ops`, each action under `actions`.
 
+use crate::call::Callable;
 use crate::data::{Boxed, Data};
+use crate::exchange::default_readers;
 use crate::lineage::Node;
+use crate::ops::{Each, Itemwise};
 use crate::pipe::Pipe;
 use crate::runner::{PlanForm, Runner};
 use crate::source::{From, Source};
@@ -19,11 +22,13 @@ pub struct Dataset<P: Pipe> {
     pub(crate) pipe: P,
     pub(crate) node: Arc<Node>,
     pub(crate) runner: Arc<dyn Runner>,
+    /// What [`shuffle_into`](Dataset::shuffle_into) said, until the next operator takes it.
+    pub(crate) shuffle_into: Option<u32>,
 }
 
 impl<P: Pipe> Clone for Dataset<P> {
     fn clone(&self) -> Self {
-        Dataset { pipe: self.pipe.clone(), node: self.node.clone(), runner: self.runner.clone() }
+        self.of(self.pipe.clone())
     }
 }
 
@@ -39,6 +44,7 @@ impl<P: Pipe> std::fmt::Debug for Dataset<P> {
     }
 }
 
+/// # The dataset and its plan
 impl<S: Source> Dataset<From<S>> {
     /// The dataset that a source yields. `fault` is a mistake found while the source was made: it is told at the
     /// action, as is a source that the codec cannot carry.
@@ -47,14 +53,72 @@ impl<S: Source> Dataset<From<S>> {
         let op = Op::here(name);
         let fault = fault.or_else(|| source.prove(runner.checks_rows()).err()).map(|error| error.at(op.site));
         let node = Node::source(op, source.partitions(), source.describe()).with_fault(fault);
-        Dataset { pipe: From::new(source), node: Arc::new(node), runner }
+        Dataset { pipe: From::new(source), node: Arc::new(node), runner, shuffle_into: None }
     }
 }
 
+/// # The dataset and its plan
 impl<P: Pipe> Dataset<P> {
-    /// A dataset that comes from this one by a narrow operator.
+    /// A dataset that comes from this one by an operator that took `shuffle_into`.
     pub(crate) fn chain<Q: Pipe>(&self, pipe: Q, node: Node) -> Dataset<Q> {
-        Dataset { pipe, node: Arc::new(node), runner: self.runner.clone() }
+        Dataset { pipe, node: Arc::new(node), runner: self.runner.clone(), shuffle_into: None }
+    }
+
+    /// A dataset that comes from this one by an operator that takes no `shuffle_into`.
+    pub(crate) fn narrow<Q: Pipe>(&self, pipe: Q, node: Node) -> Dataset<Q> {
+        let fault = self.misplaced(node.op);
+        self.chain(pipe, node.with_fault(fault))
+    }
+
+    /// A dataset that comes from this one by an item-wise operator of the kind `K`.
+    pub(crate) fn itemwise<K: Itemwise<P::Item, F>, F: Callable>(&self, op: Op, function: F) -> Dataset<Each<P, F, K>> {
+        let layout = self.node.layout.filter(|_| K::KEEPS_LAYOUT);
+        self.narrow(Each::new(self.pipe.clone(), function, op), Node::narrow(op, &self.node).with_layout(layout))
+    }
+
+    /// Another pipe for the same call: what one operator is made of in several steps.
+    pub(crate) fn of<Q: Pipe>(&self, pipe: Q) -> Dataset<Q> {
+        let (node, runner) = (self.node.clone(), self.runner.clone());
+        Dataset { pipe, node, runner, shuffle_into: self.shuffle_into }
+    }
+
+    /// How many partitions a shuffle of this dataset makes.
+    pub(crate) fn readers(&self) -> u32 {
+        self.shuffle_into.unwrap_or_else(|| default_readers(&[&self.node]))
+    }
+
+    /// The mistake of a [`shuffle_into`](Dataset::shuffle_into) right before `op`, which does not take it.
+    pub(crate) fn misplaced(&self, op: Op) -> Option<Error> {
+        self.not_taken(op, "does not apply to it; call it right before the operator that shuffles")
+    }
+
+    /// The mistake of a [`shuffle_into`](Dataset::shuffle_into) on the other side of `op`.
+    pub(crate) fn beside(&self, op: Op) -> Option<Error> {
+        self.not_taken(op, "was called on its right side; call it on the left one, before an operator that shuffles")
+    }
+
+    fn not_taken(&self, op: Op, why: &str) -> Option<Error> {
+        let message = |partitions| format!("{}: `shuffle_into({partitions})` {why}", op.name);
+        self.shuffle_into.map(|partitions| Error::Plan { message: message(partitions), site: op.site })
+    }
+
+    /// Says how many partitions the shuffle of the next operator makes: as many as the largest input has, if this is
+    /// not called. Any number gives the same items.
+    ///
+    /// It belongs right before an operator that shuffles by key or sorts. Before any other operator, and before an
+    /// action, it is a mistake in the plan, told at the action.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let rests = cx.range(0..100).map(|n| n % 7).shuffle_into(3).distinct();
+    /// assert_eq!((rests.partitions(), rests.count()?), (3, 7));
+    /// let error = cx.range(0..100).shuffle_into(3).count().unwrap_err();
+    /// assert!(error.to_string().starts_with("count: `shuffle_into(3)` does not apply to it"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn shuffle_into(&self, partitions: u32) -> Self {
+        Dataset { shuffle_into: Some(partitions), ..self.clone() }
     }
 
     /// The number of logical partitions: a function of the input alone.
@@ -64,7 +128,7 @@ impl<P: Pipe> Dataset<P> {
 
     /// The same dataset with its pipe type erased, for struct fields, loops and unions of many.
     pub fn boxed(&self) -> Data<P::Item> {
-        Dataset { pipe: Boxed::new(&self.pipe), node: self.node.clone(), runner: self.runner.clone() }
+        self.of(Boxed::new(&self.pipe))
     }
 
     /// Marks the dataset as nondeterministic: recomputing it may give other items. After a loss, everything derived
@@ -73,22 +137,28 @@ impl<P: Pipe> Dataset<P> {
     pub fn nondeterministic(&self) -> Self {
         let mut node = Node::narrow(Op::here("nondeterministic"), &self.node).with_layout(self.node.layout);
         node.nondeterministic = true;
-        self.chain(self.pipe.clone(), node)
+        self.narrow(self.pipe.clone(), node)
     }
 
     /// The plan by which an action on this dataset would run, as stable text.
     ///
     /// # Errors
     /// If the plan has a mistake.
+    #[track_caller]
     pub fn explain(&self) -> Result<String> {
-        self.runner.explain(&self.node, PlanForm::Text)
+        self.explained(Op::here("explain"), PlanForm::Text)
     }
 
     /// The plan as a graph in the language of Graphviz.
     ///
     /// # Errors
     /// If the plan has a mistake.
+    #[track_caller]
     pub fn explain_dot(&self) -> Result<String> {
-        self.runner.explain(&self.node, PlanForm::Dot)
+        self.explained(Op::here("explain_dot"), PlanForm::Dot)
+    }
+
+    fn explained(&self, op: Op, form: PlanForm) -> Result<String> {
+        self.misplaced(op).map_or_else(|| self.runner.explain(&self.node, form), Err)
     }
 }

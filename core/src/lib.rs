@@ -6,16 +6,17 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod actions;
-pub mod call;
+mod call;
 pub mod data;
 pub mod dataset;
 mod exchange;
 mod heap;
 mod held;
 pub mod host;
+mod join;
 pub mod lineage;
 pub mod links;
-pub mod ops;
+mod ops;
 pub mod pipe;
 mod record;
 pub mod row;
@@ -34,6 +35,7 @@ pub mod with;
 
 pub use actions::{Background, Job, Summand, ToDriver};
 pub use dataset::Dataset;
+pub use ops::{BEGIN_WITH, Emitter, Items, StorageLevel, from_fn};
 pub use record::Record;
 pub use str::Str;
 pub use total::{Float, Total, total};

@@ -1,29 +1,48 @@
 //! Values given in the open to the function of the next operator.
 
-use crate::call::{Env, Given, Init, Value};
+use crate::actions::Background;
+pub use crate::call::Env;
+use crate::call::{Given, Init, Value};
 use crate::dataset::Dataset;
 use crate::lineage::Node;
 use crate::pipe::Pipe;
-use crate::ship::Code;
+use crate::runner::Tie;
+use crate::ship::{Code, captures_nothing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use tryworks_base::{Op, UserError, codec};
 
-/// A dataset and a value for the function of its next operator. Every operator that takes a function has a form
-/// here, whose function takes a reference to the value first.
+/// A dataset and a value for the functions of its next operator or action. Every operator and every action that takes a
+/// function has a form here, whose functions take a reference to the value first.
 #[must_use = "a dataset is a description: nothing runs until an action is called on it"]
 pub struct With<P: Pipe, E> {
     pub(crate) data: Dataset<P>,
     pub(crate) env: E,
 }
 
+/// # Values for functions
 impl<P: Pipe, E: Env> With<P, E> {
     pub(crate) fn given<F>(&self, function: F) -> Given<E, F> {
         Given { env: self.env.clone(), function }
     }
+
+    /// The actions that take a function, as jobs that run while the program goes on. See
+    /// [`Dataset::background`].
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let job = cx.range(0..4).with(10).background().take_ordered_by(1, |by, n| by - n)?;
+    /// assert_eq!(job.wait()?, [3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn background(&self) -> Background<'_, P, E> {
+        Background { env: self.env.clone(), data: &self.data, tie: Tie::Bound }
+    }
 }
 
+/// # Values for functions
 impl<P: Pipe> Dataset<P> {
     /// Gives `value` to the function of the next operator. It is sent once per stage and worker.
     ///
@@ -39,7 +58,10 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn with<V: Serialize + DeserializeOwned + Send + Sync + 'static>(&self, value: V) -> With<P, Value<V>> {
+    pub fn with<V: Serialize + DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        value: V,
+    ) -> With<P, impl Env<Value = V> + use<P, V>> {
         With { data: self.giving(Op::here("with"), &value), env: Value(Arc::new(value)) }
     }
 
@@ -54,14 +76,14 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn with_init<C, V, X, F>(&self, config: C, make: F) -> With<P, Init<C, F, V, X>>
+    pub fn with_init<C, V, X, F>(&self, config: C, make: F) -> With<P, impl Env<Value = V> + use<P, C, V, X, F>>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
         V: Send + Sync + 'static,
         X: Into<UserError> + 'static,
         F: Fn(&C) -> Result<V, X> + Code,
     {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, as the configuration") }
+        const { captures_nothing::<F>("this closure captures something: give it in the open, as the configuration") }
         With { data: self.giving(Op::here("with_init"), &config), env: Init::new(config, make) }
     }
 
@@ -71,7 +93,7 @@ impl<P: Pipe> Dataset<P> {
             Ok(()) => self.clone(),
             Err(error) => {
                 let node = Node::narrow(op, &self.node).with_fault(Some(error.at(op.site)));
-                self.chain(self.pipe.clone(), node)
+                Dataset { node: Arc::new(node), ..self.clone() }
             }
         }
     }

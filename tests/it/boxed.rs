@@ -105,7 +105,7 @@ fn a_union_of_a_thousand_datasets_is_flat() -> Result<()> {
     let all = cx.union(parts);
     assert_eq!(all.partitions(), 1500);
     assert_eq!(all.collect()?, (0..1000).flat_map(|n| [n, n + 1]).collect::<Vec<_>>());
-    assert_eq!(all.distinct_in(8).count()?, 1001);
+    assert_eq!(all.shuffle_into(8).distinct().count()?, 1001);
     assert_eq!(cx.union(Vec::<Data<u64>>::new()).count()?, 0);
     Ok(())
 }
@@ -197,7 +197,7 @@ fn a_million_partitions_are_planned_in_bounded_memory() -> Result<()> {
     let cx = cx();
     let before = peak();
     let wide = cx.range_in(0..u64::MAX, 1_000_000).map(|n| (n % 10, n));
-    let plan = wide.reduce_by_key_in(1_000_000, |a, b| a.max(b)).coalesce(1_000).explain()?;
+    let plan = wide.shuffle_into(1_000_000).reduce_by_key(|a, b| a.max(b)).coalesce(1_000).explain()?;
     assert!(plan.starts_with("stage 0: 1000000 partitions"), "{plan}");
     assert_eq!(wide.take(1)?, [(0, 0)]);
     // Other tests of this program run at the same time, so this is a coarse bound: 256 bytes a partition.

@@ -118,7 +118,7 @@ fn what_does_not_fit_goes_to_the_disk_if_it_may() -> Result<()> {
 fn blocks_go_with_the_last_handle_that_needs_them() -> Result<()> {
     let cx = cx();
     let cached = cx.range_in(0..100, 4).map(|n| (n % 7, n)).cache();
-    let sums = cached.reduce_by_key_in(3, |a, b| a + b);
+    let sums = cached.shuffle_into(3).reduce_by_key(|a, b| a + b);
     let boxed = sums.map(|pair| pair).boxed();
     assert_eq!(boxed.count()?, 7);
     assert_eq!(cx.blocks(), 8);

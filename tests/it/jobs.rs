@@ -276,7 +276,7 @@ fn a_second_action_over_several_shuffles_runs_none_of_them_again() -> Result<()>
 fn progress_counts_every_partition_of_every_stage() -> Result<()> {
     static GATE: Gate = Gate::new();
     let cx = cx();
-    let sums = cx.range_in(0..100, 6).map(|n| (n % 3, n)).reduce_by_key_in(4, |a, b| a + b);
+    let sums = cx.range_in(0..100, 6).map(|n| (n % 3, n)).shuffle_into(4).reduce_by_key(|a, b| a + b);
     let held = sums.map(|pair| {
         GATE.pass();
         pair
@@ -354,7 +354,7 @@ fn the_event_log_tells_of_every_job_stage_and_task() -> Result<()> {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("events.jsonl");
     let cx = Context::builder().threads(2).event_log(&path).progress(false).build()?;
-    let sums = cx.range_in(0..1000, 7).map(|n| (n % 5, n)).reduce_by_key_in(3, |a, b| a + b);
+    let sums = cx.range_in(0..1000, 7).map(|n| (n % 5, n)).shuffle_into(3).reduce_by_key(|a, b| a + b);
     sums.count()?;
     let line = line!() - 1;
     let failing = cx.range_in(0..4, 4).map(|n| if n == 2 { panic!("größer") } else { n });

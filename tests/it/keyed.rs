@@ -32,7 +32,7 @@ fn reduce_by_key_is_what_a_map_gives() -> Result<()> {
         let data = cx.parallelize_in(rows, partitions);
         assert_eq!(sorted(data.reduce_by_key(|a, b| a + b).collect()?), expected);
         for readers in [1, 3, 64] {
-            let reduced = data.reduce_by_key_in(readers, |a, b| a + b);
+            let reduced = data.shuffle_into(readers).reduce_by_key(|a, b| a + b);
             assert_eq!(reduced.partitions(), readers);
             assert_eq!(sorted(reduced.collect()?), expected);
         }
@@ -88,7 +88,7 @@ fn map_tasks_that_end_in_another_order_change_no_bit_of_a_sum() -> Result<()> {
             }
             part(at).chain(end)
         });
-        let mut sums = rows.reduce_by_key_in(3, |a, b| a + b).collect()?;
+        let mut sums = rows.shuffle_into(3).reduce_by_key(|a, b| a + b).collect()?;
         sums.sort_by_key(|(key, _)| *key);
         assert_eq!(sums, expected, "{threads} threads, partition {late} ends late");
     }
@@ -121,7 +121,7 @@ fn words_are_counted_and_lie_where_the_same_words_do() -> Result<()> {
     (0..20_000).for_each(|at| *counts.entry(word(at)).or_default() += 1);
     assert!(counts.keys().any(|word| word.len() == 23) && counts.keys().any(|word| word.len() > 60));
     let cx = cx();
-    let counted = cx.range_in(0..20_000, 11).map(|at| (word(at), 1u64)).reduce_by_key_in(7, |a, b| a + b);
+    let counted = cx.range_in(0..20_000, 11).map(|at| (word(at), 1u64)).shuffle_into(7).reduce_by_key(|a, b| a + b);
     assert_eq!(counted.collect()?.into_iter().collect::<BTreeMap<_, _>>(), counts);
     // The other side is shuffled as it is, and finds them.
     let others = cx.range_in(0..300, 5).map(|at| (word(at * 7), at));
@@ -156,7 +156,7 @@ fn group_by_key_keeps_duplicates_and_their_order() -> Result<()> {
         let expected: Vec<_> = grouped(&rows).into_iter().collect();
         let data = cx.parallelize_in(rows, partitions);
         assert_eq!(sorted(data.group_by_key().collect()?), expected);
-        let wide = data.group_by_key_in(readers);
+        let wide = data.shuffle_into(readers).group_by_key();
         assert_eq!(glom(&wide).len() as u32, readers);
         assert_eq!(sorted(wide.collect()?), expected);
     }
@@ -165,7 +165,7 @@ fn group_by_key_keeps_duplicates_and_their_order() -> Result<()> {
 
 #[test]
 fn equal_keys_meet_in_one_partition() -> Result<()> {
-    let data = cx().parallelize_in(pairs(5, 5000, 300), 8).reduce_by_key_in(16, |a, b| a.max(b));
+    let data = cx().parallelize_in(pairs(5, 5000, 300), 8).shuffle_into(16).reduce_by_key(|a, b| a.max(b));
     let mut seen = BTreeSet::new();
     for part in glom(&data) {
         for (key, _) in part {
@@ -200,7 +200,7 @@ fn distinct_keeps_one_of_each() -> Result<()> {
     let data = cx.parallelize_in(items, 6);
     assert_eq!(sorted(data.distinct().collect()?), expected);
     for partitions in [1, 5, 100] {
-        let distinct = data.distinct_in(partitions);
+        let distinct = data.shuffle_into(partitions).distinct();
         assert_eq!(distinct.partitions(), partitions);
         assert_eq!(sorted(distinct.collect()?), expected);
     }
@@ -213,15 +213,15 @@ fn distinct_of_pairs_that_are_laid_out_by_key_needs_no_shuffle() -> Result<()> {
     let rows = pairs(6, 3000, 20);
     let expected: Vec<_> =
         rows.iter().map(|(key, value)| (*key, value % 3)).collect::<BTreeSet<_>>().into_iter().collect();
-    let groups = cx.parallelize_in(rows, 5).group_by_key_in(4);
+    let groups = cx.parallelize_in(rows, 5).shuffle_into(4).group_by_key();
     let laid_out = groups.map_values(|values| values[0] % 3).union(&groups.map_values(|values| values[0] % 3));
     assert_eq!(shuffles(&laid_out), 1);
     assert_eq!(shuffles(&laid_out.distinct()), 1);
     let found = laid_out.distinct().collect()?;
     assert_eq!(found.len(), 20);
     assert!(found.iter().all(|pair| expected.contains(pair)));
-    assert_eq!(shuffles(&laid_out.distinct_in(3)), 2);
-    assert_eq!(sorted(laid_out.distinct_in(3).collect()?), sorted(found));
+    assert_eq!(shuffles(&laid_out.shuffle_into(3).distinct()), 2);
+    assert_eq!(sorted(laid_out.shuffle_into(3).distinct().collect()?), sorted(found));
     Ok(())
 }
 
@@ -233,15 +233,15 @@ fn union_of_equal_layouts_joins_partitions_one_to_one() -> Result<()> {
         .into_iter()
         .map(|(key, values)| (key, values.iter().sum()))
         .collect();
-    let a = cx.parallelize_in(first, 3).reduce_by_key_in(4, |a, b| a + b);
-    let b = cx.parallelize_in(second, 5).reduce_by_key_in(4, |a, b| a + b);
+    let a = cx.parallelize_in(first, 3).shuffle_into(4).reduce_by_key(|a, b| a + b);
+    let b = cx.parallelize_in(second, 5).shuffle_into(4).reduce_by_key(|a, b| a + b);
     let both = a.union(&b);
     assert_eq!(both.partitions(), 4);
     let summed = both.reduce_by_key(|a, b| a + b);
     assert_eq!(shuffles(&summed), shuffles(&both));
     assert_eq!(sorted(summed.collect()?), total);
 
-    let c = b.reduce_by_key_in(6, |a, b| a + b);
+    let c = b.shuffle_into(6).reduce_by_key(|a, b| a + b);
     let mixed = a.union(&c);
     assert_eq!(mixed.partitions(), 10);
     let summed = mixed.reduce_by_key(|a, b| a + b);
@@ -258,7 +258,7 @@ fn joins_are_what_nested_loops_give() -> Result<()> {
         let expected = sorted(nested_loops(&left, &right));
         let (a, b) = (cx.parallelize_in(left, 3), cx.parallelize_in(right, 5));
         assert_eq!(sorted(a.join(&b).collect()?), expected);
-        assert_eq!(sorted(a.join_in(partitions, &b).collect()?), expected);
+        assert_eq!(sorted(a.shuffle_into(partitions).join(&b).collect()?), expected);
     }
     Ok(())
 }
@@ -293,8 +293,8 @@ fn sides_that_are_laid_out_alike_are_joined_without_a_shuffle() -> Result<()> {
         grouped(rows).into_iter().map(|(key, values)| (key, values.iter().sum())).collect()
     };
     let expected = sorted(nested_loops(&sums(&left), &sums(&right)));
-    let a = cx.parallelize_in(left, 3).reduce_by_key_in(8, |a, b| a + b);
-    let b = cx.parallelize_in(right, 5).reduce_by_key_in(8, |a, b| a + b);
+    let a = cx.parallelize_in(left, 3).shuffle_into(8).reduce_by_key(|a, b| a + b);
+    let b = cx.parallelize_in(right, 5).shuffle_into(8).reduce_by_key(|a, b| a + b);
     let joined = a.join(&b);
     assert_eq!(shuffles(&joined), 2);
     assert_eq!(joined.partitions(), 8);
@@ -314,7 +314,7 @@ fn only_the_side_that_is_not_laid_out_is_shuffled() -> Result<()> {
         &grouped(&left).into_iter().map(|(key, values)| (key, values.iter().sum())).collect::<Vec<(i64, u64)>>(),
         &right,
     ));
-    let a = cx.parallelize_in(left, 3).reduce_by_key_in(8, |a, b| a + b);
+    let a = cx.parallelize_in(left, 3).shuffle_into(8).reduce_by_key(|a, b| a + b);
     let b = cx.parallelize_in(right, 5);
     assert_eq!(shuffles(&a.join(&b)), 2);
     assert_eq!(shuffles(&b.join(&a)), 2);
@@ -335,7 +335,7 @@ fn the_partitions_of_a_keyed_operator_are_those_of_its_largest_input() {
     assert_eq!(of(7).join(&of(30)).partitions(), 30);
     assert_eq!(of(30).join(&of(7)).partitions(), 30);
     // One that is laid out already is kept if it is within an order of magnitude.
-    let laid_out = |partitions| of(3).reduce_by_key_in(partitions, |a, b| a + b);
+    let laid_out = |partitions| of(3).shuffle_into(partitions).reduce_by_key(|a, b| a + b);
     assert_eq!(laid_out(10).join(&of(100)).partitions(), 10);
     assert_eq!(of(100).join(&laid_out(10)).partitions(), 10);
     assert_eq!(laid_out(9).join(&of(100)).partitions(), 100);
@@ -348,9 +348,9 @@ fn a_layout_is_kept_by_what_keeps_keys_and_dropped_by_map() -> Result<()> {
     let rows = pairs(3, 2000, 60);
     let expected: Vec<(i64, u64)> =
         grouped(&rows).into_iter().map(|(key, values)| (key, values.iter().sum())).collect();
-    let sums = cx.parallelize_in(rows, 4).reduce_by_key_in(5, |a, b| a + b);
+    let sums = cx.parallelize_in(rows, 4).shuffle_into(5).reduce_by_key(|a, b| a + b);
     let again = |data: Data<(i64, u64)>| -> Result<usize> {
-        let reduced = data.reduce_by_key_in(5, |a, b| a + b);
+        let reduced = data.shuffle_into(5).reduce_by_key(|a, b| a + b);
         let shuffles = shuffles(&reduced);
         assert_eq!(sorted(reduced.collect()?), expected);
         Ok(shuffles)
@@ -367,7 +367,7 @@ fn a_layout_is_kept_by_what_keeps_keys_and_dropped_by_map() -> Result<()> {
     assert_eq!(again(sums.map_partitions(|pairs| pairs).boxed())?, 2);
     assert_eq!(again(sums.coalesce(2).boxed())?, 2);
     assert_eq!(again(sums.repartition(5).boxed())?, 3);
-    assert_eq!(shuffles(&sums.reduce_by_key_in(6, |a, b| a + b)), 2);
+    assert_eq!(shuffles(&sums.shuffle_into(6).reduce_by_key(|a, b| a + b)), 2);
     Ok(())
 }
 
@@ -375,7 +375,7 @@ fn a_layout_is_kept_by_what_keeps_keys_and_dropped_by_map() -> Result<()> {
 fn a_filter_after_a_shuffle_does_not_disturb_what_is_laid_out() -> Result<()> {
     let cx = cx();
     let rows = pairs(30, 4000, 500);
-    let sums = cx.parallelize_in(rows.clone(), 4).reduce_by_key_in(7, |a, b| a + b);
+    let sums = cx.parallelize_in(rows.clone(), 4).shuffle_into(7).reduce_by_key(|a, b| a + b);
     let (small, large) = (sums.filter(|(key, _)| *key < 50), sums.filter(|(key, _)| *key >= 0));
     let joined = small.join(&large);
     assert_eq!(shuffles(&joined), 1);
@@ -390,7 +390,7 @@ fn the_order_of_groups_and_the_bits_of_sums_do_not_depend_on_threads() -> Result
     let answers = |threads: usize| -> Result<Vec<(u64, u64)>> {
         let cx = Context::local(threads)?;
         let values = cx.range_in(0..50_000, 23).map(|n| (n % 97, 1.0 / (n as f64 + 0.1)));
-        values.reduce_by_key_in(5, |a, b| a + b).map_values(f64::to_bits).collect()
+        values.shuffle_into(5).reduce_by_key(|a, b| a + b).map_values(f64::to_bits).collect()
     };
     let one = answers(1)?;
     for (key, bits) in &one {
@@ -424,8 +424,8 @@ fn a_large_partition_is_split_among_the_cores_and_comes_out_the_same() {
     let collected = |threads| {
         let cx = Context::local(threads).unwrap();
         let pairs = cx.range(0..1_500_000).map(|n| (n * 7919 % 1_200_007, 1.0 / (n + 1) as f64));
-        let sums = pairs.reduce_by_key_in(1, |a, b| a + b).collect().unwrap();
-        let groups = pairs.group_by_key_in(1).map(|(key, values)| (key, values.len())).collect().unwrap();
+        let sums = pairs.shuffle_into(1).reduce_by_key(|a, b| a + b).collect().unwrap();
+        let groups = pairs.shuffle_into(1).group_by_key().map(|(key, values)| (key, values.len())).collect().unwrap();
         (sums, groups)
     };
     let (sums, groups) = collected(3);
@@ -448,7 +448,7 @@ fn a_large_partition_is_split_among_the_cores_and_comes_out_the_same() {
 fn a_panic_in_a_split_partition_names_its_operator() {
     let cx = Context::local(2).unwrap();
     let pairs = cx.range(0..1_500_000).map(|n| (n % 1_200_000, n));
-    let summed = pairs.reduce_by_key_in(1, |a, b| if b > 1_400_000 { panic!("too much") } else { a + b });
+    let summed = pairs.shuffle_into(1).reduce_by_key(|a, b| if b > 1_400_000 { panic!("too much") } else { a + b });
     let error = summed.count().unwrap_err().to_string();
     assert!(error.starts_with("`reduce_by_key` panicked: too much"), "{error}");
     assert_eq!(cx.range(0..10).count().unwrap(), 10);

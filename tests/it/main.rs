@@ -9,6 +9,7 @@ mod cases;
 mod driver;
 mod errors;
 mod fallible;
+mod forms;
 mod jobs;
 mod keyed;
 mod operators;

@@ -179,14 +179,14 @@ fn rows_of_no_size_are_counted_like_others() -> Result<()> {
     let cx = cx();
     let nothings = cx.range_in(0..1000, 7).map(|_| ());
     assert_eq!(nothings.distinct().collect()?, [()]);
-    assert_eq!(nothings.distinct_in(3).count()?, 1);
+    assert_eq!(nothings.shuffle_into(3).distinct().count()?, 1);
     assert_eq!(cx.range_in(0..0, 3).map(|_| ()).distinct().count()?, 0);
     assert_eq!(nothings.map(|n| (n, n)).reduce_by_key(|(), ()| ()).collect()?, [((), ())]);
     assert_eq!(nothings.map(|n| (n, n)).group_by_key().collect()?, [((), vec![(); 1000])]);
     assert_eq!(nothings.map(|n| (n, n)).join(&nothings.map(|n| (n, n)).distinct()).count()?, 1000);
     assert_eq!(nothings.map(|n| (n, 1)).reduce_by_key(|a, b| a + b).collect()?, [((), 1000)]);
     assert_eq!(nothings.sort_by(|n| *n).count()?, 1000);
-    assert_eq!(nothings.map(|n| (n, n)).sort_by_key_in(3).count()?, 1000);
+    assert_eq!(nothings.map(|n| (n, n)).shuffle_into(3).sort_by_key().count()?, 1000);
     assert_eq!(nothings.repartition(3).map_partitions(|n| [n.count()]).collect()?, [334, 333, 333]);
     assert_eq!((nothings.cache().count()?, nothings.persist(StorageLevel::Disk).count()?), (1000, 1000));
     assert_eq!(nothings.take_ordered_by(3, |n| *n)?, [(); 3]);
@@ -230,12 +230,12 @@ fn no_partitions_at_all_is_a_mistake_told_at_the_action() {
     };
     count("repartition", cx.range(0..10).repartition(0).count());
     count("coalesce", cx.range(0..10).coalesce(0).count());
-    count("distinct", cx.range(0..10).distinct_in(0).count());
-    count("reduce_by_key", pairs().reduce_by_key_in(0, |a, b| a + b).count());
-    count("group_by_key", pairs().group_by_key_in(0).count());
-    count("join", pairs().join_in(0, &pairs()).count());
-    count("sort_by_key", pairs().sort_by_key_in(0).count());
-    count("sort_by", cx.range(0..10).sort_by_in(0, |n| *n).count());
+    count("distinct", cx.range(0..10).shuffle_into(0).distinct().count());
+    count("reduce_by_key", pairs().shuffle_into(0).reduce_by_key(|a, b| a + b).count());
+    count("group_by_key", pairs().shuffle_into(0).group_by_key().count());
+    count("join", pairs().shuffle_into(0).join(&pairs()).count());
+    count("sort_by_key", pairs().shuffle_into(0).sort_by_key().count());
+    count("sort_by", cx.range(0..10).shuffle_into(0).sort_by(|n| *n).count());
     count("range_in", cx.range_in(0..10, 0).count());
     count("parallelize_in", cx.parallelize_in([1, 2], 0).count());
 }
@@ -345,9 +345,13 @@ fn more_partitions_than_a_dataset_has_are_a_mistake_of_the_call() {
     let few = cx.range_in(0..10, 2);
     for asked in [u32::MAX, MOST + 1] {
         told(plan_error(few.repartition(asked).count()), "repartition", asked);
-        told(plan_error(few.map(|n| (n, n)).reduce_by_key_in(asked, |a, _| a).count()), "reduce_by_key", asked);
-        told(plan_error(few.map(|n| (n, n)).group_by_key_in(asked).count()), "group_by_key", asked);
-        told(plan_error(few.map(|n| (n, n)).sort_by_key_in(asked).count()), "sort_by_key", asked);
+        told(
+            plan_error(few.map(|n| (n, n)).shuffle_into(asked).reduce_by_key(|a, _| a).count()),
+            "reduce_by_key",
+            asked,
+        );
+        told(plan_error(few.map(|n| (n, n)).shuffle_into(asked).group_by_key().count()), "group_by_key", asked);
+        told(plan_error(few.map(|n| (n, n)).shuffle_into(asked).sort_by_key().count()), "sort_by_key", asked);
         told(plan_error(cx.range_in(0..10, asked).count()), "range_in", asked);
         told(plan_error(cx.from_fn(asked, |n| [n]).count()), "from_fn", asked);
     }
@@ -358,7 +362,7 @@ fn a_shuffle_whose_buckets_alone_are_more_than_all_memory_is_an_error_that_says_
     let cx = Context::builder().threads(2).memory(1 << 20).progress(false).build()?;
     for error in [
         cx.range_in(0..10, 2).repartition(1_000_000).count().unwrap_err(),
-        cx.range_in(0..10, 2).map(|n| (n, n)).group_by_key_in(1_000_000).count().unwrap_err(),
+        cx.range_in(0..10, 2).map(|n| (n, n)).shuffle_into(1_000_000).group_by_key().count().unwrap_err(),
     ] {
         assert!(matches!(&error, Error::Limit { name, .. } if name == "memory"), "{error}");
         assert!(error.to_string().contains("1000000 buckets") && error.to_string().contains("fewer partitions"));

@@ -57,15 +57,15 @@ fn a_diamond_with_a_shared_stage() {
 #[test]
 fn a_join_of_sides_laid_out_alike() {
     let cx = cx();
-    let left = pairs(&cx, 4).reduce_by_key_in(8, |a, b| a + b);
-    let right = pairs(&cx, 5).group_by_key_in(8).filter(|(key, _)| *key > 3);
+    let left = pairs(&cx, 4).shuffle_into(8).reduce_by_key(|a, b| a + b);
+    let right = pairs(&cx, 5).shuffle_into(8).group_by_key().filter(|(key, _)| *key > 3);
     expect("join_co_partitioned.txt", &left.join(&right));
 }
 
 #[test]
 fn a_join_of_one_side_that_is_laid_out() {
     let cx = cx();
-    let left = pairs(&cx, 4).reduce_by_key_in(8, |a, b| a + b);
+    let left = pairs(&cx, 4).shuffle_into(8).reduce_by_key(|a, b| a + b);
     expect("join_left_laid_out.txt", &left.join(&pairs(&cx, 8)));
     expect("join_right_laid_out.txt", &pairs(&cx, 8).join(&left));
     expect("join_of_two_shuffles.txt", &pairs(&cx, 8).join(&pairs(&cx, 2)));
@@ -74,8 +74,8 @@ fn a_join_of_one_side_that_is_laid_out() {
 #[test]
 fn a_sort() {
     let cx = cx();
-    expect("sort.txt", &pairs(&cx, 4).sort_by_key_in(3).values());
-    expect("sort_twice.txt", &pairs(&cx, 4).sort_by_key_in(3).sort_by(|pair| pair.1));
+    expect("sort.txt", &pairs(&cx, 4).shuffle_into(3).sort_by_key().values());
+    expect("sort_twice.txt", &pairs(&cx, 4).shuffle_into(3).sort_by_key().sort_by(|pair| pair.1));
 }
 
 #[test]
@@ -113,14 +113,17 @@ fn repartition_coalesce_and_union() {
     expect("coalesce.txt", &n.coalesce(2).filter(|n| n % 2 == 0));
     expect("union.txt", &n.union(&cx.parallelize_in([1, 2, 3], 1)));
     expect("union_of_many.txt", &cx.union((0..3).map(|k| cx.range_in(k..k + 5, 2).boxed()).collect()));
-    let (a, b) = (pairs(&cx, 2).reduce_by_key_in(4, |a, b| a + b), pairs(&cx, 3).reduce_by_key_in(4, |a, b| a * b));
+    let (a, b) = (
+        pairs(&cx, 2).shuffle_into(4).reduce_by_key(|a, b| a + b),
+        pairs(&cx, 3).shuffle_into(4).reduce_by_key(|a, b| a * b),
+    );
     expect("union_laid_out_alike.txt", &a.union(&b).reduce_by_key(|a, b| a + b));
 }
 
 #[test]
 fn distinct_after_reduce() {
     let cx = cx();
-    let sums = pairs(&cx, 4).reduce_by_key_in(5, |a, b| a + b);
+    let sums = pairs(&cx, 4).shuffle_into(5).reduce_by_key(|a, b| a + b);
     expect("distinct_laid_out.txt", &sums.distinct());
     expect("distinct.txt", &sums.values().distinct());
 }

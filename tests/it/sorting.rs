@@ -20,13 +20,13 @@ fn ten_thousand_pairs_are_sorted_in_both_directions() -> Result<()> {
     let descending: Vec<_> = ascending.iter().rev().copied().collect();
     for partitions in [1, 20] {
         let data = cx.parallelize_in(rows.clone(), 8);
-        let up = data.sort_by_key_in(partitions);
+        let up = data.shuffle_into(partitions).sort_by_key();
         assert_eq!(up.partitions(), partitions);
         assert_eq!(up.collect()?, ascending);
-        let down = data.map(|(key, value)| (Reverse(key), value)).sort_by_key_in(partitions);
+        let down = data.map(|(key, value)| (Reverse(key), value)).shuffle_into(partitions).sort_by_key();
         assert_eq!(down.map(|(Reverse(key), value)| (key, value)).collect()?, descending);
-        assert_eq!(data.sort_by_in(partitions, |row| row.0).collect()?, ascending);
-        assert_eq!(data.sort_by_in(partitions, |row| Reverse(row.0)).collect()?, descending);
+        assert_eq!(data.shuffle_into(partitions).sort_by(|row| row.0).collect()?, ascending);
+        assert_eq!(data.shuffle_into(partitions).sort_by(|row| Reverse(row.0)).collect()?, descending);
         assert_eq!(data.sort_by(|row| (row.1 % 7, row.0)).collect()?, {
             let mut rows = rows.clone();
             rows.sort_by_key(|row| (row.1 % 7, row.0));
@@ -41,7 +41,7 @@ fn more_partitions_than_items_leaves_some_empty() -> Result<()> {
     let cx = cx();
     for (rows, from, to) in [(1, 1, 10), (3, 2, 50), (5, 20, 7)] {
         let rows = random_pairs(2, rows);
-        let parts = glom(&cx.parallelize_in(rows.clone(), from).sort_by_key_in(to));
+        let parts = glom(&cx.parallelize_in(rows.clone(), from).shuffle_into(to).sort_by_key());
         assert_eq!((parts.len() as u32, parts.concat()), (to, sorted(rows)));
     }
     Ok(())
@@ -51,7 +51,7 @@ fn more_partitions_than_items_leaves_some_empty() -> Result<()> {
 fn nothing_sorted_is_nothing() -> Result<()> {
     let cx = cx();
     let none = cx.parallelize_in(Vec::<(u64, u64)>::new(), 4);
-    assert_empty(none.sort_by_key_in(3).collect()?);
+    assert_empty(none.shuffle_into(3).sort_by_key().collect()?);
     assert_empty(cx.range_in(0..10, 3).filter(|_| false).sort_by(|n| *n).collect()?);
     Ok(())
 }
@@ -63,8 +63,8 @@ fn items_with_equal_keys_stay_in_their_order() -> Result<()> {
     let mut expected = rows.clone();
     expected.sort_by_key(|row| row.0);
     let data = cx().parallelize_in(rows, 9);
-    assert_eq!(data.sort_by_key_in(4).collect()?, expected);
-    assert_eq!(data.sort_by_in(6, |row| row.0).collect()?, expected);
+    assert_eq!(data.shuffle_into(4).sort_by_key().collect()?, expected);
+    assert_eq!(data.shuffle_into(6).sort_by(|row| row.0).collect()?, expected);
     Ok(())
 }
 
@@ -73,9 +73,9 @@ fn the_ranges_are_balanced() -> Result<()> {
     let cx = cx();
     let data = cx.parallelize_in(random_pairs(7, 20_000), 8);
     let by_range = [
-        glom(&data.sort_by_key_in(10)),
-        glom(&data.sort_by_in(10, |row| Reverse(row.0))),
-        glom(&cx.parallelize_in(sorted(random_pairs(7, 20_000)), 8).sort_by_key_in(10)),
+        glom(&data.shuffle_into(10).sort_by_key()),
+        glom(&data.shuffle_into(10).sort_by(|row| Reverse(row.0))),
+        glom(&cx.parallelize_in(sorted(random_pairs(7, 20_000)), 8).shuffle_into(10).sort_by_key()),
     ];
     for parts in by_range {
         assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), 20_000);
@@ -94,7 +94,7 @@ fn a_key_lies_in_one_range_however_often_it_comes() -> Result<()> {
         (0..10_000).map(|at| (if at % 10 == 0 { random.below(1_000_000) } else { 500_000 }, at)).collect();
     let mut expected = rows.clone();
     expected.sort_by_key(|row| row.0);
-    let parts = glom(&cx().parallelize_in(rows, 6).sort_by_key_in(8));
+    let parts = glom(&cx().parallelize_in(rows, 6).shuffle_into(8).sort_by_key());
     assert_eq!(parts.iter().filter(|part| part.iter().any(|row| row.0 == 500_000)).count(), 1);
     assert_eq!(parts.concat(), expected);
     Ok(())
@@ -103,7 +103,7 @@ fn a_key_lies_in_one_range_however_often_it_comes() -> Result<()> {
 #[test]
 fn every_key_may_be_the_same() -> Result<()> {
     let rows: Vec<(u8, u64)> = (0..5000).map(|at| (3, at)).collect();
-    assert_eq!(cx().parallelize_in(rows.clone(), 7).sort_by_key_in(5).collect()?, rows);
+    assert_eq!(cx().parallelize_in(rows.clone(), 7).shuffle_into(5).sort_by_key().collect()?, rows);
     Ok(())
 }
 
@@ -118,9 +118,9 @@ fn texts_and_compound_keys_are_sorted() -> Result<()> {
         .collect();
     let data = cx().parallelize_in(rows.clone(), 5);
     rows.sort_by(|a, b| a.0.cmp(&b.0));
-    assert_eq!(data.sort_by_key_in(6).collect()?, rows);
+    assert_eq!(data.shuffle_into(6).sort_by_key().collect()?, rows);
     rows.sort_by(|a, b| (&a.1.0, &a.0).cmp(&(&b.1.0, &b.0)));
-    let both = data.sort_by_in(4, |row| (row.1.0, row.0.clone()));
+    let both = data.shuffle_into(4).sort_by(|row| (row.1.0, row.0.clone()));
     assert_eq!(sorted(both.collect()?), sorted(rows.clone()));
     assert!(both.collect()?.is_sorted_by_key(|row| (row.1.0, row.0.clone())));
     Ok(())
@@ -131,14 +131,14 @@ fn what_is_sorted_may_be_cut_off_and_sorted_again() -> Result<()> {
     let cx = cx();
     let rows = random_pairs(17, 5000);
     let expected = sorted(rows.clone());
-    let up = cx.parallelize_in(rows, 4).sort_by_key_in(6);
+    let up = cx.parallelize_in(rows, 4).shuffle_into(6).sort_by_key();
     assert_eq!(up.take(10)?, expected[..10]);
     assert_eq!(up.first()?, expected[0]);
     assert_eq!(up.filter(|row| row.0 > 0).take(3)?, {
         let positive = expected.iter().filter(|row| row.0 > 0);
         positive.take(3).copied().collect::<Vec<_>>()
     });
-    let down = up.map(|(key, value)| (Reverse(key), value)).sort_by_key_in(5);
+    let down = up.map(|(key, value)| (Reverse(key), value)).shuffle_into(5).sort_by_key();
     assert_eq!(down.map(|row| row.0.0).collect()?, expected.iter().rev().map(|row| row.0).collect::<Vec<_>>());
     Ok(())
 }
@@ -223,9 +223,9 @@ fn whatever_the_order_says_each_row_comes_out_once_or_the_sort_fails() -> Result
             for (rows, from, to) in [(100, 4, 10), (100, 1, 3), (5_000, 7, 20), (30_000, 3, 8)] {
                 let data = cx.range_in(0..rows, from).with(kind).map(|kind, row| (loose(*kind, row), row));
                 // Rows that own nothing are held as values, and others encoded.
-                held_to(rows, data.sort_by_key_in(to).values().collect());
+                held_to(rows, data.shuffle_into(to).sort_by_key().values().collect());
                 let wide = data.map_values(|row| (row, format!("{row:0>100}")));
-                held_to(rows, wide.sort_by_key_in(to).map(|(_, (row, _))| row).collect());
+                held_to(rows, wide.shuffle_into(to).sort_by_key().map(|(_, (row, _))| row).collect());
                 let first =
                     data.take_ordered_by(10, |(key, _)| *key).map(|first| sorted(first.iter().map(|row| row.1)));
                 match first {
@@ -284,10 +284,11 @@ fn a_key_that_answers_otherwise_each_time_loses_no_row() -> Result<()> {
             ASKED.store(seed << 32, Relaxed);
             let data = cx.range_in(0..ROWS, 3).map(|row| (Liar(row * 7919 % 1009), row));
             let found = match seed % 2 {
-                0 => data.sort_by_key_in(8).values().collect(),
+                0 => data.shuffle_into(8).sort_by_key().values().collect(),
                 _ => data
                     .map_values(|row| (row, format!("{row:0>60}")))
-                    .sort_by_key_in(8)
+                    .shuffle_into(8)
+                    .sort_by_key()
                     .map(|(_, (row, _))| row)
                     .collect(),
             };
@@ -326,8 +327,8 @@ fn only_the_total_order_of_a_key_is_asked() -> Result<()> {
     expected.sort_by(f64::total_cmp);
     let bits = |floats: Vec<f64>| floats.into_iter().map(f64::to_bits).collect::<Vec<_>>();
     let data = cx().range_in(0..3000, 5).map(value);
-    assert_eq!(bits(data.sort_by_in(7, |x| Half(*x)).collect()?), bits(expected.clone()));
-    assert_eq!(bits(data.sort_by_in(7, |x| total(*x)).collect()?), bits(expected.clone()));
+    assert_eq!(bits(data.shuffle_into(7).sort_by(|x| Half(*x)).collect()?), bits(expected.clone()));
+    assert_eq!(bits(data.shuffle_into(7).sort_by(|x| total(*x)).collect()?), bits(expected.clone()));
     assert_eq!(bits(data.sort_by(|x| Reverse(total(*x))).collect()?), bits(expected.iter().rev().copied().collect()));
     assert_eq!(bits(data.take_ordered_by(3, |x| Half(*x))?), bits(expected[..3].to_vec()));
     assert_eq!(bits(data.take_ordered_by(2, |x| Reverse(Half(*x)))?), bits(vec![f64::NAN; 2]));

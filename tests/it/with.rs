@@ -31,10 +31,10 @@ fn every_operator_has_a_form_with_a_value() -> Result<()> {
     let indexed = n.with(by).map_partitions_with_index(|by, index, items| [(u64::from(index) * by, items.count())]);
     assert_eq!(indexed.collect()?, [(0, 3), (2, 3), (4, 4)]);
     assert_eq!(sorted(p.with(1u64).reduce_by_key(|one, a, b| a + b + one).collect()?), [(0, 24), (1, 29)]);
-    let into = p.with(1u64).reduce_by_key_in(2, |one, a, b| a + b + one);
+    let into = p.shuffle_into(2).with(1u64).reduce_by_key(|one, a, b| a + b + one);
     assert_eq!((into.partitions(), sorted(into.collect()?)), (2, vec![(0, 24), (1, 29)]));
     assert_eq!(n.with(by).sort_by(|by, n| (n % by, *n)).collect()?, [0, 2, 4, 6, 8, 1, 3, 5, 7, 9]);
-    let into = n.with(by).sort_by_in(2, |by, n| (n % by, *n));
+    let into = n.shuffle_into(2).with(by).sort_by(|by, n| (n % by, *n));
     assert_eq!((into.partitions(), into.collect()?), (2, vec![0, 2, 4, 6, 8, 1, 3, 5, 7, 9]));
     assert_eq!(n.with(by).take_ordered_by(2, |by, n| (n % by, std::cmp::Reverse(*n)))?, [8, 6]);
     static SEEN: AtomicUsize = AtomicUsize::new(0);

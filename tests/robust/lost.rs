@@ -56,7 +56,7 @@ fn a_damaged_block_is_made_again() {
                 CALLS.fetch_add(1, Relaxed);
                 (mix(n) % 5_000, n)
             });
-            let groups = pairs.group_by_key_in(3);
+            let groups = pairs.shuffle_into(3).group_by_key();
             let mut expected = BTreeMap::<u64, Vec<u64>>::new();
             (0..ROWS).for_each(|n| expected.entry(mix(n) % 5_000).or_default().push(n));
             assert_eq!(groups.count().unwrap(), expected.len() as u64);
@@ -92,8 +92,8 @@ fn when_all_spill_files_are_damaged_all_is_made_again() {
             (mix(n), n)
         });
         // Two shuffles, one behind the other.
-        let groups = pairs.reduce_by_key_in(2, |a, b| a + b);
-        let sorted = groups.map(|(key, n)| (n, key)).sort_by_key_in(4);
+        let groups = pairs.shuffle_into(2).reduce_by_key(|a, b| a + b);
+        let sorted = groups.map(|(key, n)| (n, key)).shuffle_into(4).sort_by_key();
         assert_eq!(sorted.count().unwrap(), ROWS);
         assert_eq!(CALLS.load(Relaxed), ROWS);
         let files = spill_files(place.dir.path());
@@ -142,8 +142,8 @@ fn a_damaged_cache_behind_a_damaged_shuffle_is_made_again() {
             CALLS.fetch_add(1, Relaxed);
             (mix(n), n)
         });
-        let kept = pairs.reduce_by_key_in(2, |a, b| a + b).persist(StorageLevel::Disk);
-        let later = kept.map(|(key, n)| (n, key)).sort_by_key_in(3).persist(StorageLevel::Disk);
+        let kept = pairs.shuffle_into(2).reduce_by_key(|a, b| a + b).persist(StorageLevel::Disk);
+        let later = kept.map(|(key, n)| (n, key)).shuffle_into(3).sort_by_key().persist(StorageLevel::Disk);
         assert_eq!(later.count().unwrap(), ROWS);
         let before = kept.collect().unwrap();
         assert_eq!(CALLS.load(Relaxed), ROWS);

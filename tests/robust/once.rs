@@ -32,9 +32,11 @@ fn a_join_makes_a_side_that_it_reads_in_place_once() {
         MADE.fetch_add(1, Relaxed);
         sum
     };
-    let right = place.cx.range_in(0..ROWS * 2, 6).map(|n| (n % ROWS, n)).reduce_by_key_in(6, fold).map_values(made);
+    let right =
+        place.cx.range_in(0..ROWS * 2, 6).map(|n| (n % ROWS, n)).shuffle_into(6).reduce_by_key(fold).map_values(made);
     let left = place.cx.range_in(0..ROWS, 6).map(|n| (mix(n) % ROWS, n));
-    let joined = left.join_in(6, &right).filter(|(key, (n, sum))| mix(*n) % ROWS == *key && *sum == ROWS + 2 * key);
+    let joined =
+        left.shuffle_into(6).join(&right).filter(|(key, (n, sum))| mix(*n) % ROWS == *key && *sum == ROWS + 2 * key);
     assert!(joined.explain().unwrap().contains("the right side is laid out by key already"));
     assert_eq!(joined.count().unwrap(), ROWS);
     assert!(place.cx.memory().spilled() > 0, "all of it had room");
@@ -50,8 +52,10 @@ fn a_join_reads_a_side_that_was_put_aside_for_many_rows_at_a_time() {
     const KEYS: u64 = 20_000;
     let place = Place::new(2, 2 << 20);
     let left = place.cx.range_in(0..ROWS, 50).map(|n| (mix(n) % KEYS, n));
-    let right = place.cx.range_in(0..KEYS, 6).map(|n| (n, Text::<1>(format!("{n:>40}")))).group_by_key_in(2);
-    let joined = left.join_in(2, &right).map(|(key, (n, texts))| (key, n, texts[0].0.trim_start().parse().unwrap()));
+    let right =
+        place.cx.range_in(0..KEYS, 6).map(|n| (n, Text::<1>(format!("{n:>40}")))).shuffle_into(2).group_by_key();
+    let joined =
+        left.shuffle_into(2).join(&right).map(|(key, (n, texts))| (key, n, texts[0].0.trim_start().parse().unwrap()));
     let mut found: Vec<(u64, u64, u64)> = joined.collect().unwrap();
     found.sort_unstable_by_key(|row| row.1);
     assert!(found.into_iter().eq((0..ROWS).map(|n| (mix(n) % KEYS, n, mix(n) % KEYS))));
@@ -68,9 +72,10 @@ fn a_join_goes_on_with_many_rows_at_a_time_behind_a_giant_key() {
     let place = Place::new(2, 1 << 20);
     // Six left rows have the giant key, which half of all right rows have.
     let more = place.cx.range_in(0..ROWS + 5, 3).map(|n| (if n < ROWS { n } else { 0 }, n));
-    let left = place.cx.range_in(0..ROWS, 3).map(|n| (n, ())).join_in(1, &more).map_values(|((), n)| n);
+    let left = place.cx.range_in(0..ROWS, 3).map(|n| (n, ())).shuffle_into(1).join(&more).map_values(|((), n)| n);
     let right = place.cx.range_in(0..ROWS, 3).map(|n| (if n % 2 == 0 { 0 } else { n }, Text::<2>(format!("{n:>40}"))));
-    let joined = left.join_in(1, &right).map(|(key, (n, text))| (key, n, text.0.trim_start().parse::<u64>().unwrap()));
+    let joined =
+        left.shuffle_into(1).join(&right).map(|(key, (n, text))| (key, n, text.0.trim_start().parse::<u64>().unwrap()));
     let mut found = joined.collect().unwrap();
     found.sort_unstable();
     let giant =
@@ -87,7 +92,7 @@ fn a_sort_into_many_ranges_decodes_what_a_range_has_and_little_more() {
     const ROWS: u64 = 40_000;
     let place = Place::new(2, 64 << 20);
     let rows = place.cx.range_in(0..ROWS, 100).map(|n| (mix(n), Text::<3>(format!("{n:>100}"))));
-    let sorted = rows.sort_by_key_in(100).map_values(|text| text.0.trim_start().parse::<u64>().unwrap());
+    let sorted = rows.shuffle_into(100).sort_by_key().map_values(|text| text.0.trim_start().parse::<u64>().unwrap());
     let mut expected: Vec<u64> = (0..ROWS).collect();
     expected.sort_by_key(|n| mix(*n));
     assert!(sorted.values().collect().unwrap() == expected);

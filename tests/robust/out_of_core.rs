@@ -43,7 +43,7 @@ fn within(name: &str, job: fn(&Context) -> Result<()>) {
 #[test]
 fn distinct() {
     within("out_of_core::distinct", |cx| {
-        let once = cx.range_in(0..ROWS, 16).map(|n| text(n % (ROWS / 2))).distinct_in(8);
+        let once = cx.range_in(0..ROWS, 16).map(|n| text(n % (ROWS / 2))).shuffle_into(8).distinct();
         assert_eq!(once.map(|text| number(&text)).sum()?, (ROWS / 2) * (ROWS / 2 - 1) / 2);
         assert_eq!(once.count()?, ROWS / 2);
         Ok(())
@@ -53,7 +53,7 @@ fn distinct() {
 #[test]
 fn group_by_key() {
     within("out_of_core::group_by_key", |cx| {
-        let groups = cx.range_in(0..ROWS, 16).map(|n| (n % (ROWS / 40), text(n))).group_by_key_in(8);
+        let groups = cx.range_in(0..ROWS, 16).map(|n| (n % (ROWS / 40), text(n))).shuffle_into(8).group_by_key();
         let sums = groups.map(|(key, values)| {
             assert!(values.len() == 40 && values.iter().all(|text| number(text) % (ROWS / 40) == key));
             values.iter().map(|text| number(text)).sum::<u64>()
@@ -69,7 +69,7 @@ fn join() {
     within("out_of_core::join", |cx| {
         let left = cx.range_in(0..ROWS / 2, 8).map(|n| (n, text(n)));
         let right = cx.range_in(ROWS / 4..ROWS * 3 / 4, 7).map(|n| (n, text(2 * n)));
-        let matches = left.join_in(8, &right).map(|(n, (left, right))| {
+        let matches = left.shuffle_into(8).join(&right).map(|(n, (left, right))| {
             assert!(number(&left) == n && number(&right) == 2 * n);
             (1u64, n)
         });
@@ -84,7 +84,8 @@ fn join() {
 fn sort_by() {
     within("out_of_core::sort_by", |cx| {
         // 7,919 has no factor in common with the number of rows: every number comes once.
-        let sorted = cx.range_in(0..ROWS, 16).map(|n| text(n * 7_919 % ROWS)).sort_by_in(8, |text| number(text));
+        let sorted =
+            cx.range_in(0..ROWS, 16).map(|n| text(n * 7_919 % ROWS)).shuffle_into(8).sort_by(|text| number(text));
         let ranges = sorted.map_partitions(|texts| {
             let mut numbers = texts.map(|text| number(&text));
             let first = numbers.next();

@@ -67,7 +67,7 @@ fn strings_with_spare_room_cross_a_shuffle() {
 #[test]
 fn strings_with_spare_room_are_grouped() {
     within("resident::strings_with_spare_room_are_grouped", |cx| {
-        let groups = cx.range_in(0..ROWS, 8).map(|n| (n % 10_000, wide(n))).group_by_key_in(4);
+        let groups = cx.range_in(0..ROWS, 8).map(|n| (n % 10_000, wide(n))).shuffle_into(4).group_by_key();
         let sums = groups.values().map(|texts| texts.iter().map(|text| number(text)).sum::<u64>());
         assert_eq!(sums.sum()?, SUM);
         Ok(())
@@ -77,7 +77,7 @@ fn strings_with_spare_room_are_grouped() {
 #[test]
 fn strings_with_spare_room_are_reduced() {
     within("resident::strings_with_spare_room_are_reduced", |cx| {
-        let longest = cx.range_in(0..ROWS, 8).map(|n| (n, wide(n))).reduce_by_key_in(4, |a, b| a.max(b));
+        let longest = cx.range_in(0..ROWS, 8).map(|n| (n, wide(n))).shuffle_into(4).reduce_by_key(|a, b| a.max(b));
         assert_eq!(longest.values().map(|text| number(&text)).sum()?, SUM);
         Ok(())
     });
@@ -96,7 +96,7 @@ fn strings_with_spare_room_are_kept() {
 #[test]
 fn keys_with_spare_room_are_sorted() {
     within("resident::keys_with_spare_room_are_sorted", |cx| {
-        let sorted = cx.range_in(0..ROWS, 8).map(|n| (wide(n), n)).sort_by_key_in(4);
+        let sorted = cx.range_in(0..ROWS, 8).map(|n| (wide(n), n)).shuffle_into(4).sort_by_key();
         let found: Vec<u64> = sorted.values().collect()?;
         let mut expected: Vec<u64> = (0..ROWS).collect();
         expected.sort_by_key(u64::to_string);
@@ -165,7 +165,8 @@ fn long_strings_are_joined_in_little_memory() {
     let rows = in_eight_mib(|cx| {
         let left = cx.range_in(0..10_000, 4).map(|n| (n % 5_000, long(n)));
         let right = cx.range_in(0..5_000, 3).map(|n| (n, long(n + 7)));
-        left.join_in(4, &right)
+        left.shuffle_into(4)
+            .join(&right)
             .map(|(key, (left, right))| (key, left.trim().to_string(), right.trim().to_string()))
             .collect()
     });
@@ -178,7 +179,7 @@ fn long_strings_are_joined_in_little_memory() {
 #[test]
 fn long_strings_are_grouped_in_little_memory() {
     let groups = in_eight_mib(|cx| {
-        let groups = cx.range_in(0..10_000, 4).map(|n| (n % 1_000, long(n))).group_by_key_in(4);
+        let groups = cx.range_in(0..10_000, 4).map(|n| (n % 1_000, long(n))).shuffle_into(4).group_by_key();
         groups.map_values(|texts| texts.iter().map(|text| number(text.trim())).collect::<Vec<_>>()).collect()
     });
     assert_eq!(groups.len(), 1_000);
@@ -190,8 +191,11 @@ fn long_strings_are_grouped_in_little_memory() {
 #[test]
 fn long_strings_are_reduced_in_little_memory() {
     let sums = in_eight_mib(|cx| {
-        let longest =
-            cx.range_in(0..20_000, 4).map(|n| (long(n % 9_000), long(n))).reduce_by_key_in(4, |a, b| a.max(b));
+        let longest = cx
+            .range_in(0..20_000, 4)
+            .map(|n| (long(n % 9_000), long(n)))
+            .shuffle_into(4)
+            .reduce_by_key(|a, b| a.max(b));
         longest.map(|(key, value)| (number(key.trim()), number(value.trim()))).collect()
     });
     assert_eq!(sums.len(), 9_000);

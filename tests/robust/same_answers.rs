@@ -54,7 +54,7 @@ fn sums_by_words_of_which_a_map_task_holds_a_part_at_a_time() {
     let sums = every_way("sums by words", true, 8 << 20, |cx| {
         let rows = cx.range_in(0..rows, parts).with(words);
         let pairs = rows.map(|words, n| (format!("{:x}", n / 2 % words), fraction(n)));
-        let sums = pairs.reduce_by_key_in(5, |a, b| a + b).collect()?;
+        let sums = pairs.shuffle_into(5).reduce_by_key(|a, b| a + b).collect()?;
         Ok(sums.into_iter().map(|(word, sum)| (word, sum.to_bits())).collect::<Vec<_>>())
     });
     let mut expected = BTreeMap::<String, f64>::new();

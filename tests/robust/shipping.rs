@@ -276,7 +276,7 @@ fn wide_operators_run_elsewhere() {
     let mut expected = BTreeMap::<u64, Vec<u64>>::new();
     (0..20_000).for_each(|n| expected.entry(mix(n) % 501).or_default().push(n));
 
-    let sums = sorted(pairs.reduce_by_key_in(3, |a, b| a + b).collect().unwrap());
+    let sums = sorted(pairs.shuffle_into(3).reduce_by_key(|a, b| a + b).collect().unwrap());
     assert!(sums.into_iter().eq(expected.iter().map(|(key, values)| (*key, values.iter().sum::<u64>()))));
     let greatest = pairs.with(7u64).reduce_by_key(|salt, a, b| if a ^ salt > b ^ salt { a } else { b });
     let greatest = sorted(greatest.collect().unwrap());
@@ -286,11 +286,11 @@ fn wide_operators_run_elsewhere() {
     assert_eq!(pairs.keys().distinct().count().unwrap(), 501);
 
     let names = cx.parallelize_in((0..600).step_by(3).map(|key| (key, format!("name {key}"))).collect::<Vec<_>>(), 2);
-    let joined = sorted(pairs.filter(|(_, n)| *n < 5_000).join_in(4, &names).collect().unwrap());
+    let joined = sorted(pairs.filter(|(_, n)| *n < 5_000).shuffle_into(4).join(&names).collect().unwrap());
     let matches = (0..5_000).map(|n| (mix(n) % 501, n)).filter(|(key, _)| key % 3 == 0);
     assert!(joined == sorted(matches.map(|(key, n)| (key, (n, format!("name {key}")))).collect()));
 
-    let by_hash = pairs.sort_by_in(4, |(_, n)| mix(*n)).values().collect().unwrap();
+    let by_hash = pairs.shuffle_into(4).sort_by(|(_, n)| mix(*n)).values().collect().unwrap();
     let mut order: Vec<u64> = (0..20_000).collect();
     order.sort_by_key(|n| mix(*n));
     assert!(by_hash == order);
@@ -312,8 +312,8 @@ fn boxed_chains_run_elsewhere() {
     let expected = (0..1_000).map(|n| (0..50).fold(n, |n, step| n * 3 % 1_009 + step));
     assert!(data.collect().unwrap().into_iter().eq(expected.clone()));
     // A keyed operator that reads its boxed input in place, and a union of boxed ones.
-    let sums = data.map(|n| (n % 10, n)).reduce_by_key_in(2, |a, b| a + b).boxed();
-    let again = sums.reduce_by_key_in(2, |a, b| a + b);
+    let sums = data.map(|n| (n % 10, n)).shuffle_into(2).reduce_by_key(|a, b| a + b).boxed();
+    let again = sums.shuffle_into(2).reduce_by_key(|a, b| a + b);
     let mut all = BTreeMap::<u64, u64>::new();
     expected.for_each(|n| *all.entry(n % 10).or_default() += n);
     assert!(sorted(again.collect().unwrap()).into_iter().eq(all));

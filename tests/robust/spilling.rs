@@ -104,7 +104,7 @@ fn by_key<K: Made>(case: &Case) -> Result<()> {
 
     let groups = |cx: &Context| {
         let pairs = cx.parallelize_in(rows.clone(), case.parts);
-        pairs.group_by_key_in(case.readers).collect()
+        pairs.shuffle_into(case.readers).group_by_key().collect()
     };
     let found = groups(&place.cx)?;
     assert!(found == groups(&ample.cx)?, "groups come in another order with little memory");
@@ -113,7 +113,7 @@ fn by_key<K: Made>(case: &Case) -> Result<()> {
     // Joining texts is associative, and tells in which order they were joined.
     let texts = |cx: &Context| {
         let pairs = cx.parallelize_in(rows.clone(), case.parts);
-        pairs.reduce_by_key_in(case.readers, |a, b| a + &b).collect()
+        pairs.shuffle_into(case.readers).reduce_by_key(|a, b| a + &b).collect()
     };
     let found = texts(&place.cx)?;
     assert!(found == texts(&ample.cx)?, "keys come in another order with little memory");
@@ -121,7 +121,7 @@ fn by_key<K: Made>(case: &Case) -> Result<()> {
     assert!(found.len() == joined.len() && found.into_iter().collect::<BTreeMap<_, _>>() == joined);
 
     let keys = |cx: &Context| {
-        cx.parallelize_in(rows.clone(), case.parts).map(|(key, _)| key).distinct_in(case.readers).collect()
+        cx.parallelize_in(rows.clone(), case.parts).map(|(key, _)| key).shuffle_into(case.readers).distinct().collect()
     };
     let found = keys(&place.cx)?;
     assert!(found == keys(&ample.cx)?, "distinct keys come in another order with little memory");
@@ -157,7 +157,7 @@ fn joined<K: Made>(case: &Case) -> Result<()> {
     }
     let join = |cx: &Context| {
         let right = cx.parallelize_in(right.clone(), case.parts + 1);
-        cx.parallelize_in(left.clone(), case.parts).join_in(case.readers, &right).collect()
+        cx.parallelize_in(left.clone(), case.parts).shuffle_into(case.readers).join(&right).collect()
     };
     let (place, ample) = (case.place(), Place::new(1, AMPLE));
     let found = join(&place.cx)?;
@@ -174,10 +174,12 @@ fn sorted<K: Made>(case: &Case) -> Result<()> {
     let mut expected = rows.clone();
     expected.sort_by(|a, b| a.0.cmp(&b.0));
     let pairs = place.cx.parallelize_in(rows.clone(), case.parts);
-    assert!(pairs.sort_by_key_in(case.readers).collect()? == expected);
+    assert!(pairs.shuffle_into(case.readers).sort_by_key().collect()? == expected);
     expected = rows;
     expected.sort_by_key(|(_, text)| (text.len(), text.as_bytes()[0]));
-    assert!(pairs.sort_by_in(case.readers, |(_, text)| (text.len(), text.as_bytes()[0])).collect()? == expected);
+    assert!(
+        pairs.shuffle_into(case.readers).sort_by(|(_, text)| (text.len(), text.as_bytes()[0])).collect()? == expected
+    );
     drop(pairs);
     place.is_clean();
     Ok(())
@@ -244,13 +246,13 @@ fn the_table_of_a_reader_spills_and_changes_nothing() {
     let value = |n: u64| format!("{n:>0$}", 100 + (n % 3) as usize);
     let pairs =
         |cx: &Context| cx.range_in(0..ROWS, 3).map(|n| (mix(n % 25_000), format!("{n:>0$}", 100 + (n % 3) as usize)));
-    let groups = pairs(&place.cx).group_by_key_in(1);
+    let groups = pairs(&place.cx).shuffle_into(1).group_by_key();
     // A reader that takes no item of its input: the map tasks run, and no table is made.
     assert_eq!(groups.map_partitions(|_| [()]).count().unwrap(), 1);
     let shuffled = place.cx.memory().spilled();
     let found = groups.collect().unwrap();
     assert!(place.cx.memory().spilled() > shuffled + (1 << 20), "the table did not spill");
-    assert!(found == pairs(&ample.cx).group_by_key_in(1).collect().unwrap());
+    assert!(found == pairs(&ample.cx).shuffle_into(1).group_by_key().collect().unwrap());
     assert_eq!(found.len() as u64, KEYS);
     for (key, values) in found {
         let n: u64 = values[0].trim_start().parse().unwrap();
@@ -259,7 +261,7 @@ fn the_table_of_a_reader_spills_and_changes_nothing() {
     }
     // The same again with a fold, whose map tasks combine nothing that helps.
     let sums = pairs(&place.cx).map_values(|text| (text.trim_start().parse::<f64>().unwrap() + 0.1, text));
-    let sums = sums.reduce_by_key_in(1, |a, b| (a.0 + b.0, b.1));
+    let sums = sums.shuffle_into(1).reduce_by_key(|a, b| (a.0 + b.0, b.1));
     assert_eq!(sums.map_partitions(|_| [()]).count().unwrap(), 1);
     let shuffled = place.cx.memory().spilled();
     let found: BTreeMap<_, _> = sums.collect().unwrap().into_iter().collect();
@@ -295,9 +297,9 @@ fn combining_in_the_map_tasks_shuffles_less() {
     let log = tempfile::NamedTempFile::new().unwrap();
     let place = Place::with(2, AMPLE, |builder| builder.event_log(log.path()));
     let pairs = place.cx.range_in(0..10_000, 8).map(|n| (n % 10, n));
-    let sums = pairs.reduce_by_key_in(3, |a, b| a + b).collect().unwrap();
+    let sums = pairs.shuffle_into(3).reduce_by_key(|a, b| a + b).collect().unwrap();
     assert_eq!(sums.iter().map(|(_, sum)| sum).sum::<u64>(), 49_995_000);
-    let groups = pairs.group_by_key_in(3).collect().unwrap();
+    let groups = pairs.shuffle_into(3).group_by_key().collect().unwrap();
     assert_eq!(groups.iter().map(|(_, values)| values.len()).sum::<usize>(), 10_000);
     let records = EventLog::read(log.path()).unwrap();
     let left = |wanted| {
@@ -317,11 +319,11 @@ fn many_empty_blocks_and_many_readers() {
     let place = Place::new(3, 64 << 10);
     let few = place.cx.range_in(0..40_000, 400).filter(|n| *n < 250 || *n >= 39_990);
     let pairs = few.map(|n| (n % 7, n));
-    let mut groups = pairs.group_by_key_in(1_000).collect().unwrap();
+    let mut groups = pairs.shuffle_into(1_000).group_by_key().collect().unwrap();
     groups.sort();
     let expected: Vec<_> = (0..250).chain(39_990..40_000).map(|n| (n % 7, n)).collect();
     assert!(groups.into_iter().eq(grouped(&expected)));
-    assert_eq!(pairs.sort_by_key_in(1_000).values().collect().unwrap().len(), 260);
+    assert_eq!(pairs.shuffle_into(1_000).sort_by_key().values().collect().unwrap().len(), 260);
     assert_eq!(few.filter(|n| *n > 50_000).map(|n| (n, n)).group_by_key().count().unwrap(), 0);
     drop((few, pairs));
     place.is_clean();
@@ -392,7 +394,7 @@ fn scratch_is_what_is_cached() {
 #[test]
 fn a_spill_between_two_looks_at_a_group_changes_nothing() {
     let place = Place::new(2, 512 << 10);
-    let groups = place.cx.range_in(0..20_000, 4).map(|n| (n % 5_000, mix(n))).group_by_key_in(2);
+    let groups = place.cx.range_in(0..20_000, 4).map(|n| (n % 5_000, mix(n))).shuffle_into(2).group_by_key();
     let first = groups.take(10).unwrap();
     let spilled = place.cx.memory().spilled();
     // Another job takes all the memory there is for kept blocks, and holds it.
@@ -446,7 +448,7 @@ fn a_join_with_one_giant_key_streams() {
     let left = place.cx.parallelize_in(vec![(1u64, 10u64), (2, 20), (1, 11), (3, 30)], 2);
     // A hundred thousand values of key 1, and some of others: many times the memory.
     let right = place.cx.range_in(0..100_000, 4).map(|n| (if n % 1_000 == 7 { 2 } else { 1 }, format!("{n:>60}")));
-    let joined = left.join_in(2, &right);
+    let joined = left.shuffle_into(2).join(&right);
     assert_eq!(joined.count().unwrap(), 2 * 99_900 + 100);
     assert!(place.cx.memory().spilled() > 2 << 20);
     let number = joined.try_map(|(key, (left, right))| Ok((key, left, right.trim_start().parse::<u64>()?)));

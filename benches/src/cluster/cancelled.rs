@@ -33,7 +33,7 @@ fn measure(partitions: u32) -> Outcome<Vec<f64>> {
         let begin = Instant::now();
         let shuffle = scope.spawn(|| {
             let numbers = large.range_in(0..u64::from(partitions), partitions);
-            numbers.map(|n| (n, n)).group_by_key_in(2).count()
+            numbers.map(|n| (n, n)).shuffle_into(2).group_by_key().count()
         });
         // What half of the map tasks leave.
         let half = u64::from(partitions) / 2;

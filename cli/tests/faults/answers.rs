@@ -85,7 +85,7 @@ fn threads_open_the_same_exchange_at_the_same_time() {
     if driving() {
         let cx = Context::init().unwrap();
         for _ in 0..20 {
-            let sums = cx.range_in(0..1_000, 8).map(|n| (n % 100, n)).reduce_by_key_in(8, |a, b| a + b);
+            let sums = cx.range_in(0..1_000, 8).map(|n| (n % 100, n)).shuffle_into(8).reduce_by_key(|a, b| a + b);
             std::thread::scope(|scope| {
                 for _ in 0..4 {
                     scope.spawn(|| assert_eq!(sums.map(|(_, sum)| sum).sum().unwrap(), 499_500));

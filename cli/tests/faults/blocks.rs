@@ -31,7 +31,7 @@ fn program() {
         }
         pair(n)
     });
-    let groups = rows.group_by_key_in(4);
+    let groups = rows.shuffle_into(4).group_by_key();
     let found = groups.collect().unwrap();
     assert!(found.iter().cloned().collect::<BTreeMap<_, _>>() == expected(), "the answer is wrong");
     if claim("twice") {
@@ -133,7 +133,7 @@ fn a_map_task_that_gives_something_else_is_found_out() {
             }
             out.push(pair(n));
         });
-        let found: BTreeMap<_, _> = rows.group_by_key_in(4).collect().unwrap().into_iter().collect();
+        let found: BTreeMap<_, _> = rows.shuffle_into(4).group_by_key().collect().unwrap().into_iter().collect();
         assert!(found == expected(), "there is an answer of what came out last, and of nothing else");
         return;
     }

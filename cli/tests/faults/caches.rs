@@ -39,7 +39,7 @@ fn dropped_handles_give_memory_and_blocks_back_everywhere() {
         let cx = Context::init().unwrap();
         let kept = cx.range_in(0..64, 8).map(|n| format!("{:02}", n).repeat(512 << 10)).cache();
         assert_eq!(kept.count().unwrap(), 64);
-        let shuffled = kept.map(|row| (row[..2].to_string(), row)).group_by_key_in(2);
+        let shuffled = kept.map(|row| (row[..2].to_string(), row)).shuffle_into(2).group_by_key();
         assert_eq!(shuffled.count().unwrap(), 64);
         mark("held");
         gate("drop");
@@ -116,7 +116,7 @@ fn a_shuffle_behind_lost_partitions_is_planned_anew() {
             (n % 100, n)
         });
         // Kept by a job that then fails: so nobody knows of the shuffle that its output is there.
-        let kept = rows.group_by_key_in(4).cache();
+        let kept = rows.shuffle_into(4).group_by_key().cache();
         let fails = kept.map_partitions_with_index(|part, items| {
             let items: Vec<_> = items.collect();
             if part == 3 && claim("fails") {

@@ -23,7 +23,7 @@ fn program() {
     loop {
         let last = path("enough.open").exists();
         let rows = cx.range_in(0..ROWS, 12).map(|n| (n % 97, format!("{n:0100}")));
-        let shuffled = rows.repartition(7).group_by_key_in(5).map(|(key, values)| {
+        let shuffled = rows.repartition(7).shuffle_into(5).group_by_key().map(|(key, values)| {
             let sum: u64 = values.iter().map(|value| value.parse::<u64>().unwrap_or_default()).sum();
             (key, (values.len(), sum))
         });

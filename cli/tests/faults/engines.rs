@@ -34,7 +34,7 @@ fn program() {
         }
         pair(n)
     });
-    let groups = rows.group_by_key_in(4).map_partitions(|items| {
+    let groups = rows.shuffle_into(4).group_by_key().map_partitions(|items| {
         mark("reduce");
         waits("reduce");
         items

@@ -104,7 +104,7 @@ fn a_worker_that_hangs_goes_with_its_session() {
 fn a_worker_that_hangs_ends_with_its_engine_and_leaves_nothing() {
     if driving() {
         let cx = Context::init().unwrap();
-        let made = cx.range_in(0..40_000, 2).map(|n| (n % 9_999, n)).group_by_key_in(2);
+        let made = cx.range_in(0..40_000, 2).map(|n| (n % 9_999, n)).shuffle_into(2).group_by_key();
         assert_eq!(made.count().unwrap(), 9_999);
         let rows = made.map_partitions(|rows| {
             // What a task has started goes too.

@@ -54,7 +54,7 @@ fn program() {
         }
         Ok((n % 10, n))
     });
-    let sums = rows.reduce_by_key_in(3, |a, b| a + b);
+    let sums = rows.shuffle_into(3).reduce_by_key(|a, b| a + b);
     match sums.collect() {
         Ok(mut found) => {
             found.sort();
@@ -134,7 +134,7 @@ fn unreadable() {
         // The first row of a task is always looked at.
         (n % 10, (n % 50 != 0).then_some(Sighting::Whale { barrels: n }))
     });
-    let read = rows.group_by_key_in(1).map_partitions(|groups| {
+    let read = rows.shuffle_into(1).group_by_key().map_partitions(|groups| {
         mark("read");
         groups.map(|(key, _)| key).collect::<Vec<_>>()
     });

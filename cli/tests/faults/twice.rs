@@ -61,7 +61,7 @@ fn both_attempts(test: &str) -> (Cluster, Driver, u32, PathBuf) {
 fn two_attempts_at_a_map_task_leave_one_block() {
     if driving() {
         let cx = context();
-        let groups = cx.range_in(0..4_000, 4).map(slow_or_copy).group_by_key_in(1);
+        let groups = cx.range_in(0..4_000, 4).map(slow_or_copy).shuffle_into(1).group_by_key();
         let found: BTreeMap<_, _> = groups.collect().unwrap().into_iter().collect();
         let mut expected = BTreeMap::<u64, Vec<String>>::new();
         (0..4_000).for_each(|n| expected.entry(n % 97).or_default().push(format!("{n:0100}")));

@@ -85,7 +85,7 @@ fn a_host_that_is_cut_off_in_a_shuffle_comes_back_and_changes_nothing() {
             ["one", "two"].into_iter().for_each(|host| wait_for(&format!("makes-{host}")));
             (u64::from(part) * ROWS / 8..u64::from(part + 1) * ROWS / 8).map(|n| (mix(n) % 1_000, n))
         });
-        let pairs = rows.group_by_key_in(8);
+        let pairs = rows.shuffle_into(8).group_by_key();
         let sums = pairs.map_partitions(|rows| {
             // Reading has begun: blocks of both hosts are wanted.
             fs::write(token(&format!("reads-{}", crate::host::host_name())), "").unwrap();

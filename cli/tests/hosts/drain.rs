@@ -22,7 +22,7 @@ fn work() {
         let part = ROWS / u64::from(MAPS);
         u64::from(partition) * part..u64::from(partition + 1) * part
     });
-    let groups = numbers.map(|n| (mix(n) % 20_000, n)).group_by_key_in(4);
+    let groups = numbers.map(|n| (mix(n) % 20_000, n)).shuffle_into(4).group_by_key();
     let groups = groups.map_partitions(|rows| {
         File::create(token(&format!("reads-{}-{}", host_name(), std::process::id()))).unwrap();
         while !token("go on").exists() {

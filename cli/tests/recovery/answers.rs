@@ -20,7 +20,7 @@ fn a_map_task_that_gives_something_else_to_the_next_hub_is_found_out() {
             }
             out.push((n, format!("{n:0100}")));
         });
-        let groups = rows.group_by_key_in(2);
+        let groups = rows.shuffle_into(2).group_by_key();
         assert_eq!(groups.count().unwrap(), 4_004);
         mark("once");
         gate("again");

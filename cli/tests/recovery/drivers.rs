@@ -24,7 +24,7 @@ fn elsewhere(cluster: &Cluster, name: &str) -> String {
 /// Shuffles, keeps the blocks, and then waits for ever in a task.
 fn program() {
     let cx = Context::init().unwrap();
-    let pairs = cx.range_in(0..400_000, 4).map(|n| (n % 100_000, n)).reduce_by_key_in(4, |a, b| a + b);
+    let pairs = cx.range_in(0..400_000, 4).map(|n| (n % 100_000, n)).shuffle_into(4).reduce_by_key(|a, b| a + b);
     assert_eq!(pairs.count().unwrap(), 100_000);
     eprintln!("SHUFFLED");
     let held = pairs.map(|pair| {
@@ -203,7 +203,7 @@ fn after_a_rotation_old_files_are_refused_and_new_ones_are_good() {
     if driving() {
         let cx = Context::init().unwrap();
         return assert_eq!(
-            cx.range_in(0..1_000, 4).map(|n| (n % 7, 1)).reduce_by_key_in(3, |a, b| a + b).count().unwrap(),
+            cx.range_in(0..1_000, 4).map(|n| (n % 7, 1)).shuffle_into(3).reduce_by_key(|a, b| a + b).count().unwrap(),
             7
         );
     }

@@ -49,7 +49,7 @@ fn program() {
         step("map", n);
         (n % 7, n)
     });
-    let sums = sums.reduce_by_key_in(5, |a, b| a + b);
+    let sums = sums.shuffle_into(5).reduce_by_key(|a, b| a + b);
     let expected: BTreeMap<u64, u64> = (0..7).map(|key| (key, (0..MAPS * 10).filter(|n| n % 7 == key).sum())).collect();
     assert_eq!(sums.collect().unwrap().into_iter().collect::<BTreeMap<_, _>>(), expected);
     let plain = cx.range_in(0..PLAIN * 10, PLAIN as u32).map(|n| {

@@ -57,7 +57,7 @@ fn blocks_that_were_taken_over_are_offered_to_the_next_hub() {
             }
             (n % 97, format!("{n:0100}"))
         });
-        let groups = rows.group_by_key_in(2);
+        let groups = rows.shuffle_into(2).group_by_key();
         assert_eq!(groups.count().unwrap(), 97);
         mark("shuffled");
         gate("again");

@@ -8,7 +8,7 @@ use tryworks::prelude::*;
 
 fn two_stages() {
     let cx = Context::init().unwrap();
-    let sums = cx.range_in(0..100, 4).map(|n| (n % 7, 1)).reduce_by_key_in(3, |a, b| a + b);
+    let sums = cx.range_in(0..100, 4).map(|n| (n % 7, 1)).shuffle_into(3).reduce_by_key(|a, b| a + b);
     let counted = sums.map(|(_, count)| {
         gate("rest");
         count

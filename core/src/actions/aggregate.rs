@@ -1,32 +1,23 @@
 //! `aggregate`: all items folded into a value of another type.
 
 use super::job::{Background, Job, PartAction};
-use crate::call::Call2;
+use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::Row;
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::ship::{Code, GIVE_IT, Plain, Ship, captures_nothing, ship};
 use crate::task::Task;
-use tryworks_base::{Op, Result};
+use crate::with::With;
+use tryworks_base::{Op, Place, Result};
 
 /// Folds a partition from a first value on.
-pub(super) struct FoldFrom<A, F> {
-    pub(super) zero: A,
-    pub(super) function: F,
-    pub(super) op: Op,
+struct FoldFrom<A, F> {
+    zero: A,
+    function: F,
+    op: Op,
 }
 
-impl<A: Row, F: Ship> Ship for FoldFrom<A, F> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.given(&self.zero)?;
-        self.function.encode(to)?;
-        to.value(&self.op)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(FoldFrom { zero: from.given()?, function: F::decode(from)?, op: from.value()? })
-    }
-}
+ship!([A: Row, F: Ship] FoldFrom<A, F> { zero: given, function: ship, op: value });
 
 impl<P: Pipe, A: Row, F: Call2<A, P::Item, Out = A>> PartAction<P> for FoldFrom<A, F> {
     type Out = A;
@@ -42,6 +33,7 @@ impl<P: Pipe, A: Row, F: Call2<A, P::Item, Out = A>> PartAction<P> for FoldFrom<
     }
 }
 
+/// # Actions
 impl<P: Pipe> Dataset<P> {
     /// Folds the items of each partition into `zero` by `fold`, and what comes out of the partitions into `zero` by
     /// `merge`, in the order of the partitions.
@@ -63,10 +55,32 @@ impl<P: Pipe> Dataset<P> {
         fold: F,
         merge: G,
     ) -> Result<A> {
-        self.background().aggregate(zero, fold, merge)?.wait()
+        const { captures_nothing::<F>(GIVE_IT) }
+        const { captures_nothing::<G>(GIVE_IT) }
+        self.background().folded(Op::here("aggregate"), zero, Plain(fold), Plain(merge))?.wait()
     }
 }
 
+/// # Actions
+impl<P: Pipe, E: Env> With<P, E> {
+    /// [`Dataset::aggregate`] with the given value first, in both functions.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    #[track_caller]
+    pub fn aggregate<A: Row, F: Fn(&E::Value, A, P::Item) -> A + Code, G: Fn(&E::Value, A, A) -> A + Code>(
+        &self,
+        zero: A,
+        fold: F,
+        merge: G,
+    ) -> Result<A> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        const { captures_nothing::<G>(GIVE_IT) }
+        self.background().folded(Op::here("aggregate"), zero, self.given(fold), self.given(merge))?.wait()
+    }
+}
+
+/// # Actions
 impl<P: Pipe> Background<'_, P> {
     /// [`Dataset::aggregate`] in the background.
     ///
@@ -79,12 +93,46 @@ impl<P: Pipe> Background<'_, P> {
         fold: F,
         merge: G,
     ) -> Result<Job<A>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: fold it into the first value") }
-        let op = Op::here("aggregate");
+        const { captures_nothing::<F>(GIVE_IT) }
+        const { captures_nothing::<G>(GIVE_IT) }
+        self.folded(Op::here("aggregate"), zero, Plain(fold), Plain(merge))
+    }
+}
+
+/// # Actions
+impl<P: Pipe, E: Env> Background<'_, P, E> {
+    /// [`With::aggregate`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn aggregate<A: Row, F: Fn(&E::Value, A, P::Item) -> A + Code, G: Fn(&E::Value, A, A) -> A + Code>(
+        &self,
+        zero: A,
+        fold: F,
+        merge: G,
+    ) -> Result<Job<A>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        const { captures_nothing::<G>(GIVE_IT) }
+        self.folded(Op::here("aggregate"), zero, self.given(fold), self.given(merge))
+    }
+}
+
+impl<P: Pipe, E> Background<'_, P, E> {
+    /// Folds the items of each partition from `zero` on by `fold`, and what comes out of them by `merge`.
+    pub(super) fn folded<A, F, G>(&self, op: Op, zero: A, fold: F, merge: G) -> Result<Job<A>>
+    where
+        A: Row,
+        F: Call2<A, P::Item, Out = A>,
+        G: Call2<A, A, Out = A>,
+    {
         self.prove_given(op, &zero)?;
-        let action = FoldFrom { zero: zero.clone(), function: Plain(fold), op };
+        let action = FoldFrom { zero: zero.clone(), function: fold, op };
         self.begin_job(op, action, move |parts| {
-            Ok(parts.in_order()?.into_iter().fold(zero, |a, b| op.call(|| merge(a, b))))
+            let parts = parts.in_order()?;
+            // The tasks may have run in other processes, and made what the function needs there alone.
+            merge.ready(&op, Place::default())?;
+            Ok(parts.into_iter().fold(zero, |a, b| op.call(|| merge.call(a, b))))
         })
     }
 }

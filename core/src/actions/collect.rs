@@ -3,7 +3,7 @@
 use super::job::{Background, Job, PartAction, bytes_of};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, drive};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::ship;
 use crate::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,15 +12,7 @@ use tryworks_base::{Op, Result};
 
 struct Collect;
 
-impl Ship for Collect {
-    fn encode(&self, _: &mut Encoder) -> Result<()> {
-        Ok(())
-    }
-
-    fn decode(_: &mut Decoder) -> Result<Self> {
-        Ok(Collect)
-    }
-}
+ship!([] Collect {});
 
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Collect {
     type Out = Vec<P::Item>;
@@ -43,6 +35,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Collect {
     }
 }
 
+/// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// All items, in the order of the partitions.
     ///
@@ -61,6 +54,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     }
 }
 
+/// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// [`Dataset::collect`] in the background.
     ///

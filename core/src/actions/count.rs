@@ -3,21 +3,13 @@
 use super::job::{Background, Job, PartAction};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, drive};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::ship;
 use crate::task::Task;
 use tryworks_base::{Op, Result};
 
 struct Count;
 
-impl Ship for Count {
-    fn encode(&self, _: &mut Encoder) -> Result<()> {
-        Ok(())
-    }
-
-    fn decode(_: &mut Decoder) -> Result<Self> {
-        Ok(Count)
-    }
-}
+ship!([] Count {});
 
 impl<P: Pipe> PartAction<P> for Count {
     type Out = u64;
@@ -32,6 +24,7 @@ impl<P: Pipe> PartAction<P> for Count {
     }
 }
 
+/// # Actions
 impl<P: Pipe> Dataset<P> {
     /// The number of items.
     ///
@@ -50,6 +43,7 @@ impl<P: Pipe> Dataset<P> {
     }
 }
 
+/// # Actions
 impl<P: Pipe> Background<'_, P> {
     /// [`Dataset::count`] in the background.
     ///

@@ -1,13 +1,15 @@
 //! `fold`: all items folded into one, from a first value on.
 
-use super::aggregate::FoldFrom;
 use super::job::{Background, Job};
+use crate::call::Env;
 use crate::dataset::Dataset;
 use crate::pipe::Pipe;
 use crate::row::Row;
-use crate::ship::{Code, Plain};
+use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
+use crate::with::With;
 use tryworks_base::{Op, Result};
 
+/// # Actions
 impl<P: Pipe<Item: Row>> Dataset<P> {
     /// Folds the items of each partition from `zero` on, and what comes out of the partitions from `zero` on, in the
     /// order of the partitions. So `zero` has to be neutral.
@@ -23,10 +25,29 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn fold<F: Fn(P::Item, P::Item) -> P::Item + Code>(&self, zero: P::Item, function: F) -> Result<P::Item> {
-        self.background().fold(zero, function)?.wait()
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.background().folded(Op::here("fold"), zero, Plain(function), Plain(function))?.wait()
     }
 }
 
+/// # Actions
+impl<P: Pipe<Item: Row>, E: Env> With<P, E> {
+    /// [`Dataset::fold`] with the given value first.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    #[track_caller]
+    pub fn fold<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + Code>(
+        &self,
+        zero: P::Item,
+        function: F,
+    ) -> Result<P::Item> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.background().folded(Op::here("fold"), zero, self.given(function), self.given(function))?.wait()
+    }
+}
+
+/// # Actions
 impl<P: Pipe<Item: Row>> Background<'_, P> {
     /// [`Dataset::fold`] in the background.
     ///
@@ -34,12 +55,24 @@ impl<P: Pipe<Item: Row>> Background<'_, P> {
     /// If the plan has a mistake.
     #[track_caller]
     pub fn fold<F: Fn(P::Item, P::Item) -> P::Item + Code>(&self, zero: P::Item, function: F) -> Result<Job<P::Item>> {
-        const { assert!(size_of::<F>() == 0, "this closure captures something: fold it into the first value") }
-        let op = Op::here("fold");
-        self.prove_given(op, &zero)?;
-        let action = FoldFrom { zero: zero.clone(), function: Plain(function), op };
-        self.begin_job(op, action, move |parts| {
-            Ok(parts.in_order()?.into_iter().fold(zero, |a, b| op.call(|| function(a, b))))
-        })
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.folded(Op::here("fold"), zero, Plain(function), Plain(function))
+    }
+}
+
+/// # Actions
+impl<P: Pipe<Item: Row>, E: Env> Background<'_, P, E> {
+    /// [`With::fold`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn fold<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + Code>(
+        &self,
+        zero: P::Item,
+        function: F,
+    ) -> Result<Job<P::Item>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.folded(Op::here("fold"), zero, self.given(function), self.given(function))
     }
 }

@@ -4,7 +4,7 @@ use super::job::{Background, Job, PartAction};
 use crate::call::{Call1, Callable, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, STOP, drive};
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, Ship, captures_nothing, ship};
 use crate::task::Task;
 use crate::with::With;
 use tryworks_base::{Op, Place, Result, UserError};
@@ -14,16 +14,7 @@ struct ForEach<F> {
     op: Op,
 }
 
-impl<F: Ship> Ship for ForEach<F> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.function.encode(to)?;
-        to.value(&self.op)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(ForEach { function: F::decode(from)?, op: from.value()? })
-    }
-}
+ship!([F: Ship] ForEach<F> { function: ship, op: value });
 
 impl<P: Pipe, F: Call1<P::Item, Out = Result<(), UserError>>> PartAction<P> for ForEach<F> {
     type Out = ();
@@ -46,15 +37,7 @@ impl<P: Pipe, F: Call1<P::Item, Out = Result<(), UserError>>> PartAction<P> for 
 #[derive(Clone)]
 struct Surely<F>(F);
 
-impl<F: Ship> Ship for Surely<F> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.0.encode(to)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Surely(F::decode(from)?))
-    }
-}
+ship!([F: Ship] Surely<F> { 0: ship });
 
 impl<F: Callable> Callable for Surely<F> {
     fn ready(&self, op: &Op, place: Place) -> Result<()> {
@@ -71,6 +54,7 @@ impl<A, F: Call1<A, Out = ()>> Call1<A> for Surely<F> {
     }
 }
 
+/// # Actions
 impl<P: Pipe> Dataset<P> {
     /// Calls `function` with each item, where the item is. A partition that is tried again calls it again: what has
     /// to happen once belongs into a sink.
@@ -86,7 +70,8 @@ impl<P: Pipe> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn for_each<F: Fn(P::Item) + Code>(&self, function: F) -> Result<()> {
-        self.background().for_each(function)?.wait()
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.background().called(Op::here("for_each"), Surely(Plain(function)))?.wait()
     }
 
     /// As [`for_each`](Dataset::for_each), with a function that may fail: its first error stops the job.
@@ -103,27 +88,12 @@ impl<P: Pipe> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn try_for_each<F: Fn(P::Item) -> Result<(), UserError> + Code>(&self, function: F) -> Result<()> {
-        const { captures_nothing::<F>() }
+        const { captures_nothing::<F>(GIVE_IT) }
         self.background().called(Op::here("try_for_each"), Plain(function))?.wait()
     }
 }
 
-impl<P: Pipe> Background<'_, P> {
-    /// [`Dataset::for_each`] in the background.
-    ///
-    /// # Errors
-    /// If the plan has a mistake.
-    #[track_caller]
-    pub fn for_each<F: Fn(P::Item) + Code>(&self, function: F) -> Result<Job<()>> {
-        const { captures_nothing::<F>() }
-        self.called(Op::here("for_each"), Surely(Plain(function)))
-    }
-
-    fn called<F: Call1<P::Item, Out = Result<(), UserError>>>(&self, op: Op, function: F) -> Result<Job<()>> {
-        self.begin_job(op, ForEach { function, op }, |parts| parts.in_order().map(drop))
-    }
-}
-
+/// # Actions
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::for_each`] with the given value first.
     ///
@@ -131,8 +101,8 @@ impl<P: Pipe, E: Env> With<P, E> {
     /// Why the job failed.
     #[track_caller]
     pub fn for_each<F: Fn(&E::Value, P::Item) + Code>(&self, function: F) -> Result<()> {
-        const { captures_nothing::<F>() }
-        self.data.background().called(Op::here("for_each"), Surely(self.given(function)))?.wait()
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.background().called(Op::here("for_each"), Surely(self.given(function)))?.wait()
     }
 
     /// [`Dataset::try_for_each`] with the given value first.
@@ -141,7 +111,62 @@ impl<P: Pipe, E: Env> With<P, E> {
     /// Why the job failed.
     #[track_caller]
     pub fn try_for_each<F: Fn(&E::Value, P::Item) -> Result<(), UserError> + Code>(&self, function: F) -> Result<()> {
-        const { captures_nothing::<F>() }
-        self.data.background().called(Op::here("try_for_each"), self.given(function))?.wait()
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.background().called(Op::here("try_for_each"), self.given(function))?.wait()
+    }
+}
+
+/// # Actions
+impl<P: Pipe> Background<'_, P> {
+    /// [`Dataset::for_each`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn for_each<F: Fn(P::Item) + Code>(&self, function: F) -> Result<Job<()>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.called(Op::here("for_each"), Surely(Plain(function)))
+    }
+
+    /// [`Dataset::try_for_each`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn try_for_each<F: Fn(P::Item) -> Result<(), UserError> + Code>(&self, function: F) -> Result<Job<()>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.called(Op::here("try_for_each"), Plain(function))
+    }
+}
+
+/// # Actions
+impl<P: Pipe, E: Env> Background<'_, P, E> {
+    /// [`With::for_each`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn for_each<F: Fn(&E::Value, P::Item) + Code>(&self, function: F) -> Result<Job<()>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.called(Op::here("for_each"), Surely(self.given(function)))
+    }
+
+    /// [`With::try_for_each`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn try_for_each<F: Fn(&E::Value, P::Item) -> Result<(), UserError> + Code>(
+        &self,
+        function: F,
+    ) -> Result<Job<()>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.called(Op::here("try_for_each"), self.given(function))
+    }
+}
+
+impl<P: Pipe, E> Background<'_, P, E> {
+    fn called<F: Call1<P::Item, Out = Result<(), UserError>>>(&self, op: Op, function: F) -> Result<Job<()>> {
+        self.begin_job(op, ForEach { function, op }, |parts| parts.in_order().map(drop))
     }
 }

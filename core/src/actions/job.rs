@@ -1,11 +1,12 @@
 //! Jobs: what every action is made of, and the handle of one that runs in the background.
 
+use crate::call::{Env, Given};
 use crate::dataset::Dataset;
 use crate::heap::heap_bytes;
 use crate::pipe::Pipe;
 use crate::row::RowSize;
 use crate::runner::{JobControl, JobRequest, Tie};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Ship, ship};
 use crate::stage::{Encoded, Made, Output, StageCode};
 use crate::task::Task;
 use serde::Serialize;
@@ -38,16 +39,7 @@ struct ActionStage<P, A> {
     action: A,
 }
 
-impl<P: Ship, A: Ship> Ship for ActionStage<P, A> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.input.encode(to)?;
-        self.action.encode(to)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(ActionStage { input: P::decode(from)?, action: A::decode(from)? })
-    }
-}
+ship!([P: Ship, A: Ship] ActionStage<P, A> { input: ship, action: ship });
 
 impl<P: Pipe, A: PartAction<P>> StageCode for ActionStage<P, A> {
     fn run(&self, partition: u32, task: &Task) -> Result<Output> {
@@ -60,7 +52,7 @@ impl<P: Pipe, A: PartAction<P>> StageCode for ActionStage<P, A> {
 
 /// The parts of an action's result, as they come in.
 pub(crate) struct Parts<R> {
-    control: Arc<dyn JobControl>,
+    pub(super) control: Arc<dyn JobControl>,
     op: Op,
     part: std::marker::PhantomData<fn() -> R>,
 }
@@ -94,19 +86,21 @@ impl<R: DeserializeOwned + Send + 'static> Parts<R> {
     }
 }
 
+/// # Jobs in the background
 impl<P: Pipe> Dataset<P> {
     /// Begins a job over some partitions.
     pub(crate) fn begin<A: PartAction<P>>(&self, op: Op, action: A, partitions: Range<u32>) -> Result<Parts<A::Out>> {
         self.begin_tied(op, action, partitions, Tie::Bound)
     }
 
-    fn begin_tied<A: PartAction<P>>(
+    pub(super) fn begin_tied<A: PartAction<P>>(
         &self,
         op: Op,
         action: A,
         partitions: Range<u32>,
         tie: Tie,
     ) -> Result<Parts<A::Out>> {
+        self.misplaced(op).map_or(Ok(()), Err)?;
         let stage = Arc::new(ActionStage { input: self.pipe.clone(), action });
         let control = self.runner.submit(JobRequest { node: self.node.clone(), stage, partitions, op, tie });
         let control = control.map_err(|error| error.at(op.site))?;
@@ -124,17 +118,26 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn background(&self) -> Background<'_, P> {
-        Background { data: self, tie: Tie::Bound }
+        Background { data: self, tie: Tie::Bound, env: () }
     }
 }
 
-/// The actions of a dataset as jobs that run in the background.
-pub struct Background<'a, P: Pipe> {
+/// The actions of a dataset as jobs that run in the background; with a value for their functions, if one was given by
+/// [`with`](Dataset::with) before.
+pub struct Background<'a, P: Pipe, E = ()> {
     pub(crate) data: &'a Dataset<P>,
     pub(crate) tie: Tie,
+    pub(crate) env: E,
 }
 
-impl<P: Pipe> Background<'_, P> {
+impl<P: Pipe, E: Env> Background<'_, P, E> {
+    pub(crate) fn given<F>(&self, function: F) -> Given<E, F> {
+        Given { env: self.env.clone(), function }
+    }
+}
+
+/// # Jobs in the background
+impl<P: Pipe, E> Background<'_, P, E> {
     /// The action as a job of the cluster under a name of its own, which goes on when this program ends, however it
     /// ends. Asking for the same action under the same name, from this run of the program or a later one, returns the
     /// existing job, whether it runs or has ended. [`wait`](Job::wait) gives its result, and frees the name. `tryworks job NAME`
@@ -183,7 +186,7 @@ impl<P: Pipe> Background<'_, P> {
         finish: impl FnOnce(Parts<A::Out>) -> Result<R> + Send + 'static,
     ) -> Result<Job<R>> {
         let parts = self.data.begin_tied(op, action, 0..self.data.node.partitions, self.tie.clone())?;
-        Ok(Job { control: parts.control.clone(), finish: Some(Box::new(move || finish(parts))) })
+        Ok(Job::new(parts.control.clone(), move || finish(parts)))
     }
 }
 
@@ -198,6 +201,20 @@ pub struct Job<R> {
 type Finish<R> = Box<dyn FnOnce() -> Result<R> + Send>;
 
 impl<R> Job<R> {
+    pub(super) fn new(control: Arc<dyn JobControl>, finish: impl FnOnce() -> Result<R> + Send + 'static) -> Self {
+        Job { control, finish: Some(Box::new(finish)) }
+    }
+
+    /// The same job with another result.
+    pub(super) fn map<S>(mut self, to: impl FnOnce(R) -> Result<S> + Send + 'static) -> Job<S>
+    where
+        R: 'static,
+    {
+        let finish = self.finish.take();
+        let waited_twice = || Error::Bug("a job was waited for twice".into());
+        Job::new(self.control.clone(), move || to(finish.ok_or_else(waited_twice)?()?))
+    }
+
     /// Its number in its context.
     pub fn id(&self) -> u64 {
         self.control.id()
@@ -208,9 +225,8 @@ impl<R> Job<R> {
     /// # Errors
     /// Why the job failed.
     pub fn wait(mut self) -> Result<R> {
-        let (mut finish, mut result) = (self.finish.take(), None);
-        self.control.guard(&mut || result = finish.take().map(|finish| finish()))?;
-        result.unwrap_or_else(|| Err(Error::Bug("a job was waited for twice".into())))
+        let finish = self.finish.take().ok_or_else(|| Error::Bug("a job was waited for twice".into()))?;
+        guarded(&*self.control, finish)
     }
 
     /// Stops the job: tasks that wait are dropped, tasks that run stop at their next batch. [`wait`](Job::wait) then
@@ -231,6 +247,13 @@ impl<R> Drop for Job<R> {
             self.control.abandon();
         }
     }
+}
+
+/// Calls `code`, which may call functions of the user's on the driver. It begins no other job.
+pub(super) fn guarded<R>(control: &dyn JobControl, code: impl FnOnce() -> Result<R>) -> Result<R> {
+    let (mut code, mut result) = (Some(code), None);
+    control.guard(&mut || result = code.take().map(|code| code()))?;
+    result.unwrap_or_else(|| Err(Error::Bug("the end of a job was not looked at".into())))
 }
 
 /// The bytes of a vector of rows, from a few samples.

@@ -1,30 +1,22 @@
 //! `reduce`, `min` and `max`: all items folded into one.
 
 use super::job::{Background, Job, PartAction};
-use crate::call::Call2;
+use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, drive};
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::ship::{Code, GIVE_IT, Plain, Ship, captures_nothing, ship};
 use crate::task::Task;
+use crate::with::With;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tryworks_base::{Error, Op, Result};
+use tryworks_base::{Error, Op, Place, Result};
 
 struct Reduce<F> {
     function: F,
     op: Op,
 }
 
-impl<F: Ship> Ship for Reduce<F> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.function.encode(to)?;
-        to.value(&self.op)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Reduce { function: F::decode(from)?, op: from.value()? })
-    }
-}
+ship!([F: Ship] Reduce<F> { function: ship, op: value });
 
 impl<P, F> PartAction<P> for Reduce<F>
 where
@@ -47,6 +39,7 @@ where
     }
 }
 
+/// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// Folds all items into one by a function that is associative, partition by partition and then over them, in
     /// order.
@@ -62,7 +55,8 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn reduce<F: Fn(P::Item, P::Item) -> P::Item + Code>(&self, function: F) -> Result<P::Item> {
-        self.background().reduce(function)?.wait()
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.background().reduced(Op::here("reduce"), Plain(function))?.wait()
     }
 
     /// The least item; of equal ones the first.
@@ -81,7 +75,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     where
         P::Item: Ord,
     {
-        self.background().reduced(Op::here("min"), |a: P::Item, b| if b.cmp(&a).is_lt() { b } else { a })?.wait()
+        self.background().reduced(Op::here("min"), Plain(least))?.wait()
     }
 
     /// The greatest item; of equal ones the first.
@@ -100,10 +94,24 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     where
         P::Item: Ord,
     {
-        self.background().reduced(Op::here("max"), |a: P::Item, b| if b.cmp(&a).is_gt() { b } else { a })?.wait()
+        self.background().reduced(Op::here("max"), Plain(greatest))?.wait()
     }
 }
 
+/// # Actions
+impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> With<P, E> {
+    /// [`Dataset::reduce`] with the given value first.
+    ///
+    /// # Errors
+    /// Why the job failed; an error if there is no item at all.
+    #[track_caller]
+    pub fn reduce<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + Code>(&self, function: F) -> Result<P::Item> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.background().reduced(Op::here("reduce"), self.given(function))?.wait()
+    }
+}
+
+/// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// [`Dataset::reduce`] in the background.
     ///
@@ -111,21 +119,67 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// If the plan has a mistake.
     #[track_caller]
     pub fn reduce<F: Fn(P::Item, P::Item) -> P::Item + Code>(&self, function: F) -> Result<Job<P::Item>> {
-        const {
-            assert!(
-                size_of::<F>() == 0,
-                "this closure captures something: use `aggregate`, whose first value can carry it"
-            )
-        }
-        self.reduced(Op::here("reduce"), function)
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.reduced(Op::here("reduce"), Plain(function))
     }
 
-    fn reduced<F: Fn(P::Item, P::Item) -> P::Item + Code>(&self, op: Op, function: F) -> Result<Job<P::Item>> {
-        self.begin_job(op, Reduce { function: Plain(function), op }, move |parts| {
-            let reduced = parts.in_order()?.into_iter().flatten();
-            let reduced = reduced.reduce(|a, b| op.call(|| function(a, b)));
+    /// [`Dataset::min`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn min(&self) -> Result<Job<P::Item>>
+    where
+        P::Item: Ord,
+    {
+        self.reduced(Op::here("min"), Plain(least))
+    }
+
+    /// [`Dataset::max`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn max(&self) -> Result<Job<P::Item>>
+    where
+        P::Item: Ord,
+    {
+        self.reduced(Op::here("max"), Plain(greatest))
+    }
+}
+
+/// # Actions
+impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> Background<'_, P, E> {
+    /// [`With::reduce`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn reduce<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + Code>(&self, function: F) -> Result<Job<P::Item>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.reduced(Op::here("reduce"), self.given(function))
+    }
+}
+
+impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
+    fn reduced<F: Call2<P::Item, P::Item, Out = P::Item>>(&self, op: Op, function: F) -> Result<Job<P::Item>> {
+        self.begin_job(op, Reduce { function: function.clone(), op }, move |parts| {
+            let parts = parts.in_order()?;
+            // The tasks may have run in other processes, and made what the function needs there alone.
+            function.ready(&op, Place::default())?;
+            let reduced = parts.into_iter().flatten().reduce(|a, b| op.call(|| function.call(a, b)));
             let message = format!("{}: there is no item; `fold` has a value for that case", op.name);
             reduced.ok_or(Error::Plan { message, site: op.site })
         })
     }
+}
+
+/// The lesser of two; of equal ones the first.
+fn least<T: Ord>(a: T, b: T) -> T {
+    if b.cmp(&a).is_lt() { b } else { a }
+}
+
+/// The greater of two; of equal ones the first.
+fn greatest<T: Ord>(a: T, b: T) -> T {
+    if b.cmp(&a).is_gt() { b } else { a }
 }

@@ -5,7 +5,7 @@ use crate::dataset::Dataset;
 use crate::exchange::unless_failed;
 use crate::pipe::{Pipe, drive};
 use crate::runner::Tie;
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::ship;
 use crate::sink::{AtDriver, FileLayout, Files, LayoutWriter, Place, Receipt, SaveRequest, Sink};
 use crate::task::Task;
 use serde::Serialize;
@@ -17,16 +17,7 @@ struct Save<L, S> {
     place: S,
 }
 
-impl<L: Serialize + DeserializeOwned, S: Serialize + DeserializeOwned> Ship for Save<L, S> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.given(&self.layout)?;
-        to.given(&self.place)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Save { layout: from.given()?, place: from.given()? })
-    }
-}
+ship!([L: Serialize + DeserializeOwned, S: Serialize + DeserializeOwned] Save<L, S> { layout: given, place: given });
 
 impl<P: Pipe, L: FileLayout<P::Item>, S: Place> PartAction<P> for Save<L, S> {
     type Out = Vec<Receipt<S>>;
@@ -41,6 +32,7 @@ impl<P: Pipe, L: FileLayout<P::Item>, S: Place> PartAction<P> for Save<L, S> {
     }
 }
 
+/// # Actions
 impl<P: Pipe> Dataset<P> {
     /// Writes all items to `sink`, such as `text(dir)`. A partition appears whole or not at all.
     ///
@@ -82,6 +74,7 @@ impl<P: Pipe> Dataset<P> {
     }
 }
 
+/// # Actions
 impl<P: Pipe> Background<'_, P> {
     /// [`Dataset::save`] in the background. The output is complete when the job was waited for.
     ///
@@ -169,6 +162,7 @@ pub struct ToDriver<'a, P: Pipe> {
     data: &'a Dataset<P>,
 }
 
+/// # Actions
 impl<P: Pipe> ToDriver<'_, P> {
     /// Writes all items to `sink`, on this machine.
     ///

@@ -4,7 +4,7 @@ use super::job::{Background, Job, PartAction};
 use crate::dataset::Dataset;
 use crate::exchange::unless_failed;
 use crate::pipe::{CONTINUE, Pipe, drive};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::ship;
 use crate::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -181,15 +181,7 @@ struct Sum {
     op: Op,
 }
 
-impl Ship for Sum {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.value(&self.op)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Sum { op: from.value()? })
-    }
-}
+ship!([] Sum { op: value });
 
 #[cold]
 fn too_large<N: Summand>(op: &Op) -> Error {
@@ -213,6 +205,7 @@ impl<P: Pipe<Item: Summand>> PartAction<P> for Sum {
     }
 }
 
+/// # Actions
 impl<P: Pipe<Item: Summand>> Dataset<P> {
     /// The sum of all numbers, partition by partition and then over them, in order.
     ///
@@ -233,6 +226,7 @@ impl<P: Pipe<Item: Summand>> Dataset<P> {
     }
 }
 
+/// # Actions
 impl<P: Pipe<Item: Summand>> Background<'_, P> {
     /// [`Dataset::sum`] in the background.
     ///

@@ -1,26 +1,23 @@
 //! `take` and `first`: the first items, from as few partitions as they are in.
 
-use super::job::{PartAction, bytes_of};
+use super::job::{Background, Job, PartAction, bytes_of, guarded};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, STOP, drive};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::runner::{JobControl, Tie};
+use crate::ship::ship;
+use crate::stage::ResultValue;
 use crate::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use tryworks_base::codec::prove_rows;
-use tryworks_base::{Error, Op, Result};
+use tryworks_base::lock::Lock;
+use tryworks_base::{Error, Op, Progress, Result};
 
 struct Take(usize);
 
-impl Ship for Take {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.value(&self.0)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Take(from.value()?))
-    }
-}
+ship!([] Take { 0: value });
 
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Take {
     type Out = Vec<P::Item>;
@@ -43,6 +40,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Take {
     }
 }
 
+/// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// The first `n` items, in order. It begins with the first partition, and goes on with four times as many as
     /// before while there are not enough.
@@ -58,7 +56,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn take(&self, n: usize) -> Result<Vec<P::Item>> {
-        self.taken(Op::here("take"), n)
+        self.background().taken(Op::here("take"), n)?.wait()
     }
 
     /// The first item.
@@ -74,25 +72,106 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn first(&self) -> Result<P::Item> {
-        let op = Op::here("first");
-        let none = Error::Plan { message: "first: there is no item".into(), site: op.site };
-        self.taken(op, 1)?.pop().ok_or(none)
+        self.background().first_taken(Op::here("first"))?.wait()
+    }
+}
+
+/// # Actions
+impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
+    /// [`Dataset::take`] in the background. The first partition is read there; further ones, if they are needed, while
+    /// the job is waited for. A [detached](Background::detached) job reads up to `n` items of every partition.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn take(&self, n: usize) -> Result<Job<Vec<P::Item>>> {
+        self.taken(Op::here("take"), n)
     }
 
-    fn taken(&self, op: Op, n: usize) -> Result<Vec<P::Item>> {
-        let mut items = Vec::new();
-        let (mut from, mut width) = (0, 1u32);
-        if n == 0 || self.node.partitions == 0 {
-            // There is nothing to run, but a mistake in the plan is told all the same.
-            self.begin(op, Take(0), 0..0)?.in_order()?;
+    /// [`Dataset::first`] in the background, as [`take`](Background::take) runs.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn first(&self) -> Result<Job<P::Item>> {
+        self.first_taken(Op::here("first"))
+    }
+
+    fn first_taken(&self, op: Op) -> Result<Job<P::Item>> {
+        let none = Error::Plan { message: "first: there is no item".into(), site: op.site };
+        Ok(self.taken(op, 1)?.map(|mut items| items.pop().ok_or(none)))
+    }
+
+    fn taken(&self, op: Op, n: usize) -> Result<Job<Vec<P::Item>>> {
+        let (data, all) = (self.data.clone(), self.data.node.partitions);
+        // A job that goes on without the program cannot be followed by another one.
+        let mut width = if self.tie == Tie::Bound { 1 } else { all };
+        // Without partitions nothing runs, but a mistake in the plan is told all the same.
+        let mut to = if n == 0 { 0 } else { width.min(all) };
+        let mut parts = data.begin_tied(op, Take(n), 0..to, self.tie.clone())?;
+        let latest = Arc::new(Latest::new(parts.control.clone()));
+        Ok(Job::new(latest.clone(), move || {
+            let mut items = Vec::new();
+            loop {
+                items.extend(guarded(&*parts.control, || parts.in_order())?.into_iter().flatten());
+                if items.len() >= n || to == all {
+                    items.truncate(n);
+                    return Ok(items);
+                }
+                let from = to;
+                width = width.saturating_mul(4);
+                to = from.saturating_add(width).min(all);
+                parts = data.begin(op, Take(n - items.len()), from..to)?;
+                latest.follow(parts.control.clone());
+            }
+        }))
+    }
+}
+
+/// The latest of several jobs that follow one another. Each is guarded by itself, since under a guard no job may begin.
+struct Latest {
+    job: Lock<Arc<dyn JobControl>>,
+    cancelled: AtomicBool,
+}
+
+impl Latest {
+    fn new(job: Arc<dyn JobControl>) -> Self {
+        Latest { job: Lock::new(job), cancelled: AtomicBool::new(false) }
+    }
+
+    fn job(&self) -> Arc<dyn JobControl> {
+        self.job.lock().clone()
+    }
+
+    /// The next job. Whoever cancels sees it, or is seen here.
+    fn follow(&self, job: Arc<dyn JobControl>) {
+        let before = std::mem::replace(&mut *self.job.lock(), job.clone());
+        drop(before);
+        if self.cancelled.load(SeqCst) {
+            job.cancel();
         }
-        while items.len() < n && from < self.node.partitions {
-            let to = from.saturating_add(width).min(self.node.partitions);
-            let parts = self.begin(op, Take(n - items.len()), from..to)?;
-            items.extend(parts.in_order()?.into_iter().flatten());
-            (from, width) = (to, width.saturating_mul(4));
-        }
-        items.truncate(n);
-        Ok(items)
+    }
+}
+
+impl JobControl for Latest {
+    fn id(&self) -> u64 {
+        self.job().id()
+    }
+
+    fn next(&self) -> Result<Option<(u32, Box<dyn ResultValue>)>> {
+        self.job().next()
+    }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, SeqCst);
+        self.job().cancel();
+    }
+
+    fn abandon(&self) {
+        self.job().abandon();
+    }
+
+    fn progress(&self) -> Progress {
+        self.job().progress()
     }
 }

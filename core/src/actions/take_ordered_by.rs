@@ -1,11 +1,11 @@
 //! `take_ordered_by`: the first items in the order of a key.
 
 use super::job::{Background, Job, PartAction, bytes_of};
-use crate::call::{Call1, Env, Given};
+use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::exchange::unless_failed;
 use crate::pipe::{CONTINUE, Pipe, drive};
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, Ship, captures_nothing, ship};
 use crate::sort::in_order;
 use crate::task::Task;
 use crate::with::With;
@@ -22,17 +22,7 @@ struct TakeOrdered<F, O> {
     order: PhantomData<fn() -> O>,
 }
 
-impl<F: Ship, O> Ship for TakeOrdered<F, O> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.value(&self.n)?;
-        self.function.encode(to)?;
-        to.value(&self.op)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(TakeOrdered { n: from.value()?, function: F::decode(from)?, op: from.value()?, order: PhantomData })
-    }
-}
+ship!([F: Ship, O] TakeOrdered<F, O> { n: value, function: ship, op: value, order: none });
 
 /// Keeps the first `n` in order, those that came earlier where keys are equal.
 fn first<O: Ord, T>(op: &Op, items: &mut Vec<(O, T)>, n: usize) -> Result<()> {
@@ -81,6 +71,7 @@ where
     }
 }
 
+/// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// The first `n` items in the order of the key that `function` makes of each, ascending; of items with equal keys
     /// those that come earlier. For the greatest, order by a [`Reverse`](std::cmp::Reverse).
@@ -101,10 +92,12 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
         n: usize,
         function: F,
     ) -> Result<Vec<P::Item>> {
-        self.background().take_ordered_by(n, function)?.wait()
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.background().ordered(Op::here("take_ordered_by"), n, Plain(function))?.wait()
     }
 }
 
+/// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// [`Dataset::take_ordered_by`] in the background.
     ///
@@ -116,10 +109,29 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
         n: usize,
         function: F,
     ) -> Result<Job<Vec<P::Item>>> {
-        const { captures_nothing::<F>() }
+        const { captures_nothing::<F>(GIVE_IT) }
         self.ordered(Op::here("take_ordered_by"), n, Plain(function))
     }
+}
 
+/// # Actions
+impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> Background<'_, P, E> {
+    /// [`With::take_ordered_by`] in the background.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&E::Value, &P::Item) -> O + Code>(
+        &self,
+        n: usize,
+        function: F,
+    ) -> Result<Job<Vec<P::Item>>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.ordered(Op::here("take_ordered_by"), n, self.given(function))
+    }
+}
+
+impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
     fn ordered<O: Ord + 'static, F: for<'a> Call1<&'a P::Item, Out = O>>(
         &self,
         op: Op,
@@ -138,6 +150,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     }
 }
 
+/// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> With<P, E> {
     /// [`Dataset::take_ordered_by`] with the given value first.
     ///
@@ -149,8 +162,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> With<P, E> {
         n: usize,
         function: F,
     ) -> Result<Vec<P::Item>> {
-        const { captures_nothing::<F>() }
-        let function: Given<E, F> = self.given(function);
-        self.data.background().ordered(Op::here("take_ordered_by"), n, function)?.wait()
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.background().ordered(Op::here("take_ordered_by"), n, self.given(function))?.wait()
     }
 }

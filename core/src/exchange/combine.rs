@@ -12,7 +12,7 @@ use crate::heap::heap_bytes;
 use crate::host::{BlockValue, MadeBlock};
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::{Key, Row, RowSize};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Ship, ship};
 use crate::stage::{Output, StageCode};
 use crate::task::Task;
 use serde::Serialize;
@@ -65,19 +65,9 @@ impl<M: Keep<K>, P, A, K: Key, V: Row> CombineStage<M, P, A, K, V> {
     }
 }
 
-impl<M: Keep<K>, P: Ship, A: Ship, K: Key, V: Row> Ship for CombineStage<M, P, A, K, V> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.input.encode(to)?;
-        self.aggregate.encode(to)?;
-        to.value(&(self.buckets, self.op))
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        let (input, aggregate) = (P::decode(from)?, A::decode(from)?);
-        let (buckets, op) = from.value()?;
-        Ok(CombineStage::new(input, aggregate, buckets, op))
-    }
-}
+ship!([M: Keep<K>, P: Ship, A: Ship, K: Key, V: Row] CombineStage<M, P, A, K, V> {
+    input: ship, aggregate: ship, buckets: value, op: value, room: none, running: none
+});
 
 impl<M, K, V, P, A> StageCode for CombineStage<M, P, A, K, V>
 where

@@ -5,7 +5,7 @@ use super::fold::Fold;
 use super::read::{Opened, Side};
 use crate::pipe::{BATCH, Cursor, Flow, Pipe, Step};
 use crate::row::{Key, Row};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Ship, ship};
 use crate::task::Task;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -32,17 +32,7 @@ impl<K, V, A> Grouped<K, V, A> {
     }
 }
 
-impl<K: Send + 'static, V: Send + 'static, A: Ship> Ship for Grouped<K, V, A> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.side.encode(to)?;
-        self.aggregate.encode(to)?;
-        to.value(&self.op)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Grouped { side: Side::decode(from)?, aggregate: A::decode(from)?, op: from.value()? })
-    }
-}
+ship!([K: Send + 'static, V: Send + 'static, A: Ship] Grouped<K, V, A> { side: ship, aggregate: ship, op: value });
 
 impl<K: Key, V: Row, A: Aggregate<V>> Pipe for Grouped<K, V, A> {
     type Item = (K, A::Out);

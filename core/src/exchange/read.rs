@@ -8,9 +8,8 @@ use crate::host::{BlockValue, Fetched, FrameRequest, Prefetched};
 use crate::lineage::Exchange;
 use crate::pipe::{BATCH, CONTINUE, Cursor, Pipe, Step};
 use crate::row::Row;
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Decoder, Encoder, Ship, ship};
 use crate::task::Task;
-use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
 use tryworks_base::{Error, Result, codec};
@@ -32,13 +31,6 @@ pub(crate) struct Shuffled {
     buckets: Buckets,
     /// On the driver: keeps the blocks alive.
     _held: Option<Arc<Exchange>>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Sent {
-    id: u64,
-    maps: u32,
-    buckets: Buckets,
 }
 
 impl Shuffled {
@@ -75,16 +67,7 @@ pub(crate) fn lost(exchange: u64, map: u32, error: Error) -> Error {
     }
 }
 
-impl Ship for Shuffled {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.value(&Sent { id: self.id, maps: self.maps, buckets: self.buckets })
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        let Sent { id, maps, buckets } = from.value()?;
-        Ok(Shuffled { id, maps, buckets, _held: None })
-    }
-}
+ship!([] Shuffled { id: value, maps: value, buckets: value, _held: none });
 
 impl<T: Send + 'static> Ship for Side<T> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {

@@ -4,7 +4,7 @@ use super::hash::{Buckets, hash_of};
 use super::write::{BucketWriter, unless_failed};
 use crate::pipe::{Pipe, drive};
 use crate::row::{Key, Row};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Ship, ship};
 use crate::stage::{Output, StageCode};
 use crate::task::Task;
 use tryworks_base::Result;
@@ -15,16 +15,7 @@ pub(crate) struct ScatterStage<P> {
     pub(crate) buckets: Buckets,
 }
 
-impl<P: Ship> Ship for ScatterStage<P> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.input.encode(to)?;
-        to.value(&self.buckets)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(ScatterStage { input: P::decode(from)?, buckets: from.value()? })
-    }
-}
+ship!([P: Ship] ScatterStage<P> { input: ship, buckets: value });
 
 impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> StageCode for ScatterStage<P> {
     fn run(&self, partition: u32, task: &Task) -> Result<Output> {

@@ -6,7 +6,7 @@ use crate::host::CachedPartition;
 use crate::lineage::{Cache, Node};
 use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::row::{Row, RowSize};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Ship, ship};
 use crate::task::Task;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -43,18 +43,7 @@ impl<P: Clone> Clone for Cached<P> {
     }
 }
 
-impl<P: Ship> Ship for Cached<P> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.input.encode(to)?;
-        to.value(&(self.cache, self.level, self.repeatable))
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        let input = P::decode(from)?;
-        let (cache, level, repeatable) = from.value()?;
-        Ok(Cached { input, cache, level, repeatable, _held: None })
-    }
-}
+ship!([P: Ship] Cached<P> { input: ship, cache: value, level: value, repeatable: value, _held: none });
 
 /// A kept partition.
 enum Kept<T> {
@@ -230,6 +219,7 @@ impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
     }
 }
 
+/// # Kept partitions
 impl<P: Pipe> Dataset<P> {
     /// A handle whose partitions are kept in memory once they are made, until the handle and all that comes from it
     /// are dropped. What does not fit is made again when it is needed: a cache never makes a job fail. A dataset that
@@ -245,7 +235,7 @@ impl<P: Pipe> Dataset<P> {
     /// ```
     #[track_caller]
     #[must_use = "the new handle is the cached one; this one stays as it is"]
-    pub fn cache(&self) -> Dataset<Cached<P>>
+    pub fn cache(&self) -> Dataset<impl Pipe<Item = P::Item> + use<P>>
     where
         P::Item: Row,
     {
@@ -256,7 +246,7 @@ impl<P: Pipe> Dataset<P> {
     /// [`cache`](Dataset::cache) at a given level.
     #[track_caller]
     #[must_use = "the new handle is the cached one; this one stays as it is"]
-    pub fn persist(&self, level: StorageLevel) -> Dataset<Cached<P>>
+    pub fn persist(&self, level: StorageLevel) -> Dataset<impl Pipe<Item = P::Item> + use<P>>
     where
         P::Item: Row,
     {
@@ -271,6 +261,6 @@ impl<P: Pipe> Dataset<P> {
         let mut node = Node::narrow(op, &self.node).with_layout(self.node.layout).with_detail(format!("{level:?}"));
         node.cache = Some(cache.clone());
         let (cache, repeatable) = (cache.id, !self.node.nondeterministic);
-        self.chain(Cached { input: self.pipe.clone(), cache, level, repeatable, _held: node.cache.clone() }, node)
+        self.narrow(Cached { input: self.pipe.clone(), cache, level, repeatable, _held: node.cache.clone() }, node)
     }
 }

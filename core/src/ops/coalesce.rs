@@ -5,7 +5,7 @@ use crate::dataset::Dataset;
 use crate::lineage::{Input, Node, Shape};
 use crate::links::{Link, run_of};
 use crate::pipe::{Cursor, Flow, Pipe, Step};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Ship, ship};
 use crate::task::Task;
 use std::ops::Range;
 use tryworks_base::{Error, Op, Result};
@@ -18,18 +18,7 @@ pub struct Coalesce<P> {
     to: u32,
 }
 
-impl<P: Ship> Ship for Coalesce<P> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.input.encode(to)?;
-        to.value(&(self.from, self.to))
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        let input = P::decode(from)?;
-        let (before, after) = from.value()?;
-        Ok(Coalesce { input, from: before, to: after })
-    }
-}
+ship!([P: Ship] Coalesce<P> { input: ship, from: value, to: value });
 
 impl<P: Pipe> Pipe for Coalesce<P> {
     type Item = P::Item;
@@ -75,6 +64,7 @@ impl<P: Pipe> Cursor for CoalesceCursor<P> {
     }
 }
 
+/// # Partitions
 impl<P: Pipe> Dataset<P> {
     /// At most `partitions` partitions, each a run of neighbours of this dataset's, read one after another in one
     /// task. There is no shuffle; for more partitions, or evenly filled ones, see [`repartition`](Dataset::repartition).
@@ -87,7 +77,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn coalesce(&self, partitions: u32) -> Dataset<Coalesce<P>> {
+    pub fn coalesce(&self, partitions: u32) -> Dataset<impl Pipe<Item = P::Item> + use<P>> {
         let op = Op::here("coalesce");
         let fault = (partitions == 0)
             .then(|| Error::Plan { message: "coalesce: there must be at least one partition".into(), site: op.site });
@@ -95,6 +85,6 @@ impl<P: Pipe> Dataset<P> {
         let to = partitions.min(from).max(1);
         let node = Node::new(op, Shape::Narrow, to.min(from), vec![Input::Narrow(self.node.clone())]);
         let node = node.with_detail(format!("{from} into {}", to.min(from))).with_fault(fault);
-        self.chain(Coalesce { input: self.pipe.clone(), from, to }, node)
+        self.narrow(Coalesce { input: self.pipe.clone(), from, to }, node)
     }
 }

@@ -1,31 +1,20 @@
 //! `distinct`: each item once.
 
 use super::each::{At, Each, Itemwise, Nothing};
-use super::keys::Keys;
+use super::keys::TakingKeys;
 use crate::call::Callable;
 use crate::dataset::Dataset;
-use crate::exchange::{Aggregate, Grouped, default_readers};
+use crate::exchange::Aggregate;
 use crate::pipe::{Flow, Pipe};
 use crate::row::Key;
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::ship;
 use tryworks_base::{Op, Result};
-
-/// The pipe of [`Dataset::distinct`].
-pub type Distinct<T> = Keys<Grouped<T, (), Once>>;
 
 /// What `distinct` does to the occurrences of an item.
 #[derive(Clone)]
 pub struct Once;
 
-impl Ship for Once {
-    fn encode(&self, _: &mut Encoder) -> Result<()> {
-        Ok(())
-    }
-
-    fn decode(_: &mut Decoder) -> Result<Self> {
-        Ok(Once)
-    }
-}
+ship!([] Once {});
 
 impl Callable for Once {}
 
@@ -54,6 +43,7 @@ impl<T: Send + 'static> Itemwise<T, Nothing> for Alone {
     }
 }
 
+/// # Sets
 impl<P: Pipe> Dataset<P> {
     /// Keeps one of each set of equal items.
     ///
@@ -66,37 +56,17 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn distinct(&self) -> Dataset<Distinct<P::Item>>
+    pub fn distinct(&self) -> Dataset<impl Pipe<Item = P::Item> + use<P>>
     where
         P::Item: Key,
     {
-        self.once(Op::here("distinct"), default_readers(&[&self.node]))
-    }
-
-    /// [`distinct`](Dataset::distinct) into a given number of partitions.
-    #[track_caller]
-    pub fn distinct_in(&self, partitions: u32) -> Dataset<Distinct<P::Item>>
-    where
-        P::Item: Key,
-    {
-        self.once(Op::here("distinct"), partitions)
-    }
-
-    fn once(&self, op: Op, readers: u32) -> Dataset<Distinct<P::Item>>
-    where
-        P::Item: Key,
-    {
-        let alone = Each::<_, _, Alone>::new(self.pipe.clone(), Nothing, op);
+        let (op, readers) = (Op::here("distinct"), self.readers());
+        let alone = self.of(Each::<_, _, Alone>::new(self.pipe.clone(), Nothing, op));
         // Pairs that are laid out by key have their equals in the same partition.
-        let alone = Dataset { pipe: alone, node: self.node.clone(), runner: self.runner.clone() };
         let in_place = self.node.layout.is_some() && self.node.partitions == readers;
         let side = if in_place { alone.in_place() } else { alone.combined(Once, op, readers) };
         // One call makes one node. What comes out are pairs by the hash of their keys only if they were before.
         let grouped = alone.grouped(side, Once, op, readers, self.node.layout.filter(|_| in_place));
-        Dataset {
-            pipe: Each::new(grouped.pipe.clone(), Nothing, op),
-            node: grouped.node.clone(),
-            runner: grouped.runner.clone(),
-        }
+        grouped.of(Each::<_, _, TakingKeys>::new(grouped.pipe.clone(), Nothing, op))
     }
 }

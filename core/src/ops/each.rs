@@ -2,13 +2,15 @@
 
 use crate::call::Callable;
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, STOP, Step};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Ship, ship};
 use crate::task::Task;
 use std::marker::PhantomData;
 use tryworks_base::{Error, Op, Place, Result};
 
 /// What an item-wise operator does to one item.
 pub trait Itemwise<A, F>: Send + Sync + 'static {
+    /// Whether keys stay what they are, so that a dataset that is laid out by them stays laid out.
+    const KEEPS_LAYOUT: bool = false;
     /// What it yields.
     type Out: Send + 'static;
     /// What it keeps from item to item within a partition.
@@ -31,15 +33,7 @@ pub trait Itemwise<A, F>: Send + Sync + 'static {
 #[derive(Clone, Copy)]
 pub struct Nothing;
 
-impl Ship for Nothing {
-    fn encode(&self, _: &mut Encoder) -> Result<()> {
-        Ok(())
-    }
-
-    fn decode(_: &mut Decoder) -> Result<Self> {
-        Ok(Nothing)
-    }
-}
+ship!([] Nothing {});
 
 impl Callable for Nothing {}
 
@@ -70,17 +64,7 @@ impl<P, F, K> Each<P, F, K> {
     }
 }
 
-impl<P: Ship, F: Ship, K> Ship for Each<P, F, K> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.input.encode(to)?;
-        self.function.encode(to)?;
-        to.value(&self.op)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Each::new(P::decode(from)?, F::decode(from)?, from.value()?))
-    }
-}
+ship!([P: Ship, F: Ship, K] Each<P, F, K> { input: ship, function: ship, op: value, kind: none });
 
 impl<P: Pipe, F: Callable, K: Itemwise<P::Item, F>> Pipe for Each<P, F, K> {
     type Item = K::Out;

@@ -1,21 +1,18 @@
 //! `filter`: keeps the items for which a function says so.
 
-use super::each::{At, Each, Itemwise};
-use crate::call::{Call1, Env, Given};
+use super::each::{At, Itemwise};
+use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
-use crate::lineage::Node;
 use crate::pipe::{CONTINUE, Flow, Pipe};
-use crate::ship::{Code, Plain, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
 use crate::with::With;
 use tryworks_base::{Op, Result};
-
-/// The pipe of [`Dataset::filter`].
-pub type Filter<P, F> = Each<P, F, Filtering>;
 
 /// What `filter` does to an item.
 pub struct Filtering;
 
 impl<A: Send + 'static, F: for<'a> Call1<&'a A, Out = bool>> Itemwise<A, F> for Filtering {
+    const KEEPS_LAYOUT: bool = true;
     type Out = A;
     type State = ();
 
@@ -25,6 +22,7 @@ impl<A: Send + 'static, F: for<'a> Call1<&'a A, Out = bool>> Itemwise<A, F> for 
     }
 }
 
+/// # Item by item
 impl<P: Pipe> Dataset<P> {
     /// Keeps the items for which `function` returns true. Keeps the layout of keys.
     ///
@@ -35,25 +33,24 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn filter<F: Fn(&P::Item) -> bool + Code>(&self, function: F) -> Dataset<Filter<P, Plain<F>>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("filter");
-        self.chain(
-            Each::new(self.pipe.clone(), Plain(function), op),
-            Node::narrow(op, &self.node).with_layout(self.node.layout),
-        )
+    pub fn filter<F: Fn(&P::Item) -> bool + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<impl Pipe<Item = P::Item> + use<P, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.itemwise::<Filtering, _>(Op::here("filter"), Plain(function))
     }
 }
 
+/// # Item by item
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::filter`] with the given value first.
     #[track_caller]
-    pub fn filter<F: Fn(&E::Value, &P::Item) -> bool + Code>(&self, function: F) -> Dataset<Filter<P, Given<E, F>>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("filter");
-        self.data.chain(
-            Each::new(self.data.pipe.clone(), self.given(function), op),
-            Node::narrow(op, &self.data.node).with_layout(self.data.node.layout),
-        )
+    pub fn filter<F: Fn(&E::Value, &P::Item) -> bool + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<impl Pipe<Item = P::Item> + use<P, E, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.data.itemwise::<Filtering, _>(Op::here("filter"), self.given(function))
     }
 }

@@ -1,16 +1,12 @@
 //! `flat_map`: one item to any number of items.
 
-use super::each::{At, Each, Itemwise, pour};
-use crate::call::{Call1, Env, Given};
+use super::each::{At, Itemwise, pour};
+use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
-use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, Plain, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
 use crate::with::With;
 use tryworks_base::{Op, Result};
-
-/// The pipe of [`Dataset::flat_map`].
-pub type FlatMap<P, F> = Each<P, F, FlatMapping>;
 
 /// What `flat_map` does to an item.
 pub struct FlatMapping;
@@ -25,6 +21,7 @@ impl<A, F: Call1<A, Out: IntoIterator<Item: Send + 'static>>> Itemwise<A, F> for
     }
 }
 
+/// # Item by item
 impl<P: Pipe> Dataset<P> {
     /// Makes any number of items of each item: whatever `function` returns is iterated. Where the items come from
     /// borrowed pieces of the input, [`flat_map_into`](Dataset::flat_map_into) is the natural form.
@@ -39,22 +36,21 @@ impl<P: Pipe> Dataset<P> {
     pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(P::Item) -> I + Code>(
         &self,
         function: F,
-    ) -> Dataset<FlatMap<P, Plain<F>>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("flat_map");
-        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
+    ) -> Dataset<impl Pipe<Item = I::Item> + use<P, I, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.itemwise::<FlatMapping, _>(Op::here("flat_map"), Plain(function))
     }
 }
 
+/// # Item by item
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::flat_map`] with the given value first.
     #[track_caller]
     pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(&E::Value, P::Item) -> I + Code>(
         &self,
         function: F,
-    ) -> Dataset<FlatMap<P, Given<E, F>>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("flat_map");
-        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
+    ) -> Dataset<impl Pipe<Item = I::Item> + use<P, E, I, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.data.itemwise::<FlatMapping, _>(Op::here("flat_map"), self.given(function))
     }
 }

@@ -1,17 +1,13 @@
 //! `flat_map_into`: one item to any number of items, pushed into an emitter.
 
-use super::each::{At, Each, Itemwise};
-use crate::call::{Call2, Env, Given};
+use super::each::{At, Itemwise};
+use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
-use crate::lineage::Node;
 use crate::pipe::{CONTINUE, Flow, Pipe, STOP};
-use crate::ship::{Code, Plain, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
 use crate::with::With;
 use std::marker::PhantomData;
 use tryworks_base::{Op, Result};
-
-/// The pipe of [`Dataset::flat_map_into`].
-pub type FlatMapInto<P, F, B> = Each<P, F, Emitting<B>>;
 
 /// What `flat_map_into` does to an item.
 pub struct Emitting<B>(PhantomData<fn() -> B>);
@@ -59,6 +55,7 @@ impl<A, B: Send + 'static, F: for<'a> Call2<A, &'a mut Emitter<B>, Out = ()>> It
     }
 }
 
+/// # Item by item
 impl<P: Pipe> Dataset<P> {
     /// Makes any number of items of each item, by pushing them into the emitter: nothing is collected, and the items
     /// may come from borrowed pieces of the input.
@@ -75,22 +72,21 @@ impl<P: Pipe> Dataset<P> {
     pub fn flat_map_into<B: Send + 'static, F: Fn(P::Item, &mut Emitter<B>) + Code>(
         &self,
         function: F,
-    ) -> Dataset<FlatMapInto<P, Plain<F>, B>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("flat_map_into");
-        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
+    ) -> Dataset<impl Pipe<Item = B> + use<P, B, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.itemwise::<Emitting<B>, _>(Op::here("flat_map_into"), Plain(function))
     }
 }
 
+/// # Item by item
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::flat_map_into`] with the given value first.
     #[track_caller]
     pub fn flat_map_into<B: Send + 'static, F: Fn(&E::Value, P::Item, &mut Emitter<B>) + Code>(
         &self,
         function: F,
-    ) -> Dataset<FlatMapInto<P, Given<E, F>, B>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("flat_map_into");
-        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
+    ) -> Dataset<impl Pipe<Item = B> + use<P, E, B, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.data.itemwise::<Emitting<B>, _>(Op::here("flat_map_into"), self.given(function))
     }
 }

@@ -1,17 +1,18 @@
 //! `from_fn`: a source that is a function from the partition's number to items.
 
 use crate::call::{Call1, Callable};
+use crate::data::Boxed;
 use crate::dataset::Dataset;
 use crate::lineage::Node;
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::runner::Runner;
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship};
+use crate::ship::{Code, Plain, Ship, captures_nothing, ship};
 use crate::task::Task;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use tryworks_base::{Op, Result};
 
-/// The pipe of [`Dataset::from_fn`].
+/// The pipe of [`from_fn`].
 pub struct FromFn<F, I> {
     function: F,
     op: Op,
@@ -24,16 +25,7 @@ impl<F: Clone, I> Clone for FromFn<F, I> {
     }
 }
 
-impl<F: Ship, I> Ship for FromFn<F, I> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.function.encode(to)?;
-        to.value(&self.op)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(FromFn { function: F::decode(from)?, op: from.value()?, made: PhantomData })
-    }
-}
+ship!([F: Ship, I] FromFn<F, I> { function: ship, op: value, made: none });
 
 impl<F, I> Pipe for FromFn<F, I>
 where
@@ -70,22 +62,35 @@ impl<I: Iterator + Send> Cursor for FromFnCursor<I> {
     }
 }
 
-impl<I, F> Dataset<FromFn<Plain<F>, I>>
+/// What the compiler says of a closure that captures something, where there is no dataset yet to call `with` on.
+pub const BEGIN_WITH: &str = "this closure captures something: use `cx.range(..)` with `.with(value)` and `flat_map`";
+
+/// The body of every `from_fn`: the method that is called has looked at what `function` captures.
+#[track_caller]
+pub fn from_fn<F, I>(runner: Arc<dyn Runner>, partitions: u32, function: F) -> Dataset<impl Pipe<Item = I::Item>>
 where
     F: Fn(u32) -> I + Code,
     I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
 {
+    let op = Op::here("from_fn");
+    let node = Arc::new(Node::source(op, partitions, String::new()));
+    Dataset { pipe: FromFn { function: Plain(function), op, made: PhantomData }, node, runner, shuffle_into: None }
+}
+
+/// # Sources
+impl<T: Send + 'static> Dataset<Boxed<T>> {
     /// A dataset of `partitions` partitions, each what `function` makes of its number.
     #[track_caller]
-    pub fn from_fn(runner: Arc<dyn Runner>, partitions: u32, function: F) -> Self {
-        const {
-            assert!(
-                size_of::<F>() == 0,
-                "this closure captures something: use `cx.range(..)` with `.with(value)` and `flat_map`"
-            )
-        }
-        let op = Op::here("from_fn");
-        let node = Node::source(op, partitions, String::new());
-        Dataset { pipe: FromFn { function: Plain(function), op, made: PhantomData }, node: Arc::new(node), runner }
+    pub fn from_fn<F, I>(
+        runner: Arc<dyn Runner>,
+        partitions: u32,
+        function: F,
+    ) -> Dataset<impl Pipe<Item = T> + use<T, F, I>>
+    where
+        F: Fn(u32) -> I + Code,
+        I: IntoIterator<Item = T, IntoIter: Send + 'static> + 'static,
+    {
+        const { captures_nothing::<F>(BEGIN_WITH) }
+        from_fn(runner, partitions, function)
     }
 }

@@ -2,29 +2,18 @@
 
 use crate::call::Callable;
 use crate::dataset::Dataset;
-use crate::exchange::{Aggregate, Grouped, default_readers};
+use crate::exchange::Aggregate;
 use crate::lineage::Layout;
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
-use crate::ship::{Decoder, Encoder, Ship};
-use tryworks_base::{Op, Result};
-
-/// The pipe of [`Dataset::group_by_key`].
-pub type GroupByKey<K, V> = Grouped<K, V, Gathering>;
+use crate::ship::ship;
+use tryworks_base::Op;
 
 /// What `group_by_key` does to the values of a key.
 #[derive(Clone)]
 pub struct Gathering;
 
-impl Ship for Gathering {
-    fn encode(&self, _: &mut Encoder) -> Result<()> {
-        Ok(())
-    }
-
-    fn decode(_: &mut Decoder) -> Result<Self> {
-        Ok(Gathering)
-    }
-}
+ship!([] Gathering {});
 
 impl Callable for Gathering {}
 
@@ -46,6 +35,7 @@ impl<V: Row> Aggregate<V> for Gathering {
     }
 }
 
+/// # Pairs
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// Gathers the values of each key, in the order in which they come in the input. Where the values are only
     /// folded afterwards, [`reduce_by_key`](Dataset::reduce_by_key) does less work.
@@ -59,29 +49,13 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn group_by_key(&self) -> Dataset<GroupByKey<K, V>>
+    pub fn group_by_key(&self) -> Dataset<impl Pipe<Item = (K, Vec<V>)> + use<K, V, P>>
     where
         K: Key,
         V: Row,
     {
-        self.gathered(Op::here("group_by_key"), default_readers(&[&self.node]))
-    }
-
-    /// [`group_by_key`](Dataset::group_by_key) into a given number of partitions.
-    #[track_caller]
-    pub fn group_by_key_in(&self, partitions: u32) -> Dataset<GroupByKey<K, V>>
-    where
-        K: Key,
-        V: Row,
-    {
-        self.gathered(Op::here("group_by_key"), partitions)
-    }
-
-    fn gathered(&self, op: Op, readers: u32) -> Dataset<GroupByKey<K, V>>
-    where
-        K: Key,
-        V: Row,
-    {
-        self.grouped(self.scattered(readers), Gathering, op, readers, Some(Layout::Hash(readers)))
+        let readers = self.readers();
+        let layout = Some(Layout::Hash(readers));
+        self.grouped(self.scattered(readers), Gathering, Op::here("group_by_key"), readers, layout)
     }
 }

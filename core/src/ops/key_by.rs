@@ -1,17 +1,13 @@
 //! `key_by`: pairs each item with a key made from it.
 
-use super::each::{At, Each, Itemwise};
-use crate::call::{Call1, Env, Given};
+use super::each::{At, Itemwise};
+use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
-use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, Plain, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
 use crate::with::With;
 use std::marker::PhantomData;
 use tryworks_base::{Op, Result};
-
-/// The pipe of [`Dataset::key_by`].
-pub type KeyBy<P, F, K> = Each<P, F, Keying<K>>;
 
 /// What `key_by` does to an item.
 pub struct Keying<K>(PhantomData<fn() -> K>);
@@ -27,6 +23,7 @@ impl<A: Send + 'static, K: Send + 'static, F: for<'a> Call1<&'a A, Out = K>> Ite
     }
 }
 
+/// # Pairs
 impl<P: Pipe> Dataset<P> {
     /// Pairs each item with the key that `function` makes of it.
     ///
@@ -40,22 +37,21 @@ impl<P: Pipe> Dataset<P> {
     pub fn key_by<K: Send + 'static, F: Fn(&P::Item) -> K + Code>(
         &self,
         function: F,
-    ) -> Dataset<KeyBy<P, Plain<F>, K>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("key_by");
-        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
+    ) -> Dataset<impl Pipe<Item = (K, P::Item)> + use<P, K, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.itemwise::<Keying<K>, _>(Op::here("key_by"), Plain(function))
     }
 }
 
+/// # Pairs
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::key_by`] with the given value first.
     #[track_caller]
     pub fn key_by<K: Send + 'static, F: Fn(&E::Value, &P::Item) -> K + Code>(
         &self,
         function: F,
-    ) -> Dataset<KeyBy<P, Given<E, F>, K>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("key_by");
-        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
+    ) -> Dataset<impl Pipe<Item = (K, P::Item)> + use<P, E, K, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.data.itemwise::<Keying<K>, _>(Op::here("key_by"), self.given(function))
     }
 }

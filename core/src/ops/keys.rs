@@ -1,13 +1,9 @@
 //! `keys`: the keys of pairs.
 
-use super::each::{At, Each, Itemwise, Nothing};
+use super::each::{At, Itemwise, Nothing};
 use crate::dataset::Dataset;
-use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
 use tryworks_base::{Op, Result};
-
-/// The pipe of [`Dataset::keys`].
-pub type Keys<P> = Each<P, Nothing, TakingKeys>;
 
 /// What `keys` does to an item.
 pub struct TakingKeys;
@@ -22,6 +18,7 @@ impl<K: Send + 'static, V: Send + 'static> Itemwise<(K, V), Nothing> for TakingK
     }
 }
 
+/// # Pairs
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// Keeps the keys of pairs.
     ///
@@ -33,8 +30,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn keys(&self) -> Dataset<Keys<P>> {
-        let op = Op::here("keys");
-        self.chain(Each::new(self.pipe.clone(), Nothing, op), Node::narrow(op, &self.node))
+    pub fn keys(&self) -> Dataset<impl Pipe<Item = K> + use<K, V, P>> {
+        self.itemwise::<TakingKeys, _>(Op::here("keys"), Nothing)
     }
 }

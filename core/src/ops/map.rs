@@ -1,16 +1,12 @@
 //! `map`: one item to one item.
 
-use super::each::{At, Each, Itemwise};
-use crate::call::{Call1, Env, Given};
+use super::each::{At, Itemwise};
+use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
-use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, Plain, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
 use crate::with::With;
 use tryworks_base::{Op, Result};
-
-/// The pipe of [`Dataset::map`].
-pub type Map<P, F> = Each<P, F, Mapping>;
 
 /// What `map` does to an item.
 pub struct Mapping;
@@ -25,6 +21,7 @@ impl<A, F: Call1<A, Out: Send + 'static>> Itemwise<A, F> for Mapping {
     }
 }
 
+/// # Item by item
 impl<P: Pipe> Dataset<P> {
     /// Makes one item of each item.
     ///
@@ -35,22 +32,24 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn map<B: Send + 'static, F: Fn(P::Item) -> B + Code>(&self, function: F) -> Dataset<Map<P, Plain<F>>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("map");
-        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
+    pub fn map<B: Send + 'static, F: Fn(P::Item) -> B + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<impl Pipe<Item = B> + use<P, B, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.itemwise::<Mapping, _>(Op::here("map"), Plain(function))
     }
 }
 
+/// # Item by item
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::map`] with the given value first.
     #[track_caller]
     pub fn map<B: Send + 'static, F: Fn(&E::Value, P::Item) -> B + Code>(
         &self,
         function: F,
-    ) -> Dataset<Map<P, Given<E, F>>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("map");
-        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
+    ) -> Dataset<impl Pipe<Item = B> + use<P, E, B, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.data.itemwise::<Mapping, _>(Op::here("map"), self.given(function))
     }
 }

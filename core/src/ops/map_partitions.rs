@@ -1,10 +1,10 @@
 //! `map_partitions`: a whole partition as an iterator, to another iterator.
 
-use crate::call::{Call2, Env, Given};
+use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
 use crate::lineage::Node;
 use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, Ship, captures_nothing, ship};
 use crate::task::Task;
 use crate::with::With;
 use std::marker::PhantomData;
@@ -25,17 +25,7 @@ impl<P: Clone, F: Clone, I> Clone for MapPartitions<P, F, I> {
     }
 }
 
-impl<P: Ship, F: Ship, I> Ship for MapPartitions<P, F, I> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.input.encode(to)?;
-        self.function.encode(to)?;
-        to.value(&self.op)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(MapPartitions { input: P::decode(from)?, function: F::decode(from)?, op: from.value()?, made: PhantomData })
-    }
-}
+ship!([P: Ship, F: Ship, I] MapPartitions<P, F, I> { input: ship, function: ship, op: value, made: none });
 
 /// The items of a partition as an iterator: it reads on as it is asked.
 pub struct Items<C: Cursor> {
@@ -121,15 +111,7 @@ impl<I: Iterator + Send> Cursor for MapPartitionsCursor<I> {
 #[derive(Clone, Copy)]
 pub struct Numberless<F>(F);
 
-impl<F: Ship> Ship for Numberless<F> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.0.encode(to)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Numberless(F::decode(from)?))
-    }
-}
+ship!([F: Ship] Numberless<F> { 0: ship });
 
 impl<F: crate::call::Callable> crate::call::Callable for Numberless<F> {
     fn ready(&self, op: &Op, place: Place) -> Result<()> {
@@ -145,6 +127,7 @@ impl<F: crate::call::Call1<A>, A> Call2<u32, A> for Numberless<F> {
     }
 }
 
+/// # Partitions
 impl<P: Pipe> Dataset<P> {
     fn partitions_mapped<F, I>(&self, op: Op, function: F) -> Dataset<MapPartitions<P, F, I>>
     where
@@ -152,7 +135,7 @@ impl<P: Pipe> Dataset<P> {
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
         let pipe = MapPartitions { input: self.pipe.clone(), function, op, made: PhantomData };
-        self.chain(pipe, Node::narrow(op, &self.node))
+        self.narrow(pipe, Node::narrow(op, &self.node))
     }
 
     /// Makes a partition of each partition: `function` is called once for each, with an iterator of its items, and
@@ -166,12 +149,12 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn map_partitions<F, I>(&self, function: F) -> Dataset<MapPartitions<P, Numberless<Plain<F>>, I>>
+    pub fn map_partitions<F, I>(&self, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<P, F, I>>
     where
         F: Fn(Items<P::Cursor>) -> I + Code,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
-        const { captures_nothing::<F>() }
+        const { captures_nothing::<F>(GIVE_IT) }
         self.partitions_mapped(Op::here("map_partitions"), Numberless(Plain(function)))
     }
 
@@ -185,36 +168,37 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn map_partitions_with_index<F, I>(&self, function: F) -> Dataset<MapPartitions<P, Plain<F>, I>>
+    pub fn map_partitions_with_index<F, I>(&self, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<P, F, I>>
     where
         F: Fn(u32, Items<P::Cursor>) -> I + Code,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
-        const { captures_nothing::<F>() }
+        const { captures_nothing::<F>(GIVE_IT) }
         self.partitions_mapped(Op::here("map_partitions_with_index"), Plain(function))
     }
 }
 
+/// # Partitions
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::map_partitions`] with the given value first.
     #[track_caller]
-    pub fn map_partitions<F, I>(&self, function: F) -> Dataset<MapPartitions<P, Numberless<Given<E, F>>, I>>
+    pub fn map_partitions<F, I>(&self, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<P, E, F, I>>
     where
         F: Fn(&E::Value, Items<P::Cursor>) -> I + Code,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
-        const { captures_nothing::<F>() }
+        const { captures_nothing::<F>(GIVE_IT) }
         self.data.partitions_mapped(Op::here("map_partitions"), Numberless(self.given(function)))
     }
 
     /// [`Dataset::map_partitions_with_index`] with the given value first.
     #[track_caller]
-    pub fn map_partitions_with_index<F, I>(&self, function: F) -> Dataset<MapPartitions<P, Given<E, F>, I>>
+    pub fn map_partitions_with_index<F, I>(&self, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<P, E, F, I>>
     where
         F: Fn(&E::Value, u32, Items<P::Cursor>) -> I + Code,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
-        const { captures_nothing::<F>() }
+        const { captures_nothing::<F>(GIVE_IT) }
         self.data.partitions_mapped(Op::here("map_partitions_with_index"), self.given(function))
     }
 }

@@ -1,21 +1,18 @@
 //! `map_values`: changes the values of pairs and leaves the keys where they are.
 
-use super::each::{At, Each, Itemwise};
-use crate::call::{Call1, Env, Given};
+use super::each::{At, Itemwise};
+use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
-use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, Plain, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
 use crate::with::With;
 use tryworks_base::{Op, Result};
-
-/// The pipe of [`Dataset::map_values`].
-pub type MapValues<P, F> = Each<P, F, MappingValues>;
 
 /// What `map_values` does to an item.
 pub struct MappingValues;
 
 impl<K: Send + 'static, V, F: Call1<V, Out: Send + 'static>> Itemwise<(K, V), F> for MappingValues {
+    const KEEPS_LAYOUT: bool = true;
     type Out = (K, F::Out);
     type State = ();
 
@@ -32,6 +29,7 @@ impl<K: Send + 'static, V, F: Call1<V, Out: Send + 'static>> Itemwise<(K, V), F>
     }
 }
 
+/// # Pairs
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// Changes the value of each pair. Keeps the layout of keys, so that a later keyed operator needs no shuffle.
     ///
@@ -43,28 +41,24 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn map_values<B: Send + 'static, F: Fn(V) -> B + Code>(&self, function: F) -> Dataset<MapValues<P, Plain<F>>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("map_values");
-        self.chain(
-            Each::new(self.pipe.clone(), Plain(function), op),
-            Node::narrow(op, &self.node).with_layout(self.node.layout),
-        )
+    pub fn map_values<B: Send + 'static, F: Fn(V) -> B + Code>(
+        &self,
+        function: F,
+    ) -> Dataset<impl Pipe<Item = (K, B)> + use<K, V, P, B, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.itemwise::<MappingValues, _>(Op::here("map_values"), Plain(function))
     }
 }
 
+/// # Pairs
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>, E: Env> With<P, E> {
     /// [`Dataset::map_values`] with the given value first.
     #[track_caller]
     pub fn map_values<B: Send + 'static, F: Fn(&E::Value, V) -> B + Code>(
         &self,
         function: F,
-    ) -> Dataset<MapValues<P, Given<E, F>>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("map_values");
-        self.data.chain(
-            Each::new(self.data.pipe.clone(), self.given(function), op),
-            Node::narrow(op, &self.data.node).with_layout(self.data.node.layout),
-        )
+    ) -> Dataset<impl Pipe<Item = (K, B)> + use<K, V, P, E, B, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.data.itemwise::<MappingValues, _>(Op::here("map_values"), self.given(function))
     }
 }

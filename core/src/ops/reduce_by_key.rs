@@ -1,31 +1,20 @@
 //! `reduce_by_key`: the values of each key folded into one.
 
-use crate::call::{Call2, Callable, Env, Given};
+use crate::call::{Call2, Callable, Env};
 use crate::dataset::Dataset;
-use crate::exchange::{Aggregate, Grouped, default_readers};
+use crate::exchange::{Aggregate, Grouped};
 use crate::lineage::Layout;
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, Ship, captures_nothing, ship};
 use crate::with::With;
 use tryworks_base::{Op, Place, Result};
-
-/// The pipe of [`Dataset::reduce_by_key`].
-pub type ReduceByKey<K, V, F> = Grouped<K, V, Reducing<F>>;
 
 /// What `reduce_by_key` does to the values of a key.
 #[derive(Clone)]
 pub struct Reducing<F>(F);
 
-impl<F: Ship> Ship for Reducing<F> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.0.encode(to)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Reducing(F::decode(from)?))
-    }
-}
+ship!([F: Ship] Reducing<F> { 0: ship });
 
 impl<F: Callable> Callable for Reducing<F> {
     fn ready(&self, op: &Op, place: Place) -> Result<()> {
@@ -57,13 +46,14 @@ impl<V: Row, F: Call2<V, V, Out = V>> Aggregate<V> for Reducing<F> {
     }
 }
 
+/// # Pairs
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
-    fn reduced<F: Call2<V, V, Out = V>>(&self, op: Op, readers: u32, function: F) -> Dataset<ReduceByKey<K, V, F>>
+    fn reduced_by_key<F: Call2<V, V, Out = V>>(&self, op: Op, function: F) -> Dataset<Grouped<K, V, Reducing<F>>>
     where
         K: Key,
         V: Row,
     {
-        let aggregate = Reducing(function);
+        let (aggregate, readers) = (Reducing(function), self.readers());
         let side = self.combined(aggregate.clone(), op, readers);
         self.grouped(side, aggregate, op, readers, Some(Layout::Hash(readers)))
     }
@@ -82,57 +72,32 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn reduce_by_key<F: Fn(V, V) -> V + Code>(&self, function: F) -> Dataset<ReduceByKey<K, V, Plain<F>>>
-    where
-        K: Key,
-        V: Row,
-    {
-        const { captures_nothing::<F>() }
-        self.reduced(Op::here("reduce_by_key"), default_readers(&[&self.node]), Plain(function))
-    }
-
-    /// [`reduce_by_key`](Dataset::reduce_by_key) into a given number of partitions.
-    #[track_caller]
-    pub fn reduce_by_key_in<F: Fn(V, V) -> V + Code>(
+    pub fn reduce_by_key<F: Fn(V, V) -> V + Code>(
         &self,
-        partitions: u32,
         function: F,
-    ) -> Dataset<ReduceByKey<K, V, Plain<F>>>
+    ) -> Dataset<impl Pipe<Item = (K, V)> + use<K, V, P, F>>
     where
         K: Key,
         V: Row,
     {
-        const { captures_nothing::<F>() }
-        self.reduced(Op::here("reduce_by_key"), partitions, Plain(function))
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.reduced_by_key(Op::here("reduce_by_key"), Plain(function))
     }
 }
 
+/// # Pairs
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>, E: Env> With<P, E> {
     /// [`Dataset::reduce_by_key`] with the given value first.
     #[track_caller]
     pub fn reduce_by_key<F: Fn(&E::Value, V, V) -> V + Code>(
         &self,
         function: F,
-    ) -> Dataset<ReduceByKey<K, V, Given<E, F>>>
+    ) -> Dataset<impl Pipe<Item = (K, V)> + use<K, V, P, E, F>>
     where
         K: Key,
         V: Row,
     {
-        const { captures_nothing::<F>() }
-        self.data.reduced(Op::here("reduce_by_key"), default_readers(&[&self.data.node]), self.given(function))
-    }
-    /// [`Dataset::reduce_by_key_in`] with the given value first.
-    #[track_caller]
-    pub fn reduce_by_key_in<F: Fn(&E::Value, V, V) -> V + Code>(
-        &self,
-        partitions: u32,
-        function: F,
-    ) -> Dataset<ReduceByKey<K, V, Given<E, F>>>
-    where
-        K: Key,
-        V: Row,
-    {
-        const { captures_nothing::<F>() }
-        self.data.reduced(Op::here("reduce_by_key"), partitions, self.given(function))
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.data.reduced_by_key(Op::here("reduce_by_key"), self.given(function))
     }
 }

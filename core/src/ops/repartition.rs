@@ -5,7 +5,7 @@ use crate::exchange::{BucketWriter, Buckets, Rows, Shuffled, no_partitions, unle
 use crate::lineage::{Exchange, Input, Node, Shape};
 use crate::pipe::{Cursor, Flow, Pipe, Step, drive};
 use crate::row::Row;
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Ship, ship};
 use crate::stage::{Output, StageCode};
 use crate::task::Task;
 use std::marker::PhantomData;
@@ -24,15 +24,7 @@ impl<T> Clone for Repartition<T> {
     }
 }
 
-impl<T> Ship for Repartition<T> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.dealt.encode(to)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Repartition { dealt: Shuffled::decode(from)?, item: PhantomData })
-    }
-}
+ship!([T] Repartition<T> { dealt: ship, item: none });
 
 impl<T: Row> Pipe for Repartition<T> {
     type Item = T;
@@ -69,16 +61,7 @@ struct DealStage<P> {
     buckets: Buckets,
 }
 
-impl<P: Ship> Ship for DealStage<P> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.input.encode(to)?;
-        to.value(&self.buckets)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(DealStage { input: P::decode(from)?, buckets: from.value()? })
-    }
-}
+ship!([P: Ship] DealStage<P> { input: ship, buckets: value });
 
 impl<P: Pipe<Item: Row>> StageCode for DealStage<P> {
     fn run(&self, partition: u32, task: &Task) -> Result<Output> {
@@ -97,6 +80,7 @@ impl<P: Pipe<Item: Row>> StageCode for DealStage<P> {
     }
 }
 
+/// # Partitions
 impl<P: Pipe> Dataset<P> {
     /// Deals the items out over `partitions` partitions, one to each in turn, by a shuffle: so each has the same number of
     /// them, or one more than others. For fewer partitions without one, see
@@ -110,7 +94,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn repartition(&self, partitions: u32) -> Dataset<Repartition<P::Item>>
+    pub fn repartition(&self, partitions: u32) -> Dataset<impl Pipe<Item = P::Item> + use<P>>
     where
         P::Item: Row,
     {
@@ -128,6 +112,6 @@ impl<P: Pipe> Dataset<P> {
         let exchange = Arc::new(exchange);
         let dealt = Shuffled::new(&exchange, buckets);
         let node = Node::new(op, Shape::Wide, partitions, vec![Input::Shuffle(exchange)]);
-        self.chain(Repartition { dealt, item: PhantomData }, node.with_fault(no_partitions(op, partitions)))
+        self.narrow(Repartition { dealt, item: PhantomData }, node.with_fault(no_partitions(op, partitions)))
     }
 }

@@ -3,7 +3,7 @@
 use crate::dataset::Dataset;
 use crate::lineage::Node;
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, STOP, Step};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Ship, ship};
 use crate::task::Task;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -49,18 +49,7 @@ impl Draw {
     }
 }
 
-impl<P: Ship> Ship for Sample<P> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.input.encode(to)?;
-        to.value(&(self.draw, self.seed))
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        let input = P::decode(from)?;
-        let (draw, seed) = from.value()?;
-        Ok(Sample { input, draw, seed })
-    }
-}
+ship!([P: Ship] Sample<P> { input: ship, draw: value, seed: value });
 
 impl<P: Pipe<Item: Clone>> Pipe for Sample<P> {
     type Item = P::Item;
@@ -105,6 +94,7 @@ impl<C: Cursor<Item: Clone>> Cursor for SampleCursor<C> {
     }
 }
 
+/// # Samples
 impl<P: Pipe<Item: Clone>> Dataset<P> {
     /// Keeps each item with probability `fraction`. The same seed over the same lineage keeps the same items.
     ///
@@ -117,7 +107,7 @@ impl<P: Pipe<Item: Clone>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sample(&self, fraction: f64, seed: u64) -> Dataset<Sample<P>> {
+    pub fn sample(&self, fraction: f64, seed: u64) -> Dataset<impl Pipe<Item = P::Item> + use<P>> {
         let op = Op::here("sample");
         let fault = (!(0.0..=1.0).contains(&fraction)).then(|| {
             let message = format!("sample: the fraction is {fraction}; it has to be from 0 to 1");
@@ -136,7 +126,7 @@ impl<P: Pipe<Item: Clone>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sample_with_replacement(&self, mean: f64, seed: u64) -> Dataset<Sample<P>> {
+    pub fn sample_with_replacement(&self, mean: f64, seed: u64) -> Dataset<impl Pipe<Item = P::Item> + use<P>> {
         let op = Op::here("sample_with_replacement");
         let fault = (!(0.0..=1e6).contains(&mean)).then(|| {
             let message = format!("sample_with_replacement: the mean is {mean}; it has to be from 0 to a million");
@@ -148,6 +138,6 @@ impl<P: Pipe<Item: Clone>> Dataset<P> {
     fn drawn(&self, op: Op, draw: Draw, seed: u64, fault: Option<Error>) -> Dataset<Sample<P>> {
         let node = Node::narrow(op, &self.node).with_layout(self.node.layout).with_fault(fault);
         let seed = seed ^ node.position;
-        self.chain(Sample { input: self.pipe.clone(), draw, seed }, node)
+        self.narrow(Sample { input: self.pipe.clone(), draw, seed }, node)
     }
 }

@@ -1,15 +1,15 @@
 //! `sort_by_key` and `sort_by`: items in order of their keys, over partitions that are ranges.
 
-use super::each::Each;
-use super::key_by::KeyBy;
-use super::values::{TakingValues, Values};
-use crate::call::{Env, Given};
+use super::each::{Each, Nothing};
+use super::key_by::Keying;
+use super::values::TakingValues;
+use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
-use crate::exchange::{Buckets, Shuffled, default_readers, no_partitions};
+use crate::exchange::{Buckets, Shuffled, no_partitions};
 use crate::lineage::{Exchange, Input, Layout, Node, Shape};
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::row::Row;
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, captures_nothing, ship};
 use crate::sort::{Bounds, BoundsStage, Merge, RunBlock, RunsStage};
 use crate::task::Task;
 use crate::with::With;
@@ -31,18 +31,7 @@ impl<K, V> Clone for SortByKey<K, V> {
     }
 }
 
-impl<K, V> Ship for SortByKey<K, V> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.runs.encode(to)?;
-        self.bounds.encode(to)?;
-        to.value(&self.op)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        let (runs, bounds) = (Shuffled::decode(from)?, Shuffled::decode(from)?);
-        Ok(SortByKey { runs, bounds, op: from.value()?, row: PhantomData })
-    }
-}
+ship!([K, V] SortByKey<K, V> { runs: ship, bounds: ship, op: value, row: none });
 
 impl<K: Row + Ord, V: Row> Pipe for SortByKey<K, V> {
     type Item = (K, V);
@@ -79,12 +68,14 @@ impl<K: Row + Ord, V: Row> Cursor for SortByKeyCursor<K, V> {
     }
 }
 
+/// # Order
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
-    fn sorted(&self, op: Op, ranges: u32) -> Dataset<SortByKey<K, V>>
+    fn sorted(&self, op: Op) -> Dataset<SortByKey<K, V>>
     where
         K: Row + Ord,
         V: Row,
     {
+        let ranges = self.readers();
         let plain = Buckets::plain(ranges.max(1));
         let stage = RunsStage { input: self.pipe.clone(), ranges, op };
         let runs = Arc::new(Exchange::new(&self.node, Arc::new(stage), ranges, "sorted runs", &self.runner));
@@ -110,25 +101,16 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sort_by_key(&self) -> Dataset<SortByKey<K, V>>
+    pub fn sort_by_key(&self) -> Dataset<impl Pipe<Item = (K, V)> + use<K, V, P>>
     where
         K: Row + Ord,
         V: Row,
     {
-        self.sorted(Op::here("sort_by_key"), default_readers(&[&self.node]))
-    }
-
-    /// [`sort_by_key`](Dataset::sort_by_key) into a given number of partitions.
-    #[track_caller]
-    pub fn sort_by_key_in(&self, partitions: u32) -> Dataset<SortByKey<K, V>>
-    where
-        K: Row + Ord,
-        V: Row,
-    {
-        self.sorted(Op::here("sort_by_key"), partitions)
+        self.sorted(Op::here("sort_by_key"))
     }
 }
 
+/// # Order
 impl<P: Pipe> Dataset<P> {
     /// Sorts items by the key that `function` makes of each, ascending; items with equal keys stay in their order.
     ///
@@ -143,90 +125,38 @@ impl<P: Pipe> Dataset<P> {
     pub fn sort_by<K: Row + Ord, F: Fn(&P::Item) -> K + Code>(
         &self,
         function: F,
-    ) -> Dataset<Values<SortByKey<K, P::Item>>>
+    ) -> Dataset<impl Pipe<Item = P::Item> + use<P, K, F>>
     where
         P::Item: Row,
     {
-        const { captures_nothing::<F>() }
-        self.sorted_by(
-            Op::here("sort_by"),
-            default_readers(&[&self.node]),
-            KeyBy::new(self.pipe.clone(), Plain(function), Op::here("sort_by")),
-        )
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.sorted_by(Op::here("sort_by"), Plain(function))
     }
 
-    /// [`sort_by`](Dataset::sort_by) into a given number of partitions.
-    #[track_caller]
-    pub fn sort_by_in<K: Row + Ord, F: Fn(&P::Item) -> K + Code>(
-        &self,
-        partitions: u32,
-        function: F,
-    ) -> Dataset<Values<SortByKey<K, P::Item>>>
+    fn sorted_by<K, F>(&self, op: Op, function: F) -> Dataset<Each<SortByKey<K, P::Item>, Nothing, TakingValues>>
     where
+        K: Row + Ord,
+        F: for<'a> Call1<&'a P::Item, Out = K>,
         P::Item: Row,
     {
-        const { captures_nothing::<F>() }
-        self.sorted_by(
-            Op::here("sort_by"),
-            partitions,
-            KeyBy::new(self.pipe.clone(), Plain(function), Op::here("sort_by")),
-        )
-    }
-
-    fn sorted_by<K: Row + Ord>(
-        &self,
-        op: Op,
-        ranges: u32,
-        keyed: impl Pipe<Item = (K, P::Item)>,
-    ) -> Dataset<Values<SortByKey<K, P::Item>>>
-    where
-        P::Item: Row,
-    {
-        let keyed = Dataset { pipe: keyed, node: self.node.clone(), runner: self.runner.clone() };
-        let sorted = keyed.sorted(op, ranges);
-        let pipe = Each::<_, _, TakingValues>::new(sorted.pipe.clone(), super::each::Nothing, op);
-        Dataset { pipe, node: sorted.node.clone(), runner: sorted.runner.clone() }
+        let keyed = self.of(Each::<_, _, Keying<K>>::new(self.pipe.clone(), function, op));
+        let sorted = keyed.sorted(op);
+        sorted.of(Each::new(sorted.pipe.clone(), Nothing, op))
     }
 }
 
+/// # Order
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::sort_by`] with the given value first.
     #[track_caller]
     pub fn sort_by<K: Row + Ord, F: Fn(&E::Value, &P::Item) -> K + Code>(
         &self,
         function: F,
-    ) -> Dataset<Values<SortByKey<K, P::Item>>>
+    ) -> Dataset<impl Pipe<Item = P::Item> + use<P, E, K, F>>
     where
         P::Item: Row,
     {
-        const { captures_nothing::<F>() }
-        self.sorted_with(Op::here("sort_by"), default_readers(&[&self.data.node]), function)
-    }
-
-    /// [`Dataset::sort_by_in`] with the given value first.
-    #[track_caller]
-    pub fn sort_by_in<K: Row + Ord, F: Fn(&E::Value, &P::Item) -> K + Code>(
-        &self,
-        partitions: u32,
-        function: F,
-    ) -> Dataset<Values<SortByKey<K, P::Item>>>
-    where
-        P::Item: Row,
-    {
-        const { captures_nothing::<F>() }
-        self.sorted_with(Op::here("sort_by"), partitions, function)
-    }
-
-    fn sorted_with<K: Row + Ord, F: Fn(&E::Value, &P::Item) -> K + Code>(
-        &self,
-        op: Op,
-        ranges: u32,
-        function: F,
-    ) -> Dataset<Values<SortByKey<K, P::Item>>>
-    where
-        P::Item: Row,
-    {
-        let keyed: KeyBy<P, Given<E, F>, K> = KeyBy::new(self.data.pipe.clone(), self.given(function), op);
-        self.data.sorted_by(op, ranges, keyed)
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.data.sorted_by(Op::here("sort_by"), self.given(function))
     }
 }

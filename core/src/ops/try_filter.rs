@@ -1,21 +1,18 @@
 //! `try_filter`: keeps the items for which a function says so, if it does not fail.
 
-use super::each::{At, Each, Itemwise};
-use crate::call::{Call1, Env, Given};
+use super::each::{At, Itemwise};
+use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
-use crate::lineage::Node;
 use crate::pipe::{CONTINUE, Flow, Pipe};
-use crate::ship::{Code, Plain, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
 use crate::with::With;
 use tryworks_base::{Op, Result, UserError};
-
-/// The pipe of [`Dataset::try_filter`].
-pub type TryFilter<P, F> = Each<P, F, TryFiltering>;
 
 /// What `try_filter` does to an item.
 pub struct TryFiltering;
 
 impl<A: Send + 'static, F: for<'a> Call1<&'a A, Out = Result<bool, UserError>>> Itemwise<A, F> for TryFiltering {
+    const KEEPS_LAYOUT: bool = true;
     type Out = A;
     type State = ();
 
@@ -29,6 +26,7 @@ impl<A: Send + 'static, F: for<'a> Call1<&'a A, Out = Result<bool, UserError>>> 
     }
 }
 
+/// # Item by item, with functions that may fail
 impl<P: Pipe> Dataset<P> {
     /// As [`filter`](Dataset::filter), with a function that may fail: its first error stops the job.
     ///
@@ -43,28 +41,21 @@ impl<P: Pipe> Dataset<P> {
     pub fn try_filter<F: Fn(&P::Item) -> Result<bool, UserError> + Code>(
         &self,
         function: F,
-    ) -> Dataset<TryFilter<P, Plain<F>>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("try_filter");
-        self.chain(
-            Each::new(self.pipe.clone(), Plain(function), op),
-            Node::narrow(op, &self.node).with_layout(self.node.layout),
-        )
+    ) -> Dataset<impl Pipe<Item = P::Item> + use<P, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.itemwise::<TryFiltering, _>(Op::here("try_filter"), Plain(function))
     }
 }
 
+/// # Item by item, with functions that may fail
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::try_filter`] with the given value first.
     #[track_caller]
     pub fn try_filter<F: Fn(&E::Value, &P::Item) -> Result<bool, UserError> + Code>(
         &self,
         function: F,
-    ) -> Dataset<TryFilter<P, Given<E, F>>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("try_filter");
-        self.data.chain(
-            Each::new(self.data.pipe.clone(), self.given(function), op),
-            Node::narrow(op, &self.data.node).with_layout(self.data.node.layout),
-        )
+    ) -> Dataset<impl Pipe<Item = P::Item> + use<P, E, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.data.itemwise::<TryFiltering, _>(Op::here("try_filter"), self.given(function))
     }
 }

@@ -1,17 +1,13 @@
 //! `try_flat_map`: one item to any number of items, by a function that may fail.
 
-use super::each::{At, Each, Itemwise, pour};
-use crate::call::{Call1, Env, Given};
+use super::each::{At, Itemwise, pour};
+use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
-use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, Plain, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
 use crate::with::With;
 use std::marker::PhantomData;
 use tryworks_base::{Op, Result, UserError};
-
-/// The pipe of [`Dataset::try_flat_map`].
-pub type TryFlatMap<P, F, I> = Each<P, F, TryFlatMapping<I>>;
 
 /// What `try_flat_map` does to an item.
 pub struct TryFlatMapping<I>(PhantomData<fn() -> I>);
@@ -31,6 +27,7 @@ impl<A, I: IntoIterator<Item: Send + 'static> + 'static, F: Call1<A, Out = Resul
     }
 }
 
+/// # Item by item, with functions that may fail
 impl<P: Pipe> Dataset<P> {
     /// As [`flat_map`](Dataset::flat_map), with a function that may fail: its first error stops the job.
     ///
@@ -48,13 +45,13 @@ impl<P: Pipe> Dataset<P> {
     >(
         &self,
         function: F,
-    ) -> Dataset<TryFlatMap<P, Plain<F>, I>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("try_flat_map");
-        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
+    ) -> Dataset<impl Pipe<Item = I::Item> + use<P, I, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.itemwise::<TryFlatMapping<I>, _>(Op::here("try_flat_map"), Plain(function))
     }
 }
 
+/// # Item by item, with functions that may fail
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::try_flat_map`] with the given value first.
     #[track_caller]
@@ -64,9 +61,8 @@ impl<P: Pipe, E: Env> With<P, E> {
     >(
         &self,
         function: F,
-    ) -> Dataset<TryFlatMap<P, Given<E, F>, I>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("try_flat_map");
-        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
+    ) -> Dataset<impl Pipe<Item = I::Item> + use<P, E, I, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.data.itemwise::<TryFlatMapping<I>, _>(Op::here("try_flat_map"), self.given(function))
     }
 }

@@ -1,17 +1,13 @@
 //! `try_map`: one item to one item, by a function that may fail.
 
-use super::each::{At, Each, Itemwise};
-use crate::call::{Call1, Env, Given};
+use super::each::{At, Itemwise};
+use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
-use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, Plain, captures_nothing};
+use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
 use crate::with::With;
 use std::marker::PhantomData;
 use tryworks_base::{Op, Result, UserError};
-
-/// The pipe of [`Dataset::try_map`].
-pub type TryMap<P, F, B> = Each<P, F, TryMapping<B>>;
 
 /// What `try_map` does to an item.
 pub struct TryMapping<B>(PhantomData<fn() -> B>);
@@ -29,6 +25,7 @@ impl<A, B: Send + 'static, F: Call1<A, Out = Result<B, UserError>>> Itemwise<A, 
     }
 }
 
+/// # Item by item, with functions that may fail
 impl<P: Pipe> Dataset<P> {
     /// As [`map`](Dataset::map), with a function that may fail: its first error stops the job.
     ///
@@ -44,22 +41,21 @@ impl<P: Pipe> Dataset<P> {
     pub fn try_map<B: Send + 'static, F: Fn(P::Item) -> Result<B, UserError> + Code>(
         &self,
         function: F,
-    ) -> Dataset<TryMap<P, Plain<F>, B>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("try_map");
-        self.chain(Each::new(self.pipe.clone(), Plain(function), op), Node::narrow(op, &self.node))
+    ) -> Dataset<impl Pipe<Item = B> + use<P, B, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.itemwise::<TryMapping<B>, _>(Op::here("try_map"), Plain(function))
     }
 }
 
+/// # Item by item, with functions that may fail
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::try_map`] with the given value first.
     #[track_caller]
     pub fn try_map<B: Send + 'static, F: Fn(&E::Value, P::Item) -> Result<B, UserError> + Code>(
         &self,
         function: F,
-    ) -> Dataset<TryMap<P, Given<E, F>, B>> {
-        const { captures_nothing::<F>() }
-        let op = Op::here("try_map");
-        self.data.chain(Each::new(self.data.pipe.clone(), self.given(function), op), Node::narrow(op, &self.data.node))
+    ) -> Dataset<impl Pipe<Item = B> + use<P, E, B, F>> {
+        const { captures_nothing::<F>(GIVE_IT) }
+        self.data.itemwise::<TryMapping<B>, _>(Op::here("try_map"), self.given(function))
     }
 }

@@ -6,7 +6,7 @@ use crate::lineage::{Input, Node, Shape};
 use crate::links::Link;
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::runner::Runner;
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Decoder, Encoder, Ship, ship};
 use crate::task::Task;
 use std::sync::Arc;
 use tryworks_base::{Error, Op, Result};
@@ -21,17 +21,7 @@ pub struct Union<P, Q> {
     first_partitions: Option<u32>,
 }
 
-impl<P: Ship, Q: Ship> Ship for Union<P, Q> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.first.encode(to)?;
-        self.second.encode(to)?;
-        to.value(&self.first_partitions)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Union { first: P::decode(from)?, second: Q::decode(from)?, first_partitions: from.value()? })
-    }
-}
+ship!([P: Ship, Q: Ship] Union<P, Q> { first: ship, second: ship, first_partitions: value });
 
 impl<P: Pipe, Q: Pipe<Item = P::Item>> Pipe for Union<P, Q> {
     type Item = P::Item;
@@ -76,6 +66,7 @@ impl<C: Cursor, D: Cursor<Item = C::Item>> Cursor for UnionCursor<C, D> {
     }
 }
 
+/// # Several datasets
 impl<P: Pipe> Dataset<P> {
     /// The items of this dataset, then those of `other`, nothing left out: the partitions of both. If both are laid
     /// out in the same way, partitions are joined one to one and the layout is kept.
@@ -87,7 +78,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn union<Q: Pipe<Item = P::Item>>(&self, other: &Dataset<Q>) -> Dataset<Union<P, Q>> {
+    pub fn union<Q: Pipe<Item = P::Item>>(&self, other: &Dataset<Q>) -> Dataset<impl Pipe<Item = P::Item> + use<P, Q>> {
         let op = Op::here("union");
         let inputs = vec![Input::Narrow(self.node.clone()), Input::Narrow(other.node.clone())];
         let alike = self.node.layout.filter(|layout| other.node.layout == Some(*layout));
@@ -100,7 +91,7 @@ impl<P: Pipe> Dataset<P> {
         };
         let detail = if alike.is_some() { "partition by partition: both are laid out alike" } else { "" };
         let node = Node::new(op, Shape::Narrow, partitions, inputs).with_layout(alike).with_detail(detail);
-        self.chain(pipe, node)
+        self.narrow(pipe, node.with_fault(other.beside(op)))
     }
 }
 
@@ -149,21 +140,23 @@ impl<T: Send + 'static> Pipe for UnionAll<T> {
     }
 }
 
-impl<T: Send + 'static> Dataset<UnionAll<T>> {
+/// # Several datasets
+impl<T: Send + 'static> Dataset<Boxed<T>> {
     /// The items of all `datasets`, one after another.
     #[track_caller]
-    pub fn union_all(runner: Arc<dyn Runner>, datasets: Vec<Data<T>>) -> Self {
+    pub fn union_all(runner: Arc<dyn Runner>, datasets: Vec<Data<T>>) -> Dataset<impl Pipe<Item = T> + use<T>> {
         let op = Op::here("union");
         let mut partitions = 0u32;
         let mut inputs = Vec::new();
         let mut pipes = Vec::new();
+        let fault = datasets.iter().find_map(|data| data.misplaced(op));
         // An empty dataset in the list would share its start with the next one.
         for data in datasets.into_iter().filter(|data| data.node.partitions > 0) {
             inputs.push(Input::Narrow(data.node.clone()));
             pipes.push((partitions, data.pipe.clone()));
             partitions = partitions.saturating_add(data.node.partitions);
         }
-        let node = Node::new(op, Shape::Narrow, partitions, inputs);
-        Dataset { pipe: UnionAll { inputs: pipes.into() }, node: Arc::new(node), runner }
+        let node = Node::new(op, Shape::Narrow, partitions, inputs).with_fault(fault);
+        Dataset { pipe: UnionAll { inputs: pipes.into() }, node: Arc::new(node), runner, shuffle_into: None }
     }
 }

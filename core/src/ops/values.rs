@@ -1,13 +1,9 @@
 //! `values`: the values of pairs.
 
-use super::each::{At, Each, Itemwise, Nothing};
+use super::each::{At, Itemwise, Nothing};
 use crate::dataset::Dataset;
-use crate::lineage::Node;
 use crate::pipe::{Flow, Pipe};
 use tryworks_base::{Op, Result};
-
-/// The pipe of [`Dataset::values`].
-pub type Values<P> = Each<P, Nothing, TakingValues>;
 
 /// What `values` does to an item.
 pub struct TakingValues;
@@ -22,6 +18,7 @@ impl<K: Send + 'static, V: Send + 'static> Itemwise<(K, V), Nothing> for TakingV
     }
 }
 
+/// # Pairs
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// Keeps the values of pairs.
     ///
@@ -33,8 +30,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn values(&self) -> Dataset<Values<P>> {
-        let op = Op::here("values");
-        self.chain(Each::new(self.pipe.clone(), Nothing, op), Node::narrow(op, &self.node))
+    pub fn values(&self) -> Dataset<impl Pipe<Item = V> + use<K, V, P>> {
+        self.itemwise::<TakingValues, _>(Op::here("values"), Nothing)
     }
 }

@@ -3,7 +3,7 @@
 use crate::dataset::Dataset;
 use crate::lineage::{Input, Node, Shape};
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, Step};
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Ship, ship};
 use crate::task::Task;
 use std::collections::VecDeque;
 use tryworks_base::{Error, Op, Result, Site};
@@ -16,17 +16,7 @@ pub struct Zip<P, Q> {
     op: Op,
 }
 
-impl<P: Ship, Q: Ship> Ship for Zip<P, Q> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.left.encode(to)?;
-        self.right.encode(to)?;
-        to.value(&self.op)
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        Ok(Zip { left: P::decode(from)?, right: Q::decode(from)?, op: from.value()? })
-    }
-}
+ship!([P: Ship, Q: Ship] Zip<P, Q> { left: ship, right: ship, op: value });
 
 impl<P: Pipe, Q: Pipe> Pipe for Zip<P, Q> {
     type Item = (P::Item, Q::Item);
@@ -100,6 +90,7 @@ impl<C: Cursor<Item: Send>, D: Cursor<Item: Send>> Cursor for ZipCursor<C, D> {
     }
 }
 
+/// # Several datasets
 impl<P: Pipe> Dataset<P> {
     /// Pairs item `i` of each partition with item `i` of the same partition of `other`. Both need the same number of
     /// partitions, which is checked when the job is planned, and of items in each, which is checked when it runs.
@@ -112,7 +103,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn zip<Q: Pipe>(&self, other: &Dataset<Q>) -> Dataset<Zip<P, Q>> {
+    pub fn zip<Q: Pipe>(&self, other: &Dataset<Q>) -> Dataset<impl Pipe<Item = (P::Item, Q::Item)> + use<P, Q>> {
         let op = Op::here("zip");
         let (left, right) = (self.node.partitions, other.node.partitions);
         let fault = (left != right).then(|| {
@@ -122,7 +113,7 @@ impl<P: Pipe> Dataset<P> {
             Error::Plan { message, site: op.site }
         });
         let inputs = vec![Input::Narrow(self.node.clone()), Input::Narrow(other.node.clone())];
-        let node = Node::new(op, Shape::Narrow, left, inputs).with_fault(fault);
-        self.chain(Zip { left: self.pipe.clone(), right: other.pipe.clone(), op }, node)
+        let node = Node::new(op, Shape::Narrow, left, inputs).with_fault(fault).with_fault(other.beside(op));
+        self.narrow(Zip { left: self.pipe.clone(), right: other.pipe.clone(), op }, node)
     }
 }

@@ -1,6 +1,6 @@
 //! Closures that are nothing but code, and the one place where such a closure is made again from its type.
 
-use super::{Decoder, Encoder, Ship};
+use super::ship;
 use std::ptr::NonNull;
 use tryworks_base::{Error, Result};
 
@@ -26,20 +26,18 @@ impl<F: Copy + Send + Sync + 'static> Code for F {}
 #[derive(Clone, Copy)]
 pub struct Plain<F>(pub(crate) F);
 
-impl<F: Code> Ship for Plain<F> {
-    fn encode(&self, _: &mut Encoder) -> Result<()> {
-        Ok(())
-    }
+ship!([F: Code] Plain<F> { 0: code });
 
-    fn decode(_: &mut Decoder) -> Result<Self> {
-        Ok(Plain(conjure()?))
-    }
-}
+/// What the compiler says of a closure that captures something, where `with` is the way out.
+pub const GIVE_IT: &str = "this closure captures something: give it in the open, by `.with(value)`";
 
-/// Stops the build where a function that is given to an operator is not its code alone. Whoever takes one asks this in a
-/// `const` block.
-pub(crate) const fn captures_nothing<F>() {
-    assert!(size_of::<F>() == 0, "this closure captures something: give it in the open, by `.with(value)`");
+/// Stops the build where `F` is not code alone, and says `why`. Every method that takes a function from the user calls
+/// this in a `const` block of its own: the compiler then shows the line that calls the method.
+#[track_caller]
+pub const fn captures_nothing<F>(why: &'static str) {
+    if size_of::<F>() != 0 {
+        panic!("{}", why);
+    }
 }
 
 /// Makes a zero-sized closure from its type.

@@ -6,8 +6,8 @@
 mod code;
 mod descriptor;
 
-pub use code::{Code, Plain};
-pub(crate) use code::{captures_nothing, conjure};
+pub use code::{Code, GIVE_IT, captures_nothing};
+pub(crate) use code::{Plain, conjure};
 pub use descriptor::{Parcel, Segments, receive};
 pub(crate) use descriptor::{Role, pack, unpack};
 
@@ -30,6 +30,39 @@ pub trait Ship: Sized {
     /// If the bytes are not that.
     fn decode(from: &mut Decoder) -> Result<Self>;
 }
+
+/// Implements [`Ship`] for a struct by its fields, in the order in which they are written and read, each with how it
+/// travels: `ship` by its own [`Ship`], `value` as a value of ours, `given` as a value of the program's, `code` not at all
+/// (it is made again from its type), `none` not at all (it begins as its default).
+///
+/// ```text
+/// ship!([P: Ship, Q: Ship] Zip<P, Q> { left: ship, right: ship, op: value });
+/// ```
+macro_rules! ship {
+    ([$($generics:tt)*] $name:ty { $($field:tt: $how:ident),* }) => {
+        impl<$($generics)*> $crate::ship::Ship for $name {
+            fn encode(&self, _to: &mut $crate::ship::Encoder) -> tryworks_base::Result<()> {
+                $($crate::ship::ship!(@encode $how, self.$field, _to);)*
+                Ok(())
+            }
+
+            fn decode(_from: &mut $crate::ship::Decoder) -> tryworks_base::Result<Self> {
+                Ok(Self { $($field: $crate::ship::ship!(@decode $how, _from)),* })
+            }
+        }
+    };
+    (@encode ship, $field:expr, $to:ident) => { $crate::ship::Ship::encode(&$field, $to)? };
+    (@encode value, $field:expr, $to:ident) => { $to.value(&$field)? };
+    (@encode given, $field:expr, $to:ident) => { $to.given(&$field)? };
+    (@encode code, $field:expr, $to:ident) => {};
+    (@encode none, $field:expr, $to:ident) => {};
+    (@decode ship, $from:ident) => { $crate::ship::Ship::decode($from)? };
+    (@decode value, $from:ident) => { $from.value()? };
+    (@decode given, $from:ident) => { $from.given()? };
+    (@decode code, $from:ident) => { $crate::ship::conjure()? };
+    (@decode none, $from:ident) => { Default::default() };
+}
+pub(crate) use ship;
 
 /// Where [`Ship::encode`] writes.
 pub struct Encoder {

@@ -5,7 +5,7 @@ use super::run::RunBlock;
 use crate::exchange::{BlockKind, Shuffled};
 use crate::host::{BlockValue, MadeBlock, SealedBlock};
 use crate::row::Row;
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::ship;
 use crate::stage::{Made, Output, StageCode};
 use crate::task::Task;
 use std::marker::PhantomData;
@@ -50,18 +50,7 @@ pub(crate) struct BoundsStage<K, V> {
     pub(crate) row: PhantomData<fn() -> (K, V)>,
 }
 
-impl<K, V> Ship for BoundsStage<K, V> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.runs.encode(to)?;
-        to.value(&(self.ranges, self.op))
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        let runs = Shuffled::decode(from)?;
-        let (ranges, op) = from.value()?;
-        Ok(BoundsStage { runs, ranges, op, row: PhantomData })
-    }
-}
+ship!([K, V] BoundsStage<K, V> { runs: ship, ranges: value, op: value, row: none });
 
 impl<K: Row + Ord, V: Row> StageCode for BoundsStage<K, V> {
     fn run(&self, _: u32, task: &Task) -> Result<Output> {

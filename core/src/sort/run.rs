@@ -7,7 +7,7 @@ use crate::held::HeldFrames;
 use crate::host::{BlockValue, BlockWriter, MadeBlock, SealedBlock};
 use crate::pipe::{Pipe, drive};
 use crate::row::Row;
-use crate::ship::{Decoder, Encoder, Ship};
+use crate::ship::{Ship, ship};
 use crate::stage::{Made, Output, StageCode};
 use crate::task::Task;
 use rand::{RngExt, SeedableRng};
@@ -127,18 +127,7 @@ pub(crate) struct RunsStage<P> {
     pub(crate) op: Op,
 }
 
-impl<P: Ship> Ship for RunsStage<P> {
-    fn encode(&self, to: &mut Encoder) -> Result<()> {
-        self.input.encode(to)?;
-        to.value(&(self.ranges, self.op))
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self> {
-        let input = P::decode(from)?;
-        let (ranges, op) = from.value()?;
-        Ok(RunsStage { input, ranges, op })
-    }
-}
+ship!([P: Ship] RunsStage<P> { input: ship, ranges: value, op: value });
 
 impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
     fn run(&self, partition: u32, task: &Task) -> Result<Output> {

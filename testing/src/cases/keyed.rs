@@ -66,7 +66,7 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
         ),
         Case::large(
             "group_by_key into five",
-            |cx: &S| many(cx, ROWS).map(|n| (mix(n) % 3_001, n)).group_by_key_in(5).map(late).collect(),
+            |cx: &S| many(cx, ROWS).map(|n| (mix(n) % 3_001, n)).shuffle_into(5).group_by_key().map(late).collect(),
             |groups: Vec<(u64, Vec<u64>)>| {
                 let expected = grouped((0..ROWS).map(|n| (mix(n) % 3_001, n)));
                 assert_eq!(groups.len(), expected.len());
@@ -83,14 +83,14 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
         ),
         Case::new(
             "distinct into five",
-            |cx: &S| few(cx).map(|n| mix(n % 77)).distinct_in(5).collect(),
+            |cx: &S| few(cx).map(|n| mix(n % 77)).shuffle_into(5).distinct().collect(),
             |once| assert_eq!(sorted::<u64>(once), sorted((0..77).map(mix))),
         ),
         Case::new(
             "join into five",
             |cx: &S| {
                 let squares = cx.range(0..5).map(|n| (n, n * n));
-                pairs(cx).join_in(5, &squares).collect()
+                pairs(cx).shuffle_into(5).join(&squares).collect()
             },
             |got| {
                 let expected = (0..1_000).filter(|n| n % 10 < 5).map(|n| (n % 10, (n, (n % 10) * (n % 10))));

@@ -16,7 +16,7 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
     vec![Case::large(
         "ranks of pages",
         |cx: &S| {
-            let pages = cx.range_in(0..PAGES, 6).map(|page| (page, links(page))).group_by_key_in(4).cache();
+            let pages = cx.range_in(0..PAGES, 6).map(|page| (page, links(page))).shuffle_into(4).group_by_key().cache();
             let mut ranks: Data<(u64, f64)> = pages.map_values(|_| 1.0).boxed();
             for _ in 0..4 {
                 let given = pages.join(&ranks).flat_map_into(|(_, (links, rank)), out| {
@@ -24,7 +24,12 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
                         out.push((*link, rank / links[0].len() as f64));
                     }
                 });
-                ranks = given.reduce_by_key_in(4, |a, b| a + b).map(late).map_values(|sum| 0.15 + 0.85 * sum).boxed();
+                ranks = given
+                    .shuffle_into(4)
+                    .reduce_by_key(|a, b| a + b)
+                    .map(late)
+                    .map_values(|sum| 0.15 + 0.85 * sum)
+                    .boxed();
             }
             Ok(bits(ranks.collect()?))
         },

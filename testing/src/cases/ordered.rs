@@ -31,8 +31,8 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
         Case::new(
             "sorts into five",
             |cx: &S| {
-                let by_key = few(cx).key_by(|n| n % 7).sort_by_key_in(5);
-                Ok((by_key.partitions(), by_key.values().sort_by_in(5, |n| Reverse(*n)).collect()?))
+                let by_key = few(cx).key_by(|n| n % 7).shuffle_into(5).sort_by_key();
+                Ok((by_key.partitions(), by_key.values().shuffle_into(5).sort_by(|n| Reverse(*n)).collect()?))
             },
             |(partitions, items): (u32, Vec<u64>)| {
                 assert_eq!(partitions, 5);

@@ -1,0 +1,185 @@
+//! One partition of a join being read, in memory or with a right side that does not fit.
+
+use super::run::{RUN, Run};
+use super::table::Built;
+use crate::exchange::{Opened, Rows, Side, Spool, Spooled, floor, hash_of};
+use crate::pipe::{BATCH, Cursor, Flow, Step};
+use crate::row::{Key, Row, RowSize};
+use crate::task::Task;
+use hashbrown::HashTable;
+use std::ops::Range;
+use tryworks_base::Result;
+
+/// One partition of a join: for each sub-partition a table of the right side, met by the rows of the left side in
+/// their order. So the order is that of the left side, then that of the right.
+pub struct JoinCursor<K, V, W> {
+    left: Opened<(K, V)>,
+    right: Opened<(K, W)>,
+    parts: Range<u32>,
+    widths: (u32, u32),
+    at: At<K, V, W>,
+    task: Task,
+}
+
+enum At<K, V, W> {
+    /// Before a sub-partition.
+    Begin,
+    /// The right side is in a table, and the left side is read past it.
+    Table { built: Built<K, W>, left: Rows<(K, V)> },
+    /// The right side does not fit: a run of left rows at a time meets all of the right side, read again.
+    Runs { left: Rows<(K, V)>, run: Run<K, V>, part: u32, fit: usize },
+}
+
+/// A table of the right rows, or what there was of it when there was no room for more.
+type Attempt<K, W> = std::result::Result<Built<K, W>, Built<K, W>>;
+
+impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
+    pub(super) fn open(left: &Side<(K, V)>, right: &Side<(K, W)>, partition: u32, task: &Task) -> Result<Self> {
+        let (own, others) = (left.parts(), right.parts());
+        // A side that is read in place is not cut: then the other one is not either.
+        let parts = if own == others { own } else { 1 };
+        Ok(JoinCursor {
+            left: left.open(partition, task)?,
+            right: right.open(partition, task)?,
+            parts: 0..parts,
+            widths: (own / parts, others / parts),
+            at: At::Begin,
+            task: task.clone(),
+        })
+    }
+
+    fn left_rows(&self, part: u32) -> Result<Rows<(K, V)>> {
+        self.left.rows(part * self.widths.0..(part + 1) * self.widths.0)
+    }
+
+    fn right_rows(&self, part: u32) -> Result<Rows<(K, W)>> {
+        self.right.rows(part * self.widths.1..(part + 1) * self.widths.1)
+    }
+
+    /// A table of those of `rows` whose hashes are `wanted`, if it fits.
+    fn build(&self, rows: &mut Rows<(K, W)>, wanted: impl Fn(u64) -> bool) -> Result<Attempt<K, W>> {
+        let mut built = Built::new(&self.task);
+        let mut size = RowSize::new();
+        while let Some(rows) = rows.next(BATCH)? {
+            self.task.check()?;
+            rows.last().into_iter().for_each(|row| size.sample(row));
+            for (key, value) in rows {
+                let hash = hash_of(key);
+                if wanted(hash) {
+                    built.add(hash, key, value);
+                }
+            }
+            if !built.fits(&size, floor(&self.task)) {
+                return Ok(Err(built));
+            }
+        }
+        Ok(Ok(built))
+    }
+
+    /// Puts the right side aside: what is in a table of it, and the rest. The rows of each key stay in their order.
+    fn put_aside(&self, built: Built<K, W>, rest: &mut Rows<(K, W)>) -> Result<Spooled<(K, W)>> {
+        let mut spool = Spool::new(&self.task)?;
+        for (key, chain) in built.entries() {
+            built.chain(*chain).try_for_each(|value| spool.push(&(key, value)))?;
+        }
+        drop(built);
+        while let Some(rows) = rest.next(BATCH)? {
+            self.task.check()?;
+            rows.iter().try_for_each(|row| spool.push(row))?;
+        }
+        spool.finish()
+    }
+
+    /// Joins the next left rows of a run, `fit` at most, with all of the right side. Those whose matches do not fit
+    /// are tried again, half as many; and a single row needs no table at all.
+    fn join_run<S: FnMut((K, (V, W))) -> Flow>(
+        &self,
+        run: &mut Run<K, V>,
+        part: u32,
+        fit: &mut usize,
+        sink: &mut S,
+    ) -> Result<()> {
+        let left = &run.rest()[..run.rest().len().min(*fit)];
+        // Hashes are enough: a key that has the hash of another one meets no left row.
+        let mut wanted = HashTable::with_capacity(left.len());
+        for hash in left.iter().map(|(key, _)| hash_of(key)) {
+            wanted.entry(hash, |other| *other == hash, |other| *other).or_insert(hash);
+        }
+        let mut rows = self.right_rows(part)?;
+        match self.build(&mut rows, |hash| wanted.find(hash, |other| *other == hash).is_some())? {
+            Ok(built) => {
+                let _ = meet(left, &built, sink);
+                run.met += left.len();
+                *fit = (*fit * 2).min(RUN);
+            }
+            Err(_) if left.len() > 1 => *fit = left.len() / 2,
+            Err(_) => {
+                let (key, value) = &left[0];
+                let mut rows = self.right_rows(part)?;
+                while let Some(rows) = rows.next(BATCH)? {
+                    self.task.check()?;
+                    for (_, other) in rows.iter().filter(|(other, _)| other == key) {
+                        if sink((key.clone(), (value.clone(), other.clone()))).is_break() {
+                            return Ok(());
+                        }
+                    }
+                }
+                run.met += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives all pairs of left rows and their matches to `sink`.
+#[inline]
+fn meet<K: Key, V: Row, W: Row>(
+    left: &[(K, V)],
+    built: &Built<K, W>,
+    sink: &mut impl FnMut((K, (V, W))) -> Flow,
+) -> Flow {
+    for (key, value) in left {
+        for other in built.of(key) {
+            sink((key.clone(), (value.clone(), other.clone())))?;
+        }
+    }
+    Flow::Continue(())
+}
+
+impl<K: Key, V: Row, W: Row> Cursor for JoinCursor<K, V, W> {
+    type Item = (K, (V, W));
+
+    fn advance<S: FnMut(Self::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        match std::mem::replace(&mut self.at, At::Begin) {
+            At::Begin => {
+                let Some(part) = self.parts.next() else { return Ok(Step::Done) };
+                let left = self.left_rows(part)?;
+                let mut right = self.right_rows(part)?;
+                self.at = match self.build(&mut right, |_| true)? {
+                    Ok(built) => At::Table { built, left },
+                    Err(built) => {
+                        // Rows that are read in place are made as they are read, which is not done again for each run.
+                        // Such a side is one part.
+                        if matches!(right, Rows::Direct(..)) {
+                            self.right = Opened::Spooled(self.put_aside(built, &mut right)?);
+                        }
+                        At::Runs { left, run: Run::new(&self.task), part, fit: RUN }
+                    }
+                };
+            }
+            At::Table { built, mut left } => {
+                if let Some(rows) = left.next(budget)? {
+                    let _ = meet(rows, &built, sink);
+                    self.at = At::Table { built, left };
+                }
+            }
+            At::Runs { mut left, mut run, part, mut fit } => {
+                if !run.rest().is_empty() || run.gather(&mut left, &self.task)? {
+                    self.join_run(&mut run, part, &mut fit, sink)?;
+                    self.at = At::Runs { left, run, part, fit };
+                }
+            }
+        }
+        Ok(Step::More)
+    }
+}

@@ -1,0 +1,53 @@
+//! Runs of left rows, for a join whose right side does not fit into memory: all rows of a run meet it together.
+
+use crate::exchange::{Rows, floor};
+use crate::pipe::BATCH;
+use crate::row::{Key, Row, RowSize};
+use crate::task::Task;
+use tryworks_base::Result;
+use tryworks_base::memory::Reservation;
+
+/// How many left rows meet the right side at a time when it does not fit, at most.
+pub(super) const RUN: usize = 64 * 1024;
+/// The bytes of a hash in a table of them.
+const HASH: usize = 2 * size_of::<u64>();
+
+/// Left rows that are gathered to meet the right side together.
+pub(super) struct Run<K, V> {
+    pub(super) rows: Vec<(K, V)>,
+    /// How many of them have met it.
+    pub(super) met: usize,
+    size: RowSize<(K, V)>,
+    working: Reservation,
+}
+
+impl<K: Key, V: Row> Run<K, V> {
+    pub(super) fn new(task: &Task) -> Self {
+        Run { rows: Vec::new(), met: 0, size: RowSize::new(), working: task.host().memory().reservation() }
+    }
+
+    /// Those that have not met the right side.
+    pub(super) fn rest(&self) -> &[(K, V)] {
+        &self.rows[self.met..]
+    }
+
+    /// Gathers the next rows: the right side is read once for all of them, so they are as many as a task may always
+    /// have memory for, in however small pieces they come. False if there are none.
+    pub(super) fn gather(&mut self, left: &mut Rows<(K, V)>, task: &Task) -> Result<bool> {
+        self.rows.clear();
+        self.met = 0;
+        let most = floor(task);
+        while self.rows.len() < RUN {
+            task.check()?;
+            let Some(rows) = left.next(BATCH.min(RUN - self.rows.len()))? else { break };
+            rows.last().into_iter().for_each(|row| self.size.sample(row));
+            self.rows.extend_from_slice(rows);
+            let bytes = self.size.of(self.rows.len()) + (self.rows.len() * HASH) as u64;
+            self.working.insist(bytes.saturating_sub(self.working.bytes()));
+            if bytes >= most {
+                break;
+            }
+        }
+        Ok(!self.rows.is_empty())
+    }
+}

@@ -1,0 +1,75 @@
+//! The table of a join: the rows of the right side by key, those of a key in the order in which they came.
+
+use crate::exchange::{Table, hash_of};
+use crate::row::{Key, Row, RowSize};
+use crate::task::Task;
+use tryworks_base::memory::Reservation;
+
+/// The right side of a sub-partition: for each key its first row and the chain of the others.
+pub(super) struct Built<K, W> {
+    table: Table<K, Chain>,
+    rows: Vec<(W, u32)>,
+    working: Reservation,
+}
+
+/// Row numbers, as `u32`, for they have to fit into memory.
+#[derive(Clone, Copy)]
+pub(super) struct Chain {
+    first: u32,
+    last: u32,
+}
+
+const END: u32 = u32::MAX;
+
+impl<K: Key, W: Row> Built<K, W> {
+    pub(super) fn new(task: &Task) -> Self {
+        Built { table: Table::new(), rows: Vec::new(), working: task.host().memory().reservation() }
+    }
+
+    pub(super) fn add(&mut self, hash: u64, key: &K, value: &W) {
+        let at = self.rows.len() as u32;
+        self.rows.push((value.clone(), END));
+        match self.table.get_mut(hash, key) {
+            Some(chain) => {
+                self.rows[chain.last as usize].1 = at;
+                chain.last = at;
+            }
+            None => self.table.insert(hash, key.clone(), Chain { first: at, last: at }),
+        }
+    }
+
+    /// The values of a key, in the order in which they came.
+    #[inline]
+    pub(super) fn of(&self, key: &K) -> impl Iterator<Item = &W> {
+        self.chain(self.table.get(hash_of(key), key).copied().unwrap_or(Chain { first: END, last: END }))
+    }
+
+    #[inline]
+    pub(super) fn chain(&self, chain: Chain) -> impl Iterator<Item = &W> {
+        let mut at = chain.first;
+        std::iter::from_fn(move || {
+            let (value, next) = self.rows.get(at as usize)?;
+            at = *next;
+            Some(value)
+        })
+    }
+
+    /// The keys with their chains, in the order in which they came.
+    pub(super) fn entries(&self) -> &[(K, Chain)] {
+        self.table.entries()
+    }
+
+    /// Whether what is here fits into the budget.
+    pub(super) fn fits(&mut self, size: &RowSize<(K, W)>, floor: u64) -> bool {
+        let bytes =
+            self.table.bytes() + (self.rows.capacity() * size_of::<(W, u32)>()) as u64 + size.of(self.rows.len())
+                - (self.rows.len() * size_of::<(K, W)>()) as u64;
+        if bytes <= self.working.bytes() || self.working.resize(bytes) {
+            return true;
+        }
+        if bytes <= floor {
+            self.working.insist(bytes - self.working.bytes());
+        }
+        bytes <= floor
+    }
+}
