@@ -1,12 +1,14 @@
 //! A stage: a pipe with what is done to its items, behind one pointer, and what a run of it leaves.
 
+use crate::exchange::hash_of;
 use crate::host::MadeBlock;
 use crate::ship::{Parcel, Role, pack};
 use crate::task::Task;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::sync::Arc;
-use tryworks_base::{Result, codec};
+use tryworks_base::{Error, Result, codec};
 
 /// A stage, its types erased: one `dyn` call per partition.
 pub trait Stage: Send + Sync + 'static {
@@ -79,7 +81,31 @@ pub trait ResultValue: Any + Send {
 
 impl<T: Serialize + Any + Send> ResultValue for T {
     fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(&mark_of::<T>());
         codec::encode(self, out)
+    }
+}
+
+/// Marks results by their type. A program may ask for a detached job that it, or another one, began with other types: bytes of
+/// one number can be read as those of another.
+fn mark_of<T>() -> [u8; 8] {
+    hash_of(&std::any::type_name::<T>()).to_le_bytes()
+}
+
+/// The result that was encoded in another process.
+///
+/// # Errors
+/// If it is one of another type, which is told as such; if its bytes cannot be decoded.
+pub(crate) fn decode_result<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    match bytes.split_first_chunk() {
+        Some((mark, bytes)) if *mark == mark_of::<T>() => Ok(codec::decode(bytes)?.0),
+        _ => Err(Error::cluster(
+            format!(
+                "the job's results are of another type than `{}`, which this program asks for",
+                std::any::type_name::<T>()
+            ),
+            "a detached job gives the results of the action that began it: ask for that one, or choose another name",
+        )),
     }
 }
 

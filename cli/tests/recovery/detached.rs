@@ -39,6 +39,12 @@ fn program() {
             let number = std::env::var("TRYWORKS_TEST_NUMBER").unwrap().parse().unwrap();
             assert_eq!(background.attach(number).count().unwrap().wait().unwrap(), 5);
         }
+        "unsigned" => drop(cx.range_in(0..1_000, 4).background().detached("typed").sum().unwrap()),
+        "signed" => {
+            let signed = cx.range_in(0..1_000, 4).map(|n| n as i64);
+            let error = signed.background().detached("typed").sum().unwrap().wait().unwrap_err().to_string();
+            assert!(error.contains("results are of another type than `i128`"), "{error}");
+        }
         "other" => {
             let error = background.detached("night").collect().unwrap().wait().unwrap_err().to_string();
             assert!(error.contains("the name `night` is taken by another action"), "{error}");
@@ -78,6 +84,18 @@ fn a_driver_is_killed_and_another_run_of_it_gets_the_result() {
     // The name is free now.
     begin(&cluster, here!(), "collect").ends_well();
     assert_eq!(cluster.shared.marks("part"), 2 * PARTS as usize);
+}
+
+/// The bytes of an unsigned sum were read as those of a signed one, which is another number.
+#[test]
+fn a_program_whose_types_have_changed_is_not_given_the_result_as_another_value() {
+    if driving() {
+        return program();
+    }
+    let cluster = Cluster::by_hand(1, 2, &[]);
+    begin(&cluster, here!(), "unsigned").ends_well();
+    begin(&cluster, here!(), "signed").ends_well();
+    cluster.is_clean();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::pipe::Pipe;
 use crate::row::RowSize;
 use crate::runner::{JobControl, JobRequest, Tie};
 use crate::ship::{Ship, ship};
-use crate::stage::{Encoded, Made, Output, StageCode};
+use crate::stage::{Encoded, Made, Output, StageCode, decode_result};
 use crate::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -67,8 +67,8 @@ impl<R: DeserializeOwned + Send + 'static> Parts<R> {
             // From another process a part comes as bytes.
             Err(other) => match other.downcast::<Encoded>() {
                 Ok(encoded) => {
-                    let part = codec::decode(&encoded.0).map_err(|error| error.at(self.op.site))?;
-                    Ok(Some((partition, part.0)))
+                    let part = decode_result(&encoded.0).map_err(|error| error.at(self.op.site))?;
+                    Ok(Some((partition, part)))
                 }
                 Err(_) => Err(Error::Bug("a result of another type".into())),
             },
