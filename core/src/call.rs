@@ -57,7 +57,7 @@ impl<F: Fn(A, B) -> O + Code, A, B, O> Call2<A, B> for Plain<F> {
 pub trait Env: Ship + Clone + Send + Sync + 'static {
     /// The value's type.
     type Value;
-    /// See [`Callable::ready`].
+    /// Makes what has to be made once before the first call, in a task or on the driver.
     ///
     /// # Errors
     /// What making the value returned.
