@@ -237,7 +237,9 @@ impl Hub {
         for id in self.jobs.not_ended() {
             let Some(job) = self.jobs.get(&id) else { continue };
             let advice = match &job.detached {
-                Some(_) => "start it again: the job goes on then",
+                Some(_) => {
+                    "a hub that is started again in the same directory goes on with it; `cluster stop` removes that"
+                }
                 None => "start it again, and run the program again",
             };
             let error = Error::cluster("the cluster was stopped", advice);
