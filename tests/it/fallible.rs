@@ -140,7 +140,12 @@ impl JobControl for Garbled {
     }
 
     fn next(&self) -> Result<Option<(u32, Box<dyn tryworks_core::stage::ResultValue>)>> {
-        Ok(Some((0, Box::new(tryworks_core::stage::Encoded(vec![0xff; 3])))))
+        // A result of the right type, whose bytes are damaged.
+        let mut bytes = Vec::new();
+        tryworks_core::stage::ResultValue::encode(&Vec::<String>::new(), &mut bytes)?;
+        bytes.pop();
+        bytes.extend([0xff; 3]);
+        Ok(Some((0, Box::new(tryworks_core::stage::Encoded(bytes)))))
     }
 
     fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
