@@ -126,8 +126,11 @@ async fn a_peer_that_does_not_read_holds_nobody_up_and_loses_nothing() {
 }
 
 /// Peers with little patience.
+/// How long a peer may take nothing while too much waits.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 async fn impatient(place: &Place, limits: BacklogLimits) -> (PeersSender, PeersReceiver, Backlog) {
-    let backlog = Backlog::new(BacklogLimits { patience: Duration::from_secs(1), ..limits });
+    let backlog = Backlog::new(BacklogLimits { patience: PATIENCE, ..limits });
     let (to, from) = Peers::bind(place.socket(), backlog.clone()).await.unwrap();
     (to, from, backlog)
 }
@@ -183,16 +186,19 @@ async fn of_peers_that_take_nothing_those_go_first_for_whom_most_waits() {
     let limits = BacklogLimits { total: 24 * MIB, ..BacklogLimits::default() };
     let (to_peers, mut peers, backlog) = impatient(&place, limits).await;
     let mut ends = Vec::new();
-    for n in [4, 16, 8] {
+    for n in [4, 12, 7] {
         let (to, from, peer) = greeted(&place, &mut peers).await;
         (0..n).for_each(|_| to_peers.send(&peer, vec![7; MIB].into()).unwrap());
         ends.push((to, from, peer));
     }
+    // Until nobody has taken anything for longer than they may.
+    tokio::time::sleep(2 * PATIENCE).await;
+    (0..4).for_each(|_| to_peers.send(&ends[1].2, vec![7; MIB].into()).unwrap());
     let PeerEvent::CutOff { peer, .. } = peers.recv().await.unwrap() else { panic!("somebody is cut off") };
     assert_eq!(peer, ends[1].2);
     assert!(backlog.bytes() < 24 * MIB);
     // The others are not, and get all.
-    for (at, n) in [(0, 4), (2, 8)] {
+    for (at, n) in [(0, 4), (2, 7)] {
         for _ in 0..n {
             assert_eq!(ends[at].1.recv().await.unwrap(), vec![7; MIB]);
         }

@@ -130,13 +130,15 @@ impl Directory {
         format!("{part}{number}{}", self.extension)
     }
 
-    /// Whether a file of this name is a part: of this job, or of one before it under the same name of a detached job, which
-    /// may have had more partitions. Nothing else is in a directory that a job has claimed.
-    fn is_part(&self, name: &OsStr) -> bool {
-        let numbers = name.to_str().and_then(|name| name.strip_prefix("part-")?.strip_suffix(&self.extension));
-        numbers.is_some_and(|numbers| {
-            numbers.split('-').all(|number| number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
-        })
+    /// Whether a file of this name is one that this job saves.
+    fn is_ours(&self, name: &OsStr) -> bool {
+        let numbers = || {
+            let numbers = name.to_str()?.strip_prefix("part-")?.strip_suffix(&self.extension)?;
+            let (partition, number) = if self.several_files { numbers.split_once('-')? } else { (numbers, "0") };
+            Some((partition.parse().ok()?, number.parse().ok()?))
+        };
+        let is_this = |(partition, number)| partition < self.partitions && *self.file_name(partition, number) == *name;
+        numbers().is_some_and(is_this)
     }
 
     /// Removes what this job saved under `dir`, and the directories that are empty then.
@@ -144,7 +146,7 @@ impl Directory {
         // One after another, in whatever order they are: there may be fewer than partitions.
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let path = entry.path();
-            if self.is_part(&entry.file_name()) {
+            if self.is_ours(&entry.file_name()) {
                 let _ = fs::remove_file(path);
             } else if self.several_files && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 self.remove_files(&path);
