@@ -125,10 +125,10 @@ async fn a_peer_that_does_not_read_holds_nobody_up_and_loses_nothing() {
     assert_eq!(slow.ready(), None);
 }
 
-/// Peers with little patience.
 /// How long a peer may take nothing while too much waits.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Peers with little patience.
 async fn impatient(place: &Place, limits: BacklogLimits) -> (PeersSender, PeersReceiver, Backlog) {
     let backlog = Backlog::new(BacklogLimits { patience: PATIENCE, ..limits });
     let (to, from) = Peers::bind(place.socket(), backlog.clone()).await.unwrap();

@@ -118,6 +118,10 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
                     items.truncate(n);
                     return Ok(items);
                 }
+                // The job before it may have ended before it was cancelled, and so may the next one.
+                if latest.cancelled.load(SeqCst) {
+                    return Err(Error::Cancelled);
+                }
                 let from = to;
                 width = width.saturating_mul(4);
                 to = from.saturating_add(width).min(all);
