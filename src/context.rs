@@ -10,7 +10,7 @@ use tryworks_base::{Error, Result};
 use tryworks_core::data::Data;
 use tryworks_core::pipe::Pipe;
 use tryworks_core::runner::Runner;
-use tryworks_core::ship::{Code, captures_nothing};
+use tryworks_core::ship::{NoCaptures, captures_nothing};
 use tryworks_core::{BEGIN_WITH, Dataset};
 use tryworks_io::Sources;
 use tryworks_runtime::Runtime;
@@ -65,7 +65,7 @@ impl Context {
     #[track_caller]
     pub fn from_fn<F, I>(&self, partitions: u32, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<F, I>>
     where
-        F: Fn(u32) -> I + Code,
+        F: Fn(u32) -> I + NoCaptures,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
         const { captures_nothing::<F>(BEGIN_WITH) }

@@ -29,8 +29,8 @@ mod progress;
 mod settings;
 
 pub use context::{Builder, Context};
-pub use tryworks_base::{Error, Op, Place, Progress, Result, Shipment, Site, UserError, UserFault, frames, memory};
-pub use tryworks_core::ship::Code;
+pub use tryworks_base::{Error, Op, Progress, Result, Shipment, Site, TaskSite, UserError, UserFault, frames, memory};
+pub use tryworks_core::ship::NoCaptures;
 pub use tryworks_core::{
     Background, Dataset, Emitter, Float, Items, Job, Record, StorageLevel, Str, Summand, ToDriver, Total, data, pipe,
     row, runner, sink, source, task, with,

@@ -131,7 +131,7 @@ pub struct UserFault {
     /// The line in the user's code that panicked or made the error.
     pub source: Option<Site>,
     /// Where it ran.
-    pub place: Place,
+    pub place: TaskSite,
     /// The engine and machine, if it ran in another process.
     pub engine: Option<String>,
     /// How often it was tried in all.
@@ -193,7 +193,7 @@ impl<'de> Deserialize<'de> for Site {
 /// Where a task ran. What ran in no task, such as what the driver does with the results of the partitions, has a place
 /// with zero tries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Place {
+pub struct TaskSite {
     /// The job, counted by its context.
     pub job: u64,
     /// The stage in the job.
@@ -206,7 +206,7 @@ pub struct Place {
     pub tries: u32,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TaskSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "job {}, stage {}, partition {}, attempt {}", self.job, self.stage, self.partition, self.tries)
     }

@@ -28,7 +28,7 @@ pub mod size;
 mod sources;
 mod user_error;
 
-pub use error::{Error, Place, Result, Site, UserFault};
+pub use error::{Error, Result, Site, TaskSite, UserFault};
 pub use intern::intern;
 pub use op::Op;
 pub use progress::Progress;

@@ -1,7 +1,7 @@
 //! The operator that a task works for, and whom to blame for a panic.
 
 use crate::lock::none_held;
-use crate::{Error, Place, Site, UserError, UserFault};
+use crate::{Error, Site, TaskSite, UserError, UserFault};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 
@@ -50,7 +50,7 @@ impl Op {
 
     /// The error of a user function that returned one.
     #[cold]
-    pub fn failed(&self, error: UserError, place: Place) -> Error {
+    pub fn failed(&self, error: UserError, place: TaskSite) -> Error {
         Error::User(Box::new(UserFault {
             message: error.to_string(),
             panicked: false,

@@ -1,12 +1,12 @@
 //! Calling user functions: with the items alone, or with a value given by `.with` first.
 
-use crate::ship::{Code, Decoder, Encoder, Plain, Ship, conjure, ship};
+use crate::ship::{Decoder, Encoder, NoCaptures, Plain, Ship, conjure, ship};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 use tryworks_base::lock::Turns;
-use tryworks_base::{Op, Place, Result, UserError};
+use tryworks_base::{Op, Result, TaskSite, UserError};
 
 /// Something that is called by operators and travels with them.
 pub trait Callable: Ship + Clone + Send + Sync + 'static {
@@ -14,7 +14,7 @@ pub trait Callable: Ship + Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// What the user's `with_init` function returned.
-    fn ready(&self, _op: &Op, _place: Place) -> Result<()> {
+    fn ready(&self, _op: &Op, _place: TaskSite) -> Result<()> {
         Ok(())
     }
 }
@@ -35,9 +35,9 @@ pub trait Call2<A, B>: Callable {
     fn call(&self, a: A, b: B) -> Self::Out;
 }
 
-impl<F: Code> Callable for Plain<F> {}
+impl<F: NoCaptures> Callable for Plain<F> {}
 
-impl<F: Fn(A) -> O + Code, A, O> Call1<A> for Plain<F> {
+impl<F: Fn(A) -> O + NoCaptures, A, O> Call1<A> for Plain<F> {
     type Out = O;
     #[inline(always)]
     fn call(&self, a: A) -> O {
@@ -45,7 +45,7 @@ impl<F: Fn(A) -> O + Code, A, O> Call1<A> for Plain<F> {
     }
 }
 
-impl<F: Fn(A, B) -> O + Code, A, B, O> Call2<A, B> for Plain<F> {
+impl<F: Fn(A, B) -> O + NoCaptures, A, B, O> Call2<A, B> for Plain<F> {
     type Out = O;
     #[inline(always)]
     fn call(&self, a: A, b: B) -> O {
@@ -61,7 +61,7 @@ pub trait Env: Ship + Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// What making the value returned.
-    fn ready(&self, op: &Op, place: Place) -> Result<()>;
+    fn ready(&self, op: &Op, place: TaskSite) -> Result<()>;
     /// The value.
     fn get(&self) -> &Self::Value;
 }
@@ -73,15 +73,15 @@ pub struct Given<E, F> {
     pub(crate) function: F,
 }
 
-ship!([E: Env, F: Code] Given<E, F> { env: ship, function: code });
+ship!([E: Env, F: NoCaptures] Given<E, F> { env: ship, function: code });
 
-impl<E: Env, F: Code> Callable for Given<E, F> {
-    fn ready(&self, op: &Op, place: Place) -> Result<()> {
+impl<E: Env, F: NoCaptures> Callable for Given<E, F> {
+    fn ready(&self, op: &Op, place: TaskSite) -> Result<()> {
         self.env.ready(op, place)
     }
 }
 
-impl<E: Env, F: Fn(&E::Value, A) -> O + Code, A, O> Call1<A> for Given<E, F> {
+impl<E: Env, F: Fn(&E::Value, A) -> O + NoCaptures, A, O> Call1<A> for Given<E, F> {
     type Out = O;
     #[inline(always)]
     fn call(&self, a: A) -> O {
@@ -89,7 +89,7 @@ impl<E: Env, F: Fn(&E::Value, A) -> O + Code, A, O> Call1<A> for Given<E, F> {
     }
 }
 
-impl<E: Env, F: Fn(&E::Value, A, B) -> O + Code, A, B, O> Call2<A, B> for Given<E, F> {
+impl<E: Env, F: Fn(&E::Value, A, B) -> O + NoCaptures, A, B, O> Call2<A, B> for Given<E, F> {
     type Out = O;
     #[inline(always)]
     fn call(&self, a: A, b: B) -> O {
@@ -119,7 +119,7 @@ impl<V: Serialize + DeserializeOwned> Ship for Value<V> {
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Env for Value<V> {
     type Value = V;
 
-    fn ready(&self, _: &Op, _: Place) -> Result<()> {
+    fn ready(&self, _: &Op, _: TaskSite) -> Result<()> {
         Ok(())
     }
 
@@ -149,14 +149,14 @@ impl<C, F: Copy, V, X> Clone for Init<C, F, V, X> {
     }
 }
 
-impl<C, F: Code, V, X> Init<C, F, V, X> {
+impl<C, F: NoCaptures, V, X> Init<C, F, V, X> {
     pub(crate) fn new(config: C, make: F) -> Self {
         let made = Arc::new(Made { value: OnceLock::new(), making: Turns::default() });
         Init { config: Arc::new(config), make, made, error: PhantomData }
     }
 }
 
-impl<C: Serialize + DeserializeOwned, F: Code, V, X> Ship for Init<C, F, V, X> {
+impl<C: Serialize + DeserializeOwned, F: NoCaptures, V, X> Ship for Init<C, F, V, X> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
         to.given(&*self.config)
     }
@@ -169,13 +169,13 @@ impl<C: Serialize + DeserializeOwned, F: Code, V, X> Ship for Init<C, F, V, X> {
 impl<C, F, V, X> Env for Init<C, F, V, X>
 where
     C: Serialize + DeserializeOwned + Send + Sync + 'static,
-    F: Fn(&C) -> Result<V, X> + Code,
+    F: Fn(&C) -> Result<V, X> + NoCaptures,
     V: Send + Sync + 'static,
     X: Into<UserError> + 'static,
 {
     type Value = V;
 
-    fn ready(&self, op: &Op, place: Place) -> Result<()> {
+    fn ready(&self, op: &Op, place: TaskSite) -> Result<()> {
         if self.made.value.get().is_some() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use crate::dataset::Dataset;
 use crate::links::{Batch, Head, HeadCursor, Links, LinksCursor, Segment, SegmentCursor};
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::ship::{Decoder, Encoder, Parcel, Role, Ship, pack, ship};
-use crate::task::{Feed, Task};
+use crate::task::{Feed, TaskContext};
 use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl<P: Pipe> Role for Begin<P> {
 }
 
 impl<P: Pipe> Head for Begin<P> {
-    fn open(&self, partition: u32, task: &Task) -> Result<Box<dyn HeadCursor>> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Box<dyn HeadCursor>> {
         deeper(|| Ok(Box::new(BeginCursor(self.0.open(partition, &task.fed(None))?)) as Box<dyn HeadCursor>))
     }
 
@@ -113,7 +113,7 @@ impl<P: Pipe> Role for Hung<P> {
 }
 
 impl<P: Pipe> Segment for Hung<P> {
-    fn open(&self, partition: u32, task: &Task) -> Result<Box<dyn SegmentCursor>> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Box<dyn SegmentCursor>> {
         let feed = Feed::default();
         Ok(Box::new(HungCursor { cursor: self.0.open(partition, &task.fed(Some(feed.clone())))?, feed }))
     }
@@ -158,7 +158,7 @@ impl<T: Send + 'static> Pipe for Boxed<T> {
     type Item = T;
     type Cursor = BoxedCursor<T>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<BoxedCursor<T>> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<BoxedCursor<T>> {
         let input = match task.feed() {
             Some(feed) => Input::Fed(feed.clone()),
             None => Input::Own(LinksCursor::open(&self.links, partition, task)?),

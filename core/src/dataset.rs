@@ -9,7 +9,7 @@ use crate::lineage::Node;
 use crate::ops::{Each, Itemwise};
 use crate::pipe::Pipe;
 use crate::runner::{PlanForm, Runner};
-use crate::source::{From, Source};
+use crate::source::{Read, Source};
 use std::sync::Arc;
 use tryworks_base::{Error, Op, Result};
 
@@ -45,7 +45,7 @@ impl<P: Pipe> std::fmt::Debug for Dataset<P> {
 }
 
 /// # The dataset and its plan
-impl<S: Source> Dataset<From<S>> {
+impl<S: Source> Dataset<Read<S>> {
     /// The dataset that a source yields. `fault` is a mistake found while the source was made: it is told at the
     /// action, as is a source that the codec cannot carry.
     #[track_caller]
@@ -53,7 +53,7 @@ impl<S: Source> Dataset<From<S>> {
         let op = Op::here(name);
         let fault = fault.or_else(|| source.prove(runner.checks_rows()).err()).map(|error| error.at(op.site));
         let node = Node::source(op, source.partitions(), source.describe()).with_fault(fault);
-        Dataset { pipe: From::new(source), node: Arc::new(node), runner, shuffle_into: None }
+        Dataset { pipe: Read::new(source), node: Arc::new(node), runner, shuffle_into: None }
     }
 }
 
@@ -72,8 +72,11 @@ impl<P: Pipe> Dataset<P> {
 
     /// A dataset that comes from this one by an item-wise operator of the kind `K`.
     pub(crate) fn itemwise<K: Itemwise<P::Item, F>, F: Callable>(&self, op: Op, function: F) -> Dataset<Each<P, F, K>> {
-        let layout = self.node.layout.filter(|_| K::KEEPS_LAYOUT);
-        self.narrow(Each::new(self.pipe.clone(), function, op), Node::narrow(op, &self.node).with_layout(layout))
+        let partitioning = self.node.partitioning.filter(|_| K::KEEPS_PARTITIONING);
+        self.narrow(
+            Each::new(self.pipe.clone(), function, op),
+            Node::narrow(op, &self.node).with_partitioning(partitioning),
+        )
     }
 
     /// Another pipe for the same call: what one operator is made of in several steps.
@@ -135,7 +138,7 @@ impl<P: Pipe> Dataset<P> {
     /// from it is recomputed in full, so that no answer mixes two versions.
     #[track_caller]
     pub fn nondeterministic(&self) -> Self {
-        let mut node = Node::narrow(Op::here("nondeterministic"), &self.node).with_layout(self.node.layout);
+        let mut node = Node::narrow(Op::here("nondeterministic"), &self.node).with_partitioning(self.node.partitioning);
         node.nondeterministic = true;
         self.narrow(self.pipe.clone(), node)
     }

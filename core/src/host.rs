@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use tryworks_base::frames::{FrameWriter, Frames};
 use tryworks_base::memory::Memory;
-use tryworks_base::{Error, Op, Place, Result};
+use tryworks_base::{Error, Op, Result, TaskSite};
 
 /// A value of a type that only those know who made it and who read it.
 type Opaque = Arc<dyn Any + Send + Sync>;
@@ -117,7 +117,7 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// If there is no place for it.
-    fn block(&self, _place: Place) -> Result<Option<Box<dyn BlockWriter>>> {
+    fn block(&self, _place: TaskSite) -> Result<Option<Box<dyn BlockWriter>>> {
         Ok(None)
     }
 
@@ -147,7 +147,7 @@ pub trait Host: Send + Sync {
     fn in_parallel(
         &self,
         _op: Op,
-        _at: Place,
+        _at: TaskSite,
         count: usize,
         work: &(dyn Fn(usize) -> Result<()> + Sync),
     ) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Lineage: the graph of how a dataset is made, enough to plan it and to make any partition again.
 
-use crate::runner::{Kept, Runner};
+use crate::runner::{Releasable, Runner};
 use crate::stage::Stage;
 use crate::trampoline::drop_flat;
 use foldhash::fast::FixedState;
@@ -22,7 +22,7 @@ pub enum Shape {
 
 /// How a dataset of pairs is known to be laid out over its partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Layout {
+pub enum Partitioning {
     /// A key is in the partition that its hash says, of so many.
     Hash(u32),
     /// Keys are in ranges, as the exchange with this number cut them.
@@ -38,7 +38,7 @@ pub struct Node {
     /// The number of its logical partitions.
     pub partitions: u32,
     /// How keys lie in them, where that is known.
-    pub layout: Option<Layout>,
+    pub partitioning: Option<Partitioning>,
     /// What it reads.
     pub inputs: Vec<Input>,
     /// What `explain()` shows behind the name.
@@ -103,7 +103,7 @@ fn too_many(op: Op, partitions: u32) -> Option<Error> {
 }
 
 impl Node {
-    /// A call of `op` over `inputs`. Its partitions, layout and so on are those of its only narrow input, or none.
+    /// A call of `op` over `inputs`. Its partitions, partitioning and so on are those of its only narrow input, or none.
     pub fn new(op: Op, shape: Shape, partitions: u32, inputs: Vec<Input>) -> Self {
         let hash = FixedState::with_seed(7);
         let mut position = hash.hash_one((op.name, partitions));
@@ -120,7 +120,7 @@ impl Node {
             op,
             shape,
             partitions,
-            layout: None,
+            partitioning: None,
             inputs,
             detail: String::new(),
             fault: too_many(op, partitions),
@@ -140,10 +140,10 @@ impl Node {
         Node::new(op, Shape::Narrow, input.partitions, vec![Input::Narrow(input.clone())])
     }
 
-    /// The same with a layout.
+    /// The same with a partitioning.
     #[must_use]
-    pub fn with_layout(mut self, layout: Option<Layout>) -> Self {
-        self.layout = layout;
+    pub fn with_partitioning(mut self, partitioning: Option<Partitioning>) -> Self {
+        self.partitioning = partitioning;
         self
     }
 
@@ -186,7 +186,7 @@ impl Exchange {
 struct Gone;
 
 impl Stage for Gone {
-    fn run(&self, _: u32, _: &crate::task::Task) -> tryworks_base::Result<crate::stage::Output> {
+    fn run(&self, _: u32, _: &crate::task::TaskContext) -> tryworks_base::Result<crate::stage::Output> {
         Err(Error::Bug("a dropped stage was run".into()))
     }
 
@@ -197,7 +197,7 @@ impl Stage for Gone {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.runner.release(Kept::Exchange(self.id));
+        self.runner.release(Releasable::Exchange(self.id));
         drop_flat(std::mem::replace(&mut self.stage, Arc::new(Gone)));
     }
 }
@@ -211,6 +211,6 @@ impl Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        self.runner.release(Kept::Cache(self.id));
+        self.runner.release(Releasable::Cache(self.id));
     }
 }

@@ -2,7 +2,7 @@
 //! coalesced partitions of such, as a graph that is never walked by recursion.
 
 use crate::ship::{Decoder, Encoder, Parcel, unpack};
-use crate::task::Task;
+use crate::task::TaskContext;
 use crate::trampoline::drop_flat;
 use serde::{Deserialize, Serialize};
 use std::any::Any;
@@ -16,7 +16,7 @@ pub(crate) type Batch = Box<dyn Any + Send>;
 
 /// The pipe that a list begins with.
 pub(crate) trait Head: Send + Sync {
-    fn open(&self, partition: u32, task: &Task) -> Result<Box<dyn HeadCursor>>;
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Box<dyn HeadCursor>>;
     fn ship(&self) -> Result<Parcel>;
 }
 
@@ -26,7 +26,7 @@ pub(crate) trait HeadCursor: Send {
 
 /// Operators that hang on a boxed pipe.
 pub(crate) trait Segment: Send + Sync {
-    fn open(&self, partition: u32, task: &Task) -> Result<Box<dyn SegmentCursor>>;
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Box<dyn SegmentCursor>>;
     fn ship(&self) -> Result<Parcel>;
 }
 
@@ -146,7 +146,7 @@ fn flat(inputs: &[(u32, Links)]) -> Vec<(u32, Links)> {
 pub(crate) struct LinksCursor {
     /// Each hangs on the one after it.
     levels: Vec<Level>,
-    task: Task,
+    task: TaskContext,
 }
 
 /// Segments, and what they read one after another.
@@ -172,7 +172,7 @@ impl Drop for LinksCursor {
 }
 
 impl LinksCursor {
-    pub(crate) fn open(links: &Links, partition: u32, task: &Task) -> Result<Self> {
+    pub(crate) fn open(links: &Links, partition: u32, task: &TaskContext) -> Result<Self> {
         let pending =
             Pending { links: links.clone(), partitions: partition..partition + 1, place: Some(task.place().partition) };
         let level = Level { segments: Vec::new(), pending: vec![pending], head: None };

@@ -1,7 +1,7 @@
 //! The contract of pipes: a chain of operators as one type, pushed through in resumable batches.
 
 use crate::ship::Ship;
-use crate::task::Task;
+use crate::task::TaskContext;
 use std::ops::ControlFlow;
 use tryworks_base::Result;
 
@@ -60,7 +60,7 @@ pub trait Pipe: Ship + Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// What the source met.
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor>;
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor>;
 
     /// For a chain of operators over a [`Boxed`](crate::data::Boxed) pipe: that pipe. Lets `.boxed()` in a loop
     /// grow a flat list instead of a nest.
@@ -80,7 +80,7 @@ pub trait Pipe: Ship + Clone + Send + Sync + 'static {
 ///
 /// # Errors
 /// What the cursor met, or [`Error::Cancelled`](tryworks_base::Error::Cancelled).
-pub fn drive<C: Cursor>(cursor: &mut C, task: &Task, sink: &mut impl FnMut(C::Item) -> Flow) -> Result<()> {
+pub fn drive<C: Cursor>(cursor: &mut C, task: &TaskContext, sink: &mut impl FnMut(C::Item) -> Flow) -> Result<()> {
     let mut flow = CONTINUE;
     loop {
         task.check()?;

@@ -21,7 +21,7 @@ pub trait Runner: Send + Sync + 'static {
     fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String>;
 
     /// Deletes blocks that nobody holds any more.
-    fn release(&self, what: Kept);
+    fn release(&self, what: Releasable);
 
     /// Whether the tasks of its jobs check every row that they hand over.
     fn checks_rows(&self) -> bool {
@@ -49,7 +49,7 @@ pub enum PlanForm {
 
 /// Blocks that outlive a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum Releasable {
     /// The output of the map tasks of an exchange.
     Exchange(u64),
     /// A cached dataset.

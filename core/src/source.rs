@@ -2,7 +2,7 @@
 
 use crate::pipe::{Cursor, Pipe};
 use crate::ship::{Decoder, Encoder, Ship};
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub trait Source: Serialize + DeserializeOwned + Send + Sync + 'static {
     ///
     /// # Errors
     /// What the input met, with its name and the offset.
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor>;
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor>;
 
     /// Looks on the driver whether the codec carries the source, `every` row of its own too if it has any.
     ///
@@ -48,36 +48,36 @@ pub trait Source: Serialize + DeserializeOwned + Send + Sync + 'static {
 }
 
 /// The pipe that reads a [`Source`].
-pub struct From<S>(Arc<S>);
+pub struct Read<S>(Arc<S>);
 
-impl<S> Clone for From<S> {
+impl<S> Clone for Read<S> {
     fn clone(&self) -> Self {
-        From(self.0.clone())
+        Read(self.0.clone())
     }
 }
 
-impl<S: Source> From<S> {
+impl<S: Source> Read<S> {
     pub(crate) fn new(source: S) -> Self {
-        From(Arc::new(source))
+        Read(Arc::new(source))
     }
 }
 
-impl<S: Source> Ship for From<S> {
+impl<S: Source> Ship for Read<S> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
         to.given(&*self.0).map_err(|error| error.blaming(S::blamed()))
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
         let source = from.given().map_err(|error| error.blaming(S::blamed()))?;
-        Ok(From(Arc::new(source)))
+        Ok(Read(Arc::new(source)))
     }
 }
 
-impl<S: Source> Pipe for From<S> {
+impl<S: Source> Pipe for Read<S> {
     type Item = S::Item;
     type Cursor = S::Cursor;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<S::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<S::Cursor> {
         self.0.open(partition, task)
     }
 }

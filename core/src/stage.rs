@@ -3,7 +3,7 @@
 use crate::exchange::hash_of;
 use crate::host::MadeBlock;
 use crate::ship::{Parcel, Role, pack};
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -16,7 +16,7 @@ pub trait Stage: Send + Sync + 'static {
     ///
     /// # Errors
     /// What the input or a user function met.
-    fn run(&self, partition: u32, task: &Task) -> Result<Output>;
+    fn run(&self, partition: u32, task: &TaskContext) -> Result<Output>;
 
     /// The stage as bytes, for another process of the same program.
     ///
@@ -27,11 +27,11 @@ pub trait Stage: Send + Sync + 'static {
 
 /// What the concrete stages implement.
 pub(crate) trait StageCode: crate::ship::Ship + Send + Sync + 'static {
-    fn run(&self, partition: u32, task: &Task) -> Result<Output>;
+    fn run(&self, partition: u32, task: &TaskContext) -> Result<Output>;
 }
 
 impl<S: StageCode> Stage for S {
-    fn run(&self, partition: u32, task: &Task) -> Result<Output> {
+    fn run(&self, partition: u32, task: &TaskContext) -> Result<Output> {
         StageCode::run(self, partition, task)
     }
 

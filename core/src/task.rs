@@ -5,12 +5,12 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tryworks_base::lock::Lock;
-use tryworks_base::{Error, Place, Result};
+use tryworks_base::{Error, Result, TaskSite};
 
 /// What a pipe knows of the task that runs it.
 #[derive(Clone)]
-pub struct Task {
-    place: Place,
+pub struct TaskContext {
+    place: TaskSite,
     host: Arc<dyn Host>,
     cancelled: Arc<AtomicBool>,
     /// Set while a segment of a boxed chain is opened: what its root reads instead of its own source.
@@ -21,16 +21,16 @@ pub struct Task {
 /// Where a segment of a boxed chain finds its next batch.
 pub(crate) type Feed = Arc<Lock<Option<Box<dyn Any + Send>>>>;
 
-impl Task {
+impl TaskContext {
     /// A task at `place` in the process `host`, which stops when `cancelled` becomes true.
-    pub fn new(place: Place, host: Arc<dyn Host>, cancelled: Arc<AtomicBool>) -> Self {
-        Task { place, host, cancelled, feed: None, checks_rows: false }
+    pub fn new(place: TaskSite, host: Arc<dyn Host>, cancelled: Arc<AtomicBool>) -> Self {
+        TaskContext { place, host, cancelled, feed: None, checks_rows: false }
     }
 
     /// The same, which encodes and decodes every row that it hands over, if that is asked for.
     #[must_use]
     pub fn checking_rows(self, checks_rows: bool) -> Self {
-        Task { checks_rows, ..self }
+        TaskContext { checks_rows, ..self }
     }
 
     /// Whether every row that is handed over is to be encoded and decoded.
@@ -39,7 +39,7 @@ impl Task {
     }
 
     /// Where it runs.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> TaskSite {
         self.place
     }
 
@@ -58,7 +58,7 @@ impl Task {
 
     /// The same task as seen by a pipe that is fed from `feed`.
     pub(crate) fn fed(&self, feed: Option<Feed>) -> Self {
-        Task { feed, ..self.clone() }
+        TaskContext { feed, ..self.clone() }
     }
 
     pub(crate) fn feed(&self) -> Option<&Feed> {
@@ -67,6 +67,6 @@ impl Task {
 
     /// The same task at another partition.
     pub(crate) fn at(&self, partition: u32) -> Self {
-        Task { place: Place { partition, ..self.place }, ..self.clone() }
+        TaskContext { place: TaskSite { partition, ..self.place }, ..self.clone() }
     }
 }

@@ -7,7 +7,7 @@ use crate::dataset::Dataset;
 use crate::lineage::Node;
 use crate::pipe::Pipe;
 use crate::runner::Tie;
-use crate::ship::{Code, captures_nothing};
+use crate::ship::{NoCaptures, captures_nothing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl<P: Pipe> Dataset<P> {
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
         V: Send + Sync + 'static,
         X: Into<UserError> + 'static,
-        F: Fn(&C) -> Result<V, X> + Code,
+        F: Fn(&C) -> Result<V, X> + NoCaptures,
     {
         const { captures_nothing::<F>("this closure captures something: give it in the open, as the configuration") }
         With { data: self.giving(Op::here("with_init"), &config), env: Init::new(config, make) }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tryworks_base::{Error, Result};
 use tryworks_core::Dataset;
 use tryworks_core::runner::Runner;
-use tryworks_core::source::{From, Source};
+use tryworks_core::source::{Read, Source};
 
 /// What a context can [`read`](Sources::read): files in a format, such as [`text`].
 pub trait Input {
@@ -54,7 +54,7 @@ pub trait Sources {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    fn read<I: Input>(&self, input: I) -> Dataset<From<I::Source>> {
+    fn read<I: Input>(&self, input: I) -> Dataset<Read<I::Source>> {
         listed(self.runner(), I::NAME, &input)
     }
 
@@ -71,7 +71,7 @@ pub trait Sources {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    fn text_file(&self, path: impl Into<Paths>) -> Dataset<From<TextFiles>> {
+    fn text_file(&self, path: impl Into<Paths>) -> Dataset<Read<TextFiles>> {
         listed(self.runner(), "text_file", &text(path))
     }
 
@@ -89,7 +89,7 @@ pub trait Sources {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    fn records<const N: usize>(&self, path: impl Into<Paths>) -> Dataset<From<RecordFiles<N>>> {
+    fn records<const N: usize>(&self, path: impl Into<Paths>) -> Dataset<Read<RecordFiles<N>>> {
         self.read(records(path))
     }
 
@@ -122,7 +122,7 @@ pub trait Sources {
     /// Rows that are here already. They travel with the plan, so this is not for large data, and they own what they
     /// hold: a `String` or a `Str`, where a `&str` would not compile.
     #[track_caller]
-    fn parallelize<T>(&self, rows: impl IntoIterator<Item = T>) -> Dataset<From<Parallelize<T>>>
+    fn parallelize<T>(&self, rows: impl IntoIterator<Item = T>) -> Dataset<Read<Parallelize<T>>>
     where
         T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
     {
@@ -132,7 +132,7 @@ pub trait Sources {
 
     /// The same in so many partitions.
     #[track_caller]
-    fn parallelize_in<T>(&self, rows: impl IntoIterator<Item = T>, partitions: u32) -> Dataset<From<Parallelize<T>>>
+    fn parallelize_in<T>(&self, rows: impl IntoIterator<Item = T>, partitions: u32) -> Dataset<Read<Parallelize<T>>>
     where
         T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
     {
@@ -143,20 +143,20 @@ pub trait Sources {
 
     /// The numbers of a range, in order.
     #[track_caller]
-    fn range(&self, numbers: Range<u64>) -> Dataset<From<Numbers>> {
+    fn range(&self, numbers: Range<u64>) -> Dataset<Read<Numbers>> {
         Dataset::from_source(self.runner(), "range", Numbers::new(numbers), None)
     }
 
     /// The same in so many partitions.
     #[track_caller]
-    fn range_in(&self, numbers: Range<u64>, partitions: u32) -> Dataset<From<Numbers>> {
+    fn range_in(&self, numbers: Range<u64>, partitions: u32) -> Dataset<Read<Numbers>> {
         let fault = fault_in("range_in", partitions);
         Dataset::from_source(self.runner(), "range_in", Numbers::divided(numbers, partitions), fault)
     }
 }
 
 #[track_caller]
-fn listed<I: Input>(runner: Arc<dyn Runner>, name: &'static str, input: &I) -> Dataset<From<I::Source>> {
+fn listed<I: Input>(runner: Arc<dyn Runner>, name: &'static str, input: &I) -> Dataset<Read<I::Source>> {
     match input.list(&*runner) {
         Ok(source) => Dataset::from_source(runner, name, source, None),
         // A mistake in the program or its arguments rather than in the data: it comes with the place of the call.

@@ -8,7 +8,7 @@ use support::{all, rows_by, task};
 use tryworks_base::{Error, Result};
 use tryworks_core::lineage::Node;
 use tryworks_core::pipe::{Cursor, STOP};
-use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Runner};
+use tryworks_core::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner};
 use tryworks_core::source::Source;
 use tryworks_io::Sources;
 use tryworks_io::rows::{Numbers, Parallelize};
@@ -27,7 +27,7 @@ impl Runner for Teller {
         node.fault.clone().map_or(Ok(told), Err)
     }
 
-    fn release(&self, _: Kept) {}
+    fn release(&self, _: Releasable) {}
 }
 
 struct Desk;

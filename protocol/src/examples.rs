@@ -14,7 +14,7 @@ use super::engine::{
 use super::worker::{self, BlockPart, FromWorker, Piece, ToWorker, Wanted};
 use super::{Hello, HostInfo, Purpose};
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
-use tryworks_base::{Error, Place, Progress, Shipment, Site, UserFault, codec};
+use tryworks_base::{Error, Progress, Shipment, Site, TaskSite, UserFault, codec};
 use tryworks_scheduler::{
     Failure, FetchFailure, JobSpec, Limits, Move, Packing, PartitionReport, Partitions, Report, Run, Speculation,
     StageSpec, Task, Why,
@@ -173,7 +173,7 @@ pub(crate) fn spec() -> JobSpec {
 /// Every error: what follows the last one is no error.
 pub(crate) fn errors() -> Vec<Error> {
     let site = Site { file: "main.rs", line: 1, column: 2 };
-    let place = Place { job: 1, stage: 2, partition: 3, attempt: 4, tries: 5 };
+    let place = TaskSite { job: 1, stage: 2, partition: 3, attempt: 4, tries: 5 };
     let fault = UserFault {
         message: "m".into(),
         panicked: true,

@@ -3,7 +3,7 @@
 use crate::panics;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tryworks_base::{Error, Op, Place, Result};
+use tryworks_base::{Error, Op, Result, TaskSite};
 use tryworks_core::host::{Host, MadeBlock};
 use tryworks_core::stage::{Made, ResultValue, Stage};
 use tryworks_core::task;
@@ -11,7 +11,7 @@ use tryworks_scheduler::{Failure, PartitionReport, Report, Task};
 
 /// What the tasks of a stage run.
 #[derive(Clone)]
-pub(crate) struct Code {
+pub(crate) struct OpenedStage {
     pub(crate) stage: Arc<dyn Stage>,
     /// The exchange that it writes, unless it gives the result.
     pub(crate) exchange: Option<u64>,
@@ -33,13 +33,18 @@ pub(crate) struct Product {
 }
 
 /// Runs a task on this thread.
-pub(crate) fn execute(task: &Task, code: &Code, host: &Arc<dyn Host>, cancelled: &Arc<AtomicBool>) -> Result<Product> {
+pub(crate) fn execute(
+    task: &Task,
+    code: &OpenedStage,
+    host: &Arc<dyn Host>,
+    cancelled: &Arc<AtomicBool>,
+) -> Result<Product> {
     let mut product = Product::default();
     let mut run_all = || -> Result<()> {
         for partition in task.partitions.iter() {
             let (attempt, tries) = (task.attempt.sequence(), task.tries.saturating_add(1));
-            let place = Place { job: task.job.0, stage: task.stage, partition, attempt, tries };
-            let inside = task::Task::new(place, host.clone(), cancelled.clone()).checking_rows(code.checks_rows);
+            let place = TaskSite { job: task.job.0, stage: task.stage, partition, attempt, tries };
+            let inside = task::TaskContext::new(place, host.clone(), cancelled.clone()).checking_rows(code.checks_rows);
             let output = panics::catch(code.op, place, || {
                 inside.check()?;
                 code.stage.run(partition, &inside)

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 use tryworks_base::lock::none_held;
-use tryworks_base::{Error, Op, Place, Result, Site, UserFault};
+use tryworks_base::{Error, Op, Result, Site, TaskSite, UserFault};
 
 thread_local! {
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
@@ -25,7 +25,7 @@ pub(crate) fn in_task() -> bool {
 
 /// Runs a task's code; a panic in it becomes an error that names the operator whose function panicked. `stage` is who
 /// is named where that was no operator's function.
-pub(crate) fn catch<R>(stage: Op, place: Place, code: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(crate) fn catch<R>(stage: Op, place: TaskSite, code: impl FnOnce() -> Result<R>) -> Result<R> {
     none_held("running a task");
     install();
     IN_TASK.set(true);
@@ -34,7 +34,7 @@ pub(crate) fn catch<R>(stage: Op, place: Place, code: impl FnOnce() -> Result<R>
     result.unwrap_or_else(|payload| Err(error(stage, place, &*payload)))
 }
 
-fn error(stage: Op, place: Place, payload: &(dyn Any + Send)) -> Error {
+fn error(stage: Op, place: TaskSite, payload: &(dyn Any + Send)) -> Error {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_string());
     let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
     let mut message = message.unwrap_or_else(|| "a value that is not text".into());
@@ -106,10 +106,11 @@ mod tests {
 
     #[test]
     fn a_panic_of_our_own_is_our_bug() {
-        let error = catch(Op::here("count"), Place::default(), || -> Result<()> { panic!("ours") }).unwrap_err();
+        let error = catch(Op::here("count"), TaskSite::default(), || -> Result<()> { panic!("ours") }).unwrap_err();
         assert!(matches!(&error, Error::Bug(message) if message.contains("ours")), "{error}");
-        let error =
-            catch(Op::here("count"), Place::default(), || -> Result<()> { Op::here("map").call(|| panic!("theirs")) });
+        let error = catch(Op::here("count"), TaskSite::default(), || -> Result<()> {
+            Op::here("map").call(|| panic!("theirs"))
+        });
         assert!(matches!(&error, Err(Error::User(fault)) if fault.operator == "map"), "{error:?}");
     }
 }

@@ -57,7 +57,7 @@ pub use action::{Action, Batch, Cancelled, Reason};
 pub use drain::Draining;
 pub use event::{Change, Event, Failure, FetchFailure, Gate, KnownBlock, Move, PartitionReport, Report, Task};
 pub use exclusion::Exclusion;
-pub use outputs::Place;
+pub use outputs::BlockLocation;
 pub use packing::pack;
 pub use partitions::{Partitions, Run};
 pub use pools::PoolSpec;

@@ -9,7 +9,7 @@ use tryworks_base::ids::{AttemptId, EngineId, OutputId};
 
 /// Where one map partition of an output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct BlockLocation {
     /// The launch that made it; its block holds all partitions of that launch.
     pub made_by: AttemptId,
     /// The engine that has it.
@@ -29,8 +29,9 @@ enum Known {
     Here,
 }
 
-impl Place {
-    const NOWHERE: Place = Place { made_by: AttemptId(0), engine: EngineId(0), known: Known::Nothing, checksum: 0 };
+impl BlockLocation {
+    const NOWHERE: BlockLocation =
+        BlockLocation { made_by: AttemptId(0), engine: EngineId(0), known: Known::Nothing, checksum: 0 };
 
     /// Whether the block exists; if not, the other fields say where it was.
     pub fn exists(&self) -> bool {
@@ -49,7 +50,7 @@ pub(super) struct Output {
     pub buckets: u32,
     pub parents: Vec<OutputId>,
     /// Empty until the first is made.
-    places: Vec<Place>,
+    places: Vec<BlockLocation>,
     here: u32,
     /// Bytes of each bucket over all partitions. Only for packing, so a partition made again is not subtracted.
     pub bucket_bytes: Vec<u64>,
@@ -82,7 +83,7 @@ impl Output {
         self.here
     }
 
-    pub fn places(&self) -> &[Place] {
+    pub fn places(&self) -> &[BlockLocation] {
         &self.places
     }
 
@@ -100,13 +101,13 @@ impl Output {
     pub fn remember(&mut self, partition: u32, checksum: u64) {
         self.make_room();
         if let Some(place) = self.places.get_mut(partition as usize).filter(|place| place.known == Known::Nothing) {
-            *place = Place { known: Known::Told, checksum, ..Place::NOWHERE };
+            *place = BlockLocation { known: Known::Told, checksum, ..BlockLocation::NOWHERE };
         }
     }
 
     fn make_room(&mut self) {
         if self.places.is_empty() {
-            self.places = vec![Place::NOWHERE; self.partitions as usize];
+            self.places = vec![BlockLocation::NOWHERE; self.partitions as usize];
         }
     }
 
@@ -132,7 +133,7 @@ impl Output {
         let place = &mut self.places[partition as usize];
         debug_assert!(!place.exists(), "a partition is made by one launch at a time");
         let same = place.known == Known::Nothing || place.checksum == checksum;
-        *place = Place { made_by, engine, known: Known::Here, checksum };
+        *place = BlockLocation { made_by, engine, known: Known::Here, checksum };
         self.here += 1;
         let held = self.engines.entry(engine).or_default();
         *held = (held.0 + 1, held.1.saturating_add(bytes));
@@ -151,7 +152,7 @@ impl Output {
 
     /// These partitions, one block, are on another engine now.
     pub fn relocate(&mut self, partitions: &Partitions, to: EngineId) {
-        let Some(&Place { engine: from, .. }) = self.places.get(partitions.first() as usize) else { return };
+        let Some(&BlockLocation { engine: from, .. }) = self.places.get(partitions.first() as usize) else { return };
         let Some(held) = self.engines.get_mut(&from) else { return };
         let number = partitions.len();
         // Only the sum of an engine's bytes is known.
@@ -177,7 +178,7 @@ impl Output {
     }
 
     /// Loses every existing partition for which `gone` says so; they are returned as ascending runs.
-    pub fn lose(&mut self, gone: impl Fn(&Place) -> bool) -> Vec<Run> {
+    pub fn lose(&mut self, gone: impl Fn(&BlockLocation) -> bool) -> Vec<Run> {
         let mut lost: Vec<Run> = Vec::new();
         for (partition, place) in (0u32..).zip(&mut self.places) {
             if !place.exists() || !gone(place) {
@@ -228,7 +229,7 @@ impl Output {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.places.capacity() * size_of::<Place>()
+        self.places.capacity() * size_of::<BlockLocation>()
             + self.bucket_bytes.capacity() * 8
             + self.parents.capacity() * size_of::<OutputId>()
             + self.engines.len() * size_of::<(EngineId, (u32, u64))>()

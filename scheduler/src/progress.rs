@@ -3,7 +3,7 @@
 use super::{
     Scheduler,
     event::Change,
-    outputs::{Output, Place},
+    outputs::{BlockLocation, Output},
     spec::Packing,
 };
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ impl<E: Clone> Scheduler<E> {
     }
 
     /// Where the partitions of an output are; empty while none was ever made.
-    pub fn places(&self, output: OutputId) -> &[Place] {
+    pub fn places(&self, output: OutputId) -> &[BlockLocation] {
         self.outputs.get(&output).map_or(&[], Output::places)
     }
 

@@ -95,7 +95,7 @@ fn all_blocks_that_a_reader_misses_are_made_again_at_once() {
     let reader = t.attempt(1, 0);
     let places = t.scheduler.places(OutputId(1)).to_vec();
     let missed = |partition: u32| {
-        let Place { engine, made_by, .. } = places[partition as usize];
+        let BlockLocation { engine, made_by, .. } = places[partition as usize];
         FetchFailure { output: OutputId(1), partition, engine, made_by }
     };
     let failure = Failure::Fetch(vec![missed(0), missed(3), missed(1)]);
@@ -148,7 +148,7 @@ fn a_block_that_is_lost_again_each_time_fails_the_job() {
         let reader = t.attempt(1, 0);
         let places = t.scheduler.places(OutputId(1)).to_vec();
         let missed = [round, 8].map(|partition| {
-            let Place { engine, made_by, .. } = places[partition as usize];
+            let BlockLocation { engine, made_by, .. } = places[partition as usize];
             FetchFailure { output: OutputId(1), partition, engine, made_by }
         });
         t.tell(Event::TaskFailed { attempt: reader, failure: Failure::Fetch(missed.to_vec()) });
@@ -170,7 +170,7 @@ fn a_block_that_is_elsewhere_by_now_is_not_counted_as_lost() {
         t.fail(1, round, "flaky");
         t.done(0, 0);
         let missed = [0, round].map(|partition| {
-            let Place { engine, made_by, .. } = places[partition as usize];
+            let BlockLocation { engine, made_by, .. } = places[partition as usize];
             FetchFailure { output: OutputId(1), partition, engine, made_by }
         });
         t.tell(Event::TaskFailed { attempt: reader, failure: Failure::Fetch(missed.to_vec()) });

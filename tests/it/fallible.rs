@@ -4,7 +4,7 @@ use crate::support::{cx, fault};
 use std::error::Error as StdError;
 use std::sync::Arc;
 use tryworks::prelude::*;
-use tryworks::runner::{JobControl, JobRequest, Kept, PlanForm, Runner};
+use tryworks::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner};
 use tryworks::{Progress, Site, UserError};
 
 /// Fails in another way for each number.
@@ -131,7 +131,7 @@ impl Runner for Garbled {
         Ok(String::new())
     }
 
-    fn release(&self, _: Kept) {}
+    fn release(&self, _: Releasable) {}
 }
 
 impl JobControl for Garbled {

@@ -46,7 +46,7 @@ fn methods(source: &str) -> BTreeMap<(String, On), String> {
 fn amiss(methods: &BTreeMap<(String, On), String>) -> Vec<String> {
     let mut amiss = Vec::new();
     for ((name, on), text) in methods {
-        let functions = text.matches("+ Code").count();
+        let functions = text.matches("+ NoCaptures").count();
         let head = text[..text.find("{\n").unwrap_or(0)].split("where").next().unwrap_or("");
         let is_action = head.rsplit(") -> ").next().is_some_and(|result| result.starts_with("Result<"));
         let mut forms = Vec::new();
@@ -90,7 +90,7 @@ fn a_form_that_is_forgotten_is_found() {
     let source = "
 impl<P: Pipe> Dataset<P> {
     #[track_caller]
-    pub fn twice<F: Fn(P::Item) -> u64 + Code>(&self, function: F) -> Dataset<impl Pipe> {
+    pub fn twice<F: Fn(P::Item) -> u64 + NoCaptures>(&self, function: F) -> Dataset<impl Pipe> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.doubled(Op::here(\"twice\"), function)
     }
@@ -102,7 +102,7 @@ impl<P: Pipe> Dataset<P> {
 
 impl<P: Pipe> Background<'_, P> {
     #[track_caller]
-    pub fn halve<F: Fn(P::Item) + Code>(&self, function: F) -> Result<Job<()>> {
+    pub fn halve<F: Fn(P::Item) + NoCaptures>(&self, function: F) -> Result<Job<()>> {
         self.halved(Op::here(\"halve\"), function)
     }
 }

@@ -4,7 +4,7 @@ use crate::support::cx;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use tryworks::prelude::*;
-use tryworks::runner::{JobControl, JobRequest, Kept, PlanForm, Runner};
+use tryworks::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner};
 use tryworks_base::ids::{AttemptId, JobId};
 use tryworks_core::lineage::{Input, Node};
 use tryworks_core::stage::Stage;
@@ -70,7 +70,7 @@ impl Runner for Through {
         self.runner.explain(node, form)
     }
 
-    fn release(&self, what: Kept) {
+    fn release(&self, what: Releasable) {
         self.runner.release(what);
     }
 }
@@ -98,7 +98,7 @@ fn a_partition_that_does_not_exist_is_refused_before_anything_runs() {
         fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {
             self.0.explain(node, form)
         }
-        fn release(&self, what: Kept) {
+        fn release(&self, what: Releasable) {
             self.0.release(what);
         }
     }
@@ -168,7 +168,7 @@ fn what_another_program_sent_or_a_hand_damaged_is_refused() -> Result<()> {
         fn explain(&self, _: &Arc<Node>, _: PlanForm) -> Result<String> {
             Err(Error::Stopped)
         }
-        fn release(&self, _: Kept) {}
+        fn release(&self, _: Releasable) {}
     }
     struct Keeping;
     impl Sources for Keeping {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tryworks::pipe::{CONTINUE, Cursor, Flow, Step};
 use tryworks::prelude::*;
 use tryworks::source::Source;
-use tryworks::task::Task;
+use tryworks::task::TaskContext;
 
 /// Counts up in steps, and misbehaves as it is told.
 #[derive(Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl Source for Steps {
         self.partitions
     }
 
-    fn open(&self, partition: u32, _: &Task) -> Result<StepsCursor> {
+    fn open(&self, partition: u32, _: &TaskContext) -> Result<StepsCursor> {
         assert!(partition < self.partitions, "there is no partition {partition}");
         match self.fault {
             Fault::RefusesToOpen if partition == 1 => Err(Error::input("steps", None, "the stairs are closed")),
@@ -82,7 +82,7 @@ impl Cursor for StepsCursor {
     }
 }
 
-fn steps(cx: &Context, fault: Fault) -> Dataset<tryworks::source::From<Steps>> {
+fn steps(cx: &Context, fault: Fault) -> Dataset<tryworks::source::Read<Steps>> {
     Dataset::from_source(cx.runner(), "steps", Steps { partitions: 3, by: 3, fault }, None)
 }
 

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 use tryworks::prelude::*;
 use tryworks_base::frames::FrameWriter;
 use tryworks_base::memory::Memory;
-use tryworks_base::{Place, Progress, codec};
+use tryworks_base::{Progress, TaskSite, codec};
 use tryworks_core::host::{BlockValue, CachedPartition, Fetched, Host};
 use tryworks_core::lineage::Node;
-use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Runner};
+use tryworks_core::runner::{JobControl, JobRequest, Releasable, PlanForm, Runner};
 use tryworks_core::stage::{Encoded, Made, ResultValue, Stage};
-use tryworks_core::task::Task;
+use tryworks_core::task::TaskContext;
 use tryworks_runtime::ship;
 use tryworks_store::program::program_id;
 use tryworks_store::spill::{SpillOptions, SpillSpace};
@@ -75,8 +75,8 @@ fn serve((parcels, stages, wanted): Request) -> Answer {
     for (at, (stage, (exchange, partitions))) in opened.iter().zip(stages).enumerate() {
         let partitions = if exchange.is_some() { 0..partitions } else { wanted.0..wanted.1 };
         for partition in partitions {
-            let place = Place { job: 1, stage: at as u32, partition, attempt: 0, tries: 1 };
-            let task = Task::new(place, worker.clone(), Arc::new(AtomicBool::new(false)));
+            let place = TaskSite { job: 1, stage: at as u32, partition, attempt: 0, tries: 1 };
+            let task = TaskContext::new(place, worker.clone(), Arc::new(AtomicBool::new(false)));
             match (stage.run(partition, &task)?.made, exchange) {
                 (Made::Block(block), Some(exchange)) => {
                     worker.blocks.lock().unwrap().insert((exchange, partition), block.value()?);
@@ -160,7 +160,7 @@ impl Runner for Remote {
         Ok(tryworks_planner::text(&tryworks_planner::plan(node, &Nothing)?))
     }
 
-    fn release(&self, _: Kept) {}
+    fn release(&self, _: Releasable) {}
 }
 
 struct Answered(Mutex<VecDeque<(u32, Vec<u8>)>>);
@@ -380,7 +380,7 @@ fn stages_of_many_kinds() -> Vec<u8> {
             Ok(String::new())
         }
 
-        fn release(&self, _: Kept) {}
+        fn release(&self, _: Releasable) {}
     }
     struct Captured(Arc<Capture>);
     impl Sources for Captured {

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use tryworks::prelude::*;
 use tryworks::sink::{Buffer, Encoder, FileName, Format, Part, Place, SaveRequest};
-use tryworks::task::Task;
+use tryworks::task::TaskContext;
 
 /// The first attempt at partition 0 waits at one gate, the second one at another. What it makes is the same. An engine
 /// with one slot does nothing else before: all that counts in the end is the other one's, and so are the tasks that read
@@ -96,7 +96,7 @@ struct Long;
 impl Format<(u64, String)> for Long {
     type Encoder = Long;
 
-    fn begin(&self, _: &Task, _: &mut Buffer) -> Result<Long> {
+    fn begin(&self, _: &TaskContext, _: &mut Buffer) -> Result<Long> {
         Ok(Long)
     }
 }

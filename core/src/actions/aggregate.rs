@@ -5,10 +5,10 @@ use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::Row;
-use crate::ship::{Code, GIVE_IT, Plain, Ship, captures_nothing, ship};
-use crate::task::Task;
+use crate::ship::{GIVE_IT, NoCaptures, Plain, Ship, captures_nothing, ship};
+use crate::task::TaskContext;
 use crate::with::With;
-use tryworks_base::{Op, Place, Result};
+use tryworks_base::{Op, Result, TaskSite};
 
 /// Folds a partition from a first value on.
 struct FoldFrom<A, F> {
@@ -22,7 +22,7 @@ ship!([A: Row, F: Ship] FoldFrom<A, F> { zero: given, function: ship, op: value 
 impl<P: Pipe, A: Row, F: Call2<A, P::Item, Out = A>> PartAction<P> for FoldFrom<A, F> {
     type Out = A;
 
-    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<A> {
+    fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<A> {
         self.function.ready(&self.op, task.place())?;
         let mut folded = Some(self.zero.clone());
         drive(&mut cursor, task, &mut |item| {
@@ -49,7 +49,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn aggregate<A: Row, F: Fn(A, P::Item) -> A + Code, G: Fn(A, A) -> A + Code>(
+    pub fn aggregate<A: Row, F: Fn(A, P::Item) -> A + NoCaptures, G: Fn(A, A) -> A + NoCaptures>(
         &self,
         zero: A,
         fold: F,
@@ -68,7 +68,11 @@ impl<P: Pipe, E: Env> With<P, E> {
     /// # Errors
     /// Why the job failed.
     #[track_caller]
-    pub fn aggregate<A: Row, F: Fn(&E::Value, A, P::Item) -> A + Code, G: Fn(&E::Value, A, A) -> A + Code>(
+    pub fn aggregate<
+        A: Row,
+        F: Fn(&E::Value, A, P::Item) -> A + NoCaptures,
+        G: Fn(&E::Value, A, A) -> A + NoCaptures,
+    >(
         &self,
         zero: A,
         fold: F,
@@ -87,7 +91,7 @@ impl<P: Pipe> Background<'_, P> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn aggregate<A: Row, F: Fn(A, P::Item) -> A + Code, G: Fn(A, A) -> A + Code>(
+    pub fn aggregate<A: Row, F: Fn(A, P::Item) -> A + NoCaptures, G: Fn(A, A) -> A + NoCaptures>(
         &self,
         zero: A,
         fold: F,
@@ -106,7 +110,11 @@ impl<P: Pipe, E: Env> Background<'_, P, E> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn aggregate<A: Row, F: Fn(&E::Value, A, P::Item) -> A + Code, G: Fn(&E::Value, A, A) -> A + Code>(
+    pub fn aggregate<
+        A: Row,
+        F: Fn(&E::Value, A, P::Item) -> A + NoCaptures,
+        G: Fn(&E::Value, A, A) -> A + NoCaptures,
+    >(
         &self,
         zero: A,
         fold: F,
@@ -131,7 +139,7 @@ impl<P: Pipe, E> Background<'_, P, E> {
         self.begin_job(op, action, move |parts| {
             let parts = parts.in_order()?;
             // The tasks may have run in other processes, and made what the function needs there alone.
-            merge.ready(&op, Place::default())?;
+            merge.ready(&op, TaskSite::default())?;
             Ok(parts.into_iter().fold(zero, |a, b| op.call(|| merge.call(a, b))))
         })
     }

@@ -4,7 +4,7 @@ use super::job::{Background, Job, PartAction, bytes_of};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::ship;
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tryworks_base::codec::prove_rows;
@@ -17,7 +17,7 @@ ship!([] Collect {});
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Collect {
     type Out = Vec<P::Item>;
 
-    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Vec<P::Item>> {
+    fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Vec<P::Item>> {
         let mut items = Vec::new();
         drive(&mut cursor, task, &mut |item| {
             items.push(item);

@@ -4,7 +4,7 @@ use super::job::{Background, Job, PartAction};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::ship;
-use crate::task::Task;
+use crate::task::TaskContext;
 use tryworks_base::{Op, Result};
 
 struct Count;
@@ -14,7 +14,7 @@ ship!([] Count {});
 impl<P: Pipe> PartAction<P> for Count {
     type Out = u64;
 
-    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<u64> {
+    fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<u64> {
         let mut count = 0;
         drive(&mut cursor, task, &mut |_| {
             count += 1;

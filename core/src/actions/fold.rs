@@ -5,7 +5,7 @@ use crate::call::Env;
 use crate::dataset::Dataset;
 use crate::pipe::Pipe;
 use crate::row::Row;
-use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
+use crate::ship::{GIVE_IT, NoCaptures, Plain, captures_nothing};
 use crate::with::With;
 use tryworks_base::{Op, Result};
 
@@ -24,7 +24,7 @@ impl<P: Pipe<Item: Row>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn fold<F: Fn(P::Item, P::Item) -> P::Item + Code>(&self, zero: P::Item, function: F) -> Result<P::Item> {
+    pub fn fold<F: Fn(P::Item, P::Item) -> P::Item + NoCaptures>(&self, zero: P::Item, function: F) -> Result<P::Item> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.background().folded(Op::here("fold"), zero, Plain(function), Plain(function))?.wait()
     }
@@ -37,7 +37,7 @@ impl<P: Pipe<Item: Row>, E: Env> With<P, E> {
     /// # Errors
     /// Why the job failed.
     #[track_caller]
-    pub fn fold<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + Code>(
+    pub fn fold<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + NoCaptures>(
         &self,
         zero: P::Item,
         function: F,
@@ -54,7 +54,11 @@ impl<P: Pipe<Item: Row>> Background<'_, P> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn fold<F: Fn(P::Item, P::Item) -> P::Item + Code>(&self, zero: P::Item, function: F) -> Result<Job<P::Item>> {
+    pub fn fold<F: Fn(P::Item, P::Item) -> P::Item + NoCaptures>(
+        &self,
+        zero: P::Item,
+        function: F,
+    ) -> Result<Job<P::Item>> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.folded(Op::here("fold"), zero, Plain(function), Plain(function))
     }
@@ -67,7 +71,7 @@ impl<P: Pipe<Item: Row>, E: Env> Background<'_, P, E> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn fold<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + Code>(
+    pub fn fold<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + NoCaptures>(
         &self,
         zero: P::Item,
         function: F,

@@ -4,10 +4,10 @@ use super::job::{Background, Job, PartAction};
 use crate::call::{Call1, Callable, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, STOP, drive};
-use crate::ship::{Code, GIVE_IT, Plain, Ship, captures_nothing, ship};
-use crate::task::Task;
+use crate::ship::{GIVE_IT, NoCaptures, Plain, Ship, captures_nothing, ship};
+use crate::task::TaskContext;
 use crate::with::With;
-use tryworks_base::{Op, Place, Result, UserError};
+use tryworks_base::{Op, Result, TaskSite, UserError};
 
 struct ForEach<F> {
     function: F,
@@ -19,7 +19,7 @@ ship!([F: Ship] ForEach<F> { function: ship, op: value });
 impl<P: Pipe, F: Call1<P::Item, Out = Result<(), UserError>>> PartAction<P> for ForEach<F> {
     type Out = ();
 
-    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<()> {
+    fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<()> {
         self.function.ready(&self.op, task.place())?;
         let mut failed = None;
         drive(&mut cursor, task, &mut |item| match self.op.call(|| self.function.call(item)) {
@@ -40,7 +40,7 @@ struct Surely<F>(F);
 ship!([F: Ship] Surely<F> { 0: ship });
 
 impl<F: Callable> Callable for Surely<F> {
-    fn ready(&self, op: &Op, place: Place) -> Result<()> {
+    fn ready(&self, op: &Op, place: TaskSite) -> Result<()> {
         self.0.ready(op, place)
     }
 }
@@ -69,7 +69,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn for_each<F: Fn(P::Item) + Code>(&self, function: F) -> Result<()> {
+    pub fn for_each<F: Fn(P::Item) + NoCaptures>(&self, function: F) -> Result<()> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.background().called(Op::here("for_each"), Surely(Plain(function)))?.wait()
     }
@@ -87,7 +87,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn try_for_each<F: Fn(P::Item) -> Result<(), UserError> + Code>(&self, function: F) -> Result<()> {
+    pub fn try_for_each<F: Fn(P::Item) -> Result<(), UserError> + NoCaptures>(&self, function: F) -> Result<()> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.background().called(Op::here("try_for_each"), Plain(function))?.wait()
     }
@@ -100,7 +100,7 @@ impl<P: Pipe, E: Env> With<P, E> {
     /// # Errors
     /// Why the job failed.
     #[track_caller]
-    pub fn for_each<F: Fn(&E::Value, P::Item) + Code>(&self, function: F) -> Result<()> {
+    pub fn for_each<F: Fn(&E::Value, P::Item) + NoCaptures>(&self, function: F) -> Result<()> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.background().called(Op::here("for_each"), Surely(self.given(function)))?.wait()
     }
@@ -110,7 +110,10 @@ impl<P: Pipe, E: Env> With<P, E> {
     /// # Errors
     /// Why the job failed.
     #[track_caller]
-    pub fn try_for_each<F: Fn(&E::Value, P::Item) -> Result<(), UserError> + Code>(&self, function: F) -> Result<()> {
+    pub fn try_for_each<F: Fn(&E::Value, P::Item) -> Result<(), UserError> + NoCaptures>(
+        &self,
+        function: F,
+    ) -> Result<()> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.background().called(Op::here("try_for_each"), self.given(function))?.wait()
     }
@@ -123,7 +126,7 @@ impl<P: Pipe> Background<'_, P> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn for_each<F: Fn(P::Item) + Code>(&self, function: F) -> Result<Job<()>> {
+    pub fn for_each<F: Fn(P::Item) + NoCaptures>(&self, function: F) -> Result<Job<()>> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.called(Op::here("for_each"), Surely(Plain(function)))
     }
@@ -133,7 +136,7 @@ impl<P: Pipe> Background<'_, P> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn try_for_each<F: Fn(P::Item) -> Result<(), UserError> + Code>(&self, function: F) -> Result<Job<()>> {
+    pub fn try_for_each<F: Fn(P::Item) -> Result<(), UserError> + NoCaptures>(&self, function: F) -> Result<Job<()>> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.called(Op::here("try_for_each"), Plain(function))
     }
@@ -146,7 +149,7 @@ impl<P: Pipe, E: Env> Background<'_, P, E> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn for_each<F: Fn(&E::Value, P::Item) + Code>(&self, function: F) -> Result<Job<()>> {
+    pub fn for_each<F: Fn(&E::Value, P::Item) + NoCaptures>(&self, function: F) -> Result<Job<()>> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.called(Op::here("for_each"), Surely(self.given(function)))
     }
@@ -156,7 +159,7 @@ impl<P: Pipe, E: Env> Background<'_, P, E> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn try_for_each<F: Fn(&E::Value, P::Item) -> Result<(), UserError> + Code>(
+    pub fn try_for_each<F: Fn(&E::Value, P::Item) -> Result<(), UserError> + NoCaptures>(
         &self,
         function: F,
     ) -> Result<Job<()>> {

@@ -8,7 +8,7 @@ use crate::row::RowSize;
 use crate::runner::{JobControl, JobRequest, Tie};
 use crate::ship::{Ship, ship};
 use crate::stage::{Encoded, Made, Output, StageCode, decode_result};
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -20,7 +20,7 @@ use tryworks_base::{Error, Op, Progress, Result, codec};
 pub(crate) trait PartAction<P: Pipe>: Ship + Send + Sync + 'static {
     type Out: Serialize + DeserializeOwned + Send + 'static;
 
-    fn run(&self, cursor: P::Cursor, task: &Task) -> Result<Self::Out>;
+    fn run(&self, cursor: P::Cursor, task: &TaskContext) -> Result<Self::Out>;
 
     /// Looks whether the codec carries a part.
     fn prove(out: &mut Self::Out, check: bool) -> Result<()> {
@@ -42,7 +42,7 @@ struct ActionStage<P, A> {
 ship!([P: Ship, A: Ship] ActionStage<P, A> { input: ship, action: ship });
 
 impl<P: Pipe, A: PartAction<P>> StageCode for ActionStage<P, A> {
-    fn run(&self, partition: u32, task: &Task) -> Result<Output> {
+    fn run(&self, partition: u32, task: &TaskContext) -> Result<Output> {
         let mut out = self.action.run(self.input.open(partition, task)?, task)?;
         A::prove(&mut out, task.checks_rows())?;
         let bytes = A::bytes(&out);

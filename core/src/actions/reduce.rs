@@ -4,12 +4,12 @@ use super::job::{Background, Job, PartAction};
 use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, drive};
-use crate::ship::{Code, GIVE_IT, Plain, Ship, captures_nothing, ship};
-use crate::task::Task;
+use crate::ship::{GIVE_IT, NoCaptures, Plain, Ship, captures_nothing, ship};
+use crate::task::TaskContext;
 use crate::with::With;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tryworks_base::{Error, Op, Place, Result};
+use tryworks_base::{Error, Op, Result, TaskSite};
 
 struct Reduce<F> {
     function: F,
@@ -25,7 +25,7 @@ where
 {
     type Out = Option<P::Item>;
 
-    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Option<P::Item>> {
+    fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Option<P::Item>> {
         self.function.ready(&self.op, task.place())?;
         let mut reduced: Option<P::Item> = None;
         drive(&mut cursor, task, &mut |item| {
@@ -54,7 +54,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn reduce<F: Fn(P::Item, P::Item) -> P::Item + Code>(&self, function: F) -> Result<P::Item> {
+    pub fn reduce<F: Fn(P::Item, P::Item) -> P::Item + NoCaptures>(&self, function: F) -> Result<P::Item> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.background().reduced(Op::here("reduce"), Plain(function))?.wait()
     }
@@ -105,7 +105,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> With<P, E> {
     /// # Errors
     /// Why the job failed; an error if there is no item at all.
     #[track_caller]
-    pub fn reduce<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + Code>(&self, function: F) -> Result<P::Item> {
+    pub fn reduce<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + NoCaptures>(&self, function: F) -> Result<P::Item> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.background().reduced(Op::here("reduce"), self.given(function))?.wait()
     }
@@ -118,7 +118,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn reduce<F: Fn(P::Item, P::Item) -> P::Item + Code>(&self, function: F) -> Result<Job<P::Item>> {
+    pub fn reduce<F: Fn(P::Item, P::Item) -> P::Item + NoCaptures>(&self, function: F) -> Result<Job<P::Item>> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.reduced(Op::here("reduce"), Plain(function))
     }
@@ -155,7 +155,10 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> Background<'_, P, E> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn reduce<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + Code>(&self, function: F) -> Result<Job<P::Item>> {
+    pub fn reduce<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + NoCaptures>(
+        &self,
+        function: F,
+    ) -> Result<Job<P::Item>> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.reduced(Op::here("reduce"), self.given(function))
     }
@@ -166,7 +169,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
         self.begin_job(op, Reduce { function: function.clone(), op }, move |parts| {
             let parts = parts.in_order()?;
             // The tasks may have run in other processes, and made what the function needs there alone.
-            function.ready(&op, Place::default())?;
+            function.ready(&op, TaskSite::default())?;
             let reduced = parts.into_iter().flatten().reduce(|a, b| op.call(|| function.call(a, b)));
             let message = format!("{}: there is no item; `fold` has a value for that case", op.name);
             reduced.ok_or(Error::Plan { message, site: op.site })

@@ -7,7 +7,7 @@ use crate::pipe::{Pipe, drive};
 use crate::runner::Tie;
 use crate::ship::ship;
 use crate::sink::{AtDriver, FileLayout, Files, LayoutWriter, Place, Receipt, SaveRequest, Sink};
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tryworks_base::{Error, Op, Result, codec};
@@ -22,7 +22,7 @@ ship!([L: Serialize + DeserializeOwned, S: Serialize + DeserializeOwned] Save<L,
 impl<P: Pipe, L: FileLayout<P::Item>, S: Place> PartAction<P> for Save<L, S> {
     type Out = Vec<Receipt<S>>;
 
-    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Self::Out> {
+    fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Self::Out> {
         let mut writer = self.layout.open(Files::new(self.place.clone(), task.clone()))?;
         let mut failed = None;
         drive(&mut cursor, task, &mut |item| unless_failed(writer.write(item), &mut failed))?;

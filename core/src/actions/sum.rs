@@ -5,7 +5,7 @@ use crate::dataset::Dataset;
 use crate::exchange::unless_failed;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::ship;
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::num::Wrapping;
@@ -192,7 +192,7 @@ fn too_large<N: Summand>(op: &Op) -> Error {
 impl<P: Pipe<Item: Summand>> PartAction<P> for Sum {
     type Out = <P::Item as Summand>::Sum;
 
-    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Self::Out> {
+    fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Self::Out> {
         let (mut sum, mut failed) = (Some(P::Item::nothing()), None);
         drive(&mut cursor, task, &mut |item| {
             sum = sum.take().and_then(|sum| self.op.call(|| P::Item::add(sum, item)));

@@ -6,7 +6,7 @@ use crate::pipe::{CONTINUE, Pipe, STOP, drive};
 use crate::runner::{JobControl, Tie};
 use crate::ship::ship;
 use crate::stage::ResultValue;
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ ship!([] Take { 0: value });
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Take {
     type Out = Vec<P::Item>;
 
-    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Vec<P::Item>> {
+    fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Vec<P::Item>> {
         let mut items = Vec::new();
         drive(&mut cursor, task, &mut |item| {
             items.push(item);

@@ -5,15 +5,15 @@ use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::exchange::unless_failed;
 use crate::pipe::{CONTINUE, Pipe, drive};
-use crate::ship::{Code, GIVE_IT, Plain, Ship, captures_nothing, ship};
+use crate::ship::{GIVE_IT, NoCaptures, Plain, Ship, captures_nothing, ship};
 use crate::sort::in_order;
-use crate::task::Task;
+use crate::task::TaskContext;
 use crate::with::With;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use tryworks_base::codec::prove_rows;
-use tryworks_base::{Op, Place, Result};
+use tryworks_base::{Op, Result, TaskSite};
 
 struct TakeOrdered<F, O> {
     n: usize,
@@ -39,7 +39,7 @@ where
 {
     type Out = Vec<P::Item>;
 
-    fn run(&self, mut cursor: P::Cursor, task: &Task) -> Result<Vec<P::Item>> {
+    fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Vec<P::Item>> {
         self.function.ready(&self.op, task.place())?;
         let room = self.n.saturating_mul(2).max(1024);
         let mut items: Vec<(O, P::Item)> = Vec::new();
@@ -87,7 +87,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&P::Item) -> O + Code>(
+    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&P::Item) -> O + NoCaptures>(
         &self,
         n: usize,
         function: F,
@@ -104,7 +104,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&P::Item) -> O + Code>(
+    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&P::Item) -> O + NoCaptures>(
         &self,
         n: usize,
         function: F,
@@ -121,7 +121,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> Background<'_, P, E> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&E::Value, &P::Item) -> O + Code>(
+    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&E::Value, &P::Item) -> O + NoCaptures>(
         &self,
         n: usize,
         function: F,
@@ -142,7 +142,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
         self.begin_job(op, action, move |parts| {
             let parts = parts.in_order()?.into_iter().flatten();
             // The tasks may have run in other processes, and made what the function needs there alone.
-            function.ready(&op, Place::default())?;
+            function.ready(&op, TaskSite::default())?;
             let mut items: Vec<_> = parts.map(|item| (op.call(|| function.call(&item)), item)).collect();
             first(&op, &mut items, n)?;
             Ok(items.into_iter().map(|(_, item)| item).collect())
@@ -157,7 +157,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> With<P, E> {
     /// # Errors
     /// Why the job failed.
     #[track_caller]
-    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&E::Value, &P::Item) -> O + Code>(
+    pub fn take_ordered_by<O: Ord + 'static, F: Fn(&E::Value, &P::Item) -> O + NoCaptures>(
         &self,
         n: usize,
         function: F,

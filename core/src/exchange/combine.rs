@@ -14,7 +14,7 @@ use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::{Key, Row, RowSize};
 use crate::ship::{Ship, ship};
 use crate::stage::{Output, StageCode};
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -50,7 +50,7 @@ impl<M: Keep<K>, P, A, K: Key, V: Row> CombineStage<M, P, A, K, V> {
         CombineStage { input, aggregate, buckets, op, room: AtomicUsize::new(0), running: Lock::new(Weak::new()) }
     }
 
-    fn running_fold(&self, task: &Task) -> Arc<RunningFold<M, K, V>> {
+    fn running_fold(&self, task: &TaskContext) -> Arc<RunningFold<M, K, V>> {
         let mut shared = self.running.lock();
         let before = shared.upgrade();
         let running = before.clone().filter(|running| !running.is_lost()).unwrap_or_else(|| {
@@ -77,7 +77,7 @@ where
     P: Pipe<Item = (K, V)>,
     A: Aggregate<V, State = V, Out = V>,
 {
-    fn run(&self, partition: u32, task: &Task) -> Result<Output> {
+    fn run(&self, partition: u32, task: &TaskContext) -> Result<Output> {
         let CombineStage { aggregate, buckets, op, .. } = self;
         let mut cursor = self.input.open(partition, task)?;
         aggregate.ready(op, task.place())?;
@@ -165,11 +165,17 @@ struct Combine<'a, M: Keep<K>, K, V, A> {
     runs: Option<Vec<Run<M::Kept, V>>>,
     /// Where it goes otherwise.
     writer: BucketWriter<(K, V)>,
-    task: Task,
+    task: TaskContext,
 }
 
 impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combine<'a, M, K, V, A> {
-    fn new(aggregate: &'a A, op: &'a Op, buckets: Buckets, room: Vec<(M::Kept, V)>, task: &Task) -> Result<Self> {
+    fn new(
+        aggregate: &'a A,
+        op: &'a Op,
+        buckets: Buckets,
+        room: Vec<(M::Kept, V)>,
+        task: &TaskContext,
+    ) -> Result<Self> {
         let writer = BucketWriter::new(buckets, task)?;
         Ok(Combine {
             aggregate,

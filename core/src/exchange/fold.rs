@@ -6,7 +6,7 @@ use super::spool::{Spool, Spooled};
 use super::table::Table;
 use super::write::LOOK;
 use crate::row::{Key, Row, RowSize, show};
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::{Deserialize, Serialize};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Op, Result, codec};
@@ -18,7 +18,7 @@ use tryworks_base::{Error, Op, Result, codec};
 pub(crate) struct Fold<K, V, A: Aggregate<V>> {
     pub(crate) aggregate: A,
     op: Op,
-    task: Task,
+    task: TaskContext,
     table: Table<K, A::State>,
     /// The keys that left the table at a time: those of the last time arrived first.
     fronts: Vec<Spooled<Late<K, A::State, V>>>,
@@ -44,18 +44,18 @@ enum Late<K, S, V> {
 }
 
 /// What one key, which cannot be divided, may always have: its task's part of what blocks leave.
-fn undivided(task: &Task) -> u64 {
+fn undivided(task: &TaskContext) -> u64 {
     4 * floor(task)
 }
 
 /// What a running task may always have: below this it does not spill, whatever others hold.
-pub(crate) fn floor(task: &Task) -> u64 {
+pub(crate) fn floor(task: &TaskContext) -> u64 {
     let host = task.host();
     host.memory().limit() / (8 * host.slots() as u64)
 }
 
 impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
-    pub(crate) fn new(aggregate: A, op: Op, task: &Task, sharing: usize) -> Self {
+    pub(crate) fn new(aggregate: A, op: Op, task: &TaskContext, sharing: usize) -> Self {
         Fold {
             sharing,
             out: Vec::new().into_iter(),

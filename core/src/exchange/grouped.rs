@@ -6,7 +6,7 @@ use super::read::{Opened, Side};
 use crate::pipe::{BATCH, Cursor, Flow, Pipe, Step};
 use crate::row::{Key, Row};
 use crate::ship::{Ship, ship};
-use crate::task::Task;
+use crate::task::TaskContext;
 use std::collections::VecDeque;
 use std::ops::Range;
 use tryworks_base::lock::Lock;
@@ -38,7 +38,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Pipe for Grouped<K, V, A> {
     type Item = (K, A::Out);
     type Cursor = GroupedCursor<K, V, A>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
         self.aggregate.ready(&self.op, task.place())?;
         let opened = self.side.open(partition, task)?;
         let at_once = if opened.rows_hint() < LARGE { 1 } else { task.host().slots() };
@@ -68,7 +68,7 @@ pub struct GroupedCursor<K: Key, V: Row, A: Aggregate<V>> {
     /// Folds that have nothing to do.
     folds: Vec<Fold<K, V, A>>,
     op: Op,
-    task: Task,
+    task: TaskContext,
 }
 
 impl<K: Key, V: Row, A: Aggregate<V>> GroupedCursor<K, V, A> {

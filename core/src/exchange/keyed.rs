@@ -9,7 +9,7 @@ use super::read::{Shuffled, Side};
 use super::scatter::ScatterStage;
 use crate::data::Boxed;
 use crate::dataset::Dataset;
-use crate::lineage::{Exchange, Input, Layout, Node, Shape};
+use crate::lineage::{Exchange, Input, Node, Partitioning, Shape};
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
 use crate::stage::Stage;
@@ -26,8 +26,8 @@ pub(crate) struct KeyedSide<T> {
 /// input that is laid out by hash already, if it has at least a tenth of that, so that it need not be shuffled.
 pub(crate) fn default_readers(inputs: &[&Arc<Node>]) -> u32 {
     let largest = inputs.iter().map(|node| node.partitions).max().unwrap_or(0).max(1);
-    let laid_out = inputs.iter().filter_map(|node| match node.layout {
-        Some(Layout::Hash(partitions)) if partitions >= largest.div_ceil(10) => Some(partitions),
+    let laid_out = inputs.iter().filter_map(|node| match node.partitioning {
+        Some(Partitioning::Hash(partitions)) if partitions >= largest.div_ceil(10) => Some(partitions),
         _ => None,
     });
     laid_out.max().unwrap_or(largest)
@@ -58,13 +58,13 @@ impl<P: Pipe> Dataset<P> {
         aggregate: A,
         op: Op,
         readers: u32,
-        layout: Option<Layout>,
+        partitioning: Option<Partitioning>,
     ) -> Dataset<Grouped<K, V, A>> {
         let (shape, detail) = match &side.input {
             Input::Shuffle(_) => (Shape::Wide, String::new()),
             Input::Narrow(_) => (Shape::Narrow, "no shuffle: the input is laid out by key already".into()),
         };
-        let node = Node::new(op, shape, readers, vec![side.input]).with_detail(detail).with_layout(layout);
+        let node = Node::new(op, shape, readers, vec![side.input]).with_detail(detail).with_partitioning(partitioning);
         let node = node.with_fault(no_partitions(op, readers));
         self.chain(Grouped::new(side.side, aggregate, op), node)
     }
@@ -73,7 +73,7 @@ impl<P: Pipe> Dataset<P> {
 impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// The rows by hash of key, as they are.
     pub(crate) fn scattered(&self, readers: u32) -> KeyedSide<(K, V)> {
-        if self.node.layout == Some(Layout::Hash(readers)) {
+        if self.node.partitioning == Some(Partitioning::Hash(readers)) {
             return self.in_place();
         }
         let buckets = Buckets::hashed(readers.max(1));
@@ -89,7 +89,7 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
     where
         A: Aggregate<V, State = V, Out = V>,
     {
-        if self.node.layout == Some(Layout::Hash(readers)) {
+        if self.node.partitioning == Some(Partitioning::Hash(readers)) {
             return self.in_place();
         }
         let buckets = Buckets::hashed(readers.max(1));

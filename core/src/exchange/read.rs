@@ -9,7 +9,7 @@ use crate::lineage::Exchange;
 use crate::pipe::{BATCH, CONTINUE, Cursor, Pipe, Step};
 use crate::row::Row;
 use crate::ship::{Decoder, Encoder, Ship, ship};
-use crate::task::Task;
+use crate::task::TaskContext;
 use std::ops::Range;
 use std::sync::Arc;
 use tryworks_base::{Error, Result, codec};
@@ -44,7 +44,7 @@ impl Shuffled {
     }
 
     /// The blocks of all map tasks, in order.
-    pub(crate) fn blocks<B: BlockKind>(&self, task: &Task) -> Result<Vec<Arc<B>>> {
+    pub(crate) fn blocks<B: BlockKind>(&self, task: &TaskContext) -> Result<Vec<Arc<B>>> {
         let block = |map| {
             let block = match task.host().fetch(self.id, map)? {
                 Fetched::Value(block) => B::of_value(block),
@@ -98,7 +98,7 @@ impl<T: Row> Side<T> {
     }
 
     /// What opens any sub-partition of this reader's rows.
-    pub(crate) fn open(&self, reader: u32, task: &Task) -> Result<Opened<T>> {
+    pub(crate) fn open(&self, reader: u32, task: &TaskContext) -> Result<Opened<T>> {
         Ok(match self {
             Side::Shuffled(shuffled) => {
                 let blocks: Arc<[Arc<Block<T>>]> = shuffled.blocks(task)?.into();
@@ -134,7 +134,7 @@ pub(crate) enum Opened<T> {
     Direct {
         pipe: Boxed<T>,
         partition: u32,
-        task: Task,
+        task: TaskContext,
     },
     /// What was read in place is put aside, so that it is not made anew each time.
     Spooled(Spooled<T>),
@@ -160,7 +160,7 @@ impl Shuffled {
     /// The rows of a reader among whom all rows were dealt out, one to each in turn. Every map task began to deal with the
     /// first bucket, since it knew of no other. So the bucket that is this reader's is further on by what the map tasks
     /// before it dealt: then all readers have the same number of rows, or one more.
-    pub(crate) fn dealt<T: Row>(&self, reader: u32, task: &Task) -> Result<Rows<T>> {
+    pub(crate) fn dealt<T: Row>(&self, reader: u32, task: &TaskContext) -> Result<Rows<T>> {
         let blocks: Arc<[Arc<Block<T>>]> = self.blocks(task)?.into();
         let readers = u64::from(self.buckets.count());
         let mut before = 0;

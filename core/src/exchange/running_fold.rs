@@ -10,7 +10,7 @@ use super::keep::Keep;
 use super::table::Table;
 use crate::host::BlockValue;
 use crate::row::{Key, Row, RowSize};
-use crate::task::Task;
+use crate::task::TaskContext;
 use std::sync::{Arc, Condvar};
 use tryworks_base::lock::{Held, Lock, none_held};
 use tryworks_base::memory::Reservation;
@@ -64,7 +64,7 @@ struct Ended<T> {
 }
 
 impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
-    pub(crate) fn new(buckets: Buckets, task: &Task) -> Self {
+    pub(crate) fn new(buckets: Buckets, task: &TaskContext) -> Self {
         let fold = Phase::Open(Folded::new(task));
         let state = State { buckets, next: 0, fold, waiting: ByMap::default(), spare: Vec::new() };
         RunningFold { state: Lock::new(state), rested: Condvar::new() }
@@ -92,7 +92,7 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
         output: Vec<Run<M::Kept, V>>,
         aggregate: &A,
         op: &Op,
-        task: &Task,
+        task: &TaskContext,
     ) -> std::result::Result<BlockValue, Vec<Run<M::Kept, V>>> {
         let mut state = self.state();
         // An attempt before this one may have brought the same.
@@ -125,7 +125,7 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
     }
 
     /// Takes out the fold and the next output, if it is here.
-    fn begin(&self, task: &Task) -> Option<(Folded<M::Kept, V>, Vec<Run<M::Kept, V>>)> {
+    fn begin(&self, task: &TaskContext) -> Option<(Folded<M::Kept, V>, Vec<Run<M::Kept, V>>)> {
         let mut state = self.state();
         let next = state.next;
         if !state.waiting.contains(next) || task.check().is_err() {
@@ -248,7 +248,7 @@ struct Folded<K, V> {
 }
 
 impl<K: Key, V: Row> Folded<K, V> {
-    fn new(task: &Task) -> Self {
+    fn new(task: &TaskContext) -> Self {
         let held = task.host().memory().reservation();
         Folded { table: Table::new(), helps: true, size: RowSize::new(), held }
     }

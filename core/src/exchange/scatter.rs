@@ -6,7 +6,7 @@ use crate::pipe::{Pipe, drive};
 use crate::row::{Key, Row};
 use crate::ship::{Ship, ship};
 use crate::stage::{Output, StageCode};
-use crate::task::Task;
+use crate::task::TaskContext;
 use tryworks_base::Result;
 
 /// The map tasks of an exchange by key that does not combine.
@@ -18,7 +18,7 @@ pub(crate) struct ScatterStage<P> {
 ship!([P: Ship] ScatterStage<P> { input: ship, buckets: value });
 
 impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> StageCode for ScatterStage<P> {
-    fn run(&self, partition: u32, task: &Task) -> Result<Output> {
+    fn run(&self, partition: u32, task: &TaskContext) -> Result<Output> {
         let mut cursor = self.input.open(partition, task)?;
         let mut writer = BucketWriter::new(self.buckets, task)?;
         let mut failed = None;

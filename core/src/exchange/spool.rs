@@ -2,7 +2,7 @@
 
 use super::block::decode_rows;
 use crate::row::Row;
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::Serialize;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) struct Spool<T> {
 }
 
 impl<T: Row> Spool<T> {
-    pub(crate) fn new(task: &Task) -> Result<Self> {
+    pub(crate) fn new(task: &TaskContext) -> Result<Self> {
         let writer = task.host().spill()?;
         Ok(Spool { writer, rows: Vec::new(), count: 0, frame: Vec::new(), row: PhantomData })
     }

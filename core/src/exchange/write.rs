@@ -6,7 +6,7 @@ use crate::host::{BlockValue, BlockWriter, MadeBlock};
 use crate::pipe::{Flow, STOP};
 use crate::row::{Row, RowSize};
 use crate::stage::{Made, Output};
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::Serialize;
 use std::sync::Arc;
 use tryworks_base::memory::Reservation;
@@ -42,17 +42,17 @@ pub(crate) struct BucketWriter<T> {
     counts: Counts,
     /// Room for a frame.
     encoded: Vec<u8>,
-    task: Task,
+    task: TaskContext,
 }
 
 /// The most bytes that one chunk of a task may take before it is sealed.
-pub(crate) fn chunk_bytes(task: &Task) -> u64 {
+pub(crate) fn chunk_bytes(task: &TaskContext) -> u64 {
     let host = task.host();
     (host.memory().limit() / (host.slots() as u64 * 16)).clamp(64 << 10, CHUNK_BYTES)
 }
 
 impl<T: Row> BucketWriter<T> {
-    pub(crate) fn new(buckets: Buckets, task: &Task) -> Result<Self> {
+    pub(crate) fn new(buckets: Buckets, task: &TaskContext) -> Result<Self> {
         let table = u64::from(buckets.count()) * (size_of::<Vec<T>>() + size_of::<u64>()) as u64;
         let limit = task.host().memory().limit();
         if table > limit {

@@ -5,7 +5,7 @@ use super::table::Built;
 use crate::exchange::{Opened, Rows, Side, Spool, Spooled, floor, hash_of};
 use crate::pipe::{BATCH, Cursor, Flow, Step};
 use crate::row::{Key, Row, RowSize};
-use crate::task::Task;
+use crate::task::TaskContext;
 use hashbrown::HashTable;
 use std::ops::Range;
 use tryworks_base::Result;
@@ -18,7 +18,7 @@ pub struct JoinCursor<K, V, W> {
     parts: Range<u32>,
     widths: (u32, u32),
     at: At<K, V, W>,
-    task: Task,
+    task: TaskContext,
 }
 
 enum At<K, V, W> {
@@ -34,7 +34,7 @@ enum At<K, V, W> {
 type Attempt<K, W> = std::result::Result<Built<K, W>, Built<K, W>>;
 
 impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
-    pub(super) fn open(left: &Side<(K, V)>, right: &Side<(K, W)>, partition: u32, task: &Task) -> Result<Self> {
+    pub(super) fn open(left: &Side<(K, V)>, right: &Side<(K, W)>, partition: u32, task: &TaskContext) -> Result<Self> {
         let (own, others) = (left.parts(), right.parts());
         // A side that is read in place is not cut: then the other one is not either.
         let parts = if own == others { own } else { 1 };

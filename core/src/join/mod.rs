@@ -9,7 +9,7 @@ use crate::exchange::Side;
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
 use crate::ship::ship;
-use crate::task::Task;
+use crate::task::TaskContext;
 use cursor::JoinCursor;
 use tryworks_base::Result;
 
@@ -31,7 +31,7 @@ impl<K: Key, V: Row, W: Row> Pipe for Join<K, V, W> {
     type Item = (K, (V, W));
     type Cursor = JoinCursor<K, V, W>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
         JoinCursor::open(&self.left, &self.right, partition, task)
     }
 }

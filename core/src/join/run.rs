@@ -3,7 +3,7 @@
 use crate::exchange::{Rows, floor};
 use crate::pipe::BATCH;
 use crate::row::{Key, Row, RowSize};
-use crate::task::Task;
+use crate::task::TaskContext;
 use tryworks_base::Result;
 use tryworks_base::memory::Reservation;
 
@@ -22,7 +22,7 @@ pub(super) struct Run<K, V> {
 }
 
 impl<K: Key, V: Row> Run<K, V> {
-    pub(super) fn new(task: &Task) -> Self {
+    pub(super) fn new(task: &TaskContext) -> Self {
         Run { rows: Vec::new(), met: 0, size: RowSize::new(), working: task.host().memory().reservation() }
     }
 
@@ -33,7 +33,7 @@ impl<K: Key, V: Row> Run<K, V> {
 
     /// Gathers the next rows: the right side is read once for all of them, so they are as many as a task may always
     /// have memory for, in however small pieces they come. False if there are none.
-    pub(super) fn gather(&mut self, left: &mut Rows<(K, V)>, task: &Task) -> Result<bool> {
+    pub(super) fn gather(&mut self, left: &mut Rows<(K, V)>, task: &TaskContext) -> Result<bool> {
         self.rows.clear();
         self.met = 0;
         let most = floor(task);

@@ -2,7 +2,7 @@
 
 use crate::exchange::{Table, hash_of};
 use crate::row::{Key, Row, RowSize};
-use crate::task::Task;
+use crate::task::TaskContext;
 use tryworks_base::memory::Reservation;
 
 /// The right side of a sub-partition: for each key its first row and the chain of the others.
@@ -22,7 +22,7 @@ pub(super) struct Chain {
 const END: u32 = u32::MAX;
 
 impl<K: Key, W: Row> Built<K, W> {
-    pub(super) fn new(task: &Task) -> Self {
+    pub(super) fn new(task: &TaskContext) -> Self {
         Built { table: Table::new(), rows: Vec::new(), working: task.host().memory().reservation() }
     }
 

@@ -7,7 +7,7 @@ use crate::lineage::{Cache, Node};
 use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::row::{Row, RowSize};
 use crate::ship::{Ship, ship};
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tryworks_base::frames::{FrameWriter, Frames};
@@ -46,14 +46,14 @@ impl<P: Clone> Clone for Cached<P> {
 ship!([P: Ship] Cached<P> { input: ship, cache: value, level: value, repeatable: value, _held: none });
 
 /// A kept partition.
-enum Kept<T> {
+enum CachedRows<T> {
     Held { rows: Vec<T>, _held: Reservation },
     Stored(Arc<dyn Frames>),
 }
 
 impl<P: Pipe<Item: Row>> Cached<P> {
     /// Makes the partition and keeps it, if it can be kept.
-    fn make(&self, partition: u32, task: &Task) -> Result<CachedCursor<P>> {
+    fn make(&self, partition: u32, task: &TaskContext) -> Result<CachedCursor<P>> {
         let mut cursor = self.input.open(partition, task)?;
         let mut held = task.host().memory().reservation();
         let mut size = RowSize::new();
@@ -104,14 +104,14 @@ impl<P: Pipe<Item: Row>> Cached<P> {
             }
         }
         let kept = Arc::new(match writer {
-            Some(writer) => Kept::Stored(writer.finish()?),
-            None => Kept::Held { rows, _held: held },
+            Some(writer) => CachedRows::Stored(writer.finish()?),
+            None => CachedRows::Held { rows, _held: held },
         });
         task.host().keep(self.cache, partition, CachedPartition::new(kept.clone()));
         Ok(self.read(kept, partition, task))
     }
 
-    fn read(&self, kept: Arc<Kept<P::Item>>, partition: u32, task: &Task) -> CachedCursor<P> {
+    fn read(&self, kept: Arc<CachedRows<P::Item>>, partition: u32, task: &TaskContext) -> CachedCursor<P> {
         let again = self.repeatable.then(|| (self.input.clone(), partition, task.clone()));
         CachedCursor::Kept(Reading { kept, next: 0, rows: Vec::new(), bytes: Vec::new(), given: 0 }, again)
     }
@@ -121,8 +121,8 @@ impl<P: Pipe<Item: Row>> Pipe for Cached<P> {
     type Item = P::Item;
     type Cursor = CachedCursor<P>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
-        let kept = task.host().cached(self.cache, partition).and_then(CachedPartition::get::<Kept<P::Item>>);
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
+        let kept = task.host().cached(self.cache, partition).and_then(CachedPartition::get::<CachedRows<P::Item>>);
         kept.map_or_else(|| self.make(partition, task), |kept| Ok(self.read(kept, partition, task)))
     }
 }
@@ -131,7 +131,7 @@ impl<P: Pipe<Item: Row>> Pipe for Cached<P> {
 pub enum CachedCursor<P: Pipe> {
     /// It is kept; with what makes it again if it cannot be read.
     #[doc(hidden)]
-    Kept(Reading<P::Item>, Option<(P, u32, Task)>),
+    Kept(Reading<P::Item>, Option<(P, u32, TaskContext)>),
     /// It is made again: so many items were given before.
     #[doc(hidden)]
     Again { cursor: P::Cursor, given: usize },
@@ -142,7 +142,7 @@ pub enum CachedCursor<P: Pipe> {
 
 #[doc(hidden)]
 pub struct Reading<T> {
-    kept: Arc<Kept<T>>,
+    kept: Arc<CachedRows<T>>,
     next: usize,
     rows: Vec<T>,
     bytes: Vec<u8>,
@@ -165,7 +165,7 @@ impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
     fn advance<S: FnMut(P::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         match self {
             CachedCursor::Kept(reading, again) => match &*reading.kept.clone() {
-                Kept::Held { rows, .. } => {
+                CachedRows::Held { rows, .. } => {
                     let end = rows.len().min(reading.next.saturating_add(budget));
                     for row in &rows[reading.next..end] {
                         if sink(row.clone()).is_break() {
@@ -175,7 +175,7 @@ impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
                     reading.next = end;
                     Ok(if end == rows.len() { Step::Done } else { Step::More })
                 }
-                Kept::Stored(frames) => {
+                CachedRows::Stored(frames) => {
                     if reading.next == frames.len() {
                         return Ok(Step::Done);
                     }
@@ -258,7 +258,8 @@ impl<P: Pipe> Dataset<P> {
         P::Item: Row,
     {
         let cache = Cache::new(&self.runner);
-        let mut node = Node::narrow(op, &self.node).with_layout(self.node.layout).with_detail(format!("{level:?}"));
+        let mut node =
+            Node::narrow(op, &self.node).with_partitioning(self.node.partitioning).with_detail(format!("{level:?}"));
         node.cache = Some(cache.clone());
         let (cache, repeatable) = (cache.id, !self.node.nondeterministic);
         self.narrow(Cached { input: self.pipe.clone(), cache, level, repeatable, _held: node.cache.clone() }, node)

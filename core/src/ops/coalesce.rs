@@ -6,7 +6,7 @@ use crate::lineage::{Input, Node, Shape};
 use crate::links::{Link, run_of};
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::ship::{Ship, ship};
-use crate::task::Task;
+use crate::task::TaskContext;
 use std::ops::Range;
 use tryworks_base::{Error, Op, Result};
 
@@ -24,7 +24,7 @@ impl<P: Pipe> Pipe for Coalesce<P> {
     type Item = P::Item;
     type Cursor = CoalesceCursor<P>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
         Ok(CoalesceCursor {
             input: self.input.clone(),
             left: run_of(partition, self.from, self.to),
@@ -43,7 +43,7 @@ pub struct CoalesceCursor<P: Pipe> {
     input: P,
     left: Range<u32>,
     current: Option<P::Cursor>,
-    task: Task,
+    task: TaskContext,
 }
 
 impl<P: Pipe> Cursor for CoalesceCursor<P> {

@@ -63,10 +63,10 @@ impl<P: Pipe> Dataset<P> {
         let (op, readers) = (Op::here("distinct"), self.readers());
         let alone = self.of(Each::<_, _, Alone>::new(self.pipe.clone(), Nothing, op));
         // Pairs that are laid out by key have their equals in the same partition.
-        let in_place = self.node.layout.is_some() && self.node.partitions == readers;
+        let in_place = self.node.partitioning.is_some() && self.node.partitions == readers;
         let side = if in_place { alone.in_place() } else { alone.combined(Once, op, readers) };
         // One call makes one node. What comes out are pairs by the hash of their keys only if they were before.
-        let grouped = alone.grouped(side, Once, op, readers, self.node.layout.filter(|_| in_place));
+        let grouped = alone.grouped(side, Once, op, readers, self.node.partitioning.filter(|_| in_place));
         grouped.of(Each::<_, _, TakingKeys>::new(grouped.pipe.clone(), Nothing, op))
     }
 }

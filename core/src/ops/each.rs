@@ -3,14 +3,14 @@
 use crate::call::Callable;
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, STOP, Step};
 use crate::ship::{Ship, ship};
-use crate::task::Task;
+use crate::task::TaskContext;
 use std::marker::PhantomData;
-use tryworks_base::{Error, Op, Place, Result};
+use tryworks_base::{Error, Op, Result, TaskSite};
 
 /// What an item-wise operator does to one item.
 pub trait Itemwise<A, F>: Send + Sync + 'static {
     /// Whether keys stay what they are, so that a dataset that is laid out by them stays laid out.
-    const KEEPS_LAYOUT: bool = false;
+    const KEEPS_PARTITIONING: bool = false;
     /// What it yields.
     type Out: Send + 'static;
     /// What it keeps from item to item within a partition.
@@ -41,7 +41,7 @@ impl Callable for Nothing {}
 #[derive(Clone, Copy)]
 pub struct At {
     pub(crate) op: Op,
-    pub(crate) place: Place,
+    pub(crate) place: TaskSite,
 }
 
 /// An item-wise operator of the kind `K` over the pipe `P`, with the function `F`.
@@ -70,7 +70,7 @@ impl<P: Pipe, F: Callable, K: Itemwise<P::Item, F>> Pipe for Each<P, F, K> {
     type Item = K::Out;
     type Cursor = EachCursor<P::Cursor, F, K, K::State>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
         let input = self.input.open(partition, task)?;
         self.function.ready(&self.op, task.place())?;
         Ok(EachCursor {

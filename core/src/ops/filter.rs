@@ -4,7 +4,7 @@ use super::each::{At, Itemwise};
 use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Flow, Pipe};
-use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
+use crate::ship::{GIVE_IT, NoCaptures, Plain, captures_nothing};
 use crate::with::With;
 use tryworks_base::{Op, Result};
 
@@ -12,7 +12,7 @@ use tryworks_base::{Op, Result};
 pub struct Filtering;
 
 impl<A: Send + 'static, F: for<'a> Call1<&'a A, Out = bool>> Itemwise<A, F> for Filtering {
-    const KEEPS_LAYOUT: bool = true;
+    const KEEPS_PARTITIONING: bool = true;
     type Out = A;
     type State = ();
 
@@ -24,7 +24,7 @@ impl<A: Send + 'static, F: for<'a> Call1<&'a A, Out = bool>> Itemwise<A, F> for 
 
 /// # Item by item
 impl<P: Pipe> Dataset<P> {
-    /// Keeps the items for which `function` returns true. Keeps the layout of keys.
+    /// Keeps the items for which `function` returns true. Keeps the partitioning of keys.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -33,7 +33,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn filter<F: Fn(&P::Item) -> bool + Code>(
+    pub fn filter<F: Fn(&P::Item) -> bool + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = P::Item> + use<P, F>> {
@@ -46,7 +46,7 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::filter`] with the given value first.
     #[track_caller]
-    pub fn filter<F: Fn(&E::Value, &P::Item) -> bool + Code>(
+    pub fn filter<F: Fn(&E::Value, &P::Item) -> bool + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = P::Item> + use<P, E, F>> {

@@ -4,7 +4,7 @@ use super::each::{At, Itemwise, pour};
 use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
+use crate::ship::{GIVE_IT, NoCaptures, Plain, captures_nothing};
 use crate::with::With;
 use tryworks_base::{Op, Result};
 
@@ -33,7 +33,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(P::Item) -> I + Code>(
+    pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(P::Item) -> I + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = I::Item> + use<P, I, F>> {
@@ -46,7 +46,7 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::flat_map`] with the given value first.
     #[track_caller]
-    pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(&E::Value, P::Item) -> I + Code>(
+    pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(&E::Value, P::Item) -> I + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = I::Item> + use<P, E, I, F>> {

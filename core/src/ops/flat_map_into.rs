@@ -4,7 +4,7 @@ use super::each::{At, Itemwise};
 use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Flow, Pipe, STOP};
-use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
+use crate::ship::{GIVE_IT, NoCaptures, Plain, captures_nothing};
 use crate::with::With;
 use std::marker::PhantomData;
 use tryworks_base::{Op, Result};
@@ -69,7 +69,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn flat_map_into<B: Send + 'static, F: Fn(P::Item, &mut Emitter<B>) + Code>(
+    pub fn flat_map_into<B: Send + 'static, F: Fn(P::Item, &mut Emitter<B>) + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = B> + use<P, B, F>> {
@@ -82,7 +82,7 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::flat_map_into`] with the given value first.
     #[track_caller]
-    pub fn flat_map_into<B: Send + 'static, F: Fn(&E::Value, P::Item, &mut Emitter<B>) + Code>(
+    pub fn flat_map_into<B: Send + 'static, F: Fn(&E::Value, P::Item, &mut Emitter<B>) + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = B> + use<P, E, B, F>> {

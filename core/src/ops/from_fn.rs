@@ -6,8 +6,8 @@ use crate::dataset::Dataset;
 use crate::lineage::Node;
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::runner::Runner;
-use crate::ship::{Code, Plain, Ship, captures_nothing, ship};
-use crate::task::Task;
+use crate::ship::{NoCaptures, Plain, Ship, captures_nothing, ship};
+use crate::task::TaskContext;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use tryworks_base::{Op, Result};
@@ -35,7 +35,7 @@ where
     type Item = I::Item;
     type Cursor = FromFnCursor<I::IntoIter>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
         self.function.ready(&self.op, task.place())?;
         let items = self.op.call(|| self.function.call(partition).into_iter());
         Ok(FromFnCursor { items, op: self.op })
@@ -69,7 +69,7 @@ pub const BEGIN_WITH: &str = "this closure captures something: use `cx.range(..)
 #[track_caller]
 pub fn from_fn<F, I>(runner: Arc<dyn Runner>, partitions: u32, function: F) -> Dataset<impl Pipe<Item = I::Item>>
 where
-    F: Fn(u32) -> I + Code,
+    F: Fn(u32) -> I + NoCaptures,
     I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
 {
     let op = Op::here("from_fn");
@@ -87,7 +87,7 @@ impl<T: Send + 'static> Dataset<Boxed<T>> {
         function: F,
     ) -> Dataset<impl Pipe<Item = T> + use<T, F, I>>
     where
-        F: Fn(u32) -> I + Code,
+        F: Fn(u32) -> I + NoCaptures,
         I: IntoIterator<Item = T, IntoIter: Send + 'static> + 'static,
     {
         const { captures_nothing::<F>(BEGIN_WITH) }

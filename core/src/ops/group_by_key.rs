@@ -3,7 +3,7 @@
 use crate::call::Callable;
 use crate::dataset::Dataset;
 use crate::exchange::Aggregate;
-use crate::lineage::Layout;
+use crate::lineage::Partitioning;
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
 use crate::ship::ship;
@@ -55,7 +55,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
         V: Row,
     {
         let readers = self.readers();
-        let layout = Some(Layout::Hash(readers));
-        self.grouped(self.scattered(readers), Gathering, Op::here("group_by_key"), readers, layout)
+        let partitioning = Some(Partitioning::Hash(readers));
+        self.grouped(self.scattered(readers), Gathering, Op::here("group_by_key"), readers, partitioning)
     }
 }

@@ -3,7 +3,7 @@
 use crate::dataset::Dataset;
 use crate::exchange::{default_readers, no_partitions};
 use crate::join::Join;
-use crate::lineage::{Input, Layout, Node, Shape};
+use crate::lineage::{Input, Node, Partitioning, Shape};
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
 use tryworks_base::Op;
@@ -42,7 +42,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
         let in_place = matches!((&left.input, &right.input), (Input::Narrow(_), Input::Narrow(_)));
         let shape = if in_place { Shape::Narrow } else { Shape::Wide };
         let node = Node::new(op, shape, readers, vec![left.input, right.input]).with_detail(detail);
-        let node = node.with_layout(Some(Layout::Hash(readers))).with_fault(no_partitions(op, readers));
+        let node = node.with_partitioning(Some(Partitioning::Hash(readers))).with_fault(no_partitions(op, readers));
         let node = node.with_fault(other.beside(op));
         self.chain(Join { left: left.side, right: right.side }, node)
     }

@@ -4,7 +4,7 @@ use super::each::{At, Itemwise};
 use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
+use crate::ship::{GIVE_IT, NoCaptures, Plain, captures_nothing};
 use crate::with::With;
 use std::marker::PhantomData;
 use tryworks_base::{Op, Result};
@@ -34,7 +34,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn key_by<K: Send + 'static, F: Fn(&P::Item) -> K + Code>(
+    pub fn key_by<K: Send + 'static, F: Fn(&P::Item) -> K + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = (K, P::Item)> + use<P, K, F>> {
@@ -47,7 +47,7 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::key_by`] with the given value first.
     #[track_caller]
-    pub fn key_by<K: Send + 'static, F: Fn(&E::Value, &P::Item) -> K + Code>(
+    pub fn key_by<K: Send + 'static, F: Fn(&E::Value, &P::Item) -> K + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = (K, P::Item)> + use<P, E, K, F>> {

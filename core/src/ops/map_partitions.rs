@@ -4,12 +4,12 @@ use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
 use crate::lineage::Node;
 use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
-use crate::ship::{Code, GIVE_IT, Plain, Ship, captures_nothing, ship};
-use crate::task::Task;
+use crate::ship::{GIVE_IT, NoCaptures, Plain, Ship, captures_nothing, ship};
+use crate::task::TaskContext;
 use crate::with::With;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
-use tryworks_base::{Error, Op, Place, Result};
+use tryworks_base::{Error, Op, Result, TaskSite};
 
 /// The pipe of [`Dataset::map_partitions`].
 pub struct MapPartitions<P, F, I> {
@@ -74,7 +74,7 @@ where
     type Item = I::Item;
     type Cursor = MapPartitionsCursor<I::IntoIter>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
         self.function.ready(&self.op, task.place())?;
         let error = Arc::new(OnceLock::new());
         let cursor = self.input.open(partition, task)?;
@@ -114,7 +114,7 @@ pub struct Numberless<F>(F);
 ship!([F: Ship] Numberless<F> { 0: ship });
 
 impl<F: crate::call::Callable> crate::call::Callable for Numberless<F> {
-    fn ready(&self, op: &Op, place: Place) -> Result<()> {
+    fn ready(&self, op: &Op, place: TaskSite) -> Result<()> {
         self.0.ready(op, place)
     }
 }
@@ -151,7 +151,7 @@ impl<P: Pipe> Dataset<P> {
     #[track_caller]
     pub fn map_partitions<F, I>(&self, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<P, F, I>>
     where
-        F: Fn(Items<P::Cursor>) -> I + Code,
+        F: Fn(Items<P::Cursor>) -> I + NoCaptures,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
         const { captures_nothing::<F>(GIVE_IT) }
@@ -170,7 +170,7 @@ impl<P: Pipe> Dataset<P> {
     #[track_caller]
     pub fn map_partitions_with_index<F, I>(&self, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<P, F, I>>
     where
-        F: Fn(u32, Items<P::Cursor>) -> I + Code,
+        F: Fn(u32, Items<P::Cursor>) -> I + NoCaptures,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
         const { captures_nothing::<F>(GIVE_IT) }
@@ -184,7 +184,7 @@ impl<P: Pipe, E: Env> With<P, E> {
     #[track_caller]
     pub fn map_partitions<F, I>(&self, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<P, E, F, I>>
     where
-        F: Fn(&E::Value, Items<P::Cursor>) -> I + Code,
+        F: Fn(&E::Value, Items<P::Cursor>) -> I + NoCaptures,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
         const { captures_nothing::<F>(GIVE_IT) }
@@ -195,7 +195,7 @@ impl<P: Pipe, E: Env> With<P, E> {
     #[track_caller]
     pub fn map_partitions_with_index<F, I>(&self, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<P, E, F, I>>
     where
-        F: Fn(&E::Value, u32, Items<P::Cursor>) -> I + Code,
+        F: Fn(&E::Value, u32, Items<P::Cursor>) -> I + NoCaptures,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
     {
         const { captures_nothing::<F>(GIVE_IT) }

@@ -4,7 +4,7 @@ use super::each::{At, Itemwise};
 use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
+use crate::ship::{GIVE_IT, NoCaptures, Plain, captures_nothing};
 use crate::with::With;
 use tryworks_base::{Op, Result};
 
@@ -12,7 +12,7 @@ use tryworks_base::{Op, Result};
 pub struct MappingValues;
 
 impl<K: Send + 'static, V, F: Call1<V, Out: Send + 'static>> Itemwise<(K, V), F> for MappingValues {
-    const KEEPS_LAYOUT: bool = true;
+    const KEEPS_PARTITIONING: bool = true;
     type Out = (K, F::Out);
     type State = ();
 
@@ -31,7 +31,7 @@ impl<K: Send + 'static, V, F: Call1<V, Out: Send + 'static>> Itemwise<(K, V), F>
 
 /// # Pairs
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
-    /// Changes the value of each pair. Keeps the layout of keys, so that a later keyed operator needs no shuffle.
+    /// Changes the value of each pair. Keeps the partitioning of keys, so that a later keyed operator needs no shuffle.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -41,7 +41,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn map_values<B: Send + 'static, F: Fn(V) -> B + Code>(
+    pub fn map_values<B: Send + 'static, F: Fn(V) -> B + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = (K, B)> + use<K, V, P, B, F>> {
@@ -54,7 +54,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>, E: Env> With<P, E> {
     /// [`Dataset::map_values`] with the given value first.
     #[track_caller]
-    pub fn map_values<B: Send + 'static, F: Fn(&E::Value, V) -> B + Code>(
+    pub fn map_values<B: Send + 'static, F: Fn(&E::Value, V) -> B + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = (K, B)> + use<K, V, P, E, B, F>> {

@@ -3,12 +3,12 @@
 use crate::call::{Call2, Callable, Env};
 use crate::dataset::Dataset;
 use crate::exchange::{Aggregate, Grouped};
-use crate::lineage::Layout;
+use crate::lineage::Partitioning;
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
-use crate::ship::{Code, GIVE_IT, Plain, Ship, captures_nothing, ship};
+use crate::ship::{GIVE_IT, NoCaptures, Plain, Ship, captures_nothing, ship};
 use crate::with::With;
-use tryworks_base::{Op, Place, Result};
+use tryworks_base::{Op, Result, TaskSite};
 
 /// What `reduce_by_key` does to the values of a key.
 #[derive(Clone)]
@@ -17,7 +17,7 @@ pub struct Reducing<F>(F);
 ship!([F: Ship] Reducing<F> { 0: ship });
 
 impl<F: Callable> Callable for Reducing<F> {
-    fn ready(&self, op: &Op, place: Place) -> Result<()> {
+    fn ready(&self, op: &Op, place: TaskSite) -> Result<()> {
         self.0.ready(op, place)
     }
 }
@@ -55,7 +55,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     {
         let (aggregate, readers) = (Reducing(function), self.readers());
         let side = self.combined(aggregate.clone(), op, readers);
-        self.grouped(side, aggregate, op, readers, Some(Layout::Hash(readers)))
+        self.grouped(side, aggregate, op, readers, Some(Partitioning::Hash(readers)))
     }
 
     /// Folds the values of each key into one, by a function that is associative: `function(before, next)`. Each map
@@ -72,7 +72,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn reduce_by_key<F: Fn(V, V) -> V + Code>(
+    pub fn reduce_by_key<F: Fn(V, V) -> V + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = (K, V)> + use<K, V, P, F>>
@@ -89,7 +89,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>, E: Env> With<P, E> {
     /// [`Dataset::reduce_by_key`] with the given value first.
     #[track_caller]
-    pub fn reduce_by_key<F: Fn(&E::Value, V, V) -> V + Code>(
+    pub fn reduce_by_key<F: Fn(&E::Value, V, V) -> V + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = (K, V)> + use<K, V, P, E, F>>

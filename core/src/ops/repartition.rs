@@ -7,7 +7,7 @@ use crate::pipe::{Cursor, Flow, Pipe, Step, drive};
 use crate::row::Row;
 use crate::ship::{Ship, ship};
 use crate::stage::{Output, StageCode};
-use crate::task::Task;
+use crate::task::TaskContext;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use tryworks_base::{Op, Result};
@@ -30,7 +30,7 @@ impl<T: Row> Pipe for Repartition<T> {
     type Item = T;
     type Cursor = RepartitionCursor<T>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
         Ok(RepartitionCursor { rows: self.dealt.dealt(partition, task)? })
     }
 }
@@ -64,7 +64,7 @@ struct DealStage<P> {
 ship!([P: Ship] DealStage<P> { input: ship, buckets: value });
 
 impl<P: Pipe<Item: Row>> StageCode for DealStage<P> {
-    fn run(&self, partition: u32, task: &Task) -> Result<Output> {
+    fn run(&self, partition: u32, task: &TaskContext) -> Result<Output> {
         let mut cursor = self.input.open(partition, task)?;
         let mut writer = BucketWriter::new(self.buckets, task)?;
         let count = self.buckets.count() as usize;

@@ -4,7 +4,7 @@ use crate::dataset::Dataset;
 use crate::lineage::Node;
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, STOP, Step};
 use crate::ship::{Ship, ship};
-use crate::task::Task;
+use crate::task::TaskContext;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ impl<P: Pipe<Item: Clone>> Pipe for Sample<P> {
     type Item = P::Item;
     type Cursor = SampleCursor<P::Cursor>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
         // Streams of one generator, told apart by the partition.
         let seed = self.seed ^ u64::from(partition).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let random = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -136,7 +136,7 @@ impl<P: Pipe<Item: Clone>> Dataset<P> {
     }
 
     fn drawn(&self, op: Op, draw: Draw, seed: u64, fault: Option<Error>) -> Dataset<Sample<P>> {
-        let node = Node::narrow(op, &self.node).with_layout(self.node.layout).with_fault(fault);
+        let node = Node::narrow(op, &self.node).with_partitioning(self.node.partitioning).with_fault(fault);
         let seed = seed ^ node.position;
         self.narrow(Sample { input: self.pipe.clone(), draw, seed }, node)
     }

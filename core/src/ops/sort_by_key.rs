@@ -6,12 +6,12 @@ use super::values::TakingValues;
 use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::exchange::{Buckets, Shuffled, no_partitions};
-use crate::lineage::{Exchange, Input, Layout, Node, Shape};
+use crate::lineage::{Exchange, Input, Node, Partitioning, Shape};
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::row::Row;
-use crate::ship::{Code, GIVE_IT, Plain, captures_nothing, ship};
+use crate::ship::{GIVE_IT, NoCaptures, Plain, captures_nothing, ship};
 use crate::sort::{Bounds, BoundsStage, Merge, RunBlock, RunsStage};
-use crate::task::Task;
+use crate::task::TaskContext;
 use crate::with::With;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl<K: Row + Ord, V: Row> Pipe for SortByKey<K, V> {
     type Item = (K, V);
     type Cursor = SortByKeyCursor<K, V>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
         let bounds = self.bounds.blocks::<Bounds<K>>(task)?;
         let range = partition as usize;
         let bounds = bounds.into_iter().next().filter(|bounds| range <= bounds.keys.len());
@@ -85,7 +85,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
             Node::new(op, Shape::Wide, 1, vec![Input::Shuffle(runs.clone())]).with_detail("bounds of the ranges");
         let bounds = Arc::new(Exchange::new(&Arc::new(picked), Arc::new(pick), ranges, "bounds", &self.runner));
         let inputs = vec![Input::Shuffle(runs), Input::Shuffle(bounds.clone())];
-        let node = Node::new(op, Shape::Wide, ranges, inputs).with_layout(Some(Layout::Range(bounds.id)));
+        let node = Node::new(op, Shape::Wide, ranges, inputs).with_partitioning(Some(Partitioning::Range(bounds.id)));
         let node = node.with_fault(no_partitions(op, ranges));
         self.chain(SortByKey { runs: read, bounds: Shuffled::new(&bounds, plain), op, row: PhantomData }, node)
     }
@@ -122,7 +122,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sort_by<K: Row + Ord, F: Fn(&P::Item) -> K + Code>(
+    pub fn sort_by<K: Row + Ord, F: Fn(&P::Item) -> K + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = P::Item> + use<P, K, F>>
@@ -149,7 +149,7 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::sort_by`] with the given value first.
     #[track_caller]
-    pub fn sort_by<K: Row + Ord, F: Fn(&E::Value, &P::Item) -> K + Code>(
+    pub fn sort_by<K: Row + Ord, F: Fn(&E::Value, &P::Item) -> K + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = P::Item> + use<P, E, K, F>>

@@ -4,7 +4,7 @@ use super::each::{At, Itemwise};
 use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Flow, Pipe};
-use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
+use crate::ship::{GIVE_IT, NoCaptures, Plain, captures_nothing};
 use crate::with::With;
 use tryworks_base::{Op, Result, UserError};
 
@@ -12,7 +12,7 @@ use tryworks_base::{Op, Result, UserError};
 pub struct TryFiltering;
 
 impl<A: Send + 'static, F: for<'a> Call1<&'a A, Out = Result<bool, UserError>>> Itemwise<A, F> for TryFiltering {
-    const KEEPS_LAYOUT: bool = true;
+    const KEEPS_PARTITIONING: bool = true;
     type Out = A;
     type State = ();
 
@@ -38,7 +38,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn try_filter<F: Fn(&P::Item) -> Result<bool, UserError> + Code>(
+    pub fn try_filter<F: Fn(&P::Item) -> Result<bool, UserError> + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = P::Item> + use<P, F>> {
@@ -51,7 +51,7 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::try_filter`] with the given value first.
     #[track_caller]
-    pub fn try_filter<F: Fn(&E::Value, &P::Item) -> Result<bool, UserError> + Code>(
+    pub fn try_filter<F: Fn(&E::Value, &P::Item) -> Result<bool, UserError> + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = P::Item> + use<P, E, F>> {

@@ -4,7 +4,7 @@ use super::each::{At, Itemwise, pour};
 use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
+use crate::ship::{GIVE_IT, NoCaptures, Plain, captures_nothing};
 use crate::with::With;
 use std::marker::PhantomData;
 use tryworks_base::{Op, Result, UserError};
@@ -41,7 +41,7 @@ impl<P: Pipe> Dataset<P> {
     #[track_caller]
     pub fn try_flat_map<
         I: IntoIterator<Item: Send + 'static> + 'static,
-        F: Fn(P::Item) -> Result<I, UserError> + Code,
+        F: Fn(P::Item) -> Result<I, UserError> + NoCaptures,
     >(
         &self,
         function: F,
@@ -57,7 +57,7 @@ impl<P: Pipe, E: Env> With<P, E> {
     #[track_caller]
     pub fn try_flat_map<
         I: IntoIterator<Item: Send + 'static> + 'static,
-        F: Fn(&E::Value, P::Item) -> Result<I, UserError> + Code,
+        F: Fn(&E::Value, P::Item) -> Result<I, UserError> + NoCaptures,
     >(
         &self,
         function: F,

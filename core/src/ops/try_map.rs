@@ -4,7 +4,7 @@ use super::each::{At, Itemwise};
 use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{Flow, Pipe};
-use crate::ship::{Code, GIVE_IT, Plain, captures_nothing};
+use crate::ship::{GIVE_IT, NoCaptures, Plain, captures_nothing};
 use crate::with::With;
 use std::marker::PhantomData;
 use tryworks_base::{Op, Result, UserError};
@@ -38,7 +38,7 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn try_map<B: Send + 'static, F: Fn(P::Item) -> Result<B, UserError> + Code>(
+    pub fn try_map<B: Send + 'static, F: Fn(P::Item) -> Result<B, UserError> + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = B> + use<P, B, F>> {
@@ -51,7 +51,7 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::try_map`] with the given value first.
     #[track_caller]
-    pub fn try_map<B: Send + 'static, F: Fn(&E::Value, P::Item) -> Result<B, UserError> + Code>(
+    pub fn try_map<B: Send + 'static, F: Fn(&E::Value, P::Item) -> Result<B, UserError> + NoCaptures>(
         &self,
         function: F,
     ) -> Dataset<impl Pipe<Item = B> + use<P, E, B, F>> {

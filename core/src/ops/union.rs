@@ -7,7 +7,7 @@ use crate::links::Link;
 use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::runner::Runner;
 use crate::ship::{Decoder, Encoder, Ship, ship};
-use crate::task::Task;
+use crate::task::TaskContext;
 use std::sync::Arc;
 use tryworks_base::{Error, Op, Result};
 
@@ -27,7 +27,7 @@ impl<P: Pipe, Q: Pipe<Item = P::Item>> Pipe for Union<P, Q> {
     type Item = P::Item;
     type Cursor = UnionCursor<P::Cursor, Q::Cursor>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
         let (first, second) = match self.first_partitions {
             None => (Some(self.first.open(partition, task)?), Some(self.second.open(partition, task)?)),
             Some(n) if partition < n => (Some(self.first.open(partition, task)?), None),
@@ -69,7 +69,7 @@ impl<C: Cursor, D: Cursor<Item = C::Item>> Cursor for UnionCursor<C, D> {
 /// # Several datasets
 impl<P: Pipe> Dataset<P> {
     /// The items of this dataset, then those of `other`, nothing left out: the partitions of both. If both are laid
-    /// out in the same way, partitions are joined one to one and the layout is kept.
+    /// out in the same way, partitions are joined one to one and the partitioning is kept.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -81,7 +81,7 @@ impl<P: Pipe> Dataset<P> {
     pub fn union<Q: Pipe<Item = P::Item>>(&self, other: &Dataset<Q>) -> Dataset<impl Pipe<Item = P::Item> + use<P, Q>> {
         let op = Op::here("union");
         let inputs = vec![Input::Narrow(self.node.clone()), Input::Narrow(other.node.clone())];
-        let alike = self.node.layout.filter(|layout| other.node.layout == Some(*layout));
+        let alike = self.node.partitioning.filter(|partitioning| other.node.partitioning == Some(*partitioning));
         let (own, others) = (self.node.partitions, other.node.partitions);
         let partitions = if alike.is_some() { own } else { own.saturating_add(others) };
         let pipe = Union {
@@ -90,7 +90,7 @@ impl<P: Pipe> Dataset<P> {
             first_partitions: alike.is_none().then_some(self.node.partitions),
         };
         let detail = if alike.is_some() { "partition by partition: both are laid out alike" } else { "" };
-        let node = Node::new(op, Shape::Narrow, partitions, inputs).with_layout(alike).with_detail(detail);
+        let node = Node::new(op, Shape::Narrow, partitions, inputs).with_partitioning(alike).with_detail(detail);
         self.narrow(pipe, node.with_fault(other.beside(op)))
     }
 }
@@ -127,7 +127,7 @@ impl<T: Send + 'static> Pipe for UnionAll<T> {
     type Item = T;
     type Cursor = <Boxed<T> as Pipe>::Cursor;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
         let at = self.inputs.partition_point(|(start, _)| *start <= partition);
         let Some((start, pipe)) = at.checked_sub(1).map(|at| &self.inputs[at]) else {
             return Err(Error::Bug(format!("a union has no partition {partition}")));

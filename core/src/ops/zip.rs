@@ -4,7 +4,7 @@ use crate::dataset::Dataset;
 use crate::lineage::{Input, Node, Shape};
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::ship::{Ship, ship};
-use crate::task::Task;
+use crate::task::TaskContext;
 use std::collections::VecDeque;
 use tryworks_base::{Error, Op, Result, Site};
 
@@ -22,7 +22,7 @@ impl<P: Pipe, Q: Pipe> Pipe for Zip<P, Q> {
     type Item = (P::Item, Q::Item);
     type Cursor = ZipCursor<P::Cursor, Q::Cursor>;
 
-    fn open(&self, partition: u32, task: &Task) -> Result<Self::Cursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
         Ok(ZipCursor {
             left: Ahead::new(self.left.open(partition, task)?),
             right: Ahead::new(self.right.open(partition, task)?),

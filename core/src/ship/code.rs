@@ -17,16 +17,16 @@ use tryworks_base::{Error, Result};
     note = "give it what it needs in the open: `dataset.with(value).map(|value, item| ..)`",
     note = "for what serde cannot carry: `dataset.with_init(config, |config| make(config)).map(|made, item| ..)`"
 )]
-pub trait Code: Copy + Send + Sync + 'static {}
+pub trait NoCaptures: Copy + Send + Sync + 'static {}
 
 #[diagnostic::do_not_recommend]
-impl<F: Copy + Send + Sync + 'static> Code for F {}
+impl<F: Copy + Send + Sync + 'static> NoCaptures for F {}
 
 /// A function of the user's that is called with the items alone.
 #[derive(Clone, Copy)]
 pub struct Plain<F>(pub(crate) F);
 
-ship!([F: Code] Plain<F> { 0: code });
+ship!([F: NoCaptures] Plain<F> { 0: code });
 
 /// What the compiler says of a closure that captures something, where `with` is the way out.
 pub const GIVE_IT: &str = "this closure captures something: give it in the open, by `.with(value)`";
@@ -42,7 +42,7 @@ pub const fn captures_nothing<F>(why: &'static str) {
 
 /// Makes a zero-sized closure from its type.
 #[allow(unsafe_code)]
-pub(crate) fn conjure<F: Code>() -> Result<F> {
+pub(crate) fn conjure<F: NoCaptures>() -> Result<F> {
     // Such a program does not build; that is told where the function is given, not here for a second time.
     if size_of::<F>() != 0 {
         return Err(Error::Bug("a function that captures something was sent".into()));

@@ -6,7 +6,7 @@
 mod code;
 mod descriptor;
 
-pub use code::{Code, GIVE_IT, captures_nothing};
+pub use code::{GIVE_IT, NoCaptures, captures_nothing};
 pub(crate) use code::{Plain, conjure};
 pub use descriptor::{Parcel, Segments, receive};
 pub(crate) use descriptor::{Role, pack, unpack};

@@ -1,7 +1,7 @@
 //! Files being written by a task: items are encoded into a buffer, which is emptied into a part of a place.
 
 use super::{Encoder, FileName, Format, Part, Place, Receipt};
-use crate::task::Task;
+use crate::task::TaskContext;
 use std::marker::PhantomData;
 use tryworks_base::Result;
 use tryworks_base::memory::Reservation;
@@ -33,13 +33,13 @@ impl Buffer {
 /// The files of one attempt at a partition.
 pub struct Files<P> {
     place: P,
-    task: Task,
+    task: TaskContext,
     /// How many were begun.
     begun: u32,
 }
 
 impl<P: Place> Files<P> {
-    pub(crate) fn new(place: P, task: Task) -> Self {
+    pub(crate) fn new(place: P, task: TaskContext) -> Self {
         Files { place, task, begun: 0 }
     }
 

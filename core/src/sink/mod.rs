@@ -17,7 +17,7 @@ pub use files::{Buffer, FileWriter, Files};
 pub use layout::{FileLayout, LayoutWriter, OneFile, OneFileWriter};
 
 use crate::runner::Tie;
-use crate::task::Task;
+use crate::task::TaskContext;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tryworks_base::{Op, Result};
@@ -31,7 +31,7 @@ use tryworks_base::{Op, Result};
 /// use tryworks::places::Directory;
 /// use tryworks::prelude::*;
 /// use tryworks::sink::{Buffer, Encoder, Format};
-/// use tryworks::task::Task;
+/// use tryworks::task::TaskContext;
 ///
 /// /// Numbers of eight bytes each, and behind them how many there are.
 /// #[derive(Clone, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ use tryworks_base::{Op, Result};
 /// impl Format<u64> for Numbers {
 ///     type Encoder = Count;
 ///
-///     fn begin(&self, _: &Task, _: &mut Buffer) -> Result<Count> {
+///     fn begin(&self, _: &TaskContext, _: &mut Buffer) -> Result<Count> {
 ///         Ok(Count(0))
 ///     }
 /// }
@@ -77,7 +77,7 @@ pub trait Format<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'stati
     ///
     /// # Errors
     /// If the file cannot begin so.
-    fn begin(&self, task: &Task, to: &mut Buffer) -> Result<Self::Encoder>;
+    fn begin(&self, task: &TaskContext, to: &mut Buffer) -> Result<Self::Encoder>;
 
     /// What the names of its files end in, such as `.csv`.
     fn extension(&self) -> &str {

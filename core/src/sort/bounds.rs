@@ -7,7 +7,7 @@ use crate::host::{BlockValue, MadeBlock, SealedBlock};
 use crate::row::Row;
 use crate::ship::ship;
 use crate::stage::{Made, Output, StageCode};
-use crate::task::Task;
+use crate::task::TaskContext;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use tryworks_base::{Op, Result, codec};
@@ -53,7 +53,7 @@ pub(crate) struct BoundsStage<K, V> {
 ship!([K, V] BoundsStage<K, V> { runs: ship, ranges: value, op: value, row: none });
 
 impl<K: Row + Ord, V: Row> StageCode for BoundsStage<K, V> {
-    fn run(&self, _: u32, task: &Task) -> Result<Output> {
+    fn run(&self, _: u32, task: &TaskContext) -> Result<Output> {
         let blocks = self.runs.blocks::<RunBlock<K, V>>(task)?;
         let mut samples: Vec<&(K, u32)> = blocks.iter().flat_map(|block| &block.samples).collect();
         in_order::<K>(&self.op, || samples.sort_by(|a, b| a.0.cmp(&b.0)))?;

@@ -6,7 +6,7 @@ use super::run::{Run, RunBlock, cut_at};
 use crate::exchange::{decode_rows, hash_of, lost};
 use crate::host::{FrameRequest, Prefetched};
 use crate::row::{Row, RowSize};
-use crate::task::Task;
+use crate::task::TaskContext;
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
         blocks: Vec<Arc<RunBlock<K, V>>>,
         bounds: Arc<Bounds<K>>,
         range: usize,
-        task: &Task,
+        task: &TaskContext,
     ) -> Result<Self> {
         let mut merge = Merge {
             exchange,

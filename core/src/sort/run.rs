@@ -9,7 +9,7 @@ use crate::pipe::{Pipe, drive};
 use crate::row::Row;
 use crate::ship::{Ship, ship};
 use crate::stage::{Made, Output, StageCode};
-use crate::task::Task;
+use crate::task::TaskContext;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::sync::Arc;
@@ -130,7 +130,7 @@ pub(crate) struct RunsStage<P> {
 ship!([P: Ship] RunsStage<P> { input: ship, ranges: value, op: value });
 
 impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
-    fn run(&self, partition: u32, task: &Task) -> Result<Output> {
+    fn run(&self, partition: u32, task: &TaskContext) -> Result<Output> {
         let mut cursor = self.input.open(partition, task)?;
         let mut sampler = Sampler::new(partition);
         let mut maker = RunMaker {
@@ -183,7 +183,7 @@ struct RunMaker<'a, K, V> {
     leaving: Option<(Box<dyn BlockWriter>, Vec<Vec<K>>)>,
     ranges: u32,
     op: Op,
-    task: &'a Task,
+    task: &'a TaskContext,
 }
 
 impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {

@@ -2,7 +2,7 @@
 //! without a driver.
 
 use super::Hub;
-use super::known::Code;
+use super::known::StageCode;
 use super::{Order, ShelfOrder};
 use crate::journal::{Counter, Detached, Entry, Submitted};
 use std::collections::{BTreeMap, BTreeSet};
@@ -253,7 +253,7 @@ impl Hub {
         for (stage, bytes) in codes {
             let Some(stage) = spec.stages.get(stage as usize) else { continue };
             let held = stage.output.is_some();
-            self.known.codes.entry(code_of(stage, id)).or_insert(Code { bytes, users: 0, held });
+            self.known.codes.entry(code_of(stage, id)).or_insert(StageCode { bytes, users: 0, held });
         }
         for stage in &spec.stages {
             if let Some(code) = self.known.codes.get_mut(&code_of(stage, id)) {

@@ -9,7 +9,7 @@ use tryworks_protocol::engine::{CodeBytes, CodeId, HeldResult};
 use tryworks_scheduler::Scheduler;
 
 /// The code of a stage.
-pub(crate) struct Code {
+pub(crate) struct StageCode {
     pub(crate) bytes: CodeBytes,
     /// Jobs that name it and have not ended.
     pub(crate) users: u32,
@@ -28,7 +28,7 @@ pub(crate) struct Offered {
 /// What is known of codes, outputs and caches.
 #[derive(Default)]
 pub(crate) struct Known {
-    pub(crate) codes: BTreeMap<CodeId, Code>,
+    pub(crate) codes: BTreeMap<CodeId, StageCode>,
     /// Counts the changes of where an output's blocks are.
     pub(crate) moves: BTreeMap<OutputId, u64>,
     /// Why blocks of an output could not be read, when that was tried last.

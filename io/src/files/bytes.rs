@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use tryworks_base::{Error, Result};
-use tryworks_core::task::Task;
+use tryworks_core::task::TaskContext;
 
 /// A file that is read from a position on, up to the size it had when it was listed.
 pub(crate) struct Plain {
@@ -122,7 +122,7 @@ pub(crate) enum Bytes {
 
 impl Bytes {
     /// Opens a file at its beginning.
-    pub(crate) fn open(file: &ListedFile, task: &Task) -> Result<Self> {
+    pub(crate) fn open(file: &ListedFile, task: &TaskContext) -> Result<Self> {
         let plain = Plain::open(file)?;
         Ok(match file.compression {
             Compression::Plain => Bytes::Plain(plain),

@@ -5,7 +5,7 @@ use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Result};
-use tryworks_core::task::Task;
+use tryworks_core::task::TaskContext;
 use zstd::stream::raw::{DParameter, Decoder, Operation};
 
 /// How much of a compressed file is read at a time.
@@ -27,7 +27,7 @@ pub(crate) struct Gzip {
 }
 
 impl Gzip {
-    pub(super) fn new(plain: Plain, task: &Task) -> Self {
+    pub(super) fn new(plain: Plain, task: &TaskContext) -> Self {
         let mut held = task.host().memory().reservation();
         held.insist(PACKED_BUFFER as u64 + STATE_BYTES);
         Gzip { decoder: Some(GzDecoder::new(BufReader::with_capacity(PACKED_BUFFER, plain))), _held: held }
@@ -87,7 +87,7 @@ pub(crate) struct Zstd {
 }
 
 impl Zstd {
-    pub(super) fn new(plain: Plain, task: &Task) -> Result<Self> {
+    pub(super) fn new(plain: Plain, task: &TaskContext) -> Result<Self> {
         let begin = || {
             let mut decoder = Decoder::new()?;
             // What is too much is decided here, with an error that says so.

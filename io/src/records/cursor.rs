@@ -6,7 +6,7 @@ use tryworks_base::Result;
 use tryworks_base::memory::Reservation;
 use tryworks_core::Record;
 use tryworks_core::pipe::{Cursor, Flow, Step};
-use tryworks_core::task::Task;
+use tryworks_core::task::TaskContext;
 
 /// How much is read at a time, unless a record is longer.
 const BUFFER: usize = 256 * 1024;
@@ -24,7 +24,7 @@ pub struct RecordCursor<const N: usize> {
 }
 
 impl<const N: usize> RecordCursor<N> {
-    pub(super) fn open(file: &ListedFile, split: Range<u64>, task: &Task) -> Result<Self> {
+    pub(super) fn open(file: &ListedFile, split: Range<u64>, task: &TaskContext) -> Result<Self> {
         let mut file = Plain::open(file)?;
         file.go_to(split.start);
         let room = (split.end - split.start).min(BUFFER.max(N) as u64);

@@ -15,7 +15,7 @@ use tryworks_base::{Error, Result};
 use tryworks_core::Record;
 use tryworks_core::runner::Runner;
 use tryworks_core::source::Source;
-use tryworks_core::task::Task;
+use tryworks_core::task::TaskContext;
 
 /// Files of records of `N` bytes each to [`read`](crate::Sources::read), or a directory of them to
 /// [`save`](tryworks_core::Dataset::save) to. Between records there is nothing.
@@ -141,7 +141,7 @@ impl<const N: usize> Source for RecordFiles<N> {
         self.splits.partitions()
     }
 
-    fn open(&self, partition: u32, task: &Task) -> Result<RecordCursor<N>> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<RecordCursor<N>> {
         let (file, split) = self.splits.find(partition)?;
         RecordCursor::open(file, split, task)
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tryworks_base::Result;
 use tryworks_core::Record;
 use tryworks_core::sink::{Buffer, Encoder, Format, OneFile, Sink};
-use tryworks_core::task::Task;
+use tryworks_core::task::TaskContext;
 
 /// Each record is its bytes.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct RecordBytes;
 impl<const N: usize> Format<Record<N>> for RecordBytes {
     type Encoder = RecordBytes;
 
-    fn begin(&self, _: &Task, _: &mut Buffer) -> Result<RecordBytes> {
+    fn begin(&self, _: &TaskContext, _: &mut Buffer) -> Result<RecordBytes> {
         Ok(RecordBytes)
     }
 }

@@ -9,7 +9,7 @@ use tryworks_base::codec::check_carried;
 use tryworks_base::{Error, Result};
 use tryworks_core::pipe::{Cursor, Flow, Step};
 use tryworks_core::source::Source;
-use tryworks_core::task::Task;
+use tryworks_core::task::TaskContext;
 
 /// Rows that travel with the plan, in contiguous slices.
 ///
@@ -46,7 +46,7 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Source for
         self.partitions
     }
 
-    fn open(&self, partition: u32, _: &Task) -> Result<Rows<T>> {
+    fn open(&self, partition: u32, _: &TaskContext) -> Result<Rows<T>> {
         let slice = slice(self.rows.len() as u64, self.partitions, partition);
         Ok(Rows { rows: self.rows.clone(), left: slice.start as usize..slice.end as usize })
     }

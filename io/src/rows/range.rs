@@ -6,7 +6,7 @@ use std::ops::Range;
 use tryworks_base::Result;
 use tryworks_core::pipe::{Cursor, Flow, Step};
 use tryworks_core::source::Source;
-use tryworks_core::task::Task;
+use tryworks_core::task::TaskContext;
 
 /// The numbers of a range, in contiguous slices.
 ///
@@ -44,7 +44,7 @@ impl Source for Numbers {
         self.partitions
     }
 
-    fn open(&self, partition: u32, _: &Task) -> Result<NumbersCursor> {
+    fn open(&self, partition: u32, _: &TaskContext) -> Result<NumbersCursor> {
         let slice = slice(self.range.end.saturating_sub(self.range.start), self.partitions, partition);
         Ok(NumbersCursor { next: self.range.start + slice.start, end: self.range.start + slice.end })
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Result};
 use tryworks_core::pipe::{Cursor, Flow, Step};
-use tryworks_core::task::Task;
+use tryworks_core::task::TaskContext;
 
 /// How much is read at a time. A longer line is read all the same, into more memory.
 const BUFFER: usize = 256 * 1024;
@@ -41,7 +41,7 @@ pub struct TextCursor {
 }
 
 impl TextCursor {
-    pub(super) fn open(file: &ListedFile, split: Range<u64>, lossy: bool, task: &Task) -> Result<Self> {
+    pub(super) fn open(file: &ListedFile, split: Range<u64>, lossy: bool, task: &TaskContext) -> Result<Self> {
         let mut bytes = Bytes::open(file, task)?;
         if let Bytes::Plain(plain) = &mut bytes {
             go_to_line(plain, split.clone())?;

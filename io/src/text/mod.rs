@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tryworks_base::Result;
 use tryworks_core::runner::Runner;
 use tryworks_core::source::Source;
-use tryworks_core::task::Task;
+use tryworks_core::task::TaskContext;
 
 /// Files of text to [`read`](crate::Sources::read), or a directory of them to [`save`](tryworks_core::Dataset::save) to.
 ///
@@ -154,7 +154,7 @@ impl Source for TextFiles {
         self.splits.partitions()
     }
 
-    fn open(&self, partition: u32, task: &Task) -> Result<TextCursor> {
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<TextCursor> {
         let (file, split) = self.splits.find(partition)?;
         TextCursor::open(file, split, self.lossy, task)
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use tryworks_base::Result;
 use tryworks_core::pipe::Pipe;
 use tryworks_core::sink::{Buffer, Encoder, Format, OneFile, Sink};
-use tryworks_core::task::Task;
+use tryworks_core::task::TaskContext;
 use tryworks_core::{Background, Dataset, Job, ToDriver};
 
 /// Each item is a line.
@@ -19,7 +19,7 @@ pub struct Lines;
 impl<T: Line> Format<T> for Lines {
     type Encoder = Lines;
 
-    fn begin(&self, _: &Task, _: &mut Buffer) -> Result<Lines> {
+    fn begin(&self, _: &TaskContext, _: &mut Buffer) -> Result<Lines> {
         Ok(Lines)
     }
 }

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use tryworks_base::frames::FrameWriter;
 use tryworks_base::memory::Memory;
-use tryworks_base::{Error, Place, Result};
+use tryworks_base::{Error, Result, TaskSite};
 use tryworks_core::host::{CachedPartition, Fetched, Host};
 use tryworks_core::pipe::{CONTINUE, Cursor, Step};
 use tryworks_core::source::Source;
-use tryworks_core::task::Task;
+use tryworks_core::task::TaskContext;
 use tryworks_store::spill::{SpillOptions, SpillSpace};
 
 struct Desk {
@@ -41,18 +41,18 @@ impl Host for Desk {
 }
 
 /// A task in a process with `memory` bytes.
-pub fn task_with(memory: u64) -> Task {
+pub fn task_with(memory: u64) -> TaskContext {
     let memory = Memory::new(memory);
     let spill = SpillSpace::new(std::env::temp_dir(), memory.clone(), SpillOptions::default());
-    Task::new(Place::default(), Arc::new(Desk { memory, spill }), Arc::default())
+    TaskContext::new(TaskSite::default(), Arc::new(Desk { memory, spill }), Arc::default())
 }
 
-pub fn task() -> Task {
+pub fn task() -> TaskContext {
     task_with(64 << 20)
 }
 
 /// What a partition yields, `budget` items at a time.
-pub fn rows_by<S: Source>(source: &S, partition: u32, budget: usize, task: &Task) -> Result<Vec<S::Item>> {
+pub fn rows_by<S: Source>(source: &S, partition: u32, budget: usize, task: &TaskContext) -> Result<Vec<S::Item>> {
     let mut cursor = source.open(partition, task)?;
     let mut rows = Vec::new();
     loop {

@@ -7,7 +7,7 @@ use super::spool::Spool;
 use super::state::{Session, StageCode, Work};
 use crate::Runtime;
 use crate::caller::Caller;
-use crate::execute::{Code, at_the_call};
+use crate::execute::{OpenedStage, at_the_call};
 use crate::job_spec::stage_spec;
 use crate::screen::{Screen, Shown};
 use crate::worker;
@@ -22,7 +22,7 @@ use tryworks_base::ids::{JobId, OutputId, SessionId};
 use tryworks_base::lock::{Held, Lock};
 use tryworks_base::{Error, Progress, Result, Shipment};
 use tryworks_core::lineage::Node;
-use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Runner, Tie};
+use tryworks_core::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner, Tie};
 use tryworks_planner::{Facts, Plan, PlannedStage, plan};
 use tryworks_protocol::engine::CodeBytes;
 use tryworks_scheduler::{JobSpec, Limits, Partitions, Speculation};
@@ -245,13 +245,13 @@ impl Shared {
         let checks_rows = self.settings.checks_rows;
         let pack = |(at, stage): (u32, &PlannedStage)| {
             let code = match &stage.exchange {
-                Some(exchange) => Code {
+                Some(exchange) => OpenedStage {
                     stage: exchange.stage.clone(),
                     exchange: Some(exchange.id),
                     op: stage.reader.unwrap_or(request.op),
                     checks_rows,
                 },
-                None => Code { stage: request.stage.clone(), exchange: None, op: request.op, checks_rows },
+                None => OpenedStage { stage: request.stage.clone(), exchange: None, op: request.op, checks_rows },
             };
             let exchange = code.exchange;
             let bytes = worker::pack(&code).map_err(|error| at_the_call(error, code.op))?;
@@ -294,14 +294,14 @@ impl Runner for Cluster {
         self.give(path).map(Some)
     }
 
-    fn release(&self, what: Kept) {
+    fn release(&self, what: Releasable) {
         // What a forked process lets go of is held by the one that it comes from.
         if self.caller.is_forked() {
             return;
         }
         let known = match what {
-            Kept::Exchange(id) => self.shared.lock().release_exchange(id),
-            Kept::Cache(id) => self.shared.lock().release_cache(id),
+            Releasable::Exchange(id) => self.shared.lock().release_exchange(id),
+            Releasable::Cache(id) => self.shared.lock().release_cache(id),
         };
         if known {
             self.shared.outgoing.notify_one();

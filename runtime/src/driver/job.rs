@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tryworks_base::frames::Frames;
 use tryworks_base::ids::AttemptId;
 use tryworks_base::lock::{Lock, none_held};
-use tryworks_base::{Error, Place, Progress, Result};
+use tryworks_base::{Error, Progress, Result, TaskSite};
 use tryworks_core::runner::{JobControl, JobRequest, Tie};
 use tryworks_core::stage::Encoded;
 use tryworks_planner::Plan;
@@ -179,7 +179,7 @@ impl JobControl for ClusterJob {
     }
 
     fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
-        panics::catch(self.request.op, Place::default(), || {
+        panics::catch(self.request.op, TaskSite::default(), || {
             code();
             Ok(())
         })

@@ -10,7 +10,7 @@ use tryworks_base::ids::AttemptId;
 use tryworks_base::lock::{ReadLock, Reading, Writing};
 use tryworks_base::memory::Memory;
 use tryworks_base::resident::gauge;
-use tryworks_base::{Error, Op, Place, Result};
+use tryworks_base::{Error, Op, Result, TaskSite};
 use tryworks_core::host::{BlockValue, CachedPartition, Fetched, Host};
 use tryworks_store::spill::SpillSpace;
 
@@ -113,7 +113,13 @@ impl Host for LocalHost {
         self.spill.writer()
     }
 
-    fn in_parallel(&self, op: Op, at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+    fn in_parallel(
+        &self,
+        op: Op,
+        at: TaskSite,
+        count: usize,
+        work: &(dyn Fn(usize) -> Result<()> + Sync),
+    ) -> Result<()> {
         pool::map(count, |piece| panics::catch(op, at, || work(piece))).into_iter().collect()
     }
 

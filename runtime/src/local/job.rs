@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tryworks_base::ids::JobId;
 use tryworks_base::lock::Lock;
-use tryworks_base::{Op, Place, Progress, Result};
+use tryworks_base::{Op, Progress, Result, TaskSite};
 use tryworks_core::runner::JobControl;
 
 pub(super) struct LocalJob {
@@ -48,7 +48,7 @@ impl JobControl for LocalJob {
     }
 
     fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
-        let place = Place { job: self.id.0, ..Place::default() };
+        let place = TaskSite { job: self.id.0, ..TaskSite::default() };
         panics::catch(self.op, place, || {
             code();
             Ok(())

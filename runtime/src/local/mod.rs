@@ -19,7 +19,7 @@ use tryworks_base::lock::Lock;
 use tryworks_base::memory::Memory;
 use tryworks_base::{Error, Progress, Result};
 use tryworks_core::lineage::Node;
-use tryworks_core::runner::{JobControl, JobRequest, Kept, PlanForm, Runner, Tie};
+use tryworks_core::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner, Tie};
 use tryworks_store::spill::SpillOptions;
 
 /// The stack of a thread that runs tasks. Unions, zips and caches made in a loop are read one inside the other; what
@@ -119,7 +119,7 @@ impl Runner for Local {
         })
     }
 
-    fn release(&self, what: Kept) {
+    fn release(&self, what: Releasable) {
         // What a forked process lets go of is held by the one that it comes from.
         if !self.caller.is_forked() {
             self.shared.release(what);

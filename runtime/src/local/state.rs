@@ -6,7 +6,7 @@ mod sweep;
 use super::Settings;
 use super::host::LocalHost;
 use crate::event_log::{EventLog, Record};
-use crate::execute::{Code, Part};
+use crate::execute::{OpenedStage, Part};
 use crate::job_spec::stage_spec;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -74,7 +74,7 @@ impl Garbage {
 
 struct Job {
     label: String,
-    stages: Arc<[Code]>,
+    stages: Arc<[OpenedStage]>,
     results: VecDeque<Part>,
     /// How it ended, once it did.
     end: Option<Result<()>>,
@@ -93,7 +93,7 @@ struct Job {
 /// A task ready to run.
 pub(super) struct Launch {
     pub(super) task: Task,
-    pub(super) code: Code,
+    pub(super) code: OpenedStage,
     pub(super) cancelled: Arc<AtomicBool>,
     /// The span of its stage.
     pub(super) span: Span,
@@ -279,13 +279,13 @@ impl Shared {
         state.next_job += 1;
         let checks_rows = self.checks_rows;
         let codes = plan.stages.iter().map(|stage| match &stage.exchange {
-            Some(exchange) => Code {
+            Some(exchange) => OpenedStage {
                 stage: exchange.stage.clone(),
                 exchange: Some(exchange.id),
                 op: stage.reader.unwrap_or(request.op),
                 checks_rows,
             },
-            None => Code { stage: request.stage.clone(), exchange: None, op: request.op, checks_rows },
+            None => OpenedStage { stage: request.stage.clone(), exchange: None, op: request.op, checks_rows },
         });
         let wanted = Partitions::from(request.partitions.clone());
         let runs = plan.stages.iter().filter(|stage| stage.runs());

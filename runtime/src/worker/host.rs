@@ -11,7 +11,7 @@ use tryworks_base::ids::{AttemptId, SessionId};
 use tryworks_base::lock::{Lock, ReadLock};
 use tryworks_base::memory::Memory;
 use tryworks_base::resident::gauge;
-use tryworks_base::{Error, Op, Place, Result};
+use tryworks_base::{Error, Op, Result, TaskSite};
 use tryworks_core::host::{BlockWriter, CachedPartition, Fetched, FrameRequest, Host, Prefetched, SealedHandle};
 use tryworks_protocol::engine::CodeId;
 use tryworks_protocol::worker::Welcome;
@@ -82,7 +82,7 @@ impl Host for WorkerHost {
         self.spill.writer()
     }
 
-    fn block(&self, place: Place) -> Result<Option<Box<dyn BlockWriter>>> {
+    fn block(&self, place: TaskSite) -> Result<Option<Box<dyn BlockWriter>>> {
         let running = self.running.read().get(&place.attempt).copied();
         let Some((attempt, CodeId::Output(output))) = running else {
             return Err(Error::Bug(format!("attempt {} makes no block", place.attempt)));
@@ -102,7 +102,13 @@ impl Host for WorkerHost {
         self.cached.read().get(&cache)?.get(&partition).cloned()
     }
 
-    fn in_parallel(&self, op: Op, at: Place, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+    fn in_parallel(
+        &self,
+        op: Op,
+        at: TaskSite,
+        count: usize,
+        work: &(dyn Fn(usize) -> Result<()> + Sync),
+    ) -> Result<()> {
         pool::map(count, |piece| panics::catch(op, at, || work(piece))).into_iter().collect()
     }
 

@@ -6,7 +6,7 @@ mod host;
 mod questions;
 
 use crate::caller::task_thread;
-use crate::execute::{Code, Product, at_the_call, execute, failure};
+use crate::execute::{OpenedStage, Product, at_the_call, execute, failure};
 use crate::{apart, caller, panics, ship};
 use around::Around;
 use bytes::Bytes;
@@ -108,7 +108,7 @@ struct Bench {
 /// The code of a stage as it came, and opened.
 struct Sent {
     bytes: Lock<Option<CodeBytes>>,
-    opened: OnceLock<Result<Code>>,
+    opened: OnceLock<Result<OpenedStage>>,
 }
 
 #[derive(Default)]
@@ -326,7 +326,7 @@ impl Bench {
 
     /// The code of a stage, opened by the first task that runs it: values of the user's are decoded then, which may take
     /// long.
-    fn code(&self, id: CodeId) -> Result<Code> {
+    fn code(&self, id: CodeId) -> Result<OpenedStage> {
         let sent = self.codes.read().get(&id).cloned();
         let sent = sent.ok_or_else(|| Error::Bug(format!("the code {id:?} was not sent")))?;
         if let Some(code) = sent.opened.get() {
@@ -388,19 +388,19 @@ fn write_result(writer: &mut BlockWriter, bytes: &[u8]) -> Result<()> {
 }
 
 /// The code of a stage as a driver sends it.
-pub(crate) fn pack(code: &Code) -> Result<Vec<u8>> {
+pub(crate) fn pack(code: &OpenedStage) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let stage = ByteBuf::from(ship::send(std::slice::from_ref(&code.stage))?);
     codec::encode(&(code.exchange, code.op, code.checks_rows, stage), &mut bytes)?;
     Ok(bytes)
 }
 
-fn open(bytes: &[u8]) -> Result<Code> {
+fn open(bytes: &[u8]) -> Result<OpenedStage> {
     let ((exchange, op, checks_rows, stage), _) = codec::decode::<(Option<u64>, _, _, ByteBuf)>(bytes)?;
-    let opened = panics::catch(op, tryworks_base::Place::default(), || ship::open(&stage));
+    let opened = panics::catch(op, tryworks_base::TaskSite::default(), || ship::open(&stage));
     let opened = opened.map_err(|error| at_the_call(error, op))?;
     match opened.into_iter().next() {
-        Some(stage) => Ok(Code { stage, exchange, op, checks_rows }),
+        Some(stage) => Ok(OpenedStage { stage, exchange, op, checks_rows }),
         None => Err(Error::Bug("a code without a stage was sent".into())),
     }
 }

@@ -131,7 +131,7 @@ impl Table {
 
     /// The block of this partition is not where it was.
     pub fn lose_block(&mut self, output: u64, partition: u32) {
-        let Place { engine, made_by, .. } = self.scheduler.places(OutputId(output))[partition as usize];
+        let BlockLocation { engine, made_by, .. } = self.scheduler.places(OutputId(output))[partition as usize];
         self.tell(Event::BlockLost { engine, output: OutputId(output), partition, made_by });
     }
 
@@ -141,8 +141,8 @@ impl Table {
         self.cannot_fetch_from(attempt, output, lost, place);
     }
 
-    pub fn cannot_fetch_from(&mut self, attempt: AttemptId, output: u64, lost: u32, place: Place) {
-        let Place { engine, made_by, .. } = place;
+    pub fn cannot_fetch_from(&mut self, attempt: AttemptId, output: u64, lost: u32, place: BlockLocation) {
+        let BlockLocation { engine, made_by, .. } = place;
         let missed = vec![FetchFailure { output: OutputId(output), partition: lost, engine, made_by }];
         self.tell(Event::TaskFailed { attempt, failure: Failure::Fetch(missed) });
     }

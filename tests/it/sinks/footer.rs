@@ -5,7 +5,7 @@ use tryworks::memory::Reservation;
 use tryworks::places::Directory;
 use tryworks::prelude::*;
 use tryworks::sink::{Buffer, Encoder, Format};
-use tryworks::task::Task;
+use tryworks::task::TaskContext;
 
 const MAGIC: &[u8; 4] = b"GRP1";
 
@@ -33,7 +33,7 @@ impl GroupEncoder {
 impl Format<u64> for Groups {
     type Encoder = GroupEncoder;
 
-    fn begin(&self, task: &Task, to: &mut Buffer) -> Result<GroupEncoder> {
+    fn begin(&self, task: &TaskContext, to: &mut Buffer) -> Result<GroupEncoder> {
         let mut held = task.host().memory().reservation();
         held.insist(self.rows as u64 * 8);
         to.bytes().extend(MAGIC);
@@ -107,7 +107,7 @@ fn what_a_format_refuses_is_the_error_of_the_job_and_nothing_stays() -> Result<(
     impl Format<u64> for Picky {
         type Encoder = Picky;
 
-        fn begin(&self, _: &Task, _: &mut Buffer) -> Result<Picky> {
+        fn begin(&self, _: &TaskContext, _: &mut Buffer) -> Result<Picky> {
             Ok(Picky)
         }
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tryworks::prelude::*;
 use tryworks::sink::{Buffer, Encoder, FileName, Format, Part, Place, SaveRequest};
-use tryworks::task::Task;
+use tryworks::task::TaskContext;
 
 const HEADER: &[u8; 16] = b"an array of u64\n";
 
@@ -19,7 +19,7 @@ struct Elements;
 impl Format<u64> for Elements {
     type Encoder = Elements;
 
-    fn begin(&self, _: &Task, _: &mut Buffer) -> Result<Elements> {
+    fn begin(&self, _: &TaskContext, _: &mut Buffer) -> Result<Elements> {
         Ok(Elements)
     }
 }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::sync::Condvar;
 use tryworks_base::ids::OutputId;
 use tryworks_base::lock::Lock;
-use tryworks_core::runner::Kept;
+use tryworks_core::runner::Releasable;
 use tryworks_scheduler::Event;
 
 /// What was released and is to be deleted. It may have been released where the state is locked already.
@@ -19,7 +19,7 @@ pub(super) struct Released {
 
 #[derive(Default)]
 struct Queue {
-    waiting: Vec<Kept>,
+    waiting: Vec<Releasable>,
     /// How many were released so far, and how many of those are gone.
     released: u64,
     gone: u64,
@@ -89,7 +89,7 @@ impl Drop for Turn<'_> {
 }
 
 impl Shared {
-    pub(in super::super) fn release(&self, what: Kept) {
+    pub(in super::super) fn release(&self, what: Releasable) {
         let mut queue = self.released.queue.lock();
         queue.waiting.push(what);
         queue.released += 1;
@@ -131,8 +131,10 @@ impl Shared {
             let mut state = self.lock();
             for what in released {
                 match what {
-                    Kept::Exchange(id) => self.handle(&mut state, [Event::OutputReleased { output: OutputId(id) }]),
-                    Kept::Cache(id) => state.garbage.cached.extend(self.host.forget(id)),
+                    Releasable::Exchange(id) => {
+                        self.handle(&mut state, [Event::OutputReleased { output: OutputId(id) }])
+                    }
+                    Releasable::Cache(id) => state.garbage.cached.extend(self.host.forget(id)),
                 }
             }
         }
