@@ -13,7 +13,7 @@ use tryworks_base::memory::Memory;
 use tryworks_base::{Progress, TaskSite, codec};
 use tryworks_core::host::{BlockValue, CachedPartition, Fetched, Host};
 use tryworks_core::lineage::Node;
-use tryworks_core::runner::{JobControl, JobRequest, Releasable, PlanForm, Runner};
+use tryworks_core::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner};
 use tryworks_core::stage::{Encoded, Made, ResultValue, Stage};
 use tryworks_core::task::TaskContext;
 use tryworks_runtime::ship;

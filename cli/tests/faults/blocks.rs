@@ -145,6 +145,6 @@ fn a_map_task_that_gives_something_else_is_found_out() {
     cluster.shared.open("last");
     let done = driver.ends_well();
     assert!(cluster.shared.all_taken("other"));
-    let told = "stage 0 is not deterministic: partition 0 was made again and came out different";
+    let told = "stage 0 is not deterministic: partition 0 was recomputed and came out different";
     assert!(done.err.contains(told), "{}", done.err);
 }

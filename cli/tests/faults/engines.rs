@@ -95,7 +95,7 @@ fn what_a_killed_engine_had_is_made_again_and_nothing_else() {
         cluster.shared.open(stage);
         let done = driver.ends_well();
         assert!(
-            done.err.contains("map outputs that it held are made again where they are still needed"),
+            done.err.contains("map outputs that it held are recomputed where they are still needed"),
             "{}",
             done.err
         );

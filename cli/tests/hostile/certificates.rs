@@ -29,7 +29,7 @@ fn certificates_that_are_not_the_clusters_open_nothing() {
         let (to, mut from) = Link::tls(&gateway, &credentials(&cluster, "engine")).await.unwrap();
         to.send(hello(drive([1; 32])).into()).unwrap();
         let said = answers(&mut from).await;
-        assert!(said.contains("this is the socket of engines, and you are none"), "{said}");
+        assert!(said.contains("this is the socket of engines, and you are not an engine"), "{said}");
         // And a driver that would like to be an engine at that of drivers.
         let (to, mut from) = Link::tls(&gateway, &credentials(&cluster, "driver")).await.unwrap();
         to.send(hello(Purpose::Fetch).into()).unwrap();

@@ -123,5 +123,5 @@ fn a_host_that_is_cut_off_in_a_shuffle_comes_back_and_changes_nothing() {
     fs::write(place.path().join("end"), "").unwrap();
     let said = run.ends_well();
     assert!(said.contains("two on two was lost (nothing was heard of it"), "{said}");
-    assert!(said.contains("map outputs that it held are made again"), "{said}");
+    assert!(said.contains("map outputs that it held are recomputed"), "{said}");
 }

@@ -49,7 +49,7 @@ fn program() {
             let error = background.detached("night").collect().unwrap().wait().unwrap_err().to_string();
             assert!(error.contains("the name `night` is taken by another action"), "{error}");
             let error = groups.background().attach(4_711).count().unwrap().wait().unwrap_err().to_string();
-            assert!(error.contains("there is no detached job of the number 4711"), "{error}");
+            assert!(error.contains("there is no detached job with the number 4711"), "{error}");
         }
         other => panic!("there is no part {other}"),
     }

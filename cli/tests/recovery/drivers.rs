@@ -85,7 +85,7 @@ fn the_next_program_is_told_that_it_waits_for_one_that_was_cut_off() {
     let who = format!("process {} on ", first.child.id());
     second.says(&format!("waits for slots: {who}"));
     let why = cluster.good(&["why", "2", "--cluster", "default"]);
-    assert!(why.contains("engines are busy") && why.contains(&who) && why.contains(" tasks out"), "{why}");
+    assert!(why.contains("engines are busy") && why.contains(&who) && why.contains(" tasks on engines"), "{why}");
     signal(first.child.id(), Signal::CONT);
     cluster.shared.open("first");
     first.ends_well();

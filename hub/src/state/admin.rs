@@ -10,7 +10,7 @@ use tryworks_scheduler::{Event, Gate, Time, Why};
 use tryworks_transport::PeerId;
 
 impl Hub {
-    /// The answer to a question; `None` if it takes I/O.
+    /// The answer to a question; `None` if it takes I/O, for which an order then goes out.
     pub(crate) fn answer(&mut self, peer: PeerId, number: u64, question: Question) -> Option<Answer> {
         let running = |hub: &Self, name: &str| hub.find_job(name);
         Some(match question {
@@ -34,7 +34,8 @@ impl Hub {
                 let ran = match job.map(|name| self.ran(&name).ok_or(name)).transpose() {
                     Ok(ran) => ran,
                     Err(name) => {
-                        // Its driver has gone, or it has said that it has all of it: the journal knows when it ran.
+                        // The driver has left, or has acknowledged all results: only the journal knows when the job
+                        // ran.
                         self.look_up(Lookup::Ran { peer, number, engine, name });
                         return None;
                     }
@@ -51,7 +52,7 @@ impl Hub {
             }
             Question::Stop => {
                 self.out.order(Order::Stop);
-                Answer::Done("the hub ends".into())
+                Answer::Done("the hub is stopping".into())
             }
         })
     }
@@ -84,7 +85,7 @@ impl Hub {
             engine.gate = Gate::Draining;
         }
         self.events.push(Event::EngineGate { engine: id, gate: Gate::Draining });
-        Answer::Done(format!("{name} gets no further tasks, and goes when what it has is elsewhere"))
+        Answer::Done(format!("{name} gets no further tasks, and leaves when what it holds has been moved"))
     }
 
     fn status(&self) -> Status {
@@ -119,7 +120,7 @@ impl Hub {
         }
     }
 
-    /// For each stage, and each reason why partitions of it wait, how many do.
+    /// For each stage, the reasons why its partitions wait, and how many wait for each reason.
     fn why(&self, id: JobId) -> Vec<WhyRow> {
         let job = &self.jobs[&id];
         let mut rows = Vec::new();
@@ -147,7 +148,7 @@ impl Hub {
         rows
     }
 
-    /// When a job ran that is still known here, and whose workers ran it.
+    /// When a job ran that the hub still has in memory, and which session's workers ran it.
     fn ran(&self, name: &str) -> Option<Ran> {
         let id = self.find_job(name)?;
         let job = self.jobs.get(&id)?;

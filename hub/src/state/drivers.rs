@@ -1,4 +1,4 @@
-//! Drivers and administrators: who they are, and what they say.
+//! Drivers and administrators: how they connect, and what they say.
 
 use super::lost::Process;
 use super::sessions::{Client, Session};
@@ -24,7 +24,7 @@ impl Hub {
                         session.heard = self.now;
                     }
                     for message in batch {
-                        // It may have left by what it said.
+                        // An earlier message of the batch may have ended the connection.
                         if self.sessions.clients.contains_key(&peer) {
                             self.client_says(peer, client, message);
                         }
@@ -32,7 +32,7 @@ impl Hub {
                 }
                 Err(error) => self.refuse_client(peer, &error.to_string()),
             },
-            // One that was given up may go on speaking until it is hung up on.
+            // A client that was dismissed may go on speaking until the hub hangs up.
             None if self.out.hang_up_clients.contains(&peer) => {}
             None => self.greet_client(peer, bytes),
         }
@@ -79,7 +79,7 @@ impl Hub {
         let uses = ShelfOrder::UseProgram { program: program.clone(), host: host.clone() };
         self.out.order(Order::Shelf(uses));
         if host.id == self.setup.host.id {
-            // One that can be seen to have ended is not waited for.
+            // Look at the driver's process now: only a process that was seen alive can be seen to have ended.
             self.out.order(Order::LookAt { session: id, process: host.clone() });
         }
         match send_program {
@@ -94,7 +94,8 @@ impl Hub {
         self.sessions.clients.insert(peer, Client::Driver(id));
         let answer = self.welcome_to(id, secret, send_program);
         self.out.to_clients.push((peer, answer));
-        // What was under way to the connection before is said in order, or not at all: results when it asks for them.
+        // What was queued for the driver's previous connection is dropped, so that nothing arrives out of order. The
+        // driver asks for its results again.
         self.out.for_drivers.remove(&id);
         let tickets: Vec<_> =
             self.sessions.all.get(&id).into_iter().flat_map(|of| of.tickets.values().copied()).collect();
@@ -105,8 +106,8 @@ impl Hub {
         self.introduce_to_all(id);
     }
 
-    /// Whether somebody with this secret may go on with a session: it is theirs, or the journal lost its last words
-    /// with the hub before this one. A number is never given to two drivers.
+    /// Whether a driver with this secret may continue a session. It may if the secret is right, or if the journal lost
+    /// the session when an earlier hub died. A number is never given to two drivers.
     fn may_have(&self, id: SessionId, secret: &[u8; 16]) -> bool {
         match self.sessions.all.get(&id) {
             Some(session) => session.proof.is_of(secret) && !session.left,
@@ -114,7 +115,8 @@ impl Hub {
         }
     }
 
-    /// What proves that a session is its driver's own: nobody knows it who does not know the seed.
+    /// The secret that proves that a session belongs to its driver. Only a process that knows the hub's seed can
+    /// compute it.
     fn secret_of(&self, id: SessionId) -> [u8; 16] {
         let made = blake3::keyed_hash(&self.setup.seed, &id.0.to_le_bytes());
         let mut secret = [0; 16];
@@ -122,7 +124,7 @@ impl Hub {
         secret
     }
 
-    /// The program of a session is where engines can get it.
+    /// The program of a session has arrived where engines can fetch it.
     fn program_came(&mut self, id: SessionId) {
         let Some(session) = self.sessions.all.get_mut(&id) else { return };
         if let Some(program) = session.expected.take() {
@@ -131,7 +133,7 @@ impl Hub {
         }
     }
 
-    /// A driver has given a file along: it stays where engines can get it until the session is over.
+    /// A driver has uploaded a file: it stays where engines can fetch it until the session ends.
     fn file_given(&mut self, id: SessionId, file: GivenFile) {
         let Some(session) = self.sessions.all.get_mut(&id) else { return };
         session.given.insert(file.id);

@@ -1,4 +1,4 @@
-//! The engines that are there, and those that are expected back.
+//! The connected engines, and those that are expected back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tryworks_protocol::engine::{CodeId, StorePlace};
 use tryworks_scheduler::{Gate, Time};
 use tryworks_transport::PeerId;
 
-/// An engine that is there.
+/// A connected engine.
 pub(crate) struct Engine {
     pub(crate) peer: PeerId,
     pub(crate) name: String,
@@ -17,36 +17,37 @@ pub(crate) struct Engine {
     pub(crate) slots: u32,
     pub(crate) memory: u64,
     pub(crate) store: StorePlace,
-    /// When it was heard last.
+    /// When the engine last said something.
     pub(crate) heard: Time,
     pub(crate) resident: u64,
     pub(crate) blocks: u64,
     pub(crate) gate: Gate,
-    /// Nothing more is needed of its blocks: it goes once nobody waits for results that it has.
+    /// None of its blocks is needed any more: it leaves once no driver still waits for results that it holds.
     pub(crate) drained: bool,
-    /// About how long its tasks take, in microseconds, and how many it may hold beyond its slots therefore.
+    /// The moving average of how long its tasks take, in microseconds, and how many tasks it may therefore hold beyond
+    /// its slots.
     pub(crate) task_micros: u64,
     pub(crate) prefetch: u32,
-    /// What it was told already.
+    /// What this engine has already been told of.
     pub(crate) sessions: BTreeSet<SessionId>,
     pub(crate) codes: BTreeSet<CodeId>,
     pub(crate) peers: BTreeSet<EngineId>,
     pub(crate) places: BTreeMap<OutputId, u64>,
 }
 
-/// The tasks that an engine holds in advance should last about so long.
+/// The time, in microseconds, that the tasks an engine holds in advance should last.
 const AHEAD_MICROS: u64 = 4000;
-/// But for each slot there are no more than these.
+/// The most tasks an engine holds in advance, for each slot.
 const MOST_AHEAD: u64 = 128;
 
 impl Engine {
-    /// A task took so long: engines hold as many tasks in advance as last about as long as they would wait for us. Gives
-    /// how many that are from now on, if that changes.
+    /// Notes that a task took this long. An engine holds enough tasks in advance to be busy while the hub answers.
+    /// Returns the new number of such tasks if it changes.
     pub(crate) fn pace(&mut self, micros: u64) -> Option<u32> {
         self.task_micros = (self.task_micros * 7 + micros) / 8;
         let ahead = (AHEAD_MICROS / self.task_micros.max(1)).clamp(1, MOST_AHEAD) as u32;
         let prefetch = ahead.saturating_mul(self.slots);
-        // Not for every little change.
+        // Small changes are not worth an event.
         let changes = prefetch > self.prefetch * 2 || prefetch < self.prefetch.div_ceil(2);
         changes.then(|| {
             self.prefetch = prefetch;
@@ -60,7 +61,7 @@ impl Engine {
 pub(crate) struct Engines {
     pub(crate) all: BTreeMap<EngineId, Engine>,
     pub(crate) by_peer: BTreeMap<PeerId, EngineId>,
-    /// The names of engines that were there when the hub before this one died, and that have not come back.
+    /// The names of engines that were connected when the previous hub died and have not come back.
     pub(crate) awaited: BTreeSet<String>,
 }
 
@@ -86,7 +87,7 @@ impl Engines {
         self.all.iter().find(|(_, engine)| engine.name == name).map(|(id, _)| *id)
     }
 
-    /// An engine in words.
+    /// The name of an engine and its machine, for people.
     pub(crate) fn name(&self, id: EngineId) -> String {
         match self.all.get(&id) {
             Some(engine) => format!("{} on {}", engine.name, engine.host.name),
@@ -94,35 +95,35 @@ impl Engines {
         }
     }
 
-    /// How the blocks of an engine are reached.
+    /// Where the blocks of an engine can be fetched.
     ///
     /// # Errors
-    /// If it is gone.
+    /// If the engine is gone.
     pub(crate) fn store_of(&self, id: EngineId) -> Result<StorePlace> {
         let engine = self.all.get(&id).map(|engine| engine.store.clone());
         engine.ok_or_else(|| Error::Lost { what: format!("{id} is gone"), details: String::new() })
     }
 
-    /// Those that have said nothing for longer than this.
+    /// The engines that have said nothing for longer than `silence`.
     pub(crate) fn silent(&self, now: Time, silence: Duration) -> Vec<EngineId> {
         let silent = self.all.iter().filter(|(_, engine)| now.since(engine.heard) > silence);
         silent.map(|(id, _)| *id).collect()
     }
 
-    /// A session is over: nobody was told of it.
+    /// A session is over: no engine counts as having been told of it.
     pub(crate) fn forget_session(&mut self, id: SessionId) {
         for engine in self.all.values_mut() {
             engine.sessions.remove(&id);
         }
     }
 
-    /// A code is not needed any more. Gives who had it.
+    /// A code is no longer needed. Returns the engines that had it.
     pub(crate) fn forget_code(&mut self, code: CodeId) -> Vec<EngineId> {
         let had = self.all.iter_mut().filter_map(|(id, engine)| engine.codes.remove(&code).then_some(*id));
         had.collect()
     }
 
-    /// An output is not needed any more.
+    /// An output is no longer needed.
     pub(crate) fn forget_places(&mut self, output: OutputId) {
         for engine in self.all.values_mut() {
             engine.places.remove(&output);

@@ -1,4 +1,4 @@
-//! Where the parts of the hub act together: what the scheduler decides is carried out, and what is to leave is put together.
+//! What involves several parts of the hub: carrying out the scheduler's decisions, and collecting what leaves the hub.
 
 use super::jobs::Phase;
 use super::{Hub, Level, Lookup, Order, Outgoing, Told};
@@ -14,7 +14,7 @@ use tryworks_scheduler::{Action, Cancelled, Event, Failure};
 use tryworks_transport::PeerId;
 
 impl Hub {
-    /// Hands what happened to the scheduler and carries out what it decides, until nothing is left to say.
+    /// Hands events to the scheduler and carries out its decisions, until there are no more events.
     pub(crate) fn settle(&mut self) {
         self.admit();
         while !self.events.is_empty() {
@@ -86,8 +86,8 @@ impl Hub {
                 self.note_change(job, stage);
                 if !declared {
                     let text = format!(
-                        "stage {stage} is not deterministic: partition {partition} was made again and came out \
-                         different; what depends on it is made again whole"
+                        "stage {stage} is not deterministic: partition {partition} was recomputed and came out \
+                         different; everything that depends on it is recomputed"
                     );
                     self.tell_job(job, |_| ToDriver::Notice(text.clone()));
                 }
@@ -117,7 +117,7 @@ impl Hub {
         }
     }
 
-    /// Tells the drivers of a job something, given each one's number for it.
+    /// Sends a message to each driver of a job. `message` is given that driver's ticket.
     pub(crate) fn tell_job(&mut self, job: JobId, message: impl Fn(u64) -> ToDriver) {
         let drivers = self.jobs.get(&job).map(|job| job.drivers.clone()).unwrap_or_default();
         for driver in drivers.into_iter().filter(|driver| !driver.deaf) {
@@ -125,10 +125,10 @@ impl Hub {
         }
     }
 
-    /// The next number of a kind. It leaves the hub once it is reserved.
+    /// The next number of this counter. Messages that may name it stay in the hub until the journal has it as reserved.
     ///
     /// # Errors
-    /// If it is not reserved, and the journal cannot be written.
+    /// If the number is not reserved and the journal cannot be written.
     pub(crate) fn next(&mut self, counter: Counter) -> Result<u64> {
         match &self.trouble {
             Some(error) if !self.numbers.has_next(counter) => Err(error.clone()),
@@ -140,10 +140,11 @@ impl Hub {
         }
     }
 
-    /// The same of sessions and engines, whose numbers are shorter.
+    /// As [`next`](Self::next), for sessions and engines, whose numbers have 32 bits.
     pub(crate) fn next_short(&mut self, counter: Counter) -> Result<u32> {
         u32::try_from(self.next(counter)?).map_err(|_| {
-            Error::limit("numbers of sessions", u32::MAX.into(), "one more session", "begin anew with an empty journal")
+            let advice = "start the cluster with an empty journal";
+            Error::limit("numbers of sessions", u32::MAX.into(), "one more session", advice)
         })
     }
 
@@ -153,11 +154,11 @@ impl Hub {
         }
     }
 
-    /// Says in the log when the journal cannot be written, and when it can again.
+    /// Logs that the journal cannot be written, and later that it can be written again.
     fn look_after_journal(&mut self, error: Option<Error>) {
         match (&error, &self.trouble) {
             (Some(now), before) if before.as_ref() != Some(now) => {
-                let text = format!("the journal cannot be written, and should the hub die, jobs are lost: {now}");
+                let text = format!("the journal cannot be written, so jobs are lost if the hub dies: {now}");
                 self.out.log(Level::Error, text);
             }
             (None, Some(_)) => self.out.log(Level::Info, "the journal is written again"),
@@ -166,7 +167,7 @@ impl Hub {
         self.trouble = error;
     }
 
-    /// Asks the journal, once all that was noted is in it.
+    /// Asks the journal a question, which it answers after committing all earlier notes.
     pub(crate) fn look_up(&mut self, lookup: Lookup) {
         self.out.order(Order::LookUp(lookup));
     }
@@ -177,7 +178,7 @@ impl Hub {
             Told::Kept { engine, attempt, outcome: Ok(()) } => {
                 self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
             }
-            // The engine goes on holding them.
+            // Without the journal's copy, the engine must go on holding the results.
             Told::Kept { .. } => {}
             Told::Reserved { counter, end } => self.numbers.written(counter, end),
             Told::Health(error) => self.look_after_journal(error),
@@ -196,10 +197,10 @@ impl Hub {
         }
     }
 
-    /// Puts together what is to leave, as far as it names no number that the journal might not have.
+    /// Collects what is to leave the hub. Messages that may name a number that the journal might not have stay behind.
     pub(crate) fn leaving(&mut self) -> Outgoing {
         let mut out = Outgoing::default();
-        // What cannot be said has others told something.
+        // A message that cannot be encoded fails jobs, which leads to further messages.
         while self.say(&mut out) {
             self.settle();
         }
@@ -207,7 +208,8 @@ impl Hub {
         out
     }
 
-    /// Whether something could not be said, so that there is more to do.
+    /// Encodes messages whose numbers are all reserved. Returns whether any could not be encoded, so that there is more
+    /// to do.
     fn say(&mut self, out: &mut Outgoing) -> bool {
         let mut fine = true;
         if [Counter::Jobs, Counter::Sessions].into_iter().all(|counter| self.numbers.are_written(counter)) {
@@ -232,7 +234,7 @@ impl Hub {
         }
         let fine = unsaid.is_empty();
         for (session, ticket, error) in unsaid {
-            self.out.log(Level::Error, format!("a driver could not be told something: {error}"));
+            self.out.log(Level::Error, format!("a message to a driver could not be encoded: {error}"));
             if let Some(ticket) = ticket {
                 let job = self.job_of(session, ticket);
                 job.into_iter().for_each(|job| self.fail_job(job, &error));
@@ -254,9 +256,9 @@ impl Hub {
         fine
     }
 
-    /// An engine could not be told something, since it fits into no message: the jobs that need it fail.
+    /// A message to an engine is too large to be sent: the jobs that need it fail.
     fn unsaid_to_engine(&mut self, engine: EngineId, what: ToEngine, error: &Error) {
-        self.out.log(Level::Error, format!("{engine} could not be told something: {error}"));
+        self.out.log(Level::Error, format!("a message to {engine} could not be encoded: {error}"));
         let session = match what {
             ToEngine::Launch { tasks } => {
                 for Assignment { task, .. } in tasks {
@@ -272,7 +274,7 @@ impl Hub {
         jobs.into_iter().for_each(|job| self.fail_job(job, error));
     }
 
-    /// Stops a job for something that is not its tasks' doing.
+    /// Fails a job for a reason that is not its tasks' doing.
     pub(crate) fn fail_job(&mut self, id: JobId, error: &Error) {
         let begun = self.jobs.get(&id).is_some_and(|job| job.phase == Phase::Begun && job.end.is_none());
         self.end_job(id, Err(error.clone()));
@@ -281,7 +283,7 @@ impl Hub {
         }
     }
 
-    /// An engine is not there any more, and all that it had is lost.
+    /// An engine is gone, and everything it held is lost.
     pub(crate) fn lose_engine(&mut self, id: EngineId, why: &str) {
         let name = self.engines.name(id);
         let Some(engine) = self.engines.remove(id) else { return };
@@ -299,7 +301,7 @@ impl Hub {
             if tasks + blocks > 0 {
                 let text = format!(
                     "{name} was lost ({why}): {tasks} tasks that it had run again, {blocks} map outputs that it held \
-                     are made again where they are still needed"
+                     are recomputed where they are still needed"
                 );
                 self.tell_driver(session, ToDriver::Notice(text));
             }
@@ -316,7 +318,7 @@ fn ready(answers: &mut Vec<(PeerId, Vec<u8>)>) -> impl Iterator<Item = (PeerId, 
     std::mem::take(answers).into_iter().map(|(peer, bytes)| (peer, bytes.into()))
 }
 
-/// The job that a message is about, by its driver's number.
+/// The driver's ticket of the job that a message is about, if losing the message must fail that job.
 fn about(what: &ToDriver) -> Option<u64> {
     match what {
         ToDriver::Results { ticket, .. } | ToDriver::Ended { ticket, .. } => Some(*ticket),

@@ -1,5 +1,5 @@
-//! Jobs: submitted, begun, ended; those that come again after a connection or a hub was lost, and those that go on
-//! without a driver.
+//! Jobs: how they are submitted, begin and end; those submitted again after a connection or a hub was lost; and those
+//! that continue without a driver.
 
 use super::Hub;
 use super::known::StageCode;
@@ -20,51 +20,51 @@ use tryworks_scheduler::{Event, JobSpec, Run, StageSpec, Time};
 pub(crate) struct Job {
     /// The session whose workers run it.
     pub(crate) session: SessionId,
-    /// The driver's number for it there.
+    /// The ticket under which that session's driver submitted it.
     pub(crate) ticket: u64,
-    /// Who gets its results. A detached job may have none, or several.
+    /// The drivers that get its results. A detached job may have none, or several.
     pub(crate) drivers: Vec<Attached>,
     pub(crate) detached: Option<String>,
     pub(crate) spec: Arc<JobSpec>,
-    /// Stages that read kept partitions, and of which caches.
+    /// Stages that read cached partitions, each with the cache it reads.
     pub(crate) caches: Vec<(u32, u64)>,
     pub(crate) submitted: u64,
     pub(crate) ended: Option<u64>,
     pub(crate) end: Option<Result<(), Error>>,
-    /// Accepted results that nobody has said to have received, and who has them. Of a detached job only those that
+    /// Accepted results that no driver has acknowledged, and which engine has them. Of a detached job, only those that
     /// stay with an engine: the journal has the others.
     pub(crate) delivered: BTreeMap<AttemptId, (EngineId, Vec<(u32, Part)>)>,
     /// The partitions whose results the journal has.
     pub(crate) held: BTreeSet<u32>,
     /// The partitions of a detached job whose results stay with an engine, and which launch made them.
     pub(crate) kept: BTreeMap<u32, AttemptId>,
-    /// How many results it has in the end.
+    /// The total number of results.
     pub(crate) results: u64,
     pub(crate) progress: Progress,
-    /// What the driver was told last, and when the journal was.
+    /// The progress that drivers were last told, and when progress was last noted in the journal.
     pub(crate) told: Progress,
     pub(crate) noted: u64,
     pub(crate) phase: Phase,
 }
 
-/// Where a job comes from that is submitted.
+/// Where a submitted job comes from.
 enum Origin {
-    /// It is new.
+    /// A new job.
     New,
-    /// It ran under the hub before this one, as the journal knows it.
+    /// It ran under the previous hub, and this is what the journal knows of it.
     Orphan(JobRow),
-    /// It ran under a hub before this one, and the journal does not know of it.
+    /// It ran under an earlier hub, and the journal does not know it.
     Unknown,
 }
 
-/// How far the beginning of a job is.
+/// How far a job has come towards beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It is detached, and being written down.
+    /// It is detached, and its entry is on its way to the journal.
     Noting,
-    /// It ran when the hub died, and waits for the engines that were there.
+    /// It ran when the previous hub died, and waits for the engines that were connected then.
     Waiting,
-    /// It runs, or has ended.
+    /// It is running, or has ended.
     Begun,
 }
 
@@ -72,18 +72,19 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attached {
     pub(crate) session: SessionId,
-    /// Its number for the job.
+    /// The driver's ticket for the job.
     pub(crate) ticket: u64,
-    /// It has another connection now, and has not asked for the job by that: it is told all when it does.
+    /// The driver has reconnected and has not asked for the job by the new connection. It is sent everything when it
+    /// does.
     pub(crate) deaf: bool,
-    /// It is being told what the journal has: the number of that question.
+    /// The driver is being sent what the journal has: the number of that question to the journal.
     pub(crate) replay: Option<u64>,
-    /// That is all there is: the job had ended when it was asked.
+    /// Those are all the results there will be: the job had already ended when the journal was asked.
     pub(crate) whole: bool,
 }
 
 impl Job {
-    /// A job of which nothing has happened, submitted at this time.
+    /// A job that has just been submitted, at this time.
     pub(crate) fn new(session: SessionId, ticket: u64, detached: Option<String>, spec: JobSpec, at: u64) -> Self {
         Job {
             session,
@@ -106,29 +107,29 @@ impl Job {
         }
     }
 
-    /// It ran under the hub before this one: its time and its counts go on.
+    /// The job ran under the previous hub: its submission time and its counts continue.
     pub(crate) fn go_on_from(&mut self, submitted: u64, before: &Progress) {
         self.submitted = submitted;
-        // A hub that dies at once has not written down any.
+        // A hub that dies right after the submission has noted no counts.
         if before.partitions > 0 {
             self.progress = Progress { stages_done: 0, partitions_done: 0, running: 0, ..*before };
         }
     }
 
-    /// Whether it needs its session although the driver is gone.
+    /// Whether the job needs its session although the driver is gone.
     pub(crate) fn goes_on(&self) -> bool {
         self.detached.is_some() && (self.end.is_none() || !self.kept.is_empty())
     }
 }
 
-/// Engines that were there get so long to come back before jobs that ran when the hub died go on without them.
+/// How long a restarted hub waits for the engines it knew. Then jobs that ran before the restart continue without them.
 const RETURN: Duration = Duration::from_secs(5);
-/// The action of a job's label, without the place of its call.
+/// The action in a job's label, without the place of its call.
 pub(crate) fn action_of(label: &str) -> &str {
     label.split(" at ").next().unwrap_or(label)
 }
 
-/// The code that makes a stage of a job.
+/// The id of the code that runs a stage of a job.
 pub(crate) fn code_of(stage: &StageSpec, job: JobId) -> CodeId {
     stage.output.map_or(CodeId::Results(job), CodeId::Output)
 }
@@ -185,7 +186,7 @@ impl Hub {
             session.tickets.insert(ticket, id);
         }
         if new.detached.is_some() {
-            // Its driver may go as soon as it is told.
+            // The driver may leave as soon as the job is accepted, so the journal must have the job first.
             self.out.order(Order::NoteJob { entry, job: id });
             return Ok(());
         }
@@ -194,14 +195,14 @@ impl Hub {
         if self.engines.all.is_empty() {
             self.tell_of_no_engine(id);
         }
-        // What its session had is with engines that may be on their way back.
+        // A session older than this hub may have its blocks on engines that are still on their way back.
         if matches!(origin, Origin::New) && (self.engines.awaited.is_empty() || session >= self.first.1) {
             self.begin_job(id);
         }
         Ok(())
     }
 
-    /// The number of a job: the one that it had before, if it comes again, or the next.
+    /// The number of a job: its old number if the job was submitted before, or else the next one.
     fn number_for(&mut self, session: SessionId, new: &NewJob) -> Result<(JobId, Origin)> {
         if let Some(row) = self.sessions.all.get_mut(&session).and_then(|session| session.orphans.remove(&new.ticket)) {
             return Ok((row.job, Origin::Orphan(row)));
@@ -215,7 +216,7 @@ impl Hub {
         }
     }
 
-    /// A detached job is written down, or is not.
+    /// The journal has committed a detached job, or could not.
     pub(crate) fn written(&mut self, id: JobId, outcome: Result<()>) {
         if let Err(error) = outcome {
             return self.end_job(id, Err(error));
@@ -231,23 +232,24 @@ impl Hub {
         }
     }
 
-    /// Takes in the codes that come with a job, and holds all that it names.
+    /// Registers the codes that come with a job, and counts the job as a user of every code that it names.
     ///
     /// # Errors
-    /// If one that was put to the data port is not there any more.
+    /// If a code that was uploaded to the data port is no longer there, or a stage has no code.
     pub(crate) fn learn_codes(&mut self, id: JobId, spec: &JobSpec, codes: Vec<(u32, CodeBytes)>) -> Result<()> {
         for (_, bytes) in &codes {
             let CodeBytes::AtHub { id, .. } = bytes else { continue };
             self.out.order(Order::Shelf(ShelfOrder::UseSent(*id)));
             if !self.programs.contains(id) {
-                let what = "what a job captures is not at the hub any more: there was no room for it, or its directory was emptied";
+                let what = "what a job captures is no longer at the hub: there was no space for it, or its \
+                            directory was emptied";
                 return Err(Error::cluster(what, "run the program again"));
             }
         }
         let brought: BTreeSet<_> = codes.iter().map(|(stage, _)| *stage as usize).collect();
         let known = |(at, stage)| brought.contains(&at) || self.known.codes.contains_key(&code_of(stage, id));
         if !spec.stages.iter().enumerate().all(known) {
-            let what = "the code of a stage is not at the hub: the job that was to bring it was refused";
+            let what = "the code of a stage is not at the hub: the job that should have sent it was refused";
             return Err(Error::cluster(what, "run the program again"));
         }
         for (stage, bytes) in codes {
@@ -263,7 +265,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Lets jobs that came again begin, once the engines are back.
+    /// Begins the jobs that waited for engines, once the engines are back or [`RETURN`] is over.
     pub(crate) fn admit(&mut self) {
         if !self.engines.awaited.is_empty() && self.now.since(Time(0)) < RETURN {
             return;
@@ -277,7 +279,8 @@ impl Hub {
         job.phase = Phase::Begun;
         let ended = job.end.is_some();
         let (mut spec, caches) = ((*job.spec).clone(), job.caches.clone());
-        // Workers belong to sessions, and so does what keeps them from starting.
+        // The scheduler remembers on which engines a program does not start. Workers belong to sessions, so each
+        // session counts as a program.
         spec.program = job.session.0.into();
         let mut done = job.held.clone();
         self.replay_to_all(id);
@@ -311,7 +314,7 @@ impl Hub {
         self.events.push(Event::JobSubmitted { job: id, spec });
     }
 
-    /// Says where kept partitions are, so that what reads them goes there.
+    /// Tells the scheduler which engines have cached partitions, so that it places their readers there.
     fn place_caches(&self, caches: &[(u32, u64)], spec: &mut JobSpec) {
         for (stage, cache) in caches {
             let (Some(stage), Some(kept)) = (spec.stages.get_mut(*stage as usize), self.known.caches.get(cache)) else {
@@ -326,7 +329,7 @@ impl Hub {
         self.jobs.named(name)
     }
 
-    /// A job by its number, its name or its label.
+    /// Finds a job by its number, its name or its label.
     pub(crate) fn find_job(&self, name: &str) -> Option<JobId> {
         let number = name.parse().ok().map(JobId).filter(|id| self.jobs.contains_key(id));
         let labelled = || self.jobs.iter().rev().find(|(_, job)| job.spec.label == name).map(|(id, _)| *id);
@@ -337,7 +340,7 @@ impl Hub {
     pub(crate) fn cancel_job(&mut self, id: JobId) {
         match self.jobs.get(&id).map(|job| (job.phase, job.end.is_some())) {
             Some((Phase::Begun, false)) => self.events.push(Event::JobCancelled { job: id }),
-            // The scheduler has not heard of it.
+            // The scheduler does not know the job yet.
             Some((_, false)) => self.end_job(id, Err(Error::Cancelled)),
             _ => {}
         }
@@ -362,7 +365,7 @@ impl Hub {
         self.out.note(Entry::JobEnded { job: id, at, progress, end: end.clone().map_err(Box::new) });
         for driver in drivers.into_iter().filter(|driver| !driver.deaf) {
             self.tell_driver(driver.session, ToDriver::Progress { ticket: driver.ticket, progress });
-            // Who is being told results is told the end after them.
+            // A driver that is being sent results from the journal is told the end after them.
             if driver.replay.is_none() {
                 self.tell_driver(driver.session, ToDriver::Ended { ticket: driver.ticket, end: end.clone() });
             }
@@ -372,7 +375,7 @@ impl Hub {
         }
     }
 
-    /// Nobody asks for a job any more.
+    /// Removes a job that no driver wants any more.
     pub(crate) fn close_job(&mut self, id: JobId) {
         self.cancel_job(id);
         self.settle();

@@ -1,4 +1,4 @@
-//! What is known of codes, outputs and caches: what engines were told to run, and who has what.
+//! What the hub knows of codes, outputs and caches: which codes engines need, and which engine has what.
 
 use super::outputs::Found;
 use crate::journal::Remembered;
@@ -8,12 +8,12 @@ use tryworks_base::ids::{EngineId, JobId, OutputId, SessionId};
 use tryworks_protocol::engine::{CodeBytes, CodeId, HeldResult};
 use tryworks_scheduler::Scheduler;
 
-/// The code of a stage.
+/// The code of a stage, for the jobs that run it.
 pub(crate) struct StageCode {
     pub(crate) bytes: CodeBytes,
-    /// Jobs that name it and have not ended.
+    /// How many jobs name it and have not ended.
     pub(crate) users: u32,
-    /// The driver holds it still.
+    /// Whether the driver still holds the exchange that it makes.
     pub(crate) held: bool,
 }
 
@@ -21,43 +21,44 @@ pub(crate) struct StageCode {
 #[derive(Default)]
 pub(crate) struct Offered {
     pub(crate) outputs: BTreeMap<OutputId, Found>,
-    /// Results, until their job comes again.
+    /// Results whose jobs have not been submitted again yet.
     pub(crate) results: BTreeMap<JobId, Vec<(EngineId, HeldResult)>>,
 }
 
-/// What is known of codes, outputs and caches.
+/// What the hub knows of codes, outputs and caches.
 #[derive(Default)]
 pub(crate) struct Known {
     pub(crate) codes: BTreeMap<CodeId, StageCode>,
-    /// Counts the changes of where an output's blocks are.
+    /// How often the locations of an output's blocks have changed.
     pub(crate) moves: BTreeMap<OutputId, u64>,
-    /// Why blocks of an output could not be read, when that was tried last.
+    /// Why the latest attempt to read blocks of an output failed.
     pub(crate) unreadable: BTreeMap<OutputId, String>,
-    /// Who keeps which partition of a cache.
+    /// For each cache, which engine keeps which partition.
     pub(crate) caches: BTreeMap<u64, BTreeMap<u32, EngineId>>,
     pub(crate) offered: Offered,
 }
 
 impl Known {
-    /// What the journal remembers of outputs.
+    /// Starts with what the journal remembers of outputs.
     pub(crate) fn recovered(outputs: BTreeMap<OutputId, Remembered>) -> Self {
         let found = |remembered| Found { remembered, ..Found::default() };
         let outputs = outputs.into_iter().map(|(id, output)| (id, found(output))).collect();
         Known { offered: Offered { outputs, ..Offered::default() }, ..Known::default() }
     }
 
-    /// Where an output's blocks are has changed.
+    /// Notes that the locations of an output's blocks have changed.
     pub(crate) fn moved(&mut self, output: OutputId) {
         *self.moves.entry(output).or_default() += 1;
     }
 
-    /// The caches of a session of which anything is kept.
+    /// The caches of a session that have any partition in memory.
     pub(crate) fn caches_of(&self, session: SessionId) -> Vec<u64> {
         let own = self.caches.range(session.global(0)..=session.global(u64::MAX));
         own.map(|(cache, _)| *cache).collect()
     }
 
-    /// What an engine kept, of one session or of all, is not kept any more. Gives the caches that lost something.
+    /// Forgets the partitions that an engine cached, for one session or for all. Returns the caches that lost
+    /// partitions.
     pub(crate) fn lose_caches(&mut self, id: EngineId, session: Option<SessionId>) -> Vec<u64> {
         let mut lost = Vec::new();
         for (cache, kept) in &mut self.caches {
@@ -73,7 +74,7 @@ impl Known {
         lost
     }
 
-    /// What an engine offered is gone with it.
+    /// Forgets what a lost engine had offered.
     pub(crate) fn lose_offers(&mut self, id: EngineId) {
         for found in self.offered.outputs.values_mut() {
             found.blocks.retain(|block| block.engine != id);
@@ -85,7 +86,7 @@ impl Known {
         self.offered.results.retain(|_, results| !results.is_empty());
     }
 
-    /// The blocks that the scheduler knows to be with an engine are gone with it: how many of each session.
+    /// Counts the blocks that are lost with an engine, by session, and notes that their outputs have moved.
     pub(crate) fn lose_blocks(&mut self, id: EngineId, scheduler: &Scheduler<Error>) -> BTreeMap<SessionId, usize> {
         let mut lost = BTreeMap::new();
         let outputs = self.codes.keys().filter_map(|code| if let CodeId::Output(o) = code { Some(*o) } else { None });
@@ -100,7 +101,7 @@ impl Known {
         lost
     }
 
-    /// A session is over: what it left goes.
+    /// Forgets what a session that has ended left behind.
     pub(crate) fn end_session(&mut self, id: SessionId) {
         self.offered.results.retain(|_, results| {
             results.retain(|(_, held)| held.session != id);

@@ -1,5 +1,5 @@
-//! Sending tasks to engines, each after the code it runs and the places of what it reads; and taking in what became of
-//! them.
+//! Sending tasks to engines, each after the code it runs and the locations of what it reads; and taking in their
+//! reports.
 
 use super::Hub;
 use super::launches::Launched;
@@ -19,7 +19,7 @@ impl Hub {
             let Some(stage) = job.spec.stages.get(task.stage as usize) else { continue };
             let code = stage.output.map_or(CodeId::Results(task.job), CodeId::Output);
             let session = job.session;
-            // Tasks of one batch are mostly of one stage.
+            // Consecutive tasks of a batch mostly belong to one stage.
             if introduced != Some((session, code)) {
                 let spec = job.spec.clone();
                 let reads = stage.parents.iter().filter_map(|parent| spec.stages[*parent].output);
@@ -48,7 +48,7 @@ impl Hub {
         }
     }
 
-    /// Tells an engine who has the blocks of an output, unless it knows.
+    /// Tells an engine which engines have the blocks of an output, unless it already knows.
     fn send_places(&mut self, id: EngineId, output: OutputId) {
         let version = self.known.moves.get(&output).copied().unwrap_or_default();
         match self.engines.all.get_mut(&id) {
@@ -57,7 +57,7 @@ impl Hub {
         };
         let mut runs: Vec<(u32, EngineId, AttemptId)> = Vec::new();
         for (partition, place) in (0u32..).zip(self.scheduler.places(output)) {
-            // What does not exist is nowhere, which a reader has to know too.
+            // A reader must also be told which blocks do not exist: `EngineId(0)` stands for those.
             let (engine, made_by) =
                 if place.exists() { (place.engine, place.made_by) } else { (EngineId(0), AttemptId(0)) };
             if runs.last().is_none_or(|run| (run.1, run.2) != (engine, made_by)) {
@@ -71,7 +71,7 @@ impl Hub {
         self.tell_engine(id, ToEngine::Places { output, places: runs });
     }
 
-    /// Tells engine `to` how the blocks of another one are reached, unless it knows.
+    /// Tells engine `to` where another engine's blocks can be fetched, unless it already knows.
     pub(crate) fn introduce_store(&mut self, to: EngineId, engine: EngineId) {
         let Some(store) = self.engines.all.get(&engine).map(|engine| Box::new(engine.store.clone())) else { return };
         if self.engines.all.get_mut(&to).is_some_and(|to| to.peers.insert(engine)) {
@@ -121,7 +121,7 @@ impl Hub {
                 outputs.iter().for_each(|output| self.known.moved(*output));
                 let whys = outputs.iter().find_map(|output| self.known.unreadable.get(output));
                 let text = format!(
-                    "{} map outputs could not be read by {} and are made again{}",
+                    "{} map outputs could not be read by {} and are recomputed{}",
                     lost.len(),
                     self.engines.name(engine),
                     whys.map_or(String::new(), |why| format!(": {why}"))
@@ -134,7 +134,7 @@ impl Hub {
         self.events.push(Event::TaskFailed { attempt, failure });
     }
 
-    /// The driver does not hold a code any more.
+    /// The driver no longer holds the exchange of a code.
     pub(crate) fn release_code(&mut self, code: CodeId) {
         if let Some(record) = self.known.codes.get_mut(&code) {
             record.held = false;

@@ -1,11 +1,11 @@
-//! What engines were given to run, and what they reported of it that is not accepted yet.
+//! What engines were given to run, and what they reported that is not accepted yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_protocol::engine::{CodeId, ResultPart};
 use tryworks_scheduler::Partitions;
 
-/// A launch that was not reported yet.
+/// A launch that has not been reported yet.
 pub(crate) struct Launched {
     pub(crate) session: SessionId,
     pub(crate) job: JobId,
@@ -15,10 +15,10 @@ pub(crate) struct Launched {
     pub(crate) partitions: Partitions,
 }
 
-/// The launches.
+/// All launches, and reports that are still to be worked on.
 #[derive(Default)]
 pub(crate) struct Launches {
-    /// What is out, with what its report will mean.
+    /// Launches that have not been reported.
     pub(crate) out: BTreeMap<AttemptId, Launched>,
     /// Results that were reported and are not accepted yet.
     pub(crate) reported: BTreeMap<AttemptId, Vec<(u32, ResultPart)>>,
@@ -27,13 +27,13 @@ pub(crate) struct Launches {
 }
 
 impl Launches {
-    /// An engine reports a launch: what it was, if that engine was given it and nobody has reported it.
+    /// An engine reports a launch. Returns the launch if that engine was given it and has not reported it before.
     pub(crate) fn report(&mut self, attempt: AttemptId, by: EngineId) -> Option<Launched> {
         self.out.get(&attempt).filter(|launched| launched.engine == by)?;
         self.out.remove(&attempt)
     }
 
-    /// What an engine had is lost: how many launches of each session.
+    /// Forgets the launches of a lost engine. Returns how many there were, by session.
     pub(crate) fn lose(&mut self, engine: EngineId) -> BTreeMap<SessionId, usize> {
         let mut lost = BTreeMap::new();
         for (attempt, launched) in self.out.extract_if(.., |_, launched| launched.engine == engine) {
@@ -43,7 +43,7 @@ impl Launches {
         lost
     }
 
-    /// How many launches are out, by session.
+    /// How many launches of each of these sessions have not been reported.
     pub(crate) fn of(&self, sessions: &BTreeSet<SessionId>) -> BTreeMap<SessionId, u32> {
         let mut out = BTreeMap::new();
         for launched in self.out.values().filter(|launched| sessions.contains(&launched.session)) {

@@ -1,5 +1,6 @@
-//! Drivers whose connections are lost. The hub cannot know whether one of another machine was cut off or has ended, so it
-//! waits; a process of its own machine it can look at. Who waits for slots meanwhile is told for whom.
+//! Drivers whose connections are lost. The hub cannot know whether a driver on another machine was cut off or has
+//! ended, so it waits. It can look at a process of its own machine. Drivers whose jobs wait for slots are told which
+//! lost driver holds them.
 
 use super::jobs::Phase;
 use super::sessions::Client;
@@ -14,24 +15,24 @@ use tryworks_transport::PeerId;
 /// The process of a driver.
 #[derive(Default)]
 pub(crate) struct Process {
-    /// What people know it by.
+    /// How messages to people name it.
     name: String,
-    /// It is of this machine, and was alive when it said hello.
+    /// Set if the process is on this machine and was alive when it said hello.
     seen: Option<HostInfo>,
-    /// The jobs that were told that they wait for it.
+    /// The jobs that were already told that they wait for this driver.
     pub(crate) told: BTreeSet<JobId>,
 }
 
 impl Process {
-    /// The process that has said hello from there.
+    /// The process that said hello from this host.
     pub(crate) fn of(host: &HostInfo) -> Self {
         Process { name: format!("process {} on {}", host.pid, host.name), seen: None, told: BTreeSet::new() }
     }
 }
 
 impl Hub {
-    /// Gives up connections of drivers that say nothing, and the sessions of those that have ended or did not come back
-    /// in time.
+    /// Gives up the connections of drivers that say nothing, and the sessions of drivers that have ended or did not
+    /// come back in time.
     pub(crate) fn drop_lost_drivers(&mut self) {
         for peer in self.sessions.silent(self.now, self.setup.limits.driver_silence) {
             self.lose_client(peer);
@@ -52,8 +53,8 @@ impl Hub {
         late.into_iter().for_each(|id| self.end_session(id));
     }
 
-    /// A process of the hub's machine was looked at. Only one that was seen alive can be seen to have ended: in a container
-    /// of its own it may have a number that means another process here, or none.
+    /// Takes in whether a process of the hub's machine has ended. That counts only if the process was seen alive
+    /// before: in a container of its own, a driver may have a number that means another process here, or none.
     pub(crate) fn looked(&mut self, id: SessionId, process: HostInfo, ended: bool) {
         let Some(of) = self.sessions.all.get_mut(&id) else { return };
         match ended {
@@ -63,19 +64,19 @@ impl Hub {
         }
     }
 
-    /// Who has a connection to the drivers' socket, in words.
+    /// The name, for people, of a client of the drivers' socket.
     pub(crate) fn client_name(&self, peer: PeerId) -> String {
         match self.sessions.clients.get(&peer) {
             Some(Client::Driver(id)) => {
                 let name = self.sessions.all.get(id).map_or("", |session| session.process.name.as_str());
                 format!("{id} ({name})")
             }
-            Some(Client::Administrator) => "somebody who asks the hub".into(),
+            Some(Client::Administrator) => "a command line".into(),
             None => "a driver that is gone".into(),
         }
     }
 
-    /// The drivers that are missed, with how many tasks of theirs engines have.
+    /// The sessions whose drivers are lost and which have tasks on engines, with the number of those tasks.
     fn missed(&self) -> Vec<(SessionId, u32)> {
         let lost: BTreeSet<_> =
             self.sessions.all.iter().filter(|(_, of)| of.lost.is_some()).map(|(id, _)| *id).collect();
@@ -85,7 +86,7 @@ impl Hub {
         self.launches.of(&lost).into_iter().collect()
     }
 
-    /// Whom a job waits for that waits for slots, if that is drivers that are missed.
+    /// The lost drivers for which a job without slots waits, in words.
     pub(crate) fn waits_for(&self) -> Vec<String> {
         self.missed().into_iter().filter_map(|(session, tasks)| self.in_words(session, tasks)).collect()
     }
@@ -95,13 +96,15 @@ impl Hub {
         let gone = self.now.since(of.lost?);
         let left = self.setup.limits.driver_grace.saturating_sub(gone);
         let seconds = |time: Duration| time.as_millis().div_ceil(1000);
-        let who = if of.process.name.is_empty() { "a program of the hub before this one" } else { &of.process.name };
+        let who = if of.process.name.is_empty() { "a program from before the hub restarted" } else { &of.process.name };
         let tasks = format!("{tasks} {}", if tasks == 1 { "task" } else { "tasks" });
         let (gone, left) = (seconds(gone), seconds(left));
-        Some(format!("{who} was cut off {gone} s ago and has {tasks} out; they end if it is not back in {left} s"))
+        Some(format!(
+            "{who} was cut off {gone} s ago and has {tasks} on engines; they end if it is not back in {left} s"
+        ))
     }
 
-    /// Tells drivers whose jobs wait for slots, each once, that somebody has them who is missed.
+    /// Tells each driver whose jobs wait for slots, once, which lost driver holds slots.
     pub(crate) fn tell_of_missed(&mut self) {
         for (missed, tasks) in self.missed() {
             let (Some(of), Some(words)) = (self.sessions.all.get(&missed), self.in_words(missed, tasks)) else {

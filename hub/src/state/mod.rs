@@ -1,5 +1,5 @@
-//! What a hub knows and decides, as a value: it reads no clock, file or socket. Time, messages and outcomes are handed in;
-//! messages and orders come out.
+//! What a hub knows and decides, as a value: it reads no clock, file or socket. Time, messages and outcomes are handed
+//! in; messages and orders come out.
 //!
 //! What may be handed in, in the legal order:
 //!
@@ -10,19 +10,19 @@
 //! order   = an order that has an outcome, told ;
 //! ```
 //!
-//! Calls of different lines come between one another in any way; a peer that is gone is never heard again. After some
-//! calls the shell takes [`Hub::outgoing`] and
+//! Calls of different lines may come in any order relative to one another. A peer that is gone is never heard again.
+//! After some calls the shell takes [`Hub::outgoing`] and
 //!
-//! 1. carries out its orders in their order, and hands in with [`Hub::told`] what came of those that have an outcome,
+//! 1. carries out its orders in their order, and hands in the outcome of those that have one with [`Hub::told`],
 //!    whenever that is;
-//! 2. sends its messages, and hangs up on whom it names.
+//! 2. sends its messages, and hangs up on the peers that it names.
 //!
-//! What is noted is written in the order of the notes, but it may be lost with the hub until it is committed. **No number
-//! leaves the hub before the journal has it as reserved**: messages that might name one wait in the hub. The same calls
-//! with the same values give the same orders and messages.
+//! Notes are written in order, but may be lost with the hub until they are committed. **No number leaves the hub before
+//! the journal has it as reserved**: messages that may name such a number wait in the hub. The same calls with the same
+//! values give the same orders and messages.
 //!
-//! Who owns what: each part has a file with what it does by itself, and `hub.rs` with the files of what comes in
-//! (`drivers.rs`, `registry.rs`, `admin.rs`) have several parts act together.
+//! Each part of the state has a file, with the methods that need only that part. `hub.rs` and the files of what comes
+//! in (`drivers.rs`, `registry.rs`, `admin.rs`) combine several parts.
 
 mod admin;
 mod drivers;
@@ -69,19 +69,19 @@ use tryworks_transport::{Backlog, PeerId};
 /// How often the state should be handed a [`tick`](Hub::tick).
 pub const TICK: Duration = Duration::from_millis(200);
 
-/// How long a hub waits for whom, and how much may wait for whom.
+/// How long a hub waits for its peers, and how much may wait for them.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How long an engine may be silent before it counts as lost. Engines speak four times as often, and at least
+    /// How long an engine may be silent before it counts as lost. Engines beat four times in this period, and at least
     /// every second.
     pub engine_silence: Duration,
-    /// How long a driver may be silent before its connection is given up.
+    /// How long a driver may be silent before the hub gives up its connection.
     pub driver_silence: Duration,
-    /// How long a driver that is gone may take to come back before its jobs are cancelled.
+    /// How long a lost driver may take to come back before its jobs are cancelled.
     pub driver_grace: Duration,
-    /// What comes in from other machines, by the gateway and the data port together.
+    /// Bounds on what comes in from other machines, through the gateway and the data port together.
     pub doors: tryworks_transport::Limits,
-    /// What may wait for drivers and engines that do not read, for all of them together.
+    /// Bounds on what may wait for drivers and engines that do not read, for all of them together.
     pub backlog: Backlog,
 }
 
@@ -97,26 +97,26 @@ impl Default for Limits {
     }
 }
 
-/// How many tasks an engine may hold beyond its slots before it is known how long they take.
+/// How many tasks an engine may hold beyond its slots before the hub knows how long its tasks take.
 const PREFETCH: u32 = 2;
-/// An engine on which so many different tasks fail within a minute gets none for a minute.
+/// An engine on which ten different tasks fail within a minute gets no tasks for a minute.
 const EXCLUSION: Exclusion =
     Exclusion { failures: 10, window: Duration::from_secs(60), lasts: Duration::from_secs(60) };
 
-/// What a hub is told of itself.
+/// What a hub is told about itself when it starts.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The name of the cluster.
     pub cluster: String,
-    /// How long it waits for whom.
+    /// How long it waits for its peers.
     pub limits: Limits,
-    /// The pools that jobs can be in, beside the one without a name.
+    /// The pools that jobs can be in, besides the one without a name.
     pub pools: Vec<Pool>,
-    /// Its machine and process.
+    /// The hub's machine and process.
     pub host: HostInfo,
-    /// What was put to its data port before, by the hashes.
+    /// The hashes of what its data port already has.
     pub programs: BTreeSet<[u8; 32]>,
-    /// The secrets of sessions are made of it: nobody else may know it, and each hub has another one.
+    /// Session secrets are derived from it: no other process may know it, and each hub has its own.
     pub seed: [u8; 32],
 }
 
@@ -144,14 +144,14 @@ pub struct Setup {
 pub struct Hub {
     pub(crate) setup: Setup,
     pub(crate) epoch: u64,
-    /// Smaller numbers are of jobs and sessions of the hubs before this one.
+    /// Jobs and sessions with smaller numbers are from earlier hubs.
     pub(crate) first: (JobId, SessionId),
     pub(crate) now: Time,
     /// What the system's clock showed at time zero, in microseconds since 1970.
     zero: u64,
     pub(crate) scheduler: Scheduler<Error>,
     pub(crate) events: Vec<Event<Error>>,
-    /// When the scheduler wants to be woken.
+    /// When the scheduler wants its next tick.
     wake: Option<Time>,
     pub(crate) numbers: Numbers,
     pub(crate) sessions: Sessions,
@@ -162,19 +162,19 @@ pub struct Hub {
     pub(crate) recent: Recent,
     /// Output of tasks on its way to drivers.
     pub(crate) under_way: UnderWay,
-    /// What is at the data port, by the hashes.
+    /// The hashes of what is at the data port.
     pub(crate) programs: BTreeSet<[u8; 32]>,
-    /// Something there is needed no more, since that was tidied.
+    /// Something at the data port has become unused since the last tidying.
     pub(crate) untidy: bool,
-    /// Where the data port is.
+    /// The address of the data port.
     data_address: Option<String>,
     pub(crate) out: Outbox,
-    /// Why the journal cannot be written, if it cannot.
+    /// Why the journal cannot be written, while that is so.
     trouble: Option<Error>,
 }
 
 impl Hub {
-    /// A hub that knows nothing but what its journal `recovered`. The system's clock shows `micros` since 1970.
+    /// A hub that knows only what its journal `recovered`. `micros` is the system's clock, in microseconds since 1970.
     #[must_use]
     pub fn new(setup: Setup, recovered: Recovered, now: Time, micros: u64) -> Self {
         use crate::journal::Counter::{Jobs as OfJobs, Launches as OfLaunches, Sessions as OfSessions};
@@ -211,7 +211,7 @@ impl Hub {
         hub
     }
 
-    /// Programs are given out to other machines at this address.
+    /// Sets the address at which other machines fetch programs.
     pub fn gives_at(&mut self, address: String) {
         self.data_address = Some(address);
     }
@@ -222,13 +222,13 @@ impl Hub {
         &self.numbers
     }
 
-    /// When it wants a [`tick`](Hub::tick), beside those that come anyway.
+    /// When it wants a [`tick`](Hub::tick), besides the regular ones.
     #[must_use]
     pub fn wake(&self) -> Option<Time> {
         self.wake
     }
 
-    /// Time never goes back, whatever the shell says.
+    /// Sets the time. It never goes back, whatever the shell says.
     pub(crate) fn at(&mut self, now: Time) {
         self.now = self.now.max(now);
     }
@@ -242,7 +242,7 @@ impl Hub {
         self.zero + self.now.0 / 1000
     }
 
-    /// A message of a driver or an administrator.
+    /// Hands in a message of a driver or an administrator.
     pub fn hear_client(&mut self, now: Time, peer: PeerId, bytes: &[u8]) {
         self.at(now);
         self.client_says_bytes(peer, bytes);
@@ -254,14 +254,14 @@ impl Hub {
         self.lose_client(peer);
     }
 
-    /// A driver or an administrator was cut off, since it read nothing and so many bytes waited for it.
+    /// A driver or an administrator was cut off because it read nothing while `waiting` bytes waited for it.
     pub fn client_cut_off(&mut self, now: Time, peer: PeerId, waiting: usize) {
         let who = self.client_name(peer);
         self.out.log(Level::Warning, format!("{who} was cut off: it read nothing, and {waiting} bytes waited for it"));
         self.client_gone(now, peer);
     }
 
-    /// A message of an engine.
+    /// Hands in a message of an engine.
     pub fn hear_engine(&mut self, now: Time, peer: PeerId, bytes: &[u8]) {
         self.at(now);
         self.engine_says_bytes(peer, bytes);
@@ -275,27 +275,27 @@ impl Hub {
         }
     }
 
-    /// What came of an order.
+    /// Hands in the outcome of an order.
     pub fn told(&mut self, now: Time, told: Told) {
         self.at(now);
         self.hear(told);
     }
 
-    /// Something that depends on time may be due. The system's clock shows `micros` since 1970.
+    /// Does what the passage of time makes due. `micros` is the system's clock, in microseconds since 1970.
     pub fn tick(&mut self, now: Time, micros: u64) {
         self.at(now);
         self.set_clock(micros);
         self.look_round();
     }
 
-    /// The hub ends: drivers are told.
+    /// The hub is stopping: tells the drivers.
     pub fn say_goodbye(&mut self, now: Time) {
         self.at(now);
         self.settle();
         self.end_jobs();
     }
 
-    /// Decides what is to be done about all that was handed in, and takes what is to leave.
+    /// Decides what follows from all that was handed in, and takes what is to leave.
     pub fn outgoing(&mut self, now: Time) -> Outgoing {
         self.at(now);
         self.settle();

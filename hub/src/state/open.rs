@@ -1,5 +1,5 @@
-//! The jobs that are not closed, and the ways to find one without a walk over all of them: a driver may have a hundred
-//! thousand.
+//! The jobs that are not closed, with indexes that find a job without a walk over all of them: a driver may have a
+//! hundred thousand.
 
 use super::jobs::{Job, Phase};
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,23 +7,23 @@ use std::ops::Index;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_protocol::driver::Part;
 
-/// The jobs that are not closed. Whatever happens with each message finds what it needs by a key.
+/// The jobs that are not closed. What happens with each message must find its jobs by a key.
 #[derive(Default)]
 pub(crate) struct Jobs {
     all: BTreeMap<JobId, Job>,
-    /// Each with the session whose workers run it.
+    /// The jobs of each session's workers.
     owned: BTreeSet<(SessionId, JobId)>,
-    /// Detached jobs.
+    /// Detached jobs, by name.
     names: BTreeMap<String, JobId>,
-    /// Those that may be in [`Phase::Waiting`].
+    /// Jobs that may be in [`Phase::Waiting`].
     waiting: BTreeSet<JobId>,
-    /// Which job has results of a launch that its driver has not said to have.
+    /// The jobs of launches whose results the driver has not acknowledged.
     delivered: BTreeMap<AttemptId, JobId>,
-    /// Those of whose progress drivers may not have been told.
+    /// Jobs whose progress may have changed since their drivers were told.
     stirred: BTreeSet<JobId>,
-    /// How often results were asked of the journal.
+    /// How many times the journal was asked for results.
     replays: u64,
-    /// How many jobs walks have come by.
+    /// How many jobs all walks together have visited.
     #[cfg(test)]
     pub(crate) walked: std::cell::Cell<u64>,
 }
@@ -59,7 +59,7 @@ impl Jobs {
         all.is_empty()
     }
 
-    /// A walk over all jobs. Not for what happens with each message.
+    /// Walks over all jobs. Not for what happens with each message.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&JobId, &Job)> {
         self.all.iter().inspect(|_| self.walk(1))
     }
@@ -68,7 +68,7 @@ impl Jobs {
         self.iter().map(|(_, job)| job)
     }
 
-    /// The same.
+    /// Walks over all jobs, too.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Job> {
         self.walk(self.all.len() as u64);
         self.all.values_mut()
@@ -110,18 +110,18 @@ impl Jobs {
         Some(job)
     }
 
-    /// The jobs that workers of a session run.
+    /// The jobs that the workers of a session run.
     pub(crate) fn of(&self, session: SessionId) -> impl Iterator<Item = (JobId, &Job)> {
         let owned = self.owned.range((session, JobId(0))..=(session, JobId(u64::MAX)));
         owned.filter_map(|(_, id)| Some((*id, self.all.get(id)?))).inspect(|_| self.walk(1))
     }
 
-    /// The detached job of this name.
+    /// The detached job with this name.
     pub(crate) fn named(&self, name: &str) -> Option<JobId> {
         self.names.get(name).copied()
     }
 
-    /// Has a job wait until it may begin.
+    /// Makes a job wait until it may begin.
     pub(crate) fn wait(&mut self, id: JobId) {
         if let Some(job) = self.all.get_mut(&id) {
             job.phase = Phase::Waiting;
@@ -129,14 +129,14 @@ impl Jobs {
         }
     }
 
-    /// The jobs that wait, which wait no more.
+    /// Takes the waiting jobs: they wait no longer.
     pub(crate) fn take_waiting(&mut self) -> Vec<JobId> {
         let waiting = std::mem::take(&mut self.waiting);
         let waits = |id: &JobId| self.all.get(id).is_some_and(|job| job.phase == Phase::Waiting);
         waiting.into_iter().filter(waits).collect()
     }
 
-    /// Notes results of a job that its driver is told of, until it says to have them.
+    /// Notes results that the driver of a job is sent, until it acknowledges them.
     pub(crate) fn deliver(&mut self, id: JobId, attempt: AttemptId, engine: EngineId, parts: Vec<(u32, Part)>) {
         if let Some(job) = self.all.get_mut(&id) {
             job.delivered.insert(attempt, (engine, parts));
@@ -144,7 +144,7 @@ impl Jobs {
         }
     }
 
-    /// The driver of this session has the results of a launch: says which engine holds them.
+    /// The driver of this session acknowledges the results of a launch. Returns the engine that holds them.
     pub(crate) fn receive(&mut self, session: SessionId, attempt: AttemptId) -> Option<EngineId> {
         let job = self.delivered.get(&attempt).and_then(|id| self.all.get_mut(id));
         let job = job.filter(|job| job.session == session)?;
@@ -152,14 +152,14 @@ impl Jobs {
         job.delivered.remove(&attempt).map(|(engine, _)| engine)
     }
 
-    /// How far a job is may have changed.
+    /// Notes that the progress of a job may have changed.
     pub(crate) fn stir(&mut self, id: JobId) {
         if self.all.contains_key(&id) {
             self.stirred.insert(id);
         }
     }
 
-    /// The same of all jobs of a session: some share their stages.
+    /// Does so for all jobs of a session, since some share their stages.
     pub(crate) fn stir_session(&mut self, session: SessionId) {
         let owned = self.owned.range((session, JobId(0))..=(session, JobId(u64::MAX)));
         self.stirred.extend(owned.map(|(_, id)| *id));
@@ -170,8 +170,8 @@ impl Jobs {
         self.iter().filter(|(_, job)| job.end.is_none()).map(|(id, _)| *id).collect()
     }
 
-    /// A driver of a job has another connection: what was said by the one before may be lost, so that what follows would
-    /// come without it.
+    /// A driver has reconnected. Messages on its previous connection may be lost, and what follows them must not arrive
+    /// without them, so the job stays silent until the driver asks for it.
     pub(crate) fn deafen(&mut self, id: JobId, session: SessionId) {
         let drivers = self.all.get_mut(&id).into_iter().flat_map(|job| &mut job.drivers);
         for driver in drivers.filter(|driver| driver.session == session) {
@@ -179,14 +179,14 @@ impl Jobs {
         }
     }
 
-    /// An engine is gone. What it had of detached jobs counts again when it is offered again.
+    /// An engine is gone. What it had of detached jobs counts again once an engine offers it again.
     pub(crate) fn lose_engine(&mut self, id: EngineId) {
         for job in self.values_mut().filter(|job| job.detached.is_some()) {
             job.delivered.retain(|_, (engine, _)| *engine != id);
         }
     }
 
-    /// Numbers the questions to the journal for results.
+    /// The next number of a question to the journal for results.
     pub(crate) fn next_replay(&mut self) -> u64 {
         self.replays += 1;
         self.replays

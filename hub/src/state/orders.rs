@@ -1,4 +1,4 @@
-//! What the state wants done that takes I/O, and what it is told came of that.
+//! What the state wants done that takes I/O, and the outcomes that it is told.
 
 use crate::journal::{Counter, Entry};
 use std::collections::BTreeSet;
@@ -10,130 +10,130 @@ use tryworks_protocol::admin::{Answer, JobRow, Question, Status};
 use tryworks_protocol::driver::{GivenFile, Program};
 use tryworks_transport::PeerId;
 
-/// Something that takes I/O. Orders to the journal take effect there in the order in which they come.
+/// Something that takes I/O. The journal carries out its orders in the order in which they come.
 #[derive(Debug)]
 pub enum Order {
     /// Note something in the journal.
     Note(Entry),
-    /// Note a detached job: [`Told::Submitted`] says when it is committed, or why it is not.
+    /// Note a detached job: [`Told::Submitted`] says that it is committed, or why it is not.
     NoteJob {
-        /// What is noted.
+        /// The entry.
         entry: Entry,
         /// The job.
         job: JobId,
     },
-    /// Note the last result of a launch: [`Told::Kept`] says when it is committed, or why it is not.
+    /// Note the last result of a launch: [`Told::Kept`] says that it is committed, or why it is not.
     NoteResult {
-        /// What is noted.
+        /// The entry.
         entry: Entry,
-        /// Who has it meanwhile.
+        /// The engine that holds the result until then.
         engine: EngineId,
         /// The launch.
         attempt: AttemptId,
     },
     /// Reserve numbers up to `end`: [`Told::Reserved`] says when that is committed, however long it takes.
     Reserve {
-        /// Of what.
+        /// The counter.
         counter: Counter,
-        /// The last of them.
+        /// The last number to reserve.
         end: u64,
     },
-    /// Ask the journal, once all that was noted is in it. For results that is waited for however long it takes; other
-    /// questions are answered from what is written if the journal cannot be.
+    /// Ask the journal, once all earlier notes are committed. A question for results waits for that however long it
+    /// takes. Other questions are answered from what is written if the journal cannot be written.
     LookUp(Lookup),
-    /// Something about the programs of drivers, and what they give along.
+    /// Something about drivers' programs and the files that drivers upload.
     Shelf(ShelfOrder),
-    /// See whether a process of the hub's machine has ended: the outcome is [`Told::Looked`].
+    /// See whether a process of the hub's machine has ended: [`Told::Looked`] says so.
     LookAt {
         /// The driver's session.
         session: SessionId,
         /// The process.
         process: HostInfo,
     },
-    /// Answer with the status, once the hub's own memory is in it: the outcome is [`Told::Answer`].
+    /// Answer with the status, after adding the hub's own memory to it: the outcome is [`Told::Answer`].
     Status {
-        /// Who asked.
+        /// The client that asked.
         peer: PeerId,
         /// The number of the question.
         number: u64,
-        /// All else.
+        /// The rest of the status.
         status: Box<Status>,
     },
-    /// Renew the certificates: the outcome is [`Told::Answer`]. If it goes well, the hub begins again.
+    /// Renew the certificates: the outcome is [`Told::Answer`]. If they were renewed, the hub restarts.
     Renew {
-        /// Who asked.
+        /// The client that asked.
         peer: PeerId,
         /// The number of the question.
         number: u64,
     },
-    /// End the hub.
+    /// Stop the hub.
     Stop,
-    /// Say something in the log.
+    /// Write a line to the log.
     Log(Level, String),
 }
 
-/// How much a line of the log matters.
+/// How important a line of the log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// It is good to know.
+    /// Good to know.
     Info,
-    /// Somebody should look.
+    /// The operator should look into it.
     Warning,
     /// Something does not work.
     Error,
 }
 
-/// Something about the programs of drivers, and what they give along.
+/// Something about drivers' programs and the files that drivers upload.
 #[derive(Clone, Debug)]
 pub enum ShelfOrder {
-    /// A driver is there, with this program.
+    /// A driver has connected, and this is its program.
     UseProgram {
         /// The program.
         program: Arc<Program>,
         /// The machine and process of the driver.
         host: HostInfo,
     },
-    /// A session of the hub before this one goes on, with this program.
+    /// A session of the previous hub continues, and this is its program.
     UseAgain(Arc<Program>),
-    /// A driver has given this file along.
+    /// A driver has uploaded this file.
     UseFile {
         /// The file.
         file: GivenFile,
-        /// The driver is on the hub's machine.
+        /// Whether the driver is on the hub's machine.
         here: bool,
     },
-    /// A job needs what was put under this hash.
+    /// A job needs what was uploaded under this hash.
     UseSent([u8; 32]),
-    /// Only these are in use now.
+    /// Only these are still in use.
     Tidy(BTreeSet<[u8; 32]>),
 }
 
 /// A question to the journal.
 #[derive(Clone, Debug)]
 pub enum Lookup {
-    /// What somebody asks, with the jobs that are not over: the outcome is [`Told::Answer`].
+    /// A client's question, with the jobs that are not closed: the outcome is [`Told::Answer`].
     Ask {
-        /// Who asks.
+        /// The client that asks.
         peer: PeerId,
         /// The number of the question.
         number: u64,
         /// The question.
         question: Question,
-        /// The jobs that are not over.
+        /// The jobs that are not closed.
         live: Vec<JobRow>,
     },
-    /// When a job ran, for what it wrote: the outcome is [`Told::Ran`].
+    /// When a job ran, to find what it wrote: the outcome is [`Told::Ran`].
     Ran {
-        /// Who asks.
+        /// The client that asks.
         peer: PeerId,
         /// The number of the question.
         number: u64,
-        /// Of one engine, or of all.
+        /// The engine whose output is wanted, or all engines.
         engine: Option<EngineId>,
-        /// The job.
+        /// The job's name.
         name: String,
     },
-    /// The results of a detached job, for the driver that asked for them: a [`Told::Result`] for each, then
+    /// The results of a detached job, for the driver that asked for them: [`Told::Result`] for each, then
     /// [`Told::Replayed`].
     Results {
         /// The job.
@@ -146,7 +146,7 @@ pub enum Lookup {
 /// When a job ran, and whose workers ran it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ran {
-    /// Which job.
+    /// The job.
     pub job: JobId,
     /// The session of its workers.
     pub session: SessionId,
@@ -156,52 +156,52 @@ pub struct Ran {
     pub to: Option<u64>,
 }
 
-/// What came of an order, and what else the hub's own process has to say.
+/// The outcome of an order, or news from the hub's own process.
 #[derive(Debug)]
 pub enum Told {
-    /// A detached job is written down, or why it is not.
+    /// A detached job is committed to the journal, or why it is not.
     Submitted {
-        /// Which.
+        /// The job.
         job: JobId,
-        /// What came of it.
+        /// The outcome.
         outcome: Result<()>,
     },
-    /// Results of a detached job that an engine holds are written down, or are not.
+    /// Results of a detached job that an engine holds are committed to the journal, or why they are not.
     Kept {
-        /// Who holds them.
+        /// The engine that holds them.
         engine: EngineId,
         /// The launch that made them.
         attempt: AttemptId,
-        /// What came of it.
+        /// The outcome.
         outcome: Result<()>,
     },
-    /// The journal has numbers as reserved.
+    /// The journal has these numbers as reserved.
     Reserved {
-        /// Of what.
+        /// The counter.
         counter: Counter,
-        /// The last of them.
+        /// The last reserved number.
         end: u64,
     },
-    /// Why the journal cannot be written, or that it can.
+    /// Why the journal cannot be written, or `None` if it can.
     Health(Option<Error>),
-    /// An answer.
+    /// An answer to a client.
     Answer {
-        /// To whom.
+        /// The client.
         peer: PeerId,
         /// The number of the question.
         number: u64,
         /// The answer.
         answer: Answer,
     },
-    /// When a job ran, or the answer that there is none, for what it wrote.
+    /// When a job ran, for a client that asks what the job wrote.
     Ran {
-        /// Who asks.
+        /// The client.
         peer: PeerId,
         /// The number of the question.
         number: u64,
-        /// Of one engine, or of all.
+        /// The engine whose output is wanted, or all engines.
         engine: Option<EngineId>,
-        /// When it ran, or the answer that there is no such job.
+        /// When it ran, or the answer that there is no job of this name.
         ran: std::result::Result<Ran, Answer>,
     },
     /// A result of a detached job.
@@ -217,26 +217,26 @@ pub enum Told {
         /// The result.
         bytes: Vec<u8>,
     },
-    /// All results of a detached job that were written down have been told: how many there were.
+    /// The journal has handed over all results of a detached job that it has.
     Replayed {
         /// The job.
         job: JobId,
         /// The number of the question.
         replay: u64,
-        /// How many, or why they could not be read.
+        /// How many there were, or why they could not be read.
         count: Result<u64>,
     },
-    /// Whether the process of a driver has ended.
+    /// Whether a driver's process has ended.
     Looked {
         /// The driver's session.
         session: SessionId,
         /// The process.
         process: HostInfo,
-        /// Whether it has.
+        /// Whether it has ended.
         ended: bool,
     },
-    /// Something was put to the data port, under its hash.
+    /// Something was uploaded to the data port, under this hash.
     Arrived([u8; 32]),
-    /// It is not there any more.
+    /// It is no longer there.
     Removed([u8; 32]),
 }

@@ -1,4 +1,4 @@
-//! What is waiting to leave the hub: orders, messages, and connections to hang up.
+//! What waits to leave the hub: orders, messages, and connections to hang up.
 
 use super::orders::{Level, Order};
 use crate::journal::Entry;
@@ -9,7 +9,7 @@ use tryworks_protocol::driver::ToDriver;
 use tryworks_protocol::engine::ToEngine;
 use tryworks_transport::PeerId;
 
-/// What leaves the hub, to be carried out from the first field to the last.
+/// What leaves the hub. The fields are carried out from the first to the last.
 #[derive(Debug, Default)]
 pub struct Outgoing {
     /// What takes I/O, in this order.
@@ -18,17 +18,17 @@ pub struct Outgoing {
     pub to_clients: Vec<(PeerId, Bytes)>,
     /// Messages to engines.
     pub to_engines: Vec<(PeerId, Bytes)>,
-    /// Drivers and administrators to hang up on once all is written.
+    /// Drivers and administrators to hang up on, after all messages are sent.
     pub hang_up_clients: Vec<PeerId>,
-    /// Engines to hang up on once all is written.
+    /// Engines to hang up on, after all messages are sent.
     pub hang_up_engines: Vec<PeerId>,
 }
 
-/// The outbox.
+/// Collects what leaves the hub, until [`Hub::leaving`](super::Hub::leaving) takes it.
 #[derive(Default)]
 pub(crate) struct Outbox {
     pub(crate) orders: Vec<Order>,
-    /// Openings and answers, encoded: they go before all else.
+    /// Welcomes and answers, already encoded: they go before all other messages.
     pub(crate) to_clients: Vec<(PeerId, Vec<u8>)>,
     pub(crate) to_engines: Vec<(PeerId, Vec<u8>)>,
     pub(crate) hang_up_clients: Vec<PeerId>,
@@ -50,7 +50,7 @@ impl Outbox {
         self.orders.push(Order::Log(level, text.into()));
     }
 
-    /// Refuses a client or says the last to it.
+    /// Sends a client its last message, such as a refusal, and hangs up.
     pub(crate) fn dismiss_client(&mut self, peer: PeerId, last: Vec<u8>) {
         self.to_clients.push((peer, last));
         self.hang_up_clients.push(peer);
@@ -61,7 +61,7 @@ impl Outbox {
         self.hang_up_engines.push(peer);
     }
 
-    /// An engine is gone: nothing more is said to it.
+    /// An engine is gone: drops what was queued for it and hangs up.
     pub(crate) fn drop_engine(&mut self, id: EngineId, peer: PeerId) {
         self.for_engines.remove(&id);
         self.hang_up_engines.push(peer);

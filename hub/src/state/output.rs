@@ -1,15 +1,16 @@
-//! Output of tasks on its way to drivers. Each output of a worker has little under way, but there may be many hundred engines:
-//! so what is under way has a bound for each driver and for all. What is beyond it is left out, and the driver told where.
+//! Output of tasks on its way to drivers. Each worker has little output under way, but there may be many hundred
+//! engines. So the output under way to each driver, and to all drivers together, is bounded. What exceeds a bound is
+//! left out, and the driver is told where.
 
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_base::ids::SessionId;
 use tryworks_protocol::driver::{Heard, Written};
 
-/// How many bytes may be under way to a driver, and to all.
+/// How many bytes may be under way to one driver, and to all drivers.
 const TO_ONE: usize = 64 << 20;
 const TO_ALL: usize = 256 << 20;
 
-/// What is under way.
+/// The output that is under way.
 #[derive(Default)]
 pub(crate) struct UnderWay {
     sessions: BTreeMap<SessionId, ToDriver>,
@@ -19,14 +20,15 @@ pub(crate) struct UnderWay {
 #[derive(Default)]
 struct ToDriver {
     bytes: usize,
-    /// The outputs of which something is under way: where each piece ends, and what it takes.
+    /// For each output with something under way: where each piece ends, and how many bytes it counts.
     pieces: BTreeMap<(u64, bool), VecDeque<(u64, usize)>>,
-    /// Where outputs are of which the last was left out.
+    /// The outputs whose latest piece was left out, with an empty piece that says where that one ended.
     left_out: BTreeMap<(u64, bool), Written>,
 }
 
 impl UnderWay {
-    /// Whether this may be said to a driver now. If not, it is left out: the worker is held back until the driver has heard so.
+    /// Whether this piece may be sent to its driver now. If not, it is left out, and its worker is held back until the
+    /// driver has acknowledged the gap.
     pub(crate) fn admit(&mut self, session: SessionId, written: &Written) -> bool {
         let of = self.sessions.entry(session).or_default();
         let (size, key) = (written.size(), (written.run, written.stderr));
@@ -42,7 +44,8 @@ impl UnderWay {
         true
     }
 
-    /// A driver has something. Gives what tells it of all that was left out, once there is room again.
+    /// A driver acknowledges output. Returns the pieces that tell it of everything left out, once less than half of a
+    /// bound is used.
     pub(crate) fn heard(&mut self, session: SessionId, heard: &Heard) -> Vec<Written> {
         let Some(of) = self.sessions.get_mut(&session) else { return Vec::new() };
         let key = (heard.run, heard.stderr);
@@ -61,7 +64,7 @@ impl UnderWay {
         }
     }
 
-    /// What was under way to a driver may never arrive.
+    /// Forgets what was under way to a driver, since it may never arrive.
     pub(crate) fn lost(&mut self, session: SessionId) {
         if let Some(of) = self.sessions.remove(&session) {
             self.all -= of.bytes;
@@ -91,16 +94,16 @@ mod tests {
             }
         }
         assert!(under_way.all <= TO_ONE && under_way.all > TO_ONE - 2 * PIECE, "{}", under_way.all);
-        // Another driver hears its tasks all the same.
+        // Another driver still gets output.
         assert!(under_way.admit(SessionId(2), &written(2_000, 0)));
-        // It is told of what was left out when it has heard half of what came.
+        // The first driver is told of what was left out when it has acknowledged half of what came.
         let mut told = Vec::new();
         for run in &sent {
             told.extend(under_way.heard(SessionId(1), &written(*run, 0).heard()));
         }
         assert_eq!(told.len() + sent.len(), 1_000);
         assert!(told.iter().all(|told| told.bytes.is_empty() && told.offset == PIECE as u64));
-        // And who wrote that goes on.
+        // Then those workers may write again.
         assert!(told.iter().all(|told| under_way.admit(SessionId(1), told)));
         told.iter().for_each(|told| assert!(under_way.heard(SessionId(1), &told.heard()).is_empty()));
         under_way.heard(SessionId(2), &written(2_000, 0).heard());

@@ -1,5 +1,5 @@
-//! What is known of outputs from before: blocks that engines still have, and checksums that the journal kept, by which
-//! another answer of code that is not deterministic is found out although a hub has died in between.
+//! What is known of outputs from before a restart: blocks that engines still have, and checksums from the journal. The
+//! checksums detect code that is not deterministic even if a hub died in between.
 
 use super::Hub;
 use super::jobs::Phase;
@@ -9,12 +9,12 @@ use std::sync::Arc;
 use tryworks_base::ids::{JobId, OutputId, SessionId};
 use tryworks_scheduler::{Event, JobSpec, KnownBlock};
 
-/// What survives of an output from before.
+/// What survives of an output from before a restart.
 #[derive(Default)]
 pub(crate) struct Found {
-    /// What engines have of it.
+    /// The blocks that engines have.
     pub(crate) blocks: Vec<KnownBlock>,
-    /// What the journal knows of it.
+    /// What the journal remembers.
     pub(crate) remembered: Remembered,
 }
 
@@ -25,19 +25,19 @@ impl Found {
 }
 
 impl Hub {
-    /// A job names an output of which something is known from before.
+    /// A job names an output of which something survives: tells the scheduler what.
     pub(crate) fn know(&mut self, spec: &JobSpec, at: usize, output: OutputId, found: Found) {
         let stage = &spec.stages[at];
         let parents = stage.parents.iter().filter_map(|parent| spec.stages[*parent].output).collect();
         let (partitions, buckets) = (stage.partitions, stage.buckets);
         let Found { blocks, remembered: Remembered { made, changed } } = found;
         self.known.moved(output);
-        // The hub before may have died before it wrote down what they came to.
+        // The previous hub may have died before it noted their checksums.
         self.launches.made.extend(blocks.iter().map(|block| (output, block.partitions.clone())));
         self.events.push(Event::OutputKnown { output, partitions, buckets, parents, made, changed, blocks });
     }
 
-    /// An engine has a block from before, and a running job may have a stage that makes it.
+    /// An engine offers a block from before. A running job may have a stage that makes its output.
     pub(crate) fn offer_block(&mut self, output: OutputId, block: KnownBlock, made_by: Option<&(Arc<JobSpec>, usize)>) {
         match made_by {
             Some((spec, at)) => self.know(spec, *at, output, Found { blocks: vec![block], ..Found::default() }),
@@ -45,7 +45,7 @@ impl Hub {
         }
     }
 
-    /// Which stage of which running job makes each of these outputs, if any does.
+    /// For each of these outputs, the stage of a running job that makes it, if there is one.
     pub(crate) fn making(&self, outputs: &BTreeSet<OutputId>) -> BTreeMap<OutputId, (Arc<JobSpec>, usize)> {
         let sessions: BTreeSet<_> = outputs.iter().map(|output| SessionId::split(output.0).0).collect();
         let mut making = BTreeMap::new();
@@ -62,7 +62,7 @@ impl Hub {
         making
     }
 
-    /// Writes down what the partitions came to that were just taken in.
+    /// Notes the checksums of partitions that were just accepted.
     pub(crate) fn note_made(&mut self) {
         for (output, partitions) in std::mem::take(&mut self.launches.made) {
             let places = self.scheduler.places(output);
@@ -74,14 +74,14 @@ impl Hub {
         }
     }
 
-    /// Writes down that what a stage makes came out different, and what is therefore made again.
+    /// Notes that a stage's output came out different, and which outputs are therefore recomputed.
     pub(crate) fn note_change(&mut self, job: JobId, stage: u32) {
         let output = self.jobs.get(&job).and_then(|job| job.spec.stages.get(stage as usize)?.output);
         let Some((output, change)) = output.and_then(|output| Some((output, self.scheduler.changed(output)?))) else {
             return;
         };
         let own = self.outputs_of(SessionId::split(output.0).0).into_iter();
-        // The scheduler has forgotten what was made from the first answer.
+        // The scheduler has forgotten the outputs that were made from the first answer.
         let anew = own.filter(|output| self.scheduler.places(*output).is_empty()).collect();
         self.out.note(Entry::Changed { output, change, anew });
     }

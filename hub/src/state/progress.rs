@@ -1,4 +1,4 @@
-//! How far jobs are: what becomes of their stages and tasks is counted, told to drivers, and written down.
+//! The progress of jobs: counting their stages and tasks, telling drivers, and noting progress in the journal.
 
 use super::Hub;
 use super::jobs::{Job, Phase};
@@ -10,11 +10,11 @@ use tryworks_protocol::admin::{JobRow, TaskRow};
 use tryworks_protocol::driver::ToDriver;
 use tryworks_scheduler::{Failure, JobSpec, Report, StageSpec};
 
-/// How often the journal is told how far a job is, in microseconds.
+/// How often progress is noted in the journal, in microseconds.
 const NOTE_EVERY: u64 = 1_000_000;
 
 impl Hub {
-    /// What is to be done for a job, as far as it is not done.
+    /// The stages and partitions that a job has still to compute.
     pub(crate) fn work_of(&self, spec: &JobSpec) -> Progress {
         let made = |stage: &&StageSpec| {
             let places = stage.output.map_or(&[][..], |output| self.scheduler.places(output));
@@ -38,7 +38,7 @@ impl Hub {
         self.out.note(Entry::StageEnded { job, stage, attempt, at });
     }
 
-    /// How far a job is has changed with a launch, and those that share its stage.
+    /// The progress of a launch's job may have changed, and that of jobs that share its stage.
     pub(crate) fn stir(&mut self, launched: &Launched) {
         match self.known.codes.get(&launched.code).is_some_and(|code| code.users > 1) {
             true => self.jobs.stir_session(launched.session),
@@ -46,7 +46,7 @@ impl Hub {
         }
     }
 
-    /// Counts what became of a task.
+    /// Counts and notes how a task ended.
     pub(crate) fn note_task(
         &mut self,
         launched: &Launched,

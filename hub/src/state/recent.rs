@@ -1,4 +1,4 @@
-//! What workers wrote last: for people who ask, and for drivers that were cut off.
+//! The latest output of workers: for people who ask, and for drivers that were cut off.
 
 use super::{Hub, Ran};
 use std::collections::{BTreeMap, VecDeque};
@@ -7,29 +7,30 @@ use tryworks_protocol::admin::LogRow;
 use tryworks_protocol::driver::{Heard, ToDriver, Written};
 use tryworks_protocol::engine::ToEngine;
 
-/// What is kept of the output of workers, in bytes.
+/// How much of the workers' output is kept, in bytes.
 const LOG_BYTES: usize = 1 << 20;
 
-/// What workers wrote last.
+/// The latest output of workers.
 #[derive(Default)]
 pub(crate) struct Recent {
     log: VecDeque<Said>,
     bytes: usize,
 }
 
-/// Something that was written.
+/// A piece of output.
 struct Said {
     engine: EngineId,
     session: SessionId,
-    /// Whose task wrote it, where only one was running.
+    /// The job whose task wrote it, if only one task was running.
     job: Option<JobId>,
-    /// When it came.
+    /// When the piece arrived.
     at: u64,
     written: Written,
 }
 
 impl Ran {
-    /// Workers write to one output for all of their tasks: what is of a job is told by the task, or else by the time.
+    /// Whether a piece belongs to this job. Workers write to one output for all of their tasks, so where the task is
+    /// not known, the time decides.
     fn wrote(&self, said: &Said) -> bool {
         let in_time = said.at >= self.from && self.to.is_none_or(|to| said.at <= to);
         said.session == self.session && said.job.map_or(in_time, |job| job == self.job)
@@ -37,14 +38,14 @@ impl Ran {
 }
 
 impl Hub {
-    /// Keeps what was written.
+    /// Keeps a piece of output.
     pub(crate) fn log(&mut self, engine: EngineId, session: SessionId, written: &Written) {
         let launched = written.attempt.and_then(|attempt| self.launches.out.get(&attempt));
         let job = launched.map(|launched| launched.job);
         self.recent.add(Said { engine, session, job, at: self.clock(), written: written.clone() });
     }
 
-    /// The driver has what a worker of its session wrote, or nobody waits for it.
+    /// The driver has acknowledged output of a worker of its session, or is not there to do so.
     pub(crate) fn heard(&mut self, session: SessionId, heard: Heard) {
         let left_out = self.under_way.heard(session, &heard);
         left_out.into_iter().for_each(|written| self.show(session, written));
@@ -52,20 +53,21 @@ impl Hub {
         self.tell_engine(engine, ToEngine::Heard { session, run, stderr, offset });
     }
 
-    /// Says to a driver what its tasks wrote, as far as there is room for it on the way there.
+    /// Sends a piece of output to a driver if the bounds on output under way allow it.
     pub(crate) fn show(&mut self, session: SessionId, written: Written) {
         if self.under_way.admit(session, &written) {
             self.tell_driver(session, ToDriver::Output(written));
         }
     }
 
-    /// The driver's connection ended: what was on its way there may never arrive.
+    /// The driver's connection ended: what was under way may never arrive.
     pub(crate) fn unheard(&mut self, session: SessionId) {
         self.under_way.lost(session);
         self.engines.ids().into_iter().for_each(|engine| self.tell_engine(engine, ToEngine::Unheard { session }));
     }
 
-    /// Says again to a driver that was cut off what its tasks wrote last: it knows what it has by the offsets.
+    /// Sends a driver that was cut off the latest output of its tasks again. The offsets tell the driver what it
+    /// already has.
     pub(crate) fn say_again(&mut self, session: SessionId) {
         let own = self.recent.log.iter().filter(|said| said.session == session);
         let own: Vec<_> = own.map(|said| said.written.clone()).collect();
@@ -84,7 +86,7 @@ impl Recent {
         }
     }
 
-    /// The lines that are kept, of one engine or all, and of one job or all.
+    /// The kept lines of one engine or all, and of one job or all.
     pub(crate) fn lines(&self, engine: Option<EngineId>, ran: Option<Ran>) -> Vec<LogRow> {
         let mut lines = Lines::default();
         for said in &self.log {
@@ -96,14 +98,14 @@ impl Recent {
     }
 }
 
-/// An output of a worker: whose it is, where its last piece ended, and the beginning of a line.
+/// An unfinished output: its latest piece, where that ended, and the beginning of a line.
 struct Open<'a> {
     of: &'a Written,
     end: u64,
     line: Vec<u8>,
 }
 
-/// Puts pieces of output together to lines. A line is where its end came.
+/// Joins pieces of output into lines. A line appears where its end arrived.
 #[derive(Default)]
 struct Lines<'a> {
     rows: Vec<LogRow>,
@@ -116,10 +118,10 @@ impl<'a> Lines<'a> {
         let before = self.open.remove(&key);
         let (end, mut line) = before.map_or((written.offset, Vec::new()), |open| (open.end, open.line));
         if end < written.offset && !line.is_empty() {
-            // What was between is not kept.
+            // The bytes in between are not kept.
             self.row(written, &std::mem::take(&mut line));
         }
-        // An engine that was cut off says some things twice.
+        // An engine that was cut off sends some pieces twice.
         let known = end.saturating_sub(written.offset).min(written.bytes.len() as u64);
         for piece in written.bytes[known as usize..].split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(piece);
@@ -137,7 +139,7 @@ impl<'a> Lines<'a> {
         self.rows.push(LogRow { engine: of.name.clone(), worker: of.worker, stderr: of.stderr, text });
     }
 
-    /// The lines, with those at the end that have no end yet.
+    /// The lines, with the unfinished ones last.
     fn finish(mut self) -> Vec<LogRow> {
         for Open { of, line, .. } in std::mem::take(&mut self.open).into_values() {
             if !line.is_empty() {
@@ -175,7 +177,7 @@ mod tests {
         recent.add(said(7, 1, 4, "ng line\r\nnext"));
         recent.add(said(7, 1, 17, " one\n\n"));
         assert_eq!(texts(&recent, None), ["8 other", "7 a long line\r", "7 next one", "7 ", "8 half"]);
-        // What is not kept any more is no part of a line.
+        // Bytes that are no longer kept are part of no line.
         recent.add(said(8, 1, 500, "later\n"));
         assert_eq!(texts(&recent, None)[4..], ["8 half", "8 later"]);
     }

@@ -1,4 +1,4 @@
-//! A hub that begins anew: what it takes over from the hub before it.
+//! What a restarted hub takes over from the previous one.
 
 use super::jobs::{Job, Phase};
 use super::known::Known;
@@ -12,8 +12,8 @@ use tryworks_protocol::admin::JobRow;
 use tryworks_scheduler::{JobSpec, Limits};
 
 impl Hub {
-    /// Takes over sessions, whose drivers have the usual grace to come back, and jobs. Jobs that belong to a driver are
-    /// submitted again by it; detached ones begin by themselves, once the engines are back.
+    /// Takes over sessions and jobs. Drivers have the usual grace period to come back, and submit their own jobs again.
+    /// Detached jobs begin by themselves, once the engines are back.
     pub(crate) fn recover(&mut self, recovered: Recovered) {
         self.engines.awaited = recovered.engines.into_iter().collect();
         self.known = Known::recovered(recovered.outputs);
@@ -33,7 +33,7 @@ impl Hub {
         let Unfinished { row, session, ticket, detached } = job;
         let id = row.job;
         let Some(owner) = self.sessions.all.get_mut(&session) else {
-            // The hub died between the end of the session and that of the job.
+            // The previous hub died between the end of the session and the end of the job.
             return self.note_end(id, Err(Error::Cancelled));
         };
         match detached {
@@ -57,7 +57,7 @@ impl Hub {
         let id = row.job;
         let mut job = Job::new(session, ticket, row.detached, submission.spec, row.submitted);
         (job.caches, job.phase) = (submission.caches, Phase::Waiting);
-        // What stayed with an engine counts when the engine offers it.
+        // Results that stayed with an engine count when the engine offers them.
         job.held = held.iter().filter(|held| held.here).map(|held| held.partition).collect();
         job.progress = self.work_of(&job.spec);
         job.go_on_from(row.submitted, &row.progress);
@@ -79,7 +79,7 @@ impl Hub {
         self.out.note(Entry::JobEnded { job, at, progress: Progress::default(), end });
     }
 
-    /// Engines that were there when the hub before this one died, and that did not come back in time.
+    /// Gives up engines that were connected when the previous hub died and did not come back in time.
     pub(crate) fn give_up_engines(&mut self) {
         for name in std::mem::take(&mut self.engines.awaited) {
             self.out.log(Level::Warning, format!("the engine `{name}` has not come back"));
@@ -88,7 +88,7 @@ impl Hub {
     }
 }
 
-/// A detached job that ended under the hub before this one.
+/// A detached job that ended under an earlier hub.
 fn ended(row: JobRow, session: SessionId, end: Result<()>, held: &[Held]) -> Job {
     let spec = JobSpec {
         label: row.label,
@@ -104,7 +104,7 @@ fn ended(row: JobRow, session: SessionId, end: Result<()>, held: &[Held]) -> Job
     job.results = held.len() as u64;
     job.held = held.iter().filter(|held| held.here).map(|held| held.partition).collect();
     job.kept = held.iter().filter(|held| !held.here).map(|held| (held.partition, held.attempt)).collect();
-    // Large results are told of once the engines that have them are back.
+    // Drivers are told of large results once the engines that hold them are back.
     job.phase = if job.kept.is_empty() { Phase::Begun } else { Phase::Waiting };
     job.end = Some(end);
     job

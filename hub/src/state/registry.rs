@@ -1,4 +1,4 @@
-//! Engines that join, what each says, and who is lost.
+//! Engines: how they join, what they say, and how they are lost.
 
 use super::Hub;
 use super::engines::Engine;
@@ -14,15 +14,15 @@ use tryworks_protocol::{Hello, Purpose, decode, refusal, welcome};
 use tryworks_scheduler::{Event, Failure, Gate, KnownBlock};
 use tryworks_transport::PeerId;
 
-/// How often engines say that they are there, at least.
+/// The longest time between two beats of an engine.
 const BEAT: Duration = Duration::from_secs(1);
-/// An engine on which the workers of a session do not start gets none of its tasks for so long.
+/// An engine on which a session's workers do not start gets none of its tasks for this long.
 const UNFIT: Duration = Duration::from_secs(60);
 
 impl Hub {
     pub(crate) fn engine_says_bytes(&mut self, peer: PeerId, bytes: &[u8]) {
         let Some(&id) = self.engines.by_peer.get(&peer) else {
-            // One that was given up may go on speaking until it is hung up on.
+            // An engine that was given up may go on speaking until the hub hangs up.
             if !self.out.hang_up_engines.contains(&peer) {
                 self.greet_engine(peer, bytes);
             }
@@ -34,13 +34,13 @@ impl Hub {
                     engine.heard = self.now;
                 }
                 for message in batch {
-                    // It may have been lost by what it said.
+                    // An earlier message of the batch may have lost the engine.
                     if self.engines.all.contains_key(&id) {
                         self.engine_says(id, message);
                     }
                 }
             }
-            Err(error) => self.lose_engine(id, &format!("it sent what cannot be read: {error}")),
+            Err(error) => self.lose_engine(id, &format!("it sent a message that cannot be read: {error}")),
         }
     }
 
@@ -50,12 +50,12 @@ impl Hub {
             Err(why) => return self.refuse_engine(peer, &why),
         };
         let Purpose::Serve(offer) = hello.purpose else {
-            return self.refuse_engine(peer, "this is the socket of engines, and you are none");
+            return self.refuse_engine(peer, "this is the socket of engines, and you are not an engine");
         };
         if let Err(unfit) = check_label("an engine", &offer.name) {
             return self.refuse_engine(peer, &unfit.to_string());
         }
-        // The same engine, by a new connection: the old one is over, whether or not anybody noticed.
+        // The same engine by a new connection: the old connection is over, even if its end was not noticed.
         if let Some(before) = self.engines.named(&offer.name) {
             if self.engines.all[&before].store.key != offer.store.key {
                 let why = format!("there is an engine `{}` already; give this one another name", offer.name);
@@ -96,7 +96,7 @@ impl Hub {
         };
         self.engines.add(id, engine);
         self.events.push(Event::EngineJoined { engine: id, slots });
-        // What was left of sessions that are over is deleted with them.
+        // Blocks of sessions that are over are deleted with their sessions.
         let known = |held: &HeldBlock| self.sessions.all.contains_key(&SessionId::split(held.output.0).0);
         let held: Vec<_> = held.into_iter().filter(known).collect();
         let making = self.making(&held.iter().map(|held| held.output).collect());
@@ -119,7 +119,7 @@ impl Hub {
         self.out.dismiss_engine(peer, refusal(why));
     }
 
-    /// Tells an engine of a session, so that it may get a worker ready.
+    /// Tells an engine of a session, so that it can start a worker.
     pub(crate) fn introduce(&mut self, engine: EngineId, id: SessionId) {
         let Some((session, program)) =
             self.sessions.all.get(&id).and_then(|session| Some((session, session.program.as_deref()?)))
@@ -179,7 +179,7 @@ impl Hub {
                     }
                 }
             }
-            FromEngine::Leaving => self.lose_engine(id, "it was told to end"),
+            FromEngine::Leaving => self.lose_engine(id, "it was asked to stop"),
         }
     }
 
@@ -189,14 +189,14 @@ impl Hub {
         silent.into_iter().for_each(|id| self.lose_engine(id, &format!("nothing was heard of it for {silence:?}")));
     }
 
-    /// A task took so long.
+    /// Notes that a task took this long.
     pub(crate) fn pace(&mut self, id: EngineId, micros: u64) {
         if let Some(prefetch) = self.engines.all.get_mut(&id).and_then(|engine| engine.pace(micros)) {
             self.events.push(Event::EnginePrefetch { engine: id, prefetch });
         }
     }
 
-    /// Lets engines go that were asked to and have nothing more that anybody needs.
+    /// Lets engines leave that were drained and hold no results that a driver still needs.
     pub(crate) fn dismiss_drained(&mut self) {
         let needed =
             |id: &EngineId| self.jobs.values().any(|job| job.delivered.values().any(|(engine, _)| engine == id));
@@ -205,7 +205,7 @@ impl Hub {
         drained.into_iter().for_each(|id| self.tell_engine(id, ToEngine::Leave));
     }
 
-    /// Tells the driver of a job that it waits for an engine.
+    /// Tells the drivers of a job that it waits for an engine.
     pub(crate) fn tell_of_no_engine(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
         let grace = job.spec.limits.no_engine_grace;
@@ -228,12 +228,13 @@ impl Hub {
         self.tell_driver(SessionId::split(cache).0, ToDriver::Cached { cache, partitions });
     }
 
-    /// Tells a driver of all that is kept of its caches.
+    /// Tells a driver how much of each of its caches is in memory.
     pub(crate) fn tell_all_cached(&mut self, session: SessionId) {
         self.known.caches_of(session).into_iter().for_each(|cache| self.tell_cached(cache));
     }
 
-    /// Workers of a session do not start on an engine: others have to do without it, as long as there are any.
+    /// Workers of a session do not start on an engine: the scheduler gives its tasks to other engines while there are
+    /// any.
     fn cannot_work(&mut self, id: EngineId, session: SessionId, error: &Error) {
         let name = self.engines.name(id);
         if self.engines.all.len() > 1 {

@@ -1,4 +1,5 @@
-//! Results on their way to drivers: told at once, told again to who comes later, and held until they were received.
+//! Results on their way to drivers: sent at once, sent again to drivers that attach later, and held until they are
+//! received.
 
 use super::Hub;
 use super::jobs::{Attached, Job, Phase, action_of};
@@ -19,7 +20,7 @@ impl Hub {
         self.deliver(job, engine, attempt, parts);
     }
 
-    /// Results are accepted.
+    /// Results were accepted: sends them to the job's drivers.
     pub(crate) fn deliver(&mut self, id: JobId, engine: EngineId, attempt: AttemptId, parts: Vec<(u32, ResultPart)>) {
         let parts = self.placed(id, engine, attempt, parts);
         let Some(job) = self.jobs.get(&id).filter(|_| !parts.is_empty()) else {
@@ -33,7 +34,7 @@ impl Hub {
         self.tell_job(id, |ticket| ToDriver::Results { ticket, attempt, parts: parts.clone() });
     }
 
-    /// Results as drivers are told of them: large ones by where they are.
+    /// Results in the form in which drivers get them: large ones as locations.
     fn placed(
         &self,
         id: JobId,
@@ -54,7 +55,7 @@ impl Hub {
         parts.into_iter().filter_map(part).collect()
     }
 
-    /// Writes down the results of a detached job: whoever collects it later gets them from there.
+    /// Notes the results of a detached job in the journal, for drivers that collect them later.
     fn hold(&mut self, id: JobId, engine: EngineId, attempt: AttemptId, parts: &[(u32, Part)]) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut stay = Vec::new();
@@ -77,12 +78,12 @@ impl Hub {
         let last = entries.pop();
         entries.into_iter().for_each(|entry| self.out.note(entry));
         if let Some(last) = last {
-            // Until then the engine is the only one that would not lose them.
+            // Until the journal has them, only the engine holds them safely.
             self.out.order(Order::NoteResult { entry: last, engine, attempt });
         }
     }
 
-    /// An engine that joined has results from before.
+    /// An engine that joined offers results from before.
     pub(crate) fn offer_result(&mut self, engine: EngineId, held: HeldResult) {
         let Some(job) = self.jobs.get_mut(&held.job) else {
             let known = self.sessions.all.contains_key(&held.session);
@@ -105,13 +106,13 @@ impl Hub {
             return self.tell_job(id, |ticket| ToDriver::Results { ticket, attempt, parts: parts.clone() });
         }
         if job.phase == Phase::Begun {
-            // It went on without them.
+            // The job continued without them.
             return self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
         }
         self.known.offered.results.entry(id).or_default().push((engine, held));
     }
 
-    /// A driver said that it has results. Those of detached jobs are held until the job is collected.
+    /// A driver acknowledges results. Those of detached jobs are held until the job is collected.
     pub(crate) fn received(&mut self, session: SessionId, attempts: &[AttemptId]) {
         let mut by_engine = BTreeMap::<_, Vec<_>>::new();
         for attempt in attempts {
@@ -124,12 +125,12 @@ impl Hub {
         }
     }
 
-    /// A driver asks for a detached job that is not its own, or not by the number that it has.
+    /// A driver asks for a detached job that another session submitted, or by a ticket of its own.
     pub(crate) fn attach_to(&mut self, session: SessionId, ticket: u64, id: JobId, action: &str) {
         let refused = match self.jobs.get(&id) {
             None => Err(Error::cluster(
-                format!("there is no detached job of the number {} that can be collected", id.0),
-                "`tryworks jobs` lists them; what was collected once is gone",
+                format!("there is no detached job with the number {} that can be collected", id.0),
+                "`tryworks jobs` lists them; a job that was collected is gone",
             )),
             Some(job) if job.detached.is_none() => {
                 Err(Error::cluster(format!("{id} is not detached: it belongs to its own driver"), "see `detached`"))
@@ -147,18 +148,18 @@ impl Hub {
         self.tell_driver(session, ToDriver::Ended { ticket, end: refused });
     }
 
-    /// A driver gets a job that is known: by the same number after it was cut off, or a detached one.
+    /// A driver attaches to a known job: to its own by the same ticket after it was cut off, or to a detached one.
     pub(crate) fn attach(&mut self, session: SessionId, ticket: u64, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.drivers.retain(|driver| (driver.session, driver.ticket) != (session, ticket));
         job.drivers.push(Attached { session, ticket, deaf: false, replay: None, whole: false });
         let (phase, progress, detached) = (job.phase, job.progress, job.detached.is_some());
-        // It may have failed since it could not be written down, and was never accepted.
+        // A detached job that could not be noted has failed, and was never accepted.
         let failed = detached && matches!(job.end, Some(Err(_)));
         if let Some(session) = self.sessions.all.get_mut(&session) {
             session.tickets.insert(ticket, id);
         }
-        // One that is being written down is accepted when it is.
+        // While the job is being noted, acceptance has to wait.
         if phase == Phase::Noting {
             return;
         }
@@ -166,7 +167,7 @@ impl Hub {
             self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
         }
         self.tell_driver(session, ToDriver::Progress { ticket, progress });
-        // What the journal has is told when the job begins, or now.
+        // Results from the journal are sent when the job begins, or now if it has begun.
         if phase == Phase::Begun && detached {
             return self.replay_to(id, session, ticket);
         }
@@ -190,7 +191,7 @@ impl Hub {
         }
     }
 
-    /// Has everybody who waits for a detached job told what the journal has of it.
+    /// Sends every driver of a detached job what the journal has of its results.
     pub(crate) fn replay_to_all(&mut self, id: JobId) {
         let Some(job) =
             self.jobs.get(&id).filter(|job| job.detached.is_some() && !job.held.is_empty() || job.end.is_some())
@@ -218,26 +219,26 @@ impl Hub {
         Some((job, *job.drivers.iter().find(|driver| driver.replay == Some(replay))?))
     }
 
-    /// The journal has a result.
+    /// The journal hands over a result.
     pub(crate) fn replay(&mut self, id: JobId, replay: u64, attempt: AttemptId, partition: u32, bytes: Vec<u8>) {
         let Some((_, Attached { session, ticket, .. })) = self.who_hears(id, replay) else { return };
         let parts = vec![(partition, Part::Here(bytes))];
         self.tell_driver(session, ToDriver::Results { ticket, attempt, parts });
     }
 
-    /// A driver was told all that the journal had when it asked.
+    /// The journal has handed over all results that it had when it was asked.
     pub(crate) fn replayed(&mut self, id: JobId, replay: u64, count: Result<u64>) {
         let Some((job, Attached { session, ticket, whole, .. })) = self.who_hears(id, replay) else { return };
         let here: usize = job.delivered.values().map(|(_, parts)| parts.len()).sum();
-        // What ended since then told its last results by itself.
+        // A job that ended since then has sent its last results itself.
         let lost = |count: u64| whole && job.end == Some(Ok(())) && count + (here as u64) < job.results;
         let end = match count {
             Err(error) => Some(Err(error)),
             Ok(count) if lost(count) => Some(Err(Error::Lost {
                 what: format!(
-                    "results of {id} are lost: the engine is gone that had them, or nobody wanted them for too long"
+                    "results of {id} are lost: the engine that held them is gone, or they were not collected in time"
                 ),
-                details: "its name is free now: run the program again, and they are made again".into(),
+                details: "its name is free now: run the program again to recompute them".into(),
             })),
             Ok(_) => job.end.clone(),
         };
@@ -250,18 +251,18 @@ impl Hub {
         }
     }
 
-    /// A driver has collected a job, or does not want it any more.
+    /// A driver has collected a job, or no longer wants it.
     pub(crate) fn close_ticket(&mut self, session: SessionId, ticket: u64) {
         let Some(id) = self.detach(session, ticket) else { return };
         let Some(job) = self.jobs.get(&id) else { return };
-        // A detached job goes on; and others may be about to collect it, unless they are gone.
+        // A detached job continues, and other drivers may be about to collect it, unless they are gone.
         let here = |driver: &Attached| self.sessions.all.get(&driver.session).is_some_and(|other| other.peer.is_some());
         if job.detached.is_none() || job.end.is_some() && !job.drivers.iter().any(here) {
             self.close_job(id);
         }
     }
 
-    /// A driver does not hear of a job any more.
+    /// Stops sending a driver anything about a job.
     pub(crate) fn detach(&mut self, session: SessionId, ticket: u64) -> Option<JobId> {
         let id = self.sessions.all.get_mut(&session)?.tickets.remove(&ticket)?;
         if let Some(job) = self.jobs.get_mut(&id) {

@@ -1,4 +1,4 @@
-//! What a driver's session holds, how it survives a lost connection, and how it ends.
+//! A driver's session: what it holds, how it survives a lost connection, and how it ends.
 
 use super::lost::Process;
 use super::{Hub, Order, ShelfOrder};
@@ -14,36 +14,36 @@ use tryworks_protocol::engine::{CodeBytes, CodeId, ToEngine};
 use tryworks_scheduler::{Event, Time};
 use tryworks_transport::PeerId;
 
-/// A driver's stay.
+/// A driver's session.
 pub(crate) struct Session {
     /// Its connection, while it has one.
     pub(crate) peer: Option<PeerId>,
-    /// What its secret is compared with.
+    /// What the driver's secret is compared with.
     pub(crate) proof: Proof,
-    /// What its workers run, once that is known and can be had.
+    /// The program that its workers run, once the hub has it.
     pub(crate) program: Option<Arc<Program>>,
-    /// It is on another machine, and on its way to the hub.
+    /// The program, while it is still being uploaded from another machine.
     pub(crate) expected: Option<Arc<Program>>,
-    /// Files that it has given along.
+    /// The hashes of files that the driver uploaded.
     pub(crate) given: BTreeSet<[u8; 32]>,
     /// The machine of its driver.
     pub(crate) host: String,
     /// The driver itself.
     pub(crate) process: Process,
-    /// Jobs that it waits for, by its own numbers.
+    /// The jobs that the driver waits for, by its tickets.
     pub(crate) tickets: BTreeMap<u64, JobId>,
-    /// Jobs that ran when the hub before this one died, and that it has not submitted again.
+    /// Jobs that ran when the previous hub died and that the driver has not submitted again.
     pub(crate) orphans: BTreeMap<u64, JobRow>,
-    /// When it was heard last.
+    /// When the driver last said something.
     pub(crate) heard: Time,
-    /// Since when it has no connection.
+    /// Since when the driver has no connection.
     pub(crate) lost: Option<Time>,
-    /// It is over for its driver, and stays for what was detached.
+    /// The driver is done with it, and it remains for detached jobs.
     pub(crate) left: bool,
 }
 
 impl Session {
-    /// A session whose driver is not there.
+    /// A session whose driver is not connected.
     pub(crate) fn new(proof: Proof, host: String, now: Time) -> Self {
         Session {
             peer: None,
@@ -62,7 +62,7 @@ impl Session {
     }
 }
 
-/// Who sits at the other end of a driver's connection.
+/// The process at the other end of a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
     /// A driver.
@@ -71,12 +71,12 @@ pub(crate) enum Client {
     Administrator,
 }
 
-/// The sessions of drivers, and who has which connection.
+/// The sessions of drivers, and the connections of clients.
 #[derive(Default)]
 pub(crate) struct Sessions {
     pub(crate) all: BTreeMap<SessionId, Session>,
     pub(crate) clients: BTreeMap<PeerId, Client>,
-    /// Those of the hubs before this one that are over: their drivers are not to take them for going on.
+    /// Sessions of earlier hubs that are over: their drivers must not be able to continue them.
     pub(crate) ended: BTreeSet<SessionId>,
 }
 
@@ -89,7 +89,7 @@ impl Sessions {
         self.all.get(&id).is_some_and(|session| session.peer.is_some())
     }
 
-    /// The connections of those that have said nothing for longer than this.
+    /// The connections of drivers that have said nothing for longer than `silence`.
     pub(crate) fn silent(&self, now: Time, silence: Duration) -> Vec<PeerId> {
         let silent = self.all.values().filter(|session| now.since(session.heard) > silence);
         silent.filter_map(|session| session.peer).collect()
@@ -97,14 +97,14 @@ impl Sessions {
 }
 
 impl Hub {
-    /// A driver that was cut off says what it holds: releases sent while it was disconnected were lost.
+    /// A driver that was cut off says what it still holds: releases that it sent while disconnected were lost.
     pub(crate) fn let_go(&mut self, id: SessionId, tickets: &[u64], outputs: &[u64], caches: &[u64]) {
         let Some(session) = self.sessions.all.get_mut(&id) else { return };
         let tickets: BTreeSet<_> = tickets.iter().copied().collect();
         let gone: Vec<_> = session.tickets.keys().copied().filter(|ticket| !tickets.contains(ticket)).collect();
         let orphans: Vec<_> = session.orphans.extract_if(.., |ticket, _| !tickets.contains(ticket)).collect();
         for ticket in gone {
-            // Whether a detached job was collected is not known: better twice than never.
+            // Whether the driver collected a detached job is not known: collecting it twice is better than losing it.
             if self.job_of(id, ticket).is_some_and(|job| self.jobs[&job].detached.is_some()) {
                 self.detach(id, ticket);
             } else {
@@ -121,7 +121,7 @@ impl Hub {
         self.release(id, &outputs, &own);
     }
 
-    /// A job of the hub before this one is not wanted any more.
+    /// A job of an earlier hub is no longer wanted.
     fn forget_orphan(&mut self, job: JobId) {
         for (engine, held) in self.known.offered.results.remove(&job).unwrap_or_default() {
             self.tell_engine(engine, ToEngine::Received { attempts: vec![held.attempt] });
@@ -132,7 +132,7 @@ impl Hub {
     }
 
     pub(crate) fn release(&mut self, session: SessionId, outputs: &[u64], caches: &[u64]) {
-        // A driver has only its own to release.
+        // A driver can release only what is its own.
         let own = |global: &&u64| SessionId::split(**global).0 == session;
         for output in outputs.iter().filter(own).map(|output| OutputId(*output)) {
             self.release_output(output);
@@ -167,8 +167,8 @@ impl Hub {
         }
     }
 
-    /// Ends a session: its jobs are cancelled unless they were detached, and what it held goes once those need it no
-    /// more.
+    /// Ends a session. Jobs that are not detached are cancelled; what the session held goes once the detached ones no
+    /// longer need it.
     pub(crate) fn end_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.all.get_mut(&id) else { return };
         (session.lost, session.left) = (None, true);
@@ -207,7 +207,7 @@ impl Hub {
         self.out.note(Entry::SessionEnded { session: id, at });
     }
 
-    /// Lets go of programs and files that nobody has needed since this was done last.
+    /// Tells the shelf which programs and files are in use, if any became unused since the last time.
     pub(crate) fn tidy(&mut self) {
         if std::mem::take(&mut self.untidy) {
             let programs = self.sessions.all.values().filter_map(|session| Some(session.program.as_deref()?.id));
@@ -221,7 +221,7 @@ impl Hub {
         }
     }
 
-    /// The outputs of a session of which anything is known.
+    /// The outputs of a session of which the hub knows anything.
     pub(crate) fn outputs_of(&self, id: SessionId) -> BTreeSet<OutputId> {
         let (first, last) = (OutputId(id.global(0)), OutputId(id.global(u64::MAX)));
         let codes = self.known.codes.range(CodeId::Output(first)..=CodeId::Output(last));
@@ -232,15 +232,15 @@ impl Hub {
         coded.chain(self.known.offered.outputs.range(first..=last).map(|(output, _)| *output)).collect()
     }
 
-    /// The hub ends: drivers are told.
+    /// The hub is stopping: tells drivers how their jobs end.
     pub(crate) fn end_jobs(&mut self) {
         for id in self.jobs.not_ended() {
             let Some(job) = self.jobs.get(&id) else { continue };
             let advice = match &job.detached {
                 Some(_) => {
-                    "a hub that is started again in the same directory goes on with it; `cluster stop` removes that"
+                    "a hub that is restarted in the same directory continues it; `cluster stop` removes the directory"
                 }
-                None => "start it again, and run the program again",
+                None => "start the cluster again and run the program again",
             };
             let error = Error::cluster("the cluster was stopped", advice);
             if job.detached.is_some() {

@@ -104,7 +104,8 @@ fn who_waits_for_the_slots_of_somebody_who_is_missed_is_told_so_once() {
     assert_eq!(told.len(), 1, "{told:?}");
     // Both say for how long, too.
     let says = |text: &str| {
-        let parts = ["process 4711 on afar was cut off ", &format!(" and has {out} tasks out; they end if it is not")];
+        let parts =
+            ["process 4711 on afar was cut off ", &format!(" and has {out} tasks on engines; they end if it is not")];
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");
     };
     assert!(told[0].starts_with("job 2 waits for slots: "));
