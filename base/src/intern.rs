@@ -16,14 +16,14 @@ const UNKNOWN: &str = "(a name that was not kept)";
 /// The same text with the life of the program. Each distinct text is kept once. When there are more than a program can
 /// have, further ones are not kept: errors then do not tell the place.
 pub fn intern(text: &str) -> &'static str {
-    static NAMES: Lock<Names> = Lock::new(Names { kept: BTreeSet::new(), room: MOST });
+    static NAMES: Lock<Names> = Lock::new(Names { kept: BTreeSet::new(), left: MOST });
     NAMES.lock().get(text)
 }
 
 struct Names {
     kept: BTreeSet<&'static str>,
     /// How many bytes of them may still come.
-    room: usize,
+    left: usize,
 }
 
 impl Names {
@@ -33,10 +33,10 @@ impl Names {
         }
         // What the set takes for each counts too, or empty ones would be for free.
         let bytes = text.len() + 2 * size_of::<&str>();
-        if text.len() > LONGEST || bytes > self.room {
+        if text.len() > LONGEST || bytes > self.left {
             return UNKNOWN;
         }
-        self.room -= bytes;
+        self.left -= bytes;
         let name: &'static str = Box::leak(text.into());
         self.kept.insert(name);
         name
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_name_is_kept_once_and_only_so_many_are() {
-        let mut names = Names { kept: BTreeSet::new(), room: 1000 };
+        let mut names = Names { kept: BTreeSet::new(), left: 1000 };
         let first = names.get("src/main.rs");
         assert!(std::ptr::eq(first, names.get(&String::from("src/main.rs"))));
         let all: Vec<_> = (0..10_000).map(|n| names.get(&format!("{n}.rs"))).collect();

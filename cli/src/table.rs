@@ -43,17 +43,17 @@ impl Table {
 
     /// The lines of the table, each ended, as wide as the standard output allows.
     pub fn text(&self) -> String {
-        self.within(room())
+        self.within(terminal_width())
     }
 
-    fn within(&self, room: usize) -> String {
-        let widths = self.widths(room);
+    fn within(&self, most: usize) -> String {
+        let widths = self.widths(most);
         let mut text = String::new();
         for row in &self.rows {
             let cells = row.iter().zip(&self.columns).zip(&widths).map(|((cell, column), &width)| {
                 let cell = shortened(cell, width);
-                let room = repeat_n(' ', width - cell.chars().count()).collect::<String>();
-                if *column == Column::Right { room + &cell } else { cell + &room }
+                let padding = repeat_n(' ', width - cell.chars().count()).collect::<String>();
+                if *column == Column::Right { padding + &cell } else { cell + &padding }
             });
             text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
             text.push('\n');
@@ -61,11 +61,11 @@ impl Table {
         text
     }
 
-    fn widths(&self, room: usize) -> Vec<usize> {
+    fn widths(&self, most: usize) -> Vec<usize> {
         let longest = |at: usize| self.rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
         let mut widths: Vec<usize> = (0..self.columns.len()).map(longest).collect();
         let gaps = 2 * self.columns.len().saturating_sub(1);
-        while widths.iter().sum::<usize>() + gaps > room {
+        while widths.iter().sum::<usize>() + gaps > most {
             let flexible = |at: &usize| self.columns[*at] == Column::Flexible && widths[*at] > LEAST;
             let Some(widest) = (0..widths.len()).filter(flexible).max_by_key(|&at| widths[at]) else { break };
             widths[widest] -= 1;
@@ -75,7 +75,7 @@ impl Table {
 }
 
 /// The columns of the terminal to which the standard output leads, if it does.
-fn room() -> usize {
+fn terminal_width() -> usize {
     if !stdout().is_terminal() {
         return usize::MAX;
     }

@@ -10,12 +10,12 @@ pub(super) struct Flow {
     clock: Clock,
     window: Lock<Window>,
     /// Told when there may be room again.
-    room: Notify,
+    opened: Notify,
 }
 
 impl Flow {
     pub(super) fn new(clock: Clock) -> Self {
-        Flow { clock, window: Lock::default(), room: Notify::new() }
+        Flow { clock, window: Lock::default(), opened: Notify::new() }
     }
 
     /// Waits until more may be read of it.
@@ -24,7 +24,7 @@ impl Flow {
             let until = self.window.lock().turn(self.clock.now());
             let Some(until) = until else { return };
             // Either way it looks again.
-            let _ = tokio::time::timeout_at(self.clock.at(until).into(), self.room.notified()).await;
+            let _ = tokio::time::timeout_at(self.clock.at(until).into(), self.opened.notified()).await;
         }
     }
 
@@ -41,7 +41,7 @@ impl Flow {
     /// All before an offset was heard.
     pub(super) fn heard(&self, offset: u64) {
         self.window.lock().heard(offset);
-        self.room.notify_one();
+        self.opened.notify_one();
     }
 
     /// Whatever is on its way has arrived, or never will.

@@ -8,7 +8,6 @@
 //! Nothing on the loop's thread waits for a disk: files are written, hashed, copied, read and unlinked on others.
 
 mod arrive;
-mod bring;
 mod clock;
 mod fetch;
 mod files;
@@ -16,6 +15,7 @@ mod flow;
 mod give;
 mod join;
 mod obey;
+mod prefetch;
 mod serve;
 pub mod state;
 mod take;

@@ -53,18 +53,18 @@ impl Io {
                 flows.for_each(|flow| flow.begin_anew());
             }
             Order::Blocks(order) => keep(&self.store, engine, order),
-            Order::Bring { worker, number, wanted, here, stores } => {
+            Order::Prefetch { worker, number, wanted, here, stores } => {
                 let Some(peer) = self.workers.get(&worker).and_then(|worker| worker.peer) else { return };
-                let (bringer, to) = (self.bringer.clone(), self.answered.0.clone());
+                let (prefetcher, to) = (self.prefetcher.clone(), self.answered.0.clone());
                 tokio::spawn(async move {
-                    let pieces = bringer.bring(here, &stores, &wanted).await;
+                    let pieces = prefetcher.prefetch(here, &stores, &wanted).await;
                     let _ = to.send((peer, ToWorker::Fetched { number, answer: Ok(pieces) }));
                 });
             }
             Order::GetFile { worker, number, session, shipment, address } => {
                 let Some(peer) = self.workers.get(&worker).and_then(|worker| worker.peer) else { return };
                 let (files, to) = (self.files.clone(), self.answered.0.clone());
-                let data = self.bringer.data.clone();
+                let data = self.prefetcher.data.clone();
                 tokio::spawn(async move {
                     let path = files.get(session, &shipment, data.as_ref(), address.as_deref()).await;
                     let path = path.map(|path| path.display().to_string());
@@ -80,9 +80,9 @@ impl Io {
                 tokio::spawn(async move { files.drop_file(session, &id).await });
             }
             Order::TakeOver { what, from } => {
-                let (bringer, to) = (self.bringer.clone(), self.moved.0.clone());
+                let (prefetcher, to) = (self.prefetcher.clone(), self.moved.0.clone());
                 tokio::spawn(async move {
-                    let held = bringer.take_over(from.as_ref(), &what).await;
+                    let held = prefetcher.take_over(from.as_ref(), &what).await;
                     let held = held.inspect_err(|error| tracing::warn!("a block was not taken over: {error}"));
                     let _ = to.send((what, held.ok()));
                 });
@@ -92,7 +92,7 @@ impl Io {
 
     fn start(&mut self, worker: u64, program: Program, host: String, address: Option<String>) {
         let (directory, socket) = (self.options.directory.clone(), self.socket.clone());
-        let (bringer, to) = (self.bringer.clone(), self.happened.0.clone());
+        let (prefetcher, to) = (self.prefetcher.clone(), self.happened.0.clone());
         let (programs, patience) = (self.programs.clone(), self.options.patience);
         let tended = Tended::new(self.clock);
         let flows = tended.flows.clone();
@@ -105,8 +105,8 @@ impl Io {
             })
             .await;
             let path = match taken.unwrap_or_else(|error| Err(Error::Bug(error.to_string()))) {
-                Err(_) if host != bringer.host => {
-                    fetch(&programs, &program, bringer.data.as_ref(), address.as_deref(), patience).await
+                Err(_) if host != prefetcher.host => {
+                    fetch(&programs, &program, prefetcher.data.as_ref(), address.as_deref(), patience).await
                 }
                 taken => taken,
             };
@@ -117,7 +117,7 @@ impl Io {
 
 /// What the blocks of a store take.
 pub(super) fn stock_of(store: &BlockStore) -> Stock {
-    Stock { used: store.used(), room: store.room() }
+    Stock { used: store.used(), quota: store.quota() }
 }
 
 /// Does to the store what the state wants done, and tells it what came of that.
@@ -178,7 +178,7 @@ mod tests {
         /// As a worker seals the block of a partition.
         fn seal(&self, partition: u32) -> (u64, u32, Sealed) {
             let id = self.store.key().id(output(), partition, ATTEMPT);
-            let mut writer = BlockWriter::new(self.store.dir(), id, self.store.room());
+            let mut writer = BlockWriter::new(self.store.dir(), id, self.store.quota());
             writer.sequence().unwrap();
             writer.frame(&[7; 100_000]).unwrap();
             (output(), partition, writer.seal(&[]).unwrap())
@@ -262,7 +262,7 @@ mod tests {
         // As when a move came to nothing in the middle: no launch of this engine made it.
         let stray = 9 << 24;
         let id = rig.store.key().id(output(), 7, stray);
-        let mut writer = BlockWriter::new(rig.store.dir(), id, rig.store.room());
+        let mut writer = BlockWriter::new(rig.store.dir(), id, rig.store.quota());
         writer.sequence().unwrap();
         writer.frame(&[7; 100_000]).unwrap();
         rig.store.add(output(), 7, stray, writer.seal(&[]).unwrap(), Vec::new()).unwrap();

@@ -1,13 +1,13 @@
 //! The engine's loop: the hub, the workers and the clock, each in turn.
 
 use super::Options;
-use super::bring::Bringer;
 use super::clock::Clock;
 use super::files::Files;
 use super::flow::Flow;
 use super::give::Giver;
 use super::join::{Hub, KNOCK, knock, open_port, renewed};
 use super::obey::stock_of;
+use super::prefetch::Prefetcher;
 use super::state::{Engine, Setup, TICK};
 use super::workers::{Happened, Outputs, memory_of, own_number};
 use bytes::Bytes;
@@ -67,7 +67,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         socket: socket.display().to_string(),
         key: store.key().clone(),
     };
-    let bringer = Arc::new(Bringer::new(giver.clone(), here.id, data));
+    let prefetcher = Arc::new(Prefetcher::new(giver.clone(), here.id, data));
     let own_programs = directory.join(PROGRAMS);
     let clock = Clock::begin();
     let setup = Setup {
@@ -85,7 +85,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         connection,
         to_peers,
         peers: HashMap::new(),
-        bringer,
+        prefetcher,
         neighbours: HashSet::new(),
         workers: HashMap::new(),
         happened: mpsc::unbounded_channel(),
@@ -109,7 +109,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
             if let Some(renewed) = renewed(&io.connection, &io.options) {
                 let (new, data) = open_port(&renewed, &io.options, giver.clone()).await?;
                 engine.listens_at(new.as_ref().map(|door| door.address().to_string()));
-                io.bringer = Arc::new(Bringer::new(giver.clone(), io.bringer.host.clone(), data));
+                io.prefetcher = Arc::new(Prefetcher::new(giver.clone(), io.prefetcher.host.clone(), data));
                 (io.connection, door) = (renewed, new);
             }
             match knock(&io.connection, engine.offer()).await? {
@@ -187,7 +187,7 @@ pub(super) struct Io {
     to_peers: PeersSender,
     /// Which worker is behind a connection.
     peers: HashMap<PeerId, u64>,
-    pub(super) bringer: Arc<Bringer>,
+    pub(super) prefetcher: Arc<Prefetcher>,
     /// Engines of this machine that fetch small blocks of ours.
     neighbours: HashSet<PeerId>,
     pub(super) workers: HashMap<u64, Tended>,
@@ -377,7 +377,7 @@ impl Io {
 
     fn hear_neighbour(&self, peer: &PeerId, message: FromWorker) {
         let FromWorker::Fetch { number, wanted } = message else { return };
-        let own = self.bringer.own.clone();
+        let own = self.prefetcher.own.clone();
         if let Some(pieces) = own.at_once(&wanted) {
             // An engine that gets no answer asks elsewhere.
             if let Err(error) = self.send(peer, &[ToWorker::Fetched { number, answer: Ok(pieces) }]) {

@@ -1,6 +1,6 @@
 //! Taking over the blocks of an engine that leaves.
 
-use super::bring::Bringer;
+use super::prefetch::Prefetcher;
 use std::path::Path;
 use tokio::task::spawn_blocking;
 use tryworks_base::{Error, Result, codec};
@@ -10,7 +10,7 @@ use tryworks_protocol::worker::{BlockPart, Piece, Wanted};
 use tryworks_scheduler::{Move, Partitions, Report};
 use tryworks_store::blocks::{BlockCopy, BlockId, BlockStore, Sealed, link_block};
 
-impl Bringer {
+impl Prefetcher {
     /// Copies the blocks of a launch from another engine, and gives what that one knew of them.
     pub(super) async fn take_over(&self, from: Option<&StorePlace>, what: &Move) -> Result<HeldBlock> {
         let from =

@@ -114,7 +114,7 @@ fn submit(ticket: u64) -> FromDriver {
         parents: Vec::new(),
         deterministic: true,
         pack: Packing::Fixed(1),
-        near: Vec::new(),
+        local_to: Vec::new(),
     };
     let spec = JobSpec {
         label: "count at open_jobs.rs:1".into(),

@@ -81,7 +81,7 @@ async fn carry_out(mut from: LinkReceiver, to: &mut BufWriter<WriteHalf<Incoming
         while let Ok(message) = from.recv().await {
             let mut next = Some(message);
             while let Some(message) = next {
-                let _room = share.take_long(message.len()).await;
+                let _held = share.take_long(message.len()).await;
                 share.patiently(write_frame(to, &[&message])).await??;
                 next = from.ready();
             }

@@ -32,7 +32,7 @@ fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_room() {
 
     let store = BlockStore::open(&disk.0.join("blocks"), None).unwrap();
     let write = |partition: u32, frames: usize| {
-        let mut writer = BlockWriter::new(store.dir(), store.key().id(1, partition, 1), store.room());
+        let mut writer = BlockWriter::new(store.dir(), store.key().id(1, partition, 1), store.quota());
         writer.sequence()?;
         (0..frames).try_for_each(|_| writer.frame(&[7; 1000]))?;
         store.add(1, partition, 1, writer.seal(b"")?, Vec::new())

@@ -19,7 +19,7 @@ use tryworks_scheduler::{
     Failure, FetchFailure, JobSpec, Limits, Move, Packing, PartitionReport, Partitions, Report, Run, Speculation,
     StageSpec, Task, Why,
 };
-use tryworks_store::blocks::{Room, Sealed};
+use tryworks_store::blocks::{Quota, Sealed};
 
 /// The cases of an enum by name.
 pub(crate) trait Cases {
@@ -153,7 +153,7 @@ pub(crate) fn spec() -> JobSpec {
         parents,
         deterministic: true,
         pack,
-        near: vec![(Run { start: 1, end: 2 }, EngineId(5))],
+        local_to: vec![(Run { start: 1, end: 2 }, EngineId(5))],
     };
     let stages = vec![
         stage(Some(OutputId(1)), vec![], Packing::Fixed(1)),
@@ -326,7 +326,7 @@ pub(crate) fn worker_welcome() -> worker::Welcome {
         memory: 2,
         spill_directory: "/".into(),
         store: store(),
-        room: Room { quota: Some(5), used: 4 },
+        quota: Quota { limit: Some(5), used: 4 },
         running: "engine-1/running".into(),
     }
 }
@@ -422,7 +422,7 @@ pub(crate) fn to_worker() -> Vec<ToWorker> {
         ToWorker::ForgetCode { code },
         ToWorker::Peer { engine: EngineId(1), store: Box::new(store()) },
         ToWorker::Places { output: OutputId(1), places: vec![(0, EngineId(1), AttemptId(1)); 2] },
-        ToWorker::Launch { tasks: vec![assignment()], room: Room { quota: Some(9), used: 1 } },
+        ToWorker::Launch { tasks: vec![assignment()], quota: Quota { limit: Some(9), used: 1 } },
         ToWorker::Kill { attempt: AttemptId(1) },
         ToWorker::DeleteOutput { output: OutputId(1) },
         ToWorker::DeleteCache { cache: 1 },

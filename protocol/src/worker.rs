@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
 use tryworks_base::{Error, Shipment};
 use tryworks_scheduler::{Failure, Report};
-use tryworks_store::blocks::{BlockId, Room, Sealed};
+use tryworks_store::blocks::{BlockId, Quota, Sealed};
 
 /// The variable by which a program knows that it is a worker.
 pub const VARIABLE: &str = "TRYWORKS_WORKER";
@@ -37,7 +37,7 @@ pub struct Welcome {
     /// Its engine's store.
     pub store: StorePlace,
     /// What it may write of blocks.
-    pub room: Room,
+    pub quota: Quota,
 }
 
 /// From an engine to a worker.
@@ -63,7 +63,7 @@ pub enum ToWorker {
     Launch {
         tasks: Vec<Assignment>,
         /// What may be written of blocks from now on.
-        room: Room,
+        quota: Quota,
     },
     /// Stop an attempt.
     Kill { attempt: AttemptId },

@@ -16,6 +16,6 @@ pub(crate) fn stage_spec(stage: &PlannedStage, output: impl Fn(u64) -> OutputId)
             Tasks::Each => Packing::Fixed(1),
             Tasks::BySize(target_bytes) => Packing::BySize { target_bytes, max_partitions: u32::MAX },
         },
-        near: Vec::new(),
+        local_to: Vec::new(),
     }
 }

@@ -91,9 +91,9 @@ impl<E: Clone> Scheduler<E> {
         };
         let split = |run: Run| {
             let avoid = stage.to_avoid(run.start);
-            let near =
+            let local =
                 |engine| self.engines.able_row(engine).filter(|_| !avoid.contains(&engine) && !unfit.contains(&engine));
-            stage.queue.split(run, near)
+            stage.queue.split(run, local)
         };
         let parts: Vec<(Option<u32>, Run)> = runs.into_iter().flat_map(split).collect();
         let stage = &mut self.stages[key];
@@ -114,8 +114,8 @@ impl<E: Clone> Scheduler<E> {
             for run in stage.queue.take_runs(gone) {
                 let unfit = self.unfit.get(&stage.program);
                 let fit = |engine: &EngineId| unfit.is_none_or(|unfit| !unfit.contains_key(engine));
-                let near = |engine| self.engines.able_row(engine).filter(|_| fit(&engine));
-                for (to, part) in stage.queue.split(run, near) {
+                let local = |engine| self.engines.able_row(engine).filter(|_| fit(&engine));
+                for (to, part) in stage.queue.split(run, local) {
                     stage.queue.push(to, [part]);
                 }
             }

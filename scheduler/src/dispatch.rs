@@ -21,7 +21,7 @@ impl<E: Clone> Scheduler<E> {
             self.drain(out);
         }
         self.pools.begin();
-        while self.engines.has_room()
+        while self.engines.has_capacity()
             && let Some((pool, rank)) = self.pools.next()
         {
             let (_, _, key) = rank;
@@ -48,39 +48,39 @@ impl<E: Clone> Scheduler<E> {
         }
         // Nothing waits near an engine that is unfit.
         let queue = &mut self.stages[key].queue;
-        if let Some(row) = self.engines.pick_near(queue, true) {
-            return Some((row, queue.pop_near(row)?));
+        if let Some(row) = self.engines.pick_local(queue, true) {
+            return Some((row, queue.pop_local(row)?));
         }
         if let Some(found) = self.next_anywhere(key, &unfit) {
             return Some(found);
         }
         let queue = &mut self.stages[key].queue;
-        if let Some(near) = queue.near_any(0)
+        if let Some(local) = queue.any_local(0)
             && let Some(row) = self.engines.pick_slot(&unfit)
         {
-            return Some((row, queue.pop_near(near)?));
+            return Some((row, queue.pop_local(local)?));
         }
-        let row = self.engines.pick_near(queue, false)?;
-        Some((row, queue.pop_near(row)?))
+        let row = self.engines.pick_local(queue, false)?;
+        Some((row, queue.pop_local(row)?))
     }
 
     fn next_anywhere(&mut self, key: StageKey, unfit: &[EngineId]) -> Option<(u32, Partitions)> {
         if self.stages[key].queue.nothing_for_anywhere() {
             return None;
         }
-        let near = self.nearest(key).filter(|engine| !unfit.contains(engine));
-        let near = near.and_then(|engine| self.engines.with_room(engine));
+        let local = self.local_engine(key).filter(|engine| !unfit.contains(engine));
+        let local = local.and_then(|engine| self.engines.free_row(engine));
         // Of many stages of one task, too, engines hold some in advance; and none is looked at in vain for long.
         let others = self.pools.listed(self.stages[key].pool).saturating_sub(1);
         let stage = &mut self.stages[key];
-        if let Some(row) = near {
+        if let Some(row) = local {
             return Some((row, stage.queue.pop_anywhere()?));
         }
         if stage.troubles.is_empty() {
             let row = self.engines.pick(stage.queue.tasks().saturating_add(others), unfit)?;
             return Some((row, stage.queue.pop_anywhere()?));
         }
-        if !self.engines.has_room_but(unfit) {
+        if !self.engines.has_capacity_but(unfit) {
             return None;
         }
         let task = stage.queue.pop_anywhere()?;
@@ -89,7 +89,7 @@ impl<E: Clone> Scheduler<E> {
     }
 
     /// A stage of one task reads everything its parents made: best where most of it is.
-    fn nearest(&self, key: StageKey) -> Option<EngineId> {
+    fn local_engine(&self, key: StageKey) -> Option<EngineId> {
         let stage = &self.stages[key];
         if stage.parents.is_empty() || stage.running + stage.tasks_done > 0 || stage.queue.tasks() != 1 {
             return None;

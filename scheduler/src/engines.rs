@@ -226,16 +226,16 @@ impl Engines {
     }
 
     /// An engine near which something of this waits: with a free slot, or at least with room.
-    pub fn pick_near(&self, waiting: &Waiting, slot: bool) -> Option<u32> {
-        waiting.near_one_of(if slot { &self.slots } else { &self.free }, self.turn)
+    pub fn pick_local(&self, waiting: &Waiting, slot: bool) -> Option<u32> {
+        waiting.local_one_of(if slot { &self.slots } else { &self.free }, self.turn)
     }
 
-    pub fn has_room(&self) -> bool {
+    pub fn has_capacity(&self) -> bool {
         !self.free.is_empty()
     }
 
     /// Whether there is room in an engine that is none of `not`.
-    pub fn has_room_but(&self, not: &[EngineId]) -> bool {
+    pub fn has_capacity_but(&self, not: &[EngineId]) -> bool {
         self.in_turn(&self.free, not).is_some()
     }
 
@@ -249,7 +249,7 @@ impl Engines {
     }
 
     /// The row of this engine if it has room.
-    pub fn with_room(&self, id: EngineId) -> Option<u32> {
+    pub fn free_row(&self, id: EngineId) -> Option<u32> {
         self.row_of(id).filter(|&row| self.free.contains(row))
     }
 

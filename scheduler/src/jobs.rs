@@ -138,7 +138,7 @@ impl<E: Clone> Scheduler<E> {
             opened: false,
             epoch: 0,
             barren: BTreeMap::new(),
-            queue: Waiting::new(cut, stage.partitions, &stage.near),
+            queue: Waiting::new(cut, stage.partitions, &stage.local_to),
             suspects: VecDeque::new(),
             running: 0,
             running_partitions: 0,

@@ -12,7 +12,7 @@
 //! scheduler.handle(Time(0), Event::EngineJoined { engine: EngineId(1), slots: 2 }, &mut actions);
 //! let stage = StageSpec {
 //!     output: None, partitions: 8, buckets: 0, parents: vec![], deterministic: true, pack: Packing::Fixed(4),
-//!     near: vec![],
+//!     local_to: vec![],
 //! };
 //! let spec = JobSpec {
 //!     label: "eight".into(), stages: vec![stage], wanted: (0..8).into(), limits: Limits::default(),

@@ -99,13 +99,13 @@ impl Output {
 
     /// What a partition came to in an earlier life of the shell.
     pub fn remember(&mut self, partition: u32, checksum: u64) {
-        self.make_room();
+        self.make_places();
         if let Some(place) = self.places.get_mut(partition as usize).filter(|place| place.known == Known::Nothing) {
             *place = BlockLocation { known: Known::Told, checksum, ..BlockLocation::NOWHERE };
         }
     }
 
-    fn make_room(&mut self) {
+    fn make_places(&mut self) {
         if self.places.is_empty() {
             self.places = vec![BlockLocation::NOWHERE; self.partitions as usize];
         }
@@ -129,7 +129,7 @@ impl Output {
 
     /// Takes a partition in. `false` if it was made before and came out different.
     pub fn accept(&mut self, partition: u32, made_by: AttemptId, engine: EngineId, bytes: u64, checksum: u64) -> bool {
-        self.make_room();
+        self.make_places();
         let place = &mut self.places[partition as usize];
         debug_assert!(!place.exists(), "a partition is made by one launch at a time");
         let same = place.known == Known::Nothing || place.checksum == checksum;

@@ -51,18 +51,18 @@ impl Queue {
         self.runs.pop_front();
         self.waiting -= first.len();
         // What waits has a gap here: a task takes what is on the other side too, if it lies further on.
-        let (mut task, mut room) = (vec![first], cut - first.len());
-        while room > 0
+        let (mut task, mut left) = (vec![first], cut - first.len());
+        while left > 0
             && let Some(next) = self.runs.front_mut()
             && task.last().is_some_and(|last| last.end <= next.start)
         {
-            let part = Run::new(next.start, next.start + next.len().min(room));
+            let part = Run::new(next.start, next.start + next.len().min(left));
             next.start = part.end;
             if next.is_empty() {
                 self.runs.pop_front();
             }
             self.waiting -= part.len();
-            room -= part.len();
+            left -= part.len();
             task.push(part);
         }
         Some(Partitions::from_runs(task))

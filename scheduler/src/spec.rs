@@ -45,7 +45,7 @@ pub struct StageSpec {
     pub pack: Packing,
     /// Which engines have what these partitions read: cached, or in files there. Of several that are named for a
     /// partition, the first that is there counts. Only hints: a task never waits for them while a slot is free.
-    pub near: Vec<(Run, EngineId)>,
+    pub local_to: Vec<(Run, EngineId)>,
 }
 
 /// How the partitions of a stage become tasks.

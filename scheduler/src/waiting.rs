@@ -11,11 +11,11 @@ use tryworks_base::ids::EngineId;
 #[derive(Debug)]
 pub(super) struct Waiting {
     anywhere: Queue,
-    near: Option<Box<Near>>,
+    local: Option<Box<Local>>,
 }
 
 #[derive(Debug)]
-struct Near {
+struct Local {
     /// Ascending and disjoint; the engines in the order in which they were named.
     hints: Vec<(Run, Vec<EngineId>)>,
     /// What waits near an engine, by its row.
@@ -26,19 +26,19 @@ struct Near {
 }
 
 impl Waiting {
-    pub fn new(cut: Option<u32>, partitions: u32, near: &[(Run, EngineId)]) -> Self {
-        let hints = disjoint(partitions, near);
-        let near = Near { hints, queues: BTreeMap::new(), rows: Bits::default(), cut };
-        Self { anywhere: Queue::new(cut), near: Some(Box::new(near)).filter(|near| !near.hints.is_empty()) }
+    pub fn new(cut: Option<u32>, partitions: u32, local: &[(Run, EngineId)]) -> Self {
+        let hints = disjoint(partitions, local);
+        let local = Local { hints, queues: BTreeMap::new(), rows: Bits::default(), cut };
+        Self { anywhere: Queue::new(cut), local: Some(Box::new(local)).filter(|local| !local.hints.is_empty()) }
     }
 
     pub fn has_hints(&self) -> bool {
-        self.near.is_some()
+        self.local.is_some()
     }
 
     /// Cuts a run where the engine that it should wait for changes. `row` finds an engine that takes tasks.
     pub fn split(&self, run: Run, row: impl Fn(EngineId) -> Option<u32>) -> Vec<(Option<u32>, Run)> {
-        let Some(near) = &self.near else { return vec![(None, run)] };
+        let Some(local) = &self.local else { return vec![(None, run)] };
         let mut parts: Vec<(Option<u32>, Run)> = Vec::new();
         let mut add = |to: Option<u32>, start: u32, end: u32| match parts.last_mut() {
             _ if start >= end => {}
@@ -46,8 +46,8 @@ impl Waiting {
             _ => parts.push((to, Run::new(start, end))),
         };
         let mut at = run.start;
-        let first = near.hints.partition_point(|(hint, _)| hint.end <= run.start);
-        for (hint, engines) in near.hints[first..].iter().take_while(|(hint, _)| hint.start < run.end) {
+        let first = local.hints.partition_point(|(hint, _)| hint.end <= run.start);
+        for (hint, engines) in local.hints[first..].iter().take_while(|(hint, _)| hint.start < run.end) {
             add(None, at, hint.start);
             let start = hint.start.max(at);
             at = hint.end.min(run.end);
@@ -58,10 +58,10 @@ impl Waiting {
     }
 
     pub fn push(&mut self, to: Option<u32>, runs: impl IntoIterator<Item = Run>) {
-        match (to, &mut self.near) {
-            (Some(row), Some(near)) => {
-                near.queues.entry(row).or_insert_with(|| Queue::new(near.cut)).push(runs);
-                near.rows.insert(row);
+        match (to, &mut self.local) {
+            (Some(row), Some(local)) => {
+                local.queues.entry(row).or_insert_with(|| Queue::new(local.cut)).push(runs);
+                local.rows.insert(row);
             }
             _ => self.anywhere.push(runs),
         }
@@ -74,28 +74,28 @@ impl Waiting {
     /// What might wait elsewhere now: near an engine that is gone (its row), or for one that has come.
     pub fn take_runs(&mut self, row: Option<u32>) -> Vec<Run> {
         let Some(row) = row else { return self.anywhere.take_runs() };
-        let Some(near) = &mut self.near else { return Vec::new() };
-        near.rows.remove(row);
-        near.queues.remove(&row).map(|mut queue| queue.take_runs()).unwrap_or_default()
+        let Some(local) = &mut self.local else { return Vec::new() };
+        local.rows.remove(row);
+        local.queues.remove(&row).map(|mut queue| queue.take_runs()).unwrap_or_default()
     }
 
     /// Those of the rows `among` near which something waits: the next in turn.
-    pub fn near_one_of(&self, among: &Bits, from: u32) -> Option<u32> {
-        self.near.as_ref()?.rows.next_in_both(among, from)
+    pub fn local_one_of(&self, among: &Bits, from: u32) -> Option<u32> {
+        self.local.as_ref()?.rows.next_in_both(among, from)
     }
 
     /// The row of an engine near which something waits, from this one on.
-    pub fn near_any(&self, from: u32) -> Option<u32> {
-        self.near.as_ref()?.rows.next_in_turn(from)
+    pub fn any_local(&self, from: u32) -> Option<u32> {
+        self.local.as_ref()?.rows.next_in_turn(from)
     }
 
-    pub fn pop_near(&mut self, row: u32) -> Option<Partitions> {
-        let near = self.near.as_mut()?;
-        let queue = near.queues.get_mut(&row)?;
+    pub fn pop_local(&mut self, row: u32) -> Option<Partitions> {
+        let local = self.local.as_mut()?;
+        let queue = local.queues.get_mut(&row)?;
         let task = queue.pop();
         if queue.is_empty() {
-            near.queues.remove(&row);
-            near.rows.remove(row);
+            local.queues.remove(&row);
+            local.rows.remove(row);
         }
         task
     }
@@ -110,16 +110,16 @@ impl Waiting {
 
     pub fn remove(&mut self, gone: &Partitions) {
         self.anywhere.remove(gone);
-        if let Some(near) = &mut self.near {
-            near.queues.values_mut().for_each(|queue| queue.remove(gone));
-            for (row, _) in near.queues.extract_if(.., |_, queue| queue.is_empty()) {
-                near.rows.remove(row);
+        if let Some(local) = &mut self.local {
+            local.queues.values_mut().for_each(|queue| queue.remove(gone));
+            for (row, _) in local.queues.extract_if(.., |_, queue| queue.is_empty()) {
+                local.rows.remove(row);
             }
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.anywhere.is_empty() && self.near.as_ref().is_none_or(|near| near.queues.is_empty())
+        self.anywhere.is_empty() && self.local.as_ref().is_none_or(|local| local.queues.is_empty())
     }
 
     pub fn tasks(&self) -> u32 {
@@ -131,23 +131,22 @@ impl Waiting {
     }
 
     fn queues(&self) -> impl Iterator<Item = &Queue> {
-        std::iter::once(&self.anywhere).chain(self.near.iter().flat_map(|near| near.queues.values()))
+        std::iter::once(&self.anywhere).chain(self.local.iter().flat_map(|local| local.queues.values()))
     }
 
     pub fn heap_bytes(&self) -> usize {
         let hint = |(_, engines): &(Run, Vec<EngineId>)| size_of::<(Run, Vec<EngineId>)>() + engines.capacity() * 4;
-        let near = self
-            .near
-            .as_ref()
-            .map_or(0, |near| size_of::<Near>() + near.hints.iter().map(hint).sum::<usize>() + near.rows.heap_bytes());
-        near + self.queues().map(Queue::heap_bytes).sum::<usize>()
+        let local = self.local.as_ref().map_or(0, |local| {
+            size_of::<Local>() + local.hints.iter().map(hint).sum::<usize>() + local.rows.heap_bytes()
+        });
+        local + self.queues().map(Queue::heap_bytes).sum::<usize>()
     }
 }
 
 /// Hints that may overlap, as ascending runs with all engines that were named for them.
-fn disjoint(partitions: u32, near: &[(Run, EngineId)]) -> Vec<(Run, Vec<EngineId>)> {
-    let mut edges: Vec<(u32, bool, usize)> = Vec::with_capacity(near.len() * 2);
-    for (at, (run, _)) in near.iter().enumerate() {
+fn disjoint(partitions: u32, local: &[(Run, EngineId)]) -> Vec<(Run, Vec<EngineId>)> {
+    let mut edges: Vec<(u32, bool, usize)> = Vec::with_capacity(local.len() * 2);
+    for (at, (run, _)) in local.iter().enumerate() {
         let run = Run::new(run.start.min(partitions), run.end.min(partitions));
         if !run.is_empty() {
             edges.extend([(run.start, true, at), (run.end, false, at)]);
@@ -159,7 +158,7 @@ fn disjoint(partitions: u32, near: &[(Run, EngineId)]) -> Vec<(Run, Vec<EngineId
     let mut start = 0;
     for (at, begins, hint) in edges {
         if at > start && !open.is_empty() {
-            hints.push((Run::new(start, at), open.iter().map(|&hint| near[hint].1).collect()));
+            hints.push((Run::new(start, at), open.iter().map(|&hint| local[hint].1).collect()));
         }
         start = at;
         if begins {
@@ -177,8 +176,8 @@ mod tests {
 
     #[test]
     fn a_run_is_cut_where_the_nearest_engine_changes() {
-        let near = [(Run::new(2, 6), EngineId(1)), (Run::new(4, 8), EngineId(2)), (Run::new(9, 99), EngineId(3))];
-        let waiting = Waiting::new(Some(1), 12, &near);
+        let local = [(Run::new(2, 6), EngineId(1)), (Run::new(4, 8), EngineId(2)), (Run::new(9, 99), EngineId(3))];
+        let waiting = Waiting::new(Some(1), 12, &local);
         let row = |engine: EngineId| Some(engine.0).filter(|&row| row != 1);
         let all = waiting.split(Run::new(0, 12), row);
         assert_eq!(format!("{all:?}"), "[(None, 0..4), (Some(2), 4..8), (None, 8..9), (Some(3), 9..12)]");

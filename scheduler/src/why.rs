@@ -66,7 +66,7 @@ impl<E: Clone> Scheduler<E> {
             self.first_missing(job, key)?
         } else {
             let others = record.listed.is_some_and(|rank| self.pools.waits_for_others(record.pool, rank));
-            self.no_room().or_else(|| self.only_unfit(key)).unwrap_or(match (alone, others) {
+            self.no_capacity().or_else(|| self.only_unfit(key)).unwrap_or(match (alone, others) {
                 (true, _) => Why::Alone,
                 (false, true) => Why::Share,
                 (false, false) => Why::Queue,
@@ -90,7 +90,7 @@ impl<E: Clone> Scheduler<E> {
         free.all(|engine| unfit.contains(&engine.id)).then_some(Why::Unfit)
     }
 
-    fn no_room(&self) -> Option<Why> {
+    fn no_capacity(&self) -> Option<Why> {
         if self.engines.is_empty() {
             return Some(Why::NoEngine);
         }

@@ -137,8 +137,8 @@ fn it_is_nobodys_failure_however_often_it_happens() {
 #[test]
 fn what_waits_near_the_engine_goes_elsewhere() {
     let mut t = Table::with(2, 1);
-    let near = vec![(Run::new(0, 10), EngineId(1))];
-    let spec = job(vec![StageSpec { near, ..result(10, &[]) }]);
+    let local_to = vec![(Run::new(0, 10), EngineId(1))];
+    let spec = job(vec![StageSpec { local_to, ..result(10, &[]) }]);
     t.submit(10, JobSpec { program: 1, ..spec });
     t.unfit(1, 1, "no space");
     for _ in 0..10 {

@@ -48,7 +48,7 @@ pub fn run(engines: u32, tasks: u32) -> ScaleReport {
         parents: vec![],
         deterministic: true,
         pack: Packing::Fixed(1),
-        near: vec![],
+        local_to: vec![],
     };
     let reduce = StageSpec { output: None, buckets: 0, parents: vec![0], ..map.clone() };
     let spec = JobSpec {

@@ -95,7 +95,7 @@ impl Workload {
                 parents: self.pool[at].parents.iter().map(index).collect(),
                 deterministic: !self.pool[at].fickle,
                 pack: self.pool[at].pack,
-                near: hints(rng, self.pool[at].partitions),
+                local_to: hints(rng, self.pool[at].partitions),
             })
             .collect();
         let partitions = rng.within(1, 10) as u32;
@@ -106,7 +106,7 @@ impl Workload {
             parents: parents.iter().map(index).collect(),
             deterministic: true,
             pack: packing(rng),
-            near: hints(rng, partitions),
+            local_to: hints(rng, partitions),
         });
         let wanted: Partitions = match rng.below(4) {
             0 => (0..partitions).filter(|_| rng.chance(500)).collect(),

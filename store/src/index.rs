@@ -98,7 +98,7 @@ impl Index {
 impl Index {
     /// Reads the entries of `frames` frames that were written elsewhere, and that have to take all of `bytes`. None if
     /// they do not, or if the frames end beyond `room`.
-    pub(crate) fn parse(mut bytes: &[u8], frames: usize, room: u64) -> Option<Index> {
+    pub(crate) fn parse(mut bytes: &[u8], frames: usize, capacity: u64) -> Option<Index> {
         // An entry takes a byte at least, so what is allocated is bounded by what was received.
         if frames > bytes.len() {
             return None;
@@ -110,7 +110,7 @@ impl Index {
         };
         for _ in 0..frames {
             let entry = take_number(&mut bytes)?;
-            if index.end.checked_add(entry >> 1)? > room || !index.push(entry >> 1, entry & 1 == 1) {
+            if index.end.checked_add(entry >> 1)? > capacity || !index.push(entry >> 1, entry & 1 == 1) {
                 return None;
             }
         }
@@ -169,7 +169,7 @@ mod tests {
         let again = Index::parse(bytes, lens.len(), index.end()).unwrap();
         assert!((0..=lens.len()).all(|i| again.get(i) == index.get(i)));
         assert_eq!(again.end(), lens.iter().sum::<u64>());
-        assert!(Index::parse(bytes, lens.len(), index.end() - 1).is_none(), "beyond the room");
+        assert!(Index::parse(bytes, lens.len(), index.end() - 1).is_none(), "beyond the capacity");
         assert!(Index::parse(bytes, lens.len() - 1, u64::MAX).is_none(), "bytes are left over");
         assert!(Index::parse(bytes, lens.len() + 1, u64::MAX).is_none(), "one too few");
         assert!(Index::parse(&bytes[..bytes.len() - 1], lens.len(), u64::MAX).is_none(), "cut");

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use tryworks_base::frames::Frames;
 use tryworks_base::{Error, codec};
 use tryworks_store::blocks::{
-    BlockId, BlockKey, BlockStore, BlockWriter, Held, OpenBlock, Room, SMALL, Sealed, Served, sweep,
+    BlockId, BlockKey, BlockStore, BlockWriter, Held, OpenBlock, Quota, SMALL, Sealed, Served, sweep,
 };
 
 struct Place {
@@ -49,7 +49,7 @@ impl Place {
 }
 
 fn seal(store: &BlockStore, id: BlockId, byte: u8, len: usize) -> Sealed {
-    let mut writer = BlockWriter::new(store.dir(), id, store.room());
+    let mut writer = BlockWriter::new(store.dir(), id, store.quota());
     writer.sequence().unwrap();
     writer.frame(&vec![byte; len]).unwrap();
     writer.seal(&[]).unwrap()
@@ -142,7 +142,7 @@ fn the_quota_is_kept_by_writers_and_by_the_store() {
     );
     assert_eq!(place.files().len(), 2, "what was refused is deleted");
 
-    let mut writer = BlockWriter::new(place.store.dir(), place.store.key().id(1, 3, 1), place.store.room());
+    let mut writer = BlockWriter::new(place.store.dir(), place.store.key().id(1, 3, 1), place.store.quota());
     writer.sequence().unwrap();
     let error = (0..1000).find_map(|_| writer.frame(&[1; 1000]).err()).unwrap();
     limit(&error, &["262144 bytes more", &format!("{} are in use", place.store.used())]);
@@ -154,11 +154,11 @@ fn the_quota_is_kept_by_writers_and_by_the_store() {
 #[test]
 fn what_is_not_sealed_or_not_added_leaves_nothing() {
     let place = place(None);
-    let mut writer = BlockWriter::new(place.store.dir(), place.store.key().id(1, 0, 1), place.store.room());
+    let mut writer = BlockWriter::new(place.store.dir(), place.store.key().id(1, 0, 1), place.store.quota());
     writer.sequence().unwrap();
     writer.frame(&[1; 1_000_000]).unwrap();
     assert_eq!(place.files().len(), 1);
-    let again = &mut BlockWriter::new(place.store.dir(), place.store.key().id(1, 0, 1), place.store.room());
+    let again = &mut BlockWriter::new(place.store.dir(), place.store.key().id(1, 0, 1), place.store.quota());
     again.sequence().unwrap();
     storage(again.frame(&[1; 1_000_000]).unwrap_err(), "File exists");
     drop(writer);
@@ -252,7 +252,7 @@ fn keys_and_sealed_blocks_can_be_sent() {
     assert_eq!(sent(&key.id(1, 2, 3)), key.id(1, 2, 3));
     let small = place.seal(1, 2, 3, 1, 10);
     assert!(matches!(small, Sealed::Small(_)) && sent(&small) == small);
-    assert_eq!(sent(&place.store.room()), Room { quota: Some(1 << 30), used: 0 });
+    assert_eq!(sent(&place.store.quota()), Quota { limit: Some(1 << 30), used: 0 });
     place.store.add(1, 2, 3, small, b"a note".to_vec()).unwrap();
     let inventory = place.store.inventory();
     assert!(sent(&inventory) == inventory && inventory[0].note == b"a note");
@@ -291,7 +291,7 @@ fn what_a_killed_owner_leaves_is_swept() {
         let store = BlockStore::open(Path::new(&dir), None).unwrap();
         let sealed = seal(&store, store.key().id(1, 0, 1), 1, 100_000);
         store.add(1, 0, 1, sealed, Vec::new()).unwrap();
-        let mut writer = BlockWriter::new(store.dir(), store.key().id(1, 1, 1), store.room());
+        let mut writer = BlockWriter::new(store.dir(), store.key().id(1, 1, 1), store.quota());
         writer.sequence().unwrap();
         writer.frame(&[1; 1_000_000]).unwrap();
         println!("\nowned");
@@ -341,7 +341,7 @@ fn what_a_killed_owner_leaves_is_swept() {
     store.wait_for_removals();
     // A worker of the old one that lives on writes nothing into the new one's.
     assert!(store.dir() != before && !before.exists() && inside(&dirs[1]) == [store.dir()]);
-    let mut late = BlockWriter::new(&before, store.key().id(1, 2, 1), store.room());
+    let mut late = BlockWriter::new(&before, store.key().id(1, 2, 1), store.quota());
     late.sequence().unwrap();
     storage(late.frame(&[1; 1_000_000]).unwrap_err(), "No such file");
     assert_eq!(sweep(parent.path()).unwrap(), [dirs[0].clone()]);

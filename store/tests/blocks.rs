@@ -21,7 +21,7 @@ fn place() -> Place {
 }
 
 fn seal(store: &BlockStore, (output, partition, attempt): (u64, u32, u64), content: &Sequences, head: &[u8]) -> Sealed {
-    let mut writer = BlockWriter::new(store.dir(), store.key().id(output, partition, attempt), store.room());
+    let mut writer = BlockWriter::new(store.dir(), store.key().id(output, partition, attempt), store.quota());
     for frames in content {
         writer.sequence().unwrap();
         frames.iter().try_for_each(|frame| writer.frame(frame)).unwrap();
@@ -225,7 +225,7 @@ fn tens_of_thousands_of_frames_take_little() {
 #[test]
 fn a_block_in_the_wrong_order_is_our_bug() {
     let Place { store, parent: _parent } = place();
-    let mut writer = BlockWriter::new(store.dir(), store.key().id(0, 0, 1), store.room());
+    let mut writer = BlockWriter::new(store.dir(), store.key().id(0, 0, 1), store.quota());
     assert!(matches!(writer.frame(b"x"), Err(Error::Bug(_))));
     let missing = OpenBlock::file(Path::new("/nowhere/0123456789abcdef0123456789abcdef")).err().unwrap().to_string();
     assert!(missing.starts_with("opening a block failed at /nowhere/01234567…: No such file"), "{missing}");

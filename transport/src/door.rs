@@ -1,8 +1,8 @@
 //! The door to TCP: who comes in has shown a certificate of the cluster, in good time, and there is room for it.
 
+use crate::capacity::{Capacity, Share};
 use crate::error::LinkError;
 use crate::role::{Role, role_of};
-use crate::room::{Room, Share};
 use crate::strangers::Strangers;
 use crate::tls::{Credentials, shown};
 use rustix::net::RecvFlags;
@@ -25,8 +25,8 @@ pub type Incoming = tokio_rustls::server::TlsStream<TcpStream>;
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How long to wait when the system has no room for another connection, and when some was made.
-const NO_ROOM: Duration = Duration::from_millis(50);
-const SOME_ROOM: Duration = Duration::from_millis(1);
+const FULL_PAUSE: Duration = Duration::from_millis(50);
+const FREED_PAUSE: Duration = Duration::from_millis(1);
 
 /// What a door lets through. Doors whose limits are clones of each other share a room.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct Limits {
     /// How many of them with the same one. All engines of a cluster may have the same.
     pub per_certificate: usize,
     /// What may be held in memory of those who have come in.
-    pub room: Room,
+    pub capacity: Capacity,
 }
 
 impl Default for Limits {
@@ -51,7 +51,7 @@ impl Default for Limits {
             strangers: 256,
             connections: 2048,
             per_certificate: 1536,
-            room: Room::default(),
+            capacity: Capacity::default(),
         }
     }
 }
@@ -166,7 +166,7 @@ async fn accept<S: Service>(listener: TcpListener, visit: Visit<S>) {
                 // What is lost before it was taken is not worth waiting for. Of the rest, nearly all is too many files.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(_) => {
-                    tokio::time::sleep(visit.state.make_room()).await;
+                    tokio::time::sleep(visit.state.make_space()).await;
                     continue;
                 }
             },
@@ -226,7 +226,7 @@ impl<S: Service> Visit<S> {
         let Some((role, der, stream)) = known else { return self.state.turn_away(number) };
         match self.state.admit(number, &der) {
             Ok(place) => {
-                let share = self.state.limits.room.share(&place.certificate);
+                let share = self.state.limits.capacity.share(&place.certificate);
                 self.service.serve(role, stream, share).await;
             }
             Err(why) => {
@@ -247,11 +247,11 @@ async fn farewell(mut tcp: TcpStream) -> std::io::Result<()> {
 
 impl Shared {
     /// Turns half of the strangers away. Who is let in needs more files than the one of its connection.
-    fn make_room(&self) -> Duration {
+    fn make_space(&self) -> Duration {
         let mut guests = self.guests();
         let half = guests.strangers.len().div_ceil(2);
         (0..half).for_each(|_| turn_one_away(&mut guests));
-        if half == 0 { NO_ROOM } else { SOME_ROOM }
+        if half == 0 { FULL_PAUSE } else { FREED_PAUSE }
     }
 
     fn turn_away(&self, number: u64) {

@@ -2,7 +2,7 @@
 //! so a reader says how long a frame may be, and a length that is only claimed takes no memory. Who dialled us has a share of
 //! the room that there is for long ones.
 
-use crate::room::{Held, Share};
+use crate::capacity::{Held, Share};
 use bytes::{Bytes, BytesMut};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -118,7 +118,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// The room that is taken for frames now.
     #[cfg(test)]
-    pub(crate) fn room(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.got.capacity()
     }
 

@@ -152,9 +152,14 @@ fn fuzz_frames() {
                 Ok(None) => break None,
                 Err(error) => break Some(error),
             }
-            assert!(reader.room() <= 2 * bytes.len() + (128 << 10), "{} for {} bytes", reader.room(), bytes.len());
+            assert!(
+                reader.capacity() <= 2 * bytes.len() + (128 << 10),
+                "{} for {} bytes",
+                reader.capacity(),
+                bytes.len()
+            );
         };
-        assert!(reader.room() <= 2 * bytes.len() + (128 << 10), "{} for {} bytes", reader.room(), bytes.len());
+        assert!(reader.capacity() <= 2 * bytes.len() + (128 << 10), "{} for {} bytes", reader.capacity(), bytes.len());
         assert_eq!((got, end.clone()), frames(bytes, limit));
         end.is_none()
     });

@@ -12,6 +12,7 @@
 
 mod again;
 mod backlog;
+mod capacity;
 mod connection;
 mod data;
 mod dial;
@@ -24,13 +25,13 @@ mod greeting;
 mod link;
 mod peers;
 mod role;
-mod room;
 mod socket;
 mod strangers;
 mod tls;
 
 pub use again::while_away;
 pub use backlog::{Backlog, BacklogLimits};
+pub use capacity::{Capacity, CapacityLimits, Held, Share};
 pub use connection::{Connection, ConnectionError, read_private, write_private};
 pub use data::{
     Chunks, DataClient, DataError, DataHandler, DataLimits, DataStream, Download, Upload, chunks, serve_data,
@@ -43,5 +44,4 @@ pub use greeting::{refuse, welcome};
 pub use link::{Link, LinkReceiver, LinkSender};
 pub use peers::{PeerEvent, PeerId, Peers, PeersReceiver, PeersSender};
 pub use role::{Role, role_of};
-pub use room::{Held, Room, RoomLimits, Share};
 pub use tls::Credentials;

@@ -42,7 +42,7 @@ const QUEUE_FULL: Duration = Duration::from_millis(5);
 const STILL_THERE: Duration = Duration::from_millis(50);
 
 /// How often it is tried again to let somebody in when there are too many open files.
-const NO_ROOM: Duration = Duration::from_millis(50);
+const FULL_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many connections may wait to be taken in, if the system allows it.
 const BACKLOG: i32 = 4096;
@@ -196,7 +196,7 @@ async fn let_in(gate: tokio::net::UnixListener, socket: OwnedFd) {
             Ok((guest, _)) if is_ours(&guest) => drop(give(&guest, &socket)),
             Ok(_) => {}
             // Nearly always too many open files.
-            Err(_) => sleep(NO_ROOM).await,
+            Err(_) => sleep(FULL_PAUSE).await,
         }
     }
 }

@@ -247,7 +247,7 @@ impl Engine {
     }
 
     /// Tells the hub at once that there is room again for a task, if it was told that there is none.
-    pub(super) fn tell_room(&mut self) {
+    pub(super) fn tell_enough_memory(&mut self) {
         if self.short && self.is_idle() {
             let beat = self.beat();
             self.for_hub.push(beat);

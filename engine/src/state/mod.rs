@@ -48,7 +48,7 @@ use tryworks_protocol::driver::{Program, Written};
 use tryworks_protocol::engine::{CodeBytes, CodeId, FromEngine, HeldResult, StorePlace};
 use tryworks_protocol::worker::{ToWorker, Wanted};
 use tryworks_scheduler::{Move, Partitions, Time};
-use tryworks_store::blocks::{Room, Sealed};
+use tryworks_store::blocks::{Quota, Sealed};
 
 /// How often the state should be handed a [`tick`](Engine::tick).
 pub const TICK: Duration = Duration::from_millis(100);
@@ -78,7 +78,7 @@ pub struct Stock {
     /// All of them, deleted ones until they are off the disk.
     pub used: u64,
     /// What may be written yet.
-    pub room: Room,
+    pub quota: Quota,
 }
 
 /// An engine.
@@ -89,13 +89,13 @@ pub struct Stock {
 /// use tryworks_engine::state::{Engine, Order, Setup, Stock};
 /// use tryworks_protocol::engine::{StorePlace, ToEngine, Welcome};
 /// use tryworks_scheduler::Time;
-/// use tryworks_store::blocks::{BlockKey, Room};
+/// use tryworks_store::blocks::{BlockKey, Quota};
 ///
 /// let (host, directory, socket) = ("here".to_string(), "/blocks".into(), "/engine.sock".into());
 /// let store = StorePlace { host, directory, socket, address: None, key: BlockKey::new([7; 32]) };
 /// let (name, machine, patience) = ("one".into(), "here".into(), Duration::from_secs(60));
 /// let setup = Setup { name, machine, slots: 2, memory: 1 << 30, directory: "/".into(), store, patience };
-/// let stock = Stock { used: 0, room: Room { quota: None, used: 0 } };
+/// let stock = Stock { used: 0, quota: Quota { limit: None, used: 0 } };
 ///
 /// let mut engine = Engine::new(setup, stock, Time(0));
 /// engine.joined(Time(1), &Welcome { engine: EngineId(1), beat_ms: 1000 });
@@ -181,7 +181,7 @@ pub enum Order {
     /// Something is to be done to the store.
     Blocks(BlockOrder),
     /// Get parts of blocks, and answer the worker.
-    Bring {
+    Prefetch {
         /// Its number.
         worker: u64,
         /// The number of its question.
@@ -397,7 +397,7 @@ impl Engine {
     /// Takes what is to be said to the hub, in its order: nothing if there is none, since a hub that is met again is told
     /// all that counts by an [offer](Engine::offer).
     pub fn for_hub(&mut self) -> Vec<FromEngine> {
-        self.tell_room();
+        self.tell_enough_memory();
         let batch = std::mem::take(&mut self.for_hub);
         if self.alone.is_none() { batch } else { Vec::new() }
     }

@@ -88,7 +88,7 @@ impl Engine {
                     }
                 }
                 let here = self.id;
-                self.orders.push(Order::Bring { worker: number, number: question, wanted, here, stores });
+                self.orders.push(Order::Prefetch { worker: number, number: question, wanted, here, stores });
             }
         }
     }

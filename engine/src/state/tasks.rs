@@ -70,7 +70,7 @@ impl Engine {
             spill_directory: self.setup.directory.display().to_string(),
             running: running::path_of(&self.setup.directory, number).display().to_string(),
             store: self.setup.store.clone(),
-            room: self.stock.room,
+            quota: self.stock.quota,
         })
     }
 
@@ -105,8 +105,8 @@ impl Engine {
         }
         for (worker, tasks) in batches {
             self.prepare(worker, &tasks);
-            let room = self.stock.room;
-            self.tell_worker(worker, ToWorker::Launch { tasks, room });
+            let quota = self.stock.quota;
+            self.tell_worker(worker, ToWorker::Launch { tasks, quota });
         }
     }
 

@@ -320,8 +320,8 @@ impl Hub {
             let (Some(stage), Some(kept)) = (spec.stages.get_mut(*stage as usize), self.known.caches.get(cache)) else {
                 continue;
             };
-            let near = kept.iter().map(|(partition, engine)| (Run::new(*partition, partition + 1), *engine));
-            stage.near.extend(near);
+            let cached = kept.iter().map(|(partition, engine)| (Run::new(*partition, partition + 1), *engine));
+            stage.local_to.extend(cached);
         }
     }
 

@@ -214,7 +214,7 @@ fn job(ticket: u64, session: SessionId, partitions: u32, exchange: Option<u64>, 
         parents,
         deterministic: true,
         pack: Packing::Fixed(1),
-        near: Vec::new(),
+        local_to: Vec::new(),
     };
     let stages = match exchange {
         Some(exchange) => vec![stage(Some(OutputId(session.global(exchange))), vec![]), stage(None, vec![0])],

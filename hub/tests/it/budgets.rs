@@ -6,18 +6,18 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-use tryworks_transport::{DataLimits, Limits, PeerEvent, Role, Room, RoomLimits};
+use tryworks_transport::{Capacity, CapacityLimits, DataLimits, Limits, PeerEvent, Role};
 
 const LONG: usize = 900 << 10;
 
 fn limits(bytes: usize, bytes_per_certificate: usize) -> Limits {
-    let room = Room::new(RoomLimits {
+    let capacity = Capacity::new(CapacityLimits {
         bytes,
         bytes_per_certificate,
         pressed: Duration::from_millis(500),
-        ..RoomLimits::default()
+        ..CapacityLimits::default()
     });
-    Limits { room, ..Limits::default() }
+    Limits { capacity, ..Limits::default() }
 }
 
 fn frame(bytes: &[u8]) -> Vec<u8> {
@@ -56,7 +56,7 @@ async fn frames_that_do_not_go_on_take_the_room_of_their_own_certificate_and_not
     let (to, _from, _) = cluster.good_driver().await;
     to.send(some(LONG)).unwrap();
     assert!(message(&mut cluster.drivers).await.1 == some(LONG));
-    assert_eq!(cluster.engines.ready(), None, "there was room for one of them");
+    assert_eq!(cluster.engines.ready(), None, "there was capacity for one of them");
     // Who stands still while others wait is sent away, one after another.
     for one in &mut begun {
         sent_away(one).await;
@@ -133,17 +133,17 @@ async fn rest(stream: &mut TlsStream<TcpStream>) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_that_nobody_reads_ends_though_nobody_waits() {
     let idle = Duration::from_millis(300);
-    let room = Room::new(RoomLimits { idle, ..RoomLimits::default() });
-    let port = Port::with(Limits { room: room.clone(), ..Limits::default() }).await;
+    let capacity = Capacity::new(CapacityLimits { idle, ..CapacityLimits::default() });
+    let port = Port::with(Limits { capacity: capacity.clone(), ..Limits::default() }).await;
     let engine = port.authority.connection(Role::Engine);
     let mut one = raw_tls(&port.address, &engine, true, Role::Engine).await;
     one.write_all(&frame(&[&[0; 9][..], b"endless"].concat())).await.unwrap();
     one.flush().await.unwrap();
-    while room.held() == 0 {
+    while capacity.held() == 0 {
         tokio::task::yield_now().await;
     }
     // Its memory is given back, though the other end keeps the connection.
-    while room.held() > 0 {
+    while capacity.held() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(rest(&mut one).await > 0);
@@ -156,15 +156,15 @@ async fn a_download_that_nobody_reads_ends_though_nobody_waits() {
 #[tokio::test]
 async fn a_peer_of_the_gateway_that_reads_nothing_ends_though_nobody_waits() {
     let idle = Duration::from_millis(300);
-    let room = Room::new(RoomLimits { idle, ..RoomLimits::default() });
-    let mut cluster = Cluster::start(Limits { room: room.clone(), ..Limits::default() }).await;
+    let capacity = Capacity::new(CapacityLimits { idle, ..CapacityLimits::default() });
+    let mut cluster = Cluster::start(Limits { capacity: capacity.clone(), ..Limits::default() }).await;
     let mut one = engine(&cluster).await;
     one.write_all(&frame(b"here")).await.unwrap();
     one.flush().await.unwrap();
     let (peer, _) = message(&mut cluster.engines).await;
     (0..64).for_each(|_| cluster.to_engines.send(&peer, some(MIB)).unwrap());
     assert_eq!(cluster.engines.recv().await.unwrap(), PeerEvent::Gone { peer });
-    assert_eq!(room.held(), 0);
+    assert_eq!(capacity.held(), 0);
     assert!(rest(&mut one).await < 64 * MIB);
     cluster.is_well().await;
 }
@@ -172,7 +172,7 @@ async fn a_peer_of_the_gateway_that_reads_nothing_ends_though_nobody_waits() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gateway_and_the_data_port_of_a_process_share_what_it_has() {
     let limits = limits(2 * MIB, 2 * MIB);
-    let room = limits.room.clone();
+    let capacity = limits.capacity.clone();
     let cluster = Cluster::start(limits.clone()).await;
     let port = Port::with(limits).await;
     // What is begun at the gateway takes all that the process has for connections.
@@ -183,7 +183,7 @@ async fn the_gateway_and_the_data_port_of_a_process_share_what_it_has() {
         one.flush().await.unwrap();
         begun.push(one);
     }
-    while room.held() < 2 * MIB {
+    while capacity.held() < 2 * MIB {
         tokio::task::yield_now().await;
     }
     // So it does not go on for long, since a download waits at the data port.

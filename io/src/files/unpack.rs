@@ -129,8 +129,8 @@ impl Zstd {
                           it anew without `--long` and `--ultra`";
             return Err(io::Error::other(Error::limit("memory", self.limit, needed, advice)));
         }
-        let room = PACKED_BUFFER as u64 + STATE_BYTES + window;
-        self.held.insist(room.saturating_sub(self.held.bytes()));
+        let needed = PACKED_BUFFER as u64 + STATE_BYTES + window;
+        self.held.insist(needed.saturating_sub(self.held.bytes()));
         self.in_frame = true;
         Ok(true)
     }

@@ -27,10 +27,10 @@ impl<const N: usize> RecordCursor<N> {
     pub(super) fn open(file: &ListedFile, split: Range<u64>, task: &TaskContext) -> Result<Self> {
         let mut file = Plain::open(file)?;
         file.go_to(split.start);
-        let room = (split.end - split.start).min(BUFFER.max(N) as u64);
+        let capacity = (split.end - split.start).min(BUFFER.max(N) as u64);
         let mut held = task.host().memory().reservation();
-        held.insist(room);
-        Ok(RecordCursor { file, end: split.end, buffer: Vec::with_capacity(room as usize), at: 0, _held: held })
+        held.insist(capacity);
+        Ok(RecordCursor { file, end: split.end, buffer: Vec::with_capacity(capacity as usize), at: 0, _held: held })
     }
 
     /// Reads on until there is a whole record; false at the end.
@@ -38,9 +38,9 @@ impl<const N: usize> RecordCursor<N> {
         self.buffer.drain(..self.at);
         self.at = 0;
         while self.buffer.len() < N {
-            let room = BUFFER.max(N) - self.buffer.len();
+            let capacity = BUFFER.max(N) - self.buffer.len();
             let left = usize::try_from(self.end - self.file.at()).unwrap_or(usize::MAX);
-            if left == 0 || self.file.append(room.min(left), &mut self.buffer)? == 0 {
+            if left == 0 || self.file.append(capacity.min(left), &mut self.buffer)? == 0 {
                 return Ok(false);
             }
         }

@@ -48,14 +48,14 @@ impl TextCursor {
         }
         let end = if bytes.compressed() { u64::MAX } else { split.end };
         let mut held = task.host().memory().reservation();
-        let room = end.saturating_sub(bytes.at()).min(BUFFER as u64);
-        held.insist(room);
+        let capacity = end.saturating_sub(bytes.at()).min(BUFFER as u64);
+        held.insist(capacity);
         Ok(TextCursor {
             end,
             position: bytes.at(),
             bytes,
             lossy,
-            text: String::with_capacity(room as usize),
+            text: String::with_capacity(capacity as usize),
             at: 0,
             tail: Vec::new(),
             ended: false,
@@ -108,13 +108,13 @@ impl TextCursor {
     }
 
     /// Asks the budget for a buffer of `room` bytes: a single line may be longer than all memory.
-    fn reserve(&mut self, start: u64, room: usize) -> Result<()> {
-        let room = room as u64;
-        if room <= self.held.bytes().max(BUFFER as u64) || self.held.resize(room) {
+    fn reserve(&mut self, start: u64, capacity: usize) -> Result<()> {
+        let capacity = capacity as u64;
+        if capacity <= self.held.bytes().max(BUFFER as u64) || self.held.resize(capacity) {
             return Ok(());
         }
         let needed =
-            format!("a line of more than {} bytes at byte {start} of {}", room / 2, self.bytes.path().display());
+            format!("a line of more than {} bytes at byte {start} of {}", capacity / 2, self.bytes.path().display());
         Err(Error::limit("memory", self.limit, needed, "more memory; or is this a file of lines?"))
     }
 

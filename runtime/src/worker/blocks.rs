@@ -15,7 +15,7 @@ use tryworks_protocol as protocol;
 use tryworks_protocol::engine::StorePlace;
 use tryworks_protocol::worker::{BlockPart, FromWorker, Piece, Wanted as Asked, Welcome};
 use tryworks_scheduler::FetchFailure;
-use tryworks_store::blocks::{BlockWriter, Landing, MOST_AT_ONCE, OpenBlock, Room};
+use tryworks_store::blocks::{BlockWriter, Landing, MOST_AT_ONCE, OpenBlock, Quota};
 use tryworks_transport::LinkSender;
 
 /// So many tables of contents are asked for at once: their answer is one message.
@@ -53,7 +53,7 @@ pub(super) struct Blocks {
     session: SessionId,
     own: StorePlace,
     directory: PathBuf,
-    room: Lock<Room>,
+    quota: Lock<Quota>,
     stores: ReadLock<HashMap<EngineId, StorePlace>>,
     exchanges: ReadLock<HashMap<OutputId, Exchange>>,
     /// Who is opening blocks of an exchange: others wait for what comes of it.
@@ -69,7 +69,7 @@ impl Blocks {
             session: welcome.session,
             own: welcome.store.clone(),
             directory: PathBuf::from(&welcome.store.directory),
-            room: Lock::new(welcome.room),
+            quota: Lock::new(welcome.quota),
             stores: ReadLock::new(stores),
             exchanges: ReadLock::default(),
             opening: Turns::default(),
@@ -78,8 +78,8 @@ impl Blocks {
         }
     }
 
-    pub(super) fn set_room(&self, room: Room) {
-        *self.room.lock() = room;
+    pub(super) fn set_quota(&self, quota: Quota) {
+        *self.quota.lock() = quota;
     }
 
     pub(super) fn meet(&self, engine: EngineId, store: StorePlace) {
@@ -101,8 +101,8 @@ impl Blocks {
 
     /// A writer for a block of the own store.
     pub(super) fn writer(&self, output: u64, partition: u32, attempt: AttemptId) -> BlockWriter {
-        let room = *self.room.lock();
-        BlockWriter::new(&self.directory, self.own.key.id(output, partition, attempt.0), room)
+        let quota = *self.quota.lock();
+        BlockWriter::new(&self.directory, self.own.key.id(output, partition, attempt.0), quota)
     }
 
     fn output(&self, exchange: u64) -> OutputId {
@@ -265,7 +265,7 @@ impl Blocks {
         }
         let stores = self.stores.read().clone();
         readers.lock().count += 1;
-        let near = Near(readers);
+        let reader = PrefetchReader(readers);
         for batch in batches(asked) {
             let questions = batch.iter().filter_map(|(map, open, range)| {
                 let block = stores.get(&open.engine)?.key.id(output.0, *map, open.attempt.0);
@@ -295,10 +295,10 @@ impl Blocks {
             let mut landed = landing.finish()?;
             for (open, range, len) in parts {
                 open.block.supply(range.start, &landed.split_to(len))?;
-                near.0.lock().brought.push((open.block, range));
+                reader.0.lock().prefetched.push((open.block, range));
             }
         }
-        Ok(Prefetched::holding(near))
+        Ok(Prefetched::holding(reader))
     }
 
     /// Asks the engine for pieces.
@@ -354,17 +354,17 @@ fn batches(asked: Vec<(u32, Open, Range<u64>)>) -> Vec<Vec<(u32, Open, Range<u64
 #[derive(Default)]
 struct Readers {
     count: usize,
-    brought: Vec<(Arc<OpenBlock>, Range<u64>)>,
+    prefetched: Vec<(Arc<OpenBlock>, Range<u64>)>,
 }
 
 /// A reader of what was brought.
-struct Near(Arc<Lock<Readers>>);
+struct PrefetchReader(Arc<Lock<Readers>>);
 
-impl Drop for Near {
+impl Drop for PrefetchReader {
     fn drop(&mut self) {
         let mut readers = self.0.lock();
         readers.count -= 1;
-        let gone = if readers.count == 0 { std::mem::take(&mut readers.brought) } else { Vec::new() };
+        let gone = if readers.count == 0 { std::mem::take(&mut readers.prefetched) } else { Vec::new() };
         // Under the lock, so that nobody is told meanwhile that it is here.
         gone.iter().for_each(|(block, range)| block.forget(range.clone()));
         drop(readers);

@@ -228,8 +228,8 @@ impl Bench {
             }
             ToWorker::Peer { engine, store } => self.host.blocks.meet(engine, *store),
             ToWorker::Places { output, places } => self.host.blocks.place(output, places),
-            ToWorker::Launch { tasks, room } => {
-                self.host.blocks.set_room(room);
+            ToWorker::Launch { tasks, quota } => {
+                self.host.blocks.set_quota(quota);
                 let many = tasks.len() > 1;
                 self.queue.lock().waiting.extend(tasks);
                 if many { self.work.notify_all() } else { self.work.notify_one() }

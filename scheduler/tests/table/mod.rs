@@ -24,7 +24,7 @@ pub fn map(n: u64, partitions: u32, parents: &[usize]) -> StageSpec {
         parents: parents.to_vec(),
         deterministic: true,
         pack,
-        near: vec![],
+        local_to: vec![],
     }
 }
 

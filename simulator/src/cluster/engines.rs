@@ -12,7 +12,7 @@ use tryworks_protocol::engine::{Assignment, CodeBytes, CodeId, ResultPart, Store
 use tryworks_protocol::worker::{FromWorker, ToWorker};
 use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening};
 use tryworks_scheduler::{Failure, FetchFailure, PartitionReport, Report, Time};
-use tryworks_store::blocks::{BlockKey, Room, Sealed};
+use tryworks_store::blocks::{BlockKey, Quota, Sealed};
 use tryworks_transport::PeerId;
 
 /// The blocks that a launch made.
@@ -94,7 +94,7 @@ impl Host {
             },
             patience: Duration::from_secs(100_000),
         };
-        let stock = Stock { used: 0, room: Room { quota: None, used: 0 } };
+        let stock = Stock { used: 0, quota: Quota { limit: None, used: 0 } };
         Host {
             name,
             slots,
@@ -281,7 +281,7 @@ impl World {
             // Nobody is asked to leave, and tasks need no files and write nothing.
             Order::Heard { .. }
             | Order::Unheard { .. }
-            | Order::Bring { .. }
+            | Order::Prefetch { .. }
             | Order::GetFile { .. }
             | Order::DropFiles { .. }
             | Order::DropFile { .. }

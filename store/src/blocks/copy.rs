@@ -4,7 +4,7 @@ use super::id::BlockId;
 use super::open::OpenBlock;
 use super::serve::MOST_AT_ONCE;
 use super::store::BlockStore;
-use super::write::{Room, Sealed, Unsealed};
+use super::write::{Quota, Sealed, Unsealed};
 use std::fs;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -15,7 +15,7 @@ use tryworks_base::{Error, Result, disk};
 pub struct BlockCopy {
     dir: PathBuf,
     id: BlockId,
-    room: Room,
+    quota: Quota,
     file: Unsealed,
     table: Vec<u8>,
     frames: u64,
@@ -29,13 +29,13 @@ impl BlockCopy {
     /// # Errors
     /// If it is no table of contents, or the quota or the disk refuses.
     pub fn begin(store: &BlockStore, id: BlockId, table: Vec<u8>) -> Result<Self> {
-        let (dir, room) = (store.dir().to_path_buf(), store.room());
+        let (dir, quota) = (store.dir().to_path_buf(), store.quota());
         let frames = OpenBlock::remote(id.to_string(), &table)?.frames_end();
         let needed = frames.saturating_add(table.len() as u64);
-        room.check(&dir, 0, needed)?;
+        quota.check(&dir, 0, needed)?;
         let file = Unsealed::create(id.unsealed_in(&dir));
-        let file = file.map_err(|error| disk::refused("a block", &dir, needed, room.used, &error))?;
-        Ok(BlockCopy { dir, id, room, file, table, frames, written: 0 })
+        let file = file.map_err(|error| disk::refused("a block", &dir, needed, quota.used, &error))?;
+        Ok(BlockCopy { dir, id, quota, file, table, frames, written: 0 })
     }
 
     /// Which of its bytes are wanted next, no more than are read at once; `None` when all of them are here.
@@ -67,15 +67,15 @@ impl BlockCopy {
         }
         let written = self.file.file.write_all(&self.table);
         written.map_err(|error| self.refused(&error))?;
-        let BlockCopy { dir, id, room, file, table, frames, .. } = self;
+        let BlockCopy { dir, id, quota, file, table, frames, .. } = self;
         let bytes = frames + table.len() as u64;
         let sealed = file.seal(id.path_in(&dir));
-        sealed.map_err(|error| disk::refused("a block", &dir, bytes, room.used, &error))?;
+        sealed.map_err(|error| disk::refused("a block", &dir, bytes, quota.used, &error))?;
         Ok(Sealed::File { bytes })
     }
 
     fn refused(&self, error: &io::Error) -> Error {
-        disk::refused("a block", &self.dir, self.frames - self.written, self.room.used + self.written, error)
+        disk::refused("a block", &self.dir, self.frames - self.written, self.quota.used + self.written, error)
     }
 }
 
@@ -85,14 +85,14 @@ impl BlockCopy {
 /// # Errors
 /// If it is not there any more, or the quota or the disk refuses.
 pub fn link_block(store: &BlockStore, id: BlockId, from: &Path) -> Result<Sealed> {
-    let (dir, room) = (store.dir(), store.room());
+    let (dir, quota) = (store.dir(), store.quota());
     let gone = |error: io::Error| Error::storage("taking over a block", super::id::shown(from), &error);
     let bytes = fs::metadata(from).map_err(gone)?.len();
-    room.check(dir, 0, bytes)?;
+    quota.check(dir, 0, bytes)?;
     let place = id.path_in(dir);
     if fs::hard_link(from, &place).is_err() {
         let mut read = fs::File::open(from).map_err(gone)?;
-        let refused = |error: io::Error| disk::refused("a block", dir, bytes, room.used, &error);
+        let refused = |error: io::Error| disk::refused("a block", dir, bytes, quota.used, &error);
         let mut copy = Unsealed::create(id.unsealed_in(dir)).map_err(refused)?;
         io::copy(&mut read, &mut copy.file).map_err(refused)?;
         copy.seal(place).map_err(refused)?;

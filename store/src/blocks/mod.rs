@@ -14,7 +14,7 @@
 //! let store = BlockStore::open(&parent.path().join("blocks"), None)?;
 //! let id = store.key().id(7, 0, 1);
 //!
-//! let mut writer = BlockWriter::new(store.dir(), id, store.room());
+//! let mut writer = BlockWriter::new(store.dir(), id, store.quota());
 //! writer.sequence()?;
 //! writer.frame(b"there she blows")?;
 //! let sealed = writer.seal(b"one word per frame")?;
@@ -55,4 +55,4 @@ pub use open::{BlockSequence, OpenBlock};
 pub use owner::sweep;
 pub use serve::{MOST_AT_ONCE, Served};
 pub use store::{BlockStore, Pin};
-pub use write::{BlockWriter, Room, SMALL, Sealed};
+pub use write::{BlockWriter, Quota, SMALL, Sealed};

@@ -7,7 +7,7 @@ use super::open::no_block;
 use super::owner::OwnedDir;
 use super::remove::{self, Removal};
 use super::table::{FOOTER, Footer};
-use super::write::{Room, Sealed, write_whole};
+use super::write::{Quota, Sealed, write_whole};
 use bytes::Bytes;
 use std::fs::{self, File};
 use std::io;
@@ -130,8 +130,8 @@ impl BlockStore {
     }
 
     /// What a writer may take at the moment. What was deleted and is not off the disk yet does not count here.
-    pub fn room(&self) -> Room {
-        self.0.shared.room()
+    pub fn quota(&self) -> Quota {
+        self.0.shared.quota()
     }
 
     /// Takes over a block that `attempt` sealed under the name that the key gives it, with a note for the
@@ -161,7 +161,7 @@ impl BlockStore {
             return Err(twice());
         }
         let bytes = sealed.bytes();
-        shared.take(bytes).map_err(|room| room.refusal(&shared.dir, 0, bytes)).inspect_err(refused)?;
+        shared.take(bytes).map_err(|quota| quota.refusal(&shared.dir, 0, bytes)).inspect_err(refused)?;
         if let Sealed::Small(_) = sealed {
             shared.small.fetch_add(bytes, Relaxed);
         }
@@ -254,15 +254,15 @@ impl Shared {
         self.closed.load(Relaxed)
     }
 
-    pub(super) fn room(&self) -> Room {
-        Room { quota: self.quota, used: self.live.load(Relaxed) }
+    pub(super) fn quota(&self) -> Quota {
+        Quota { limit: self.quota, used: self.live.load(Relaxed) }
     }
 
     /// Counts bytes; if the quota does not allow them, says what there was room for.
-    pub(super) fn take(&self, bytes: u64) -> std::result::Result<(), Room> {
+    pub(super) fn take(&self, bytes: u64) -> std::result::Result<(), Quota> {
         let allowed = |used: u64| used.checked_add(bytes).filter(|after| self.quota.is_none_or(|most| *after <= most));
         let taken = self.live.fetch_update(Relaxed, Relaxed, allowed);
-        taken.map(drop).map_err(|used| Room { quota: Some(self.quota.unwrap_or(u64::MAX)), used })
+        taken.map(drop).map_err(|used| Quota { limit: Some(self.quota.unwrap_or(u64::MAX)), used })
     }
 
     pub(super) fn give_back(&self, bytes: u64) {
@@ -304,9 +304,9 @@ impl Shared {
                 if self.small.load(Relaxed).saturating_add(len) <= SMALL_BLOCKS {
                     return Ok((Sealed::Small(bytes), start));
                 }
-                let room = self.room();
-                room.check(dir, 0, len)?;
-                write_whole(dir, id, &bytes).map_err(|error| refused("a block", dir, len, room.used, &error))?;
+                let quota = self.quota();
+                quota.check(dir, 0, len)?;
+                write_whole(dir, id, &bytes).map_err(|error| refused("a block", dir, len, quota.used, &error))?;
                 Ok((Sealed::File { bytes: len }, start))
             }
             Sealed::File { bytes } => {
@@ -339,7 +339,7 @@ mod tests {
 
     fn add(store: &BlockStore, output: u64, attempt: u64) -> BlockId {
         let id = store.key().id(output, 0, attempt);
-        let mut writer = BlockWriter::new(store.dir(), id, store.room());
+        let mut writer = BlockWriter::new(store.dir(), id, store.quota());
         writer.sequence().unwrap();
         writer.frame(&[7; 100_000]).unwrap();
         store.add(output, 0, attempt, writer.seal(&[]).unwrap(), Vec::new()).unwrap()

@@ -96,7 +96,7 @@ impl Table {
         Self::parse_table(table, footer.start).ok_or("its table of contents makes no sense")
     }
 
-    fn parse_table(table: &[u8], room: u64) -> Option<Table> {
+    fn parse_table(table: &[u8], capacity: u64) -> Option<Table> {
         let (salt, mut rest) = table.split_first_chunk()?;
         let head = usize::try_from(take_number(&mut rest)?).ok()?;
         let (head, mut rest) = rest.split_at_checked(head)?;
@@ -110,9 +110,9 @@ impl Table {
             end = end.checked_add(usize::try_from(take_number(&mut rest)?).ok()?)?;
             ends.push(end);
         }
-        let frames = Index::parse(rest, end, room)?;
+        let frames = Index::parse(rest, end, capacity)?;
         let sound = |entry: Entry| !entry.compressed && (entry.len == 0 || entry.len > CHECKSUM as u64);
-        let good = frames.end() == room && frames.entries().all(sound);
+        let good = frames.end() == capacity && frames.entries().all(sound);
         good.then(|| Table { salt: u64::from_le_bytes(*salt), head: head.to_vec(), ends, frames })
     }
 

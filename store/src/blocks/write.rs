@@ -20,18 +20,18 @@ pub const SMALL: usize = 32 * 1024;
 
 /// What a store had room for when it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Room {
+pub struct Quota {
     /// The most bytes that the blocks of the store may take, if that is bounded.
-    pub quota: Option<u64>,
+    pub limit: Option<u64>,
     /// What they took.
     pub used: u64,
 }
 
-impl Room {
+impl Quota {
     /// Whether `more` bytes fit on top of `written`; if not, the error that says so.
     pub(super) fn check(&self, dir: &Path, written: u64, more: u64) -> Result<()> {
         let used = self.used.saturating_add(written);
-        match self.quota.is_some_and(|quota| used.saturating_add(more) > quota) {
+        match self.limit.is_some_and(|limit| used.saturating_add(more) > limit) {
             true => Err(self.refusal(dir, written, more)),
             false => Ok(()),
         }
@@ -43,7 +43,7 @@ impl Room {
         let needed =
             format!("{more} bytes more of blocks in {}, where {used} are in use{}", dir.display(), disk::free(dir));
         let advice = "a larger quota, fewer jobs at a time, or dropping caches that are not needed any more";
-        Error::limit("block_quota", self.quota.unwrap_or(u64::MAX), needed, advice)
+        Error::limit("block_quota", self.limit.unwrap_or(u64::MAX), needed, advice)
     }
 }
 
@@ -81,7 +81,7 @@ impl fmt::Debug for Sealed {
 pub struct BlockWriter {
     dir: PathBuf,
     id: BlockId,
-    room: Room,
+    quota: Quota,
     table: Table,
     buffer: Vec<u8>,
     /// What is in the file.
@@ -116,8 +116,8 @@ pub(super) fn write_whole(dir: &Path, id: &BlockId, bytes: &[u8]) -> io::Result<
 
 impl BlockWriter {
     /// Begins the block `id` in the directory of a store. There is no file until there is enough for one.
-    pub fn new(dir: &Path, id: BlockId, room: Room) -> Self {
-        BlockWriter { dir: dir.into(), id, room, table: Table::new(&id), buffer: Vec::new(), written: 0, file: None }
+    pub fn new(dir: &Path, id: BlockId, quota: Quota) -> Self {
+        BlockWriter { dir: dir.into(), id, quota, table: Table::new(&id), buffer: Vec::new(), written: 0, file: None }
     }
 
     /// Begins the next sequence of frames.
@@ -185,7 +185,7 @@ impl BlockWriter {
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let len = bytes.len() as u64;
-        self.room.check(&self.dir, self.written, len)?;
+        self.quota.check(&self.dir, self.written, len)?;
         let mut write = || {
             let file = match &mut self.file {
                 Some(file) => file,
@@ -199,6 +199,6 @@ impl BlockWriter {
     }
 
     fn refused(&self, needed: u64, error: &io::Error) -> Error {
-        disk::refused("a block", &self.dir, needed, self.room.used + self.written, error)
+        disk::refused("a block", &self.dir, needed, self.quota.used + self.written, error)
     }
 }

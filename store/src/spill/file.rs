@@ -28,12 +28,12 @@ struct Ranges {
 
 impl Ranges {
     fn take(&mut self, len: u64) -> u64 {
-        if let Some((start, room)) =
-            self.free.iter().find(|(_, room)| **room >= len).map(|(start, room)| (*start, *room))
+        if let Some((start, available)) =
+            self.free.iter().find(|(_, available)| **available >= len).map(|(start, available)| (*start, *available))
         {
             self.free.remove(&start);
-            if room > len {
-                self.free.insert(start + len, room - len);
+            if available > len {
+                self.free.insert(start + len, available - len);
             }
             return start;
         }

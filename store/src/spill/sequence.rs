@@ -79,9 +79,9 @@ impl Extents {
     /// Reads what is at `start` in the sequence.
     fn read(&self, mut start: u64, mut bytes: &mut [u8]) -> io::Result<()> {
         for range in &self.ranges {
-            let room = range.end - range.start;
-            if start < room {
-                let here = bytes.len().min((room - start) as usize);
+            let len = range.end - range.start;
+            if start < len {
+                let here = bytes.len().min((len - start) as usize);
                 let (now, later) = bytes.split_at_mut(here);
                 self.file.read(now, range.start + start)?;
                 if later.is_empty() {
@@ -90,7 +90,7 @@ impl Extents {
                 bytes = later;
                 start += here as u64;
             }
-            start -= room;
+            start -= len;
         }
         Err(io::ErrorKind::UnexpectedEof.into())
     }

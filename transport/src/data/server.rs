@@ -2,11 +2,11 @@
 
 use super::protocol::{MAX_PIECE, PIECE_FRAME, Piece, REQUEST_FRAME, Reply, Request};
 use super::{Chunks, DataHandler, Download, Upload};
+use crate::capacity::{Held, Share};
 use crate::door::{Door, Incoming, Limits, Service};
 use crate::error::LinkError;
 use crate::frame::{FrameError, FrameReader, write_frame};
 use crate::role::Role;
-use crate::room::{Held, Share};
 use crate::tls::Credentials;
 use bytes::Bytes;
 use std::io;
@@ -94,15 +94,15 @@ impl Connection {
                         len,
                         needed,
                         match share.try_take(needed) {
-                            Some(room) => Opened::Begun(room, pull(chunks)),
+                            Some(held) => Opened::Begun(held, pull(chunks)),
                             None => Opened::Waits(chunks),
                         },
                     ))
                 });
                 match opened.await.unwrap_or_else(|_| Err(panicked())) {
-                    Ok((len, _, Opened::Begun(_room, first))) => self.give(len, first).await,
+                    Ok((len, _, Opened::Begun(_held, first))) => self.give(len, first).await,
                     Ok((len, needed, Opened::Waits(chunks))) => {
-                        let _room = self.share.take(needed).await;
+                        let _held = self.share.take(needed).await;
                         match spawn_blocking(move || pull(chunks)).await {
                             Ok(first) => self.give(len, first).await,
                             Err(_) => self.reply(&Reply::Refused(panicked())).await.map(|()| true),

@@ -12,7 +12,7 @@ use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_protocol::engine::{Assignment, CodeId, FromEngine, StorePlace, ToEngine, Welcome};
 use tryworks_protocol::worker::{FromWorker, ToWorker};
 use tryworks_scheduler::{Failure, PartitionReport, Report, Task, Time};
-use tryworks_store::blocks::{BlockKey, Room, Sealed};
+use tryworks_store::blocks::{BlockKey, Quota, Sealed};
 
 pub(crate) const SESSION: SessionId = SessionId(1);
 pub(crate) const WORKER: u64 = 1;
@@ -130,7 +130,7 @@ impl World {
 fn nowhere() -> (StorePlace, Stock) {
     let (host, directory, socket) = ("here".to_string(), "/blocks".into(), "/socket".into());
     let place = StorePlace { host, directory, socket, address: None, key: BlockKey::new([7; 32]) };
-    (place, Stock { used: 5, room: Room { quota: None, used: 3 } })
+    (place, Stock { used: 5, quota: Quota { limit: None, used: 3 } })
 }
 
 pub(crate) fn output() -> u64 {

@@ -52,7 +52,7 @@ fn new_job(job: JobId, name: &str) -> NewJob {
         parents,
         deterministic: true,
         pack: Packing::Fixed(1),
-        near: Vec::new(),
+        local_to: Vec::new(),
     };
     NewJob {
         ticket: job.0,

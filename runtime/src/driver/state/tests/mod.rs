@@ -47,7 +47,7 @@ fn work(session: &Session, detached: Option<&str>) -> Work {
         parents,
         deterministic: true,
         pack: Packing::Fixed(1),
-        near: Vec::new(),
+        local_to: Vec::new(),
     };
     let output = OutputId(session.id().global(EXCHANGE));
     let spec = JobSpec {

@@ -20,16 +20,16 @@ use tryworks_transport::{DataClient, DataError, Link, LinkReceiver, LinkSender};
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// What is brought at once may take so much memory of the engine, in mebibytes. One question alone always may.
-const ROOM: u32 = 128;
+const MEMORY_MIB: u32 = 128;
 
 /// Brings blocks of other engines.
-pub(super) struct Bringer {
+pub(super) struct Prefetcher {
     pub(super) own: Giver,
     pub(super) host: String,
     pub(super) data: Option<DataClient>,
     /// Engines of this machine, by their sockets.
     neighbours: Mutex<HashMap<String, Arc<Mutex<Neighbour>>>>,
-    room: Semaphore,
+    memory: Semaphore,
 }
 
 struct Neighbour {
@@ -38,23 +38,23 @@ struct Neighbour {
     asked: u64,
 }
 
-impl Bringer {
+impl Prefetcher {
     pub(super) fn new(own: Giver, host: String, data: Option<DataClient>) -> Self {
-        Bringer { own, host, data, neighbours: Mutex::default(), room: Semaphore::new(ROOM as usize) }
+        Prefetcher { own, host, data, neighbours: Mutex::default(), memory: Semaphore::new(MEMORY_MIB as usize) }
     }
 
     /// Brings what is wanted, in its order; what cannot be had is missing from it, with the reason. Every engine is
     /// asked for all that it has of it at once, and all engines at the same time.
-    pub(super) async fn bring(
+    pub(super) async fn prefetch(
         &self,
         here: EngineId,
         stores: &BTreeMap<EngineId, StorePlace>,
         wanted: &[Wanted],
     ) -> Vec<Piece> {
         let bytes: u64 = wanted.iter().map(|wanted| expected(wanted.part)).sum();
-        let room = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(ROOM).min(ROOM);
+        let needed = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(MEMORY_MIB).min(MEMORY_MIB);
         // It is never closed.
-        let _room = self.room.acquire_many(room).await;
+        let _taken = self.memory.acquire_many(needed).await;
         let mut pieces = vec![Piece::Missing("its engine is gone, or not known here".into()); wanted.len()];
         let mut elsewhere = BTreeMap::<EngineId, Vec<usize>>::new();
         for (at, wanted) in wanted.iter().enumerate() {
@@ -193,7 +193,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         let store = BlockStore::open(&directory.path().join("blocks"), None).unwrap();
-        let bringer = Arc::new(Bringer::new(Giver(store.clone()), "here".into(), None));
+        let prefetcher = Arc::new(Prefetcher::new(Giver(store.clone()), "here".into(), None));
         let (asked, mut heard) = mpsc::unbounded_channel();
         let (go, may) = watch::channel(false);
         let mut stores = BTreeMap::new();
@@ -215,23 +215,23 @@ mod tests {
         let stores = Arc::new(stores);
         let questions: Vec<_> = (0..QUESTIONS)
             .map(|number| {
-                let (bringer, stores) = (bringer.clone(), stores.clone());
+                let (prefetcher, stores) = (prefetcher.clone(), stores.clone());
                 let part = BlockPart::Range { start: 0, end: 16 << 20 };
                 let wanted = [Wanted { engine: EngineId(number), block: store.key().id(1, 2, 3), part }];
-                tokio::spawn(async move { bringer.bring(EngineId(QUESTIONS), &stores, &wanted).await })
+                tokio::spawn(async move { prefetcher.prefetch(EngineId(QUESTIONS), &stores, &wanted).await })
             })
             .collect();
         // As many as fit are on their way, and no other may begin.
-        for _ in 0..ROOM / 16 {
+        for _ in 0..MEMORY_MIB / 16 {
             heard.recv().await.unwrap();
         }
-        assert_eq!(bringer.room.available_permits(), 0);
-        assert!(heard.try_recv().is_err(), "{ROOM} MiB are on their way");
+        assert_eq!(prefetcher.memory.available_permits(), 0);
+        assert!(heard.try_recv().is_err(), "{MEMORY_MIB} MiB are on their way");
         go.send(true).unwrap();
         for question in questions {
             assert_eq!(question.await.unwrap(), [Piece::Missing("not here".into())]);
         }
-        assert_eq!(heard.len() + (ROOM / 16) as usize, QUESTIONS as usize);
-        assert_eq!(bringer.room.available_permits(), ROOM as usize);
+        assert_eq!(heard.len() + (MEMORY_MIB / 16) as usize, QUESTIONS as usize);
+        assert_eq!(prefetcher.memory.available_permits(), MEMORY_MIB as usize);
     }
 }

@@ -16,7 +16,7 @@ const UNIT: usize = 1 << 10;
 
 /// How much there is, and who loses it.
 #[derive(Clone, Copy, Debug)]
-pub struct RoomLimits {
+pub struct CapacityLimits {
     /// How many bytes may be held of all connections together: of large messages that are coming or going, and of what is
     /// given out and not taken.
     pub bytes: usize,
@@ -28,9 +28,9 @@ pub struct RoomLimits {
     pub pressed: Duration,
 }
 
-impl Default for RoomLimits {
+impl Default for CapacityLimits {
     fn default() -> Self {
-        RoomLimits {
+        CapacityLimits {
             bytes: 2 * tryworks_base::MAX_MESSAGE,
             bytes_per_certificate: tryworks_base::MAX_MESSAGE,
             idle: Duration::from_secs(600),
@@ -41,15 +41,15 @@ impl Default for RoomLimits {
 
 /// The room behind the doors of a process. Clones are the same room: doors that have clones of one share it.
 #[derive(Clone)]
-pub struct Room {
+pub struct Capacity {
     all: Arc<Pot>,
     /// Those whose certificates are in use.
     own: Arc<Mutex<HashMap<Arc<[u8]>, Weak<Pot>>>>,
-    limits: RoomLimits,
+    limits: CapacityLimits,
 }
 
 struct Pot {
-    room: Arc<Semaphore>,
+    free: Arc<Semaphore>,
     size: usize,
     waiting: AtomicUsize,
 }
@@ -57,7 +57,7 @@ struct Pot {
 impl Pot {
     fn new(bytes: usize) -> Arc<Self> {
         let size = bytes.div_ceil(UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        Arc::new(Pot { room: Arc::new(Semaphore::new(size)), size, waiting: AtomicUsize::new(0) })
+        Arc::new(Pot { free: Arc::new(Semaphore::new(size)), size, waiting: AtomicUsize::new(0) })
     }
 
     /// What is more than there is at all is all of it, and nobody else then has any.
@@ -66,7 +66,7 @@ impl Pot {
     }
 
     fn try_take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        self.room.clone().try_acquire_many_owned(self.units(bytes)).ok()
+        self.free.clone().try_acquire_many_owned(self.units(bytes)).ok()
     }
 
     async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
@@ -75,7 +75,7 @@ impl Pot {
         }
         let _waiting = Waiting::new(&self.waiting);
         // It is never closed.
-        self.room.clone().acquire_many_owned(self.units(bytes)).await.ok()
+        self.free.clone().acquire_many_owned(self.units(bytes)).await.ok()
     }
 }
 
@@ -95,15 +95,15 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Room {
+impl Capacity {
     /// A room of its own.
-    pub fn new(limits: RoomLimits) -> Self {
-        Room { all: Pot::new(limits.bytes), own: Arc::default(), limits }
+    pub fn new(limits: CapacityLimits) -> Self {
+        Capacity { all: Pot::new(limits.bytes), own: Arc::default(), limits }
     }
 
     /// How many bytes are held now.
     pub fn held(&self) -> usize {
-        (self.all.size - self.all.room.available_permits()) * UNIT
+        (self.all.size - self.all.free.available_permits()) * UNIT
     }
 
     /// The share of a connection with this certificate.
@@ -119,15 +119,15 @@ impl Room {
     }
 }
 
-impl Default for Room {
+impl Default for Capacity {
     fn default() -> Self {
-        Room::new(RoomLimits::default())
+        Capacity::new(CapacityLimits::default())
     }
 }
 
-impl std::fmt::Debug for Room {
+impl std::fmt::Debug for Capacity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Room").field("held", &self.held()).field("limits", &self.limits).finish()
+        f.debug_struct("Capacity").field("held", &self.held()).field("limits", &self.limits).finish()
     }
 }
 
@@ -136,7 +136,7 @@ impl std::fmt::Debug for Room {
 pub struct Share {
     own: Arc<Pot>,
     all: Arc<Pot>,
-    limits: RoomLimits,
+    limits: CapacityLimits,
 }
 
 /// Room that was taken. It is given back when this is dropped.
@@ -197,7 +197,7 @@ impl Share {
 
 impl std::fmt::Debug for Share {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let free = |pot: &Pot| pot.room.available_permits() * UNIT;
+        let free = |pot: &Pot| pot.free.available_permits() * UNIT;
         f.debug_struct("Share").field("own", &free(&self.own)).field("all", &free(&self.all)).finish()
     }
 }
