@@ -51,7 +51,7 @@ fn a_cancelled_job_stops_all_of_its_tasks() {
     let done = driver.ends_well();
     let told =
         done.err.split_once("job 1 was cancelled: 2 partitions were done, ").unwrap_or_else(|| panic!("{}", done.err));
-    let (with_engines, rest) = told.1.split_once(" were with engines and are stopped, ").unwrap();
+    let (with_engines, rest) = told.1.split_once(" were on engines and are stopped, ").unwrap();
     let with_engines: u32 = with_engines.parse().unwrap();
     // How many an engine is given in advance is its own affair.
     assert!(with_engines >= 2 && rest.starts_with(&format!("{} had not been given out", 6 - with_engines)), "{rest}");

@@ -160,7 +160,7 @@ fn a_cluster_that_is_started_anew_under_its_name_is_found_by_drivers_of_the_one_
             n
         });
         let error = held.count().unwrap_err().to_string();
-        assert!(error.contains("was started anew, and does not know this job"), "{error}");
+        assert!(error.contains("was started again and does not know this job"), "{error}");
         return assert_eq!(cx.range_in(0..10, 2).map(|n| (n, n)).group_by_key().count().unwrap(), 10);
     }
     let cluster = Cluster::start(1, 2);

@@ -71,7 +71,7 @@ impl Hub {
                 let (done, stopped, waiting) = (count(|s| s.done), count(|s| s.stopped), count(|s| s.not_started));
                 if done + stopped + waiting > 0 {
                     let text = format!(
-                        "{job} was cancelled: {done} partitions were done, {stopped} were with engines and are stopped, \
+                        "{job} was cancelled: {done} partitions were done, {stopped} were on engines and are stopped, \
                          {waiting} had not been given out"
                     );
                     self.tell_job(job, |_| ToDriver::Notice(text.clone()));

@@ -1,4 +1,4 @@
-//! What a worker knows of where it is, and the files of its driver's that it gets by way of its engine.
+//! What a worker knows of its surroundings, and the driver's files that it gets through its engine.
 
 use super::questions::Questions;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use tryworks_core::surroundings::Surroundings;
 use tryworks_protocol::worker::{FromWorker, Welcome};
 use tryworks_transport::LinkSender;
 
-/// The place of this worker.
+/// The surroundings of this worker.
 pub(super) struct Around {
     place: String,
     host: String,
@@ -25,11 +25,11 @@ impl Around {
         Arc::new(Around { place, host, questions: Questions::new(to), here: Lock::default() })
     }
 
-    /// The bytes that lie under this hash at the hub's data port.
+    /// Reads the bytes that are under this hash at the hub's data port.
     pub(super) fn get(&self, id: &[u8; 32], bytes: u64) -> Result<Vec<u8>> {
         let shipment = Shipment { host: String::new(), id: *id, bytes };
         let mut last = None;
-        // One that an earlier job had may be on its way out.
+        // The file that an earlier job had may be removed just now: the second answer names a new one.
         for _ in 0..2 {
             let path = self.questions.ask(|number| FromWorker::GetFile { number, shipment: shipment.clone() })?;
             match std::fs::read(&path) {
@@ -41,7 +41,7 @@ impl Around {
     }
 }
 
-/// The same, for the tasks of this process.
+/// The surroundings, as the tasks of this process see them.
 pub(super) struct Shared(pub(super) Arc<Around>);
 
 impl Surroundings for Shared {

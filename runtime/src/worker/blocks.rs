@@ -1,4 +1,4 @@
-//! Blocks as a worker sees them: where they are, those that it has open, and those that its engine has to bring.
+//! Blocks as a worker sees them: where they are, those that it has open, and those that its engine has to fetch.
 
 use super::questions::Questions;
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use tryworks_scheduler::FetchFailure;
 use tryworks_store::blocks::{BlockWriter, Landing, MOST_AT_ONCE, OpenBlock, Quota};
 use tryworks_transport::LinkSender;
 
-/// So many tables of contents are asked for at once: their answer is one message.
+/// How many tables of contents one question asks for: the answer is one message.
 const TABLES: usize = 1024;
 
 /// Where the map outputs of an exchange are: the first partition of each run, in order.
@@ -37,14 +37,14 @@ struct Open {
     remote: bool,
 }
 
-/// What is known of an exchange.
+/// What the worker knows of an exchange.
 #[derive(Default)]
 struct Exchange {
     places: Places,
-    /// What is open of it, for these places.
+    /// The blocks that are open, and the places for which they were opened.
     open: OpenBlocks,
     opened_for: Places,
-    /// What was not there when it was looked for, until its places are told anew.
+    /// Blocks that were not found, until the places change.
     missing: Vec<FetchFailure>,
     readers: Arc<Lock<Readers>>,
 }
@@ -56,7 +56,7 @@ pub(super) struct Blocks {
     quota: Lock<Quota>,
     stores: ReadLock<HashMap<EngineId, StorePlace>>,
     exchanges: ReadLock<HashMap<OutputId, Exchange>>,
-    /// Who is opening blocks of an exchange: others wait for what comes of it.
+    /// The exchange whose blocks a thread is opening: other threads wait for the result.
     opening: Turns<OutputId>,
     to: LinkSender,
     pub(super) questions: Questions<Vec<Piece>>,
@@ -93,13 +93,13 @@ impl Blocks {
         exchange.missing.clear();
     }
 
-    /// Nobody needs an exchange any more: what is open of it goes with what this gives back.
+    /// An exchange is no longer needed: its open blocks go when the caller drops what this returns.
     #[must_use]
     pub(super) fn forget(&self, output: OutputId) -> Option<impl Send + 'static + use<>> {
         self.exchanges.write().remove(&output)
     }
 
-    /// A writer for a block of the own store.
+    /// A writer for a block in the engine's own store.
     pub(super) fn writer(&self, output: u64, partition: u32, attempt: AttemptId) -> BlockWriter {
         let quota = *self.quota.lock();
         BlockWriter::new(&self.directory, self.own.key.id(output, partition, attempt.0), quota)
@@ -109,14 +109,14 @@ impl Blocks {
         OutputId(self.session.global(exchange))
     }
 
-    /// A map output, opened with all others of its exchange.
+    /// A map output. Opening it opens all others of its exchange too.
     pub(super) fn fetch(&self, exchange: u64, map: u32) -> Result<Arc<SealedBlock>> {
         let output = self.output(exchange);
         let lost = |why: &str| Error::Fetch { exchange, map, message: why.into() };
         let known = self.exchanges.read().get(&output).map(|known| (known.places.clone(), known.open.clone()));
-        let (places, open) = known.ok_or_else(|| lost("nobody said where it is"))?;
+        let (places, open) = known.ok_or_else(|| lost("its engine is not known"))?;
         let run = places.partition_point(|run| run.0 <= map).checked_sub(1).map(|at| places[at]);
-        let (_, engine, attempt) = run.ok_or_else(|| lost("nobody said where it is"))?;
+        let (_, engine, attempt) = run.ok_or_else(|| lost("its engine is not known"))?;
         let sealed = |open: &HashMap<u32, Open>| {
             let open = open.get(&map).filter(|open| (open.engine, open.attempt) == (engine, attempt));
             open.map(|open| open.sealed.clone())
@@ -126,7 +126,7 @@ impl Blocks {
         }
         drop(open);
         let _turn = self.opening.take(output);
-        // Who had the turn before has opened it, or found that it is not there.
+        // The thread that had the turn before has opened the block, or found that it is missing.
         let open = match self.look(output, &places) {
             Some(open) => open,
             None => self.open_all(exchange, &places)?,
@@ -134,14 +134,14 @@ impl Blocks {
         sealed(&open).ok_or_else(|| lost("it is not there"))
     }
 
-    /// What is open of an exchange, if that is all that there is at these places.
+    /// The open blocks of an exchange, if everything at these places was already opened.
     fn look(&self, output: OutputId, places: &Places) -> Option<OpenBlocks> {
         let exchanges = self.exchanges.read();
         let known = exchanges.get(&output).filter(|known| Arc::ptr_eq(&known.opened_for, places))?;
         Some(known.open.clone())
     }
 
-    /// Opens what is not open yet of an exchange; what is not there is remembered as missing.
+    /// Opens the blocks of an exchange that are not open yet, and remembers those that are missing.
     fn open_all(&self, exchange: u64, places: &Places) -> Result<OpenBlocks> {
         let output = self.output(exchange);
         let before = self.exchanges.read().get(&output).map(|known| known.open.clone()).unwrap_or_default();
@@ -188,10 +188,10 @@ impl Blocks {
                 let block = match piece {
                     Piece::Whole(bytes) => OpenBlock::memory(name, Bytes::from(bytes)).map(|block| (block, false)),
                     Piece::Table(bytes) => OpenBlock::remote(name, &bytes).map(|block| (block, true)),
-                    Piece::Range(_) | Piece::Note(_) => Err(Error::Bug("another piece came than was asked for".into())),
+                    Piece::Range(_) | Piece::Note(_) => Err(Error::Bug("a piece of another kind came".into())),
                     Piece::Missing(why) => {
                         whys.get_or_insert(why.clone());
-                        Err(Error::cluster(why, "it is made again"))
+                        Err(Error::cluster(why, "it is recomputed"))
                     }
                 };
                 match block {
@@ -204,7 +204,7 @@ impl Blocks {
         }
         let all = Arc::new(all);
         let mut exchanges = self.exchanges.write();
-        // It may be forgotten by now, or lie elsewhere.
+        // By now the exchange may be forgotten, or its places may have changed.
         let before = exchanges.get_mut(&output).filter(|known| Arc::ptr_eq(&known.places, places)).map(|known| {
             (known.opened_for, known.missing) = (places.clone(), missing);
             std::mem::replace(&mut known.open, all.clone())
@@ -215,8 +215,8 @@ impl Blocks {
         Ok(all)
     }
 
-    /// What is missing of an exchange of which `map` could not be read: what was not there, and whatever is damaged,
-    /// which is found by looking at all that is open, so that it is made again all at once.
+    /// Everything that is missing of an exchange of which `map` could not be read. That includes damaged blocks, found
+    /// by checking all that are open, so that everything is recomputed at once.
     pub(super) fn missing(&self, exchange: u64, map: u32) -> Vec<FetchFailure> {
         let output = self.output(exchange);
         let (known, open) = match self.exchanges.write().get_mut(&output) {
@@ -238,17 +238,17 @@ impl Blocks {
         lost.into_values().collect()
     }
 
-    /// Tells why blocks could not be read, since which they are is all that a failure says.
+    /// Tells the engine why blocks could not be read, since a failure names only the blocks.
     fn say_why(&self, output: OutputId, why: Option<String>) {
         let Some(why) = why else { return };
         let said = protocol::encode(&[FromWorker::Unreadable { output, why }])
             .and_then(|bytes| self.to.send(bytes.into()).map_err(|error| Error::cluster(error, "see above")));
         if let Err(error) = said {
-            outlet::ERR.write(format!("why blocks could not be read cannot be told: {error}\n").as_bytes());
+            outlet::ERR.write(format!("the reason why blocks could not be read was not sent: {error}\n").as_bytes());
         }
     }
 
-    /// Prefetches ranges of blocks of other machines.
+    /// Prefetches ranges of blocks from other machines.
     pub(super) fn prefetch(&self, exchange: u64, wanted: &mut dyn Iterator<Item = FrameRequest>) -> Result<Prefetched> {
         let output = self.output(exchange);
         let known = self.exchanges.read().get(&output).map(|known| (known.open.clone(), known.readers.clone()));
@@ -301,7 +301,7 @@ impl Blocks {
         Ok(Prefetched::holding(reader))
     }
 
-    /// Asks the engine for pieces.
+    /// Asks the engine for pieces of blocks.
     fn ask(&self, wanted: Vec<Asked>) -> Result<Vec<Piece>> {
         let count = wanted.len();
         let pieces = self.questions.ask(|number| FromWorker::Fetch { number, wanted })?;
@@ -319,20 +319,20 @@ fn opened(engine: EngineId, attempt: AttemptId, block: Arc<OpenBlock>, remote: b
     Ok(Open { engine, attempt, block, sealed, remote })
 }
 
-/// Whether a frame of a block is not what was written.
+/// Whether a frame of a block differs from what was written.
 fn is_damaged(open: &Open) -> bool {
     let mut scratch = Vec::new();
     let mut bad = |frames: &Arc<dyn Frames>| (0..frames.len()).any(|frame| frames.view(frame, &mut scratch).is_err());
     open.sealed.sequences.iter().any(&mut bad)
 }
 
-/// A range in steps that are given out at once.
+/// Splits a range into steps that one answer can carry.
 fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let step = MOST_AT_ONCE as usize;
     (range.start..range.end).step_by(step).map(move |start| start..range.end.min(start + MOST_AT_ONCE))
 }
 
-/// Questions in batches whose answers are bounded.
+/// Groups questions into batches whose answers are bounded.
 fn batches(asked: Vec<(u32, Open, Range<u64>)>) -> Vec<Vec<(u32, Open, Range<u64>)>> {
     let mut batches: Vec<Vec<_>> = Vec::new();
     let mut bytes = 0;
@@ -350,14 +350,14 @@ fn batches(asked: Vec<(u32, Open, Range<u64>)>) -> Vec<Vec<(u32, Open, Range<u64
     batches
 }
 
-/// Who reads blocks of an exchange that were brought. Two readers may share a frame, so all of it goes with the last.
+/// The readers of an exchange's prefetched blocks. Readers may share a frame, so everything goes with the last reader.
 #[derive(Default)]
 struct Readers {
     count: usize,
     prefetched: Vec<(Arc<OpenBlock>, Range<u64>)>,
 }
 
-/// A reader of what was brought.
+/// A reader of prefetched blocks.
 struct PrefetchReader(Arc<Lock<Readers>>);
 
 impl Drop for PrefetchReader {
@@ -365,7 +365,7 @@ impl Drop for PrefetchReader {
         let mut readers = self.0.lock();
         readers.count -= 1;
         let gone = if readers.count == 0 { std::mem::take(&mut readers.prefetched) } else { Vec::new() };
-        // Under the lock, so that nobody is told meanwhile that it is here.
+        // Under the lock, so that no new reader takes these frames for present meanwhile.
         gone.iter().for_each(|(block, range)| block.forget(range.clone()));
         drop(readers);
         drop(gone);

@@ -1,4 +1,4 @@
-//! What tasks find in a worker: the budget, the spill space, kept partitions, and blocks of every engine.
+//! What a worker offers its tasks: the memory budget, spill space, cached partitions, and the blocks of every engine.
 
 use super::blocks::Blocks;
 use crate::{panics, pool};
@@ -26,11 +26,11 @@ pub(super) struct WorkerHost {
     memory: Arc<Memory>,
     spill: SpillSpace,
     pub(super) blocks: Blocks,
-    /// What the running attempts make, by the number that tasks know.
+    /// What each running attempt makes, by the attempt number that tasks know.
     running: ReadLock<HashMap<u64, (AttemptId, CodeId)>>,
-    /// By cache, then by partition; caches by the driver's own numbers.
+    /// Cached partitions, by cache and then by partition. Caches have the driver's own numbers.
     cached: ReadLock<BTreeMap<u64, HashMap<u32, CachedPartition>>>,
-    /// What was kept and not told yet.
+    /// Cached partitions that were not reported yet.
     kept: Lock<Vec<(u64, u32)>>,
 }
 
@@ -62,7 +62,7 @@ impl WorkerHost {
         std::mem::take(&mut *self.kept.lock())
     }
 
-    /// Nobody needs a cache any more: what is kept of it goes with what this gives back.
+    /// A cache is no longer needed: its partitions go when the caller drops what this returns.
     #[must_use]
     pub(super) fn forget_cache(&self, cache: u64) -> Option<impl Send + 'static + use<>> {
         self.cached.write().remove(&SessionId::split(cache).1)
@@ -113,7 +113,7 @@ impl Host for WorkerHost {
     }
 
     fn keep(&self, cache: u64, partition: u32, kept: CachedPartition) {
-        // What is there already stays, and the other is dropped after the lock.
+        // The first value stays. The second is dropped after the lock, since that may run the user's code.
         let mut cached = self.cached.write();
         let twice = match cached.entry(cache).or_default().entry(partition) {
             Entry::Vacant(free) => {
@@ -129,7 +129,7 @@ impl Host for WorkerHost {
     }
 }
 
-/// A block on its way into the engine's store.
+/// A block on its way to the engine's store.
 struct Leaving(tryworks_store::blocks::BlockWriter);
 
 impl BlockWriter for Leaving {

@@ -1,4 +1,4 @@
-//! The worker: a driver's own program, started by an engine to run tasks, until the engine is gone.
+//! The worker: a driver's own program, which an engine starts to run tasks and which ends with the engine.
 
 mod around;
 mod blocks;
@@ -35,20 +35,20 @@ use tryworks_transport::{Link, LinkReceiver, LinkSender};
 
 /// The stack of a thread that runs tasks, as in the local runtime.
 const STACK_BYTES: usize = 64 << 20;
-/// While there is more to run, reports wait so long for others to go with them.
+/// How long reports wait for others to go with them, while more tasks wait.
 const GATHER: Duration = Duration::from_millis(1);
-/// How often the engine is told that this process is there.
+/// How often the worker tells the engine that it is alive.
 const BEAT: Duration = Duration::from_secs(1);
-/// A larger result becomes a block.
+/// The largest result that goes with a report. A larger one becomes a block.
 const RESULT_BYTES: usize = 1 << 20;
-/// So many bytes of results go with a report; others become blocks.
+/// The most bytes of results in one report. The others become blocks.
 const REPORT_BYTES: usize = 16 << 20;
 
-/// Serves tasks if this process was started to be a worker: then it does not return.
-/// One that cannot serve says why on its error output, and ends.
+/// Serves tasks if this process was started as a worker; then it does not return. If it cannot serve, it writes why to
+/// its error output and ends the process.
 pub fn serve_if_asked() {
     if caller::is_worker() {
-        // A task asks for a context: what it wants of it is told then.
+        // A task asks for a context: the error comes when it uses that.
         return;
     }
     let Some(name) = std::env::var_os(VARIABLE) else { return };
@@ -93,19 +93,19 @@ struct Bench {
     queue: Lock<Queue>,
     work: Condvar,
     codes: ReadLock<HashMap<CodeId, Arc<Sent>>>,
-    /// Who opens a code: others wait for it.
+    /// The code that a thread is opening: other threads wait for it.
     opening: Turns<CodeId>,
     host: Arc<WorkerHost>,
     around: Arc<Around>,
-    /// To the thread that drops things.
+    /// Leads to the thread that drops values.
     garbage: mpsc::Sender<Box<dyn Send>>,
     running: Option<RunningFile>,
     done: Lock<Vec<FromWorker>>,
-    /// Told when there is something in `done`.
+    /// Notified when there is something in `done`.
     told: Notify,
 }
 
-/// The code of a stage as it came, and opened.
+/// The code of a stage: the bytes as they came, and the opened stage.
 struct Sent {
     bytes: Lock<Option<CodeBytes>>,
     opened: OnceLock<Result<OpenedStage>>,
@@ -144,14 +144,14 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
         thread.spawn(move || bench.run(u64::from(slot))).map_err(failed)?;
     }
     tokio::spawn(report(bench.clone(), to.clone()));
-    // When the engine is gone, so is this worker, whatever its tasks are doing.
+    // When the engine is gone, this process ends, whatever its tasks are doing.
     let beat = Bytes::from(protocol::encode(&[FromWorker::Beat])?);
     let mut beats = tokio::time::interval(BEAT);
     loop {
         let heard = tokio::select! {
             biased;
             heard = from.recv() => heard,
-            // From the loop that hears the engine: one that hangs is not to be taken for one that works.
+            // Beats come from the loop that reads the engine's messages, so that a loop that hangs stops beating.
             _ = beats.tick() => match to.send(beat.clone()) {
                 Ok(()) => continue,
                 Err(error) => Err(error),
@@ -166,14 +166,14 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
     }
     let own = rustix::process::getpid();
     if rustix::process::getpgrp() == own {
-        // Its engine made it the leader of a group, so that what its tasks have started ends with it.
+        // The engine made this process the leader of a group, so that processes started by its tasks end with it.
         let _ = rustix::process::kill_process_group(own, rustix::process::Signal::KILL);
     }
     let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
     Ok(())
 }
 
-/// Says what it is that does not fit into a message.
+/// Makes clear to the user that the error text of a task is too large for a message.
 fn named(what: &FromWorker, mut error: Error) -> Error {
     if let (FromWorker::Failed { .. }, Error::Limit { name, advice, .. }) = (what, &mut error) {
         *name = "the error of a task, in a message".into();
@@ -182,7 +182,7 @@ fn named(what: &FromWorker, mut error: Error) -> Error {
     error
 }
 
-/// Sends what is done: at once when nothing waits, else gathered.
+/// Sends reports: at once when no task waits, or else several together.
 async fn report(bench: Arc<Bench>, to: LinkSender) {
     loop {
         bench.told.notified().await;
@@ -196,12 +196,12 @@ async fn report(bench: Arc<Bench>, to: LinkSender) {
                 let failure = Failure::Final(named(what, error));
                 failed.push(FromWorker::Failed { attempt: *attempt, failure, span: *span });
             }
-            _ => outlet::ERR.write(format!("something could not be told to the engine: {error}\n").as_bytes()),
+            _ => outlet::ERR.write(format!("a message to the engine could not be sent: {error}\n").as_bytes()),
         };
         let said = protocol::messages(&done, refused).into_iter().try_for_each(|bytes| to.send(bytes));
         failed.into_iter().for_each(|failed| bench.tell(failed));
         if said.is_err() {
-            // Who hears the engine finds that out too, and ends this process.
+            // The loop that reads the engine's messages notices this too, and ends the process.
             return;
         }
         if !bench.queue.lock().waiting.is_empty() {
@@ -242,10 +242,10 @@ impl Bench {
         }
     }
 
-    /// Has dropped, where nobody waits for it, what may be large or of a type of the user's.
+    /// Leaves it to another thread to drop a value that may be large or of a user's type.
     fn sweep<T: Send + 'static>(&self, gone: Option<T>) {
         if let Some(gone) = gone {
-            // The thread never ends while there is a bench; if it did, this would drop it here.
+            // The thread lives as long as the bench. If it had ended, this would drop the value here.
             drop(self.garbage.send(Box::new(gone)));
         }
     }
@@ -266,12 +266,12 @@ impl Bench {
         self.told.notify_one();
     }
 
-    /// What a thread does.
+    /// The loop of a thread that runs tasks.
     fn run(&self, slot: u64) {
         loop {
             let mut queue = self.queue.lock();
             let (assignment, cancelled) = loop {
-                // Whoever holds more than the budget lets what runs end before it begins more.
+                // A worker that holds more than its budget lets running tasks end before it begins others.
                 let admitted = queue.running.is_empty() || !self.host.memory().is_over();
                 if admitted && let Some(next) = queue.waiting.pop_front() {
                     let cancelled = Arc::new(AtomicBool::new(false));
@@ -291,7 +291,7 @@ impl Bench {
             let idle = queue.running.is_empty() && !queue.waiting.is_empty();
             drop(queue);
             if idle {
-                // Somebody may wait for memory.
+                // Threads may be waiting for memory to be freed.
                 self.work.notify_all();
             }
             self.tell(message);
@@ -304,7 +304,7 @@ impl Bench {
         let attempt = task.attempt;
         self.host.begin(attempt, *code);
         let result = self.make(assignment, cancelled);
-        // A line without an end would stay in the buffer of a process that is killed one day.
+        // An unfinished line would otherwise stay in the buffer of a process that is killed later.
         let _ = std::io::stdout().flush();
         self.host.end(attempt);
         let span = (begun, micros());
@@ -324,8 +324,7 @@ impl Bench {
         }
     }
 
-    /// The code of a stage, opened by the first task that runs it: values of the user's are decoded then, which may take
-    /// long.
+    /// The code of a stage. The first task that runs it opens it: that decodes the user's values, which may take long.
     fn code(&self, id: CodeId) -> Result<OpenedStage> {
         let sent = self.codes.read().get(&id).cloned();
         let sent = sent.ok_or_else(|| Error::Bug(format!("the code {id:?} was not sent")))?;
@@ -341,7 +340,7 @@ impl Bench {
             CodeBytes::AtHub { id, bytes } => match self.around.get(&id, bytes) {
                 Ok(bytes) => open(&bytes),
                 Err(error) => {
-                    // The next task may have more luck.
+                    // The next task tries again.
                     *sent.bytes.lock() = Some(CodeBytes::AtHub { id, bytes });
                     return Err(error);
                 }
@@ -364,7 +363,7 @@ impl Bench {
         for (partition, value) in results {
             let mut bytes = Vec::new();
             value.encode(&mut bytes)?;
-            // All results of a task that go with its report have to fit into a message.
+            // All results that go with a task's report have to fit into one message.
             if bytes.len() <= RESULT_BYTES && here + bytes.len() <= REPORT_BYTES {
                 here += bytes.len();
                 parts.push((partition, ResultPart::Here(bytes)));
@@ -381,7 +380,7 @@ impl Bench {
     }
 }
 
-/// A large result is one sequence of frames of a mebibyte.
+/// Writes a large result as one sequence of frames of one mebibyte.
 fn write_result(writer: &mut BlockWriter, bytes: &[u8]) -> Result<()> {
     writer.sequence()?;
     bytes.chunks(RESULT_BYTES).try_for_each(|piece| writer.frame(piece))

@@ -1,4 +1,4 @@
-//! What a driver knows of a job: how it is asked for, what of it was received, how it ended.
+//! What a driver knows of a job: how to ask the hub for it, which results it has received, and how it ended.
 
 use super::Session;
 use std::collections::{BTreeSet, VecDeque};
@@ -8,51 +8,51 @@ use tryworks_protocol::driver::{FromDriver, NewJob, Part};
 use tryworks_protocol::engine::CodeBytes;
 use tryworks_scheduler::{JobSpec, Partitions};
 
-/// How often a job may be planned anew because what its plan relied on was lost.
+/// How often a job may be planned again because something its plan relied on was lost.
 pub(super) const PLANS: u32 = 4;
 
-/// A job that is to be submitted. The global names in it are those of the session.
+/// A job to submit. The global names in it belong to the session.
 #[derive(Clone, Debug)]
 pub struct Work {
-    /// The name under which it goes on without the driver, if it does.
+    /// The name under which the job continues without the driver, if it is detached.
     pub detached: Option<String>,
     /// Its stages.
     pub spec: JobSpec,
     /// The codes of all of its stages.
     pub codes: Vec<StageCode>,
-    /// Stages that read or make kept partitions, and the global names of their caches.
+    /// Stages that read or make cached partitions, each with the global name of its cache.
     pub caches: Vec<(u32, u64)>,
 }
 
 /// The code of a stage.
 #[derive(Clone, Debug)]
 pub struct StageCode {
-    /// Which stage of its job.
+    /// The stage's index in its job.
     pub at: u32,
-    /// The exchange that it writes, unless it gives the result.
+    /// The exchange that the stage writes, or `None` if it gives the result.
     pub exchange: Option<u64>,
-    /// It. What is large was put to the hub's data port before.
+    /// The code, or the hash under which a large one was put to the hub's data port.
     pub bytes: CodeBytes,
 }
 
-/// What there is to do for whoever waits for the results of a job.
+/// What the thread that waits for a job's results has to do next.
 #[derive(Debug, PartialEq)]
 pub enum Next {
     /// Nothing has come yet.
     Wait,
-    /// A result, or where it is.
+    /// A result, or where to fetch it.
     Part {
         /// The launch that made it.
         attempt: AttemptId,
         /// Its partition.
         partition: u32,
-        /// It. What is fetched with success is [`Session::fetched`], else [`Session::unfetched`].
+        /// The result. After fetching it, call [`Session::fetched`] if that succeeded, or else [`Session::unfetched`].
         part: Part,
     },
-    /// What the plan relied on was lost: these partitions are to be planned anew, and the new job
+    /// Something that the plan relied on was lost: plan these partitions again. The new job
     /// [`replaces`](Session::replaced) this one.
     PlanAnew(Partitions),
-    /// Everything was given out.
+    /// All results were given out.
     End,
 }
 
@@ -60,19 +60,19 @@ pub enum Next {
 pub(super) struct Job {
     pub(super) label: String,
     pub(super) id: Option<JobId>,
-    /// What is asked of the hub.
+    /// How to ask the hub for the job.
     claim: Claim,
     /// The partitions whose results are wanted.
     wanted: Partitions,
-    /// It is to be stopped.
+    /// The job was cancelled.
     pub(super) cancelled: bool,
-    /// All of it was given out.
+    /// All results, or the error, were given out.
     pub(super) spent: bool,
-    /// How often what its plan relied on was lost, over all of its plans.
+    /// How often something that a plan relied on was lost, over all of the job's plans.
     lost: u32,
-    /// The exchanges that it makes.
+    /// The exchanges that the job makes.
     pub(super) exchanges: Vec<u64>,
-    /// Those of them whose codes it brought to the hub.
+    /// The exchanges whose codes this job sent to the hub.
     pub(super) brought: Vec<u64>,
     pub(super) progress: Progress,
     results: VecDeque<(AttemptId, u32, Part)>,
@@ -80,11 +80,11 @@ pub(super) struct Job {
     pub(super) end: Option<Result<()>>,
 }
 
-/// How a job is asked for.
+/// How a driver asks the hub for a job.
 pub(super) enum Claim {
-    /// As it is submitted to a hub that knows nothing of it.
+    /// By submitting all of it, to a hub that may know nothing of it.
     Submit(Box<NewJob>),
-    /// By its number, as the action that it has to be.
+    /// By its number. Its action must be this one.
     Attach { job: JobId, action: String },
 }
 
@@ -107,7 +107,7 @@ impl Job {
         }
     }
 
-    /// What is said to have it, at first or again: what is still wanted of it.
+    /// The messages that ask for the job, the first time or after a reconnection: they name what is still wanted.
     pub(super) fn again(&self, ticket: u64) -> Vec<FromDriver> {
         if self.end.is_some() {
             return Vec::new();
@@ -116,7 +116,8 @@ impl Job {
             Claim::Submit(whole) => {
                 let mut job = whole.clone();
                 job.job = self.id;
-                // Of a detached job the hub has all results, and needs to know what they were to be.
+                // A detached job is sent whole: the hub has all of its results, and needs to know which ones were
+                // wanted.
                 if job.detached.is_none() {
                     job.spec.delivered = self.received.len() as u32;
                     job.spec.wanted = self.missing();
@@ -129,7 +130,7 @@ impl Job {
         [ask].into_iter().chain(cancel).collect()
     }
 
-    /// Whether the job goes on without this program.
+    /// Whether the job continues without this program.
     pub(super) fn is_detached(&self) -> bool {
         match &self.claim {
             Claim::Submit(job) => job.detached.is_some(),
@@ -142,11 +143,11 @@ impl Job {
         self.wanted.iter().filter(|partition| !self.received.contains(partition)).collect()
     }
 
-    /// Whether the job ended because of something that a new plan would make again: blocks behind kept partitions that
-    /// were lost, or results that were lost before they were fetched.
+    /// Whether the job ended for a reason that a new plan removes: blocks that the job does not make itself were lost,
+    /// or results were lost before they were fetched.
     fn needs_new_plan(&self) -> bool {
         match &self.end {
-            // Its plan is the hub's, and its results are all with it.
+            // The hub keeps the plan and all results of a detached job.
             _ if self.is_detached() => false,
             Some(Err(Error::Fetch { exchange, .. })) => !self.exchanges.contains(exchange),
             Some(Ok(())) => self.results.is_empty() && !self.missing().is_empty(),
@@ -154,7 +155,7 @@ impl Job {
         }
     }
 
-    /// Takes in results, each partition once.
+    /// Takes in results, once for each partition.
     pub(super) fn take_in(&mut self, attempt: AttemptId, parts: Vec<(u32, Part)>) {
         for (partition, part) in parts {
             if self.received.insert(partition) {
@@ -165,7 +166,7 @@ impl Job {
 }
 
 impl Session {
-    /// What there is to do for whoever waits for the results of a job.
+    /// What the thread that waits for a job's results has to do next.
     ///
     /// # Errors
     /// Why the job failed, or that the session was stopped.
@@ -196,7 +197,7 @@ impl Session {
         }
     }
 
-    /// A job was planned anew and submitted by another ticket, which counts from now on. What was received stays.
+    /// A job was planned again and submitted under ticket `new`, which replaces `old`. Received results stay.
     pub fn replaced(&mut self, old: u64, new: u64) {
         let Some(before) = self.jobs.remove(&old) else { return };
         if let Some(job) = self.jobs.get_mut(&new) {
@@ -207,15 +208,15 @@ impl Session {
         self.outbox.push(FromDriver::Close { ticket: old });
     }
 
-    /// A result was fetched from where it was.
+    /// Acknowledges a result that was fetched.
     pub fn fetched(&mut self, attempt: AttemptId) {
         self.received.push(attempt);
     }
 
-    /// A result could not be fetched from where it was. It is wanted again, once the job has ended.
+    /// A result could not be fetched. It is wanted again after the job has ended.
     ///
     /// # Errors
-    /// The same, if it is not to be made again: it is of a detached job, or too much was lost already.
+    /// The same error, if the result will not be recomputed: its job is detached, or too much was lost already.
     pub fn unfetched(&mut self, ticket: u64, partition: u32, error: Error) -> Result<()> {
         match self.jobs.get_mut(&ticket) {
             Some(job) if job.lost < PLANS && !job.is_detached() => {

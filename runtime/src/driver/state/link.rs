@@ -1,4 +1,4 @@
-//! Hubs that are met, lost and met again: what is said again, what is gone, and how long one is waited for.
+//! Meeting a hub, losing it and meeting it again: what is sent again, what is lost, and how long to wait.
 
 use super::Session;
 use std::collections::BTreeSet;
@@ -8,35 +8,37 @@ use tryworks_base::{Error, Result};
 use tryworks_protocol::driver::{FromDriver, Welcome};
 use tryworks_scheduler::Time;
 
-/// How often the hub should be told that the driver is there.
+/// How often the driver should tell the hub that it is alive.
 pub const BEAT: Duration = Duration::from_secs(1);
 
-/// Whether there is a hub.
+/// The state of the connection to the hub.
 pub(super) enum Link {
-    /// None was met yet. It is looked for since then.
+    /// No hub was met yet; the driver has looked for one since this time.
     New(Time),
     Met,
-    /// The last one was lost, then, and why.
+    /// The hub was lost at this time, for this reason.
     Lost(Time, String),
 }
 
 /// Why a hub was not met.
 #[derive(Clone, Debug)]
 pub enum Unmet {
-    /// It is not to be had, and may be in a moment.
+    /// It cannot be reached now, and may be in a moment.
     ForNow(Error),
-    /// It would answer the same again.
+    /// It would give the same answer again.
     ForGood(Error),
 }
 
 impl Session {
-    /// What a hello to the hub of this cluster says of the session: its number and what proves that it is one's own.
+    /// What a hello to the hub of this cluster says of the session: its number, and the secret that proves that it is
+    /// the driver's own.
     #[must_use]
     pub fn again(&self, cluster: &str) -> Option<(SessionId, [u8; 16])> {
         (self.id != SessionId(0) && self.cluster == cluster).then_some((self.id, self.secret))
     }
 
-    /// The hub of this cluster has answered the hello. If it asked for the program, it has it at its data port by now.
+    /// The hub of this cluster has answered the hello. If it asked for the program, the program is at its data port by
+    /// now.
     pub fn welcomed(&mut self, cluster: &str, welcome: &Welcome) {
         let again = self.again(cluster);
         if self.id != SessionId(0) && again.is_none_or(|(session, _)| session != welcome.session) {
@@ -44,11 +46,11 @@ impl Session {
         }
         self.link = Link::Met;
         self.cluster = cluster.into();
-        // A new hub has none of what the old one was sent.
+        // A restarted hub has nothing of what its predecessor was sent.
         let anew = self.epoch != welcome.epoch;
         (self.id, self.secret, self.epoch) = (welcome.session, welcome.secret, welcome.epoch);
         self.hub.clone_from(&welcome.host);
-        // What was said into a link that is gone is said again by what is held and submitted again.
+        // Messages on the old connection may be lost. `holds` and the new submissions say the same again.
         self.heard.clear();
         self.received.clear();
         self.outbox.clear();
@@ -63,15 +65,15 @@ impl Session {
             self.arrived.clear();
             self.cached.clear();
         }
-        // A code that was said into a link that is gone may be nowhere, though its job is not open any more.
+        // A code sent on the old connection may be lost, even if its job is no longer open.
         self.sent.clone_from(&self.arrived);
-        // Those that have ended are not submitted again.
+        // Only the jobs that have not ended are submitted again, with their codes.
         let open = self.jobs.values().filter(|job| job.end.is_none());
         self.sent.extend(open.flat_map(|job| job.exchanges.iter().copied()));
         self.outbox.extend(self.jobs.iter().flat_map(|(ticket, job)| job.again(*ticket)));
     }
 
-    /// All that the hub is to hold on to.
+    /// Everything that the hub must continue to hold.
     fn holds(&self) -> FromDriver {
         let exchanges = self.sent.iter().chain(&self.made).copied();
         let exchanges = exchanges.chain(self.jobs.values().flat_map(|job| job.exchanges.iter().copied()));
@@ -83,12 +85,12 @@ impl Session {
         }
     }
 
-    /// The hub has ended the session, or it is of `another` cluster: its jobs are gone, and what they made.
+    /// The hub has ended the session, or belongs to `another` cluster: its jobs and what they made are gone.
     fn given_up(&mut self, another: bool) {
         let error = match another {
-            true => Error::cluster("the cluster was started anew, and does not know this job", "run it again"),
+            true => Error::cluster("the cluster was started again and does not know this job", "run it again"),
             false => Error::cluster(
-                "the hub had no word of this program for too long, and has ended its jobs",
+                "the hub heard nothing from this program for too long and has ended its jobs",
                 "run it again; `--driver-grace` of the hub says how long it waits",
             ),
         };
@@ -101,18 +103,18 @@ impl Session {
         self.cached.clear();
     }
 
-    /// The connection to the hub ended.
+    /// The connection to the hub was lost.
     pub fn link_lost(&mut self, now: Time, why: &str) {
         if let Link::Met = self.link {
             self.link = Link::Lost(now, why.into());
         }
     }
 
-    /// A hub was looked for and not met.
+    /// An attempt to reach a hub failed.
     ///
     /// # Errors
-    /// Why it is not to be looked for again: patience is over, or it would answer a program that it has never met the same
-    /// again. Then every job fails with that.
+    /// If the driver should not look for a hub any longer: its patience is over, or the hub would give the same answer
+    /// to a program that it has never met. Then every job fails with this error.
     pub fn unmet(&mut self, now: Time, why: Unmet) -> Result<()> {
         let (for_now, error) = match why {
             Unmet::ForNow(error) => (true, error),
@@ -123,7 +125,7 @@ impl Session {
             Link::Lost(since, _) if now.since(*since) <= self.patience => return Ok(()),
             Link::New(_) | Link::Met => error,
             Link::Lost(_, why) => {
-                let what = format!("the hub was lost ({why}), and did not come back: {error}");
+                let what = format!("the hub was lost ({why}) and did not come back: {error}");
                 Error::cluster(what, "start it again")
             }
         };
@@ -134,7 +136,7 @@ impl Session {
         Err(error)
     }
 
-    /// Says that the driver is there. To be called every [`BEAT`] while there is a hub.
+    /// Tells the hub that the driver is alive. Call it every [`BEAT`] while there is a hub.
     pub fn beat(&mut self) {
         self.outbox.push(FromDriver::Beat);
     }

@@ -1,5 +1,5 @@
-//! What a driver knows and decides, as a value: its session, its jobs and what the hub holds for it. It reads no clock and
-//! no socket. Time and messages are handed in; messages come out.
+//! What a driver knows and decides, as a value: its session, its jobs and what the hub holds for it. It reads no clock
+//! and no socket. Time and messages are handed in; messages come out.
 //!
 //! What may be handed in, in the legal order:
 //!
@@ -9,9 +9,9 @@
 //! job     = ( submit | attach ), { next | cancel | fetched | unfetched | replaced }, close ;
 //! ```
 //!
-//! Jobs are asked for whenever there was a hub once, whether or not there is one now. What a message is about and is not
-//! known any more changes nothing. After each call the shell sends [`Session::messages`] to the hub; what is said while
-//! there is none is said again when the next one is met.
+//! Jobs can be submitted once a hub was met, whether or not there is one now. A message about something that is no
+//! longer known changes nothing. After each call the shell sends [`Session::messages`] to the hub. What is sent while
+//! there is no hub is sent again when the next one is met.
 
 mod job;
 mod link;
@@ -31,7 +31,7 @@ use tryworks_base::{Error, Progress, Result};
 use tryworks_protocol::driver::{FromDriver, GivenFile, Heard, NewJob, Part, ToDriver};
 use tryworks_scheduler::{Partitions, Time};
 
-/// A driver's stay at a hub: it survives a lost connection and a hub that begins anew.
+/// A driver's session at a hub: it survives a lost connection and a hub that restarts.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,11 +58,11 @@ use tryworks_scheduler::{Partitions, Time};
 pub struct Session {
     patience: Duration,
     link: Link,
-    /// Which cluster the session is of.
+    /// The id of the session's cluster.
     cluster: String,
     id: SessionId,
     secret: [u8; 16],
-    /// Which hub it was that was reached last.
+    /// The epoch of the hub that was met last.
     epoch: u64,
     /// The hub's machine.
     hub: String,
@@ -70,26 +70,26 @@ pub struct Session {
     jobs: BTreeMap<u64, Job>,
     /// Exchanges whose code was sent to the hub.
     sent: BTreeSet<u64>,
-    /// Those of them of which the hub has said so: it has accepted a job that makes them.
+    /// The exchanges among those whose code has arrived: the hub has accepted a job that makes them.
     arrived: BTreeSet<u64>,
-    /// Exchanges that were made whole once.
+    /// Exchanges that were completed at least once.
     made: BTreeSet<u64>,
-    /// How many partitions of caches are kept.
+    /// How many partitions of each cache are in memory.
     cached: BTreeMap<u64, u32>,
-    /// Files that were given along, by their hashes.
+    /// Files that were given to the hub, by their hashes.
     given: BTreeMap<[u8; 32], GivenFile>,
     outbox: Vec<FromDriver>,
-    /// How much of each output of a worker was heard and not yet said to be.
+    /// For each output of a worker, the end of what was received and not yet acknowledged.
     heard: BTreeMap<(EngineId, u64, bool), u64>,
-    /// Whose results were received and not yet said to be.
+    /// Attempts whose results were received and not yet acknowledged.
     received: Vec<AttemptId>,
     stopped: bool,
-    /// Why no job can run any more.
+    /// Why no job can run any longer.
     broken: Option<Error>,
 }
 
 impl Session {
-    /// A session that has not met a hub. One that is gone is waited for as long as `patience`.
+    /// A session that has not met a hub. It waits for a lost hub for as long as `patience`.
     #[must_use]
     pub fn new(patience: Duration, now: Time) -> Self {
         Session {
@@ -115,7 +115,7 @@ impl Session {
         }
     }
 
-    /// Its number, by which exchanges and caches have their global names.
+    /// Its number, from which exchanges and caches get their global names.
     #[must_use]
     pub fn id(&self) -> SessionId {
         self.id
@@ -127,7 +127,7 @@ impl Session {
         &self.hub
     }
 
-    /// Takes what is to be said to the hub.
+    /// Takes the messages for the hub.
     pub fn messages(&mut self) -> Vec<FromDriver> {
         let mut batch = std::mem::take(&mut self.outbox);
         let heard = std::mem::take(&mut self.heard);
@@ -143,7 +143,8 @@ impl Session {
         batch
     }
 
-    /// Hears what the hub says. What is to be printed should have been by then: output comes before the end of its job.
+    /// Takes in a message from the hub. The caller should have printed output by then, since output comes before the
+    /// end of its job.
     pub fn hear(&mut self, message: ToDriver) {
         match message {
             ToDriver::Accepted { ticket, job } => {
@@ -153,7 +154,7 @@ impl Session {
                 }
             }
             ToDriver::Results { ticket, attempt, parts } => {
-                // What is fetched later is said to be received later.
+                // Results that have to be fetched are acknowledged after that.
                 if parts.iter().all(|(_, part)| matches!(part, Part::Here(_))) {
                     self.received.push(attempt);
                 }
@@ -180,7 +181,7 @@ impl Session {
         }
     }
 
-    /// A job has ended. One that was refused has left nothing with the hub: the next one that needs its codes brings them again.
+    /// A job has ended. A refused job has left nothing at the hub: the next job that needs its codes sends them again.
     fn ended(&mut self, ticket: u64, end: Result<()>) {
         let Session { jobs, made, sent, arrived, .. } = self;
         let Some(job) = jobs.get_mut(&ticket) else { return };
@@ -195,26 +196,25 @@ impl Session {
         job.end = Some(end);
     }
 
-    /// The hub could not be told something, since it fits into no message: a job that was to be submitted fails. Gives
-    /// whether it was one.
+    /// A message to the hub is too large. If it was to submit a job, that job fails. Returns whether it was.
     pub fn unsaid(&mut self, what: &FromDriver, error: &Error) -> bool {
         let FromDriver::Submit(job) = what else { return false };
         self.ended(job.ticket, Err(error.clone()));
         true
     }
 
-    /// Everything ends: jobs that run fail, and so does every later call.
+    /// Stops the session: running jobs fail, and so does every later call.
     pub fn stop(&mut self) {
         self.stopped = true;
     }
 
-    /// Whether it was stopped.
+    /// Whether the session was stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped
     }
 
-    /// Whether jobs can be run.
+    /// Checks that jobs can run.
     ///
     /// # Errors
     /// If the session was stopped, or its hub was lost for good.
@@ -226,13 +226,13 @@ impl Session {
         }
     }
 
-    /// Whether the blocks of an exchange are there, as far as is known.
+    /// Whether the blocks of an exchange exist, as far as the driver knows.
     #[must_use]
     pub fn is_made(&self, exchange: u64) -> bool {
         self.made.contains(&exchange)
     }
 
-    /// How many partitions of a cache are kept, as far as is known.
+    /// How many partitions of a cache are in memory, as far as the driver knows.
     #[must_use]
     pub fn kept(&self, cache: u64) -> Option<u32> {
         self.cached.get(&cache).copied()
@@ -244,9 +244,9 @@ impl Session {
         self.sent.contains(&exchange)
     }
 
-    /// Nobody holds an exchange any more. Gives whether there is anything to be said of it.
+    /// An exchange is no longer used. Returns whether there is a message for the hub.
     pub fn release_exchange(&mut self, exchange: u64) -> bool {
-        // What was never sent is nowhere.
+        // If its code was never sent, the hub knows nothing of it.
         let made = self.made.remove(&exchange);
         self.arrived.remove(&exchange);
         let known = self.sent.remove(&exchange) || made;
@@ -257,7 +257,7 @@ impl Session {
         known
     }
 
-    /// Nobody holds a cache any more. Gives whether there is anything to be said of it.
+    /// A cache is no longer used. Returns whether there is a message for the hub.
     pub fn release_cache(&mut self, cache: u64) -> bool {
         let known = self.cached.remove(&cache).is_some();
         if known {
@@ -267,19 +267,19 @@ impl Session {
         known
     }
 
-    /// Whether a file was given along already.
+    /// Whether a file was already given to the hub.
     #[must_use]
     pub fn is_given(&self, id: &[u8; 32]) -> bool {
         self.given.contains_key(id)
     }
 
-    /// A file is given along. A hub on another machine has it at its data port by now.
+    /// Gives the hub a file. If the hub is on another machine, the file is at its data port by now.
     pub fn give(&mut self, file: GivenFile) {
         self.given.insert(file.id, file.clone());
         self.outbox.push(FromDriver::Give(file));
     }
 
-    /// Submits a job, with the codes that the hub has not got. Gives its ticket.
+    /// Submits a job, with the codes that the hub does not have. Returns its ticket.
     ///
     /// # Errors
     /// As [`Session::usable`].
@@ -287,7 +287,7 @@ impl Session {
         self.usable()?;
         let ticket = self.new_ticket();
         let Work { detached, spec, codes, caches } = work;
-        // The journal needs all that a detached job takes.
+        // The journal needs everything that belongs to a detached job.
         let fresh = |code: &&StageCode| {
             detached.is_some() || code.exchange.is_none_or(|exchange| !self.sent.contains(&exchange))
         };
@@ -312,7 +312,7 @@ impl Session {
         Ok(ticket)
     }
 
-    /// Asks for the results of a detached job, by its number and the action that it has to be. Gives its ticket.
+    /// Asks for the results of a detached job by its number. Its action must be `action`. Returns its ticket.
     ///
     /// # Errors
     /// As [`Session::usable`].
@@ -330,7 +330,7 @@ impl Session {
         self.next_ticket - 1
     }
 
-    /// A job is to stop.
+    /// Cancels a job.
     pub fn cancel(&mut self, ticket: u64) {
         if let Some(job) = self.jobs.get_mut(&ticket) {
             job.cancelled = true;
@@ -338,10 +338,10 @@ impl Session {
         self.outbox.push(FromDriver::Cancel { ticket });
     }
 
-    /// Nobody has the handle of a job any more.
+    /// The last handle of a job was dropped.
     pub fn close(&mut self, ticket: u64) {
         let Some(job) = self.jobs.remove(&ticket) else { return };
-        // Whoever has not seen all of a detached job has not collected it.
+        // A detached job is collected only once its results were all given out.
         self.outbox.push(match job.is_detached() && !job.spent {
             true => FromDriver::Detach { ticket },
             false => FromDriver::Close { ticket },
@@ -360,13 +360,13 @@ impl Session {
         self.jobs.get(&ticket).is_some_and(|job| job.end.is_none())
     }
 
-    /// How far a job is.
+    /// The progress of a job.
     #[must_use]
     pub fn progress(&self, ticket: u64) -> Progress {
         self.jobs.get(&ticket).map(|job| job.progress).unwrap_or_default()
     }
 
-    /// The jobs that have not ended: what each is called and how far it is, the latest last.
+    /// The jobs that have not ended, with their labels and their progress, the newest last.
     pub fn active(&self) -> impl Iterator<Item = (&str, Progress)> {
         self.jobs.values().filter(|job| job.end.is_none()).map(|job| (&job.label[..], job.progress))
     }

@@ -1,4 +1,4 @@
-//! The state alone: hubs that come back, or are others, with a time that only moves when a test says so.
+//! The state alone, with hubs that come back or are different ones. Time moves only when a test says so.
 
 mod seeds;
 
@@ -69,7 +69,7 @@ fn submit(session: &mut Session, detached: Option<&str>) -> u64 {
     session.submit(work).unwrap()
 }
 
-/// The jobs that are submitted in some messages.
+/// The jobs that these messages submit.
 fn submitted(messages: Vec<FromDriver>) -> Vec<NewJob> {
     messages.into_iter().filter_map(|one| if let FromDriver::Submit(job) = one { Some(*job) } else { None }).collect()
 }
@@ -79,7 +79,7 @@ fn results(session: &mut Session, ticket: u64, attempt: u64, partitions: &[u32])
     session.hear(ToDriver::Results { ticket, attempt: AttemptId(attempt), parts });
 }
 
-/// The partitions that can be had now.
+/// The partitions that the session can give out now.
 fn had(session: &mut Session, ticket: u64) -> Vec<u32> {
     let mut all = Vec::new();
     while let Next::Part { partition, .. } = session.next(ticket).unwrap() {
@@ -105,7 +105,7 @@ fn results_come_once_although_they_are_sent_twice() {
     results(&mut session, ticket, 8, &[1, 2]);
     session.hear(ToDriver::Ended { ticket, end: Ok(()) });
     assert_eq!(session.next(ticket), Ok(Next::End));
-    // Each time the hub is told, which may have missed it before.
+    // The driver acknowledges each delivery: the hub may have missed the earlier acknowledgement.
     let attempts = [7, 7, 8, 8].map(AttemptId).to_vec();
     assert_eq!(session.messages(), [FromDriver::Received { attempts }]);
 }
@@ -119,7 +119,7 @@ fn a_hub_that_comes_back_is_asked_for_what_is_missing_and_told_what_is_held() {
     session.hear(ToDriver::Accepted { ticket, job: JobId(40) });
     results(&mut session, ticket, 7, &[1]);
     session.messages();
-    // This is said into a link that is gone.
+    // This acknowledgement is sent on a connection that is lost.
     results(&mut session, ticket, 8, &[2]);
     lose(&mut session, NOW);
     assert_eq!(session.again(CLUSTER), Some((SessionId(1), [1; 16])));
@@ -128,12 +128,12 @@ fn a_hub_that_comes_back_is_asked_for_what_is_missing_and_told_what_is_held() {
     let outputs = vec![session.id().global(EXCHANGE)];
     assert_eq!(messages[0], FromDriver::Holds { tickets: vec![1, 2], outputs, caches: vec![] });
     assert_eq!(messages.last(), Some(&FromDriver::Cancel { ticket: stopped }));
-    assert_eq!(messages.len(), 4, "what was said into nowhere is not said again: {messages:?}");
+    assert_eq!(messages.len(), 4, "what was sent on the lost connection is not sent again: {messages:?}");
     let [first, second] = &submitted(messages)[..] else { panic!() };
     assert_eq!((first.job, &first.spec.wanted, first.spec.delivered), (Some(JobId(40)), &(0..1).into(), 2));
     assert_eq!((second.job, &second.spec.wanted, second.spec.delivered), (None, &(0..3).into(), 0));
-    assert_eq!((first.codes.len(), second.codes.len()), (2, 2), "it may have to be made again from the start");
-    // What it has of the job goes on where it was.
+    assert_eq!((first.codes.len(), second.codes.len()), (2, 2), "it may have to be recomputed from the start");
+    // What the session has of the job stays.
     results(&mut session, ticket, 9, &[0, 1, 2]);
     assert_eq!(had(&mut session, ticket), [1, 2, 0]);
 }
@@ -172,7 +172,7 @@ fn a_hub_that_has_given_the_session_up_has_ended_its_jobs_but_for_detached_ones(
     session.welcomed(CLUSTER, &welcome(2, 1));
     assert_eq!(session.id(), SessionId(2));
     let error = session.next(bound).unwrap_err().to_string();
-    assert!(error.contains("no word of this program for too long"), "{error}");
+    assert!(error.contains("heard nothing from this program for too long"), "{error}");
     let again = submitted(session.messages());
     assert_eq!(again.len(), 1);
     assert_eq!((again[0].ticket, again[0].job, &again[0].spec.wanted), (named, Some(JobId(41)), &(0..3).into()));
@@ -187,12 +187,12 @@ fn another_cluster_is_not_asked_for_the_session_and_knows_no_job() {
     let tickets = [submit(&mut session, None), submit(&mut session, Some("by name"))];
     lose(&mut session, NOW);
     assert_eq!(session.again("another cluster"), None);
-    // It may well give the same number.
+    // The other cluster may give the same number.
     session.welcomed("another cluster", &welcome(1, 1));
     assert_eq!(session.messages(), []);
     for ticket in tickets {
         let error = session.next(ticket).unwrap_err().to_string();
-        assert!(error.contains("the cluster was started anew"), "{error}");
+        assert!(error.contains("the cluster was started again"), "{error}");
     }
     assert!(!session.is_sent(EXCHANGE));
     submit(&mut session, None);
@@ -205,7 +205,7 @@ fn a_lost_hub_is_waited_for_as_long_as_patience_and_then_every_job_fails() {
     let ticket = submit(&mut session, None);
     let refused = || Error::Bug("refused".into());
     lose(&mut session, NOW);
-    // It comes back in time, and is lost once more: patience begins anew.
+    // The hub comes back in time and is lost once more: patience starts from the beginning.
     assert!(session.unmet(NOW + PATIENCE, Unmet::ForGood(refused())).is_ok());
     session.welcomed(CLUSTER, &welcome(1, 1));
     let lost = NOW + PATIENCE + SECOND;
@@ -215,7 +215,7 @@ fn a_lost_hub_is_waited_for_as_long_as_patience_and_then_every_job_fails() {
     assert_eq!(session.next(ticket), Ok(Next::Wait));
     assert!(session.unmet(lost + PATIENCE + SECOND, Unmet::ForNow(refused())).is_err());
     let error = session.next(ticket).unwrap_err();
-    assert!(error.to_string().contains("the hub was lost (connection reset), and did not come back"), "{error}");
+    assert!(error.to_string().contains("the hub was lost (connection reset) and did not come back"), "{error}");
     let work = work(&session, None);
     assert_eq!(session.submit(work), Err(error));
 }
@@ -240,11 +240,11 @@ fn codes_are_brought_once_unless_the_job_that_brought_them_was_refused() {
     session.hear(ToDriver::Ended { ticket: refused, end: Err(Error::Bug("no room".into())) });
     session.hear(ToDriver::Accepted { ticket: second, job: JobId(1) });
     submit(&mut session, None);
-    // The journal needs all that a detached job takes.
+    // The journal needs everything that belongs to a detached job.
     submit(&mut session, Some("by name"));
     let brought: Vec<_> = submitted(session.messages()).iter().map(|job| job.codes.len()).collect();
     assert_eq!(brought, [2, 2]);
-    // One that fits into no message was refused, too.
+    // A job that is too large for a message was refused, too.
     let mut session = met();
     submit(&mut session, None);
     let error = Error::Bug("too large".into());
@@ -302,7 +302,7 @@ fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
     session.messages();
     session.fetched(AttemptId(9));
     assert_eq!(session.messages(), [FromDriver::Received { attempts: vec![AttemptId(9)] }]);
-    // The results of a detached job are all with the hub.
+    // The hub has all results of a detached job.
     let named = submit(&mut session, Some("by name"));
     assert_eq!(session.unfetched(named, 0, gone()), Err(gone()));
 }

@@ -1,5 +1,5 @@
-//! The state in a small world of chance: links break and take messages along, hubs begin anew or give the session up, results
-//! come twice and are lost. A seed is the whole run.
+//! The state in a small random world: connections break and lose messages, hubs restart or give the session up, and
+//! results are lost or come twice. A seed determines the whole run.
 
 use super::*;
 use std::collections::VecDeque;
@@ -13,13 +13,13 @@ const STEPS: usize = 300;
 #[derive(Clone)]
 struct AtHub {
     number: u64,
-    /// What is wanted and was not said to be received.
+    /// The partitions that are wanted and were not acknowledged.
     wanted: BTreeSet<u32>,
     detached: bool,
     sent_end: bool,
 }
 
-/// A hub that runs each job at once, and sends what it has whenever chance has it.
+/// A hub that runs each job at once, and sends what it has at random times.
 #[derive(Default)]
 struct Hub {
     epoch: u64,
@@ -28,11 +28,11 @@ struct Hub {
     codes: BTreeSet<u64>,
     numbers: u64,
     attempts: u64,
-    /// What each attempt sent, of which job.
+    /// The job and the partition of what each attempt sent.
     sent: BTreeMap<u64, (u64, u32)>,
 }
 
-/// What is around the state, and what it is held to.
+/// The world around the state, and what the test expects.
 struct Around {
     rng: Random,
     session: Session,
@@ -41,10 +41,10 @@ struct Around {
     linked: bool,
     up: VecDeque<FromDriver>,
     down: VecDeque<Down>,
-    /// Open handles: what was given out, and whether the session was given up meanwhile.
+    /// Open handles, each with the partitions that were given out.
     handles: BTreeMap<u64, BTreeSet<u32>>,
     given_up: BTreeSet<u64>,
-    /// How often what happened that should be tested.
+    /// How often each event happened that a run must test.
     seen: BTreeMap<&'static str, u64>,
 }
 
@@ -102,13 +102,13 @@ impl Around {
         }
     }
 
-    /// The link breaks, with what is on its way. Sometimes the hub ends with it, or gives the session up.
+    /// The connection breaks and loses what is on its way. Sometimes the hub dies too, or gives the session up.
     fn break_link(&mut self) {
         if !std::mem::replace(&mut self.linked, false) {
             return;
         }
         self.see("link lost");
-        // Some of what was on its way arrives.
+        // Some of the messages on their way still arrive.
         for _ in 0..self.rng.below(4) {
             self.hub_hears();
         }
@@ -160,7 +160,7 @@ impl Around {
                 );
                 self.hub.codes.insert(EXCHANGE);
                 if let Some(known) = self.hub.jobs.get_mut(&job.ticket) {
-                    // It goes on, with what is missing.
+                    // The job continues, with the partitions that are missing.
                     known.wanted = job.spec.wanted.iter().collect();
                     known.sent_end = false;
                     let accepted = Down::Accepted { ticket: job.ticket, job: JobId(known.number) };
@@ -180,14 +180,14 @@ impl Around {
                     }
                 }
             }
-            // What the driver let go of meanwhile was said into nowhere.
+            // Releases that the driver sent while disconnected were lost.
             Some(FromDriver::Holds { tickets, .. }) => self.hub.jobs.retain(|ticket, _| tickets.contains(ticket)),
             Some(FromDriver::Close { ticket } | FromDriver::Detach { ticket }) => drop(self.hub.jobs.remove(&ticket)),
             _ => {}
         }
     }
 
-    /// The hub sends a result that was not said to be received, maybe once more; or the end, when all was received.
+    /// The hub sends a result that was not acknowledged, perhaps once more; or the end, when all were acknowledged.
     fn hub_sends(&mut self) {
         if !self.linked {
             return;
@@ -249,7 +249,7 @@ impl Around {
         }
     }
 
-    /// Nothing goes wrong any more: every job comes to its end.
+    /// Nothing goes wrong any longer: every job comes to its end.
     fn finish(mut self) -> BTreeMap<&'static str, u64> {
         for _ in 0..10_000 {
             self.link();
@@ -284,7 +284,7 @@ fn every_job_ends_with_each_result_once_unless_its_session_was_given_up() {
             }
         }
     }
-    // What never happened proves nothing.
+    // An event that never happened proves nothing.
     for what in
         ["link lost", "hub began anew", "session given up", "sent twice", "job done", "job given up", "job abandoned"]
     {
