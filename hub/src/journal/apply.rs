@@ -1,4 +1,4 @@
-//! One entry, as statements in the transaction of its batch.
+//! Writes one entry, as SQL statements in the transaction of its batch.
 
 use super::entry::{Entry, Proof, Submitted};
 use super::queue::StageTotals;
@@ -31,17 +31,17 @@ impl From<Error> for Fault {
 
 type Outcome = Result<(), Fault>;
 
-/// A transaction being filled.
+/// A transaction that is being filled.
 pub(super) struct Filling<'t> {
     to: &'t Transaction<'t>,
     epoch: i64,
-    /// The number of the next row of a task.
+    /// The number of the next row in `tasks`.
     pub next_task: i64,
     insert_task: CachedStatement<'t>,
     totals: StageTotals,
     /// How many jobs ended.
     pub ended: usize,
-    /// Whether a program with its environment was forgotten.
+    /// Whether a program and its environment were deleted.
     pub forgot: bool,
 }
 
@@ -51,7 +51,7 @@ impl<'t> Filling<'t> {
         Ok(Filling { to, epoch: int(epoch), next_task, insert_task, totals, ended: 0, forgot: false })
     }
 
-    /// Writes the sums of the tasks.
+    /// Writes the totals of the tasks.
     pub fn finish(mut self) -> rusqlite::Result<()> {
         for ((job, stage), sum) in std::mem::take(&mut self.totals) {
             let numbers = [sum.tasks, sum.failed, sum.busy, sum.rows, sum.bytes].map(int);
@@ -244,7 +244,7 @@ impl<'t> Filling<'t> {
     }
 }
 
-/// SQLite's integers are signed: numbers of ours go in and come out by their bits.
+/// SQLite's integers are signed: an unsigned number is stored, and read again, bit by bit.
 pub(super) fn int(number: u64) -> i64 {
     number.cast_signed()
 }

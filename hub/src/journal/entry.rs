@@ -1,4 +1,4 @@
-//! What the hub tells its journal.
+//! The entries that the hub notes in its journal.
 
 use std::sync::Arc;
 use tryworks_base::ids::{AttemptId, JobId, OutputId, SessionId};
@@ -8,9 +8,9 @@ use tryworks_protocol::driver::{NewJob, Program};
 use tryworks_protocol::engine::ResultPart;
 use tryworks_scheduler::Change;
 
-/// Something that happened. Times are microseconds since 1970.
+/// Something that happened. All times are microseconds since 1970.
 ///
-/// The legal order, of one session, of one job and of one output:
+/// The legal order, for one session, one job and one output:
 ///
 /// ```text
 /// session = Session, [ SessionEnded ] ;
@@ -18,126 +18,127 @@ use tryworks_scheduler::Change;
 /// output  = { Made | Changed }, [ Forgotten ] ;
 /// ```
 ///
-/// What is said of a job that the journal does not know is passed over.
+/// Entries about a job that the journal does not know are ignored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
-    /// An engine is there.
+    /// An engine joined.
     EngineJoined {
-        /// What it is called.
+        /// Its name.
         name: String,
     },
-    /// An engine is not there any more.
+    /// An engine is gone.
     EngineLost {
-        /// What it is called.
+        /// Its name.
         name: String,
     },
-    /// A driver has a session, or has it again.
+    /// A driver has begun a session or returned to one.
     Session {
-        /// Its number.
+        /// The session's number.
         session: SessionId,
         /// What its secret is compared with.
         proof: Proof,
         /// The machine of its driver, as in [`HostInfo`](tryworks_protocol::HostInfo).
         host: String,
-        /// When.
+        /// When it said hello.
         at: u64,
     },
     /// A session is over.
     SessionEnded {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// When.
+        /// When it ended.
         at: u64,
     },
-    /// A job was submitted, or again by its driver to a hub that began anew.
+    /// A job was submitted, or was submitted again by its driver after the hub restarted.
     Job(Box<Submitted>),
-    /// How far a job is.
+    /// The progress of a job.
     Progress {
-        /// Which.
+        /// The job.
         job: JobId,
-        /// How far.
+        /// Its progress.
         progress: Progress,
     },
-    /// A job is over. What only running it again needs is forgotten: its codes, and the program with its environment
-    /// once no other detached job of the session needs that.
+    /// A job is over. The journal deletes what was needed only to run the job again: its codes, and the program with
+    /// its environment once no other detached job of the session needs them.
     JobEnded {
-        /// Which.
+        /// The job.
         job: JobId,
-        /// When.
+        /// When it ended.
         at: u64,
-        /// How far it came.
+        /// Its progress at the end.
         progress: Progress,
         /// How it ended.
         end: Result<(), Box<Error>>,
     },
-    /// The results of a detached job are with a driver: they are deleted, and its name is free.
+    /// A driver has the results of a detached job: they are deleted, and the job's name is free.
     Collected {
-        /// Which.
+        /// The job.
         job: JobId,
-        /// When.
+        /// When it was collected.
         at: u64,
     },
     /// A stage began to run.
     StageBegan {
-        /// On whose behalf.
+        /// The job for which it runs.
         job: JobId,
-        /// Its place in the plan.
+        /// Its index in the plan.
         stage: u32,
-        /// Which time.
+        /// How many times it began before.
         attempt: u32,
-        /// When.
+        /// When it began.
         at: u64,
-        /// How many tasks wait in it.
+        /// How many tasks it has.
         tasks: u32,
     },
     /// A stage is finished.
     StageEnded {
-        /// On whose behalf.
+        /// The job for which it ran.
         job: JobId,
-        /// Its place in the plan.
+        /// Its index in the plan.
         stage: u32,
-        /// Which time.
+        /// How many times it began before.
         attempt: u32,
-        /// When.
+        /// When it finished.
         at: u64,
     },
-    /// An attempt at a task ended. The only entry that may be lost, when the disk does not keep up.
+    /// An attempt at a task ended. Only entries of this kind may be dropped, when the disk does not keep up.
     Task {
-        /// On whose behalf.
+        /// The job for which it ran.
         job: JobId,
-        /// It.
+        /// The attempt.
         row: TaskRow,
     },
-    /// A result of a detached job was accepted. The first of a partition stays, unless it stayed where it was made.
+    /// A result of a detached job was accepted. The first result of a partition stays, unless its bytes are with an
+    /// engine.
     Result {
-        /// Of which job.
+        /// The job.
         job: JobId,
-        /// Of which partition.
+        /// The partition.
         partition: u32,
         /// The launch that made it.
         attempt: AttemptId,
-        /// It, or how long it is where it stays.
+        /// The result, or its length if an engine keeps it.
         part: ResultPart,
     },
-    /// Partitions of an output were made and accepted. Of one that was made before, the last answer counts.
+    /// Partitions of an output were made and accepted. If a partition is made again, its last checksum counts.
     Made {
-        /// Which output.
+        /// The output.
         output: OutputId,
         /// The partitions, each with its checksum.
         partitions: Vec<(u32, u64)>,
     },
-    /// An output answered differently when it was made again.
+    /// An output came out different when it was recomputed.
     Changed {
-        /// Which output.
+        /// The output.
         output: OutputId,
-        /// What showed it, and when.
+        /// The partition that showed it, and when.
         change: Change,
-        /// The outputs that were made from its first answer: they are as if they had never been made.
+        /// The outputs that were made from its first answer: they count as never made.
         anew: Vec<OutputId>,
     },
-    /// Nobody needs an output any more.
+    /// An output is no longer needed.
     Forgotten {
-        /// Which.
+        /// The output.
         output: OutputId,
     },
 }
@@ -147,31 +148,31 @@ pub enum Entry {
 pub struct Submitted {
     /// Its number.
     pub job: JobId,
-    /// Whose.
+    /// The session that submitted it.
     pub session: SessionId,
-    /// The driver's number for it.
+    /// The driver's ticket for it.
     pub ticket: u64,
-    /// The action and the call.
+    /// The action and the place of its call.
     pub label: String,
-    /// When.
+    /// When it was submitted.
     pub at: u64,
-    /// What a hub that begins anew needs to run it without its driver.
+    /// What a restarted hub needs to run it without its driver.
     pub detached: Option<Detached>,
 }
 
-/// A job that goes on without its driver.
+/// A job that continues without its driver.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detached {
-    /// Its name, which no other detached job that is not collected has.
+    /// Its name. No other detached job has the same name until this one is collected.
     pub name: String,
     /// The job, with the codes of all of its stages.
     pub submission: NewJob,
-    /// What its workers run. Programs are kept for sessions with unfinished detached jobs alone, since their
-    /// environments may hold what is nobody's business; nothing of them is left in the file then.
+    /// The program that its workers run. The journal keeps programs only for sessions with unfinished detached jobs,
+    /// since their environments may hold secrets. Afterwards nothing of them is left in the file.
     pub program: Arc<Program>,
 }
 
-/// What the secret of a session is compared with. The secret itself is not kept.
+/// What a session's secret is compared with. The journal does not keep the secret itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proof(pub(super) [u8; 32]);
 
@@ -181,7 +182,8 @@ impl Proof {
         Proof(*blake3::hash(secret).as_bytes())
     }
 
-    /// Whether it is the proof of this secret; how long that takes does not tell how much of it is right.
+    /// Whether this is the proof of `secret`. How long the comparison takes does not reveal how much of the secret is
+    /// right.
     pub fn is_of(&self, secret: &[u8; 16]) -> bool {
         blake3::Hash::from(self.0) == blake3::hash(secret)
     }

@@ -1,4 +1,4 @@
-//! How much is remembered: what is too old is deleted a little at a time, and its room given back.
+//! How much history is kept: old rows are deleted a few at a time, and their space is given back to the disk.
 
 use super::Bounds;
 use super::apply::int;
@@ -8,16 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The most rows of tasks that one step deletes.
 const STEP: i64 = 20_000;
 
-/// The pages that one step gives back, and how many may be free: they are used again soon.
+/// The number of pages that one step gives back, and how many may stay free because they are soon used again.
 const PAGES: (i64, i64) = (2_000, 4_000);
 
-/// Knows how long the tables are without counting.
+/// Knows the lengths of the tables without counting their rows.
 pub(super) struct History {
     bounds: Bounds,
     pub next_task: i64,
     oldest_task: i64,
     finished: usize,
-    /// Jobs that ended since the old ones were looked for.
+    /// How many jobs have ended since old jobs were last looked for.
     ended: usize,
 }
 
@@ -27,21 +27,21 @@ impl History {
         let next_task = number("SELECT coalesce(max(number), 0) + 1 FROM tasks")?;
         let oldest_task = number("SELECT coalesce(min(number), 1) FROM tasks")?;
         let finished = number("SELECT count(*) FROM jobs WHERE state <> 'running'")?.cast_unsigned() as usize;
-        // The clock has gone on since the last hub.
+        // `usize::MAX`: look at once, since time has passed since the last hub.
         Ok(History { bounds, next_task, oldest_task, finished, ended: usize::MAX })
     }
 
-    /// A batch was committed.
+    /// Notes that a batch was committed.
     pub fn grew(&mut self, next_task: i64, ended: usize) {
         self.next_task = next_task;
         self.finished += ended;
         self.ended = self.ended.saturating_add(ended);
     }
 
-    /// Deletes something, if there is too much; whether there may be more to do.
+    /// Deletes some rows if there are too many. Returns whether there may be more to do.
     pub fn step(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {
         let kept = i64::try_from(self.bounds.tasks).unwrap_or(i64::MAX);
-        // A little more than the bound, so that not every batch deletes a few.
+        // Waiting until the bound is exceeded by a little saves deleting a few rows after every batch.
         let tasks = self.next_task - self.oldest_task > kept + kept / 16;
         let jobs = self.ended > self.bounds.jobs / 16;
         if tasks || jobs {
@@ -104,13 +104,13 @@ impl History {
     }
 }
 
-/// Makes the file shorter if much of it is free; whether there may be more to give back.
+/// Shortens the file if much of it is free. Returns whether there may be more to give back.
 fn give_back(connection: &Connection) -> rusqlite::Result<bool> {
     let free = connection.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0))?;
     if free <= PAGES.1 {
         return Ok(false);
     }
-    // Each page is a step of its own.
+    // Each page is one step of the statement.
     let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({})", PAGES.0))?;
     let mut pages = vacuum.query([])?;
     while pages.next()?.is_some() {}

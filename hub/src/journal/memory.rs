@@ -1,4 +1,4 @@
-//! A journal in memory, with the same tables, which is written when it is told to: for a hub that is simulated.
+//! A journal in memory with the same tables, which writes only when told to: for a simulated hub.
 
 use super::queue::{Batch, Item, Queue};
 use super::writer::Writer;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tryworks_base::{Error, Result};
 
-/// Something to be written.
+/// Something to write.
 #[derive(Clone, Debug)]
 pub enum ToWrite {
     /// An entry.
@@ -17,8 +17,8 @@ pub enum ToWrite {
     Reserve(Counter, u64),
 }
 
-/// A journal in memory. What is written is what a hub that begins anew finds; what happens to hubs and disks in between is
-/// its owner's affair.
+/// A journal in memory. A restarted hub finds what was written. Its owner simulates what happens to hubs and disks in
+/// between.
 ///
 /// ```
 /// use tryworks_hub::journal::{Counter, Entry, InMemory, ToWrite};
@@ -32,7 +32,7 @@ pub enum ToWrite {
 /// ```
 pub struct InMemory {
     name: PathBuf,
-    /// Keeps the tables while nobody writes.
+    /// Keeps the tables alive while there is no writer.
     reader: Reader,
     writer: Option<Writer>,
 }
@@ -49,10 +49,10 @@ impl InMemory {
         Ok(InMemory { name, reader, writer: None })
     }
 
-    /// Another hub begins on what is written.
+    /// Begins another hub on what was written.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the journal cannot be read.
     pub fn begin(&mut self) -> Result<Recovered> {
         self.writer = None;
         let mut connection = schema::make_ready(schema::open_in_memory(&self.name)?, &self.name)?;
@@ -63,11 +63,11 @@ impl InMemory {
         Ok(recovered)
     }
 
-    /// Writes what the hub that began last wants written, in one transaction. Gives what was refused for what it says, by
-    /// its place.
+    /// Writes, in one transaction, what the latest hub wants written. Returns the items that were refused for their
+    /// content, by their index.
     ///
     /// # Errors
-    /// If no hub has begun, or it cannot be written.
+    /// If no hub has begun, or the journal cannot be written.
     pub fn write(&mut self, items: Vec<ToWrite>) -> Result<Vec<(usize, Error)>> {
         let Some(writer) = &mut self.writer else { return Err(Error::Bug("no hub has begun".into())) };
         let item = |item| match item {
@@ -78,7 +78,7 @@ impl InMemory {
         writer.write(&batch).map_err(|error| schema::refused(&self.name, &error))
     }
 
-    /// What is written, for questions.
+    /// A reader of what was written.
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.reader

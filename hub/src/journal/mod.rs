@@ -1,29 +1,29 @@
-//! The journal: what the hub remembers when it is killed, and what people ask about jobs that ran.
+//! The journal: what a killed hub must remember, and what people ask about past jobs.
 //!
-//! One SQLite file, which only its owner may read. It survives the death of any process at any moment. It does not
-//! promise to survive a power cut: the last seconds may be missing then. The hub [notes](Journal::note) what happens
-//! and goes on; a thread writes it, many entries to a transaction. To begin: [`Journal::open`] gives what is
-//! [`Recovered`], [`Entry`] says what is noted, [`Reader`] answers.
+//! One SQLite file, which only its owner may read. It survives the death of any process at any moment. It may not
+//! survive a power cut whole: the last seconds may be missing then. The hub [notes](Journal::note) what happens and
+//! continues; a thread writes the notes, many to a transaction. Start here: [`Journal::open`] returns what is
+//! [`Recovered`], [`Entry`] says what can be noted, and [`Reader`] answers questions.
 //!
 //! # The tables
 //!
-//! The file can be read with any SQLite client, also while the hub runs. Times are microseconds since 1970.
+//! Any SQLite client can read the file, also while the hub runs. Times are microseconds since 1970.
 //!
 //! | table | a row is |
 //! |---|---|
-//! | `hubs` | a hub that began: its `epoch`, when, its process |
+//! | `hubs` | a hub that began: its `epoch`, the time, its process |
 //! | `counters` | up to where numbers of jobs, sessions, engines and launches are reserved |
-//! | `engines` | the name of an engine that is there, or was when the hub died |
-//! | `sessions` | a driver's stay: a hash of its secret, its machine, its program with what workers get of its environment, as long as a detached job needs it |
+//! | `engines` | the name of an engine that is connected, or was when the hub died |
+//! | `sessions` | a driver's session: a hash of its secret, its machine, and its program with the workers' environment while a detached job needs it |
 //! | `jobs` | a job: label, name if detached, state, times, progress, error |
-//! | `stage_attempts` | a stage that began, or began anew, of a job, under the hub of an `epoch` |
+//! | `stage_attempts` | a stage of a job that began, for the first time or again, under the hub of an `epoch` |
 //! | `stage_totals` | the sums over all tasks of a stage, also of those whose rows are gone |
 //! | `tasks` | an attempt at a task: where, when, what it made, why it failed |
-//! | `results` | a result of a detached job that nobody has collected yet |
-//! | `checksums` | what a map task's partition came to, as long as its output is held: other answers are found out |
-//! | `changes` | an output that answered differently when it was made again, and when that was |
+//! | `results` | a result of a detached job that no driver has collected yet |
+//! | `checksums` | the checksum of a map task's partition, while its output is held: it detects different answers |
+//! | `changes` | an output that came out different when it was recomputed, and when that was |
 //!
-//! The view `stages` has a row for each stage of a job, `job_overview` and `task_overview` are for reading.
+//! The view `stages` has a row for each stage of a job. `job_overview` and `task_overview` are for people.
 //!
 //! ```sql
 //! SELECT * FROM job_overview LIMIT 20;
@@ -32,8 +32,8 @@
 //!
 //! # How much is kept
 //!
-//! The latest 1,000 jobs that ended and the latest 200,000 rows of tasks. Jobs that have not ended are kept, and so are
-//! detached jobs until a driver collects them, or for 7 days.
+//! The latest 1,000 jobs that ended and the latest 200,000 rows of tasks. Jobs that have not ended are kept. Detached
+//! jobs are kept until a driver collects them, or for 7 days after they ended.
 
 mod apply;
 mod entry;
@@ -64,16 +64,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tryworks_base::{Error, Result};
 
-/// How much is kept, in the file and waiting for it.
+/// Bounds on what is kept in the file and on what waits to be written.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
-    /// Jobs that ended.
+    /// The most jobs that ended.
     jobs: usize,
-    /// Rows of tasks.
+    /// The most rows of tasks.
     tasks: usize,
-    /// Rows of tasks that wait to be written.
+    /// The most rows of tasks that wait to be written.
     waiting: usize,
-    /// For how long results of detached jobs wait for a driver.
+    /// How long results of detached jobs wait for a driver.
     uncollected: Duration,
 }
 
@@ -83,7 +83,7 @@ impl Default for Bounds {
     }
 }
 
-/// A journal that is being written. When it is dropped, what was noted is written first.
+/// A journal that can be written. Dropping it first writes everything that was noted.
 pub struct Journal {
     queue: Arc<Queue>,
     path: PathBuf,
@@ -93,10 +93,10 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or makes it, and begins another epoch.
+    /// Opens the journal at `path`, or creates it, and begins another epoch.
     ///
     /// # Errors
-    /// If another hub has it, if the file is damaged, of another version or none of ours, or if the file system
+    /// If another hub has it open, if the file is damaged, of another version or not a journal, or if the file system
     /// refuses.
     pub fn open(path: impl AsRef<Path>) -> Result<(Journal, Recovered)> {
         Self::open_within(path.as_ref(), Bounds::default())
@@ -118,38 +118,38 @@ impl Journal {
         Ok((Journal { queue, path, writer: Some(writer), lock }, recovered))
     }
 
-    /// Notes something, and never waits: it is written a few milliseconds later. Rows of tasks are dropped, and
-    /// counted, while 100,000 of them wait.
+    /// Notes an entry and never waits: the entry is written a few milliseconds later. While 100,000 rows of tasks wait,
+    /// further ones are dropped and counted.
     pub fn note(&self, entry: Entry) {
         self.queue.push(Item::Note(entry));
     }
 
-    /// Notes something, and calls `then` when it, and all that was noted before, is committed, or with why it is not.
-    /// It is called on the thread that writes, which it should not hold up. What could not be written because of the
-    /// disk is tried again all the same.
+    /// Notes an entry. Calls `then` once the entry and all earlier ones are committed, or with the reason why the entry
+    /// is not. `then` runs on the thread that writes, and should not hold it up. An entry that was not written because
+    /// of the disk is retried after `then` was called.
     pub fn note_then(&self, entry: Entry, then: impl FnOnce(Result<()>) + Send + 'static) {
         self.queue.push(Item::Then(Box::new((Some(entry), Some(Box::new(then))))));
     }
 
-    /// Calls `then` when all that was noted before is committed, as [`note_then`](Self::note_then) does.
+    /// Calls `then` once all earlier notes are committed, as [`note_then`](Self::note_then) does.
     pub fn after(&self, then: impl FnOnce(Result<()>) + Send + 'static) {
         self.queue.push(Item::Then(Box::new((None, Some(Box::new(then))))));
     }
 
-    /// Waits until all that was noted before is committed.
+    /// Waits until all earlier notes are committed.
     ///
     /// # Errors
-    /// Why it cannot be written.
+    /// If the journal cannot be written: the reason.
     pub fn sync(&self) -> Result<()> {
         self.queue.sync()
     }
 
-    /// Whether it can be written, and what waits.
+    /// Whether the journal can be written, and how much waits.
     pub fn health(&self) -> Health {
         self.queue.health()
     }
 
-    /// Whether there is still somebody who writes it. Without one it is of no use any more, whatever the disk does.
+    /// Whether the thread that writes is alive. Without it the journal is useless, whatever the disk does.
     pub fn lives(&self) -> bool {
         self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
     }
@@ -162,19 +162,19 @@ impl Journal {
         Reader::open(&self.path)
     }
 
-    /// Reserves numbers up to `end`, and calls `then` when that is committed, however long that takes. It is called on the
-    /// thread that writes.
+    /// Reserves numbers up to `end`. Calls `then` once that is committed, however long it takes, on the thread that
+    /// writes.
     pub fn reserve(&self, counter: Counter, end: u64, then: impl FnOnce() + Send + 'static) {
         self.queue.push(Item::Reserve(counter, end));
         self.when_written(then);
     }
 
-    /// Calls `then` when all that was noted before is committed, however long that takes.
+    /// Calls `then` once all earlier notes are committed, however long that takes.
     pub fn when_written(&self, then: impl FnOnce() + Send + 'static) {
         self.queue.push(Item::When(Some(Box::new(then))));
     }
 
-    /// Gives back what is reserved and was not given out: a hub that ends in order does so last.
+    /// Gives back numbers that are reserved and were not given out. A hub that stops in an orderly way does so last.
     pub fn give_back(&self, numbers: &Numbers) {
         for counter in Counter::ALL {
             self.queue.push(Item::Reserve(counter, numbers.used(counter)));
@@ -188,10 +188,10 @@ impl Drop for Journal {
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
         {
-            tracing::error!("the thread that writes the journal panicked: a bug of ours");
+            tracing::error!("the thread that writes the journal panicked: this is a bug in Tryworks");
         }
-        // A child that is just being started has this handle, too: closing ours alone would not let go of the lock.
-        // Should the system refuse, it goes when both are closed.
+        // A child process that is just being started has this handle too, so closing the handle here would not release
+        // the lock. If unlocking fails, the lock goes when both are closed.
         drop(self.lock.unlock());
     }
 }

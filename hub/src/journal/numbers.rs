@@ -1,8 +1,8 @@
-//! Numbers that are never given out twice, whatever dies: they are reserved in chunks ahead of their use.
+//! Numbers that are never given out twice, even if processes die: they are reserved in chunks before they are used.
 
 use rusqlite::Transaction;
 
-/// What is counted.
+/// What is numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
     /// Jobs.
@@ -16,7 +16,7 @@ pub enum Counter {
 }
 
 impl Counter {
-    /// All of them.
+    /// All counters.
     pub const ALL: [Counter; 4] = [Counter::Jobs, Counter::Sessions, Counter::Engines, Counter::Launches];
 
     fn name(self) -> &'static str {
@@ -28,7 +28,7 @@ impl Counter {
         }
     }
 
-    /// How many are reserved at a time: more than are used while the next ones are being reserved.
+    /// How many numbers are reserved at a time: more than are used while the next chunk is being reserved.
     fn chunk(self) -> u64 {
         match self {
             Counter::Jobs | Counter::Sessions | Counter::Engines => 256,
@@ -41,14 +41,14 @@ impl Counter {
 struct Range {
     /// The last number that was given out.
     used: u64,
-    /// The last number that a reservation was asked for.
+    /// The last number of the latest reservation that was asked for.
     asked: u64,
     /// The last number that the journal has as reserved.
     written: u64,
 }
 
-/// The numbers of one hub: what was given out, and how far the journal has them as reserved. A number that is beyond that
-/// must not leave the hub, since the next hub might give it out again.
+/// The numbers of one hub: the last ones given out, and the last ones that the journal has as reserved. A number beyond
+/// those must not leave the hub, since the next hub might give it out again.
 ///
 /// ```
 /// use tryworks_hub::journal::{Counter, Numbers};
@@ -68,8 +68,8 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// The numbers of a hub on a journal where these were the last, by the order of [`Counter::ALL`]. The journal has the
-    /// first chunk of each as reserved.
+    /// The numbers of a hub on a journal where `used` were the last numbers, in the order of [`Counter::ALL`]. The
+    /// journal has the first chunk of each counter as reserved.
     #[must_use]
     pub fn after(used: [u64; 4]) -> Self {
         let ranges = Counter::ALL.map(|counter| {
@@ -80,13 +80,13 @@ impl Numbers {
         Numbers { ranges }
     }
 
-    /// The next number, and up to where numbers should be reserved now, if they should.
+    /// The next number; and the number up to which to reserve now, if that is necessary.
     pub fn next(&mut self, counter: Counter) -> (u64, Option<u64>) {
         let next = self.used(counter) + 1;
         (next, self.claim(counter, next))
     }
 
-    /// Numbers up to `last` are used. Gives up to where numbers should be reserved now, if they should.
+    /// Notes that numbers up to `last` are used. Returns the number up to which to reserve now, if that is necessary.
     pub fn claim(&mut self, counter: Counter, last: u64) -> Option<u64> {
         let range = &mut self.ranges[counter as usize];
         range.used = range.used.max(last);
@@ -97,20 +97,20 @@ impl Numbers {
         })
     }
 
-    /// The journal has numbers up to `end` as reserved.
+    /// Notes that the journal has numbers up to `end` as reserved.
     pub fn written(&mut self, counter: Counter, end: u64) {
         let range = &mut self.ranges[counter as usize];
         range.written = range.written.max(end);
     }
 
-    /// Whether the journal has all numbers as reserved that were given out.
+    /// Whether the journal has all numbers that were given out as reserved.
     #[must_use]
     pub fn are_written(&self, counter: Counter) -> bool {
         let range = &self.ranges[counter as usize];
         range.used <= range.written
     }
 
-    /// Whether the next number is reserved already.
+    /// Whether the journal has the next number as reserved.
     #[must_use]
     pub fn has_next(&self, counter: Counter) -> bool {
         let range = &self.ranges[counter as usize];
@@ -130,7 +130,7 @@ impl Numbers {
     }
 }
 
-/// Reserves the first chunks, on top of whatever was reserved before. The caller commits `opening`.
+/// Reserves the first chunk of each counter, after all numbers that were reserved before. The caller commits `opening`.
 pub(super) fn reserve(opening: &Transaction<'_>) -> rusqlite::Result<Numbers> {
     let mut used = [0; 4];
     for counter in Counter::ALL {
@@ -142,7 +142,7 @@ pub(super) fn reserve(opening: &Transaction<'_>) -> rusqlite::Result<Numbers> {
     Ok(Numbers::after(used))
 }
 
-/// Writes down that numbers up to `end` may be in use.
+/// Writes that numbers up to `end` may be in use.
 pub(super) fn write(to: &Transaction<'_>, counter: Counter, end: u64) -> rusqlite::Result<()> {
     to.prepare_cached("INSERT OR REPLACE INTO counters (name, reserved) VALUES (?, ?)")?
         .execute((counter.name(), end.cast_signed()))

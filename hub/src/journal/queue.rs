@@ -1,4 +1,4 @@
-//! What waits to be written: the hub pushes and goes on, the writer takes batches.
+//! What waits to be written: the hub pushes entries and continues, the writer takes batches.
 
 use super::entry::Entry;
 use super::numbers::Counter;
@@ -10,27 +10,27 @@ use tryworks_base::lock::{Held, Lock, none_held};
 use tryworks_base::{Error, Result};
 use tryworks_protocol::admin::TaskRow;
 
-/// How long an entry waits for others to be written with it, if nobody asks for it.
+/// How long an entry waits for others to be written with it, unless a caller waits for it.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// The most entries of one transaction.
+/// The most entries in one transaction.
 const BATCH: usize = 4_096;
 
-/// What is called with the outcome, on the writer's thread.
+/// A callback that gets the outcome, on the writer's thread.
 pub(super) type Then = Box<dyn FnOnce(Result<()>) + Send>;
 
 /// Something for the writer.
 pub(super) enum Item {
     Note(Entry),
-    /// An entry, if any, and who wants to know when it and all before it are committed.
+    /// An entry, if any, and a callback for when it and all earlier items are committed, or why not.
     Then(Box<(Option<Entry>, Option<Then>)>),
     /// Numbers up to here may be in use.
     Reserve(Counter, u64),
-    /// Who wants to know when all before it is committed, and is called only then.
+    /// A callback for when all earlier items are committed. It is not called before that.
     When(Option<Box<dyn FnOnce() + Send>>),
 }
 
-/// What the tasks of a stage come to.
+/// The totals of a stage's tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub tasks: u64,
@@ -40,7 +40,7 @@ pub(super) struct Totals {
     pub bytes: u64,
 }
 
-/// By job and stage.
+/// Totals by job and stage.
 pub(super) type StageTotals = BTreeMap<(JobId, u32), Totals>;
 
 impl Totals {
@@ -55,26 +55,25 @@ impl Totals {
     }
 }
 
-/// What is written in one transaction.
+/// The content of one transaction.
 #[derive(Default)]
 pub(super) struct Batch {
     pub items: Vec<Item>,
-    /// Of tasks whose rows were dropped: they still count.
+    /// The totals of tasks whose rows were dropped: they still count.
     pub dropped: StageTotals,
 }
 
-/// How the journal is.
+/// The state of the journal.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
-    /// Why it could not be written the last time, if it could not: the disk is full, perhaps. What was noted waits
-    /// and is tried again.
+    /// Why the last attempt to write failed, if it did: perhaps the disk is full. Entries wait and are written later.
     pub error: Option<Error>,
-    /// The last entry that was refused for what it says, such as the name of a detached job that is taken.
+    /// The last entry that was refused for its content, such as a detached job whose name is taken.
     pub refused: Option<Error>,
-    /// Entries that wait.
+    /// How many entries wait.
     pub waiting: usize,
-    /// Rows of tasks that were dropped since the hub began, since too many waited. The sums of their stages are right
-    /// all the same.
+    /// How many rows of tasks were dropped since the hub began because too many waited. The totals of their stages are
+    /// still right.
     pub dropped_tasks: u64,
 }
 
@@ -84,16 +83,16 @@ struct State {
     tasks: usize,
     dropped: StageTotals,
     health: Health,
-    /// Somebody waits for the outcome.
+    /// A caller waits for the outcome.
     urgent: bool,
     /// The writer waits for the first entry.
     idle: bool,
     closing: bool,
-    /// Nobody will write any more.
+    /// The writer is gone.
     dead: bool,
 }
 
-/// Between the hub and the writer.
+/// The queue between the hub and the writer.
 pub(super) struct Queue {
     state: Lock<State>,
     wake: Condvar,
@@ -132,14 +131,15 @@ impl Queue {
         let urgent = matches!(item, Item::Then(_) | Item::When(_));
         state.items.push_back(item);
         state.urgent |= urgent;
-        // Waking costs far more than pushing: the writer looks by itself a few milliseconds after the first entry.
+        // Waking the writer costs far more than pushing. Unless it is idle, it looks by itself within a few
+        // milliseconds.
         if urgent || state.idle {
             state.idle = false;
             self.wake.notify_one();
         }
     }
 
-    /// Returns when all that was pushed before is committed.
+    /// Waits until all earlier items are committed.
     pub fn sync(&self) -> Result<()> {
         let (sender, outcome) = mpsc::channel();
         let then: Then = Box::new(move |result| drop(sender.send(result)));
@@ -170,12 +170,12 @@ impl Queue {
         let count = state.items.len().min(BATCH);
         let items: Vec<Item> = state.items.drain(..count).collect();
         state.tasks -= items.iter().filter(|item| matches!(item, Item::Note(Entry::Task { .. }))).count();
-        // Whoever waits may be further behind.
+        // The item that a caller waits for may still be in the queue.
         state.urgent &= !state.items.is_empty();
         Some(Batch { items, dropped: std::mem::take(&mut state.dropped) })
     }
 
-    /// Who waits for an outcome and will not be told by the writer.
+    /// Takes the callbacks that the writer will not call.
     pub fn waiters(&self) -> Vec<Then> {
         let mut state = self.state();
         let waiter = |item: &mut Item| if let Item::Then(waiter) = item { waiter.1.take() } else { None };
@@ -186,7 +186,7 @@ impl Queue {
         self.state().items.is_empty()
     }
 
-    /// Waits before something is tried again; whether that is worth it, since the journal is not being closed.
+    /// Waits before another attempt. Returns false at once if the journal is being closed.
     pub fn pause(&self, time: Duration) -> bool {
         let due = Instant::now() + time;
         let mut state = self.state();
@@ -200,13 +200,13 @@ impl Queue {
         false
     }
 
-    /// What is there is written, and then the writer ends.
+    /// Has the writer write what is queued and then end.
     pub fn close(&self) {
         self.state().closing = true;
         self.wake.notify_one();
     }
 
-    /// The writer is gone.
+    /// The writer is gone: all waiting callers get an error.
     pub fn die(&self) {
         {
             let mut state = self.state();
@@ -222,7 +222,7 @@ impl Queue {
         Health { waiting: state.items.len(), ..state.health.clone() }
     }
 
-    /// Whether writing works again, or why not.
+    /// Sets why writing fails, or that it works again.
     pub fn set_error(&self, error: Option<Error>) {
         self.state().health.error = error;
     }
@@ -233,5 +233,5 @@ impl Queue {
 }
 
 fn ended() -> Error {
-    Error::Bug("the journal is not written any more".into())
+    Error::Bug("the journal is no longer written".into())
 }

@@ -1,4 +1,4 @@
-//! Questions to the journal, on a connection of their own: the writer does not wait for them, nor they for it.
+//! Questions to the journal, on a connection of their own: reader and writer do not wait for each other.
 
 use super::apply::int;
 use super::schema;
@@ -11,23 +11,23 @@ use tryworks_protocol as protocol;
 use tryworks_protocol::admin::{JobDetail, JobRow, StageRow, TaskRow};
 use tryworks_protocol::engine::ResultPart;
 
-/// Reads a journal, also while a hub writes it, and after the hub is gone. What was noted can be read when it is
-/// committed: a few milliseconds later.
+/// Reads a journal, also while a hub writes it, and after the hub is gone. An entry can be read once it is committed, a
+/// few milliseconds after it was noted.
 pub struct Reader {
     connection: Connection,
     path: PathBuf,
 }
 
-/// A result that is held for whoever collects the job.
+/// A result that is kept until a driver collects the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Its partition.
     pub partition: u32,
     /// The launch that made it.
     pub attempt: AttemptId,
-    /// Its bytes.
+    /// Its length in bytes.
     pub length: u64,
-    /// Whether it is in the journal; else it is with the engine that ran the attempt.
+    /// Whether its bytes are in the journal. Otherwise the engine that ran the attempt has them.
     pub here: bool,
 }
 
@@ -38,7 +38,7 @@ impl Reader {
     /// Opens the journal at `path`.
     ///
     /// # Errors
-    /// If there is none, or if it is damaged or of another version.
+    /// If there is no journal, or if it is damaged or of another version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         Ok(Reader { connection: schema::open_to_read(&path)?, path })
@@ -48,7 +48,7 @@ impl Reader {
         Reader { connection, path }
     }
 
-    /// The latest jobs, the latest first.
+    /// The latest jobs, newest first.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -56,7 +56,7 @@ impl Reader {
         self.rows(&format!("SELECT {JOB_COLUMNS} FROM jobs ORDER BY job DESC LIMIT ?"), [limit], job_row)
     }
 
-    /// The job that is meant by a number, by the name of a detached job, or by a label (the latest job that has it).
+    /// Finds a job by its number, by the name of a detached job, or by a label. The latest job with a label counts.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -69,7 +69,7 @@ impl Reader {
         {
             return Ok(Some(job));
         }
-        // Of a name that was used before, what can still be collected comes first.
+        // If several jobs had this name, the one that can still be collected comes first.
         let named = "SELECT job FROM jobs WHERE detached = ? ORDER BY collected IS NOT NULL, job DESC LIMIT 1";
         match ask(named, &name)? {
             Some(job) => Ok(Some(job)),
@@ -77,12 +77,12 @@ impl Reader {
         }
     }
 
-    /// A job with its stages and its last `tasks` tasks, the latest first. Its name is as for [`find`](Self::find).
+    /// A job with its stages and its last `tasks` tasks, newest first. `name` is as for [`find`](Self::find).
     ///
     /// # Errors
     /// If the file cannot be read.
     pub fn job(&self, name: &str, tasks: u32) -> Result<Option<JobDetail>> {
-        // So that all of it is of one moment.
+        // One transaction, so that all answers are from the same moment.
         let _moment = self.connection.unchecked_transaction().map_err(|error| self.refused(&error))?;
         let Some(job) = self.find(name)? else { return Ok(None) };
         let number = int(job.0);
@@ -103,7 +103,7 @@ impl Reader {
         Ok(Some(JobDetail { job: row, stages, tasks }))
     }
 
-    /// When a job ran, and whose workers ran it. Its name is as for [`find`](Self::find).
+    /// When a job ran, and which session's workers ran it. `name` is as for [`find`](Self::find).
     pub(crate) fn ran(&self, name: &str) -> Result<Option<Ran>> {
         let Some(job) = self.find(name)? else { return Ok(None) };
         self.row("SELECT session, submitted, ended FROM jobs WHERE job = ?", [int(job.0)], |row| {
@@ -112,7 +112,7 @@ impl Reader {
         })
     }
 
-    /// The detached job of this name that is not collected, finished or not.
+    /// The detached job with this name that is not collected, whether or not it has finished.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -121,7 +121,7 @@ impl Reader {
         self.row(&sql, [name], job_row)
     }
 
-    /// How a job ended, if it is known and did.
+    /// How a job ended, if it is known and has ended.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -129,7 +129,7 @@ impl Reader {
         ended(&self.connection, job).map_err(|error| self.refused(&error))
     }
 
-    /// The results that are held of a detached job, without their bytes, by partition.
+    /// The results that are kept of a detached job, without their bytes, by partition.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -137,7 +137,7 @@ impl Reader {
         held(&self.connection, job).map_err(|error| self.refused(&error))
     }
 
-    /// The results that are held of a detached job, by partition. Only one is in memory at a time.
+    /// The results that are kept of a detached job, by partition. Only one of them is in memory at a time.
     pub fn results(&self, job: JobId) -> impl Iterator<Item = Result<(u32, AttemptId, ResultPart)>> + '_ {
         let mut next = Some(0u32);
         std::iter::from_fn(move || {
@@ -216,7 +216,7 @@ pub(super) fn ended(connection: &Connection, job: JobId) -> rusqlite::Result<Opt
         Ok(match (state.as_str(), whole) {
             ("running", _) => None,
             (_, Ok(end)) => Some(end),
-            // Another version wrote it: its text is understood by all.
+            // Another version wrote it, but every version can read its text.
             ("done", _) => Some(Ok(())),
             ("cancelled", _) => Some(Err(Error::Cancelled)),
             _ => Some(Err(Error::Lost { what: error.unwrap_or_default(), details: String::new() })),
@@ -226,14 +226,14 @@ pub(super) fn ended(connection: &Connection, job: JobId) -> rusqlite::Result<Opt
     connection.prepare_cached(sql)?.query_row([int(job.0)], read).optional().map(Option::flatten)
 }
 
-/// Decodes what a hub with the same messages wrote.
+/// Decodes what a hub with the same protocol wrote.
 pub(super) fn of_this_version<T: serde::de::DeserializeOwned>(bytes: Option<&[u8]>, version: Option<i64>) -> Result<T> {
     match (bytes, version) {
         (Some(bytes), Some(version)) if version == i64::from(protocol::PROTOCOL) => {
             codec::decode(bytes).map(|(value, _)| value)
         }
         _ => Err(Error::cluster(
-            "it was submitted to a hub of another version, which began anew as this one",
+            "it was submitted to a hub of another version, which this hub has replaced",
             "submit it again, from a program built with this version",
         )),
     }

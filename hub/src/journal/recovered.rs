@@ -1,4 +1,4 @@
-//! What a hub that begins finds of the hubs before it.
+//! What a hub that starts finds of the hubs before it.
 
 use super::apply::int;
 use super::entry::Proof;
@@ -13,14 +13,14 @@ use tryworks_protocol::admin::JobRow;
 use tryworks_protocol::driver::{NewJob, Program};
 use tryworks_scheduler::Change;
 
-/// What was there when the last hub ended or was killed.
+/// What existed when the last hub ended or was killed.
 #[derive(Debug)]
 pub struct Recovered {
-    /// How often a hub has begun on this journal, this one included: from 1.
+    /// How many hubs have begun on this journal, including this one.
     pub epoch: u64,
-    /// The numbers that may have been given out: smaller ones are of hubs before this one.
+    /// The numbers that may have been given out: smaller ones belong to earlier hubs.
     pub numbers: Numbers,
-    /// The names of the engines that were there.
+    /// The names of the engines that were connected.
     pub engines: Vec<String>,
     /// Sessions that were not over.
     pub sessions: Vec<Session>,
@@ -28,12 +28,12 @@ pub struct Recovered {
     pub unfinished: Vec<Unfinished>,
     /// Detached jobs that ended and are not collected, by number.
     pub uncollected: Vec<Uncollected>,
-    /// What was made of outputs that somebody may still need.
+    /// What is known of outputs that may still be needed.
     pub outputs: BTreeMap<OutputId, Remembered>,
 }
 
 impl Recovered {
-    /// What the first hub finds.
+    /// What the very first hub finds.
     #[must_use]
     pub fn nothing() -> Self {
         Recovered {
@@ -48,21 +48,21 @@ impl Recovered {
     }
 }
 
-/// What is remembered of an output, whether it exists still or not.
+/// What is remembered of an output, whether or not it still exists.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remembered {
-    /// Its partitions that were ever made, each with the checksum of its last answer.
+    /// All partitions that were ever made, each with its last checksum.
     pub made: Vec<(u32, u64)>,
-    /// That it answered differently once, if it did.
+    /// Set if it came out different once.
     pub changed: Option<Change>,
 }
 
 /// A detached job that ended and is not collected. [`Reader`](super::Reader) has its results.
 #[derive(Debug)]
 pub struct Uncollected {
-    /// As in a list.
+    /// The job as a list shows it.
     pub row: JobRow,
-    /// Whose workers ran it.
+    /// The session whose workers ran it.
     pub session: SessionId,
     /// How it ended.
     pub end: Result<()>,
@@ -79,33 +79,33 @@ pub struct Session {
     pub proof: Proof,
     /// The machine of its driver.
     pub host: String,
-    /// What its workers run, if it has unfinished detached jobs.
+    /// The program that its workers run, if it has unfinished detached jobs.
     pub program: Option<Program>,
 }
 
 /// A job that had not ended.
 #[derive(Debug)]
 pub struct Unfinished {
-    /// As in a list.
+    /// The job as a list shows it.
     pub row: JobRow,
-    /// Whose.
+    /// The session that submitted it.
     pub session: SessionId,
-    /// The driver's number for it.
+    /// The driver's ticket for it.
     pub ticket: u64,
-    /// What it takes to go on without the driver, if it is detached, or why it cannot.
+    /// If the job is detached: what is needed to continue it without the driver, or why that is impossible.
     pub detached: Option<Result<Resume>>,
 }
 
-/// A detached job, to go on with.
+/// What is needed to continue a detached job.
 #[derive(Debug)]
 pub struct Resume {
-    /// As it was submitted, with all of its codes.
+    /// The job as it was submitted, with all of its codes.
     pub submission: NewJob,
-    /// The results that were accepted already: those partitions do not run again.
+    /// The results that were already accepted: their partitions do not run again.
     pub held: Vec<Held>,
 }
 
-/// Begins another epoch and reads what is there.
+/// Begins another epoch and reads what is in the journal.
 pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<Recovered> {
     let opening = connection.transaction()?;
     let numbers = numbers::reserve(&opening)?;
@@ -133,7 +133,7 @@ fn sessions(from: &Transaction<'_>) -> rusqlite::Result<Vec<Session>> {
             session: SessionId(row.get(0)?),
             proof: Proof(row.get(1)?),
             host: row.get(2)?,
-            // What cannot be read is told with the jobs that needed it.
+            // If it cannot be read, the jobs that need it fail with the reason.
             program: of_this_version(row.get_ref(3)?.as_blob_or_null()?, row.get(4)?).ok(),
         })
     })

@@ -1,4 +1,4 @@
-//! The file: who may open it, what is in it, and what is refused.
+//! The file: its permissions, its tables, and which files are refused.
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
@@ -10,10 +10,10 @@ use tryworks_base::{Error, Result};
 /// The version of the tables.
 const VERSION: i64 = 2;
 
-/// `TWJL`, by which SQLite files of other programs are told apart.
+/// `TWJL`: it distinguishes a journal from other SQLite files.
 const APPLICATION: i64 = 0x5457_4a4c;
 
-/// Tables that recovery reads. Results are as large as they are, and are checked when they are read.
+/// The tables that recovery reads. `results` may be very large, and its rows are checked when they are read.
 const CHECKED: [&str; 10] = [
     "hubs",
     "counters",
@@ -84,9 +84,9 @@ CREATE VIEW task_overview AS
     FROM tasks ORDER BY number DESC;
 ";
 
-/// Makes sure that no other hub writes to the journal at `path`, for as long as what is returned lives.
+/// Makes sure that no other hub writes to the journal at `path` while the returned file is open.
 pub(super) fn lock(path: &Path) -> Result<File> {
-    // A file of its own: closing any handle of the database's would take SQLite's own locks away.
+    // A separate file: closing any handle of the database file would release SQLite's own locks.
     let mut name = path.as_os_str().to_os_string();
     name.push(".lock");
     let name = PathBuf::from(name);
@@ -102,20 +102,20 @@ pub(super) fn lock(path: &Path) -> Result<File> {
     }
 }
 
-/// Opens the journal for writing, and makes its tables if it is new. The caller has the lock.
+/// Opens the journal for writing, and creates its tables if it is new. The caller holds the lock.
 pub(super) fn open(path: &Path) -> Result<Connection> {
     drop(private(path).map_err(|error| Error::storage("opening the journal", path, &error))?);
     let opened = || -> rusqlite::Result<Connection> {
         let connection =
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        // Somebody may look into the file, and even lock it, with another program.
+        // Another program may read the file, and even lock it.
         connection.busy_timeout(Duration::from_secs(1))?;
         Ok(connection)
     };
     make_ready(opened().map_err(|error| refused(path, &error))?, path)
 }
 
-/// A connection to a journal in memory, which goes with the last of its connections.
+/// Opens a journal in memory, which lives as long as it has connections.
 pub(super) fn open_in_memory(name: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -125,15 +125,15 @@ pub(super) fn open_in_memory(name: &Path) -> Result<Connection> {
     opened.map_err(|error| refused(name, &error))
 }
 
-/// Makes the tables of a journal if it is new.
+/// Prepares a connection, and creates the tables if the journal is new.
 pub(super) fn make_ready(mut connection: Connection, path: &Path) -> Result<Connection> {
     let fresh = check(&connection, path)?;
     let ready = |connection: &mut Connection| -> rusqlite::Result<()> {
         if fresh {
-            // Has to be said before there are tables.
+            // SQLite wants this before there are tables.
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         }
-        // The environment of a program goes when its job has ended: zeros are written where it was.
+        // A program's environment may hold secrets: SQLite overwrites deleted rows with zeros.
         connection.pragma_update(None, "secure_delete", "ON")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -156,7 +156,7 @@ pub(super) fn make_ready(mut connection: Connection, path: &Path) -> Result<Conn
     Ok(connection)
 }
 
-/// Opens the journal for reading alone.
+/// Opens the journal for reading only.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection> {
     let opened = || -> rusqlite::Result<Connection> {
         let connection =
@@ -171,7 +171,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection> {
     }
 }
 
-/// Whether the file is new; an error if it is not ours.
+/// Whether the file is new. Returns an error if it is not a journal.
 fn check(connection: &Connection, path: &Path) -> Result<bool> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let asked = || -> rusqlite::Result<(i64, i64, i64)> {
@@ -184,7 +184,7 @@ fn check(connection: &Connection, path: &Path) -> Result<bool> {
         (_, APPLICATION, version) => Err(unreadable(
             path,
             &format!("its version is {version}, and this hub reads version {VERSION}"),
-            "start the hub that wrote it, or move the file away: this one then begins without a memory",
+            "start the hub that wrote it, or move the file away: this hub then starts with an empty journal",
         )),
         _ => Err(unreadable(path, "it is an SQLite file of another program", "name another file")),
     }
@@ -201,7 +201,7 @@ fn whole(connection: &Connection, path: &Path, table: &str) -> Result<()> {
     }
 }
 
-/// What SQLite said, as an error of ours.
+/// A Tryworks error for what SQLite said.
 pub(super) fn refused(path: &Path, error: &rusqlite::Error) -> Error {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => damaged(path, &error.to_string()),
@@ -213,13 +213,13 @@ pub(super) fn refused(path: &Path, error: &rusqlite::Error) -> Error {
     }
 }
 
-/// The file cannot be believed.
+/// The error for a file that is not a valid journal.
 pub(super) fn damaged(path: &Path, found: &str) -> Error {
     unreadable(
         path,
-        &format!("it is damaged, or no journal: {found}"),
-        "move it away, together with the files of its name that end with -wal and -shm: the hub then begins without a \
-         memory",
+        &format!("it is damaged or not a journal: {found}"),
+        "move it away, together with the files of its name that end with -wal and -shm: the hub then starts with an \
+         empty journal",
     )
 }
 
@@ -227,7 +227,7 @@ fn unreadable(path: &Path, what: &str, advice: &str) -> Error {
     Error::cluster(format!("the journal {} cannot be used: {what}", path.display()), advice)
 }
 
-/// Opens or makes a file that only its owner may read.
+/// Opens or creates a file that only its owner may read.
 fn private(path: &Path) -> std::io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {

@@ -1,4 +1,4 @@
-//! The thread that writes: a transaction for each batch.
+//! The thread that writes the journal: one transaction for each batch.
 
 use super::apply::{Fault, Filling};
 use super::history::History;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tryworks_base::{Error, Result};
 
-/// How long the writer waits after a failure, at first and at most.
+/// How long the writer waits after a failure: the first time, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 pub(super) struct Writer {
@@ -19,22 +19,22 @@ pub(super) struct Writer {
     epoch: u64,
     queue: Arc<Queue>,
     history: History,
-    /// What was forgotten may still be in SQLite's own log.
+    /// Deleted secrets may still be in SQLite's write-ahead log.
     lingers: bool,
 }
 
-/// What a batch came to: the entries that were refused, by their place in it.
+/// The outcome of a batch: the entries that were refused, by their index.
 type Refused = Vec<(usize, Error)>;
 
 impl Writer {
     pub fn new(connection: Connection, path: PathBuf, epoch: u64, queue: Arc<Queue>, bounds: Bounds) -> Result<Self> {
         let history = History::new(&connection, bounds).map_err(|error| schema::refused(&path, &error))?;
-        // A hub that was killed may have left something there.
+        // A hub that was killed may have left deleted secrets in the log.
         Ok(Writer { connection, path, epoch, queue, history, lingers: true })
     }
 
     pub fn run(mut self) {
-        /// Nobody shall wait for a writer that is gone, however it went.
+        /// However the writer ends, no caller may wait for it forever.
         struct Last(Arc<Queue>);
         impl Drop for Last {
             fn drop(&mut self) {
@@ -50,7 +50,7 @@ impl Writer {
         }
     }
 
-    /// Writes a batch, and tries again for as long as the file cannot be written.
+    /// Writes a batch, and retries while the file cannot be written.
     fn commit(&mut self, mut batch: Batch) {
         let mut pause = PAUSE.0;
         loop {
@@ -62,10 +62,11 @@ impl Writer {
                 Err(error) => {
                     let error = schema::refused(&self.path, &error);
                     if pause == PAUSE.0 {
-                        tracing::error!(%error, "the journal cannot be written: what happens waits in memory");
+                        tracing::error!(%error, "the journal cannot be written: entries wait in memory");
                     }
                     self.queue.set_error(Some(error.clone()));
-                    // Who asked, in this batch or behind it, is told at once, and not again when it goes well later.
+                    // Callers in this batch and after it get the error now, and are not called again when a later
+                    // attempt succeeds.
                     answer(&mut batch, &|_| Err(error.clone()));
                     self.queue.waiters().into_iter().for_each(|then| then(Err(error.clone())));
                 }
@@ -113,8 +114,8 @@ impl Writer {
         Ok(refused)
     }
 
-    /// Empties SQLite's own log if it may have what was forgotten. The pages of the file were zeroed already. While
-    /// somebody reads the log it stays, and is emptied after a later batch.
+    /// Empties SQLite's write-ahead log if it may contain deleted secrets. The pages of the file were zeroed already.
+    /// While another program reads the log it stays, and a later batch empties it.
     fn wipe(&mut self) {
         if !self.lingers {
             return;
@@ -122,8 +123,8 @@ impl Writer {
         let busy = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         match busy {
             Ok(busy) => self.lingers = busy != 0,
-            // What was noted is written all the same.
-            Err(error) => tracing::warn!(%error, "the journal's log cannot be emptied, and will be tried again"),
+            // All entries are written nevertheless.
+            Err(error) => tracing::warn!(%error, "the journal's log cannot be emptied now; a later batch tries again"),
         }
     }
 
@@ -145,7 +146,7 @@ impl Writer {
         });
     }
 
-    /// Deletes what is too old, a little at a time, as long as nothing waits.
+    /// Deletes old history a little at a time, while no batch waits.
     fn tidy(&mut self) {
         loop {
             match self.history.step(&mut self.connection) {
@@ -171,7 +172,7 @@ fn answer(batch: &mut Batch, outcome: &dyn Fn(usize) -> Result<()>) {
     }
 }
 
-/// Whether another entry would have been written: the statement alone was undone, not the transaction.
+/// Whether the error is due to the entry alone: SQLite undid only the statement, not the transaction.
 fn of_the_entry(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),

@@ -1,4 +1,4 @@
-//! Files that cannot be believed, and files that were cut off.
+//! Damaged files, foreign files, and files that were cut off.
 
 use super::*;
 use rusqlite::Connection;
@@ -17,7 +17,7 @@ fn what_is_no_journal_is_refused_in_words() {
     let (directory, path) = place();
     std::fs::write(&path, "this is a letter, not a database. ".repeat(100)).unwrap();
     let said = refusal(&path);
-    assert!(said.contains("damaged, or no journal") && said.contains("move it away"), "{said}");
+    assert!(said.contains("damaged or not a journal") && said.contains("move it away"), "{said}");
 
     let other = directory.path().join("other.sqlite");
     Connection::open(&other).unwrap().execute_batch("CREATE TABLE birds (name TEXT)").unwrap();
@@ -59,7 +59,8 @@ fn a_damaged_table_is_found_before_the_hub_begins() {
     assert!(said.contains("damaged") && said.contains("-wal"), "{said}");
 }
 
-/// A process that dies while it writes leaves a log that ends anywhere: what was committed before that is there.
+/// A process that dies while it writes leaves a log that ends anywhere. Everything committed before that point is
+/// there.
 #[test]
 fn a_log_that_was_cut_off_loses_only_what_is_behind_the_cut() {
     const JOBS: u64 = 60;
@@ -77,7 +78,7 @@ fn a_log_that_was_cut_off_loses_only_what_is_behind_the_cut() {
     for cut in (0..=20).map(|part| log.len() * part / 20).chain([log.len() - 1]) {
         let (copies, copy) = place();
         std::fs::write(&copy, &file).unwrap();
-        // What is behind the end may be rubbish, too.
+        // The log may also end in garbage.
         let mut torn = log[..cut].to_vec();
         torn.extend([0x5a; 3_000]);
         std::fs::write(copies.path().join("journal.sqlite-wal"), torn).unwrap();
@@ -93,7 +94,7 @@ fn a_log_that_was_cut_off_loses_only_what_is_behind_the_cut() {
     assert_eq!((counts[20], last), (JOBS, JOBS - 1));
 }
 
-/// Messages of another build cannot be read: its jobs cannot go on, but what is said of them can be told.
+/// Messages of another build cannot be decoded: its jobs cannot continue, but their states and texts can be shown.
 #[test]
 fn a_hub_with_other_messages_says_so_of_each_job() {
     let (_directory, path) = place();

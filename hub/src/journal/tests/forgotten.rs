@@ -1,10 +1,10 @@
-//! What a journal may not remember: the environments of programs whose jobs have ended.
+//! What a journal must not remember: the environments of programs whose jobs have ended.
 
 use super::*;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-/// The secrets that are in the journal's files, whether a table knows of them or not.
+/// The secrets that are anywhere in the journal's files, whether or not a table refers to them.
 fn traces(path: &Path) -> BTreeSet<u64> {
     let files = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
     let texts = files.map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned());
@@ -14,7 +14,7 @@ fn traces(path: &Path) -> BTreeSet<u64> {
     texts.flat_map(numbers).collect()
 }
 
-/// A detached job of a session whose environment is this.
+/// A detached job of a session with this environment.
 fn detached(job: JobId, environment: Vec<(OsString, OsString)>) -> Entry {
     let Entry::Job(mut submitted) = submitted(job, job.0 as u32, "alone", Some(&job.0.to_string())) else {
         unreachable!("a job is a job")
@@ -34,7 +34,7 @@ fn secret(number: u64, bytes: usize) -> Vec<(OsString, OsString)> {
 fn nothing_of_an_environment_is_in_the_files_once_its_job_has_ended() {
     let (_directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
-    // From a part of a page to many pages, and enough of them that pages are divided and joined.
+    // The sizes range from part of a page to many pages, and suffice for pages to be split and merged.
     let sizes = [20, 300, 900, 3_000, 4_050, 20_000];
     let jobs: Vec<u64> = (1..=60).collect();
     for &number in &jobs {
@@ -43,7 +43,7 @@ fn nothing_of_an_environment_is_in_the_files_once_its_job_has_ended() {
         journal.sync().unwrap();
     }
     assert!(traces(&path).into_iter().eq(jobs.iter().copied()));
-    // The even ones end first, so that rows beside them stay.
+    // The even jobs end first, so that rows next to theirs stay.
     let (even, odd): (Vec<u64>, Vec<u64>) = jobs.iter().partition(|number| **number % 2 == 0);
     for &number in &even {
         journal.note(ended(JobId(number), now(), Ok(())));
@@ -83,7 +83,7 @@ fn what_a_hub_that_was_killed_left_behind_goes_when_the_next_one_begins() {
     journal.note(session(1));
     journal.note(detached(JobId(1), secret(1, 3_000)));
     journal.sync().unwrap();
-    // As it is when the job has ended and the log is not emptied yet: the reader keeps it.
+    // The job has ended and the log is not emptied yet, because the reader keeps it.
     let look = rusqlite::Connection::open(&path).unwrap();
     look.execute_batch("BEGIN").unwrap();
     look.query_row("SELECT count(*) FROM sessions", [], |row| row.get::<_, u32>(0)).unwrap();

@@ -1,4 +1,4 @@
-//! What is too old goes, and nothing else.
+//! Old history is deleted, and nothing else.
 
 use super::*;
 use tryworks_base::ids::AttemptId;
@@ -17,7 +17,7 @@ fn old_jobs_and_tasks_go_but_not_what_somebody_still_wants() {
     let bounds = Bounds { jobs: 50, tasks: 2_000, ..Bounds::default() };
     let (journal, _) = Journal::open_within(&path, bounds).unwrap();
     journal.note(session(1));
-    // Unfinished; detached and not collected since yesterday; the same since last month.
+    // One unfinished job, one detached and not collected since yesterday, one since last month.
     journal.note(submitted(JobId(1), 1, "goes on", None));
     for (job, name, days) in [(2, "yesterday", 1), (3, "last month", 30)] {
         journal.note(submitted(JobId(job), 1, name, Some(name)));
@@ -56,7 +56,7 @@ fn a_name_that_was_given_up_is_free_again() {
     journal.note(submitted(JobId(1), 1, "report", Some("report")));
     journal.note(ended(JobId(1), now() - 8 * DAY, Ok(())));
     drop(journal);
-    // Looked for when the hub begins.
+    // The hub looks for old jobs when it begins.
     let (journal, found) = Journal::open(&path).unwrap();
     assert_eq!(found.uncollected.len(), 1);
     let (sender, outcome) = std::sync::mpsc::channel();
@@ -81,7 +81,7 @@ fn the_file_gives_its_room_back() {
     let sizes: Vec<u64> = reader.held(JobId(1)).unwrap().iter().map(|held| held.length).collect();
     assert_eq!(sizes, [1 << 20; 64]);
     journal.note(Entry::Collected { job: JobId(1), at: now() });
-    // The last one that has the file open shortens it, if it may write.
+    // The last connection shortens the file, if it may write.
     drop(reader);
     drop(journal);
     let size = std::fs::metadata(&path).unwrap().len();

@@ -1,4 +1,4 @@
-//! A hub that is killed, again and again, at any point: what was synced is there, and no number comes twice.
+//! A hub that is killed at random points again and again: what was synced is there, and no number is repeated.
 
 use super::*;
 use rand::{RngExt, SeedableRng};
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use tryworks_base::ids::AttemptId;
 use tryworks_protocol::engine::ResultPart;
 
-/// Names the journal in the environment of the child.
+/// Names the journal, in the child's environment.
 const CHILD: &str = "TRYWORKS_TEST_JOURNAL";
 
 const ROUNDS: u64 = 20;
@@ -20,7 +20,7 @@ fn bytes_of(job: u64, partition: u32) -> Vec<u8> {
     job.to_le_bytes().repeat(50 * (partition as usize + 1))
 }
 
-/// Writes until it is killed, and says what it was given and what it was told is safe.
+/// Writes until it is killed, and prints its numbers and what it was told is safe.
 fn write_until_killed(path: &str) {
     let say = |line: String| std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
     let (journal, mut found) = Journal::open(path).unwrap();
@@ -56,7 +56,7 @@ fn write_until_killed(path: &str) {
     }
 }
 
-/// What a child said before it died.
+/// What a child printed before it died.
 #[derive(Default)]
 struct Said {
     lines: usize,
@@ -70,7 +70,7 @@ struct Said {
 
 impl Said {
     fn hear(&mut self, line: &str) {
-        // A line may have been cut off by the kill: then it lacks its end, and was not heard.
+        // The kill may have cut a line off. Such a line lacks its end and does not count.
         let Some(words) = line.strip_prefix('@').and_then(|line| line.strip_suffix('\n')) else { return };
         let (kind, numbers) = words.split_once(' ').unwrap();
         let numbers: Vec<u64> = numbers.split(' ').map(|number| number.parse().unwrap()).collect();

@@ -1,4 +1,4 @@
-//! The journal against what was told it.
+//! Tests that compare the journal with what was noted.
 
 mod damage;
 mod forgotten;
@@ -17,14 +17,14 @@ use tryworks_protocol::driver::{NewJob, Program};
 use tryworks_protocol::engine::CodeBytes;
 use tryworks_scheduler::{JobSpec, Limits, Packing, StageSpec};
 
-/// A directory that goes away, and a journal's place in it.
+/// A temporary directory, and a journal's path in it.
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.sqlite");
     (directory, path)
 }
 
-/// Numbers up to `last` are in use: returns when the journal has them as reserved.
+/// Uses numbers up to `last`, and returns once the journal has them as reserved.
 fn claim(journal: &Journal, numbers: &mut Numbers, counter: Counter, last: u64) {
     let Some(end) = numbers.claim(counter, last) else { return assert!(numbers.are_written(counter)) };
     let (sender, written) = std::sync::mpsc::channel();
@@ -43,7 +43,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
 }
 
-/// A job whose codes are found again by its number.
+/// A job whose codes can be recognised by its number.
 fn new_job(job: JobId, name: &str) -> NewJob {
     let stage = |output, parents| StageSpec {
         output,

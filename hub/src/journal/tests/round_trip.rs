@@ -1,4 +1,4 @@
-//! What was noted comes back, from questions and after a restart.
+//! What was noted can be read, by questions and after a restart.
 
 use super::*;
 use std::os::unix::fs::PermissionsExt;
@@ -194,7 +194,7 @@ fn numbers_go_on_where_a_hub_that_ended_in_order_stopped() {
     assert_eq!(numbers.used(Counter::Launches), 5_000_000);
     assert_eq!(next(&journal, &mut numbers, Counter::Jobs), 1_001);
     assert_eq!(others.map(|counter| next(&journal, &mut numbers, counter)), [2, 2]);
-    // One that is killed gives nothing back.
+    // A killed hub gives no numbers back.
     drop(journal);
     let (_, found) = Journal::open(&path).unwrap();
     assert!(found.numbers.used(Counter::Jobs) > 1_200);
@@ -208,7 +208,7 @@ fn what_outputs_came_to_is_remembered_until_nobody_needs_them() {
     let output = |session: u32, exchange| OutputId(SessionId(session).global(exchange));
     let made = |output, partitions: &[(u32, u64)]| Entry::Made { output, partitions: partitions.to_vec() };
     (1..=3).for_each(|number| journal.note(session(number)));
-    // Numbers as large as there are.
+    // The largest possible numbers.
     journal.note(made(output(u32::MAX, 1), &[(u32::MAX, u64::MAX), (0, 1 << 63)]));
     journal.note(made(output(1, 1), &[(0, 5), (1, 6)]));
     journal.note(made(output(1, 2), &[(0, 7)]));

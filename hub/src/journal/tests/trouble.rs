@@ -1,10 +1,10 @@
-//! A file that cannot be written for a while, or at all, and entries that cannot be.
+//! A file that cannot be written for a while, or at all, and entries that cannot be written.
 
 use super::*;
 use rusqlite::Connection;
 use std::sync::mpsc;
 
-/// Notes something, and gives what it came to.
+/// Notes an entry, and returns where its outcome arrives.
 fn noted(journal: &Journal, entry: Entry) -> mpsc::Receiver<Result<()>> {
     let (sender, outcome) = mpsc::channel();
     journal.note_then(entry, move |result| sender.send(result).unwrap());
@@ -32,7 +32,7 @@ fn what_cannot_be_written_waits_and_tasks_beyond_the_bound_are_only_counted() {
     assert!(health.dropped_tasks >= TASKS - 2_000, "{health:?}");
 
     other.execute_batch("ROLLBACK").unwrap();
-    // Whoever asks while the writer still waits for its next trial is told of that one.
+    // A caller that asks while the writer waits for its next attempt gets the outcome of that attempt.
     journal.sync().unwrap();
     assert_eq!(journal.health().error, None);
     let reader = journal.reader().unwrap();
@@ -47,7 +47,7 @@ fn what_cannot_be_written_waits_and_tasks_beyond_the_bound_are_only_counted() {
 fn a_full_disk_is_an_error_and_no_end() {
     let (_directory, path) = place();
     let file = schema::open(&path).unwrap();
-    // SQLite says that the disk is full.
+    // SQLite now says that the disk is full.
     file.pragma_update(None, "max_page_count", 60).unwrap();
     let (journal, _) = Journal::begin(path.clone(), schema::lock(&path).unwrap(), file, Bounds::default()).unwrap();
     let first = noted(&journal, submitted(JobId(1), 1, "fits", None));
@@ -80,7 +80,7 @@ fn an_entry_that_is_refused_holds_up_no_other() {
     assert!(error.to_string().contains("jobs.detached"), "{error}");
     assert_eq!((journal.health().refused, journal.health().error), (Some(error), None));
     assert_eq!(journal.reader().unwrap().jobs(5).unwrap().len(), 2);
-    // What is said of unknown jobs is passed over.
+    // Entries about unknown jobs are ignored.
     journal.note(ended(JobId(77), 1, Ok(())));
     journal.note(Entry::StageBegan { job: JobId(77), stage: 0, attempt: 0, at: 1, tasks: 1 });
     assert_eq!(journal.sync(), Ok(()));
@@ -90,11 +90,11 @@ fn an_entry_that_is_refused_holds_up_no_other() {
 fn nobody_waits_for_a_writer_that_is_gone() {
     let (_directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
-    // The callback runs on the writer's thread, and takes it down.
+    // The callback runs on the writer's thread, and ends it.
     journal.note_then(submitted(JobId(1), 1, "last", None), |_| panic!("this panic is part of a test"));
     let error = journal.sync().unwrap_err();
-    assert!(error.to_string().contains("not written any more"), "{error}");
-    // Who was in the same batch is told a little before the thread is gone.
+    assert!(error.to_string().contains("no longer written"), "{error}");
+    // A caller in the same batch gets its error a little before the thread is gone.
     while journal.health().error.is_none() {
         std::thread::yield_now();
     }
