@@ -5,6 +5,7 @@
 mod cluster;
 mod data;
 mod empty_tasks;
+mod external_sort;
 mod harness;
 mod join;
 mod memory;

@@ -1,6 +1,4 @@
-//! Benchmark: files of binary records sorted by key into files, against the external sort of `sort_files` by hand. The
-//! records are those lines, newlines included, so that both read and write the same bytes. The one by hand looks for the
-//! newlines and checks that all is UTF-8, which ours need not.
+//! Benchmark: files of binary records sorted by key into files, against an external sort in two passes by hand.
 
 use std::{fs, path::PathBuf};
 
@@ -8,8 +6,9 @@ use tryworks::prelude::*;
 
 use crate::{
     data::records::{KEY, RECORD, check_sorted, make_files},
+    external_sort::{RUN, Records, twin},
     harness::{Answer, Bench, Outcome, Pair, Settings},
-    sort_files::{RECORDS, RUN, output_directory, twin},
+    sort_files::{RECORDS, output_directory},
 };
 
 /// The benchmark.
@@ -26,7 +25,7 @@ pub fn bench(settings: &Settings) -> Outcome<Bench> {
             // The answer is read from the files afterwards.
             Ok(Answer { count: 0, checksum: 0 })
         })),
-        twin: Box::new(move || twin(&inputs, &runs, &sorted, RUN)),
+        twin: Box::new(move || twin::<Records>(&inputs, &runs, &sorted, RUN)),
         after: Some(Box::new(move || {
             let answer = check_sorted(&output)?;
             fs::remove_dir_all(&output)?;
