@@ -1,11 +1,11 @@
-//! What errors say about the disk that refused.
+//! What errors say about a disk that refused.
 
 use crate::Error;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// The error of a write of `needed` bytes to `path`. One that has no room says which file system that is, by a path on it,
-/// how much was needed there, if that is known, and how much is free.
+/// The error of a write of `needed` bytes to `path`. Where the disk is full, it says which file system that is (by a
+/// path on it), how much was needed there, if that is known, and how much is free.
 pub fn storage(doing: &str, path: &Path, needed: u64, error: &io::Error) -> Error {
     let mut refusal = Error::storage(doing, path, error);
     if let Error::Storage { message, .. } = &mut refusal
@@ -17,7 +17,7 @@ pub fn storage(doing: &str, path: &Path, needed: u64, error: &io::Error) -> Erro
     refusal
 }
 
-/// Whether there was no room for what was to be written.
+/// Whether the disk had no space for the bytes.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
@@ -32,13 +32,13 @@ pub fn refused(file: &str, dir: &Path, needed: u64, used: u64, error: &io::Error
     refusal
 }
 
-/// How much is free where `path` is or is to be, as the end of a sentence; empty if that cannot be told.
+/// How much is free where `path` is or will be, as the end of a sentence; empty if that is not known.
 pub fn free(path: &Path) -> String {
     let Some(disk) = path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok()) else { return String::new() };
     let bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
     match (disk.f_files, disk.f_favail) {
         // Some file systems have no such number.
-        (1.., 0) => format!(", {bytes} bytes of that disk are free, but it has no room for one more file"),
+        (1.., 0) => format!(", {bytes} bytes of that disk are free, but it cannot hold one more file"),
         _ => format!(", {bytes} bytes of that disk are free"),
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong, told by who can act on it.
+//! What can go wrong, grouped by who can act on it.
 
 use crate::Op;
 use serde::{Deserialize, Serialize};
@@ -8,11 +8,11 @@ use std::panic::Location;
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong. The first line of its text is what the user wants to know; `Debug` prints the same text, since
-/// `fn main() -> Result<()>` shows that one.
+/// What went wrong. The first line of its text is what the user wants to know. `Debug` prints the same text, since `fn
+/// main() -> Result<()>` prints errors by `Debug`.
 ///
-/// What a program meets beside its jobs becomes one of these by `?`: errors of files, of numbers and texts that cannot be
-/// parsed and the like, messages, and what other libraries return behind a `Box<dyn Error + Send + Sync>`.
+/// With `?` these errors of the program itself become an `Error`: errors of files, numbers and texts that cannot be
+/// parsed and the like, messages, and what other libraries return as a `Box<dyn Error + Send + Sync>`.
 ///
 /// ```
 /// use tryworks_base::Error;
@@ -28,7 +28,7 @@ pub enum Error {
     Input {
         /// The file, or the name of the source.
         path: String,
-        /// Where in it, in bytes, where that is known.
+        /// The byte at which it is wrong, where that is known.
         offset: Option<u64>,
         /// What is wrong there.
         message: String,
@@ -40,13 +40,13 @@ pub enum Error {
         /// The call that asked for it.
         site: Site,
     },
-    /// The output of a map task could not be read: it is lost or its checksum does not match.
+    /// The output of a map task could not be read: it was lost, or its checksum does not match.
     Fetch {
         /// The exchange that the block belongs to.
         exchange: u64,
         /// The map partition that made it.
         map: u32,
-        /// What reading it said.
+        /// What the reader reported.
         message: String,
     },
     /// A limit was reached.
@@ -60,7 +60,7 @@ pub enum Error {
         /// What would help.
         advice: String,
     },
-    /// The file system refused: no room, no permission, a broken disk.
+    /// The file system refused: it is full, forbids it, or its disk is broken.
     Storage {
         /// What was being done.
         doing: String,
@@ -69,7 +69,7 @@ pub enum Error {
         /// What the system said.
         message: String,
     },
-    /// A process of the cluster died or was cut off, and what it ran could not be made again.
+    /// A process of the cluster died or was cut off, and its work could not be recomputed.
     Lost {
         /// Which, and how it went.
         what: String,
@@ -83,8 +83,8 @@ pub enum Error {
         /// What to do.
         advice: String,
     },
-    /// A type of the program's does not do what its traits promise: its values do not come back from their bytes, or its
-    /// order is not total. Doing the same again would not help, so nothing is tried again.
+    /// A type of the program's breaks what its traits promise: its values do not come back from their bytes, or its
+    /// order is not total. Doing the same again would not help, so nothing is retried.
     Type {
         /// The type.
         name: String,
@@ -102,7 +102,7 @@ pub enum Error {
         /// What is wrong with its value, and what its form is.
         message: String,
     },
-    /// What the program itself met between its jobs, of which `?` made an error of this type.
+    /// An error that the program itself met between its jobs, and that `?` converted to this type.
     Program {
         /// The message of the error, and of those that caused it.
         message: String,
@@ -113,7 +113,7 @@ pub enum Error {
     Cancelled,
     /// The context was stopped before or during the call.
     Stopped,
-    /// A bug of ours.
+    /// A bug in Tryworks.
     Bug(String),
 }
 
@@ -130,11 +130,11 @@ pub struct UserFault {
     pub site: Site,
     /// The line in the user's code that panicked or made the error.
     pub source: Option<Site>,
-    /// Where it ran.
+    /// Where the task ran.
     pub place: TaskSite,
     /// The engine and machine, if it ran in another process.
     pub engine: Option<String>,
-    /// How often it was tried in all.
+    /// How often the task was tried in all.
     pub attempts: u32,
     /// The stack of the panic, when `RUST_BACKTRACE` asks for one.
     pub backtrace: Option<String>,
@@ -152,7 +152,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// The place that called the function that calls this.
+    /// The place of the call to the function that calls this one.
     #[track_caller]
     pub fn caller() -> Self {
         Location::caller().into()
@@ -190,8 +190,8 @@ impl<'de> Deserialize<'de> for Site {
     }
 }
 
-/// Where a task ran. What ran in no task, such as what the driver does with the results of the partitions, has a place
-/// with zero tries.
+/// Where a task ran. What runs outside of tasks has a place with zero tries: for example, what the driver does with the
+/// results of partitions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct TaskSite {
     /// The job, counted by its context.
@@ -200,9 +200,9 @@ pub struct TaskSite {
     pub stage: u32,
     /// The logical partition.
     pub partition: u32,
-    /// The launch, by a number that no other launch of the context or cluster has.
+    /// The launch, by a number that is unique in the context or cluster.
     pub attempt: u64,
-    /// How often the task was tried until then, this time included; zero outside of tasks.
+    /// How often the task had been tried, this time included; zero outside of tasks.
     pub tries: u32,
 }
 
@@ -213,7 +213,7 @@ impl fmt::Display for TaskSite {
 }
 
 impl Error {
-    /// An error of the plan at the place that called the caller.
+    /// An error of the plan, at the place that called the caller.
     #[track_caller]
     pub fn plan(message: impl Into<String>) -> Self {
         Error::Plan { message: message.into(), site: Site::caller() }
@@ -229,7 +229,7 @@ impl Error {
         Error::Limit { name: name.into(), value, needed: needed.into(), advice: advice.into() }
     }
 
-    /// The same, told with the call that it is for, if what met it knew of none.
+    /// Adds the call to the error, if the code that met it did not know the call.
     #[must_use]
     pub fn at(self, call: Site) -> Self {
         match self {
@@ -240,7 +240,7 @@ impl Error {
         }
     }
 
-    /// The same of a type that is to blame for another one.
+    /// The same for a type that is to blame for an error of another type.
     #[must_use]
     pub fn blaming(self, type_name: &str) -> Self {
         match self {
@@ -249,7 +249,7 @@ impl Error {
         }
     }
 
-    /// The order of the keys of type `K` contradicts itself, which the call `op` found out.
+    /// The call `op` found that the order of the keys of type `K` contradicts itself.
     #[cold]
     pub fn not_total<K: ?Sized>(op: &Op) -> Self {
         Error::Type {
@@ -262,7 +262,7 @@ impl Error {
         }
     }
 
-    /// Keys of type `K` are equal at one time and not at another, which the call `op` found out.
+    /// The call `op` found that keys of type `K` are equal at one time and not at another.
     #[cold]
     pub fn not_equal<K: ?Sized>(op: &Op) -> Self {
         Error::Type {

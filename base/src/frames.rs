@@ -3,7 +3,7 @@
 use crate::Result;
 use std::sync::Arc;
 
-/// A sequence of frames being written. What is not finished leaves nothing behind.
+/// A sequence of frames being written. An unfinished sequence leaves nothing behind.
 pub trait FrameWriter: Send {
     /// Appends a frame: frames are numbered from 0, and an empty frame costs next to nothing.
     ///

@@ -1,4 +1,5 @@
-//! Where clusters live: a directory that only their user can enter, with one directory for each cluster in it.
+//! Where clusters keep their files: a directory that only their user can enter, with one directory in it for each
+//! cluster.
 
 use crate::private::private_dir;
 use std::ffi::OsString;
@@ -11,7 +12,7 @@ const MAX_NAME: usize = 32;
 /// The longest name of anything else.
 const MAX_LABEL: usize = 100;
 
-/// Why a cluster has no place to live.
+/// Why a cluster cannot have a directory.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HomeError {
@@ -24,13 +25,13 @@ pub enum HomeError {
         /// The name.
         name: String,
     },
-    /// A name that nothing else can have.
+    /// A name that nothing in a cluster can have.
     #[error(
         "{name:?} is no name for {what}: it must begin with a letter or a digit, be no number alone, hold neither `/` \
          nor line breaks or the like, and have at most {MAX_LABEL} characters"
     )]
     Label {
-        /// What it was to name.
+        /// What the name was for.
         what: &'static str,
         /// The name.
         name: String,
@@ -55,16 +56,16 @@ impl HomeError {
     }
 }
 
-/// The directory of all clusters of this user, made if need be: `TRYWORKS_HOME`, or `XDG_RUNTIME_DIR/tryworks`, or
-/// `/tmp/tryworks-UID`.
+/// The directory of all clusters of this user: `TRYWORKS_HOME`, or `XDG_RUNTIME_DIR/tryworks`, or `/tmp/tryworks-UID`.
+/// It is created if it is missing.
 ///
 /// # Errors
-/// If it belongs to somebody else, others can enter it, or it cannot be made.
+/// If it belongs to another user, other users can enter it, or it cannot be created.
 pub fn home() -> Result<PathBuf, HomeError> {
     home_from(|name| std::env::var_os(name))
 }
 
-/// [`home`] with another environment.
+/// [`home`], with another environment.
 ///
 /// # Errors
 /// As [`home`].
@@ -80,7 +81,7 @@ pub fn home_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf,
     Ok(path)
 }
 
-/// The directory of the cluster of this name in a home, which need not exist.
+/// The directory of the cluster of this name in a home; it need not exist.
 ///
 /// # Errors
 /// If no cluster can have that name.
@@ -89,7 +90,7 @@ pub fn cluster_dir(home: &Path, name: &str) -> Result<PathBuf, HomeError> {
     Ok(home.join(name))
 }
 
-/// Refuses what is no name for a cluster, such as one that leads out of its home.
+/// Refuses what cannot be the name of a cluster, such as one that leads out of its home.
 ///
 /// # Errors
 /// Says what a name may be.
@@ -105,8 +106,8 @@ pub fn check_name(name: &str) -> Result<(), HomeError> {
     }
 }
 
-/// Refuses what is no name for an engine, a pool or a job: they are shown in terminals, the names of engines become
-/// directories, and numbers are what the cluster itself calls them by.
+/// Refuses what cannot be the name of an engine, a pool or a job. Names are shown in terminals, and those of engines
+/// become directories. A number is no name, since the cluster itself calls things by numbers.
 ///
 /// # Errors
 /// Says what a name may be.

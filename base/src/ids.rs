@@ -24,7 +24,7 @@ macro_rules! id {
 }
 
 id! {
-    /// One action of a driver. A smaller number was submitted earlier and is served first.
+    /// One action of a driver. Of two jobs, the one with the smaller number was submitted earlier and is served first.
     JobId(u64) shown as "job "
 }
 id! {
@@ -32,18 +32,18 @@ id! {
     OutputId(u64) shown as "output "
 }
 id! {
-    /// One *session* of an engine. An engine that was lost and comes back gets another number, so that
-    /// whatever the old session still says can be told apart.
+    /// One *session* of an engine. An engine that was lost and comes back gets another number, so that late messages of
+    /// the old session can be recognised.
     EngineId(u32) shown as "engine "
 }
 
 id! {
-    /// One driver's stay at a hub. It survives a lost connection and a hub that begins again.
+    /// One driver's stay at a hub. It survives a lost connection and a restart of the hub.
     SessionId(u32) shown as "session "
 }
 
 impl SessionId {
-    /// The name that the hub has for a driver's exchange or cache: drivers count theirs from 1, each for itself.
+    /// The hub's name for a driver's exchange or cache. Each driver counts its own from 1.
     pub fn global(self, own: u64) -> u64 {
         u64::from(self.0) << 32 | own & u64::from(u32::MAX)
     }
@@ -54,10 +54,10 @@ impl SessionId {
     }
 }
 
-/// One launch of one task. Never used twice.
+/// One launch of one task; no launch ever gets the number of another one.
 ///
-/// The upper 40 bits count launches; the lower 24 bits say where the scheduler keeps the attempt while it
-/// runs, so that finding it costs one comparison and no hashing. To everybody else it is one number.
+/// The upper 40 bits count launches. The lower 24 bits say where the scheduler keeps the attempt while it runs, so that
+/// finding it costs one comparison and no hashing. For all other code the id is one opaque number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId(pub u64);
 

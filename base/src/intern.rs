@@ -1,20 +1,20 @@
-//! Names that live as long as the program: operators' names and source files that arrive from another process.
+//! Names that live as long as the program: names of operators and of source files that arrive from another process.
 
 use crate::lock::Lock;
 use std::collections::BTreeSet;
 
-/// The most bytes of names that are kept: some hundred thousand of them. A hub hears of the names of all programs that ever
-/// ran on it, and an engine could make some up.
+/// The most bytes of names that are kept: several hundred thousand names. The bound matters because a hub hears the
+/// names of all programs that ever ran on it, and an engine could make names up.
 const MOST: usize = 8 << 20;
 
-/// The most bytes of one name. Paths end here, too.
+/// The longest name that is kept, in bytes; paths are not longer either.
 const LONGEST: usize = 4 << 10;
 
-/// What stands for a name that is not kept.
+/// Stands for a name that is not kept.
 const UNKNOWN: &str = "(a name that was not kept)";
 
-/// The same text with the life of the program. Each distinct text is kept once. When there are more than a program can
-/// have, further ones are not kept: errors then do not tell the place.
+/// The same text, living as long as the program. Each distinct text is kept once. Beyond what one program can need,
+/// texts are not kept: errors then do not name the place.
 pub fn intern(text: &str) -> &'static str {
     static NAMES: Lock<Names> = Lock::new(Names { kept: BTreeSet::new(), left: MOST });
     NAMES.lock().get(text)
@@ -22,7 +22,7 @@ pub fn intern(text: &str) -> &'static str {
 
 struct Names {
     kept: BTreeSet<&'static str>,
-    /// How many bytes of them may still come.
+    /// How many bytes of names may still be added.
     left: usize,
 }
 
@@ -31,7 +31,7 @@ impl Names {
         if let Some(name) = self.kept.get(text) {
             return name;
         }
-        // What the set takes for each counts too, or empty ones would be for free.
+        // The set's own bytes for each name count too, else empty names would be free.
         let bytes = text.len() + 2 * size_of::<&str>();
         if text.len() > LONGEST || bytes > self.left {
             return UNKNOWN;

@@ -1,5 +1,5 @@
-//! What every process of Tryworks shares: errors and their places, the encoding of values, names of things, the memory budget,
-//! and locks that tell when they are held too long.
+//! What every process of Tryworks shares: errors and their places, the encoding of values, ids, the memory budget, and
+//! locks that detect when they are held for too long.
 //!
 //! Nothing here knows datasets, stages, blocks or messages.
 
@@ -36,5 +36,5 @@ pub use shipment::Shipment;
 pub use sources::is_ours;
 pub use user_error::UserError;
 
-/// The most bytes that one message may have. What is larger goes by a data port.
+/// The most bytes that one message may have. Anything larger goes by a data port.
 pub const MAX_MESSAGE: usize = 256 << 20;

@@ -1,5 +1,5 @@
-//! Locks for what is quick. A wait, a request to another process, and a function of the user's begin with [`none_held`]:
-//! in a debug build that fails in a thread that has a lock, whether or not somebody else happens to want it.
+//! Locks for quick work. Waits, requests to another process and functions of the user's call [`none_held`] first. In a
+//! debug build it panics if the calling thread holds a lock, whether or not another thread happens to want that lock.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -11,7 +11,7 @@ thread_local! {
     static HELD: Cell<u32> = const { Cell::new(0) };
 }
 
-/// To be called before whatever may take long: in a debug build it panics if this thread has a lock.
+/// Call this before anything that may take long: in a debug build it panics if this thread holds a lock.
 ///
 /// ```
 /// use tryworks_base::lock::{Lock, none_held};
@@ -53,11 +53,11 @@ impl Drop for Count {
     }
 }
 
-/// A value of which one thread at a time has the use. A panic of who had it is of no concern to the next.
+/// A value that one thread at a time may use. A panic in a thread that held the lock does not affect the next one.
 #[derive(Debug, Default)]
 pub struct Lock<T>(Mutex<T>);
 
-/// The use of a locked value.
+/// Access to a locked value.
 pub struct Held<'a, T> {
     guard: MutexGuard<'a, T>,
     count: Count,
@@ -69,7 +69,7 @@ impl<T> Lock<T> {
         Lock(Mutex::new(value))
     }
 
-    /// Waits for the use of the value.
+    /// Waits for access to the value.
     pub fn lock(&self) -> Held<'_, T> {
         let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Held { guard, count: Count::one() }
@@ -77,7 +77,7 @@ impl<T> Lock<T> {
 }
 
 impl<'a, T> Held<'a, T> {
-    /// Lets go of the value until `told` is told.
+    /// Unlocks the value until `told` is notified.
     #[must_use]
     #[track_caller]
     pub fn wait(self, told: &Condvar) -> Self {
@@ -86,7 +86,7 @@ impl<'a, T> Held<'a, T> {
         Held { guard, count: Count::one() }
     }
 
-    /// The same, for no longer than this.
+    /// The same, but not for longer than this.
     #[must_use]
     #[track_caller]
     pub fn wait_for(self, told: &Condvar, time: Duration) -> Self {
@@ -118,17 +118,17 @@ impl<T> DerefMut for Held<'_, T> {
     }
 }
 
-/// A value that many threads may read at a time.
+/// A value that many threads may read at the same time.
 #[derive(Debug, Default)]
 pub struct ReadLock<T>(RwLock<T>);
 
-/// A look at a value that others may be looking at.
+/// Shared access to a value: other threads may be reading it.
 pub struct Reading<'a, T> {
     guard: RwLockReadGuard<'a, T>,
     _count: Count,
 }
 
-/// The use of a value that nobody else sees meanwhile.
+/// Exclusive access to a value.
 pub struct Writing<'a, T> {
     guard: RwLockWriteGuard<'a, T>,
     _count: Count,
@@ -140,13 +140,13 @@ impl<T> ReadLock<T> {
         ReadLock(RwLock::new(value))
     }
 
-    /// Waits until nobody changes the value.
+    /// Waits until no thread is writing the value.
     pub fn read(&self) -> Reading<'_, T> {
         let guard = self.0.read().unwrap_or_else(PoisonError::into_inner);
         Reading { guard, _count: Count::one() }
     }
 
-    /// Waits for the use of the value.
+    /// Waits for exclusive access to the value.
     pub fn write(&self) -> Writing<'_, T> {
         let guard = self.0.write().unwrap_or_else(PoisonError::into_inner);
         Writing { guard, _count: Count::one() }
@@ -175,14 +175,15 @@ impl<T> DerefMut for Writing<'_, T> {
     }
 }
 
-/// Work that one thread at a time does for each key, without a lock meanwhile: who comes second waits, and finds it done.
+/// Work that one thread at a time does for each key, without holding a lock. A second thread waits, and finds the work
+/// done.
 #[derive(Debug)]
 pub struct Turns<K> {
     taken: Lock<Vec<K>>,
     left: Condvar,
 }
 
-/// The turn of a thread, until it is dropped.
+/// A thread's turn, until it is dropped.
 pub struct Turn<'a, K: PartialEq> {
     turns: &'a Turns<K>,
     key: K,
@@ -195,7 +196,7 @@ impl<K> Default for Turns<K> {
 }
 
 impl<K: PartialEq + Clone> Turns<K> {
-    /// Waits until nobody else is at work for this key.
+    /// Waits until no other thread works for this key.
     ///
     /// ```
     /// use std::sync::OnceLock;

@@ -1,12 +1,13 @@
-//! The budget of a process: what operators hold is reserved here, and a refused reservation is the sign to spill.
+//! The memory budget of a process: operators reserve here what they hold, and a refused reservation tells them to
+//! spill.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The memory budget of a process, counted in bytes.
 ///
-/// Operators count what they hold by estimates. Where the process can be asked how much it really holds, what nobody
-/// counted weighs as if it were reserved, and beyond the budget every reservation is refused.
+/// Operators reserve by estimates. Where the process can be asked how much it really holds, bytes that nobody reserved
+/// count as if they were reserved. Beyond the budget, every reservation is refused.
 ///
 /// ```
 /// use tryworks_base::memory::Memory;
@@ -24,11 +25,12 @@ pub struct Memory {
     gauge: Option<Box<dyn Fn() -> Option<u64> + Send + Sync>>,
     /// What the process held at the start.
     start: u64,
-    /// What it held when nothing was reserved last: memory of others, and free memory that waits to be used again.
+    /// What the process held when nothing was reserved last: memory of other code, and freed memory that the allocator
+    /// keeps.
     idle: AtomicU64,
-    /// What it held last.
+    /// What the process held at the last look.
     resident: AtomicU64,
-    /// What it held last beyond that and what was reserved.
+    /// What it held at the last look beyond `idle` and the reservations.
     uncounted: AtomicU64,
 }
 
@@ -40,20 +42,20 @@ impl std::fmt::Debug for Memory {
     }
 }
 
-/// What outlives its task (shuffled and cached blocks) may take this share of the budget, in parts of 8; the rest is
-/// left to running tasks, so that readers can always work.
+/// The share of the budget, in eighths, for what outlives its task (shuffled and cached blocks). The rest is left to
+/// running tasks, so that readers can always work.
 const HELD_SHARE: u64 = 4;
 
-/// What a process takes for itself and nobody counts: stacks, buffers, what the allocator keeps.
+/// What a process takes for itself without reserving it: stacks, buffers, what the allocator keeps.
 const OWN: u64 = 16 << 20;
 
 impl Memory {
-    /// A budget of `limit` bytes, by estimates alone.
+    /// A budget of `limit` bytes that counts by estimates alone.
     pub fn new(limit: u64) -> Arc<Self> {
         Memory::with_gauge(limit, None)
     }
 
-    /// A budget of `limit` bytes that is corrected by `gauge`, which tells the bytes that the process really holds, or
+    /// A budget of `limit` bytes that is corrected by `gauge`. It returns the bytes that the process really holds, or
     /// `None` while it is too early to look again.
     pub fn watched(limit: u64, gauge: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Arc<Self> {
         Memory::with_gauge(limit, Some(Box::new(gauge)))
@@ -84,12 +86,12 @@ impl Memory {
         self.used.load(Relaxed)
     }
 
-    /// The most that was ever reserved.
+    /// The most that was reserved at any time.
     pub fn peak(&self) -> u64 {
         self.peak.load(Relaxed)
     }
 
-    /// How many bytes were written to spill files so far.
+    /// How many bytes have been written to spill files.
     pub fn spilled(&self) -> u64 {
         self.spilled.load(Relaxed)
     }
@@ -99,7 +101,7 @@ impl Memory {
         self.spilled.fetch_add(bytes, Relaxed);
     }
 
-    /// Looks at what the process really holds, if it is time.
+    /// Looks at what the process really holds, if it is time for that.
     fn look(&self) {
         let Some(resident) = self.gauge.as_ref().and_then(|gauge| gauge()) else { return };
         let used = self.used();
@@ -110,14 +112,15 @@ impl Memory {
         self.uncounted.store(resident.saturating_sub(self.idle.load(Relaxed) + OWN + used), Relaxed);
     }
 
-    /// What the process really held when it was looked at last; 0 if it cannot be told.
+    /// What the process really held at the last look; 0 if that is not known.
     pub fn resident(&self) -> u64 {
         self.look();
         self.resident.load(Relaxed)
     }
 
-    /// Whether the process really holds more than the budget and what it held at the start. Freed memory does not return
-    /// to the system at once: what is held while nothing is reserved does not count, since nobody could give it back.
+    /// Whether the process holds more than the budget and what it held at the start. The allocator does not return
+    /// freed memory to the system at once. So what the process holds while nothing is reserved does not count: no
+    /// operator could give it back.
     pub fn is_over(&self) -> bool {
         let allowed = self.start.saturating_add(self.limit).saturating_add(OWN);
         self.resident() > allowed.max(self.idle.load(Relaxed))
@@ -142,7 +145,7 @@ impl Memory {
     }
 }
 
-/// A part of the budget, given back when dropped.
+/// A part of the budget, returned when it is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     memory: Arc<Memory>,
@@ -150,7 +153,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Takes `bytes` more for a running task; false, and nothing taken, when the budget does not allow it.
+    /// Takes `bytes` more for a running task. Returns false, and takes nothing, when the budget does not allow it.
     #[must_use]
     pub fn grow(&mut self, bytes: u64) -> bool {
         let granted = self.memory.take(bytes, self.memory.limit);
@@ -158,7 +161,7 @@ impl Reservation {
         granted
     }
 
-    /// Takes `bytes` more for something that outlives its task.
+    /// Takes `bytes` more for something that outlives its task, as far as the budget allows.
     #[must_use]
     pub fn hold(&mut self, bytes: u64) -> bool {
         let granted = self.memory.take(bytes, self.memory.limit / 8 * HELD_SHARE);
@@ -166,14 +169,14 @@ impl Reservation {
         granted
     }
 
-    /// Takes `bytes` more whatever the budget says: for the small, bounded working memory without which nothing
-    /// could go on.
+    /// Takes `bytes` more whatever the budget says: for the small, bounded working memory without which no task could
+    /// continue.
     pub fn insist(&mut self, bytes: u64) {
         self.memory.take(bytes, u64::MAX);
         self.bytes += bytes;
     }
 
-    /// Grows or shrinks to `bytes`; false, and nothing changed, when growing is refused.
+    /// Grows or shrinks to `bytes`. Returns false, and changes nothing, when growing is refused.
     #[must_use]
     pub fn resize(&mut self, bytes: u64) -> bool {
         if bytes > self.bytes {
@@ -184,7 +187,7 @@ impl Reservation {
         true
     }
 
-    /// What is reserved here.
+    /// What this reservation holds.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -245,7 +248,7 @@ mod tests {
         real.store(OWN + 2000, Relaxed);
         assert!(memory.is_over());
         drop(held);
-        // All is given back, but not to the system.
+        // All is returned to the budget, but not to the system.
         let mut held = memory.reservation();
         assert!(!memory.is_over() && held.hold(500));
         real.store(OWN + 2001, Relaxed);

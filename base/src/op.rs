@@ -1,4 +1,4 @@
-//! The operator that a task works for, and whom to blame for a panic.
+//! The operator that a task works for, and which operator to blame for a panic.
 
 use crate::lock::none_held;
 use crate::{Error, Site, TaskSite, UserError, UserFault};
@@ -25,14 +25,15 @@ impl Op {
         Op { name, site: Site::caller() }
     }
 
-    /// Calls a function of the user's: a panic in it is put down to this operator. Costs nothing when there is none.
+    /// Calls a function of the user's, and puts a panic in it down to this operator. Costs nothing when there is no
+    /// panic.
     #[inline(always)]
     pub fn call<R>(&self, function: impl FnOnce() -> R) -> R {
         struct Blame<'a>(&'a Op);
         impl Drop for Blame<'_> {
             #[cold]
             fn drop(&mut self) {
-                // Only reached while unwinding; the innermost operator is the one to blame.
+                // This runs only while unwinding. The innermost operator is the one to blame.
                 BLAMED.with(|blamed| blamed.set(blamed.get().or(Some(*self.0))));
             }
         }
@@ -43,12 +44,12 @@ impl Op {
         value
     }
 
-    /// The operator that the last panic on this thread came from, once.
+    /// Takes the operator that the last panic on this thread came from.
     pub fn take_blamed() -> Option<Op> {
         BLAMED.take()
     }
 
-    /// The error of a user function that returned one.
+    /// The error of a user function that returned an error.
     #[cold]
     pub fn failed(&self, error: UserError, place: TaskSite) -> Error {
         Error::User(Box::new(UserFault {

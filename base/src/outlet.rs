@@ -1,4 +1,4 @@
-//! The outputs of this process, for lines of our own. A line that cannot be written is counted, and ends nothing.
+//! The outputs of this process, for Tryworks's own lines. A line that cannot be written is counted, and ends nothing.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
-/// The system takes so many bytes at once from who asked before whether there is room.
+/// How many bytes are written at once: the system takes this many without blocking when `poll` said that it can take
+/// any.
 const AT_ONCE: usize = 4096;
 
 /// How long a line that must not wait is kept for a reader that is only slow.
@@ -18,7 +19,7 @@ pub static OUT: Outlet = Outlet::new(false);
 pub static ERR: Outlet = Outlet::new(true);
 
 /// An output of this process. A full disk, a terminal that is gone and a reader that has closed its pipe are no errors
-/// for who writes here. The lines that were lost are counted, and said as soon as something can be written again.
+/// for the caller. Lost lines are counted, and the count is reported as soon as something can be written again.
 ///
 /// ```
 /// use tryworks_base::outlet;
@@ -33,7 +34,7 @@ pub struct Outlet {
 struct State {
     lost: u64,
     why: Errno,
-    /// The end of a line is missing there.
+    /// The last line was written without its end.
     torn: bool,
 }
 
@@ -47,12 +48,12 @@ impl Outlet {
         self.put(lines, None);
     }
 
-    /// Writes lines of a log. They are lost if nobody takes them: a terminal that was stopped stops no cluster.
+    /// Writes lines of a log. They are lost if no reader takes them: a stopped terminal must not stop a cluster.
     pub fn log(&self, lines: &[u8]) {
         self.put(lines, Some(SLOW));
     }
 
-    /// How many lines were lost that this has not told of yet.
+    /// How many lines were lost and not yet reported.
     pub fn lost(&self) -> u64 {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).lost
     }
@@ -63,7 +64,8 @@ impl Outlet {
         let to = if self.stderr {
             stderr.as_fd()
         } else {
-            // What the program itself has printed comes first. That it cannot be written is the program's to know.
+            // What the program itself has printed comes first. If that cannot be written, the program has to deal with
+            // it.
             let _ = stdout.lock().flush();
             stdout.as_fd()
         };
@@ -73,7 +75,7 @@ impl Outlet {
 
 impl State {
     fn put(&mut self, to: BorrowedFd<'_>, lines: &[u8], patience: Option<Timespec>) {
-        // Who could not write has waited once, and does not do so for every line.
+        // After a line was lost this does not wait again for every line.
         let patience = patience.map(|time| if self.lost > 0 { Timespec { tv_sec: 0, tv_nsec: 0 } } else { time });
         let mut done = Ok(());
         if self.lost > 0 {
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_disk_does_not_take_is_counted_and_told_of_when_there_is_room() {
+    fn what_a_full_disk_does_not_take_is_counted_and_reported_when_there_is_space() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let mut state = state();
         for _ in 0..3 {

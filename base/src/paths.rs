@@ -1,9 +1,10 @@
-//! Paths as users give them: made whole where the call is made, or refused there.
+//! Paths as users give them: made absolute where the call is made, or refused there.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The path as it is from where the process is now, or what is wrong with it and what to do, to be said after its name.
+/// The absolute form of the path, from the present directory of the process. Else what is wrong with the path and what
+/// to do; the text is to follow the path's name.
 ///
 /// ```
 /// use std::path::Path;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// ```
 ///
 /// # Errors
-/// If it is no path at all, or is relative and nobody knows to what.
+/// If it is no path at all, or is relative and the present directory is not known.
 pub fn whole(path: &Path) -> Result<PathBuf, String> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! Private directories: opened component by component, so that nobody else can put another one in their place.
+//! Private directories: opened component by component, so that no other user can put another directory in their place.
 
 use crate::home::HomeError;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, mkdirat, open, openat, readlinkat, statat, unlinkat};
@@ -11,43 +11,43 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-/// How many links a path may lead through.
+/// How many links one path may pass.
 const LINKS: usize = 40;
 
-/// A directory is opened to be passed through, and never by way of a link.
+/// Opens a directory only to pass through it, and never by way of a link.
 const HOLD: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A directory that only this user can enter, and that nobody else can replace. It is held open: what is reached through
-/// it is in the directory that was checked, whatever its path leads to meanwhile.
+/// A directory that only this user can enter, and that no other user can replace. It is held open: a file reached
+/// through it is in the directory that was checked, whatever its path leads to by then.
 ///
-/// Each directory on the way to it has to belong to this user or to root, and others may not change what is in it, unless
-/// it is sticky, as `/tmp` is. A link on the way counts only if it belongs to one of these two.
+/// Each directory on the way has to belong to this user or to root. Others may not change what is in it, unless it is
+/// sticky, as `/tmp` is. A link on the way counts only if it belongs to one of these two.
 #[derive(Debug)]
 pub struct PrivateDir {
     directory: OwnedFd,
     path: PathBuf,
 }
 
-/// Makes a directory that only this user can enter, and those above it that are missing, or checks the one that is there.
-/// The umask of the process does not matter.
+/// Creates a directory that only this user can enter, with the missing ones above it, or checks the existing one. The
+/// umask of the process does not matter.
 ///
 /// # Errors
-/// If it belongs to somebody else, others can enter or replace it, or it cannot be made.
+/// If it belongs to another user, others can enter or replace it, or it cannot be created.
 pub fn private_dir(path: &Path) -> Result<PrivateDir, HomeError> {
     PrivateDir::reach(path, true)
 }
 
 impl PrivateDir {
-    /// Opens a directory that is there.
+    /// Opens an existing directory.
     ///
     /// # Errors
-    /// If it is not there, belongs to somebody else, or others can enter or replace it.
+    /// If it does not exist, belongs to another user, or others can enter or replace it.
     pub fn open(path: &Path) -> Result<Self, HomeError> {
         Self::reach(path, false)
     }
 
-    /// Where the system finds what has this name in the directory, for as long as this lives. It is short, and no link
-    /// outside the directory leads elsewhere.
+    /// The path by which the system finds `name` in the directory, for as long as this value lives. It is short, and no
+    /// link outside the directory can redirect it.
     pub fn through(&self, name: impl AsRef<OsStr>) -> PathBuf {
         through(&self.directory).join(name.as_ref())
     }
@@ -57,23 +57,23 @@ impl PrivateDir {
         &self.path
     }
 
-    /// Where the directory's own entry of this name is, if there is one.
+    /// The directory's own entry of this name, if there is one.
     pub fn stat(&self, name: &OsStr) -> Option<Stat> {
         statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()
     }
 
-    /// Holds what has this name open, to be reached by [`through`] and not read.
+    /// Opens `name` to be reached by [`through`], not to be read.
     ///
     /// # Errors
-    /// If it is not there, or the file system refuses.
+    /// If it does not exist, or the file system refuses.
     pub fn hold(&self, name: &OsStr) -> std::io::Result<OwnedFd> {
         Ok(openat(&self.directory, name, HOLD, Mode::empty())?)
     }
 
-    /// Removes what has this name, unless it is a directory.
+    /// Removes the entry `name`, unless it is a directory.
     ///
     /// # Errors
-    /// If it is not there, or the file system refuses.
+    /// If it does not exist, or the file system refuses.
     pub fn remove(&self, name: &OsStr) -> std::io::Result<()> {
         Ok(unlinkat(&self.directory, name, AtFlags::empty())?)
     }
@@ -86,7 +86,7 @@ impl PrivateDir {
     }
 }
 
-/// The path of what is held open, which the system follows to that very thing.
+/// The path of an open file, which the system follows to that very file.
 pub fn through(held: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()))
 }
@@ -94,14 +94,14 @@ pub fn through(held: &OwnedFd) -> PathBuf {
 /// A way from the root down to a directory.
 struct Walk {
     at: OwnedFd,
-    /// Where that is, for people.
+    /// The same path, for people.
     shown: PathBuf,
-    /// What is still to go, the next one last.
+    /// The components still to go, the next one last.
     rest: Vec<OsString>,
     links: usize,
     make: bool,
-    /// Who may own what is on the way: whoever owns the root directory can do anything, and is root by another number in a
-    /// namespace of users.
+    /// Who may own what is on the way. The owner of the root directory can do anything; in a user namespace that owner
+    /// is root under another number.
     trusted: [u32; 3],
 }
 
@@ -125,14 +125,15 @@ impl Walk {
                     self.at = next;
                     self.shown.push(&name);
                 }
-                // The last one is none: who made it could let it lead to another directory of this user's.
+                // The last component may not be a link: its owner could let it lead to another directory of this
+                // user's.
                 FileType::Symlink if !self.rest.is_empty() => self.follow(&next, &name, &stat)?,
                 _ => return Err(format!("{} is not a directory", self.shown.join(&name).display())),
             }
         }
     }
 
-    /// Opens the next one, or makes it.
+    /// Opens the next component, or creates it.
     fn step(&self, name: &OsStr) -> Result<OwnedFd, String> {
         let open = || openat(&self.at, name, HOLD, Mode::empty());
         let made = match open() {
@@ -144,14 +145,14 @@ impl Walk {
         };
         let next = open().map_err(|error| self.failed_at(name, error))?;
         if made {
-            // The umask may have taken rights from its owner.
+            // The umask may have taken rights from the owner.
             let mode = Permissions::from_mode(0o700);
             std::fs::set_permissions(through(&next), mode).map_err(|error| self.failed_at(name, error))?;
         }
         Ok(next)
     }
 
-    /// A link that nobody else can have made leads on.
+    /// Follows a link that no other user can have made.
     fn follow(&mut self, link: &OwnedFd, name: &OsStr, stat: &Stat) -> Result<(), String> {
         if !self.trusted.contains(&stat.st_uid) {
             return Err(format!("{} is a link that another user made", self.shown.join(name).display()));
@@ -170,7 +171,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Refuses to go through a directory in which others can replace the next one.
+    /// Refuses to go through a directory in which others can replace the next component.
     fn check_way(&self, stat: &Stat) -> Result<(), String> {
         let shown = self.shown.display();
         if !self.trusted.contains(&stat.st_uid) {

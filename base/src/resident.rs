@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-/// How often the system is asked, at most: asking takes some ten microseconds.
+/// The shortest time between two questions to the system: each takes some ten microseconds.
 const LOOK_EVERY_MS: u64 = 5;
 
-/// The anonymous memory of this process, in bytes: what it allocated itself, without the files it has mapped.
+/// The anonymous memory of this process, in bytes: what it allocated itself, without mapped files.
 ///
 /// # Errors
 /// If `/proc` is not there.
@@ -30,8 +30,8 @@ pub fn anonymous_resident() -> Result<u64> {
     })
 }
 
-/// The memory this process may use at most, in bytes: that of the machine, or the limit of the control group it is
-/// in (or of one around it) if that is less. Without `/proc` it is taken to be 1 GiB.
+/// The most memory that this process may use, in bytes. It is that of the machine, or the limit of its control group
+/// (or of one around it) if that is less. Without `/proc` it is taken to be 1 GiB.
 ///
 /// ```
 /// assert!(tryworks_base::resident::machine_memory() > 1 << 20);
@@ -43,8 +43,8 @@ pub fn machine_memory() -> u64 {
     group_limit(&groups, Path::new("/sys/fs/cgroup")).map_or(all, |limit| limit.min(all))
 }
 
-/// Tells the anonymous resident set, if it is time to look at it: what [`Memory::watched`](crate::memory::Memory::watched)
-/// asks. Without a number from the system the estimates stand alone.
+/// Returns the anonymous resident set, if it is time to look at it: the gauge for
+/// [`Memory::watched`](crate::memory::Memory::watched). If the system gives no number, the estimates stand alone.
 ///
 /// ```
 /// use tryworks_base::memory::Memory;
@@ -63,13 +63,13 @@ pub fn gauge() -> impl Fn() -> Option<u64> + Send + Sync + 'static {
     }
 }
 
-/// The number of bytes that a line such as `MemTotal:  1024 kB` tells.
+/// The number of bytes in a line such as `MemTotal:  1024 kB`.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The least limit of the control groups in `groups` (the text of `/proc/self/cgroup`), which are mounted at `root`.
+/// The smallest limit of the control groups in `groups` (the text of `/proc/self/cgroup`), which are mounted at `root`.
 fn group_limit(groups: &str, root: &Path) -> Option<u64> {
     let limits = groups.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
@@ -85,13 +85,13 @@ fn group_limit(groups: &str, root: &Path) -> Option<u64> {
     limits.min()
 }
 
-/// The least limit that `file` tells in the group `path` under `root` and in the groups around it.
+/// The smallest limit that `file` states in the group `path` under `root` and in the groups around it.
 fn least(root: &Path, path: &str, file: &str) -> Option<u64> {
     let mut group: PathBuf = root.join(path.trim_start_matches('/'));
     let mut least = None;
     loop {
-        // No limit is `max` in one version and a huge number in the other. In a container the path may be one of
-        // the machine outside: then there is nothing until the root is reached.
+        // "No limit" is `max` in one version and a huge number in the other. In a container the path may be one of the
+        // machine outside: then no file is found until the root is reached.
         let limit = fs::read_to_string(group.join(file)).ok().and_then(|text| text.trim().parse::<u64>().ok());
         least = [least, limit].into_iter().flatten().min();
         if group == root || !group.pop() || !group.starts_with(root) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a size may look like, for messages about one that is wrong.
+/// The form of a size, for messages about a wrong one.
 pub const FORM: &str = "a size such as 256MiB, 4G or a number of bytes";
 
 /// A size with an optional unit: `K`, `M`, `G` or `T`, each a power of 1024, with or without `iB` or `B`.
@@ -23,7 +23,7 @@ pub fn bytes(text: &str) -> Option<u64> {
     digits.trim().parse::<u64>().ok()?.checked_mul(1 << (10 * power))
 }
 
-/// What a span of time may look like, for messages about one that is wrong.
+/// The form of a span of time, for messages about a wrong one.
 pub const TIME_FORM: &str = "a time such as 500ms, 30s or 5m";
 
 /// A span of time with its unit: `ms`, `s`, `m` or `h`.

@@ -1,11 +1,11 @@
-//! Which source files are those of Tryworks.
+//! Which source files belong to Tryworks.
 
 use crate::Site;
 
-/// The crates whose code runs in tasks and in a user's program.
+/// The Tryworks crates whose code runs in tasks and in a user's program.
 const CRATES: [&str; 6] = ["base", "core", "io", "planner", "runtime", "store"];
 
-/// Whether a place is in one of those crates of Tryworks whose code runs in tasks, and so not in a user's program.
+/// Whether a place is in one of the Tryworks crates whose code runs in tasks, and so not in a user's program.
 ///
 /// ```
 /// use tryworks_base::{Site, is_ours};
@@ -15,8 +15,8 @@ pub fn is_ours(site: Site) -> bool {
     of_one_of(site.file, file!())
 }
 
-/// `this` is the path of this file as the compiler names it: `base/src/sources.rs` behind the directory that holds the crates, or
-/// such as `tryworks-base-0.1.0/src/sources.rs` where they come from a registry.
+/// `this` is the path of this file as the compiler names it. It is `base/src/sources.rs` after the directory that holds
+/// the crates, or a path like `tryworks-base-0.1.0/src/sources.rs` if they come from a registry.
 fn of_one_of(file: &str, this: &str) -> bool {
     let Some((above, rest)) = this.rsplit_once("base") else { return false };
     let Some(behind) = rest.strip_suffix("sources.rs") else { return false };

@@ -1,10 +1,10 @@
-//! What user code returns and meets, as errors of ours.
+//! Errors that user code returns and meets, as errors of Tryworks.
 
 use crate::{Error, Site};
 use std::fmt;
 
-/// The error of a fallible user function (`try_map` and the like): `?` makes it from any error that is `Send + Sync`, from
-/// a message, and from a `Box<dyn Error + Send + Sync>`. Of a plain `Box<dyn Error>` make a message first:
+/// The error of a fallible user function (`try_map` and the like). `?` makes it from any error that is `Send + Sync`,
+/// from a message, and from a `Box<dyn Error + Send + Sync>`. A plain `Box<dyn Error>` has to become a message first:
 /// `.map_err(|error| error.to_string())?`.
 ///
 /// ```
@@ -24,7 +24,7 @@ pub struct UserError {
 }
 
 impl UserError {
-    /// An error with just a message.
+    /// An error with only a message.
     ///
     /// ```
     /// # use tryworks_base::UserError;
@@ -41,7 +41,7 @@ impl UserError {
     }
 }
 
-/// The message of an error, and those of what caused it.
+/// The message of an error, and those of its causes.
 fn whole(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
@@ -53,7 +53,7 @@ fn whole(error: &dyn std::error::Error) -> String {
     message
 }
 
-/// Whatever can be boxed as an error: errors, `&str`, `String`, and what is boxed already.
+/// Anything that can be boxed as an error: errors, `&str`, `String`, and boxed errors.
 impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for UserError {
     #[track_caller]
     fn from(error: E) -> Self {
@@ -79,7 +79,8 @@ impl From<UserError> for Error {
     }
 }
 
-/// One by one, since [`Error`] is an error itself: a rule for all errors would say twice how it comes from itself.
+/// One by one, since [`Error`] is an error itself: a rule for all errors would conflict with the conversion from
+/// itself.
 macro_rules! met_by_programs {
     ($($met:ty)*) => {$(
         impl From<$met> for Error {
@@ -110,7 +111,7 @@ met_by_programs! {
     std::path::StripPrefixError
 }
 
-/// Boxed errors that stay in their thread.
+/// Boxed errors that may not leave their thread.
 impl From<Box<dyn std::error::Error>> for Error {
     #[track_caller]
     fn from(met: Box<dyn std::error::Error>) -> Self {

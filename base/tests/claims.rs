@@ -1,5 +1,5 @@
-//! What bytes claim to be takes no memory before it is there. This process may have little more than it has, so that making
-//! room for a claim would end it; that is why this test is in a program of its own.
+//! What bytes claim takes no memory before it is there. This process may take little more memory than it has, so
+//! allocating for a claim would end it. That is why this test is a program of its own.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::de::DeserializeOwned;
@@ -9,17 +9,17 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use tryworks_base::codec::{DECODE_LIMIT, decode, encode};
 
-/// What may be taken beyond what the process has now.
-const ROOM: u64 = 256 << 20;
+/// What the process may take beyond what it has now.
+const SPARE: u64 = 256 << 20;
 
 fn tighten() {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
-    let limit = Rlimit { current: Some(pages * 4096 + ROOM), ..getrlimit(Resource::As) };
+    let limit = Rlimit { current: Some(pages * 4096 + SPARE), ..getrlimit(Resource::As) };
     setrlimit(Resource::As, limit).unwrap();
 }
 
-/// The length that a claim says, and a little of what it claims.
+/// The length that is claimed, and a little of what it claims.
 fn claim(len: usize, before: &[u8]) -> Vec<u8> {
     let mut bytes = before.to_vec();
     encode(&len, &mut bytes).unwrap();
@@ -55,7 +55,7 @@ fn what_is_claimed_takes_no_memory_before_it_is_there() {
     refused::<VecDeque<[u64; 32]>>(&[]);
     refused::<HashMap<String, u64>>(&[]);
     refused::<BTreeMap<u16, String>>(&[]);
-    // Within something else: an option, a list, a variant of each kind, the value of a map.
+    // Inside something else: an option, a list, a variant of each kind, the value of a map.
     refused::<Option<String>>(&[1]);
     refused::<Vec<(u8, String)>>(&[1, 7]);
     refused::<Message>(&[0]);

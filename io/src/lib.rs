@@ -1,7 +1,7 @@
 //! Sources and sinks: how datasets are read and written.
 //!
-//! [`Sources`] are the methods by which a context reads. [`files`] has what all formats of files share, [`places`] where
-//! output goes; [`text`] and [`records`] are formats; [`rows`] are inputs without files.
+//! [`Sources`] has the methods by which a context reads. [`files`] has what all formats of files share, and [`places`]
+//! says where output goes. [`text`] and [`records`] are formats; [`rows`] are inputs without files.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

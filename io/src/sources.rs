@@ -1,4 +1,4 @@
-//! The methods by which a context makes datasets out of inputs.
+//! The methods by which a context makes datasets from inputs.
 
 use crate::files::{Paths, Shipped};
 use crate::records::{RecordFiles, records};
@@ -16,33 +16,33 @@ use tryworks_core::source::{Read, Source};
 
 /// What a context can [`read`](Sources::read): files in a format, such as [`text`].
 pub trait Input {
-    /// What reads them.
+    /// The source that reads them.
     type Source: Source;
 
-    /// What plans and errors call it.
+    /// The name in plans and errors.
     const NAME: &'static str;
 
-    /// Lists the files, on the driver. `runner` sends those that tasks on other machines are to have.
+    /// Lists the files, on the driver. `runner` sends the files that tasks on other machines need.
     ///
     /// # Errors
-    /// If there is no such file, or it cannot be read or sent.
+    /// If a file does not exist, or cannot be read or sent.
     fn list(&self, runner: &dyn Runner) -> Result<Self::Source>;
 
-    /// A source with no partition: what stands in the plan for files that could not be listed.
+    /// A source without partitions: stands in the plan for files that could not be listed.
     fn none(&self) -> Self::Source;
 }
 
-/// Makes datasets out of inputs: what a context can read.
+/// Makes datasets from inputs: the ways in which a context can read.
 ///
-/// None of these methods fails. What is wrong with an input, such as a path that does not exist, is told by the
+/// None of these methods fails. What is wrong with an input, such as a path that does not exist, is reported by the
 /// first action, with the place of the call made here.
 pub trait Sources {
-    /// What runs the jobs of the datasets.
+    /// Runs the jobs of the datasets.
     fn runner(&self) -> Arc<dyn Runner>;
 
-    /// What is in files of a format, such as [`text`].
+    /// The items in files of a format, such as [`text`].
     ///
-    /// The files are listed now, on this machine: what is added later is not read.
+    /// The files are listed now, on this machine: files that are added later are not read.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -58,8 +58,8 @@ pub trait Sources {
         listed(self.runner(), I::NAME, &input)
     }
 
-    /// The lines of a file, of the files of a directory, of a glob, or of several of these: `read(text(path))`. Files that
-    /// are compressed with gzip or zstd are known by their content.
+    /// The lines of a file, of the files of a directory, of a glob, or of several of these: `read(text(path))`. Files
+    /// compressed with gzip or zstd are recognised by their content.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -75,8 +75,8 @@ pub trait Sources {
         listed(self.runner(), "text_file", &text(path))
     }
 
-    /// The records of files, `N` bytes each, with nothing between them: `read(records::<N>(path))`. A file whose size is no
-    /// multiple of `N` is an error that says so.
+    /// The records of files, `N` bytes each, without separators: `read(records::<N>(path))`. If the size of a file is
+    /// no multiple of `N`, the error says so.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -93,8 +93,8 @@ pub trait Sources {
         self.read(records(path))
     }
 
-    /// Gives a file of this machine along to tasks, whichever machine they run on: what comes back goes to a function
-    /// by `with`, and says there where the file is. It is sent off now, and to each machine at most once.
+    /// Gives a file of this machine to tasks, whichever machine they run on. Pass the returned value to a function by
+    /// `with`: there it says where the file is. The file is sent now, and to each machine at most once.
     ///
     /// # Errors
     /// If it is no regular file, cannot be read, or cannot be sent.
@@ -119,8 +119,8 @@ pub trait Sources {
         Shipped::by(&*self.runner(), path)
     }
 
-    /// Rows that are here already. They travel with the plan, so this is not for large data, and they own what they
-    /// hold: a `String` or a `Str`, where a `&str` would not compile.
+    /// Rows that the program has in memory. They travel with the plan, so this is not for large data. Rows have to own
+    /// their contents: a `String` or a `Str`; a `&str` would not compile.
     #[track_caller]
     fn parallelize<T>(&self, rows: impl IntoIterator<Item = T>) -> Dataset<Read<Parallelize<T>>>
     where
@@ -130,7 +130,7 @@ pub trait Sources {
         Dataset::from_source(self.runner(), "parallelize", source, None)
     }
 
-    /// The same in so many partitions.
+    /// As [`parallelize`](Sources::parallelize), in `partitions` partitions.
     #[track_caller]
     fn parallelize_in<T>(&self, rows: impl IntoIterator<Item = T>, partitions: u32) -> Dataset<Read<Parallelize<T>>>
     where
@@ -147,7 +147,7 @@ pub trait Sources {
         Dataset::from_source(self.runner(), "range", Numbers::new(numbers), None)
     }
 
-    /// The same in so many partitions.
+    /// As [`range`](Sources::range), in `partitions` partitions.
     #[track_caller]
     fn range_in(&self, numbers: Range<u64>, partitions: u32) -> Dataset<Read<Numbers>> {
         let fault = fault_in("range_in", partitions);
@@ -159,7 +159,7 @@ pub trait Sources {
 fn listed<I: Input>(runner: Arc<dyn Runner>, name: &'static str, input: &I) -> Dataset<Read<I::Source>> {
     match input.list(&*runner) {
         Ok(source) => Dataset::from_source(runner, name, source, None),
-        // A mistake in the program or its arguments rather than in the data: it comes with the place of the call.
+        // A mistake in the program or its arguments, not in the data: the error names the place of the call.
         Err(error) => {
             let fault = Error::plan(format!("`{name}` cannot read {error}"));
             Dataset::from_source(runner, name, input.none(), Some(fault))
@@ -169,7 +169,7 @@ fn listed<I: Input>(runner: Arc<dyn Runner>, name: &'static str, input: &I) -> D
 
 #[track_caller]
 fn fault_in(name: &str, partitions: u32) -> Option<Error> {
-    // Not in a closure: that would not know the caller.
+    // Not in a closure: a closure would not know the caller.
     if partitions == 0 {
         return Some(Error::plan(format!("`{name}` was asked for no partition at all; ask for 1 or more")));
     }

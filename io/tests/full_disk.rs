@@ -1,4 +1,4 @@
-//! A disk that is really full: a small file system in memory, where this user may mount one.
+//! A disk that is really full: a small file system in memory, on machines where this user may mount one.
 
 use tryworks_base::memory::Memory;
 use tryworks_base::{Error, Op};

@@ -1,4 +1,4 @@
-//! Records against plain chunks of the same bytes.
+//! Compares records with plain chunks of the same bytes.
 
 mod support;
 
@@ -58,7 +58,7 @@ fn records_longer_than_a_buffer_and_files_of_many_buffers_are_read_whole() {
     let whole = file(&bytes);
     assert!(read::<1000>(whole.path()).unwrap() == chunks::<1000>(&bytes));
     assert!(read::<24>(whole.path()).unwrap() == chunks::<24>(&bytes));
-    // The threads of tasks have stacks of this size, which such records need.
+    // The threads of tasks have stacks of this size, and records of this size need it.
     let large = std::thread::Builder::new().stack_size(64 << 20);
     let large = large.spawn(move || assert!(read::<300_000>(whole.path()).unwrap() == chunks::<300_000>(&bytes)));
     large.unwrap().join().unwrap();

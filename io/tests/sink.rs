@@ -1,4 +1,4 @@
-//! Part files: whole under their final name, or not there; and a directory for one job alone.
+//! Part files: complete under their final name, or absent; and a directory for one job alone.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn part(out: &Directory, partition: u32, attempt: u64) -> Result<PartFile> {
     out.open(FileName { partition, number: 0, directory: String::new() }, attempt)
 }
 
-/// Commits a part that says `text`.
+/// Commits a part whose content is `text`.
 fn save(out: &Directory, partition: u32, text: &str) {
     let mut part = part(out, partition, 1).unwrap();
     part.write(text.as_bytes()).unwrap();
@@ -106,7 +106,7 @@ fn a_directory_is_one_jobs_at_a_time() {
     let text = ["part-00000", "part-00001"].map(|name| fs::read_to_string(dir.join(name)).unwrap());
     assert_eq!(text, ["first\n", "job\n"]);
 
-    // Of many at the same time, one gets it.
+    // Of several jobs at the same time, one gets the directory.
     let dir = home.path().join("raced");
     let got: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| try_claim(&dir, 1))).collect();
@@ -131,7 +131,7 @@ fn a_task_that_outlives_its_job_saves_nothing_for_the_next_one() {
     let mut new = claimed(&dir, 2);
     assert!(late.commit().is_err());
     assert!(part(&gone, 1, 8).is_err());
-    // Giving up twice harms nobody either.
+    // Giving up twice does no harm either.
     save(&new, 0, "new\n");
     gone.abandon();
     assert!(gone.finish().is_err());
@@ -174,7 +174,7 @@ fn what_a_dead_job_left_says_so_and_what_to_do() {
     let dir = home.path().join("out");
     let dead = claimed(&dir, 3);
     save(&dead, 0, "half\n");
-    // The lock goes with the process, the files do not.
+    // The lock disappears with the process; the files do not.
     drop(dead);
     let error = refusal(&dir);
     assert!(error.contains("ended before it was done") && error.contains("remove it"), "{error}");

@@ -1,4 +1,4 @@
-//! What a context makes of inputs: rows and partitions, and mistakes that wait for the action.
+//! How a context makes datasets from inputs: rows and partitions, and mistakes that are reported by the action.
 
 mod support;
 
@@ -14,7 +14,7 @@ use tryworks_io::Sources;
 use tryworks_io::rows::{Numbers, Parallelize};
 use tryworks_io::text::text;
 
-/// Tells what the lineage says, and runs nothing.
+/// Reports what the lineage says, and runs nothing.
 struct Teller;
 
 impl Runner for Teller {

@@ -1,4 +1,4 @@
-//! The text source against plain reading with `std`.
+//! Compares the text source with plain reading by `std`.
 
 mod support;
 
@@ -13,7 +13,7 @@ use tryworks_core::source::Source;
 use tryworks_io::files::Paths;
 use tryworks_io::text::{Text, TextFiles, text};
 
-/// Read in splits of so many bytes.
+/// Reads in splits of `split` bytes.
 fn by(split: u64) -> impl Fn(Text) -> Text {
     move |text| text.split_bytes(split)
 }
@@ -185,7 +185,7 @@ fn compressed_files_are_known_by_content() {
         assert_eq!(source.partitions(), 1);
         assert_eq!(all(&source).unwrap().concat(), expected);
 
-        // Cut anywhere but between the two parts, it is an error that says where.
+        // A file cut anywhere except between its two parts is an error that says where.
         let cut = file(&packed[..packed.len() - 1000]);
         let error = read(cut.path(), by(1000)).unwrap_err();
         let at = (packed.len() - 1000) as u64;
@@ -223,7 +223,7 @@ fn good_lines_before_a_bad_byte_are_given_first() {
     assert!(error.to_string().contains("not UTF-8 (0xc3)"), "{error}");
 }
 
-/// Opens the first partition of `path`, has something done to the file, and reads on.
+/// Opens the first partition of `path`, changes the file, and reads on.
 fn read_while(path: &Path, change: impl FnOnce()) -> Result<Vec<String>> {
     let source = listed(path, by(1 << 30)).unwrap();
     let mut cursor = source.open(0, &task()).unwrap();
@@ -281,11 +281,11 @@ fn a_file_that_was_written_to_is_an_error_that_says_what_changed() {
         let error = all(&listed).unwrap_err();
         assert!(matches!(&error, Error::Input { message, .. } if message.contains(what)), "{error}");
         assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
-        // The same while it is read.
+        // The same change while the file is read.
         write();
         let read = read_while(&path, change);
         match what {
-            // Who reads has the one that was there.
+            // A reader keeps the file that it opened.
             "put in its place" => assert_eq!(read.unwrap(), lines(text.as_bytes())),
             _ => assert!(read.unwrap_err().to_string().contains(what)),
         }
@@ -359,7 +359,7 @@ fn what_decompressors_hold_is_counted_and_a_window_that_is_too_large_says_so() {
         encoder.write_all(format!("a window of 2^{log}\n").as_bytes()).unwrap();
         encoder.finish().unwrap()
     };
-    // The machine of these tests has one slot: a task may have half of the budget.
+    // The machine of these tests has one slot: a task may use half of the budget.
     for log in [10, 20, 23, 25, 27, 30, 31] {
         let file = file(&with_window(log));
         let source = listed(file.path(), by(1)).unwrap();
@@ -382,7 +382,7 @@ fn what_decompressors_hold_is_counted_and_a_window_that_is_too_large_says_so() {
             }
         }
     }
-    // Any frame may ask for more.
+    // Any frame may ask for a larger window.
     let frames = file(&[with_window(20), with_window(30)].concat());
     let source = listed(frames.path(), by(1)).unwrap();
     assert!(matches!(rows_by(&source, 0, 1, &task_with(64 << 20)), Err(Error::Limit { .. })));
@@ -423,7 +423,7 @@ fn globs_know_braces_and_names_of_any_bytes() {
     );
     assert_eq!(rows("2024/_*/*").unwrap(), ["2024/_part/c.txt"]);
     assert!(rows(&"{a,b}".repeat(20)).unwrap_err().to_string().contains("braces stand for more than"));
-    // The name that is no text is found by globs, by directories, and as it is.
+    // The name that is not UTF-8 is found by globs, by directories, and by itself.
     assert_eq!(rows("not?utf8.txt").unwrap(), ["strange"]);
     assert_eq!(rows("*.txt").unwrap(), ["strange", "plain{.txt", "x.txt", "{x,y}.txt"]);
     assert_eq!(read(dir.path().join(strange), plain).unwrap(), ["strange"]);

@@ -1,7 +1,7 @@
-//! Decoding that takes no memory for what is only claimed: bincode makes room for a string or for bytes by the length that
-//! they claim to have, before it looks whether they are there. So they are taken from the bytes themselves, and then copied.
-//! Sequences and maps need nothing of the kind: serde makes room for a mebibyte of them at most before they come.
-//! On the way it says what comes to whoever watches.
+//! Decoding that allocates nothing for what is only claimed. For a string or for bytes, bincode allocates the length
+//! that they claim before it checks that they are there. So this decoder takes them from the input itself and then
+//! copies them. Sequences and maps need no such care: serde allocates at most one mebibyte of them in advance. The
+//! decoder also reports what it reads to a [`Watch`].
 
 use super::watch::Watch;
 use serde::de::{
@@ -10,7 +10,7 @@ use serde::de::{
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Asks for a value of this type, watched.
+/// Asks for a value of this type, and reports to the watch.
 pub(super) struct Bounded<T, W>(PhantomData<T>, W);
 
 impl<T, W: Watch> Bounded<T, W> {
@@ -28,10 +28,10 @@ impl<'de, T: DeserializeOwned, W: Watch> DeserializeSeed<'de> for Bounded<T, W> 
     }
 }
 
-/// A part of bincode's, with everything in it, that makes room for what is there.
+/// A part of bincode's decoder, wrapped so that everything inside it allocates only for bytes that are there.
 struct Within<T, W>(T, W);
 
-/// Gives a visitor the copy that it asked for.
+/// Gives a visitor an owned copy, as it asked for.
 struct Copied<V>(V);
 
 macro_rules! pass_on {
@@ -43,7 +43,7 @@ macro_rules! pass_on {
     )*};
 }
 
-/// As [`pass_on`], for what has parts: its name, and those of its fields.
+/// As [`pass_on`], for calls with parts: the name, and the names of the fields.
 macro_rules! with_parts {
     ($of:ident: $($method:ident($($argument:ident: $type:ty),*) = $name:expr, $fields:expr;)*) => {$(
         #[inline(always)]

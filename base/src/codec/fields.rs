@@ -1,6 +1,6 @@
-//! What a value shows of itself to serde, held against what its decoder asks for: a field with `#[serde(skip)]` is in no call of
-//! either, but it takes room in the value's memory. The serializer sees where the fields lie, and the decoder how large the
-//! whole is (`watch`).
+//! Compares what a value shows to serde with what its decoder asks for. A field with `#[serde(skip)]` appears in no
+//! call of either, but it takes bytes in the value's memory. The serializer sees where the fields lie, and the decoder
+//! how large the whole value is (`watch`).
 
 use super::watch::{Seen, Struct};
 use serde::Serialize;
@@ -9,38 +9,38 @@ use std::any::type_name;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// What a value shows.
+/// What a value shows to serde.
 #[derive(Debug, Default)]
 pub(super) struct Shown {
     structs: BTreeSet<Shape>,
-    /// The name of each enum in it, and that of its variant.
+    /// The name of each enum in the value, and that of its variant.
     variants: Vec<(&'static str, &'static str)>,
 }
 
-/// A struct, or a variant with fields, as it is shown.
+/// A struct, or a variant with fields, as a value shows it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Shape {
-    /// Of the struct, or of the enum.
+    /// The name of the struct or of the enum.
     name: &'static str,
     variant: Option<&'static str>,
     fields: Vec<&'static str>,
-    /// From the first byte of the field that is first in memory to the last byte of the last; `None` if the fields do not
-    /// lie side by side, as where a `Serialize` shows what it made for that.
+    /// From the first byte of the field that is first in memory to the last byte of the last field. `None` if the
+    /// fields do not lie side by side: a `Serialize` may show something that it made for this call.
     span: Option<usize>,
-    /// The bytes between two fields that are no padding.
+    /// The bytes between two fields that cannot be padding.
     hole: usize,
 }
 
 impl Shown {
     pub(super) fn of<T: Serialize + ?Sized>(value: &T) -> Self {
         let mut shown = Shown::default();
-        // What it refuses, encoding it tells.
+        // What this serializer refuses, the encoding reports.
         let _ = value.serialize(Look(&mut shown));
         shown
     }
 
-    /// A field of the value that was decoded as `seen`, of which serde is shown nothing. What is smaller than the padding
-    /// of its struct is not found, nor what lies at either end of a variant's fields.
+    /// A field of the value, decoded as `seen`, that serde is not shown. A field smaller than the padding of its struct
+    /// is not found, nor one that lies at either end of a variant's fields.
     pub(super) fn unseen(&self, seen: &Seen) -> Option<String> {
         let lost = |bytes: usize, name: &str| {
             Some(format!("loses {bytes} bytes of `{name}`: a field that serde is not shown (`#[serde(skip)]`)"))
@@ -62,7 +62,7 @@ impl Shown {
         torn.and_then(|shape| lost(shape.hole, &format!("{}::{}", shape.name, shape.variant.unwrap_or_default())))
     }
 
-    /// A field that is written and not read, or the other way round, where what was decoded as `seen` did not fit.
+    /// A field that is written and not read, or read and not written, for a value whose decoding as `seen` failed.
     pub(super) fn unlike(&self, seen: &Seen) -> Option<String> {
         let differs = |read: &Struct| {
             let written = self.structs.iter().find(|shape| shape.variant.is_none() && shape.name == read.name)?;
@@ -78,7 +78,7 @@ impl Shown {
         seen.structs().find_map(differs)
     }
 
-    /// A variant that became another one where the value came back from its bytes.
+    /// A variant that came back from its bytes as another one.
     pub(super) fn changed(&self, back: &Shown) -> Option<String> {
         let (was, is) = self.variants.iter().zip(&back.variants).find(|(was, is)| was != is)?;
         let sorted = |shown: &Shown| {
@@ -96,13 +96,13 @@ impl Shown {
         })
     }
 
-    /// Whether there is an enum in the value.
+    /// Whether the value contains an enum.
     pub(super) fn has_variants(&self) -> bool {
         !self.variants.is_empty()
     }
 }
 
-/// Why looking ended before the end of the value.
+/// Why the look at a value ended early.
 #[derive(Debug)]
 struct Refused;
 
@@ -134,7 +134,7 @@ impl<'a> Look<'a> {
         Fields { shown: self.0, shape: Some((name, variant)), names, places, all: true }
     }
 
-    /// What has no fields but items.
+    /// Something that has items and no fields.
     fn items(self) -> Fields<'a> {
         Fields { shown: self.0, shape: None, names: Vec::new(), places: Vec::new(), all: false }
     }
@@ -148,13 +148,13 @@ struct Place {
     align: usize,
 }
 
-/// The fields of something, as they are shown.
+/// The fields of a struct or variant, as the value shows them.
 struct Fields<'a> {
     shown: &'a mut Shown,
     shape: Option<(&'static str, Option<&'static str>)>,
     names: Vec<&'static str>,
     places: Vec<Place>,
-    /// The places of all fields that have a size are known.
+    /// Whether the places of all fields that have a size are known.
     all: bool,
 }
 
@@ -162,7 +162,7 @@ impl Fields<'_> {
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Refused> {
         if self.shape.is_some() {
             self.names.push(name);
-            // What serde's `serialize_with` makes of a field lies elsewhere.
+            // What serde's `serialize_with` makes of a field does not lie in the struct.
             if type_name::<T>().contains("__SerializeWith") {
                 self.all = false;
             } else if size_of_val(value) > 0 {

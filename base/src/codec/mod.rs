@@ -1,8 +1,8 @@
 //! The one way values become bytes and come back: bincode, always with a limit.
 //!
-//! What is claimed takes no memory before it is there, whatever the limit (`bounded`). The limit is one of bytes, so it
-//! does not bound what takes none: a sequence of zero-sized items, such as a `Vec<()>`, that claims 2^60 of them is
-//! counted to its end. Frames of our own have checksums; whoever decodes bytes of strangers must not ask for such types.
+//! Bytes that are only claimed take no memory, whatever the limit (`bounded`). The limit counts bytes, so it does not
+//! bound items that take none: a `Vec<()>` that claims 2^60 items is counted to its end. Tryworks's own frames have
+//! checksums. Code that decodes bytes of strangers must not ask for zero-sized items.
 
 mod bounded;
 mod fields;
@@ -20,7 +20,7 @@ use std::cell::RefCell;
 use strict::Strict;
 use watch::Seen;
 
-/// The largest single value that is decoded: what claims more is refused before anything is allocated.
+/// The largest single value that is decoded. A value that claims more is refused before anything is allocated.
 pub const DECODE_LIMIT: usize = 1 << 30;
 
 fn config() -> impl bincode::config::Config {
@@ -30,8 +30,8 @@ fn config() -> impl bincode::config::Config {
 /// Appends the bytes of `value` to `out`.
 ///
 /// # Errors
-/// If the type refuses to be encoded (an error of its own `Serialize`), if the value could not be decoded because a field
-/// was left out or the length of a map is not known before, or if it is so large that it could not be decoded.
+/// If the `Serialize` of the type returns an error, or if the value is too large to be decoded again. Also if the value
+/// could not be decoded because a field was left out or the length of a map was not known before.
 ///
 /// ```
 /// let mut bytes = Vec::new();
@@ -47,7 +47,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()>
     }
 }
 
-/// Decodes one value from the front of `bytes` and tells how many bytes it took.
+/// Decodes one value from the front of `bytes`, and returns it with the number of bytes that it took.
 ///
 /// # Errors
 /// If the bytes are no value of this type, or claim more than [`DECODE_LIMIT`].
@@ -57,10 +57,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize)> {
     decoded.map_err(|error| not_decoded::<T>(&error, bytes))
 }
 
-/// Decodes the value that all of `bytes` are.
+/// Decodes the value that takes all of `bytes`.
 ///
 /// # Errors
-/// As [`decode`]; if there are more bytes than its type reads.
+/// As [`decode`]; also if there are more bytes than the type reads.
 pub fn decode_whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let (value, taken) = decode::<T>(bytes)?;
     if taken == bytes.len() {
@@ -70,7 +70,7 @@ pub fn decode_whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
 }
 
-/// What is seen of a value of this type while it is decoded, and the value.
+/// Decodes a value again and watches: returns what was seen, and the value.
 #[cold]
 #[inline(never)]
 #[allow(clippy::disallowed_methods)]
@@ -85,12 +85,12 @@ pub fn encoded_len<T: Serialize + ?Sized>(value: &T) -> usize {
     measured(value, usize::MAX).unwrap_or(size_of_val(value))
 }
 
-/// Whether a value takes no more bytes than that, or cannot be written.
+/// Whether a value takes at most `most` bytes, or cannot be written.
 fn is_within<T: Serialize + ?Sized>(value: &T, most: usize) -> bool {
     !matches!(measured(value, most), Err(EncodeError::Io { .. }))
 }
 
-/// Counts the bytes of a value up to so many.
+/// Counts the bytes of a value up to `most`.
 fn measured<T: Serialize + ?Sized>(value: &T, most: usize) -> Result<usize, EncodeError> {
     struct Count {
         bytes: usize,
@@ -109,8 +109,8 @@ fn measured<T: Serialize + ?Sized>(value: &T, most: usize) -> Result<usize, Enco
     bincode::serde::encode_into_std_write(Strict(value), &mut count, config()).map(|_| count.bytes)
 }
 
-/// What comes back of `value` when it is encoded and decoded: the first row of every hand-over is looked at in this
-/// way, so that a type the codec cannot carry is told on the first run, not at the first spill or on the first cluster.
+/// Encodes and decodes `value`, and checks that it comes back. The first row of every hand-over is checked in this way.
+/// So a type that the codec cannot carry is reported on the first run, not at the first spill or on the first cluster.
 ///
 /// # Errors
 /// Names the type, and the field and the attribute of serde's where they are known.
@@ -130,7 +130,8 @@ fn lost_variants(name: &str, shown: &Shown, back: &Shown) -> Result<()> {
     shown.changed(back).map_or(Ok(()), |changed| Err(not_carried(name, changed, WITHOUT_VARIANTS)))
 }
 
-/// Why a value did not come back from its bytes: what it shows and what is asked for may say more than they.
+/// Why a value did not come back from its bytes. What the value shows, and what its decoder asks for, may say more than
+/// the bytes.
 #[cold]
 #[inline(never)]
 fn explained<T: Serialize + DeserializeOwned>(value: &T, bytes: &[u8], error: Error) -> Error {
@@ -148,10 +149,10 @@ fn left_over(bytes: usize, taken: usize) -> String {
     format!("cannot be decoded: of {bytes} bytes of a value {} are left over", bytes - taken)
 }
 
-/// As [`prove_carried`], for contexts that check every row: it also looks whether the bytes are all of the value. A field
-/// that serde is not shown (`#[serde(skip)]`) is found if it takes so much room that it cannot be padding, in whatever
-/// container the struct lies, and in a variant if it lies between two others; and if what came back has other bytes, it is
-/// another value. Maps may come back in another order, so bytes are compared without one.
+/// As [`prove_carried`], for contexts that check every row: it also checks that the bytes are all of the value. A field
+/// that serde is not shown (`#[serde(skip)]`) is found if it is too large to be padding, in whatever container the
+/// struct lies. In a variant it is found only between two other fields. A value that came back with other bytes is
+/// another value. Maps may come back in another order, so bytes are compared without regard to it.
 ///
 /// # Errors
 /// As [`prove_carried`].
@@ -169,13 +170,13 @@ pub fn check_carried<T: Serialize + DeserializeOwned>(value: &T) -> Result<T> {
     if is_like(bytes, again) { Ok(back) } else { Err(changed(type_name::<T>(), &shown, &Shown::of(&back), &seen)) }
 }
 
-/// Whether serde was shown all of a value.
+/// Whether serde was shown all parts of a value.
 fn all_is_seen(name: &str, shown: &Shown, seen: &Seen) -> Result<()> {
     let advice = "remove `#[serde(skip)]`, or make the field again where it is needed";
     shown.unseen(seen).map_or(Ok(()), |unseen| Err(not_carried(name, unseen, advice)))
 }
 
-/// Whether these are the bytes of one value. Maps may come in another order.
+/// Whether these are the bytes of the same value. Maps may come in another order.
 fn is_like(mut bytes: Vec<u8>, mut again: Vec<u8>) -> bool {
     bytes == again || {
         bytes.sort_unstable();
@@ -184,7 +185,7 @@ fn is_like(mut bytes: Vec<u8>, mut again: Vec<u8>) -> bool {
     }
 }
 
-/// What became of a value that came back as another one.
+/// The error for a value that came back as another one.
 #[cold]
 fn changed(name: &str, shown: &Shown, back: &Shown, seen: &Seen) -> Error {
     let (message, advice) = match (shown.changed(back), shown.unlike(seen)) {
@@ -195,8 +196,9 @@ fn changed(name: &str, shown: &Shown, back: &Shown, seen: &Seen) -> Error {
     not_carried(name, message, advice)
 }
 
-/// Looks at a row that is handed over: [`check_carried`] if every row is checked, and then it is what came back that is
-/// handed over, so that a row loses what it loses with any amount of memory; else [`prove_carried`].
+/// Checks a row that is handed over. Where every row is checked, [`check_carried`] does it, and the copy that came back
+/// replaces the row: a row then loses the same fields whatever the amount of memory. Elsewhere [`prove_carried`] does
+/// it.
 ///
 /// # Errors
 /// As those.
@@ -208,7 +210,7 @@ pub fn prove_row<T: Serialize + DeserializeOwned>(row: &mut T, check: bool) -> R
     Ok(())
 }
 
-/// Looks at rows that are handed over together: at each if all are checked, else at the first.
+/// Checks rows that are handed over together: every row where all are checked, else the first.
 ///
 /// # Errors
 /// As [`prove_row`].
@@ -217,7 +219,8 @@ pub fn prove_rows<T: Serialize + DeserializeOwned>(rows: &mut [T], check: bool) 
     rows[..looked_at].iter_mut().try_for_each(|row| prove_row(row, check))
 }
 
-/// Looks at a part of an action's result: as at a row, but at one of more than 64 KiB only where all are checked.
+/// Checks a part of an action's result as a row is checked. A part of more than 64 KiB is checked only where every row
+/// is.
 ///
 /// # Errors
 /// As [`prove_row`].
@@ -225,8 +228,8 @@ pub fn prove_part<T: Serialize + DeserializeOwned>(part: &mut T, check: bool) ->
     if check || is_within(part, PROVEN_PART) { prove_row(part, check) } else { Ok(()) }
 }
 
-/// Looks at a value that the program gives to its tasks, which travels once: as at a row that is checked. One of more than
-/// a mebibyte is looked at only where rows are.
+/// Checks a value that the program gives to its tasks as a row is checked where every row is. The value travels once.
+/// One of more than a mebibyte is checked only where every row is.
 ///
 /// # Errors
 /// As [`check_carried`].
@@ -234,9 +237,9 @@ pub fn prove_given<T: Serialize + DeserializeOwned>(value: &T, check: bool) -> R
     if check || is_within(value, PROVEN_GIVEN) { check_carried(value).map(drop) } else { Ok(()) }
 }
 
-/// The most bytes of a part of a result that are written and read once more where nobody asked to.
+/// The largest part of a result, in bytes, that is checked without being asked to.
 const PROVEN_PART: usize = 64 << 10;
-/// The same of a value that is given once.
+/// The same limit for a value that is given once.
 const PROVEN_GIVEN: usize = 1 << 20;
 
 /// What helps where `Serialize` and `Deserialize` do not fit together.
@@ -269,7 +272,7 @@ fn not_encoded(name: &str, error: &EncodeError) -> Error {
 #[cold]
 #[inline(never)]
 fn not_decoded<T: DeserializeOwned>(error: &DecodeError, bytes: &[u8]) -> Error {
-    // Once more, to see where.
+    // Decodes once more, to find the place.
     refused(type_name::<T>(), error, &seen_of::<T>(bytes).0)
 }
 

@@ -1,8 +1,9 @@
-//! Serde's side of encoding: what bincode would write but cannot read back is refused, by field and attribute.
+//! Serde's side of encoding: it refuses what bincode would write but could not read back, and names the field and the
+//! attribute.
 //!
-//! bincode has no names, so what is left out moves everything behind it: `skip_serializing_if` would come back as other
-//! values, without an error. The wrapper adds nothing to what is compiled for other types: it has no data, and its one
-//! refusal is of a call that they do not make.
+//! bincode has no names, so a field that is left out shifts all later ones: `skip_serializing_if` would come back as
+//! other values, without an error. The wrapper adds nothing to the code compiled for other types: it has no data, and
+//! it refuses only one call, which they do not make.
 
 use serde::ser::{
     Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
@@ -22,7 +23,7 @@ impl<T: Serialize + ?Sized> Serialize for Strict<'_, T> {
 /// A serializer that refuses what bincode cannot read back.
 struct Refusing<S>(S);
 
-/// What it gives for values of several parts, with the name of the type.
+/// Serializes the parts of a value, and knows the name of its type.
 struct Parts<S> {
     to: S,
     name: &'static str,

@@ -1,12 +1,12 @@
-//! What is seen of a value while it is decoded: which structs and enums it is made of, how large they are, and which field
-//! is being read. The decoder knows the type of each, behind whatever box, vector or map it lies.
+//! Records what is decoded: which structs and enums a value consists of, how large they are, and which field is being
+//! read. The decoder knows the type of each, whatever box, vector or map holds it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Looks on while a value is decoded. Rows are decoded with `()`, of which nothing is compiled.
+/// Is told what a decoder reads. Rows are decoded with `()`, for which nothing is compiled.
 pub(super) trait Watch: Copy {
-    /// A value of type `T` that has parts begins. Those that are no struct have an empty name.
+    /// A value of type `T` that has parts begins. A value that is no struct has an empty name.
     #[inline(always)]
     fn begin<T>(self, _name: &'static str, _fields: &'static [&'static str]) {}
 
@@ -14,7 +14,7 @@ pub(super) trait Watch: Copy {
     #[inline(always)]
     fn part<T>(self) {}
 
-    /// It is whole, or something in it could not be read.
+    /// The value is complete, or something in it could not be read.
     #[inline(always)]
     fn end(self, _whole: bool) {}
 
@@ -31,7 +31,7 @@ pub(super) struct Struct {
     pub(super) name: &'static str,
     /// A variant of the enum of this name: its size is that of the enum.
     is_variant: bool,
-    /// The names that its `Deserialize` knows; none if its fields have no names.
+    /// The names that its `Deserialize` knows; empty if its fields have no names.
     pub(super) fields: &'static [&'static str],
     pub(super) size: usize,
     pub(super) align: usize,
@@ -42,7 +42,7 @@ pub(super) struct Struct {
 /// What was seen.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// What is being read; after an error, what was.
+    /// The structs being read now; after an error, those that were being read.
     open: Vec<Struct>,
     /// The enum that was begun last.
     choice: &'static str,
@@ -88,7 +88,7 @@ impl Watch for &RefCell<Seen> {
 }
 
 impl Seen {
-    /// The structs that were read, those included of which not everything could be.
+    /// The structs that were read, including those that were read only in part.
     pub(super) fn structs(&self) -> impl Iterator<Item = &Struct> {
         self.structs.iter().chain(self.open.iter().filter(|open| open.is_struct()))
     }
@@ -98,7 +98,7 @@ impl Seen {
         self.enums.get(name).copied()
     }
 
-    /// The field that could not be read, of the innermost struct.
+    /// The innermost struct's field that could not be read.
     pub(super) fn place(&self) -> Option<String> {
         let inner = self.open.iter().rev().find(|open| !open.parts.is_empty())?;
         let last = inner.parts.len() - 1;
@@ -112,10 +112,11 @@ impl Struct {
         !self.is_variant && !self.name.is_empty()
     }
 
-    /// The bytes of it that none of its parts takes, if they are no padding.
+    /// The bytes of the struct that none of its parts takes, if they cannot be padding.
     pub(super) fn unread(&self) -> Option<usize> {
         let bytes: usize = self.parts.iter().map(|part| part.0).sum();
-        // As the compiler lays out a struct, without padding in between; or a `repr(C)`, in the order of its fields.
+        // The layout that the compiler chooses, without padding in between; or that of a `repr(C)`, in the order of its
+        // fields.
         let packed = bytes.next_multiple_of(self.align);
         let aligned = |end: usize, part: &(usize, usize)| end.next_multiple_of(part.1.min(self.align)) + part.0;
         let in_order = self.parts.iter().fold(0, aligned).next_multiple_of(self.align);

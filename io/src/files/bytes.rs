@@ -1,4 +1,4 @@
-//! Where the bytes of a partition come from: a range of a plain file, or a decompressor over a whole one.
+//! Where the bytes of a partition come from: a range of a plain file, or a decompressor over a whole file.
 
 use super::compression::Compression;
 use super::list::{FileState, ListedFile};
@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use tryworks_base::{Error, Result};
 use tryworks_core::task::TaskContext;
 
-/// A file that is read from a position on, up to the size it had when it was listed.
+/// A file that is read from a position onwards, up to the size that it had when it was listed.
 pub(crate) struct Plain {
     file: File,
     path: PathBuf,
     at: u64,
     size: u64,
-    /// How it was when it was opened.
+    /// The state of the file when it was opened.
     opened: FileState,
 }
 
@@ -32,12 +32,12 @@ impl Plain {
         &self.path
     }
 
-    /// How far it was read.
+    /// How far the file was read.
     pub(crate) fn at(&self) -> u64 {
         self.at
     }
 
-    /// Looks at bytes ahead of those that were read, and tells how many there are.
+    /// Looks at bytes at `at` without moving the reading position; returns how many bytes there are.
     pub(super) fn peek(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut known = 0;
         while known < buffer.len() {
@@ -51,7 +51,7 @@ impl Plain {
         Ok(known)
     }
 
-    /// Goes on reading at `at`.
+    /// Continues reading at `at`.
     pub(crate) fn go_to(&mut self, at: u64) {
         self.at = at;
     }
@@ -71,7 +71,7 @@ impl Plain {
         out.reserve(most);
         let known = out.len();
         let read = loop {
-            // Into memory that is not filled first, unless there is more room than is wanted.
+            // Reads into unfilled memory, unless the vector has more capacity than is wanted.
             let read = if out.capacity() - known == most {
                 rustix::io::pread(&self.file, spare_capacity(out), self.at)
             } else {
@@ -131,7 +131,7 @@ impl Bytes {
         })
     }
 
-    /// The file, and how many of the bytes that were read of it are not unpacked yet.
+    /// The file, and how many of the bytes read from it are not unpacked yet.
     fn source(&self) -> Option<(&Plain, usize)> {
         let buffered = match self {
             Bytes::Plain(plain) => return Some((plain, 0)),
@@ -171,7 +171,7 @@ impl Bytes {
             Err(Ok(error)) => return Err(error),
             Err(Err(error)) => error,
         };
-        // What was read while somebody wrote to the file may look like anything.
+        // Bytes read while another process wrote to the file may look like anything.
         self.check()?;
         let message = match error.kind() {
             io::ErrorKind::UnexpectedEof => "the compressed data ends too early".to_string(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a file is compressed, which its first bytes say, whatever its name.
+/// How a file is compressed. Its first bytes say so, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Compression {
     Plain,

@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 use tryworks_base::{Error, Result, paths};
 use tryworks_core::runner::Runner;
 
-/// What tells whether a file was written to.
+/// The properties that show whether a file was written to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct FileState {
     pub(super) bytes: u64,
-    /// When it was written to last, in seconds and nanoseconds.
+    /// The time of the last write, in seconds and nanoseconds.
     modified: (i64, i64),
     inode: u64,
 }
@@ -31,7 +31,7 @@ impl FileState {
         Ok(FileState { bytes: about.len(), modified: (about.mtime(), about.mtime_nsec()), inode: about.ino() })
     }
 
-    /// An error that says what has changed if this is not the state of the file `now`.
+    /// Compares this state with the state `now`; the error says what has changed.
     pub(super) fn check(&self, now: &FileState, path: &Path) -> Result<()> {
         let what = if self.bytes != now.bytes {
             format!("it had {} bytes when it was listed, and has {} now", self.bytes, now.bytes)
@@ -47,23 +47,23 @@ impl FileState {
     }
 }
 
-/// A file as it was when it was listed.
+/// A file with the state that it had when it was listed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ListedFile {
-    /// The bytes of its whole path, which need not be UTF-8.
+    /// The bytes of its absolute path, which need not be UTF-8.
     path: Vec<u8>,
-    /// The file as it was sent along.
+    /// The copy that was sent to tasks, if one was.
     shipped: Option<Shipped>,
     state: FileState,
     pub(crate) compression: Compression,
 }
 
 impl ListedFile {
-    /// Looks at a file. `packed` tells whether it may be compressed: where any bytes may be at its beginning, those of a
-    /// compressed file say nothing.
+    /// Looks at a file. `packed` tells whether it may be compressed. In formats whose files may begin with any bytes,
+    /// the first bytes do not show compression.
     fn look(path: PathBuf, packed: bool) -> Result<Self> {
         let look = || -> io::Result<_> {
-            // Before it is opened: opening a pipe would wait for whoever writes to it.
+            // Checked before the file is opened: opening a pipe would wait for its writer.
             if !fs::metadata(&path)?.is_file() {
                 return Err(io::Error::other("this is no regular file, so it cannot be divided into splits"));
             }
@@ -80,18 +80,18 @@ impl ListedFile {
         Ok(ListedFile { path: path.into_os_string().into_vec(), shipped: None, state, compression })
     }
 
-    /// Its bytes.
+    /// Its size in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.state.bytes
     }
 
-    /// Has the file sent to where tasks are.
+    /// Has the file sent to the machines of the tasks.
     pub(super) fn ship(&mut self, runner: &dyn Runner) -> Result<()> {
         self.shipped = Some(Shipped::by(runner, self.path())?);
         Ok(())
     }
 
-    /// Opens it where this process is, if it is still what was listed.
+    /// Opens the file on this machine, if it is still the one that was listed.
     pub(super) fn open(&self) -> Result<(File, FileState)> {
         let path = self.shipped.as_ref().map_or_else(|| Ok(self.path().to_path_buf()), Shipped::path)?;
         let file = match self.shipped {
@@ -101,11 +101,11 @@ impl ListedFile {
         let now = FileState::of(&file).map_err(|error| Error::input(path.display(), None, error))?;
         let mut listed = self.state.clone();
         if path != self.path() {
-            // A copy has a time of its own; its bytes were checked when it was brought.
+            // A copy has its own time; its bytes were checked when it was fetched.
             listed.modified = now.modified;
         }
         if path != self.path() || shipped::is_elsewhere() {
-            // Machines number the files of a shared directory as they like.
+            // Each machine numbers the files of a shared directory in its own way.
             listed.inode = now.inode;
         }
         listed.check(&now, &path)?;
@@ -118,8 +118,8 @@ impl ListedFile {
     }
 }
 
-/// Lists what is asked for: in the order of the paths given, by name under each of them. What is relative is so to
-/// where this process is now. `packed` tells whether files may be compressed.
+/// Lists the files that are asked for: in the order of the paths given, and by name under each of them. A relative path
+/// starts from the present directory of the process. `packed` tells whether files may be compressed.
 pub(super) fn list(wanted: &Paths, packed: bool) -> Result<Vec<ListedFile>> {
     let mut files = Vec::new();
     for path in &wanted.0 {
@@ -130,13 +130,13 @@ pub(super) fn list(wanted: &Paths, packed: bool) -> Result<Vec<ListedFile>> {
             Ok(about) if about.is_dir() => directory(&whole, &mut files)?,
             Ok(_) => files.push(whole),
             Err(_) if patterns::is_pattern(path) => {
-                // The directory where this process is may have a name with a `*` in it.
+                // The present directory may have a name with a `*` in it.
                 let here = if path.is_absolute() { PathBuf::new() } else { std::env::current_dir().map_err(failed)? };
                 let mut found = Vec::new();
                 for path in patterns::find(&here, path)? {
                     if path.is_dir() { directory(&path, &mut found)? } else { found.push(path) }
                 }
-                // Of a directory and what is in it, both may have been asked for.
+                // The program may have asked for a directory and for a file in it.
                 let mut seen = BTreeSet::new();
                 found.retain(|path| seen.insert(path.clone()));
                 files.append(&mut found);
@@ -153,7 +153,7 @@ pub(super) fn list(wanted: &Paths, packed: bool) -> Result<Vec<ListedFile>> {
     files.into_iter().map(|path| ListedFile::look(path, packed)).collect()
 }
 
-/// Whether a name is not read unless it is asked for.
+/// Whether a file of this name is read only if the program names it.
 pub(super) fn is_hidden(name: &OsStr) -> bool {
     matches!(name.as_bytes().first(), Some(b'.' | b'_'))
 }

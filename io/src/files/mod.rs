@@ -1,8 +1,8 @@
-//! Files that are read, whatever is in them: which there are, how they are divided, and their bytes.
+//! Files that are read, whatever their format: which files there are, how they are split, and their bytes.
 //!
-//! `paths` says what is asked for, and `list` which files that is, by `patterns` where it is asked for by globs; `splits`
-//! divides them among partitions; `bytes` reads them, by `unpack` where they are compressed; `shipped` are files that
-//! tasks on other machines get from the driver.
+//! `paths` says what the program asks for. `list` finds the files, with `patterns` for globs. `splits` divides them
+//! among partitions. `bytes` reads them, through `unpack` where they are compressed. `shipped` has the files that tasks
+//! on other machines get from the driver.
 
 mod bytes;
 mod compression;

@@ -1,11 +1,12 @@
-//! Which paths are asked for: one or several, each a file, a directory or a glob.
+//! Which paths a program asks for: one or several, each a file, a directory or a glob.
 
 use std::path::{Path, PathBuf};
 
-/// What to read: the path of a file, a directory (its files by name, but not those whose names begin with `.` or
-/// `_`), a glob, or several of these. In a glob `*` and `?` stand for characters of a name, `[a-z]` for one of a class,
-/// `**` for any number of directories, and `{a,b}` for each of these. None but the last stands for a `.` or `_` at the
-/// beginning of a name. What is there under the very name is taken as it is.
+/// What to read: the path of a file, of a directory, a glob, or several of these. Of a directory, the files are read by
+/// name, without those whose names begin with `.` or `_`. In a glob, `*` and `?` stand for characters of a name,
+/// `[a-z]` for one of a class, `**` for any number of directories, and `{a,b}` for each of these. Only the last also
+/// stands for a `.` or `_` at the beginning of a name. A path that exists is taken as it is, even if it looks like a
+/// glob.
 ///
 /// ```
 /// use tryworks_io::files::Paths;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths(pub(crate) Vec<PathBuf>);
 
-/// How many of many paths are shown.
+/// How many of several paths are shown.
 const SHOWN: usize = 3;
 
 impl std::fmt::Display for Paths {

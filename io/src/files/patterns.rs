@@ -1,4 +1,4 @@
-//! Globs: which paths a pattern stands for, whatever bytes their names are made of.
+//! Globs: which paths a pattern stands for, whatever bytes their names consist of.
 
 use super::list::is_hidden;
 use glob::{MatchOptions, Pattern};
@@ -15,19 +15,19 @@ const MOST: usize = 10_000;
 /// One name in a pattern.
 enum Part {
     Named(OsString),
-    /// A name that matches. Names that begin with `.` or `_` only do if the pattern begins so.
+    /// A name that matches. A name that begins with `.` or `_` matches only if the pattern begins so.
     Matching(Pattern, bool),
     /// `**`: any number of directories.
     AnyDepth,
 }
 
-/// Whether a path that does not exist is to be taken as a pattern.
+/// Whether a path that does not exist is a pattern.
 pub(super) fn is_pattern(path: &Path) -> bool {
     let has_wildcards = path.as_os_str().as_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
     has_wildcards || path.to_str().is_some_and(|text| braces(text).is_some())
 }
 
-/// The paths that a pattern stands for now, by name. A relative one is looked for under `here`.
+/// The existing paths that a pattern stands for, by name. A relative pattern starts from `here`.
 pub(super) fn find(here: &Path, pattern: &Path) -> Result<Vec<PathBuf>> {
     let mut alternatives = Vec::new();
     match pattern.to_str() {
@@ -76,7 +76,7 @@ fn walk(at: PathBuf, parts: &[Part], found: &mut Vec<PathBuf>) -> Result<()> {
         Part::Named(name) => walk(at.join(name), rest, found),
         Part::Matching(pattern, hidden) => {
             let matches = |name: &OsStr| {
-                // What is no text in a name matches as one character that stands for it.
+                // Bytes of a name that are not text match as one character that stands for them.
                 (*hidden || !is_hidden(name)) && pattern.matches_with(&name.to_string_lossy(), MatchOptions::new())
             };
             names(&at)?.into_iter().filter(|name| matches(name)).try_for_each(|name| walk(at.join(name), rest, found))
@@ -85,7 +85,7 @@ fn walk(at: PathBuf, parts: &[Part], found: &mut Vec<PathBuf>) -> Result<()> {
             walk(at.clone(), rest, found)?;
             for name in names(&at)? {
                 let below = at.join(&name);
-                // A link may lead back to where it is.
+                // A link may lead back to its own directory.
                 if !is_hidden(&name) && fs::symlink_metadata(&below).is_ok_and(|about| about.is_dir()) {
                     walk(below, parts, found)?;
                 }
@@ -95,7 +95,7 @@ fn walk(at: PathBuf, parts: &[Part], found: &mut Vec<PathBuf>) -> Result<()> {
     }
 }
 
-/// The names in a directory; none if it is not there, or no directory.
+/// The names in a directory; none if it does not exist or is no directory.
 fn names(dir: &Path) -> Result<Vec<OsString>> {
     let read = || fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>();
     match read() {
@@ -104,8 +104,8 @@ fn names(dir: &Path) -> Result<Vec<OsString>> {
     }
 }
 
-/// Adds what the braces of `text` stand for, each behind `before`, as a shell does: `{a,b}` is each of these, and a brace
-/// without a comma is itself. False if that is too much.
+/// Adds what the braces of `text` stand for, each after `before`, as a shell does: `{a,b}` is each of these, and a
+/// brace without a comma is itself. Returns false if there are too many.
 fn expand(text: &str, before: &str, found: &mut Vec<PathBuf>) -> bool {
     let Some((start, alternatives, end)) = braces(text) else {
         found.push(PathBuf::from(format!("{before}{text}")));
@@ -115,14 +115,14 @@ fn expand(text: &str, before: &str, found: &mut Vec<PathBuf>) -> bool {
     alternatives.iter().all(|one| expand(&format!("{one}{}", &text[end..]), &before, found))
 }
 
-/// The first braces with a comma: where they begin, what is between the commas, and where they end.
+/// The first braces with a comma: where they begin, the texts between the commas, and where they end.
 fn braces(text: &str) -> Option<(usize, Vec<&str>, usize)> {
     let mut open: Vec<(usize, Vec<usize>)> = Vec::new();
     let mut outermost = None;
     let mut at = 0;
     while let Some(byte) = text.as_bytes().get(at) {
         match byte {
-            // In a class of characters they stand for themselves.
+            // Braces in a class of characters stand for themselves.
             b'[' => at += text[at..].get(2..).and_then(|rest| rest.find(']')).map_or(0, |end| end + 2),
             b'{' => open.push((at, Vec::new())),
             b',' => open.last_mut().into_iter().for_each(|(_, commas)| commas.push(at)),
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(expanded("{a,b}{1,2}"), ["a1", "a2", "b1", "b2"]);
         assert_eq!(expanded("x{a,b{1,2},}y"), ["xay", "xb1y", "xb2y", "xy"]);
         assert_eq!(expanded("{{a,b},c}"), ["a", "b", "c"]);
-        // Those without a comma, those that do not end, and those in a class are themselves.
+        // Braces without a comma, without an end, or in a class stand for themselves.
         assert_eq!(expanded("{a}"), ["{a}"]);
         assert_eq!(expanded("{a{b,c}}"), ["{ab}", "{ac}"]);
         assert_eq!(expanded("{a,b"), ["{a,b"]);

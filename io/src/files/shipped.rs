@@ -1,4 +1,4 @@
-//! Files of the driver's machine as tasks see them, wherever they run.
+//! Files of the driver's machine, as tasks see them on any machine.
 
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -10,8 +10,8 @@ use tryworks_base::{Error, Result, Shipment, paths};
 use tryworks_core::runner::Runner;
 use tryworks_core::surroundings;
 
-/// A file that was given along: tasks find a copy of it on their own machine. On the driver's machine, and where one
-/// process runs everything, that is the file itself.
+/// A file that was given to tasks: they find a copy of it on their own machine. On the driver's machine, and where one
+/// process runs everything, it is the file itself.
 ///
 /// ```
 /// use tryworks_io::files::Shipped;
@@ -33,7 +33,7 @@ impl Shipped {
     /// A file for tasks that run on this machine.
     ///
     /// # Errors
-    /// If it is no path, not there, or no regular file.
+    /// If it is no path, does not exist, or is no regular file.
     #[track_caller]
     pub fn here(path: impl AsRef<Path>) -> Result<Self> {
         let failed = |error: io::Error| Error::input(path.as_ref().display(), None, error);
@@ -47,7 +47,7 @@ impl Shipped {
         Ok(Shipped { path: whole.into_os_string().into_vec(), shipment: None })
     }
 
-    /// A file for tasks that run where this runner has them run.
+    /// A file for tasks that run where this runner runs them.
     ///
     /// # Errors
     /// If it cannot be read, or cannot be sent.
@@ -58,11 +58,11 @@ impl Shipped {
         Ok(shipped)
     }
 
-    /// Where the file is for this process. The first task of a machine that asks for it waits until it is there; it is
-    /// deleted when the driver's session ends.
+    /// Where the file is for this process. The first task of a machine that asks for it waits until it has arrived. The
+    /// file is deleted when the driver's session ends.
     ///
     /// # Errors
-    /// If it cannot be fetched, or has become another file since it was given along.
+    /// If it cannot be fetched, or was changed since it was given.
     pub fn path(&self) -> Result<PathBuf> {
         let own = || PathBuf::from(OsStr::from_bytes(&self.path));
         match (&self.shipment, surroundings::get()) {
@@ -72,13 +72,13 @@ impl Shipped {
     }
 }
 
-/// Whether this process runs tasks for a driver of another one, which may be on another machine.
+/// Whether this process runs tasks for a driver in another process, which may be on another machine.
 pub(super) fn is_elsewhere() -> bool {
     surroundings::get().is_some()
 }
 
-/// An error about a place that the driver has seen or made. Where another machine does not see it, that says which
-/// machine, and what to do.
+/// The error for a path that the driver has seen or made. If another machine does not see it, the error names that
+/// machine and says what to do.
 pub(crate) fn unseen(path: &Path, error: &io::Error, advice: &str) -> String {
     match (surroundings::get(), error.kind()) {
         (Some(around), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {

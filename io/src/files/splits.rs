@@ -1,4 +1,4 @@
-//! Splits: which bytes of which file are a partition. They follow from the bytes of the input alone.
+//! Splits: which bytes of which file form a partition. They depend on the bytes of the input alone.
 
 use super::compression::Compression;
 use super::list::{self, ListedFile};
@@ -16,18 +16,18 @@ const LARGEST_SPLIT: u64 = 32 * 1024 * 1024;
 /// How files are divided.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SplitOptions {
-    /// What a file holds is made of so many bytes each, which are not divided.
+    /// Splits end only at multiples of this many bytes: the size of a record.
     pub(crate) unit: u64,
-    /// The bytes of a split, instead of what follows from the size of the input.
+    /// The bytes of a split; `None` if they follow from the size of the input.
     pub(crate) split_bytes: Option<u64>,
-    /// Whether a file may be compressed. One that is becomes a single partition.
+    /// Whether files may be compressed. A compressed file becomes a single partition.
     pub(crate) packed: bool,
 }
 
-/// Files as they were when they were listed, and how they are divided.
+/// Files with the state that they had when they were listed, and how they are divided.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Splits {
-    /// What was asked for, as it was asked for.
+    /// What the program asked for, in its own words.
     shown: String,
     files: Vec<ListedFile>,
     /// The first partition of each file.
@@ -37,7 +37,7 @@ pub(crate) struct Splits {
 }
 
 impl Splits {
-    /// Lists the files now: what is added to a directory later is not read.
+    /// Lists the files now: files that are added to a directory later are not read.
     pub(crate) fn of(paths: &Paths, options: SplitOptions) -> Result<Self> {
         let files = list::list(paths, options.packed)?;
         let total: u64 = files.iter().map(|file| file.bytes()).sum();
@@ -63,12 +63,12 @@ impl Splits {
         Ok(Splits { shown: paths.to_string(), files, firsts, partitions, split })
     }
 
-    /// No split: what stands in the plan for files that could not be listed.
+    /// No split: stands in the plan for files that could not be listed.
     pub(crate) fn none(paths: &Paths) -> Self {
         Splits { shown: paths.to_string(), files: Vec::new(), firsts: Vec::new(), partitions: 0, split: SMALLEST_SPLIT }
     }
 
-    /// Has the files sent to where tasks are, for machines that do not see them.
+    /// Has the files sent to tasks, for machines that do not see them.
     pub(crate) fn ship(&mut self, runner: &dyn Runner) -> Result<()> {
         self.files.iter_mut().try_for_each(|file| file.ship(runner))
     }
@@ -82,7 +82,7 @@ impl Splits {
         self.partitions
     }
 
-    /// The file of a partition, and which of its bytes. A compressed file's are all of them.
+    /// The file of a partition, and which of its bytes. For a compressed file these are all of them.
     pub(crate) fn find(&self, partition: u32) -> Result<(&ListedFile, Range<u64>)> {
         let file = self.firsts.partition_point(|first| *first <= partition).saturating_sub(1);
         let (Some(listed), Some(first)) = (self.files.get(file), self.firsts.get(file)) else {
@@ -92,7 +92,7 @@ impl Splits {
         Ok((listed, start..start.saturating_add(self.split).min(listed.bytes())))
     }
 
-    /// What a plan shows of it.
+    /// How a plan shows these files.
     pub(crate) fn describe(&self) -> String {
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let files = if self.files.len() > 1 { format!("{}, ", count(self.files.len(), "file")) } else { String::new() };

@@ -10,18 +10,18 @@ use zstd::stream::raw::{DParameter, Decoder, Operation};
 
 /// How much of a compressed file is read at a time.
 const PACKED_BUFFER: usize = 64 * 1024;
-/// What a decompressor holds beside its window, about.
+/// About how many bytes a decompressor holds beside its window.
 const STATE_BYTES: u64 = 512 << 10;
-/// A window that is never refused: the format asks it of every decompressor.
+/// A window that is never refused: the format demands it of every decompressor.
 const USUAL_WINDOW: u64 = 8 << 20;
 /// The largest window that the library knows, as a power of two.
 const WINDOW_LOG_MAX: u32 = 31;
-/// The longest header of a frame.
+/// The length of the longest header of a frame.
 const HEADER_BYTES: usize = 18;
 
 /// The members of a gzip file.
 pub(crate) struct Gzip {
-    /// Not there while one member is left for the next.
+    /// Absent only while one member's reader moves to the next member.
     decoder: Option<GzDecoder<BufReader<Plain>>>,
     _held: Reservation,
 }
@@ -37,7 +37,7 @@ impl Gzip {
         self.decoder.as_ref().map(GzDecoder::get_ref)
     }
 
-    /// Goes to the next member; false at the end. Zeros behind a member are padding: tapes and block devices leave them.
+    /// Goes to the next member; false at the end. Zeros after a member are padding: tapes and block devices leave them.
     fn next_member(&mut self) -> io::Result<bool> {
         let Some(decoder) = &mut self.decoder else { return Ok(false) };
         let input = decoder.get_mut();
@@ -81,7 +81,7 @@ pub(crate) struct Zstd {
     input: BufReader<Plain>,
     in_frame: bool,
     held: Reservation,
-    /// The largest window that a task may have, and the budget that it follows from.
+    /// The largest window that a task may use, and the budget that determines it.
     most: u64,
     limit: u64,
 }
@@ -90,7 +90,7 @@ impl Zstd {
     pub(super) fn new(plain: Plain, task: &TaskContext) -> Result<Self> {
         let begin = || {
             let mut decoder = Decoder::new()?;
-            // What is too much is decided here, with an error that says so.
+            // This code refuses windows that are too large itself, with an error that says so.
             decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
             Ok(decoder)
         };
@@ -112,7 +112,7 @@ impl Zstd {
         &self.input
     }
 
-    /// Makes room for the next frame; false at the end of the file.
+    /// Prepares for the next frame; false at the end of the file.
     fn begin(&mut self) -> io::Result<bool> {
         if self.input.fill_buf()?.is_empty() {
             return Ok(false);
@@ -157,8 +157,8 @@ impl Read for Zstd {
     }
 }
 
-/// How far back the frame that begins with `header` refers, in bytes: what has to be held to decompress it. `None` for
-/// what is no such frame, or is cut.
+/// How far back, in bytes, the frame that begins with `header` refers: decompressing has to hold as much. `None` if
+/// this is no zstd frame, or is cut off.
 fn window(header: &[u8]) -> Option<u64> {
     let [0x28, 0xb5, 0x2f, 0xfd, about, rest @ ..] = header else { return None };
     if about & 0x20 == 0 {
@@ -166,7 +166,7 @@ fn window(header: &[u8]) -> Option<u64> {
         let base = 1u64 << (10 + exponent);
         return Some(base + base / 8 * eighths);
     }
-    // A single segment is its own window: its length comes behind the number of the dictionary.
+    // A single segment is its own window: its length follows the number of the dictionary.
     let length = rest.get([0, 1, 2, 4][usize::from(about & 3)]..)?;
     let number = |bytes: usize| {
         let bytes = length.get(..bytes)?;
@@ -195,7 +195,7 @@ mod tests {
             assert_eq!(window(&encoder.finish().unwrap()), Some(1 << log));
         }
         for bytes in [0, 1, 255, 256, 65_791, 65_792, 1 << 20] {
-            // Packed at once, the length is known and the frame is a single segment.
+            // Compressed in one call, so that the length is known and the frame is a single segment.
             let packed = zstd::bulk::compress(&vec![7; bytes], 3).unwrap();
             assert_eq!(window(&packed), Some(bytes as u64), "{bytes} bytes");
         }

@@ -1,4 +1,4 @@
-//! Places: where what is saved appears.
+//! Places: where saved files appear.
 
 mod directory;
 
@@ -9,8 +9,8 @@ pub(crate) use directory::is_half_saved;
 use crate::files::Paths;
 use tryworks_base::{Error, Result};
 
-/// The directory that items are saved to in a format whose paths are also read. `reading` are the options that only say how
-/// they are read, and whether each is set.
+/// The directory to save to, from a format's paths. `reading` lists the options that apply only to reading, and whether
+/// each is set.
 #[track_caller]
 pub(crate) fn only_directory(paths: &Paths, format: &str, reading: &[(&str, bool)]) -> Result<Directory> {
     if let Some((option, _)) = reading.iter().find(|(_, is_set)| *is_set) {

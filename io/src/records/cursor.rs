@@ -16,7 +16,7 @@ pub struct RecordCursor<const N: usize> {
     file: Plain,
     /// The records that begin here or later belong to the next partition.
     end: u64,
-    /// What was read, of which the bytes before `at` were pushed.
+    /// Bytes that were read; those before `at` have been pushed.
     buffer: Vec<u8>,
     at: usize,
     /// The buffer's share of the budget.
@@ -33,7 +33,7 @@ impl<const N: usize> RecordCursor<N> {
         Ok(RecordCursor { file, end: split.end, buffer: Vec::with_capacity(capacity as usize), at: 0, _held: held })
     }
 
-    /// Reads on until there is a whole record; false at the end.
+    /// Reads until there is a whole record; false at the end.
     fn fill(&mut self) -> Result<bool> {
         self.buffer.drain(..self.at);
         self.at = 0;

@@ -1,4 +1,4 @@
-//! Records: files of rows that have a fixed number of bytes each.
+//! Records: files of rows that all have the same number of bytes.
 //!
 //! `cursor` cuts the bytes of files into records; `save` writes them.
 
@@ -18,9 +18,9 @@ use tryworks_core::source::Source;
 use tryworks_core::task::TaskContext;
 
 /// Files of records of `N` bytes each to [`read`](crate::Sources::read), or a directory of them to
-/// [`save`](tryworks_core::Dataset::save) to. Between records there is nothing.
+/// [`save`](tryworks_core::Dataset::save) to. Records follow one another without separators.
 ///
-/// Files are read as they are: any bytes may be a record, so none is taken for compressed data.
+/// Files are read as they are. Any bytes may be a record, so no file is taken for a compressed one.
 ///
 /// ```
 /// # use tryworks::prelude::*;
@@ -37,7 +37,7 @@ pub fn records<const N: usize>(paths: impl Into<Paths>) -> Records<N> {
     Records { paths: paths.into(), split_bytes: None, from_driver: false }
 }
 
-/// What [`records`] makes: files of records and how they are read, or a directory of records that is saved.
+/// The value of [`records`]: files of records and how to read them, or a directory to save records to.
 #[derive(Clone, Debug)]
 pub struct Records<const N: usize> {
     paths: Paths,
@@ -46,8 +46,8 @@ pub struct Records<const N: usize> {
 }
 
 impl<const N: usize> Records<N> {
-    /// The bytes of a split, instead of a number that follows from the size of the input. A split has whole records: it is
-    /// as much larger as that takes.
+    /// The bytes of a split, instead of a number that follows from the size of the input. Splits are rounded up to
+    /// whole records.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -63,7 +63,7 @@ impl<const N: usize> Records<N> {
         Records { split_bytes: Some(bytes), ..self }
     }
 
-    /// For files that only the driver's machine has: as for [`text`](crate::text::Text::from_driver).
+    /// For files that exist only on the driver's machine: as for [`text`](crate::text::Text::from_driver).
     #[must_use]
     pub fn from_driver(self) -> Self {
         Records { from_driver: true, ..self }
@@ -90,7 +90,7 @@ impl<const N: usize> Input for Records<N> {
 
 /// The records of files. Each partition is a range of whole records of one file.
 ///
-/// A file must not change between being listed and being read: one that was written to meanwhile is an error.
+/// A file must not change between being listed and being read: an action that finds a change fails.
 ///
 /// ```
 /// use tryworks_core::source::Source;
@@ -111,10 +111,10 @@ pub struct RecordFiles<const N: usize> {
 }
 
 impl<const N: usize> RecordFiles<N> {
-    /// Lists the files now: what is added to a directory later is not read.
+    /// Lists the files now: files that are added to a directory later are not read.
     ///
     /// # Errors
-    /// If a path does not exist, cannot be read, or stands for no file at all; if a file ends within a record.
+    /// If a path does not exist, cannot be read, or stands for no file at all; or if a file ends inside a record.
     pub fn of(records: &Records<N>) -> Result<Self> {
         let unit = N as u64;
         let splits =

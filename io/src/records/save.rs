@@ -1,4 +1,4 @@
-//! Records that are saved: part files that have nothing but records.
+//! Saves records: part files that contain records and nothing else.
 
 use super::Records;
 use crate::places::{Directory, only_directory};
@@ -8,7 +8,7 @@ use tryworks_core::Record;
 use tryworks_core::sink::{Buffer, Encoder, Format, OneFile, Sink};
 use tryworks_core::task::TaskContext;
 
-/// Each record is its bytes.
+/// Writes each record as its bytes.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct RecordBytes;
 

@@ -10,12 +10,12 @@ use std::ops::Range;
 
 /// The number of partitions that rows are divided into by default.
 const PARTITIONS: u64 = 64;
-/// Beyond so many rows a partition, there are more partitions.
+/// Beyond this many rows in a partition, there are more partitions.
 const ROWS: u64 = 1 << 20;
-/// Beyond so many partitions, they grow again: each has a cost of its own.
+/// Beyond this many partitions, partitions grow again: each partition has a cost of its own.
 const MOST: u64 = 1 << 16;
 
-/// How many partitions `rows` rows have by default: a function of their number alone.
+/// The default number of partitions for `rows` rows: it depends on their number alone.
 ///
 /// ```
 /// use tryworks_io::rows::default_partitions;
@@ -34,7 +34,7 @@ pub fn default_partitions(rows: u64) -> u32 {
 /// assert_eq!([0, 1, 2].map(|index| slice(10, 3, index)), [0..3, 3..6, 6..10]);
 /// ```
 pub fn slice(rows: u64, partitions: u32, index: u32) -> Range<u64> {
-    // A product of 64 and 32 bits; the quotient is never more than `rows`.
+    // A product of 64 and 32 bits; the quotient is at most `rows`.
     let bound = |index: u64| (u128::from(rows) * u128::from(index) / u128::from(partitions.max(1))) as u64;
     bound(index.into())..bound(u64::from(index) + 1)
 }

@@ -26,7 +26,7 @@ pub struct Parallelize<T> {
 }
 
 impl<T> Parallelize<T> {
-    /// Rows in as many slices as their number says.
+    /// Rows in a number of slices that follows from their number.
     pub fn new(rows: Vec<T>) -> Self {
         let partitions = default_partitions(rows.len() as u64);
         Parallelize::divided(rows, partitions)
@@ -53,7 +53,7 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Source for
 
     fn prove(&mut self, every: bool) -> Result<()> {
         if every {
-            // On a cluster they come from their bytes.
+            // On a cluster the rows are decoded from bytes: here they are replaced by the same copies.
             self.rows = Arc::new(self.rows.iter().map(check_carried).collect::<Result<_>>()?);
             return Ok(());
         }

@@ -23,7 +23,7 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// A range in as many slices as its length says. A range that ends before it begins is empty.
+    /// A range in a number of slices that follows from its length. A range that ends before it begins is empty.
     pub fn new(range: Range<u64>) -> Self {
         let partitions = default_partitions(range.end.saturating_sub(range.start));
         Numbers::divided(range, partitions)
@@ -69,7 +69,7 @@ impl Cursor for NumbersCursor {
     fn advance<S: FnMut(u64) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         let start = self.next;
         let end = start.saturating_add(budget as u64).min(self.end);
-        // Set first, so that the loop has no state but its counter: after a stop, nobody asks for more.
+        // Set first, so that the counter is the loop's only state. After a stop, nothing reads `next`.
         self.next = end;
         for number in start..end {
             if sink(number).is_break() {

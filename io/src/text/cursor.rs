@@ -8,14 +8,14 @@ use tryworks_base::{Error, Result};
 use tryworks_core::pipe::{Cursor, Flow, Step};
 use tryworks_core::task::TaskContext;
 
-/// How much is read at a time. A longer line is read all the same, into more memory.
+/// How much is read at a time. A longer line is read too, into more memory.
 const BUFFER: usize = 256 * 1024;
-/// How much is read at first to find the end of a line that goes on behind its split.
+/// How much is read first to find the end of a line that continues after its split.
 const BEYOND: usize = 4 * 1024;
-/// How much is read to find where the first line of a split begins: at first, and at most.
+/// How much is read to find where the first line of a split begins: the first time, and at most.
 const FIRST_LOOK: usize = 4 * 1024;
 const LOOK: usize = 64 * 1024;
-/// What some programs put at the head of a file to say that it is UTF-8.
+/// Some programs write this at the beginning of a file to say that it is UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A text partition being read.
@@ -24,15 +24,15 @@ pub struct TextCursor {
     lossy: bool,
     /// Lines that begin here or later belong to the next partition.
     end: u64,
-    /// How far was read, in the text (which for a compressed file is not what is on the disk).
+    /// How far the text was read. For a compressed file this is not the position on the disk.
     position: u64,
-    /// Whole lines, valid, of which those before `at` were pushed. As a `String` it is validated once, and lending
-    /// its bytes for the next reading costs nothing.
+    /// Whole, valid lines; those before `at` have been pushed. As a `String` it is validated only once, and its bytes
+    /// can be reused for the next read at no cost.
     text: String,
     at: usize,
-    /// What was read behind the last whole line.
+    /// Bytes after the last whole line.
     tail: Vec<u8>,
-    /// There is nothing behind `text`, but this error if there is one.
+    /// Nothing follows `text`, except this error if there is one.
     ended: bool,
     fault: Option<Error>,
     /// The buffer's share of the budget.
@@ -65,7 +65,7 @@ impl TextCursor {
         })
     }
 
-    /// Reads on until there is at least one whole line, or nothing more.
+    /// Reads until there is at least one whole line, or the input ends.
     fn fill(&mut self) -> Result<()> {
         let mut buffer = std::mem::take(&mut self.text).into_bytes();
         buffer.clear();
@@ -107,7 +107,7 @@ impl TextCursor {
         Ok(())
     }
 
-    /// Asks the budget for a buffer of `room` bytes: a single line may be longer than all memory.
+    /// Reserves a buffer of `capacity` bytes: a single line may be longer than all memory.
     fn reserve(&mut self, start: u64, capacity: usize) -> Result<()> {
         let capacity = capacity as u64;
         if capacity <= self.held.bytes().max(BUFFER as u64) || self.held.resize(capacity) {
@@ -118,7 +118,7 @@ impl TextCursor {
         Err(Error::limit("memory", self.limit, needed, "more memory; or is this a file of lines?"))
     }
 
-    /// Validates what begins at `start` in the file.
+    /// Validates the bytes that begin at `start` in the file.
     fn accept(&mut self, buffer: Vec<u8>, start: u64) {
         let error = match String::from_utf8(buffer) {
             Ok(text) => return self.text = text,
@@ -136,15 +136,15 @@ impl TextCursor {
         };
         self.fault = Some(Error::input(self.bytes.path().display(), Some(start + good as u64), message));
         self.ended = true;
-        // The lines before it are good.
+        // The lines before the invalid byte are good.
         buffer.truncate(memrchr(b'\n', &buffer[..good]).map_or(0, |newline| newline + 1));
         self.text = String::from_utf8(buffer).unwrap_or_default();
     }
 }
 
-/// Goes to the first line that begins in `split`; to its end if none does.
+/// Goes to the first line that begins in `split`; to the end of the split if none does.
 fn go_to_line(plain: &mut Plain, split: Range<u64>) -> Result<()> {
-    // The line at its start begins there if a newline is before it.
+    // A line begins at the split's start if a newline precedes it.
     plain.go_to(split.start.saturating_sub(1));
     if split.start == 0 {
         return Ok(());
@@ -164,7 +164,7 @@ fn go_to_line(plain: &mut Plain, split: Range<u64>) -> Result<()> {
     Ok(())
 }
 
-/// The line without the carriage return of a file from elsewhere.
+/// The line without the carriage return that files of other systems have.
 #[inline]
 fn trimmed(line: &str) -> &str {
     line.strip_suffix('\r').unwrap_or(line)
@@ -189,7 +189,7 @@ impl Cursor for TextCursor {
                 return Ok(Step::More);
             }
             if self.at < self.text.len() {
-                // The last line of the file, which has no newline: a carriage return there is its own.
+                // The last line of the file has no newline: a carriage return there is part of the line.
                 let line = &self.text[self.at..];
                 self.at = self.text.len();
                 left -= 1;

@@ -1,4 +1,4 @@
-//! Text: lines of plain, gzip and zstd files that are read, and lines that are written.
+//! Text: reads lines of plain, gzip and zstd files, and writes lines.
 //!
 //! `cursor` cuts the bytes of files into lines.
 
@@ -32,14 +32,14 @@ pub fn text(paths: impl Into<Paths>) -> Text {
     Text { paths: paths.into(), lossy: false, split_bytes: None, from_driver: false }
 }
 
-/// What [`text`] makes: files of text and how they are read, or a directory of text that is saved.
+/// The value of [`text`]: files of text and how to read them, or a directory to save text to.
 ///
-/// What is saved is a line for each item, and a file `part-00000` and so on for each partition; the directory is made, and
-/// must be empty. A partition appears whole or not at all; `_SUCCESS` appears when all have. The names of parts sort as
-/// their numbers do: from 100,000 partitions on they have more digits.
+/// Saving writes a line for each item, and a file `part-00000` and so on for each partition. It creates the directory,
+/// which must be empty if it exists. A partition appears complete or not at all; `_SUCCESS` appears when all have. The
+/// names of parts sort as their numbers do: from 100,000 partitions on they have more digits.
 ///
-/// The directory is claimed for the job: until the job is over, another one that saves there is told so. Its path is one of
-/// the machines that tasks run on: on a cluster it has to be one that all of them and the driver share.
+/// The job claims the directory: until it is over, another job that saves there fails with an error. The path is one of
+/// the machines that tasks run on. On a cluster, all of them and the driver must share it.
 /// [`to_driver`](tryworks_core::Dataset::to_driver) writes on the driver's machine alone.
 #[derive(Clone, Debug)]
 pub struct Text {
@@ -50,7 +50,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// Bytes that are not UTF-8 become U+FFFD, instead of being an error.
+    /// Bytes that are not UTF-8 become U+FFFD, instead of causing an error.
     #[must_use]
     pub fn lossy(self) -> Self {
         Text { lossy: true, ..self }
@@ -72,11 +72,11 @@ impl Text {
         Text { split_bytes: Some(bytes), ..self }
     }
 
-    /// For files that only the driver's machine has: each engine on another machine is sent those of which it reads a
-    /// part, whole, and has them until the driver's session ends. Where tasks run on the driver's machine nothing is
-    /// copied.
+    /// For files that exist only on the driver's machine. Each engine on another machine gets whole copies of the files
+    /// of which it reads a part. It has them until the driver's session ends. If tasks run on the driver's machine,
+    /// nothing is copied.
     ///
-    /// The files are sent off by the call that reads them, so this is for input that is small enough to travel.
+    /// The call that reads the files sends them, so this is for input that is small enough to travel.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -111,11 +111,11 @@ impl Input for Text {
     }
 }
 
-/// The lines of text files. Each partition is a range of bytes of one file, and has the lines that begin in it.
+/// The lines of text files. Each partition is a range of bytes of one file, and has the lines that begin in that range.
 ///
-/// Files compressed with gzip or zstd are known by their content. Each of them is one partition.
+/// Files compressed with gzip or zstd are recognised by their content. Each of them is one partition.
 ///
-/// A file must not change between being listed and being read: one that was written to meanwhile is an error.
+/// A file must not change between being listed and being read: an action that finds a change fails.
 ///
 /// ```
 /// use tryworks_core::source::Source;
@@ -136,7 +136,7 @@ pub struct TextFiles {
 }
 
 impl TextFiles {
-    /// Lists the files now: what is added to a directory later is not read.
+    /// Lists the files now: files that are added to a directory later are not read.
     ///
     /// # Errors
     /// If a path does not exist, cannot be read, or stands for no file at all.

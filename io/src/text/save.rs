@@ -1,4 +1,4 @@
-//! Text that is saved: items as lines of part files in a directory.
+//! Saves text: items as lines of part files in a directory.
 
 use super::{Text, text};
 use crate::places::{Directory, only_directory};
@@ -12,7 +12,7 @@ use tryworks_core::sink::{Buffer, Encoder, Format, OneFile, Sink};
 use tryworks_core::task::TaskContext;
 use tryworks_core::{Background, Dataset, Job, ToDriver};
 
-/// Each item is a line.
+/// Writes each item as a line.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Lines;
 
@@ -27,7 +27,7 @@ impl<T: Line> Format<T> for Lines {
 impl<T: Line> Encoder<T> for Lines {
     #[inline]
     fn write(&mut self, item: T, to: &mut Buffer) -> Result<()> {
-        // Writing to memory cannot fail, and a `Display` that says it did has written what it could.
+        // Writing to memory cannot fail. A `Display` that returns an error has written what it could.
         let _ = writeln!(to.bytes(), "{item}");
         Ok(())
     }
@@ -62,16 +62,16 @@ impl<T: Display> Line for T {}
 
 /// `save(text(dir))` by a name of its own.
 pub trait SaveText {
-    /// What is saved.
+    /// The items that are saved.
     type Item;
-    /// What comes of it: a result, or a job that has begun.
+    /// The outcome: a result, or a job that has begun.
     type Saved;
 
-    /// Writes each item as a line, each partition into a file `part-00000` and so on of the directory `dir`, which is made
-    /// and must be empty: `save(text(dir))`.
+    /// Writes each item as a line, and each partition into a file `part-00000` and so on of the directory `dir`. The
+    /// job creates the directory, which must be empty if it exists. Same as `save(text(dir))`.
     ///
     /// # Errors
-    /// Why the job failed; then no part stays, and no directory that was made for it.
+    /// Why the job failed. Then no part remains, and no directory that was created for it.
     ///
     /// ```
     /// # use tryworks::prelude::*;

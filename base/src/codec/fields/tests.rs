@@ -155,7 +155,7 @@ fn what_is_shown_whole_is_not_accused() {
     assert_eq!(unseen(&Plain { number: 1, word: "w".into() }), None);
     let small = Case::Small { flag: true, number: 1, other: 2 };
     assert_eq!(unseen(&[Case::Nothing, Case::Whole(Whole::default()), small]), None);
-    // Two of one name, and of other sizes.
+    // Two types with the same name and different sizes.
     assert_eq!(unseen(&(Of { inner: 1u8 }, Of { inner: Of { inner: (1u64, "w".to_string()) } })), None);
     let std = (Duration::from_secs(1), SystemTime::now(), 1..2, 1..=2, std::marker::PhantomData::<u64>);
     assert_eq!(unseen(&(std, 1.., ..3)), None);
@@ -191,7 +191,7 @@ struct Through {
     cache: u64,
 }
 
-/// What the guide says is not found: if one of these is, the guide is to be changed.
+/// The guide says that these are not found. If one is found, change the guide.
 #[test]
 fn what_is_not_found_is_what_the_guide_says() {
     assert_eq!(unseen(&Padded { number: 1, known: true, mark: true }), None);

@@ -1,4 +1,4 @@
-//! The claim on a directory that is saved to: a file that only one job can make.
+//! The claim on a directory that a job saves to: a file that only one job can create.
 
 use foldhash::quality::FixedState;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -12,13 +12,13 @@ use tryworks_core::runner::Tie;
 /// The name of the claim.
 pub(super) const CLAIM: &str = ".saving";
 
-/// A directory that is this job's alone.
+/// A directory that only this job may write to.
 #[derive(Debug)]
 pub(super) struct Claim {
     token: String,
-    /// Locked for as long as the driver is there, so that others can tell a job that is saving from one that died.
+    /// Locked for as long as the driver lives. Others can so tell a job that is saving from one whose driver died.
     _file: File,
-    /// The directories that were made for it, the outer ones first.
+    /// The directories that were created for it, the outer ones first.
     made: Vec<PathBuf>,
     is_new: bool,
 }
@@ -30,7 +30,7 @@ pub(super) fn holder(dir: &Path) -> Option<String> {
 }
 
 impl Claim {
-    /// Claims `dir`, which is made if it is not there.
+    /// Claims `dir`, and creates it if it is missing.
     pub(super) fn take(dir: &Path, tie: &Tie) -> Result<Self> {
         let failed = |error: io::Error| match obstacle(dir, &error) {
             Some(what) => Error::storage("preparing to save", dir, &io::Error::other(what)),
@@ -55,12 +55,13 @@ impl Claim {
         Ok(Claim { token, _file: file, made, is_new: true })
     }
 
-    /// The claim that a job which outlives its drivers has already.
+    /// The claim that a detached job has already, from an earlier driver.
     fn again(dir: &Path, tie: &Tie) -> Option<Self> {
         let Tie::Detached(name) = tie else { return None };
         let token = holder(dir).filter(|token| *token == named(name))?;
         let file = File::open(dir.join(CLAIM)).ok()?;
-        // Another driver that waits for the same job may have it locked: then that one says that the job is there.
+        // Another driver that waits for the same job may hold the lock: then that driver's lock shows that the job is
+        // alive.
         let _ = file.try_lock();
         Some(Claim { token, _file: file, made: Vec::new(), is_new: false })
     }
@@ -73,11 +74,12 @@ impl Claim {
             other => other?,
         };
         let take = |file: &mut File| {
-            // Who looks at the claim has the lock for a moment. Where there are no locks, the file alone is the claim.
+            // A process that looks at the claim holds the lock for a moment. On a file system without locks, the file
+            // alone is the claim.
             let _ = file.lock();
             let token = if let Tie::Detached(name) = tie { named(name) } else { random()? };
             writeln!(file, "{token}\nprocess {} saves here", std::process::id())?;
-            // Something may have come in since the first look.
+            // Files may have been added since the first look.
             check_empty_but_claim(dir)?;
             fs::create_dir(dir.join(super::work_name(&token)))?;
             Ok(token)
@@ -95,18 +97,18 @@ impl Claim {
         &self.token
     }
 
-    /// Whether nobody claimed it for this job before.
+    /// Whether this claim is the first for this job.
     pub(super) fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// The directories that were made, the inner ones first.
+    /// The directories that were created, the inner ones first.
     pub(super) fn made(&self) -> impl Iterator<Item = &Path> {
         self.made.iter().rev().map(PathBuf::as_path)
     }
 }
 
-/// What is in the way of a directory, and what to do; `None` if the error says enough.
+/// What prevents a directory from being created, and what to do; `None` if the error says enough.
 fn obstacle(dir: &Path, error: &io::Error) -> Option<String> {
     let advice = "parts are saved to a directory of their own";
     match error.kind() {
@@ -120,7 +122,7 @@ fn obstacle(dir: &Path, error: &io::Error) -> Option<String> {
         }
         _ => return None,
     }
-    // The nearest that is there, whatever it is.
+    // The innermost ancestor that exists, whatever kind of file it is.
     let (path, about) = dir.ancestors().find_map(|path| Some((path, fs::symlink_metadata(path).ok()?)))?;
     let place = path.display();
     let target = fs::metadata(path);
@@ -135,7 +137,7 @@ fn obstacle(dir: &Path, error: &io::Error) -> Option<String> {
     is_file.then(|| format!("{place} is a file, and no directory; {advice}: give another path, or remove the file"))
 }
 
-/// The token of a detached job: any program that asks for it by its name knows it.
+/// The token of a detached job: any program that asks for the job by its name can compute it.
 fn named(job: &str) -> String {
     format!("job-{:016x}", FixedState::default().hash_one(job))
 }
@@ -170,7 +172,7 @@ fn taken(dir: &Path) -> io::Error {
                        job is detached and still runs, or save to another one"
                 .to_string()
         }
-        // The file system has no locks, or the claim has gone in between.
+        // The file system has no locks, or the claim was removed in between.
         _ => format!(
             "another job has claimed this directory; save to another one. If no job saves there, {} is left of one that \
              died: remove the directory",

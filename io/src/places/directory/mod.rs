@@ -1,4 +1,5 @@
-//! A directory as a place: a file appears under its final name whole or not at all, in a directory that a job has alone.
+//! A directory as a place: a file appears under its final name complete or not at all, in a directory that one job has
+//! claimed.
 //!
 //! ```text
 //! dir/.saving                          the claim: the token of the job that saves here, locked by its driver
@@ -26,15 +27,15 @@ use std::sync::Arc;
 use tryworks_base::{Error, Result, disk, paths};
 use tryworks_core::sink::{FileName, Place, SaveRequest};
 
-/// The name of the file that says that all parts are there.
+/// The name of the file that says that all parts are complete.
 pub const SUCCESS: &str = "_SUCCESS";
 
-/// Whether a job has claimed the directory and has not come to its end.
+/// Whether a job has claimed the directory and has not ended yet.
 pub(crate) fn is_half_saved(dir: &Path) -> bool {
     fs::symlink_metadata(dir.join(CLAIM)).is_ok() && !dir.join(SUCCESS).exists()
 }
 
-/// The final name of one part of so many: the names sort as the numbers do.
+/// The final name of a part. The digits depend on the number of parts, so that names sort as the numbers do.
 ///
 /// ```
 /// use tryworks_io::places::part_name;
@@ -46,15 +47,15 @@ pub fn part_name(partition: u32, partitions: u32) -> String {
     format!("part-{partition:0width$}", width = digits.max(5))
 }
 
-/// The directory in which the job of `token` writes what is not committed yet.
+/// The directory in which the job of `token` writes files that are not committed yet.
 fn work_name(token: &str) -> String {
     format!("{CLAIM}-{token}")
 }
 
-/// A directory that a job saves to, which is made and must be empty. Each partition is a file `part-00000` and so on, or
-/// several files `part-00000-00000`, if the layout makes several. `_SUCCESS` appears when all are there.
+/// A directory that a job saves to; the job creates it, or it must be empty. Each partition is a file `part-00000` and
+/// so on, or several files `part-00000-00000` if the layout makes several. `_SUCCESS` appears when all are complete.
 ///
-/// Its path is one of the machines that tasks run on: on a cluster it has to be one that all of them and the driver share.
+/// The path is one of the machines that tasks run on. On a cluster, all of them and the driver must share it.
 ///
 /// ```
 /// use tryworks::places::Directory;
@@ -69,22 +70,22 @@ fn work_name(token: &str) -> String {
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Directory {
-    /// The bytes of its path, which need not be UTF-8.
+    /// The bytes of the path, which need not be UTF-8.
     path: Vec<u8>,
     partitions: u32,
     several_files: bool,
     extension: String,
-    /// What tells the files of this job from those of another one.
+    /// Distinguishes the files of this job from those of another one.
     token: String,
-    /// The driver has it; tasks need not.
+    /// Only the driver has it; tasks do not need it.
     #[serde(skip)]
     claim: Option<Arc<Claim>>,
-    /// The files that the driver gave their names.
+    /// The files to which the driver gave their final names.
     #[serde(skip)]
     named: Vec<PathBuf>,
 }
 
-/// One of several files of a partition, which the driver gives its name.
+/// One of several files of a partition: the driver gives it its final name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// Its name among the files of the job.
@@ -94,10 +95,10 @@ pub struct Pending {
 }
 
 impl Directory {
-    /// The directory at `path`. A relative path is one from where the process is now.
+    /// The directory at `path`. A relative path starts from the present directory of the process.
     ///
     /// # Errors
-    /// If it is no path at all, or is relative and nobody knows to what: with the place of the call.
+    /// If it is no path at all, or is relative and the present directory is not known. The error names the call.
     #[track_caller]
     pub fn new(path: impl AsRef<Path>) -> Result<Self> {
         let whole = match paths::whole(path.as_ref()) {
@@ -123,7 +124,7 @@ impl Directory {
         self.path().join(work_name(&self.token))
     }
 
-    /// The name of a file, without that of its directory.
+    /// The name of a file, without its directory.
     fn file_name(&self, partition: u32, number: u32) -> String {
         let part = part_name(partition, self.partitions);
         let number = if self.several_files { format!("-{number:05}") } else { String::new() };
@@ -141,16 +142,16 @@ impl Directory {
         numbers().is_some_and(is_this)
     }
 
-    /// Removes what this job saved under `dir`, and the directories that are empty then.
+    /// Removes what this job saved under `dir`, and then the directories that have become empty.
     fn remove_files(&self, dir: &Path) {
-        // One after another, in whatever order they are: there may be fewer than partitions.
+        // All entries in any order: there may be fewer than partitions.
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let path = entry.path();
             if self.is_ours(&entry.file_name()) {
                 let _ = fs::remove_file(path);
             } else if self.several_files && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 self.remove_files(&path);
-                // It stays if anything else is in it.
+                // It stays if it contains anything else.
                 let _ = fs::remove_dir(path);
             }
         }
@@ -161,7 +162,7 @@ impl Directory {
         let failed = |error: io::Error| disk::storage("committing a part", &name, 0, &error);
         name.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
         match fs::rename(&temporary, &name) {
-            // A detached job may have had another driver, which came as far as this.
+            // An earlier driver of a detached job may have got this far.
             Err(error) if error.kind() == io::ErrorKind::NotFound && name.exists() => {}
             other => other.map_err(failed)?,
         }
@@ -173,8 +174,8 @@ impl Directory {
 impl Place for Directory {
     type Part = PartFile;
 
-    /// Makes the directory, unless it is there and empty, and claims it for the job. A detached job gets back what it
-    /// claimed before. Nothing is written over.
+    /// Creates the directory, unless it exists and is empty, and claims it for the job. A detached job keeps its
+    /// earlier claim. Existing files are never overwritten.
     fn prepare(&mut self, request: &SaveRequest<'_>) -> Result<bool> {
         let claim = Claim::take(self.path(), request.tie)?;
         self.partitions = request.partitions;
@@ -213,7 +214,7 @@ impl Place for Directory {
         files.iter().flatten().try_for_each(|file| self.give_name(file))
     }
 
-    /// Removes what attempts left behind, marks the directory, and gives it up.
+    /// Removes what attempts left behind, marks the directory as complete, and releases the claim.
     fn finish(&mut self) -> Result<()> {
         let failed = |path: &Path, error: io::Error| disk::storage("finishing what was saved", path, 0, &error);
         if claim::holder(self.path()).as_deref() != Some(&self.token) {
@@ -228,18 +229,19 @@ impl Place for Directory {
         }
         let success = self.path().join(SUCCESS);
         File::create(&success).map_err(|error| failed(&success, error))?;
-        // All is there and says so: what cannot be removed now harms nobody.
+        // All parts are complete and marked so: what cannot be removed now does no harm.
         let _ = fs::remove_dir_all(self.work());
         let _ = fs::remove_file(self.path().join(CLAIM));
         Ok(())
     }
 
-    /// Removes what was saved, and the directories that were made for it if nothing else is in them.
+    /// Removes what was saved, and the directories that were created for it unless they contain anything else.
     fn abandon(&mut self) {
         if claim::holder(self.path()).as_deref() != Some(&self.token) {
             return;
         }
-        // First of all: from now on no task that goes on can commit a part, not even when another job has the directory.
+        // This comes first: from now on no task of the job can commit a part, not even when another job claims the
+        // directory.
         let given_up = self.path().join(format!("{}.ended", work_name(&self.token)));
         if fs::rename(self.work(), &given_up).is_ok() {
             let _ = fs::remove_dir_all(&given_up);

@@ -1,4 +1,4 @@
-//! One file of a directory being saved by one attempt: written under a temporary name, then renamed to its final one.
+//! One file of a directory, saved by one attempt: written under a temporary name, then renamed to its final one.
 
 use super::Pending;
 use crate::files::unseen;
@@ -10,19 +10,19 @@ use std::path::{Path, PathBuf};
 use tryworks_base::{Error, Result, disk};
 use tryworks_core::sink::Part;
 
-/// One file being saved by one attempt. What is not committed is removed when dropped.
+/// One file that an attempt saves. If it is not committed, it is removed when dropped.
 pub struct PartFile {
     file: File,
     temporary: PathBuf,
     name: PathBuf,
-    /// What the driver is told, if it is the driver that gives the file its name.
+    /// What the task reports to the driver, if the driver gives the file its name.
     pending: Option<Pending>,
-    /// The temporary is there and is ours to remove.
+    /// The temporary file exists, and this attempt has to remove it.
     is_ours: bool,
 }
 
 impl PartFile {
-    /// Begins to write the file that is to be `name`, below the directory `dir`.
+    /// Begins the file that is to be `name` below the directory `dir`.
     pub(super) fn create(dir: &Path, temporary: PathBuf, name: PathBuf, pending: Option<Pending>) -> Result<Self> {
         let file = File::create(&temporary).map_err(|error| {
             if disk::is_full(&error) {
@@ -51,8 +51,9 @@ impl Part for PartFile {
         written.map_err(|error| disk::storage("saving", &self.name, bytes.len() as u64, &error))
     }
 
-    /// Gives the file its final name if it is all of its partition. If another attempt was first, that one's file stays:
-    /// both say the same. A job that was given up has no temporary files any more, so nothing of it can appear.
+    /// Gives the file its final name, if it is the whole of its partition. If another attempt was first, that attempt's
+    /// file stays: both have the same content. When a job has been given up, its temporary files are gone, so nothing
+    /// of it can appear.
     fn commit(mut self) -> Result<Option<Pending>> {
         if let Some(pending) = self.pending.take() {
             self.is_ours = false;
@@ -60,7 +61,8 @@ impl Part for PartFile {
         }
         let failed = |error: io::Error| disk::storage("committing a part", &self.name, 0, &error);
         let renamed = match renameat_with(CWD, &self.temporary, CWD, &self.name, RenameFlags::NOREPLACE) {
-            // Not every file system knows this kind of renaming. What is lost is only which of two attempts stays.
+            // Not every file system supports this kind of renaming. Without it, only the choice between two attempts
+            // changes.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if !self.name.exists() => {
                 fs::rename(&self.temporary, &self.name).map_err(failed)?;
                 true
@@ -68,7 +70,7 @@ impl Part for PartFile {
             Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => false,
             other => other.map(|()| true).map_err(|error| failed(error.into()))?,
         };
-        // Dropping removes the temporary of the one that came second.
+        // If another attempt was first, dropping this removes the temporary file.
         self.is_ours = !renamed;
         Ok(None)
     }
