@@ -1,4 +1,5 @@
-//! What other machines pay: round trips through the gateway, and bulk bytes from a data port, both in TLS on loopback.
+//! The cost of being on another machine: round trips through the gateway, and bulk bytes from a data port, over TLS on
+//! loopback.
 //!
 //!     cargo bench -p tryworks-hub
 

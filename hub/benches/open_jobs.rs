@@ -1,6 +1,6 @@
-//! What many open jobs cost a hub: empty jobs a second while none and while 30,000 others are in flight, and how long the
-//! hub says nothing while the session of 40,000 and of 100,000 jobs that were not closed ends. Driver and engine are
-//! played by this program, so that the figures are the hub's.
+//! What many open jobs cost a hub. First: empty jobs a second, with few others in flight and with 30,000. Then: how
+//! long the hub is silent while a session with 40,000 or 100,000 unclosed jobs ends. This program plays driver and
+//! engine, so that the figures are the hub's.
 //!
 //!     cargo bench -p tryworks-hub --bench open_jobs
 
@@ -22,7 +22,7 @@ use tryworks_transport::{Link, LinkReceiver, LinkSender};
 
 /// Jobs whose rate is measured.
 const JOBS: u64 = 10_000;
-/// Open jobs beside them.
+/// How many jobs are in flight at a time.
 const IN_FLIGHT: [u64; 2] = [64, 30_000];
 /// Jobs that are open when their session ends.
 const OPEN: [u64; 2] = [40_000, 100_000];
@@ -49,7 +49,7 @@ fn say(to: &LinkSender, batch: &[FromDriver]) {
     to.send(protocol::encode(batch).unwrap().into()).unwrap();
 }
 
-/// An engine that has every task done at once.
+/// An engine that completes every task at once.
 async fn engine(directory: &Path) {
     let store = BlockStore::open(&directory.join("blocks"), None).unwrap();
     let offer = Offer {
@@ -155,7 +155,7 @@ async fn hear(from: &mut LinkReceiver) -> Heard {
     heard
 }
 
-/// Jobs a second while so many are in flight: for each that ends another is submitted.
+/// Jobs a second with `in_flight` jobs in flight: a new one is submitted for each that ends.
 async fn rate(directory: &Path, in_flight: u64) -> f64 {
     let ((to, mut from), _) = driver(directory).await;
     let mut tickets = 1..;
@@ -165,7 +165,7 @@ async fn rate(directory: &Path, in_flight: u64) -> f64 {
     loop {
         let heard = hear(&mut from).await;
         ended += heard.ended.len() as u64;
-        // All of the first have been taken in by then.
+        // All of the first jobs have been taken in by then.
         let begun = *begun.get_or_insert_with(|| (Instant::now(), ended));
         if ended - begun.1 >= JOBS {
             say(&to, &[FromDriver::Leave]);
@@ -178,7 +178,7 @@ async fn rate(directory: &Path, in_flight: u64) -> f64 {
     }
 }
 
-/// How long nothing is heard of the hub while a session ends that has so many open jobs.
+/// How long the hub is silent while a session with `open` open jobs ends.
 async fn silence(directory: &Path, open: u64) -> Duration {
     let ((to, mut from), _) = driver(directory).await;
     let jobs: Vec<_> = (1..=open).map(submit).collect();

@@ -1,7 +1,6 @@
-//! Who is turned away at the door while somebody connects as fast as it can: genuine handshakes that come in, beside bare
-//! connections that say nothing, or begin a handshake and go no further, from the same address or another one.
-//!
-//! The genuine ones are 30 ms away, there and back.
+//! Which connections are turned away at the door during a flood. Genuine handshakes compete with bare connections that
+//! say nothing, or begin a handshake and go no further, from the same address or another one. The genuine peers are 30
+//! ms away, there and back.
 //!
 //!     cargo bench -p tryworks-hub --bench strangers
 
@@ -17,9 +16,9 @@ use tryworks_hub::{Authority, Sockets, Validity, open_gateway};
 use tryworks_transport::{Backlog, Limits, Link, PeerEvent, Peers, Role, raise_file_limit};
 
 const GENUINE: usize = 20;
-/// How many of the others dial at a time.
+/// How many of the other connections are dialled at a time.
 const DIALLING: usize = 200;
-/// Half of the way there and back.
+/// Half of the round trip.
 const DELAY: Duration = Duration::from_millis(15);
 const HELLO: &[u8] = &[22, 3, 1, 2, 0];
 
@@ -67,7 +66,7 @@ fn main() {
             let (stop, opened) = (stop.clone(), opened.clone());
             std::thread::spawn(move || runtime().block_on(flood(gateway, from, says, &stop, &opened)))
         });
-        // The flood has to be there first.
+        // The flood has to begin first.
         while flood.is_some() && opened.load(Relaxed) < 1000 {
             std::thread::yield_now();
         }
@@ -94,13 +93,13 @@ fn main() {
     }
 }
 
-/// Passes on what is said, both ways, as late as a long line would.
+/// Forwards bytes both ways, as late as a long line would.
 async fn delay(to: SocketAddr, ready: std::sync::mpsc::Sender<SocketAddr>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     ready.send(listener.local_addr().unwrap()).unwrap();
     while let Ok((near, _)) = listener.accept().await {
         tokio::spawn(async move {
-            // What it says first comes with the packet that ends the dialling.
+            // What the client says first comes with the packet that completes the connection.
             near.readable().await.unwrap();
             tokio::time::sleep(DELAY).await;
             let Ok(far) = TcpStream::connect(to).await else { return };

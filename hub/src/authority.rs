@@ -1,4 +1,4 @@
-//! The cluster's own certificate authority. Nobody else's certificates are believed, and it makes one for each role.
+//! The cluster's own certificate authority. It makes a certificate for each role, and no other authority is trusted.
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -13,26 +13,26 @@ use time::OffsetDateTime;
 use tryworks_base::private::private_dir;
 use tryworks_transport::{Connection, Role, read_private, write_private};
 
-/// The file that an authority is kept in.
+/// The name of the authority's file.
 const FILE: &str = "authority.json";
 
-/// The version of its format.
+/// The version of the file's format.
 const FORMAT: u32 = 1;
 
-/// The most bytes that it may have.
+/// The largest size of the file, in bytes.
 const MAX_LEN: u64 = 1 << 20;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Clocks differ: certificates are good from this long before they are made.
+/// Clocks differ, so certificates are valid from this long before they are made.
 const BEFORE: Duration = DAY;
 
-/// How long certificates are good, counted from a day before they are made.
+/// How long certificates are valid, counted from a day before they are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Validity {
-    /// That of the authority itself.
+    /// The validity of the authority's own certificate.
     pub authority: Duration,
-    /// Those of the roles.
+    /// The validity of the roles' certificates.
     pub leaves: Duration,
 }
 
@@ -42,11 +42,11 @@ impl Default for Validity {
     }
 }
 
-/// Why there is no authority. Never a part of a key.
+/// Why there is no authority. It never contains part of a key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the cluster's authority in {}: {message}", directory.display())]
 pub struct AuthorityError {
-    /// The directory that it is kept in.
+    /// The directory of the authority.
     pub directory: PathBuf,
     /// What is wrong, and what to do.
     pub message: String,
@@ -67,13 +67,13 @@ struct Kept {
     hub: Pair,
     engine: Pair,
     driver: Pair,
-    /// When the roles' certificates were made and when they end, in seconds since 1970.
+    /// When the roles' certificates were made and when they expire, in seconds since 1970.
     made: u64,
     ends: u64,
 }
 
-/// A cluster's authority, with a certificate for each role. It is kept in a file, so that connection files outlive the
-/// hub that wrote them.
+/// A cluster's authority, with a certificate for each role. It is stored in a file, so that connection files outlive
+/// the hub that wrote them.
 pub struct Authority {
     directory: PathBuf,
     validity: Validity,
@@ -81,11 +81,12 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// The authority that is kept in `directory`, or a new one. The roles' certificates are made again once half of
-    /// their time is over; the old ones stay good until their end.
+    /// Opens the authority in `directory`, or makes a new one. The roles' certificates are renewed after half of their
+    /// validity; the old ones stay valid until they expire.
     ///
     /// # Errors
-    /// If others can enter the directory or read the file, it cannot be read or written, or it is no authority.
+    /// If others can enter the directory or read the file, if it cannot be read or written, or if it is not an
+    /// authority.
     pub fn open(directory: &Path, validity: Validity) -> Result<Self, AuthorityError> {
         let failed = |message: String| AuthorityError { directory: directory.to_owned(), message };
         private_dir(directory).map_err(|error| failed(error.to_string()))?;
@@ -95,7 +96,8 @@ impl Authority {
             Err(error) => return Err(failed(error.to_string())),
         };
         // serde's own message could quote a key.
-        let garbled = |_| failed(format!("{FILE} is garbled; remove it, and copy the new connection files"));
+        let garbled =
+            |_| failed(format!("{FILE} is garbled: remove it, start the hub again, and copy the new connection files"));
         let kept: Kept = serde_json::from_slice(&bytes).map_err(garbled)?;
         if kept.format != FORMAT {
             return Err(failed(format!("another version of Tryworks wrote it (format {})", kept.format)));
@@ -117,22 +119,22 @@ impl Authority {
         Ok(authority)
     }
 
-    /// Makes the authority and all its certificates anew; the cluster's id stays. Connection files from before are worth
-    /// nothing to processes that start from now on; those that run go on until they end.
+    /// Makes a new authority and new certificates; the cluster's id stays. Processes that start from now on cannot use
+    /// earlier connection files. Running processes continue until they end.
     ///
     /// # Errors
-    /// If it cannot be kept; then the old one still is.
+    /// If the new authority cannot be written; then the old one remains.
     pub fn rotate(&mut self) -> Result<(), AuthorityError> {
         *self = Authority::make(&self.directory, self.validity, Some(self.kept.cluster_id.clone()))?;
         Ok(())
     }
 
-    /// What tells this cluster from others of the same name: it is in every certificate, and is no secret.
+    /// Distinguishes this cluster from others of the same name. Every certificate contains it, and it is not secret.
     pub fn cluster_id(&self) -> &str {
         &self.kept.cluster_id
     }
 
-    /// What a role needs to reach the cluster: certificates and key are filled in, and the cluster's id.
+    /// What a process with this role needs to reach the cluster: certificates, key and the cluster's id.
     pub fn connection(&self, role: Role) -> Connection {
         let Pair { certificate, key } = match role {
             Role::Hub => &self.kept.hub,
@@ -177,7 +179,7 @@ impl fmt::Debug for Authority {
 
 fn new(validity: Validity, cluster_id: Option<String>) -> Result<Kept, rcgen::Error> {
     let key = KeyPair::generate()?;
-    // A key is as random as can be, and its public half is no secret.
+    // A key is random enough, and its public half is not secret.
     let random = || key.public_key_raw().iter().rev().take(8).map(|byte| format!("{byte:02x}")).collect();
     let cluster_id: String = cluster_id.unwrap_or_else(random);
     let params = authority_params(&cluster_id, validity);
@@ -212,7 +214,7 @@ fn leaf(issuer: &Issuer<'_, KeyPair>, role: Role, cluster_id: &str, validity: Va
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = match role {
-        // A driver serves nobody.
+        // A driver serves no other process.
         Role::Driver => vec![ExtendedKeyUsagePurpose::ClientAuth],
         Role::Hub | Role::Engine => vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth],
     };

@@ -1,4 +1,4 @@
-//! Carries out what the hub's state orders, and brings back what came of it.
+//! Carries out the orders of the hub's state, and hands the outcomes back.
 
 use crate::history;
 use crate::journal::{Journal, Recovered};
@@ -15,7 +15,7 @@ use tryworks_protocol::host::has_ended;
 use tryworks_scheduler::Time;
 use tryworks_transport::PeerId;
 
-/// The hub's clock: the one place where its loop gets the time from that its state is handed.
+/// The hub's clock: the only source of the time that the loop hands to the state.
 #[derive(Clone, Copy)]
 pub(crate) struct Clock(Instant);
 
@@ -34,34 +34,34 @@ pub(crate) fn micros() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64)
 }
 
-/// What only the loop itself can do.
+/// Orders that only the loop itself can carry out.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// Renew the certificates, and answer.
+    /// Renew the certificates, and answer the client.
     Renew(PeerId, u64),
-    /// End.
+    /// Stop the hub.
     Stop,
 }
 
-/// What orders are carried out with.
+/// What is needed to carry out orders.
 pub(crate) struct Carrier {
     pub(crate) journal: Journal,
     pub(crate) shelf: Shelf,
-    /// For questions to the journal.
+    /// Leads to the thread that asks the journal.
     desk: Sender<Lookup>,
-    /// Where outcomes go.
+    /// Takes outcomes to the loop.
     told: UnboundedSender<Told>,
-    /// What was last said of the journal's health.
+    /// The journal's health as it was last reported.
     trouble: Option<Error>,
     reader: JoinHandle<()>,
 }
 
 impl Carrier {
-    /// Opens the journal and the shelf in the hub's directory, and starts the thread that asks the journal. Outcomes come
-    /// by what is returned last.
+    /// Opens the journal and the shelf in the hub's directory, and starts the thread that asks the journal. Outcomes
+    /// arrive at the returned receiver.
     ///
     /// # Errors
-    /// If they cannot be opened.
+    /// If the journal or the shelf cannot be opened.
     pub(crate) fn open(directory: &Path) -> Result<(Carrier, Recovered, UnboundedReceiver<Told>)> {
         let (journal, recovered) = Journal::open(directory.join("journal.sqlite"))?;
         let reader = journal.reader()?;
@@ -77,12 +77,12 @@ impl Carrier {
         Ok((Carrier { journal, shelf, desk, told, trouble: None, reader }, recovered, hears))
     }
 
-    /// Whether the threads that use the journal are there.
+    /// Whether the threads that use the journal are alive.
     pub(crate) fn lives(&self) -> bool {
         !self.reader.is_finished() && self.journal.lives()
     }
 
-    /// How the journal is, if that has changed since it was asked last.
+    /// The journal's health, if it has changed since the last call.
     pub(crate) fn health(&mut self) -> Option<Told> {
         let now = self.journal.health().error;
         (now != self.trouble).then(|| {
@@ -91,7 +91,7 @@ impl Carrier {
         })
     }
 
-    /// Carries out an order, unless only the loop can. Nothing is waited for.
+    /// Carries out an order, or returns it if only the loop can. Never waits.
     pub(crate) fn carry_out(&self, order: Order) -> Option<Rest> {
         let told = || self.told.clone();
         match order {
@@ -109,12 +109,12 @@ impl Carrier {
                 let told = told();
                 self.journal.reserve(counter, end, move || drop(told.send(Told::Reserved { counter, end })));
             }
-            // What is not written yet would be taken for lost.
+            // A result that is not written yet would count as lost, so this waits for the disk.
             Order::LookUp(lookup @ Lookup::Results { .. }) => {
                 let desk = self.desk.clone();
                 self.journal.when_written(move || drop(desk.send(lookup)));
             }
-            // People are told what is written, also while the disk is full.
+            // Other questions are answered from what is written, even while the disk is full.
             Order::LookUp(lookup) => {
                 let desk = self.desk.clone();
                 self.journal.after(move |_| drop(desk.send(lookup)));
@@ -138,7 +138,7 @@ impl Carrier {
         None
     }
 
-    /// The receiver goes when the loop ends, which then hears of nothing more.
+    /// Once the loop has ended there is no receiver, and the outcome is dropped.
     fn tell(&self, told: Told) {
         drop(self.told.send(told));
     }

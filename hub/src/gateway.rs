@@ -1,5 +1,5 @@
-//! The gateway: brings the messages of other machines to the hub's unix sockets. Bytes of ZeroMQ never come from another
-//! machine: our own frames come in, and the gateway is itself the peer that the hub sees.
+//! The gateway: it passes messages of other machines to the hub's unix sockets. No ZeroMQ bytes are accepted from
+//! another machine. Peers send Tryworks's own frames, and the gateway itself is the ZeroMQ peer that the hub sees.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,20 +12,20 @@ use tryworks_transport::{
     refuse, welcome, write_frame,
 };
 
-/// How long the last bytes may take.
+/// How long sending the last bytes may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The sockets that a gateway leads to.
 #[derive(Clone, Debug)]
 pub struct Sockets {
-    /// That for drivers.
+    /// The socket for drivers.
     pub drivers: PathBuf,
-    /// That for engines.
+    /// The socket for engines.
     pub engines: PathBuf,
 }
 
-/// Listens at an address (port 0 takes any that is free) and connects who comes with the hub's socket for the role in
-/// its certificate, until the door that it gives is dropped.
+/// Listens at an address; port 0 takes any free port. Connects each peer with the hub's socket for the role in the
+/// peer's certificate, until the returned door is dropped.
 ///
 /// # Errors
 /// If the system refuses the address.
@@ -52,7 +52,7 @@ impl Service for Sockets {
         let (from, to) = tokio::io::split(stream);
         let mut to = BufWriter::with_capacity(16 << 10, to);
         let mut from = FrameReader::within(from, share.clone());
-        // Whichever end is gone first, or does not keep to the rules, takes the other with it.
+        // When one end is gone or breaks the rules, the other is closed too.
         tokio::select! {
             () = carry_in(&mut from, link.0) => {}
             () = carry_out(link.1, &mut to, &share) => {}
@@ -65,7 +65,8 @@ impl Service for Sockets {
     }
 }
 
-/// Nothing is read while the hub has not taken what came before: what a peer sends faster than that waits at its own end.
+/// Reads nothing more until the hub has taken the last message: what a peer sends faster than that waits at its own
+/// end.
 async fn carry_in(from: &mut FrameReader<ReadHalf<Incoming>>, to: LinkSender) {
     while let Ok(Some(message)) = from.next(MAX_MESSAGE).await {
         if to.pass(message).await.is_err() {
@@ -74,7 +75,8 @@ async fn carry_in(from: &mut FrameReader<ReadHalf<Incoming>>, to: LinkSender) {
     }
 }
 
-/// What a peer does not take has its room, and for as long as that: its machine may be gone without a word.
+/// What a peer does not read takes memory from the peer's share, and only for a limited time: its machine may be gone
+/// without notice.
 async fn carry_out(mut from: LinkReceiver, to: &mut BufWriter<WriteHalf<Incoming>>, share: &Share) {
     let carry = async {
         share.patiently(welcome(to)).await??;
@@ -89,6 +91,6 @@ async fn carry_out(mut from: LinkReceiver, to: &mut BufWriter<WriteHalf<Incoming
         }
         Ok::<_, std::io::Error>(())
     };
-    // Why it failed is told at the other end.
+    // The other end sees why it failed.
     let _ = carry.await;
 }

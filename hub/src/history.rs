@@ -1,4 +1,4 @@
-//! Questions that the journal answers, on a thread of its own, so that the hub never waits for the disk.
+//! Questions that the journal answers, on a separate thread, so that the hub never waits for the disk.
 
 use crate::journal::Reader;
 use crate::state::{Lookup, Told};
@@ -8,10 +8,10 @@ use tryworks_base::Result;
 use tryworks_protocol::admin::{Answer, JobDetail, JobRow, Question};
 use tryworks_protocol::engine::ResultPart;
 
-/// The most tasks of a job that are shown.
+/// The most tasks of a job that one answer has.
 const TASKS: u32 = 1_000;
 
-/// Answers until the hub is gone.
+/// Answers questions until the hub is gone.
 pub(crate) fn answer(reader: &Reader, lookups: &Receiver<Lookup>, told: &UnboundedSender<Told>) {
     while let Ok(lookup) = lookups.recv() {
         // A hub that is gone needs no answer.
@@ -54,7 +54,7 @@ pub fn look_up(reader: &Reader, lookup: Lookup, tell: &mut dyn FnMut(Told)) {
                         tell(Told::Result { job, replay, attempt, partition, bytes });
                         count = count.map(|count| count + 1);
                     }
-                    // The hub knows who has it.
+                    // The hub knows which engine has it.
                     Ok((_, _, ResultPart::Kept(_))) => {}
                     Err(error) => {
                         count = Err(error);
@@ -80,7 +80,7 @@ fn asked(reader: &Reader, question: &Question, live: Vec<JobRow>) -> Result<Answ
             None => no_job(name),
         },
         Question::Logs { .. } | Question::Status | Question::Drain { .. } | Question::Rotate | Question::Stop => {
-            Answer::No("the journal knows nothing of that".into())
+            Answer::No("the journal cannot answer that".into())
         }
     })
 }

@@ -1,5 +1,5 @@
-//! The hub of a cluster: the registry of engines, the sessions of drivers, their jobs, and the scheduler that decides
-//! what runs where; its certificate authority, and its gateway for other machines.
+//! The hub of a cluster: the registry of engines, the sessions of drivers and their jobs, and the scheduler that
+//! decides what runs where. It also has the certificate authority, and the gateway for other machines.
 //!
 //! The hub knows ids, sizes and bytes, never a user's types.
 
@@ -29,34 +29,34 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tryworks_base::{Error, Result};
 
-/// What a hub is told when it is started.
+/// What a hub is told when it starts.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The name of the cluster.
     pub cluster: String,
     /// The cluster's directory, which only this user may enter.
     pub directory: PathBuf,
-    /// Where the gateway and the data port listen, which connection files say, so it is never a wildcard.
+    /// The address on which the gateway and the data port listen. Connection files name it, so it is never a wildcard.
     pub listen: IpAddr,
-    /// The gateway's port; 0 takes a free one.
+    /// The gateway's port; 0 takes any free port.
     pub port: u16,
-    /// The pools that jobs can be in, beside the one without a name.
+    /// The pools that jobs can be in, besides the one without a name.
     pub pools: Vec<Pool>,
-    /// How long it waits for whom.
+    /// How long the hub waits for its peers, and how much may wait for them.
     pub limits: Limits,
 }
 
-/// Serves a cluster until it is told to stop, or gets SIGTERM.
+/// Serves a cluster until the hub is told to stop or gets SIGTERM.
 ///
 /// # Errors
-/// If the cluster's directory cannot be used, or a hub of this name runs already.
+/// If the cluster's directory cannot be used, or a hub of this name is already running.
 pub fn run(options: Options) -> Result<()> {
     tryworks_transport::raise_file_limit();
     loop {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::storage("starting the hub", &options.directory, &error))?;
         let ended = runtime.block_on(serve::serve(&options))?;
-        // All connections end with it.
+        // This ends all connections.
         runtime.shutdown_timeout(Duration::from_secs(1));
         if ended == serve::Ended::Stopped {
             return Ok(());

@@ -14,9 +14,9 @@ use tryworks_scheduler::PoolSpec;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Its share.
+    /// Its weight, its guaranteed slots and its priority.
     pub spec: PoolSpec,
 }
 
@@ -25,7 +25,9 @@ impl FromStr for Pool {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let form = || {
-            format!("`{text}` is no pool: a pool is written NAME=weight:2,min:1,priority:5, each part if it is needed")
+            format!(
+                "`{text}` is not a pool: write NAME=weight:2,min:1,priority:5, where each part after the name is optional"
+            )
         };
         let (name, parts) = text.split_once('=').unwrap_or((text, ""));
         if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == ',') {

@@ -1,5 +1,5 @@
-//! The hub's data port: the programs of drivers, and files that they give along, by their hashes. Drivers of other machines put theirs there; engines of
-//! other machines get them.
+//! The hub's data port: the programs of drivers, and files that drivers upload, by their hashes. Drivers on other
+//! machines upload them there, and engines on other machines download them.
 
 use crate::state::{ShelfOrder, Told};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,38 +17,38 @@ use tryworks_protocol::driver::{GivenFile, Program};
 use tryworks_store::programs::{Programs, make_directory, name_of, named};
 use tryworks_transport::{DataHandler, Download, Role, Upload};
 
-/// The most bytes of programs that other machines sent.
+/// The most bytes of programs that other machines may upload.
 const QUOTA: u64 = 8 << 30;
 
-/// The programs that the hub has, or can have.
+/// The programs that the hub has, or can copy from this machine.
 #[derive(Clone)]
 pub(crate) struct Shelf {
-    /// Their directory.
+    /// The directory of the programs.
     programs: Arc<Programs>,
     quota: u64,
     state: Arc<Lock<State>>,
-    /// Numbers what arrives.
+    /// The number of the next upload.
     arrivals: Arc<AtomicU64>,
-    /// Where it is told what has arrived, and what is removed.
+    /// Tells the hub's state what has arrived and what was removed.
     told: UnboundedSender<Told>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Those that are in the directory, and their bytes.
+    /// The sizes of what is in the directory, by hash.
     here: BTreeMap<[u8; 32], u64>,
-    /// What of that, or of what could be linked, was given along by drivers and is no program.
+    /// What drivers gave along as a file, not as a program. It is in the directory or can be linked there.
     given: BTreeSet<[u8; 32]>,
-    /// What came and was not named by its driver yet, how often: it stays until then.
+    /// How many uploads of each hash are not named by their drivers yet: they stay until then.
     promised: BTreeMap<[u8; 32], u32>,
-    /// Bytes that are being received.
+    /// How many bytes are being received.
     arriving: u64,
-    /// Those of the sessions that are there, with the process of the driver if that is on this machine.
+    /// The programs of current sessions, each with the driver's process if that is on this machine.
     used: HashMap<[u8; 32], (Program, Option<u32>)>,
 }
 
 impl State {
-    /// A driver has named what it put here.
+    /// A driver has named something that it uploaded.
     fn came(&mut self, id: &[u8; 32]) {
         if let Some(count) = self.promised.get_mut(id) {
             *count -= 1;
@@ -60,7 +60,7 @@ impl State {
 }
 
 impl Shelf {
-    /// The shelf in this directory, with what a hub before this one left there.
+    /// The shelf in this directory, with what an earlier hub left there.
     pub(crate) fn open(directory: PathBuf, told: UnboundedSender<Told>) -> io::Result<Self> {
         Self::with_quota(directory, QUOTA, told)
     }
@@ -72,7 +72,7 @@ impl Shelf {
                 let entry = entry?;
                 match entry.file_name().to_str().and_then(named) {
                     Some(id) => drop(state.here.insert(id, entry.metadata()?.len())),
-                    // Something that did not arrive whole.
+                    // An upload that did not arrive whole.
                     None => drop(fs::remove_file(entry.path())),
                 }
             }
@@ -86,18 +86,18 @@ impl Shelf {
         self.state.lock()
     }
 
-    /// What was put here, by the hashes.
+    /// The hashes of everything in the directory.
     pub(crate) fn ids(&self) -> BTreeSet<[u8; 32]> {
         self.state().here.keys().copied().collect()
     }
 
-    /// The hub hears of it before it hears of anything that its driver says after that. One that is gone needs to know no
-    /// more.
+    /// The state hears of an upload before it hears anything that the driver says after it. When the hub has ended,
+    /// this does nothing.
     fn tell(&self, told: Told) {
         drop(self.told.send(told));
     }
 
-    /// Does what the hub's state wants done.
+    /// Carries out an order of the hub's state.
     pub(crate) fn obey(&self, order: &ShelfOrder) {
         match order {
             ShelfOrder::UseProgram { program, host } => self.use_program(program, host),
@@ -108,7 +108,7 @@ impl Shelf {
         }
     }
 
-    /// A driver is there, with this program.
+    /// A driver has connected, and this is its program.
     fn use_program(&self, program: &Program, host: &HostInfo) {
         let own = (host.id == tryworks_protocol::host::here().id).then_some(host.pid);
         let mut state = self.state();
@@ -116,12 +116,13 @@ impl Shelf {
         state.used.insert(program.id, (program.clone(), own));
     }
 
-    /// A session of the hub before this one goes on, with this program.
+    /// A session of the previous hub continues, and this is its program.
     fn use_again(&self, program: &Program) {
         self.state().used.insert(program.id, (program.clone(), Some(0)));
     }
 
-    /// A driver has given this file along. If it is on this machine, it is linked when it is asked for.
+    /// A driver has given this file along. If the driver is on this machine, the file is linked when an engine asks for
+    /// it.
     fn use_file(&self, file: &GivenFile, here: bool) {
         let program = Program { id: file.id, path: file.path.clone(), bytes: file.bytes, ..Program::default() };
         let mut state = self.state();
@@ -130,7 +131,7 @@ impl Shelf {
         state.given.insert(file.id);
     }
 
-    /// A job needs what lies here under this hash. Whether it does.
+    /// A job needs what was uploaded under this hash. Returns whether it is here.
     fn use_sent(&self, id: [u8; 32]) -> bool {
         let mut state = self.state();
         let here = state.here.contains_key(&id);
@@ -142,7 +143,7 @@ impl Shelf {
         here
     }
 
-    /// Only these are in use now: other programs go when there is no room, other files at once.
+    /// Only these are still in use. Unused programs stay until their space is needed; unused files are removed at once.
     fn tidy(&self, used: &BTreeSet<[u8; 32]>) {
         let mut state = self.state();
         state.used.retain(|id, _| used.contains(id));
@@ -155,7 +156,8 @@ impl Shelf {
         }
     }
 
-    /// Makes room for a program that is said to have so many bytes. What could not fit at all makes nothing else go.
+    /// Reserves space for an upload of this size, and removes unused programs if necessary. An upload that can never
+    /// fit removes nothing.
     fn reserve(&self, bytes: u64) -> Result<(), String> {
         let mut state = self.state();
         let State { here, arriving, used, .. } = &mut *state;
@@ -172,13 +174,14 @@ impl Shelf {
         }
         if !fits(held) {
             let needed = held.saturating_add(bytes);
-            return Err(format!("the programs of this cluster would take {needed} bytes, and may take {}", self.quota));
+            return Err(format!("the programs of this cluster would take {needed} bytes, but may take {}", self.quota));
         }
         *arriving += bytes;
         Ok(())
     }
 
-    /// The file of a program, or one that was given along; from its driver's if that is on this machine.
+    /// Opens a program or a file that was given along. If its driver is on this machine, it is taken from the driver's
+    /// file.
     fn find(&self, id: &[u8; 32]) -> Result<File, String> {
         let own = {
             let state = self.state();
@@ -196,8 +199,8 @@ impl Shelf {
         File::open(path).map_err(|_| format!("there is no program {}", name_of(id)))
     }
 
-    /// A file that was given along, by a link where that can be: it takes no room. Whoever gets it checks its hash, and
-    /// nobody runs it from here.
+    /// The place of a file that was given along. It is a hard link if possible, which takes no space. Its receiver
+    /// checks its hash, and no process runs it from here.
     fn lend(&self, file: &Program) -> io::Result<PathBuf> {
         let place = self.programs.place(&file.id);
         if place.exists() {
@@ -227,7 +230,7 @@ fn program_of(request: &[u8]) -> Result<[u8; 32], String> {
 impl DataHandler for Shelf {
     fn get(&self, role: Role, request: &[u8]) -> Result<Download, String> {
         if role != Role::Engine {
-            return Err("programs are given to engines alone".into());
+            return Err("only engines may download programs".into());
         }
         let file = self.find(&program_of(request)?)?;
         let bytes = file.metadata().map_err(|error| error.to_string())?.len();
@@ -236,7 +239,7 @@ impl DataHandler for Shelf {
 
     fn put(&self, role: Role, request: &[u8], len: u64) -> Result<Box<dyn Upload>, String> {
         if role != Role::Driver {
-            return Err("programs are taken from drivers alone".into());
+            return Err("only drivers may upload programs".into());
         }
         let id = program_of(request)?;
         self.reserve(len)?;
@@ -248,7 +251,7 @@ impl DataHandler for Shelf {
     }
 }
 
-/// A program on its way. Nothing of it is left unless it comes whole.
+/// An upload in progress. Unless it arrives whole, nothing of it stays.
 struct Arriving {
     shelf: Shelf,
     id: [u8; 32],
@@ -280,9 +283,9 @@ impl Upload for Arriving {
 
     fn finish(self: Box<Self>) -> Result<(), String> {
         if *self.hasher.finalize().as_bytes() != self.id {
-            return Err("what came has another hash than the program: was it built again meanwhile?".into());
+            return Err("the upload has another hash than the program: was it rebuilt meanwhile?".into());
         }
-        // Under the lock, or what is tidied away meanwhile under this name would be this one.
+        // The lock is held so that `tidy` does not remove this upload under the same name.
         let mut state = self.shelf.state();
         self.settle(&self.shelf.programs.place(&self.id)).map_err(|error| error.to_string())?;
         state.here.insert(self.id, self.len);
@@ -362,7 +365,7 @@ mod tests {
         assert!(shelf.put(Role::Driver, &request(&id), 11).err().unwrap().contains("may take 10"));
         assert!(shelf.put(Role::Driver, &request(&id), u64::MAX).is_err());
         assert_eq!((files(&shelf), shelf.state().arriving), (0, 0));
-        // There is room for one at a time: what nobody uses goes, but not for what could never come.
+        // There is space for one program. An unused program makes way, but not for one that could never fit.
         put(&shelf, &id, b"a program").unwrap();
         for claimed in [11, u64::MAX - 9, u64::MAX - 8, u64::MAX] {
             assert!(shelf.put(Role::Driver, &request(&[1; 32]), claimed).err().unwrap().contains("may take 10"));
@@ -386,7 +389,7 @@ mod tests {
         assert!(shelf.use_sent(id));
         shelf.tidy(&[id].into());
         assert_eq!(files(&shelf), 1);
-        // The next job captures the same, and was not heard of yet when this one ends.
+        // The next job captures the same value, and the hub has not heard of that job when this one ends.
         put(&shelf, &id, b"captured").unwrap();
         shelf.tidy(&BTreeSet::new());
         assert!(shelf.use_sent(id) && got(&shelf, &id).unwrap() == b"captured");

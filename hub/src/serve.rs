@@ -1,4 +1,4 @@
-//! The hub's loop: messages in, the state asked, messages out.
+//! The hub's loop: it hands messages to the state, and sends what the state decides.
 
 use crate::carry::{Carrier, Clock, Rest, micros};
 use crate::programs::Shelf;
@@ -17,22 +17,22 @@ use tryworks_transport::{
     Connection, Door, LinkError, PeerEvent, PeerId, Peers, PeersReceiver, PeersSender, Role, serve_data,
 };
 
-/// How many messages are taken in before what they led to is sent.
+/// How many messages are taken in before the resulting messages are sent.
 const BATCH: usize = 256;
 
-/// How long a hub sleeps that wants no waking.
+/// How long the loop sleeps when the state wants no tick.
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
 /// How a hub ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// It was asked to.
+    /// It was told to stop.
     Stopped,
-    /// Its certificates were renewed: it begins again with them, and everybody connects again.
+    /// Its certificates were renewed: it restarts with them, and all peers connect again.
     Renewed,
 }
 
-/// A hub's state, and what it is served with.
+/// A hub's state, and what serves it.
 struct Served {
     hub: Hub,
     clock: Clock,
@@ -41,12 +41,12 @@ struct Served {
     to_drivers: PeersSender,
     to_engines: PeersSender,
     stopping: bool,
-    /// Who asked for new certificates, and by which question.
+    /// The client that asked for new certificates, and the number of its question.
     renew: Option<(PeerId, u64)>,
 }
 
 impl Served {
-    /// Hands in all outcomes that are there.
+    /// Hands in all outcomes that have arrived.
     fn hear(&mut self) {
         while let Ok(told) = self.told.try_recv() {
             self.hub.told(self.clock.now(), told);
@@ -81,7 +81,7 @@ impl Served {
         }
     }
 
-    /// Takes in an event, and others that are there already. What came to the data port is heard of before each.
+    /// Hands in an event and others that are ready. Before each, it hands in what arrived at the data port.
     fn take(&mut self, first: PeerEvent, from: &mut PeersReceiver, mut give: impl FnMut(&mut Self, PeerEvent)) {
         let mut next = Some(first);
         for _ in 0..BATCH {
@@ -90,11 +90,11 @@ impl Served {
             give(self, event);
             next = from.ready();
         }
-        // What is taken is given, too.
+        // An event taken from the receiver must not be lost.
         next.into_iter().for_each(|event| give(self, event));
     }
 
-    /// Carries out and sends all that the hub wants.
+    /// Carries out and sends everything that the state wants.
     fn send(&mut self) -> Result<()> {
         let gone = |error: LinkError| Error::cluster(error, "start the hub again");
         let out = self.hub.outgoing(self.clock.now());
@@ -112,7 +112,7 @@ impl Served {
     }
 }
 
-/// Runs a hub until it is told to stop, or gets SIGTERM, or is to begin again.
+/// Runs a hub until it is told to stop, gets SIGTERM, or has to restart with new certificates.
 pub(crate) async fn serve(options: &Options) -> Result<Ended> {
     let directory = &options.directory;
     let failed = |error: LinkError| Error::cluster(error, "is a hub of this name running already?");
@@ -160,7 +160,7 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
             _ = interrupt.recv() => served.stopping = true,
         }
         if !served.carrier.lives() {
-            // Whoever started the hub starts it again: better than one that forgets what it is told.
+            // The supervisor restarts the hub: that is better than a hub that forgets what it is told.
             return Err(Error::Bug("a thread of the hub that uses the journal has ended".into()));
         }
         served.send()?;
@@ -168,8 +168,9 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
             let answer = match renew(directory) {
                 Ok(()) => {
                     renewed = true;
-                    let text = "the certificates are new: those who are not on this machine need the new connection \
-                                files, driver.json and engine.json in the cluster's directory, to connect again";
+                    let text = "the certificates are new: drivers and engines on other machines need the new \
+                                connection files to connect again: driver.json and engine.json in the cluster's \
+                                directory";
                     Answer::Done(text.into())
                 }
                 Err(error) => Answer::No(error.to_string()),
@@ -183,7 +184,7 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
         served.send()?;
     }
     served.carrier.journal.give_back(served.hub.numbers());
-    // What was sent is written before the sockets go.
+    // What was sent has to be written before the sockets close.
     tokio::time::sleep(Duration::from_millis(20)).await;
     if renewed {
         return Ok(Ended::Renewed);
@@ -194,20 +195,20 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
     Ok(Ended::Stopped)
 }
 
-/// Makes new certificates, for this hub once it has begun again.
+/// Makes new certificates, which the hub uses after its restart.
 fn renew(directory: &Path) -> std::result::Result<(), AuthorityError> {
     Authority::open(&directory.join("authority"), Validity::default())?.rotate()
 }
 
-/// Opens the ways for other machines, the gateway and the data port, and writes down how the hub is reached.
+/// Opens the gateway and the data port for other machines, and writes the connection files.
 async fn open_doors(options: &Options, shelf: Shelf) -> Result<(Door, Door)> {
     let directory = &options.directory;
     let authority = Authority::open(&directory.join("authority"), Validity::default());
-    let authority = authority.map_err(|error| Error::cluster(error, "move the directory away, and start again"))?;
+    let authority = authority.map_err(|error| Error::cluster(error, "move the directory away and start again"))?;
     let refused = |error: LinkError| Error::cluster(error, "choose another address with --listen");
     let credentials = authority.connection(Role::Hub).credentials().map_err(refused)?;
     let sockets = Sockets { drivers: directory.join("drivers.sock"), engines: directory.join("engines.sock") };
-    // Who was told of the ports of the hub before this one finds this one there.
+    // The hub takes its predecessor's ports if it can, so that peers find it there.
     let last = Connection::read(&directory.join("driver.json")).ok();
     let last = |of: fn(&Connection) -> &String| {
         let address = last.as_ref().and_then(|last| of(last).parse::<SocketAddr>().ok());
@@ -215,7 +216,7 @@ async fn open_doors(options: &Options, shelf: Shelf) -> Result<(Door, Door)> {
     };
     let listen = SocketAddr::new(options.listen, options.port);
     let before = last(|connection| &connection.gateway).filter(|_| options.port == 0);
-    // Both ports take from the same room.
+    // Both ports share these limits.
     let limits = &options.limits.doors;
     let gate = match before {
         Some(before) => open_gateway(before, &credentials, limits.clone(), sockets.clone()).await.ok(),
@@ -241,7 +242,7 @@ async fn open_doors(options: &Options, shelf: Shelf) -> Result<(Door, Door)> {
         connection.gateway = gate.address().to_string();
         connection.data = data.address().to_string();
         let written = connection.write(&directory.join(name));
-        written.map_err(|error| Error::cluster(error, "is there room on that disk?"))?;
+        written.map_err(|error| Error::cluster(error, "is that disk full?"))?;
     }
     Ok((gate, data))
 }

@@ -1,11 +1,11 @@
-//! Code that is not deterministic: another answer is found out, also by the next hub.
+//! Code that is not deterministic: different answers are detected, even by the next hub.
 
 use super::*;
 use crate::journal::Remembered;
 use tryworks_protocol::engine::HeldBlock;
 use tryworks_scheduler::{Failure, FetchFailure};
 
-/// Two shuffles of two partitions each, one behind the other, and two results.
+/// Two shuffles of two partitions each, one after the other, and two results.
 fn two_shuffles(session: SessionId) -> NewJob {
     let mut new = job(1, session, 2, Some(5), None);
     let mut second = new.spec.stages[0].clone();
@@ -16,7 +16,7 @@ fn two_shuffles(session: SessionId) -> NewJob {
     new
 }
 
-/// What an engine says of a task whose partitions came to something.
+/// The report of a task whose partitions have this checksum.
 fn came_to(task: &Assignment, checksum: u64) -> FromEngine {
     let mut said = done(task);
     let FromEngine::Done { report, .. } = &mut said else { panic!("it is done") };
@@ -29,7 +29,7 @@ fn notices(said: &[ToDriver]) -> Vec<String> {
     said.iter().filter_map(notice).filter(|text| text.contains("not deterministic")).collect()
 }
 
-/// The stages of the tasks that an engine is given, by their place in the plan and their partition.
+/// The stages and partitions of the tasks that an engine is given.
 fn places(tasks: &[Assignment]) -> Vec<(u32, u32)> {
     let mut places: Vec<_> = tasks.iter().map(|task| (task.task.stage, task.task.partitions.first())).collect();
     places.sort_unstable();
@@ -50,14 +50,14 @@ fn another_answer_than_the_hub_before_was_told_of_is_found_out() {
         let maps = world.tasks(engine);
         assert_eq!(places(&maps), [(0, 0), (0, 1)]);
         world.report(engine, &maps.iter().map(|task| came_to(task, 8)).collect::<Vec<_>>());
-        // Half of the second shuffle is made from this answer.
+        // Half of the second shuffle is computed from this answer.
         let readers = world.tasks(engine);
         assert_eq!(places(&readers), [(1, 0), (1, 1)]);
         let FromEngine::Done { attempt, report, .. } = came_to(&readers[0], 3) else { panic!("it is done") };
         world.report(engine, &[came_to(&readers[0], 3)]);
         world.turn();
 
-        // Then the first shuffle is lost whole.
+        // Then the whole first shuffle is lost.
         if restarts == 0 {
             let lost = |task: &Assignment| FetchFailure {
                 output: first,
@@ -87,9 +87,9 @@ fn another_answer_than_the_hub_before_was_told_of_is_found_out() {
         }
         let told = notices(&said);
         assert!(!told.is_empty() && told[0].contains("stage 0 is not deterministic"), "{restarts}: {said:?}");
-        assert!(ran.contains(&(1, 0)), "what was made from the first answer is made again: {ran:?}");
+        assert!(ran.contains(&(1, 0)), "what was made from the first answer is recomputed: {ran:?}");
         assert_eq!(results(&said).1.get(&1), Some(&true));
-        // What came out last is what counts from now on.
+        // From now on the last answer counts.
         let mut world = world.again();
         let remembered = |world: &World, output| world.hub.known.offered.outputs[&output].remembered.clone();
         let changed = remembered(&world, first);
@@ -121,7 +121,7 @@ fn an_output_that_nobody_holds_is_forgotten_when_no_job_needs_it() {
     };
     let (driver, _) = world.driver(Some((welcome.session, welcome.secret)));
     assert!(!results.is_empty());
-    // The driver has let go of the job, too.
+    // The driver has released the job, too.
     world.drive(driver, &[FromDriver::Holds { tickets: vec![], outputs: vec![], caches: vec![] }]);
     world.turn();
     assert!(world.hub.known.offered.outputs.is_empty());

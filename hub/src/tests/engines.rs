@@ -1,4 +1,4 @@
-//! Engines that come, come twice, say nothing, and are lost.
+//! Engines that join, join twice, say nothing, and are lost.
 
 use super::*;
 use tryworks_base::Error;
@@ -14,7 +14,7 @@ fn a_name_is_given_to_one_engine_alone_and_goes_with_its_store() {
     let why = world.engine(other).unwrap_err();
     assert!(why.contains("there is an engine `one` already"), "{why}");
     assert_eq!(world.closed.len(), 1, "who is refused is hung up on");
-    // The same one, by another connection.
+    // The same engine, by another connection.
     let (_, after) = world.engine(first).unwrap();
     assert!(after > before);
     assert_eq!(world.hub.engines.all.keys().copied().collect::<Vec<_>>(), [after]);
@@ -57,7 +57,7 @@ fn what_an_engine_ran_runs_elsewhere_when_it_is_lost_or_silent() {
         assert!(!world.hub.engines.all.contains_key(&id));
         let again = world.tasks(second);
         assert_eq!(again.len(), 2, "{silent}");
-        // Whatever the lost one still says changes nothing.
+        // What the lost engine still says changes nothing.
         world.report(first, &[FromEngine::Beat { resident: 0, blocks: 0, short: false }]);
         world.report(second, &again.iter().map(done).collect::<Vec<_>>());
         let (parts, ends) = results(&world.said(driver));
@@ -106,7 +106,7 @@ fn reports_out_of_order_change_nothing() {
     world.report(engine, &[FromEngine::Failed { attempt, failure: Failure::Killed, span }]);
     let (parts, ends) = results(&world.said(driver));
     assert_eq!((parts.len(), ends.get(&1)), (1, Some(&true)));
-    // What cannot be read ends the connection.
+    // A message that cannot be read ends the connection.
     world.engine_says(engine, &[255; 9]);
     world.turn();
     assert!(world.hub.engines.all.is_empty() && world.closed.contains(&engine));

@@ -1,4 +1,5 @@
-//! Drivers whose connections are lost: who is gone at once, who is waited for, and who is told of it.
+//! Drivers whose connections are lost: which are given up at once, which are waited for, and which other drivers are
+//! told.
 
 use super::*;
 use std::process::Command;
@@ -9,7 +10,7 @@ use tryworks_protocol::host::{began, has_ended, here};
 use tryworks_scheduler::Why;
 
 impl World {
-    /// A driver of this process.
+    /// A driver in this process.
     fn driver_of(&mut self, host: HostInfo) -> (PeerId, Welcome) {
         let peer = self.peer();
         let purpose = Purpose::Drive { again: None, program: Program::default() };
@@ -35,7 +36,7 @@ fn notices(said: &[ToDriver]) -> Vec<String> {
     said.iter().filter_map(text).collect()
 }
 
-/// A process that can be ended.
+/// A process that the test can end.
 fn child() -> (std::process::Child, HostInfo) {
     let child = Command::new("sleep").arg("1000").spawn().unwrap();
     let host = HostInfo { pid: child.id(), began: began(child.id()).unwrap(), ..here() };
@@ -48,7 +49,7 @@ fn a_program_of_this_machine_that_has_ended_is_not_waited_for() {
     let mut world = World::new();
     let (mut child, host) = child();
     let (driver, welcome) = world.driver_of(host);
-    // Cut off, but alive: it may come back.
+    // The driver is cut off but alive: it may come back.
     world.client_gone(driver);
     world.tick();
     assert!(world.hub.sessions.all.contains_key(&welcome.session));
@@ -65,7 +66,7 @@ fn a_program_of_this_machine_that_has_ended_is_not_waited_for() {
 fn who_cannot_be_looked_at_is_waited_for() {
     let mut world = World::new();
     let elsewhere = HostInfo { id: "elsewhere".into(), pid: u32::MAX, ..here() };
-    // In a container of its own it has a number that means another process here, or none.
+    // In a container of its own, a driver may have a number that means another process here, or none.
     let contained = HostInfo { began: 1, ..here() };
     for host in [elsewhere, contained, here()] {
         let (driver, welcome) = world.driver_of(host);
@@ -102,7 +103,7 @@ fn who_waits_for_the_slots_of_somebody_who_is_missed_is_told_so_once() {
     world.tick();
     let told = notices(&world.said(second));
     assert_eq!(told.len(), 1, "{told:?}");
-    // Both say for how long, too.
+    // Both messages say for how long, too.
     let says = |text: &str| {
         let parts =
             ["process 4711 on afar was cut off ", &format!(" and has {out} tasks on engines; they end if it is not")];
@@ -114,7 +115,7 @@ fn who_waits_for_the_slots_of_somebody_who_is_missed_is_told_so_once() {
     let (Why::Queue, [words]) = (row.why, &row.waits_for[..]) else { panic!("{row:?}") };
     says(words);
 
-    // It is given up, and the slots are free.
+    // The driver is given up, and the slots are free.
     for _ in 0..30 {
         world.pass(Duration::from_secs(1), &[engine]);
         world.drive(second, &[FromDriver::Beat]);

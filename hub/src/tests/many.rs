@@ -1,9 +1,9 @@
-//! Many jobs that are not closed: what happens with each message, and what ends, does not walk over all of them.
+//! Many jobs that are not closed: neither handling a message nor ending a session walks over all of them.
 
 use super::*;
 use tryworks_base::ids::JobId;
 
-/// Gives a driver's session so many jobs of one task.
+/// Submits `jobs` jobs of one task in a driver's session.
 fn submit(world: &mut World, driver: PeerId, session: SessionId, jobs: u64) {
     let all: Vec<_> = (1..=jobs).map(|ticket| job(ticket, session, 1, None, None)).collect();
     for some in all.chunks(1000) {
@@ -12,7 +12,7 @@ fn submit(world: &mut World, driver: PeerId, session: SessionId, jobs: u64) {
     }
 }
 
-/// 40,000 jobs that a driver had not closed silenced the hub for half a minute when it left.
+/// When a driver left with 40,000 jobs that it had not closed, the hub was silent for half a minute.
 #[test]
 fn forty_thousand_open_jobs_end_with_their_session_at_one_look_each() {
     const OWN: u64 = 40_000;
@@ -27,7 +27,7 @@ fn forty_thousand_open_jobs_end_with_their_session_at_one_look_each() {
     world.drive(driver, &[FromDriver::Leave]);
     world.hub.settle();
     assert_eq!(world.hub.jobs.len() as u64, OTHERS);
-    // Once to cancel and close each, and once more, when there is none, to see whether one goes on.
+    // One walk cancels and closes each job. Another, over no jobs, checks whether one continues.
     assert_eq!(world.hub.jobs.walked.get(), OWN);
     assert!(!world.hub.sessions.all.contains_key(&own.session));
     world.drive(other, &[FromDriver::Leave]);
@@ -36,7 +36,7 @@ fn forty_thousand_open_jobs_end_with_their_session_at_one_look_each() {
     assert_eq!(world.hub.jobs.walked.get(), OWN + OTHERS);
 }
 
-/// With 30,000 jobs in flight the hub ran a third of what it ran without.
+/// With 30,000 jobs in flight, the hub ran a third of the jobs a second that it ran without them.
 #[test]
 fn a_message_costs_the_same_however_many_jobs_are_open() {
     const OPEN: u64 = 5_000;
@@ -62,7 +62,7 @@ fn a_message_costs_the_same_however_many_jobs_are_open() {
         closed += ends.len();
         let closing = ends.keys().map(|ticket| FromDriver::Close { ticket: *ticket });
         world.drive(driver, &[FromDriver::Received { attempts }].into_iter().chain(closing).collect::<Vec<_>>());
-        // The engine is told that it need not keep the results, and what is next.
+        // The engine is told that it need not keep the results, and gets the next task.
         let (mut freed, mut next) = (0, Vec::new());
         for message in world.said::<ToEngine>(engine) {
             match message {
@@ -77,7 +77,7 @@ fn a_message_costs_the_same_however_many_jobs_are_open() {
     assert_eq!(world.hub.jobs.walked.get(), 0, "no message and no tick walks over all jobs");
 }
 
-/// Another driver says that it has results that are not its own.
+/// Another driver acknowledges results that are not its own.
 #[test]
 fn results_are_received_by_their_own_driver_alone() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! The hub's state without sockets: messages go in by hand, and what it would send is read.
+//! The hub's state without sockets: tests hand messages in and read what the hub would send.
 
 mod answers;
 mod engines;
@@ -23,11 +23,11 @@ use tryworks_scheduler::{JobSpec, Limits as JobLimits, Packing, PartitionReport,
 use tryworks_store::blocks::BlockStore;
 use tryworks_transport::PeerId;
 
-/// A hub, what it has sent to whom, and a place for its journal.
+/// A hub, what it has sent to each peer, and a place for its journal.
 struct World {
     hub: Hub,
     now: Time,
-    /// What the system's clock showed when the hub began: the journal forgets what is old by that clock.
+    /// The system's clock when the hub began: the journal forgets old rows by that clock.
     began: u64,
     carrier: Carrier,
     told: UnboundedReceiver<Told>,
@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    /// The hub is killed, and another one begins. Connections are gone.
+    /// Kills the hub and begins another one. All connections are gone.
     fn again(mut self) -> Self {
         self.turn();
         let World { hub, carrier, told, directory, .. } = self;
@@ -80,7 +80,7 @@ impl World {
         PeerId::from(self.peers)
     }
 
-    /// Has everything done that the hub's loop would do.
+    /// Does everything that the hub's loop would do.
     fn turn(&mut self) {
         for _ in 0..4 {
             let out = self.hub.outgoing(self.now);
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// Time passes, in which only these engines are heard.
+    /// Lets time pass, while only these engines beat.
     fn pass(&mut self, time: Duration, beating: &[PeerId]) {
         let end = self.now + time;
         while self.now < end {
@@ -140,13 +140,13 @@ impl World {
         (peer, hello.to_bytes().unwrap())
     }
 
-    /// What was sent to a peer since it was asked last.
+    /// What was sent to a peer since the last call.
     fn said<M: serde::de::DeserializeOwned>(&mut self, peer: PeerId) -> Vec<M> {
         self.turn();
         self.sent.remove(&peer).unwrap_or_default().iter().flat_map(|bytes| decode(bytes).unwrap()).collect()
     }
 
-    /// The first message to a peer: its welcome, or why it was refused.
+    /// The first message to a peer: its welcome, or the reason for its refusal.
     fn answer<W: serde::de::DeserializeOwned>(&mut self, peer: PeerId) -> Result<W, String> {
         self.turn();
         let messages = self.sent.get_mut(&peer).expect("an answer");
@@ -177,14 +177,14 @@ impl World {
         self.engine_says(peer, &encode(messages).unwrap());
     }
 
-    /// The tasks that an engine was given.
+    /// The tasks that an engine was given since the last call.
     fn tasks(&mut self, engine: PeerId) -> Vec<Assignment> {
         let said = self.said::<ToEngine>(engine).into_iter();
         said.flat_map(|message| if let ToEngine::Launch { tasks } = message { tasks } else { Vec::new() }).collect()
     }
 }
 
-/// An engine of this name.
+/// The offer of an engine with this name.
 fn offer(name: &str, directory: &tempfile::TempDir) -> Offer {
     let store = BlockStore::open(&directory.path().join(name), None).unwrap();
     Offer {
@@ -205,7 +205,7 @@ fn offer(name: &str, directory: &tempfile::TempDir) -> Offer {
     }
 }
 
-/// A job of `partitions` results, after a stage of as many map tasks if an exchange is named.
+/// A job with `partitions` results. If an exchange is named, a stage of as many map tasks comes first.
 fn job(ticket: u64, session: SessionId, partitions: u32, exchange: Option<u64>, detached: Option<&str>) -> NewJob {
     let stage = |output, parents| StageSpec {
         output,
@@ -238,7 +238,7 @@ fn job(ticket: u64, session: SessionId, partitions: u32, exchange: Option<u64>, 
     }
 }
 
-/// What an engine says of a task that went well.
+/// The report of a task that succeeded.
 fn done(task: &Assignment) -> FromEngine {
     let partitions = task.task.partitions.clone();
     let result = matches!(task.code, tryworks_protocol::engine::CodeId::Results(_));
@@ -257,7 +257,7 @@ fn done(task: &Assignment) -> FromEngine {
     }
 }
 
-/// The results that a driver was told of, by partition, and the ends of jobs by ticket.
+/// The results that a driver was sent, by partition, and the ends of jobs, by ticket.
 fn results(said: &[ToDriver]) -> (BTreeMap<u32, AttemptId>, BTreeMap<u64, bool>) {
     let (mut parts, mut ends) = (BTreeMap::new(), BTreeMap::new());
     for message in said {

@@ -1,4 +1,5 @@
-//! Numbers leave the hub once the journal has them as reserved, and a journal that cannot be written refuses what is new.
+//! Numbers leave the hub once the journal has them as reserved. While the journal cannot be written, the hub refuses
+//! what is new.
 
 use super::*;
 use crate::journal::Counter;
@@ -9,7 +10,7 @@ fn accepted(said: &[ToDriver]) -> usize {
 }
 
 impl World {
-    /// Takes what the hub has to send, while the journal does nothing: what it is asked to reserve.
+    /// Takes what the hub has to send, while the journal does nothing. Returns what it was asked to reserve.
     fn leave(&mut self) -> Vec<(Counter, u64)> {
         let out = self.hub.outgoing(self.now);
         for (peer, bytes) in out.to_clients.into_iter().chain(out.to_engines) {
@@ -65,7 +66,7 @@ fn a_hub_whose_journal_cannot_be_written_goes_on_with_what_is_reserved_and_refus
     assert_eq!(accepted(&said), 256);
     let refused = |message: &&ToDriver| matches!(message, ToDriver::Ended { end: Err(error), .. } if *error == full);
     assert_eq!(said.iter().filter(refused).count(), 300 - 256);
-    // It is written again.
+    // The journal can be written again.
     world.hub.told(world.now, Told::Health(None));
     world.hub.told(world.now, Told::Reserved { counter: Counter::Jobs, end: 512 });
     world.drive(driver, &[FromDriver::Submit(Box::new(job(301, welcome.session, 1, None, None)))]);

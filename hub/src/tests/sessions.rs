@@ -1,4 +1,4 @@
-//! Sessions: what they may name, what they leave, and what comes again with the next hub.
+//! Sessions: what they may name, what they leave behind, and what the next hub continues.
 
 use super::*;
 use tryworks_protocol::admin::{Answer, Question};
@@ -15,10 +15,10 @@ fn a_driver_that_names_another_sessions_outputs_is_refused() {
     let (_, ends) = results(&world.said(driver));
     assert_eq!(ends.get(&1), Some(&false));
     assert!(world.hub.jobs.is_empty() && world.hub.known.codes.is_empty());
-    // Nor does it release what is not its own.
+    // Nor can it release what is not its own.
     world.drive(driver, &[FromDriver::Release { outputs: vec![other.session.global(3)], caches: vec![] }]);
     assert!(world.hub.events.is_empty());
-    // And a session is had with its secret alone.
+    // And only the secret of a session gives access to it.
     let (_, stolen) = world.driver(Some((other.session, own.secret)));
     assert!(stolen.session > own.session);
 }
@@ -108,12 +108,12 @@ fn a_driver_that_was_cut_off_gets_what_it_missed_and_the_hub_forgets_what_it_let
     assert_eq!(world.hub.jobs.len(), 1, "the other one was closed");
     assert!(world.hub.known.codes.is_empty());
     assert!(world.hub.sessions.all[&session].lost.is_none());
-    // One that is silent is cut off, and then given up.
+    // A silent driver is cut off, and later given up.
     world.pass(Duration::from_secs(11), &[engine]);
     assert!(world.hub.sessions.all[&session].lost.is_some());
     world.pass(Duration::from_secs(30), &[engine]);
     assert!(world.hub.sessions.all.is_empty());
-    // It is told by the number of its session that all is over.
+    // The number of its new session tells the driver that everything is over.
     let (_, late) = world.driver(Some((session, welcome.secret)));
     assert!(late.session > session);
 }
@@ -140,12 +140,12 @@ fn the_next_hub_runs_only_what_had_not_finished() {
 
     let mut world = world.again();
     assert!(world.hub.epoch == 2 && world.hub.engines.awaited.contains("one"));
-    // The driver is there first: its job waits for the engine.
+    // The driver is back first: its job waits for the engine.
     let (driver, again) = world.driver(Some((session, welcome.secret)));
     assert_eq!((again.session, again.epoch), (session, 2));
     let output = session.global(5);
     let holds = FromDriver::Holds { tickets: vec![1], outputs: vec![output], caches: vec![] };
-    // That it was accepted was lost.
+    // The news that the job was accepted was lost.
     world.drive(driver, &[holds, FromDriver::Submit(Box::new(new))]);
     world.turn();
     assert_eq!(world.hub.jobs.keys().copied().collect::<Vec<_>>(), [number]);
@@ -168,7 +168,7 @@ fn the_next_hub_runs_only_what_had_not_finished() {
     assert!(tasks[0].task.attempt.sequence() > last, "no launch is numbered twice");
     world.report(engine, &[done(&tasks[0])]);
     let tasks = world.tasks(engine);
-    // One result gets to the driver, another one only as far as the engine.
+    // One result reaches the driver, another one only the engine.
     world.report(engine, &[done(&tasks[0])]);
     let (parts, _) = results(&world.said(driver));
     assert_eq!(parts.len(), 1);
@@ -200,7 +200,7 @@ fn the_next_hub_runs_only_what_had_not_finished() {
     assert!(ran.iter().all(|task| !parts.is_empty() && task.task.job == number));
 }
 
-/// The end of a job came by the new connection before results that were lost with the old one.
+/// The end of a job arrived on the new connection before results that were lost with the old one.
 #[test]
 fn a_driver_that_was_cut_off_hears_nothing_of_a_job_until_it_asks_for_it_again() {
     let mut world = World::new();
@@ -221,7 +221,7 @@ fn a_driver_that_was_cut_off_hears_nothing_of_a_job_until_it_asks_for_it_again()
     assert_eq!((parts.len(), ends.get(&1)), (2, Some(&true)));
 }
 
-/// A driver that was away for too long got its session back with nothing in it, and missed the code that it had sent.
+/// A driver that was away for too long got its session back empty, and the code that it had sent was missing.
 #[test]
 fn a_session_of_the_hub_before_that_was_given_up_is_not_had_again() {
     let mut world = World::new();
@@ -256,7 +256,7 @@ fn a_detached_job_is_accepted_once_it_is_written_down_and_collected_once() {
     let (engine, _) = world.engine(offer("one", &directory)).unwrap();
     let new = |ticket, session| FromDriver::Submit(Box::new(job(ticket, session, 3, None, Some("night"))));
     world.drive(driver, &[new(1, welcome.session)]);
-    // The journal's thread has said nothing yet that was heard.
+    // The hub has not heard from the journal's thread yet.
     let early = world.hub.out.for_drivers.values().flatten().count();
     assert_eq!(early, 0, "not accepted yet");
     let mut tasks = world.tasks(engine);

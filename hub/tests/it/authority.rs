@@ -1,4 +1,4 @@
-//! The authority: what it keeps, what it renews, and what it never shows.
+//! The authority: what it stores, what it renews, and what it never shows.
 
 use crate::support::{authority, key, private_dir};
 use rustls::pki_types::CertificateDer;

@@ -1,4 +1,4 @@
-//! What those who have come in may hold of our memory: those with the same certificate, and all together.
+//! How much of the hub's memory peers may take: those with the same certificate, and all together.
 
 use crate::shelf::{MIB, Port, some};
 use crate::support::{Cluster, message, raw_tls};
@@ -24,7 +24,7 @@ fn frame(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_le_bytes()[..], bytes].concat()
 }
 
-/// An engine that has been greeted by the gateway.
+/// An engine that the gateway has greeted.
 async fn engine(cluster: &Cluster) -> TlsStream<TcpStream> {
     let connection = cluster.authority.connection(Role::Engine);
     let mut engine = raw_tls(&cluster.address(), &connection, true, Role::Hub).await;
@@ -41,7 +41,7 @@ async fn sent_away(stream: &mut TlsStream<TcpStream>) {
 #[tokio::test]
 async fn frames_that_do_not_go_on_take_the_room_of_their_own_certificate_and_not_for_long() {
     let mut cluster = Cluster::start(limits(2 * MIB, MIB)).await;
-    // Eight messages are begun, and none goes on; a ninth comes whole.
+    // Eight messages begin, and none continues. A ninth arrives whole.
     let mut begun = Vec::new();
     for _ in 0..8 {
         let mut one = engine(&cluster).await;
@@ -52,17 +52,17 @@ async fn frames_that_do_not_go_on_take_the_room_of_their_own_certificate_and_not
     let mut whole = engine(&cluster).await;
     whole.write_all(&frame(&[9; LONG])).await.unwrap();
     whole.flush().await.unwrap();
-    // Drivers have a share of their own: nothing keeps them out.
+    // Drivers have a share of their own, so these engines keep no driver out.
     let (to, _from, _) = cluster.good_driver().await;
     to.send(some(LONG)).unwrap();
     assert!(message(&mut cluster.drivers).await.1 == some(LONG));
     assert_eq!(cluster.engines.ready(), None, "there was capacity for one of them");
-    // Who stands still while others wait is sent away, one after another.
+    // Peers that stand still while others wait are disconnected, one after another.
     for one in &mut begun {
         sent_away(one).await;
     }
     assert!(message(&mut cluster.engines).await.1 == vec![9; LONG]);
-    // One that is longer than the whole share takes all of it.
+    // A message longer than the whole share takes all of it.
     whole.write_all(&frame(&[5; 2 * MIB])).await.unwrap();
     whole.flush().await.unwrap();
     assert!(message(&mut cluster.engines).await.1 == vec![5; 2 * MIB]);
@@ -82,17 +82,17 @@ async fn downloads_that_nobody_reads_hold_no_more_than_their_share() {
         one.flush().await.unwrap();
         slow.push(one);
     }
-    // Each has two pieces in memory, and four of them fill the share.
+    // Each download has two pieces in memory, and four downloads fill the share.
     while port.shelves.0.in_memory.most() < 8 * MIB {
         tokio::task::yield_now().await;
     }
-    // Others are served meanwhile.
+    // Peers with other certificates are served meanwhile.
     assert!(port.get(&port.driver(), "large").await.unwrap() == some(16 * MIB));
-    // One of the same certificate is served when those that read nothing were sent away, since it waits.
+    // A peer with the same certificate waits, so those that read nothing are disconnected and it is served.
     let good = port.client(Role::Engine, DataLimits::default());
     assert!(port.get(&good, "large").await.unwrap() == some(16 * MIB));
     assert_eq!(port.shelves.0.in_memory.most(), 8 * MIB);
-    // What had gone out before is still to be had, and then they end, where others go on for ever.
+    // What was already sent can still be read, and then these downloads end; one that is read never does.
     let mut ended = 0;
     for one in &mut slow {
         let (mut got, mut rest) = (0, vec![0; MIB]);
@@ -121,7 +121,7 @@ async fn what_is_put_there_passes_through_a_small_share() {
     }
 }
 
-/// Reads what had gone out before the other end hung up.
+/// Reads what was sent before the other end hung up.
 async fn rest(stream: &mut TlsStream<TcpStream>) -> usize {
     let (mut got, mut piece) = (0, vec![0; MIB]);
     while let Ok(n @ 1..) = stream.read(&mut piece).await {
@@ -142,12 +142,12 @@ async fn a_download_that_nobody_reads_ends_though_nobody_waits() {
     while capacity.held() == 0 {
         tokio::task::yield_now().await;
     }
-    // Its memory is given back, though the other end keeps the connection.
+    // Its memory is given back, although the other end keeps the connection open.
     while capacity.held() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(rest(&mut one).await > 0);
-    // Who asks for nothing is sent away, too.
+    // A peer that asks for nothing is disconnected, too.
     let mut silent = raw_tls(&port.address, &engine, true, Role::Engine).await;
     sent_away(&mut silent).await;
     port.is_well().await;
@@ -175,7 +175,7 @@ async fn the_gateway_and_the_data_port_of_a_process_share_what_it_has() {
     let capacity = limits.capacity.clone();
     let cluster = Cluster::start(limits.clone()).await;
     let port = Port::with(limits).await;
-    // What is begun at the gateway takes all that the process has for connections.
+    // What has begun at the gateway takes everything that the process has for connections.
     let mut begun = Vec::new();
     for _ in 0..2 {
         let mut one = engine(&cluster).await;
@@ -186,7 +186,7 @@ async fn the_gateway_and_the_data_port_of_a_process_share_what_it_has() {
     while capacity.held() < 2 * MIB {
         tokio::task::yield_now().await;
     }
-    // So it does not go on for long, since a download waits at the data port.
+    // It does not last long, since a download waits at the data port.
     port.keep("large", &some(16 * MIB));
     assert!(port.get(&port.driver(), "large").await.unwrap() == some(16 * MIB));
     let mut ended = 0;

@@ -1,4 +1,4 @@
-//! The data port: bytes that arrive whole, and what is told when they do not.
+//! The data port: bytes arrive whole, or both ends learn why not.
 
 use crate::shelf::{MIB, Port, Shelves, pieces, some, whole};
 use crate::support::{LOOPBACK, authority, mixed, raw_tls};
@@ -81,7 +81,7 @@ async fn a_connection_that_is_cut_says_where_and_how_far() {
     assert_eq!(stream.next_chunk().await.unwrap(), Some(some(MIB)));
     assert_eq!(stream.next_chunk().await.unwrap(), Some(some(MIB)));
     let address = port.address.clone();
-    // Another port at the same place: what was kept of the old one is not used again.
+    // Another port at the same address: kept connections to the old one are not used again.
     let engine = port.authority.connection(Role::Engine).credentials().unwrap();
     let listen = port.door.address();
     drop(std::mem::replace(
@@ -155,7 +155,7 @@ async fn what_cannot_be_kept_is_told_to_who_puts_it() {
     }
     let error = driver.put(&port.address, Role::Engine, b"big", u64::MAX, chunks(io::empty())).await.unwrap_err();
     assert!(matches!(&error, DataError::Refused { message, .. } if message.contains("no room")), "{error}");
-    // Bytes that end too early here, are too many, or cannot be read.
+    // Bytes that end too early at this end, are too many, or cannot be read.
     for (len, chunks, expected) in [
         (10, chunks(io::Cursor::new(some(9))), "they ended after 9 of 10"),
         (10, chunks(io::Cursor::new(some(11))), "there are more than 10"),
@@ -178,7 +178,7 @@ async fn a_small_bound_on_what_is_in_flight_holds_streams_up_but_stops_none() {
     for _ in 0..12 {
         streams.push(driver.get(&port.address, Role::Engine, b"block").await.unwrap());
     }
-    // As a merge would: a piece of each in turn, all open at once.
+    // As a merge would read: a piece of each stream in turn, with all streams open at once.
     for _ in 0..3 {
         for stream in &mut streams {
             assert_eq!(stream.next_chunk().await.unwrap().map(|chunk| chunk.len()), Some(MIB));
@@ -201,7 +201,7 @@ async fn only_who_has_the_role_is_asked() {
     let driver = port.driver();
     let error = driver.get(&port.address, Role::Hub, b"block").await.unwrap_err().to_string();
     assert!(error.contains("not valid for name"), "{error}");
-    // A driver that listens is nobody's engine.
+    // A driver that listens is not accepted as an engine.
     let credentials = port.authority.connection(Role::Driver).credentials().unwrap();
     let false_port = serve_data(LOOPBACK, &credentials, Limits::default(), port.shelves.clone()).await.unwrap();
     for role in Role::ALL {
@@ -247,7 +247,7 @@ async fn requests_that_nobody_would_make_end_their_connection_alone() {
         (vec![vec![0; 8]], None),
         (vec![[&[2][..], &[0; 8], b"kept"].concat()], None),
         (vec![[&[0][..], &[1; 8], b"kept"].concat()], None),
-        // More than was promised, less, no piece at all, and the bytes of another who goes away.
+        // More than was promised, less, no piece at all, and a connection that closes too early.
         (vec![put(5, "kept"), vec![0; 7]], Some("these are more than the 5 bytes")),
         (vec![put(5, "kept"), vec![0; 5], vec![1]], Some("these are 4 bytes, and 5 were promised")),
         (vec![put(5, "kept"), vec![9; 5]], None),
@@ -266,7 +266,7 @@ async fn requests_that_nobody_would_make_end_their_connection_alone() {
         while let Ok(Some(frame)) = from.next(MIB).await {
             answers.push(frame);
         }
-        // That it may be put is told first, then what went wrong with it.
+        // The port first says that the upload may begin, then what went wrong with it.
         let accepted = usize::from(frames[0].first() == Some(&1));
         assert_eq!(answers.len(), accepted + usize::from(answer.is_some()), "{frames:?}: {answers:?}");
         if let Some(answer) = answer {
@@ -301,7 +301,7 @@ impl Service for Lying {
                     return;
                 }
             }
-            // What claims to be longer than it may be.
+            // A frame that claims to be longer than it may be.
             let _ = to.write_all(&u32::MAX.to_le_bytes()).await;
             let _ = to.flush().await;
         }

@@ -81,7 +81,7 @@ async fn a_gateway_that_is_dropped_or_has_no_hub_says_so() {
     let (address, credentials) = (cluster.address(), cluster.credentials(Role::Engine));
     drop(cluster.engines);
     drop(cluster.to_engines);
-    // The socket is closed by a task of its own.
+    // A task of its own closes the socket.
     let error = loop {
         match Link::tls(&address, &credentials).await {
             Ok(_) => tokio::task::yield_now().await,

@@ -1,4 +1,4 @@
-//! The gateway with peers that keep to no rules. Each test says what becomes of them, and that others do not notice.
+//! The gateway with hostile peers. Each test checks what happens to them, and that other peers do not notice.
 
 use crate::support::{Cluster, LOOPBACK, authority, leading_nowhere, message, mixed, private_dir, raw_tls};
 use bytes::Bytes;
@@ -32,7 +32,8 @@ async fn a_certificate_of_another_cluster_is_worth_nothing() {
     let mut cluster = Cluster::start(Limits::default()).await;
     let ours = cluster.authority.connection(Role::Driver);
     let theirs = authority(Validity::default()).connection(Role::Driver);
-    // Who believes their authority does not believe our hub; who believes ours is not believed by it.
+    // A peer that trusts the other authority does not trust this hub; one that trusts this authority is not trusted by
+    // the hub.
     for credentials in [theirs.credentials().unwrap(), mixed(&ours, &theirs)] {
         let error = refused(Link::tls(&cluster.address(), &credentials).await);
         assert!(error.contains("one end does not believe the other"), "{error}");
@@ -60,7 +61,7 @@ async fn certificates_from_before_a_rotation_are_worth_nothing() {
 
 #[tokio::test]
 async fn an_expired_certificate_is_refused() {
-    // Certificates begin a day back: these are good for an hour of yesterday.
+    // Certificates begin a day back: these were valid for one hour yesterday.
     let expired = authority(Validity { leaves: Duration::from_secs(3600), ..Validity::default() });
     let driver = expired.connection(Role::Driver);
     let door = leading_nowhere(&expired.connection(Role::Hub)).await;
@@ -91,7 +92,7 @@ async fn an_engine_that_poses_as_a_driver_reaches_the_engines_socket() {
     engine.send(Bytes::from_static(b"I am a driver; run this")).unwrap();
     assert_eq!(message(&mut cluster.engines).await.1, "I am a driver; run this");
     cluster.is_well().await;
-    // Nor is it believed to be a hub, by who asks for one.
+    // Nor does a driver that looks for a hub accept it as one.
     let false_hub = leading_nowhere(&cluster.authority.connection(Role::Engine)).await;
     let error = refused(Link::tls(&false_hub.address().to_string(), &cluster.credentials(Role::Driver)).await);
     assert!(error.contains("not valid for name"), "{error}");
@@ -109,14 +110,14 @@ async fn frames_that_are_cut_short_or_too_long_end_their_connection_alone() {
         vec![9, 0, 0, 0, 1, 2, 3],
         u32::MAX.to_le_bytes().to_vec(),
         too_long.to_le_bytes().to_vec(),
-        // A length that is allowed, of which little comes.
+        // A length that is allowed, but few of its bytes arrive.
         [&(MAX_MESSAGE as u32).to_le_bytes()[..], &[7; 100]].concat(),
     ] {
         let mut bad_driver = raw_tls(&cluster.address(), &driver, true, Role::Hub).await;
         let mut greeting = [0; 4 + 19];
         bad_driver.read_exact(&mut greeting).await.unwrap();
         assert_eq!(&greeting[4..], b"tryworks messages 1");
-        // A good message first: it makes the peer known, so that its end is told.
+        // A good message first makes the peer known, so that its end is reported.
         bad_driver.write_all(&[4, 0, 0, 0, b'h', b'e', b'r', b'e']).await.unwrap();
         bad_driver.write_all(&bad).await.unwrap();
         bad_driver.flush().await.unwrap();
@@ -149,7 +150,7 @@ async fn a_length_inside_a_message_is_not_believed_either() {
     cluster.is_well().await;
 }
 
-/// Passes bytes on, but for one bit of what the first end sends at `offset`.
+/// Passes bytes on, but flips one bit of what the first end sends at `offset`.
 async fn flipping(to: String, offset: usize) -> String {
     let listener = TcpListener::bind(LOOPBACK).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -181,7 +182,7 @@ async fn a_flipped_bit_never_arrives() {
     let credentials = cluster.credentials(Role::Driver);
     let sent = Bytes::from(vec![b'x'; 8000]);
     let (mut refused, mut cut) = (0, 0);
-    // The first of them are in the handshake, the later ones in the message.
+    // The first of these offsets are in the handshake, the later ones in the message.
     for offset in (0..5000).step_by(97) {
         let address = flipping(cluster.address(), offset).await;
         match Link::tls(&address, &credentials).await {
@@ -214,7 +215,7 @@ async fn who_says_nothing_is_sent_away_in_time() {
 async fn ten_thousand_silent_connections_keep_nobody_out() {
     const ALL: usize = 10_000;
     const HELD: usize = 100;
-    // Both ends of each are in this process.
+    // Both ends of each connection are in this process.
     raise_file_limit();
     let files = getrlimit(Resource::Nofile).current.map_or(ALL, |files| usize::try_from(files).unwrap_or(ALL));
     let batch = files.saturating_sub(300 + 2 * HELD).min(ALL);
@@ -242,7 +243,7 @@ async fn ten_thousand_silent_connections_keep_nobody_out() {
         tokio::task::yield_now().await;
     }
     assert!(cluster.gateway.counts().strangers <= HELD);
-    // The first of those that are left were closed, the last are still held.
+    // The oldest remaining connections were closed, the newest are still open.
     assert_eq!(silent[0].read(&mut [0; 10]).await.unwrap_or(0), 0);
     assert!(silent[silent.len() - 1].try_read(&mut [0; 10]).is_err());
     cluster.is_well().await;
@@ -251,7 +252,7 @@ async fn ten_thousand_silent_connections_keep_nobody_out() {
 #[tokio::test]
 async fn a_false_gateway_harms_no_driver() {
     let cluster = Cluster::start(Limits::default()).await;
-    // Who listens there is no gateway at all, or stops in the middle.
+    // What listens there is not a gateway at all, or stops in the middle.
     for answer in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], &[22, 3, 3, 0xff, 0xff, 2], &[]] {
         let listener = TcpListener::bind(LOOPBACK).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -264,7 +265,7 @@ async fn a_false_gateway_harms_no_driver() {
         assert!(error.contains(&address), "{error}");
         served.await.unwrap();
     }
-    // A frame that claims too much in place of a greeting.
+    // A frame that claims to be too long, in place of a greeting.
     let (near, mut far) = tokio::io::duplex(100);
     far.write_all(&u32::MAX.to_le_bytes()).await.unwrap();
     assert!(FrameReader::new(near).next(1 << 10).await.is_err());

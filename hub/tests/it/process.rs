@@ -1,4 +1,5 @@
-//! A gateway in a process of its own, that may open few files which strangers would like to have all, and is killed.
+//! A gateway in a process of its own. It may open only a few files, strangers try to take them all, and then it is
+//! killed.
 
 use crate::support::{LOOPBACK, private_dir};
 use bytes::Bytes;
@@ -14,7 +15,7 @@ const DIRECTORY: &str = "TRYWORKS_TEST_DIRECTORY";
 const FILES: u64 = 60;
 const STRANGERS: usize = 400;
 
-/// Ends with the test that started it, however that ends.
+/// A process that ends with the test that started it, however the test ends.
 struct Gateway(Child);
 
 impl Drop for Gateway {
@@ -24,7 +25,7 @@ impl Drop for Gateway {
     }
 }
 
-/// Answers each message with the same, until its parent is gone.
+/// Answers each message with the same message, until its parent is gone.
 async fn gateway(directory: &Path) {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]);
@@ -74,14 +75,14 @@ async fn strangers_cannot_take_all_files_and_a_kill_is_noticed() {
         strangers.push(TcpStream::connect(&address).await.unwrap());
     }
     let (to, mut from) = loop {
-        // It may be told to try again.
+        // The gateway may say to try again.
         if let Ok(link) = Link::tls(&address, &driver.credentials().unwrap()).await {
             break link;
         }
     };
     to.send(Bytes::from_static(b"good")).unwrap();
     assert_eq!(from.recv().await.unwrap(), "good");
-    // Fewer strangers than the limits allow were enough, since the files were fewer still.
+    // The gateway held fewer strangers than the limits allow, since there were even fewer files.
     to.send(Bytes::from_static(b"counts")).unwrap();
     let counts = String::from_utf8(from.recv().await.unwrap().to_vec()).unwrap();
     let (held, turned_away) = counts.split_once(' ').unwrap();
@@ -89,7 +90,7 @@ async fn strangers_cannot_take_all_files_and_a_kill_is_noticed() {
     assert!(turned_away.parse::<usize>().unwrap() > STRANGERS - Limits::default().strangers, "{counts}");
     drop(strangers);
 
-    // A process that is killed says nothing any more, and both kinds of links notice.
+    // A killed process says nothing more, and both kinds of links notice.
     let (near, mut from_near) = Link::unix(directory.path().join("drivers.sock")).await.unwrap();
     near.send(Bytes::from_static(b"near")).unwrap();
     assert_eq!(from_near.recv().await.unwrap(), "near");
@@ -98,7 +99,7 @@ async fn strangers_cannot_take_all_files_and_a_kill_is_noticed() {
         assert!(matches!(from.recv().await, Err(LinkError::Closed { .. })));
     }
     assert!(matches!(near.send(Bytes::new()), Err(LinkError::Closed { .. })));
-    // What it left is in nobody's way, once all of it is gone.
+    // Once the process is gone, what it left behind disturbs nothing.
     child.0.wait().unwrap();
     let error = Link::unix(directory.path().join("drivers.sock")).await.unwrap_err().to_string();
     assert!(error.contains("nobody listens there"), "{error}");

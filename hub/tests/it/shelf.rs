@@ -1,4 +1,4 @@
-//! A data port with a shelf behind it, for the tests of the data port.
+//! A data port with a shelf, for the tests of the data port.
 
 use crate::support::{LOOPBACK, authority};
 use bytes::Bytes;
@@ -13,18 +13,18 @@ use tryworks_transport::{
     serve_data,
 };
 
-/// Keeps what is put there by name. Some names are special.
+/// Stores uploads by name. Some names are special.
 #[derive(Default)]
 pub struct Shelf {
     pub blocks: Mutex<BTreeMap<String, Bytes>>,
     pub asked: Mutex<Vec<(Role, String)>>,
-    /// What there is of "endless".
+    /// The pieces of "endless" that are in memory.
     pub in_memory: Arc<InMemory>,
-    /// Lets "waits" go on.
+    /// Lets the download of "waits" continue.
     go_on: Mutex<Option<Receiver<()>>>,
 }
 
-/// Counts bytes that are in memory.
+/// Counts the bytes that are in memory.
 #[derive(Default)]
 pub struct InMemory {
     now: AtomicUsize,
@@ -32,7 +32,7 @@ pub struct InMemory {
 }
 
 impl InMemory {
-    /// The most that there were at once.
+    /// The most that were in memory at once.
     pub fn most(&self) -> usize {
         self.most.load(Relaxed)
     }
@@ -111,7 +111,7 @@ impl DataHandler for Shelves {
             return Err(format!("an {role} puts nothing here"));
         }
         if len > 64 * MIB as u64 {
-            return Err("there is no room".into());
+            return Err("there is no space".into());
         }
         let name = String::from_utf8_lossy(request).into_owned();
         Ok(Box::new(Coming { shelf: self.0.clone(), name, bytes: Vec::new() }))
@@ -191,7 +191,7 @@ impl Port {
         client.put(&self.address, Role::Engine, name.as_bytes(), len, chunks(io::Cursor::new(bytes.clone()))).await
     }
 
-    /// Whatever happened before, the next one is served.
+    /// The next request is served, whatever happened before.
     pub async fn is_well(&self) {
         self.keep("well", &some(1234));
         assert_eq!(self.get(&self.driver(), "well").await.unwrap(), some(1234));

@@ -1,4 +1,4 @@
-//! Strangers at the door: who is turned away when there are too many, so that somebody genuine still comes in.
+//! Strangers at the door: which are turned away when there are too many, so that a genuine peer still comes in.
 
 use crate::support::{Cluster, LOOPBACK};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,13 +10,13 @@ use tryworks_transport::{Limits, Link, Role};
 
 const HELD: usize = 16;
 
-/// How many strangers there may be, and no limit of time.
+/// Few strangers are allowed, without a time limit.
 fn few() -> Limits {
     Limits { strangers: HELD, handshake: Duration::from_secs(3600), ..Limits::default() }
 }
 
-/// Passes on the first bytes that the end that dials says, from the given address, and the rest when it may. It tells when
-/// the first have gone.
+/// Forwards the first bytes of the dialling end from the given address, and the rest when told to. Says when the first
+/// bytes were forwarded.
 async fn pausing(to: String, from: Ipv4Addr, first: usize) -> (String, oneshot::Receiver<()>, oneshot::Sender<()>) {
     let listener = TcpListener::bind(LOOPBACK).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -40,7 +40,8 @@ async fn dial(from: Ipv4Addr, to: &str) -> TcpStream {
     socket.connect(to.parse().unwrap()).await.unwrap()
 }
 
-/// Many connect from an address and say something, or nothing; more than there may be were turned away when it returns.
+/// Opens many connections from an address, which say something or nothing. Returns when more than the limit were turned
+/// away.
 async fn flood(cluster: &Cluster, from: Ipv4Addr, says: &[u8]) -> Vec<TcpStream> {
     let mut all = Vec::new();
     let before = cluster.gateway.counts().turned_away;
@@ -59,7 +60,7 @@ async fn flood(cluster: &Cluster, from: Ipv4Addr, says: &[u8]) -> Vec<TcpStream>
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// Somebody genuine is in the middle of its handshake, of which `first` bytes have come, while others connect.
+/// A genuine peer is in the middle of its handshake, after `first` bytes, while others connect.
 async fn comes_in(first: usize, from: Ipv4Addr, says: &[u8]) {
     let mut cluster = Cluster::start(few()).await;
     let (address, gone, go_on) = pausing(cluster.address(), HERE, first).await;
@@ -67,7 +68,7 @@ async fn comes_in(first: usize, from: Ipv4Addr, says: &[u8]) {
     let genuine = tokio::spawn(async move { Link::tls(&address, &credentials).await });
     gone.await.unwrap();
     if first > 0 {
-        // Its first bytes have arrived before the others come.
+        // Its first bytes have arrived before the others connect.
         cluster.is_well().await;
     }
     let held = flood(&cluster, from, says).await;
@@ -87,7 +88,7 @@ async fn who_has_said_something_is_not_turned_away_for_those_who_say_nothing() {
 
 #[tokio::test]
 async fn those_who_come_from_one_address_turn_each_other_away() {
-    // They say what a handshake begins with, and no more of it; the genuine one has said little, or nothing.
+    // They send the beginning of a handshake and no more. The genuine peer has sent little, or nothing.
     for first in [100, 0] {
         comes_in(first, ELSEWHERE, &[22, 3, 1, 2, 0]).await;
     }

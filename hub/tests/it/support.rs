@@ -24,7 +24,7 @@ pub fn private_dir() -> TempDir {
     directory
 }
 
-/// An authority that is kept nowhere for long.
+/// An authority in a temporary directory.
 pub fn authority(validity: Validity) -> Authority {
     Authority::open(private_dir().path(), validity).unwrap()
 }
@@ -64,7 +64,7 @@ impl Cluster {
         Link::tls(&self.address(), &self.credentials(role)).await.unwrap()
     }
 
-    /// A driver that has come in and is answered.
+    /// A driver that was let in and is answered.
     pub async fn good_driver(&mut self) -> (LinkSender, LinkReceiver, PeerId) {
         let (to, mut from) = self.link(Role::Driver).await;
         to.send(Bytes::from_static(b"good")).unwrap();
@@ -75,7 +75,7 @@ impl Cluster {
         (to, from, peer)
     }
 
-    /// What was done before has harmed nobody: nothing strange arrived, and a good driver comes in.
+    /// Checks that nothing was harmed: no stray message arrived, and a good driver is let in.
     pub async fn is_well(&mut self) {
         assert_eq!(self.drivers.ready(), None);
         assert_eq!(self.engines.ready(), None);
@@ -85,13 +85,13 @@ impl Cluster {
     }
 }
 
-/// A gateway of whoever `connection` says, to a hub that is not there.
+/// A gateway with the certificates in `connection`, to a hub that does not exist.
 pub async fn leading_nowhere(connection: &Connection) -> Door {
     let sockets = Sockets { drivers: "/nowhere/drivers.sock".into(), engines: "/nowhere/engines.sock".into() };
     open_gateway(LOOPBACK, &connection.credentials().unwrap(), Limits::default(), sockets).await.unwrap()
 }
 
-/// The next message; who goes in between was there before.
+/// The next message. Connections that open or end in between are those of earlier peers.
 pub async fn message(peers: &mut PeersReceiver) -> (PeerId, Bytes) {
     loop {
         if let PeerEvent::Message { peer, bytes } = peers.recv().await.unwrap() {
@@ -100,17 +100,17 @@ pub async fn message(peers: &mut PeersReceiver) -> (PeerId, Bytes) {
     }
 }
 
-/// A key is shown to nobody, but is in the file.
+/// A key. It is never displayed, but the file contains it.
 pub fn key(connection: &Connection) -> String {
     serde_json::to_value(connection).unwrap()["key"].as_str().unwrap().to_owned()
 }
 
-/// Who believes `authority`, and shows what the holder of `shown` would.
+/// Credentials that trust `authority` and show the certificate of `shown`.
 pub fn mixed(authority: &Connection, shown: &Connection) -> Credentials {
     Credentials::from_pem(&authority.authority, &shown.certificate, &key(shown)).unwrap()
 }
 
-/// TLS as anybody can speak it, with or without a certificate.
+/// A plain TLS client, with or without a certificate.
 pub async fn raw_tls(address: &str, connection: &Connection, show: bool, server: Role) -> TlsStream<TcpStream> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();

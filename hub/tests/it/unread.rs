@@ -1,4 +1,4 @@
-//! A hub whose answers somebody does not read.
+//! A hub whose answers a client does not read.
 
 use crate::support::private_dir;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,10 +12,10 @@ use tryworks_protocol::driver::FromDriver;
 use tryworks_protocol::{Hello, Purpose};
 use tryworks_transport::{Backlog, BacklogLimits, Connection, Link, LinkReceiver, LinkSender};
 
-/// More than the socket has for a peer at once.
+/// More than the socket buffers for a peer at once.
 const SOME: usize = 2 << 20;
 
-/// Somebody who may ask, and reads no answer.
+/// A client that may ask questions and reads no answers.
 async fn silent(ends: (LinkSender, LinkReceiver)) -> (LinkSender, LinkReceiver) {
     let hello = Hello {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -42,7 +42,7 @@ fn asks_and_reads_nothing(runtime: &tokio::runtime::Runtime, place: &Path, tls: 
         };
         silent(ends).await
     });
-    // Each question has many answers, and nobody reads one.
+    // Each question has many answers, and the client reads none.
     let ask =
         |number| FromDriver::Ask { number, question: Question::Logs { engine: Some("nobody".repeat(500)), job: None } };
     let batch = protocol::encode(&(0..500).map(ask).collect::<Vec<_>>()).unwrap();
@@ -53,7 +53,8 @@ fn asks_and_reads_nothing(runtime: &tokio::runtime::Runtime, place: &Path, tls: 
         // Others are answered meanwhile.
         well(&mut admin);
     }
-    // It is cut off, what waited for it is gone but for what the socket has, and it hears so when it reads at last.
+    // The client is cut off and its answers are dropped, except those that the socket has. It learns this when it
+    // reads.
     while backlog.bytes() >= SOME {
         well(&mut admin);
     }
@@ -64,7 +65,7 @@ fn asks_and_reads_nothing(runtime: &tokio::runtime::Runtime, place: &Path, tls: 
             }
         }
     });
-    // What it had still sent, and the hub did not read, makes the system reset the connection of other machines.
+    // The hub has not read all that the client sent, so the system resets a connection from another machine.
     assert!(why.contains("gone") || tls && why.contains("the connection is closed"), "{why}");
     while backlog.bytes() > 0 {
         well(&mut admin);
