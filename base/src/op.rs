@@ -49,6 +49,11 @@ impl Op {
         BLAMED.take()
     }
 
+    /// A mistake in the plan at this call.
+    pub fn fault(&self, message: impl Into<String>) -> Error {
+        Error::Plan { message: message.into(), site: self.site }
+    }
+
     /// The error of a user function that returned an error.
     #[cold]
     pub fn failed(&self, error: UserError, place: TaskSite) -> Error {

@@ -102,7 +102,7 @@ impl<P: Pipe> Dataset<P> {
 
     fn not_taken(&self, op: Op, why: &str) -> Option<Error> {
         let message = |partitions| format!("{}: `shuffle_into({partitions})` {why}", op.name);
-        self.shuffle_into.map(|partitions| Error::Plan { message: message(partitions), site: op.site })
+        self.shuffle_into.map(|partitions| op.fault(message(partitions)))
     }
 
     /// Says how many partitions the shuffle of the next operator makes: as many as the largest input has, if this is

@@ -99,7 +99,7 @@ pub const MOST_PARTITIONS: u32 = 1 << 24;
 fn too_many(op: Op, partitions: u32) -> Option<Error> {
     let message =
         format!("{}: a dataset has at most {MOST_PARTITIONS} partitions, and {partitions} were asked for", op.name);
-    (partitions > MOST_PARTITIONS).then_some(Error::Plan { message, site: op.site })
+    (partitions > MOST_PARTITIONS).then_some(op.fault(message))
 }
 
 impl Node {

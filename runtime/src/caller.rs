@@ -5,7 +5,7 @@ use rustix::thread;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{LazyLock, Once};
-use tryworks_base::{Error, Op, Result};
+use tryworks_base::{Op, Result};
 
 /// The name of a thread that runs tasks.
 pub(crate) fn task_thread(number: impl std::fmt::Display) -> String {
@@ -81,7 +81,7 @@ impl Caller {
                  make the context after the fork",
                 op.name
             );
-            return Err(Error::Plan { message, site: op.site });
+            return Err(op.fault(message));
         }
         Ok(())
     }

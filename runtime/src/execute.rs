@@ -75,7 +75,7 @@ fn add(sum: &mut Vec<u64>, more: &[u64]) {
 /// What a stage cannot do is told with the user's call that it is for, where the code that met it knew of none.
 pub(crate) fn at_the_call(error: Error, op: Op) -> Error {
     match error {
-        Error::Plan { message, site } if tryworks_base::is_ours(site) => Error::Plan { message, site: op.site },
+        Error::Plan { message, site } if tryworks_base::is_ours(site) => op.fault(message),
         other => other.at(op.site),
     }
 }

@@ -76,7 +76,7 @@ pub(crate) fn nested(op: Op) -> Error {
          by `.with(value)`",
         op.name
     );
-    Error::Plan { message, site: op.site }
+    op.fault(message)
 }
 
 /// Notes panics of tasks instead of printing them; those of other threads go on as before.

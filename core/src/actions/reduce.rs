@@ -9,7 +9,7 @@ use crate::task::TaskContext;
 use crate::with::With;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tryworks_base::{Error, Op, Result, TaskSite};
+use tryworks_base::{Op, Result, TaskSite};
 
 struct Reduce<F> {
     function: F,
@@ -172,7 +172,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
             function.ready(&op, TaskSite::default())?;
             let reduced = parts.into_iter().flatten().reduce(|a, b| op.call(|| function.call(a, b)));
             let message = format!("{}: there is no item; `fold` has a value for that case", op.name);
-            reduced.ok_or(Error::Plan { message, site: op.site })
+            reduced.ok_or(op.fault(message))
         })
     }
 }

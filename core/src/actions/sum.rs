@@ -186,7 +186,7 @@ ship!([] Sum { op: value });
 #[cold]
 fn too_large<N: Summand>(op: &Op) -> Error {
     let (kind, help) = (std::any::type_name::<N>(), N::IF_TOO_LARGE);
-    Error::Plan { message: format!("{}: the sum does not fit into `{kind}`; {help}", op.name), site: op.site }
+    op.fault(format!("{}: the sum does not fit into `{kind}`; {help}", op.name))
 }
 
 impl<P: Pipe<Item: Summand>> PartAction<P> for Sum {

@@ -98,7 +98,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     }
 
     fn first_taken(&self, op: Op) -> Result<Job<P::Item>> {
-        let none = Error::Plan { message: "first: there is no item".into(), site: op.site };
+        let none = op.fault("first: there is no item");
         Ok(self.taken(op, 1)?.map(|mut items| items.pop().ok_or(none)))
     }
 

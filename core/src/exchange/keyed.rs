@@ -36,7 +36,7 @@ pub(crate) fn default_readers(inputs: &[&Arc<Node>]) -> u32 {
 /// The mistake of asking for no partitions.
 pub(crate) fn no_partitions(op: Op, partitions: u32) -> Option<Error> {
     let message = format!("{}: there must be at least one partition", op.name);
-    (partitions == 0).then_some(Error::Plan { message, site: op.site })
+    (partitions == 0).then_some(op.fault(message))
 }
 
 impl<P: Pipe> Dataset<P> {

@@ -8,7 +8,7 @@ use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::ship::{Ship, ship};
 use crate::task::TaskContext;
 use std::ops::Range;
-use tryworks_base::{Error, Op, Result};
+use tryworks_base::{Op, Result};
 
 /// The pipe of [`Dataset::coalesce`].
 #[derive(Clone)]
@@ -79,8 +79,7 @@ impl<P: Pipe> Dataset<P> {
     #[track_caller]
     pub fn coalesce(&self, partitions: u32) -> Dataset<impl Pipe<Item = P::Item> + use<P>> {
         let op = Op::here("coalesce");
-        let fault = (partitions == 0)
-            .then(|| Error::Plan { message: "coalesce: there must be at least one partition".into(), site: op.site });
+        let fault = (partitions == 0).then(|| op.fault("coalesce: there must be at least one partition"));
         let from = self.node.partitions;
         let to = partitions.min(from).max(1);
         let node = Node::new(op, Shape::Narrow, to.min(from), vec![Input::Narrow(self.node.clone())]);

@@ -111,7 +111,7 @@ impl<P: Pipe<Item: Clone>> Dataset<P> {
         let op = Op::here("sample");
         let fault = (!(0.0..=1.0).contains(&fraction)).then(|| {
             let message = format!("sample: the fraction is {fraction}; it has to be from 0 to 1");
-            Error::Plan { message, site: op.site }
+            op.fault(message)
         });
         self.drawn(op, Draw::Bernoulli(fraction), seed, fault)
     }
@@ -130,7 +130,7 @@ impl<P: Pipe<Item: Clone>> Dataset<P> {
         let op = Op::here("sample_with_replacement");
         let fault = (!(0.0..=1e6).contains(&mean)).then(|| {
             let message = format!("sample_with_replacement: the mean is {mean}; it has to be from 0 to a million");
-            Error::Plan { message, site: op.site }
+            op.fault(message)
         });
         self.drawn(op, Draw::Poisson(mean), seed, fault)
     }

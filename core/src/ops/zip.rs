@@ -110,7 +110,7 @@ impl<P: Pipe> Dataset<P> {
             let message = format!(
                 "zip: the left side has {left} partitions and the right side {right}; both need the same number"
             );
-            Error::Plan { message, site: op.site }
+            op.fault(message)
         });
         let inputs = vec![Input::Narrow(self.node.clone()), Input::Narrow(other.node.clone())];
         let node = Node::new(op, Shape::Narrow, left, inputs).with_fault(fault).with_fault(other.beside(op));
