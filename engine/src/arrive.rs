@@ -1,5 +1,5 @@
-//! Files that arrive from the hub's data port: written and hashed on a thread of their own, since a disk may be slow and
-//! the engine's loop has to go on.
+//! Files that arrive from the hub's data port. A separate thread writes and hashes them, since a disk may be slow and
+//! the engine's loop must go on.
 
 use bytes::Bytes;
 use std::fs::{self, File};
@@ -10,23 +10,23 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tryworks_transport::{DataError, DataStream};
 
-/// So many pieces may wait for the disk.
+/// How many pieces may wait for the disk.
 const AHEAD: usize = 4;
 
-/// What is to arrive.
+/// The file that is to arrive.
 pub(super) struct Expected {
-    /// Where it is while it is not whole.
+    /// Its path until it is whole.
     pub(super) new: PathBuf,
-    /// Where it is then.
+    /// Its path after that.
     pub(super) place: PathBuf,
-    /// Its rights.
+    /// Its permissions.
     pub(super) mode: u32,
     pub(super) hash: [u8; 32],
-    /// What is said if its hash is another one.
+    /// The error text if the hash differs.
     pub(super) other: &'static str,
 }
 
-/// A file on its way. What does not come whole leaves nothing behind.
+/// A file on its way. If it does not arrive whole, nothing of it stays.
 pub(super) struct Arrival {
     /// `None` after the last piece.
     to: mpsc::Sender<Option<Bytes>>,
@@ -34,7 +34,7 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// Takes in all of a stream. The inner error is this machine's.
+    /// Takes in a whole stream. The inner error is a failure of this machine.
     pub(super) async fn take(expected: Expected, mut stream: DataStream) -> Result<io::Result<()>, DataError> {
         let arrival = Arrival::begin(expected);
         loop {
@@ -64,27 +64,27 @@ impl Arrival {
         Arrival { to, writing }
     }
 
-    /// Takes in the next piece. If the disk refuses, [`finish`](Arrival::finish) says so.
+    /// Takes in the next piece. If the disk refuses, [`finish`](Arrival::finish) returns the error.
     async fn write(&self, piece: Bytes) {
         let _ = self.to.send(Some(piece)).await;
     }
 
-    /// No more of it will come. What was written is gone then, so that it may come again.
+    /// The rest will not come. What was written is removed, so that the file may come again.
     async fn give_up(self) {
         drop(self.to);
-        // It fails, since it is not whole.
+        // It fails, since the file is not whole.
         let _ = self.writing.await;
     }
 
-    /// All of it has come.
+    /// The whole file has come.
     async fn finish(self) -> io::Result<()> {
-        // Who does not listen any more has failed, and says how.
+        // If the writer no longer listens, it has failed and returns why.
         let _ = self.to.send(None).await;
         self.writing.await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 }
 
-/// Writes what comes, until all of it has come.
+/// Writes the pieces until the file is whole.
 fn write(mut file: impl Write, mut from: mpsc::Receiver<Option<Bytes>>, expected: &Expected) -> io::Result<()> {
     let mut hasher = blake3::Hasher::new();
     loop {
@@ -95,12 +95,12 @@ fn write(mut file: impl Write, mut from: mpsc::Receiver<Option<Bytes>>, expected
             }
             Some(None) if *hasher.finalize().as_bytes() == expected.hash => return file.flush(),
             Some(None) => return Err(io::Error::new(io::ErrorKind::InvalidData, expected.other)),
-            None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it did not come whole")),
+            None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it did not arrive whole")),
         }
     }
 }
 
-/// A place for what is not whole.
+/// The path for a file that is not whole yet.
 pub(super) fn unfinished(place: &Path) -> PathBuf {
     place.with_extension("new")
 }
@@ -127,7 +127,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let files = || fs::read_dir(directory.path().join("a")).map_or(0, Iterator::count);
         for (sent, whole, word) in
-            [("call me", true, ""), ("call you", true, "hash"), ("call", false, "not come whole")]
+            [("call me", true, ""), ("call you", true, "hash"), ("call", false, "not arrive whole")]
         {
             let arrival = Arrival::begin(expected(directory.path(), b"call me"));
             let place = directory.path().join("a/file");
@@ -138,7 +138,7 @@ mod tests {
                 true => arrival.finish().await,
                 false => {
                     arrival.give_up().await;
-                    Err(io::Error::other("it did not come whole"))
+                    Err(io::Error::other("it did not arrive whole"))
                 }
             };
             match ended {
@@ -150,7 +150,7 @@ mod tests {
         }
     }
 
-    /// The disk is a pipe that nobody reads: the loop, which has one thread, goes on all the same.
+    /// The disk is a pipe that is not read. The loop has one thread, and must continue nevertheless.
     #[tokio::test]
     async fn a_slow_disk_does_not_hold_up_the_loop() {
         let directory = tempfile::tempdir().unwrap();
@@ -166,7 +166,7 @@ mod tests {
             }
             arrival.finish().await
         });
-        // More than the pipe and the channel hold is on its way, and beats go on.
+        // More is on its way than the pipe and the channel hold, and the loop continues.
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

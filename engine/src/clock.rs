@@ -1,9 +1,9 @@
-//! The engine's clock: the one place where its loop gets the time from that its state is handed.
+//! The engine's clock: the only source of the time that the loop hands to the state.
 
 use std::time::{Duration, Instant};
 use tryworks_scheduler::Time;
 
-/// A clock that counts from when it was begun.
+/// A clock that counts from its creation.
 #[derive(Clone, Copy)]
 pub(super) struct Clock(Instant);
 
@@ -16,7 +16,7 @@ impl Clock {
         Time(0) + self.0.elapsed()
     }
 
-    /// When this clock shows a time.
+    /// The instant at which this clock shows a time.
     pub(super) fn at(self, time: Time) -> Instant {
         self.0 + Duration::from_nanos(time.0)
     }

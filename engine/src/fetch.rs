@@ -1,4 +1,4 @@
-//! Fetching a driver's program from the hub's data port, where the driver is on another machine.
+//! Fetches the program of a driver on another machine from the hub's data port.
 
 use crate::arrive::{Arrival, Expected};
 use std::io;
@@ -9,7 +9,7 @@ use tryworks_protocol::driver::Program;
 use tryworks_store::programs::{ANOTHER, Programs, make_directory};
 use tryworks_transport::{DataClient, DataError, Role, while_away};
 
-/// Fetches a program that another machine has. While the hub is away it is tried again, for as long as `patience`.
+/// Fetches a program from another machine. While the hub is away, it retries for as long as `patience`.
 pub(crate) async fn fetch(
     programs: &Programs,
     program: &Program,
@@ -26,7 +26,8 @@ pub(crate) async fn fetch(
     let failed = |error: io::Error| disk::storage("fetching the program", programs.directory(), program.bytes, &error);
     let mut request = Vec::new();
     codec::encode(&program.id, &mut request)?;
-    let told = |error: &DataError| tracing::warn!("a program cannot be had, and is tried again: {error}");
+    let told =
+        |error: &DataError| tracing::warn!("a program cannot be fetched now, and the engine tries again: {error}");
     make_directory(programs.directory()).map_err(failed)?;
     let place = programs.place(&program.id);
     let (request, landed) = (&request, &place);

@@ -1,5 +1,5 @@
-//! Files of drivers' machines, fetched by their hashes for tasks of one session and deleted with it. They count against
-//! the quota of blocks.
+//! Files from drivers' machines. They are fetched by their hashes for the tasks of one session, and deleted with the
+//! session. They count against the quota of blocks.
 
 use super::arrive::{Arrival, Expected, unfinished};
 use std::collections::HashMap;
@@ -19,9 +19,10 @@ use tryworks_transport::{DataClient, DataError, Role, while_away};
 pub(super) struct Files {
     directory: PathBuf,
     store: BlockStore,
-    /// How long the hub is waited for.
+    /// How long to wait for a hub that is away.
     patience: Duration,
-    /// What is being fetched, or is here with its part of the quota; who comes second waits for who came first.
+    /// Files that are being fetched, and files that are here with their part of the quota. A second task that wants a
+    /// file waits for the first.
     known: Mutex<HashMap<PathBuf, Arc<Mutex<Option<Claim>>>>>,
 }
 
@@ -34,7 +35,7 @@ impl Files {
         self.directory.join(session.0.to_string())
     }
 
-    /// The path of a file, once it is here.
+    /// The path of a file, after fetching it if necessary.
     pub(super) async fn get(
         &self,
         session: SessionId,
@@ -59,24 +60,24 @@ impl Files {
         Ok(place)
     }
 
-    /// Deletes what was fetched for a session.
+    /// Deletes all files of a session.
     pub(super) async fn end_session(&self, session: SessionId) {
         let directory = self.of(session);
         let mut known = self.known.lock().await;
         let gone: Vec<_> = known.extract_if(|place, _| place.starts_with(&directory)).collect();
         drop(known);
         for (_, file) in &gone {
-            // What is being fetched would be put into the directory after it was removed.
+            // A file that is being fetched would otherwise be put into the removed directory.
             drop(file.lock().await);
         }
         if let Err(error) = spawn_blocking(move || fs::remove_dir_all(&directory)).await {
             tracing::error!("files of {session} were not removed: {error}");
         }
-        // They counted until now.
+        // Their quota is freed only now.
         drop(gone);
     }
 
-    /// Deletes one file of a session. One that is just being fetched goes with the session.
+    /// Deletes one file of a session. A file that is being fetched is deleted with the session.
     pub(super) async fn drop_file(&self, session: SessionId, id: &[u8; 32]) {
         let place = self.of(session).join(name_of(id));
         if self.known.lock().await.remove(&place).is_some() {
@@ -92,9 +93,11 @@ impl Files {
         address: &str,
         advice: &str,
     ) -> Result<Claim> {
-        let lost = |error: DataError| Error::cluster(format!("a file of the driver's cannot be had: {error}"), advice);
-        let told =
-            |error: &DataError| tracing::warn!("a file of the driver's cannot be had, and is tried again: {error}");
+        let lost =
+            |error: DataError| Error::cluster(format!("a file of the driver's cannot be fetched: {error}"), advice);
+        let told = |error: &DataError| {
+            tracing::warn!("a file of the driver's cannot be fetched now, and the engine tries again: {error}")
+        };
         let mut request = Vec::new();
         codec::encode(&shipment.id, &mut request)?;
         let request = &request;
@@ -111,7 +114,7 @@ impl Files {
                 place: place.into(),
                 mode: 0o600,
                 hash: shipment.id,
-                other: "its hash is another one: was the file changed since it was given along?",
+                other: "its hash differs: was the file changed after the driver hashed it?",
             };
             Ok(Arrival::take(expected, stream).await?.map(|()| claim).map_err(failed))
         };

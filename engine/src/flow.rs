@@ -1,4 +1,5 @@
-//! An output of a worker that is read as fast as it is heard: its window, with a clock and a bell.
+//! An output of a worker that is read as fast as the driver acknowledges it: its window, with a clock and a
+//! notification.
 
 use super::clock::Clock;
 use super::state::{Piece, Window};
@@ -9,7 +10,7 @@ use tryworks_base::lock::Lock;
 pub(super) struct Flow {
     clock: Clock,
     window: Lock<Window>,
-    /// Told when there may be room again.
+    /// Notified when the window may have opened.
     opened: Notify,
 }
 
@@ -18,33 +19,33 @@ impl Flow {
         Flow { clock, window: Lock::default(), opened: Notify::new() }
     }
 
-    /// Waits until more may be read of it.
+    /// Waits until more may be read.
     pub(super) async fn turn(&self) {
         loop {
             let until = self.window.lock().turn(self.clock.now());
             let Some(until) = until else { return };
-            // Either way it looks again.
+            // After an acknowledgement or at that time, it looks again.
             let _ = tokio::time::timeout_at(self.clock.at(until).into(), self.opened.notified()).await;
         }
     }
 
-    /// Something was read: gives what is to be said of it, if it is not cut.
+    /// Takes in bytes that were read. Returns the piece to send, unless the bytes are cut.
     pub(super) fn took(&self, stderr: bool, bytes: &[u8]) -> Option<Piece> {
         self.window.lock().took(stderr, bytes)
     }
 
-    /// What tells of something that was cut, if nothing has come after it.
+    /// An empty piece that shows the driver a cut, if no other piece came after it.
     pub(super) fn rest(&self, stderr: bool) -> Option<Piece> {
         self.window.lock().rest(stderr)
     }
 
-    /// All before an offset was heard.
+    /// Acknowledges everything before an offset.
     pub(super) fn heard(&self, offset: u64) {
         self.window.lock().heard(offset);
         self.opened.notify_one();
     }
 
-    /// Whatever is on its way has arrived, or never will.
+    /// Everything on its way has arrived, or never will.
     pub(super) fn begin_anew(&self) {
         self.heard(u64::MAX);
     }

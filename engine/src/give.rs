@@ -1,5 +1,5 @@
-//! Giving out our own blocks: to engines of this machine by the socket of our workers, to other machines by the data
-//! port, many parts for one request.
+//! Serves this engine's blocks: to engines of this machine through the workers' socket, and to other machines through
+//! the data port, with many parts in one request.
 
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -11,15 +11,15 @@ use tryworks_protocol::worker::{BlockPart, Piece, Wanted};
 use tryworks_store::blocks::{BlockId, BlockStore, Held, MOST_AT_ONCE, Pin, Served};
 use tryworks_transport::{DataHandler, Download, Role};
 
-/// About how much is read of a block before it is sent.
+/// About how many bytes of a block are read before they are sent.
 const STEP: u64 = 256 << 10;
 
-/// Gives out blocks of the own store.
+/// Serves the blocks of this engine's store.
 #[derive(Clone)]
 pub(super) struct Giver(pub(super) BlockStore);
 
 impl Giver {
-    /// A part of a block, if it is here.
+    /// A part of a block, if the block is here.
     pub(super) fn give(&self, block: BlockId, part: BlockPart) -> Piece {
         match self.0.get(block) {
             Some(pin) => read(pin, part).unwrap_or_else(|error| Piece::Missing(error.to_string())),
@@ -27,7 +27,7 @@ impl Giver {
         }
     }
 
-    /// Parts that are all in memory, as most that are asked for by other engines of this machine.
+    /// The parts, if all are in memory. That is the usual case for other engines of this machine.
     pub(super) fn at_once(&self, wanted: &[Wanted]) -> Option<Vec<Piece>> {
         let piece = |wanted: &Wanted| match self.0.get(wanted.block) {
             Some(pin) => in_memory(&pin, wanted.part),
@@ -36,14 +36,14 @@ impl Giver {
         wanted.iter().map(piece).collect()
     }
 
-    /// As [`Giver::give`], but nothing is read before it is sent.
+    /// As [`Giver::give`], but a part is read only when it is sent.
     fn begin(&self, block: BlockId, part: BlockPart) -> Item {
         match (self.0.get(block), part) {
             (None, _) => Item::Missing(NONE),
             (Some(pin), BlockPart::Range { start, end }) if start <= end && end - start <= MOST_AT_ONCE => {
                 Item::Range(pin, start..end)
             }
-            (Some(_), BlockPart::Range { .. }) => Item::Missing("that range cannot be read at once"),
+            (Some(_), BlockPart::Range { .. }) => Item::Missing("that range is too large for one answer"),
             (Some(pin), part) => Item::Whole(pin, part),
         }
     }
@@ -51,7 +51,7 @@ impl Giver {
 
 const NONE: &str = "there is no such block";
 
-/// A part for which no file has to be read.
+/// A part that can be served without reading a file.
 fn in_memory(pin: &Pin, part: BlockPart) -> Option<Piece> {
     match (part, pin.held()) {
         (BlockPart::Note, _) => Some(Piece::Note(pin.note().to_vec())),
@@ -75,7 +75,7 @@ fn read(pin: Pin, part: BlockPart) -> Result<Piece> {
 /// A piece of an answer.
 enum Item {
     Missing(&'static str),
-    /// What is read at once, and is no range.
+    /// A part other than a range, which is read at once.
     Whole(Pin, BlockPart),
     Range(Pin, Range<u64>),
 }
@@ -110,21 +110,21 @@ impl DataHandler for Giver {
             }
             items.push_back(item);
         }
-        // A step is sent while the next one is made, and each may end with the longest that is read at once.
+        // One step is sent while the next is read, and each may end with the longest part that is read at once.
         let held = usize::try_from(2 * (2 * STEP + longest)).unwrap_or(usize::MAX);
         Ok(Download { len, held, chunks: Box::new(Answer { items, reading: None }) })
     }
 }
 
-/// The bytes of an answer, as they are sent.
+/// The bytes of an answer, which are read as they are sent.
 struct Answer {
     items: VecDeque<Item>,
-    /// The range that is being read, and what is to come of it.
+    /// The range that is being read, and what is left of it.
     reading: Option<(Served, Range<u64>)>,
 }
 
 impl Answer {
-    /// Adds about a step to what is sent.
+    /// Adds about one step to the bytes to send.
     fn step(&mut self, out: &mut Vec<u8>) -> Result<()> {
         if let Some((served, range)) = &mut self.reading {
             let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! The way to the hub, and the door through which others come: opened when an engine joins, and again with new
+//! The connection to the hub, and the data port for other machines. Both open when an engine joins, and again after new
 //! certificates.
 
 use super::Options;
@@ -12,11 +12,11 @@ use tryworks_protocol::engine::{Offer, Welcome};
 use tryworks_protocol::{Hello, Opening, Purpose};
 use tryworks_transport::{Connection, DataClient, DataLimits, Door, LinkReceiver, LinkSender, serve_data};
 
-/// How often it is tried to reach a hub that is gone.
+/// How often the engine tries to reach a hub that is gone.
 pub(super) const KNOCK: Duration = Duration::from_millis(100);
-/// The hub may take so long to answer a hello.
+/// How long the hub may take to answer a hello.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Another machine may be silent so long when blocks are fetched from it.
+/// How long another machine may be silent when blocks are fetched from it.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// A connection to the hub.
@@ -25,7 +25,7 @@ pub(super) struct Hub {
     pub(super) from: LinkReceiver,
 }
 
-/// Opens the data port, if there are credentials for it.
+/// Opens the data port, and a client for those of other machines.
 pub(super) async fn open_port(
     connection: &Connection,
     options: &Options,
@@ -42,13 +42,13 @@ pub(super) async fn open_port(
     Ok((Some(door), Some(DataClient::new(credentials, limits))))
 }
 
-/// The address of this machine by which the hub's machine reaches it.
+/// The address of this machine at which the hub's machine reaches it.
 fn address_towards(connection: &Connection) -> IpAddr {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     if tryworks_transport::is_here(connection) {
         return loopback;
     }
-    // Nothing is sent: the system only looks up which way it would go.
+    // Nothing is sent: the system only looks up its route.
     let look = || -> std::io::Result<IpAddr> {
         let gateway = connection.gateway.parse::<SocketAddr>().map_err(std::io::Error::other)?;
         let any: IpAddr = if gateway.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -59,13 +59,13 @@ fn address_towards(connection: &Connection) -> IpAddr {
     look().unwrap_or(loopback)
 }
 
-/// The connection file, if it is another one since it was read: with other certificates, or another way to the hub.
+/// The connection file, if it has changed since it was read: other certificates, or another address of the hub.
 pub(super) fn renewed(connection: &Connection, options: &Options) -> Option<Connection> {
     let now = Connection::read(&options.connect).ok()?;
     (now != *connection).then_some(now)
 }
 
-/// Says hello to the hub, if it can be reached; or says why it cannot, for now.
+/// Says hello to the hub. If the hub cannot be reached for now, returns why.
 pub(super) async fn knock(connection: &Connection, offer: Offer) -> Result<Result<(Hub, Welcome), String>> {
     let opened = tokio::time::timeout(ANSWER, greet(connection, offer)).await;
     let opened = opened.unwrap_or_else(|_| Err(format!("it does not answer within {ANSWER:?}")));

@@ -1,11 +1,13 @@
-//! The engine process: it owns blocks, starts a worker for each driver's program, hands tasks on, and reports to the hub.
+//! The engine process: it owns blocks, starts a worker for each driver's program, passes tasks on, and reports to the
+//! hub.
 //!
-//! [`state`] is what it knows and decides, a value without I/O and without a clock. `serve` is the loop around it, `obey`
-//! carries out what the state orders, `join` is the way to the hub. `workers` starts processes and watches them, `flow` holds
-//! back what they write; `fetch` gets executables, `files` what drivers give along, and `arrive` writes both; `bring` gets
-//! blocks from other engines, `take` takes over those of one that leaves, `give` gives out its own.
+//! [`state`] is what the engine knows and decides: a value without I/O and without a clock. `serve` is the loop around
+//! it, `obey` carries out the state's orders, and `join` connects to the hub. `workers` starts and watches processes,
+//! and `flow` holds back their output. `fetch` gets executables, `files` gets files of drivers, and `arrive` writes
+//! both. `prefetch` gets blocks from other engines, `take` takes over the blocks of an engine that leaves, and `give`
+//! serves the engine's own blocks.
 //!
-//! Nothing on the loop's thread waits for a disk: files are written, hashed, copied, read and unlinked on others.
+//! The loop's thread never waits for a disk: other threads write, hash, copy, read and unlink files.
 
 mod arrive;
 mod clock;
@@ -26,10 +28,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tryworks_base::{Error, Result};
 
-/// What an engine is told when it is started.
+/// What an engine is told when it starts.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What it is called, as long as it lives.
+    /// Its name, for as long as it lives.
     pub name: String,
     /// The connection file of engines.
     pub connect: PathBuf,
@@ -37,20 +39,21 @@ pub struct Options {
     pub slots: u32,
     /// The memory for tasks, in bytes.
     pub memory: u64,
-    /// Its own directory, for blocks, programs and sockets: a short path that nobody else may enter.
+    /// Its own directory, for blocks, programs and sockets: a short path that no other user may enter.
     pub directory: PathBuf,
-    /// Where programs are instead, if it shares them with other engines of this machine. They stay when it ends.
+    /// The directory of programs, if the engine shares it with other engines of this machine. Programs there outlive
+    /// the engine.
     pub programs: Option<PathBuf>,
     /// The most bytes that its blocks may take.
     pub quota: Option<u64>,
-    /// Where its data port listens, which others are told, so it is never a wildcard: if nothing is said, where the hub's
-    /// machine reaches this one.
+    /// The address on which its data port listens. Other machines are told it, so it is never a wildcard. By default it
+    /// is the address by which the hub's machine reaches this one.
     pub listen: Option<IpAddr>,
-    /// How long it goes on without a hub.
+    /// How long it continues without a hub.
     pub patience: Duration,
 }
 
-/// Serves until the hub says to leave, or SIGTERM comes, or there is no hub for too long.
+/// Serves until the hub says to leave, SIGTERM comes, or there has been no hub for too long.
 ///
 /// # Errors
 /// If the connection file or the directory cannot be used, or the hub refuses.

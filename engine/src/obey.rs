@@ -1,4 +1,4 @@
-//! What the state orders, carried out; and what it has to say, sent.
+//! Carries out the state's orders, and sends its messages.
 
 use super::fetch::fetch;
 use super::serve::{Io, Tended};
@@ -12,7 +12,7 @@ use tryworks_protocol::worker::ToWorker;
 use tryworks_store::blocks::{BlockStore, Sealed};
 
 impl Io {
-    /// Carries out what the state orders, and sends what it has to say.
+    /// Carries out the state's orders, and sends its messages.
     pub(super) fn flush(&mut self, engine: &mut Engine) {
         self.obey(engine);
         for (worker, batch) in engine.for_workers() {
@@ -22,11 +22,11 @@ impl Io {
         }
         let batch = engine.for_hub();
         self.tell_hub(engine, &batch);
-        // What could not be said may have to be undone.
+        // A message that could not be sent may lead to further orders.
         self.obey(engine);
     }
 
-    /// Carries out what the state orders, and what it orders when it hears what came of that.
+    /// Carries out the state's orders, and those that follow from their outcomes.
     pub(super) fn obey(&mut self, engine: &mut Engine) {
         loop {
             let orders = engine.orders();
@@ -98,7 +98,7 @@ impl Io {
         let flows = tended.flows.clone();
         self.workers.insert(worker, tended);
         tokio::spawn(async move {
-            // Another machine may have the same program at the same place, such as on a shared disk.
+            // Another machine may have the same program at the same path, for example on a shared disk.
             let (store, wanted) = (programs.clone(), program.clone());
             let taken = tokio::task::spawn_blocking(move || {
                 store.take(&wanted.id, wanted.bytes, Path::new(&wanted.path), None)
@@ -120,7 +120,7 @@ pub(super) fn stock_of(store: &BlockStore) -> Stock {
     Stock { used: store.used(), quota: store.quota() }
 }
 
-/// Does to the store what the state wants done, and tells it what came of that.
+/// Carries out a change to the store, and hands the outcome to the state.
 fn keep(store: &BlockStore, engine: &mut Engine, order: BlockOrder) {
     match order {
         BlockOrder::Add { attempt, blocks, note } => {
@@ -175,7 +175,7 @@ mod tests {
             Rig { world, store, _directory: directory }
         }
 
-        /// As a worker seals the block of a partition.
+        /// Seals the block of a partition, as a worker does.
         fn seal(&self, partition: u32) -> (u64, u32, Sealed) {
             let id = self.store.key().id(output(), partition, ATTEMPT);
             let mut writer = BlockWriter::new(self.store.dir(), id, self.store.quota());
@@ -184,7 +184,8 @@ mod tests {
             (output(), partition, writer.seal(&[]).unwrap())
         }
 
-        /// Does to the store all that is ordered, and gives how many files there are; they are what is accounted for.
+        /// Carries out all orders to the store, and returns how many files it has. Checks that their bytes are
+        /// accounted for.
         #[track_caller]
         fn files(&mut self) -> usize {
             loop {
@@ -210,7 +211,7 @@ mod tests {
         }
     }
 
-    /// One of four blocks could not be added, and those after it stayed for as long as the engine lived.
+    /// When one of four blocks could not be added, those after it stayed for as long as the engine lived.
     #[test]
     fn when_one_block_cannot_be_added_none_is_left() {
         for damaged in 0..4 {
@@ -241,13 +242,13 @@ mod tests {
 
     #[test]
     fn what_nobody_waits_for_is_deleted() {
-        // It was launched by the hub before this one.
+        // An earlier hub launched it.
         let mut rig = Rig::new();
         rig.world.join(2);
         let blocks = (0..4).map(|partition| rig.seal(partition)).collect();
         rig.world.worker(done(ATTEMPT, blocks));
         assert_eq!(rig.files(), 0);
-        // It was reported already.
+        // It was already reported.
         let blocks = (0..4).map(|partition| rig.seal(partition)).collect();
         rig.world.worker(done(ATTEMPT, blocks));
         assert_eq!(rig.files(), 0);
@@ -259,7 +260,7 @@ mod tests {
         let blocks = (0..4).map(|partition| rig.seal(partition)).collect();
         rig.world.worker(done(ATTEMPT, blocks));
         assert_eq!((rig.files(), rig.held()), (4, 1));
-        // As when a move came to nothing in the middle: no launch of this engine made it.
+        // As after a takeover that failed halfway: no launch of this engine made the block.
         let stray = 9 << 24;
         let id = rig.store.key().id(output(), 7, stray);
         let mut writer = BlockWriter::new(rig.store.dir(), id, rig.store.quota());

@@ -1,4 +1,4 @@
-//! Blocks for workers of this engine that they cannot map: small ones, and those of other machines.
+//! Fetches blocks that workers of this engine cannot map: small blocks, and those on other machines.
 
 use super::give::Giver;
 use futures_util::future::join_all;
@@ -16,18 +16,18 @@ use tryworks_protocol::{Hello, Opening, Purpose};
 use tryworks_store::blocks::{BlockId, SMALL};
 use tryworks_transport::{DataClient, DataError, Link, LinkReceiver, LinkSender};
 
-/// How long an engine of this machine may take to answer.
+/// How long an engine on this machine may take to answer.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// What is brought at once may take so much memory of the engine, in mebibytes. One question alone always may.
+/// How much memory all prefetches together may take, in mebibytes. A single question is always admitted.
 const MEMORY_MIB: u32 = 128;
 
-/// Brings blocks of other engines.
+/// Fetches blocks from other engines.
 pub(super) struct Prefetcher {
     pub(super) own: Giver,
     pub(super) host: String,
     pub(super) data: Option<DataClient>,
-    /// Engines of this machine, by their sockets.
+    /// Engines on this machine, by their sockets.
     neighbours: Mutex<HashMap<String, Arc<Mutex<Neighbour>>>>,
     memory: Semaphore,
 }
@@ -43,8 +43,8 @@ impl Prefetcher {
         Prefetcher { own, host, data, neighbours: Mutex::default(), memory: Semaphore::new(MEMORY_MIB as usize) }
     }
 
-    /// Brings what is wanted, in its order; what cannot be had is missing from it, with the reason. Every engine is
-    /// asked for all that it has of it at once, and all engines at the same time.
+    /// Fetches these parts, and returns them in order. A part that cannot be fetched is missing, with the reason. Each
+    /// engine is asked for all of its parts at once, and all engines are asked at the same time.
     pub(super) async fn prefetch(
         &self,
         here: EngineId,
@@ -53,9 +53,9 @@ impl Prefetcher {
     ) -> Vec<Piece> {
         let bytes: u64 = wanted.iter().map(|wanted| expected(wanted.part)).sum();
         let needed = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(MEMORY_MIB).min(MEMORY_MIB);
-        // It is never closed.
+        // The semaphore is never closed.
         let _taken = self.memory.acquire_many(needed).await;
-        let mut pieces = vec![Piece::Missing("its engine is gone, or not known here".into()); wanted.len()];
+        let mut pieces = vec![Piece::Missing("its engine is gone or not known here".into()); wanted.len()];
         let mut elsewhere = BTreeMap::<EngineId, Vec<usize>>::new();
         for (at, wanted) in wanted.iter().enumerate() {
             if wanted.engine == here {
@@ -92,7 +92,7 @@ impl Prefetcher {
         let neighbour = match known {
             Some(neighbour) => neighbour,
             None => {
-                // One that is stopped takes a connection and says nothing.
+                // An engine that was stopped accepts a connection and says nothing.
                 let met = tokio::time::timeout(SILENCE, Neighbour::meet(&store.socket)).await;
                 let met = met.unwrap_or_else(|_| Err(lost("nothing was heard of it".into())))?;
                 let neighbour = Arc::new(Mutex::new(met));
@@ -169,7 +169,7 @@ mod tests {
     use tryworks_store::blocks::BlockStore;
     use tryworks_transport::{Backlog, PeerEvent, Peers};
 
-    /// An engine of this machine that answers once it may.
+    /// An engine on this machine that answers once it may.
     async fn slow(socket: PathBuf, asked: mpsc::UnboundedSender<()>, mut may: watch::Receiver<bool>) {
         let (to, mut from) = Peers::bind(&socket, Backlog::default()).await.unwrap();
         while let Ok(PeerEvent::Message { peer, bytes }) = from.recv().await {
@@ -221,7 +221,7 @@ mod tests {
                 tokio::spawn(async move { prefetcher.prefetch(EngineId(QUESTIONS), &stores, &wanted).await })
             })
             .collect();
-        // As many as fit are on their way, and no other may begin.
+        // As many questions as fit are on their way, and no other may begin.
         for _ in 0..MEMORY_MIB / 16 {
             heard.recv().await.unwrap();
         }

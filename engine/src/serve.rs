@@ -1,4 +1,4 @@
-//! The engine's loop: the hub, the workers and the clock, each in turn.
+//! The engine's loop: it takes events from the hub, the workers and the clock in turn.
 
 use super::Options;
 use super::clock::Clock;
@@ -30,18 +30,18 @@ use tryworks_store::programs::Programs;
 use tryworks_store::running;
 use tryworks_transport::{Backlog, Connection, PeerEvent, PeerId, Peers, PeersReceiver, PeersSender};
 
-/// How many messages are taken in before what they led to is sent.
+/// How many messages are taken in before the resulting messages are sent.
 const BATCH: usize = 256;
 
-/// The directory of programs in that of the engine.
+/// The directory of programs within the engine's directory.
 const PROGRAMS: &str = "programs";
 
-/// What happens in an engine.
+/// An event in an engine.
 enum Event {
     Hub(Result<Bytes, String>),
     Peer(PeerEvent),
     Worker(Happened),
-    /// An answer to what a worker asked for.
+    /// An answer to a worker's question.
     Answered(PeerId, ToWorker),
     TookOver(Move, Option<HeldBlock>),
     Beat,
@@ -120,7 +120,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
                 Err(why) => {
                     engine.without_hub(clock.now(), &why)?;
                     if why != why_alone {
-                        tracing::warn!("the hub is not to be had, and will be tried again: {why}");
+                        tracing::warn!("the hub cannot be reached, and the engine tries again: {why}");
                         why_alone = why;
                     }
                 }
@@ -154,9 +154,9 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         }
         io.flush(&mut engine);
     }
-    // Workers end with their processes' handles; the hub is told.
+    // Workers end when their handles are dropped. The hub is told.
     if let Some(hub) = &io.hub {
-        // A hub that is gone does not miss it.
+        // A hub that is gone does not miss this message.
         if hub.to.send(protocol::encode(&[FromEngine::Leaving])?.into()).is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -176,19 +176,19 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// What the state cannot touch: sockets, processes, the store.
+/// What the state cannot touch: sockets, processes and the store.
 pub(super) struct Io {
     pub(super) clock: Clock,
     pub(super) options: Options,
     connection: Connection,
     pub(super) store: BlockStore,
-    /// Where workers dial.
+    /// The socket that workers connect to.
     pub(super) socket: PathBuf,
     to_peers: PeersSender,
-    /// Which worker is behind a connection.
+    /// The worker of each connection.
     peers: HashMap<PeerId, u64>,
     pub(super) prefetcher: Arc<Prefetcher>,
-    /// Engines of this machine that fetch small blocks of ours.
+    /// Engines on this machine that fetch small blocks from this one.
     neighbours: HashSet<PeerId>,
     pub(super) workers: HashMap<u64, Tended>,
     pub(super) happened: (mpsc::UnboundedSender<Happened>, mpsc::UnboundedReceiver<Happened>),
@@ -200,13 +200,13 @@ pub(super) struct Io {
     hub: Option<Hub>,
 }
 
-/// What is at hand of a worker, from when its start is begun until it has ended.
+/// What the loop has of a worker, from the order to start it until its end.
 pub(super) struct Tended {
     pub(super) peer: Option<PeerId>,
     /// Its standard output and its error output.
     pub(super) flows: [Arc<Flow>; 2],
     pid: u32,
-    /// Dropping this is the sign to kill it.
+    /// Dropping this kills the worker.
     pub(super) kill: Option<oneshot::Sender<()>>,
     outputs: Option<Outputs>,
 }
@@ -237,7 +237,7 @@ impl Io {
         };
         tokio::select! {
             biased;
-            // However much there is to hear, the hub hears in time that this engine is there.
+            // The hub gets its beats in time, however many messages there are.
             _ = beat.tick() => Event::Beat,
             _ = end.recv() => Event::End,
             _ = interrupt.recv() => Event::End,
@@ -249,7 +249,7 @@ impl Io {
         }
     }
 
-    /// Says something to a worker. Gives why it cannot, if there is something that fits into no message.
+    /// Sends messages to a worker. Returns an error if one of them is too large.
     fn send(&self, peer: &PeerId, batch: &[ToWorker]) -> Result<()> {
         let mut unsaid = Ok(());
         let messages = protocol::messages(batch, &mut |_, error| unsaid = Err(error));
@@ -260,17 +260,17 @@ impl Io {
         unsaid
     }
 
-    /// Says something to a worker, whose tasks fail if it cannot be said.
+    /// Sends messages to a worker. If that fails, the worker's tasks fail.
     pub(super) fn tell(&self, engine: &mut Engine, peer: &PeerId, batch: &[ToWorker]) {
         if let Err(error) = self.send(peer, batch) {
-            tracing::error!("a worker could not be told something: {error}");
+            tracing::error!("a message to a worker could not be sent: {error}");
             if let Some(worker) = self.peers.get(peer) {
                 engine.cannot_tell(*worker, &error);
             }
         }
     }
 
-    /// Says something to the hub, if there is one.
+    /// Sends messages to the hub, if there is one.
     pub(super) fn tell_hub(&self, engine: &mut Engine, batch: &[FromEngine]) {
         let Some(hub) = self.hub.as_ref().filter(|_| !batch.is_empty()) else { return };
         for message in batch {
@@ -279,12 +279,12 @@ impl Io {
             }
         }
         let messages = protocol::messages(batch, &mut |what, error| {
-            tracing::error!("the hub could not be told something: {error}");
+            tracing::error!("a message to the hub could not be encoded: {error}");
             engine.unsaid(what, error);
         });
-        // Who hears the hub finds out by itself that it is gone.
+        // The loop notices by itself that the hub is gone, since it reads from the hub.
         if let Err(error) = messages.into_iter().try_for_each(|bytes| hub.to.send(bytes)) {
-            tracing::debug!("the hub does not hear any more: {error}");
+            tracing::debug!("the connection to the hub has ended: {error}");
         }
     }
 
@@ -295,7 +295,7 @@ impl Io {
 
     fn hear_hub(&mut self, engine: &mut Engine, first: Bytes) {
         let mut next = Some(first);
-        // The last one is taken in although there may be more after it.
+        // The last message is taken in, although there may be more after it.
         for more in (0..=BATCH).rev() {
             let Some(bytes) = next else { return };
             match protocol::decode::<ToEngine>(&bytes) {
@@ -304,7 +304,7 @@ impl Io {
                     self.obey(engine);
                 }),
                 Err(error) => {
-                    tracing::error!("the hub sent what cannot be read: {error}");
+                    tracing::error!("the hub sent a message that cannot be read: {error}");
                     return self.lose_hub(engine);
                 }
             }
@@ -338,7 +338,7 @@ impl Io {
                 }
                 (Ok(batch), None) => batch.into_iter().for_each(|message| self.hear_neighbour(&peer, message)),
                 (Err(error), _) => {
-                    tracing::error!("a worker sent what cannot be read: {error}");
+                    tracing::error!("a worker sent a message that cannot be read: {error}");
                     self.hang_up(&peer);
                 }
             }
@@ -392,13 +392,13 @@ impl Io {
         });
     }
 
-    /// Takes in all that a worker wrote before the message that it sent now, so that the output of a task comes before
-    /// its end.
+    /// Takes in everything that a worker wrote before the message that it just sent, so that the output of a task comes
+    /// before its end.
     fn hear_out(&mut self, engine: &mut Engine, worker: u64) {
         let mut ended = Vec::new();
         while let Ok(happened) = self.happened.1.try_recv() {
             match happened {
-                // What it said last is heard first.
+                // Its last messages are taken in before its end.
                 Happened::Ended { .. } => ended.push(happened),
                 other => self.hear_worker(engine, other),
             }

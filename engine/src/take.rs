@@ -11,11 +11,11 @@ use tryworks_scheduler::{Move, Partitions, Report};
 use tryworks_store::blocks::{BlockCopy, BlockId, BlockStore, Sealed, link_block};
 
 impl Prefetcher {
-    /// Copies the blocks of a launch from another engine, and gives what that one knew of them.
+    /// Copies the blocks of a launch from another engine. Returns what that engine knew of them.
     pub(super) async fn take_over(&self, from: Option<&StorePlace>, what: &Move) -> Result<HeldBlock> {
         let from =
-            from.ok_or_else(|| Error::cluster("the engine that leaves is not known here", "it is made again"))?;
-        // A block that was here before has the same name, and may be about to be unlinked.
+            from.ok_or_else(|| Error::cluster("the engine that leaves is not known here", "it is recomputed"))?;
+        // An earlier block of the same name may be about to be unlinked.
         let own = self.own.0.clone();
         on_disk(move || {
             own.wait_for_removals();
@@ -29,7 +29,7 @@ impl Prefetcher {
             let wanted = whole.map(|(block, part)| Wanted { engine: what.from, block, part }).to_vec();
             let mut pieces = self.ask(from, wanted).await?.into_iter();
             let (Some(Piece::Note(note)), Some(contents)) = (pieces.next(), pieces.next()) else {
-                return Err(Error::cluster("a block to be taken over is not there any more", "it is made again"));
+                return Err(Error::cluster("a block to be taken over is no longer there", "it is recomputed"));
             };
             if held.is_none() {
                 held = Some(codec::decode::<(Partitions, Report)>(&note)?.0);
@@ -68,29 +68,29 @@ impl Prefetcher {
                     let part = BlockPart::Range { start: range.start, end: range.end };
                     let piece = self.ask_afar(from, &[(theirs, part)]).await?.into_iter().next();
                     let bytes = piece.map_or(Err("there is no answer".into()), blocks::range);
-                    let lost = |why: String| Error::cluster(format!("taking over a block: {why}"), "it is made again");
+                    let lost = |why: String| Error::cluster(format!("taking over a block: {why}"), "it is recomputed");
                     let bytes = bytes.map_err(lost)?;
                     if bytes.len() as u64 != range.end - range.start {
-                        return Err(lost("another number of bytes came than was asked for".into()));
+                        return Err(lost("the number of bytes differs from what was asked for".into()));
                     }
                     copy = on_disk(move || copy.write(&bytes).map(|()| copy)).await?;
                 }
                 on_disk(move || copy.seal()).await?
             }
-            Piece::Missing(why) => return Err(Error::cluster(why, "it is made again")),
-            Piece::Range(_) | Piece::Note(_) => return Err(Error::Bug("another piece came than was asked for".into())),
+            Piece::Missing(why) => return Err(Error::cluster(why, "it is recomputed")),
+            Piece::Range(_) | Piece::Note(_) => return Err(Error::Bug("a piece of another kind came".into())),
         };
         let (own, what) = (store.clone(), what.clone());
         on_disk(move || own.add(what.output.0, partition, what.made_by.0, sealed, note).map(drop)).await
     }
 }
 
-/// Does something that may take a disk long.
+/// Runs work that may wait for a disk on another thread.
 async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::Bug(error.to_string())))
 }
 
-/// What was taken over of a launch that may have made more.
+/// The part of a launch's output that was taken over.
 fn part_of(what: &Move, partitions: &Partitions, report: Report) -> HeldBlock {
     let reports = partitions.iter().zip(report.partitions);
     let moved = reports.filter(|(partition, _)| what.partitions.iter().any(|moved| moved == *partition));

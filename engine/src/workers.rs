@@ -1,4 +1,4 @@
-//! Worker processes: started with what the driver was started with, watched, and mourned.
+//! Worker processes: the engine starts them as the driver was started, watches them, and reports how they end.
 
 use super::flow::Flow;
 use super::state::{Death, Piece};
@@ -17,12 +17,12 @@ use tryworks_protocol::driver::Program;
 use tryworks_protocol::environment;
 use tryworks_protocol::worker::VARIABLE;
 
-/// How long the last output of a dead worker may take: whoever it has started may hold its pipes.
+/// How long the engine waits for the last output of a dead worker: processes that it started may keep its pipes open.
 const LAST_OUTPUT: Duration = Duration::from_millis(200);
 
 /// How long a program may be open for writing before that counts as a failure.
 const BUSY: Duration = Duration::from_secs(30);
-/// How often it is tried meanwhile.
+/// How long to wait between attempts meanwhile.
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 /// What happened to a worker.
@@ -35,7 +35,7 @@ pub(super) enum Happened {
     Ended { worker: u64, death: Death },
 }
 
-/// What a pipe holds, unless it was made larger.
+/// How much a pipe holds, unless it was enlarged.
 const PIPE: usize = 64 << 10;
 
 /// The standard output and the error output of a worker.
@@ -57,12 +57,12 @@ impl Outputs {
         Outputs([Output { stderr: false, pipe: stdout, flow: out }, Output { stderr: true, pipe: stderr, flow: err }])
     }
 
-    /// What is there already: all that was written before now.
+    /// The output that can be read now: everything written so far.
     pub(super) fn written(&self) -> Vec<Piece> {
         self.0.iter().flat_map(Output::written).collect()
     }
 
-    /// What tells of all that was cut so far.
+    /// Pieces that show the driver everything that was cut so far.
     pub(super) fn rest(&self) -> Vec<Piece> {
         self.0.iter().filter_map(|output| output.flow.rest(output.stderr)).collect()
     }
@@ -74,7 +74,7 @@ impl Output {
         let Some(pipe) = &self.pipe else { return all };
         let mut chunk = vec![0; PIPE];
         let mut bytes = 0;
-        // Who writes all the time would never let this end.
+        // A worker that writes all the time would otherwise never let this end.
         while bytes < PIPE
             && let Ok(read @ 1..) = rustix::io::read(pipe, &mut chunk[..])
         {
@@ -85,7 +85,7 @@ impl Output {
         all
     }
 
-    /// Reads it, as fast as it is heard.
+    /// Reads the output as fast as the driver acknowledges it.
     async fn read(self, worker: u64, to: mpsc::UnboundedSender<Happened>) {
         let Some(from) = &self.pipe else { return };
         let mut chunk = vec![0; 16 << 10];
@@ -138,7 +138,7 @@ pub(super) async fn tend(
             child.wait().await
         }
     };
-    // What its pipes still have goes with its end.
+    // What its pipes still hold goes out with its end.
     flows.iter().for_each(|flow| flow.begin_anew());
     let deadline = tokio::time::Instant::now() + LAST_OUTPUT;
     for output in reading {
@@ -155,8 +155,8 @@ fn ended(to: &mpsc::UnboundedSender<Happened>, worker: u64, how: String, hopeles
     let _ = to.send(Happened::Ended { worker, death: Death { how, hopeless, ran: Vec::new() } });
 }
 
-/// Starts a worker. Whatever is started at the same time inherits, until it has become another program, what is open for
-/// writing here: so a copy that was closed long ago may be "text file busy" for a moment more.
+/// Starts a worker. A process that is started at the same time inherits files that are open for writing here, until it
+/// executes its own program. So a copy that was closed long ago may still be "text file busy" for a moment.
 async fn start(path: &Path, program: &Program, name: &str, directory: &Path) -> io::Result<Child> {
     let mut command = command(path, program, name, directory);
     let begun = Instant::now();
@@ -176,7 +176,8 @@ fn command(path: &Path, program: &Program, name: &str, directory: &Path) -> Comm
     let own = Path::new(&program.directory);
     let mut command = Command::new(path);
     command.arg0(first).args(rest).current_dir(if own.is_dir() { own } else { directory });
-    // Its environment is the engine's: paths in it are of this machine. Some of it is the driver's, set or not.
+    // The environment is the engine's, since its paths are of this machine. Some variables are the driver's, whether or
+    // not the driver has them set.
     let ours = std::env::vars_os().map(|(name, _)| name);
     ours.filter(|name| environment::is_the_drivers(name)).for_each(|name| {
         command.env_remove(name);
@@ -185,12 +186,12 @@ fn command(path: &Path, program: &Program, name: &str, directory: &Path) -> Comm
     command.envs(sent.map(|(name, value)| (name, value)));
     command.env_remove("TRYWORKS_CLUSTER").env(VARIABLE, name);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // What is typed at the engine's terminal is not meant for it, and what it starts ends with it.
+    // Signals from the engine's terminal are not meant for the worker, and processes that it starts end with it.
     command.process_group(0).kill_on_drop(true);
     command
 }
 
-/// Kills a worker with all that it has started.
+/// Kills a worker and all processes that it started.
 fn end(child: &mut Child) {
     let group = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
     if let Some(group) = group {
@@ -201,7 +202,7 @@ fn end(child: &mut Child) {
 
 fn manner(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
-        (Some(9), _) => "was killed by signal 9: by somebody, or by the system for want of memory".into(),
+        (Some(9), _) => "was killed by signal 9: by a person, or by the system because memory ran out".into(),
         (Some(6), _) => "aborted (signal 6)".into(),
         (Some(signal), _) => format!("was killed by signal {signal}"),
         (_, Some(code)) => format!("ended by itself (exit code {code})"),
@@ -209,15 +210,15 @@ fn manner(status: ExitStatus) -> String {
     }
 }
 
-/// A number that no other worker ever has, of whatever engine: it is by this that its output is known.
+/// A number that no other worker of any engine ever has. It identifies the worker's output.
 pub(super) fn own_number() -> u64 {
     let mut random = [0; 8];
-    // The system has always some of it once it has begun.
+    // The system always has some random bytes after it has booted.
     let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
     u64::from_le_bytes(random)
 }
 
-/// The anonymous memory that a process holds and the most of all memory that it ever held, in bytes.
+/// The anonymous memory that a process holds, and the most memory of all kinds that it ever held, in bytes.
 pub(super) fn memory_of(pid: u32) -> Option<(u64, u64)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |name: &str| {
@@ -232,7 +233,7 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
 
-    /// A copy of `/bin/true`, and who has it open for writing.
+    /// A copy of `/bin/true`, and a handle that has it open for writing.
     fn busy(directory: &Path) -> (PathBuf, std::fs::File) {
         let path = directory.join("program");
         std::fs::copy("/bin/true", &path).unwrap();
@@ -253,7 +254,7 @@ mod tests {
             let refused = command(&path, &program, "1@x", directory.path()).spawn().unwrap_err();
             assert_eq!(refused.kind(), io::ErrorKind::ExecutableFileBusy);
             let mut start = std::pin::pin!(start(&path, &program, "1@x", directory.path()));
-            // The first try has failed when this says that it is not done.
+            // This poll returns pending after the first attempt has failed.
             assert!(start.as_mut().now_or_never().is_none());
             drop(writer);
             assert!(start.await.unwrap().wait().await.unwrap().success());

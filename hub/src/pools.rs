@@ -26,7 +26,7 @@ impl FromStr for Pool {
     fn from_str(text: &str) -> Result<Self, String> {
         let form = || {
             format!(
-                "`{text}` is not a pool: write NAME=weight:2,min:1,priority:5, where each part after the name is optional"
+                "`{text}` is not a pool: write NAME=weight:2,min:1,priority:5; each part after the name is optional"
             )
         };
         let (name, parts) = text.split_once('=').unwrap_or((text, ""));

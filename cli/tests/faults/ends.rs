@@ -44,7 +44,7 @@ fn a_cancelled_job_stops_all_of_its_tasks() {
     until("two are done", || (cluster.status()["running"][0]["progress"]["partitions_done"] == 2).then_some(()));
     let workers: Vec<u32> = cluster.shared.markers("running");
     cluster.shared.open("cancel");
-    driver.says("was killed since a task did not stop within 3s of being asked to");
+    driver.says("was killed because a task did not stop within 3s of being asked to");
     let left = || workers.iter().filter(|pid| cluster.processes().contains(pid)).count();
     until("the one that never looked is gone", || (left() == 1).then_some(()));
     cluster.shared.open("end");

@@ -77,7 +77,11 @@ fn a_worker_that_hangs_in_a_cancelled_job_is_replaced() {
         assert!(cluster.status()["running"].as_array().unwrap().is_empty());
         cluster.shared.open("again");
         let done = driver.ends_well();
-        assert!(done.err.contains("was killed since a task did not stop within 3s of being asked to"), "{}", done.err);
+        assert!(
+            done.err.contains("was killed because a task did not stop within 3s of being asked to"),
+            "{}",
+            done.err
+        );
         assert!(cluster.shared.markers("ran").iter().any(|pid| *pid != hung[0]), "another worker went on");
         cluster.is_clean();
     }
@@ -152,7 +156,7 @@ fn a_worker_that_was_stopped_is_replaced_and_its_tasks_run_elsewhere() {
     cluster.shared.tokens("stop", 1);
     let done = cluster.drive(here!());
     assert!(cluster.shared.all_taken("stop"));
-    assert!(done.err.contains("was killed since nothing was heard of it for 15s: was it stopped?"), "{}", done.err);
+    assert!(done.err.contains("was killed because nothing was heard of it for 15s: was it stopped?"), "{}", done.err);
     cluster.wait_for_end(cluster.shared.markers("stopped")[0]);
     cluster.is_clean();
 }
@@ -171,7 +175,7 @@ fn a_worker_that_has_lost_its_engine_is_ended_and_its_task_is_to_blame() {
             [part].into_iter()
         });
         let error = rows.count().unwrap_err().to_string();
-        assert!(error.contains("was killed since it had lost its connection to the engine"), "{error}");
+        assert!(error.contains("was killed because it had lost its connection to the engine"), "{error}");
         return;
     }
     let cluster = Cluster::by_hand(2, 1, &[]);

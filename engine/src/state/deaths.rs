@@ -1,4 +1,4 @@
-//! How workers end, of themselves or because they have to, and what is told of it.
+//! How workers end, by themselves or killed by the engine, and what the hub is told.
 
 use super::{Assigned, BlockOrder, Engine, Order, Worker};
 use std::collections::BTreeSet;
@@ -8,47 +8,47 @@ use tryworks_base::ids::AttemptId;
 use tryworks_protocol::engine::FromEngine;
 use tryworks_scheduler::{Failure, Time};
 
-/// A task that was asked to stop may take so long before its worker is killed.
+/// How long a task that was asked to stop may take before its worker is killed.
 pub(super) const KILL_GRACE: Duration = Duration::from_secs(3);
-/// How often a worker may fail to start before the session is given up here.
+/// How often in a row a worker may fail to start before the engine gives the session up.
 const STARTS: u32 = 2;
-/// How long a program may take to come to its `Context::init()`.
+/// How long a program may take to reach its `Context::init()`.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// A worker beats every second, whatever its tasks do. One of which nothing is heard for so long was stopped, or hangs.
+/// How long a worker may be silent. It beats every second, whatever its tasks do, so a silent one was stopped or hangs.
 pub(super) const SILENCE: Duration = Duration::from_secs(15);
-/// A worker whose connection ended may take so long to end by itself, which says more.
+/// How long a worker whose connection ended may take to end by itself: its own end tells more.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why a worker was killed.
 pub(super) enum Guilt {
-    /// One of its tasks did not stop: the others are not to blame.
+    /// One of its tasks did not stop, so the others are not to blame.
     Stuck(String),
-    /// It would do no more, for which one of its tasks may be to blame.
+    /// It stopped working, for which one of its tasks may be to blame.
     Lost(String),
 }
 
 /// How a worker ended.
 #[derive(Clone, Debug)]
 pub struct Death {
-    /// Such as `was killed by signal 9`.
+    /// How the process ended, such as `was killed by signal 9`.
     pub how: String,
-    /// What could not even be started has no more to tell.
+    /// It could not even be started, and trying again would not help.
     pub hopeless: bool,
-    /// What its slots ran last.
+    /// The tasks that its slots ran last.
     pub ran: Vec<AttemptId>,
 }
 
 impl Engine {
-    /// A worker is gone, or could not be started.
+    /// A worker has ended, or could not be started.
     pub fn worker_ended(&mut self, now: Time, number: u64, death: &Death) {
         let Some(worker) = self.workers.remove(&number) else { return };
-        // Whatever its tasks had begun to write is of no use.
+        // What its tasks had begun to write is useless.
         worker.assigned.iter().for_each(|assigned| self.undo(assigned));
         let live = worker.assigned.iter().filter(|assigned| !assigned.orphan);
         let id = worker.session;
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.worker == Some(number)) else {
-            // It was ended with its session, which may be there again by now: the hub waits for its slots.
+            // It ended with its session. The session may have come back by now, so the hub waits for these slots.
             let ended = live.map(|assigned| assigned.attempt);
             self.for_hub.extend(ended.map(killed));
             return;
@@ -56,7 +56,8 @@ impl Engine {
         session.worker = None;
         session.kept.clear();
         let error = self.obituary(&worker, death);
-        // One that came to its end before it began anything, such as for want of threads, could not be started either.
+        // A worker that ended before it began a task, for example because it could get no threads, could not be started
+        // either.
         let stuck = worker.guilt.is_some();
         if !worker.connected || !(worker.serves || stuck) && death.ran.is_empty() {
             let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -73,7 +74,7 @@ impl Engine {
             }
             return;
         }
-        // A task that would not stop was why it was killed: the others are not to blame.
+        // It was killed because one task would not stop: the others are not to blame.
         let stuck = matches!(worker.guilt, Some(Guilt::Stuck(_)));
         let ran = |attempt: &AttemptId| !stuck && death.ran.contains(attempt);
         let (suspects, waiting): (Vec<_>, Vec<_>) = live.map(|assigned| assigned.attempt).partition(ran);
@@ -84,7 +85,7 @@ impl Engine {
     }
 
     fn obituary(&self, worker: &Worker, death: &Death) -> Error {
-        // One that never began was seen to hold nothing.
+        // A worker that never began was not measured.
         let peak = worker.peak >> 20;
         let mut details: Vec<String> = Vec::new();
         if peak > 0 {
@@ -110,19 +111,21 @@ impl Engine {
         Error::Lost { what, details: details.join("\n") }
     }
 
-    /// The connection of a worker ended. Mostly it is dead, which is told of by its process.
+    /// A worker's connection ended. Usually the worker is dead, and its process reports how.
     pub fn worker_cut(&mut self, now: Time, number: u64) {
         if let Some(worker) = self.workers.get_mut(&number) {
             worker.cut.get_or_insert(now);
         }
     }
 
-    /// A worker could not be told something that its tasks need: they fail, and it is killed.
+    /// A message that a worker's tasks need could not be sent: the tasks fail, and the worker is killed.
     pub fn cannot_tell(&mut self, number: u64, error: &Error) {
         let Some(worker) = self.workers.get_mut(&number) else { return };
         let assigned = std::mem::take(&mut worker.assigned);
-        // Some of them it may have begun.
-        worker.guilt.get_or_insert(Guilt::Stuck(format!("was killed since it could not be told what to do: {error}")));
+        // The worker may have begun some of them.
+        worker
+            .guilt
+            .get_or_insert(Guilt::Stuck(format!("was killed because a message to it could not be sent: {error}")));
         self.orders.push(Order::Kill { worker: number });
         for assigned in assigned {
             self.undo(&assigned);
@@ -133,7 +136,7 @@ impl Engine {
         }
     }
 
-    /// The hub could not be told something, since it fits into no message. A task that would have been reported fails.
+    /// A message to the hub is too large. If it was a task's report, the task fails.
     pub fn unsaid(&mut self, what: &FromEngine, error: Error) {
         if let FromEngine::Done { attempt, span, .. } | FromEngine::Failed { attempt, span, .. } = what {
             self.made.remove(*attempt);
@@ -143,10 +146,10 @@ impl Engine {
         }
     }
 
-    /// Time has passed: workers that did not do in time what they have to are killed, and the hub hears that the engine is
-    /// there. To be called every [`TICK`](super::TICK), after what was [measured](Engine::measured).
+    /// Handles what depends on time: kills workers that did not do in time what they have to, and sends the hub a beat.
+    /// Call it every [`TICK`](super::TICK), after what was [measured](Engine::measured).
     pub fn tick(&mut self, now: Time) {
-        // If this process itself was stopped, there are beats that it has not heard yet.
+        // If this process itself was stopped, beats have arrived that it has not read yet.
         if now.since(self.ticked) > SILENCE / 4 {
             self.workers.values_mut().for_each(|worker| worker.heard = now);
         }
@@ -154,13 +157,13 @@ impl Engine {
         for (number, worker) in &mut self.workers {
             let late = |assigned: &Assigned| assigned.stopping.is_some_and(|at| now.since(at) >= KILL_GRACE);
             let guilt = if worker.assigned.iter().any(late) {
-                Guilt::Stuck(format!("was killed since a task did not stop within {KILL_GRACE:?} of being asked to"))
+                Guilt::Stuck(format!("was killed because a task did not stop within {KILL_GRACE:?} of being asked to"))
             } else if !worker.connected && now.since(worker.since) >= START_LIMIT {
-                Guilt::Lost(format!("was killed since nothing was heard of it for {START_LIMIT:?}"))
+                Guilt::Lost(format!("was killed because nothing was heard of it for {START_LIMIT:?}"))
             } else if worker.cut.is_some_and(|at| now.since(at) >= FAREWELL) {
-                Guilt::Lost("was killed since it had lost its connection to the engine: did a task close it?".into())
+                Guilt::Lost("was killed because it had lost its connection to the engine: did a task close it?".into())
             } else if worker.connected && now.since(worker.heard) >= SILENCE {
-                Guilt::Lost(format!("was killed since nothing was heard of it for {SILENCE:?}: was it stopped?"))
+                Guilt::Lost(format!("was killed because nothing was heard of it for {SILENCE:?}: was it stopped?"))
             } else {
                 continue;
             };
@@ -171,7 +174,7 @@ impl Engine {
     }
 }
 
-/// What is said of a task that did not come to its end.
+/// The report of a task that was stopped before its end.
 pub(super) fn killed(attempt: AttemptId) -> FromEngine {
     FromEngine::Failed { attempt, failure: Failure::Killed, span: (0, 0) }
 }

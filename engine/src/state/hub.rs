@@ -1,4 +1,4 @@
-//! What the hub says, and what it is told of this engine: its offer, its beats.
+//! What the hub says, and what the engine tells it: its offer and its beats.
 
 use super::{BlockOrder, Engine, Order, Session, TICK, Worker};
 use std::collections::BTreeSet;
@@ -12,9 +12,9 @@ use tryworks_scheduler::{Move, Time};
 /// Blocks that are being taken over.
 pub(super) struct Moving {
     what: Move,
-    /// They were not deleted meanwhile, and a hub knows of them.
+    /// Whether a hub knows of them and they were not deleted meanwhile.
     wanted: bool,
-    /// The hub that wanted them is gone: nobody waits to be told.
+    /// The hub that wanted them is gone, so the outcome is not reported.
     orphan: bool,
 }
 
@@ -25,7 +25,7 @@ impl Moving {
 }
 
 impl Engine {
-    /// What the hello to a hub says of this engine.
+    /// What this engine offers a hub in its hello.
     #[must_use]
     pub fn offer(&self) -> Offer {
         Offer {
@@ -40,20 +40,20 @@ impl Engine {
         }
     }
 
-    /// The sessions of which anything is here.
+    /// The sessions of which this engine has anything.
     fn known_sessions(&self) -> BTreeSet<SessionId> {
         let results = self.results.values().map(|held| held.session);
         self.sessions.keys().copied().chain(self.made.sessions()).chain(results).collect()
     }
 
-    /// A hub has taken the [offer](Engine::offer). Nobody waits for what the hub before it launched: that is stopped. The
-    /// new one names engines anew.
+    /// A hub has accepted the [offer](Engine::offer). Tasks that an earlier hub launched are stopped, since their
+    /// reports are not needed. The new hub gives engines new numbers.
     pub fn joined(&mut self, now: Time, welcome: &Welcome) {
         self.id = welcome.engine;
         self.beat_every = Duration::from_millis(welcome.beat_ms.into());
         self.alone = None;
         self.for_hub.clear();
-        // Whoever has it already knows so by its offset.
+        // A driver that already has it notices by the offset.
         let again = self.recent.iter().cloned().map(|(session, written)| FromEngine::Wrote { session, written });
         self.for_hub.extend(again);
         self.stores.clear();
@@ -76,15 +76,15 @@ impl Engine {
         }
     }
 
-    /// The connection to the hub ended.
+    /// The connection to the hub was lost.
     pub fn hub_lost(&mut self, now: Time) {
         self.alone.get_or_insert(now);
     }
 
-    /// A hub was looked for and not met.
+    /// An attempt to reach a hub failed.
     ///
     /// # Errors
-    /// If there has been none for longer than the engine's patience: then it should end.
+    /// If there has been no hub for longer than the engine's patience: then the engine should end.
     pub fn without_hub(&self, now: Time, why: &str) -> Result<()> {
         let patience = self.setup.patience;
         match self.alone {
@@ -96,12 +96,12 @@ impl Engine {
         }
     }
 
-    /// The hub says something.
+    /// Takes in a message from the hub.
     pub fn hub_says(&mut self, now: Time, message: ToEngine) {
         match message {
             ToEngine::Session { session, program, host, address } => {
                 match self.sessions.get_mut(&session) {
-                    // A hub that began anew may be reached elsewhere.
+                    // A restarted hub may have another address.
                     Some(known) => known.address = address,
                     None => {
                         let kept = BTreeSet::new();
@@ -218,13 +218,13 @@ impl Engine {
         self.made.end_session(id);
         self.unwanted(|adding| adding.assigned.session == id);
         self.moves.iter_mut().filter(|moving| own.contains(&moving.what.output)).for_each(Moving::unwanted);
-        // Those too that no launch has reported, such as of a move that came to nothing.
+        // This includes blocks that no launch reported, such as those of a takeover that failed.
         self.blocks(BlockOrder::DeleteOutputs { outputs: own.start().0..=own.end().0 });
         let results: Vec<_> = self.results.extract_if(.., |_, held| held.session == id).collect();
         results.into_iter().for_each(|(attempt, _)| self.blocks(BlockOrder::Delete { attempt }));
     }
 
-    /// Says that the engine is there, when it is time for that.
+    /// Sends the hub a beat when one is due.
     pub(super) fn beat_in_time(&mut self, now: Time) {
         if now.since(self.beaten) + TICK > self.beat_every {
             self.beaten = now;
@@ -233,7 +233,7 @@ impl Engine {
         }
     }
 
-    /// The hub should have heard by now that the engine is there: a [`tick`](Engine::tick) is more urgent than all else.
+    /// Whether the hub should have had a beat by now: then a [`tick`](Engine::tick) is more urgent than anything else.
     #[must_use]
     pub fn beat_is_due(&self, now: Time) -> bool {
         now.since(self.beaten) >= self.beat_every
@@ -241,12 +241,13 @@ impl Engine {
 
     fn beat(&mut self) -> FromEngine {
         let resident = self.workers.values().map(|worker| worker.resident).sum();
-        // What holds more than it may with nothing to do would hold it for ever: then one task at a time goes on.
+        // Workers that hold too much while idle would hold it forever. So an idle engine never counts as short, and
+        // gets one task at a time.
         self.short = resident > self.setup.memory && !self.is_idle();
         FromEngine::Beat { resident, blocks: self.stock.used, short: self.short }
     }
 
-    /// Tells the hub at once that there is room again for a task, if it was told that there is none.
+    /// Tells the hub at once when the engine can take a task again, if it was told that memory is short.
     pub(super) fn tell_enough_memory(&mut self) {
         if self.short && self.is_idle() {
             let beat = self.beat();

@@ -1,10 +1,10 @@
-//! What finished launches left with an engine, found by launch and by output without a walk over all of it.
+//! What finished launches left with an engine, with indexes by launch and by output.
 
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_base::ids::{AttemptId, OutputId, SessionId};
 use tryworks_protocol::engine::HeldBlock;
 
-/// What finished launches left, as they reported it.
+/// What finished launches left behind, as they reported it.
 #[derive(Default)]
 pub(super) struct Made {
     launches: BTreeMap<AttemptId, HeldBlock>,
@@ -16,14 +16,14 @@ impl Made {
         self.launches.values()
     }
 
-    /// The sessions of which there is anything.
+    /// The sessions that have any output here.
     pub(super) fn sessions(&self) -> impl Iterator<Item = SessionId> {
         let mut last = None;
         let all = self.outputs.iter().map(|(output, _)| SessionId::split(output.0).0);
         all.filter(move |session| last.replace(*session) != Some(*session))
     }
 
-    /// Notes what a launch left. What was noted of it before stays.
+    /// Notes what a launch left behind. An earlier note of the same launch stays.
     pub(super) fn insert(&mut self, held: HeldBlock) {
         self.outputs.insert((held.output, held.attempt));
         self.launches.entry(held.attempt).or_insert(held);

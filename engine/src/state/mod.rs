@@ -1,5 +1,5 @@
-//! What an engine knows and decides, as a value: it reads no clock, file or socket. Time, messages and outcomes are handed
-//! in; messages and orders come out.
+//! What an engine knows and decides, as a value: it reads no clock, file or socket. Time, messages and outcomes are
+//! handed in; messages and orders come out.
 //!
 //! What may be handed in, in the legal order:
 //!
@@ -11,14 +11,13 @@
 //! time    = { tick } ;
 //! ```
 //!
-//! Calls of different lines come between one another in any way. What is about a worker, a task or a block that is not
-//! known any more changes nothing, so that outcomes may be late. After each call the shell
-//!
-//! 1. carries out [`Engine::orders`] in their order, and hands in what came of those that have an outcome;
+//! Calls of different lines may come in any order relative to one another. Outcomes may be late: a call about a worker,
+//! a task or a block that is no longer known changes nothing. After each call the shell
+//! 1. carries out [`Engine::orders`] in their order, and hands in the outcomes of those that have one;
 //! 2. sends [`Engine::for_workers`] to the workers, and [`Engine::for_hub`] to the hub.
 //!
-//! The same calls with the same values give the same messages and orders: everything is in ordered maps, and the numbers
-//! that have to be unique are handed in with [`Engine::started`].
+//! The same calls with the same values give the same messages and orders. All maps are ordered, and numbers that have
+//! to be unique are handed in with [`Engine::started`].
 
 mod deaths;
 mod hub;
@@ -53,31 +52,31 @@ use tryworks_store::blocks::{Quota, Sealed};
 /// How often the state should be handed a [`tick`](Engine::tick).
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// What an engine is told of itself.
+/// What an engine is told about itself when it starts.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// What it is called, as long as it lives.
+    /// Its name, for as long as it lives.
     pub name: String,
-    /// What people call its machine.
+    /// The name of its machine, for people.
     pub machine: String,
     /// How many tasks it runs at once.
     pub slots: u32,
     /// The memory for tasks, in bytes.
     pub memory: u64,
-    /// Its directory, of which workers are told.
+    /// Its directory. Workers spill there.
     pub directory: PathBuf,
-    /// Where its blocks are.
+    /// Where its blocks can be fetched.
     pub store: StorePlace,
-    /// How long it goes on without a hub.
+    /// How long it continues without a hub.
     pub patience: Duration,
 }
 
-/// What the engine's blocks take.
+/// How much space the engine's blocks take.
 #[derive(Clone, Copy, Debug)]
 pub struct Stock {
-    /// All of them, deleted ones until they are off the disk.
+    /// The bytes of all blocks. Deleted ones count until they are off the disk.
     pub used: u64,
-    /// What may be written yet.
+    /// How much more may be written.
     pub quota: Quota,
 }
 
@@ -107,9 +106,9 @@ pub struct Engine {
     setup: Setup,
     stock: Stock,
     id: EngineId,
-    /// How often the hub wants to hear that it is there.
+    /// How often the hub wants a beat.
     beat_every: Duration,
-    /// When the hub was told so last.
+    /// When the last beat was sent.
     beaten: Time,
     /// Since when there is no hub.
     alone: Option<Time>,
@@ -119,42 +118,42 @@ pub struct Engine {
     stores: BTreeMap<EngineId, StorePlace>,
     codes: BTreeMap<CodeId, (SessionId, CodeBytes)>,
     places: BTreeMap<OutputId, (u64, Vec<(u32, EngineId, AttemptId)>)>,
-    /// Counts what the hub said of places.
+    /// How many times the hub has sent places.
     changes: u64,
-    /// What was said last of each output, by that count.
+    /// The outputs whose places are known, by the number of the hub's latest message about each.
     changed: BTreeMap<u64, OutputId>,
     /// Finished tasks whose blocks are being added to the store.
     adding: BTreeMap<AttemptId, Adding>,
     /// Blocks that are being taken over.
     moves: Vec<Moving>,
-    /// What finished launches left, as they reported it.
+    /// What finished launches left behind, as they reported it.
     made: Made,
     results: BTreeMap<AttemptId, HeldResult>,
-    /// What workers wrote last, to be said again to a hub that may have missed it.
+    /// The latest output of workers, which is sent again to a hub that may have missed it.
     recent: VecDeque<(SessionId, Written)>,
-    /// What that takes, in bytes.
+    /// The size of `recent` in bytes.
     recent_bytes: usize,
-    /// The hub was told that memory is short.
+    /// Whether the hub was told that memory is short.
     short: bool,
     for_hub: Vec<FromEngine>,
     for_workers: BTreeMap<u64, Vec<ToWorker>>,
     orders: Vec<Order>,
     leaving: bool,
-    /// When it last looked at what depends on time.
+    /// The time of the last tick.
     ticked: Time,
 }
 
 /// Something that takes I/O.
 #[derive(Clone, Debug)]
 pub enum Order {
-    /// Start a worker. Its process is told of by [`Engine::started`], its end by [`Engine::worker_ended`], also if it could
+    /// Start a worker. [`Engine::started`] reports its process, and [`Engine::worker_ended`] its end, even if it could
     /// not be started.
     Start {
         /// Its number.
         worker: u64,
         /// The driver's program.
         program: Box<Program>,
-        /// The machine that the program's path is of.
+        /// The machine on which the program's path is.
         host: String,
         /// The hub's data port, which has the program for other machines.
         address: Option<String>,
@@ -164,36 +163,36 @@ pub enum Order {
         /// Its number.
         worker: u64,
     },
-    /// The driver has all that a worker wrote before an offset: [`Window::heard`].
+    /// Acknowledges all output of a worker before an offset: [`Window::heard`].
     Heard {
         /// Its number.
         worker: u64,
-        /// The standard error output, not the standard output.
+        /// The standard error output rather than the standard output.
         stderr: bool,
-        /// All before this.
+        /// The end of what is acknowledged.
         offset: u64,
     },
-    /// What a worker wrote and is on its way may never arrive: as if all of it had been heard.
+    /// Output of a worker that is on its way may never arrive: treat all of it as acknowledged.
     Unheard {
         /// Its number.
         worker: u64,
     },
-    /// Something is to be done to the store.
+    /// Change the store.
     Blocks(BlockOrder),
-    /// Get parts of blocks, and answer the worker.
+    /// Fetch parts of blocks, and answer the worker.
     Prefetch {
         /// Its number.
         worker: u64,
         /// The number of its question.
         number: u64,
-        /// What it wants.
+        /// The parts that it wants.
         wanted: Vec<Wanted>,
         /// This engine, whose blocks may be among them.
         here: EngineId,
-        /// Where those of the others are.
+        /// Where the blocks of the other engines can be fetched.
         stores: BTreeMap<EngineId, StorePlace>,
     },
-    /// Get a file of the driver's, and answer the worker.
+    /// Fetch a file of the driver's, and answer the worker.
     GetFile {
         /// Its number.
         worker: u64,
@@ -201,62 +200,62 @@ pub enum Order {
         number: u64,
         /// Its session.
         session: SessionId,
-        /// Which file.
+        /// The file.
         shipment: Shipment,
         /// The hub's data port, which has it.
         address: Option<String>,
     },
-    /// Delete all files that were got for a session.
+    /// Delete all files that were fetched for a session.
     DropFiles {
-        /// Which.
+        /// The session.
         session: SessionId,
     },
-    /// Delete a file that was got for a session.
+    /// Delete a file that was fetched for a session.
     DropFile {
-        /// Which.
+        /// The session.
         session: SessionId,
         /// The hash of the file.
         id: [u8; 32],
     },
     /// Copy blocks from an engine that leaves: the outcome is [`Engine::took_over`].
     TakeOver {
-        /// Which.
+        /// The blocks.
         what: Move,
-        /// Where they are, if that engine is known here.
+        /// Where the leaving engine's blocks can be fetched, if it is known here.
         from: Option<StorePlace>,
     },
 }
 
-/// What is to be done to the store. After each of these, [`Engine::stocked`] is told what is left.
+/// A change to the store. After each, [`Engine::stocked`] hands in what the blocks take then.
 #[derive(Clone, Debug)]
 pub enum BlockOrder {
-    /// Add the blocks that a task sealed: the outcome is [`Engine::added`]. If one cannot be added, those after it are not
-    /// tried.
+    /// Add the blocks that a task sealed: the outcome is [`Engine::added`]. If one cannot be added, those after it are
+    /// not tried.
     Add {
         /// The launch that made them.
         attempt: AttemptId,
-        /// To what output each belongs, and its partition.
+        /// The blocks, each with its output and its partition.
         blocks: Vec<(u64, u32, Sealed)>,
-        /// What is to be known of them by who takes them over.
+        /// What an engine that takes the blocks over must know of them.
         note: Bytes,
     },
     /// Delete all blocks that a launch made.
     Delete {
-        /// Which.
+        /// The launch.
         attempt: AttemptId,
     },
-    /// Delete what a launch may have sealed of these partitions and nobody added.
+    /// Delete blocks of these partitions that a launch may have sealed and that were never added.
     Discard {
-        /// Which.
+        /// The launch.
         attempt: AttemptId,
-        /// The output that it was for.
+        /// The output that the launch was to make.
         output: u64,
-        /// They.
+        /// The partitions.
         partitions: Partitions,
     },
-    /// Delete all blocks of outputs, by their names.
+    /// Delete all blocks of these outputs.
     DeleteOutputs {
-        /// Which.
+        /// The outputs.
         outputs: RangeInclusive<u64>,
     },
 }
@@ -264,9 +263,9 @@ pub enum BlockOrder {
 /// Why the blocks of a task were not added.
 #[derive(Clone, Debug)]
 pub struct NotAdded {
-    /// Why.
+    /// The reason.
     pub error: Error,
-    /// The block that could not be added was a file.
+    /// Whether the block that could not be added was a file.
     pub file: bool,
 }
 
@@ -276,41 +275,41 @@ struct Session {
     host: String,
     address: Option<String>,
     worker: Option<u64>,
-    /// Workers that died before they did anything, in a row.
+    /// How many workers in a row died before they did anything.
     failed_starts: u32,
-    /// Partitions of caches that its worker keeps.
+    /// The cache partitions that its worker has in memory.
     kept: BTreeSet<(u64, u32)>,
 }
 
 /// A worker.
 struct Worker {
     session: SessionId,
-    /// It said hello.
+    /// Whether it has said hello.
     connected: bool,
     pid: u32,
-    /// No other worker ever has this number, of whatever engine: it is by this that its output is known.
+    /// A number that no other worker of any engine ever has. It identifies the worker's output.
     run: u64,
-    /// What it was given and has not reported, in order.
+    /// The tasks that it was given and has not reported, in order.
     assigned: VecDeque<Assigned>,
     codes: BTreeSet<CodeId>,
     stores: BTreeSet<EngineId>,
-    /// How much of what the hub said of places it was told.
+    /// The count of the hub's messages about places up to which it was told.
     told: u64,
-    /// The most memory that it was seen to hold.
+    /// The most memory that it was ever seen to hold.
     peak: u64,
     resident: u64,
     last_words: Vec<u8>,
-    /// When its start was asked for.
+    /// When its start was ordered.
     since: Time,
-    /// It has said something since its hello: it could begin to serve.
+    /// Whether it has sent a message after its hello, so that it could begin to serve.
     serves: bool,
-    /// When something was heard of it last.
+    /// When its last message came.
     heard: Time,
-    /// Its connection ended, then.
+    /// When its connection ended, if it did.
     cut: Option<Time>,
     /// It is being ended on purpose.
     ending: bool,
-    /// Why it was killed, if it was for something that it did.
+    /// The reason, if the worker was killed for misbehaving.
     guilt: Option<Guilt>,
 }
 
@@ -322,9 +321,9 @@ struct Assigned {
     job: JobId,
     code: CodeId,
     partitions: Partitions,
-    /// It was asked to stop, then.
+    /// When it was asked to stop, if it was.
     stopping: Option<Time>,
-    /// The hub that launched it is gone: nobody waits for its report.
+    /// The hub that launched it is gone, so its report is not needed.
     orphan: bool,
 }
 
@@ -362,47 +361,47 @@ impl Engine {
         }
     }
 
-    /// Its blocks take something else than before.
+    /// Hands in what its blocks take now.
     pub fn stocked(&mut self, stock: Stock) {
         self.stock = stock;
     }
 
-    /// Its blocks are given out to other machines at another address.
+    /// Sets the address at which other machines fetch its blocks.
     pub fn listens_at(&mut self, address: Option<String>) {
         self.setup.store.address = address;
     }
 
-    /// It is to end.
+    /// Has the engine end.
     pub fn leave(&mut self) {
         self.leaving = true;
     }
 
-    /// It was told to end.
+    /// Whether the engine is to end.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.leaving
     }
 
-    /// There are workers, or some are being started.
+    /// Whether there are workers, including those that are being started.
     #[must_use]
     pub fn has_workers(&self) -> bool {
         !self.workers.is_empty()
     }
 
-    /// Takes what is to be done, in its order.
+    /// Takes what is to be carried out, in its order.
     pub fn orders(&mut self) -> Vec<Order> {
         std::mem::take(&mut self.orders)
     }
 
-    /// Takes what is to be said to the hub, in its order: nothing if there is none, since a hub that is met again is told
-    /// all that counts by an [offer](Engine::offer).
+    /// Takes the messages for the hub, in order. There are none without a hub: the next hub learns everything that
+    /// counts from an [offer](Engine::offer).
     pub fn for_hub(&mut self) -> Vec<FromEngine> {
         self.tell_enough_memory();
         let batch = std::mem::take(&mut self.for_hub);
         if self.alone.is_none() { batch } else { Vec::new() }
     }
 
-    /// Takes what is to be said to each worker that has said hello.
+    /// Takes the messages for each worker that has said hello.
     pub fn for_workers(&mut self) -> Vec<(u64, Vec<ToWorker>)> {
         let mut out = Vec::new();
         let ready: Vec<u64> = self.for_workers.keys().copied().collect();

@@ -1,4 +1,4 @@
-//! What workers say: what they did, what they ask for, what they wrote.
+//! What workers say: what they did, what they ask for, and what they wrote.
 
 use super::deaths::killed;
 use super::window::{LAST_WORDS, Piece};
@@ -12,7 +12,7 @@ use tryworks_protocol::worker::FromWorker;
 use tryworks_scheduler::{Failure, Partitions, Report, Time};
 use tryworks_store::blocks::Sealed;
 
-/// What is kept of what was written, to be said again to a hub that may have missed it.
+/// How many bytes of output are kept, to be sent again to a hub that may have missed them.
 const SAID_AGAIN: usize = 1 << 20;
 
 /// A task that finished, and is reported once its blocks are added.
@@ -24,19 +24,19 @@ pub(super) struct Adding {
     results: Vec<(u32, ResultPart)>,
     kept: Vec<(u64, u32)>,
     span: (u64, u64),
-    /// Its blocks were deleted before it was known that they were added.
+    /// Its blocks were deleted before the store reported that they were added.
     deleted: bool,
 }
 
 impl Adding {
-    /// Whether its blocks are of this output.
+    /// Whether its blocks belong to this output.
     pub(super) fn makes(&self, output: OutputId) -> bool {
         self.assigned.code == CodeId::Output(output)
     }
 }
 
 impl Engine {
-    /// A worker that has said hello says something.
+    /// Takes in a message from a worker that has said hello.
     pub fn worker_says(&mut self, now: Time, number: u64, message: FromWorker) {
         let Some(worker) = self.workers.get_mut(&number) else { return };
         let (session, ending) = (worker.session, worker.ending);
@@ -50,13 +50,13 @@ impl Engine {
             FromWorker::Beat => {}
             FromWorker::Done { attempt, report, blocks, results, kept, span } => {
                 let Some(assigned) = self.take_assigned(number, attempt) else {
-                    // Nobody has asked for it: what it sealed would stay for ever.
+                    // No hub asked for this task: blocks that it sealed would stay forever.
                     return blocks.into_iter().for_each(|(output, partition, _)| {
                         let partitions = [partition].into_iter().collect();
                         self.blocks(BlockOrder::Discard { attempt, output, partitions });
                     });
                 };
-                // Its session is over, and may be there again with another worker.
+                // Its session is over, and may have come back with another worker.
                 if ending {
                     self.undo(&assigned);
                     return self.for_hub.extend((!assigned.orphan).then(|| killed(attempt)));
@@ -66,7 +66,7 @@ impl Engine {
             }
             FromWorker::Failed { attempt, failure, span } => {
                 let Some(assigned) = self.take_assigned(number, attempt) else { return };
-                // What was stopped before it began has left nothing.
+                // A task that was stopped before it began has left nothing.
                 if span != (0, 0) {
                     self.undo(&assigned);
                 }
@@ -99,8 +99,8 @@ impl Engine {
         assigned.remove(at)
     }
 
-    /// Deletes all that a task left, or may have left: it came to nothing, or nobody wants it. Of the blocks that it
-    /// made some may be sealed and others not.
+    /// Deletes everything that a task left or may have left, because it failed or its result is not wanted. Some of its
+    /// blocks may be sealed and others not.
     pub(super) fn undo(&mut self, assigned: &Assigned) {
         let output = match assigned.code {
             CodeId::Output(output) => output.0,
@@ -119,11 +119,11 @@ impl Engine {
         if let Some(known) = self.sessions.get_mut(&assigned.session) {
             known.kept.extend(kept.iter().copied());
         }
-        // What an earlier hub launched was finished too late for it to be offered to this one.
+        // An earlier hub launched it, and it finished too late to be offered to this one.
         if assigned.orphan {
             return self.undo(assigned);
         }
-        // Whoever takes a block over has to know it too.
+        // An engine that takes a block over has to know this too.
         let mut note = Vec::new();
         if let CodeId::Output(_) = assigned.code
             && let Err(error) = codec::encode(&(partitions, report), &mut note)
@@ -147,8 +147,8 @@ impl Engine {
             Ok(()) => self.report(adding),
             Err(NotAdded { error, file }) => {
                 self.undo(&adding.assigned);
-                // A file that was written whole and is gone or damaged by now is made again like one that is lost
-                // later. A limit, and a disk that refuses, stay what they are.
+                // A file that was sealed and is gone or damaged by now is recomputed, like one that is lost later.
+                // Exceeding a limit, or an error of the disk, fails the task for good.
                 let again = file && !matches!(error, Error::Limit { .. });
                 let failure = if again { Failure::Killed } else { Failure::Final(error) };
                 self.for_hub.push(FromEngine::Failed { attempt, failure, span: adding.span });
@@ -156,7 +156,7 @@ impl Engine {
         }
     }
 
-    /// Tells the hub that a task finished, all of whose blocks are in the store.
+    /// Tells the hub that a task finished. All of its blocks are in the store.
     fn report(&mut self, adding: Adding) {
         let Adding { assigned, partitions, report, results, kept, span, deleted } = adding;
         let (attempt, session) = (assigned.attempt, assigned.session);
@@ -172,7 +172,7 @@ impl Engine {
         self.for_hub.push(FromEngine::Done { attempt, report, results, kept, span });
     }
 
-    /// The blocks of these tasks are deleted once they are added.
+    /// Marks tasks whose blocks are deleted as soon as they are added.
     pub(super) fn unwanted(&mut self, which: impl Fn(&Adding) -> bool) {
         let mut gone = Vec::new();
         for (attempt, adding) in self.adding.iter_mut().filter(|(_, adding)| which(adding)) {

@@ -1,4 +1,4 @@
-//! Workers from their start on, and the tasks that they are given.
+//! Starting workers, and giving them tasks.
 
 use super::deaths::killed;
 use super::{Assigned, Engine, Order, Worker};
@@ -10,7 +10,7 @@ use tryworks_scheduler::Time;
 use tryworks_store::running;
 
 impl Engine {
-    /// The worker of a session, which is started if there is none.
+    /// The worker of a session. If there is none, one is started.
     pub(super) fn worker_of(&mut self, now: Time, id: SessionId) -> Option<u64> {
         let session = self.sessions.get_mut(&id)?;
         if let Some(worker) = session.worker {
@@ -44,18 +44,18 @@ impl Engine {
         Some(number)
     }
 
-    /// A worker has a process. `run` is a number that no other worker ever has, of whatever engine.
+    /// A worker's process has started. `run` is a number that no other worker of any engine ever has.
     pub fn started(&mut self, worker: u64, pid: u32, run: u64) {
         let Some(known) = self.workers.get_mut(&worker) else { return self.orders.push(Order::Kill { worker }) };
         (known.pid, known.run) = (pid, run);
-        // It was not wanted any more before there was anything to kill.
+        // The worker was given up before there was a process to kill.
         if known.ending {
             self.orders.push(Order::Kill { worker });
         }
     }
 
-    /// A worker says hello: gives what it is told, unless it is not one of this engine's, or has said hello already. What
-    /// a task starts may be the same program with the same environment, and is no worker.
+    /// A worker says hello. Returns its welcome, unless this engine did not start it or it has already said hello. A
+    /// program that a task starts may be the same one with the same environment, but is not a worker.
     pub fn greet(&mut self, now: Time, number: u64) -> Option<Welcome> {
         let sessions = self.sessions.len().max(1) as u64;
         let worker = self.workers.get_mut(&number).filter(|worker| !worker.connected)?;
@@ -74,7 +74,7 @@ impl Engine {
         })
     }
 
-    /// A worker was seen to hold so much anonymous memory, and at most so much of all kinds.
+    /// Hands in how much anonymous memory a worker holds, and the most memory of all kinds that it ever held.
     pub fn measured(&mut self, worker: u64, resident: u64, peak: u64) {
         if let Some(worker) = self.workers.get_mut(&worker) {
             (worker.resident, worker.peak) = (resident, peak);
@@ -110,7 +110,7 @@ impl Engine {
         }
     }
 
-    /// Sends a worker the codes of tasks and all that is known of where blocks are, as far as it has not got them.
+    /// Sends a worker the codes of these tasks and the places of blocks that it does not have yet.
     fn prepare(&mut self, number: u64, tasks: &[Assignment]) {
         let Some(worker) = self.workers.get_mut(&number) else { return };
         let mut news = Vec::new();

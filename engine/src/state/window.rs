@@ -1,35 +1,36 @@
-//! How much of a worker's output is on its way to its driver. While that is much, its pipe is not read, which holds its
-//! tasks back. If nobody hears it for long, it is cut, and what comes after it tells by its offset how much that was.
+//! How much of a worker's output is on its way to its driver. While that is too much, the engine does not read the
+//! worker's pipe, which holds its tasks back. If nothing is acknowledged for long, output is cut, and the offset of the
+//! next piece shows how much.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 use tryworks_scheduler::Time;
 
-/// So many bytes of an output may be on their way.
+/// The most bytes of an output that may be on their way while its pipe is read.
 const WINDOW: u64 = 256 << 10;
-/// And so many pieces of it.
+/// The most pieces of an output that may be on their way while its pipe is read.
 const PIECES: usize = 1024;
-/// What a task wrote goes with its end, beyond the window. That has a bound too.
+/// The most bytes on their way in any case: what a task wrote goes out with its end, even beyond the window.
 const MOST: u64 = 4 * WINDOW;
-/// How long an output of which nothing is heard holds its tasks back.
+/// How long an output that is not acknowledged holds its tasks back.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What is kept of the last that was cut, for when the worker dies, in bytes.
+/// How much of the end of cut output is kept, in bytes, for the case that the worker dies.
 pub const LAST_WORDS: usize = 2048;
 
 /// A piece of an output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Piece {
-    /// The standard error output, not the standard output.
+    /// The standard error output rather than the standard output.
     pub stderr: bool,
-    /// Where in all that was written it begins: what is missing before it was cut.
+    /// Its offset in everything that was written. A gap before it was cut.
     pub offset: u64,
-    /// What was written.
+    /// The output itself.
     pub bytes: Vec<u8>,
-    /// The last of what was cut before it.
+    /// The end of what was cut before it.
     pub cut: Vec<u8>,
 }
 
-/// What of an output of a worker is on its way.
+/// The output of a worker that is on its way.
 ///
 /// ```
 /// use tryworks_engine::state::Window;
@@ -42,15 +43,15 @@ pub struct Piece {
 /// ```
 #[derive(Debug, Default)]
 pub struct Window {
-    /// All bytes that were read of it.
+    /// How many bytes were read so far.
     taken: u64,
-    /// Where the pieces end that are on their way, and how long they are.
+    /// For each piece on its way: where it ends and how long it is.
     under_way: VecDeque<(u64, u64)>,
     bytes: u64,
-    /// Since when there has been no room.
+    /// Since when the window has been full.
     full: Option<Time>,
     cutting: bool,
-    /// Something was cut since the last piece, and its end.
+    /// The end of what was cut since the last piece, if anything was.
     cut: Option<Vec<u8>>,
 }
 
@@ -59,7 +60,7 @@ impl Window {
         self.bytes >= WINDOW || self.under_way.len() >= PIECES
     }
 
-    /// Until when the output is not to be read, unless something is heard before; `None` if it may be read now.
+    /// Until when the output must not be read unless an acknowledgement comes first; `None` if it may be read now.
     pub fn turn(&mut self, now: Time) -> Option<Time> {
         if self.cutting || !self.is_full() {
             return None;
@@ -69,7 +70,7 @@ impl Window {
         (!self.cutting).then_some(since + PATIENCE)
     }
 
-    /// Something was read: gives what is to be said of it, if it is not cut.
+    /// Takes in bytes that were read. Returns the piece to send, unless the bytes are cut.
     pub fn took(&mut self, stderr: bool, bytes: &[u8]) -> Option<Piece> {
         let (offset, len) = (self.taken, bytes.len() as u64);
         self.taken += len;
@@ -86,13 +87,13 @@ impl Window {
         Some(Piece { stderr, offset, bytes: bytes.to_vec(), cut: self.cut.take().unwrap_or_default() })
     }
 
-    /// What tells of something that was cut, if nothing has come after it.
+    /// An empty piece that shows the driver a cut, if no other piece came after it.
     pub fn rest(&mut self, stderr: bool) -> Option<Piece> {
         let cut = self.cut.take()?;
         Some(Piece { stderr, offset: self.taken, bytes: Vec::new(), cut })
     }
 
-    /// All before an offset was heard.
+    /// Acknowledges everything before an offset.
     pub fn heard(&mut self, offset: u64) {
         while let Some((_, len)) = self.under_way.pop_front_if(|(end, _)| *end <= offset) {
             self.bytes -= len;
@@ -100,7 +101,7 @@ impl Window {
         if !self.is_full() {
             self.full = None;
         }
-        // Who has been silent for so long has to hear all of it first.
+        // After a cut, the driver has to acknowledge everything before output is sent again.
         self.cutting &= !self.under_way.is_empty();
     }
 }
@@ -169,7 +170,7 @@ mod tests {
         window.heard(1000);
         let later = NOW + PATIENCE;
         assert!(window.turn(later).is_none() && window.took(false, &[b'x'; 1000]).is_some());
-        assert_eq!(window.turn(later), Some(later + PATIENCE), "it waits anew");
+        assert_eq!(window.turn(later), Some(later + PATIENCE), "the wait starts over");
     }
 
     #[test]

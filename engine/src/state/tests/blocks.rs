@@ -1,11 +1,11 @@
-//! Blocks are added and deleted by orders, and things happen before their outcomes are known.
+//! Blocks are added and deleted by orders, and events come before the outcomes are known.
 
 use super::super::NotAdded;
 use super::*;
 use tryworks_base::Error;
 use tryworks_protocol::engine::ResultPart;
 
-/// A task is done, and its blocks are being added.
+/// A task has finished, and its blocks are being added.
 fn adding() -> World {
     let mut world = World::new();
     world.launch([1]);
@@ -25,7 +25,7 @@ fn a_task_is_reported_and_offered_once_its_blocks_are_in_the_store() {
     world.engine.added(AttemptId(1), Ok(()));
     assert!(matches!(world.told()[..], [FromEngine::Done { attempt: AttemptId(1), .. }]));
     assert_eq!(world.engine.offer().held[0].partitions, (0..4).into());
-    // An outcome that comes twice changes nothing.
+    // A second outcome changes nothing.
     world.engine.added(AttemptId(1), Ok(()));
     assert!(world.told().is_empty() && world.stored().is_empty());
 }
@@ -76,13 +76,13 @@ fn what_is_being_added_when_another_hub_comes_is_undone() {
 
 #[test]
 fn what_nobody_waits_for_is_deleted_before_it_is_added() {
-    // It was launched by the hub before this one.
+    // An earlier hub launched it.
     let mut world = World::new();
     world.launch([1]);
     world.join(2);
     world.worker(done(1, blocks()));
     assert_eq!(world.stored(), ["delete", "discard"]);
-    // Nobody launched it, or it was reported already.
+    // No hub launched it, or it was already reported.
     world.worker(done(1, blocks()));
     assert_eq!(world.stored(), ["discard"; 4]);
     assert!(world.told().is_empty());
@@ -112,7 +112,7 @@ fn results_are_offered_until_the_driver_has_them() {
     let left = world.engine.offer().results;
     assert_eq!(left.iter().map(|held| held.attempt.0).collect::<Vec<_>>(), [2]);
     assert_eq!(world.stored(), ["delete"]);
-    // What a hub cannot be told is not kept either.
+    // A result that is too large to be reported is not kept either.
     let report = Report { partitions: vec![], bucket_bytes: vec![] };
     let what = FromEngine::Done { attempt: AttemptId(2), report, results: vec![], kept: vec![], span: (1, 2) };
     world.engine.unsaid(&what, Error::Bug("too large".into()));

@@ -1,4 +1,4 @@
-//! What the hub says reaches workers once, and another hub is told what the last one may have missed.
+//! What the hub says reaches workers once, and another hub is told what its predecessor may have missed.
 
 use super::*;
 use tryworks_protocol::engine::CodeBytes;
@@ -32,7 +32,7 @@ fn a_worker_is_told_what_its_tasks_need_before_the_first_of_them_and_once() {
     world.launch([1]);
     world.launch([2]);
     assert_eq!(names(&world.said()), ["code", "peer", "places", "launch", "launch"]);
-    // Another hub names engines anew, and says anew where blocks are.
+    // Another hub gives engines new numbers, and sends the places of blocks again.
     world.join(2);
     tell_all(&mut world);
     world.launch([3]);
@@ -98,7 +98,7 @@ fn output_is_said_again_to_another_hub_unless_its_session_is_over() {
     assert_eq!((written.run, written.worker, &written.bytes[..]), (700, 77, &b"call me"[..]));
     world.join(2);
     assert_eq!(world.told(), first);
-    // What is heard makes room, for the worker that wrote it alone.
+    // An acknowledgement opens the window of the worker that wrote the output, and of no other.
     world.engine.orders();
     for run in [699, 700] {
         world.hub(ToEngine::Heard { session: SESSION, run, stderr: true, offset: 7 });
@@ -112,7 +112,7 @@ fn output_is_said_again_to_another_hub_unless_its_session_is_over() {
     assert_eq!(world.told(), []);
 }
 
-/// What sessions that were over had written stayed counted, until nothing at all was kept to be said again.
+/// The output of sessions that were over still counted, until nothing at all was kept for the next hub.
 #[test]
 fn what_is_said_again_does_not_shrink_with_each_session_that_ends() {
     let mut world = World::new();
@@ -128,7 +128,7 @@ fn what_is_said_again_does_not_shrink_with_each_session_that_ends() {
     assert!(matches!(world.told()[..], [FromEngine::Wrote { .. }]));
 }
 
-/// A worker that held more than its budget with nothing to do got nothing to do any more, and its job never ended.
+/// An idle worker that held more than its budget got no more tasks, and its job never ended.
 #[test]
 fn a_worker_that_holds_too_much_gets_a_task_when_it_has_none() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! The state alone: what is handed in and what comes out, with a time that only moves when a test says so.
+//! The state alone: what is handed in and what comes out. Time moves only when a test says so.
 
 mod blocks;
 mod hub;
@@ -20,14 +20,14 @@ const MEMORY: u64 = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// An engine, and what time it is.
+/// An engine and the current time.
 pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) now: Time,
 }
 
 impl World {
-    /// An engine that was just begun.
+    /// An engine that was just created.
     pub(crate) fn begun(store: StorePlace, stock: Stock) -> Self {
         let setup = Setup {
             name: "one".into(),
@@ -42,7 +42,7 @@ impl World {
         World { engine: Engine::new(setup, stock, now), now }
     }
 
-    /// One that has joined a hub, and has a worker that has said hello.
+    /// An engine that has joined a hub and has a worker that has said hello.
     pub(crate) fn serving(store: StorePlace, stock: Stock) -> Self {
         let mut world = World::begun(store, stock);
         world.join(1);
@@ -85,7 +85,7 @@ impl World {
         self.engine.worker_ended(self.now, WORKER, &Death { how: how.into(), hopeless: false, ran });
     }
 
-    /// Time goes by, and the engine looks at it now and then.
+    /// Lets time pass, with ticks in between.
     fn pass(&mut self, span: Duration) {
         let until = self.now + span;
         while self.now < until {
@@ -103,18 +103,18 @@ impl World {
         workers
     }
 
-    /// What the hub is told, but for beats.
+    /// The messages to the hub, without beats.
     fn told(&mut self) -> Vec<FromEngine> {
         let all = self.engine.for_hub();
         all.into_iter().filter(|message| !matches!(message, FromEngine::Beat { .. })).collect()
     }
 
-    /// What the worker is told.
+    /// The messages to the worker.
     fn said(&mut self) -> Vec<ToWorker> {
         self.engine.for_workers().into_iter().flat_map(|(_, batch)| batch).collect()
     }
 
-    /// The names that orders to the store have, in their order.
+    /// The kinds of the orders to the store, in order.
     fn stored(&mut self) -> Vec<&'static str> {
         let name = |order| match order {
             Order::Blocks(BlockOrder::Add { .. }) => Some("add"),

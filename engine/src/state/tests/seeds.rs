@@ -1,5 +1,5 @@
-//! The state in a small world of chance: hubs come and go, workers die, blocks cannot be added, outcomes are late. A seed is
-//! the whole run.
+//! The state in a small random world: hubs come and go, workers die, blocks cannot be added, and outcomes are late. A
+//! seed determines the whole run.
 
 use super::super::NotAdded;
 use super::*;
@@ -19,14 +19,14 @@ fn pick<T: Copy>(random: &mut Random, from: &[T]) -> Option<T> {
 
 type Block = (u64, u32, u64);
 
-/// What is around the state, and what it is held to.
+/// The world around the state, and what the test expects.
 struct Around {
     rng: Random,
     world: World,
     hub: bool,
     hubs: u32,
     launches: u64,
-    /// What was launched up to this one was of a session that is over.
+    /// Launches up to this number belong to sessions that are over.
     over: u64,
     /// What this hub launched, or wanted moved here, and has no report of.
     open: BTreeSet<u64>,
@@ -37,11 +37,11 @@ struct Around {
     added: BTreeSet<Block>,
     /// Outcomes that the state has not been told yet.
     outcomes: VecDeque<Outcome>,
-    /// The workers that there are: whether they have said hello, and the tasks they have.
+    /// The existing workers: whether each has said hello, and its tasks.
     workers: BTreeMap<u64, (bool, Vec<Assignment>)>,
     /// Workers that are to die.
     doomed: BTreeSet<u64>,
-    /// How often what happened that should be tested.
+    /// How often each event happened that a run must test.
     seen: BTreeMap<&'static str, u64>,
 }
 
@@ -108,7 +108,7 @@ impl Around {
         self.world.session();
     }
 
-    /// All that is offered is in the store, and nothing is of a session that is over.
+    /// Checks that everything offered is in the store, and that nothing belongs to a session that is over.
     fn whole(&self, held: &[HeldBlock]) {
         for HeldBlock { output, attempt, partitions, .. } in held {
             for partition in partitions.iter() {
@@ -170,7 +170,7 @@ impl Around {
         self.world.hub(ToEngine::Move(Move { output, partitions: (0..2).into(), made_by, from, to }));
     }
 
-    /// A worker begins, or does something of what it has.
+    /// A worker begins, or does something with its tasks.
     fn work(&mut self) {
         let numbers: Vec<u64> = self.workers.keys().copied().collect();
         let Some(number) = pick(&mut self.rng, &numbers) else { return };
@@ -203,7 +203,7 @@ impl Around {
         }
     }
 
-    /// A worker ends, of itself or because it has to.
+    /// A worker ends, by itself or killed by the engine.
     fn die(&mut self) {
         let any: Vec<u64> = match self.doomed.is_empty() || self.rng.below(8) == 0 {
             true => self.workers.keys().copied().collect(),
@@ -216,7 +216,7 @@ impl Around {
     fn end_worker(&mut self, number: u64) {
         self.doomed.remove(&number);
         let Some((_, tasks)) = self.workers.remove(&number) else { return };
-        // It had begun some of them.
+        // It had begun some of its tasks.
         for task in tasks.iter().take(2) {
             if let CodeId::Output(output) = task.code {
                 self.sealed.insert((output.0, 0, task.task.attempt.0));
@@ -236,14 +236,14 @@ impl Around {
         }
     }
 
-    /// Carries out what is ordered, and hears what is said.
+    /// Carries out the orders and reads the messages.
     fn settle(&mut self) {
         for (worker, batch) in self.world.engine.for_workers() {
             let Some((_, tasks)) = self.workers.get_mut(&worker) else { continue };
             for message in batch {
                 match message {
                     ToWorker::Launch { tasks: more, .. } => tasks.extend(more),
-                    // Some do as they are told.
+                    // Some tasks stop when asked to.
                     ToWorker::Kill { attempt } if self.rng.below(2) == 0 => {
                         if let Some(at) = tasks.iter().position(|task| task.task.attempt == attempt) {
                             tasks.remove(at);
@@ -283,13 +283,13 @@ impl Around {
         }
     }
 
-    /// The hub hears of what it launched, once.
+    /// The hub gets a report of something that it launched, once.
     #[track_caller]
     fn report(&mut self, attempt: AttemptId) {
         assert!(self.open.remove(&attempt.0), "{attempt:?} is reported, which this hub does not wait for");
     }
 
-    /// As a store does it, of which some blocks cannot be added.
+    /// Acts as a store that cannot add some of the blocks.
     fn keep(&mut self, order: BlockOrder) {
         match order {
             BlockOrder::Add { attempt, blocks, .. } => {
@@ -333,7 +333,7 @@ impl Around {
         self.outcomes.push_back(Outcome::TookOver(what, held));
     }
 
-    /// Everything comes to its end: each task was reported, and what is in the store is what is offered.
+    /// Everything comes to its end: each task was reported, and the store has exactly what is offered.
     fn finish(mut self) -> BTreeMap<&'static str, u64> {
         if !self.hub {
             self.join();
@@ -376,7 +376,7 @@ fn each_task_is_reported_once_to_the_hub_that_launched_it_and_what_is_kept_is_wh
             }
         }
     }
-    // What never happened proves nothing.
+    // An event that never happened proves nothing.
     for what in ["hub lost", "session over", "said twice", "worker died", "not added", "deleted while on its way"] {
         assert!(seen.get(what).is_some_and(|times| *times > 100), "{what}: {seen:?}");
     }

@@ -1,9 +1,9 @@
-//! What depends on time: workers that do not do in time what they have to, beats, and patience.
+//! What depends on time: workers that are too late, beats, and patience.
 
 use super::super::deaths::{FAREWELL, KILL_GRACE, SILENCE, START_LIMIT};
 use super::*;
 
-/// How a worker died, and who is blamed for it.
+/// The suspects and the waiting tasks of a worker that died, and why it died.
 #[track_caller]
 fn died(told: &[FromEngine]) -> (Vec<u64>, Vec<u64>, String) {
     let [FromEngine::WorkerDied { suspects, waiting, error, .. }] = told else { panic!("{told:?}") };
@@ -27,7 +27,7 @@ fn a_task_that_does_not_stop_costs_its_worker_and_no_other_task_is_blamed() {
     world.ended("was killed by signal 9", &[1, 2]);
     let (suspects, waiting, why) = died(&world.told());
     assert_eq!((suspects, waiting), (vec![], vec![1, 2]));
-    assert!(why.contains("(process 77) of one on here was killed since a task did not stop within 3s"), "{why}");
+    assert!(why.contains("(process 77) of one on here was killed because a task did not stop within 3s"), "{why}");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_worker_of_which_nothing_is_heard_is_killed_and_what_it_ran_is_suspected() {
     assert!(why.contains("nothing was heard of it for 15s: was it stopped?"), "{why}");
 }
 
-/// A machine that slept for a night killed all of its workers when it woke up.
+/// An engine killed all of its workers when its machine woke up after a night's sleep.
 #[test]
 fn an_engine_that_was_stopped_itself_blames_no_worker_for_it() {
     let mut world = World::new();
@@ -84,7 +84,7 @@ fn a_worker_that_lost_its_connection_may_end_by_itself_for_a_moment() {
     let (suspects, _, why) = died(&world.told());
     assert_eq!(suspects, [1]);
     assert!(why.contains("it had lost its connection to the engine"), "{why}");
-    // One that ends within that time says itself how it ended.
+    // A worker that ends within that time reports itself how it ended.
     let mut world = World::new();
     world.launch([1]);
     world.engine.worker_cut(world.now, WORKER);
@@ -147,7 +147,7 @@ fn an_engine_goes_on_without_a_hub_for_as_long_as_its_patience() {
     assert!(world.engine.without_hub(world.now, "there is one").is_ok());
     world.engine.hub_lost(world.now);
     world.pass(PATIENCE);
-    // That it is gone is seen more than once.
+    // The loss of the hub is noticed more than once.
     world.engine.hub_lost(world.now);
     assert!(world.engine.without_hub(world.now, "connection refused").is_ok());
     let error = world.engine.without_hub(world.now + TICK, "connection refused").unwrap_err();
