@@ -1,4 +1,4 @@
-//! What to do: everything the scheduler can ask of a shell.
+//! Actions: everything that the scheduler can ask of a shell.
 
 use super::{
     event::{FetchFailure, Move, Task},
@@ -9,118 +9,119 @@ use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, fmt, time::Duration};
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
 
-/// Something to do. Actions about one engine reach it in this order, or not at all once it is lost.
+/// Something for a shell to do. Actions about one engine reach it in this order, or not at all once it is lost.
 ///
-/// The order, of one job: `{ StageStarted | StageFinished | Commit | Nondeterministic }`, then exactly one of
-/// `JobDone`, `JobFailed`, `JobCancelled`. Of one attempt: `Launch`, then `Kill` or `Commit` at most once. Of an
+/// The order for one job: `{ StageStarted | StageFinished | Commit | Nondeterministic }`, then exactly one of
+/// `JobDone`, `JobFailed`, `JobCancelled`. For one attempt: `Launch`, then `Kill` or `Commit` at most once. For an
 /// engine that was asked to leave: `{ Move }`, then `Drained` at most once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Action<E> {
     /// Run these tasks, in this order as slots come free.
     Launch {
-        /// Where.
+        /// The engine.
         engine: EngineId,
-        /// What.
+        /// The tasks.
         tasks: Batch,
     },
-    /// Stop an attempt; report it all the same.
+    /// Stop an attempt; the engine reports it all the same.
     Kill {
-        /// Where it runs.
+        /// The engine that runs it.
         engine: EngineId,
-        /// Which.
+        /// The attempt.
         attempt: AttemptId,
     },
-    /// Delete what an attempt made: it is not wanted, or not whole.
+    /// Delete what an attempt made: it is not wanted, or not complete.
     Discard {
-        /// Where it ran.
+        /// The engine that ran it.
         engine: EngineId,
-        /// Which.
+        /// The attempt.
         attempt: AttemptId,
     },
     /// Delete every block of an output.
     DeleteOutput {
-        /// Where some of them are.
+        /// An engine that has some of them.
         engine: EngineId,
-        /// Which output.
+        /// The output.
         output: OutputId,
     },
-    /// Results of a job are accepted. Said once for each wanted partition, whatever died.
+    /// Results of a job are accepted: once for each wanted partition, whatever is lost later.
     Commit {
-        /// Which job.
+        /// The job.
         job: JobId,
         /// The launch whose results count.
         attempt: AttemptId,
-        /// Where it ran.
+        /// The engine that ran it.
         engine: EngineId,
         /// The results.
         partitions: Partitions,
     },
-    /// Every wanted partition was committed.
+    /// Every wanted partition has been committed.
     JobDone {
-        /// Which job.
+        /// The job.
         job: JobId,
     },
     /// The job is over without its results.
     JobFailed {
-        /// Which job.
+        /// The job.
         job: JobId,
-        /// Why.
+        /// The reason.
         reason: Reason<E>,
     },
     /// The job is over because it was cancelled.
     JobCancelled {
-        /// Which job.
+        /// The job.
         job: JobId,
-        /// What became of its tasks.
+        /// What happened to its tasks.
         report: Vec<Cancelled>,
     },
-    /// A stage begins to run, or begins anew.
+    /// A stage begins to run, or begins again.
     StageStarted {
-        /// On whose behalf.
+        /// The job for which it runs.
         job: JobId,
-        /// Its index there.
+        /// The index of the stage in that job.
         stage: u32,
-        /// Which time.
+        /// The number of the stage attempt.
         stage_attempt: u32,
         /// How many tasks wait in it.
         tasks: u32,
     },
-    /// Everything that is wanted of a stage exists.
+    /// Every wanted partition of a stage exists.
     StageFinished {
-        /// On whose behalf.
+        /// The job for which it ran.
         job: JobId,
-        /// Its index there.
+        /// The index of the stage in that job.
         stage: u32,
-        /// Which time.
+        /// The number of the stage attempt.
         stage_attempt: u32,
     },
-    /// A map task that ran again made something else. What depends on the first is made again.
+    /// A map task was recomputed and its output was different. Everything that depends on the first output is
+    /// recomputed.
     Nondeterministic {
-        /// On whose behalf it ran again.
+        /// The job for which it was recomputed.
         job: JobId,
         /// The stage that is not deterministic.
         stage: u32,
-        /// The partition that shows it.
+        /// The partition whose output was different.
         partition: u32,
-        /// Whether the stage had said so itself.
+        /// Whether the stage was declared nondeterministic.
         declared: bool,
     },
-    /// Copy a block to another engine. Said while an engine is asked to leave.
+    /// Copy a block to another engine. This happens while an engine is asked to leave.
     Move(Move),
-    /// An engine that was asked to leave has nothing more that is needed: nothing runs there, nothing that exists is
-    /// there alone, and nobody reads from it. Results that it holds for a driver are the shell's to see to.
+    /// An engine that was asked to leave is not needed any more: it runs nothing, no existing block is there alone, and
+    /// no task reads from it. If it holds results for a driver, the shell has to look after them.
     Drained {
-        /// Which engine.
+        /// The engine.
         engine: EngineId,
     },
     /// Send a tick at this time, or a little later.
     WakeAt {
-        /// When.
+        /// The time.
         time: Time,
     },
 }
 
-/// The tasks of one launch: at least one, and no allocation for just one.
+/// The tasks of one launch: at least one. A single task needs no allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Batch {
     /// A single task.
@@ -157,7 +158,7 @@ impl std::ops::Deref for Batch {
 /// Why a job failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reason<E> {
-    /// A task failed as often as it may.
+    /// A task failed as many times as its limit allows.
     Task {
         /// Its stage.
         stage: u32,
@@ -168,18 +169,18 @@ pub enum Reason<E> {
         /// The first of its errors.
         error: E,
     },
-    /// A task, running alone, killed its worker again.
+    /// A task that ran alone killed its worker again.
     Worker {
         /// Its stage.
         stage: u32,
         /// Its partitions.
         partitions: Partitions,
-        /// How many workers died under it.
+        /// How many workers died while they ran it.
         deaths: u32,
         /// How the last one died.
         error: E,
     },
-    /// A task was lost with its engine as often as it may.
+    /// A task was lost with its engine as many times as its limit allows.
     Losses {
         /// Its stage.
         stage: u32,
@@ -188,51 +189,51 @@ pub enum Reason<E> {
         /// How often it was lost.
         losses: u32,
     },
-    /// A stage began anew again and again because the same partition of its input could not be fetched.
+    /// A stage began again and again, because the same partition of its input could not be fetched.
     Fetch {
         /// The reading stage.
         stage: u32,
-        /// Where it was each time.
+        /// Where the partition should have been each time.
         failures: Vec<FetchFailure>,
     },
-    /// User code is not deterministic, and results that depend on its first answer are delivered already.
+    /// User code is not deterministic, and results that depend on its first answer have been delivered.
     Nondeterministic {
-        /// The stage that answered twice.
+        /// The stage that gave two answers.
         stage: u32,
-        /// The partition that shows it.
+        /// The partition whose output was different.
         partition: u32,
-        /// How many results were delivered.
+        /// How many results had been delivered.
         delivered: u32,
     },
     /// A limit of the job was reached.
     Limit {
         /// The field of [`Limits`](super::Limits).
         name: Cow<'static, str>,
-        /// What it allows.
+        /// The value of the limit.
         limit: u64,
-        /// What there was.
+        /// The value that exceeded it.
         value: u64,
     },
-    /// There was no engine for as long as the job is ready to wait.
+    /// There was no engine for as long as the job waits for one.
     NoEngine {
-        /// How long.
+        /// How long the job waited.
         waited: Duration,
     },
-    /// No engine that takes tasks can run its program.
+    /// No engine that takes tasks can run the job's program.
     Unfit {
-        /// Each of them, with its reason.
+        /// Each of these engines, with its reason.
         engines: Vec<(EngineId, E)>,
     },
-    /// It asks for a pool that there is not.
+    /// The job names a pool that does not exist.
     NoPool {
-        /// What asks: the action and the place of its call.
+        /// The job's action and the place of its call.
         asks: String,
         /// The pool.
         pool: String,
-        /// The names of those that there are.
+        /// The names of the pools that exist.
         known: Vec<String>,
     },
-    /// The job makes no sense.
+    /// The shape of the job is wrong.
     Invalid {
         /// What is wrong with it.
         what: Cow<'static, str>,
@@ -288,17 +289,17 @@ impl<E: fmt::Display> fmt::Display for Reason<E> {
     }
 }
 
-/// What a cancel did to one stage, in partitions.
+/// What cancelling a job did to one of its stages, in partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
     /// The stage's index in the job.
     pub stage: u32,
-    /// Never began.
+    /// Partitions that never began.
     pub not_started: u32,
-    /// Were running and have been asked to stop.
+    /// Partitions that were running and were asked to stop.
     pub stopped: u32,
-    /// Were done already.
+    /// Partitions that were done.
     pub done: u32,
-    /// Another job needs the stage, so it goes on: nothing was stopped.
+    /// Another job needs the stage, so it continues: nothing was stopped.
     pub shared: bool,
 }

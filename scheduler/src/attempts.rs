@@ -1,4 +1,4 @@
-//! The launches that are out, each found by its number at the cost of one comparison.
+//! The launches that are not reported yet; finding one by its number costs one comparison.
 
 use super::{Time, partitions::Partitions, slab::Slab, stage::StageKey};
 use tryworks_base::ids::AttemptId;
@@ -7,20 +7,20 @@ use tryworks_base::ids::AttemptId;
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub id: AttemptId,
-    /// The stage. Means nothing once `stopping`: the stage may be gone.
+    /// The stage. It means nothing once `stopping` is set: the stage may be gone.
     pub stage: StageKey,
     pub stage_attempt: u32,
-    /// The row of the engine it runs on.
+    /// The row of its engine.
     pub engine: u32,
     pub partitions: Partitions,
-    /// It has its engine to itself.
+    /// No other task may run on its engine at the same time.
     pub alone: bool,
     pub launched: Time,
-    /// The other launch of the same task, while both are out.
+    /// The other launch of the same task, while both are running.
     pub twin: Option<AttemptId>,
-    /// It got, or is to get, a second launch. It gets no third.
+    /// A second launch of its task exists or is planned. There is no third.
     pub copied: bool,
-    /// It was asked to stop: whatever it reports is not wanted.
+    /// It was asked to stop: its report is not wanted.
     pub stopping: bool,
 }
 
@@ -35,7 +35,7 @@ impl Attempts {
         Self { seats: Slab::default(), launched }
     }
 
-    /// Seats a new attempt and gives it its number.
+    /// Gives a new attempt a seat and a number.
     pub fn launch(&mut self, make: impl FnOnce(AttemptId) -> Attempt) -> AttemptId {
         self.launched += 1;
         let id = AttemptId::new(self.launched, self.seats.next_row());
@@ -43,7 +43,7 @@ impl Attempts {
         id
     }
 
-    /// Numbers what is launched from now on after this one.
+    /// Numbers all later launches after this one.
     pub fn skip_to(&mut self, before: AttemptId) {
         self.launched = self.launched.max(before.sequence());
     }
@@ -56,7 +56,7 @@ impl Attempts {
         self.seats.get_mut(id.seat()).filter(|attempt| attempt.id == id)
     }
 
-    /// Takes an attempt off. If it had a twin, that one is on its own from then on.
+    /// Removes an attempt. If it had a twin, the twin has none any more.
     pub fn remove(&mut self, id: AttemptId) -> Option<Attempt> {
         self.get(id)?;
         let attempt = self.seats.remove(id.seat())?;

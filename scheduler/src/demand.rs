@@ -1,4 +1,4 @@
-//! What is needed now: which stages are wanted, which can start, and what moves on when one is complete.
+//! Works out what is needed now: which stages are wanted, which can start, and which continue when one is complete.
 
 use super::{Scheduler, action::Action, packing::pack, partitions::Run, spec::Packing, stage::StageKey};
 use tryworks_base::ids::EngineId;
@@ -12,7 +12,7 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// Starts what can start and wants what is missing, from these wanted stages upwards.
+    /// Starts what can start and wants what is missing, from these wanted stages towards the sources.
     pub(super) fn demand(&mut self, mut stack: Vec<StageKey>, out: &mut Vec<Action<E>>) {
         self.walk += 1;
         while let Some(key) = stack.pop() {
@@ -29,7 +29,7 @@ impl<E: Clone> Scheduler<E> {
                     if !self.is_complete(parent) {
                         let stage = &mut self.stages[parent];
                         if !std::mem::replace(&mut stage.wanted, true) {
-                            // The walk may have come by before anybody wanted it.
+                            // The walk may have visited it before any reader wanted it.
                             stage.seen = 0;
                         }
                         stack.push(parent);
@@ -59,7 +59,7 @@ impl<E: Clone> Scheduler<E> {
         false
     }
 
-    /// The first time that a stage may launch: everything that does not exist yet waits in it.
+    /// A stage may launch for the first time: every partition that does not exist yet waits in it.
     fn open(&mut self, key: StageKey, out: &mut Vec<Action<E>>) {
         let stage = &mut self.stages[key];
         stage.opened = true;
@@ -78,7 +78,8 @@ impl<E: Clone> Scheduler<E> {
         out.push(Action::StageStarted { job, stage: index, stage_attempt, tasks });
     }
 
-    /// Adds partitions to what waits in a stage, near what they read, packed its way.
+    /// Adds partitions to the tasks that wait in a stage: packed as the stage says, and for the engines that have what
+    /// they read.
     pub(super) fn enqueue(&mut self, key: StageKey, runs: Vec<Run>) {
         let unfit = self.unfit_for(key);
         let stage = &self.stages[key];
@@ -107,9 +108,9 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// What waited near an engine that is gone or unfit (its row) waits elsewhere; or an engine has come, or is fit again,
-    /// and what it has is known to wait near it.
-    pub(super) fn wait_anew(&mut self, gone: Option<u32>) {
+    /// Decides again where tasks wait. Either an engine (its row is `gone`) is lost or unfit, and tasks that waited for
+    /// it wait elsewhere. Or an engine has come or is fit again, and tasks whose inputs it has wait for it.
+    pub(super) fn wait_again(&mut self, gone: Option<u32>) {
         for (_, stage) in self.stages.iter_mut().filter(|(_, stage)| stage.queue.has_hints()) {
             for run in stage.queue.take_runs(gone) {
                 let unfit = self.unfit.get(&stage.program);
@@ -122,7 +123,7 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// What each partition of a stage reads, as far as it was measured.
+    /// The size of what each partition of a stage reads, as far as it was measured.
     fn input_sizes(&self, key: StageKey) -> Vec<u64> {
         let stage = &self.stages[key];
         let mut sizes = vec![0u64; stage.partitions as usize];
@@ -135,7 +136,7 @@ impl<E: Clone> Scheduler<E> {
         sizes
     }
 
-    /// Lists a stage among those that can launch, or takes it off, in the pool of the job that owns it now.
+    /// Lists a stage among those that can launch, or removes it, in the pool of the job that owns it now.
     pub(super) fn settle(&mut self, key: StageKey) {
         let stage = &mut self.stages[key];
         let can = stage.wanted && stage.missing == 0;
@@ -160,7 +161,7 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// A map stage has everything: its readers may begin.
+    /// A map stage is complete: its readers may begin.
     pub(super) fn stage_complete(&mut self, key: StageKey, out: &mut Vec<Action<E>>) {
         let stage = &mut self.stages[key];
         stage.wanted = false;

@@ -1,4 +1,5 @@
-//! Filling free slots: the pool whose turn it is, its first stage, its next task, the next engine in turn.
+//! Fills free slots. Each step takes the pool whose turn it is, its first stage, that stage's next task, and the next
+//! engine in turn.
 
 use super::{
     Scheduler,
@@ -30,7 +31,7 @@ impl<E: Clone> Scheduler<E> {
             } else if let Some((row, task, slow)) = self.next_copy(key) {
                 self.launch(key, row, task, false, Some(slow), out);
             } else {
-                // What waits near busy engines, and second launches, may not have any room that is left.
+                // Tasks that wait for busy engines, and second launches, may not be able to use the free capacity.
                 self.pools.pass_over(pool, rank);
             }
             if !self.stages[key].has_tasks() {
@@ -39,14 +40,14 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// A task of this stage and the engine to run it: near what it reads, else wherever there is room. What waits
-    /// near an engine goes elsewhere only to begin at once.
+    /// A task of this stage and the engine to run it: one that has what the task reads, else any engine with free
+    /// capacity. A task that waits for one engine goes to another only if it can begin at once.
     fn next_task(&mut self, key: StageKey) -> Option<(u32, Partitions)> {
         let unfit = self.unfit_for(key);
         if !self.stages[key].queue.has_hints() {
             return self.next_anywhere(key, &unfit);
         }
-        // Nothing waits near an engine that is unfit.
+        // No task waits for an engine that is unfit.
         let queue = &mut self.stages[key].queue;
         if let Some(row) = self.engines.pick_local(queue, true) {
             return Some((row, queue.pop_local(row)?));
@@ -70,7 +71,8 @@ impl<E: Clone> Scheduler<E> {
         }
         let local = self.local_engine(key).filter(|engine| !unfit.contains(engine));
         let local = local.and_then(|engine| self.engines.free_row(engine));
-        // Of many stages of one task, too, engines hold some in advance; and none is looked at in vain for long.
+        // Where there are many stages of one task, engines hold some tasks in advance, too. No stage is looked at in
+        // vain for long.
         let others = self.pools.listed(self.stages[key].pool).saturating_sub(1);
         let stage = &mut self.stages[key];
         if let Some(row) = local {
@@ -88,7 +90,7 @@ impl<E: Clone> Scheduler<E> {
         Some((row, task))
     }
 
-    /// A stage of one task reads everything its parents made: best where most of it is.
+    /// A stage of one task reads everything that its parents made: it runs best on the engine that has most of that.
     fn local_engine(&self, key: StageKey) -> Option<EngineId> {
         let stage = &self.stages[key];
         if stage.parents.is_empty() || stage.running + stage.tasks_done > 0 || stage.queue.tasks() != 1 {
@@ -101,7 +103,7 @@ impl<E: Clone> Scheduler<E> {
         outputs.filter_map(|output| output.heaviest()).max_by_key(|&(bytes, _)| bytes).map(|(_, engine)| engine)
     }
 
-    /// Tasks that must be alone wait for an engine that is idle; enough engines are kept free for them.
+    /// Tasks that must run alone wait for an idle engine; enough engines are kept free for them.
     fn dispatch_alone(&mut self, out: &mut Vec<Action<E>>) {
         while let Some((key, row)) = self.next_alone() {
             let Some(task) = self.stages[key].suspects.pop_front() else { return };
@@ -115,7 +117,7 @@ impl<E: Clone> Scheduler<E> {
         self.engines.reserve(waiting, &first);
     }
 
-    /// The first stage that has an idle engine for a task that must be alone.
+    /// The first stage that has a task that must run alone and an idle engine for it.
     fn next_alone(&mut self) -> Option<(StageKey, u32)> {
         for &(_, _, key) in &self.alone {
             let unfit = self.unfit_for(key);
@@ -125,7 +127,7 @@ impl<E: Clone> Scheduler<E> {
                 return Some((key, row));
             }
             if unfit.is_empty() {
-                // There is none for any of them.
+                // No engine is idle for any of them.
                 return None;
             }
         }

@@ -1,4 +1,4 @@
-//! An engine was asked to leave: what it runs ends, what it has is moved, and then it may go.
+//! Draining: an engine was asked to leave. Its tasks end, its blocks are moved, and then it may go.
 
 use super::{
     Scheduler,
@@ -10,19 +10,19 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tryworks_base::ids::{AttemptId, EngineId, OutputId};
 
-/// So many blocks of an engine are on their way at once.
+/// How many blocks of an engine are copied at once.
 const MOVES: usize = 16;
 
-/// What an engine that leaves has to do yet.
+/// What an engine that leaves still has to do.
 #[derive(Debug, Default)]
 pub(super) struct Drain {
-    /// Blocks to be moved. Some may be gone by now.
+    /// Blocks to move. Some may be gone by now.
     todo: VecDeque<Block>,
-    /// Blocks on their way, and where to.
+    /// Blocks being copied, and their new engines.
     moving: BTreeMap<(OutputId, AttemptId), (Partitions, EngineId)>,
-    /// Blocks that were moved. They are deleted here when nobody is left who was told to read them here.
+    /// Blocks that were moved. They are deleted here when no running task was told to read them here.
     left: BTreeMap<AttemptId, OutputId>,
-    /// That it may go was said.
+    /// `Drained` was said.
     told: bool,
 }
 
@@ -36,15 +36,15 @@ struct Block {
 /// How far an engine is that was asked to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draining {
-    /// Launches that it was given and that are not reported.
+    /// Launches on it that are not reported yet.
     pub running: u32,
     /// Blocks that wait to be moved.
     pub waiting: u32,
-    /// Blocks on their way.
+    /// Blocks being copied.
     pub moving: u32,
-    /// It cannot go: there is no other engine that could take what it has.
+    /// The engine cannot leave: there is no other engine that could take its blocks.
     pub nowhere: bool,
-    /// It may go.
+    /// The engine may leave.
     pub drained: bool,
 }
 
@@ -56,15 +56,15 @@ impl<E: Clone> Scheduler<E> {
             return;
         }
         match (before.is_able(), gate.is_able()) {
-            (true, false) => self.wait_anew(Some(row)),
-            (false, true) => self.wait_anew(None),
+            (true, false) => self.wait_again(Some(row)),
+            (false, true) => self.wait_again(None),
             _ => {}
         }
         if gate == Gate::Draining {
             let drain = Drain { todo: self.blocks_of(id), ..Drain::default() };
             self.draining.insert(row, drain);
         } else if let Some(drain) = self.draining.remove(&row) {
-            // It stays after all.
+            // The engine stays after all.
             out.extend(drain.left.into_keys().map(|attempt| Action::Discard { engine: id, attempt }));
         }
     }
@@ -88,14 +88,14 @@ impl<E: Clone> Scheduler<E> {
         blocks
     }
 
-    /// A block has come to be on an engine, which may be about to leave.
+    /// A block was made on or moved to an engine, which may itself be about to leave.
     pub(super) fn placed(&mut self, row: u32, output: OutputId, partitions: &Partitions, made_by: AttemptId) {
         if let Some(drain) = self.draining.get_mut(&row) {
             drain.todo.push_back(Block { output, partitions: partitions.clone(), made_by });
         }
     }
 
-    /// An engine is gone: what was to be moved there needs another place.
+    /// An engine is gone: blocks that were to be moved there need another place.
     pub(super) fn drain_without(&mut self, row: u32, id: EngineId) {
         self.draining.remove(&row);
         for drain in self.draining.values_mut() {
@@ -105,7 +105,7 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// Moves what can be moved, and lets go who has nothing left.
+    /// Moves what can be moved, and releases engines that have nothing left.
     pub(super) fn drain(&mut self, out: &mut Vec<Action<E>>) {
         let rows: Vec<u32> = self.draining.keys().copied().collect();
         for row in rows {
@@ -140,7 +140,7 @@ impl<E: Clone> Scheduler<E> {
         partitions.iter().all(|partition| self.is_there(&block(partition)))
     }
 
-    /// Whether a task is out that reads one of these: it was told where they were before.
+    /// Whether a running task reads one of these outputs: it was told the old places.
     fn is_read(&self, outputs: &BTreeSet<OutputId>) -> bool {
         let made = |key| self.stages.get(key).and_then(|stage| stage.output);
         !outputs.is_empty()
@@ -150,7 +150,7 @@ impl<E: Clone> Scheduler<E> {
             })
     }
 
-    /// The engine `to` has a block now. If it is still wanted, it counts there; if not, it is deleted there.
+    /// The engine `to` has a block now. If the block is still wanted, it counts there; else it is deleted there.
     pub(super) fn block_moved(&mut self, what: Move, out: &mut Vec<Action<E>>) {
         let Move { output, partitions, made_by, from, to } = what;
         self.end_move(output, made_by, from, to);
@@ -170,12 +170,12 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// A block stays where it is, and goes with its engine: what is needed of it is made again then.
+    /// A block stays on its engine and is lost when the engine leaves. What is needed of it is recomputed then.
     pub(super) fn move_failed(&mut self, what: Move, out: &mut Vec<Action<E>>) {
         let Move { output, made_by, from, to, .. } = what;
         self.end_move(output, made_by, from, to);
         if self.engines.row_of(to).is_some() {
-            // What arrived of it.
+            // Deletes the part that arrived.
             out.push(Action::Discard { engine: to, attempt: made_by });
         }
     }

@@ -1,4 +1,4 @@
-//! The engines: what each may still take, and which is next in turn.
+//! The engines: how many more tasks each may take, and which is next in turn.
 
 use super::{Time, event::Gate, partitions::Bits, slab::Slab, stage::StageKey, waiting::Waiting};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,19 +9,19 @@ pub(super) struct Engine {
     pub id: EngineId,
     /// How many tasks it runs at once.
     pub slots: u32,
-    /// How many launches may be out at once: its slots and what it may hold in advance.
+    /// How many launches it may have at once: its slots, and the tasks that it may hold in advance.
     pub capacity: u32,
     pub gate: Gate,
-    /// It takes nothing new until it is idle, for a task that must run alone.
+    /// It takes nothing new until it is idle, because a task has to run alone there.
     pub reserved: bool,
-    /// It runs a task that must be alone.
+    /// It runs a task that must run alone.
     pub occupied: bool,
     pub running: Vec<AttemptId>,
-    /// The last tasks that failed here, each once.
+    /// The last tasks that failed here, each one once.
     pub faults: Vec<(Time, StageKey, u32)>,
-    /// It gets no tasks until then, because of those that failed here.
+    /// It gets no tasks until then, because of tasks that failed here.
     pub excluded: Option<Time>,
-    /// The dispatch that last launched here, and where among the actions that launch is.
+    /// The dispatch that last launched here, and the position of that launch among the actions.
     pub batch: (u64, usize),
 }
 
@@ -37,13 +37,13 @@ pub(super) struct Engines {
     by_id: BTreeMap<EngineId, u32>,
     /// Engines that can take one more task.
     free: Bits,
-    /// Those of them that would begin it at once.
+    /// Engines among `free` that would begin it at once.
     slots: Bits,
-    /// Those of them that run nothing.
+    /// Engines among `slots` that run nothing.
     idle: Bits,
     /// Engines that take tasks.
     open: Bits,
-    /// How many take tasks, now or soon.
+    /// How many engines take tasks, now or soon.
     able: u32,
     excluded: BTreeSet<(Time, u32)>,
     reserved: BTreeSet<u32>,
@@ -51,7 +51,7 @@ pub(super) struct Engines {
 }
 
 impl Engines {
-    /// Whether it was new.
+    /// Adds an engine; true if it was new.
     pub fn join(&mut self, id: EngineId, slots: u32, prefetch: u32) -> bool {
         if self.by_id.contains_key(&id) {
             return false;
@@ -74,7 +74,7 @@ impl Engines {
         true
     }
 
-    /// Takes an engine off, with its row.
+    /// Removes an engine and its row.
     pub fn leave(&mut self, id: EngineId) -> Option<(u32, Engine)> {
         let row = self.by_id.remove(&id)?;
         for list in [&mut self.free, &mut self.slots, &mut self.idle, &mut self.open] {
@@ -89,7 +89,7 @@ impl Engines {
         Some((row, engine))
     }
 
-    /// How many tasks an engine may hold beyond its slots.
+    /// Sets how many tasks an engine may hold beyond its slots.
     pub fn set_prefetch(&mut self, id: EngineId, prefetch: u32) {
         let Some(&row) = self.by_id.get(&id) else { return };
         if let Some(engine) = self.rows.get_mut(row) {
@@ -98,30 +98,30 @@ impl Engines {
         }
     }
 
-    /// What it was before.
+    /// Sets the gate, and returns the one before.
     pub fn set_gate(&mut self, row: u32, gate: Gate) -> Option<Gate> {
         let engine = self.rows.get_mut(row)?;
         let before = std::mem::replace(&mut engine.gate, gate);
         self.able = self.able + u32::from(gate.is_able()) - u32::from(before.is_able());
-        // One that takes nothing cannot be kept free for a task either.
+        // An engine that takes nothing cannot be kept free for a task either.
         let reserved = engine.reserved && gate == Gate::Open;
         self.set_reserved(row, reserved);
         Some(before)
     }
 
-    /// Excludes an engine until then, or takes it in again.
+    /// Excludes an engine until then, or ends its exclusion.
     pub fn exclude(&mut self, row: u32, until: Option<Time>) {
         let Some(engine) = self.rows.get_mut(row) else { return };
         if let Some(before) = std::mem::replace(&mut engine.excluded, until) {
             self.excluded.remove(&(before, row));
         }
         self.excluded.extend(until.map(|until| (until, row)));
-        // One that takes nothing cannot be kept free for a task either.
+        // An engine that takes nothing cannot be kept free for a task either.
         let reserved = engine.reserved && until.is_none();
         self.set_reserved(row, reserved);
     }
 
-    /// The excluded engine that is in again first.
+    /// The engine whose exclusion ends first.
     pub fn first_excluded(&self) -> Option<(Time, u32)> {
         self.excluded.first().copied()
     }
@@ -135,7 +135,7 @@ impl Engines {
         !self.open.is_empty()
     }
 
-    /// An engine that takes tasks now, busy or not: each in turn.
+    /// An engine that takes tasks now, busy or not: each one in turn.
     pub fn next_open(&mut self) -> Option<EngineId> {
         let row = self.in_turn(&self.open, &[])?;
         self.turn = row + 1;
@@ -177,14 +177,15 @@ impl Engines {
     }
 
     /// The next engine in turn for the next of `waiting` tasks: an idle one first, then one with a free slot, then one
-    /// that may hold it in advance. The fewer tasks wait, the fewer are held: what is held in the end by one engine is
-    /// not there for another that is done (guided self-scheduling, Polychronopoulos and Kuck 1987). None of `not` is taken.
+    /// that may hold it in advance. The fewer tasks wait, the fewer are held in advance: at the end, a task held by one
+    /// engine is out of reach for another that is free (guided self-scheduling, Polychronopoulos and Kuck 1987). No
+    /// engine of `not` is taken.
     pub fn pick(&mut self, waiting: u32, not: &[EngineId]) -> Option<u32> {
         let at_once = self.in_turn(&self.idle, not).or_else(|| self.in_turn(&self.slots, not));
         let share = (waiting / self.able.saturating_mul(2).max(1)).max(1);
         let mut from = self.turn;
         let in_advance = || {
-            // They are about equally full, so a few are enough to look at.
+            // They are about equally full, so it is enough to look at a few.
             for _ in 0..4 + not.len() {
                 let row = self.free.next_in_turn(from)?;
                 let fits = |e: &Engine| (e.running.len() as u32) < e.slots + share && !not.contains(&e.id);
@@ -200,8 +201,8 @@ impl Engines {
         Some(row)
     }
 
-    /// The same for a task that failed on the engines to `avoid`: one of these only if no other takes tasks. There has to
-    /// be room somewhere but in those of `not`.
+    /// The same for a task that failed on the engines to `avoid`: one of these only if no other engine takes tasks. An
+    /// engine that is not in `not` must have free capacity.
     pub fn pick_other(&mut self, avoid: &[EngineId], not: &[EngineId]) -> Option<u32> {
         let both = [avoid, not].concat();
         let lists = [&self.idle, &self.slots, &self.free];
@@ -211,21 +212,21 @@ impl Engines {
         Some(row)
     }
 
-    /// An engine that has no room for a task that failed on others, but will have: it is better tried there later than
-    /// where it failed at once.
+    /// An engine that has no free capacity now, but will have, for a task that failed on others. It is better to retry
+    /// there later than at once where the task failed.
     fn elsewhere(&self, avoid: &[EngineId]) -> Option<u32> {
         let row = if avoid.is_empty() { None } else { self.in_turn(&self.open, avoid) };
         row.filter(|row| self.rows.get(*row).is_some_and(|engine| !engine.reserved && !engine.occupied))
     }
 
-    /// The next engine in turn that would begin a task at once, and none of `not`.
+    /// The next engine in turn that would begin a task at once, except those of `not`.
     pub fn pick_slot(&mut self, not: &[EngineId]) -> Option<u32> {
         let row = self.in_turn(&self.idle, not).or_else(|| self.in_turn(&self.slots, not))?;
         self.turn = row + 1;
         Some(row)
     }
 
-    /// An engine near which something of this waits: with a free slot, or at least with room.
+    /// An engine that has what a waiting task reads: one with a free slot, or at least with free capacity.
     pub fn pick_local(&self, waiting: &Waiting, slot: bool) -> Option<u32> {
         waiting.local_one_of(if slot { &self.slots } else { &self.free }, self.turn)
     }
@@ -234,7 +235,7 @@ impl Engines {
         !self.free.is_empty()
     }
 
-    /// Whether there is room in an engine that is none of `not`.
+    /// Whether an engine outside of `not` has free capacity.
     pub fn has_capacity_but(&self, not: &[EngineId]) -> bool {
         self.in_turn(&self.free, not).is_some()
     }
@@ -248,13 +249,13 @@ impl Engines {
         self.by_id.get(&id).copied()
     }
 
-    /// The row of this engine if it has room.
+    /// The row of this engine if it has free capacity.
     pub fn free_row(&self, id: EngineId) -> Option<u32> {
         self.row_of(id).filter(|&row| self.free.contains(row))
     }
 
-    /// An idle engine for a task that must be alone, one reserved for such tasks first; none of `not`, and one to `avoid`
-    /// only if there is no other.
+    /// An idle engine for a task that must run alone; engines reserved for such tasks come first. None of `not`, and
+    /// one of `avoid` only if there is no other.
     pub fn pick_idle(&self, avoid: &[EngineId], not: &[EngineId]) -> Option<u32> {
         let both = [avoid, not].concat();
         let idle = |row: &u32, but: &[EngineId]| {
@@ -269,8 +270,8 @@ impl Engines {
             .or_else(|| self.in_turn(&self.idle, not))
     }
 
-    /// Sees to it that enough engines become idle for `tasks` that must be alone: at most every second one,
-    /// the least busy first, and none of `not`.
+    /// Reserves engines so that enough become idle for `tasks` that must run alone: at most every second engine, the
+    /// least busy first, and none of `not`.
     pub fn reserve(&mut self, tasks: usize, not: &[EngineId]) {
         let enough = tasks.min(self.by_id.len().div_ceil(2));
         while self.reserved.len() < enough {
@@ -281,7 +282,7 @@ impl Engines {
         }
     }
 
-    /// Gives reserved engines back until `tasks` are left.
+    /// Ends reservations until `tasks` are left.
     pub fn unreserve(&mut self, tasks: usize) {
         while self.reserved.len() > tasks
             && let Some(&row) = self.reserved.iter().next_back()
@@ -311,7 +312,7 @@ impl Engines {
 
     fn in_turn(&self, among: &Bits, avoid: &[EngineId]) -> Option<u32> {
         let mut from = self.turn;
-        // Each engine to avoid is met at most once before the first that is not.
+        // Each engine to avoid comes up at most once before the first other engine.
         for _ in 0..=avoid.len() {
             let row = among.next_in_turn(from)?;
             if avoid.is_empty() || self.rows.get(row).is_some_and(|engine| !avoid.contains(&engine.id)) {

@@ -1,13 +1,13 @@
-//! What happened: everything a shell can tell the scheduler.
+//! Events: everything that a shell can tell the scheduler.
 
 use super::{partitions::Partitions, pools::PoolSpec, spec::JobSpec};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
 
-/// Something happened. `E` is the shell's own error, carried whole and never looked into.
+/// Something happened. `E` is the shell's own error: the scheduler passes it on and never looks into it.
 ///
-/// The legal order, of one engine session, one job and one output:
+/// The legal order, for one engine session, one job and one output:
 ///
 /// ```text
 /// engine  = EngineJoined, { EngineGate | EnginePrefetch | EngineUnfit | report }, [ EngineLost ] ;
@@ -17,151 +17,150 @@ use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
 /// output  = { JobSubmitted naming it | OutputKnown }, OutputReleased ;
 /// ```
 ///
-/// Ids of engine sessions, jobs and outputs are never used twice. Every launched attempt is reported once, by
-/// `TaskDone`, `TaskFailed` or among the suspects of `WorkerDied`, also after it was asked to stop. Every `Move` that was asked for is answered
-/// once, by `BlockMoved` or `MoveFailed`, unless one of its two engines is lost. What comes
-/// out of this order (twice, late, from a lost session, about an unknown job) changes nothing.
+/// Ids of engine sessions, jobs and outputs are never reused. Every launched attempt is reported once, by `TaskDone`,
+/// `TaskFailed` or among the suspects of `WorkerDied`, even after it was asked to stop. Every `Move` is answered once,
+/// by `BlockMoved` or `MoveFailed`, unless one of its two engines is lost. Events that violate this order are ignored:
+/// duplicates, late reports, reports from a lost session or about an unknown job.
 ///
-/// A shell that begins anew with a new scheduler, while engines and drivers went on, tells it in this order:
+/// A shell that restarts with a new scheduler, while engines and drivers went on, sends events in this order:
 ///
 /// ```text
 /// again   = { EngineJoined of a session that lives on, { OutputKnown, parents before children } },
 ///           { JobSubmitted of a job that lives on } ;
 /// ```
 ///
-/// All ids stay what they were. A job that comes again wants only the results that its driver does not have yet.
-/// An engine's `EngineJoined` and what it holds are handed in together, so that nothing of it is begun in between.
-/// An engine that comes back later than a job is welcome all the same: `OutputKnown` may come at any time. What
-/// engines still run from before, or copy to each other, is not known here: the shell has it stopped, or tells what it
-/// leaves by `OutputKnown`.
+/// All ids stay the same. A job that is submitted again wants only the results that its driver does not have yet. The
+/// shell hands in an engine's `EngineJoined` together with the blocks that it holds, so that none of them is recomputed
+/// in between. An engine may also come back after a job: `OutputKnown` may come at any time. The scheduler does not
+/// know what engines still run from before, or copy to each other. The shell has it stopped, or reports what it leaves
+/// by `OutputKnown`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event<E> {
-    /// A session begins, with nothing running and no blocks but those that `OutputKnown` tells of.
+    /// A session begins. The engine runs nothing and has no blocks except those that `OutputKnown` reports.
     EngineJoined {
-        /// Its name.
+        /// The engine.
         engine: EngineId,
         /// How many tasks it runs at once.
         slots: u32,
     },
-    /// From now on an engine may hold so many tasks beyond its slots: more for short ones, so that it need not wait
-    /// between two; fewer for long ones, so that another engine that is free gets them.
+    /// From now on an engine may hold `prefetch` tasks beyond its slots. More suit short tasks, so that the engine does
+    /// not wait between two. Fewer suit long tasks, so that another engine that is free gets them.
     EnginePrefetch {
-        /// Which engine.
+        /// The engine.
         engine: EngineId,
-        /// How many.
+        /// How many tasks.
         prefetch: u32,
     },
-    /// Whether an engine takes new tasks. What runs there goes on.
+    /// Whether an engine takes new tasks. Running tasks go on.
     EngineGate {
-        /// Which engine.
+        /// The engine.
         engine: EngineId,
-        /// From now on.
+        /// The gate from now on.
         gate: Gate,
     },
-    /// A program cannot be run on an engine, for a reason that lies there: its disk is full, say. What it had to run of
-    /// it goes to others, and is reported all the same. A job fails when its program can be run nowhere.
+    /// An engine cannot run a program, for a reason of its own: for example, its disk is full. Its tasks of that
+    /// program go to other engines; the engine still reports them. A job fails when no engine can run its program.
     EngineUnfit {
-        /// Which engine.
+        /// The engine.
         engine: EngineId,
-        /// Which program, as in [`JobSpec::program`].
+        /// The program, as in [`JobSpec::program`].
         program: u64,
-        /// Why.
+        /// The reason.
         error: E,
-        /// How long it gets no task of the program, as long as others do.
+        /// How long it gets no task of the program, as long as other engines do.
         lasts: Duration,
     },
-    /// A session is over: its blocks are gone and what it ran is lost.
+    /// A session is over: its blocks are gone, and its running tasks are lost.
     EngineLost {
-        /// Which engine.
+        /// The engine.
         engine: EngineId,
-        /// What is known of it.
+        /// What is known about the loss.
         error: E,
     },
-    /// There is a pool for jobs to name, or it gets another share from now on. The pool without a name, for jobs that
-    /// name none, is there from the beginning.
+    /// Defines a pool that jobs can name, or gives it another share from now on. The pool without a name, for jobs that
+    /// name none, exists from the beginning.
     PoolDefined {
-        /// Its name.
+        /// The name of the pool.
         pool: String,
-        /// Its share.
+        /// The share of the pool.
         spec: PoolSpec,
     },
-    /// A driver wants something.
+    /// A driver submits a job.
     JobSubmitted {
-        /// Its name. Smaller ones are served first, so a new job has a larger one than every job before it.
+        /// The id of the job. Smaller ids are served first, so a new job has a larger one than every job before it.
         job: JobId,
-        /// What it wants.
+        /// The job.
         spec: JobSpec,
     },
-    /// The driver does not want it any more.
+    /// The driver cancels a job.
     JobCancelled {
-        /// Which job.
+        /// The job.
         job: JobId,
     },
     /// A task finished.
     TaskDone {
-        /// Which launch of it.
+        /// The launch.
         attempt: AttemptId,
-        /// What it made.
+        /// What the task made.
         report: Report,
     },
     /// A task did not finish.
     TaskFailed {
-        /// Which launch of it.
+        /// The launch.
         attempt: AttemptId,
-        /// Why.
+        /// The reason.
         failure: Failure<E>,
     },
-    /// A worker process died, and whatever it was running with it.
+    /// A worker process died, and with it the tasks that it was running.
     WorkerDied {
-        /// Whose worker.
+        /// The worker's engine.
         engine: EngineId,
-        /// The launches it was running: any of them may have killed it.
+        /// The launches that it was running: any of them may have killed it.
         suspects: Vec<AttemptId>,
         /// How it died.
         error: E,
     },
-    /// An engine found that it no longer has what an attempt made.
+    /// An engine found that it no longer has the block of an attempt.
     BlockLost {
-        /// Which engine.
+        /// The engine.
         engine: EngineId,
-        /// What the block belonged to.
+        /// The output that the block belonged to.
         output: OutputId,
-        /// A partition that was in it.
+        /// A partition in the block.
         partition: u32,
         /// The launch that made it.
         made_by: AttemptId,
     },
-    /// The engine `to` has all of a block that was on the engine `from`, which has it still.
+    /// The engine `to` has a complete copy of a block of the engine `from`, which still has it.
     BlockMoved(Move),
-    /// It has not, and will not.
+    /// The engine `to` has no copy, and will have none.
     MoveFailed(Move),
-    /// An output that somebody holds, or that a job will name, exists in part: engines that were there before this
-    /// scheduler began have these blocks of it. Blocks of sessions that did not join are passed over; a block of
-    /// which something exists already or is running, or that fits no partition, is discarded whole. The first
-    /// to describe an output is right: blocks told with other counts are discarded, and a job that names it with
-    /// other counts fails. Launches that were asked to stop, and what was to be discarded, are not told: the shell has
-    /// them deleted.
+    /// Describes an output that a driver holds or a job will name: engines from before this scheduler have these blocks
+    /// of it. Blocks of sessions that did not join are ignored. A block that does not fit its partitions, or of which a
+    /// part exists or is running, is discarded as a whole. The first description of an output counts: blocks with other
+    /// counts are discarded, and a job that names the output with other counts fails. Launches that were asked to stop,
+    /// and blocks that were to be discarded, are not reported: the shell has them deleted.
     OutputKnown {
-        /// Which output.
+        /// The output.
         output: OutputId,
         /// How many partitions it has in all.
         partitions: u32,
-        /// Into how many buckets each is divided.
+        /// The number of buckets of each partition.
         buckets: u32,
         /// The outputs that it was made from.
         parents: Vec<OutputId>,
-        /// What was ever made of it, with the checksums, as far as the shell remembers: a partition that is not there
-        /// any more and comes out different when it is made again means that user code is not deterministic.
+        /// Partitions that were ever made, with their checksums, as far as the shell remembers. If one of them is gone
+        /// and comes out different when it is recomputed, user code is not deterministic.
         made: Vec<(u32, u64)>,
-        /// That it answered differently once, if it did: what was made from the first answer is not taken in.
+        /// When the output answered differently, if it ever did: blocks made from the first answer are not accepted.
         changed: Option<Change>,
-        /// What exists of it; may be told of in several events.
+        /// The blocks that exist; several events may report them.
         blocks: Vec<KnownBlock>,
     },
-    /// Nobody holds the output any more: delete it once no job needs it. Of jobs that come again to a shell that began
-    /// anew, those that name it come first.
+    /// No driver holds the output any more: delete it once no job needs it. After a restart of the shell, jobs that
+    /// name it are submitted before this.
     OutputReleased {
-        /// Which output.
+        /// The output.
         output: OutputId,
     },
     /// Time has passed. Due when [`Action::WakeAt`](super::Action::WakeAt) asked for it.
@@ -171,14 +170,15 @@ pub enum Event<E> {
 /// Whether an engine takes new tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Gate {
-    /// It does.
+    /// It takes tasks.
     #[default]
     Open,
-    /// It is short of memory.
+    /// It takes none: it is short of memory.
     Memory,
-    /// It is not trusted.
+    /// It takes none: it is not trusted.
     Excluded,
-    /// It was asked to leave: what it has is moved, then [`Action::Drained`](super::Action::Drained) is said.
+    /// It takes none: it was asked to leave. Its blocks are moved, then the scheduler says
+    /// [`Action::Drained`](super::Action::Drained).
     Draining,
 }
 
@@ -189,51 +189,51 @@ impl Gate {
     }
 }
 
-/// A block that goes from one engine to another.
+/// A block that moves from one engine to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Move {
-    /// What it belongs to.
+    /// The output that it belongs to.
     pub output: OutputId,
     /// The partitions in it.
     pub partitions: Partitions,
     /// The launch that made it.
     pub made_by: AttemptId,
-    /// Who has it, and is about to leave.
+    /// The engine that has it and is about to leave.
     pub from: EngineId,
-    /// Who is to have it.
+    /// The engine that is to have it.
     pub to: EngineId,
 }
 
 /// What a finished task made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// One for each partition of the task, in its order.
+    /// One report for each partition of the task, in order.
     pub partitions: Vec<PartitionReport>,
-    /// The bytes of each bucket, summed over the task's partitions; may be empty if nobody packs by size.
+    /// The bytes of each bucket, summed over the task's partitions; may be empty if no stage packs by size.
     pub bucket_bytes: Vec<u64>,
 }
 
-/// What one partition came to.
+/// What a task made of one partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionReport {
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
-    /// Its items.
+    /// The number of its items.
     pub rows: u64,
-    /// A checksum of its content: another one for the same partition means that user code is not deterministic.
+    /// A checksum of its content. If the same partition gets another checksum, user code is not deterministic.
     pub checksum: u64,
 }
 
-/// That an output answered differently when it was made again, as it was when `Nondeterministic` was said.
+/// An output was recomputed and came out different: recorded when `Nondeterministic` was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// The partition that showed it.
     pub partition: u32,
-    /// How many attempts were launched by then: those that read the output may have read the first answer.
+    /// How many attempts had been launched by then: those that read the output may have read the first answer.
     pub launched: u64,
 }
 
-/// A block from before: what the `TaskDone` of its launch said, and who has it.
+/// A block from before a restart: what the `TaskDone` of its launch said, and the engine that has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownBlock {
     /// The engine that has it.
@@ -242,22 +242,23 @@ pub struct KnownBlock {
     pub made_by: AttemptId,
     /// The partitions in it.
     pub partitions: Partitions,
-    /// What they came to.
+    /// The report of its partitions.
     pub report: Report,
 }
 
 /// Why a task did not finish.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Failure<E> {
-    /// User code returned an error. Tried again.
+    /// User code returned an error. The task is retried.
     User(E),
-    /// User code panicked. Tried again.
+    /// User code panicked. The task is retried.
     Panic(E),
     /// Blocks that it reads could not be fetched: all that it found missing. The reader is not to blame.
     Fetch(Vec<FetchFailure>),
-    /// It was stopped: because we asked, or as the neighbour of one that had to be. Not its fault.
+    /// It was stopped, because the scheduler asked or as the neighbour of a task that had to be stopped. It is not to
+    /// blame.
     Killed,
-    /// It can only fail again (a limit, a missing file). Never tried again.
+    /// It can only fail again (a limit, a missing file). It is not retried.
     Final(E),
 }
 
@@ -266,31 +267,31 @@ pub enum Failure<E> {
 pub struct FetchFailure {
     /// The output it belongs to.
     pub output: OutputId,
-    /// The map partition that was wanted.
+    /// The map partition that the task wanted.
     pub partition: u32,
-    /// Where it was said to be.
+    /// The engine where it should have been.
     pub engine: EngineId,
-    /// The launch that was said to have made it.
+    /// The launch that should have made it.
     pub made_by: AttemptId,
 }
 
-/// One task as an engine is to run it.
+/// One task, as an engine runs it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// This launch.
     pub attempt: AttemptId,
-    /// The job on whose behalf it runs. Another job may take the stage over; the launch keeps this name.
+    /// The job for which it runs. Another job may take the stage over; the launch keeps this id.
     pub job: JobId,
-    /// The stage, by its index in that job.
+    /// The index of the stage in that job.
     pub stage: u32,
-    /// How often this stage has been begun anew; where its inputs are may differ between two of them.
+    /// How many times this stage has begun again. The places of its inputs may differ between two stage attempts.
     pub stage_attempt: u32,
-    /// How often this task was launched before.
+    /// How many times this task was launched before.
     pub tries: u32,
-    /// No other task may run in the same worker, since this one is suspected of having killed one.
+    /// No other task may run in the same worker, since this one is suspected of having killed a worker.
     pub alone: bool,
-    /// What to compute.
+    /// The partitions to compute.
     pub partitions: Partitions,
-    /// The launch that computes the same and takes too long. The first to finish counts.
+    /// The launch that computes the same and takes too long. The first of the two to finish counts.
     pub copy_of: Option<AttemptId>,
 }

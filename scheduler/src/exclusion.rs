@@ -1,18 +1,18 @@
-//! Engines on which many different tasks fail get none for a while, as long as there are others.
+//! Excludes engines on which many different tasks fail, for a while and only as long as there are other engines.
 
 use super::{Scheduler, Time, action::Action, stage::StageKey};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tryworks_base::ids::EngineId;
 
-/// When an engine is excluded. What cannot be fetched is not put down to the reader.
+/// When an engine is excluded. A fetch failure is not blamed on the engine that reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exclusion {
-    /// So many different tasks that return an error, panic or kill their worker there,
+    /// This many different tasks that return an error, panic or kill their worker there,
     pub failures: u32,
     /// within this time,
     pub window: Duration,
-    /// exclude it for so long.
+    /// exclude it for this long.
     pub lasts: Duration,
 }
 
@@ -33,8 +33,8 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// Those whose time is over are in again. If no engine takes tasks but for being excluded, the one whose time
-    /// is over first is in at once.
+    /// Ends exclusions whose time is over. If only exclusions keep all engines from taking tasks, the one that would
+    /// end first ends at once.
     pub(super) fn include(&mut self) {
         while let Some((until, row)) = self.engines.first_excluded()
             && (until <= self.now || !self.engines.any_open())
@@ -43,7 +43,7 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// Until when an engine is excluded for the tasks that failed there; `None` if it is not.
+    /// Until when an engine is excluded because of tasks that failed there; `None` if it is not.
     pub fn excluded_until(&self, engine: EngineId) -> Option<Time> {
         self.engines.get(self.engines.row_of(engine)?)?.excluded
     }

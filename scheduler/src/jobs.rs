@@ -1,4 +1,4 @@
-//! How a job begins and ends, and what it leaves behind: nothing but outputs that somebody holds.
+//! How a job begins and ends. What remains of it are outputs that a driver holds.
 
 use super::{
     Scheduler, Time,
@@ -28,7 +28,7 @@ impl Job {
         self.stages.last().copied()
     }
 
-    /// When it fails if there is no engine, and has been none since then.
+    /// When the job fails if there has been no engine since `since`.
     fn patience_ends(&self, since: Time) -> Time {
         since.max(self.submitted) + self.limits.no_engine_grace
     }
@@ -81,13 +81,13 @@ impl<E: Clone> Scheduler<E> {
             self.patience.insert((record.patience_ends(since), job));
         }
         self.jobs.insert(job, record);
-        // One that comes again may be older than the jobs that have a stage, and owns it now.
+        // A job that is submitted again may be older than the jobs that have a stage, and owns the stage now.
         keys.into_iter().for_each(|key| self.settle(key));
         self.demand(roots.into_iter().collect(), out);
         self.wake_when_patience_ends(out);
     }
 
-    /// A job that comes again may have delivered results that rest on an answer which has changed since.
+    /// A job that is submitted again may have delivered results that depend on an answer which has changed since.
     fn delivered_before_a_change(&self, spec: &JobSpec) -> Option<Reason<E>> {
         let delivered = Some(spec.delivered).filter(|&delivered| delivered > 0)?;
         spec.stages.iter().zip(0..).find_map(|(read, stage)| {
@@ -96,12 +96,12 @@ impl<E: Clone> Scheduler<E> {
         })
     }
 
-    /// Whether the job means the same by the outputs that it shares. What a stage reads may differ: a plan ends where
-    /// blocks exist already, and at partitions that were kept since.
+    /// Whether the job describes the outputs that it shares in the same way. What a stage reads may differ: a plan ends
+    /// where blocks exist, and at partitions that have been cached since.
     fn agrees(&self, spec: &JobSpec) -> Result<(), &'static str> {
         let same = |stage: &StageSpec| {
             let Some(output) = stage.output.and_then(|output| self.outputs.get(&output)) else { return true };
-            // Its parents may be others: a stage that reads what is cached by now reads nothing else.
+            // Its parents may differ: a stage that reads cached partitions reads nothing else.
             output.partitions == stage.partitions && output.buckets == stage.buckets
         };
         match spec.stages.iter().all(same) {
@@ -171,7 +171,7 @@ impl<E: Clone> Scheduler<E> {
         self.end_job(job, End::Cancelled, out);
     }
 
-    /// Ends a job, stops what only it needed, and gives back all of its memory.
+    /// Ends a job, stops what only this job needed, and frees all of its memory.
     pub(super) fn end_job(&mut self, id: JobId, end: End<E>, out: &mut Vec<Action<E>>) {
         let Some(job) = self.jobs.remove(&id) else { return };
         if let Some(since) = self.no_engine_since {
@@ -230,7 +230,7 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// Stages that outlive the job go on only if one of their other jobs needs them now.
+    /// Stages that outlive the job go on only if another of their jobs needs them now.
     fn hand_over(&mut self, shared: &[StageKey], out: &mut Vec<Action<E>>) {
         let mut heirs: Vec<JobId> = Vec::new();
         for &key in shared {
@@ -286,7 +286,7 @@ impl<E: Clone> Scheduler<E> {
         self.wake_when_patience_ends(out);
     }
 
-    /// Notes since when no engine takes tasks. While one that takes none ends what it runs, jobs get on.
+    /// Records since when no engine takes tasks. While an engine that takes none still runs some, jobs make progress.
     pub(super) fn look_for_engines(&mut self, out: &mut Vec<Action<E>>) {
         let none = !self.engines.any_able() && self.attempts.len() == 0;
         if none && self.no_engine_since.is_none() {

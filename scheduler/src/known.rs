@@ -1,4 +1,4 @@
-//! What is known again after the shell began anew: blocks that engines still hold from an earlier life.
+//! Blocks that engines still hold after the shell restarted.
 
 use super::{
     Scheduler,
@@ -9,7 +9,7 @@ use super::{
 };
 use tryworks_base::ids::OutputId;
 
-/// An output as it was described before.
+/// An output as an earlier event described it.
 pub(super) struct Description {
     pub output: OutputId,
     pub partitions: u32,
@@ -20,7 +20,7 @@ pub(super) struct Description {
 }
 
 impl<E: Clone> Scheduler<E> {
-    /// Takes in what is wanted of the blocks and has the others deleted.
+    /// Accepts the blocks that are wanted, and has the others deleted.
     pub(super) fn known(&mut self, what: Description, blocks: Vec<KnownBlock>, out: &mut Vec<Action<E>>) {
         let Description { output, partitions, buckets, parents, made, changed } = what;
         let described = || Output::new(partitions, buckets, Vec::new());
@@ -35,7 +35,7 @@ impl<E: Clone> Scheduler<E> {
         }
         self.inherit(output);
         for block in blocks {
-            // What is launched from now on must never bear the name of something that exists.
+            // No later launch may get the number of one whose block exists.
             self.attempts.skip_to(block.made_by);
             if self.engines.row_of(block.engine).is_none() {
                 continue;
@@ -48,7 +48,7 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// What reads an output that changed is stale, whether it was known here at the time or not.
+    /// Outputs made from an output that changed are stale, whether they were known here at that time or not.
     fn inherit(&mut self, output: OutputId) {
         let Some(parents) = self.outputs.get(&output).map(|record| &record.parents) else { return };
         let changed = parents.iter().filter_map(|parent| Some(self.outputs.get(parent)?.changed)).max().unwrap_or(0);
@@ -58,14 +58,14 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// Whether this very block was told of before. Another engine may have a copy, from a move.
+    /// Whether this very block was reported before. Another engine may have a copy, from a move.
     fn is_taken(&self, output: OutputId, block: &KnownBlock) -> bool {
         let mut places = self.places(output).iter().filter(|place| place.exists());
         places.any(|place| (place.made_by, place.engine) == (block.made_by, block.engine))
     }
 
-    /// A block is taken in whole or not at all: nothing of it exists, nothing of it runs, and it is neither
-    /// made from an answer that has changed nor another one than was known and lost.
+    /// A block is accepted as a whole or not at all. None of its partitions may exist or run. It must not be made from
+    /// an answer that has changed, nor differ from a block that was known and lost.
     fn is_welcome(&self, output: OutputId, block: &KnownBlock) -> bool {
         let Some(record) = self.outputs.get(&output) else { return false };
         let KnownBlock { partitions, report, .. } = block;

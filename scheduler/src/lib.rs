@@ -1,7 +1,7 @@
-//! The scheduler: a state machine that is told what happened and says what to do, and does nothing else.
+//! The scheduler: a state machine that takes events and returns actions, and does nothing else.
 //!
-//! No I/O, no clock, no randomness, no floating point. The hub, the local runtime and the simulator are shells
-//! around it: they hand in an [`Event`] and a [`Time`], and carry out the [`Action`]s in order.
+//! It does no I/O, reads no clock, and uses no randomness and no floating point. The hub, the local runtime and the
+//! simulator are shells around it: they hand in an [`Event`] and a [`Time`], and carry out the [`Action`]s in order.
 //!
 //! ```
 //! use tryworks_base::ids::{EngineId, JobId};
@@ -82,15 +82,16 @@ use unfit::Unfit;
 /// What a shell decides once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// How many tasks an engine may hold beyond its slots at first, so that it need not wait for us between two.
+    /// How many tasks an engine may hold beyond its slots at first, so that it need not wait for the scheduler between
+    /// two.
     pub prefetch: u32,
-    /// How many attempts were launched before this scheduler began (a hub that starts again from its journal).
+    /// How many attempts were launched before this scheduler began (after a hub restarted from its journal).
     pub launched: u64,
-    /// Whether engines are excluded on which many tasks fail.
+    /// Whether engines on which many tasks fail are excluded.
     pub exclusion: Option<Exclusion>,
 }
 
-/// Decides what runs where, and what to do when it does not. `E` is the shell's error.
+/// Decides what runs where, and what to do after failures. `E` is the shell's error.
 #[derive(Debug)]
 pub struct Scheduler<E> {
     config: Config,
@@ -106,24 +107,24 @@ pub struct Scheduler<E> {
     pools: Pools,
     /// Stages that could launch a task that must be alone.
     alone: BTreeSet<Rank>,
-    /// When stages are looked at for stragglers.
+    /// When to look at which stages for stragglers.
     looks: BTreeSet<(Time, StageKey)>,
     /// The engines that cannot run a program for now, by its number.
     unfit: BTreeMap<u64, Unfit<E>>,
-    /// What engines that were asked to leave have to do yet, by their row.
+    /// What engines that were asked to leave still have to do, by their row.
     draining: BTreeMap<u32, Drain>,
-    /// When the last engine went that takes tasks, and what ran had ended.
+    /// When the last engine that takes tasks was gone and all running tasks had ended.
     no_engine_since: Option<Time>,
-    /// Until when each job waits for one, meanwhile.
+    /// Until when each job waits for an engine in that case.
     patience: BTreeSet<(Time, JobId)>,
-    /// Numbers the walks over the graph, so that each sees a stage once.
+    /// Numbers the walks over the graph, so that each walk sees a stage once.
     walk: u64,
-    /// Numbers the dispatches, so that each makes one launch per engine.
+    /// Numbers the dispatches, so that each makes one launch for an engine.
     pass: u64,
 }
 
 impl<E: Clone> Scheduler<E> {
-    /// A scheduler that knows no engine and no job.
+    /// A scheduler without engines and jobs.
     pub fn new(config: Config) -> Self {
         Self {
             config,
@@ -146,20 +147,20 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// Takes in what happened at `now` and adds what is to be done to `actions`.
+    /// Handles an event that happened at `now`, and adds what the shell has to do to `actions`.
     pub fn handle(&mut self, now: Time, event: Event<E>, actions: &mut Vec<Action<E>>) {
         self.apply(now, event, actions);
         self.dispatch(actions);
     }
 
-    /// The same for several events that arrived together: what they set free is launched as one batch.
+    /// The same for several events that arrived together: tasks that they make possible are launched as one batch.
     pub fn handle_all(&mut self, now: Time, events: impl IntoIterator<Item = Event<E>>, actions: &mut Vec<Action<E>>) {
         events.into_iter().for_each(|event| self.apply(now, event, actions));
         self.dispatch(actions);
     }
 
     fn apply(&mut self, now: Time, event: Event<E>, out: &mut Vec<Action<E>>) {
-        // A clock that steps back must not make a deadline unreachable.
+        // If the clock steps back, deadlines must stay reachable.
         self.now = self.now.max(now);
         match event {
             Event::TaskDone { attempt, report } => self.task_done(attempt, report, out),
@@ -169,7 +170,7 @@ impl<E: Clone> Scheduler<E> {
             Event::JobCancelled { job } => self.cancel(job, out),
             Event::EngineJoined { engine, slots } => {
                 if self.engines.join(engine, slots.max(1), self.config.prefetch) {
-                    self.wait_anew(None);
+                    self.wait_again(None);
                 }
             }
             Event::EnginePrefetch { engine, prefetch } => self.engines.set_prefetch(engine, prefetch),

@@ -1,4 +1,4 @@
-//! Something is gone: an engine, a block, or the truth of what was made before.
+//! Losses: an engine or a block is gone, or an earlier answer is no longer valid.
 
 use super::{
     Scheduler,
@@ -12,11 +12,11 @@ use std::collections::BTreeSet;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
 
 impl<E: Clone> Scheduler<E> {
-    /// All blocks of an engine are gone at once; only what is still needed will be made again.
+    /// All blocks of an engine are lost at once; only those still needed will be recomputed.
     pub(super) fn engine_lost(&mut self, id: EngineId, out: &mut Vec<Action<E>>) {
         let Some((row, engine)) = self.engines.leave(id) else { return };
         self.drain_without(row, id);
-        self.wait_anew(Some(row));
+        self.wait_again(Some(row));
         let mut stack = Vec::new();
         let ids: Vec<OutputId> = self.outputs.keys().copied().collect();
         for output in ids {
@@ -44,14 +44,14 @@ impl<E: Clone> Scheduler<E> {
         }
         self.demand(stack, out);
         for (key, task, losses) in lost {
-            // The one before may have ended the jobs of this one.
+            // The step before may have ended the jobs of this stage.
             if self.stages.get(key.0).is_some() {
                 self.too_many_losses(key, task, losses, out);
             }
         }
     }
 
-    /// A launch leaves one block; when a part of it is gone, all of it is.
+    /// A launch leaves one block: if a part of it is gone, all of it is.
     pub(super) fn block_lost(&mut self, block: &FetchFailure, out: &mut Vec<Action<E>>) {
         let mut stack = Vec::new();
         self.lose_block(block, &mut stack, out);
@@ -68,7 +68,7 @@ impl<E: Clone> Scheduler<E> {
         let lost = output.lose(|place| place.made_by == made_by);
         out.push(Action::Discard { engine, attempt: made_by });
         if let Some(&key) = self.making.get(&id) {
-            // Who could not read it there may not be able to another time either.
+            // A task that could not read there may fail to do so again.
             for partition in lost.iter().flat_map(|run| run.iter()) {
                 let trouble = self.stages[key].troubles.entry(partition).or_default();
                 trouble.unread += 1;
@@ -78,13 +78,14 @@ impl<E: Clone> Scheduler<E> {
         self.missing_again(id, lost, was_complete, stack);
     }
 
-    /// Whether a block is where somebody thought it was, as far as is known here.
+    /// Whether a block is where a task expected it, as far as the scheduler knows.
     pub(super) fn is_there(&self, block: &FetchFailure) -> bool {
         let place = self.places(block.output).get(block.partition as usize);
         place.is_some_and(|place| place.exists() && (place.made_by, place.engine) == (block.made_by, block.engine))
     }
 
-    /// Puts lost partitions where they wait, holds back who reads them, and adds to `stack` who may want them.
+    /// Puts lost partitions back to waiting, holds back the stages that read them, and adds stages that may want them
+    /// to `stack`.
     fn missing_again(&mut self, output: OutputId, lost: Vec<Run>, was_complete: bool, stack: &mut Vec<StageKey>) {
         let Some(&key) = self.making.get(&output) else { return };
         if lost.is_empty() {
@@ -107,8 +108,8 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// A partition was made again and came out different: everything that was made from the first answer is
-    /// made again whole. Where results were delivered already there is no way back.
+    /// A partition was recomputed and came out different. Everything made from the first answer is recomputed
+    /// completely. If results were delivered, this is no longer possible and the job fails.
     pub(super) fn roll_back(&mut self, changed: OutputId, key: StageKey, partition: u32, out: &mut Vec<Action<E>>) {
         let (job, stage) = self.stages[key].owner();
         let declared = !self.stages[key].deterministic;
@@ -163,7 +164,7 @@ impl<E: Clone> Scheduler<E> {
         stages.iter().for_each(|&key| self.settle(key));
     }
 
-    /// Stops launches, and puts their tasks back to where they wait.
+    /// Stops launches, and puts their tasks back to waiting.
     pub(super) fn call_back(&mut self, attempts: Vec<AttemptId>, out: &mut Vec<Action<E>>) {
         for id in attempts {
             let Some(attempt) = self.attempts.get_mut(id) else { continue };

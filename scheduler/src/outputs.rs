@@ -1,4 +1,4 @@
-//! Where the blocks are: for each partition of each output the launch whose block counts, and its engine.
+//! Where the blocks are: for each partition of each output, the launch whose block counts, and its engine.
 
 use super::{
     event::PartitionReport,
@@ -22,9 +22,9 @@ pub struct BlockLocation {
 enum Known {
     /// Never made.
     Nothing,
-    /// Made in an earlier life of the shell: the checksum is known, and nothing else.
+    /// Made before the shell restarted: only the checksum is known.
     Told,
-    /// Made and lost: the checksum stays, to be compared.
+    /// Made and lost: the checksum is kept for comparison.
     Lost,
     Here,
 }
@@ -33,12 +33,12 @@ impl BlockLocation {
     const NOWHERE: BlockLocation =
         BlockLocation { made_by: AttemptId(0), engine: EngineId(0), known: Known::Nothing, checksum: 0 };
 
-    /// Whether the block exists; if not, the other fields say where it was.
+    /// Whether the block exists. If not, the other fields say where it was.
     pub fn exists(&self) -> bool {
         self.known == Known::Here
     }
 
-    /// What it came to when it was last made, whether it exists still or not.
+    /// The checksum of the partition when it was last made, whether it still exists or not.
     pub fn checksum(&self) -> Option<u64> {
         (self.known != Known::Nothing).then_some(self.checksum)
     }
@@ -49,20 +49,21 @@ pub(super) struct Output {
     pub partitions: u32,
     pub buckets: u32,
     pub parents: Vec<OutputId>,
-    /// Empty until the first is made.
+    /// Empty until the first partition is made.
     places: Vec<BlockLocation>,
     here: u32,
-    /// Bytes of each bucket over all partitions. Only for packing, so a partition made again is not subtracted.
+    /// Bytes of each bucket over all partitions. They serve only for packing, so a recomputed partition is not
+    /// subtracted.
     pub bucket_bytes: Vec<u64>,
     /// How many partitions each engine has, and their bytes when made.
     engines: BTreeMap<EngineId, (u32, u64)>,
-    /// After a change of what it was made from: launches up to this number made it from the old answer.
+    /// After a change of an input: launches up to this number made the output from the old answer.
     pub stale: u64,
-    /// Launches up to this number that read it may have read an old answer.
+    /// Launches up to this number that read the output may have read an old answer.
     pub changed: u64,
-    /// The partition that showed it, if it was this output that answered differently.
+    /// If this output answered differently: the partition that showed it.
     pub shows: Option<u32>,
-    /// Nobody holds it: goes when no job needs it.
+    /// No driver holds it: it is deleted when no job needs it.
     pub released: bool,
 }
 
@@ -97,7 +98,7 @@ impl Output {
         self.parents.dedup();
     }
 
-    /// What a partition came to in an earlier life of the shell.
+    /// Sets the checksum that a partition had before the shell restarted.
     pub fn remember(&mut self, partition: u32, checksum: u64) {
         self.make_places();
         if let Some(place) = self.places.get_mut(partition as usize).filter(|place| place.known == Known::Nothing) {
@@ -111,7 +112,7 @@ impl Output {
         }
     }
 
-    /// Whether a partition is missing and this is not another answer than the one that was lost.
+    /// Whether a partition is missing and this report does not differ from the one that was lost.
     pub fn would_take(&self, partition: u32, made: &PartitionReport) -> bool {
         let Some(place) = self.places.get(partition as usize) else { return partition < self.partitions };
         match place.known {
@@ -127,7 +128,7 @@ impl Output {
         self.engines.iter().max_by_key(first_of_equals).map(|(&engine, &(_, bytes))| (bytes, engine))
     }
 
-    /// Takes a partition in. `false` if it was made before and came out different.
+    /// Accepts a partition. Returns `false` if it was made before and came out different.
     pub fn accept(&mut self, partition: u32, made_by: AttemptId, engine: EngineId, bytes: u64, checksum: u64) -> bool {
         self.make_places();
         let place = &mut self.places[partition as usize];
@@ -140,7 +141,7 @@ impl Output {
         same
     }
 
-    /// It answered differently, when so many attempts had been launched.
+    /// The output answered differently after `launched` attempts had been launched.
     pub fn change(&mut self, partition: u32, launched: u64) {
         self.changed = self.changed.max(launched);
         self.shows = Some(partition);
@@ -150,7 +151,7 @@ impl Output {
         self.engines.contains_key(&engine)
     }
 
-    /// These partitions, one block, are on another engine now.
+    /// These partitions, which are one block, are on another engine now.
     pub fn relocate(&mut self, partitions: &Partitions, to: EngineId) {
         let Some(&BlockLocation { engine: from, .. }) = self.places.get(partitions.first() as usize) else { return };
         let Some(held) = self.engines.get_mut(&from) else { return };
@@ -166,7 +167,7 @@ impl Output {
         partitions.iter().for_each(|partition| self.places[partition as usize].engine = to);
     }
 
-    /// Counts a report's bucket sizes, unless they were counted when its first partition was made before.
+    /// Adds a report's bucket sizes, unless they were added when its first partition was made before.
     pub fn measure(&mut self, first: u32, bucket_bytes: &[u64]) {
         if bucket_bytes.is_empty() || self.places.get(first as usize).is_some_and(|p| p.known == Known::Lost) {
             return;
@@ -177,7 +178,7 @@ impl Output {
         }
     }
 
-    /// Loses every existing partition for which `gone` says so; they are returned as ascending runs.
+    /// Marks as lost every existing partition for which `gone` is true; returns them as ascending runs.
     pub fn lose(&mut self, gone: impl Fn(&BlockLocation) -> bool) -> Vec<Run> {
         let mut lost: Vec<Run> = Vec::new();
         for (partition, place) in (0u32..).zip(&mut self.places) {
@@ -204,7 +205,8 @@ impl Output {
         if self.engines.contains_key(&engine) { self.lose(|place| place.engine == engine) } else { Vec::new() }
     }
 
-    /// Forgets that it was ever made: the launches whose blocks are not wanted any more, and what existed.
+    /// Forgets that it was ever made. Returns the launches whose blocks are not wanted any more, and the partitions
+    /// that existed.
     pub fn forget(&mut self) -> (BTreeSet<(EngineId, AttemptId)>, Vec<Run>) {
         let blocks = self.places.iter().filter(|p| p.exists()).map(|p| (p.engine, p.made_by)).collect();
         let lost = self.lose(|_| true);

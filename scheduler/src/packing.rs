@@ -1,11 +1,11 @@
-//! Packing: which contiguous partitions go into one task, from the measured size of what they read.
+//! Packs contiguous partitions into tasks, by the measured size of what they read.
 
 use super::partitions::Run;
 
 /// Cuts `run` into tasks: each takes partitions until what they read reaches `target` bytes or there are
 /// `max_partitions` of them. `sizes[i]` is what partition `i` reads; a partition without a size reads nothing.
 ///
-/// A pure function of its arguments. It decides which process does the work, never what the work answers.
+/// A pure function of its arguments. It decides which process does the work, and never affects the result.
 ///
 /// ```
 /// use tryworks_scheduler::{Run, pack};

@@ -40,7 +40,7 @@ impl fmt::Debug for Run {
     }
 }
 
-/// The partitions of one task, ascending: nearly always one run; several when what is wanted has gaps.
+/// The partitions of one task, ascending: nearly always one run, several if the wanted partitions have gaps.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Partitions(Shape);
 
@@ -79,7 +79,7 @@ impl Partitions {
         self.runs().first().map_or(0, |run| run.start)
     }
 
-    /// Whether `partition` is among them.
+    /// Whether `partition` is among the partitions.
     pub fn contains(&self, partition: u32) -> bool {
         self.runs().iter().any(|run| run.iter().contains(&partition))
     }
@@ -112,7 +112,7 @@ impl From<std::ops::Range<u32>> for Partitions {
     }
 }
 
-/// Any partitions in any order: sorted, each once, neighbours joined.
+/// Any partitions in any order: sorted, without duplicates, neighbours joined.
 impl FromIterator<u32> for Partitions {
     fn from_iter<I: IntoIterator<Item = u32>>(partitions: I) -> Self {
         let mut all: Vec<u32> = partitions.into_iter().collect();
@@ -146,7 +146,7 @@ pub(super) struct Bits {
 }
 
 impl Bits {
-    /// Sets a bit; whether it was clear before.
+    /// Sets a bit; returns whether it was clear before.
     pub fn insert(&mut self, at: u32) -> bool {
         let (word, bit) = ((at / 64) as usize, 1u64 << (at % 64));
         if word >= self.words.len() {
@@ -174,7 +174,7 @@ impl Bits {
         self.set == 0
     }
 
-    /// The first set bit at or after `from`, else the first of all: the next in turn.
+    /// The first set bit at or after `from`, else the first set bit: the next in turn.
     pub fn next_in_turn(&self, from: u32) -> Option<u32> {
         if self.is_empty() {
             return None;
@@ -183,7 +183,7 @@ impl Bits {
         first_from(word, from).or_else(|| first_from(word, 0))
     }
 
-    /// The same for bits that are set in both.
+    /// The same for bits that are set in both sets.
     pub fn next_in_both(&self, other: &Bits, from: u32) -> Option<u32> {
         if self.is_empty() || other.is_empty() {
             return None;

@@ -1,4 +1,5 @@
-//! Pools: groups of jobs that share the engines by weight. Within a pool the job submitted first is served first.
+//! Pools: groups of jobs that share the engines by weight. Within a pool, the job that was submitted first is served
+//! first.
 
 use super::{Scheduler, stage::Rank};
 use serde::{Deserialize, Serialize};
@@ -8,17 +9,17 @@ use std::{
     ops::Bound,
 };
 
-/// What a pool gets of the engines. Nothing that runs is stopped for it: it decides whose task comes next.
+/// A pool's share of the engines. It decides whose task comes next; no running task is stopped for it.
 ///
-/// Pools that hold less than their `min_share` come first, then those of the highest `priority`, and of those the one
-/// with the fewest running tasks for its `weight`.
+/// Pools that run fewer tasks than their `min_share` come first. Then come those of the highest `priority`, and among
+/// those the one with the fewest running tasks for its `weight`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolSpec {
     /// A pool of weight 2 gets twice as many slots as one of weight 1 (0 counts as 1).
     pub weight: u32,
-    /// So many slots it gets before weights and priorities count.
+    /// How many slots it gets before weights and priorities count.
     pub min_share: u32,
-    /// While a pool has tasks that could run, pools of a lower priority get no more than their `min_share`.
+    /// While a pool has tasks that could run, pools of a lower priority get only their `min_share`.
     pub priority: i32,
 }
 
@@ -31,11 +32,11 @@ impl Default for PoolSpec {
 #[derive(Debug)]
 pub(super) struct Pool {
     spec: PoolSpec,
-    /// Launches that are out.
+    /// Launches that are not reported yet.
     running: u32,
     /// Stages that could launch a task now, in the order in which they are served.
     ready: BTreeSet<Rank>,
-    /// In the present dispatch: how far its stages were passed over, since none of their tasks fits the room.
+    /// In the present dispatch: how far its stages were passed over, since none of their tasks fits the free capacity.
     passed: Bound<Rank>,
 }
 
@@ -48,7 +49,7 @@ impl Pool {
         self.ready.range((self.passed, Bound::Unbounded)).next().copied()
     }
 
-    /// Which of two pools is served before the other. Shares are compared without division.
+    /// Which of two pools is served first. Shares are compared without division.
     fn order(&self, other: &Pool) -> Ordering {
         let needs = |pool: &Pool| pool.running < pool.spec.min_share;
         let share = |part: fn(&PoolSpec) -> u32| {
@@ -67,7 +68,7 @@ impl Pool {
     }
 }
 
-/// All pools. The first, without a name, is that of jobs which name none.
+/// All pools. The first one has no name: it is that of jobs that name none.
 #[derive(Debug)]
 pub(super) struct Pools {
     pools: Vec<Pool>,
@@ -96,7 +97,7 @@ impl Pools {
         self.by_name.get(name).copied()
     }
 
-    /// The names of all but the one that has none.
+    /// The names of all pools that have one.
     pub fn names(&self) -> Vec<String> {
         self.by_name.keys().filter(|name| !name.is_empty()).cloned().collect()
     }
@@ -117,27 +118,27 @@ impl Pools {
         self.pools[pool as usize].ready.remove(&rank);
     }
 
-    /// A dispatch begins: nothing is passed over.
+    /// A dispatch begins: no stage is passed over yet.
     pub fn begin(&mut self) {
         self.pools.iter_mut().for_each(|pool| pool.passed = Bound::Unbounded);
     }
 
-    /// The stage to be served next, and its pool.
+    /// The stage that is served next, and its pool.
     pub fn next(&self) -> Option<(u32, Rank)> {
         if let [only] = &self.pools[..] {
             return Some((0, only.next()?));
         }
         let waiting = self.pools.iter().zip(0u32..).filter_map(|(pool, at)| Some((pool, at, pool.next()?)));
-        // Of equals the one that was defined first.
+        // Of equal pools, the one that was defined first.
         waiting.min_by(|(a, ..), (b, ..)| a.order(b)).map(|(_, at, rank)| (at, rank))
     }
 
-    /// Nothing of this stage fits the room that is left.
+    /// No task of this stage fits the free capacity that is left.
     pub fn pass_over(&mut self, pool: u32, rank: Rank) {
         self.pools[pool as usize].passed = Bound::Excluded(rank);
     }
 
-    /// Whether a stage is the first in its pool, and other pools have what it waits for.
+    /// Whether a stage is the first in its pool, and other pools have the slots that it waits for.
     pub fn waits_for_others(&self, pool: u32, rank: Rank) -> bool {
         let others = self.pools.iter().zip(0u32..).any(|(other, at)| at != pool && other.running > 0);
         others && self.pools[pool as usize].ready.first() == Some(&rank)
@@ -154,7 +155,7 @@ impl Pools {
 }
 
 impl<E: Clone> Scheduler<E> {
-    /// How many launches of a pool's jobs are out; `None` if there is no such pool.
+    /// How many launches of a pool's jobs are not reported yet; `None` if there is no such pool.
     pub fn pool_running(&self, name: &str) -> Option<u32> {
         self.pools.find(name).map(|pool| self.pools.pools[pool as usize].running)
     }

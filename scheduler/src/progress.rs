@@ -1,4 +1,4 @@
-//! What a shell may ask: how far a job is, where blocks are, and how much the scheduler itself holds.
+//! What a shell may ask: how far a job is, where blocks are, and how much memory the scheduler takes.
 
 use super::{
     Scheduler,
@@ -12,25 +12,25 @@ use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
 /// How far a job is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Its stages.
+    /// How many stages it has.
     pub stages: u32,
-    /// Those that need not run (again), whoever made what they make.
+    /// Stages that need not run (again), whichever job made their outputs.
     pub stages_done: u32,
     /// Tasks known so far. Stages that pack by size count as one until their input is measured.
     pub tasks: u32,
-    /// Tasks that are done; what is lost later is made by further tasks.
+    /// Tasks that are done. What is lost later is recomputed by further tasks.
     pub tasks_done: u32,
-    /// Tasks that are out.
+    /// Tasks that are running.
     pub tasks_running: u32,
-    /// How often a task failed, in all.
+    /// How many times tasks failed, in all.
     pub tasks_failed: u32,
     /// Partitions of the result that were asked for.
     pub results: u32,
-    /// Those that are committed.
+    /// Partitions of the result that are committed.
     pub results_done: u32,
 }
 
-/// How many things the scheduler holds. With no job and no output held by anyone, nothing but engines.
+/// How many things the scheduler holds. Without jobs and held outputs, these are only engines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     /// Jobs that have not ended.
@@ -48,7 +48,7 @@ pub struct Census {
 }
 
 impl<E: Clone> Scheduler<E> {
-    /// How far a job is; `None` once it has ended. Takes as long as the job has stages.
+    /// How far a job is; `None` once it has ended. This takes time in proportion to the job's stages.
     pub fn progress(&self, job: JobId) -> Option<Progress> {
         let job = self.jobs.get(&job)?;
         let mut sum = Progress { stages: job.stages.len() as u32, ..Progress::default() };
@@ -73,28 +73,28 @@ impl<E: Clone> Scheduler<E> {
         Some(sum)
     }
 
-    /// Where the partitions of an output are; empty while none was ever made.
+    /// Where the partitions of an output are; empty if none was ever made.
     pub fn places(&self, output: OutputId) -> &[BlockLocation] {
         self.outputs.get(&output).map_or(&[], Output::places)
     }
 
-    /// Whether an output answered differently when it was made again, and when it last did.
+    /// When an output last answered differently after it was recomputed; `None` if it never did.
     pub fn changed(&self, output: OutputId) -> Option<Change> {
         let record = self.outputs.get(&output)?;
         record.shows.map(|partition| Change { partition, launched: record.changed })
     }
 
-    /// What an engine is running as far as we know, in no particular order.
+    /// What an engine is running, as far as the scheduler knows, in no particular order.
     pub fn running_on(&self, engine: EngineId) -> impl Iterator<Item = AttemptId> + '_ {
         self.engines.iter().filter(move |e| e.id == engine).flat_map(|e| e.running.iter().copied())
     }
 
-    /// How many attempts were launched, ever.
+    /// How many attempts were ever launched.
     pub fn launched(&self) -> u64 {
         self.attempts.launched()
     }
 
-    /// What it holds, in numbers.
+    /// How many things the scheduler holds.
     pub fn census(&self) -> Census {
         Census {
             jobs: self.jobs.len(),
@@ -106,7 +106,7 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// What it holds, in bytes, counted from the capacity of its tables.
+    /// About how many bytes the scheduler takes, counted from the capacity of its tables.
     pub fn footprint(&self) -> usize {
         size_of::<Self>()
             + self.stages.heap_bytes()

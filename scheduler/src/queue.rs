@@ -1,4 +1,4 @@
-//! What waits in a stage: runs of partitions, cut into tasks only when they are launched.
+//! The tasks that wait in a stage: runs of partitions, cut into tasks only when they are launched.
 
 use super::partitions::{Partitions, Run};
 use std::collections::VecDeque;
@@ -6,12 +6,12 @@ use std::collections::VecDeque;
 /// A million waiting partitions are one run of eight bytes.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// Tasks that were launched before and go out again as they were, first of all.
+    /// Tasks that were launched before: they are launched again unchanged, and first of all.
     again: VecDeque<Partitions>,
     runs: VecDeque<Run>,
-    /// Partitions in `runs`.
+    /// The number of partitions in `runs`.
     waiting: u32,
-    /// Partitions to a task; `None` when every run is a task already.
+    /// How many partitions a task has; `None` if every run is a task already.
     cut: Option<u32>,
 }
 
@@ -50,7 +50,7 @@ impl Queue {
         let first = *front;
         self.runs.pop_front();
         self.waiting -= first.len();
-        // What waits has a gap here: a task takes what is on the other side too, if it lies further on.
+        // The waiting partitions may have gaps: a task then also takes partitions after the gap.
         let (mut task, mut left) = (vec![first], cut - first.len());
         while left > 0
             && let Some(next) = self.runs.front_mut()
@@ -68,7 +68,7 @@ impl Queue {
         Some(Partitions::from_runs(task))
     }
 
-    /// Takes partitions out: they need not run any more.
+    /// Removes partitions that need not run any more.
     pub fn remove(&mut self, gone: &Partitions) {
         let left =
             |task: &Partitions| -> Partitions { task.iter().filter(|&partition| !gone.contains(partition)).collect() };
@@ -82,7 +82,7 @@ impl Queue {
         }
     }
 
-    /// All but the tasks that were launched before.
+    /// Takes all runs, without the tasks that were launched before.
     pub fn take_runs(&mut self) -> Vec<Run> {
         self.waiting = 0;
         std::mem::take(&mut self.runs).into()

@@ -1,4 +1,4 @@
-//! A task ended: its results are taken in, or it is tried again, or its job fails.
+//! A task ended: its results are accepted, or it is retried, or its job fails.
 
 use super::{
     Scheduler,
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
 
 impl<E: Clone> Scheduler<E> {
-    /// Takes an attempt off the books. `None` if it is not on them (late, twice) or was asked to stop.
+    /// Removes an attempt. `None` if it is not known (its report is late or a duplicate) or was asked to stop.
     fn end_attempt(&mut self, id: AttemptId, done: bool, out: &mut Vec<Action<E>>) -> Option<(Attempt, EngineId)> {
         let attempt = self.attempts.remove(id)?;
         let engine = self.engines.get(attempt.engine)?.id;
@@ -33,7 +33,7 @@ impl<E: Clone> Scheduler<E> {
         self.count_out(attempt.stage, attempt.partitions.len(), attempt.twin.is_some());
     }
 
-    /// One launch less is out; its task still is, if there is a twin.
+    /// One launch has ended. Its task is still running if the launch has a twin.
     pub(super) fn count_out(&mut self, key: StageKey, partitions: u32, twin: bool) {
         let stage = &mut self.stages[key];
         self.pools.ended(stage.pool, 1);
@@ -45,7 +45,7 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// Puts a task back to where it waits, unless it is out all the same.
+    /// Puts a task back to waiting, unless another launch of it is running.
     pub(super) fn put_back(&mut self, attempt: &Attempt) {
         if attempt.twin.is_none() {
             self.stages[attempt.stage].put_back(attempt.partitions.clone());
@@ -86,7 +86,7 @@ impl<E: Clone> Scheduler<E> {
         if let Some(partition) = changed {
             self.roll_back(id, attempt.stage, partition, out);
         }
-        // Rolling back can end the jobs that wanted it.
+        // Rolling back can end the jobs that wanted this stage.
         if complete && self.making.get(&id) == Some(&attempt.stage) {
             self.stage_complete(attempt.stage, out);
         }
@@ -143,8 +143,7 @@ impl<E: Clone> Scheduler<E> {
         self.fail_users(key, |limits| last || failures >= limits.max_attempts, reason, out);
     }
 
-    /// The task was stopped or lost through no fault of its own: counted apart, and only so that nothing goes
-    /// on for ever.
+    /// The task was stopped or lost, and is not to blame. The count is separate: it only prevents endless retries.
     fn lost(&mut self, attempt: Attempt, out: &mut Vec<Action<E>>) {
         let trouble = self.stages[attempt.stage].trouble(&attempt.partitions);
         trouble.losses += 1;
@@ -158,14 +157,15 @@ impl<E: Clone> Scheduler<E> {
         self.fail_users(key, |limits| losses >= limits.max_losses, reason, out);
     }
 
-    /// Any of the suspects may have killed the worker: each runs alone next, and one that kills again is named.
+    /// Any of the suspects may have killed the worker: each runs alone next. A task that kills a worker while it runs
+    /// alone is named as the cause.
     pub(super) fn worker_died(&mut self, suspects: &[AttemptId], error: &E, out: &mut Vec<Action<E>>) {
         let mut blamed = false;
         for &suspect in suspects {
             let Some((attempt, _)) = self.end_attempt(suspect, false, out) else { continue };
             let (key, alone) = (attempt.stage, attempt.alone);
             if !std::mem::replace(&mut blamed, true) {
-                // One death, however many it took along.
+                // This counts as one death, however many tasks the worker was running.
                 self.blame(attempt.engine, key, attempt.partitions.first(), out);
             }
             let stage = &mut self.stages[key];
@@ -176,29 +176,29 @@ impl<E: Clone> Scheduler<E> {
             self.try_again(&attempt, out);
             let partitions = attempt.partitions;
             let reason = |stage| Reason::Worker { stage, partitions: partitions.clone(), deaths, error: error.clone() };
-            // In company there is no telling which of them did it.
+            // If other tasks ran with it, nothing shows which of them killed the worker.
             self.fail_users(key, |limits| alone && deaths >= limits.max_worker_deaths, reason, out);
         }
     }
 
-    /// The reader is not to blame: what it could not read is made again, and its stage begins a new attempt.
+    /// The reader is not to blame: what it could not read is recomputed, and its stage begins a new attempt.
     fn fetch_failed(&mut self, attempt: Attempt, missed: Vec<FetchFailure>, out: &mut Vec<Action<E>>) {
         let key = attempt.stage;
-        // What fails late, in an older attempt of the stage, has been answered by the present one.
-        let anew = attempt.stage_attempt == self.stages[key].epoch;
+        // A failure of an older attempt of the stage has been dealt with by the present one.
+        let current = attempt.stage_attempt == self.stages[key].epoch;
         let elsewhere = |block: &FetchFailure| {
             let place = self.places(block.output).get(block.partition as usize);
             place.is_some_and(|place| place.exists() && !self.is_there(block))
         };
-        // What is in another place by now is where the task will look when it runs again.
-        let missed: Vec<FetchFailure> = missed.into_iter().filter(|block| !anew || !elsewhere(block)).collect();
+        // A block that has been moved by now is found at its new place when the task runs again.
+        let missed: Vec<FetchFailure> = missed.into_iter().filter(|block| !current || !elsewhere(block)).collect();
         if missed.is_empty() {
             return self.lost(attempt, out);
         }
         self.put_back(&attempt);
         let stage = &mut self.stages[key];
         let mut worst: Vec<FetchFailure> = Vec::new();
-        if anew {
+        if current {
             stage.epoch += 1;
             let unique: BTreeMap<(OutputId, u32), FetchFailure> =
                 missed.iter().map(|block| ((block.output, block.partition), *block)).collect();
@@ -214,7 +214,7 @@ impl<E: Clone> Scheduler<E> {
         let mut stack = vec![key];
         missed.iter().for_each(|block| self.lose_block(block, &mut stack, out));
         self.demand(stack, out);
-        if anew {
+        if current {
             self.announce(key, out);
             let reason = |stage| Reason::Fetch { stage, failures: worst.clone() };
             self.fail_users(key, |limits| worst.len() as u32 >= limits.max_stage_attempts, reason, out);
@@ -230,8 +230,8 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// Fails the jobs that wait for this stage and whose limits say that it is enough. Each has its own; the
-    /// stage goes on for the others.
+    /// Fails the jobs that wait for this stage and whose limit is reached. Each job has its own limits; the stage goes
+    /// on for the other jobs.
     fn fail_users(
         &mut self,
         key: StageKey,

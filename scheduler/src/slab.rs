@@ -13,7 +13,7 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// The row that the next insertion gets.
+    /// The row of the next insertion.
     pub fn next_row(&self) -> u32 {
         self.free.last().copied().unwrap_or(self.rows.len() as u32)
     }
@@ -62,7 +62,7 @@ impl<T> Slab<T> {
     }
 }
 
-/// For keys that live as long as their row: a missing row is a bug of the scheduler.
+/// For keys that live as long as their row: if the row is missing, the scheduler has a bug.
 impl<T> std::ops::Index<super::stage::StageKey> for Slab<T> {
     type Output = T;
 

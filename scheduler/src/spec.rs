@@ -1,16 +1,16 @@
-//! What a shell asks for: a job as stages, how to pack them, and the limits it runs under.
+//! What a shell asks for: a job as stages, how to pack them, and the job's limits.
 
 use super::partitions::{Partitions, Run};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tryworks_base::ids::{EngineId, OutputId};
 
-/// One job: the partitions it wants of its last stage, and every stage they may need.
+/// One job: the partitions that it wants of its last stage, and every stage that they may need.
 ///
-/// The whole lineage is given each time. Which of it must run follows from what lives already.
+/// The shell gives the whole lineage each time. Which stages must run depends on what exists already.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
-    /// What people call it; the scheduler never reads it.
+    /// A name for people; the scheduler never reads it.
     pub label: String,
     /// Parents before children. The last one is the result stage.
     pub stages: Vec<StageSpec>,
@@ -18,33 +18,34 @@ pub struct JobSpec {
     pub wanted: Partitions,
     /// When to give up.
     pub limits: Limits,
-    /// The pool whose share it gets; the empty name is that of the pool which is always there.
+    /// The pool whose share it uses; the empty name is that of the pool that always exists.
     pub pool: String,
-    /// Whose code it runs, by a number of the shell's: an engine may be unfit for one program and well for others. Jobs
-    /// that share an output are of one program.
+    /// The program whose code it runs, by a number of the shell's. An engine may be unfit for one program and fit for
+    /// others. Jobs that share an output run the same program.
     pub program: u64,
-    /// How many of its results were delivered before it came again; 0 for a new one.
+    /// How many of its results had been delivered before it was submitted again; 0 for a new job.
     pub delivered: u32,
 }
 
 /// One stage: a pipe over `partitions` logical partitions, after all of its parents.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageSpec {
-    /// What it makes. `None` for the result stage, and only for it.
+    /// The output that it makes. `None` for the result stage, and only for it.
     pub output: Option<OutputId>,
-    /// How many logical partitions.
+    /// How many logical partitions it has.
     pub partitions: u32,
     /// Into how many buckets each of its partitions is divided for its readers; 0 for the result stage.
     pub buckets: u32,
     /// The stages it reads, by their index in the job, each smaller than its own.
     pub parents: Vec<usize>,
-    /// Whether the user's code is believed to give the same again. A stage that says no is not reported
-    /// as a surprise when it does not; what is then made again is the same.
+    /// Whether the user's code is believed to give the same answer again. If it is declared not to, a different answer
+    /// is not reported as a surprise; the same partitions are recomputed.
     pub deterministic: bool,
     /// How partitions become tasks.
     pub pack: Packing,
-    /// Which engines have what these partitions read: cached, or in files there. Of several that are named for a
-    /// partition, the first that is there counts. Only hints: a task never waits for them while a slot is free.
+    /// Which engines have what these partitions read: cached, or in files there. If several engines are named for a
+    /// partition, the first one that is there counts. These are only hints: a task never waits for them while a slot is
+    /// free.
     pub local_to: Vec<(Run, EngineId)>,
 }
 
@@ -53,44 +54,45 @@ pub struct StageSpec {
 pub enum Packing {
     /// This many to a task (0 counts as 1).
     Fixed(u32),
-    /// Neighbours until what they read reaches a size. Partition `i` reads bucket `i` of every parent that
-    /// has as many buckets as this stage has partitions; other parents do not count.
+    /// Neighbouring partitions, until what they read reaches a size. Partition `i` reads bucket `i` of every parent
+    /// that has as many buckets as this stage has partitions; other parents do not count.
     BySize {
-        /// Enough for one task.
+        /// The size at which a task is large enough.
         target_bytes: u64,
-        /// However small they are, no more than this many.
+        /// The most partitions in a task, however small they are.
         max_partitions: u32,
     },
 }
 
-/// When a job gives up. Each count is of its own kind: losing engines never uses up a user's retries.
+/// When a job gives up. Each kind of failure has its own count: losing engines never uses up a user's retries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// How often a task may return an error or panic before its job fails (1: at the first).
+    /// How many times a task may return an error or panic before its job fails (1: at the first time).
     pub max_attempts: u32,
-    /// How often a task may be among those that a dying worker was running. From the first on it runs alone.
+    /// How many times a task may be among those that a dying worker was running. After the first time it runs alone.
     pub max_worker_deaths: u32,
-    /// How often a task may be running on an engine that is lost, or be stopped through no fault of its own.
+    /// How many times a task may be running on an engine that is lost, or be stopped without being to blame.
     pub max_losses: u32,
-    /// How many attempts of a stage in a row may end because the same partition could not be fetched, though it was
-    /// made again each time, with no task done in between. However many blocks are found missing one after another,
-    /// each is made again.
+    /// How many attempts of a stage in a row may end because the same partition could not be fetched, although it was
+    /// recomputed each time, and no task was done in between. Different blocks may be found missing one after another
+    /// any number of times: each is recomputed.
     pub max_stage_attempts: u32,
     /// The bytes of all results of the job together.
     pub max_result_bytes: u64,
-    /// How long a job waits while there is no engine at all, or none that takes tasks and nothing runs.
+    /// How long a job waits while there is no engine, or while none takes tasks and nothing runs.
     pub no_engine_grace: Duration,
-    /// Whether tasks that take much longer than others are run a second time elsewhere. Of a stage that several jobs
-    /// share, the first of them decides.
+    /// Whether tasks that take much longer than others are run a second time on another engine. If several jobs share a
+    /// stage, the first of them decides.
     pub speculation: Option<Speculation>,
 }
 
-/// When a task is run a second time: the first of the two to finish counts, the other is stopped.
+/// When a task is run a second time: the first of the two to finish counts, and the other one is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Speculation {
-    /// So many per cent of the stage's tasks must be done.
+    /// The percentage of the stage's tasks that must be done.
     pub quantile_percent: u32,
-    /// From then on, a task that was launched longer ago than so many per cent of the median of those that are done.
+    /// After that, a task is slow if it was launched longer ago than this percentage of the median time of the tasks
+    /// that are done.
     pub multiplier_percent: u32,
 }
 
@@ -115,14 +117,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// For threads of this process, where an error will only happen again: the first one fails the job.
+    /// For threads of this process, where an error will only happen again: the first error fails the job.
     pub fn local() -> Self {
         Self { max_attempts: 1, ..Self::default() }
     }
 }
 
 impl JobSpec {
-    /// Says what is wrong with the shape of the job, if anything.
+    /// Says what is wrong with the shape of the job.
     pub fn check(&self) -> Result<(), &'static str> {
         let Some(last) = self.stages.len().checked_sub(1) else {
             return Err("a job needs at least one stage");

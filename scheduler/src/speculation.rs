@@ -1,20 +1,20 @@
-//! Stragglers: a task that takes much longer than the others of its stage is run a second time elsewhere.
+//! Stragglers: a task that takes much longer than the others of its stage is run a second time on another engine.
 
 use super::{Scheduler, Time, action::Action, partitions::Partitions, spec::Speculation, stage::StageKey};
 use std::{collections::VecDeque, time::Duration};
 use tryworks_base::ids::AttemptId;
 
-/// How long the tasks of a stage take. Kept only for stages that ask for it.
+/// How long the tasks of a stage take; kept only for stages that ask for it.
 #[derive(Debug)]
 pub(super) struct Pace {
     rule: Speculation,
-    /// Nanoseconds from the launch to the end of each task that is done.
+    /// The nanoseconds from launch to end of each finished task.
     took: Vec<u64>,
-    /// What is too long, when it was last worked out.
+    /// The time above which a task is slow, as last computed.
     too_long: Option<Duration>,
-    /// When running tasks are looked at next.
+    /// When to look at running tasks next.
     pub next_look: Option<Time>,
-    /// Launches that are to get a second one.
+    /// Launches whose tasks should get a second launch.
     slow: VecDeque<AttemptId>,
 }
 
@@ -27,7 +27,7 @@ impl Pace {
         !self.slow.is_empty()
     }
 
-    /// Works out what is too long, once enough of so many tasks are done.
+    /// Computes the time above which a task is slow, once enough of the `tasks` are done.
     fn judge(&mut self, tasks: u64) -> Option<Duration> {
         let done = self.took.len() as u64;
         if done == 0 || done * 100 < tasks * u64::from(self.rule.quantile_percent) {
@@ -46,7 +46,7 @@ impl Pace {
 }
 
 impl<E: Clone> Scheduler<E> {
-    /// A task is done, that was launched at this time.
+    /// A task that was launched at this time is done.
     pub(super) fn note_pace(&mut self, key: StageKey, launched: Time, out: &mut Vec<Action<E>>) {
         let Some(pace) = &mut self.stages[key].pace else { return };
         pace.took.push(self.now.since(launched).as_nanos() as u64);
@@ -55,7 +55,7 @@ impl<E: Clone> Scheduler<E> {
         }
     }
 
-    /// A task is launched: unless the stage is being watched, it is from when this one could be too slow.
+    /// A task is launched: the next look is when it could become slow, unless one is planned already.
     pub(super) fn watch(&mut self, key: StageKey, out: &mut Vec<Action<E>>) {
         let Some(pace) = &self.stages[key].pace else { return };
         if let (Some(too_long), None) = (pace.too_long, pace.next_look) {
@@ -101,7 +101,7 @@ impl<E: Clone> Scheduler<E> {
         }
         self.settle(key);
         if let Some(next) = next {
-            // Not for every single task that comes to be too slow.
+            // Tasks that become slow one by one do not each cause a look.
             let pause = self.now + too_long / 4;
             self.look_again(key, next.max(pause) + Duration::from_nanos(1), out);
         }
@@ -125,7 +125,7 @@ impl<E: Clone> Scheduler<E> {
         None
     }
 
-    /// One of two launches of a task is done: the other is not wanted.
+    /// One of two launches of a task is done: the other one is stopped.
     pub(super) fn stop_twin(&mut self, twin: Option<AttemptId>, out: &mut Vec<Action<E>>) {
         let Some(loser) = twin.and_then(|twin| self.attempts.get_mut(twin)) else { return };
         loser.stopping = true;

@@ -1,4 +1,4 @@
-//! One stage that some job knows: who reads it, what waits in it, what troubles its tasks.
+//! One stage that some job knows: the jobs that read it, the tasks that wait in it, and the failures of its tasks.
 
 use super::{
     event::FetchFailure,
@@ -28,7 +28,7 @@ pub(super) struct Stage<E> {
     pub pack: Packing,
     pub deterministic: bool,
 
-    /// Somebody waits for it.
+    /// A job waits for it.
     pub wanted: bool,
     /// How many parents are not complete.
     pub missing: u32,
@@ -36,17 +36,17 @@ pub(super) struct Stage<E> {
     pub opened: bool,
     /// The stage attempt.
     pub epoch: u32,
-    /// What could not be fetched since a task was last done, for each map partition: one for each stage attempt that
-    /// it ended.
+    /// Partitions that could not be fetched since a task was last done: for each map partition, one failure for each
+    /// stage attempt that it ended.
     pub barren: BTreeMap<(OutputId, u32), Vec<FetchFailure>>,
 
     pub queue: Waiting,
     /// Tasks that must run alone.
     pub suspects: VecDeque<Partitions>,
-    /// Tasks that are out, and their partitions.
+    /// How many tasks are running, and how many partitions they have.
     pub running: u32,
     pub running_partitions: u32,
-    /// Second launches that are out.
+    /// How many second launches are running.
     pub copies: u32,
     /// How long its tasks take, if stragglers are to be found.
     pub pace: Option<Box<Pace>>,
@@ -54,17 +54,17 @@ pub(super) struct Stage<E> {
     pub tasks_failed: u32,
     /// Result stage only: the partitions to compute and those that are committed.
     pub results: Results,
-    /// What happened to tasks that had to be tried again, by their first partition.
+    /// What happened to tasks that had to be retried, by their first partition.
     pub troubles: BTreeMap<u32, Trouble<E>>,
 
-    /// The program that its jobs are of.
+    /// The program of its jobs.
     pub program: u64,
     /// The pool of the job that owns it.
     pub pool: u32,
-    /// Where it is listed as ready, if it is; the same for its suspects.
+    /// Its place in the list of ready stages, if it is listed; then the same for its suspects.
     pub listed: Option<Rank>,
     pub listed_alone: Option<Rank>,
-    /// The last walk that came by.
+    /// The last walk that visited it.
     pub seen: u64,
 }
 
@@ -73,18 +73,18 @@ pub(super) struct Results {
     pub wanted: Vec<Run>,
     pub total: u32,
     pub done: u32,
-    /// Those of an earlier life of the shell.
+    /// Results that were delivered before the shell restarted.
     pub delivered: u32,
     pub committed: Bits,
 }
 
-/// What a task went through, each kind counted by itself.
+/// The failures of a task, each kind counted separately.
 #[derive(Debug)]
 pub(super) struct Trouble<E> {
     pub failures: u32,
     pub deaths: u32,
     pub losses: u32,
-    /// How often what it made could not be read.
+    /// How many times its output could not be read.
     pub unread: u32,
     pub first: Option<E>,
     pub avoid: Vec<EngineId>,
@@ -97,7 +97,7 @@ impl<E> Default for Trouble<E> {
 }
 
 impl<E> Trouble<E> {
-    /// It is not to be run on this engine, if it can be helped.
+    /// Avoids this engine for the task, if another one can run it.
     pub fn avoid(&mut self, engine: EngineId) {
         if !self.avoid.contains(&engine) {
             self.avoid.push(engine);
@@ -123,7 +123,7 @@ impl<E> Stage<E> {
         self.wanted && (!self.opened || !self.queue.is_empty() || !self.suspects.is_empty())
     }
 
-    /// How often a task was launched before.
+    /// How many times a task was launched before.
     pub fn tries(&self, task: &Partitions) -> u32 {
         if self.troubles.is_empty() {
             return 0;
@@ -135,12 +135,12 @@ impl<E> Stage<E> {
         self.troubles.entry(task.first()).or_default()
     }
 
-    /// The engines on which the task that begins with this partition is not to be run, if it can be helped.
+    /// The engines to avoid for the task that begins with this partition.
     pub fn to_avoid(&self, first: u32) -> &[EngineId] {
         self.troubles.get(&first).map_or(&[], |trouble| &trouble.avoid)
     }
 
-    /// Puts a task that was launched back to where it waits: alone if it is a suspect.
+    /// Puts a task that was launched back to waiting: alone if it is a suspect.
     pub fn put_back(&mut self, task: Partitions) {
         if self.troubles.get(&task.first()).is_some_and(|trouble| trouble.deaths > 0) {
             self.suspects.push_back(task);
@@ -149,12 +149,12 @@ impl<E> Stage<E> {
         }
     }
 
-    /// Whether there is something to launch anywhere but alone.
+    /// Whether there is a task to launch that need not run alone.
     pub fn has_tasks(&self) -> bool {
         !self.queue.is_empty() || self.pace.as_ref().is_some_and(|pace| pace.wants_copies())
     }
 
-    /// Launches that are out.
+    /// How many launches are not reported yet.
     pub fn launches(&self) -> u32 {
         self.running + self.copies
     }

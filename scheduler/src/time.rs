@@ -1,14 +1,14 @@
-//! The scheduler's notion of time: nanoseconds that a shell counts and hands in.
+//! The scheduler's time: nanoseconds that a shell counts and hands in.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops, time::Duration};
 
-/// Nanoseconds since a moment that the shell chose. Only differences mean anything.
+/// Nanoseconds since a moment that the shell chose. Only differences have a meaning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Time(pub u64);
 
 impl Time {
-    /// The time that has passed since `earlier`, nothing if it is later.
+    /// The time that has passed since `earlier`; zero if that is later.
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -1,4 +1,4 @@
-//! Engines that cannot run a program for now: its tasks go to others, and after a while it is tried there again.
+//! Engines that cannot run a program for now: its tasks go to other engines, and are tried there again after a while.
 
 use super::{
     Scheduler, Time,
@@ -9,12 +9,12 @@ use super::{
 use std::{collections::BTreeMap, time::Duration};
 use tryworks_base::ids::{AttemptId, EngineId, JobId};
 
-/// The engines that cannot run a program: until when that is believed, and why.
+/// The engines that cannot run a program: until when this is assumed, and why.
 pub(super) type Unfit<E> = BTreeMap<EngineId, (Time, E)>;
 
 impl<E: Clone> Scheduler<E> {
-    /// A program cannot be run on an engine. What it had to do there goes elsewhere, which counts as nobody's failure.
-    /// When this was the last engine that could, its jobs fail, and the next job begins with all engines again.
+    /// A program cannot be run on an engine. Its tasks there go to other engines, and do not count as failed. If this
+    /// was the last engine that could run it, its jobs fail, and the next job starts with all engines again.
     pub(super) fn engine_unfit(
         &mut self,
         engine: EngineId,
@@ -31,7 +31,7 @@ impl<E: Clone> Scheduler<E> {
         let running = self.engines.get(row).map_or(&[][..], |engine| &engine.running);
         let there: Vec<AttemptId> = running.iter().copied().filter(|&id| self.is_of(id, program)).collect();
         self.call_back(there, out);
-        self.wait_anew(Some(row));
+        self.wait_again(Some(row));
         if self.any_fit(program) {
             return;
         }
@@ -55,7 +55,7 @@ impl<E: Clone> Scheduler<E> {
         able.any(|engine| unfit.is_none_or(|unfit| !unfit.contains_key(&engine.id)))
     }
 
-    /// The engines that never get tasks of this stage.
+    /// The engines that get no tasks of this stage.
     pub(super) fn unfit_for(&self, key: StageKey) -> Vec<EngineId> {
         if self.unfit.is_empty() {
             return Vec::new();
@@ -64,7 +64,8 @@ impl<E: Clone> Scheduler<E> {
         unfit.map_or_else(Vec::new, |unfit| unfit.keys().copied().collect())
     }
 
-    /// Programs are tried again where their time is over; and everywhere, if all others have gone that could run them.
+    /// Tries a program again on the engines where its time is over. If no engine is left that could run it, all engines
+    /// are tried again.
     pub(super) fn try_unfit_again(&mut self) {
         let before: usize = self.unfit.values().map(BTreeMap::len).sum();
         let mut unfit = std::mem::take(&mut self.unfit);
@@ -76,11 +77,11 @@ impl<E: Clone> Scheduler<E> {
         let stuck: Vec<u64> = self.unfit.keys().copied().filter(|&program| !self.any_fit(program)).collect();
         stuck.iter().for_each(|program| drop(self.unfit.remove(program)));
         if self.unfit.values().map(BTreeMap::len).sum::<usize>() < before {
-            self.wait_anew(None);
+            self.wait_again(None);
         }
     }
 
-    /// Until when an engine gets no tasks of a program, since it could not run it; `None` if it gets some.
+    /// Until when an engine gets no tasks of a program, since it could not run it; `None` if it gets tasks.
     pub fn unfit_until(&self, engine: EngineId, program: u64) -> Option<Time> {
         self.unfit.get(&program)?.get(&engine).map(|&(until, _)| until)
     }

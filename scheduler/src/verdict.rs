@@ -1,4 +1,4 @@
-//! The scheduler's reasons as the errors that users meet.
+//! Converts the scheduler's reasons into the errors that users see.
 
 use crate::Reason;
 use tryworks_base::Error;
@@ -29,7 +29,7 @@ impl From<Reason<Error>> for Error {
                 reason.to_string(),
                 "start engines (`tryworks cluster status` shows those that are there), or wait longer: TRYWORKS_PATIENCE",
             ),
-            // Each says itself where it was.
+            // Each error names its engine itself.
             Reason::Unfit { mut engines } if engines.len() == 1 => engines.remove(0).1,
             Reason::Unfit { engines } => {
                 let errors: Vec<_> = engines.iter().map(|(_, error)| error.to_string()).collect();
@@ -48,7 +48,7 @@ impl From<Reason<Error>> for Error {
             },
             Reason::Fetch { failures, stage } => {
                 let message =
-                    format!("stage {stage} began anew {} times because its input was lost each time", failures.len());
+                    format!("stage {stage} began again {} times because its input was lost each time", failures.len());
                 match failures.first() {
                     Some(lost) => Error::Fetch {
                         exchange: SessionId::split(lost.output.0).1,

@@ -1,4 +1,4 @@
-//! Where the tasks of a stage wait: near an engine that has what they read, or anywhere.
+//! Where the tasks of a stage wait: for an engine that has what they read, or for any engine.
 
 use super::{
     partitions::{Bits, Partitions, Run},
@@ -7,7 +7,7 @@ use super::{
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_base::ids::EngineId;
 
-/// What waits in a stage. Without hints it is one queue.
+/// The tasks that wait in a stage. Without hints they are one queue.
 #[derive(Debug)]
 pub(super) struct Waiting {
     anywhere: Queue,
@@ -16,9 +16,9 @@ pub(super) struct Waiting {
 
 #[derive(Debug)]
 struct Local {
-    /// Ascending and disjoint; the engines in the order in which they were named.
+    /// Ascending and disjoint; the engines are in the order in which they were named.
     hints: Vec<(Run, Vec<EngineId>)>,
-    /// What waits near an engine, by its row.
+    /// Tasks that wait for one engine, by its row.
     queues: BTreeMap<u32, Queue>,
     /// The rows of these queues; none of them is empty.
     rows: Bits,
@@ -71,7 +71,7 @@ impl Waiting {
         self.anywhere.push_again(task);
     }
 
-    /// What might wait elsewhere now: near an engine that is gone (its row), or for one that has come.
+    /// Tasks that might wait elsewhere now: for an engine that is gone (its row), or for one that has come.
     pub fn take_runs(&mut self, row: Option<u32>) -> Vec<Run> {
         let Some(row) = row else { return self.anywhere.take_runs() };
         let Some(local) = &mut self.local else { return Vec::new() };
@@ -79,12 +79,12 @@ impl Waiting {
         local.queues.remove(&row).map(|mut queue| queue.take_runs()).unwrap_or_default()
     }
 
-    /// Those of the rows `among` near which something waits: the next in turn.
+    /// The next in turn of the rows in `among` for which tasks wait.
     pub fn local_one_of(&self, among: &Bits, from: u32) -> Option<u32> {
         self.local.as_ref()?.rows.next_in_both(among, from)
     }
 
-    /// The row of an engine near which something waits, from this one on.
+    /// The first row at or after this one for which tasks wait.
     pub fn any_local(&self, from: u32) -> Option<u32> {
         self.local.as_ref()?.rows.next_in_turn(from)
     }
@@ -143,7 +143,7 @@ impl Waiting {
     }
 }
 
-/// Hints that may overlap, as ascending runs with all engines that were named for them.
+/// The hints, which may overlap, as ascending runs with all engines that were named for them.
 fn disjoint(partitions: u32, local: &[(Run, EngineId)]) -> Vec<(Run, Vec<EngineId>)> {
     let mut edges: Vec<(u32, bool, usize)> = Vec::with_capacity(local.len() * 2);
     for (at, (run, _)) in local.iter().enumerate() {

@@ -20,22 +20,22 @@ pub enum Why {
     Queue,
     /// Engines are busy with tasks of other pools; it is the next of its own.
     Share,
-    /// It may kill its worker, and waits for an engine that it has to itself.
+    /// It may kill its worker, and waits for an engine without other tasks.
     Alone,
-    /// The engines that have room for it are excluded, since too much failed there or the shell said so.
+    /// The engines with free slots are excluded, since too many tasks failed there or the shell said so.
     Excluded,
-    /// The engines that have room for it cannot run its program for now.
+    /// The engines with free slots cannot run its program for now.
     Unfit,
-    /// Every engine that is there was asked to leave.
+    /// Every engine was asked to leave.
     Draining,
     /// Every engine that may be used is short of memory.
     Memory,
-    /// Nothing needs it at the moment.
+    /// No job needs it at the moment.
     NotNeeded,
 }
 
 impl Why {
-    /// Whether they would begin if others gave up slots.
+    /// Whether the task would begin if others gave up slots.
     ///
     /// ```
     /// use tryworks_scheduler::Why;
@@ -47,7 +47,7 @@ impl Why {
 }
 
 impl<E: Clone> Scheduler<E> {
-    /// Why partition `partition` of a stage waits. `None` if it does not: it runs, is done, or nobody knows it.
+    /// Why partition `partition` of a stage waits. `None` if it does not: it is running or done, or is not known.
     pub fn why(&self, job: JobId, stage: u32, partition: u32) -> Option<Why> {
         let key = *self.jobs.get(&job)?.stages.get(stage as usize)?;
         let record = &self.stages[key];
@@ -81,7 +81,7 @@ impl<E: Clone> Scheduler<E> {
         Some(Why::Dependency { stage, missing: output.partitions - output.here() })
     }
 
-    /// Slots are free, and all of them where the program cannot be run.
+    /// Slots are free, but only on engines that cannot run the program.
     fn only_unfit(&self, key: StageKey) -> Option<Why> {
         let unfit = self.unfit_for(key);
         let free = |engine: &&Engine| engine.takes_tasks() && (engine.running.len() as u32) < engine.slots;

@@ -1,4 +1,4 @@
-//! The scheduler and engines that are asked to leave: what runs ends, what they have is moved, then they go.
+//! The scheduler and engines that are asked to leave: their tasks end, their blocks are moved, then they go.
 
 mod table;
 
@@ -27,7 +27,8 @@ fn places(t: &Table) -> Vec<u32> {
     t.scheduler.places(OutputId(1)).iter().map(|place| place.engine.0).collect()
 }
 
-/// Two engines of two slots; a map stage of four partitions is done, two of them on each; the two results are out.
+/// Two engines of two slots. A map stage of four partitions is done, two of them on each engine; the two results are
+/// running.
 fn mapped() -> Table {
     let mut t = Table::with(2, 2);
     t.submit(1, job(vec![map(1, 4, &[]), result(2, &[0])]));

@@ -1,4 +1,4 @@
-//! The scheduler and engines on which tasks fail: excluded for a while, and never so that nothing goes on.
+//! The scheduler and engines on which tasks fail: excluded for a while, and never so that no job makes progress.
 
 mod table;
 
@@ -9,7 +9,7 @@ use tryworks_scheduler::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Engines of two slots; two different tasks that fail on one within a minute exclude it for an hour.
+/// Engines of two slots. Two different tasks that fail on one of them within a minute exclude it for an hour.
 fn strict(engines: u32) -> Table {
     let exclusion = Some(Exclusion { failures: 2, window: MINUTE, lasts: 60 * MINUTE });
     let mut t = Table::with(0, 0);
@@ -22,7 +22,7 @@ fn is_excluded(t: &Table, engine: u32) -> bool {
     t.scheduler.excluded_until(EngineId(engine)).is_some()
 }
 
-/// Fails whatever runs on an engine.
+/// Fails tasks that run on an engine.
 fn fail_on(t: &mut Table, engine: u32, times: usize) {
     for _ in 0..times {
         let (_, task) = t.out.iter().find(|(on, _)| *on == EngineId(engine)).cloned().expect("a task there");

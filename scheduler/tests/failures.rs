@@ -1,4 +1,4 @@
-//! The scheduler when tasks fail: user errors, workers that die, limits that are reached.
+//! The scheduler and tasks that fail: user errors, workers that die, limits that are reached.
 
 mod table;
 
@@ -173,7 +173,7 @@ fn an_engine_that_comes_back_in_time_clears_the_timer() {
     assert_eq!((t.end_of(1).as_str(), t.running().as_str()), ("", "0:0..1@1"));
     t.lose(1);
     t.wait(Duration::from_secs(50));
-    assert_eq!(t.end_of(1), "", "the wait begins anew");
+    assert_eq!(t.end_of(1), "", "the wait starts again");
 }
 
 #[test]

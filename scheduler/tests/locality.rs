@@ -1,4 +1,5 @@
-//! The scheduler and places: tasks go where what they read is, and never wait for it while a slot is free.
+//! The scheduler and locality: tasks go to the engine that has what they read, and never wait for it while a slot is
+//! free.
 
 mod table;
 
@@ -11,7 +12,7 @@ fn local(partitions: u32, hints: &[(std::ops::Range<u32>, u32)]) -> JobSpec {
     job(vec![StageSpec { local_to, ..result(partitions, &[]) }])
 }
 
-/// Engines of one slot each that may hold one more task.
+/// Engines of one slot that may hold one more task each.
 fn with_prefetch(engines: u32) -> Table {
     let mut t = Table::with(0, 0);
     t.scheduler = Scheduler::new(Config { prefetch: 1, ..Config::default() });
@@ -27,7 +28,7 @@ fn a_task_goes_to_the_engine_that_has_what_it_reads() {
 }
 
 #[test]
-fn an_idle_engine_takes_what_is_near_a_busy_one_at_once() {
+fn an_idle_engine_takes_what_is_local_to_a_busy_one_at_once() {
     let mut t = Table::with(2, 1);
     t.submit(1, local(4, &[(0..4, 2)]));
     assert_eq!(t.running(), "0:0..1@2 0:1..2@1");
@@ -41,7 +42,7 @@ fn an_idle_engine_takes_what_is_near_a_busy_one_at_once() {
 fn what_is_held_in_advance_is_never_taken_from_an_engine_that_has_it() {
     let mut t = with_prefetch(2);
     t.submit(1, local(6, &[(0..6, 2)]));
-    assert_eq!(t.running(), "0:0..1@2 0:2..3@2 0:1..2@1", "engine 1 has room, but not to begin at once");
+    assert_eq!(t.running(), "0:0..1@2 0:2..3@2 0:1..2@1", "engine 1 could hold one, but not begin it at once");
     t.done(0, 0);
     assert_eq!(t.running(), "0:2..3@2 0:1..2@1 0:3..4@2");
     t.finish_all();
@@ -53,13 +54,13 @@ fn a_stage_that_waits_for_a_busy_engine_does_not_hold_up_the_next() {
     let mut t = with_prefetch(2);
     t.submit(1, local(6, &[(0..6, 2)]));
     t.submit(2, job(vec![result(2, &[])]));
-    assert_eq!(t.running(), "0:0..1@2 0:2..3@2 0:1..2@1 0:0..1@1", "the second job has the room that is left");
+    assert_eq!(t.running(), "0:0..1@2 0:2..3@2 0:1..2@1 0:0..1@1", "the second job has the capacity that is left");
     t.finish_all();
     assert_eq!((t.end_of(1), t.end_of(2)), ("done".into(), "done".into()));
 }
 
 #[test]
-fn an_engine_that_joins_gets_what_is_near_it() {
+fn an_engine_that_joins_gets_what_is_local_to_it() {
     let mut t = Table::with(1, 1);
     t.submit(1, local(4, &[(2..4, 7)]));
     assert_eq!(t.running(), "0:0..1@1");
@@ -70,7 +71,7 @@ fn an_engine_that_joins_gets_what_is_near_it() {
 }
 
 #[test]
-fn what_waited_near_a_lost_engine_waits_for_the_next_that_was_named() {
+fn what_waited_for_a_lost_engine_waits_for_the_next_that_was_named() {
     let mut t = Table::with(3, 1);
     t.submit(1, local(4, &[(0..4, 2), (0..4, 3)]));
     assert_eq!(t.running(), "0:0..1@2 0:1..2@1 0:2..3@3");
@@ -91,7 +92,7 @@ fn hints_about_nothing_that_exists_change_nothing() {
 }
 
 #[test]
-fn partitions_are_packed_within_what_is_near_one_engine() {
+fn partitions_are_packed_within_what_is_local_to_one_engine() {
     let mut t = Table::with(2, 4);
     let by_size = Packing::BySize { target_bytes: 100, max_partitions: 3 };
     let mut spec = local(8, &[(0..4, 1), (4..8, 2)]);
@@ -101,7 +102,7 @@ fn partitions_are_packed_within_what_is_near_one_engine() {
 }
 
 #[test]
-fn a_free_slot_comes_before_room_to_hold_a_task() {
+fn a_free_slot_comes_before_holding_a_task_in_advance() {
     let mut t = with_prefetch(2);
     t.submit(1, job(vec![map(1, 1, &[]), result(1, &[0])]));
     t.submit(2, job(vec![result(2, &[])]));

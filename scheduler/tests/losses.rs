@@ -1,4 +1,4 @@
-//! The scheduler when things are gone: engines, blocks, and the first answer of a map task.
+//! The scheduler after losses: of engines, of blocks, and of the first answer of a map task.
 
 mod table;
 
@@ -6,7 +6,7 @@ use table::{Table, job, map, result};
 use tryworks_base::ids::OutputId;
 use tryworks_scheduler::*;
 
-/// Two engines of two slots; a map stage of four partitions is done, the two results are out.
+/// Two engines of two slots. A map stage of four partitions is done; the two results are running.
 fn mapped() -> Table {
     let mut t = Table::with(2, 2);
     t.submit(1, job(vec![map(1, 4, &[]), result(2, &[0])]));
@@ -36,7 +36,7 @@ fn with_an_engine_go_all_its_outputs_and_only_those_still_needed_are_made_again(
     let mut t = mapped();
     t.lose(1);
     assert_eq!(lost_places(&t), [0, 2]);
-    // The result that ran there needs them; the other may have read them already.
+    // The result that ran there needs them; the other result may have read them already.
     assert_eq!(t.running(), "1:1..2@2 0:0..1@2");
     t.finish_all();
     assert_eq!((t.end_of(1).as_str(), t.scheduler.launched()), ("done", 9));
@@ -57,7 +57,7 @@ fn lost_grandparents_are_made_again_only_as_far_as_needed() {
     (0..2).for_each(|stage| (0..2).for_each(|partition| t.done(stage, partition)));
     let survivor = if t.task(2, 0).0.0 == 1 { 2 } else { 1 };
     t.lose(3 - survivor);
-    // The result went with its engine; so did half of both stages.
+    // The result was lost with its engine, and so was half of both stages.
     t.finish_all();
     assert_eq!((t.end_of(1).as_str(), t.scheduler.launched()), ("done", 5 + 3));
 }
@@ -118,7 +118,7 @@ fn what_cannot_be_read_on_one_engine_is_made_again_on_another() {
     assert_ne!(unreachable, other);
     t.cannot_fetch(reader, 1, 0);
     assert_eq!(t.task(0, 0).0, other);
-    // Where there is no other, it is as good as any.
+    // If there is no other engine, this one is as good as any.
     t.lose(other.0);
     assert_eq!(t.task(0, 0).0, unreachable);
     t.finish_all();
@@ -235,13 +235,13 @@ fn late_fetch_failures_start_nothing_twice() {
     let place = t.scheduler.places(OutputId(1))[0];
     t.cannot_fetch_from(first, 1, 0, place);
     assert_eq!(t.running(), "1:1..2@2 0:0..1@2");
-    // Late: the same loss, seen by the other reader while the map task runs again.
+    // A late report: the same loss, seen by the other reader while the map task runs again.
     t.cannot_fetch_from(second, 1, 0, place);
     assert_eq!(t.running(), "0:0..1@2");
     t.done(0, 0);
     assert_eq!(t.running(), "1:0..1@1 1:1..2@2");
     assert_eq!(t.task(1, 0).1.stage_attempt, 1, "the late one began no further attempt");
-    // Very late: once more about the old block, when the new one is there.
+    // A very late report: again about the old block, when the new one exists.
     t.cannot_fetch_from(first, 1, 0, place);
     t.cannot_fetch_from(second, 1, 0, place);
     assert_eq!((lost_places(&t), t.running().as_str()), (vec![], "1:0..1@1 1:1..2@2"));
@@ -292,7 +292,7 @@ fn a_map_task_that_answers_differently_has_what_depends_on_it_made_again_whole()
     t.submit(1, job(vec![map(1, 1, &[]), map(2, 2, &[0]), map(3, 1, &[1]), result(1, &[2])]));
     (0..2).for_each(|stage| t.done(stage, 0));
     let running = t.attempt(1, 1);
-    // The first stage is lost and runs again, because a reader says so.
+    // The first stage is lost and runs again, because a reader reports so.
     t.cannot_fetch(running, 1, 0);
     t.said();
     let again = t.attempt(0, 0);
@@ -387,7 +387,7 @@ fn a_task_that_loses_its_engine_too_often_fails() {
 }
 
 impl Table {
-    /// Finishes the tasks of the first stage that are out.
+    /// Finishes the running tasks of the first stage.
     fn finish_maps(&mut self) {
         while let Some((_, task)) = self.out.iter().find(|(_, task)| task.stage == 0).cloned() {
             self.done_with(task.attempt, task.partitions.len(), 1, 7);
@@ -423,7 +423,7 @@ fn what_was_cancelled_and_is_wanted_again_is_neither_stuck_nor_stale() {
     t.cancel(1);
     t.submit(2, spec);
     assert_eq!(t.killed(), stopping);
-    // One was faster than its stop, and answers in the name of the job that is gone.
+    // One task finished before it was stopped, and reports for the job that is gone.
     t.done_with(stopping[0], 1, 1, 99);
     t.tell(Event::TaskFailed { attempt: stopping[1], failure: Failure::Killed });
     assert_eq!(lost_places(&t), Vec::<u32>::new(), "nothing was made yet");

@@ -1,4 +1,4 @@
-//! The scheduler and pools: whose task comes next when there is room for one.
+//! The scheduler and pools: whose task comes next when there is capacity for one.
 
 mod table;
 
@@ -18,12 +18,12 @@ fn tasks(pool: &str, number: u32) -> JobSpec {
     JobSpec { pool: pool.into(), ..job(vec![result(number, &[])]) }
 }
 
-/// How many tasks of each job are out, the jobs numbered from 1.
+/// How many tasks of each job are running; jobs are numbered from 1.
 fn running(t: &Table, jobs: u64) -> Vec<usize> {
     (1..=jobs).map(|id| t.out.iter().filter(|(_, task)| task.job == JobId(id)).count()).collect()
 }
 
-/// Finishes the oldest tasks one by one, and says which jobs the tasks launched instead belong to.
+/// Finishes the oldest tasks one by one, and returns the jobs of the tasks launched in their place.
 fn turn_over(t: &mut Table, times: usize) -> Vec<u64> {
     let mut order = Vec::new();
     for _ in 0..times {
@@ -131,8 +131,8 @@ fn a_shared_stage_counts_where_its_oldest_job_is() {
     assert_eq!((t.end_of(2).as_str(), running(&t)), ("done", (Some(0), Some(0))));
 }
 
-/// With tens of thousands of jobs of one task engines held one each in advance, and every dispatch looked at all the others
-/// in vain.
+/// Regression: with tens of thousands of jobs of one task each, engines held one task each in advance, and every
+/// dispatch looked at all the others in vain.
 #[test]
 fn of_many_small_jobs_engines_hold_some_in_advance_and_of_few_none_is_hoarded() {
     let prefetch = |t: &mut Table| {
@@ -144,7 +144,7 @@ fn of_many_small_jobs_engines_hold_some_in_advance_and_of_few_none_is_hoarded() 
     prefetch(&mut t);
     (1..=1_000).for_each(|job| t.submit(job, tasks("", 1)));
     assert_eq!(t.out.len(), 2 * (2 + 100), "engines are full, so no other job is looked at");
-    // What is left of a few is for whoever is done first.
+    // If few are left, they stay for the engine that is free first.
     let mut t = Table::with(2, 2);
     prefetch(&mut t);
     (1..=12).for_each(|job| t.submit(job, tasks("", 1)));

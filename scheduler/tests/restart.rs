@@ -1,4 +1,4 @@
-//! The scheduler of a shell that began anew: what engines still hold is not made again.
+//! The scheduler of a shell that restarted: what engines still hold is not recomputed.
 
 mod table;
 
@@ -95,7 +95,7 @@ fn an_engine_that_comes_back_late_spares_what_still_waits() {
     assert_eq!(t.running(), "0:0..1@1");
     t.join(2, 1);
     assert_eq!(t.running(), "0:0..1@1 0:1..2@2");
-    // One of these runs again already; the other two wait.
+    // One of these is running again already; the other two wait.
     known(&mut t, 4, vec![block(2, 90, 1..2), block(2, 91, 2..4)]);
     assert_eq!(discarded(&t), [90]);
     t.done(0, 0);
@@ -181,7 +181,7 @@ fn a_block_made_from_an_answer_that_has_changed_is_not_taken_in() {
     let noticed = t.actions.iter().any(|action| matches!(action, Action::Nondeterministic { partition: 0, .. }));
     assert!(noticed, "it came to 8 before, and to 7 now");
     t.said();
-    // An engine that comes back late has what was made from the 8.
+    // An engine that comes back late has a block that was made from the 8.
     t.tell(known(3, Some(2), vec![], vec![block(2, 1, 0..1)]));
     assert_eq!(discarded(&t), [1]);
     t.finish_all();

@@ -1,4 +1,4 @@
-//! The scheduler and stragglers: a second launch elsewhere, of which the first to finish counts.
+//! The scheduler and stragglers: a second launch on another engine; the first of the two to finish counts.
 
 mod table;
 
@@ -14,7 +14,7 @@ fn speculative(stages: Vec<StageSpec>) -> JobSpec {
     JobSpec { limits: Limits { speculation, ..Limits::default() }, ..job(stages) }
 }
 
-/// Lets time pass, and ticks when the scheduler asked for it last.
+/// Lets time pass, and ticks when the scheduler last asked for it.
 fn pass(t: &mut Table, span: Duration) {
     t.now = t.now + span;
 }
@@ -28,7 +28,8 @@ fn tick_when_asked(t: &mut Table) {
     t.tell(Event::Tick);
 }
 
-/// Two engines of two slots: three of four tasks took a second, the fourth runs on, and has a second launch elsewhere.
+/// Two engines of two slots: three of four tasks took a second. The fourth is still running, and has a second launch on
+/// the other engine.
 fn straggling(stages: Vec<StageSpec>) -> (Table, AttemptId, AttemptId) {
     let mut t = Table::with(2, 2);
     t.submit(1, speculative(stages));
@@ -127,7 +128,7 @@ fn after_a_win_the_loss_of_either_engine_makes_again_only_what_is_gone() {
         let reader = u64::from(t.task(1, 0).0 == gone);
         t.lose(gone.0);
         t.finish_all();
-        // What was lost is made again only if the reader was lost too, or had not begun.
+        // What was lost is recomputed only if the reader was lost too, or had not begun.
         let again = if reader == 1 { lost + 1 } else { 0 };
         assert_eq!((t.end_of(1).as_str(), t.scheduler.launched()), ("done", 6 + again));
     }

@@ -1,4 +1,4 @@
-//! The scheduler on stages: order, sharing, packing, fairness, and jobs that are hardly there.
+//! The scheduler and stages: order, sharing, packing, fairness, and jobs that end at once.
 
 mod table;
 
@@ -140,7 +140,7 @@ fn a_cancel_says_what_became_of_each_stage() {
     let report = vec![stage(0, 1, 2, 1), stage(1, 3, 0, 0)];
     let kill = |attempt| Action::Kill { engine: EngineId(1), attempt };
     assert_eq!(said, [kill(running[1]), kill(running[0]), Action::JobCancelled { job: JobId(1), report }]);
-    // One stops; the other was faster, and what it made is not wanted.
+    // One task stops; the other one was faster, and its output is not wanted.
     t.tell(Event::TaskFailed { attempt: running[0], failure: Failure::Killed });
     t.done_with(running[1], 1, 1, 7);
     assert_eq!(t.said(), [Action::Discard { engine: EngineId(1), attempt: running[1] }]);
@@ -242,7 +242,7 @@ fn what_is_lost_and_read_by_nobody_says_that_nothing_needs_it() {
     t.lose_block(1, 1);
     let why = |t: &Table, stage, partition| t.scheduler.why(JobId(1), stage, partition);
     assert_eq!((why(&t, 0, 0), why(&t, 0, 1)), (None, Some(Why::NotNeeded)));
-    // Until what was made from it is lost as well.
+    // Until the output made from it is lost as well.
     let attempt = t.attempt(2, 0);
     t.cannot_fetch(attempt, 2, 0);
     assert_eq!((why(&t, 0, 1), t.running().as_str()), (None, "0:1..2@1"));

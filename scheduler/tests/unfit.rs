@@ -9,13 +9,13 @@ use tryworks_scheduler::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A job of this program, of so many tasks.
+/// A job of this program with `tasks` tasks.
 fn of(program: u64, tasks: u32) -> JobSpec {
     JobSpec { program, ..job(vec![result(tasks, &[])]) }
 }
 
 impl Table {
-    /// An engine cannot run a program for a minute; what it had of it comes back.
+    /// An engine cannot run a program for a minute; its tasks of that program come back.
     fn unfit(&mut self, engine: u32, program: u64, why: &str) {
         let there: Vec<_> = self.on(engine).into_iter().filter(|task| self.program(task) == program).collect();
         let error = format!("{why} on {engine}");
@@ -25,12 +25,12 @@ impl Table {
         }
     }
 
-    /// What runs on an engine.
+    /// The tasks that run on an engine.
     fn on(&self, engine: u32) -> Vec<Task> {
         self.out.iter().filter(|(on, _)| *on == EngineId(engine)).map(|(_, task)| task.clone()).collect()
     }
 
-    /// In these tests a job has the number of its program in its tens.
+    /// In these tests the tens of a job's number are the number of its program.
     fn program(&self, task: &Task) -> u64 {
         task.job.0 / 10
     }
@@ -49,7 +49,7 @@ fn the_tasks_of_a_program_go_to_the_engines_that_can_run_it() {
     assert!(t.is_unfit(1, 1) && !t.is_unfit(2, 1) && !t.is_unfit(1, 2));
     assert_eq!((t.on(1).len(), t.on(2).len()), (0, 2));
     assert_eq!(t.scheduler.why(JobId(10), 0, 19), Some(Why::Unfit));
-    // Another program is as well there as anywhere.
+    // Another program can run there as well as anywhere.
     t.submit(20, of(2, 20));
     assert!(t.on(1).iter().all(|task| t.program(task) == 2) && t.on(1).len() == 2);
     while let Some((engine, task)) = t.out.first().cloned() {
@@ -135,7 +135,7 @@ fn it_is_nobodys_failure_however_often_it_happens() {
 }
 
 #[test]
-fn what_waits_near_the_engine_goes_elsewhere() {
+fn what_waits_for_the_engine_goes_elsewhere() {
     let mut t = Table::with(2, 1);
     let local_to = vec![(Run::new(0, 10), EngineId(1))];
     let spec = job(vec![StageSpec { local_to, ..result(10, &[]) }]);

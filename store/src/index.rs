@@ -1,11 +1,11 @@
-//! Where each frame of a spilled sequence or of a block is: a byte or two per frame, since there can be a million of
-//! them.
+//! Where each frame of a spilled sequence or of a block is: a byte or two per frame, since there can be a million
+//! frames.
 
-/// Every so many frames the index says outright where it is, so that a look-up adds up few lengths: a byte per frame
-/// more, and four times as fast as with 64.
+/// The index states the position of every `STRIDE`th frame, so that a look-up adds up few lengths. With 16 it takes a
+/// byte more per frame than with 64, and is four times as fast.
 const STRIDE: usize = 16;
 
-/// Appends a number in seven bits a byte, the low ones first; every byte but the last has its top bit set.
+/// Appends a number in seven bits a byte, the low ones first. Every byte except the last has its top bit set.
 pub(crate) fn put_number(mut rest: u64, out: &mut Vec<u8>) {
     while rest > 0x7f {
         out.push(rest as u8 | 0x80);
@@ -14,7 +14,7 @@ pub(crate) fn put_number(mut rest: u64, out: &mut Vec<u8>) {
     out.push(rest as u8);
 }
 
-/// Takes a number from the front of `bytes`; none if there is none, or if it is larger than 64 bits.
+/// Takes a number from the front of `bytes`; `None` if there is none, or if it needs more than 64 bits.
 pub(crate) fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     let (mut value, mut shift) = (0u64, 0);
     loop {
@@ -32,7 +32,7 @@ pub(crate) fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     }
 }
 
-/// What is stored for each frame, in order: twice its length plus one if it is compressed.
+/// For each frame, in order: twice its length, plus one if it is compressed.
 #[derive(Default)]
 pub(crate) struct Index {
     len: usize,
@@ -52,7 +52,7 @@ pub(crate) struct Entry {
 }
 
 impl Index {
-    /// Adds a frame that takes `len` bytes. False when the index is full.
+    /// Adds a frame of `len` bytes; false when the index is full.
     #[must_use]
     pub(crate) fn push(&mut self, len: u64, compressed: bool) -> bool {
         if self.len.is_multiple_of(STRIDE) {
@@ -87,7 +87,7 @@ impl Index {
         self.marks.shrink_to_fit();
     }
 
-    /// What it takes in memory.
+    /// Its size in memory.
     pub(crate) fn held(&self) -> u64 {
         (self.bytes.capacity() + self.marks.capacity() * size_of::<(u32, u64)>()) as u64
     }
@@ -96,10 +96,10 @@ impl Index {
 /// Indexes of blocks, which go to other processes.
 #[cfg(feature = "cluster")]
 impl Index {
-    /// Reads the entries of `frames` frames that were written elsewhere, and that have to take all of `bytes`. None if
-    /// they do not, or if the frames end beyond `room`.
+    /// Reads the entries of `frames` frames that another process wrote; they have to take all of `bytes`. `None` if
+    /// they do not, or if the frames end beyond `capacity`.
     pub(crate) fn parse(mut bytes: &[u8], frames: usize, capacity: u64) -> Option<Index> {
-        // An entry takes a byte at least, so what is allocated is bounded by what was received.
+        // An entry takes at least a byte, so the allocation is bounded by what was received.
         if frames > bytes.len() {
             return None;
         }
@@ -117,7 +117,7 @@ impl Index {
         bytes.is_empty().then_some(index)
     }
 
-    /// All entries, from the first.
+    /// All entries, from the first one on.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
         let (mut bytes, mut start) = (&self.bytes[..], 0);
         std::iter::from_fn(move || {
@@ -133,7 +133,7 @@ impl Index {
         self.end
     }
 
-    /// The entries one after another, as [`parse`](Index::parse) reads them.
+    /// The encoded entries, as [`parse`](Index::parse) reads them.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -1,4 +1,4 @@
-//! What this process is: the hash of its executable, and where that is mapped.
+//! Which program this process runs: the hash of its executable, and where that is mapped.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -8,8 +8,8 @@ use tryworks_base::{Error, Result};
 
 /// The blake3 hash of the executable that this process runs: two processes with the same one run the same program.
 ///
-/// It is read from `/proc/self/exe` itself, which stays what it is when the file at the program's path is built
-/// anew. It is computed when first asked for.
+/// It is read from `/proc/self/exe`, which stays the same when the file at the program's path is built again. It is
+/// computed on the first call.
 ///
 /// # Errors
 /// If `/proc` is not there.
@@ -28,8 +28,7 @@ pub fn program_id() -> Result<[u8; 32]> {
     .clone()
 }
 
-/// Whether the executable that this process runs is a test harness: one that was built by `cargo test`, with the tests of a
-/// crate in it.
+/// Whether this process runs a test harness: an executable that `cargo test` built with the tests of a crate.
 ///
 /// # Errors
 /// If `/proc` is not there.
@@ -38,7 +37,8 @@ pub fn program_id() -> Result<[u8; 32]> {
 /// assert!(tryworks_store::program::is_test_harness().is_ok());
 /// ```
 pub fn is_test_harness() -> Result<bool> {
-    // A variable that the harness of the standard library looks for, and nobody else. In one piece it would be in here too.
+    // Only the harness of the standard library contains the name of this variable. As one literal it would be in every
+    // program that contains this code.
     let mark = ["RUST_TEST", "SHUFFLE", "SEED"].join("_");
     let failed = |error: std::io::Error| Error::storage("looking into the program", "/proc/self/exe", &error);
     let mut file = File::open("/proc/self/exe").map_err(failed)?;
@@ -54,7 +54,7 @@ pub fn is_test_harness() -> Result<bool> {
         if memchr::memmem::find(&chunk[..read], mark.as_bytes()).is_some() {
             return Ok(true);
         }
-        // It may lie across two chunks.
+        // The mark may lie across two chunks.
         kept = read.min(mark.len() - 1);
         chunk.copy_within(read - kept..read, 0);
     }
@@ -78,7 +78,7 @@ pub fn hash(path: impl AsRef<Path>) -> std::io::Result<[u8; 32]> {
     }
 }
 
-/// What is mapped where in this process, as the text of `/proc/self/maps`.
+/// What this process has mapped where: the text of `/proc/self/maps`.
 ///
 /// # Errors
 /// If `/proc` is not there.

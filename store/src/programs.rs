@@ -1,4 +1,5 @@
-//! Programs: a driver's executable, copied or fetched by its hash, so that workers run the very bytes that were hashed.
+//! Programs: drivers' executables, copied or fetched by their hashes, so that workers run exactly the bytes that were
+//! hashed.
 
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, Read, Write};
@@ -9,43 +10,43 @@ use std::time::{Duration, Instant};
 use tryworks_base::private::private_dir;
 use tryworks_base::{Error, Result, disk};
 
-/// What is read and hashed at once.
+/// How much is read and hashed at once.
 const CHUNK: usize = 1 << 20;
 
-/// The name that a program has in a directory of programs.
+/// The file name of a program in a directory of programs.
 pub fn name_of(id: &[u8; 32]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The program that has this name.
+/// The program with this file name.
 pub fn named(name: &str) -> Option<[u8; 32]> {
     let digits = name.as_bytes().chunks_exact(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
     let id = digits.collect::<Option<Vec<u8>>>()?.try_into().ok()?;
     (name_of(&id) == name).then_some(id)
 }
 
-/// How long who needs a program waits for others that are copying or hashing one.
+/// How long a process that needs a program waits for others that are copying or hashing one.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it looks meanwhile.
+/// How often it looks again in that time.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Makes a directory of programs, which only this user may enter, or checks the one that is there.
+/// Creates a directory of programs, which only this user may enter, or checks the existing one.
 ///
 /// # Errors
-/// If it is somebody else's, others can enter it, or the file system refuses.
+/// If it belongs to another user, others can enter it, or the file system refuses.
 pub fn make_directory(directory: &Path) -> io::Result<()> {
     private_dir(directory).map(drop).map_err(io::Error::other)
 }
 
-/// A directory of programs that only this user may write. Each is a copy of its own, under the name of its hash: a link to the
-/// driver's file would change with it. Beside it lies its seal: by what the file is known again that was hashed. So engines
-/// that share a directory copy and hash a program once.
+/// A directory of programs that only this user may write. Each program is a copy, under the name of its hash: a link to
+/// the driver's file would change with it. Beside it lies its seal, by which the hashed file is recognised. So engines
+/// that share a directory copy and hash a program only once.
 pub struct Programs {
     directory: PathBuf,
     patience: Duration,
 }
 
-/// By what a file is known again: device, number, length, and the times of its last write and change. Whatever writes to a
+/// By which a file is recognised: device, number, length, and the times of its last write and change. Every write to a
 /// file gives it another time of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp([i64; 7]);
@@ -63,7 +64,7 @@ impl Stamp {
 }
 
 impl Programs {
-    /// The programs in this directory, which need not be there yet.
+    /// The programs in this directory, which need not exist yet.
     pub fn new(directory: PathBuf) -> Self {
         Programs { directory, patience: PATIENCE }
     }
@@ -78,9 +79,9 @@ impl Programs {
         self.directory.join(name_of(id))
     }
 
-    /// Removes a program, if it is there, with its seal.
+    /// Removes a program and its seal, if they exist.
     pub fn remove(&self, id: &[u8; 32]) {
-        // What stays is looked at again before it is run.
+        // A file that stays is checked again before it is run.
         let _ = fs::remove_file(self.seal(id));
         let _ = fs::remove_file(self.place(id));
     }
@@ -97,7 +98,7 @@ impl Programs {
         (fs::read(self.seal(id)).ok()? == stamp.bytes()).then_some(place)
     }
 
-    /// A program that is here already. One whose bytes are others than its name says is deleted.
+    /// A program that is in the directory. If its bytes do not have the hash of its name, it is deleted.
     fn here(&self, id: &[u8; 32]) -> io::Result<Option<PathBuf>> {
         let place = self.place(id);
         let mut file = match File::open(&place) {
@@ -121,14 +122,15 @@ impl Programs {
         Ok(None)
     }
 
-    /// The program of hash `id` and this many bytes that this machine has at `path`, as a copy that nobody else writes to:
-    /// it stays what it is when the program is built again, or written over in place. `driver` is its process, if that is known.
+    /// Copies the program with the hash `id` and this many bytes from `path` on this machine. No other process writes
+    /// to the copy: it stays the same when the program is built again, or overwritten in place. `driver` is the
+    /// program's process, if it is known.
     ///
     /// # Errors
-    /// If it is not there, or not what it was.
+    /// If the file does not exist, or has changed.
     pub fn take(&self, id: &[u8; 32], bytes: u64, path: &Path, driver: Option<u32>) -> Result<PathBuf> {
         let failed = |error: io::Error| match disk::is_full(&error) {
-            // It is the copy that has no room.
+            // The disk of the copy is full.
             true => disk::storage("copying the program", &self.directory, bytes, &error),
             false => Error::storage("getting the program", path, &error),
         };
@@ -139,8 +141,8 @@ impl Programs {
             if let Some(place) = self.sealed(id) {
                 return Ok(place);
             }
-            // One that was stopped meanwhile holds nobody up for ever, nor does a file system that knows no locks: what is
-            // done twice is the same.
+            // A stopped process that has the lock must not delay others for ever, nor must a file system without locks.
+            // To do the work twice does no harm: the result is the same.
             match turn.try_lock() {
                 Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(PAUSE),
                 _ => break,
@@ -150,13 +152,13 @@ impl Programs {
             return Ok(place);
         }
         self.copy(id, path).or_else(|error| {
-            // The driver itself is still what it was, whatever has become of its path.
+            // The driver's own executable is still the same, whatever has become of its path.
             let own = driver.map(|driver| self.copy(id, Path::new(&format!("/proc/{driver}/exe"))));
             own.and_then(io::Result::ok).ok_or_else(|| failed(error))
         })
     }
 
-    /// A name for a program that is not whole yet. Several may be getting the same one at once.
+    /// A name for a program that is not complete yet. Several processes may be copying the same one at once.
     pub fn unfinished(&self, id: &[u8; 32]) -> PathBuf {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let (process, number) = (std::process::id(), COUNT.fetch_add(1, Relaxed));
@@ -174,16 +176,16 @@ impl Programs {
         Ok(place)
     }
 
-    /// A program that came whole, and was hashed while it came, is at its place.
+    /// A program that was hashed while it arrived has been put in its place.
     ///
     /// # Errors
-    /// If it is not there.
+    /// If it does not exist.
     pub fn arrived(&self, id: &[u8; 32]) -> io::Result<()> {
         self.remember(id, Stamp::of(&fs::metadata(self.place(id))?));
         Ok(())
     }
 
-    /// This file was hashed. Where that cannot be written down, it will be hashed again.
+    /// Records that this file was hashed. If that cannot be written, the file will be hashed again.
     fn remember(&self, id: &[u8; 32], stamp: Stamp) {
         let seal = self.seal(id);
         let open = File::options().write(true).create(true).truncate(true).mode(0o600).open(&seal);
@@ -193,17 +195,17 @@ impl Programs {
     }
 }
 
-/// What is said of a file that is not the program of its hash.
+/// Describes a file whose hash is not that of the program.
 pub const ANOTHER: &str = "its hash is not that of the driver's program: was it built again?";
 
-/// Copies a file, and gives the hash of the copy. Where the file system can, the two share their blocks until one of them is
-/// written to. The copy is closed then: what is open for writing cannot be run.
+/// Copies a file, and returns the hash of the copy. Where the file system can, the two share their disk blocks until
+/// one of them is written to. The copy is closed then: a file that is open for writing cannot be run.
 fn copy(from: &Path, to: &Path) -> io::Result<blake3::Hash> {
     let mut from = File::open(from)?;
     let mut to = File::options().read(true).write(true).create_new(true).mode(0o500).open(to)?;
     let mut hasher = blake3::Hasher::new();
     if rustix::fs::ioctl_ficlone(&to, &from).is_ok() {
-        // What counts is what the copy has.
+        // The bytes of the copy are what counts.
         pour(&mut to, |bytes| {
             hasher.update(bytes);
             Ok(())
@@ -254,7 +256,7 @@ mod tests {
         let (_dir, path, programs) = with(b"one");
         let one = id(b"one");
         let taken = programs.take(&one, 3, &path, None).unwrap();
-        // Written over in place: the same file has other bytes now.
+        // Overwritten in place: the same file now has other bytes.
         fs::write(&path, b"two").unwrap();
         assert_eq!(programs.take(&one, 3, &path, None).unwrap(), taken, "it is there already");
         assert_eq!(fs::read(&taken).unwrap(), b"one");
@@ -274,13 +276,13 @@ mod tests {
             fs::set_permissions(&taken, Permissions::from_mode(0o700)).unwrap();
             fs::write(&taken, bytes).unwrap();
         };
-        // Of the same length, to one that has hashed it, and to one that finds it there.
+        // With the same length: for a store that has hashed it, and for one that finds it there.
         spoil(b"two");
         assert_eq!(fs::read(programs.take(&one, 3, &path, None).unwrap()).unwrap(), b"one");
         spoil(b"on");
         let next = Programs::new(programs.directory.clone());
         assert_eq!(fs::read(next.take(&one, 3, &path, None).unwrap()).unwrap(), b"one");
-        // And where it cannot be had again, that is told.
+        // If the program cannot be had again, there is an error.
         spoil(b"two");
         fs::remove_file(&path).unwrap();
         let error = next.take(&one, 3, &path, None).unwrap_err().to_string();
@@ -326,12 +328,12 @@ mod tests {
         let inode = fs::metadata(&taken).unwrap().ino();
         let other = Programs::new(programs.directory.clone());
         assert_eq!(fs::metadata(other.take(&one, 3, &path, None).unwrap()).unwrap().ino(), inode);
-        // What is sealed is believed: if this were hashed, it would be found out.
+        // A sealed file is trusted: hashing would detect the change.
         fs::set_permissions(&taken, Permissions::from_mode(0o700)).unwrap();
         fs::write(&taken, b"two").unwrap();
         programs.remember(&one, Stamp::of(&fs::metadata(&taken).unwrap()));
         assert_eq!(fs::read(other.take(&one, 3, &path, None).unwrap()).unwrap(), b"two");
-        // A seal that is damaged seals nothing.
+        // A damaged seal does not count.
         fs::write(programs.seal(&one), b"").unwrap();
         assert_eq!(fs::read(other.take(&one, 3, &path, None).unwrap()).unwrap(), b"one");
     }
@@ -343,7 +345,7 @@ mod tests {
         make_directory(&programs.directory).unwrap();
         let stopped = File::open(&programs.directory).unwrap();
         stopped.lock().unwrap();
-        // By one that has it for another program, only until this one is there.
+        // By a process that has the lock for another program, only until this one exists.
         programs.patience = Duration::from_secs(3600);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| programs.take(&one, 3, &path, None).unwrap());

@@ -1,4 +1,5 @@
-//! What runs in a worker, slot by slot, in a file that outlives it: its engine reads there whom to suspect when it dies.
+//! What a worker runs in each slot, in a file that outlives the worker. If the worker dies, its engine reads there
+//! which tasks to suspect.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,23 +12,23 @@ pub fn path_of(directory: &Path, worker: u64) -> PathBuf {
     directory.join(format!("worker-{worker}.running"))
 }
 
-/// Where a worker writes down what each of its slots runs.
+/// Records what each slot of a worker runs.
 pub struct RunningFile(File);
 
 impl RunningFile {
-    /// Begins a file.
+    /// Creates the file.
     pub fn create(path: &Path) -> io::Result<Self> {
         File::create(path).map(RunningFile)
     }
 
-    /// A slot begins to run an attempt. What cannot be written is not worth a failure: the engine then suspects those
-    /// that it gave out first.
+    /// A slot begins to run an attempt. If that cannot be written, it is not worth a failure: the engine then suspects
+    /// the attempts that it sent first.
     pub fn note(&self, slot: u64, attempt: AttemptId) {
         let _ = self.0.write_all_at(&attempt.0.to_le_bytes(), slot * 8);
     }
 }
 
-/// What the slots of a worker ran last, and an end to its file.
+/// Reads what the slots of a worker ran last, and removes the file.
 pub fn take(path: &Path) -> Vec<AttemptId> {
     let bytes = fs::read(path).unwrap_or_default();
     let _ = fs::remove_file(path);

@@ -1,4 +1,4 @@
-//! The owner of blocks: what it holds, counts, refuses and deletes, and what is left when it dies.
+//! The owner of blocks: what it holds, counts, refuses and deletes, and what remains when it dies.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -31,13 +31,13 @@ impl Place {
         self.store.add(output, partition, attempt, sealed, vec![byte]).unwrap()
     }
 
-    /// What is on the disk once what was deleted is gone.
+    /// The files on the disk, after deleted blocks are gone.
     fn files(&self) -> Vec<PathBuf> {
         self.store.wait_for_removals();
         fs::read_dir(self.store.dir()).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
-    /// The directory that was named.
+    /// The directory that the test gave.
     fn named(&self) -> PathBuf {
         self.parent.path().join("engine")
     }
@@ -164,7 +164,7 @@ fn what_is_not_sealed_or_not_added_leaves_nothing() {
     drop(writer);
     assert_eq!(place.files().len(), 0);
 
-    // As a worker that is killed would leave them.
+    // As a killed worker would leave them.
     place.seal(1, 1, 2, 1, 100_000);
     let sealed = place.files().pop().unwrap();
     fs::copy(&sealed, sealed.with_extension("part")).unwrap();
@@ -236,7 +236,7 @@ fn small_blocks_go_to_the_disk_when_memory_holds_many() {
     place.store.delete_output(1);
     assert_eq!((place.files().len(), place.store.used()), (0, 0));
     let id = place.add(2, 0, 1, 1, len);
-    assert!(matches!(place.store.get(id).unwrap().held(), Held::Small(_)), "there is room again");
+    assert!(matches!(place.store.get(id).unwrap().held(), Held::Small(_)), "the limit allows it again");
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn a_directory_has_one_owner_and_is_closed_to_others() {
     storage(BlockStore::open(&dir.join("tryworks-blocks.lock"), None).err().unwrap(), "opening a directory of blocks");
 }
 
-/// Runs again as a child that owns a directory and waits to be killed.
+/// Runs this test program again, as a child that owns a directory and waits to be killed.
 #[test]
 fn what_a_killed_owner_leaves_is_swept() {
     const OWNED: &str = "TRYWORKS_TEST_OWNED";
@@ -327,7 +327,7 @@ fn what_a_killed_owner_leaves_is_swept() {
         assert_eq!(fs::read_dir(blocks).unwrap().count(), 2, "a block, and one that was not sealed");
     }
     let before = inside(&dirs[1]).remove(0);
-    // Others' directories, and one that looks like ours but for the lock.
+    // Directories of others, and one that looks like Tryworks's except for the lock.
     let name = "0123456789abcdef0123456789abcdef";
     for file in ["theirs/lock", &format!("unlocked/{name}"), &format!("two/{name}.txt")] {
         fs::create_dir_all(parent.path().join(file).parent().unwrap()).unwrap();
@@ -335,11 +335,11 @@ fn what_a_killed_owner_leaves_is_swept() {
     }
     std::os::unix::fs::symlink(&dirs[0], parent.path().join("link")).unwrap();
 
-    // A new owner of the same directory adopts nothing.
+    // A new owner of the same directory takes over nothing.
     let store = BlockStore::open(&dirs[1], None).unwrap();
     assert!(store.inventory().is_empty() && fs::read_dir(store.dir()).unwrap().count() == 0);
     store.wait_for_removals();
-    // A worker of the old one that lives on writes nothing into the new one's.
+    // A worker of the old owner that lives on writes nothing into the new owner's directory.
     assert!(store.dir() != before && !before.exists() && inside(&dirs[1]) == [store.dir()]);
     let mut late = BlockWriter::new(&before, store.key().id(1, 2, 1), store.quota());
     late.sequence().unwrap();

@@ -51,7 +51,7 @@ fn same(block: &Arc<OpenBlock>, content: &Sequences, head: &[u8]) {
     assert!(matches!(block.sequence(content.len()), Err(Error::Bug(_))));
 }
 
-/// Gets what some frames need, in pieces of `step` bytes.
+/// Fetches the bytes of these frames, in pieces of `step` bytes.
 fn fetch(block: &OpenBlock, from: &Served, sequence: usize, frames: std::ops::Range<usize>, step: u64) -> Result<()> {
     for gap in block.missing(sequence, frames)? {
         let mut start = gap.start;

@@ -1,4 +1,4 @@
-//! Spilled sequences come back as they went out, from any thread, and nothing stays in the directory.
+//! Spilled sequences come back as they were written, from any thread, and nothing stays in the directory.
 
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -113,7 +113,8 @@ fn what_is_not_finished_leaves_nothing() {
     assert_eq!((space.used(), memory.used()), (0, 0));
 }
 
-/// The files have no name, but this process still has them open: what a bad disk would do is done through there.
+/// The files have no names, but this process still has them open: the test damages them through that, as a bad disk
+/// would.
 #[test]
 fn damage_on_the_disk_is_found() {
     use std::os::unix::fs::FileExt;

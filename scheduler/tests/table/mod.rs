@@ -1,15 +1,15 @@
-//! A table to play the scheduler by hand: say what happens, look at what it wants done.
+//! Drives the scheduler by hand: a test says what happens, and looks at the scheduler's actions.
 #![allow(dead_code)]
 
 use std::time::Duration;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_scheduler::*;
 
-/// The scheduler, and what it has said since anybody last looked.
+/// The scheduler, and its actions since the test last looked.
 pub struct Table {
     pub scheduler: Scheduler<String>,
     pub actions: Vec<Action<String>>,
-    /// Launches that were not reported, with their engines, in the order of launching.
+    /// Launches that are not reported yet, with their engines, in the order of launching.
     pub out: Vec<(EngineId, Task)>,
     pub now: Time,
 }
@@ -48,7 +48,7 @@ pub fn job(stages: Vec<StageSpec>) -> JobSpec {
 }
 
 impl Table {
-    /// Engines 1 to `engines`, each of `slots`.
+    /// Engines 1 to `engines`, each with `slots` slots.
     pub fn with(engines: u32, slots: u32) -> Self {
         let scheduler = Scheduler::new(Config::default());
         let mut table = Self { scheduler, actions: Vec::new(), out: Vec::new(), now: Time(0) };
@@ -95,7 +95,7 @@ impl Table {
         self.tell(Event::OutputReleased { output: OutputId(output) });
     }
 
-    /// The launch that is out for partition `partition` of stage `stage`, of whichever job.
+    /// The running launch of partition `partition` of stage `stage`, of any job.
     pub fn task(&self, stage: u32, partition: u32) -> (EngineId, Task) {
         let found = self.out.iter().find(|(_, task)| task.stage == stage && task.partitions.contains(partition));
         found.unwrap_or_else(|| panic!("stage {stage} partition {partition} is not out: {}", self.running())).clone()
@@ -105,7 +105,7 @@ impl Table {
         self.task(stage, partition).1.attempt
     }
 
-    /// Finishes a task; what it makes is summed up by the checksum.
+    /// Finishes a task; `checksum` stands for what it made.
     pub fn done_with(&mut self, attempt: AttemptId, partitions: u32, bytes: u64, checksum: u64) {
         let partition = PartitionReport { bytes, rows: 1, checksum };
         let report = Report { partitions: vec![partition; partitions as usize], bucket_bytes: vec![] };
@@ -117,7 +117,7 @@ impl Table {
         self.done_with(task.attempt, task.partitions.len(), 1, 7);
     }
 
-    /// Finishes whatever is out, and what then goes out, until nothing is.
+    /// Finishes the running tasks, and those that are launched then, until none is running.
     pub fn finish_all(&mut self) {
         while let Some((_, task)) = self.out.first().cloned() {
             self.done_with(task.attempt, task.partitions.len(), 1, 7);
@@ -129,13 +129,13 @@ impl Table {
         self.tell(Event::TaskFailed { attempt, failure: Failure::User(error.into()) });
     }
 
-    /// The block of this partition is not where it was.
+    /// The block of this partition is lost.
     pub fn lose_block(&mut self, output: u64, partition: u32) {
         let BlockLocation { engine, made_by, .. } = self.scheduler.places(OutputId(output))[partition as usize];
         self.tell(Event::BlockLost { engine, output: OutputId(output), partition, made_by });
     }
 
-    /// The task could not read partition `lost` of output `output`, from where that is now.
+    /// The task could not read partition `lost` of output `output` at its present place.
     pub fn cannot_fetch(&mut self, attempt: AttemptId, output: u64, lost: u32) {
         let place = self.scheduler.places(OutputId(output))[lost as usize];
         self.cannot_fetch_from(attempt, output, lost, place);
@@ -147,18 +147,18 @@ impl Table {
         self.tell(Event::TaskFailed { attempt, failure: Failure::Fetch(missed) });
     }
 
-    /// What is out, as `stage:partitions@engine`, in order of launching.
+    /// The running launches, as `stage:partitions@engine`, in the order of launching.
     pub fn running(&self) -> String {
         let line = |(engine, task): &(EngineId, Task)| format!("{}:{:?}@{}", task.stage, task.partitions, engine.0);
         self.out.iter().map(line).collect::<Vec<_>>().join(" ")
     }
 
-    /// What was said since this was last asked.
+    /// The actions since this was last called.
     pub fn said(&mut self) -> Vec<Action<String>> {
         std::mem::take(&mut self.actions)
     }
 
-    /// How the job ended: "done", "cancelled", the reason; "" while it has not.
+    /// How the job ended: "done", "cancelled", or the reason; "" while it has not.
     pub fn end_of(&self, id: u64) -> String {
         let mut ends = self.actions.iter().filter_map(|action| match action {
             Action::JobDone { job } if job.0 == id => Some("done".to_owned()),

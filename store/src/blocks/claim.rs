@@ -1,18 +1,18 @@
-//! Bytes of a store's quota for what is no block, such as files of a driver's machine.
+//! Claims bytes of a store's quota for files that are no blocks, such as files of a driver's machine.
 
 use super::store::{BlockStore, Shared};
 use super::write::Quota;
 use std::sync::Arc;
 use tryworks_base::{Error, Result, disk};
 
-/// A part of a quota, until it is dropped.
+/// A part of a quota, returned when it is dropped.
 pub struct Claim {
     store: Arc<Shared>,
     bytes: u64,
 }
 
 impl BlockStore {
-    /// Counts bytes that are written beside the blocks, of what errors call `what`.
+    /// Counts bytes that are written beside the blocks. Errors call them `what`.
     ///
     /// # Errors
     /// If they are more than the quota allows.

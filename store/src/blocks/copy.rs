@@ -1,4 +1,4 @@
-//! Taking over a block of another store, byte for byte: what an engine does for one that leaves.
+//! Copies a block of another store, byte for byte: an engine does it for one that leaves.
 
 use super::id::BlockId;
 use super::open::OpenBlock;
@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tryworks_base::{Error, Result, disk};
 
-/// A block of another machine on its way into a store. What is not sealed leaves nothing behind.
+/// A block of another machine on its way into a store. An unsealed copy leaves nothing behind.
 pub struct BlockCopy {
     dir: PathBuf,
     id: BlockId,
@@ -23,7 +23,7 @@ pub struct BlockCopy {
 }
 
 impl BlockCopy {
-    /// Begins the copy, under the name `id` in this store, of a block whose table of contents (see
+    /// Begins the copy of a block under the name `id` in this store. The block's table of contents (see
     /// [`Served::table`](super::Served::table)) has arrived.
     ///
     /// # Errors
@@ -38,7 +38,7 @@ impl BlockCopy {
         Ok(BlockCopy { dir, id, quota, file, table, frames, written: 0 })
     }
 
-    /// Which of its bytes are wanted next, no more than are read at once; `None` when all of them are here.
+    /// Which of its bytes are wanted next, at most as many as are read at once; `None` when all have arrived.
     pub fn wanted(&self) -> Option<Range<u64>> {
         let range = self.written..self.frames.min(self.written + MOST_AT_ONCE);
         (!range.is_empty()).then_some(range)
@@ -57,7 +57,7 @@ impl BlockCopy {
         Ok(())
     }
 
-    /// Ends the copy: the store may [`add`](BlockStore::add) it.
+    /// Ends the copy, so that the store may [`add`](BlockStore::add) it.
     ///
     /// # Errors
     /// If bytes are missing, or the disk refuses.
@@ -79,11 +79,11 @@ impl BlockCopy {
     }
 }
 
-/// Puts the sealed file of another store of this machine into this one under the name `id`: by a link if it can be, so
-/// that no byte is copied.
+/// Puts the sealed file of another store of this machine into this one, under the name `id`. Where the file system
+/// allows it, this makes a link and copies nothing.
 ///
 /// # Errors
-/// If it is not there any more, or the quota or the disk refuses.
+/// If it does not exist any more, or the quota or the disk refuses.
 pub fn link_block(store: &BlockStore, id: BlockId, from: &Path) -> Result<Sealed> {
     let (dir, quota) = (store.dir(), store.quota());
     let gone = |error: io::Error| Error::storage("taking over a block", super::id::shown(from), &error);

@@ -1,6 +1,6 @@
-//! Bytes that strangers send as blocks: whatever they are, they are refused or read, and never take much memory.
+//! Bytes that strangers send as blocks: all are refused or read, and none takes much memory.
 //!
-//! `TRYWORKS_FUZZ_SECONDS` makes the search longer.
+//! `TRYWORKS_FUZZ_SECONDS` prolongs the search.
 
 use super::id::BlockKey;
 use super::open::OpenBlock;
@@ -22,7 +22,7 @@ impl Random {
     }
 }
 
-/// A block with sequences of frames of these lengths, as it would be in a file, and what is in its frames.
+/// A block with sequences of frames of these lengths, as a file has it, and the contents of its frames.
 fn block(lens: &[&[usize]], head: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
     let mut table = Table::new(&BlockKey::random().unwrap().id(1, 2, 3));
     let (mut bytes, mut bodies) = (Vec::new(), Vec::new());
@@ -39,14 +39,14 @@ fn block(lens: &[&[usize]], head: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
     (bytes, bodies)
 }
 
-/// The end of a block with a table that says what a writer would not, but with the right checksum.
+/// The end of a block whose table says what no writer would, but with the right checksum.
 fn tail(start: u64, table: &[u8]) -> Vec<u8> {
     let mut bytes = table.to_vec();
     bytes.extend_from_slice(&Footer::of(start, table).encode());
     bytes
 }
 
-/// A table with these numbers after the salt and an empty head.
+/// A table with these numbers, after the salt and an empty head.
 fn table(numbers: &[u64]) -> Vec<u8> {
     let mut bytes = vec![7; 8];
     put_number(0, &mut bytes);
@@ -165,7 +165,7 @@ fn whatever_is_sent_is_refused_or_read() {
         block(&[&long, &long], b""),
     ];
     let (mut refused, mut read) = (0u64, 0u64);
-    // Enough to find something, however slow the machine is.
+    // Enough seeds to find something, however slow the machine is.
     for seed in 0.. {
         if seed >= 500 && Instant::now() > end {
             break;
@@ -174,7 +174,7 @@ fn whatever_is_sent_is_refused_or_read() {
         let (original, bodies) = &blocks[random.below(blocks.len())];
         let footer = Footer::at_end_of(original, original.len() as u64).unwrap();
         let mut bytes = original.clone();
-        // Either anything, or the table, with a footer that fits it again as one that wants to deceive would make it.
+        // Either changes anything, or changes the table and then makes a footer that fits it, as an attacker would.
         let deceive = random.below(3) > 0;
         if deceive {
             let frames = footer.start as usize;

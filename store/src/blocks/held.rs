@@ -1,4 +1,4 @@
-//! What a store says of a block: where it is, and what it is a part of.
+//! How a store describes a block: where it is, and what it belongs to.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -7,11 +7,11 @@ use std::path::PathBuf;
 /// Where a block is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Held {
-    /// In a file, to be opened by [`OpenBlock::file`](super::OpenBlock::file).
+    /// In a file, opened by [`OpenBlock::file`](super::OpenBlock::file).
     File {
         /// The file.
         path: PathBuf,
-        /// What it takes.
+        /// Its size in bytes.
         bytes: u64,
     },
     /// In memory.
@@ -19,7 +19,7 @@ pub enum Held {
 }
 
 impl Held {
-    /// What it takes.
+    /// Its size in bytes.
     pub fn bytes(&self) -> u64 {
         match self {
             Held::File { bytes, .. } => *bytes,
@@ -28,17 +28,17 @@ impl Held {
     }
 }
 
-/// One block of a store, as its owner tells others.
+/// One block of a store, as its owner describes it to other processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockInfo {
-    /// The output that it is a part of.
+    /// The output that it belongs to.
     pub output: u64,
     /// The partition that made it.
     pub partition: u32,
     /// The attempt that made it.
     pub attempt: u64,
-    /// What it takes.
+    /// Its size in bytes.
     pub bytes: u64,
-    /// What was said of it when it was added.
+    /// The note that was added with it.
     pub note: Vec<u8>,
 }

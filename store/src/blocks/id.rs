@@ -1,4 +1,4 @@
-//! What a block is called: whoever knows the name can read the block, so names cannot be guessed and are not printed.
+//! Names of blocks. Anyone who knows a block's name can read the block, so names cannot be guessed and are not printed.
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
@@ -11,23 +11,22 @@ use tryworks_base::{Error, Result};
 /// The end of the name of a block that is being written.
 const UNSEALED: &str = ".part";
 
-/// The secret of a store from which the names of its blocks follow. Whoever has it can read all of them.
+/// The secret of a store, from which the names of its blocks are derived. Anyone who has it can read all of them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockKey([u8; 32]);
 
 impl BlockKey {
-    /// A new key, from the randomness of the system.
+    /// A new key, from the system's randomness.
     pub(super) fn random() -> Result<Self> {
         let mut key = [0; 32];
-        // Up to 256 bytes come whole or not at all.
+        // Up to 256 bytes come all at once or not at all.
         match getrandom(&mut key, GetRandomFlags::empty()) {
             Ok(_) => Ok(BlockKey(key)),
             Err(error) => Err(Error::storage("making a key", "the system's randomness", &io::Error::from(error))),
         }
     }
 
-    /// The key that these bytes are. A store makes its own from the randomness of the system; one that is only simulated is
-    /// handed one.
+    /// The key with these bytes. A store makes its own from the system's randomness; a simulated store is given one.
     ///
     /// ```
     /// use tryworks_store::blocks::BlockKey;
@@ -55,22 +54,22 @@ impl fmt::Debug for BlockKey {
     }
 }
 
-/// The name of a block. Its text shows only as much of it as tells blocks apart in a log.
+/// The name of a block. Its text shows only the beginning: enough to tell blocks apart in a log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BlockId([u8; 16]);
 
 impl BlockId {
-    /// Where the sealed file is, in the directory of its store.
+    /// The path of the sealed file in the directory of its store.
     pub fn path_in(&self, dir: &Path) -> PathBuf {
         dir.join(self.hex(16))
     }
 
-    /// Where the file is while it is being written.
+    /// The path of the file while it is being written.
     pub(super) fn unsealed_in(&self, dir: &Path) -> PathBuf {
         dir.join(self.hex(16) + UNSEALED)
     }
 
-    /// What an error says about where the block is.
+    /// How an error describes where the block is.
     pub(super) fn shown_in(&self, dir: &Path) -> String {
         shown(&self.path_in(dir))
     }
@@ -99,7 +98,7 @@ impl fmt::Debug for BlockId {
     }
 }
 
-/// The path of a block as an error shows it: with only the beginning of the name.
+/// The path of a block as an error shows it: with the beginning of the name alone.
 pub(super) fn shown(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match name.char_indices().nth(8) {
@@ -108,7 +107,7 @@ pub(super) fn shown(path: &Path) -> String {
     }
 }
 
-/// True if a file of this name in the directory of a store is a block, whole or not.
+/// True if a file of this name in the directory of a store is a block, sealed or not.
 pub(super) fn is_name(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     let name = name.strip_suffix(UNSEALED).unwrap_or(name);

@@ -1,4 +1,4 @@
-//! What a store can find: its blocks by output, by name and by attempt.
+//! The index of a store: its blocks by output, by name and by attempt.
 
 use super::id::BlockId;
 use super::remove::Removal;
@@ -21,7 +21,8 @@ pub(super) struct Output {
     pub(super) bytes: u64,
 }
 
-/// What can be found. An output is taken out whole, however many blocks it has; its names and attempts follow.
+/// The blocks that can be found. An output is taken out at once, however many blocks it has; its names and attempts
+/// follow later.
 #[derive(Default)]
 pub(super) struct Index {
     outputs: BTreeMap<u64, Output>,
@@ -30,7 +31,7 @@ pub(super) struct Index {
     attempts: BTreeSet<(u64, Key)>,
 }
 
-/// A block, until it is deleted and nobody reads it.
+/// A block, until it is deleted and has no reader.
 pub(super) struct Block {
     pub(super) shared: Arc<Shared>,
     pub(super) id: BlockId,
@@ -49,7 +50,7 @@ impl Index {
         self.outputs.get(output)?.blocks.get(&(*partition, *attempt)).cloned()
     }
 
-    /// Adds a block of a key that there is none of.
+    /// Adds a block under a key that is not in use.
     pub(super) fn insert(&mut self, key: Key, block: Arc<Block>) {
         let (output, partition, attempt) = key;
         let of = self.outputs.entry(output).or_default();
@@ -73,13 +74,13 @@ impl Index {
         Some(block)
     }
 
-    /// Takes whole outputs out.
+    /// Takes out complete outputs.
     pub(super) fn take_outputs(&mut self, names: RangeInclusive<u64>) -> Vec<(u64, Output)> {
         let names: Vec<_> = self.outputs.range(names).map(|(output, _)| *output).collect();
         names.into_iter().filter_map(|output| Some((output, self.outputs.remove(&output)?))).collect()
     }
 
-    /// Takes out what an attempt made.
+    /// Takes out the blocks that an attempt made.
     pub(super) fn take_attempt(&mut self, attempt: u64) -> Vec<Arc<Block>> {
         let (first, last) = ((0, 0, 0), (u64::MAX, u32::MAX, u64::MAX));
         let made = self.attempts.range((attempt, first)..=(attempt, last));
@@ -93,7 +94,7 @@ impl Index {
         all.map(|(output, ((partition, attempt), block))| ((output, *partition, *attempt), &**block))
     }
 
-    /// Lets go of the names of blocks of an output that was taken out.
+    /// Removes the names of blocks of an output that was taken out.
     pub(super) fn forget(&mut self, output: u64, blocks: &[((u32, u64), Arc<Block>)]) {
         for ((partition, attempt), block) in blocks {
             self.ids.remove(&block.id);
@@ -103,7 +104,7 @@ impl Index {
 }
 
 impl Block {
-    /// Takes it off the disk here and now.
+    /// Removes the block from the disk, on this thread.
     pub(super) fn unlink(mut self) {
         if let Sealed::File { bytes } = self.sealed {
             self.shared.unlink(&self.id, bytes);

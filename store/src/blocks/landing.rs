@@ -1,4 +1,4 @@
-//! Bytes from another machine that are to wait for their reader on the disk, not in memory.
+//! Bytes from another machine that wait for their reader on the disk, not in memory.
 
 use super::map::map;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tryworks_base::disk::refused;
 use tryworks_base::{Error, Result, disk};
 
-/// A file without a name that is written once and then read as memory.
+/// A file without a name that is written once and then read by mapping it.
 pub struct Landing {
     dir: PathBuf,
     file: File,
@@ -19,7 +19,7 @@ impl Landing {
     /// A new file in `dir`.
     ///
     /// # Errors
-    /// If none can be made there.
+    /// If it cannot be created there.
     pub fn create(dir: &Path) -> Result<Self> {
         let file =
             tempfile::tempfile_in(dir).map_err(|error| disk::storage("making a file to fetch into", dir, 0, &error))?;
@@ -38,8 +38,8 @@ impl Landing {
         Ok(())
     }
 
-    /// All that was written, as memory that the system reads from the disk when it is looked at. The disk has its
-    /// space again when the last slice of it is dropped.
+    /// All that was written, as mapped memory: the system reads it from the disk on access. The disk space is free
+    /// again when the last slice is dropped.
     ///
     /// # Errors
     /// If it cannot be mapped.

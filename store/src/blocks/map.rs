@@ -1,12 +1,12 @@
-//! Files as memory: the one place of this crate that maps, and why nothing can change what is mapped.
+//! Maps files into memory: the one place of this crate that does so, and why a mapped file cannot change.
 
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions};
 use std::fs::File;
 use std::io;
 
-/// The first `len` bytes of a file that nobody writes to any more, which is to say of one of these two:
-/// a sealed block, which this process has just opened for reading, or a [`Landing`](super::Landing) that has ended.
+/// The first `len` bytes of a file that no process writes to any more. It is one of two: a sealed block, which this
+/// process has just opened for reading, or a [`Landing`](super::Landing) that has ended.
 pub(super) fn map(file: &File, len: u64) -> io::Result<Bytes> {
     let found = file.metadata()?.len();
     if found < len {
@@ -24,10 +24,10 @@ pub(super) fn map(file: &File, len: u64) -> io::Result<Bytes> {
 
 #[allow(unsafe_code)]
 fn read_only(file: &File, len: usize) -> io::Result<Mmap> {
-    // SAFETY: What is mapped must not change or get shorter while it is mapped. A block is written under another name
-    // by a descriptor that is closed before the block is sealed by renaming it; no code opens a sealed block for
-    // writing or makes it shorter, it is only unlinked, which leaves what is mapped as it is. The directory is closed
-    // to other users (0700). A landing has no name, and its only descriptor is given up when it ends. The length was
-    // checked by the caller against that of the open file, so there is no page beyond its end.
+    // SAFETY: A file must not change or get shorter while it is mapped. A block is written under another name, by a
+    // descriptor that is closed before the block is sealed by renaming it. No code opens a sealed block for writing or
+    // makes it shorter; it is only unlinked, which leaves the mapping as it is. The directory is closed to other users
+    // (0700). A landing has no name, and its only descriptor is closed when it ends. The caller checked the length
+    // against that of the open file, so there is no page beyond its end.
     unsafe { MmapOptions::new().len(len).map(file) }
 }

@@ -1,10 +1,10 @@
 //! Blocks: what one map task leaves for an exchange, so that other processes can read it.
 //!
 //! A block is a sealed file of sequences of frames, with a table of contents at its end (`table` has the layout). A
-//! worker writes it straight into the directory of its engine (`write`); other workers of that machine map it, those
-//! of other machines get its table and then ranges of its bytes (`open`, `segments`). The engine owns the directory:
-//! it counts, serves and deletes (`store`, `serve`, `remove`, `owner`), and takes over those of an engine that leaves
-//! (`copy`). Nobody can ask for a block by a path, only by a name that cannot be guessed (`id`).
+//! worker writes it straight into the directory of its engine (`write`). Other workers of that machine map it. Workers
+//! of other machines get its table and then ranges of its bytes (`open`, `segments`). The engine owns the directory: it
+//! counts, serves and deletes blocks (`store`, `serve`, `remove`, `owner`), and takes over those of an engine that
+//! leaves (`copy`). A process can ask for a block only by a name that cannot be guessed, never by a path (`id`).
 //!
 //! ```
 //! use tryworks_base::frames::Frames;

@@ -1,4 +1,4 @@
-//! Reading a block: mapped from a file of this machine, from memory, or from ranges that another machine sent.
+//! Reads a block: mapped from a file of this machine, from memory, or from ranges that another machine sent.
 
 use super::held::Held;
 use super::id::shown;
@@ -15,16 +15,16 @@ use tryworks_base::{Error, Result};
 
 /// A block that can be read.
 pub struct OpenBlock {
-    /// What errors call it.
+    /// The name in errors.
     name: String,
     table: Table,
     source: Source,
 }
 
 enum Source {
-    /// The whole block is memory, be it mapped.
+    /// The whole block, in memory or mapped.
     Whole(Bytes),
-    /// Some of it.
+    /// Parts of it.
     Remote(Segments),
 }
 
@@ -32,7 +32,7 @@ impl OpenBlock {
     /// Opens the sealed block at `path` in the directory of a store of this machine.
     ///
     /// # Errors
-    /// If it is not there any more, or is no block.
+    /// If it does not exist any more, or is no block.
     pub fn file(path: &Path) -> Result<Arc<Self>> {
         let name = shown(path);
         let open = || {
@@ -43,7 +43,7 @@ impl OpenBlock {
         Self::whole(name, bytes)
     }
 
-    /// Opens a block that is in memory. Errors call it `name`.
+    /// Opens a block in memory. Errors call it `name`.
     ///
     /// # Errors
     /// If it is no block.
@@ -51,10 +51,10 @@ impl OpenBlock {
         Self::whole(name.into(), bytes)
     }
 
-    /// Opens what a store holds.
+    /// Opens a block that a store holds.
     ///
     /// # Errors
-    /// As of [`file`](OpenBlock::file).
+    /// As for [`file`](OpenBlock::file).
     pub fn held(held: &Held) -> Result<Arc<Self>> {
         match held {
             Held::File { path, .. } => Self::file(path),
@@ -62,9 +62,9 @@ impl OpenBlock {
         }
     }
 
-    /// A block on another machine of which the table of contents has arrived (see
-    /// [`Served::table`](super::Served::table)): what is [`missing`](OpenBlock::missing) has to be supplied before it
-    /// is viewed. Errors call it `name`. What one reader forgets is gone for all, so each opens the block for itself.
+    /// A block on another machine, whose table of contents has arrived (see [`Served::table`](super::Served::table)).
+    /// Bytes that are [`missing`](OpenBlock::missing) have to be supplied before they are viewed. Errors call the block
+    /// `name`. Bytes that one reader forgets are gone for all readers, so each opens the block for itself.
     ///
     /// # Errors
     /// If the bytes are no table of contents.
@@ -83,7 +83,7 @@ impl OpenBlock {
         Ok(Arc::new(OpenBlock { name, table, source: Source::Whole(bytes) }))
     }
 
-    /// What the writer gave to [`seal`](super::BlockWriter::seal).
+    /// The head that the writer gave to [`seal`](super::BlockWriter::seal).
     pub fn head(&self) -> &[u8] {
         self.table.head()
     }
@@ -96,25 +96,25 @@ impl OpenBlock {
     /// One sequence of the block.
     ///
     /// # Errors
-    /// If there are not so many, which is a bug of the caller's.
+    /// If the block has fewer, which is a bug of the caller's.
     pub fn sequence(self: &Arc<Self>, sequence: usize) -> Result<BlockSequence> {
         let len = self.table.len_of(sequence).ok_or_else(|| self.beyond(sequence, 0..0))?;
         Ok(BlockSequence { block: self.clone(), sequence, len })
     }
 
-    /// Which bytes of the block some frames of a sequence take.
+    /// Which bytes of the block the given frames of a sequence take.
     ///
     /// # Errors
-    /// If there are not so many, which is a bug of the caller's.
+    /// If the block has fewer, which is a bug of the caller's.
     pub fn range(&self, sequence: usize, frames: Range<usize>) -> Result<Range<u64>> {
         self.table.range(sequence, frames.clone()).ok_or_else(|| self.beyond(sequence, frames))
     }
 
-    /// The bytes that have to be [supplied](OpenBlock::supply) before these frames can be viewed: none if the block is
+    /// The bytes that have to be [supplied](OpenBlock::supply) before these frames can be viewed; empty if the block is
     /// on this machine.
     ///
     /// # Errors
-    /// If there are not so many frames, which is a bug of the caller's.
+    /// If there are fewer frames, which is a bug of the caller's.
     pub fn missing(&self, sequence: usize, frames: Range<usize>) -> Result<Vec<Range<u64>>> {
         let range = self.range(sequence, frames)?;
         Ok(match &self.source {
@@ -123,8 +123,8 @@ impl OpenBlock {
         })
     }
 
-    /// Takes bytes of the block that begin at `start`, from the network or from a [`Landing`](super::Landing), in any
-    /// pieces. Slices of one allocation keep all of it.
+    /// Adds bytes of the block that begin at `start`, from the network or from a [`Landing`](super::Landing), in pieces
+    /// of any size. A slice keeps the whole allocation that it is a part of.
     ///
     /// # Errors
     /// If they lie beyond the frames, or if the block is on this machine.
@@ -140,19 +140,19 @@ impl OpenBlock {
         Ok(())
     }
 
-    /// Lets go of bytes that were supplied.
+    /// Drops bytes that were supplied.
     pub fn forget(&self, range: Range<u64>) {
         if let Source::Remote(segments) = &self.source {
             segments.forget(range);
         }
     }
 
-    /// Where its frames end and its table of contents begins.
+    /// Where the frames end and the table of contents begins.
     pub fn frames_end(&self) -> u64 {
         self.table.frames_end()
     }
 
-    /// About what its table of contents takes in memory.
+    /// About how many bytes its table of contents takes in memory.
     pub fn held_bytes(&self) -> u64 {
         self.table.held()
     }
@@ -163,7 +163,7 @@ impl OpenBlock {
             return Ok(&[]);
         }
         let bytes = match &self.source {
-            // Within the block, as the table was checked against its length.
+            // This is within the block, as the table was checked against the block's length.
             Source::Whole(bytes) => &bytes[place.bytes.start as usize..place.bytes.end as usize],
             Source::Remote(segments) if segments.copy(place.bytes.clone(), scratch) => scratch,
             Source::Remote(_) => {

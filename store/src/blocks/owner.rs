@@ -1,7 +1,7 @@
-//! The directory of a store: one owner at a time, closed to other users, and swept when its owner is dead.
+//! The directory of a store: it has one owner at a time, is closed to other users, and is swept when its owner is dead.
 //!
-//! The blocks are in a directory inside it that each owner makes anew, under another name. Workers of an owner that was
-//! killed may write for a moment longer: they write where nobody looks, or not at all once that is removed.
+//! The blocks are in a directory inside it, which each owner creates under a new name. Workers of a killed owner may
+//! write for a moment longer. They then write to the old directory, which no process reads, or fail once it is removed.
 
 use super::id::{BlockKey, is_name};
 use rustix::fs::{FlockOperation, flock};
@@ -12,21 +12,21 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use tryworks_base::{Error, Result};
 
-/// The file in the directory that its owner has locked. It also tells our directories from others.
+/// The file in the directory that the owner keeps locked. It also marks the directory as one of Tryworks's.
 const LOCK: &str = "tryworks-blocks.lock";
 
 /// A directory that this process owns until the value is dropped.
 pub(super) struct OwnedDir {
     path: PathBuf,
     blocks: PathBuf,
-    /// Where the blocks of dead owners are.
+    /// Directories with the blocks of dead owners.
     pub(super) left: Vec<PathBuf>,
     _lock: File,
 }
 
 impl OwnedDir {
-    /// Makes the directory if it is not there, locks it, and looks for what dead owners left in it. That may be millions
-    /// of blocks, which are not removed here.
+    /// Creates the directory if it is missing, locks it, and looks for what dead owners left in it. Those may be
+    /// millions of blocks, which are not removed here.
     pub(super) fn open(path: &Path, key: &BlockKey) -> Result<Self> {
         let failed = |error: io::Error| Error::storage("opening a directory of blocks", path, &error);
         loop {
@@ -36,7 +36,7 @@ impl OwnedDir {
             match locked {
                 Lock::Taken => {
                     let left = block_dirs(path).map_err(failed)?;
-                    // A name that no block has and no other owner.
+                    // A name that no block and no other owner has.
                     let blocks = key.id(u64::MAX, u32::MAX, u64::MAX).path_in(path);
                     DirBuilder::new().mode(0o700).create(&blocks).map_err(failed)?;
                     return Ok(OwnedDir { path: path.into(), blocks, left, _lock: lock });
@@ -47,7 +47,7 @@ impl OwnedDir {
         }
     }
 
-    /// Where the blocks are.
+    /// Where this owner's blocks are.
     pub(super) fn blocks(&self) -> &Path {
         &self.blocks
     }
@@ -59,7 +59,7 @@ impl Drop for OwnedDir {
     }
 }
 
-/// Removes the directories of blocks in `parent` whose owners are dead, and tells which.
+/// Removes the block directories in `parent` whose owners are dead, and returns them.
 ///
 /// # Errors
 /// If `parent` cannot be listed. A directory that cannot be removed is left for the next time.
@@ -72,7 +72,7 @@ pub fn sweep(parent: &Path) -> Result<Vec<PathBuf>> {
     let mut swept = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        // Only what is a directory of this user's with a lock file in it that nobody has locked.
+        // Only a directory of this user's with a lock file that no process has locked.
         let Ok(true) = fs::symlink_metadata(&path).map(|data| data.is_dir() && is_ours(&data)) else { continue };
         let Ok(lock) = open_lock(&path, false) else { continue };
         if let Ok(Lock::Taken) = try_lock(&path, &lock)
@@ -88,8 +88,8 @@ fn is_ours(data: &fs::Metadata) -> bool {
     data.uid() == geteuid().as_raw()
 }
 
-/// Makes the directory with no rights for others. One that is there is taken only if it has none either: it was made
-/// for this, and is not somebody's home.
+/// Creates the directory without rights for others. An existing one is taken only if others have no rights there
+/// either: then it was created for this, and is not a user's home.
 fn make_closed(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let data = fs::symlink_metadata(path)?;
@@ -109,7 +109,7 @@ fn open_lock(dir: &Path, create: bool) -> io::Result<File> {
 
 enum Lock {
     Taken,
-    /// Another process has it.
+    /// Another process has locked it.
     Others,
     /// The file was removed before it could be locked.
     Gone,
@@ -130,7 +130,7 @@ fn try_lock(dir: &Path, lock: &File) -> io::Result<Lock> {
     Ok(if same { Lock::Taken } else { Lock::Gone })
 }
 
-/// The directories of blocks in a directory.
+/// The block directories in a directory.
 fn block_dirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -142,8 +142,8 @@ fn block_dirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Removes the blocks of an owner that is gone, for as long as it may `go_on`. A worker that it left behind may write
-/// further ones while they are removed, but none once the directory is not there.
+/// Removes the blocks of a dead owner, for as long as it may `go_on`. A worker of that owner may write more blocks
+/// while they are removed, but none after the directory is gone.
 pub(super) fn remove_blocks(dir: &Path, go_on: impl Fn() -> bool) -> io::Result<()> {
     loop {
         for entry in fs::read_dir(dir)? {
@@ -170,7 +170,7 @@ fn has_blocks(dir: &Path) -> io::Result<bool> {
     Ok(fs::read_dir(dir)?.flatten().any(is_block))
 }
 
-/// Removes a directory whose lock is held. What is not ours in it stays, and the directory with it.
+/// Removes a directory whose lock is held. Foreign files in it stay, and the directory with them.
 fn remove(dir: &Path) -> io::Result<()> {
     block_dirs(dir)?.iter().try_for_each(|blocks| remove_blocks(blocks, || true))?;
     fs::remove_file(dir.join(LOCK))?;
@@ -181,7 +181,7 @@ fn remove(dir: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// An engine that was killed with millions of blocks was not there again until all were off the disk.
+    /// An engine that had been killed with millions of blocks did not come back until all of them were off the disk.
     #[test]
     fn a_new_owner_does_not_wait_until_the_blocks_of_a_dead_one_are_removed() {
         let parent = tempfile::tempdir().unwrap();
@@ -191,7 +191,7 @@ mod tests {
         let block = key.id(1, 0, 1).path_in(dead.blocks());
         fs::write(&block, b"left").unwrap();
         let before = dead.blocks().to_path_buf();
-        // As when it is killed: the lock goes, and nothing else.
+        // As after a kill: the lock is released, and nothing else happens.
         let OwnedDir { _lock, .. } = &dead;
         flock(_lock, FlockOperation::Unlock).unwrap();
         let owned = OwnedDir::open(&path, &BlockKey::random().unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! Taking blocks off the disk, on a thread of its own: a file system may take long over one file, and does over millions.
-//! Nobody who deletes waits for that; what was deleted counts until it is gone.
+//! Removes blocks from the disk, on a thread of its own: a file system may take long over one file, and does over
+//! millions. Callers that delete don't wait for it. Deleted blocks count until they are gone.
 
 use super::id::BlockId;
 use super::index::Blocks;
@@ -12,22 +12,22 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
 
-/// So many blocks are forgotten before somebody else may look into the index.
+/// How many blocks are removed from the index before its lock is released for others.
 const STEP: usize = 256;
 
-/// What is to go.
+/// What to remove.
 pub(super) enum Removal {
-    /// The file of a deleted block that nobody reads any more.
+    /// The file of a deleted block that has no reader any more.
     File { id: BlockId, bytes: u64 },
     /// All blocks of an output that cannot be found any more.
     Output { output: u64, blocks: Blocks },
-    /// What may have been written of a block that was never added.
+    /// What an attempt may have written of a block that was never added.
     Unadded(BlockId),
     /// The blocks of a dead owner.
     Left(PathBuf),
-    /// Who waits until all that was asked for before is gone.
+    /// Notifies a caller that waits until all earlier removals are done.
     Tell(SyncSender<()>),
-    /// The store is closed: what is left goes with its directory.
+    /// The store is closed: what is left disappears with its directory.
     End,
 }
 
@@ -42,11 +42,11 @@ pub(super) fn start(shared: Arc<Shared>, removals: Receiver<Removal>) -> io::Res
                 Removal::File { id, bytes } => shared.unlink(&id, bytes),
                 Removal::Output { output, blocks } => remove_all(&shared, output, blocks),
                 Removal::Left(dir) => {
-                    // What stays is removed with the directory of the store, or by the next owner.
+                    // What remains is removed with the directory of the store, or by the next owner.
                     let _ = remove_blocks(&dir, || !shared.is_closed());
                 }
                 Removal::Unadded(id) => {
-                    // Mostly neither is there.
+                    // Usually neither file exists.
                     let _ = fs::remove_file(id.unsealed_in(&shared.dir));
                     let _ = fs::remove_file(id.path_in(&shared.dir));
                 }
@@ -63,7 +63,7 @@ fn remove_all(shared: &Shared, output: u64, blocks: Blocks) {
             return;
         }
         shared.index().forget(output, &step);
-        // Those that are read go with their last reader.
+        // Blocks with readers disappear with their last reader.
         step.into_iter().filter_map(|(_, block)| Arc::into_inner(block)).for_each(|block| block.unlink());
     }
 }

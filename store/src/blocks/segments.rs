@@ -1,4 +1,4 @@
-//! Which bytes of a block on another machine are here at the moment.
+//! Which bytes of a block on another machine have arrived.
 
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -20,12 +20,12 @@ impl Segments {
         self.0.write()
     }
 
-    /// What of `range` is not here.
+    /// The parts of `range` that have not arrived.
     pub(super) fn missing(&self, range: Range<u64>) -> Vec<Range<u64>> {
         gaps(&self.read(), range)
     }
 
-    /// Adds the bytes that begin at `start`. What is here already stays.
+    /// Adds the bytes that begin at `start`. Bytes that were here before stay.
     pub(super) fn supply(&self, start: u64, data: &Bytes) {
         let mut pieces = self.write();
         for gap in gaps(&pieces, start..start + data.len() as u64) {
@@ -34,7 +34,7 @@ impl Segments {
         }
     }
 
-    /// Lets go of `range`.
+    /// Drops the bytes of `range`.
     pub(super) fn forget(&self, range: Range<u64>) {
         let mut pieces = self.write();
         let touched: Vec<u64> = overlapping(&pieces, &range).map(|(start, _)| *start).collect();
@@ -50,11 +50,11 @@ impl Segments {
         }
     }
 
-    /// Replaces what is in `out` by the bytes of `range`; false if they are not all here.
+    /// Replaces the content of `out` by the bytes of `range`; false if some have not arrived.
     pub(super) fn copy(&self, range: Range<u64>, out: &mut Vec<u8>) -> bool {
         out.clear();
         let pieces = self.read();
-        // Looked at first: how long the range is was said by a stranger.
+        // This check comes first: the length of the range was stated by a stranger.
         if !gaps(&pieces, range.clone()).is_empty() {
             return false;
         }

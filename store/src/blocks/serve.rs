@@ -1,4 +1,4 @@
-//! Giving a block to another machine: its table of contents, then ranges of its frames.
+//! Serves a block to another machine: its table of contents, then ranges of its frames.
 
 use super::held::Held;
 use super::open::no_block;
@@ -12,7 +12,7 @@ use tryworks_base::{Error, Result};
 /// The longest range that is read at once, so that a request cannot ask for more memory than this.
 pub const MOST_AT_ONCE: u64 = 16 << 20;
 
-/// A block that is being served; it is not deleted meanwhile.
+/// A block that is being served; until then it is not deleted.
 pub struct Served {
     pin: Pin,
     source: Source,
@@ -24,10 +24,10 @@ enum Source {
 }
 
 impl Served {
-    /// Begins to serve what a store gave.
+    /// Begins to serve a block of the store.
     ///
     /// # Errors
-    /// If the file is not there any more.
+    /// If the file does not exist any more.
     pub fn new(pin: Pin) -> Result<Self> {
         let source = match pin.held() {
             Held::Small(bytes) => Source::Memory(bytes.clone()),
@@ -39,7 +39,7 @@ impl Served {
         Ok(Served { pin, source })
     }
 
-    /// What [`OpenBlock::remote`](super::OpenBlock::remote) has to be given.
+    /// The argument for [`OpenBlock::remote`](super::OpenBlock::remote).
     ///
     /// # Errors
     /// If it cannot be read.
@@ -49,7 +49,7 @@ impl Served {
         Ok(table)
     }
 
-    /// Replaces what is in `out` by a range of the frames.
+    /// Replaces the content of `out` by a range of the frames.
     ///
     /// # Errors
     /// If the range lies beyond the frames, is longer than [`MOST_AT_ONCE`], or cannot be read.

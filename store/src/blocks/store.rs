@@ -1,4 +1,4 @@
-//! The blocks of an engine: what is there, how much it takes, who reads it, and letting go of what nobody needs.
+//! The blocks of an engine: which exist, how many bytes they take, who reads them, and how they are deleted.
 
 use super::held::{BlockInfo, Held};
 use super::id::{BlockId, BlockKey};
@@ -22,44 +22,43 @@ use tryworks_base::disk::refused;
 use tryworks_base::lock::{Held as Locked, Lock, none_held};
 use tryworks_base::{Error, Result};
 
-/// What small blocks may take in memory together; those that come later are written to the disk.
+/// The most bytes that small blocks may take in memory together; later ones are written to the disk.
 const SMALL_BLOCKS: u64 = 64 << 20;
 
-/// The blocks of one owner, in a directory of its own that goes when the last clone of this
-/// is dropped.
+/// The blocks of one owner, in a directory of its own that is removed when the last clone of this is dropped.
 #[derive(Clone)]
 pub struct BlockStore(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     unlinks: Option<JoinHandle<()>>,
-    /// Goes when nothing is unlinked any more.
+    /// Dropped last, when nothing is left to unlink.
     _dir: OwnedDir,
 }
 
-/// What the store, its blocks and the thread that unlinks them have in common.
+/// What the store shares with its blocks and with the thread that unlinks them.
 pub(super) struct Shared {
     /// Where the blocks are.
     pub(super) dir: PathBuf,
     key: BlockKey,
     pub(super) quota: Option<u64>,
     index: Lock<Index>,
-    /// What blocks take that can be found, and what was claimed: this counts against the quota.
+    /// The bytes of blocks that can be found, and of claims: these count against the quota.
     live: AtomicU64,
-    /// What deleted blocks take until nobody reads them and they are off the disk.
+    /// The bytes of deleted blocks, until they have no reader and are off the disk.
     leaving: AtomicU64,
-    /// What of both is in memory.
+    /// How many bytes of both are in memory.
     small: AtomicU64,
     removals: Sender<Removal>,
     closed: AtomicBool,
 }
 
-/// A block that stays while somebody reads it, even if it is deleted meanwhile.
+/// A block that stays while it is read, even if it is deleted in that time.
 pub struct Pin {
     block: Arc<Block>,
     held: Held,
     name: String,
-    /// The directory stays too.
+    /// Keeps the directory, too.
     _store: Arc<Inner>,
 }
 
@@ -69,7 +68,7 @@ impl Pin {
         &self.held
     }
 
-    /// What was said of it when it was added.
+    /// The note that was added with it.
     pub fn note(&self) -> &Bytes {
         &self.block.note
     }
@@ -79,18 +78,18 @@ impl Pin {
         self.block.table_start
     }
 
-    /// What errors call it.
+    /// The name in errors.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 }
 
 impl BlockStore {
-    /// Makes `dir` the directory of a new store, whose blocks may take no more than `quota`. What a dead owner left in
-    /// it is removed meanwhile, and whoever still writes for that one does not write into this store.
+    /// Makes `dir` the directory of a new store, whose blocks may take at most `quota` bytes. What a dead owner left in
+    /// it is removed in the background. Processes that still write for that owner do not write into this store.
     ///
     /// # Errors
-    /// If another process that is alive owns it, if other users may look into it, or if it cannot be made.
+    /// If another live process owns it, if other users may look into it, or if it cannot be created.
     pub fn open(dir: &Path, quota: Option<u64>) -> Result<Self> {
         let key = BlockKey::random()?;
         let mut owned = OwnedDir::open(dir, &key)?;
@@ -112,33 +111,33 @@ impl BlockStore {
         Ok(BlockStore(Arc::new(Inner { shared, unlinks: Some(unlinks), _dir: owned })))
     }
 
-    /// The directory that workers write into. No other store ever has the same.
+    /// The directory that workers write into. No other store ever gets the same one.
     pub fn dir(&self) -> &Path {
         &self.0.shared.dir
     }
 
-    /// What names follow from: for the writers of this store and those who may read all of it.
+    /// The key that names are derived from, for the writers of this store and for processes that may read all of it.
     pub fn key(&self) -> &BlockKey {
         &self.0.shared.key
     }
 
-    /// What all blocks take, on the disk and in memory, and what else was [claimed](BlockStore::claim). Blocks that are
-    /// deleted count while they are read, and until they are off the disk.
+    /// The bytes of all blocks, on the disk and in memory, and of all [claims](BlockStore::claim). Deleted blocks count
+    /// while they are read, and until they are off the disk.
     pub fn used(&self) -> u64 {
         let Shared { live, leaving, .. } = &*self.0.shared;
         live.load(Relaxed) + leaving.load(Relaxed)
     }
 
-    /// What a writer may take at the moment. What was deleted and is not off the disk yet does not count here.
+    /// The quota, and how much of it is used now. Deleted blocks that are still on the disk do not count here.
     pub fn quota(&self) -> Quota {
         self.0.shared.quota()
     }
 
-    /// Takes over a block that `attempt` sealed under the name that the key gives it, with a note for the
+    /// Adds a block that `attempt` sealed under the name that the key gives it, with a note for the
     /// [inventory](BlockStore::inventory).
     ///
     /// # Errors
-    /// If it is not there, is no block, or is more than the quota allows: then it is deleted.
+    /// If the block does not exist, is no block, or exceeds the quota: then it is deleted.
     pub fn add(
         &self,
         output: u64,
@@ -156,7 +155,7 @@ impl BlockStore {
         let refused = |_: &Error| shared.remove(Removal::Unadded(id));
         let (sealed, table_start) = shared.receive(&id, sealed).inspect_err(refused)?;
         let mut index = shared.index();
-        // Somebody else may have looked at it meanwhile.
+        // Another thread may have looked at the same block by now.
         if index.has(&key) {
             return Err(twice());
         }
@@ -170,7 +169,7 @@ impl BlockStore {
         Ok(id)
     }
 
-    /// A block that is here, which stays as long as the answer is kept.
+    /// A block of this store. It stays for as long as the returned pin is kept.
     pub fn get(&self, id: BlockId) -> Option<Pin> {
         let block = self.0.shared.index().find(&id)?;
         let dir = self.dir();
@@ -181,7 +180,7 @@ impl BlockStore {
         Some(Pin { block, held, name: id.shown_in(dir), _store: self.0.clone() })
     }
 
-    /// Deletes all blocks of an output. Like all that deletes, it does not wait for the disk.
+    /// Deletes all blocks of an output. Like every deletion, this does not wait for the disk.
     pub fn delete_output(&self, output: u64) {
         self.delete_outputs(output..=output);
     }
@@ -202,7 +201,7 @@ impl BlockStore {
         gone.iter().for_each(|block| self.0.shared.leave(block.sealed.bytes()));
     }
 
-    /// Removes what an attempt that came to nothing may have left of a block that was never added.
+    /// Removes what a failed attempt may have written of a block that was never added.
     pub fn discard(&self, output: u64, partition: u32, attempt: u64) {
         let shared = &self.0.shared;
         if !shared.index().has(&(output, partition, attempt)) {
@@ -210,12 +209,12 @@ impl BlockStore {
         }
     }
 
-    /// Waits until what was deleted before is off the disk, but for what is read.
+    /// Waits until everything deleted before is off the disk, except blocks that are being read.
     pub fn wait_for_removals(&self) {
         none_held("waiting for a disk");
         let (done, gone) = sync_channel(1);
         self.0.shared.remove(Removal::Tell(done));
-        // It ends only with the store.
+        // This fails only when the store is closed.
         let _ = gone.recv();
     }
 
@@ -237,9 +236,9 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.shared.closed.store(true, Relaxed);
         self.shared.remove(Removal::End);
-        // A panic of that thread was told already.
+        // If that thread panicked, the panic was reported then.
         let _ = self.unlinks.take().map(JoinHandle::join);
-        // Blocks and index know one another.
+        // Blocks and index refer to one another.
         let index = std::mem::take(&mut *self.shared.index());
         drop(index);
     }
@@ -258,7 +257,7 @@ impl Shared {
         Quota { limit: self.quota, used: self.live.load(Relaxed) }
     }
 
-    /// Counts bytes; if the quota does not allow them, says what there was room for.
+    /// Counts bytes; if the quota does not allow them, returns the quota and its use.
     pub(super) fn take(&self, bytes: u64) -> std::result::Result<(), Quota> {
         let allowed = |used: u64| used.checked_add(bytes).filter(|after| self.quota.is_none_or(|most| *after <= most));
         let taken = self.live.fetch_update(Relaxed, Relaxed, allowed);
@@ -269,31 +268,31 @@ impl Shared {
         self.live.fetch_sub(bytes, Relaxed);
     }
 
-    /// What was deleted counts apart from then on.
+    /// Deleted bytes count separately from then on.
     fn leave(&self, bytes: u64) {
         self.leaving.fetch_add(bytes, Relaxed);
         self.live.fetch_sub(bytes, Relaxed);
     }
 
     pub(super) fn remove(&self, removal: Removal) {
-        // A store that is closed removes its directory.
+        // A closed store removes its directory anyway.
         let _ = self.removals.send(removal);
     }
 
-    /// The memory of a deleted block is free.
+    /// Returns the memory of a deleted block to the limit for small blocks.
     pub(super) fn forget_memory(&self, bytes: u64) {
         self.small.fetch_sub(bytes, Relaxed);
         self.leaving.fetch_sub(bytes, Relaxed);
     }
 
-    /// Takes the file of a deleted block off the disk.
+    /// Removes the file of a deleted block from the disk.
     pub(super) fn unlink(&self, id: &BlockId, bytes: u64) {
         // Nothing could be done about a file that stays; the directory is removed in the end.
         let _ = fs::remove_file(id.path_in(&self.dir));
         self.leaving.fetch_sub(bytes, Relaxed);
     }
 
-    /// Looks at what a worker says it has sealed: where it is, and where its table begins.
+    /// Checks what a worker says it has sealed: where it is, and where its table begins.
     fn receive(&self, id: &BlockId, sealed: Sealed) -> Result<(Sealed, u64)> {
         let dir = &*self.dir;
         let no_block = |why| no_block(&id.shown_in(dir), why);
@@ -345,7 +344,7 @@ mod tests {
         store.add(output, 0, attempt, writer.seal(&[]).unwrap(), Vec::new()).unwrap()
     }
 
-    /// The engine's loop deletes, and a disk may take minutes over millions of files.
+    /// The engine's loop deletes blocks, and a disk may take minutes over millions of files.
     #[test]
     fn whoever_deletes_does_not_wait_for_the_disk() {
         let parent = tempfile::tempdir().unwrap();
@@ -354,7 +353,7 @@ mod tests {
         let path = |id: BlockId| id.path_in(store.dir());
         let used = store.used();
         let pin = store.get(read).unwrap();
-        // The disk is busy until it is looked for.
+        // The disk is busy until the test lets it continue.
         let (busy, free) = sync_channel(0);
         store.0.shared.remove(Removal::Tell(busy));
         store.delete_output(1);
@@ -364,7 +363,7 @@ mod tests {
         assert!([one, two, read].iter().all(|id| store.get(*id).is_none()) && store.get(left).is_some());
         assert!([one, two, read, left].iter().all(|id| path(*id).exists()));
         assert_eq!(store.used(), used, "what is on the disk counts");
-        // But not against the quota: what deletes and makes anew must not fail for it.
+        // But not against the quota: deleting a block and writing it again must not fail for that.
         let again = add(&store, 5, 5);
         free.recv().unwrap();
         store.wait_for_removals();
@@ -373,7 +372,7 @@ mod tests {
         drop(pin);
         store.wait_for_removals();
         assert!(!path(read).exists() && store.used() == used / 2);
-        // A store that is closed while the disk is busy leaves nothing, either.
+        // A store that is closed while the disk is busy leaves nothing behind, either.
         store.delete_output(4);
         drop(store);
         assert!(!parent.path().join("blocks").exists());

@@ -7,9 +7,9 @@
 //!            for each frame of all sequences twice what it takes
 //! footer     where the table begins, its length, a hash of both and of the table, magic, version: 8 8 8 4 4 bytes
 //! ```
-//! Frames follow one another without gaps, and sequences too, so that where a frame is follows from the lengths before
-//! it. Numbers of the table are written in seven bits a byte, those of the footer with the low byte first. Both sides
-//! are the same executable, so the hash need not be one that the world agrees on.
+//! Frames follow one another without gaps, and so do sequences. So the place of a frame follows from the lengths before
+//! it. The table has numbers in seven bits a byte; the footer has them with the low byte first. Both sides are the same
+//! executable, so the hash need not be a standard one.
 
 use super::id::BlockId;
 use crate::index::{Entry, Index, put_number, take_number};
@@ -17,12 +17,12 @@ use foldhash::quality::FixedState;
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
 
-/// What the footer takes.
+/// The size of the footer.
 pub(super) const FOOTER: usize = 32;
 const MAGIC: u32 = u32::from_le_bytes(*b"TWbl");
 const VERSION: u32 = 1;
 const CHECKSUM: usize = 8;
-/// No block is larger: file offsets are signed.
+/// The largest size of a block: file offsets are signed.
 const MOST: u64 = i64::MAX as u64;
 
 /// What is wrong with bytes that should be a block.
@@ -30,7 +30,7 @@ pub(super) type Damage = &'static str;
 
 /// The table of contents of a block.
 pub(super) struct Table {
-    /// Goes into the checksums, so that another block's bytes are not taken for this one's.
+    /// Part of the checksums, so that another block's bytes are not taken for this one's.
     salt: u64,
     head: Vec<u8>,
     /// Where each sequence ends among the frames.
@@ -55,7 +55,7 @@ impl Table {
         self.ends.push(self.frames.len());
     }
 
-    /// Adds a frame to the last sequence and gives the checksum that is to follow it, if the frame is not empty.
+    /// Adds a frame to the last sequence. If the frame is not empty, returns the checksum that has to follow it.
     pub(super) fn push(&mut self, body: &[u8]) -> Result<Option<[u8; CHECKSUM]>, Damage> {
         let Some(end) = self.ends.last_mut() else { return Err("a frame was written before a sequence was begun") };
         let number = self.frames.len();
@@ -83,7 +83,7 @@ impl Table {
         out.extend_from_slice(&footer);
     }
 
-    /// Reads a table and its footer, which have to be all of `tail`. What it allocates is a small multiple of that.
+    /// Reads a table and its footer, which have to take all of `tail`. It allocates at most a small multiple of that.
     pub(super) fn parse(tail: &[u8]) -> Result<Table, Damage> {
         let Some((table, footer)) = tail.split_last_chunk() else { return Err("it is shorter than a footer") };
         let footer = Footer::parse(footer)?;
@@ -142,7 +142,7 @@ impl Table {
         Some(Place { number, bytes: start..start + len })
     }
 
-    /// Which bytes of the block some frames of a sequence take.
+    /// Which bytes of the block the given frames of a sequence take.
     pub(super) fn range(&self, sequence: usize, frames: Range<usize>) -> Option<Range<u64>> {
         if frames.is_empty() {
             return (frames.end <= self.len_of(sequence)?).then_some(0..0);
@@ -156,19 +156,19 @@ impl Table {
         self.frames.end()
     }
 
-    /// What is in the bytes of a frame, if they are what was written there.
+    /// The content of a frame's bytes, if its checksum fits.
     pub(super) fn body<'a>(&self, place: &Place, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let (body, sum) = bytes.split_last_chunk()?;
         (*sum == checksum(self.salt, place.number, body)).then_some(body)
     }
 
-    /// About what it takes in memory.
+    /// About how many bytes it takes in memory.
     pub(super) fn held(&self) -> u64 {
         self.frames.held() + (self.head.capacity() + self.ends.capacity() * size_of::<usize>()) as u64
     }
 }
 
-/// Finds damage, not malice.
+/// It detects damage, not malice.
 fn checksum(salt: u64, number: usize, body: &[u8]) -> [u8; CHECKSUM] {
     let mut hasher = FixedState::with_seed(salt).build_hasher();
     hasher.write_u64(number as u64);
@@ -180,7 +180,7 @@ fn checksum(salt: u64, number: usize, body: &[u8]) -> [u8; CHECKSUM] {
 pub(super) struct Footer {
     /// Where the table begins.
     pub(super) start: u64,
-    /// What it takes.
+    /// Its size in bytes.
     len: u64,
     sum: u64,
 }
@@ -221,7 +221,7 @@ impl Footer {
         Ok(Footer { start, len, sum })
     }
 
-    /// Reads the last bytes of a block that takes `bytes` in all.
+    /// Reads the last bytes of a block of `bytes` bytes.
     pub(super) fn at_end_of(tail: &[u8], bytes: u64) -> Result<Self, Damage> {
         let footer = tail.last_chunk().ok_or("it is shorter than a footer")?;
         let footer = Footer::parse(footer)?;

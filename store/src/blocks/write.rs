@@ -1,4 +1,5 @@
-//! Writing a block: through a buffer into a file that has its name only once it is whole, or into memory if it is small.
+//! Writes a block: through a buffer into a file that gets its name only when it is complete, or into memory if it is
+//! small.
 
 use super::id::BlockId;
 use super::table::Table;
@@ -12,23 +13,23 @@ use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 use tryworks_base::{Error, Result, disk};
 
-/// How much is gathered before it is written.
+/// How much is buffered before it is written.
 const BUFFER: usize = 256 * 1024;
 
-/// A block that takes no more than this in all is not written to the disk.
+/// A block of at most this size in all is not written to the disk.
 pub const SMALL: usize = 32 * 1024;
 
-/// What a store had room for when it was asked.
+/// The quota of a store, and how much of it was used when the store was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
-    /// The most bytes that the blocks of the store may take, if that is bounded.
+    /// The most bytes that the blocks of the store may take; `None` if there is no limit.
     pub limit: Option<u64>,
-    /// What they took.
+    /// The bytes that they took.
     pub used: u64,
 }
 
 impl Quota {
-    /// Whether `more` bytes fit on top of `written`; if not, the error that says so.
+    /// Checks whether `more` bytes fit on top of `written`.
     pub(super) fn check(&self, dir: &Path, written: u64, more: u64) -> Result<()> {
         let used = self.used.saturating_add(written);
         match self.limit.is_some_and(|limit| used.saturating_add(more) > limit) {
@@ -47,20 +48,20 @@ impl Quota {
     }
 }
 
-/// A block that is whole: what its writer tells the owner of the store.
+/// A complete block, as its writer hands it to the owner of the store.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sealed {
-    /// All of it, as it would be in a file.
+    /// The whole block, as a file would have it.
     Small(Bytes),
-    /// It is in the directory of the store under its name.
+    /// A file in the directory of the store, under the block's name.
     File {
-        /// What it takes.
+        /// Its size in bytes.
         bytes: u64,
     },
 }
 
 impl Sealed {
-    /// What it takes.
+    /// Its size in bytes.
     pub fn bytes(&self) -> u64 {
         match self {
             Sealed::Small(bytes) => bytes.len() as u64,
@@ -69,7 +70,7 @@ impl Sealed {
     }
 }
 
-/// Without the rows that are in it.
+/// Leaves out the rows in it.
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if matches!(self, Sealed::Small(_)) { "Small" } else { "File" };
@@ -77,19 +78,19 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// A block being written. What is not sealed leaves nothing behind.
+/// A block being written. An unsealed block leaves nothing behind.
 pub struct BlockWriter {
     dir: PathBuf,
     id: BlockId,
     quota: Quota,
     table: Table,
     buffer: Vec<u8>,
-    /// What is in the file.
+    /// How many bytes are in the file.
     written: u64,
     file: Option<Unsealed>,
 }
 
-/// A file that goes when it is dropped.
+/// A file that is removed when this is dropped.
 pub(super) struct Unsealed {
     pub(super) file: File,
     path: TempPath,
@@ -107,7 +108,7 @@ impl Unsealed {
     }
 }
 
-/// Puts a whole block into a file.
+/// Writes a whole block into a file.
 pub(super) fn write_whole(dir: &Path, id: &BlockId, bytes: &[u8]) -> io::Result<()> {
     let mut unsealed = Unsealed::create(id.unsealed_in(dir))?;
     unsealed.file.write_all(bytes)?;
@@ -115,7 +116,7 @@ pub(super) fn write_whole(dir: &Path, id: &BlockId, bytes: &[u8]) -> io::Result<
 }
 
 impl BlockWriter {
-    /// Begins the block `id` in the directory of a store. There is no file until there is enough for one.
+    /// Begins the block `id` in the directory of a store. The file is created only when there is enough to write.
     pub fn new(dir: &Path, id: BlockId, quota: Quota) -> Self {
         BlockWriter { dir: dir.into(), id, quota, table: Table::new(&id), buffer: Vec::new(), written: 0, file: None }
     }
@@ -132,7 +133,7 @@ impl BlockWriter {
     /// Appends a frame to the sequence.
     ///
     /// # Errors
-    /// If the quota or the disk refuses, with how much was needed where. Then the block cannot be sealed any more.
+    /// If the quota or the disk refuses, with how much was needed where. The block cannot be sealed after that.
     pub fn frame(&mut self, bytes: &[u8]) -> Result<()> {
         let sum = self.table.push(bytes).map_err(|why| Error::Bug(why.into()))?;
         let Some(sum) = sum else { return Ok(()) };
@@ -140,7 +141,7 @@ impl BlockWriter {
         self.put(&sum)
     }
 
-    /// Ends the block. `head` is what its kind has to know beside the frames.
+    /// Ends the block. `head` is what readers of this kind of block have to know beside the frames.
     ///
     /// # Errors
     /// If the quota or the disk refuses.
@@ -163,7 +164,7 @@ impl BlockWriter {
     fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
         while self.buffer.len() + bytes.len() >= BUFFER {
             if self.buffer.is_empty() {
-                // As much as a buffer or more: it need not be gathered first.
+                // A frame of a buffer's size or more is written directly.
                 return self.write(bytes);
             }
             let (now, later) = bytes.split_at(BUFFER - self.buffer.len());

@@ -1,4 +1,5 @@
-//! One unlinked file that many sequences of frames share: who has which range of it, and giving ranges back.
+//! One unlinked file that many sequences of frames share: which sequence has which range of it, and how ranges are
+//! freed.
 
 use rustix::fs::FallocateFlags;
 use std::collections::BTreeMap;
@@ -17,12 +18,12 @@ pub(super) struct SharedFile {
     ranges: Lock<Ranges>,
 }
 
-/// What of a file is free below its end.
+/// The free ranges of a file below its end.
 #[derive(Default)]
 struct Ranges {
     /// Where the last range ends.
     end: u64,
-    /// Free ranges below the end, start to length, never touching one another or the end.
+    /// Free ranges below the end, start to length; none touches another one or the end.
     free: BTreeMap<u64, u64>,
 }
 
@@ -42,7 +43,7 @@ impl Ranges {
         start
     }
 
-    /// Gives a range back; true when the end came down.
+    /// Frees a range; true if the end moved down.
     fn give(&mut self, range: Range<u64>) -> bool {
         let Range { mut start, mut end } = range;
         if let Some((before, len)) = self.free.range(..start).next_back().map(|(before, len)| (*before, *len))
@@ -78,14 +79,15 @@ impl SharedFile {
         start..start + len
     }
 
-    /// Gives a range back: the disk has its space again when this returns.
+    /// Frees a range: its disk space is free again when this returns.
     pub(super) fn give(&self, range: Range<u64>) {
-        // Before anyone else may take it. Where the file system knows no holes, the range is only used again.
+        // This happens before another sequence may take the range. On a file system without holes, the range is only
+        // reused.
         let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let _ = rustix::fs::fallocate(&self.file, hole, range.start, range.end - range.start);
         let mut ranges = self.ranges();
         if ranges.give(range) {
-            // Under the lock, so that nothing that is taken now is cut off.
+            // Under the lock, so that no range is cut off that was taken in between.
             let _ = self.file.set_len(ranges.end);
         }
     }

@@ -1,7 +1,7 @@
-//! Spill files: sequences of frames in unlinked files, where operators put what does not fit into memory.
+//! Spill files: sequences of frames in unlinked files, for rows that do not fit into memory.
 //!
-//! `space` keeps the few files and the quota, `file` says which range of a file is whose, `sequence` writes and
-//! reads frames.
+//! `space` manages the few files and the quota. `file` says which sequence has which range of a file. `sequence` writes
+//! and reads frames.
 
 mod file;
 mod sequence;

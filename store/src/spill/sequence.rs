@@ -1,12 +1,12 @@
-//! A sequence of frames in a shared file: written through a buffer, read frame by frame against a checksum.
+//! A sequence of frames in a shared file: written through a buffer, read frame by frame and checked by checksum.
 //!
 //! ```text
 //! frame      body checksum          an empty frame takes no byte at all
 //! body       the bytes as they came, or (length before compression: u32) (lz4 block)
 //! checksum   a hash of (sequence, frame, compressed?, body)
 //! ```
-//! Frames follow one another without gaps. The sequence as a whole lies in extents of the file, in order; the last
-//! one is filled up to a whole block.
+//! Frames follow one another without gaps. The sequence as a whole lies in extents of the file, in order; the last one
+//! is padded to a whole block.
 
 use super::file::{BLOCK, SharedFile};
 use super::space::Inner;
@@ -21,13 +21,13 @@ use tryworks_base::frames::{FrameWriter, Frames};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Result};
 
-/// How much is gathered before it is written.
+/// How much is buffered before it is written.
 const BUFFER: usize = 256 * 1024;
-/// Frames below this are not worth compressing.
+/// Smaller frames are not worth compressing.
 const COMPRESS_FROM: usize = 64;
-/// Nor above this, where lz4 would need as much again.
+/// Nor are larger frames: lz4 would need as much memory again.
 const COMPRESS_TO: usize = 1 << 30;
-/// Scratch memory above this is given back after use.
+/// Scratch memory above this is freed after use.
 const SCRATCH: usize = 1 << 20;
 const CHECKSUM: usize = 8;
 
@@ -45,7 +45,7 @@ fn with_scratch<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     answer
 }
 
-/// Finds damage, not malice: nobody else can open the file.
+/// It detects damage, not malice: no other process can open the file.
 fn checksum(sequence: u64, frame: usize, compressed: bool, body: &[u8]) -> [u8; CHECKSUM] {
     let mut hasher = FixedState::with_seed(sequence).build_hasher();
     hasher.write_u64((frame as u64) << 1 | u64::from(compressed));
@@ -53,7 +53,7 @@ fn checksum(sequence: u64, frame: usize, compressed: bool, body: &[u8]) -> [u8; 
     hasher.finish().to_le_bytes()
 }
 
-/// The ranges of a file that a sequence has; given back when dropped.
+/// The ranges of a file that a sequence has; freed when dropped.
 struct Extents {
     space: Arc<Inner>,
     file: Arc<SharedFile>,
@@ -76,7 +76,7 @@ impl Extents {
         Ok(())
     }
 
-    /// Reads what is at `start` in the sequence.
+    /// Reads the bytes at `start` in the sequence.
     fn read(&self, mut start: u64, mut bytes: &mut [u8]) -> io::Result<()> {
         for range in &self.ranges {
             let len = range.end - range.start;
@@ -117,7 +117,7 @@ pub(super) struct Writer {
     index: Index,
     buffer: Vec<u8>,
     held: Reservation,
-    /// How many frames compression did not help in a row, and how many are therefore to be left alone.
+    /// How many frames in a row compression did not shrink, and how many frames are therefore not compressed.
     misses: u32,
     skip: u32,
 }
@@ -137,7 +137,7 @@ impl Writer {
         self.skip == 0
     }
 
-    /// Compresses `body` into the front of `packed` and tells how much that takes, if it helped.
+    /// Compresses `body` into the front of `packed`, and returns the compressed size if it is smaller.
     fn compress(&mut self, body: &[u8], packed: &mut Vec<u8>) -> Option<usize> {
         let head = size_of::<u32>();
         let most = head + lz4_flex::block::get_maximum_output_size(body.len());

@@ -1,4 +1,4 @@
-//! The spill space of a process: a directory, a few files without names in it, and how much they may take.
+//! The spill space of a process: a directory, a few nameless files in it, and the quota for them.
 
 use super::file::SharedFile;
 use super::sequence::Writer;
@@ -13,7 +13,7 @@ use tryworks_base::lock::Lock;
 use tryworks_base::memory::Memory;
 use tryworks_base::{Error, Result};
 
-/// How many files the sequences are spread over: a file system lets one thread at a time make a file longer.
+/// How many files the sequences are spread over: a file system lets only one thread at a time extend a file.
 const FILES: usize = 4;
 
 /// How a process spills.
@@ -21,7 +21,7 @@ const FILES: usize = 4;
 pub struct SpillOptions {
     /// Compress frames with lz4 where that makes them smaller.
     pub compress: bool,
-    /// The most bytes that may be on the disk at a time.
+    /// The most bytes that may be on the disk at once.
     pub quota: Option<u64>,
 }
 
@@ -31,7 +31,7 @@ impl Default for SpillOptions {
     }
 }
 
-/// Where a process spills. Its files have no names: whatever dies, nothing is left in the directory.
+/// Where a process spills. Its files have no names, so nothing is left in the directory, whatever process dies.
 ///
 /// ```
 /// use tryworks_base::memory::Memory;
@@ -60,16 +60,16 @@ pub(super) struct Inner {
     pub(super) options: SpillOptions,
     /// Opened when first written to.
     files: [Lock<Option<Arc<SharedFile>>>; FILES],
-    /// Where the next sequence goes.
+    /// The file for the next sequence.
     turn: AtomicUsize,
-    /// The number of the next sequence: part of its checksums, so that a stale range is not taken for a good one.
+    /// The number of the next sequence. It is part of the checksums, so that a stale range is not taken for a good one.
     next: AtomicU64,
-    /// What the ranges of all files take.
+    /// The size of the ranges of all files.
     used: AtomicU64,
 }
 
 impl SpillSpace {
-    /// A spill space in `dir`, which has to exist once something is spilled. What is written is counted in `memory`.
+    /// A spill space in `dir`, which has to exist by the first spill. Bytes that are written are counted in `memory`.
     pub fn new(dir: PathBuf, memory: Arc<Memory>, options: SpillOptions) -> Self {
         SpillSpace(Arc::new(Inner {
             dir,
@@ -85,14 +85,14 @@ impl SpillSpace {
     /// Begins a sequence of frames.
     ///
     /// # Errors
-    /// If no file can be made in the directory.
+    /// If no file can be created in the directory.
     pub fn writer(&self) -> Result<Box<dyn FrameWriter>> {
         let turn = self.0.turn.fetch_add(1, Relaxed) % FILES;
         let file = self.0.file(turn)?;
         Ok(Box::new(Writer::new(&self.0, file, self.0.next.fetch_add(1, Relaxed))))
     }
 
-    /// The bytes that all sequences that are alive take on the disk, in whole blocks.
+    /// The bytes that all live sequences take on the disk, in whole blocks.
     pub fn used(&self) -> u64 {
         self.0.used.load(Relaxed)
     }
@@ -188,7 +188,7 @@ mod tests {
         let left: u64 = sequences.iter().flatten().map(|frames| frames.bytes()).sum();
         assert_eq!(space.used(), left);
         assert!(disk() < left + left / 4, "{} of {left}", disk());
-        // New ones fit into the holes.
+        // New sequences fit into the holes.
         let ends: Vec<u64> = files(&space).iter().map(|file| file.file().metadata().unwrap().len()).collect();
         sequences.extend((0..8).map(|byte| Some(write(byte))));
         assert_eq!(ends, files(&space).iter().map(|file| file.file().metadata().unwrap().len()).collect::<Vec<_>>());
