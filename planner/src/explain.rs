@@ -1,4 +1,4 @@
-//! The plan as text for people and as a graph for Graphviz: stable, with the reason of each decision.
+//! The plan as text for people and as a graph for Graphviz. The text is stable, and gives the reason for each decision.
 
 use crate::plan::{Plan, PlannedStage, Step, Tasks};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ pub fn text(plan: &Plan) -> String {
     let mut out = String::new();
     let links = Links::of(plan);
     for (at, stage) in plan.stages.iter().enumerate() {
-        // In a long loop most stages are of earlier jobs: only what runs and what it reads is shown.
+        // In a long loop most stages belong to earlier jobs. Only stages that run, and those that they read, are shown.
         if !stage.needed {
             continue;
         }
@@ -28,11 +28,11 @@ pub fn text(plan: &Plan) -> String {
     out
 }
 
-/// Who reads what.
+/// Which stages write and read which exchanges.
 struct Links {
-    /// By exchange: the stage that writes it.
+    /// The stage that writes each exchange.
     writers: BTreeMap<u64, usize>,
-    /// By stage: the stages that run and read it.
+    /// For each stage, the running stages that read it.
     readers: Vec<Vec<usize>>,
 }
 
@@ -47,7 +47,7 @@ impl Links {
     }
 }
 
-/// Stages by their numbers.
+/// Stages, by their numbers.
 fn listed(stages: &[usize]) -> String {
     stages.iter().map(|stage| format!("stage {stage}")).collect::<Vec<_>>().join(" and ")
 }
@@ -72,14 +72,14 @@ fn head(stage: &PlannedStage, readers: &[usize]) -> String {
         let _ = write!(out, ", shared by {}", listed(readers));
     }
     if !stage.deterministic {
-        out.push_str(", may come out otherwise when run again");
+        out.push_str(", may differ when recomputed");
     }
     out
 }
 
 fn line(stage: &PlannedStage, step: &Step, links: &Links) -> String {
     let mut out = step.node.op.name.to_string();
-    // Where several stages are read, it is said who reads which.
+    // If the stage reads several stages, this says which ones the operator reads.
     if stage.parents.len() > 1 {
         let read = step.node.inputs.iter().filter_map(|input| match input {
             Input::Shuffle(exchange) => links.writers.get(&exchange.id).copied(),
@@ -94,7 +94,7 @@ fn line(stage: &PlannedStage, step: &Step, links: &Links) -> String {
         let _ = write!(out, " ({})", step.node.detail);
     }
     if step.cached {
-        out.push_str(" [kept: what is before it is not run]");
+        out.push_str(" [cached: earlier steps do not run]");
     }
     out
 }

@@ -5,41 +5,41 @@ use std::sync::Arc;
 use tryworks_base::{Op, Result};
 use tryworks_core::lineage::{Exchange, Input, Node, Shape};
 
-/// What the planner asks of the world: which blocks exist already.
+/// What the planner asks about the state of the world: which blocks and caches exist already.
 pub trait Facts {
-    /// Whether all output of the map tasks of an exchange is there.
+    /// Whether the output of all map tasks of an exchange exists.
     fn made(&self, exchange: u64) -> bool;
-    /// Whether all partitions of a cached dataset are there.
+    /// Whether all partitions of a cached dataset exist.
     fn cached(&self, cache: u64, partitions: u32) -> bool;
 }
 
-/// A job as stages, parents before children; the last one gives the result.
+/// A job as stages, parents before children. The last stage gives the result.
 pub struct Plan {
     /// The stages.
     pub stages: Vec<PlannedStage>,
 }
 
-/// A pipe with what it reads and where it ends.
+/// A pipe, with what it reads and what it writes.
 pub struct PlannedStage {
-    /// What its tasks write, but for the last stage.
+    /// The exchange that its tasks write. The last stage has none.
     pub exchange: Option<Arc<Exchange>>,
-    /// The call that reads it, but for the last stage, which an action reads.
+    /// The call that reads the exchange. The last stage has none, since an action reads it.
     pub reader: Option<Op>,
     /// Its operators, sources first.
     pub steps: Vec<Step>,
     /// The number of its logical partitions.
     pub partitions: u32,
-    /// The stages that it reads, by their place in the plan.
+    /// The stages that it reads, by their index in the plan.
     pub parents: Vec<usize>,
-    /// The stages whose blocks are there, and that it reads only if kept partitions turn out to be damaged.
+    /// Stages whose blocks exist, and which it reads only if cached partitions turn out to be damaged.
     pub spares: Vec<usize>,
     /// How its partitions become tasks.
     pub tasks: Tasks,
-    /// Whether its blocks are there, so that it does not run.
+    /// Whether its blocks exist, so that it does not run.
     pub made: bool,
-    /// Whether a stage that runs reads it.
+    /// Whether a running stage reads it.
     pub needed: bool,
-    /// Whether it gives the same when it runs again.
+    /// Whether it gives the same result when it runs again.
     pub deterministic: bool,
 }
 
@@ -47,30 +47,30 @@ pub struct PlannedStage {
 pub struct Step {
     /// The operator.
     pub node: Arc<Node>,
-    /// Whether its partitions are read from a cache, so that what is before it does not run.
+    /// Whether its partitions are read from a cache, so that the steps before it do not run.
     pub cached: bool,
 }
 
 /// How the logical partitions of a stage become tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tasks {
-    /// One task for each.
+    /// One task for each partition.
     Each,
-    /// Runs of neighbours, until their measured input reaches so many bytes.
+    /// Runs of neighbouring partitions, until their measured input reaches this many bytes.
     BySize(u64),
 }
 
-/// The input that is enough for one task.
+/// How many bytes of input are enough for one task.
 const TASK_BYTES: u64 = 4 << 20;
 
 /// Plans a job over `target`.
 ///
 /// # Errors
-/// The first mistake among the calls that made the lineage.
+/// The first mistake in the calls that made the lineage.
 pub fn plan(target: &Arc<Node>, facts: &dyn Facts) -> Result<Plan> {
     let mut plan = Plan { stages: Vec::new() };
     let mut placed = BTreeMap::<u64, usize>::new();
-    // A stage is placed when all that it reads is. Lineage may be deep, so the stages that wait are kept in a list.
+    // A stage is placed after all stages that it reads. Lineage may be deep, so a list holds the stages that wait.
     let mut waiting = vec![(target.clone(), None::<Read>)];
     while let Some((end, read)) = waiting.last().cloned() {
         let exchange = read.as_ref().map(|read| read.exchange.clone());
@@ -108,8 +108,9 @@ pub fn plan(target: &Arc<Node>, facts: &dyn Facts) -> Result<Plan> {
 }
 
 impl Plan {
-    /// What made stages read is not needed, unless another stage reads it too, and neither is what is behind kept
-    /// partitions. Such stages stay in the plan: should a block be lost, they are how it is made again.
+    /// Marks the stages that running stages read. A stage behind a stage whose blocks exist, or behind cached
+    /// partitions, is not needed unless a running stage reads it too. It stays in the plan: if a block is lost, the
+    /// stage recomputes it.
     fn mark_needed(&mut self) {
         let mut needed = vec![false; self.stages.len()];
         if let Some(last) = needed.last_mut() {
@@ -135,18 +136,20 @@ impl PlannedStage {
 struct Chain {
     steps: Vec<Step>,
     reads: Vec<Read>,
-    /// What is behind kept partitions. What does not exist of it is left out, since it would have to be made first.
+    /// Exchanges behind cached partitions. Those without blocks are left out, since they would have to be computed
+    /// first.
     spares: Vec<Read>,
 }
 
-/// An exchange with the call that reads it.
+/// An exchange, with the call that reads it.
 #[derive(Clone)]
 struct Read {
     exchange: Arc<Exchange>,
     by: Op,
 }
 
-/// The operators from `end` back to shuffles, sources and kept partitions, each once, and the shuffles behind those.
+/// Collects the operators from `end` back to shuffles, sources and cached partitions, each once, and the shuffles
+/// behind those.
 fn chain(end: &Arc<Node>, facts: &dyn Facts) -> Result<Chain> {
     let mut chain = Chain { steps: Vec::new(), reads: Vec::new(), spares: Vec::new() };
     let mut seen = BTreeSet::new();
@@ -197,8 +200,8 @@ fn chain(end: &Arc<Node>, facts: &dyn Facts) -> Result<Chain> {
     Ok(chain)
 }
 
-/// Partitions that are only read from shuffles have measured sizes, and small ones share a task. A source's splits
-/// are cut to be tasks, and whoever dealt items out over so many partitions meant so many tasks.
+/// Partitions that only read shuffles have measured sizes, and small ones share a task. A source's splits are already
+/// cut to be tasks. A user who deals items out over a number of partitions wants that many tasks.
 fn packing(steps: &[Step], reads: &[Read], partitions: u32) -> Tasks {
     let source = steps.iter().any(|step| step.node.shape == Shape::Source || step.cached);
     let alike = steps.iter().all(|step| step.node.partitions == partitions);

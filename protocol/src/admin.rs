@@ -1,4 +1,4 @@
-//! What the command line asks the hub, and what it is told.
+//! What the command line asks the hub, and the answers.
 
 #![allow(missing_docs, reason = "a variant says what it is for, and the names of its fields say the rest")]
 
@@ -8,14 +8,14 @@ use tryworks_base::Progress;
 use tryworks_base::ids::{EngineId, JobId};
 use tryworks_scheduler::Why;
 
-/// A question, or an order.
+/// A question or a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Question {
-    /// What is there and what runs?
+    /// What is in the cluster, and what runs there?
     Status,
     /// The latest jobs.
     Jobs {
-        /// At most so many.
+        /// The most jobs to list.
         limit: u32,
     },
     /// A job by its number or label, with its stages and tasks.
@@ -33,63 +33,63 @@ pub enum Question {
         /// A number, or a label.
         name: String,
     },
-    /// The last output of workers.
+    /// The latest output of workers.
     Logs {
-        /// Of this engine alone, by its name or number.
+        /// Only of this engine, by its name or number.
         engine: Option<String>,
-        /// Of this job alone.
+        /// Only of this job.
         job: Option<String>,
     },
-    /// Ask an engine to leave once what it has is elsewhere.
+    /// Ask an engine to leave once its blocks and results have been moved or received.
     Drain {
         /// Its name or number.
         engine: String,
     },
     /// Make new certificates. Engines and drivers need the new connection files.
     Rotate,
-    /// End the cluster.
+    /// Stop the cluster.
     Stop,
 }
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
-    /// What is there.
+    /// The state of the cluster.
     Status(Status),
-    /// Jobs, the latest first.
+    /// Jobs, newest first.
     Jobs(Vec<JobRow>),
     /// A job.
     Job(JobDetail),
-    /// Done, with what there is to say.
+    /// It was done, with a message for people.
     Done(String),
-    /// Why tasks wait: for each reason a stage, how many tasks, and an example partition.
+    /// Why tasks wait: for each stage and reason, how many partitions and an example.
     Why(Vec<WhyRow>),
     /// Lines of output, oldest first.
     Logs(Vec<LogRow>),
-    /// It cannot be done, and why.
+    /// It cannot be done, for this reason.
     No(String),
 }
 
-/// What is there.
+/// The state of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The name of the cluster.
     pub cluster: String,
-    /// The hub's process.
+    /// The hub's process id.
     pub pid: u32,
-    /// How long the hub has been there, in milliseconds.
+    /// How long the hub has been running, in milliseconds.
     pub up_ms: u64,
-    /// How often the hub has begun, from 1.
+    /// How many hubs have begun on its journal, including this one.
     pub epoch: u64,
-    /// Its anonymous memory.
+    /// The hub's anonymous memory, in bytes.
     pub resident: u64,
     /// Its engines.
     pub engines: Vec<EngineRow>,
-    /// Jobs that run, with how far they are.
+    /// The running jobs, with their progress.
     pub running: Vec<JobRow>,
-    /// Why the journal cannot be written, if it cannot.
+    /// Why the journal cannot be written, while that is so.
     pub journal: Option<String>,
-    /// Drivers that are there.
+    /// How many drivers are connected.
     pub drivers: u32,
 }
 
@@ -102,15 +102,15 @@ pub struct EngineRow {
     pub host: HostInfo,
     /// How many tasks it runs at once.
     pub slots: u32,
-    /// How many it has.
+    /// How many tasks it is running.
     pub running: u32,
-    /// Its memory for tasks.
+    /// Its memory for tasks, in bytes.
     pub memory: u64,
-    /// The anonymous memory of its workers.
+    /// The anonymous memory of its workers, in bytes.
     pub resident: u64,
     /// The bytes of its blocks.
     pub blocks: u64,
-    /// `open`, `short of memory`, `leaving` or `excluded`.
+    /// `open`, `short of memory` or `leaving`.
     pub state: String,
 }
 
@@ -119,17 +119,17 @@ pub struct EngineRow {
 pub struct JobRow {
     /// Its number.
     pub job: JobId,
-    /// The action and the call.
+    /// The action and the place of its call.
     pub label: String,
-    /// The name it was detached under.
+    /// Its name, if it is detached.
     pub detached: Option<String>,
-    /// `running`, `done`, `failed` or `cancelled`.
+    /// `waiting for engines`, `running`, `done`, `failed` or `cancelled`.
     pub state: String,
     /// When it was submitted, in microseconds since 1970.
     pub submitted: u64,
-    /// When it ended.
+    /// When it ended, in microseconds since 1970.
     pub ended: Option<u64>,
-    /// How far it is.
+    /// Its progress.
     pub progress: Progress,
     /// Why it failed.
     pub error: Option<String>,
@@ -138,34 +138,34 @@ pub struct JobRow {
 /// A job with its stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobDetail {
-    /// As in a list.
+    /// The job as a list shows it.
     pub job: JobRow,
     /// Its stages.
     pub stages: Vec<StageRow>,
-    /// Its last tasks.
+    /// Its latest tasks, newest first.
     pub tasks: Vec<TaskRow>,
 }
 
 /// A stage of a job. Times are microseconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageRow {
-    /// Its place in the plan.
+    /// Its index in the plan.
     pub stage: u32,
-    /// How often it began.
+    /// How many times it began.
     pub attempts: u32,
-    /// When it began first.
+    /// When it first began.
     pub began: Option<u64>,
-    /// When it ended last.
+    /// When it last ended.
     pub ended: Option<u64>,
-    /// Tasks done.
+    /// How many tasks succeeded.
     pub tasks: u32,
-    /// Tasks that failed.
+    /// How many attempts at tasks failed.
     pub failed: u32,
-    /// The time of its tasks together, in microseconds.
+    /// The running time of all its tasks together, in microseconds.
     pub busy: u64,
-    /// Rows that they made.
+    /// How many rows its tasks made.
     pub rows: u64,
-    /// Bytes that they made.
+    /// How many bytes its tasks made.
     pub bytes: u64,
 }
 
@@ -178,14 +178,14 @@ pub struct TaskRow {
     pub attempt: u64,
     /// Its first partition.
     pub first: u32,
-    /// How many partitions.
+    /// How many partitions it has.
     pub partitions: u32,
     pub engine: EngineId,
     /// When it began and ended, in microseconds since 1970.
     pub span: (u64, u64),
-    /// Rows that it made.
+    /// How many rows it made.
     pub rows: u64,
-    /// Bytes that it made.
+    /// How many bytes it made.
     pub bytes: u64,
     /// Why it failed.
     pub error: Option<String>,
@@ -196,12 +196,12 @@ pub struct TaskRow {
 pub struct WhyRow {
     /// Their stage.
     pub stage: u32,
-    /// How many partitions.
+    /// How many partitions wait for this reason.
     pub partitions: u32,
     /// One of them.
     pub example: u32,
     pub why: Why,
-    /// If they wait for slots: in words, drivers that have some and were cut off.
+    /// If they wait for slots: the lost drivers that hold slots, in words.
     pub waits_for: Vec<String>,
 }
 
@@ -210,10 +210,10 @@ pub struct WhyRow {
 pub struct LogRow {
     /// The name of its engine.
     pub engine: String,
-    /// The worker's process.
+    /// The worker's process id.
     pub worker: u32,
-    /// To the standard error output.
+    /// Whether it is from the standard error output.
     pub stderr: bool,
-    /// The line, without its end.
+    /// The line, without its line break.
     pub text: String,
 }

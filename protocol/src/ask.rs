@@ -1,4 +1,4 @@
-//! Asks a hub, and steers it: what the command line does.
+//! Asking and controlling a hub, as the command line does.
 
 use crate::admin::{Answer, Question};
 use crate::driver::{FromDriver, ToDriver, Welcome};
@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tryworks_transport::{LinkReceiver, LinkSender};
 
-/// How long a hub may say nothing before it is given up. Less than what dialling gives the other end for its greeting, so
-/// that silence is told as such.
+/// How long a hub may be silent before the client gives up. This is less than the limit for a greeting when dialling,
+/// so that the error names the silence.
 const SILENCE: Duration = Duration::from_secs(9);
 
-/// Why a hub did not answer. The first line of the text says what, the second what to do.
+/// Why a hub did not answer. The first line of the text says what happened, the second what to do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdminError {
-    /// Nobody is there.
+    /// Nothing answers there.
     #[error(
         "the hub of {place} cannot be reached: {why}\n  what to do: is the cluster running? `tryworks cluster list` \
          shows those of this machine, `tryworks cluster start` starts one"
@@ -24,45 +24,45 @@ pub enum AdminError {
     Unreachable {
         /// The cluster's directory or connection file.
         place: String,
-        /// What the connection said.
+        /// What the connection reported.
         why: String,
     },
-    /// It is there and says nothing.
+    /// The hub accepts the connection but says nothing.
     #[error(
-        "the hub of {place} has said nothing for {} s\n  what to do: try again; if it stays so, look into logs/hub.log \
-         in the cluster's directory",
+        "the hub of {place} has said nothing for {} s\n  what to do: try again; if that does not help, look into \
+         logs/hub.log in the cluster's directory",
         SILENCE.as_secs()
     )]
     Silent {
         /// The cluster's directory or connection file.
         place: String,
     },
-    /// It does not want to talk to us.
+    /// The hub refuses the connection.
     #[error("the hub of {place} refuses: {why}")]
     Refused {
         /// The cluster's directory or connection file.
         place: String,
-        /// Its own words.
+        /// The hub's own words.
         why: String,
     },
 }
 
-/// A connection to a hub, for questions and orders.
+/// A connection to a hub, for questions and commands.
 #[derive(Debug)]
 pub struct Admin {
     place: String,
     to: LinkSender,
     from: LinkReceiver,
     asked: u64,
-    // Last, since the link's ends are dropped in it.
+    // Last, since the ends of the link must be dropped while the runtime exists.
     runtime: Runtime,
 }
 
 impl Admin {
-    /// Dials the hub of the cluster with this directory or connection file, and waits for its welcome.
+    /// Connects to the hub of the cluster with this directory or connection file, and waits for its welcome.
     ///
     /// # Errors
-    /// If it is not there, says nothing, or refuses.
+    /// If the hub cannot be reached, says nothing, or refuses.
     pub fn connect(place: &Path) -> Result<Admin, AdminError> {
         let name = place.display().to_string();
         let unreachable = |why: String| AdminError::Unreachable { place: name.clone(), why };
@@ -85,7 +85,7 @@ impl Admin {
         }
     }
 
-    /// Asks, and waits for the answer.
+    /// Asks a question and waits for the answer.
     ///
     /// # Errors
     /// If the hub is gone or says nothing.

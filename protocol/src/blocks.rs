@@ -1,11 +1,11 @@
-//! Asking an engine's data port for blocks: many at a time, since a shuffle is many small pieces.
+//! Asking an engine's data port for blocks: many in one request, since a shuffle reads many small pieces.
 //!
 //! ```text
 //! request   the blocks and their parts, as a list
-//! answer    for each of the first of them, in their order: kind (1 byte), length (4 bytes, low byte first), bytes
+//! answer    for each part, in order: kind (1 byte), length (4 bytes, low byte first), bytes
 //! ```
-//! An answer may end before the list does: the rest is asked for again. One that is cut off in the middle of a piece
-//! has the pieces before it.
+//! An answer may end before the list does; the client then asks for the rest. An answer that is cut off in the middle
+//! of a piece still has the pieces before it.
 
 use super::worker::{BlockPart, Piece};
 use bytes::Bytes;
@@ -13,26 +13,26 @@ use tryworks_base::{Result, codec};
 use tryworks_store::blocks::{BlockId, MOST_AT_ONCE};
 use tryworks_transport::{DataClient, DataError, Role};
 
-/// So many parts are asked for at a time, at most.
+/// The most parts in one request.
 const PARTS: usize = 4096;
 
-/// An answer is not begun again for a piece that would make it longer than this.
+/// An answer does not take a further piece that would make it longer than this, in bytes.
 pub const ENOUGH: u64 = 2 * MOST_AT_ONCE;
 
-/// A longer answer is refused. A single table of contents may be longer than what is enough.
+/// The longest answer that is accepted, in bytes. A single table of contents may make an answer longer than [`ENOUGH`].
 const MOST: u64 = 256 << 20;
 
-/// The bytes before each piece of an answer.
+/// The length of the head before each piece of an answer.
 const HEAD: usize = 5;
 
-/// What stands before a piece: its kind and its length.
+/// The head of a piece: its kind and its length.
 pub fn head(kind: Kind, len: u64) -> [u8; HEAD] {
     let mut head = [kind as u8; HEAD];
     head[1..].copy_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
     head
 }
 
-/// What a piece is.
+/// The kind of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A whole block.
@@ -41,22 +41,23 @@ pub enum Kind {
     Table,
     /// Some of its bytes.
     Range,
-    /// Why it is not there.
+    /// The reason why the part is not there.
     Missing,
-    /// What its maker said of it.
+    /// The note that the block's maker left for it.
     Note,
 }
 
-/// What a request asks for, if it can be read.
+/// The parts that a request asks for, or `None` if it cannot be read.
 pub fn asked(request: &[u8]) -> Option<Vec<(BlockId, BlockPart)>> {
     let (asked, taken) = codec::decode::<Vec<(BlockId, BlockPart)>>(request).ok()?;
     (taken == request.len()).then_some(asked)
 }
 
-/// Fetches parts of blocks from the data port of an engine, all of them in their order.
+/// Fetches parts of blocks from an engine's data port, and returns all of them in order.
 ///
 /// # Errors
-/// If the engine cannot be reached, or the connection is cut. What it does not have is a piece that says so.
+/// If the engine cannot be reached, or the connection is cut. A part that the engine does not have is a piece that says
+/// so.
 pub async fn fetch(data: &DataClient, address: &str, wanted: &[(BlockId, BlockPart)]) -> Result<Vec<Piece>, DataError> {
     let mut pieces = Vec::with_capacity(wanted.len());
     while pieces.len() < wanted.len() {
@@ -66,7 +67,7 @@ pub async fn fetch(data: &DataClient, address: &str, wanted: &[(BlockId, BlockPa
         let refused = |message: String| DataError::Refused { address: address.into(), message };
         codec::encode(some, &mut request).map_err(|error| refused(error.to_string()))?;
         match take(data, address, &request, known + some.len(), &mut pieces).await {
-            // What it could not go on with is missing; the rest may be there.
+            // The part at which the answer stopped is missing. The others may be there.
             Err(DataError::Failed { message, .. } | DataError::Refused { message, .. }) => {
                 pieces.push(Piece::Missing(message));
             }
@@ -77,7 +78,7 @@ pub async fn fetch(data: &DataClient, address: &str, wanted: &[(BlockId, BlockPa
     Ok(pieces)
 }
 
-/// Reads an answer, and adds its pieces, of which there may be no more than `most` then.
+/// Reads an answer and adds its pieces, until there are at most `most`.
 async fn take(
     data: &DataClient,
     address: &str,
@@ -88,7 +89,7 @@ async fn take(
     let strange = |message: &str| DataError::Source { address: address.into(), message: message.into() };
     let mut stream = data.get(address, Role::Engine, request).await?;
     if stream.total() > MOST {
-        return Err(strange("the answer would be longer than any can be"));
+        return Err(strange("the answer claims to be longer than any answer may be"));
     }
     let mut open: Vec<u8> = Vec::new();
     while let Some(chunk) = stream.next_chunk().await? {
@@ -106,7 +107,7 @@ async fn take(
     if open.is_empty() { Ok(()) } else { Err(strange("the answer ends in the middle of a piece")) }
 }
 
-/// The first piece of some bytes and what is behind it, if it is whole.
+/// The first piece in `bytes` and the bytes after it, or `None` while the piece is incomplete.
 fn first_piece(bytes: &[u8]) -> Result<Option<(Piece, &[u8])>, &'static str> {
     let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else { return Ok(None) };
     let [kind, len @ ..] = *head;
@@ -122,7 +123,7 @@ fn first_piece(bytes: &[u8]) -> Result<Option<(Piece, &[u8])>, &'static str> {
     Ok(Some((piece, behind)))
 }
 
-/// The bytes of a piece that were to be those of a range.
+/// The bytes of a piece that should be a range.
 pub fn range(piece: Piece) -> Result<Bytes, String> {
     match piece {
         Piece::Range(bytes) => Ok(bytes.into()),

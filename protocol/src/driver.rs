@@ -1,4 +1,4 @@
-//! Between a driver and the hub.
+//! Messages between a driver and the hub.
 //!
 //! The legal order, for the driver and for each of its jobs:
 //!
@@ -8,10 +8,10 @@
 //! job     = ( Submit | Attach ), [ Accepted ], { Results | Progress | Cancel }, Ended, ( Close | Detach ) ;
 //! ```
 //!
-//! `Close` and `Detach` may come before the end. A driver that lost its connection says hello again with its session,
-//! then what it holds (releases sent while it was disconnected were lost), and submits again what has not ended,
-//! asking for the partitions that it has not received yet. If the answer names another session, the hub had given it
-//! up, with all that it held.
+//! `Close` and `Detach` may come before the end. A driver that lost its connection says hello again with its session.
+//! Then it says what it holds, since releases sent while it was disconnected were lost. It submits again the jobs that
+//! have not ended, and asks for the partitions that it has not received yet. If the answer names another session, the
+//! hub has given up the old one with everything it held.
 
 #![allow(missing_docs, reason = "a variant says what it is for, and the names of its fields say the rest")]
 
@@ -23,31 +23,31 @@ use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_base::{Error, Progress};
 use tryworks_scheduler::JobSpec;
 
-/// What workers run: the driver's own program, with what it was started with.
+/// The program that workers run: the driver's own, with what the driver was started with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// The hash of its bytes.
     pub id: [u8; 32],
-    /// Where the driver sees it.
+    /// Its path, as the driver sees it.
     pub path: String,
-    /// How long it is.
+    /// Its size in bytes.
     pub bytes: u64,
-    /// Its arguments, the name it was called by first.
+    /// Its arguments, beginning with the name it was called by.
     pub arguments: Vec<String>,
-    /// What its workers get of its environment.
+    /// The part of its environment that workers get.
     pub environment: Vec<(OsString, OsString)>,
     /// Its working directory.
     pub directory: String,
 }
 
-/// A file that a driver gives along.
+/// A file that a driver gives to its tasks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GivenFile {
     /// The hash of its bytes.
     pub id: [u8; 32],
-    /// Where the driver sees it.
+    /// Its path, as the driver sees it.
     pub path: String,
-    /// How long it is.
+    /// Its size in bytes.
     pub bytes: u64,
 }
 
@@ -55,52 +55,54 @@ pub struct GivenFile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Welcome {
     pub session: SessionId,
-    /// What proves later that the session is its own.
+    /// The secret that later proves that the session is the driver's own.
     pub secret: [u8; 16],
-    /// How often a hub has begun here: another number than before means that this one has none of what was sent.
+    /// How many hubs have begun on this journal. If it has changed, this hub has nothing of what was sent to its
+    /// predecessor.
     pub epoch: u64,
-    /// The program is not on the hub's machine: it has to be put to the hub's data port, by its hash, and then
-    /// [`ProgramSent`](FromDriver::ProgramSent) to be said, before tasks can run.
+    /// Whether the hub lacks the driver's program and is on another machine. Then the driver uploads it to the hub's
+    /// data port by its hash and says [`ProgramSent`](FromDriver::ProgramSent), before tasks can run.
     pub send_program: bool,
     /// The hub's machine, as in [`HostInfo`](super::HostInfo).
     pub host: String,
     /// The name of the cluster.
     pub cluster: String,
-    /// The engines that are there.
+    /// How many engines are connected.
     pub engines: u32,
-    /// Their slots together.
+    /// How many slots they have together.
     pub slots: u32,
-    /// What is worth a warning, such as machines that may compute `exp` differently.
+    /// A warning for the user, for example that machines may compute `exp` differently.
     pub warning: Option<String>,
 }
 
-/// A job as it is submitted.
+/// A job as a driver submits it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewJob {
     /// The driver's own number for it, from 1.
     pub ticket: u64,
-    /// Its number, if the hub gave it one already.
+    /// The hub's number for it, if the job already has one.
     pub job: Option<JobId>,
-    /// Submitted under a name of its own: it goes on when the driver leaves, and who submits the name again gets it.
+    /// The name of a detached job. Such a job continues when the driver leaves, and a driver that submits the same name
+    /// gets it.
     pub detached: Option<String>,
     /// Its stages.
     pub spec: JobSpec,
-    /// The code of the stages that this hub has not got yet, by their place in the job. What is large was put to the hub's
-    /// data port before.
+    /// The codes of stages that this hub does not have yet, each with the stage's index. Large ones were put to the
+    /// hub's data port before.
     pub codes: Vec<(u32, CodeBytes)>,
-    /// Stages that read or make kept partitions, and the global names of their caches.
+    /// Stages that read or make cached partitions, each with the global name of its cache.
     pub caches: Vec<(u32, u64)>,
 }
 
-/// From a driver to the hub.
+/// Messages from a driver to the hub.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromDriver {
     /// The program is at the hub's data port.
     ProgramSent,
-    /// Tasks on other machines may want this file. If the hub is on another machine too, it is at the hub's data port
-    /// already.
+    /// Tasks on other machines may need this file. If the hub is on another machine too, the file is already at its
+    /// data port.
     Give(GivenFile),
-    /// After a hello with a session from before: all that the driver still holds. The hub lets go of all else.
+    /// Everything that the driver still holds, after a hello with an earlier session. The hub releases the rest.
     Holds {
         /// The tickets of its jobs.
         tickets: Vec<u64>,
@@ -109,7 +111,7 @@ pub enum FromDriver {
         /// Caches, by their global names.
         caches: Vec<u64>,
     },
-    /// Run this.
+    /// Run this job.
     Submit(Box<NewJob>),
     /// Give the results of a detached job to this driver.
     Attach {
@@ -117,32 +119,32 @@ pub enum FromDriver {
         ticket: u64,
         /// The job.
         job: JobId,
-        /// The action, which has to be that of the job.
+        /// The action, which must be that of the job.
         action: String,
     },
-    /// Results arrived: nobody else needs to keep them.
+    /// Results arrived: they need not be kept any longer.
     Received {
         /// The launches that made them.
         attempts: Vec<AttemptId>,
     },
-    /// Output arrived: as much again may be on its way.
+    /// Output arrived: the same amount again may be sent.
     Heard(Vec<Heard>),
     /// Stop a job.
     Cancel {
         /// Its ticket.
         ticket: u64,
     },
-    /// A job is not wanted any more: it has ended, and everything of it was received, or it is to be stopped.
+    /// A job is no longer wanted: it has ended and all of its results were received, or it is to be stopped.
     Close {
         /// Its ticket.
         ticket: u64,
     },
-    /// A detached job goes on, or waits to be collected, without this driver.
+    /// A detached job continues, or waits to be collected, without this driver.
     Detach {
         /// Its ticket.
         ticket: u64,
     },
-    /// Nobody holds these any more.
+    /// These are no longer used.
     Release {
         /// Exchanges, by their global names.
         outputs: Vec<u64>,
@@ -162,16 +164,16 @@ pub enum FromDriver {
     Leave,
 }
 
-/// A result on its way.
+/// A result on its way to a driver.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum Part {
-    /// Here it is.
+    /// The result itself.
     Here(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// It is large, and is fetched from the engine that has it.
+    /// A large result, which the driver fetches from the engine that has it.
     At {
-        /// Its address and key there.
+        /// The block that holds it.
         place: super::engine::BlockPlace,
-        /// Its bytes.
+        /// Its size in bytes.
         len: u64,
     },
 }
@@ -185,14 +187,14 @@ impl std::fmt::Debug for Part {
     }
 }
 
-/// From the hub to a driver.
+/// Messages from the hub to a driver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToDriver {
-    /// A job has a number.
+    /// A job was accepted and has a number.
     Accepted {
-        /// The driver's.
+        /// The driver's number for the job.
         ticket: u64,
-        /// The cluster's.
+        /// The hub's number for the job.
         job: JobId,
     },
     /// Some results of a job.
@@ -200,31 +202,31 @@ pub enum ToDriver {
         ticket: u64,
         /// The launch that made them.
         attempt: AttemptId,
-        /// The partitions and what they came to.
+        /// The partitions and their results.
         parts: Vec<(u32, Part)>,
     },
-    /// How far a job is.
+    /// The progress of a job.
     Progress {
         ticket: u64,
-        /// How far.
+        /// Its progress.
         progress: Progress,
     },
-    /// A job is over, after all of its results.
+    /// A job is over. This comes after all of its results.
     Ended {
         ticket: u64,
-        /// How.
+        /// How it ended.
         end: Result<(), Error>,
     },
-    /// How many partitions of a cache are kept now.
+    /// How many partitions of a cache are in memory now.
     Cached {
         /// Its global name.
         cache: u64,
-        /// How many.
+        /// How many partitions.
         partitions: u32,
     },
-    /// Tasks wrote something to their standard output or error output.
+    /// Output that tasks wrote to their standard output or error output.
     Output(Written),
-    /// Something that a person should see: what was lost and is made again.
+    /// Something for the user to see, such as what was lost and is recomputed.
     Notice(String),
     /// An answer.
     Answer {
@@ -235,24 +237,24 @@ pub enum ToDriver {
     },
 }
 
-/// What a worker wrote, by offset, so that what comes twice is shown once.
+/// A piece of a worker's output. Its offset lets the driver show a piece that comes twice only once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
-    /// Whose worker.
+    /// The worker's engine.
     pub engine: EngineId,
-    /// What the engine is called.
+    /// The name of the engine.
     pub name: String,
-    /// Which worker. No other ever has the same number, unlike its process.
+    /// The worker's number. Unlike its process id, no other worker ever has it.
     pub run: u64,
-    /// Its process, for people.
+    /// Its process id, for people.
     pub worker: u32,
-    /// The standard error output, not the standard output.
+    /// The standard error output rather than the standard output.
     pub stderr: bool,
-    /// Where in all that it wrote this begins.
+    /// The offset of the piece in everything that the worker wrote.
     pub offset: u64,
-    /// The attempt, if only one ran.
+    /// The attempt that wrote it, if only one was running.
     pub attempt: Option<AttemptId>,
-    /// What it wrote.
+    /// The output itself.
     #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
 }
@@ -261,11 +263,11 @@ impl Written {
     /// The memory that it takes, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        // With what holds it, in a queue.
+        // Twice the struct, since a queue of these may reserve as much again.
         2 * size_of::<Self>() + self.name.len() + self.bytes.len()
     }
 
-    /// What says that it was heard.
+    /// The acknowledgement of this piece.
     #[must_use]
     pub fn heard(&self) -> Heard {
         let Written { engine, run, stderr, .. } = *self;
@@ -273,14 +275,14 @@ impl Written {
     }
 }
 
-/// How much of an output of a worker was heard.
+/// How much of a worker's output was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
-    /// Whose worker.
+    /// The worker's engine.
     pub engine: EngineId,
     pub run: u64,
-    /// The standard error output, not the standard output.
+    /// The standard error output rather than the standard output.
     pub stderr: bool,
-    /// All before this was heard.
+    /// Everything before this offset was received.
     pub offset: u64,
 }

@@ -1,4 +1,4 @@
-//! Between the hub and an engine.
+//! Messages between the hub and an engine.
 //!
 //! The legal order:
 //!
@@ -8,8 +8,8 @@
 //! hub     = welcome, { Session | Code | Peer | Places | Launch | Kill | Heard | Unheard | .. }, [ Leave ] ;
 //! ```
 //!
-//! A code, its session and the places of what it reads are sent before the first task that needs them. Every task
-//! that was launched is reported once, also after it was killed.
+//! The hub sends a code, its session and the places of what the code reads before the first task that needs them. The
+//! engine reports every launched task once, even after it was killed.
 
 #![allow(missing_docs, reason = "a variant says what it is for, and the names of its fields say the rest")]
 
@@ -20,48 +20,48 @@ use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
 use tryworks_scheduler::{Failure, Move, Partitions, Report, Task};
 use tryworks_store::blocks::BlockKey;
 
-/// What an engine brings.
+/// What an engine offers a hub.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Offer {
-    /// The name it was given when it was started, which stays when it says hello again.
+    /// The name that it was given at its start. It keeps the name when it says hello again.
     pub name: String,
     /// How many tasks it runs at once.
     pub slots: u32,
     /// The memory for tasks, in bytes.
     pub memory: u64,
-    /// Where its blocks are.
+    /// Where its blocks can be fetched.
     pub store: StorePlace,
     /// Blocks that it still has from before.
     pub held: Vec<HeldBlock>,
-    /// Results that nobody has said to have received.
+    /// Results that were not acknowledged.
     pub results: Vec<HeldResult>,
-    /// The sessions that it has workers, blocks or results of. It is told of those that are over.
+    /// The sessions of which it has workers, blocks or results. The hub answers with those that are over.
     pub sessions: Vec<SessionId>,
-    /// Partitions of caches that its workers keep, by the caches' global names.
+    /// Cache partitions that its workers have in memory, by the caches' global names.
     pub kept: Vec<(u64, u32)>,
 }
 
-/// How the blocks of an engine are reached.
+/// How the blocks of an engine can be fetched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StorePlace {
     /// The machine, as in [`HostInfo`](super::HostInfo).
     pub host: String,
-    /// Their directory there.
+    /// The directory of its blocks there.
     pub directory: String,
     /// Its data port, if it listens.
     pub address: Option<String>,
-    /// Its socket for processes of the same machine.
+    /// Its socket for processes on the same machine.
     pub socket: String,
-    /// What block names are made with.
+    /// The key from which block names are made.
     pub key: BlockKey,
 }
 
-/// A block, and how to get it.
+/// A block, and where to fetch it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BlockPlace {
     /// The engine's store.
     pub store: StorePlace,
-    /// The output, or the job's number with the highest bit set for a result.
+    /// The output that it belongs to; for a result, the job's number with the highest bit set.
     pub output: u64,
     /// The partition.
     pub partition: u32,
@@ -72,47 +72,47 @@ pub struct BlockPlace {
 /// The blocks of one launch that an engine has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldBlock {
-    /// What they belong to.
+    /// The output that they belong to.
     pub output: OutputId,
     /// The launch that made them.
     pub attempt: AttemptId,
     /// Their partitions.
     pub partitions: Partitions,
-    /// What the launch reported of them.
+    /// The launch's report.
     pub report: Report,
 }
 
 /// Results that an engine has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldResult {
-    /// Of which job.
+    /// The job.
     pub job: JobId,
-    /// Whose workers made them.
+    /// The session whose workers made them.
     pub session: SessionId,
     /// The launch that made them.
     pub attempt: AttemptId,
     pub parts: Vec<(u32, ResultPart)>,
 }
 
-/// A result of a partition, as an engine hands it on.
+/// The result of a partition, as an engine reports it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ResultPart {
     /// The bytes themselves.
     Here(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// It stays with the engine, this long.
+    /// The engine keeps it; its size in bytes.
     Kept(u64),
 }
 
-/// The code of a stage, with the values that it captures.
+/// The code of a stage, with its captured values.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CodeBytes {
     /// The bytes themselves.
     Here(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// It is large, and lies at the hub's data port under the hash of its bytes.
+    /// A large code, which is at the hub's data port under the hash of its bytes.
     AtHub {
         /// The hash.
         id: [u8; 32],
-        /// How many bytes it has.
+        /// Its size in bytes.
         bytes: u64,
     },
 }
@@ -129,22 +129,22 @@ impl std::fmt::Debug for CodeBytes {
 /// The answer to an engine's hello.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// Its name from now on.
+    /// The engine's number from now on.
     pub engine: EngineId,
-    /// How often it should say that it is there, in milliseconds.
+    /// How often it should send a beat, in milliseconds.
     pub beat_ms: u32,
 }
 
-/// Which code a task runs.
+/// The code that a task runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum CodeId {
-    /// What makes an output.
+    /// The code that makes an output.
     Output(OutputId),
-    /// What makes the results of a job.
+    /// The code that makes the results of a job.
     Results(JobId),
 }
 
-/// A task with what it runs and reads.
+/// A task, with the code that it runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
     /// The task.
@@ -155,76 +155,76 @@ pub struct Assignment {
     pub code: CodeId,
 }
 
-/// From the hub to an engine.
+/// Messages from the hub to an engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToEngine {
-    /// A driver is there, and may want tasks run.
+    /// A driver has connected, and may have tasks to run.
     Session {
         session: SessionId,
         /// Its program.
         program: Box<Program>,
-        /// The machine that its path is of.
+        /// The machine on which the program's path is.
         host: String,
-        /// The hub's data port, for who does not see that path.
+        /// The hub's data port, for engines that do not see that path.
         address: Option<String>,
     },
-    /// The session is over: its workers end, its blocks go.
+    /// The session is over: end its workers and delete its blocks.
     EndSession { session: SessionId },
     /// The code of a stage.
     Code {
-        /// Of which session.
+        /// The session that it belongs to.
         session: SessionId,
         code: CodeId,
-        /// It, or where it is.
+        /// The code, or where it can be fetched.
         bytes: CodeBytes,
     },
-    /// A code is not needed any more.
+    /// A code is no longer needed.
     ForgetCode { code: CodeId },
-    /// Where the blocks of an engine are.
+    /// Where the blocks of an engine can be fetched.
     Peer { engine: EngineId, store: Box<StorePlace> },
-    /// Who has the blocks of an output, for tasks that come after this.
+    /// Which engines have the blocks of an output, for the tasks that follow.
     Places {
         output: OutputId,
-        /// The first partition of each run that one launch made, with the engine that has it; the last entry stands for
-        /// the end.
+        /// For each run of partitions that one launch made: its first partition and the engine that has it. The last
+        /// entry marks the end.
         places: Vec<(u32, EngineId, AttemptId)>,
     },
-    /// Run these, in this order as slots come free.
+    /// Run these tasks, in this order, as slots become free.
     Launch { tasks: Vec<Assignment> },
-    /// Stop an attempt; report it all the same.
+    /// Stop an attempt. It is still reported.
     Kill { attempt: AttemptId },
     /// Delete what an attempt made.
     Discard { attempt: AttemptId },
     /// Delete every block of an output.
     DeleteOutput { output: OutputId },
-    /// Forget the kept partitions of a cache.
+    /// Forget the partitions of a cache.
     DeleteCache {
         /// Its global name.
         cache: u64,
     },
-    /// Results were received: forget them.
+    /// Results were received: delete them.
     Received {
         /// The launches that made them.
         attempts: Vec<AttemptId>,
     },
-    /// The driver has all that a worker of its session wrote before an offset, or nobody waits for it.
+    /// The driver has received all output of a worker before an offset, or is not there to do so.
     Heard {
         session: SessionId,
         run: u64,
-        /// The standard error output, not the standard output.
+        /// The standard error output rather than the standard output.
         stderr: bool,
-        /// All before this.
+        /// Everything before this was received.
         offset: u64,
     },
-    /// The driver of a session lost its connection: what was on its way to it may never arrive.
+    /// The driver of a session lost its connection: output on its way may never arrive.
     Unheard { session: SessionId },
     /// Take over a block from another engine, which is about to leave.
     Move(Move),
-    /// End: workers first.
+    /// End, the workers first.
     Leave,
 }
 
-/// From an engine to the hub.
+/// Messages from an engine to the hub.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromEngine {
     /// A task finished. Its blocks are in the store.
@@ -232,9 +232,9 @@ pub enum FromEngine {
         attempt: AttemptId,
         /// What it made.
         report: Report,
-        /// Results, of a task of a last stage.
+        /// Its results, if it is a task of the last stage.
         results: Vec<(u32, ResultPart)>,
-        /// Partitions of caches that were kept meanwhile.
+        /// Cache partitions that its worker has newly in memory.
         kept: Vec<(u64, u32)>,
         /// When it began and ended, in microseconds of the engine's clock since 1970.
         span: (u64, u64),
@@ -243,7 +243,7 @@ pub enum FromEngine {
     Failed {
         attempt: AttemptId,
         failure: Failure<Error>,
-        /// As above.
+        /// When it began and ended, as for `Done`.
         span: (u64, u64),
     },
     /// A worker died.
@@ -256,18 +256,18 @@ pub enum FromEngine {
         /// How it died.
         error: Error,
     },
-    /// Workers of a session cannot be started here.
+    /// Workers of a session do not start here.
     CannotWork { session: SessionId, error: Error },
-    /// A block is not there any more.
+    /// A block is lost.
     Lost {
-        /// What it belonged to.
+        /// The output that it belonged to.
         output: OutputId,
         /// Its partition.
         partition: u32,
         /// The launch that made it.
         attempt: AttemptId,
     },
-    /// Why blocks of an output could not be read, before the task that read them fails for it.
+    /// Why blocks of an output could not be read. It comes before the failure of the task that read them.
     Unreadable { output: OutputId, why: String },
     /// A block was taken over, or could not be.
     Moved {
@@ -277,7 +277,7 @@ pub enum FromEngine {
     },
     /// A worker wrote something.
     Wrote {
-        /// Of which session.
+        /// The session.
         session: SessionId,
         written: super::driver::Written,
     },
@@ -287,9 +287,9 @@ pub enum FromEngine {
         resident: u64,
         /// The bytes of its blocks.
         blocks: u64,
-        /// It is short of memory, and wants no further task.
+        /// Whether it is short of memory and wants no further task.
         short: bool,
     },
-    /// It ends.
+    /// The engine is ending.
     Leaving,
 }

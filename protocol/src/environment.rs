@@ -1,21 +1,23 @@
-//! What workers get of their driver's environment: a short list, and what the user names. All else is of their engine.
+//! Which variables workers get from their driver's environment: a short list, and those that the user names. All others
+//! come from the engine.
 
 use std::ffi::{OsStr, OsString};
 use tryworks_base::{Error, Result};
 
-/// Of these, a worker has what its driver has, set or not: what a program does should not depend on where it runs.
+/// A worker has its driver's value of these, or none if the driver has none: a program's behaviour should not depend on
+/// where it runs.
 pub const ALWAYS: [&str; 8] =
     ["TRYWORKS_*", "RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "RUST_LOG", "LANG", "LANGUAGE", "LC_*", "TZ"];
 /// These mean something else to a worker, and are never sent.
 const NEVER: [&str; 3] = ["TRYWORKS_CLUSTER", "TRYWORKS_HOME", crate::worker::VARIABLE];
 
-/// Whether a variable has this name, or the beginning that the pattern has before its `*`.
+/// Whether a variable's name is the pattern, or begins with what the pattern has before its `*`.
 fn matches(pattern: &str, name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     pattern.strip_suffix('*').map_or(pattern.as_bytes() == name, |beginning| name.starts_with(beginning.as_bytes()))
 }
 
-/// Whether this variable is the driver's, in every worker.
+/// Whether every worker has its driver's value of this variable.
 pub fn is_the_drivers(name: &OsStr) -> bool {
     may_be_sent(name) && ALWAYS.iter().any(|pattern| matches(pattern, name))
 }
@@ -25,15 +27,15 @@ pub fn may_be_sent(name: &OsStr) -> bool {
     NEVER.iter().all(|never| *never != name)
 }
 
-/// What of this process's environment goes to workers: the list, and all that has one of these names, or begins with what is
-/// before a `*`.
+/// The variables of this process that go to workers: those on the list, and those that match one of these names. A name
+/// may end in `*`, which stands for any rest.
 pub fn chosen(named: &[String]) -> Result<Vec<(OsString, OsString)>> {
     let unfit = |pattern: &&String| {
         let name = pattern.strip_suffix('*').unwrap_or(pattern);
         pattern.is_empty() || name.contains(['*', '=', '\0'])
     };
     if let Some(pattern) = named.iter().find(unfit) {
-        let what = format!("`{pattern}` names no environment variable that could be sent to workers");
+        let what = format!("`{pattern}` names no environment variable that can be sent to workers");
         return Err(Error::cluster(what, "give a name, such as `TOKEN`, or a beginning, such as `AWS_*`"));
     }
     let asked = |name: &OsStr| is_the_drivers(name) || named.iter().any(|pattern| matches(pattern, name));
@@ -61,7 +63,7 @@ mod tests {
             let chosen = chosen(&named).unwrap();
             chosen.into_iter().map(|(name, _)| name).filter(|name| !is_the_drivers(name)).collect::<Vec<_>>()
         };
-        // Cargo sets these, and the whole environment has them.
+        // Cargo sets these for tests.
         assert!(names(&[]).is_empty());
         assert_eq!(names(&["CARGO_MANIFEST_DIR", "CARGO_PKG_NAM", "NOT_SET_BY_ANYBODY"]), ["CARGO_MANIFEST_DIR"]);
         let some = names(&["CARGO_PKG_*"]);

@@ -1,5 +1,5 @@
-//! An example of every message, and of every case of what is in them: what the decoders are fuzzed with, and what the bytes of
-//! the protocol are pinned by.
+//! An example of every message and of every case within it. Decoders are fuzzed with them, and the bytes of the
+//! protocol are pinned by them.
 
 mod admin;
 
@@ -21,15 +21,15 @@ use tryworks_scheduler::{
 };
 use tryworks_store::blocks::{Quota, Sealed};
 
-/// The cases of an enum by name.
+/// The cases of an enum, by name.
 pub(crate) trait Cases {
-    /// All of them.
+    /// All cases.
     const ALL: &[&str];
-    /// Which this is.
+    /// The case of this value.
     fn case(&self) -> &'static str;
 }
 
-/// A case that is not listed here does not compile, and one that is listed has to have an example.
+/// A case that is not listed here does not compile, and a listed case must have an example.
 macro_rules! cases {
     ($($type:ty: $($case:ident)*;)*) => {$(
         impl Cases for $type {
@@ -170,7 +170,7 @@ pub(crate) fn spec() -> JobSpec {
     }
 }
 
-/// Every error: what follows the last one is no error.
+/// Every error. No case follows the last one.
 pub(crate) fn errors() -> Vec<Error> {
     let site = Site { file: "main.rs", line: 1, column: 2 };
     let place = TaskSite { job: 1, stage: 2, partition: 3, attempt: 4, tries: 5 };

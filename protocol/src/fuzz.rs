@@ -1,4 +1,4 @@
-//! Every decoder of messages on good ones that were spoilt, and on bytes that nobody wrote. About two seconds; for longer:
+//! Feeds every decoder of messages with damaged messages and with random bytes, for about two seconds. To run longer:
 //!
 //!     TRYWORKS_FUZZ_SECONDS=600 cargo test -p tryworks-protocol fuzz
 
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use std::time::{Duration, Instant};
 use tryworks_base::codec;
 
-/// Without a time that is asked for, each decoder has this many tries, always the same.
+/// How many tries each decoder gets unless a time is given. They are always the same.
 const TRIES: u64 = 30_000;
 
 /// Numbers that look random and are always the same.
@@ -26,7 +26,7 @@ impl Dice {
         (self.next() % n.max(1) as u64) as usize
     }
 
-    /// A good message with up to three faults, or now and then none of it.
+    /// A good message with up to three faults, or sometimes none of it.
     fn spoilt(&mut self, good: &[u8]) -> Vec<u8> {
         if self.below(16) == 0 {
             return (0..self.below(200)).map(|_| self.next() as u8).collect();
@@ -40,7 +40,7 @@ impl Dice {
                 2 => bytes.truncate(at),
                 3 => bytes.insert(at, self.next() as u8),
                 4 if at < bytes.len() => drop(bytes.remove(at)),
-                // A length where there may be one.
+                // A length, where a length may be.
                 _ => {
                     let mut length = Vec::new();
                     let claimed = [1u64 << 60, u64::MAX, 1 << 32, 1 << 29][self.below(4)];
@@ -54,7 +54,7 @@ impl Dice {
     }
 }
 
-/// Tries a decoder. Both answers have to occur, or nothing was tried.
+/// Tests a decoder. It must both accept and refuse, or nothing was tested.
 fn fuzz(name: &str, good: &[u8], takes: impl Fn(&[u8]) -> bool) {
     let seconds = std::env::var("TRYWORKS_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
     let begun = Instant::now();
@@ -73,11 +73,11 @@ fn fuzz(name: &str, good: &[u8], takes: impl Fn(&[u8]) -> bool) {
 
 fn batch<M: Serialize + DeserializeOwned>(name: &str, good: Vec<M>) {
     fuzz(name, &encode(&good).unwrap(), |bytes| decode::<M>(bytes).is_ok());
-    // A claim of 2^60 messages is refused before there is room for them.
+    // A claim of 2^60 messages is refused before memory is reserved for them.
     let mut claim = Vec::new();
     codec::encode(&(1u64 << 60), &mut claim).unwrap();
     assert!(decode::<M>(&claim).is_err());
-    // Bytes behind the end are not passed over.
+    // Bytes after the end are not ignored.
     assert!(decode::<M>(&[encode(&good).unwrap(), vec![0]].concat()).is_err());
 }
 

@@ -1,8 +1,8 @@
 //! The first message of a connection and its answer, readable by every version.
 //!
 //! ```text
-//! hello    "TWK1" protocol:u32, then the Hello if that is ours
-//! welcome  "TWOK" then the welcome of this direction
+//! hello    "TWK1" protocol:u32, then the Hello if the version is the same
+//! welcome  "TWOK" then the welcome for this kind of peer
 //! refusal  "TWNO" then text for people
 //! ```
 
@@ -19,11 +19,11 @@ const REFUSAL: &[u8] = b"TWNO";
 /// The first message: who is connecting, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The version of Tryworks it was built with, for people.
+    /// The version of Tryworks that it was built with, for people.
     pub version: String,
-    /// Where it runs.
+    /// The machine and the process.
     pub host: HostInfo,
-    /// What it wants.
+    /// Why it connects.
     pub purpose: Purpose,
 }
 
@@ -34,56 +34,57 @@ pub enum Purpose {
     Drive {
         /// The session that it had before the connection was lost, with its secret.
         again: Option<(SessionId, [u8; 16])>,
-        /// What workers are to run.
+        /// The program that workers are to run.
         program: super::driver::Program,
     },
-    /// To ask and to steer: the command line.
+    /// To ask questions and give commands: the command line.
     Administer,
     /// To run tasks.
     Serve(Box<super::engine::Offer>),
-    /// To run the tasks of one session for this engine: a worker, with what its engine called it.
+    /// To run the tasks of one session for this engine: a worker.
     Work {
-        /// The name that its engine gave it.
+        /// The number that its engine gave it.
         worker: u64,
-        /// The hash of the program that it is.
+        /// The hash of its executable.
         program: [u8; 32],
     },
-    /// To fetch small blocks: another engine of the same machine.
+    /// To fetch small blocks: another engine on the same machine.
     Fetch,
 }
 
-/// What is known of a machine, as far as answers or refusals may depend on it.
+/// What answers or refusals may need to know of a machine and a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostInfo {
-    /// Two processes with the same one see the same files.
+    /// Two processes with the same id see the same files.
     pub id: String,
-    /// What people call the machine.
+    /// The name of the machine, for people.
     pub name: String,
-    /// Its cores.
+    /// The number of its cores.
     pub cores: u32,
-    /// Its memory in bytes, or what the control group allows.
+    /// Its memory in bytes, or what its control group allows.
     pub memory: u64,
     /// The C library: `exp`, `sin` and the like may differ between two of them.
     pub libc: String,
     /// The kind of processor.
     pub processor: String,
-    /// The process.
+    /// The process id.
     pub pid: u32,
-    /// When it began, in ticks since the machine did: with its number this tells it from every other of this boot.
+    /// When the process began, in clock ticks since the machine booted. Together with the process id it is unique
+    /// within a boot.
     pub began: u64,
 }
 
 /// The answer to a hello.
 #[derive(Debug)]
 pub enum Opening<W> {
-    /// Come in.
+    /// The peer is admitted.
     Welcome(W),
-    /// Stay out, and why.
+    /// The peer is refused, with the reason.
     Refused(String),
 }
 
 impl Hello {
-    /// The bytes of the first message.
+    /// Encodes the first message.
     ///
     /// # Errors
     /// If something in it refuses to be encoded.
@@ -93,10 +94,10 @@ impl Hello {
         Ok(bytes)
     }
 
-    /// Reads a first message.
+    /// Decodes a first message.
     ///
     /// # Errors
-    /// A text for the other end, that says what does not fit.
+    /// A text for the other end that says what does not match.
     pub fn from_bytes(bytes: &[u8], own_version: &str) -> Result<Hello, String> {
         let parts = bytes.split_at_checked(HELLO.len()).filter(|(magic, _)| *magic == HELLO);
         let Some((protocol, rest)) = parts.and_then(|(_, rest)| rest.split_first_chunk::<4>()) else {
@@ -116,7 +117,7 @@ impl Hello {
     }
 }
 
-/// The bytes of a welcome.
+/// Encodes a welcome.
 ///
 /// # Errors
 /// If it refuses to be encoded.
@@ -126,12 +127,12 @@ pub fn welcome<W: Serialize>(welcome: &W) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The bytes of a refusal.
+/// Encodes a refusal.
 pub fn refusal(text: &str) -> Vec<u8> {
     [REFUSAL, text.as_bytes()].concat()
 }
 
-/// Reads the answer to a hello.
+/// Decodes the answer to a hello.
 ///
 /// # Errors
 /// If it is neither a welcome nor a refusal.
@@ -141,7 +142,7 @@ pub fn opening<W: DeserializeOwned>(bytes: &[u8]) -> Result<Opening<W>> {
     }
     match bytes.strip_prefix(WELCOME) {
         Some(rest) => Ok(Opening::Welcome(codec::decode(rest)?.0)),
-        None => Err(Error::cluster("the answer to our hello cannot be read", "is it a Tryworks hub of this version?")),
+        None => Err(Error::cluster("the answer to the hello cannot be read", "is it a Tryworks hub of this version?")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The machine that this process is on, as far as it matters to a cluster.
+//! What a cluster needs to know of the machine that this process runs on.
 
 use crate::HostInfo;
 use std::fs;
@@ -33,10 +33,10 @@ pub fn here() -> HostInfo {
     .clone()
 }
 
-/// Whether a process of this machine has ended; `None` if that cannot be known, since it is of another machine.
+/// Whether a process has ended; `None` if it is on another machine, so that this cannot be known.
 ///
-/// One that nobody has waited for has ended too. A process in a container of its own may have another number there:
-/// who asks has to have seen it alive.
+/// A zombie counts as ended. A process in a container may have another number here, so the caller must have seen it
+/// alive.
 ///
 /// ```
 /// use tryworks_protocol::host::{has_ended, here};
@@ -50,8 +50,8 @@ pub fn has_ended(process: &HostInfo) -> Option<bool> {
     Some(began(process.pid) != Some(process.began))
 }
 
-/// When the process of this number began, in ticks since the machine did; `None` if there is none. One that is dead and
-/// only waits for its parent does not count.
+/// When the process with this number began, in clock ticks since the machine booted; `None` if there is none. A zombie
+/// does not count.
 ///
 /// ```
 /// use tryworks_protocol::host::{began, here};
@@ -64,7 +64,7 @@ pub fn began(pid: u32) -> Option<u64> {
 
 /// The start time in the text of `/proc/PID/stat`, unless the process is dead.
 fn start_time(stat: &str) -> Option<u64> {
-    // The name may hold spaces and brackets: the last one closes it.
+    // The process name may contain spaces and brackets: the last bracket closes it.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
     if matches!(state, "Z" | "X") {
@@ -73,7 +73,7 @@ fn start_time(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// The C library by the size of its file: programs that are linked without one have none.
+/// Names the C library by its math library and the size of that file. A statically linked program has none.
 fn libc() -> String {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let files = maps.lines().filter_map(|line| line.split_once('/').map(|(_, path)| format!("/{path}")));
@@ -85,7 +85,7 @@ fn libc() -> String {
     }
 }
 
-/// The kind of processor, of the text of `/proc/cpuinfo`.
+/// The kind of processor, from the text of `/proc/cpuinfo`.
 fn processor(text: &str) -> String {
     let field = |name: &str| {
         let line = text.lines().find(|line| line.split(':').next().is_some_and(|field| field.trim() == name));

@@ -1,9 +1,8 @@
-//! What hub, engines, workers and drivers say to one another: one closed enum for each direction.
+//! The messages between hub, engines, workers and drivers: one closed enum for each direction.
 //!
-//! A message is a batch: everything that one process has to say to another at a time. The first message of a
-//! connection is a [`Hello`], in a form that stays readable whatever version is at the other end; the answer is a
-//! welcome, or a refusal in words. Names of exchanges and caches are global in these messages
-//! ([`SessionId::global`](tryworks_base::ids::SessionId::global)).
+//! A message is a batch: everything that one process has to tell another at that moment. The first message of a
+//! connection is a [`Hello`], which every version can read. The answer is a welcome, or a refusal in words. Names of
+//! exchanges and caches are global in these messages ([`SessionId::global`](tryworks_base::ids::SessionId::global)).
 
 pub mod admin;
 pub mod ask;
@@ -29,37 +28,37 @@ use serde::de::DeserializeOwned;
 use tryworks_base::ids::JobId;
 use tryworks_base::{Error, MAX_MESSAGE, Result, codec};
 
-/// The number of the protocol, which both ends have to share. It is raised by whoever changes the bytes of a message, with a
-/// line of why; `golden.txt` beside this crate's sources has the bytes.
+/// The version of the protocol, which both ends must share. A change to the bytes of any message raises it by hand and
+/// adds a line below that says why. `golden.txt` beside this crate's sources has the bytes.
 ///
 /// | number | what is new |
 /// |---|---|
-/// | 2 | a hello has no hash of source texts any more |
+/// | 2 | a hello no longer has a hash of source texts |
 pub const PROTOCOL: u32 = 2;
 
-/// The name that block stores have for the results of a job.
+/// The output id under which block stores keep the results of a job.
 pub fn result_of(job: JobId) -> u64 {
     job.0 | 1 << 63
 }
 
-/// The bytes of a batch.
+/// Encodes a batch as one message.
 ///
 /// # Errors
-/// If something in it refuses to be encoded.
+/// If something in the batch refuses to be encoded.
 pub fn encode<M: Serialize>(batch: &[M]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     codec::encode(batch, &mut bytes)?;
     Ok(bytes)
 }
 
-/// What is said together goes in one message up to here, and in several beyond.
+/// The most bytes of messages that are sent together. A larger batch is split.
 const TOGETHER: usize = 16 << 20;
 
-/// The bytes of a batch, in as many messages as it takes. What is too large for a message of its own goes to `refused`,
-/// which has to see to it that nobody waits for it.
+/// Encodes a batch, in as many messages as necessary. An item that is too large even for its own message goes to
+/// `refused`, which must make sure that no process waits for that item.
 pub fn messages<M: Serialize>(batch: &[M], refused: &mut dyn FnMut(&M, Error)) -> Vec<Bytes> {
     let mut out = Vec::new();
-    // In halves, the first on top.
+    // The batch is halved; the first half is on top.
     let mut left = vec![batch];
     while let Some(some) = left.pop() {
         let bytes = encode(some);
@@ -79,18 +78,18 @@ pub fn messages<M: Serialize>(batch: &[M], refused: &mut dyn FnMut(&M, Error)) -
 }
 
 fn too_large(bytes: usize) -> Error {
-    let advice = "say less at a time: fewer or smaller partitions, results or captured values";
+    let advice = "send less at a time: fewer or smaller partitions, results or captured values";
     Error::limit("a message", MAX_MESSAGE as u64, format!("{bytes} bytes"), advice)
 }
 
-/// The batch in bytes from another process.
+/// Decodes a batch from another process.
 ///
 /// # Errors
-/// If they are no such batch, whole: a peer that sends such is not to be believed any more.
+/// If the bytes are not exactly one such batch. A peer that sends such bytes must not be trusted any longer.
 pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<M>> {
     let (batch, taken) = codec::decode::<Vec<M>>(bytes)?;
     if taken != bytes.len() {
-        return Err(Error::cluster("a message has bytes behind its end", "it was damaged, or made by another version"));
+        return Err(Error::cluster("a message has bytes after its end", "it was damaged, or made by another version"));
     }
     Ok(batch)
 }

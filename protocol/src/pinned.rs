@@ -1,4 +1,4 @@
-//! What the messages look like in bytes, pinned by `golden.txt`: whoever changes them raises the number of the protocol.
+//! Pins the bytes of all messages with `golden.txt`: a change to them must raise the number of the protocol.
 
 use super::examples::{self, Cases};
 use super::{PROTOCOL, welcome};
@@ -23,7 +23,7 @@ impl Pinned {
         self.one(name, &bytes);
     }
 
-    /// Examples of an enum, among which are all of its cases.
+    /// Adds examples of an enum, which must cover all of its cases.
     fn cases<T: Serialize + Cases>(&mut self, name: &str, examples: &[T]) {
         for case in T::ALL {
             assert!(examples.iter().any(|example| example.case() == *case), "there is no example of {name}::{case}");
@@ -78,7 +78,7 @@ fn pinned() -> Pinned {
     all
 }
 
-/// The bytes of the protocol are those of `golden.txt`. To change them: raise `PROTOCOL`, and run this with
+/// The bytes of the protocol are those in `golden.txt`. To change them, raise `PROTOCOL` and run this test with
 /// `TRYWORKS_GOLDEN=write`.
 #[test]
 fn the_bytes_of_messages_change_with_the_number_of_the_protocol_alone() {
@@ -101,12 +101,13 @@ fn the_bytes_of_messages_change_with_the_number_of_the_protocol_alone() {
         match raised {
             true => "run this test with TRYWORKS_GOLDEN=write",
             false =>
-                "raise PROTOCOL in protocol/src/lib.rs, say there why, and run this test with TRYWORKS_GOLDEN=write",
+                "raise PROTOCOL in protocol/src/lib.rs, say why there, and run this test with TRYWORKS_GOLDEN=write",
         }
     );
 }
 
-/// What other crates may add cases to has no list of its cases here: behind the last example there is none.
+/// Other crates may add cases to errors, and have no list of cases here. So this checks that no case follows the last
+/// example.
 #[test]
 fn every_error_has_an_example() {
     let examples = examples::errors();

@@ -1,4 +1,4 @@
-//! Between an engine and its workers.
+//! Messages between an engine and its workers.
 //!
 //! ```text
 //! worker  = Hello, { Beat | Done | [ Unreadable ], Failed | Fetch | GetFile } ;
@@ -14,82 +14,82 @@ use tryworks_base::{Error, Shipment};
 use tryworks_scheduler::{Failure, Report};
 use tryworks_store::blocks::{BlockId, Quota, Sealed};
 
-/// The variable by which a program knows that it is a worker.
+/// The environment variable by which a program knows that it is a worker.
 pub const VARIABLE: &str = "TRYWORKS_WORKER";
 
 /// The answer to a worker's hello.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// The session it works for.
+    /// The session that the worker belongs to.
     pub session: SessionId,
     /// Its engine.
     pub engine: EngineId,
-    /// What that is called.
+    /// The engine's name.
     pub name: String,
     /// How many tasks it runs at once.
     pub slots: u32,
-    /// Its memory budget.
+    /// Its memory budget in bytes.
     pub memory: u64,
-    /// Where it puts spill files.
+    /// The directory for its spill files.
     pub spill_directory: String,
-    /// Where it writes down what each slot runs.
+    /// The file in which it writes what each slot runs.
     pub running: String,
-    /// Its engine's store.
+    /// The store of its engine.
     pub store: StorePlace,
-    /// What it may write of blocks.
+    /// How many bytes of blocks it may write.
     pub quota: Quota,
 }
 
-/// From an engine to a worker.
+/// Messages from an engine to a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToWorker {
     /// The code of a stage.
     Code {
         code: CodeId,
-        /// It, or where it is: then the worker gets it as a file.
+        /// The code, or where it is: then the worker gets it as a file.
         bytes: CodeBytes,
     },
-    /// A code is not needed any more.
+    /// A code is no longer needed.
     ForgetCode { code: CodeId },
-    /// How an engine's blocks are reached.
+    /// Where an engine's blocks can be fetched.
     Peer { engine: EngineId, store: Box<StorePlace> },
-    /// Who has the blocks of an output.
+    /// Which engines have the blocks of an output.
     Places {
         output: OutputId,
         /// As in [`ToEngine::Places`](super::engine::ToEngine::Places).
         places: Vec<(u32, EngineId, AttemptId)>,
     },
-    /// Run these.
+    /// Run these tasks.
     Launch {
         tasks: Vec<Assignment>,
-        /// What may be written of blocks from now on.
+        /// How many bytes of blocks may be written from now on.
         quota: Quota,
     },
     /// Stop an attempt.
     Kill { attempt: AttemptId },
-    /// An output is gone.
+    /// An output was deleted.
     DeleteOutput { output: OutputId },
-    /// A cache is gone.
+    /// A cache was deleted.
     DeleteCache {
         /// Its global name.
         cache: u64,
     },
-    /// A file that was wanted is here.
+    /// The answer to `GetFile`.
     File {
         /// The number of the question.
         number: u64,
         path: Result<String, Error>,
     },
-    /// What was asked for.
+    /// The answer to `Fetch`.
     Fetched {
         /// The number of the question.
         number: u64,
-        /// For each thing asked for: it, or why not.
+        /// One piece for each part that was asked for, in order.
         answer: Result<Vec<Piece>, Error>,
     },
 }
 
-/// Something fetched.
+/// A fetched part of a block.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum Piece {
     /// A whole small block.
@@ -98,9 +98,9 @@ pub enum Piece {
     Table(#[serde(with = "serde_bytes")] Vec<u8>),
     /// A range of its bytes.
     Range(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// What was said of the block when it was added.
+    /// The note that was added with the block.
     Note(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// It is not there.
+    /// The part is not there, for this reason.
     Missing(String),
 }
 
@@ -116,14 +116,14 @@ impl std::fmt::Debug for Piece {
     }
 }
 
-/// A part of a block that is to be brought.
+/// A part of a block to fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
-    /// Who has it.
+    /// The engine that has it.
     pub engine: EngineId,
-    /// Its name there.
+    /// The block's name there.
     pub block: BlockId,
-    /// Which part.
+    /// The part.
     pub part: BlockPart,
 }
 
@@ -132,18 +132,18 @@ pub struct Wanted {
 pub enum BlockPart {
     /// The whole of a small block, or the table of contents of a large one.
     Contents,
-    /// What was said of it when it was added.
+    /// The note that was added with the block.
     Note,
-    /// A range of the bytes of a large one.
+    /// A range of the bytes of a large block.
     Range {
-        /// From there.
+        /// The beginning of the range.
         start: u64,
-        /// To here.
+        /// The end of the range.
         end: u64,
     },
 }
 
-/// From a worker to its engine.
+/// Messages from a worker to its engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromWorker {
     /// A sign of life.
@@ -153,11 +153,11 @@ pub enum FromWorker {
         attempt: AttemptId,
         /// What it made.
         report: Report,
-        /// Its blocks, and results that are too large for a message: to what each belongs, and its partition.
+        /// Its blocks, and results that are too large for a message: the output and the partition of each.
         blocks: Vec<(u64, u32, Sealed)>,
         /// Its results.
         results: Vec<(u32, ResultPart)>,
-        /// Partitions of caches that were kept meanwhile, by the caches' global names.
+        /// Cache partitions that are newly in memory, by the caches' global names.
         kept: Vec<(u64, u32)>,
         /// When it began and ended.
         span: (u64, u64),
@@ -169,15 +169,15 @@ pub enum FromWorker {
         /// When it began and ended.
         span: (u64, u64),
     },
-    /// Why blocks of an output could not be read, before the task that read them fails for it.
+    /// Why blocks of an output could not be read. It comes before the failure of the task that read them.
     Unreadable { output: OutputId, why: String },
-    /// A file of the driver's is wanted, which is on another machine.
+    /// A task needs a file that is on the driver's machine.
     GetFile {
         /// The worker's number for the question.
         number: u64,
         shipment: Shipment,
     },
-    /// A block cannot be mapped here: bring it.
+    /// Blocks that the worker cannot map: fetch these parts.
     Fetch {
         /// The worker's number for the question.
         number: u64,

@@ -1,4 +1,4 @@
-//! The command line's end of a connection to a hub, against hubs that are played.
+//! The command line's end of a connection to a hub, against simulated hubs.
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use tryworks_protocol::driver::{FromDriver, ToDriver, Welcome};
 use tryworks_protocol::{Hello, Purpose};
 use tryworks_transport::{Backlog, PeerEvent, Peers};
 
-/// A directory in which a hub is played: what it answers to each message follows from how many came before.
+/// A directory with a simulated hub. Its answer to each message depends on how many messages came before.
 fn hub(mut answer: impl FnMut(usize, &[u8]) -> Option<Vec<u8>> + Send + 'static) -> (tempfile::TempDir, PathBuf) {
     let above = tempfile::tempdir().unwrap();
     let directory = above.path().join("c");
@@ -64,7 +64,7 @@ fn answers_belong_to_their_questions() {
         let asked: Vec<FromDriver> = protocol::decode(bytes).unwrap();
         let [FromDriver::Ask { number, question: Question::Jobs { limit } }] = asked[..] else { panic!("{asked:?}") };
         let answer = |number, text: String| ToDriver::Answer { number, answer: Box::new(Answer::Done(text)) };
-        // What belongs to nobody is passed over.
+        // Messages that do not answer the question are ignored.
         let batch = [ToDriver::Notice("hm".into()), answer(number + 9, "no".into()), answer(number, limit.to_string())];
         Some(protocol::encode(&batch).unwrap())
     });

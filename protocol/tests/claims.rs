@@ -1,4 +1,5 @@
-//! A first message that claims more than it has, in a process that has little memory: the whole hub ended by 21 such bytes.
+//! A first message that claims more than it has, in a process with little memory. Before the mend, 21 such bytes ended
+//! the whole hub.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tryworks_protocol::engine::FromEngine;
@@ -14,13 +15,13 @@ fn a_hello_that_claims_a_gibibyte_is_refused_in_little_memory() {
 
     let hello = Hello { version: "0".into(), host: HostInfo::default(), purpose: Purpose::Administer };
     let head = &hello.to_bytes().unwrap()[..8];
-    // A version of 2^30 - 100 bytes, of which none come.
+    // A version of 2^30 - 100 bytes, none of which arrive.
     let claim = [&[252][..], &((1u32 << 30) - 100).to_le_bytes()].concat();
     let short = [head, &claim].concat();
     assert_eq!(short.len(), 13);
     assert_eq!(Hello::from_bytes(&short, "0").unwrap_err(), "the hello cannot be read");
     assert!(Hello::from_bytes(&[head, &[1, b'0'], &claim].concat(), "0").is_err());
-    // In batches, and in the answer to a hello.
+    // The same claim in batches, and in the answer to a hello.
     let of_engines = (0..40u8).filter(|variant| decode::<FromEngine>(&[&[1, *variant][..], &claim].concat()).is_err());
     let of_workers =
         (0..40u8).filter(|variant| decode::<FromWorker>(&[&[1, *variant, 0][..], &claim].concat()).is_err());
