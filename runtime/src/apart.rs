@@ -1,14 +1,14 @@
-//! Waiting for a future on a thread of its own: the caller's may be inside another runtime, as under `#[tokio::main]`,
-//! where none may be waited for.
+//! Waits for a future on a separate thread. The caller's thread may belong to another runtime, as under
+//! `#[tokio::main]`, where waiting is not allowed.
 
 use std::io;
 use tokio::runtime::Builder;
 use tryworks_base::lock::none_held;
 
-/// Runs the future that `make` makes to its end, with a runtime of its own.
+/// Runs the future that `make` returns to its end, on a runtime of its own.
 ///
 /// # Errors
-/// If the system gives no thread, or no runtime.
+/// If the system provides no thread, or no runtime can be created.
 pub(crate) fn block_on<T: Send, F: Future<Output = T>>(make: impl FnOnce() -> F + Send) -> io::Result<T> {
     none_held("waiting for another thread");
     std::thread::scope(|scope| {

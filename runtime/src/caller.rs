@@ -1,4 +1,5 @@
-//! Who may run jobs: a program, but none of its tasks, nothing that they have started, and no process that was forked from it.
+//! Who may run jobs: the program itself, but not its tasks, not threads and processes that they started, and not a
+//! forked process.
 
 use crate::panics;
 use rustix::thread;
@@ -12,33 +13,33 @@ pub(crate) fn task_thread(number: impl std::fmt::Display) -> String {
     format!("tryworks-task-{number}")
 }
 
-/// What tells threads that run tasks, and all threads that they start, from the others of this process: by how many
-/// nanoseconds the system may be late with their timers. Each thread has it from the one that started it, whatever its
-/// name is, and some nanoseconds more harm nobody. A process that a task starts inherits it too, so the value is one that
-/// the thread which makes the first context has not got.
+/// The mark of threads that run tasks, and of all threads that they start: the timer slack, that is, by how many
+/// nanoseconds the system may delay their timers. A thread inherits it from the thread that started it, whatever its
+/// name is, and a few nanoseconds more do no harm. A process that a task starts inherits it too. So the value differs
+/// from the slack of the thread that makes the first context.
 static MARK: LazyLock<u64> = LazyLock::new(|| {
     let own = thread::current_timer_slack().unwrap_or(USUAL_SLACK);
     own + 1 + u64::from(std::process::id()) % 1000
 });
 
-/// What threads have on Linux if nobody says otherwise.
+/// The timer slack that Linux gives threads by default.
 const USUAL_SLACK: u64 = 50_000;
 
-/// Marks this thread as one that runs tasks, and so all that it starts.
+/// Marks this thread as one that runs tasks, and so all threads that it starts.
 pub(crate) fn mark_task_thread() {
-    // A system that refuses has no marks: there a thread of a task is taken for one of the program's.
+    // If the system refuses, there are no marks, and a task's thread is taken for one of the program's.
     let _ = thread::set_current_timer_slack(NonZeroU64::new(*MARK));
 }
 
-/// Lets the pool that all of a process shares begin before a task does: its threads are for whoever comes, and would be
-/// marked if a task were the first to need them.
+/// Starts rayon's global pool before a task does. The whole process uses its threads, and they would be marked if a
+/// task were the first to need them.
 pub(crate) fn begin_shared_pool() {
     static ONCE: Once = Once::new();
-    // On a thread of its own: one of another pool of rayon's would ask that one.
+    // On a new thread: on a thread of another rayon pool, this call would ask that pool instead.
     ONCE.call_once(|| drop(std::thread::scope(|scope| scope.spawn(rayon::current_num_threads).join())));
 }
 
-/// Whether this process is a worker: all that runs in it belongs to tasks.
+/// Whether this process is a worker, so that everything in it belongs to tasks.
 static WORKER: AtomicBool = AtomicBool::new(false);
 
 /// Whether this process is a worker.
@@ -46,13 +47,13 @@ pub(crate) fn is_worker() -> bool {
     WORKER.load(Relaxed)
 }
 
-/// From now on this process is a worker.
+/// Declares this process a worker.
 #[cfg(feature = "cluster")]
 pub(crate) fn become_worker() {
     WORKER.store(true, Relaxed);
 }
 
-/// The process that has a runtime.
+/// The process to which a runtime belongs.
 #[derive(Debug)]
 pub(crate) struct Caller {
     process: u32,
@@ -65,12 +66,12 @@ impl Caller {
         Caller { process: std::process::id() }
     }
 
-    /// Whether this is another process by now: one that was forked has none of the threads that it would wait for.
+    /// Whether this process was forked from that one: then it has none of the threads that a job needs.
     pub(crate) fn is_forked(&self) -> bool {
         self.process != std::process::id()
     }
 
-    /// Refuses a job of somebody whom it would never be done for.
+    /// Refuses a job whose caller would wait for it forever.
     pub(crate) fn admit(&self, op: Op) -> Result<()> {
         if panics::in_task() || is_worker() || started_by_a_task() {
             return Err(panics::nested(op));
@@ -87,8 +88,8 @@ impl Caller {
     }
 }
 
-/// Whether a task started this thread, or a thread of a task's did: it would wait for slots that are taken by the task that
-/// waits for it.
+/// Whether a task started this thread, directly or through another thread. Its job would wait for slots that are taken
+/// by the task that waits for the job.
 fn started_by_a_task() -> bool {
     thread::current_timer_slack() == Ok(*MARK)
 }

@@ -1,4 +1,4 @@
-//! The event log: what happened, as JSON lines, from which every job, stage and task time can be read back.
+//! The event log: what happened, as JSON lines. The times of every job, stage and task can be read from it.
 
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -6,63 +6,63 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use tryworks_base::{Error, Result, disk, outlet};
 
-/// The version of the form of the lines.
+/// The version of the lines' format.
 pub const VERSION: u32 = 1;
 
-/// One line. Times are microseconds since the context began.
+/// A line of the log. Times are microseconds since the context began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Record {
     /// The first line.
     Log {
-        /// The version of the form of the lines.
+        /// The version of the lines' format.
         version: u32,
-        /// Seconds since 1970 when the context began.
+        /// When the context began, in seconds since 1970.
         began: u64,
     },
     /// A job was submitted.
     JobStarted {
-        /// When.
+        /// When it was submitted.
         at: u64,
         /// Its number.
         job: u64,
-        /// The action and the call.
+        /// The action and the place of its call.
         label: String,
         /// How many stages its plan has.
         stages: u32,
     },
     /// A job ended.
     JobFinished {
-        /// When.
+        /// When it ended.
         at: u64,
         /// Its number.
         job: u64,
         /// `done`, or the error.
         outcome: String,
     },
-    /// A stage began, or began anew.
+    /// A stage began, for the first time or again.
     StageStarted {
-        /// When.
+        /// When it began.
         at: u64,
         /// Its job.
         job: u64,
-        /// Its place in the plan.
+        /// Its index in the plan.
         stage: u32,
-        /// Which time.
+        /// How many times it began before.
         stage_attempt: u32,
         /// How many tasks it has.
         tasks: u32,
     },
-    /// All that is wanted of a stage exists.
+    /// A stage finished: everything that is wanted of it exists.
     StageFinished {
-        /// When.
+        /// When it finished.
         at: u64,
         /// Its job.
         job: u64,
-        /// Its place in the plan.
+        /// Its index in the plan.
         stage: u32,
-        /// Which time.
+        /// How many times it began before.
         stage_attempt: u32,
     },
     /// A task ended.
@@ -81,9 +81,9 @@ pub enum Record {
         first: u32,
         /// How many partitions it has.
         partitions: u32,
-        /// Rows that it left.
+        /// How many rows it made.
         rows: u64,
-        /// Bytes that it left.
+        /// How many bytes it made.
         bytes: u64,
         /// Why it failed, if it did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,7 +91,7 @@ pub enum Record {
     },
 }
 
-/// An event log being written.
+/// An event log that is being written.
 pub struct EventLog {
     file: BufWriter<File>,
     path: PathBuf,
@@ -99,20 +99,21 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Makes the file. An older one of that name is replaced.
+    /// Creates the file. An older file of that name is replaced.
     ///
     /// # Errors
-    /// If the file cannot be made.
+    /// If the file cannot be created.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
-        let file = File::create(&path).map_err(|error| Error::storage("making the event log", &path, &error))?;
+        let file = File::create(&path).map_err(|error| Error::storage("creating the event log", &path, &error))?;
         let mut log = EventLog { file: BufWriter::new(file), path, broken: false };
         let began = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         log.write(&Record::Log { version: VERSION, began });
         Ok(log)
     }
 
-    /// Adds a line. A log that cannot be written ends there, and says so once: it never makes a job fail.
+    /// Adds a line. If the log cannot be written it ends there, and one line on the error output says so: it never
+    /// makes a job fail.
     pub fn write(&mut self, record: &Record) {
         if self.broken {
             return;
@@ -120,7 +121,7 @@ impl EventLog {
         let mut line = || -> std::io::Result<()> {
             serde_json::to_writer(&mut self.file, record)?;
             self.file.write_all(b"\n")?;
-            // The end of a job is when somebody may want to read it.
+            // A reader may look at the log as soon as a job has ended.
             if matches!(record, Record::JobFinished { .. }) { self.file.flush() } else { Ok(()) }
         };
         if let Err(error) = line() {
@@ -137,10 +138,10 @@ impl EventLog {
         }
     }
 
-    /// Reads a log back. A last line that was cut off is passed over.
+    /// Reads a log. A last line that was cut off is ignored.
     ///
     /// # Errors
-    /// If the file cannot be read, is no event log, or is of a later version.
+    /// If the file cannot be read, is not an event log, or is of a later version.
     pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>> {
         let path = path.as_ref();
         let wrong = |line: usize, error: &dyn std::fmt::Display| {
@@ -157,7 +158,7 @@ impl EventLog {
             }
             match serde_json::from_slice::<Record>(&line) {
                 Ok(record) => records.push(record),
-                // Allowed in the last line alone.
+                // Only the last line may be cut off.
                 Err(error) if error.is_eof() => torn = Some((at + 1, error)),
                 Err(error) => return Err(wrong(at + 1, &error)),
             }
@@ -167,7 +168,7 @@ impl EventLog {
             Some(Record::Log { version, .. }) => {
                 Err(wrong(1, &format!("version {version} is later than {VERSION}, which this program reads")))
             }
-            _ => Err(wrong(1, &"this is no event log")),
+            _ => Err(wrong(1, &"this is not an event log")),
         }
     }
 }

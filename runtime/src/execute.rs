@@ -1,4 +1,4 @@
-//! Running a task: its partitions one after another, what they made, and what their failure means to the scheduler.
+//! Runs a task: its partitions one after another, and what a failure means to the scheduler.
 
 use crate::panics;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use tryworks_scheduler::{Failure, PartitionReport, Report, Task};
 #[derive(Clone)]
 pub(crate) struct OpenedStage {
     pub(crate) stage: Arc<dyn Stage>,
-    /// The exchange that it writes, unless it gives the result.
+    /// The exchange that it writes, or `None` if it gives the result.
     pub(crate) exchange: Option<u64>,
-    /// The call that it is for: the one that shuffles, or the action.
+    /// The call that it belongs to: the one that shuffles, or the action.
     pub(crate) op: Op,
     /// Whether it checks every row that it hands over.
     pub(crate) checks_rows: bool,
 }
 
-/// A result and the partition it is of.
+/// A result and its partition.
 pub(crate) type Part = (u32, Box<dyn ResultValue>);
 
 /// What a task made.
@@ -58,7 +58,7 @@ pub(crate) fn execute(
             match (output.made, code.exchange) {
                 (Made::Block(block), Some(_)) => product.blocks.push((partition, block)),
                 (Made::Result(value), None) => product.results.push((partition, value)),
-                _ => return Err(Error::Bug("a stage made something else than it was planned to".into())),
+                _ => return Err(Error::Bug("a stage made something other than planned".into())),
             }
         }
         Ok(())
@@ -72,7 +72,7 @@ fn add(sum: &mut Vec<u64>, more: &[u64]) {
     sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }
 
-/// What a stage cannot do is told with the user's call that it is for, where the code that met it knew of none.
+/// Adds the user's call to an error of a stage, where the code that failed did not know the call.
 pub(crate) fn at_the_call(error: Error, op: Op) -> Error {
     match error {
         Error::Plan { message, site } if tryworks_base::is_ours(site) => op.fault(message),
@@ -80,7 +80,8 @@ pub(crate) fn at_the_call(error: Error, op: Op) -> Error {
     }
 }
 
-/// What an error means to the scheduler, but for blocks that could not be fetched: who had them is not known here.
+/// What an error means to the scheduler. Blocks that could not be fetched are not handled here, since this does not
+/// know who had them.
 pub(crate) fn failure(error: Error) -> Failure<Error> {
     match error {
         Error::User(ref fault) if fault.panicked => Failure::Panic(error),

@@ -1,10 +1,10 @@
-//! A plan as the scheduler is given it.
+//! A plan in the form that the scheduler takes.
 
 use tryworks_base::ids::OutputId;
 use tryworks_planner::{PlannedStage, Tasks};
 use tryworks_scheduler::{Packing, StageSpec};
 
-/// A stage of a plan, whose exchange has the name that `output` gives it.
+/// A stage of a plan. `output` gives the id of an exchange's output.
 pub(crate) fn stage_spec(stage: &PlannedStage, output: impl Fn(u64) -> OutputId) -> StageSpec {
     StageSpec {
         output: stage.exchange.as_ref().map(|exchange| output(exchange.id)),

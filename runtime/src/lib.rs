@@ -1,7 +1,7 @@
 //! What runs a user's program: on threads of its own process, or as the driver and the workers of a cluster.
 //!
-//! [`local`] runs the tasks of a job on threads; [`driver`] has a cluster run them; [`worker`] is what an engine starts the
-//! program as. Each carries out what the scheduler decides.
+//! [`local`] runs the tasks of a job on threads. [`driver`] has a cluster run them. [`worker`] is what the program does
+//! when an engine starts it. Each carries out the scheduler's decisions.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -29,21 +29,21 @@ use tryworks_core::runner::Runner;
 
 /// What runs the jobs of a context: threads of this process, or a cluster.
 pub trait Runtime: Runner {
-    /// The jobs that have not ended: what each is called and how far it is, the latest last.
+    /// The jobs that have not ended, with their labels and their progress, the newest last.
     fn active(&self) -> Vec<(String, Progress)>;
 
-    /// Tells `screen` of jobs that are over.
+    /// Tells `screen` when jobs are over.
     fn show_on(&self, screen: Arc<dyn Screen>);
 
-    /// Stops: jobs that run fail with [`Error::Stopped`](tryworks_base::Error::Stopped), and so does every later call.
+    /// Stops: running jobs fail with [`Error::Stopped`](tryworks_base::Error::Stopped), and so does every later call.
     fn stop(&self);
 
-    /// The bytes of the spill files of this process that are in use now.
+    /// How many bytes of this process's spill files are in use.
     fn spill_bytes(&self) -> u64 {
         0
     }
 
-    /// How many blocks of shuffles and caches this process keeps now.
+    /// How many blocks of shuffles and caches this process keeps.
     fn blocks(&self) -> usize {
         0
     }

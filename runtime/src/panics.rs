@@ -1,4 +1,4 @@
-//! Panics of user code: caught by the worker, with where they came from, and not printed a second time.
+//! Panics of user code: a worker catches them, notes where they came from, and does not print them.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -23,8 +23,8 @@ pub(crate) fn in_task() -> bool {
     IN_TASK.get()
 }
 
-/// Runs a task's code; a panic in it becomes an error that names the operator whose function panicked. `stage` is who
-/// is named where that was no operator's function.
+/// Runs a task's code. A panic in it becomes an error that names the operator whose function panicked, or `stage` if
+/// the panic was in no operator's function.
 pub(crate) fn catch<R>(stage: Op, place: TaskSite, code: impl FnOnce() -> Result<R>) -> Result<R> {
     none_held("running a task");
     install();
@@ -42,7 +42,7 @@ fn error(stage: Op, place: TaskSite, payload: &(dyn Any + Send)) -> Error {
     let source = caught.as_ref().and_then(|caught| caught.source);
     let op = match (Op::take_blamed(), source) {
         (Some(op), _) => op,
-        // A panic that goes on from elsewhere, such as from another thread, has no place.
+        // A panic that was resumed from elsewhere, for example from another thread, has no location.
         (None, source) if source.is_none_or(|site| !tryworks_base::is_ours(site)) => {
             message.push_str(
                 "\n  this was in no function given to an operator, but in code that runs inside the stage, such as an \
@@ -68,7 +68,7 @@ fn error(stage: Op, place: TaskSite, payload: &(dyn Any + Send)) -> Error {
     }))
 }
 
-/// The error of a job that was asked for inside a task.
+/// The error of a job that was requested inside a task.
 pub(crate) fn nested(op: Op) -> Error {
     let message = format!(
         "`{}` was called inside a task, or on a thread that a task has started: a function given to an operator runs \
@@ -79,7 +79,7 @@ pub(crate) fn nested(op: Op) -> Error {
     op.fault(message)
 }
 
-/// Notes panics of tasks instead of printing them; those of other threads go on as before.
+/// Installs a hook that notes panics of tasks instead of printing them. Panics of other threads are handled as before.
 fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -89,10 +89,10 @@ fn install() {
 }
 
 fn note(info: &PanicHookInfo) {
-    // Whoever was to blame for an earlier panic, which user code caught itself, has nothing to do with this one.
+    // Clears the blame for an earlier panic, which user code caught itself.
     Op::take_blamed();
     let source = info.location().map(|at| {
-        // The location of a panic is a static one, though the hook does not say so in its type.
+        // The location of a panic is static, although its type does not say so.
         Site { file: tryworks_base::intern(at.file()), line: at.line(), column: at.column() }
     });
     let backtrace = Backtrace::capture();

@@ -1,7 +1,7 @@
 //! Threads that help with the work of one task, and with dropping what tasks made.
 //!
-//! The pool that all of a process shares is the program's: a process that was forked after it began has it without its threads,
-//! and would wait for them for ever.
+//! Rayon's global pool belongs to the program. A process forked after that pool began has the pool without its threads,
+//! and would wait for them forever.
 
 use crate::caller::mark_task_thread;
 use rayon::prelude::*;
@@ -9,10 +9,10 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::Arc;
 use tryworks_base::lock::Lock;
 
-/// The pool, and the process that it was made in.
+/// The pool, and the process in which it was made.
 static POOL: Lock<Option<(u32, Arc<ThreadPool>)>> = Lock::new(None);
 
-/// The pool of this process, a thread for each core; `None` if the system gives no threads.
+/// The pool of this process, with a thread for each core; `None` if the system provides no threads.
 fn pool() -> Option<Arc<ThreadPool>> {
     let mut pool = POOL.lock();
     let process = std::process::id();
@@ -24,12 +24,12 @@ fn pool() -> Option<Arc<ThreadPool>> {
     let name = |number| format!("tryworks-pool-{number}");
     let new = ThreadPoolBuilder::new().thread_name(name).start_handler(|_| mark_task_thread()).build().ok()?;
     let new = Arc::new(new);
-    // One that is of the process from which this one was forked has no threads to be told of its end.
+    // A pool from before a fork has no threads here, so dropping it would wait forever.
     std::mem::forget(pool.replace((process, new.clone())));
     Some(new)
 }
 
-/// Does `work(0)` and so on, `count` times, on all cores, and gives what it came to in this order.
+/// Calls `work` with the numbers below `count`, on all cores, and returns the outcomes in this order.
 pub(crate) fn map<R: Send>(count: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
     match pool() {
         Some(pool) => pool.install(|| (0..count).into_par_iter().map(&work).collect()),
@@ -37,7 +37,7 @@ pub(crate) fn map<R: Send>(count: usize, work: impl Fn(usize) -> R + Sync) -> Ve
     }
 }
 
-/// Does something with all of them, on all cores.
+/// Calls `work` with each of `all`, on all cores.
 pub(crate) fn for_each<T: Send>(all: Vec<T>, work: impl Fn(T) + Sync) {
     match pool() {
         Some(pool) => pool.install(|| all.into_par_iter().for_each(&work)),

@@ -1,13 +1,13 @@
-//! What a driver's terminal shows while jobs run, as far as others have to keep out of its way.
+//! What a driver's terminal shows while jobs run, for code that must not print into it.
 
 use std::sync::{Arc, OnceLock};
 
 /// What is shown on the driver's terminal while jobs run.
 pub trait Screen: Send + Sync {
-    /// A job is over: what is shown of it goes, before its driver goes on.
+    /// A job is over: removes what is shown of it, before the driver continues.
     fn job_over(&self);
 
-    /// Prints something that is not to be mixed with what is shown.
+    /// Prints something without mixing it with what is shown.
     fn aside(&self, print: &mut dyn FnMut());
 }
 
@@ -17,7 +17,7 @@ pub(crate) struct Shown(OnceLock<Arc<dyn Screen>>);
 
 impl Shown {
     pub(crate) fn on(&self, screen: Arc<dyn Screen>) {
-        // A runtime has one driver, and that one terminal: the first stays.
+        // A runtime has one driver and a driver has one terminal, so the first screen stays.
         let _ = self.0.set(screen);
     }
 

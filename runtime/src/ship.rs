@@ -1,4 +1,4 @@
-//! Sending stages to another process of the same program, and refusing what comes from another one.
+//! Sends stages to another process of the same program, and refuses stages of another program.
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use tryworks_core::ship::{Parcel, Segments, receive};
 use tryworks_core::stage::Stage;
 use tryworks_store::program::{maps, program_id};
 
-/// Stages as they travel: which program they are of, then each.
+/// Stages as they travel: the hash of their program, then each stage.
 #[derive(Serialize, Deserialize)]
 struct Sent {
     program: [u8; 32],
     parcels: Vec<Parcel>,
 }
 
-/// The bytes of stages, for another process of this program.
+/// Encodes stages for another process of this program.
 ///
 /// # Errors
-/// If a value in a stage refuses to be encoded, or the code of one lies in a shared object.
+/// If a value in a stage refuses to be encoded, or a stage's code is in a shared library.
 pub fn send(stages: &[Arc<dyn Stage>]) -> Result<Vec<u8>> {
     let segments = Segments::from_maps(&maps()?);
     let parcels = stages.iter().map(|stage| {
@@ -31,7 +31,7 @@ pub fn send(stages: &[Arc<dyn Stage>]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The stages in bytes that [`send`] made in another process of this program.
+/// Decodes stages that [`send`] encoded in another process of this program.
 ///
 /// # Errors
 /// If they come from another program, or are not what was sent.
@@ -43,7 +43,7 @@ pub fn open(bytes: &[u8]) -> Result<Vec<Arc<dyn Stage>>> {
         return Err(Error::Plan {
             message: format!(
                 "the stages were refused: they come from another program\n  driver  {}\n  worker  {}\n  driver and \
-                 worker have to be the same executable: was it built again in between?",
+                 worker have to be the same executable: was it rebuilt in between?",
                 hex(sent.program),
                 hex(own)
             ),

@@ -1,12 +1,12 @@
-//! The arguments that workers are started with: the driver's own. In a test harness, whose tests may each be a driver, they
-//! name the one test, since all others would run in every worker as well.
+//! The arguments for workers: the driver's own. In a test harness, each test may be a driver. There the arguments name
+//! only that test, since otherwise every worker would run all the others as well.
 
 use tryworks_base::{Error, Result};
 
-/// By this a harness runs the tests whose whole names follow, and no others.
+/// With this, a harness runs only the tests whose full names follow.
 const EXACT: &str = "--exact";
 
-/// What workers get, the name that the program was called by first.
+/// The arguments for workers, beginning with the name the program was called by.
 pub(super) fn arguments() -> Result<Vec<String>> {
     let own: Vec<_> = std::env::args_os().map(|text| text.to_string_lossy().into_owned()).collect();
     // A harness runs each test on a thread that has the test's name.

@@ -1,4 +1,4 @@
-//! A context's way to a cluster: plans on the driver, has jobs run by the hub, and survives a lost connection.
+//! A context's connection to a cluster: it plans on the driver, has the hub run jobs, and survives a lost connection.
 
 use super::job::ClusterJob;
 use super::output::Printer;
@@ -28,23 +28,23 @@ use tryworks_protocol::engine::CodeBytes;
 use tryworks_scheduler::{JobSpec, Limits, Partitions, Speculation};
 use tryworks_transport::{Connection, DataClient, DataLimits, chunks};
 
-/// How a cluster is used.
+/// How a driver uses a cluster.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The connection file of drivers.
     pub connection: PathBuf,
     /// The most bytes of results that a job may bring to the driver.
     pub max_result_bytes: u64,
-    /// How often a task that fails is tried in all.
+    /// How many times in all a failing task is tried.
     pub max_attempts: u32,
-    /// The pool that its jobs are in; empty for the one that is always there.
+    /// The pool of its jobs; empty for the default pool.
     pub pool: String,
-    /// When a task that takes long gets a second attempt elsewhere, if ever.
+    /// When a slow task gets a second attempt elsewhere, if ever.
     pub speculation: Option<Speculation>,
-    /// How long a job waits while there is no engine, and a driver while there is no hub.
+    /// How long a job waits while there is no engine, and the driver while there is no hub.
     pub patience: Duration,
     /// Which variables of this process's environment workers get besides [those that they always
-    /// get](tryworks_protocol::environment::ALWAYS): names, or their beginnings with `*` behind.
+    /// get](tryworks_protocol::environment::ALWAYS). A name that ends in `*` stands for all names with that beginning.
     pub send_env: Vec<String>,
     /// Whether tasks check every row that they hand over.
     pub checks_rows: bool,
@@ -60,18 +60,18 @@ pub struct Cluster {
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) state: Lock<Session>,
-    /// How the hub's data port is reached.
+    /// How to reach the hub's data port.
     pub(super) port: Lock<Option<Port>>,
-    /// Told when something of a job has arrived.
+    /// Notified when something about a job has arrived.
     pub(super) news: Condvar,
-    /// Told when there is something to send, or to end.
+    /// Notified when there is something to send, or the driver stops.
     pub(super) outgoing: Notify,
     pub(super) screen: Arc<Shown>,
-    /// What tasks wrote, and is not printed yet.
+    /// Output of tasks that is not printed yet.
     pub(super) spool: Arc<Spool>,
 }
 
-/// How the hub's data port is reached.
+/// How to reach the hub's data port.
 #[derive(Clone)]
 pub(super) struct Port {
     pub(super) client: DataClient,
@@ -79,7 +79,7 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// The one that a connection file names.
+    /// The port that a connection file names.
     pub(super) fn of(connection: &Connection) -> Option<Self> {
         let credentials = connection.credentials().ok()?;
         let client = DataClient::new(credentials, DataLimits::default());
@@ -104,7 +104,7 @@ impl Shared {
         self.state.lock()
     }
 
-    /// Does something that leaves messages for the hub, which are sent soon.
+    /// Calls `what`, which leaves messages for the hub, and has them sent soon.
     pub(super) fn say<T>(&self, what: impl FnOnce(&mut Session) -> T) -> T {
         let done = what(&mut self.lock());
         self.outgoing.notify_one();
@@ -113,8 +113,8 @@ impl Shared {
 }
 
 impl Cluster {
-    /// Reaches the hub, and begins a session. A hub that does not answer may be about to be there again: it is tried
-    /// for as long as the settings' patience.
+    /// Connects to the hub and begins a session. A hub that does not answer may be restarting, so this tries for as
+    /// long as the settings' patience.
     ///
     /// # Errors
     /// If the connection file cannot be used, the hub cannot be reached, or it refuses.
@@ -157,17 +157,17 @@ impl Cluster {
 }
 
 impl Shared {
-    /// Plans a request and submits it, with all codes that the hub has not got.
+    /// Plans a request and submits it, with the codes that the hub does not have.
     pub(super) fn submit(&self, request: &JobRequest, wanted: Partitions) -> Result<(u64, Plan)> {
         loop {
             let (session, plan) = self.plan(&request.node)?;
-            // Values of the user's are encoded, which may take long: nobody waits for it.
+            // This encodes the user's values, which may take long, so no lock is held.
             let codes = match &request.tie {
                 Tie::Attached(_) => Vec::new(),
                 _ => self.packed(request, &plan)?,
             };
             let mut state = self.usable()?;
-            // What was planned names exchanges and caches of a session.
+            // The plan names exchanges and caches of a session. If the session has changed meanwhile, plan again.
             if state.id() != session {
                 continue;
             }
@@ -184,7 +184,7 @@ impl Shared {
         }
     }
 
-    /// The state, unless no job can run any more.
+    /// The state, unless no job can run any longer.
     pub(super) fn usable(&self) -> Result<Held<'_, Session>> {
         let state = self.lock();
         state.usable().map(|()| state)
@@ -195,7 +195,7 @@ impl Shared {
         Ok((state.id(), plan(node, &Known(&state))?))
     }
 
-    /// A plan as it is submitted.
+    /// A plan in the form in which it is submitted.
     fn work(
         &self,
         session: SessionId,
@@ -235,12 +235,12 @@ fn label(request: &JobRequest) -> String {
     format!("{} at {}", request.op.name, request.op.site)
 }
 
-/// The code of a stage goes in a message up to here. What is larger goes by the hub's data port, so that neither the hub
-/// nor its links hold it in memory.
+/// The largest code that goes in a message. A larger one goes through the hub's data port, so that neither the hub nor
+/// its links hold it in memory.
 const CODE_BYTES: usize = 1 << 20;
 
 impl Shared {
-    /// The codes of all stages of a plan; large ones that the hub has not got are put to its data port.
+    /// The codes of all stages of a plan. Large ones that the hub does not have are put to its data port.
     fn packed(&self, request: &JobRequest, plan: &Plan) -> Result<Vec<StageCode>> {
         let checks_rows = self.settings.checks_rows;
         let pack = |(at, stage): (u32, &PlannedStage)| {
@@ -295,7 +295,7 @@ impl Runner for Cluster {
     }
 
     fn release(&self, what: Releasable) {
-        // What a forked process lets go of is held by the one that it comes from.
+        // A forked process must not release what its parent still holds.
         if self.caller.is_forked() {
             return;
         }

@@ -25,7 +25,7 @@ use tryworks_transport::DataClient;
 pub(super) struct ClusterJob {
     ticket: AtomicU64,
     request: JobRequest,
-    /// Keep the exchanges that the job makes.
+    /// The plans keep alive the exchanges that the job makes.
     plans: Lock<Vec<Plan>>,
     shared: Arc<Shared>,
 }
@@ -39,7 +39,7 @@ impl ClusterJob {
         self.ticket.load(Relaxed)
     }
 
-    /// Plans what is still wanted anew, and submits it.
+    /// Plans what is still wanted again, and submits it.
     fn begin_anew(&self, wanted: Partitions) -> Result<()> {
         let (ticket, plan) = self.shared.submit(&self.request, wanted)?;
         self.plans.lock().push(plan);
@@ -48,7 +48,7 @@ impl ClusterJob {
         Ok(())
     }
 
-    /// A large result, from the engine that has it.
+    /// Fetches a large result from the engine that has it.
     fn fetch(&self, attempt: AttemptId, place: &BlockPlace, len: u64) -> Result<Vec<u8>> {
         none_held("fetching a result");
         let id = place.store.key.id(place.output, place.partition, place.attempt.0);
@@ -73,7 +73,7 @@ impl ClusterJob {
 }
 
 impl ClusterJob {
-    /// Waits for the next result, be it only the news where it is.
+    /// Waits for the next result, or for the news where it is.
     fn next_part(&self) -> Result<Option<(AttemptId, u32, Part)>> {
         let mut state = self.shared.lock();
         loop {
@@ -91,7 +91,7 @@ impl ClusterJob {
     }
 }
 
-/// All frames of a result one after another.
+/// Joins all frames of a result.
 fn whole(block: &Arc<OpenBlock>, len: u64) -> Result<Vec<u8>> {
     let frames = block.sequence(0)?;
     let mut scratch = Vec::new();
@@ -102,11 +102,11 @@ fn whole(block: &Arc<OpenBlock>, len: u64) -> Result<Vec<u8>> {
     if all.len() as u64 == len {
         Ok(all)
     } else {
-        Err(Error::Bug("a large result has another length than was said".into()))
+        Err(Error::Bug("a large result does not have the announced length".into()))
     }
 }
 
-/// A result from the data port of an engine on another machine.
+/// Fetches a result from the data port of an engine on another machine.
 async fn fetch_afar(data: &DataClient, address: &str, id: BlockId, len: u64) -> Result<Vec<u8>> {
     let block = match ask(data, address, id, BlockPart::Contents).await? {
         Piece::Whole(bytes) => OpenBlock::memory("a large result", bytes.into())?,
@@ -149,7 +149,7 @@ impl JobControl for ClusterJob {
         loop {
             let next = self.next_part();
             if !matches!(next, Ok(Some(_)) | Err(Error::Stopped)) {
-                // Of all that its tasks wrote the end comes before the end of the job.
+                // All output of the job's tasks must be printed before the job's end is seen.
                 self.shared.spool.drained();
             }
             let Some((attempt, partition, part)) = next? else { return Ok(None) };
@@ -157,7 +157,7 @@ impl JobControl for ClusterJob {
                 Part::Here(bytes) => bytes,
                 Part::At { place, len } => match self.fetch(attempt, &place, len) {
                     Ok(bytes) => bytes,
-                    // It is wanted again, once the job has ended.
+                    // The result is wanted again after the job has ended.
                     Err(error) => {
                         self.shared.lock().unfetched(self.ticket(), partition, error)?;
                         continue;

@@ -1,4 +1,4 @@
-//! What tasks wrote, on the driver's own outputs: each line with its engine in front, each byte once.
+//! Prints the output of tasks on the driver's own outputs: each line with its engine in front, and each byte once.
 
 use super::spool::Spool;
 use crate::screen::Shown;
@@ -8,27 +8,27 @@ use std::thread::JoinHandle;
 use tryworks_base::{Error, Result, outlet};
 use tryworks_protocol::driver::Written;
 
-/// Prints what tasks wrote, on a thread of its own: who does not read it holds up nothing here.
+/// Prints the output of tasks on a separate thread, so that a slow reader of the terminal holds up nothing here.
 pub(super) struct Printer {
     spool: Arc<Spool>,
     thread: Option<JoinHandle<()>>,
-    /// How much of each worker's output was printed, and the line that is not at its end yet.
+    /// For each output of a worker: how much was printed, and the unfinished line.
     streams: HashMap<(u64, bool), Stream>,
 }
 
 #[derive(Default)]
 struct Stream {
-    /// What stands before each line.
+    /// The text before each line.
     prefix: String,
     printed: u64,
     line: Vec<u8>,
 }
 
-/// A line without an end is not gathered further than this.
+/// An unfinished line is printed when it is longer than this, in bytes.
 const LONGEST: usize = 64 << 10;
 
 impl Printer {
-    /// Prints beside what is on the screen, what waits in `spool`.
+    /// Prints what waits in `spool`, without disturbing what the screen shows.
     pub(super) fn new(screen: Arc<Shown>, spool: Arc<Spool>) -> Result<Self> {
         let print = move |stderr: bool, lines: &[u8]| {
             let to = if stderr { &outlet::ERR } else { &outlet::OUT };
@@ -40,7 +40,7 @@ impl Printer {
         Ok(Printer { spool, thread: Some(thread), streams: HashMap::new() })
     }
 
-    /// Says something of the cluster itself.
+    /// Prints a message about the cluster itself.
     pub(super) fn note(&self, text: &str) {
         self.print(true, format!("tryworks: {text}\n").as_bytes());
     }
@@ -50,7 +50,7 @@ impl Printer {
         self.print(written.stderr, &lines);
     }
 
-    /// Shows lines that have no end, when no more will come.
+    /// Prints unfinished lines, when no more output will come.
     pub(super) fn finish(&mut self) {
         for ((_, stderr), stream) in std::mem::take(&mut self.streams) {
             if stream.line.is_empty() {
@@ -67,7 +67,7 @@ impl Printer {
         }
     }
 
-    /// The lines that are whole now, each with its engine in front.
+    /// The lines that are complete now, each with its engine in front.
     fn lines(&mut self, written: &Written) -> Vec<u8> {
         let stream = self.streams.entry((written.run, written.stderr)).or_default();
         if stream.prefix.is_empty() {
@@ -106,7 +106,7 @@ impl Printer {
 impl Drop for Printer {
     fn drop(&mut self) {
         self.spool.close();
-        // It prints what there is. That it panicked, it has said itself.
+        // The thread prints what is left. If it panicked, it has reported that itself.
         drop(self.thread.take().map(JoinHandle::join));
     }
 }
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(printer.lines(&written(8, "three\n")), b"");
     }
 
-    /// Its first lines were taken for those that the other had printed.
+    /// The second worker's first lines were mistaken for lines that the first had printed.
     #[test]
     fn a_worker_with_the_process_number_of_one_before_it_is_heard_from_its_beginning() {
         let mut printer = Printer::new(Arc::default(), Arc::default()).unwrap();
@@ -158,7 +158,7 @@ mod tests {
         };
         let expected = format!("[e1 worker 7] tw\n{}[e1 worker 7] end\n", told(94));
         assert_eq!(String::from_utf8(printer.lines(&written(100, "end\n"))).unwrap(), expected);
-        // At the end, where nothing comes after it.
+        // A gap at the end, after which no output comes.
         assert_eq!(String::from_utf8(printer.lines(&written(200, ""))).unwrap(), told(96));
         assert_eq!(printer.lines(&written(200, "")), b"");
     }

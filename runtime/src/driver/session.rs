@@ -1,4 +1,4 @@
-//! The driver's own thread: its connection to the hub, made again when it is lost.
+//! The driver's own thread: it keeps the connection to the hub, and reconnects when it is lost.
 
 use super::arguments::arguments;
 use super::cluster::{Port, Shared};
@@ -16,14 +16,14 @@ use tryworks_scheduler::Time;
 use tryworks_transport::dial;
 use tryworks_transport::{Connection, LinkError, LinkReceiver, LinkSender, Role, chunks};
 
-/// How often it is tried to reach a hub that is gone.
+/// How often the driver tries to reach a hub that is gone.
 const KNOCK: Duration = Duration::from_millis(100);
-/// How long goodbyes may take.
+/// How long leaving may take.
 const FAREWELL: Duration = Duration::from_millis(300);
-/// A hub may take so long to answer a hello.
+/// How long a hub may take to answer a hello.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// This program, as workers are to run it, with what they get of its environment.
+/// This program in the form in which workers run it, with the part of its environment that they get.
 pub(super) fn program(named: &[String]) -> Result<Program> {
     let path = std::env::current_exe().map_err(|error| Error::storage("looking for", "this program", &error))?;
     Ok(Program {
@@ -36,15 +36,15 @@ pub(super) fn program(named: &[String]) -> Result<Program> {
     })
 }
 
-/// The time that the driver's state is handed.
+/// The time for the driver's state.
 pub(super) fn clock(begun: Instant) -> Time {
     Time(0) + begun.elapsed()
 }
 
-/// What the driver's own thread has.
+/// What the driver's own thread owns.
 pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
-    /// When its clock began.
+    /// When the clock began.
     pub(super) begun: Instant,
     pub(super) connection: Connection,
     pub(super) program: Program,
@@ -101,14 +101,14 @@ impl Driver {
             let said = self.say(&link, &batch);
             if stopped {
                 if said.is_ok() {
-                    // The hub hangs up when it has heard it.
+                    // The hub hangs up when it has received the message.
                     let bye = async { while link.from.recv().await.is_ok() {} };
                     let _ = tokio::time::timeout(FAREWELL, bye).await;
                 }
                 self.printer.finish();
                 return;
             }
-            // What was said into a link that is gone is said again by a hello.
+            // Messages on a lost connection are replaced by what the next hello leads to.
             if let Err(error) = said {
                 match self.reconnect(&error.to_string()).await {
                     Some(again) => link = again,
@@ -118,7 +118,7 @@ impl Driver {
         }
     }
 
-    /// Reaches the hub for the first time: one that is being started again is waited for.
+    /// Connects to the hub for the first time, and waits for a hub that is restarting.
     async fn meet(&mut self) -> Result<Link> {
         let mut told = false;
         loop {
@@ -126,7 +126,7 @@ impl Driver {
                 Ok(link) => return Ok(link),
                 Err(unmet) => unmet,
             };
-            // Another hub may have written another file since it was read.
+            // The connection file may have been rewritten by another hub since it was read.
             if matches!(unmet, Unmet::ForGood(_)) && self.read_again() {
                 continue;
             }
@@ -135,17 +135,17 @@ impl Driver {
             self.shared.lock().unmet(clock(self.begun), unmet)?;
             if !std::mem::replace(&mut told, true) {
                 let patience = self.shared.settings.patience;
-                self.printer.note(&format!("{first}; it is tried again, for {patience:?} at most"));
+                self.printer.note(&format!("{first}; trying again for up to {patience:?}"));
             }
             tokio::time::sleep(KNOCK).await;
             self.read_again();
         }
     }
 
-    /// Reads the connection file again, and says whether it is another one: a hub that begins anew may be reached by
-    /// other ports and other certificates.
+    /// Reads the connection file again, and returns whether it has changed: a restarted hub may have other ports and
+    /// other certificates.
     fn read_again(&mut self) -> bool {
-        // It may be about to be written. Meanwhile the old one is as good as any.
+        // The file may be about to be written. Until then the old content will do.
         let Ok(now) = Connection::read(&self.shared.settings.connection) else { return false };
         if now == self.connection {
             return false;
@@ -155,19 +155,19 @@ impl Driver {
         true
     }
 
-    /// Says something to the hub. A job that is too large for a message fails.
+    /// Sends messages to the hub. A job that is too large for a message fails.
     fn say(&self, link: &Link, batch: &[FromDriver]) -> Result<(), LinkError> {
         let refused = &mut |what: &FromDriver, error: Error| {
             let job = self.shared.lock().unsaid(what, &error);
             match job {
                 true => self.shared.news.notify_all(),
-                false => self.printer.note(&format!("something could not be told to the hub: {error}")),
+                false => self.printer.note(&format!("a message to the hub could not be sent: {error}")),
             }
         };
         protocol::messages(batch, refused).into_iter().try_for_each(|bytes| link.to.send(bytes))
     }
 
-    /// Dials the hub and says hello.
+    /// Connects to the hub and says hello.
     async fn greet(&self) -> Result<Link, Unmet> {
         let advice = "is the cluster running? `tryworks cluster list` shows those of this machine";
         let unreachable = |error: LinkError| {
@@ -202,7 +202,7 @@ impl Driver {
         Ok(Link { to, from })
     }
 
-    /// Puts this program to the hub's data port, for engines to get it there.
+    /// Uploads this program to the hub's data port, where engines can fetch it.
     async fn send_program(&self) -> Result<(), Unmet> {
         let advice = "is the address of the hub's data port in the connection file reachable from here?";
         let Some(Port { client, address }) = self.shared.port.lock().clone() else {
@@ -221,7 +221,7 @@ impl Driver {
         })
     }
 
-    /// Tries to reach the hub again; `None` when the context was stopped or patience ran out.
+    /// Tries to reach the hub again. Returns `None` if the context was stopped or patience ran out.
     async fn reconnect(&mut self, why: &str) -> Option<Link> {
         self.shared.lock().link_lost(clock(self.begun), why);
         loop {
@@ -245,7 +245,7 @@ impl Driver {
         let mut next = Some(first);
         while let Some(bytes) = next {
             let batch = protocol::decode::<ToDriver>(&bytes).map_err(|error| error.to_string())?;
-            // Output comes before the end of its job.
+            // The output of a job comes before its end.
             batch.iter().for_each(|message| self.show(message));
             let mut state = self.shared.lock();
             batch.into_iter().for_each(|message| state.hear(message));
@@ -256,7 +256,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Prints what is to be printed of what the hub says.
+    /// Prints a message from the hub, if it is one for the user.
     fn show(&mut self, message: &ToDriver) {
         match message {
             ToDriver::Output(written) => self.printer.output(written),

@@ -1,4 +1,5 @@
-//! Files that a driver gives along: engines of other machines get them from the hub's data port, by their hashes.
+//! Files that a driver gives to its tasks: engines on other machines fetch them from the hub's data port by their
+//! hashes.
 
 use super::cluster::{Cluster, Shared};
 use crate::apart;
@@ -11,7 +12,7 @@ use tryworks_protocol::driver::GivenFile;
 use tryworks_transport::{Chunks, DataError, Role, chunks, while_away};
 
 impl Cluster {
-    /// Lets the hub have a file: one on its own machine where the file is, any other its bytes.
+    /// Gives the hub a file. A hub on this machine gets the file's path, any other hub gets its bytes.
     pub(super) fn give(&self, path: &Path) -> Result<Shipment> {
         let unreadable = |error: std::io::Error| Error::input(path.display(), None, error);
         let id = tryworks_store::program::hash(path).map_err(unreadable)?;
@@ -38,7 +39,7 @@ impl Cluster {
 }
 
 impl Shared {
-    /// Puts bytes to the hub's data port, under their hash. They are read again for each time that it is tried.
+    /// Uploads bytes to the hub's data port under their hash. Each attempt reads them from the start.
     pub(super) fn put(
         &self,
         what: &str,
@@ -47,25 +48,23 @@ impl Shared {
         chunks: impl Fn() -> io::Result<Chunks> + Sync,
     ) -> Result<()> {
         none_held("sending bytes");
-        let advice =
-            "is the address of the hub's data port in the connection file reachable from here, and is there room?";
+        let advice = "is the address of the hub's data port in the connection file reachable from here, and has the hub's disk space?";
         let mut request = Vec::new();
         codec::encode(&id, &mut request)?;
         let patience = self.settings.patience;
         let told = |error: &DataError| {
-            let line =
-                format!("tryworks: {what} cannot be sent: {error}; it is tried again, for {patience:?} at most\n");
+            let line = format!("tryworks: {what} cannot be sent: {error}; trying again for up to {patience:?}\n");
             self.spool.push(true, line.as_bytes());
         };
         let sent = apart::block_on(|| {
             while_away(patience, told, async || {
-                // A hub that begins anew may have another port, and who is stopped waits for none.
+                // A restarted hub may have another port. A stopped context waits for no hub.
                 let usable = self.usable().is_ok();
                 let port = usable.then(|| self.port.lock().clone()).flatten();
                 let source = |error: String| DataError::Source { address: what.into(), message: error };
                 let port = port.ok_or_else(|| source("there is no hub to send it to".into()))?;
                 let chunks = chunks().map_err(|error| source(error.to_string()))?;
-                // Connections of the client that is shared belong to the runtime of the driver's own thread.
+                // The shared client's connections belong to the runtime of the driver's own thread.
                 port.client.apart().put(&port.address, Role::Hub, &request, bytes, chunks).await
             })
         });

@@ -1,5 +1,5 @@
-//! What waits to be printed: the first of it in memory, more in a file without a name, and no more than a quota. What is
-//! beyond that is cut, and a line says how much it was.
+//! Output that waits to be printed: first in memory, then in an unnamed file, and at most up to a quota. What exceeds
+//! the quota is cut, and a line says how much it was.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -8,16 +8,16 @@ use std::os::unix::fs::FileExt;
 use std::sync::Condvar;
 use tryworks_base::lock::{Lock, none_held};
 
-/// What waits in memory, in bytes.
+/// How many bytes wait in memory.
 const IN_MEMORY: usize = 1 << 20;
-/// And what each piece takes there besides.
+/// How many bytes each piece counts in memory besides its lines.
 const PIECE: usize = 64;
-/// What waits in the file, in bytes.
+/// How many bytes wait in the file.
 const QUOTA: u64 = 64 << 20;
-/// Before each piece in the file: which output, and its length.
+/// The head of each piece in the file has this many bytes: which output it is for, and its length.
 const HEAD: usize = 5;
 
-/// Lines on their way to the outputs of this process. Who puts them here never waits for who reads those.
+/// Lines on their way to the outputs of this process. Adding lines never waits for the reader of those outputs.
 #[derive(Default)]
 pub(super) struct Spool {
     state: Lock<State>,
@@ -29,17 +29,17 @@ struct State {
     first: VecDeque<(bool, Vec<u8>)>,
     memory: usize,
     later: Later,
-    /// What was cut of each output, and not told of yet.
+    /// For each output, how many bytes were cut and not reported yet.
     cut: [u64; 2],
-    /// Pieces that were put here, and those that are done with.
+    /// How many pieces were added, and how many were printed or lost.
     pushed: u64,
     printed: u64,
     closed: bool,
-    /// Nobody prints any more.
+    /// The printing thread has ended.
     over: bool,
 }
 
-/// Pieces in a file, one after another. What is at its end goes on at its begin.
+/// Pieces in a file, which is used as a ring: writing continues at its beginning.
 #[derive(Default)]
 struct Later {
     file: Option<File>,
@@ -49,7 +49,7 @@ struct Later {
 }
 
 impl Spool {
-    /// Puts whole lines at the end.
+    /// Adds whole lines.
     pub(super) fn push(&self, stderr: bool, lines: &[u8]) {
         let mut state = self.state.lock();
         state.push(stderr, lines);
@@ -57,24 +57,24 @@ impl Spool {
         self.changed.notify_all();
     }
 
-    /// Waits until all is printed, or cut, that was put here before now.
+    /// Waits until everything added so far is printed or cut.
     pub(super) fn drained(&self) {
         none_held("waiting for output to be printed");
         let mut state = self.state.lock();
-        // What was cut last is told of when the rest is printed.
+        // The last cut is reported by a line after the rest.
         let all = state.pushed + u64::from(state.cut != [0, 0]);
         while state.printed < all && !state.over {
             state = state.wait(&self.changed);
         }
     }
 
-    /// No more will come.
+    /// No more lines will be added.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// Prints all that comes, until it is closed.
+    /// Prints all lines that are added, until the spool is closed.
     pub(super) fn print(&self, mut print: impl FnMut(bool, &[u8])) {
         let _over = Over(self);
         while let Some((stderr, lines)) = self.next() {
@@ -98,7 +98,7 @@ impl Spool {
     }
 }
 
-/// Whatever ends the printing, nobody waits for it any more.
+/// However printing ends, no thread waits for it any longer.
 struct Over<'a>(&'a Spool);
 
 impl Drop for Over<'_> {
@@ -110,7 +110,7 @@ impl Drop for Over<'_> {
 
 impl State {
     fn push(&mut self, stderr: bool, lines: &[u8]) {
-        // What is cut is cut in few places: until there is some room again.
+        // While output is being cut, all of it is cut until half of the quota is free: that leaves few gaps.
         if self.cut != [0, 0] && self.later.len() <= QUOTA / 2 {
             self.tell();
         }
@@ -131,7 +131,7 @@ impl State {
         true
     }
 
-    /// Says how much was cut.
+    /// Adds lines that say how much was cut.
     fn tell(&mut self) {
         for stderr in [false, true] {
             let cut = self.cut[usize::from(stderr)];
@@ -147,7 +147,7 @@ impl State {
             match self.later.pop() {
                 Ok(next) => return Some(next),
                 Err(_) => {
-                    // Whatever is still there cannot be read either.
+                    // The remaining pieces cannot be read either.
                     let Later { begin, end, pieces, .. } = std::mem::take(&mut self.later);
                     self.printed += pieces;
                     self.cut[0] += end - begin - pieces * HEAD as u64;
@@ -174,7 +174,7 @@ impl Later {
             return false;
         }
         let head = [[u8::from(stderr)].as_slice(), &len.to_le_bytes()].concat();
-        // A disk without room is as good as a quota that is used up.
+        // A full disk is treated like a quota that is used up.
         let written = self.write(self.end, &head).and_then(|()| self.write(self.end + HEAD as u64, lines));
         if written.is_err() {
             return false;
@@ -205,7 +205,7 @@ impl Later {
         self.begin += (HEAD + lines.len()) as u64;
         self.pieces -= 1;
         if self.len() == 0 {
-            // The disk has its room back.
+            // This frees the disk space.
             *self = Later::default();
         }
         Ok((stderr != 0, lines))
@@ -219,7 +219,7 @@ impl Later {
     }
 }
 
-/// How many bytes are before the end of the file, and how many go on at its begin.
+/// How many bytes fit before the end of the file, and how many continue at its beginning.
 fn split(at: u64, len: usize) -> (usize, usize) {
     let before = (QUOTA - at % QUOTA).min(len as u64) as usize;
     (before, len - before)
@@ -238,7 +238,7 @@ mod tests {
         line
     }
 
-    /// Takes so many pieces, and gives the numbers of the lines, and what was cut before each.
+    /// Takes at most `most` pieces. Returns the numbers of their lines, and how much was cut before each.
     fn take(spool: &Spool, most: usize) -> Vec<(usize, usize)> {
         let mut lines = Vec::new();
         let mut cut = 0;
@@ -260,7 +260,7 @@ mod tests {
     fn what_has_room_comes_out_whole_and_in_order_round_and_round_the_file() {
         let spool = Spool::default();
         let (mut pushed, mut taken) = (0, 0);
-        // Five times what the file may have, and never more at once.
+        // Five times the quota in all, but never more than the quota at once.
         while pushed < 5 * QUOTA as usize / LINE {
             (0..1000).for_each(|at| spool.push(at % 3 == 0, &line(pushed + at)));
             pushed += 1000;
@@ -280,7 +280,7 @@ mod tests {
         (0..many).for_each(|at| spool.push(false, &line(at)));
         assert!(spool.state.lock().memory <= IN_MEMORY);
         assert!(spool.state.lock().later.len() <= QUOTA);
-        // Half of it is read, and there is room again.
+        // Half of it is read, so there is space again.
         let before = take(&spool, many / 3);
         spool.push(false, &line(many));
         let after = take(&spool, usize::MAX);
@@ -289,7 +289,7 @@ mod tests {
         let kept = before.len() + after.len() - 1;
         assert_eq!(cut, (many - kept) * LINE, "what is kept and what is cut is all there was");
         assert!(before.iter().chain(&after).take(kept).enumerate().all(|(at, known)| *known == (at, 0)));
-        // If nothing comes after it, it is told of all the same.
+        // If nothing comes after it, the cut is still reported.
         (0..many).for_each(|at| spool.push(false, &line(at)));
         let all = take(&spool, usize::MAX);
         assert_eq!(*all.last().unwrap(), (usize::MAX, (many + 1 - all.len()) * LINE));
@@ -307,7 +307,7 @@ mod tests {
             spool.close();
         });
         assert_eq!(printed.len(), 1000 * LINE);
-        // There is nobody any more who would print it.
+        // The printing thread has ended.
         spool.push(false, b"more\n");
         spool.drained();
     }

@@ -1,4 +1,4 @@
-//! What tasks find in this process: the budget, the spill space, and the blocks of shuffles and caches.
+//! What this process offers its tasks: the memory budget, spill space, and the blocks of shuffles and caches.
 
 use super::Settings;
 use crate::{panics, pool};
@@ -24,9 +24,9 @@ pub(super) struct LocalHost {
 
 #[derive(Default)]
 struct Blocks {
-    /// By exchange, then by map partition.
+    /// Blocks by exchange, and then by map partition.
     shuffled: BTreeMap<u64, HashMap<u32, (AttemptId, BlockValue)>>,
-    /// By cache, then by partition.
+    /// Cached partitions by cache, and then by partition.
     cached: BTreeMap<u64, HashMap<u32, CachedPartition>>,
 }
 
@@ -62,15 +62,15 @@ impl LocalHost {
         kept.shuffled.values().map(HashMap::len).sum::<usize>() + kept.cached.values().map(HashMap::len).sum::<usize>()
     }
 
-    /// Keeps the block that an attempt made of a map partition.
+    /// Stores the block that an attempt made of a map partition.
     pub(super) fn put(&self, exchange: u64, map: u32, attempt: AttemptId, block: BlockValue) {
         let before = self.write().shuffled.entry(exchange).or_default().insert(map, (attempt, block));
-        // A block may be large: it is dropped after the lock.
+        // A block may be large, so it is dropped without the lock.
         drop(before);
     }
 
-    /// Takes out all that an attempt left, which nobody wants any more.
-    #[must_use = "what users' types do when they are dropped is not to happen under a lock"]
+    /// Takes out all blocks of an attempt whose result is not wanted.
+    #[must_use = "users' types may run any code when they are dropped, which must not happen under a lock"]
     pub(super) fn discard(&self, attempt: AttemptId) -> Vec<BlockValue> {
         let mut gone = Vec::new();
         self.write().shuffled.retain(|_, blocks| {
@@ -80,7 +80,7 @@ impl LocalHost {
         gone
     }
 
-    /// Takes out all blocks of an exchange, to be dropped where nobody waits for it.
+    /// Takes out all blocks of an exchange. The caller drops them where no thread waits.
     #[must_use]
     pub(super) fn take(&self, exchange: u64) -> Vec<BlockValue> {
         let gone = self.write().shuffled.remove(&exchange);
@@ -94,7 +94,7 @@ impl LocalHost {
         gone.into_iter().flatten().map(|(_, block)| block).collect()
     }
 
-    /// Whether so many partitions of a cached dataset are there.
+    /// Whether this many partitions of a cached dataset exist.
     pub(super) fn has_cached(&self, cache: u64, partitions: u32) -> bool {
         self.read().cached.get(&cache).is_some_and(|blocks| blocks.len() == partitions as usize)
     }
@@ -135,7 +135,7 @@ impl Host for LocalHost {
     }
 
     fn keep(&self, cache: u64, partition: u32, kept: CachedPartition) {
-        // What is there already stays, and the other is dropped after the lock.
+        // The first value stays. The second is dropped after the lock, since that may run the user's code.
         let mut blocks = self.write();
         let twice = match blocks.cached.entry(cache).or_default().entry(partition) {
             Entry::Vacant(free) => {

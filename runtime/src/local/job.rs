@@ -17,7 +17,7 @@ pub(super) struct LocalJob {
     op: Op,
     shared: Arc<Shared>,
     screen: Arc<Shown>,
-    /// Results that were fetched from the shared state and not asked for yet.
+    /// Results that were taken from the shared state and not returned yet.
     fetched: Lock<VecDeque<Part>>,
 }
 

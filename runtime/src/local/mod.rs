@@ -1,4 +1,4 @@
-//! The local runtime: the scheduler with threads of this process as its one engine.
+//! The local runtime: the scheduler, with this process's threads as its only engine.
 
 mod host;
 mod job;
@@ -22,26 +22,26 @@ use tryworks_core::lineage::Node;
 use tryworks_core::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner, Tie};
 use tryworks_store::spill::SpillOptions;
 
-/// The stack of a thread that runs tasks. Unions, zips and caches made in a loop are read one inside the other; what
-/// is not used of a stack takes no memory.
+/// The stack of a thread that runs tasks. Unions, zips and caches made in a loop are read recursively. The unused part
+/// of a stack takes no memory.
 const STACK_BYTES: usize = 64 << 20;
 
-/// What the local runtime is told.
+/// The settings of the local runtime.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How many tasks run at once, each on a thread of its own.
     pub threads: usize,
     /// The memory budget of the process, in bytes.
     pub memory: u64,
-    /// Where spill files are made.
+    /// The directory for spill files.
     pub spill_dir: PathBuf,
     /// How spill files are written.
     pub spill: SpillOptions,
     /// The most bytes of results that a job may bring to the driver.
     pub max_result_bytes: u64,
-    /// How often a task that fails is tried in all.
+    /// How many times in all a failing task is tried.
     pub max_attempts: u32,
-    /// Where what happens is written down.
+    /// The file for the event log, if there is to be one.
     pub event_log: Option<PathBuf>,
     /// Whether tasks check every row that they hand over.
     pub checks_rows: bool,
@@ -57,10 +57,10 @@ pub struct Local {
 }
 
 impl Local {
-    /// A runtime with no thread yet: they are started by the first job.
+    /// A runtime without threads: the first job starts them.
     ///
     /// # Errors
-    /// If the event log cannot be made.
+    /// If the event log cannot be created.
     pub fn new(settings: Settings) -> Result<Self> {
         let log = settings.event_log.as_ref().map(EventLog::create).transpose()?;
         let host = LocalHost::new(&settings);
@@ -73,7 +73,7 @@ impl Local {
         })
     }
 
-    /// The memory budget, with what was spilled so far.
+    /// The memory budget, which also counts what was spilled so far.
     pub fn memory(&self) -> &Arc<Memory> {
         self.shared.host.budget()
     }
@@ -97,7 +97,7 @@ impl Runner for Local {
         self.caller.admit(job.op)?;
         if job.tie != Tie::Bound {
             return Err(Error::cluster(
-                "a job of this program's own threads ends with the program, and cannot be detached from it",
+                "a job on this program's own threads ends with the program and cannot be detached from it",
                 "run the program on a cluster: `tryworks cluster start`, then `tryworks run PROGRAM`",
             ));
         }
@@ -120,7 +120,7 @@ impl Runner for Local {
     }
 
     fn release(&self, what: Releasable) {
-        // What a forked process lets go of is held by the one that it comes from.
+        // A forked process must not release what its parent still holds.
         if !self.caller.is_forked() {
             self.shared.release(what);
         }
@@ -153,7 +153,7 @@ impl Runtime for Local {
         let threads = std::mem::take(&mut *self.threads.lock());
         let own = std::thread::current().id();
         for thread in threads {
-            // The last handle may be dropped by a worker itself.
+            // A worker thread itself may drop the last handle.
             if thread.thread().id() != own {
                 let _ = thread.join();
             }

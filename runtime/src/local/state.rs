@@ -1,4 +1,5 @@
-//! The state that the threads share: the scheduler, its jobs, and what it asked for. Every action is carried out here.
+//! The state that the threads share: the scheduler, its jobs and their results. The scheduler's actions are carried out
+//! here.
 
 mod held;
 mod sweep;
@@ -26,14 +27,14 @@ use tryworks_scheduler::{Action, Config, Event, Failure, JobSpec, Limits, Partit
 /// The one engine: this process.
 pub(super) const HERE: EngineId = EngineId(1);
 
-/// A waiting driver is not woken for every single result of a large job.
+/// How many results wake a waiting driver, so that a large job does not wake it for every single one.
 const WAKE_EVERY: usize = 1024;
 
 pub(super) struct Shared {
     state: Lock<State>,
-    /// Told when there are tasks to run, or to stop.
+    /// Notified when there are tasks to run, or the runtime stops.
     work: Condvar,
-    /// Told when a job has results, or ended.
+    /// Notified when a job has results or has ended.
     results: Condvar,
     released: Released,
     pub(super) host: Arc<LocalHost>,
@@ -48,7 +49,7 @@ pub(super) struct State {
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
     queue: VecDeque<Task>,
-    /// The attempts that run, with what stops them.
+    /// The running attempts, each with the flag that stops it.
     running: HashMap<AttemptId, Arc<AtomicBool>>,
     /// Results that were reported and are not accepted yet.
     reported: HashMap<AttemptId, Vec<Part>>,
@@ -57,8 +58,8 @@ pub(super) struct State {
     log: Option<EventLog>,
 }
 
-/// What is deleted. It may have many small allocations, and users' types do what they like when they are dropped: that is
-/// done after the lock.
+/// What is to be dropped. It may have many small allocations, and users' types may run any code when they are dropped,
+/// so it is dropped without the lock.
 #[derive(Default)]
 struct Garbage {
     blocks: Vec<BlockValue>,
@@ -76,11 +77,11 @@ struct Job {
     label: String,
     stages: Arc<[OpenedStage]>,
     results: VecDeque<Part>,
-    /// How it ended, once it did.
+    /// How it ended, once it has.
     end: Option<Result<()>>,
-    /// The last progress, for when it has ended.
+    /// The last progress, for use after its end.
     progress: Progress,
-    /// Every partition, over all stages that run.
+    /// The number of partitions over all stages that run.
     partitions: u64,
     partitions_done: u64,
     failed: u32,
@@ -99,7 +100,7 @@ pub(super) struct Launch {
     pub(super) span: Span,
 }
 
-/// What exists, as the planner asks.
+/// What exists, for the planner.
 struct Existing<'a>(&'a State, &'a LocalHost);
 
 impl Facts for Existing<'_> {
@@ -115,7 +116,7 @@ impl Facts for Existing<'_> {
 
 impl Shared {
     pub(super) fn new(settings: &Settings, host: Arc<LocalHost>, log: Option<EventLog>) -> Arc<Self> {
-        // One task waits behind each running one, so that a thread need not wait for the others to get its next.
+        // Eight tasks wait for each thread, so that a thread need not wait for the others to get its next task.
         let mut scheduler = Scheduler::new(Config { prefetch: settings.threads as u32 * 8, ..Config::default() });
         scheduler.handle(
             Time(0),
@@ -154,7 +155,7 @@ impl Shared {
         Time(self.start.elapsed().as_nanos() as u64)
     }
 
-    /// Hands events to the scheduler and carries out what it decides.
+    /// Hands events to the scheduler and carries out its decisions.
     fn handle(&self, state: &mut State, events: impl IntoIterator<Item = Event<Error>>) {
         let mut actions = std::mem::take(&mut state.actions);
         state.scheduler.handle_all(self.now(), events, &mut actions);
@@ -177,7 +178,7 @@ impl Shared {
                 if let Some(cancelled) = state.running.get(&attempt) {
                     cancelled.store(true, Relaxed);
                 } else if let Some(at) = state.queue.iter().position(|task| task.attempt == attempt) {
-                    // It never began: it is reported at once.
+                    // It never began, so it is reported at once.
                     state.queue.remove(at);
                     let failed = Event::TaskFailed { attempt, failure: Failure::Killed };
                     let mut more = Vec::new();
@@ -187,7 +188,7 @@ impl Shared {
             }
             Action::Discard { attempt, .. } => {
                 state.garbage.parts.extend(state.reported.remove(&attempt).into_iter().flatten());
-                // It may have put blocks where an exchange was that is deleted by now.
+                // It may have put blocks into an exchange that was deleted meanwhile.
                 state.garbage.blocks.extend(self.host.discard(attempt));
             }
             Action::DeleteOutput { output, .. } => state.garbage.blocks.extend(self.host.take(output.0)),
@@ -224,11 +225,11 @@ impl Shared {
                         job = job.0,
                         stage,
                         partition,
-                        "user code is not deterministic: what depends on this stage is made again whole"
+                        "user code is not deterministic: everything that depends on this stage is recomputed"
                     );
                 }
             }
-            // The one engine is always there, so there is nothing to wait for, and nothing to move.
+            // The only engine is always there, so there is nothing to wait for and nothing to move.
             Action::WakeAt { .. } | Action::Move(_) | Action::Drained { .. } => {}
         }
     }
@@ -263,7 +264,7 @@ impl Shared {
         self.checks_rows
     }
 
-    /// Plans without running.
+    /// Plans a job without running it.
     pub(super) fn plan(&self, node: &Arc<Node>) -> Result<Plan> {
         let state = self.lock();
         plan(node, &Existing(&state, &self.host))
@@ -342,7 +343,7 @@ impl Shared {
         self.work.notify_all();
     }
 
-    /// Waits for results; none are left when there are none in what it gives.
+    /// Waits for results. An empty list means that there are no more.
     pub(super) fn wait_for_results(&self, id: JobId) -> Result<VecDeque<Part>> {
         let mut state = self.lock();
         loop {
@@ -359,7 +360,7 @@ impl Shared {
         }
     }
 
-    /// The jobs that have not ended, with what they are called, the latest last.
+    /// The jobs that have not ended, with their labels, the newest last.
     pub(super) fn active(&self) -> Vec<(JobId, String)> {
         let state = self.lock();
         let active = state.jobs.iter().filter(|(_, job)| job.end.is_none());
@@ -378,7 +379,7 @@ impl Shared {
         match state.scheduler.progress(id) {
             Some(now) => {
                 let skipped = now.stages.saturating_sub(job.progress.stages);
-                // What was launched may wait for a thread still.
+                // A launched task may still wait for a thread.
                 let queued = state.queue.iter().filter(|task| task.job == id).count() as u32;
                 let running = now.tasks_running.saturating_sub(queued).min(state.running.len() as u32);
                 Progress { stages_done: now.stages_done.saturating_sub(skipped), running, ..known }
@@ -387,20 +388,20 @@ impl Shared {
         }
     }
 
-    /// The driver let go of a job.
+    /// The driver dropped its handle of a job.
     pub(super) fn forget(&self, id: JobId) {
         let mut state = self.lock();
         if state.jobs.get(&id).is_some_and(|job| job.end.is_none()) {
             self.handle(&mut state, [Event::JobCancelled { job: id }]);
         }
-        // Dropping a job can drop the last handle of a dataset, which asks for the state.
+        // Dropping a job may drop the last handle of a dataset, which needs the state.
         let job = state.jobs.remove(&id);
         drop(state);
         drop(job);
         self.sweep();
     }
 
-    /// Reports what became of a task, and takes the next one. `None` when it is time to end.
+    /// Reports how a task ended, and takes the next one. `None` means that the thread should end.
     pub(super) fn next(&self, ended: Option<Ended>) -> Option<Launch> {
         let mut state = self.lock();
         if let Some(ended) = ended {
@@ -415,7 +416,8 @@ impl Shared {
             if state.stopped {
                 return None;
             }
-            // Whoever holds more than the budget lets what runs end before it begins more; one task always goes on.
+            // While the process holds more than its budget, it lets running tasks end before it begins others. One task
+            // always runs.
             let admitted = state.running.is_empty() || !self.host.budget().is_over();
             if admitted && let Some(task) = state.queue.pop_front() {
                 let job = state.jobs.get(&task.job).map(|job| {
@@ -423,7 +425,7 @@ impl Shared {
                     (job.stages[task.stage as usize].clone(), span.unwrap_or(Span::none()))
                 });
                 let Some((code, span)) = job else {
-                    // Its driver is gone, and the scheduler was told.
+                    // The driver dropped the job, and the scheduler knows it.
                     let failure = Failure::Killed;
                     self.handle(&mut state, [Event::TaskFailed { attempt: task.attempt, failure }]);
                     continue;
@@ -457,7 +459,7 @@ impl Shared {
             state.reported.insert(task.attempt, parts);
         }
         let event = match event {
-            // Where the block was said to be is known here alone.
+            // Only the scheduler knows which launch made the block.
             Event::TaskFailed { attempt, failure: Failure::Fetch(mut lost) } => {
                 for block in &mut lost {
                     if let Some(place) = state.scheduler.places(block.output).get(block.partition as usize) {
@@ -470,12 +472,12 @@ impl Shared {
         };
         self.handle(state, [event]);
         if state.running.is_empty() {
-            // Somebody may wait for memory.
+            // Threads may be waiting for memory to be freed.
             self.work.notify_all();
         }
     }
 
-    /// Microseconds since the start.
+    /// Microseconds since the runtime began.
     pub(super) fn micros(&self) -> u64 {
         self.start.elapsed().as_micros() as u64
     }

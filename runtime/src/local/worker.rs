@@ -1,4 +1,4 @@
-//! A thread of the local runtime: takes a task, runs its partitions, reports.
+//! A thread of the local runtime: it takes a task, runs its partitions, and reports.
 
 use super::state::{Ended, HERE, Launch, Shared};
 use crate::caller::mark_task_thread;
@@ -59,7 +59,7 @@ fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
             Event::TaskDone { attempt, report }
         }
         Err(Error::Fetch { exchange, map, .. }) => {
-            // Which launch made it is filled in where that is known.
+            // `Shared::report` fills in which launch made it.
             let (output, made_by) = (OutputId(exchange), AttemptId(0));
             let failure = Failure::Fetch(vec![FetchFailure { output, partition: map, engine: HERE, made_by }]);
             Event::TaskFailed { attempt, failure }

@@ -10,7 +10,7 @@ use tryworks_base::lock::Held as Locked;
 pub(super) struct Held<'a>(Option<(Locked<'a, State>, Busy)>);
 
 impl Held<'_> {
-    /// Lets go of the state until `told` is told.
+    /// Releases the state until `told` is notified.
     pub(super) fn wait(mut self, told: &Condvar) -> Self {
         self.0 = self.0.take().map(|(state, busy)| (state.wait(told), busy));
         self

@@ -1,4 +1,4 @@
-//! Deleting what nobody holds any more, of which the thread that let go of it can be sure.
+//! Deletes released exchanges and caches. A thread that releases one can rely on its deletion.
 
 use super::Shared;
 use crate::pool;
@@ -9,37 +9,38 @@ use tryworks_base::lock::Lock;
 use tryworks_core::runner::Releasable;
 use tryworks_scheduler::Event;
 
-/// What was released and is to be deleted. It may have been released where the state is locked already.
+/// What was released and is to be deleted. The releasing thread may hold the lock on the state.
 #[derive(Default)]
 pub(super) struct Released {
     queue: Lock<Queue>,
-    /// Told when some of it was deleted.
+    /// Notified when some of it was deleted.
     deleted: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: Vec<Releasable>,
-    /// How many were released so far, and how many of those are gone.
+    /// How many were released so far, and how many of those are deleted.
     released: u64,
     gone: u64,
-    /// Whether a thread is at work on it.
+    /// Whether a thread is deleting.
     taken: bool,
 }
 
 impl Released {
-    /// Whether there is anything that waits for being deleted.
+    /// Whether anything waits to be deleted.
     pub(super) fn any(&self) -> bool {
         !self.queue.lock().waiting.is_empty()
     }
 }
 
 thread_local! {
-    /// How often this thread has the state, or deletes blocks: then it cannot wait for who does so.
+    /// How many times this thread holds the state or deletes blocks. If it does, it cannot wait for another thread that
+    /// does so.
     static BUSY: Cell<u32> = const { Cell::new(0) };
 }
 
-/// This thread is busy for as long as this is there.
+/// Marks this thread as busy while it exists.
 pub(super) struct Busy(());
 
 impl Busy {
@@ -59,12 +60,12 @@ impl Drop for Busy {
     }
 }
 
-/// Drops blocks or partitions, with all cores where there are many: each may be millions of strings.
+/// Drops blocks or partitions, on all cores if there are many: each may have millions of strings.
 pub(super) fn drop_all<T: Send>(garbage: Vec<T>) {
     if garbage.len() < 8 {
         return drop(garbage);
     }
-    // Those who help are as busy as who waits for them.
+    // The helping threads are as busy as the thread that waits for them.
     let busy = Busy::is();
     pool::for_each(garbage, |block| {
         let _busy = busy.then(Busy::new);
@@ -72,7 +73,7 @@ pub(super) fn drop_all<T: Send>(garbage: Vec<T>) {
     });
 }
 
-/// The turn of the one thread that deletes. A panic of a user's type, which ends it as well, is of no concern to others.
+/// The turn of the one thread that deletes. It ends even if a user's type panics, and other threads go on.
 struct Turn<'a> {
     released: &'a Released,
     until: u64,
@@ -97,9 +98,9 @@ impl Shared {
         self.sweep();
     }
 
-    /// Deletes what was released. What this thread released before is gone when this returns, whoever deletes it: a
-    /// program that drops a dataset can count on its memory. A thread that has the state, or deletes blocks already,
-    /// leaves it to itself for later.
+    /// Deletes what was released. Whatever this thread released before is deleted when this returns, whichever thread
+    /// deletes it. So a program that drops a dataset can count on its memory. A thread that holds the state, or is
+    /// already deleting, leaves the work for later.
     pub(super) fn sweep(&self) {
         if Busy::is() {
             return;
@@ -117,7 +118,7 @@ impl Shared {
         }
     }
 
-    /// Deletes what was released until there is no more of it, unless somebody is about it.
+    /// Deletes what was released until there is no more, unless another thread is doing so.
     pub(super) fn sweep_if_nobody_does(&self) {
         loop {
             let mut queue = self.released.queue.lock();
