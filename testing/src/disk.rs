@@ -1,4 +1,4 @@
-//! A file system that is full soon.
+//! A file system that is soon full.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,8 +16,8 @@ fn quiet(command: &str, arguments: &[&str], directory: &Path) -> bool {
 }
 
 impl SmallDisk {
-    /// Mounts one of `size`, as `mount` takes it (`"4m"`). `None` where this user may not mount: then the test says so and
-    /// is skipped.
+    /// Mounts a file system of `size`, as `mount` takes it (`"4m"`). `None` if this user may not mount: then the test
+    /// says so and is skipped.
     pub fn mount(size: &str) -> Option<Self> {
         let directory = tempfile::Builder::new().prefix("tw").tempdir_in("/tmp").expect("a directory in /tmp").keep();
         if quiet("mount", &["-t", "tmpfs", "-o", &format!("size={size},mode=700"), "tryworks-test"], &directory) {
@@ -28,11 +28,11 @@ impl SmallDisk {
         None
     }
 
-    /// Takes all the room that is left, and gives the file that takes it: removing it gives the room back.
+    /// Fills the file system, and returns the file that takes the space. Removing that file frees the space.
     pub fn fill(&self) -> PathBuf {
         let path = self.0.join("filler");
-        let mut filler = File::create(&path).expect("an empty file needs no room");
-        // Smaller and smaller pieces, until not even a byte fits.
+        let mut filler = File::create(&path).expect("an empty file needs no space");
+        // Writes smaller and smaller pieces, until not even a byte fits.
         for size in [1 << 20, 4 << 10, 1] {
             while filler.write_all(&vec![1; size]).is_ok() {}
         }

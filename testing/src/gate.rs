@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Holds the threads that come to it until it is opened.
+/// Holds the threads that reach it until it is opened.
 #[derive(Debug, Default)]
 pub struct Gate {
     open: Mutex<bool>,
@@ -30,7 +30,7 @@ impl Gate {
         }
     }
 
-    /// Opens it for good.
+    /// Opens it permanently.
     pub fn open(&self) {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.opened.notify_all();

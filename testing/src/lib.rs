@@ -1,6 +1,6 @@
 //! What the tests share: cases that run on every deployment, numbers that look random, small disks, gates and waiting.
 //!
-//! Tests of this repository alone depend on it, and no program of a user's.
+//! Only tests of this repository depend on it, never a user's program.
 
 pub mod cases;
 mod disk;

@@ -1,18 +1,18 @@
 //! Numbers that look random and are the same in every run.
 
-/// A number that looks random and follows from `n` alone; different for different `n`.
+/// A number that looks random and depends on `n` alone; different for different `n`.
 pub fn mix(n: u64) -> u64 {
     let n = (n ^ n >> 31).wrapping_mul(0x7fb5_d329_728e_a185);
     let n = (n ^ n >> 27).wrapping_mul(0x81da_def4_bc2d_d44d);
     n ^ n >> 33
 }
 
-/// A number from 0 to 1 that follows from `n` alone. Sums of such numbers depend on their order.
+/// A number from 0 to 1 that depends on `n` alone. Sums of these numbers depend on their order.
 pub fn fraction(n: u64) -> f64 {
     (mix(n) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// What partition `index` of `partitions` of a range from 0 to `rows` holds.
+/// The numbers in partition `index` of `partitions` of a range from 0 to `rows`.
 pub fn slice(rows: u64, partitions: u64, index: u64) -> std::ops::Range<u64> {
     rows * index / partitions..rows * (index + 1) / partitions
 }

@@ -1,14 +1,14 @@
-//! Waiting for a state. No test depends on how long something takes, only on that it comes.
+//! Waits for a state. No test depends on how long something takes, only on whether it happens.
 
 use std::time::{Duration, Instant};
 
 /// How long a test waits for a state before it fails.
 pub const DEADLINE: Duration = Duration::from_secs(180);
 
-/// Waits until `look` finds what it looks for, and gives that.
+/// Waits until `look` finds what it looks for, and returns that.
 ///
 /// # Panics
-/// If it has not come after [`DEADLINE`].
+/// If `look` has not found it after [`DEADLINE`].
 ///
 /// ```
 /// let mut left = 3;
@@ -30,10 +30,10 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition is true.
 ///
 /// # Panics
-/// If it is not after [`DEADLINE`].
+/// If it is not true after [`DEADLINE`].
 #[track_caller]
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     until(what, || so().then_some(()));

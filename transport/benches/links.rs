@@ -1,4 +1,4 @@
-//! What a message costs: round trips and one-way messages between two threads, by link and by a bare unix stream.
+//! What a message costs: round trips and one-way messages between two threads, by a link and by a bare unix stream.
 //!
 //!     cargo bench -p tryworks-transport
 
@@ -55,7 +55,8 @@ fn bare(path: &Path) -> Duration {
     time
 }
 
-/// A thread with peers, which answers each message with `answers` of the same bytes, until it is gone.
+/// Starts a thread with peers that answers each message with `answers` messages of the same bytes, until the link is
+/// gone.
 fn answering(path: &Path, answers: u32) -> std::thread::JoinHandle<()> {
     let (ready, wait) = std::sync::mpsc::channel();
     let path = path.to_owned();

@@ -1,16 +1,16 @@
-//! What goes by the hub's data port is tried again while it cannot be reached: a hub may be about to be there again.
+//! Retries requests to the hub's data port while it cannot be reached: a hub may be about to restart.
 
 use crate::DataError;
 use std::time::{Duration, Instant};
 
-/// How often it is tried.
+/// The pause between two tries.
 const KNOCK: Duration = Duration::from_millis(100);
 
-/// Does something by the hub's data port, and does it again for as long as `patience` while the hub is not to be had. `told`
-/// hears why when it is so for the first time.
+/// Retries `attempt` for up to `patience` while the hub cannot be reached. The first failure of this kind calls `told`
+/// with its reason.
 ///
 /// # Errors
-/// What the hub says, or why it was not to be had at last.
+/// The hub's refusal, or why it could not be reached at the last try.
 pub async fn while_away<T, F: Future<Output = Result<T, DataError>>>(
     patience: Duration,
     told: impl FnOnce(&DataError),
@@ -50,7 +50,7 @@ mod tests {
         DataError::Refused { address: "there".into(), message: "no".into() }
     }
 
-    /// Gives what it came to, how often it was tried, and how often it was told of.
+    /// Returns the outcome, the number of tries, and how many times `told` was called.
     async fn tried(patience: Duration, answers: &[Result<u8, DataError>]) -> (Result<u8, DataError>, usize, usize) {
         let (tries, told) = (Cell::new(0), Cell::new(0));
         let done = while_away(
@@ -70,7 +70,7 @@ mod tests {
         let long = Duration::from_secs(60);
         assert_eq!(tried(long, &[Ok(7)]).await, (Ok(7), 1, 0));
         assert_eq!(tried(long, &[Err(away()), Err(cut()), Ok(7)]).await, (Ok(7), 3, 1));
-        // Who is there and says no would say it again.
+        // A hub that refused would refuse again.
         assert_eq!(tried(long, &[Err(away()), Err(refused()), Ok(7)]).await, (Err(refused()), 2, 1));
     }
 

@@ -1,4 +1,5 @@
-//! What waits to be sent to peers: how much of it a process holds, and who loses its connection for taking none of it.
+//! Messages that wait to be sent to peers: how many bytes a process holds, and which peers lose their connections for
+//! taking none.
 
 use crate::peers::PeerId;
 use bytes::Bytes;
@@ -11,21 +12,22 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use zeromq::{RouterSendHalf, SocketSend, ZmqMessage};
 
-/// How many bytes of a peer's messages the socket has at most, which cannot be taken from it again, beside one message.
+/// The most bytes of a peer's messages that the socket has at once, in addition to one message. Messages cannot be
+/// taken back from the socket.
 const IN_SOCKET: usize = 1 << 20;
 
-/// What a message takes beside its bytes.
+/// The bytes that a message takes in addition to its content.
 const OVERHEAD: usize = 64;
 
-/// How much may wait for peers.
+/// How many bytes may wait for peers.
 #[derive(Clone, Copy, Debug)]
 pub struct BacklogLimits {
     /// How many bytes may wait for a peer that takes none of them.
     pub per_peer: usize,
-    /// How many bytes may wait for all together. If more do, the peers that take none lose their connections, first the one
-    /// for which most waits.
+    /// How many bytes may wait for all peers together. If more do, the peers that take none lose their connections. The
+    /// one with the most waiting bytes comes first.
     pub total: usize,
-    /// How long a peer may take nothing meanwhile.
+    /// How long a peer may take nothing while too much waits.
     pub patience: Duration,
 }
 
@@ -39,7 +41,7 @@ impl Default for BacklogLimits {
     }
 }
 
-/// What waits for the peers of a process. Clones are the same: sockets that have clones of one share its total.
+/// The bytes that wait for the peers of a process. Sockets with clones of one backlog share its total.
 #[derive(Clone, Default, Debug)]
 pub struct Backlog {
     limits: BacklogLimits,
@@ -47,7 +49,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// A backlog in which nothing waits.
+    /// A backlog without waiting bytes.
     pub fn new(limits: BacklogLimits) -> Self {
         Backlog { limits, all: Arc::default() }
     }
@@ -63,38 +65,39 @@ pub(crate) enum Order {
     Close(PeerId),
 }
 
-/// What a writer tells the half that receives.
+/// What a writer tells the receiving half.
 pub(crate) enum Told {
-    /// The socket says that a peer is gone. It tells of at most 1,024 that nobody has asked for yet.
+    /// The socket says that a peer is gone. It remembers at most 1,024 such peers until it is asked.
     Lost(PeerId),
-    /// A connection is to be closed.
+    /// A connection has to be closed.
     Close(PeerId),
-    /// One is, since the peer takes nothing, and this many bytes wait.
+    /// A connection has to be closed because the peer takes nothing and this many bytes wait.
     CutOff(PeerId, usize),
 }
 
-/// Hands what is to be written to the socket. The socket has a queue for each peer, which its own task writes, and what is
-/// in there cannot be taken back: so it gets little, and the rest waits here. A peer that does not read holds up no other.
+/// Hands messages to the socket. The socket has a queue for each peer, which a task of its own writes, and messages in
+/// that queue cannot be taken back. So the socket gets little at a time, and the rest waits here. A peer that does not
+/// read delays no other peer.
 pub(crate) struct Writer {
     to: RouterSendHalf,
     tell: UnboundedSender<Told>,
     backlog: Backlog,
     peers: HashMap<PeerId, Outgoing>,
-    /// Of whose messages the socket has written one, and how long it was.
+    /// Reports which peer's message the socket has written, and how long it was.
     written: (UnboundedSender<(PeerId, usize)>, UnboundedReceiver<(PeerId, usize)>),
 }
 
-/// A peer for which something waits, here or in the socket.
+/// A peer with waiting messages, here or in the socket.
 struct Outgoing {
     waiting: VecDeque<Bytes>,
     bytes: usize,
     in_socket: usize,
-    /// When it last took something.
+    /// When the peer last took something.
     took: Instant,
     closing: bool,
 }
 
-/// A message that counts in the backlog for as long as it exists, and tells when it does not: it was written, or never will
+/// A message that counts in the backlog for as long as it exists. Its end is reported: it was written, or never will
 /// be.
 struct Counted {
     message: Bytes,
@@ -127,7 +130,7 @@ impl Writer {
         Writer { to, tell, backlog, peers: HashMap::new(), written: unbounded_channel() }
     }
 
-    /// Runs until both halves of the socket are dropped, or the one that receives is.
+    /// Runs until both halves of the socket are dropped, or the receiving half is.
     pub(crate) async fn run(mut self, mut orders: UnboundedReceiver<Order>) {
         let tell = self.tell.clone();
         let mut look = interval(self.backlog.limits.patience / 8 + Duration::from_millis(1));
@@ -165,7 +168,7 @@ impl Writer {
 
     fn was_written(&mut self, peer: PeerId, len: usize) {
         if let Some(of) = self.peers.get_mut(&peer) {
-            // Some may be of before, when it was cut off and not gone yet.
+            // Some of these bytes may be older: the peer was cut off, and its connection was not closed yet.
             of.in_socket = of.in_socket.saturating_sub(len);
             if len > 0 {
                 of.took = Instant::now();
@@ -174,11 +177,11 @@ impl Writer {
         }
     }
 
-    /// Gives the socket what it may have of a peer's messages.
+    /// Gives the socket as many of a peer's messages as it may have.
     ///
-    /// A send that has to wait must be given up and tried again, not awaited: the socket holds a lock while it waits, which
-    /// the end of that very peer would need. It has room, since it gets fewer messages of a peer than it would take: it
-    /// waits only for somebody else who has the lock.
+    /// A send that has to wait must be given up and tried again, not awaited. The socket holds a lock while it waits,
+    /// and closing that very peer would need the lock. The socket's queue has space, since it gets fewer messages of a
+    /// peer than the queue takes. So a send waits only while another task holds the lock.
     fn go_on(&mut self, peer: PeerId) {
         let Some(of) = self.peers.get_mut(&peer) else { return };
         while of.in_socket < IN_SOCKET
@@ -222,7 +225,7 @@ impl Writer {
         }
     }
 
-    /// Looks for peers that take nothing while too much waits.
+    /// Cuts off peers that take nothing while too much waits.
     fn look(&mut self) {
         let BacklogLimits { per_peer, total, patience } = self.backlog.limits;
         let still = self.peers.iter().filter(|(_, of)| of.took.elapsed() >= patience);

@@ -1,5 +1,6 @@
-//! How many bytes a process may hold in memory for those who have come in by its doors: for all with the same certificate,
-//! and for all. Who needs more waits until others are done; and who stands still while others wait is sent away.
+//! How many bytes a process may hold in memory for the processes that connected through its doors: for all with the
+//! same certificate, and for all together. A message that needs more waits until others are done. A connection that
+//! makes no progress while others wait is closed.
 
 use crate::frame::STEP;
 use std::collections::HashMap;
@@ -14,17 +15,17 @@ use tokio::time::{Instant, timeout};
 /// The unit in which bytes are counted.
 const UNIT: usize = 1 << 10;
 
-/// How much there is, and who loses it.
+/// How much memory there is, and when a connection loses its part.
 #[derive(Clone, Copy, Debug)]
 pub struct CapacityLimits {
-    /// How many bytes may be held of all connections together: of large messages that are coming or going, and of what is
-    /// given out and not taken.
+    /// The most bytes held for all connections together: large messages that arrive or leave, and bytes that are served
+    /// and not taken.
     pub bytes: usize,
-    /// How many of those with the same certificate.
+    /// The most bytes held for connections with the same certificate.
     pub bytes_per_certificate: usize,
-    /// How long an end may neither give nor take. Who reads may have reasons to be slow.
+    /// How long a peer may neither send nor take anything. A peer that reads may have reasons to be slow.
     pub idle: Duration,
-    /// The same while others wait for the room that it has.
+    /// The same limit while others wait for the memory that the connection holds.
     pub pressed: Duration,
 }
 
@@ -39,11 +40,12 @@ impl Default for CapacityLimits {
     }
 }
 
-/// The room behind the doors of a process. Clones are the same room: doors that have clones of one share it.
+/// The capacity of a process for messages of its doors. Clones are the same capacity: doors with clones of one share
+/// it.
 #[derive(Clone)]
 pub struct Capacity {
     all: Arc<Pot>,
-    /// Those whose certificates are in use.
+    /// The capacity of each certificate in use.
     own: Arc<Mutex<HashMap<Arc<[u8]>, Weak<Pot>>>>,
     limits: CapacityLimits,
 }
@@ -60,7 +62,7 @@ impl Pot {
         Arc::new(Pot { free: Arc::new(Semaphore::new(size)), size, waiting: AtomicUsize::new(0) })
     }
 
-    /// What is more than there is at all is all of it, and nobody else then has any.
+    /// A request for more than the whole capacity takes all of it, and no other connection has any then.
     fn units(&self, bytes: usize) -> u32 {
         bytes.div_ceil(UNIT).min(self.size) as u32
     }
@@ -74,12 +76,12 @@ impl Pot {
             return Some(taken);
         }
         let _waiting = Waiting::new(&self.waiting);
-        // It is never closed.
+        // The semaphore is never closed.
         self.free.clone().acquire_many_owned(self.units(bytes)).await.ok()
     }
 }
 
-/// Counted for as long as this lives.
+/// Counts a waiting task for as long as this lives.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -96,7 +98,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Capacity {
-    /// A room of its own.
+    /// A separate capacity.
     pub fn new(limits: CapacityLimits) -> Self {
         Capacity { all: Pot::new(limits.bytes), own: Arc::default(), limits }
     }
@@ -131,7 +133,7 @@ impl std::fmt::Debug for Capacity {
     }
 }
 
-/// What a connection may take room from: that of its certificate, and of all.
+/// The capacity that a connection may use: that of its certificate, and that of all.
 #[derive(Clone)]
 pub struct Share {
     own: Arc<Pot>,
@@ -139,7 +141,7 @@ pub struct Share {
     limits: CapacityLimits,
 }
 
-/// Room that was taken. It is given back when this is dropped.
+/// Capacity that was taken. Dropping this returns it.
 #[derive(Debug)]
 pub struct Held {
     _own: Option<OwnedSemaphorePermit>,
@@ -147,14 +149,14 @@ pub struct Held {
 }
 
 impl Share {
-    /// Takes room for so many bytes, and waits while there is none.
+    /// Takes capacity for `bytes` bytes, and waits while there is none.
     pub async fn take(&self, bytes: usize) -> Held {
-        // In this order: who waits for others of its own holds nobody else up.
+        // The order matters: a connection that waits for others with its certificate must not delay the rest.
         let _own = self.own.take(bytes).await;
         Held { _own, _all: self.all.take(bytes).await }
     }
 
-    /// The same for a message that passes. A short one needs no room.
+    /// The same for a message that is passed on. A short one needs no capacity.
     pub async fn take_long(&self, bytes: usize) -> Option<Held> {
         match bytes {
             ..=STEP => None,
@@ -162,22 +164,22 @@ impl Share {
         }
     }
 
-    /// Takes room for so many bytes, if there is some.
+    /// Takes capacity for `bytes` bytes, if there is enough.
     pub(crate) fn try_take(&self, bytes: usize) -> Option<Held> {
         let own = self.own.try_take(bytes)?;
         Some(Held { _own: Some(own), _all: Some(self.all.try_take(bytes)?) })
     }
 
-    /// How long an end may do nothing.
+    /// How long a peer may do nothing.
     pub(crate) fn idle(&self) -> Duration {
         self.limits.idle
     }
 
-    /// Does what depends on the other end, which may stand still for as long as the room allows; or for less, while others
-    /// wait for room.
+    /// Runs `work`, which depends on the peer. The peer may make no progress for as long as `idle` allows; or for less,
+    /// while others wait for capacity.
     ///
     /// # Errors
-    /// [`TimedOut`](io::ErrorKind::TimedOut), when it stood still for too long.
+    /// [`TimedOut`](io::ErrorKind::TimedOut), when the peer made no progress for too long.
     pub async fn patiently<T>(&self, work: impl Future<Output = T>) -> io::Result<T> {
         let mut work = pin!(work);
         let begun = Instant::now();

@@ -1,4 +1,5 @@
-//! Connection files: all that a driver or an engine needs to reach a cluster, in one file that its user can copy.
+//! Connection files: everything that a driver or an engine needs to reach a cluster, in one file that its user can
+//! copy.
 
 use crate::error::LinkError;
 use crate::role::Role;
@@ -25,7 +26,7 @@ const MAX_LEN: u64 = 1 << 20;
 pub struct ConnectionError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it, and what to do. Never a part of what it holds.
+    /// What is wrong with it, and what to do. It never contains a part of the file.
     pub message: String,
 }
 
@@ -35,7 +36,7 @@ impl ConnectionError {
     }
 }
 
-/// What a connection file holds. Its key is not shown by `Debug`.
+/// What a connection file contains. `Debug` does not show its key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     format: u32,
@@ -43,11 +44,11 @@ pub struct Connection {
     pub version: String,
     /// The name of the cluster.
     pub cluster: String,
-    /// What tells this cluster from others of the same name.
+    /// Distinguishes this cluster from others of the same name.
     pub cluster_id: String,
-    /// What the holder of this file is to the cluster.
+    /// The role of the holder of this file in the cluster.
     pub role: Role,
-    /// The directory with the hub's unix sockets, for who is on the same machine.
+    /// The directory with the hub's unix sockets, for processes on the same machine.
     pub sockets: PathBuf,
     /// The address of the gateway, for messages from other machines.
     pub gateway: String,
@@ -60,14 +61,15 @@ pub struct Connection {
     key: String,
 }
 
-/// What every version of the format has.
+/// The part that every version of the format has.
 #[derive(Deserialize)]
 struct Head {
     format: u32,
 }
 
 impl Connection {
-    /// The parts that a role has of its own: its certificate and its key, in PEM. The rest is empty.
+    /// A connection with the parts that depend on the role: the certificate and its key, in PEM. All other fields are
+    /// empty.
     pub fn new(role: Role, authority: &str, certificate: &str, key: &str) -> Self {
         Connection {
             format: FORMAT,
@@ -84,7 +86,7 @@ impl Connection {
         }
     }
 
-    /// What the holder shows to others, and whom it believes.
+    /// The certificate that the holder shows to others, and the authority that it trusts.
     ///
     /// # Errors
     /// If certificates and key cannot be used, or are not those of its role.
@@ -98,7 +100,8 @@ impl Connection {
         }
     }
 
-    /// Writes the file, for this user only. Who reads it meanwhile sees the old one or the new one, whole.
+    /// Writes the file, for this user only. A process that reads it at the same time sees the old or the new file,
+    /// complete.
     ///
     /// # Errors
     /// If the file system refuses.
@@ -116,12 +119,12 @@ impl Connection {
         Connection::parse(&bytes).map_err(|message| ConnectionError::new(path, message))
     }
 
-    /// The connection that these bytes of a file say, or what is wrong with them.
+    /// Parses the bytes of a connection file, or says what is wrong with them.
     ///
     /// # Errors
-    /// As a text, which holds nothing of the file.
+    /// A text that contains nothing of the file.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        // serde's messages quote what they stumble over, which may be the key; so they are not passed on.
+        // serde's messages quote the text that they reject, which may be the key. So they are not passed on.
         let garbage = |what: &str, at: &serde_json::Error| {
             format!("{what} (line {}, column {}); copy it again from the cluster", at.line(), at.column())
         };
@@ -150,7 +153,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Writes a file that nobody else can read, under another name first.
+/// Writes a file that no other user can read, under another name first.
 ///
 /// # Errors
 /// If the file system refuses.
@@ -160,7 +163,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = (|| {
         let _ = std::fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        // The umask may have taken rights from its owner.
+        // The umask may have taken rights from the owner.
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -172,14 +175,14 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Reads a file of at most `most` bytes that is this user's, or root's, and that nobody else can read. A link is no such
-/// file: who made it could let it lead to another one of this user's.
+/// Reads a file of at most `most` bytes that belongs to this user or to root, and that no other user can read. Links
+/// are refused: their owner could let them lead to another file of this user's.
 ///
 /// # Errors
-/// If the file system refuses, others can read or own it, or it is no file of that size.
+/// If the file system refuses, others can read or own it, or it is no file of at most that size.
 pub fn read_private(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let wrong = |message: String| Err(io::Error::new(io::ErrorKind::InvalidData, message));
-    // Without the last of these, opening a pipe would wait for its writer.
+    // Without the last flag, opening a pipe would wait for its writer.
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = match rustix::fs::open(path, OFlags::RDONLY | flags, Mode::empty()) {
         Err(Errno::LOOP) => return wrong("it is a link; name the file that it leads to".into()),

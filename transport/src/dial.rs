@@ -1,13 +1,13 @@
-//! The way to a hub: by its unix sockets on its own machine, through its gateway from others.
+//! How a process reaches a hub: by its unix sockets on the same machine, through its gateway from others.
 
 use crate::{Connection, Link, LinkError, LinkReceiver, LinkSender};
 use std::path::Path;
 use tryworks_base::private::PrivateDir;
 
-/// Dials the hub that wrote this connection file; `socket` is the name of its socket for who dials.
+/// Dials the hub that wrote this connection file; `socket` is the name of the socket for this kind of process.
 ///
 /// # Errors
-/// If it is not there, or does not believe the connection file.
+/// If the hub does not run, or does not trust the connection file.
 pub async fn dial(connection: &Connection, socket: &str) -> Result<(LinkSender, LinkReceiver), LinkError> {
     let afar = || async { Link::tls(&connection.gateway, &connection.credentials()?).await };
     if !is_here(connection) {
@@ -15,13 +15,13 @@ pub async fn dial(connection: &Connection, socket: &str) -> Result<(LinkSender, 
     }
     match Link::unix(connection.sockets.join(socket)).await {
         Ok(link) => Ok(link),
-        // A directory on a shared disk is seen by other machines too.
+        // Other machines see a directory on a shared disk, too.
         Err(error) => afar().await.map_err(|_| error),
     }
 }
 
 /// Whether the hub's directory is on this machine. Another machine may have one of the same path, which belongs to
-/// another cluster or to somebody else.
+/// another cluster or another user.
 pub fn is_here(connection: &Connection) -> bool {
     let same = |there: Connection| there.cluster_id == connection.cluster_id;
     PrivateDir::open(&connection.sockets)

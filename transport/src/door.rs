@@ -1,4 +1,4 @@
-//! The door to TCP: who comes in has shown a certificate of the cluster, in good time, and there is room for it.
+//! The door to TCP: it admits connections that show a certificate of the cluster in time, as far as there is capacity.
 
 use crate::capacity::{Capacity, Share};
 use crate::error::LinkError;
@@ -18,29 +18,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-/// A connection that came in.
+/// A connection that was admitted.
 pub type Incoming = tokio_rustls::server::TlsStream<TcpStream>;
 
-/// How long an end that is turned away may take to hear why.
+/// How long a refused peer may take to read the reason.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How long to wait when the system has no room for another connection, and when some was made.
+/// How long to wait when the system cannot hold another connection, and when some have just been closed.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
 const FREED_PAUSE: Duration = Duration::from_millis(1);
 
-/// What a door lets through. Doors whose limits are clones of each other share a room.
+/// The limits of a door. Doors whose limits are clones of each other share a capacity.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How long a stranger may take to show its certificate.
+    /// How long a new connection may take to show its certificate.
     pub handshake: Duration,
-    /// How many strangers may be at that at once. One more takes the place of one that has sent nothing, of the address
-    /// from which most have come.
+    /// How many connections may be in their handshakes at once. One more takes the place of another that has sent
+    /// nothing, from the address with the most of them.
     pub strangers: usize,
-    /// How many connections there may be with a certificate.
+    /// How many connections with a certificate there may be.
     pub connections: usize,
-    /// How many of them with the same one. All engines of a cluster may have the same.
+    /// How many of them may have the same certificate. All engines of a cluster may share one.
     pub per_certificate: usize,
-    /// What may be held in memory of those who have come in.
+    /// What may be held in memory for the admitted connections.
     pub capacity: Capacity,
 }
 
@@ -56,28 +56,28 @@ impl Default for Limits {
     }
 }
 
-/// What is behind a door.
+/// The service behind a door.
 pub trait Service: Send + Sync + 'static {
-    /// Serves a connection of somebody in this role until it ends. What it holds of it in memory has to come out of its
-    /// share.
+    /// Serves a connection of a process in this role until it ends. All memory that it holds for the connection has to
+    /// come out of its share.
     fn serve(&self, role: Role, stream: Incoming, share: Share) -> impl Future<Output = ()> + Send;
 
-    /// Tells somebody of the cluster why there is no room.
+    /// Tells a process of the cluster why it is not admitted.
     fn refuse(&self, stream: Incoming, why: &str) -> impl Future<Output = ()> + Send;
 }
 
-/// How many are at a door.
+/// How many connections a door has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counts {
-    /// Who has not shown a certificate yet.
+    /// Connections that have not shown a certificate yet.
     pub strangers: usize,
-    /// Who has.
+    /// Connections that have.
     pub connections: usize,
-    /// How many were turned away so far, of whatever reason.
+    /// How many were refused so far, for any reason.
     pub turned_away: u64,
 }
 
-/// Listens at an address, until it is dropped: then all its connections end.
+/// Listens at an address. Dropping it ends all its connections.
 pub struct Door {
     address: SocketAddr,
     accepting: AbortHandle,
@@ -85,7 +85,7 @@ pub struct Door {
 }
 
 impl Door {
-    /// Listens at an address; port 0 takes any that is free.
+    /// Listens at an address; port 0 takes a free one.
     ///
     /// # Errors
     /// If the system refuses the address.
@@ -105,12 +105,12 @@ impl Door {
         Ok(Door { address, accepting, state })
     }
 
-    /// The address, with the port that was taken.
+    /// The address, with the port in use.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many are there now.
+    /// How many connections there are now.
     pub fn counts(&self) -> Counts {
         let guests = self.state.guests();
         Counts { strangers: guests.strangers.len(), connections: guests.connections, turned_away: guests.turned_away }
@@ -129,11 +129,11 @@ impl fmt::Debug for Door {
     }
 }
 
-/// Lets this process have as many open files as the system allows it, which is often more than it begins with. A hub
-/// needs three of them for each connection of its gateway.
+/// Raises this process's limit of open files to what the system allows, which is often more than the initial limit. A
+/// hub needs three files for each connection of its gateway.
 pub fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
-    // Who may not raise it lives with what there is.
+    // A process that may not raise the limit continues with the present one.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
@@ -163,7 +163,8 @@ async fn accept<S: Service>(listener: TcpListener, visit: Visit<S>) {
         let (tcp, address) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
-                // What is lost before it was taken is not worth waiting for. Of the rest, nearly all is too many files.
+                // A connection that was lost before it was accepted needs no pause. Nearly all other errors are about
+                // too many open files.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(_) => {
                     tokio::time::sleep(visit.state.make_space()).await;
@@ -176,7 +177,7 @@ async fn accept<S: Service>(listener: TcpListener, visit: Visit<S>) {
         while guests.strangers.len() >= visit.state.limits.strangers.max(1) {
             turn_one_away(&mut guests);
         }
-        // Who dials says something with the very packet that ends the dialling.
+        // A client sends bytes with the very packet that completes the connection.
         let spoke =
             rustix::net::recv(&tcp, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|got| got.0 > 0);
         let number = guests.strangers.next_number();
@@ -209,7 +210,7 @@ impl<S: Service> Visit<S> {
         let limit = self.state.limits.handshake;
         let _ = crate::tls::set_up(&tcp);
         let greet = async {
-            // Nothing is spent on who says nothing.
+            // A connection that sends nothing gets no further work.
             if tcp.peek(&mut [0; 1]).await.is_ok() {
                 self.state.guests().strangers.spoke(number);
             }
@@ -237,7 +238,7 @@ impl<S: Service> Visit<S> {
     }
 }
 
-/// What TLS has said last would be lost if bytes were left unread.
+/// TLS's last message would be lost if received bytes were left unread.
 async fn farewell(mut tcp: TcpStream) -> std::io::Result<()> {
     tcp.shutdown().await?;
     let mut rest = [0; 1024];
@@ -246,7 +247,8 @@ async fn farewell(mut tcp: TcpStream) -> std::io::Result<()> {
 }
 
 impl Shared {
-    /// Turns half of the strangers away. Who is let in needs more files than the one of its connection.
+    /// Closes half of the connections that are still in their handshakes. An admitted connection needs more files than
+    /// its own.
     fn make_space(&self) -> Duration {
         let mut guests = self.guests();
         let half = guests.strangers.len().div_ceil(2);
@@ -261,7 +263,7 @@ impl Shared {
         }
     }
 
-    /// Makes a stranger somebody, or says why there is no room.
+    /// Admits a connection whose handshake is done, or says why there is no capacity for it.
     fn admit(self: &Arc<Self>, number: u64, der: &[u8]) -> Result<Place, String> {
         let mut guests = self.guests();
         if guests.connections >= self.limits.connections {
@@ -279,7 +281,7 @@ impl Shared {
     }
 }
 
-/// The place of a connection, which is free again when this is dropped.
+/// The place of a connection, which is freed when this is dropped.
 struct Place {
     state: Arc<Shared>,
     certificate: Arc<[u8]>,

@@ -5,25 +5,25 @@ use crate::role::Role;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-/// Why a message could not be sent or received, or a link not be made.
+/// Why a message could not be sent or received, or why a link could not be made.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// The other end is gone, or this end was given up. A link never comes back: make another one.
+    /// The other end is gone, or this end was dropped. A link never recovers: make another one.
     #[error("the connection is closed: {why}")]
     Closed {
         /// What ended it.
         why: String,
     },
-    /// A message has more bytes than one may have.
+    /// A message is longer than the limit.
     #[error("a message of {len} bytes is more than one may have ({limit}); bulk bytes go by the data port")]
     TooLong {
-        /// The bytes of the message.
+        /// The length of the message, in bytes.
         len: usize,
         /// The most that are allowed.
         limit: usize,
     },
-    /// A unix socket cannot be made or reached at this path.
+    /// A unix socket cannot be created or reached at this path.
     #[error("the unix socket {}: {message}", path.display())]
     Socket {
         /// The path of the socket.
@@ -34,35 +34,35 @@ pub enum LinkError {
     /// A process of the cluster cannot be reached at this address.
     #[error("no {role} can be reached at {address}: {message}")]
     Dial {
-        /// Who should be there.
+        /// The role of the process that should be there.
         role: Role,
         /// The address.
         address: String,
         /// What is wrong.
         message: String,
     },
-    /// One of the two ends does not believe the other: to try again is of no use with the same connection file.
+    /// One of the two ends does not trust the other. Trying again with the same connection file does not help.
     #[error("no {role} can be reached at {address}: {message}")]
     Distrust {
-        /// Who should be there.
+        /// The role of the process that should be there.
         role: Role,
         /// The address.
         address: String,
         /// What is wrong, and what to do.
         message: String,
     },
-    /// An address cannot be listened at.
+    /// The process cannot listen at an address.
     #[error("cannot listen at {address}: {message}")]
     Listen {
         /// The address.
         address: String,
-        /// What the system said.
+        /// The system's message.
         message: String,
     },
     /// A certificate or a key cannot be used.
     #[error("the credentials of the cluster cannot be used: {message}")]
     Credentials {
-        /// Which of them, and why. Never a part of a key.
+        /// Which of them, and why. It never contains a part of a key.
         message: String,
     },
 }
@@ -87,7 +87,7 @@ impl From<FrameError> for LinkError {
     }
 }
 
-/// Refuses what is longer than a message may be.
+/// Refuses a message that is longer than the limit.
 pub(crate) fn check_len(message: &[u8]) -> Result<(), LinkError> {
     match message.len() {
         len if len > tryworks_base::MAX_MESSAGE => Err(LinkError::TooLong { len, limit: tryworks_base::MAX_MESSAGE }),

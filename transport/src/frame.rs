@@ -1,6 +1,6 @@
-//! Frames: a length of four bytes, the smallest first, and that many bytes. They are what we read from other machines,
-//! so a reader says how long a frame may be, and a length that is only claimed takes no memory. Who dialled us has a share of
-//! the room that there is for long ones.
+//! Frames: a length of four bytes, low byte first, and that many bytes. They come from other machines, so a reader
+//! states how long a frame may be, and a length that is only claimed takes no memory. Long frames of processes that
+//! connected to this one take memory from a shared capacity.
 
 use crate::capacity::{Held, Share};
 use bytes::{Bytes, BytesMut};
@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// The bytes of a frame's length.
 const HEAD: usize = 4;
 
-/// What is read at once. The room for a frame grows by this, or by what has come of it already. A frame that is longer needs
-/// room for all of it.
+/// How much is read at once. The buffer for a frame grows by this, or by what has arrived of it. A longer frame needs
+/// capacity for all of it.
 pub(crate) const STEP: usize = 64 << 10;
 
 /// Why no frame could be read.
@@ -23,21 +23,21 @@ pub enum FrameError {
     TooLong {
         /// The length that it claims.
         len: u64,
-        /// The most that are allowed.
+        /// The longest length that the reader allows.
         limit: usize,
     },
     /// The bytes ended within a frame.
     #[error("the bytes ended within a frame, {missing} bytes before its end")]
     Cut {
-        /// How many bytes are missing at least.
+        /// The least number of bytes that are missing.
         missing: usize,
     },
-    /// The system or the other end gave the connection up.
+    /// The system or the other end closed the connection.
     #[error("{message}")]
     Io {
-        /// What kind of error it was.
+        /// The kind of I/O error.
         kind: io::ErrorKind,
-        /// What was said.
+        /// The system's message.
         message: String,
     },
 }
@@ -48,24 +48,24 @@ impl From<io::Error> for FrameError {
     }
 }
 
-/// Reads frames. What has come of a frame is kept when reading it is given up halfway.
+/// Reads frames. If a read is given up halfway, the bytes that arrived are kept.
 #[derive(Debug)]
 pub struct FrameReader<R> {
     from: R,
     got: BytesMut,
     share: Option<Share>,
-    /// The room for the frame that is coming.
+    /// The capacity for the frame that is arriving.
     held: Option<Held>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    /// Reads from the beginning of a frame, from an end that is trusted with our memory.
+    /// Reads from the beginning of a frame, from a peer that may use this process's memory freely.
     pub fn new(from: R) -> Self {
         FrameReader { from, got: BytesMut::new(), share: None, held: None }
     }
 
-    /// Reads from an end that has a share of the room: a frame of more than 64 KiB waits until there is room for all of it,
-    /// and has that for as long as it lives. A frame that was begun has to go on.
+    /// Reads from a peer that has a share of the capacity. A frame of more than 64 KiB waits until there is capacity
+    /// for all of it, and holds it for as long as the frame lives. The peer must continue a frame that it has begun.
     pub fn within(from: R, share: Share) -> Self {
         FrameReader { share: Some(share), ..FrameReader::new(from) }
     }
@@ -73,8 +73,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The next frame, or none if the bytes end before it.
     ///
     /// # Errors
-    /// If it is longer than `limit`, the bytes end within it, it does not go on, or reading fails. Nothing can be read after
-    /// that.
+    /// If the frame is longer than `limit`, the bytes end inside it, the peer does not continue it, or reading fails.
+    /// Nothing can be read after that.
     pub async fn next(&mut self, limit: usize) -> Result<Option<Bytes>, FrameError> {
         loop {
             let missing = match self.whole(limit)? {
@@ -92,7 +92,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let step = missing.min(STEP);
             got.reserve(step);
             let ended = match &self.share {
-                // It is not enough that a byte comes now and then.
+                // A single byte now and then is not enough progress.
                 Some(share) if begun => {
                     let goal = got.len() + step;
                     share.patiently(read_to(from, got, goal)).await??
@@ -105,7 +105,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// The next frame if all of it was read already.
+    /// The next frame, if all of it has been read already.
     ///
     /// # Errors
     /// If it is longer than `limit`.
@@ -116,7 +116,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// The room that is taken for frames now.
+    /// The memory that is allocated for frames now.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.got.capacity()
@@ -143,7 +143,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Reads until there are so many bytes; says whether they ended before.
+/// Reads until there are `len` bytes; returns whether the input ended before.
 async fn read_to<R: AsyncRead + Unpin>(from: &mut R, got: &mut BytesMut, len: usize) -> io::Result<bool> {
     while got.len() < len {
         if from.read_buf(got).await? == 0 {
@@ -153,7 +153,7 @@ async fn read_to<R: AsyncRead + Unpin>(from: &mut R, got: &mut BytesMut, len: us
     Ok(false)
 }
 
-/// A frame that has its room until nobody has it any more.
+/// A frame that keeps its capacity until the last reference to it is dropped.
 struct Kept {
     frame: Bytes,
     _held: Held,

@@ -1,5 +1,5 @@
-//! Every decoder of this crate on bytes that nobody wrote, and on good ones that were spoilt. A few seconds in all; for
-//! longer:
+//! Runs every decoder of this crate on random bytes, and on valid ones that were damaged. This takes a few seconds in
+//! all; for longer:
 //!
 //!     TRYWORKS_FUZZ_SECONDS=600 cargo test -p tryworks-transport fuzz
 
@@ -13,10 +13,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Without a time that is asked for, each decoder has this many tries, always the same.
+/// How many tries each decoder gets by default, the same ones in every run.
 const TRIES: u64 = 20_000;
 
-/// Numbers that look random and are always the same.
+/// Numbers that look random and are the same in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -36,7 +36,7 @@ impl Dice {
         (0..self.below(most + 1)).map(|_| self.next() as u8).collect()
     }
 
-    /// One of the good ones with a few faults, or with luck none; or no good one at all.
+    /// One of the valid inputs with a few faults, sometimes with none; or random bytes.
     fn spoilt(&mut self, good: &[Vec<u8>]) -> Vec<u8> {
         if good.is_empty() || self.below(10) == 0 {
             return self.bytes(200);
@@ -75,7 +75,7 @@ impl Dice {
     }
 }
 
-/// Tries a decoder, which says whether it took the bytes. Both answers have to occur, or nothing was tried.
+/// Tries a decoder that returns whether it took the bytes. Both answers have to occur, or the test shows nothing.
 fn fuzz(name: &str, good: &[Vec<u8>], decode: impl Fn(&[u8]) -> bool) {
     let seconds = std::env::var("TRYWORKS_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
     let begun = Instant::now();
@@ -101,7 +101,7 @@ fn fuzz(name: &str, good: &[Vec<u8>], decode: impl Fn(&[u8]) -> bool) {
     assert!(taken > 100 && refused > 100, "{name}: {taken} taken, {refused} refused");
 }
 
-/// Gives bytes in portions of any size.
+/// Returns bytes in portions of any size.
 struct Portions {
     bytes: Bytes,
     dice: Dice,
@@ -117,7 +117,7 @@ impl AsyncRead for Portions {
     }
 }
 
-/// What frames there are in some bytes, told by slices alone.
+/// The frames in some bytes, found with slices alone.
 fn frames(mut bytes: &[u8], limit: usize) -> (Vec<Bytes>, Option<FrameError>) {
     let mut frames = Vec::new();
     loop {

@@ -1,5 +1,5 @@
-//! What a gateway says first. In TLS 1.3 the end that dials is done before its certificate has been looked at, so it
-//! waits for this to know that it is welcome.
+//! The first message of a gateway. In TLS 1.3 the client is done before the server has checked its certificate, so it
+//! waits for this message to know that it was accepted.
 
 use crate::error::LinkError;
 use crate::frame::{FrameError, FrameReader, write_frame};
@@ -14,7 +14,7 @@ const REFUSED: &[u8] = b"refused: ";
 /// The most bytes that a greeting may have.
 const MAX_GREETING: usize = 1 << 10;
 
-/// Says that messages may come.
+/// Tells the client that it may send messages.
 ///
 /// # Errors
 /// If the connection fails.
@@ -23,7 +23,7 @@ pub async fn welcome<W: AsyncWrite + Unpin>(to: &mut W) -> io::Result<()> {
     to.flush().await
 }
 
-/// Says why none may come, and ends.
+/// Tells the client why it may send none, and ends the connection.
 ///
 /// # Errors
 /// If the connection fails.
@@ -34,7 +34,7 @@ pub async fn refuse<W: AsyncWrite + Unpin>(to: &mut W, why: &str) -> io::Result<
     to.shutdown().await
 }
 
-/// Waits to be welcome at the hub of this address, or says why one is not.
+/// Waits for the hub's greeting; if the hub refuses, returns the reason.
 pub(crate) async fn greeted<R: AsyncRead + Unpin>(from: &mut FrameReader<R>, address: &str) -> Result<(), LinkError> {
     let failed = |message: String| Err(LinkError::dial(address, Role::Hub, message));
     match tokio::time::timeout(DIAL_TIME, from.next(MAX_GREETING)).await {
@@ -52,7 +52,7 @@ pub(crate) async fn greeted<R: AsyncRead + Unpin>(from: &mut FrameReader<R>, add
     }
 }
 
-/// A failure in words. What TLS says is about certificates, which come from connection files.
+/// The text of a failure. TLS reports problems with certificates, which come from connection files.
 pub(crate) fn why(error: &FrameError) -> String {
     match error {
         FrameError::Io { kind: io::ErrorKind::InvalidData, message } => tls_failed(message),
@@ -60,7 +60,7 @@ pub(crate) fn why(error: &FrameError) -> String {
     }
 }
 
-/// What TLS says, with what helps.
+/// The message of TLS, with advice.
 pub(crate) fn tls_failed(message: &str) -> String {
     format!(
         "{message}: one end does not believe the other. The connection file is of another cluster or another role, or \

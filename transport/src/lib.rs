@@ -1,11 +1,11 @@
-//! How messages and bulk bytes travel between the processes of a cluster. Nothing here knows stages or users' types:
-//! what is carried are bytes.
+//! Moves messages and bulk bytes between the processes of a cluster. This crate knows no stages and no user types: it
+//! carries bytes.
 //!
-//! On one machine, messages go by ZeroMQ over unix sockets in a directory that nobody else can enter: [`Link`] is the
-//! end that dials, [`Peers`] the end that is dialled. From other machines they come in [frames](FrameReader) through a
-//! [`Door`], which ends mutual TLS with the cluster's own authority; the hub's gateway hands them on. Bulk bytes go from
-//! [data port](serve_data) to [`DataClient`] without passing the hub. What is needed to reach a cluster is in its
-//! [`Connection`] files.
+//! On one machine, messages go by ZeroMQ over unix sockets in a directory that no other user can enter. [`Link`] is the
+//! end that dials, [`Peers`] the end that is dialled. From other machines, messages come in [frames](FrameReader)
+//! through a [`Door`], which ends mutual TLS with the cluster's own authority; the hub's gateway passes them on. Bulk
+//! bytes go from a [data port](serve_data) to a [`DataClient`] without passing through the hub. A [`Connection`] file
+//! has what is needed to reach a cluster.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]

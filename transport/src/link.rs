@@ -1,4 +1,4 @@
-//! The end of a connection that dials: an engine's or a driver's to the hub, a worker's to its engine.
+//! The dialling end of a connection: an engine's or a driver's to the hub, a worker's to its engine.
 
 use crate::error::{LinkError, check_len};
 use crate::frame::{FrameReader, write_frame};
@@ -19,20 +19,21 @@ use zeromq::{DealerRecvHalf, DealerSendHalf, DealerSocket, Socket, SocketEvent, 
 
 type Events = futures_util::stream::BoxStream<'static, SocketEvent>;
 
-/// How many bytes of what is passed on may wait.
+/// How many bytes of messages that are passed on may wait.
 const PASSED: u32 = 64 << 10;
 
-/// Dials the other end of a connection. The two halves that it gives are used apart.
+/// Dials the other end of a connection. The two returned halves are used separately.
 ///
-/// A link ends when either process ends, and when its [`LinkReceiver`] is dropped. What was sent just before may be lost
-/// then: to leave for sure, say so in a message of your own and receive until [`LinkError::Closed`].
+/// A link ends when either process ends, and when its [`LinkReceiver`] is dropped. A message sent just before may then
+/// be lost. To leave safely, send a message that says so and receive until [`LinkError::Closed`].
 pub struct Link;
 
 impl Link {
     /// Dials the [`Peers`](crate::Peers) of this machine that listen at `path`.
     ///
     /// # Errors
-    /// If nobody listens there, they do not answer, they are of another user, or others can enter their directory.
+    /// If no process listens there, the other end does not answer, it belongs to another user, or others can enter its
+    /// directory.
     pub async fn unix(path: impl AsRef<Path>) -> Result<(LinkSender, LinkReceiver), LinkError> {
         let path = path.as_ref();
         let mut dealer = DealerSocket::with_options(socket::options());
@@ -48,7 +49,7 @@ impl Link {
     /// Dials the gateway of a cluster on another machine.
     ///
     /// # Errors
-    /// If nobody listens there, one of the two ends does not believe the other, or the gateway has no room.
+    /// If no process listens there, one of the two ends does not trust the other, or the gateway has no capacity.
     pub async fn tls(address: &str, credentials: &Credentials) -> Result<(LinkSender, LinkReceiver), LinkError> {
         let (from, to) = tokio::io::split(credentials.dial(address, Role::Hub).await?);
         let mut from = FrameReader::new(from);
@@ -59,7 +60,7 @@ impl Link {
     }
 }
 
-/// The half of a link that sends, from any thread. Clones send over the same connection.
+/// The sending half of a link, for use from any thread. Clones send over the same connection.
 #[derive(Clone)]
 pub struct LinkSender {
     waiting: mpsc::UnboundedSender<Bytes>,
@@ -67,7 +68,7 @@ pub struct LinkSender {
     ended: Arc<OnceLock<String>>,
 }
 
-/// What is passed on, until it is written.
+/// A message that is passed on, until it is written.
 struct Passed {
     message: Bytes,
     _place: OwnedSemaphorePermit,
@@ -86,8 +87,8 @@ impl LinkSender {
         (LinkSender { waiting, passing, ended: Arc::default() }, to_write)
     }
 
-    /// Sends one message. It never waits: messages are kept until the other end takes them. That it is accepted does
-    /// not mean that it arrives.
+    /// Sends one message. It never waits: messages are kept until the other end takes them. That this returns `Ok` does
+    /// not mean that the message arrives.
     ///
     /// # Errors
     /// If the message is too long, or the link is known to have ended.
@@ -99,13 +100,13 @@ impl LinkSender {
         }
     }
 
-    /// Sends a message of somebody else's, once no more than 64 KiB of those before it wait. Who passes messages on that way
-    /// takes them only as fast as the other end does.
+    /// Passes on a message, once no more than 64 KiB of such messages wait before it. So the caller takes messages from
+    /// their sender only as fast as the other end does.
     ///
     /// # Errors
     /// As those of [`send`](Self::send).
     pub async fn pass(&self, message: Bytes) -> Result<(), LinkError> {
-        // An empty one has its place, too: there may be millions.
+        // An empty message takes a unit, too: there may be millions.
         let places = u32::try_from(message.len()).unwrap_or(PASSED).clamp(64, PASSED);
         let place = self.passing.clone().acquire_many_owned(places).await;
         let _place = place.map_err(|_| closed(&self.ended))?;
@@ -119,7 +120,7 @@ impl fmt::Debug for LinkSender {
     }
 }
 
-/// The half of a link that receives. Dropping it ends the link.
+/// The receiving half of a link. Dropping it ends the link.
 pub struct LinkReceiver {
     from: Source,
     ended: Arc<OnceLock<String>>,
@@ -132,7 +133,7 @@ enum Source {
 }
 
 impl LinkReceiver {
-    /// Begins to write what waits, until that fails or the receiver is dropped.
+    /// Starts to write waiting messages, until that fails or the receiver is dropped.
     fn new<F: Future<Output = String> + Send + 'static>(
         from: Source,
         sender: &LinkSender,
@@ -149,10 +150,10 @@ impl LinkReceiver {
         LinkReceiver { from, ended: sender.ended.clone(), _dropped }
     }
 
-    /// The next message. Nothing is lost when this is given up halfway.
+    /// The next message. Dropping the future before it is ready loses nothing.
     ///
     /// # Errors
-    /// [`LinkError::Closed`] once the other end is gone and all that arrived was received.
+    /// [`LinkError::Closed`] once the other end is gone and all messages that arrived have been received.
     pub async fn recv(&mut self) -> Result<Bytes, LinkError> {
         let why = match &mut self.from {
             Source::Unix { from, events } => loop {
@@ -165,7 +166,7 @@ impl LinkReceiver {
                         },
                         Err(error) => break error.to_string(),
                     },
-                    // The socket itself would wait for ever: it hopes for a connection that nobody makes.
+                    // The socket itself would wait for ever: it hopes for a new connection, and none will be made.
                     event = events.next() => match event {
                         Some(SocketEvent::Disconnected(_)) | None => break "the other end is gone".to_owned(),
                         Some(_) => {}
@@ -182,7 +183,7 @@ impl LinkReceiver {
         Err(closed(&self.ended))
     }
 
-    /// The next message if it is there already.
+    /// The next message, if it has arrived already.
     pub fn ready(&mut self) -> Option<Bytes> {
         match &mut self.from {
             Source::Unix { from, .. } => one_frame(from.recv().now_or_never()?.ok()?),
@@ -201,13 +202,13 @@ fn closed(ended: &OnceLock<String>) -> LinkError {
     LinkError::Closed { why: ended.get().cloned().unwrap_or_else(|| "this end was given up".into()) }
 }
 
-/// Our messages have one frame.
+/// Tryworks's messages have one frame.
 pub(crate) fn one_frame(message: ZmqMessage) -> Option<Bytes> {
     let mut frames = message.into_vecdeque();
     if frames.len() == 1 { frames.pop_front() } else { None }
 }
 
-/// What is to be written, until the half that receives is dropped. What was sent before is still written then.
+/// Messages to be written, until the receiving half is dropped. Messages sent before that are still written.
 struct Waiting {
     messages: mpsc::UnboundedReceiver<Bytes>,
     dropped: oneshot::Receiver<()>,
@@ -223,8 +224,8 @@ impl Waiting {
     }
 }
 
-/// Hands what is to be written to the socket, which writes as many messages at once as there are. Its queue has an end,
-/// and a thread that sends must not wait for it; so this task does.
+/// Hands messages to the socket, which writes as many at once as there are. Its queue is bounded, and a thread that
+/// sends must not wait for it; so this task waits instead.
 async fn write(mut to: DealerSendHalf, mut waiting: Waiting) -> String {
     while let Some(message) = waiting.next().await {
         if let Err(error) = to.send(message.into()).await {

@@ -1,4 +1,4 @@
-//! The end of connections that is dialled: the hub's to its engines and drivers, an engine's to its workers.
+//! The dialled end of connections: the hub's to its engines and drivers, an engine's to its workers.
 
 use crate::backlog::{Backlog, Order, Told, Writer};
 use crate::error::{LinkError, check_len};
@@ -16,12 +16,12 @@ use zeromq::{MultiPeerBackend, RouterRecvHalf, RouterSocket, Socket, SocketEvent
 
 type Events = futures_util::stream::BoxStream<'static, SocketEvent>;
 
-/// A connection of a peer, for as long as it lasts. A peer that dials again is another one.
+/// One connection of a peer. A peer that dials again gets another id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(u128);
 
 impl PeerId {
-    /// Peers are named by our own socket. One that names itself could take the place of another, and is not ours.
+    /// Tryworks's own socket names the peers. A peer that named itself could take the place of another, and is refused.
     fn from_frame(frame: &[u8]) -> Option<Self> {
         Some(PeerId(u128::from_be_bytes(frame.try_into().ok()?)))
     }
@@ -36,7 +36,7 @@ impl PeerId {
 }
 
 impl From<u128> for PeerId {
-    /// A peer of no socket, for trying out what listens to peers.
+    /// A peer of no socket, for tests of code that listens to peers.
     fn from(number: u128) -> Self {
         PeerId(number)
     }
@@ -48,24 +48,24 @@ impl fmt::Debug for PeerId {
     }
 }
 
-/// What comes from the peers.
+/// An event from the peers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PeerEvent {
-    /// A message, and who sent it. The first one makes the peer known.
+    /// A message of a peer. The first message makes the peer known.
     Message {
-        /// Who sent it.
+        /// The peer that sent it.
         peer: PeerId,
-        /// What was sent.
+        /// The message.
         bytes: Bytes,
     },
-    /// A known peer is gone. All that came of it was received before, and it does not come back.
+    /// A known peer is gone. All messages that arrived from it were received before, and it does not come back.
     Gone {
-        /// Who is gone.
+        /// The peer.
         peer: PeerId,
     },
-    /// A known peer is gone, too: its connection is closed, since it took nothing of what waited for it.
+    /// A known peer is gone because its connection was closed: it took none of the bytes that waited for it.
     CutOff {
-        /// Who is gone.
+        /// The peer.
         peer: PeerId,
         /// How many bytes waited for it.
         waiting: usize,
@@ -77,7 +77,7 @@ pub struct Peers;
 
 impl Peers {
     /// Listens at `path`, in a directory that only this user may enter. A socket that a dead process left there is
-    /// replaced. What waits for the peers is a part of this backlog.
+    /// replaced. Messages that wait for the peers count in this backlog.
     ///
     /// # Errors
     /// If others can enter or replace its directory, or another process listens there.
@@ -91,22 +91,22 @@ impl Peers {
         let (to, from) = router.split();
         let (waiting, orders) = mpsc::unbounded_channel();
         let (tell, told) = mpsc::unbounded_channel();
-        // The receiver has the other end of this channel, and ends the writer when it is dropped.
+        // The receiver has the other end of this channel: dropping the receiver ends the writer.
         tokio::spawn(Writer::new(to, tell, backlog).run(orders));
         let known = BTreeSet::new();
         Ok((PeersSender { waiting }, PeersReceiver { from, backend, events, told, known, _bound: bound }))
     }
 }
 
-/// The half that sends to peers, from any thread. Clones send by the same socket.
+/// The sending half, for use from any thread. Clones send by the same socket.
 #[derive(Clone)]
 pub struct PeersSender {
     waiting: mpsc::UnboundedSender<Order>,
 }
 
 impl PeersSender {
-    /// Sends a message to a peer. It never waits: a peer that does not read keeps nobody else from reading. What is sent
-    /// to a peer that is gone is dropped, since that it is gone is an event of its own.
+    /// Sends a message to a peer. It never waits, so a peer that does not read delays no other peer. A message to a
+    /// peer that is gone is dropped, since the loss of the peer is an event of its own.
     ///
     /// # Errors
     /// If the message is too long, or the receiver was dropped.
@@ -115,8 +115,8 @@ impl PeersSender {
         self.order(Order::Send(*peer, message))
     }
 
-    /// Closes the connection of a peer once what was sent to it is written, or it has taken nothing for as long as the backlog
-    /// allows. For this end it is gone when the receiver is asked after that.
+    /// Closes the connection of a peer once its messages are written, or once it has taken nothing for as long as the
+    /// backlog allows. The peer counts as gone when the receiver is asked next after that.
     ///
     /// # Errors
     /// If the receiver was dropped.
@@ -135,7 +135,7 @@ impl fmt::Debug for PeersSender {
     }
 }
 
-/// The half that receives from peers. Dropping it closes all connections.
+/// The receiving half. Dropping it closes all connections.
 pub struct PeersReceiver {
     from: RouterRecvHalf,
     backend: Arc<dyn MultiPeerBackend>,
@@ -146,10 +146,10 @@ pub struct PeersReceiver {
 }
 
 impl PeersReceiver {
-    /// What comes next. Nothing is lost when this is given up halfway.
+    /// The next event. Dropping the future before it is ready loses nothing.
     ///
     /// # Errors
-    /// Only if the socket itself fails; that is a bug.
+    /// Only if the socket itself fails, which is a bug.
     pub async fn recv(&mut self) -> Result<PeerEvent, LinkError> {
         loop {
             let gone = tokio::select! {
@@ -175,7 +175,7 @@ impl PeersReceiver {
         }
     }
 
-    /// What comes next if it is there already.
+    /// The next event, if there is one already.
     pub fn ready(&mut self) -> Option<PeerEvent> {
         loop {
             if let Ok(told) = self.told.try_recv()
@@ -202,8 +202,8 @@ impl PeersReceiver {
         self.known.remove(&peer).then_some(event)
     }
 
-    /// Lets go of a connection. It must not be done while the socket is asked for messages: it takes the reading half of
-    /// each connection out of its table while it looks there, and would put it back, to stay open for ever.
+    /// Closes a connection. This must not happen while the socket is being asked for messages. The socket then takes
+    /// the reading half of each connection out of its table, and would put it back, to stay open for ever.
     fn close(&self, peer: PeerId) {
         if let Some(identity) = peer.identity() {
             self.backend.peer_disconnected(&identity);

@@ -1,9 +1,9 @@
-//! What a process may be in a cluster, which its certificate says and nothing else.
+//! The role of a process in a cluster. Only its certificate determines it.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What the holder of a certificate is.
+/// The role of a certificate's holder.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -19,7 +19,7 @@ impl Role {
     /// All roles.
     pub const ALL: [Role; 3] = [Role::Hub, Role::Engine, Role::Driver];
 
-    /// The name that a certificate of this role is made out to. Hosts and addresses play no part: they change.
+    /// The name in a certificate of this role. Hosts and addresses play no part, since they change.
     pub fn dns_name(self) -> &'static str {
         match self {
             Role::Hub => "hub.tryworks",
@@ -39,8 +39,8 @@ impl fmt::Display for Role {
     }
 }
 
-/// The role that a certificate (in DER) is made out to, if it is exactly one. That the certificate is genuine is not
-/// checked here: TLS has done so before it hands one out.
+/// The role in a certificate (in DER), if it has exactly one. This does not check that the certificate is genuine: TLS
+/// has done so before it returns one.
 pub fn role_of(der: &[u8]) -> Option<Role> {
     let der = rustls::pki_types::CertificateDer::from(der);
     let certificate = webpki::EndEntityCert::try_from(&der).ok()?;

@@ -1,5 +1,5 @@
-//! Unix sockets between processes of one user. ZeroMQ asks nobody who they are and cannot be asked whom it talks to, so both
-//! ends ask the system before it hears of a connection.
+//! Unix sockets between processes of one user. ZeroMQ does not authenticate processes and cannot say which process it
+//! talks to. So both ends ask the system before ZeroMQ gets the connection.
 //!
 //! ```text
 //! who listens    binds ZeroMQ to a name that it removes at once: only who is handed the socket itself can reach it
@@ -35,34 +35,34 @@ use zeromq::{SocketOptions, ZmqError};
 /// How long a peer may take to answer. The kernel connects to a stopped process, too.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// How often it is tried again to dial a socket at which too many wait already.
+/// The pause between two tries to dial a socket at which too many connections wait already.
 const QUEUE_FULL: Duration = Duration::from_millis(5);
 
-/// How often it is looked whether somebody still listens at a socket that is being dialled.
+/// How often the dialling end checks that a process still listens at the socket.
 const STILL_THERE: Duration = Duration::from_millis(50);
 
-/// How often it is tried again to let somebody in when there are too many open files.
+/// The pause between two tries to accept a connection when there are too many open files.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
 
-/// How many connections may wait to be taken in, if the system allows it.
+/// How many connections may wait to be accepted, if the system allows it.
 const BACKLOG: i32 = 4096;
 
-/// ZeroMQ reads this much at first, and twice as much again while it comes in faster.
+/// ZeroMQ reads this much at first, and doubles it while bytes arrive faster.
 const READ_AT_FIRST: usize = 4 << 10;
 const READ_AT_MOST: usize = 256 << 10;
 
-/// The room for one file in a message.
+/// The buffer space for one file in a message.
 const ONE_FILE: usize = rustix::cmsg_space!(ScmRights(1));
 
-/// The options of our sockets.
+/// The options of Tryworks's sockets.
 pub(crate) fn options() -> SocketOptions {
     let mut options = SocketOptions::default();
     options.connect_timeout(ANSWER).read_buffer(READ_AT_FIRST, READ_AT_MOST, 2);
     options
 }
 
-/// Dials with a ZeroMQ socket, if this user listens at the path. The thread is never held up: it may be the very one that
-/// has to let others in there, before there is room for one more.
+/// Dials with a ZeroMQ socket, if this user listens at the path. This never blocks the thread: it may be the very
+/// thread that has to accept other connections before this one can be queued.
 pub(crate) async fn dial(zeromq: &mut impl zeromq::Socket, path: &Path) -> Result<(), LinkError> {
     let failed = |error: &dyn std::fmt::Display| LinkError::socket(path, error);
     let nobody = || failed(&"nobody listens there: is the process that made it still running?");
@@ -97,8 +97,8 @@ pub(crate) async fn dial(zeromq: &mut impl zeromq::Socket, path: &Path) -> Resul
         tokio::select! {
             biased;
             dialled = connecting => dialled,
-            // ZeroMQ takes a refusal for one that begins to listen later, and would try until its time is up. Nobody
-            // else ever listens at this socket: its process has ended since the gate handed it out.
+            // ZeroMQ takes a refusal for a process that will listen later, and would retry until its time is up. No
+            // other process ever listens at this socket: its process has ended since the gate handed it out.
             () = gone(&place) => Err(nobody()),
         }
     };
@@ -106,8 +106,8 @@ pub(crate) async fn dial(zeromq: &mut impl zeromq::Socket, path: &Path) -> Resul
     dialled.unwrap_or_else(|_| Err(failed(&format!("who listens there does not answer within {ANSWER:?}"))))
 }
 
-/// Returns once nobody listens at a socket any more. It is asked for another kind of connection than its listener takes,
-/// so that the system answers, and the listener hears nothing of it.
+/// Returns once no process listens at a socket any more. It asks for another kind of connection than the listener
+/// accepts. So the system answers, and the listener does not notice.
 async fn gone(place: &Path) {
     let is_gone = || {
         let asked = UnixDatagram::unbound().and_then(|asking| asking.connect(place));
@@ -118,12 +118,12 @@ async fn gone(place: &Path) {
     }
 }
 
-/// Whether the process at the other end is of this user, as the system says.
+/// Whether the process at the other end belongs to this user, according to the system.
 fn is_ours(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == geteuid().as_raw())
 }
 
-/// Takes over what the gate hands out, if it does.
+/// Receives the socket that the gate hands out, if it does.
 async fn take(gate: &UnixStream) -> io::Result<Option<OwnedFd>> {
     let receive = || {
         let mut space = [MaybeUninit::uninit(); ONE_FILE];
@@ -139,7 +139,7 @@ async fn take(gate: &UnixStream) -> io::Result<Option<OwnedFd>> {
     gate.async_io(Interest::READABLE, receive).await
 }
 
-/// Listens at the path, in the place of a socket that a dead process left. What it gives is for ZeroMQ.
+/// Listens at the path, and replaces a socket that a dead process left. The returned listener is for ZeroMQ.
 pub(crate) async fn listen(path: &Path) -> Result<(UnixListener, Bound), LinkError> {
     let (directory, name) = split(path)?;
     match directory.stat(name).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
@@ -156,12 +156,12 @@ pub(crate) async fn listen(path: &Path) -> Result<(UnixListener, Bound), LinkErr
 }
 
 fn begin(directory: PrivateDir, name: &OsStr) -> io::Result<(UnixListener, Bound)> {
-    // ZeroMQ removes what it was bound to some time after its end: nothing has that name then.
+    // ZeroMQ removes the path that it was bound to some time after its end: nothing may have that name then.
     let inner = unused()?;
     let zeromq = bind(&directory, &inner)?;
     let socket = directory.hold(&inner)?;
     directory.remove(&inner)?;
-    // It gets its name when it listens: who finds it is let in.
+    // The socket gets its name when it listens: a process that finds it is accepted.
     let new = unused()?;
     let gate = bind(&directory, &new)?;
     gate.set_nonblocking(true)?;
@@ -172,7 +172,7 @@ fn begin(directory: PrivateDir, name: &OsStr) -> io::Result<(UnixListener, Bound
     Ok((zeromq, Bound { directory, name: name.to_owned(), inode, gate }))
 }
 
-/// A name that nothing has.
+/// A name that no file has.
 fn unused() -> io::Result<OsString> {
     let mut random = [0; 8];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
@@ -182,26 +182,26 @@ fn unused() -> io::Result<OsString> {
 fn bind(directory: &PrivateDir, name: &OsStr) -> io::Result<UnixListener> {
     let place = directory.through(name);
     let listener = UnixListener::bind(&place)?;
-    // The umask may have taken rights from its owner.
+    // The umask may have taken rights from the owner.
     std::fs::set_permissions(&place, Permissions::from_mode(0o600))?;
     rustix::net::listen(&listener, BACKLOG)?;
     Ok(listener)
 }
 
-/// Hands the socket to whoever is of this user, for as long as somebody listens.
+/// Hands the socket to processes of this user, for as long as this process listens.
 async fn let_in(gate: tokio::net::UnixListener, socket: OwnedFd) {
     loop {
         match gate.accept().await {
-            // Who does not get it sees the connection end, and says so.
+            // A process that does not get it sees the connection end, and reports that.
             Ok((guest, _)) if is_ours(&guest) => drop(give(&guest, &socket)),
             Ok(_) => {}
-            // Nearly always too many open files.
+            // Nearly always, too many files are open.
             Err(_) => sleep(FULL_PAUSE).await,
         }
     }
 }
 
-/// It never waits: there is room for a byte on a new connection.
+/// This never waits: a new connection can take a byte.
 fn give(guest: &UnixStream, socket: &OwnedFd) -> io::Result<usize> {
     let files = [socket.as_fd()];
     let mut space = [MaybeUninit::uninit(); ONE_FILE];
@@ -210,7 +210,7 @@ fn give(guest: &UnixStream, socket: &OwnedFd) -> io::Result<usize> {
     Ok(sendmsg(guest, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?)
 }
 
-/// Whether a process listens at a socket that is there, be it one that lets nobody in any more.
+/// Whether a process listens at an existing socket, even if it accepts no connections any more.
 async fn is_taken(directory: &PrivateDir, name: &OsStr) -> bool {
     match UnixStream::connect(directory.through(name)).await {
         Ok(_) => true,
@@ -218,7 +218,7 @@ async fn is_taken(directory: &PrivateDir, name: &OsStr) -> bool {
     }
 }
 
-/// The name of a socket, which goes when this is dropped, and nobody is let in any more.
+/// The name of a socket. Dropping this removes it, and no process is accepted any more.
 #[derive(Debug)]
 pub(crate) struct Bound {
     directory: PrivateDir,
@@ -231,13 +231,13 @@ impl Drop for Bound {
     fn drop(&mut self) {
         self.gate.abort();
         if self.inode.is_some() && self.directory.stat(&self.name).map(|stat| stat.st_ino) == self.inode {
-            // Should it stay, the next one finds that nobody listens there, and replaces it.
+            // If the file stays, the next process finds that none listens there, and replaces it.
             let _ = self.directory.remove(&self.name);
         }
     }
 }
 
-/// The directory of a socket, which nobody else may enter, and its name there.
+/// The directory of a socket, which no other user may enter, and its name there.
 fn split(path: &Path) -> Result<(PrivateDir, &OsStr), LinkError> {
     let whole = path.parent().filter(|directory| !directory.as_os_str().is_empty()).zip(path.file_name());
     let (directory, name) = whole.ok_or_else(|| LinkError::socket(path, "the path must name its directory"))?;
@@ -259,8 +259,8 @@ mod tests {
         dial(&mut DealerSocket::with_options(options()), path).await
     }
 
-    /// A hub was killed between the two steps of a dial. The engine went on with that for ten seconds, while the next hub
-    /// gave it up and had its finished work done again.
+    /// Regression: a hub was killed between the two steps of a dial. The engine kept waiting for ten seconds, while the
+    /// next hub gave it up and had its finished work done again.
     #[tokio::test]
     async fn who_was_handed_the_socket_of_a_process_that_has_ended_is_told_so() {
         let parent = tempfile::tempdir().unwrap();

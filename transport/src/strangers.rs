@@ -1,20 +1,21 @@
-//! Who is at a door and has not shown a certificate yet, and whose turn it is to go when there are too many: of the source
-//! from which most have come, those who have sent nothing, and of them the one that has been there for longest.
+//! Connections at a door that have not shown a certificate yet (strangers), and which of them to close when there are
+//! too many. That is one from the source with the most strangers: first those that have sent nothing, and of them the
+//! oldest.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use tokio::task::AbortHandle;
 
-/// Strangers, by the order in which they came.
+/// Strangers, in the order in which they came.
 #[derive(Default)]
 pub(crate) struct Strangers {
     next: u64,
     known: HashMap<u64, (IpAddr, bool, AbortHandle)>,
-    /// Those of each source: who has sent nothing first, and then by their order.
+    /// The strangers of each source: those that have sent nothing first, and then by their order.
     sources: HashMap<IpAddr, BTreeSet<(bool, u64)>>,
 }
 
-/// Where an address belongs. Whoever has one of version 6 has all that begin with the same 64 bits.
+/// The source that an address belongs to. A user of IPv6 usually has all addresses with the same first 64 bits.
 fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -27,12 +28,12 @@ impl Strangers {
         self.known.len()
     }
 
-    /// The number of the next one.
+    /// The number of the next stranger.
     pub(crate) fn next_number(&self) -> u64 {
         self.next
     }
 
-    /// Adds the next one.
+    /// Adds the next stranger.
     pub(crate) fn add(&mut self, address: IpAddr, spoke: bool, task: AbortHandle) {
         let source = source(address);
         self.sources.entry(source).or_default().insert((spoke, self.next));
@@ -40,7 +41,7 @@ impl Strangers {
         self.next += 1;
     }
 
-    /// One has sent something.
+    /// A stranger has sent something.
     pub(crate) fn spoke(&mut self, number: u64) {
         if let Some((source, spoke, _)) = self.known.get_mut(&number)
             && let Some(same) = self.sources.get_mut(source)
@@ -51,12 +52,12 @@ impl Strangers {
         }
     }
 
-    /// One is none any more; false if it was none already.
+    /// Removes a stranger; false if it was none any more.
     pub(crate) fn remove(&mut self, number: u64) -> bool {
         self.take(number).is_some()
     }
 
-    /// Removes the one that is to go first.
+    /// Removes the stranger to be closed first.
     pub(crate) fn remove_least(&mut self) -> Option<AbortHandle> {
         let fullest = self.sources.values().max_by_key(|same| same.len())?;
         let (_, number) = *fullest.first()?;

@@ -1,4 +1,4 @@
-//! Mutual TLS 1.3 between the processes of one cluster: its own authority, and nobody else's.
+//! Mutual TLS 1.3 between the processes of one cluster: it trusts only the cluster's own authority.
 
 use crate::error::LinkError;
 use crate::greeting::tls_failed;
@@ -14,13 +14,13 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-/// How long dialling may take, until both ends know each other.
+/// How long dialling may take, until both ends trust each other.
 pub(crate) const DIAL_TIME: Duration = Duration::from_secs(10);
 
-/// How long another machine may leave unacknowledged what was sent to it, in milliseconds.
+/// How long another machine may leave sent bytes unacknowledged, in milliseconds.
 const DEAF_MS: u32 = 10_000;
 
-/// What a process shows to others, and whom it believes.
+/// The certificate that a process shows to others, and the authority that it trusts.
 #[derive(Clone)]
 pub struct Credentials {
     role: Role,
@@ -29,10 +29,12 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// From the certificate of the cluster's authority, one's own certificate, and its key, all in PEM.
+    /// Makes credentials from the certificate of the cluster's authority, the process's own certificate, and its key,
+    /// all in PEM.
     ///
     /// # Errors
-    /// If one of them cannot be read, or the key belongs to another certificate. No part of a key is in the message.
+    /// If one of them cannot be read, or the key belongs to another certificate. The message never contains a part of a
+    /// key.
     pub fn from_pem(authority: &str, certificate: &str, key: &str) -> Result<Self, LinkError> {
         let roots = certificates(authority, "the authority's certificate")?;
         let chain = certificates(certificate, "the certificate")?;
@@ -56,7 +58,7 @@ impl Credentials {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain.clone(), key.clone_key())
             .map_err(|error| wrong("the certificate and its key", error))?;
-        // A session that is taken up again would not have its certificate looked at.
+        // A resumed session would not have its certificate checked.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
 
@@ -70,7 +72,7 @@ impl Credentials {
         Ok(Credentials { role, client: Arc::new(client), server: Arc::new(server) })
     }
 
-    /// The role that the certificate gives.
+    /// The role in the certificate.
     pub fn role(&self) -> Role {
         self.role
     }
@@ -79,7 +81,7 @@ impl Credentials {
         TlsAcceptor::from(self.server.clone())
     }
 
-    /// Connects to an address where somebody of this role has to be.
+    /// Connects to an address, where a process of this role must answer.
     pub(crate) async fn dial(&self, address: &str, role: Role) -> Result<client::TlsStream<TcpStream>, LinkError> {
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::InvalidData => LinkError::distrust(address, role, tls_failed(&error.to_string())),
@@ -98,8 +100,8 @@ impl Credentials {
     }
 }
 
-/// Small messages go at once, and a machine that takes nothing any more is found out in the time in which its beats
-/// would be missed: left to itself the system would try for a quarter of an hour.
+/// Sends small messages at once. Also detects a machine that takes nothing any more within the time in which its beats
+/// would be missed: by default the system would try for a quarter of an hour.
 pub(crate) fn set_up(tcp: &TcpStream) -> std::io::Result<()> {
     tcp.set_nodelay(true)?;
     Ok(rustix::net::sockopt::set_tcp_user_timeout(tcp, DEAF_MS)?)
@@ -120,7 +122,7 @@ fn wrong(what: &str, message: impl fmt::Display) -> LinkError {
     LinkError::Credentials { message: format!("{what}: {message}") }
 }
 
-/// The certificate that the other end has shown, and that was found to be genuine.
+/// The certificate that the other end has shown, after it was found to be genuine.
 pub(crate) fn shown(stream: &server::TlsStream<TcpStream>) -> Option<CertificateDer<'static>> {
     let (_, session) = stream.get_ref();
     session.peer_certificates()?.first().map(|der| der.clone().into_owned())

@@ -1,4 +1,4 @@
-//! Connection files and the homes of clusters: what is written, what is read, and what is refused with which words.
+//! Connection files and the homes of clusters: what is written, what is read, and what is refused with which text.
 
 use std::ffi::OsString;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -33,7 +33,7 @@ fn place() -> (TempDir, PathBuf) {
 #[test]
 fn what_is_written_is_read_by_its_user_only() {
     let (directory, file) = place();
-    // What was there before may have been open to all.
+    // The file that was there before may have been readable by all.
     std::fs::write(&file, "before").unwrap();
     chmod(&file, 0o666);
     connection().write(&file).unwrap();
@@ -90,7 +90,7 @@ fn what_is_no_connection_file_is_refused_without_showing_it() {
     assert!(error.contains("No such file"), "{error}");
     let error = Connection::read(directory.path()).unwrap_err().to_string();
     assert!(error.contains("not a file"), "{error}");
-    // A pipe that nobody writes to: reading it would never end.
+    // A pipe without a writer: reading it would never end.
     let pipe = directory.path().join("pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let error = Connection::read(&pipe).unwrap_err().to_string();
@@ -159,7 +159,7 @@ fn a_home_is_this_users_alone() {
     assert!(private_dir(&link).unwrap_err().to_string().contains("not a directory"));
     std::fs::write(directory.path().join("file"), "").unwrap();
     assert!(private_dir(&directory.path().join("file")).unwrap_err().to_string().contains("not a directory"));
-    // Root can give a directory away; for all others there is one that is root's.
+    // Root can give a directory away. For other users there is one that belongs to root.
     let mut others = PathBuf::from("/");
     if rustix::process::geteuid().is_root() {
         others = directory.path().join("others");

@@ -1,4 +1,5 @@
-//! Links and peers over real unix sockets: what arrives and in which order, and what is told when an end goes.
+//! Links and peers over real unix sockets: what arrives and in which order, and what an end learns when the other one
+//! is gone.
 
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -51,7 +52,7 @@ async fn message(peers: &mut PeersReceiver) -> (PeerId, Bytes) {
     }
 }
 
-/// A link whose peer is known, as all are after their first message.
+/// A link whose peer is known, as all peers are after their first message.
 async fn greeted(place: &Place, peers: &mut PeersReceiver) -> (LinkSender, LinkReceiver, PeerId) {
     let (to, from) = place.link().await;
     to.send(Bytes::from_static(b"hello")).unwrap();
@@ -128,7 +129,7 @@ async fn a_peer_that_does_not_read_holds_nobody_up_and_loses_nothing() {
 /// How long a peer may take nothing while too much waits.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Peers with little patience.
+/// Peers with a short patience.
 async fn impatient(place: &Place, limits: BacklogLimits) -> (PeersSender, PeersReceiver, Backlog) {
     let backlog = Backlog::new(BacklogLimits { patience: PATIENCE, ..limits });
     let (to, from) = Peers::bind(place.socket(), backlog.clone()).await.unwrap();
@@ -145,13 +146,13 @@ async fn a_peer_that_takes_nothing_is_cut_off_when_too_much_waits_for_it() {
     let (_to_still, mut still, still_peer) = greeted(&place, &mut peers).await;
     let (_to_quick, mut quick, quick_peer) = greeted(&place, &mut peers).await;
     let large = Bytes::from(vec![7; MIB]);
-    // Little may wait for as long as it likes.
+    // A few bytes may wait for any length of time.
     (0..4).for_each(|_| to_peers.send(&still_peer, large.clone()).unwrap());
     (0..32).for_each(|_| to_peers.send(&slow_peer, large.clone()).unwrap());
     while backlog.bytes() < 30 * MIB {
         tokio::task::yield_now().await;
     }
-    // Who takes something is not cut off, though more waits.
+    // A peer that takes something is not cut off, although more waits.
     let reader = tokio::spawn(async move {
         for _ in 0..64 {
             assert_eq!(quick.recv().await.unwrap(), vec![7; MIB]);
@@ -167,7 +168,7 @@ async fn a_peer_that_takes_nothing_is_cut_off_when_too_much_waits_for_it() {
     for _ in 0..4 {
         assert_eq!(still.recv().await.unwrap(), vec![7; MIB]);
     }
-    // What the socket had is still to be read, and no more.
+    // The bytes in the socket can still be read, but no more.
     let mut got = 0;
     while slow.recv().await.is_ok() {
         got += 1;
@@ -191,13 +192,13 @@ async fn of_peers_that_take_nothing_those_go_first_for_whom_most_waits() {
         (0..n).for_each(|_| to_peers.send(&peer, vec![7; MIB].into()).unwrap());
         ends.push((to, from, peer));
     }
-    // Until nobody has taken anything for longer than they may.
+    // Until each peer has taken nothing for longer than it may.
     tokio::time::sleep(2 * PATIENCE).await;
     (0..4).for_each(|_| to_peers.send(&ends[1].2, vec![7; MIB].into()).unwrap());
     let PeerEvent::CutOff { peer, .. } = peers.recv().await.unwrap() else { panic!("somebody is cut off") };
     assert_eq!(peer, ends[1].2);
     assert!(backlog.bytes() < 24 * MIB);
-    // The others are not, and get all.
+    // The other peers are not cut off, and get everything.
     for (at, n) in [(0, 4), (2, 7)] {
         for _ in 0..n {
             assert_eq!(ends[at].1.recv().await.unwrap(), vec![7; MIB]);
@@ -241,7 +242,7 @@ async fn an_end_that_goes_is_told_after_all_that_it_sent() {
     }
     drop(from);
     assert_eq!(peers.recv().await.unwrap(), PeerEvent::Gone { peer });
-    // The half that sends is told as well, and sending to who is gone is no error.
+    // The sending half learns it as well, and sending to a peer that is gone is no error.
     to_peers.send(&peer, number(0)).unwrap();
     to_peers.send(&other, number(1)).unwrap();
     assert_eq!(from_other.recv().await.unwrap(), number(1));
@@ -261,7 +262,7 @@ async fn an_end_that_goes_is_told_after_all_that_it_sent() {
 async fn a_peer_that_is_closed_receives_what_was_sent_to_it_before() {
     let place = Place::new();
     let (to_peers, mut peers) = place.bind().await;
-    // Many times, since it is closed by one thread while another reads.
+    // Many times, since one thread closes it while another reads.
     for _ in 0..20 {
         let (_to, mut from, peer) = greeted(&place, &mut peers).await;
         (0..1_000).for_each(|n| to_peers.send(&peer, number(n)).unwrap());
@@ -279,7 +280,7 @@ async fn a_message_that_is_too_long_is_refused_where_it_is_sent() {
     let place = Place::new();
     let (to_peers, mut peers) = place.bind().await;
     let (to, mut from, peer) = greeted(&place, &mut peers).await;
-    // Zeroed memory that is never touched takes no room.
+    // Zeroed memory that is never touched takes no physical memory.
     let long = Bytes::from(vec![0; MAX_MESSAGE + 1]);
     let expected = LinkError::TooLong { len: MAX_MESSAGE + 1, limit: MAX_MESSAGE };
     assert_eq!(to.send(long.clone()), Err(expected.clone()));
@@ -310,7 +311,7 @@ async fn sockets_that_cannot_be_or_must_not_be_are_refused() {
     }
     std::fs::set_permissions(place.directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
 
-    // What a dead process left is replaced, who lives is not.
+    // The socket of a dead process is replaced, that of a live one is not.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let (_to_peers, mut peers) = place.bind().await;
     assert!(refused(Peers::bind(&path, Backlog::default()).await).contains("another process listens there"));
@@ -366,7 +367,7 @@ async fn another_may_listen_as_soon_as_one_has_stopped() {
     }
 }
 
-/// Connects until the queue of who waits to be let in is full.
+/// Connects until the queue of connections that wait to be accepted is full.
 fn fill(socket: &std::path::Path) -> Vec<OwnedFd> {
     let address = SocketAddrUnix::new(socket).unwrap();
     let mut waiting = Vec::new();
@@ -384,7 +385,7 @@ fn fill(socket: &std::path::Path) -> Vec<OwnedFd> {
 
 #[test]
 fn the_thread_that_serves_a_socket_dials_it_though_its_queue_is_full() {
-    // The hub's gateway dialled the hub, on the hub's only thread, and waited for itself.
+    // Regression: the hub's gateway dialled the hub, on the hub's only thread, and waited for itself.
     raise_file_limit();
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -394,7 +395,7 @@ fn the_thread_that_serves_a_socket_dials_it_though_its_queue_is_full() {
             let (to_peers, mut peers) = place.bind().await;
             let waiting = fill(&place.socket());
             assert!(waiting.len() > 400, "the queue has room for {} alone", waiting.len());
-            // Another process is not let in there, and does not wait for ever either.
+            // Another process is not accepted there, and does not wait for ever either.
             let taken = refused(Peers::bind(place.socket(), Backlog::default()).await);
             assert!(taken.contains("another process listens there"), "{taken}");
             let (to, mut from, peer) = greeted(&place, &mut peers).await;

@@ -1,5 +1,5 @@
-//! Private directories, and who is at the other end of a unix socket: what another user of the machine could put in the way.
-//! What only root can set up is tried when the tests run as root.
+//! Private directories, and the process at the other end of a unix socket: attacks by another user of the machine.
+//! Attacks that need root to set up run only when the tests run as root.
 
 use rustix::process::{Uid, geteuid};
 use rustix::thread::set_thread_res_uid;
@@ -34,7 +34,7 @@ fn refused(path: &Path) -> String {
     error
 }
 
-/// Does something as another user, whom the system then names at the other end of a socket.
+/// Does something as another user: the system then names that user at the other end of a socket.
 fn as_other<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let run = || {
         let (own, other) = (Uid::ROOT, Uid::from_raw(OTHER));
@@ -53,7 +53,7 @@ fn a_directory_that_others_can_replace_is_not_private() {
         assert!(error.contains(&format!("chmod go-w {}", above.display())), "{mode:o}: {error}");
         assert!(PrivateDir::open(&above).is_err());
     }
-    // In a sticky one, as `/tmp` is, nobody can replace what is another's.
+    // In a sticky directory, such as `/tmp`, no user can replace a file of another.
     for mode in [0o1777, 0o1775, 0o755, 0o700] {
         chmod(&above, mode);
         PrivateDir::open(&private).unwrap();
@@ -66,7 +66,7 @@ fn links_lead_on_only_if_nobody_else_made_them_and_never_to_the_last() {
     let link = directory.path().join("link");
     symlink(&private, &link).unwrap();
     assert!(refused(&link).contains("link is not a directory"), "{}", refused(&link));
-    // On the way, this user's own are followed: to a path from the root, and to one from where they are.
+    // Links of this user's on the way are followed: to an absolute path, and to a relative one.
     let way = directory.path().join("way");
     for target in [above.clone(), "above/../above/.".into()] {
         symlink(&target, &way).unwrap();
@@ -104,7 +104,7 @@ fn a_directory_on_the_way_that_is_another_users_is_refused() {
 fn what_was_checked_is_what_is_used() {
     let (_directory, above, private) = place();
     let opened = PrivateDir::open(&private).unwrap();
-    // Somebody puts another one in its place after it was looked at.
+    // Another process puts another directory in its place after the check.
     fs::rename(&private, above.join("aside")).unwrap();
     fs::create_dir(&private).unwrap();
     fs::write(opened.through("key"), "mine").unwrap();
@@ -135,7 +135,7 @@ async fn a_socket_of_another_user_is_not_dialled() {
     }
     let (_directory, _, private) = place();
     let socket = private.join("peers.sock");
-    // It was open to all for a moment, and another user was quick.
+    // The directory was open to all for a moment, and another user entered it.
     chmod(&private, 0o777);
     let _false_hub = as_other(|| UnixListener::bind(&socket).unwrap());
     chmod(&private, 0o700);
@@ -153,7 +153,7 @@ async fn another_user_is_not_let_in() {
     let (_to, mut from) = Peers::bind(&socket, Backlog::default()).await.unwrap();
     let names: Vec<_> = fs::read_dir(&private).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["peers.sock"], "there is no other way in");
-    // Somebody has opened the directory and the socket to all.
+    // A process has opened the directory and the socket to all.
     for path in [above.parent().unwrap(), &private] {
         chmod(path, 0o755);
     }

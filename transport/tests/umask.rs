@@ -1,4 +1,5 @@
-//! What is made under a umask that is not the usual one. It belongs to the whole process, so this test has one of its own.
+//! Files that are created under an unusual umask. The umask belongs to the whole process, so this test has a process of
+//! its own.
 
 use rustix::fs::Mode;
 use rustix::process::umask;

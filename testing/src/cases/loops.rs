@@ -1,4 +1,4 @@
-//! Programs of many jobs.
+//! Programs that run many jobs.
 
 use super::{Case, bits, late};
 use crate::numbers::mix;

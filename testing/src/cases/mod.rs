@@ -1,5 +1,6 @@
-//! Cases: what a program does with a context, and what must come out. Each runs on every deployment: on 1, 2 and 7 threads,
-//! in much and in little memory, with its stages sent through bytes, on engines, and on engines that are killed.
+//! Cases: what a program does with a context, and the answer that must result. Each case runs on every deployment: on
+//! 1, 2 and 7 threads, in much and in little memory, with its stages sent through bytes, on engines, and on engines
+//! that are killed.
 //!
 //! A new operator or action adds a line to one of the lists here.
 
@@ -18,18 +19,18 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tryworks::prelude::*;
 use tryworks_base::codec;
 
-/// A job on a context of type `S`, and what must hold of its answer.
+/// A job on a context of type `S`, and a check of its answer.
 pub struct Case<S> {
-    /// What it is about: the operator or action, where there is one.
+    /// What the case is about: the operator or action, where there is one.
     pub name: &'static str,
-    /// Whether it moves more than half a mebibyte, so that it spills when it has no more memory than that.
+    /// Whether it moves more than half a mebibyte, so that it spills when it has only that much memory.
     pub spills: bool,
     run: Box<dyn Fn(&S) -> Result<Vec<u8>> + Send + Sync>,
     check: Box<dyn Fn(&[u8]) + Send + Sync>,
 }
 
 impl<S: 'static> Case<S> {
-    /// A case of a few rows: `run` is the job, `check` compares its answer with that of a plain computation.
+    /// A case of a few rows. `run` is the job; `check` compares its answer with that of a plain computation.
     fn new<T>(name: &'static str, run: fn(&S) -> Result<T>, check: fn(T)) -> Self
     where
         T: Serialize + DeserializeOwned + 'static,
@@ -46,7 +47,7 @@ impl<S: 'static> Case<S> {
         Case { name, spills: false, run: Box::new(run), check: Box::new(check) }
     }
 
-    /// The same of many rows, which spills in little memory.
+    /// A case of many rows, which spills in little memory.
     fn large<T>(name: &'static str, run: fn(&S) -> Result<T>, check: fn(T)) -> Self
     where
         T: Serialize + DeserializeOwned + 'static,
@@ -54,10 +55,10 @@ impl<S: 'static> Case<S> {
         Case { spills: true, ..Case::new(name, run, check) }
     }
 
-    /// Runs the job. The answer is given as bytes: two deployments agree if these are equal.
+    /// Runs the job and returns the answer as bytes: two deployments agree if these are equal.
     ///
     /// # Errors
-    /// Those of the job.
+    /// The errors of the job.
     pub fn run(&self, cx: &S) -> Result<Vec<u8>> {
         (self.run)(cx)
     }
@@ -65,7 +66,7 @@ impl<S: 'static> Case<S> {
     /// Compares an answer with that of a plain computation.
     ///
     /// # Panics
-    /// If it is another one.
+    /// If the answer is a different one.
     pub fn check(&self, answer: &[u8]) {
         (self.check)(answer);
     }
@@ -93,8 +94,8 @@ pub fn all<S: Sources + 'static>() -> Vec<Case<S>> {
 
 static HOOK: OnceLock<fn(&'static str)> = OnceLock::new();
 
-/// From now on `hook` is called now and then in tasks of large cases, with `"map"` or `"reduce"`: a test may end the process
-/// there. To be called before the context is made, so that it holds in workers too; once in a process.
+/// Sets a hook that tasks of large cases call now and then, with `"map"` or `"reduce"`: a test may end the process
+/// there. Call this before the context is made, so that it holds in workers too, and once in a process.
 pub fn on_event(hook: fn(&'static str)) {
     let _ = HOOK.set(hook);
 }
@@ -107,7 +108,7 @@ fn event(stage: &'static str) {
 
 /// The rows of a large case.
 const ROWS: u64 = 60_000;
-/// Their partitions.
+/// The partitions of a large case.
 const PARTS: u32 = 12;
 
 /// The rows of a small case: 0 to 999 in three partitions.
@@ -115,7 +116,7 @@ fn few<S: Sources>(cx: &S) -> Dataset<impl Pipe<Item = u64> + use<S>> {
     cx.range_in(0..1_000, 3)
 }
 
-/// The first `rows` of a large case.
+/// The first `rows` rows of a large case.
 fn many<S: Sources>(cx: &S, rows: u64) -> Dataset<impl Pipe<Item = u64> + use<S>> {
     cx.range_in(0..rows, PARTS).map(|n| {
         if n % 2_000 == 1_999 {
@@ -125,7 +126,7 @@ fn many<S: Sources>(cx: &S, rows: u64) -> Dataset<impl Pipe<Item = u64> + use<S>
     })
 }
 
-/// What is done with the items of a reduce stage.
+/// Calls the hook for an item of a reduce stage.
 fn late<T>(item: T) -> T {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     if COUNT.fetch_add(1, Relaxed) % 200 == 100 {
@@ -134,12 +135,12 @@ fn late<T>(item: T) -> T {
     item
 }
 
-/// The rows of a small case that pass a test.
+/// The rows of a small case for which `keeps` is true.
 fn those(keeps: fn(&u64) -> bool) -> Vec<u64> {
     (0..1_000).filter(keeps).collect()
 }
 
-/// The bits of floats, which tell apart what `==` does not.
+/// The bits of floats, which distinguish values that `==` does not.
 fn bits<K>(rows: Vec<(K, f64)>) -> Vec<(K, u64)> {
     rows.into_iter().map(|(key, value)| (key, value.to_bits())).collect()
 }
@@ -159,7 +160,7 @@ fn grouped<K: Ord, V>(rows: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, Vec
     groups
 }
 
-/// `range(0..rows)` dealt out over `to` partitions, whatever it was in before: one item to each in turn.
+/// `range(0..rows)` dealt out over `to` partitions, one item to each in turn, whatever its partitions were before.
 fn dealt(rows: u64, to: u64) -> Vec<Vec<u64>> {
     (0..to).map(|part| (part..rows).step_by(to as usize).collect()).collect()
 }

@@ -69,7 +69,7 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
                 assert!(top == expected[..5_000]);
             },
         ),
-        // What was made where the tasks ran is made on the driver too, which orders what they found.
+        // Keys that were made where the tasks ran are also made on the driver, which orders what the tasks found.
         Case::new(
             "take_ordered_by with a value",
             |cx: &S| {

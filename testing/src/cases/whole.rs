@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use tryworks::prelude::*;
 
-/// A line of the text, and its words are few enough to come again.
+/// A line of the text. It has few distinct words, so they repeat.
 fn line(n: u64) -> String {
     format!("{:x} Whale {} ünd", mix(n) % 9_000, mix(n * 3) % 700)
 }
 
 const RECORD: usize = 20;
 
-/// A record whose key, the first two bytes, comes again.
+/// A record whose key, the first two bytes, repeats.
 fn record(n: u64) -> [u8; RECORD] {
     std::array::from_fn(|at| if at < 2 { (mix(n) >> (8 * at)) as u8 & 0x1f } else { (n >> (8 * (at % 8))) as u8 })
 }

@@ -1,4 +1,4 @@
-//! The end of the data port that asks.
+//! The client of a data port.
 
 use super::protocol::{MAX_PIECE, MAX_REQUEST, PIECE_FRAME, Piece, REPLY_FRAME, Reply, Request};
 use super::{Chunks, DataError};
@@ -22,18 +22,18 @@ use tokio_rustls::client::TlsStream;
 /// The unit in which bytes in flight are counted.
 const UNIT: usize = 1 << 10;
 
-/// How many connections are kept for the next request.
+/// How many connections are kept for later requests.
 const KEPT: usize = 64;
 
-/// How long the reason is waited for when the other end does not take any more.
+/// How long to wait for the server's reason after it stopped taking bytes.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What a client holds itself to.
+/// The limits of a client.
 #[derive(Clone, Copy, Debug)]
 pub struct DataLimits {
-    /// How long the other end may be silent when something is waited for.
+    /// How long the server may be silent while the client waits for it.
     pub silence: Duration,
-    /// How many bytes may be on their way at once, by all requests together. A piece of up to 1 MiB always may.
+    /// How many bytes may be in flight at once, for all requests together. A piece of up to 1 MiB always may.
     pub in_flight: usize,
 }
 
@@ -43,7 +43,7 @@ impl Default for DataLimits {
     }
 }
 
-/// Asks for bytes at data ports. Clones share connections and limits.
+/// Requests bytes at data ports. Clones share connections and limits.
 #[derive(Clone)]
 pub struct DataClient {
     shared: Arc<Shared>,
@@ -53,7 +53,7 @@ struct Shared {
     credentials: Credentials,
     limits: DataLimits,
     in_flight: Semaphore,
-    /// The last that was used is the last of these.
+    /// The connections that are kept; the one used last is at the end.
     idle: Mutex<VecDeque<((String, Role), Connection)>>,
 }
 
@@ -69,12 +69,12 @@ impl DataClient {
         DataClient { shared: Arc::new(Shared { credentials, limits, in_flight, idle: Mutex::default() }) }
     }
 
-    /// The same with connections of its own: those of a runtime that has ended are of no use to the next one.
+    /// The same with connections of its own: a runtime cannot use connections of another one that has ended.
     pub fn apart(&self) -> Self {
         DataClient::new(self.shared.credentials.clone(), self.shared.limits)
     }
 
-    /// Asks the data port at `address`, where somebody of the role `server` has to be, for bytes.
+    /// Requests bytes at the data port at `address`, whose process must have the role `server`.
     ///
     /// # Errors
     /// If it cannot be reached, refuses, or falls silent.
@@ -84,7 +84,7 @@ impl DataClient {
         Ok(DataStream { shared: self.shared.clone(), key, connection: Some(connection), done: 0, len })
     }
 
-    /// Hands `len` bytes over to the data port at `address`. It returns when the other end has them.
+    /// Sends `len` bytes to the data port at `address`. It returns when the server has them.
     ///
     /// # Errors
     /// If it cannot be reached, refuses, fails or falls silent, or the bytes cannot be read here.
@@ -99,7 +99,7 @@ impl DataClient {
         let (Connection { mut from, mut to }, _) = self.ask(address, server, Some(len), request).await?;
         let mut done = 0;
         let answer = {
-            // The other end may have had enough before all is written.
+            // The server may answer before all bytes are written.
             let mut answer = std::pin::pin!(from.next(PIECE_FRAME));
             let silence = self.shared.limits.silence;
             tokio::select! {
@@ -131,7 +131,7 @@ impl DataClient {
         }
     }
 
-    /// Sends a request, and gives the connection back on which it was accepted, with the length that was said.
+    /// Sends a request. Returns the connection on which it was accepted, and the length that the server stated.
     async fn ask(
         &self,
         address: &str,
@@ -145,7 +145,7 @@ impl DataClient {
         let head = Request::head(put);
         let key = (address.to_owned(), server);
         loop {
-            // One that was kept may have been closed by now, or its server be another.
+            // A connection that was kept may have been closed by now, or its server replaced.
             let kept = self.shared.kept(&key);
             let fresh = kept.is_none();
             let mut connection = match kept {
@@ -182,7 +182,7 @@ impl Connection {
             write_frame(&mut self.to, &[head, request]).await?;
             self.to.flush().await
         };
-        // When it cannot be written, why that is may be there to be read.
+        // If writing failed, the server's reason may be there to be read.
         let written = written.await;
         match (self.from.next(REPLY_FRAME).await, written) {
             (Ok(Some(frame)), _) => Reply::parse(frame).ok_or_else(|| "it does not speak our protocol".into()),
@@ -213,8 +213,7 @@ impl Shared {
     }
 }
 
-/// Bytes that come from a data port. They are read as they are asked for. Dropping it before its end closes the
-/// connection.
+/// Bytes from a data port, read on demand. Dropping the stream before its end closes the connection.
 pub struct DataStream {
     shared: Arc<Shared>,
     key: (String, Role),
@@ -224,15 +223,15 @@ pub struct DataStream {
 }
 
 impl DataStream {
-    /// How many bytes there are in all, as the other end says: make no room for them before they come.
+    /// How many bytes there are in all, as the server says. Do not allocate memory for them before they arrive.
     pub fn total(&self) -> u64 {
         self.len
     }
 
-    /// The next bytes, at most 1 MiB of them, or none at the end. Nothing is lost when this is given up halfway.
+    /// The next bytes, at most 1 MiB of them, or none at the end. Dropping the future before it is ready loses nothing.
     ///
     /// # Errors
-    /// If the connection is cut, the other end fails or is silent. There is nothing after that.
+    /// If the connection is cut, or the server fails or is silent. The stream has ended then.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, DataError> {
         let Some(connection) = &mut self.connection else { return Ok(None) };
         let next = next_piece(&self.shared, connection, (self.len - self.done).min(MAX_PIECE as u64)).await;
@@ -269,8 +268,8 @@ impl fmt::Debug for DataStream {
     }
 }
 
-/// Reads a piece. What comes is counted until it is handed over, so that waiting for one stream never keeps another
-/// from going on.
+/// Reads a piece. Its bytes are counted until the caller gets them, so that waiting for one stream never blocks
+/// another.
 async fn next_piece(shared: &Shared, connection: &mut Connection, most: u64) -> Result<Piece, String> {
     let units = u32::try_from(most.div_ceil(UNIT as u64)).unwrap_or(u32::MAX);
     let _counted = shared.in_flight.acquire_many(units).await.map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! The data port: bulk bytes between two processes of a cluster, past the hub's messages.
+//! The data port: bulk bytes between two processes of a cluster, which do not pass through the hub.
 //!
 //! ```text
 //! get    ->  Request::Get                            put    ->  Request::Put { len }
@@ -22,46 +22,46 @@ use bytes::Bytes;
 use std::fmt;
 use std::io::{self, Read};
 
-/// Bytes in pieces, which are asked for on a thread that may wait.
+/// Bytes in pieces, produced on a thread that may block.
 pub type Chunks = Box<dyn Iterator<Item = io::Result<Bytes>> + Send>;
 
-/// Answers the requests at a data port. Its methods are called on threads that may wait.
+/// Answers the requests at a data port. Its methods are called on threads that may block.
 pub trait DataHandler: Send + Sync + 'static {
-    /// What is asked for, or why it is not given out.
+    /// The requested bytes, or why they are refused.
     ///
     /// # Errors
-    /// A text for the other end.
+    /// A text for the client.
     fn get(&self, role: Role, request: &[u8]) -> Result<Download, String>;
 
-    /// Takes `len` bytes that the other end has, or says why not.
+    /// Accepts `len` bytes from the client, or says why not.
     ///
     /// # Errors
-    /// A text for the other end.
+    /// A text for the client.
     fn put(&self, role: Role, request: &[u8], len: u64) -> Result<Box<dyn Upload>, String> {
         let _ = (role, request, len);
         Err("nothing can be put here".into())
     }
 }
 
-/// Bytes that are given out.
+/// Bytes to be served.
 pub struct Download {
     /// How many there are in all.
     pub len: u64,
     /// How many of them are in memory at once, at most.
     pub held: usize,
-    /// The bytes. It is an error if they are more or fewer.
+    /// The bytes. If they are more or fewer than `len`, that is an error.
     pub chunks: Chunks,
 }
 
 impl Download {
-    /// Bytes that are in memory.
+    /// Serves bytes that are in memory.
     pub fn bytes(bytes: Bytes) -> Self {
         Download { len: bytes.len() as u64, held: bytes.len(), chunks: Box::new(std::iter::once(Ok(bytes))) }
     }
 
-    /// The next `len` bytes of a reader.
+    /// Serves the next `len` bytes of a reader.
     pub fn read(from: impl Read + Send + 'static, len: u64) -> Self {
-        // One is read while another one is sent.
+        // One piece is read while another one is sent.
         Download { len, held: 2 * protocol::MAX_PIECE, chunks: chunks(from.take(len)) }
     }
 }
@@ -72,23 +72,23 @@ impl fmt::Debug for Download {
     }
 }
 
-/// Where bytes go that the other end has. If it is dropped before it is finished, they did not all come.
+/// Receives the client's bytes. If it is dropped before it is finished, some of them did not arrive.
 pub trait Upload: Send {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// If they cannot be kept.
+    /// If they cannot be stored.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// All bytes came.
+    /// All bytes have arrived.
     ///
     /// # Errors
-    /// A text for the other end, if they are not what they should be.
+    /// A text for the client, if they are not what they should be.
     fn finish(self: Box<Self>) -> Result<(), String>;
 }
 
 impl DataError {
-    /// Whether the other end was not to be had, and may be in a moment.
+    /// Whether the server could not be reached now, but may be reachable soon.
     pub fn may_pass(&self) -> bool {
         match self {
             DataError::Link(error) => {
@@ -112,51 +112,51 @@ pub fn chunks(mut from: impl Read + Send + 'static) -> Chunks {
     }))
 }
 
-/// Why bytes could not be had or handed over.
+/// Why bytes could not be fetched or sent.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// The other end cannot be reached.
+    /// The server cannot be reached.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// The other end does not do what it was asked.
+    /// The server refuses the request.
     #[error("{address} refused: {message}")]
     Refused {
-        /// The address of the other end.
+        /// The address of the server.
         address: String,
-        /// What it said.
+        /// The server's reason.
         message: String,
     },
-    /// The other end could not go on, and said so.
+    /// The server could not continue, and said so.
     #[error("{address} failed after {done} of {len} bytes: {message}")]
     Failed {
-        /// The address of the other end.
+        /// The address of the server.
         address: String,
-        /// How many bytes were carried until then.
+        /// How many bytes had been transferred.
         done: u64,
         /// How many there are in all.
         len: u64,
-        /// What it said.
+        /// The server's reason.
         message: String,
     },
-    /// The connection ended in the middle.
+    /// The connection ended before all bytes were transferred.
     #[error("the connection to {address} was cut after {done} of {len} bytes: {message}")]
     Cut {
-        /// The address of the other end.
+        /// The address of the server.
         address: String,
-        /// How many bytes were carried until then.
+        /// How many bytes had been transferred.
         done: u64,
         /// How many there are in all; 0 if that was not known yet.
         len: u64,
-        /// What was said.
+        /// The reason, as the system or the connection gave it.
         message: String,
     },
-    /// Bytes that were to be handed over could not be read here.
+    /// Bytes that were to be sent could not be read here.
     #[error("the bytes for {address} cannot be read: {message}")]
     Source {
-        /// The address of the other end.
+        /// The address of the server.
         address: String,
-        /// What was said.
+        /// The reason that the reader gave.
         message: String,
     },
 }

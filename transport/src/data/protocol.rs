@@ -11,19 +11,19 @@ pub(crate) const MAX_PIECE: usize = 1 << 20;
 /// The most bytes that a text may have.
 const MAX_TEXT: usize = 64 << 10;
 
-/// The longest frames of each kind.
+/// The longest frame of each kind.
 pub(crate) const REQUEST_FRAME: usize = 1 + 8 + MAX_REQUEST;
 pub(crate) const REPLY_FRAME: usize = 1 + MAX_TEXT;
 pub(crate) const PIECE_FRAME: usize = 1 + MAX_PIECE;
 
-/// What is asked for.
+/// What a client asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Request {
     Get(Bytes),
     Put(u64, Bytes),
 }
 
-/// What is answered to a request.
+/// The answer to a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Reply {
     Accepted(u64),
@@ -39,7 +39,7 @@ pub(crate) enum Piece {
 }
 
 impl Request {
-    /// The bytes before those of the request itself.
+    /// The bytes that precede the request itself.
     pub(crate) fn head(put: Option<u64>) -> [u8; 9] {
         let mut head = [0; 9];
         head[0] = put.is_some().into();
@@ -76,9 +76,9 @@ impl Reply {
 }
 
 impl Piece {
-    /// The byte before those of a piece of data.
+    /// The byte that precedes a piece of data.
     pub(crate) const DATA: &[u8] = &[0];
-    /// The whole of the end.
+    /// The whole frame that ends the bytes.
     pub(crate) const END: &[u8] = &[1];
 
     pub(crate) fn failed(why: &str) -> Vec<u8> {
@@ -95,7 +95,7 @@ impl Piece {
     }
 }
 
-/// As much of a text as may be said.
+/// The part of a text that a frame may carry.
 fn text(why: &str) -> &[u8] {
     &why.as_bytes()[..why.floor_char_boundary(MAX_TEXT)]
 }

@@ -1,4 +1,4 @@
-//! The end of the data port that has the bytes.
+//! The server of a data port.
 
 use super::protocol::{MAX_PIECE, PIECE_FRAME, Piece, REQUEST_FRAME, Reply, Request};
 use super::{Chunks, DataHandler, Download, Upload};
@@ -17,11 +17,11 @@ use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf, split};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-/// How long bytes that are of no use any more are still read, so that the reason is heard.
+/// How long the server still reads bytes that it does not want, so that the client hears the reason.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Listens at an address (port 0 takes any that is free) and answers requests with `handler`, until the door that it
-/// gives is dropped.
+/// Listens at an address (port 0 takes a free one) and answers requests with `handler`, until the returned door is
+/// dropped.
 ///
 /// # Errors
 /// If the system refuses the address.
@@ -40,7 +40,7 @@ impl<H: DataHandler> Service for Serving<H> {
     async fn serve(&self, role: Role, stream: Incoming, share: Share) {
         let (from, to) = split(stream);
         let mut connection = Connection { from: FrameReader::within(from, share.clone()), to: buffered(to), share };
-        // What goes wrong with a connection is told at its other end.
+        // If a connection fails, its client is told.
         while let Ok(true) = connection.answer(role, &self.0).await {}
         let _ = timeout(FAREWELL, connection.to.shutdown()).await;
     }
@@ -65,18 +65,18 @@ struct Connection {
     share: Share,
 }
 
-/// The pieces that are left, and the next one.
+/// The remaining pieces, and the next one.
 type Pulled = (Chunks, Option<io::Result<Bytes>>);
 
-/// What is to be given out.
+/// Bytes about to be served.
 enum Opened {
-    /// There was room, and the first piece is there.
+    /// The capacity is taken, and the first piece has been read.
     Begun(Held, Pulled),
     Waits(Chunks),
 }
 
 impl Connection {
-    /// Answers one request; says whether another may come.
+    /// Answers one request; returns whether another may follow.
     async fn answer<H: DataHandler>(&mut self, role: Role, handler: &Arc<H>) -> Result<bool, FrameError> {
         let asked = timeout(self.share.idle(), self.from.next(REQUEST_FRAME)).await;
         let Some(frame) = asked.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? else {
@@ -85,7 +85,7 @@ impl Connection {
         let handler = handler.clone();
         match Request::parse(frame) {
             Some(Request::Get(request)) => {
-                // The first piece is asked for at once if there is room for it: often there is no other.
+                // If there is capacity, the first piece is read at once: often it is the only one.
                 let share = self.share.clone();
                 let opened = spawn_blocking(move || {
                     let Download { len, held, chunks } = handler.get(role, &request)?;
@@ -222,14 +222,14 @@ impl Connection {
                 self.to.shutdown().await
             })
             .await??;
-        // The reason would be lost if what is under way were left unread.
+        // The client would not see the reason if its remaining bytes were left unread.
         let _ = timeout(FAREWELL, async { while let Ok(Some(_)) = self.from.next(PIECE_FRAME).await {} }).await;
         Ok(false)
     }
 }
 
 fn pull(mut chunks: Chunks) -> Pulled {
-    // An empty piece would look like an end.
+    // An empty piece would look like the end.
     let next = chunks.find(|chunk| !matches!(chunk, Ok(bytes) if bytes.is_empty()));
     (chunks, next)
 }
