@@ -1,4 +1,4 @@
-//! What exists, as an observer keeps it who hears what the scheduler hears: nothing of it may be made again.
+//! A record of what exists, kept by an observer that hears what the scheduler hears. Nothing in it may be recomputed.
 
 use super::checkers::made_output;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,26 +9,26 @@ use tryworks_scheduler::{Event, Failure, FetchFailure, Task};
 pub(super) struct Book {
     /// Where each partition of an output is, and which launch made it.
     places: BTreeMap<(OutputId, u32), (EngineId, AttemptId)>,
-    /// What was launched since the hub began.
+    /// What was launched since the hub started.
     launched: BTreeSet<(OutputId, u32)>,
     here: BTreeSet<EngineId>,
-    /// What partitions came to before the hub began.
+    /// The checksums of partitions from before the hub started.
     before: BTreeMap<(OutputId, u32), u64>,
-    /// Those of them that were made again.
+    /// Those of them that were recomputed.
     again: BTreeSet<(OutputId, u32)>,
-    /// An answer has changed since the hub began: blocks from before may rest on the old one.
+    /// An answer has changed since the hub started: blocks from before may depend on the old one.
     changed: bool,
     released: BTreeSet<OutputId>,
 }
 
 impl Book {
-    /// The hub was killed: whatever exists, it must be told again.
+    /// The hub was killed: the next hub must be told again what exists.
     pub fn hub_starts(&mut self) {
         let released = std::mem::take(&mut self.released);
         *self = Self { released, ..Self::default() };
     }
 
-    /// What was made from another answer is made again.
+    /// An answer has changed: what was made from it is recomputed.
     pub fn begin_anew(&mut self) {
         self.places.clear();
         self.changed = true;
@@ -44,7 +44,7 @@ impl Book {
         }
     }
 
-    /// Whether a partition was made before the hub began, and by a task since.
+    /// Whether a partition was made before the hub started, and again since then.
     pub fn is_made_again(&self, name: (OutputId, u32)) -> bool {
         self.again.contains(&name)
     }
@@ -71,7 +71,7 @@ impl Book {
                 self.places.retain(|_, (holder, _)| holder != engine);
             }
             Event::OutputReleased { output } => {
-                // It goes with the last job that needs it, whichever that is.
+                // It is deleted with the last job that needs it, whichever job that is.
                 self.released.insert(*output);
                 self.places.retain(|(of, _), _| of != output);
             }
@@ -79,7 +79,7 @@ impl Book {
             Event::TaskFailed { failure: Failure::Fetch(missed), .. } => {
                 missed.iter().for_each(|FetchFailure { made_by, .. }| self.lose(*made_by));
             }
-            // The hub remembers that an answer had changed.
+            // The hub remembers that an answer changed.
             Event::OutputKnown { changed: Some(_), .. } => self.changed = true,
             Event::OutputKnown { output, made, blocks, .. } if !self.changed => {
                 self.before.extend(made.iter().map(|&(partition, checksum)| ((*output, partition), checksum)));

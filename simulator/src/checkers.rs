@@ -1,4 +1,5 @@
-//! Looking on from outside: what the scheduler says is compared with what really happened, never with its own books.
+//! The checkers look on from outside: they compare what the scheduler says with what really happened, never with its
+//! own records.
 
 mod ends;
 
@@ -8,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use tryworks_base::ids::{AttemptId, EngineId, JobId};
 use tryworks_scheduler::{Action, Event, Failure, FetchFailure, Gate, JobSpec, Partitions, Task};
 
-/// A promise of the scheduler that was broken, in words.
+/// A promise that the scheduler broke, in words.
 pub type Violation = String;
 
-/// A launch as it was given out.
+/// A launch, as the scheduler ordered it.
 #[derive(Debug)]
 struct Launched {
     engine: EngineId,
@@ -20,7 +21,7 @@ struct Launched {
     asked_to_stop: bool,
 }
 
-/// What a launch really computed, and from what.
+/// What a launch really computed, and from which inputs.
 #[derive(Debug)]
 struct Made {
     who: u64,
@@ -37,7 +38,7 @@ struct Watched {
     ended: bool,
 }
 
-/// What really happened to the tasks of a stage that begin with a partition.
+/// What really happened to the tasks of a stage that begin with this partition.
 #[derive(Debug, Default)]
 struct Harm {
     errors: Vec<String>,
@@ -63,19 +64,19 @@ pub(super) struct Checkers {
     book: Book,
 }
 
-/// What a task computes under: the number of its stage in the pool, or the name of its job's result.
+/// The identity under which a task computes: the number of its stage in the pool, or the name of its job's result.
 pub(super) fn who(workload: &Workload, task: &Task) -> u64 {
     let job = &workload.jobs[task.job.0 as usize - 1];
     job.stages.get(task.stage as usize).map_or_else(|| result_name(job.id), |&stage| stage as u64)
 }
 
 impl Checkers {
-    /// All jobs that were submitted have ended.
+    /// Whether all jobs that were submitted have ended.
     pub fn all_ended(&self, jobs: usize) -> bool {
         self.jobs.len() == jobs && self.jobs.values().all(|job| job.ended)
     }
 
-    /// The hub was killed and starts again: nothing that it launched counts any more.
+    /// The hub was killed and starts again: its launches do not count any more.
     pub fn hub_starts(&mut self) {
         self.out.clear();
         self.capacity.clear();
@@ -83,7 +84,7 @@ impl Checkers {
         self.book.hub_starts();
     }
 
-    /// What a driver that comes again still wants; `None` if its job has ended.
+    /// The partitions that a driver still wants when it submits a job again; `None` if the job has ended.
     pub fn not_committed(&self, job: JobId) -> Option<Partitions> {
         let job = self.jobs.get(&job).filter(|job| !job.ended)?;
         Some(job.spec.wanted.iter().filter(|partition| !job.committed.contains_key(partition)).collect())
@@ -94,7 +95,7 @@ impl Checkers {
         self.copies_won
     }
 
-    /// How many answers were found out to be others than those that a hub before was told of.
+    /// How many recomputed answers differed from those that an earlier hub was told of.
     pub fn changed_since(&self) -> u64 {
         self.changed_since
     }
@@ -107,12 +108,12 @@ impl Checkers {
         self.jobs.iter().filter(|(_, job)| !job.ended).map(|(&id, _)| id).collect()
     }
 
-    /// A task finished on its engine, whether anybody will hear of it or not.
+    /// A task finished on its engine, whether or not the hub will hear of it.
     pub fn computed(&mut self, attempt: AttemptId, who: u64, values: BTreeMap<u32, u64>, inputs: Inputs) {
         self.made.insert(attempt, Made { who, values, inputs });
     }
 
-    /// The scheduler is about to be told.
+    /// The scheduler is about to handle this event.
     pub fn event(&mut self, event: &Event<String>, slots_beyond: u32) {
         self.book.event(event);
         match event {
@@ -138,7 +139,7 @@ impl Checkers {
                     cancel_asked: false,
                     ended: false,
                 };
-                // One that comes again has what was committed before.
+                // A job that is submitted again keeps what was committed before.
                 self.jobs.entry(*job).or_insert(watched);
             }
             Event::JobCancelled { job } => {
@@ -166,7 +167,7 @@ impl Checkers {
                     }
                     Failure::Fetch(missed) => {
                         self.fetches.extend(missed);
-                        // Stopped through no fault of its own, if it was all in another place by then.
+                        // The task was stopped without being to blame, if all missing blocks had been moved by then.
                         harm.losses += 1;
                     }
                     Failure::Killed => harm.losses += 1,
@@ -183,7 +184,7 @@ impl Checkers {
         }
     }
 
-    /// The scheduler said what to do.
+    /// The scheduler asked for this action.
     pub fn action(&mut self, workload: &Workload, action: &Action<String>) -> Result<(), Violation> {
         match action {
             Action::Launch { engine, tasks } => tasks.iter().try_for_each(|task| self.launch(workload, *engine, task)),
@@ -248,7 +249,7 @@ impl Checkers {
         }
         let others = self.out.iter().filter(|(_, launched)| launched.who == who && !launched.asked_to_stop);
         for (other, launched) in others {
-            // A second launch of the same task elsewhere, on purpose.
+            // A second launch of the same task on another engine, on purpose.
             if task.copy_of == Some(*other) && launched.engine != engine && launched.task.copy_of.is_none() {
                 continue;
             }
@@ -257,7 +258,7 @@ impl Checkers {
             }
         }
         let there: Vec<&Launched> = self.out.values().filter(|launched| launched.engine == engine).collect();
-        // One that failed elsewhere may have to wait there.
+        // A task that failed on another engine may have to wait there.
         if there.len() >= capacity && task.tries == 0 {
             return Err(format!("{attempt} is one more than {engine} can take"));
         }

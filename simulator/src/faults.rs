@@ -1,15 +1,15 @@
-//! What goes wrong: rules about messages, of which the first that matches decides, and a plan of disasters.
+//! The faults of a run: rules about messages, of which the first that matches decides, and a plan of disasters.
 
 use super::rng::Rng;
 use tryworks_scheduler::Time;
 
 pub(super) const MS: u64 = 1_000_000;
 
-/// Which messages a rule is about.
+/// Which messages a rule applies to.
 #[derive(Clone, Debug)]
 pub(super) enum When {
     Always,
-    /// To and from this host, within a span of time: a cable was pulled.
+    /// Those to and from this host, within a span of time: a cable was pulled.
     Host {
         host: usize,
         from: Time,
@@ -17,14 +17,14 @@ pub(super) enum When {
     },
 }
 
-/// What becomes of a message.
+/// What happens to a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict {
-    /// It arrives after some time, so that a later one may overtake it.
+    /// It arrives after some time; a later message may overtake it.
     Pass { at_least: u64, at_most: u64 },
     /// It arrives twice.
     Twice { at_most: u64 },
-    /// It is lost; what must arrive is sent again.
+    /// It is lost; important messages are sent again.
     Drop,
 }
 
@@ -35,27 +35,27 @@ pub(super) struct Rule {
     pub verdict: Verdict,
 }
 
-/// Something that happens to a host, whatever is on its way.
+/// Something that happens to a host, independently of messages.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Disaster {
-    /// The process is killed; somebody starts it again after so long.
+    /// The process is killed, and started again after this time.
     KillEngine { back_after: Option<u64> },
-    /// A worker dies with all it was running.
+    /// A worker dies, and with it the tasks that it was running.
     KillWorker,
-    /// One block is not there any more.
+    /// One block vanishes.
     LoseBlock,
-    /// The engine is asked to leave, and if it may not go in time, killed or asked to stay.
+    /// The engine is asked to leave. If it may not go in time, it is killed or asked to stay.
     Drain { patience: u64, kill: bool },
-    /// The hub is killed, and starts again after so long. If it is patient, it waits for the engines that it knew
-    /// before it takes jobs.
+    /// The hub is killed, and starts again after this time. If it is patient, it waits for the engines that it knew
+    /// before it accepts jobs.
     KillHub { back_after: u64, patient: bool },
-    /// The engine is short of memory and takes nothing new for so long.
+    /// The engine is short of memory and takes no new tasks for this long.
     CloseGate { for_nanos: u64 },
-    /// What the engine is given cannot be started there, for so long.
+    /// The engine cannot start its tasks for this long.
     Sicken { for_nanos: u64 },
 }
 
-/// How bad a run is.
+/// The severity of a run's faults.
 #[derive(Debug)]
 pub(super) struct Faults {
     pub rules: Vec<Rule>,
@@ -65,10 +65,10 @@ pub(super) struct Faults {
     pub poison_per_mille: u64,
     pub cancel_per_mille: u64,
     pub early_release_per_mille: u64,
-    /// Tasks that take ten times as long.
+    /// How many tasks of a thousand take ten times as long.
     pub slow_per_mille: u64,
     pub fickle: bool,
-    /// Nothing goes wrong from here on.
+    /// From here on there are no faults.
     pub end: Time,
 }
 
@@ -136,7 +136,7 @@ impl Faults {
         }
     }
 
-    /// Decides about one message between the hub and a host. Afterwards the network is good.
+    /// Decides about one message between the hub and a host. After the end of faults the network is good.
     pub fn verdict(&self, rng: &mut Rng, now: Time, about: usize) -> Verdict {
         let good = Verdict::Pass { at_least: MS / 10, at_most: 3 * MS };
         if now >= self.end {
@@ -146,7 +146,7 @@ impl Faults {
         first.map_or(good, |rule| rule.verdict)
     }
 
-    /// Whether a host is cut off from everything.
+    /// Whether a host is cut off from the network.
     pub fn is_cut(&self, now: Time, about: usize) -> bool {
         let cut = |rule: &Rule| matches!(rule.when, When::Host { .. }) && rule.matches(now, about);
         now < self.end && self.rules.iter().any(cut)

@@ -1,14 +1,14 @@
-//! A fake engine: slots that compute numbers, blocks that hold them, and the messages that it understands.
+//! A fake engine: slots that compute numbers, blocks that hold them, and the orders that it understands.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use tryworks_base::ids::{AttemptId, EngineId, OutputId};
 use tryworks_scheduler::{KnownBlock, Move, Report, Task, Time};
 
-/// Where a task finds what it reads: for each parent in the pool, the block of each map partition.
+/// Where a task finds its inputs: for each parent in the pool, the block of each map partition.
 pub(super) type Inputs = Rc<Vec<(usize, Vec<(EngineId, AttemptId)>)>>;
 
-/// What the hub says to an engine. Numbered within the session, so that each is obeyed once and in order.
+/// An order of the hub to an engine. Orders are numbered within the session, so that each is obeyed once and in order.
 #[derive(Clone, Debug)]
 pub(super) enum Order {
     Run(Task, Inputs),
@@ -22,7 +22,7 @@ pub(super) enum Order {
 pub(super) struct Running {
     pub task: Task,
     pub inputs: Inputs,
-    /// What it has read, once it has: the values of each parent.
+    /// The values of each parent, once the task has read them.
     pub read: Option<Vec<Vec<u64>>>,
 }
 
@@ -30,23 +30,23 @@ pub(super) struct Running {
 pub(super) struct Block {
     pub output: OutputId,
     pub values: BTreeMap<u32, u64>,
-    /// What was said of it when it was made.
+    /// The report of the task that made it.
     pub report: Report,
 }
 
 #[derive(Debug)]
 pub(super) struct Host {
-    /// The session; another one after every start.
+    /// The session; every start of the engine has another one.
     pub session: EngineId,
     pub alive: bool,
     pub slots: u32,
     pub heard_hub: Time,
-    /// The hub that it obeys: each start of the hub is another.
+    /// The hub that it obeys: each start of the hub has another generation.
     pub generation: u32,
     pub queue: VecDeque<(Task, Inputs)>,
     pub running: BTreeMap<AttemptId, Running>,
     pub blocks: BTreeMap<AttemptId, Block>,
-    /// Until then it can start nothing.
+    /// Until then it cannot start tasks.
     pub sick_until: Time,
     next_order: u64,
     early: BTreeMap<u64, Order>,
@@ -74,7 +74,7 @@ impl Host {
         *self = Self { session, alive: true, heard_hub: now, generation, ..Self::new(self.slots) };
     }
 
-    /// Another hub is there: what runs for the old one is stopped, and what is here is told.
+    /// Another hub has started. The engine stops what runs for the old one, and returns the blocks that it has.
     pub fn meet(&mut self, generation: u32) -> Vec<(OutputId, KnownBlock)> {
         self.generation = generation;
         self.queue.clear();
@@ -89,7 +89,7 @@ impl Host {
         self.blocks.iter().map(known).collect()
     }
 
-    /// Takes an order in; the ones whose turn has come are returned, each once.
+    /// Accepts an order; returns the orders whose turn has come, each once.
     pub fn receive(&mut self, number: u64, order: Order) -> Vec<Order> {
         if number >= self.next_order {
             self.early.insert(number, order);
@@ -102,7 +102,7 @@ impl Host {
         due
     }
 
-    /// The next task that can begin: one per slot, and one that must be alone only when nothing else runs.
+    /// The next task that can begin: one for each slot, and a task that must run alone only if nothing else runs.
     pub fn next_to_run(&mut self) -> Option<(Task, Inputs)> {
         let busy = self.running.len() as u32 >= self.slots || self.running.values().any(|r| r.task.alone);
         let alone = self.queue.front().is_some_and(|(task, _)| task.alone);

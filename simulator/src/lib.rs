@@ -1,9 +1,10 @@
-//! The simulator: the real scheduler in a world of its own, and the real hub and engines in a [`cluster`], where a seed is the whole run.
+//! The simulator: the real scheduler in a simulated world, and the real hub and engines in a [`cluster`]. A seed
+//! determines the whole run.
 //!
-//! The clock is a number, the network loses, doubles, delays and reorders messages, engines are killed and cut
-//! off, workers die, blocks vanish, user code fails and answers twice, drivers cancel and let go. Fake tasks
-//! compute numbers from what they read, so that results can be compared with a sequential evaluation of the
-//! plan. The checkers look on from outside and know nothing of the scheduler's books.
+//! The clock is a number. The network loses, doubles, delays and reorders messages. Engines are killed and cut off,
+//! workers die, and blocks vanish. User code fails and gives different answers, and drivers cancel jobs and release
+//! outputs. Fake tasks compute numbers from what they read, so that results can be compared with a sequential
+//! evaluation of the plan. The checkers look on from outside and do not use the scheduler's records.
 //!
 //! ```
 //! use tryworks_simulator::{Options, run};
@@ -31,7 +32,7 @@ use tryworks_scheduler::{Action, Batch, Reason, Time};
 pub struct Options {
     /// Print every event and action.
     pub trace: bool,
-    /// Do something wrong, to see whether a checker notices.
+    /// Plants a bug, to see whether a checker notices.
     pub bug: Option<Bug>,
 }
 
@@ -40,14 +41,14 @@ pub fn run(seed: u64, options: &Options) -> Result<Outcome, Violation> {
     world::World::new(seed, options.bug, options.trace).run()
 }
 
-/// What happened in a run: mostly, how much went wrong.
+/// What happened in a run: mainly, how many faults there were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Events that the scheduler handled.
     pub events: u64,
     /// Tasks launched.
     pub launched: u64,
-    /// When everything was over.
+    /// The simulated time at the end of the run.
     pub virtual_time: Time,
     /// Jobs that gave their results.
     pub done: u64,
@@ -65,7 +66,7 @@ pub struct Outcome {
     pub blocks_known: u64,
     /// Engines that were asked to leave.
     pub engines_drained: u64,
-    /// Those of them that were told that they may go.
+    /// Those of them that were allowed to leave.
     pub engines_let_go: u64,
     /// Blocks that were moved.
     pub blocks_moved: u64,
@@ -79,19 +80,19 @@ pub struct Outcome {
     pub blocks_lost: u64,
     /// Engines that were short of memory for a while.
     pub gates_closed: u64,
-    /// Times that an engine could not start what it was given.
+    /// How many times an engine could not start a task.
     pub starts_failed: u64,
     /// Reads that failed.
     pub fetches_failed: u64,
-    /// Those of them in which several blocks were missing.
+    /// Failed reads in which several blocks were missing.
     pub lost_together: u64,
     /// Errors of user code.
     pub user_errors: u64,
     /// Repeated tasks that answered differently.
     pub nondeterministic: u64,
-    /// Those of them that had been told to a hub that died.
+    /// Those of them whose first answer an earlier hub had been told.
     pub changed_since: u64,
-    /// Tasks that ran with an engine to themselves.
+    /// Tasks that ran alone on their engine.
     pub alone: u64,
     /// Attempts that were asked to stop.
     pub stopped: u64,
@@ -99,7 +100,7 @@ pub struct Outcome {
     pub messages_dropped: u64,
     /// Messages that arrived twice.
     pub messages_doubled: u64,
-    /// How often the planted bug did its work.
+    /// How many times the planted bug took effect.
     pub planted: u64,
 }
 
@@ -171,20 +172,20 @@ impl Outcome {
     }
 }
 
-/// A mistake to plant between the scheduler and the world, one for each checker.
+/// A bug to plant between the scheduler and the world, one for each checker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// Results are accepted a second time.
+    /// Results are committed a second time.
     CommitTwice,
     /// A launch never reaches its engine.
     LoseTask,
-    /// Results are not accepted at all.
+    /// Results are not committed at all.
     LoseCommit,
     /// A task computes the wrong value.
     WrongValue,
     /// The same task is launched twice at once.
     LaunchTwice,
-    /// What is not needed is never deleted.
+    /// Blocks that are not needed are never deleted.
     KeepBlocks,
     /// Jobs fail for a reason that did not happen.
     WrongReason,

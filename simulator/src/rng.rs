@@ -1,10 +1,10 @@
-//! Where all chance comes from: one small generator, so that a seed is the whole run.
+//! The source of all chance: one small generator, so that a seed determines the whole run.
 
 /// SplitMix64: eight bytes of state, and every seed is a good one.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
-/// Stirs two numbers into one.
+/// Mixes two numbers into one.
 pub fn mix(a: u64, b: u64) -> u64 {
     let mut x = a.wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ b;
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,7 +34,7 @@ impl Rng {
         low + self.below(high.saturating_sub(low) + 1)
     }
 
-    /// True in `per_mille` of a thousand cases.
+    /// True in `per_mille` of a thousand calls.
     pub fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }

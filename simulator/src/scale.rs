@@ -1,37 +1,38 @@
-//! The scheduler by itself at a size that no test cluster has: how fast it decides, and what a task costs it.
+//! The scheduler alone, with more tasks than any test cluster has: how fast it decides, and how much time and memory a
+//! task costs it.
 
 use std::time::Instant;
 use tryworks_base::ids::{EngineId, JobId, OutputId};
 use tryworks_scheduler::*;
 
-/// What a run at scale came to.
+/// The figures of a run at scale.
 #[derive(Clone, Copy, Debug)]
 pub struct ScaleReport {
     /// Engines, each of four slots.
     pub engines: u32,
-    /// Tasks, half of them making what the other half reads.
+    /// Tasks; half of them make what the other half reads.
     pub tasks: u32,
-    /// Events handled, one decision each.
+    /// Events handled; each takes one decision.
     pub events: u64,
-    /// How many of them a second.
+    /// Events handled in a second.
     pub events_per_second: f64,
-    /// Time spent in the scheduler for a task, from its launch to its end.
+    /// The scheduler's time for a task, from its launch to its end.
     pub nanos_per_task: f64,
-    /// The most that the scheduler held, by its own count.
+    /// The most bytes that the scheduler held, by its own count.
     pub peak_bytes: usize,
-    /// The same for each task, less what it holds with nothing to do. Made partitions are known by place and
+    /// The same for each task, less what the scheduler holds without tasks. Finished partitions are known by place and
     /// checksum (24 bytes); waiting ones are a run; each slot has a seat for what it runs.
     pub bytes_per_task: f64,
-    /// What it holds when the job is over and its output released.
+    /// The bytes that it holds when the job is over and its output released.
     pub bytes_after: usize,
 }
 
-/// The same engines at 10,000, 100,000 and 1,000,000 tasks: what a task costs should not grow with their number.
+/// The same engines with 10,000, 100,000 and 1,000,000 tasks: the cost of a task should not grow with their number.
 pub fn growth(engines: u32) -> [ScaleReport; 3] {
     [10_000, 100_000, 1_000_000].map(|tasks| run(engines, tasks))
 }
 
-/// Runs one job of two stages on `engines` fake engines that finish what they get, first come first served.
+/// Runs one job of two stages on `engines` fake engines, which finish their tasks in the order in which they got them.
 pub fn run(engines: u32, tasks: u32) -> ScaleReport {
     let mut scheduler = Scheduler::<()>::new(Config::default());
     let mut actions = Vec::new();

@@ -1,4 +1,4 @@
-//! What the simulated drivers want: jobs over a common pool of stages, and the answer that they should get.
+//! What the simulated drivers want: jobs over a common pool of stages, and the right answers.
 
 use super::rng::{Rng, mix};
 use std::time::Duration;
@@ -10,22 +10,22 @@ use tryworks_scheduler::{JobSpec, Limits, Packing, Partitions, Run, Speculation,
 pub(super) struct PoolStage {
     pub partitions: u32,
     pub buckets: u32,
-    /// Smaller numbers in the pool.
+    /// The parents, by their smaller numbers in the pool.
     pub parents: Vec<usize>,
-    /// Each launch answers differently.
+    /// Each launch gives a different answer.
     pub fickle: bool,
     pub pack: Packing,
 }
 
-/// A job over the pool: its own result stage reads some of it.
+/// A job over the pool: its own result stage reads some of the pool's stages.
 #[derive(Debug)]
 pub(super) struct Job {
     pub id: JobId,
-    /// The stages it needs, by their number in the pool, ascending; the result stage comes after them.
+    /// The stages that it needs, by their number in the pool, ascending; the result stage comes after them.
     pub stages: Vec<usize>,
     pub parents: Vec<usize>,
     pub spec: JobSpec,
-    /// Something that it depends on is fickle, so that there is no one answer.
+    /// It depends on a fickle stage, so there is no single right answer.
     pub fickle: bool,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Job {
 pub(super) struct Workload {
     pub pool: Vec<PoolStage>,
     pub jobs: Vec<Job>,
-    /// The right values of each output, wherever nothing is fickle.
+    /// The right values of each output that depends on no fickle stage.
     answers: Vec<Vec<u64>>,
 }
 
@@ -41,7 +41,7 @@ pub(super) fn output(stage: usize) -> OutputId {
     OutputId(stage as u64)
 }
 
-/// What a partition comes to: a number that depends on all it reads. `who` tells stages apart.
+/// The value of a partition: a number that depends on everything that it reads. `who` distinguishes stages.
 pub(super) fn compute<'a>(who: u64, partition: u32, inputs: impl Iterator<Item = &'a u64>) -> u64 {
     inputs.fold(mix(who, u64::from(partition)), |sum, value| mix(sum, mix(*value, u64::from(partition))))
 }
@@ -141,18 +141,18 @@ impl Workload {
         }
     }
 
-    /// What a sequential evaluation of the plan gives for a result partition.
+    /// The value of a result partition by a sequential evaluation of the plan.
     pub fn answer(&self, job: &Job, partition: u32) -> u64 {
         compute(result_name(job.id), partition, job.parents.iter().flat_map(|&parent| &self.answers[parent]))
     }
 }
 
-/// The name that a result stage computes under, apart from all of the pool.
+/// The identity under which a result stage computes; no stage of the pool has it.
 pub(super) fn result_name(job: JobId) -> u64 {
     job.0 | 1 << 32
 }
 
-/// The pools of the simulated cluster; jobs of the first name none.
+/// The pools of the simulated cluster; jobs of the first pool name none.
 pub(super) const POOLS: [&str; 3] = ["", "batch", "urgent"];
 
 fn some_of(rng: &mut Rng, below: usize) -> Vec<usize> {
@@ -162,7 +162,7 @@ fn some_of(rng: &mut Rng, below: usize) -> Vec<usize> {
     some
 }
 
-/// Where the shell believes that partitions would best be: on engines that are there or will never be.
+/// Hints about where partitions would run best: on engines that exist or never will.
 fn hints(rng: &mut Rng, partitions: u32) -> Vec<(Run, EngineId)> {
     let number = if rng.chance(300) { rng.within(1, 4) } else { 0 };
     let run = |rng: &mut Rng| {

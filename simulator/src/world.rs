@@ -1,4 +1,4 @@
-//! The shell: a virtual clock, a bad network, the hub's side of it, and the real scheduler in the middle.
+//! The world around the real scheduler: a virtual clock, a bad network, and the hub's side of that network.
 
 mod agenda;
 mod engines;
@@ -24,14 +24,14 @@ use tryworks_base::outlet;
 use tryworks_scheduler::*;
 
 const BEAT: u64 = 40 * MS;
-/// The hub gives an engine up after this silence, and an engine the hub after a longer one.
+/// The hub gives an engine up after this silence; an engine gives the hub up after a longer one.
 const LEASE: u64 = 200 * MS;
 const ENGINE_LEASE: u64 = 300 * MS;
-/// What must arrive is sent again after this time.
+/// An important message is sent again after this time.
 const RESEND: u64 = 30 * MS;
-/// Every job ends within this time once nothing goes wrong any more.
+/// Every job ends within this time after the last fault.
 const PATIENCE: u64 = 60_000 * MS;
-/// So long after the last job every trace of them is gone.
+/// This long after the last job, every trace of the jobs is gone.
 const SETTLING: u64 = 1_500 * MS;
 
 #[derive(Debug)]
@@ -61,7 +61,7 @@ enum Happening {
 struct Session {
     host: usize,
     alive: bool,
-    /// The hub that was there before knew it; this one has not heard what it holds.
+    /// The hub before knew it; this one has not heard what it holds.
     pending: bool,
     last_heard: u64,
     orders: u64,
@@ -70,7 +70,7 @@ struct Session {
 pub(super) struct World {
     now: Time,
     rng: Rng,
-    /// What is to come, in order of time, then of being planned.
+    /// The happenings to come, by time, and at one time in the order of planning.
     agenda: BTreeMap<(Time, u64), Happening>,
     planned: u64,
     scheduler: Scheduler<String>,
@@ -81,16 +81,16 @@ pub(super) struct World {
     hosts: Vec<Host>,
     sessions: BTreeMap<EngineId, Session>,
     started: u32,
-    /// How often the user's code still fails at a partition; poison kills its worker every time.
+    /// How many more times the user's code fails at a partition. A poisoned partition kills its worker every time.
     errors_left: BTreeMap<(u64, u32), u32>,
     poison: Vec<(u64, u32)>,
     released: Vec<bool>,
-    /// How often the hub was started again, and whether it is there.
+    /// How many times the hub was restarted, and whether it runs.
     generation: u32,
     down: bool,
-    /// Jobs that a new hub has not heard of again, and whether it first hears of all engines.
+    /// Jobs that a restarted hub has not heard of again, and whether it first waits for all engines.
     returning: Vec<JobId>,
-    /// What was to be stopped or deleted, and where: the hub's journal has it.
+    /// Attempts to be stopped or deleted, and their engines: the hub's journal has them.
     void: BTreeSet<(EngineId, AttemptId)>,
     patient: bool,
     checkers: Checkers,
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    /// Runs until every job has ended and every trace of it is gone.
+    /// Runs until every job has ended and every trace of the jobs is gone.
     pub fn run(mut self) -> Result<Outcome, Violation> {
         let mut settled: Option<Time> = None;
         while let Some(((now, _), happening)) = self.agenda.pop_first() {
@@ -222,7 +222,7 @@ impl World {
         self.agenda.insert((Time(self.now.0 + nanos), self.planned), happening);
     }
 
-    /// Tells the scheduler, and does what it says.
+    /// Hands an event to the scheduler, and carries out its actions.
     fn tell(&mut self, event: Event<String>) -> Result<(), Violation> {
         self.tell_all(vec![event])
     }
@@ -267,7 +267,7 @@ impl World {
             Action::Discard { engine, attempt } => self.order(engine, Order::Discard(attempt)),
             Action::DeleteOutput { engine, output } => self.order(engine, Order::Delete(output)),
             Action::Move(what) => self.order(what.to, Order::Fetch(what)),
-            // It goes, and comes again as another.
+            // The engine leaves, and comes back as another one.
             Action::Drained { engine } => self.after(MS, Happening::NotGone(engine, true)),
             Action::WakeAt { time } => self.after(time.0.saturating_sub(self.now.0), Happening::Tick),
             _ => {}
@@ -275,7 +275,7 @@ impl World {
         Ok(())
     }
 
-    /// Looks up what a task reads, as a shell does when it launches: all of it must exist as far as is known.
+    /// Looks up what a task reads, as a shell does at the launch: as far as the hub knows, all of it must exist.
     fn locate(&self, task: &Task) -> Result<Inputs, Violation> {
         let job = &self.workload.jobs[task.job.0 as usize - 1];
         let pool = job.stages.get(task.stage as usize).map(|&stage| &self.workload.pool[stage]);
@@ -322,7 +322,7 @@ impl World {
                 self.tell(Event::JobSubmitted { job, spec })?;
             }
             Happening::Cancel(job) => self.tell(Event::JobCancelled { job })?,
-            // A job that the hub kept waiting still names it.
+            // A job that the hub has put off still names it.
             Happening::Release(output) if self.will_be_named(output) => self.after(RESEND, Happening::Release(output)),
             Happening::Release(output) => {
                 if !std::mem::replace(&mut self.released[output.0 as usize], true) {

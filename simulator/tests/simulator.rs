@@ -1,6 +1,7 @@
-//! Many seeds through the simulator, and proof that its checkers can fail.
+//! Runs many seeds through the simulator, and proves that its checkers can fail.
 //!
-//! `TRYWORKS_SIM_SEED=123` replays one seed with a trace (with `-- --nocapture`); `TRYWORKS_SIM_SEEDS=20000` runs so many.
+//! `TRYWORKS_SIM_SEED=123` replays one seed with a trace (with `-- --nocapture`); `TRYWORKS_SIM_SEEDS=20000` runs that
+//! many.
 
 use tryworks_simulator::{Bug, Options, Outcome, run};
 
@@ -31,7 +32,7 @@ fn every_job_ends_rightly_whatever_dies() {
     if seeds < 1_000 {
         return;
     }
-    // A fault that never happened proves nothing.
+    // If a fault never happened, the test proves nothing.
     for (fault, times) in [
         ("starts of the hub", all.hubs_started),
         ("blocks known to a new hub", all.blocks_known),
@@ -70,7 +71,7 @@ fn every_job_ends_rightly_whatever_dies() {
     }
 }
 
-/// Runs seeds with the bug until its checker says so. Another one may notice first, where the bug has consequences.
+/// Runs seeds with the bug until its checker reports it. Another checker may report first, if the bug has consequences.
 fn is_noticed(bug: Bug, said: &str) -> bool {
     let mut violations = (0..200).filter_map(|seed| run(seed, &Options { trace: false, bug: Some(bug) }).err());
     violations.any(|violation| violation.contains(said))

@@ -1,4 +1,5 @@
-//! Whether a job may end as it does: its results rest on one version of everything, and its failure really happened.
+//! Whether a job may end as it does: its results depend on one version of every output, and its failure really
+//! happened.
 
 use super::{Checkers, Violation};
 use crate::workload::{Workload, result_name};
@@ -7,7 +8,7 @@ use tryworks_base::ids::{AttemptId, EngineId, JobId};
 use tryworks_scheduler::{Gate, Reason};
 
 impl Checkers {
-    /// Nothing that the results depend on, near or far, was seen in two versions.
+    /// Nothing that the results depend on, directly or not, was seen in two versions.
     pub(super) fn one_version(&self, id: JobId) -> Result<(), Violation> {
         let Some(job) = self.jobs.get(&id) else { return Ok(()) };
         let mut versions: BTreeMap<(usize, usize), u64> = BTreeMap::new();
@@ -56,12 +57,12 @@ impl Checkers {
             Reason::Fetch { failures, .. } => {
                 failures.len() >= limits.max_stage_attempts as usize
                     && failures.iter().all(|failure| self.fetches.contains(failure))
-                    // It was made again each time.
+                    // The block was recomputed each time.
                     && failures.iter().map(|lost| lost.made_by).collect::<BTreeSet<_>>().len() == failures.len()
                     && failures.iter().all(|f| (f.output, f.partition) == (failures[0].output, failures[0].partition))
             }
             Reason::Nondeterministic { stage, delivered, .. } => {
-                // The stage itself, or one that it reads and that was made again with it, is fickle.
+                // The stage itself, or one that it reads and that was recomputed with it, is fickle.
                 plan.fickle && plan.stages.get(*stage as usize).is_some() && job.committed.len() == *delivered as usize
             }
             Reason::Limit { name, limit, value } => {

@@ -1,4 +1,4 @@
-//! Looking on from outside: what the hub says is compared with what it heard, and with what is written down.
+//! The checkers look on from outside: they compare what the hub says with what it heard, and with what its journal has.
 
 use super::disk::Disk;
 use super::drivers::Job;
@@ -18,11 +18,11 @@ use tryworks_transport::PeerId;
 pub(super) struct Checks {
     launches: BTreeSet<u64>,
     engines: BTreeSet<EngineId>,
-    /// Sessions that were given to drivers, and to whom connections belong.
+    /// Sessions that were given to drivers, and the session of each connection.
     sessions: BTreeSet<SessionId>,
     who: BTreeMap<PeerId, SessionId>,
     asked: BTreeMap<PeerId, Option<SessionId>>,
-    /// Jobs by their numbers, as the workload has them.
+    /// The jobs of the workload, by the hub's numbers.
     jobs: BTreeMap<JobId, usize>,
     /// The names of detached jobs, as they were submitted and accepted.
     submitted: BTreeMap<(SessionId, u64), String>,
@@ -30,13 +30,13 @@ pub(super) struct Checks {
     closed: BTreeSet<JobId>,
     tickets: BTreeMap<(SessionId, u64), JobId>,
     tasks: BTreeMap<AttemptId, (JobId, Partitions)>,
-    /// What engines reported whom the hub listens to.
+    /// What engines reported while the hub listened to them.
     reported: BTreeSet<AttemptId>,
-    /// By which connection the hub was told that a launch is done.
+    /// The connection by which the hub heard that a launch is done.
     done: BTreeMap<AttemptId, PeerId>,
-    /// What drivers said to have, and the hub heard.
+    /// Results that drivers said to have, and the hub heard so.
     received: BTreeSet<(SessionId, AttemptId)>,
-    /// The last result that each was told of.
+    /// The last result that each driver was told of.
     last: BTreeMap<PeerId, ToDriver>,
 }
 
@@ -51,7 +51,7 @@ fn reserved(disk: &Disk, counter: Counter, number: u64) -> Result<(), Violation>
 }
 
 impl Checks {
-    /// The hub heard an engine: how many blocks and results it offers.
+    /// The hub heard an engine: returns how many blocks and results it offers.
     pub fn engine_said(&mut self, peer: PeerId, bytes: &[u8]) -> (u64, u64) {
         if let Ok(Hello { purpose: Purpose::Serve(offer), .. }) = Hello::from_bytes(bytes, "") {
             self.reported.extend(offer.results.iter().map(|held| held.attempt));
@@ -158,8 +158,8 @@ impl Checks {
         }
     }
 
-    /// An engine may drop results of a detached job once they are written down, or nobody will ask for them. What it offers
-    /// by another connection may have been given up meanwhile.
+    /// An engine may drop results of a detached job once they are in the journal, or no driver will ask for them. What
+    /// it offered by another connection may have been given up in between.
     fn may_drop(&self, attempt: AttemptId, disk: &Disk) -> Result<(), Violation> {
         let Some((job, partitions)) = self.tasks.get(&attempt) else { return Ok(()) };
         if !self.names.contains_key(job) || self.closed.contains(job) {
@@ -185,7 +185,7 @@ impl Checks {
 
     /// A driver is told that its session is over.
     pub fn given_up(&self, session: SessionId, away: Duration) -> Result<(), Violation> {
-        // Its end may have noticed that much later than the hub.
+        // The driver may have noticed the cut that much later than the hub.
         let grace = Limits::default().driver_grace.saturating_sub(LATE);
         match away >= grace {
             true => Ok(()),
@@ -193,7 +193,7 @@ impl Checks {
         }
     }
 
-    /// The last result that a driver was told of, if it has said to have it.
+    /// The last result that a driver was told of, if the driver has confirmed it.
     pub fn told_before(&self, peer: PeerId) -> Option<ToDriver> {
         let session = self.who.get(&peer)?;
         let last = self.last.get(&peer)?;

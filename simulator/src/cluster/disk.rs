@@ -1,5 +1,5 @@
-//! The journal's disk: what is noted is written a little later, or much later, or not while the disk is full; and what was
-//! not written goes with the hub.
+//! The journal's disk. Entries are written a little later, or much later, or not at all while the disk is full. Entries
+//! that were not written are lost with the hub.
 
 use super::{Bug, Happening, MS, SECOND, World};
 use crate::checkers::Violation;
@@ -11,7 +11,7 @@ use tryworks_hub::state::{Lookup, Order, Told};
 use tryworks_protocol::admin::Answer;
 use tryworks_scheduler::Time;
 
-/// What is to be told once all before it is written.
+/// What to tell once everything before it is written.
 #[derive(Debug)]
 enum Then {
     Submitted(JobId),
@@ -29,15 +29,15 @@ struct Pending {
 pub(super) struct Disk {
     pub journal: InMemory,
     pending: Vec<Pending>,
-    /// A commit is on its way.
+    /// A commit is in progress.
     busy: bool,
     pub slow_until: Time,
     pub full_until: Time,
     pub was_full: bool,
-    /// Up to where numbers are written down as reserved.
+    /// Up to which number numbers are reserved in the journal.
     pub reserved: [u64; 4],
     error: Option<Error>,
-    /// What the hub was told last of that.
+    /// What the hub was last told about the disk's state.
     told: Option<Error>,
 }
 
@@ -65,7 +65,7 @@ impl Disk {
         self.journal.write(writes).map_err(|error| format!("the journal cannot be written: {error}"))
     }
 
-    /// How the disk is, if the hub does not know.
+    /// The state of the disk, if the hub does not know it yet.
     pub fn health(&mut self) -> Option<Told> {
         (self.error != self.told).then(|| {
             self.told.clone_from(&self.error);
@@ -75,7 +75,7 @@ impl Disk {
 }
 
 impl World {
-    /// A hub begins on what is written.
+    /// A hub starts from what is written.
     pub(super) fn recover(&mut self) -> Result<Recovered, Violation> {
         let found = self.disk.journal.begin().map_err(|error| format!("the journal cannot be read: {error}"))?;
         (self.disk.busy, self.disk.error, self.disk.told) = (false, None, None);
@@ -83,7 +83,7 @@ impl World {
         Ok(found)
     }
 
-    /// The hub dies: some of what it noted last may have been written.
+    /// The hub dies: some of its last entries may have been written.
     pub(super) fn lose_pending(&mut self) {
         let mut pending = std::mem::take(&mut self.disk.pending);
         let full = self.now < self.disk.full_until;
@@ -130,7 +130,7 @@ impl World {
                 }
                 return;
             }
-            // No process is of the hub's machine, nothing is put to its data port, and nobody stops it.
+            // No process runs on the hub's machine, nothing is sent to its data port, and nothing stops it.
             Order::Shelf(_) | Order::LookAt { .. } | Order::Renew { .. } | Order::Stop => return,
         };
         self.disk.pending.push(pending);
@@ -186,7 +186,7 @@ impl World {
         Ok(())
     }
 
-    /// What waits is written later, and who asked is told so.
+    /// Waiting entries are written later, and those who asked for a confirmation are told so.
     fn commit_fails(&mut self) {
         self.outcome.full_commits += 1;
         let error = Error::Storage {
@@ -197,7 +197,7 @@ impl World {
         (self.disk.error, self.disk.was_full) = (Some(error.clone()), true);
         let mut told = Vec::new();
         for pending in &mut self.disk.pending {
-            // What takes as long as it takes.
+            // These commits take as long as they take.
             let asked = |then: &mut Then| !matches!(then, Then::Reserved(..) | Then::LookUp(Lookup::Results { .. }));
             told.extend(pending.then.take_if(asked));
         }

@@ -1,4 +1,5 @@
-//! Simulated drivers: they submit jobs, come back to their session when they were cut off, and are run again when they end.
+//! Simulated drivers: they submit jobs, come back to their session after their connection was cut, and are run again
+//! when they end.
 
 use super::engines::Code;
 use super::network::{End, said};
@@ -13,18 +14,18 @@ use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening};
 use tryworks_scheduler::{JobSpec, Limits, Time};
 use tryworks_transport::PeerId;
 
-/// A job, as its driver knows it.
+/// A job, as its driver sees it.
 #[derive(Debug)]
 pub(super) struct Job {
     pub plan: usize,
     pub name: Option<String>,
-    /// Its time has come.
+    /// The time to submit it has come.
     due: bool,
     /// The driver's number for it in this session.
     ticket: Option<u64>,
     pub number: Option<JobId>,
     pub got: BTreeMap<u32, u64>,
-    /// A driver before this one was told that the detached job is accepted.
+    /// An earlier run of the driver was told that the detached job is accepted.
     pub promised: Option<JobId>,
     pub through: bool,
 }
@@ -34,7 +35,7 @@ impl Job {
         Job { plan, name, due: false, ticket: None, number: None, got: BTreeMap::new(), promised: None, through: false }
     }
 
-    /// Another session, or another run of the program, begins it anew.
+    /// Another session, or another run of the program, submits it from the beginning.
     fn begin_anew(&mut self) {
         if self.name.is_some() && self.number.is_some() {
             self.promised = self.number;
@@ -54,7 +55,7 @@ pub(super) struct Driver {
     pub session: Option<(SessionId, [u8; 16])>,
     epoch: u64,
     tickets: u64,
-    /// Since when it has no connection that it knows to be good.
+    /// Since when it has had no connection that it knows to be good.
     pub away: Option<Time>,
     pub jobs: Vec<Job>,
     left: bool,
@@ -81,7 +82,7 @@ impl Driver {
         self.alive && self.life == life && self.peer == Some(peer)
     }
 
-    /// It has all that it wanted.
+    /// It has all results that it wanted.
     pub fn is_through(&self) -> bool {
         self.left
     }
@@ -124,7 +125,7 @@ impl World {
         of.peer = None;
         of.away.get_or_insert(now);
         let life = of.life;
-        // Some networks are away for longer than a hub waits.
+        // Some networks are cut for longer than a hub waits.
         let away = if !self.is_calm() && self.rng.chance(60) { 45 * SECOND } else { 200 * MS };
         self.soon(away / 10, away, Happening::DialDriver(driver, life));
     }
@@ -157,7 +158,7 @@ impl World {
         }
     }
 
-    /// Submits a job, or what it still lacks.
+    /// Submits a job, or asks for the results that it still lacks.
     fn submit_now(&mut self, driver: usize, at: usize) {
         let of = &mut self.drivers[driver];
         let Some((session, _)) = of.session else { return };
@@ -198,7 +199,7 @@ impl World {
         if !self.drivers[driver].welcome {
             return match opening::<Welcome>(bytes) {
                 Ok(Opening::Welcome(welcome)) => self.welcomed(driver, &welcome),
-                // The journal cannot be written, say: it is tried again.
+                // The journal cannot be written, for example: the driver tries again.
                 Ok(Opening::Refused(_)) => {
                     self.driver_without_hub(driver);
                     Ok(())
@@ -298,7 +299,7 @@ impl World {
                 self.outcome.collected += u64::from(job.promised.is_some());
                 Ok(())
             }
-            // It is asked for again, under another number.
+            // The driver asks for it again, under another number.
             Err(Error::Storage { .. }) if full => {
                 self.outcome.refused += 1;
                 if let Some(promised) = job.number.filter(|_| job.name.is_some()) {

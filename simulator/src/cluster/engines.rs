@@ -1,4 +1,4 @@
-//! The real state of engines, on machines where starting a worker, keeping a block and computing a number are simulated.
+//! The real state of engines, on machines where workers, stores and tasks are simulated.
 
 use super::network::{End, said};
 use super::{Bug, Happening, MS, SECOND, World};
@@ -22,12 +22,12 @@ pub(super) struct Block {
     values: BTreeMap<u32, u64>,
 }
 
-/// What a task runs, as the bytes of its code say.
+/// What a task runs, according to the bytes of its code.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Code {
-    /// What makes a stage of the pool.
+    /// Computes a stage of the pool.
     Pool(usize),
-    /// What makes the results of a job of the workload.
+    /// Computes the results of a job of the workload.
     Results(usize),
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Host {
     pub peer: Option<PeerId>,
     welcome: bool,
     state: Engine,
-    /// Those that have said hello.
+    /// Workers that have said hello.
     workers: BTreeMap<u64, Worker>,
     /// Blocks that workers sealed, and those that the store has.
     sealed: BTreeMap<AttemptId, Block>,
@@ -109,12 +109,12 @@ impl Host {
         }
     }
 
-    /// Whether this is its connection in this life.
+    /// Whether this is its connection in this life of the process.
     pub fn lives(&self, life: u32, peer: PeerId) -> bool {
         self.alive && self.life == life && self.peer == Some(peer)
     }
 
-    /// What it holds that a cluster without jobs should not have.
+    /// What the engine holds that an engine without jobs should not have.
     pub fn left(&self) -> Option<String> {
         let offer = self.state.offer();
         let nothing = self.blocks.is_empty()
@@ -220,7 +220,7 @@ impl World {
                     self.hosts[host].state.joined(now, &welcome);
                     self.settle(host);
                 }
-                // Its name may still be taken by its life before.
+                // An earlier life of this engine may still have the name.
                 Ok(Opening::Refused(_)) => self.engine_without_hub(host),
                 Err(error) => panic!("{peer:?} was answered with what cannot be read: {error}"),
             }
@@ -237,7 +237,7 @@ impl World {
         self.settle(host);
     }
 
-    /// Carries out what a state orders, and hands on what it says.
+    /// Carries out the orders of a state, and sends its messages.
     fn settle(&mut self, host: usize) {
         loop {
             let orders = self.hosts[host].state.orders();
@@ -270,7 +270,7 @@ impl World {
             Order::Kill { worker } => self.end_worker(host, worker),
             Order::Blocks(BlockOrder::Add { attempt, .. }) => {
                 of.blocks.extend(of.sealed.remove_entry(&attempt));
-                // Late, so that things happen in between.
+                // A little later, so that other things happen in between.
                 self.soon(0, 3 * MS, Happening::Added(host, life, attempt));
             }
             Order::Blocks(BlockOrder::Delete { attempt }) => drop(of.blocks.remove(&attempt)),
@@ -278,7 +278,7 @@ impl World {
             Order::Blocks(BlockOrder::DeleteOutputs { outputs }) => {
                 of.blocks.retain(|_, block| !outputs.contains(&block.output.0));
             }
-            // Nobody is asked to leave, and tasks need no files and write nothing.
+            // No engine is asked to leave, and tasks need no files and print nothing.
             Order::Heard { .. }
             | Order::Unheard { .. }
             | Order::Prefetch { .. }
@@ -354,7 +354,7 @@ impl World {
         self.settle(host);
     }
 
-    /// What the partitions of a task come to, from what lies where the hub said.
+    /// What the partitions of a task compute, from blocks at the places that the hub named.
     fn compute(
         &mut self,
         host: usize,

@@ -1,22 +1,22 @@
-//! What goes wrong, and when, is decided before a run begins.
+//! The faults of a run, which are decided before it begins.
 
 use super::drivers::Job;
 use super::{Happening, MS, SECOND, World};
 use tryworks_scheduler::Time;
 
-/// Something that goes wrong.
+/// A fault.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Disaster {
     CrashEngine(usize),
     KillWorker(usize),
     CutEngine(usize),
     CutDriver(usize),
-    /// What it says arrives long after: the hub gives it up, and hears it then.
+    /// Its messages arrive so late that the hub gives it up first, and hears them then.
     StallEngine(usize),
-    /// Its program ends in the middle, and is run again after so long.
+    /// Its program ends before its jobs do, and is run again after this time.
     EndDriver(usize, u64),
     KillHub,
-    /// Until then commits take long, or fail.
+    /// For this long, commits are slow or fail.
     SlowDisk(u64),
     FullDisk(u64),
 }

@@ -1,4 +1,4 @@
-//! The real hub in the middle: how it begins and dies, and what comes to it and leaves it.
+//! The real hub of the simulated cluster: how it starts and dies, and which messages reach it and leave it.
 
 use super::network::{End, said};
 use super::{Bug, CLOCK, Happening, MS, SECOND, World};
@@ -34,7 +34,7 @@ impl World {
             found.unfinished.clear();
             found.uncollected.clear();
         }
-        // Some hubs have used nearly all of what is reserved.
+        // Some hubs start with nearly all reserved numbers used.
         let mut reserves = Vec::new();
         for counter in Counter::ALL {
             if self.rng.chance(300) && self.options.bug != Some(Bug::CountAnew) {
@@ -130,7 +130,7 @@ impl World {
         }
     }
 
-    /// Has all leave the hub that wants to.
+    /// Closes the connections of all drivers that want to leave.
     pub(super) fn leave(&mut self) -> Result<(), Violation> {
         let now = self.hub_time();
         let Some(hub) = &mut self.hub else { return Ok(()) };
@@ -207,7 +207,7 @@ impl World {
         self.drivers.iter().flat_map(|driver| driver.waits_for()).collect::<Vec<_>>().join(", ")
     }
 
-    /// All jobs have ended and all drivers have left: engines and the hub have nothing of them.
+    /// All jobs have ended and all drivers have left: the engines and the hub hold nothing for them.
     pub(super) fn nothing_is_left(&mut self) -> Result<(), Violation> {
         if let Some(left) = self.hosts.iter().find_map(|host| host.left()) {
             return Err(format!("all is over, and yet {left}"));

@@ -1,10 +1,10 @@
-//! A cluster in which the real hub and the real engines decide: the hub's state with the real journal in memory, and a state
-//! for each engine, whose workers and stores are simulated. Drivers are simulated, too, and speak the protocol.
+//! A cluster in which the real hub and the real engines decide: the hub's state with the real journal in memory, and
+//! the state of each engine. Workers and stores are simulated. So are drivers, which speak the real protocol.
 //!
-//! A connection brings messages whole and in order, or is cut, and then neither end is told at once. Engines crash and come
-//! back, with their blocks after a cut and without them after a crash; drivers are cut off, or end and are run again; the
-//! hub is killed, and with it what its journal had not committed; the journal's disk is slow, or full, for a while. Tasks
-//! compute numbers, as those of the scheduler's world do.
+//! A connection delivers messages whole and in order until it is cut, and a cut is not reported to both ends at once.
+//! Engines crash and come back: with their blocks after a cut, without them after a crash. Drivers are cut off, or end
+//! and are run again. The hub is killed, and loses what its journal had not committed. The journal's disk is slow or
+//! full for a while. Tasks compute numbers, as those of the scheduler's world do.
 //!
 //! ```
 //! use tryworks_simulator::cluster::{Options, run};
@@ -38,11 +38,11 @@ use tryworks_transport::PeerId;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
-/// Every job ends within this time once nothing goes wrong any more.
+/// Every job ends within this time after the last fault.
 const PATIENCE: u64 = 200 * SECOND;
-/// So long after the last job every trace of them is gone: a driver that ended is given up by then.
+/// This long after the last job, every trace of the jobs is gone: a driver that ended is given up by then.
 const SETTLING: u64 = 60 * SECOND;
-/// What the system's clock shows when a run begins. It is far away, so that nothing is too old for the journal.
+/// The system's clock when a run begins. It is far in the future, so that no entry is too old for the journal.
 const CLOCK: u64 = 4_000_000_000_000_000;
 
 /// How to run.
@@ -50,43 +50,43 @@ const CLOCK: u64 = 4_000_000_000_000_000;
 pub struct Options {
     /// Print what happens.
     pub trace: bool,
-    /// Do something wrong, to see whether a checker notices.
+    /// Plants a bug, to see whether a checker notices.
     pub bug: Option<Bug>,
 }
 
-/// A mistake to plant around the hub, one for each checker.
+/// A bug to plant around the hub, one for each checker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// An engine computes something else.
+    /// An engine computes a wrong value.
     WrongValue,
     /// A launch never reaches its engine.
     LoseLaunch,
     /// A driver is not told of a result.
     LoseResult,
-    /// A driver is told of a result that it said to have.
+    /// A driver is told again of a result that it has confirmed.
     TellAgain,
-    /// A driver is told of a result that comes from an engine that was given up.
+    /// A driver is told of a result from an engine that was given up.
     TellOfGivenUp,
-    /// What is reserved is not written down.
+    /// Reserved numbers are not written to the journal.
     KeepNoNumbers,
-    /// A hub that begins anew counts from the beginning.
+    /// A restarted hub counts from the beginning.
     CountAnew,
-    /// A detached job is said to be written down before it is.
+    /// A detached job is reported as written down before it is.
     AcceptEarly,
-    /// A full disk is taken for one that has room.
+    /// A full disk is reported as one with free space.
     IgnoreFull,
     /// An engine may drop results of a detached job before they are written down.
     ReceiveEarly,
-    /// A hub that begins anew does not know the jobs of the one before.
+    /// A restarted hub does not know the jobs of the hub before.
     ForgetJobs,
     /// A session is given up although its driver is back in time.
     GiveUpEarly,
-    /// What is not needed is not deleted.
+    /// Blocks that are not needed are not deleted.
     KeepBlocks,
 }
 
 impl Bug {
-    /// All of them, each with what its checker says.
+    /// All bugs, each with the message of its checker.
     pub const ALL: [(Bug, &str); 13] = [
         (Bug::WrongValue, "a sequential run gives"),
         (Bug::LoseLaunch, "did not end"),
@@ -104,7 +104,7 @@ impl Bug {
     ];
 }
 
-/// What happened in a run: mostly, how much went wrong.
+/// What happened in a run: mainly, how many faults there were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Messages that the hub heard.
@@ -113,11 +113,11 @@ pub struct Outcome {
     pub launched: u64,
     /// Jobs that gave their results.
     pub done: u64,
-    /// Jobs that were refused, since the journal could not be written.
+    /// Jobs that were refused, because the journal could not be written.
     pub refused: u64,
     /// Hubs that were killed.
     pub hubs_killed: u64,
-    /// Entries and reservations that went with them.
+    /// Entries and reservations that were lost with them.
     pub entries_lost: u64,
     /// Engines that crashed.
     pub engines_crashed: u64,
@@ -125,9 +125,9 @@ pub struct Outcome {
     pub workers_died: u64,
     /// Connections that were cut.
     pub cuts: u64,
-    /// Messages that were lost in them.
+    /// Messages that were lost by cuts.
     pub messages_lost: u64,
-    /// Messages that the hub heard of engines that it had given up.
+    /// Messages that the hub heard from engines that it had given up.
     pub heard_late: u64,
     /// Blocks that engines offered to a hub.
     pub blocks_offered: u64,
@@ -139,22 +139,22 @@ pub struct Outcome {
     pub came_back: u64,
     /// Drivers that were given up.
     pub given_up: u64,
-    /// Drivers that ended in the middle, and were run again.
+    /// Drivers that ended before their jobs, and were run again.
     pub drivers_ended: u64,
     /// Jobs that were submitted again.
     pub resubmitted: u64,
-    /// Detached jobs whose driver ended, and that a later run of it collected.
+    /// Detached jobs whose driver ended, and whose results a later run of the driver collected.
     pub collected: u64,
-    /// Commits that took long.
+    /// Commits that were slow.
     pub slow_commits: u64,
     /// Commits that failed.
     pub full_commits: u64,
-    /// How often the planted bug did its work.
+    /// How many times the planted bug took effect.
     pub planted: u64,
 }
 
 impl Outcome {
-    /// All counts, with what they are.
+    /// All counts, with their names.
     #[must_use]
     pub fn counts(&self) -> [(&'static str, u64); 22] {
         [
@@ -242,7 +242,7 @@ impl Outcome {
 /// Runs one seed to the end.
 ///
 /// # Errors
-/// Which promise was broken.
+/// The promise that was broken.
 pub fn run(seed: u64, options: &Options) -> Result<Outcome, Violation> {
     World::new(seed, *options).run()
 }
@@ -280,7 +280,7 @@ struct World {
     planned: u64,
     workload: Workload,
     hub: Option<Hub>,
-    /// When this hub began, and how many began before it.
+    /// When this hub started, and how many hubs started before it.
     began: Time,
     generation: u32,
     disk: Disk,
@@ -288,7 +288,7 @@ struct World {
     links: BTreeMap<PeerId, Link>,
     hosts: Vec<Host>,
     drivers: Vec<Driver>,
-    /// Nothing goes wrong from here on.
+    /// From here on there are no faults.
     calm: Time,
     checks: Checks,
     outcome: Outcome,
@@ -329,7 +329,7 @@ impl World {
         self.agenda.insert((self.now + Duration::from_nanos(nanos), self.planned), happening);
     }
 
-    /// Something between these times.
+    /// Plans a happening for some time between these two.
     fn soon(&mut self, low: u64, high: u64, happening: Happening) {
         let nanos = self.rng.within(low, high);
         self.after(nanos, happening);

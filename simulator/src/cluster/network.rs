@@ -7,7 +7,7 @@ use tryworks_protocol::engine::{FromEngine, ToEngine};
 use tryworks_scheduler::Time;
 use tryworks_transport::PeerId;
 
-/// Who is at the other end of a hub's connection. A process that was run again has another life.
+/// The process at the other end of a hub's connection. If a process is run again, that is another life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Host(usize, u32),
@@ -17,12 +17,12 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Link {
     pub end: End,
-    /// The hub at its other end.
+    /// The generation of the hub at the other end.
     pub generation: u32,
     /// When the last message in either direction arrives.
     to_hub: Time,
     to_client: Time,
-    /// Nothing gets through any more.
+    /// No message gets through any more.
     pub cut: bool,
     /// The hub has given it up.
     pub given_up: bool,
@@ -63,7 +63,7 @@ impl World {
         self.after(wait, Happening::FromHub(peer, bytes));
     }
 
-    /// Whether a connection still leads from one living end to the other.
+    /// Whether a connection still connects two living processes.
     pub(super) fn leads(&self, peer: PeerId) -> bool {
         self.links.get(&peer).is_some_and(|link| {
             let lives = match link.end {
@@ -74,7 +74,7 @@ impl World {
         })
     }
 
-    /// A connection breaks. Its ends may notice soon, or only by the silence.
+    /// Cuts a connection. Its ends may notice soon, or only by the silence.
     pub(super) fn cut(&mut self, peer: PeerId) {
         let Some(link) = self.links.get_mut(&peer).filter(|link| !link.cut) else { return };
         link.cut = true;
@@ -86,7 +86,7 @@ impl World {
         self.soon(0, late, Happening::ClientNotices(peer));
     }
 
-    /// What an engine says from now on arrives later than the hub waits.
+    /// Delays an engine's messages from now on for longer than the hub waits.
     pub(super) fn stall(&mut self, host: usize) {
         let late = Time(self.now.0 + self.rng.within(8 * SECOND, 14 * SECOND));
         if let Some(link) = self.hosts[host].peer.and_then(|peer| self.links.get_mut(&peer)) {
@@ -94,7 +94,7 @@ impl World {
         }
     }
 
-    /// The process at the client's end is gone: the system of its machine says so, if the network does not keep it.
+    /// The process at the client's end is gone. The system of its machine reports that, unless the network loses it.
     pub(super) fn client_is_gone(&mut self, peer: Option<PeerId>) {
         let Some(peer) = peer else { return };
         if let Some(link) = self.links.get_mut(&peer) {
@@ -140,7 +140,7 @@ impl World {
     }
 }
 
-/// A message as it travels.
+/// A message, encoded as for sending.
 pub(super) fn said<M: serde::Serialize>(batch: &[M]) -> Vec<u8> {
     tryworks_protocol::encode(batch).unwrap_or_else(|error| panic!("a message cannot be encoded: {error}"))
 }

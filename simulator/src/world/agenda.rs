@@ -1,4 +1,5 @@
-//! What is to come is decided before it begins: who starts when, what is submitted, and what goes wrong.
+//! The agenda of a run, which is decided before it begins: who starts when, which jobs are submitted, and which faults
+//! there are.
 
 use super::{BEAT, Happening, World};
 use crate::faults::MS;

@@ -1,4 +1,4 @@
-//! The engines' side of the world: how tasks run there, what they read, and how engines, workers and blocks perish.
+//! The engines' side of the world: how tasks run there, what they read, and how engines, workers and blocks are lost.
 
 use super::{BEAT, ENGINE_LEASE, Envelope, Happening, Letter, World};
 use crate::Bug;
@@ -66,7 +66,7 @@ impl World {
                 let Some(&made_by) = blocks.get(self.rng.below(blocks.len() as u64) as usize) else { return };
                 let Some(block) = self.hosts[host].blocks.remove(&made_by) else { return };
                 self.outcome.blocks_lost += 1;
-                // Half of the time nobody notices before somebody wants to read it.
+                // In half of the cases the loss is noticed only when a task wants to read the block.
                 if self.rng.chance(500)
                     && let Some((&partition, _)) = block.values.first_key_value()
                 {
@@ -95,7 +95,7 @@ impl World {
         }
         engine.heard_hub = self.now;
         if generation > engine.generation {
-            // Whatever the new hub says first.
+            // Whatever the restarted hub says first.
             let letter = Letter::Holding { slots: engine.slots, blocks: engine.meet(generation) };
             self.send_from(host, letter);
         }
@@ -146,7 +146,7 @@ impl World {
         }
     }
 
-    /// What waits here cannot be started: the hub is told, and gets each task back.
+    /// The waiting tasks cannot be started: the engine reports it to the hub, and gives each task back.
     fn cannot_begin(&mut self, host: usize) {
         let (engine, waiting) = (self.hosts[host].session, std::mem::take(&mut self.hosts[host].queue));
         if waiting.is_empty() {
@@ -160,7 +160,7 @@ impl World {
         }
     }
 
-    /// The task reads its input from wherever it was said to be.
+    /// The task reads its input from the places that it was told.
     pub(super) fn read(&mut self, host: usize, session: EngineId, attempt: AttemptId) {
         if !self.hosts[host].alive || self.hosts[host].session != session {
             return;
@@ -203,7 +203,7 @@ impl World {
         self.after(later, Happening::Finish(host, session, attempt));
     }
 
-    /// A block that was to be copied here has arrived, or cannot.
+    /// A block that was to be copied here has arrived, or cannot arrive.
     pub(super) fn fetched(&mut self, host: usize, generation: u32, what: Move) {
         let engine = &self.hosts[host];
         if !engine.alive || engine.session != what.to || engine.generation != generation {

@@ -53,7 +53,7 @@ impl World {
                 self.comes_back(session, slots, blocks)?;
                 self.take_jobs_again()
             }
-            // Also from a session that was given up: the scheduler must know better than to listen.
+            // Also from a session that was given up: the scheduler must ignore it.
             Letter::Report(event) if generation == self.generation => self.tell(event),
             _ => Ok(()),
         }
@@ -130,13 +130,13 @@ impl World {
         match happening {
             Happening::Arrive(envelope) if matches!(envelope.letter, Letter::Beat) => {}
             Happening::Arrive(envelope) => self.after(RESEND, Happening::Send(envelope)),
-            // A gate that closes now must not be told after it has opened again.
+            // The scheduler must not hear of a gate that closes now only after it has opened again.
             Happening::Tick | Happening::Gate(_, Gate::Memory | Gate::Draining) => {}
             other => self.after(RESEND, other),
         }
     }
 
-    /// A new scheduler knows nothing. Engines and drivers went on.
+    /// A new scheduler knows nothing, while engines and drivers went on.
     pub(super) fn hub_starts(&mut self, patient: bool) -> Result<(), Violation> {
         self.down = false;
         self.generation += 1;
@@ -145,7 +145,7 @@ impl World {
         let before = std::mem::replace(&mut self.scheduler, Scheduler::new(config));
         self.define_pools();
         self.checkers.hub_starts();
-        // Its journal has what every task reported.
+        // The hub's journal has what every task reported.
         for id in (0..self.workload.pool.len()).map(output) {
             let places = before.places(id).iter().zip(0..);
             let made: Vec<(u32, u64)> = places.filter_map(|(place, p)| Some((p, place.checksum()?))).collect();
@@ -173,7 +173,8 @@ impl World {
         self.take_jobs_again()
     }
 
-    /// Drivers of a patient hub come again once it is known what every engine of before holds, or that it is gone.
+    /// Drivers of a patient hub submit their jobs again once all engines from before have said what they hold, or are
+    /// gone.
     fn take_jobs_again(&mut self) -> Result<(), Violation> {
         if !self.patient || self.sessions.values().any(|session| session.pending) {
             return Ok(());
@@ -190,7 +191,7 @@ impl World {
             let spec = JobSpec { delivered, wanted, ..plan.spec.clone() };
             self.tell(Event::JobSubmitted { job, spec })?;
         }
-        // What nobody held any more waited for the jobs that name it.
+        // Outputs without a holder waited for the jobs that name them.
         for stage in stages {
             if self.released[stage] && !self.will_be_named(output(stage)) {
                 self.tell(Event::OutputReleased { output: output(stage) })?;
@@ -199,7 +200,7 @@ impl World {
         Ok(())
     }
 
-    /// An engine that was asked to leave may go, or has not gone in time.
+    /// An engine that was asked to leave may go, or has not become free in time.
     pub(super) fn not_gone(&mut self, session: EngineId, kill: bool) -> Result<(), Violation> {
         let Some(record) = self.sessions.get(&session).filter(|record| record.alive) else { return Ok(()) };
         let host = record.host;

@@ -1,4 +1,4 @@
-//! The bad network between the hub and the engines: what letters there are, and what becomes of them.
+//! The bad network between the hub and the engines: which letters there are, and what happens to them.
 
 use super::{Happening, RESEND, Session, World};
 use crate::faults::Verdict;
@@ -12,13 +12,13 @@ pub(super) enum Letter {
     Hello {
         slots: u32,
     },
-    /// It is alive. Not sent again when lost.
+    /// The engine is alive. Not sent again when lost.
     Beat,
-    /// So is the hub. Not sent again either.
+    /// The hub is alive. Not sent again either.
     Heard,
-    /// The session was given up: begin another.
+    /// The session was given up: the engine has to begin another.
     Over,
-    /// Another hub is there, and hears what the engine holds.
+    /// Another hub has started, and hears what the engine holds.
     Again,
     Holding {
         slots: u32,
@@ -26,7 +26,7 @@ pub(super) enum Letter {
     },
     /// What happened on the engine.
     Report(Event<String>),
-    /// What to do there.
+    /// What the engine has to do.
     Order {
         number: u64,
         order: Order,
@@ -38,7 +38,7 @@ pub(super) struct Envelope {
     pub(super) host: usize,
     pub(super) session: EngineId,
     pub(super) to_hub: bool,
-    /// The hub that speaks or is spoken to.
+    /// The generation of the hub that sends or receives.
     pub(super) generation: u32,
     pub(super) letter: Letter,
 }
@@ -85,7 +85,7 @@ impl World {
         }
     }
 
-    /// Whether the sender still is who it was, and so still cares that its letter arrives.
+    /// Whether the sender is still the same process, and so still wants its letter to arrive.
     pub(super) fn sender_lives(&self, envelope: &Envelope) -> bool {
         match envelope.to_hub {
             true => self.hosts[envelope.host].alive && self.hosts[envelope.host].session == envelope.session,
