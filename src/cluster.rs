@@ -127,16 +127,16 @@ impl Builder {
         self
     }
 
-    /// The pool of the cluster that its jobs are in. Pools are named when the cluster is started, each with its share; a
-    /// name that the cluster does not know makes jobs fail.
+    /// The pool of the cluster that its jobs are in. Pools are named when the cluster is started, each with its share;
+    /// a name that the cluster does not know makes jobs fail.
     pub fn pool(mut self, name: impl Into<String>) -> Self {
         self.settings.cluster.pool = name.into();
         self
     }
 
     /// Gives a task of a cluster a second attempt on another engine if it takes long: once `quantile_percent` of a
-    /// stage's tasks are done, and it has run for more than `multiplier_percent` of their median time. The first attempt
-    /// to finish counts, and the other is stopped. It is off unless this is called.
+    /// stage's tasks are done, and it has run for more than `multiplier_percent` of their median time. The first
+    /// attempt to finish counts, and the other is stopped. It is off unless this is called.
     ///
     /// A quantile of more than 100 would never be reached, and a multiplier of less than 100 would run tasks twice that
     /// are as fast as others: both are an error when the context is built.

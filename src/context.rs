@@ -205,12 +205,12 @@ impl Builder {
         self
     }
 
-    /// Whether every row that is handed over, from a task to another or to the driver, is encoded and decoded first, even
-    /// where it stays in memory. It is what came back that is handed over. So a type whose values do not come back as they
-    /// were is an [`Error::Type`](crate::Error::Type) that names it, or gives the same wrong answer every time, and not
-    /// only when memory is short or on a cluster. A field with `#[serde(skip)]` is such a case. Values that are given to
-    /// tasks (`with`, `parallelize`, the first value of `fold`) are looked at in the same way, on the driver. It takes time:
-    /// debug builds check, and release builds do not, unless it is said here.
+    /// Whether every row that is handed over, from a task to another or to the driver, is encoded and decoded first,
+    /// even where it stays in memory. It is what came back that is handed over. So a type whose values do not come back
+    /// as they were is an [`Error::Type`](crate::Error::Type) that names it, or gives the same wrong answer every time,
+    /// and not only when memory is short or on a cluster. A field with `#[serde(skip)]` is such a case. Values that are
+    /// given to tasks (`with`, `parallelize`, the first value of `fold`) are looked at in the same way, on the driver.
+    /// It takes time: debug builds check, and release builds do not, unless it is said here.
     ///
     /// ```
     /// use serde::{Deserialize, Serialize};
@@ -243,8 +243,8 @@ impl Builder {
     /// The context. No thread that runs tasks is started before the first job.
     ///
     /// # Errors
-    /// If a setting cannot be obeyed, such as a path that is wrong, the event log cannot be made or is wanted of a cluster, or the cluster cannot be
-    /// reached.
+    /// If a setting cannot be obeyed, such as a path that is wrong, the event log cannot be made or is wanted of a
+    /// cluster, or the cluster cannot be reached.
     pub fn build(self) -> Result<Context> {
         self.fault.map_or(Ok(()), Err)?;
         let (runtime, memory) = self.settings.runtime()?;

@@ -1,4 +1,4 @@
-//! Calling user functions: with the items alone, or with a value given by `.with` first.
+//! Calling user functions: with the items alone, or with a value from `.with` first.
 
 use crate::ship::{Decoder, Encoder, NoCaptures, Plain, Ship, conjure, ship};
 use serde::Serialize;
@@ -8,9 +8,10 @@ use std::sync::{Arc, OnceLock};
 use tryworks_base::lock::Turns;
 use tryworks_base::{Op, Result, TaskSite, UserError};
 
-/// Something that is called by operators and travels with them.
+/// A function that operators call. It travels with them.
 pub trait Callable: Ship + Clone + Send + Sync + 'static {
-    /// Makes what has to be made once before the first call, in a task or on the driver.
+    /// Makes what the first call needs. It must be called in each process before the first call, in tasks and on the
+    /// driver, and may be called again.
     ///
     /// # Errors
     /// What the user's `with_init` function returned.
@@ -21,7 +22,7 @@ pub trait Callable: Ship + Clone + Send + Sync + 'static {
 
 /// A function of one argument.
 pub trait Call1<A>: Callable {
-    /// What it returns.
+    /// The type that it returns.
     type Out;
     /// Calls it.
     fn call(&self, a: A) -> Self::Out;
@@ -29,7 +30,7 @@ pub trait Call1<A>: Callable {
 
 /// A function of two arguments.
 pub trait Call2<A, B>: Callable {
-    /// What it returns.
+    /// The type that it returns.
     type Out;
     /// Calls it.
     fn call(&self, a: A, b: B) -> Self::Out;
@@ -53,20 +54,21 @@ impl<F: Fn(A, B) -> O + NoCaptures, A, B, O> Call2<A, B> for Plain<F> {
     }
 }
 
-/// A value that was given in the open, to be handed to the next operator's function first.
+/// A value that the program gave explicitly; the next operator's function gets it as its first argument.
 pub trait Env: Ship + Clone + Send + Sync + 'static {
     /// The value's type.
     type Value;
-    /// Makes what has to be made once before the first call, in a task or on the driver.
+    /// Makes the value if this process has not made it yet. It must be called before [`get`](Env::get), in tasks and on
+    /// the driver.
     ///
     /// # Errors
-    /// What making the value returned.
+    /// The error of the user's `with_init` function.
     fn ready(&self, op: &Op, place: TaskSite) -> Result<()>;
-    /// The value.
+    /// The value. [`ready`](Env::ready) must have succeeded in this process before.
     fn get(&self) -> &Self::Value;
 }
 
-/// A user function together with the value it is given.
+/// A user function together with the value that it gets.
 #[derive(Clone)]
 pub struct Given<E, F> {
     pub(crate) env: E,
@@ -97,7 +99,7 @@ impl<E: Env, F: Fn(&E::Value, A, B) -> O + NoCaptures, A, B, O> Call2<A, B> for 
     }
 }
 
-/// A serde value given by `.with(value)`: sent once per stage and worker.
+/// A serde value from `.with(value)`: sent once per stage and worker.
 pub struct Value<V>(pub(crate) Arc<V>);
 
 impl<V> Clone for Value<V> {
@@ -129,7 +131,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Env for Value<V> {
     }
 }
 
-/// A value made once per worker from a serde configuration, by `.with_init(config, make)`.
+/// A value from `.with_init(config, make)`: made from a serde configuration, once per stage and worker.
 pub struct Init<C, F, V, X> {
     config: Arc<C>,
     make: F,
@@ -137,7 +139,7 @@ pub struct Init<C, F, V, X> {
     error: PhantomData<fn() -> X>,
 }
 
-/// The value, and who is making it: tasks that begin together wait for the first of them.
+/// The value, and the turn to make it: of tasks that begin together, the first makes the value and the others wait.
 struct Made<V> {
     value: OnceLock<V>,
     making: Turns<()>,
@@ -179,7 +181,7 @@ where
         if self.made.value.get().is_some() {
             return Ok(());
         }
-        // Whoever panicked while making it has made nothing.
+        // If a task panicked while it made the value, there is none, and the next task tries.
         let _making = self.made.making.take(());
         if self.made.value.get().is_none() {
             let made = op.call(|| (self.make)(&self.config)).map_err(|error| op.failed(error.into(), place))?;

@@ -1,8 +1,9 @@
 //! `Data<T>`: a dataset whose pipe type is erased, for struct fields, loops and unions of many.
 //!
-//! A boxed pipe is a flat list: a head that makes batches, and segments that each turn a batch into the next; or a union
-//! or coalesced partitions of such. Boxing in a loop grows the list, so running, dropping and shipping it never nests.
-//! Heads nest that read boxed pipes themselves, as zips and caches do: they are given more stack as they need it.
+//! A boxed pipe is a flat list: a head makes batches, and each segment turns a batch into the next. A union or
+//! coalesced partitions of boxed pipes are part of the list, too. Boxing in a loop extends the list, so running,
+//! dropping and shipping it never nests. Heads that read boxed pipes themselves, such as zips and caches, do nest: they
+//! get more stack when they need it.
 
 use crate::dataset::Dataset;
 use crate::links::{Batch, Head, HeadCursor, Links, LinksCursor, Segment, SegmentCursor};
@@ -15,10 +16,10 @@ use std::sync::Arc;
 use tryworks_base::lock::Lock;
 use tryworks_base::{Error, Result};
 
-/// A dataset of `T`, however it is made.
+/// A dataset of `T`, whatever operators made it.
 pub type Data<T> = Dataset<Boxed<T>>;
 
-/// A pipe of `T`, its type erased.
+/// A pipe of `T` whose own type is erased.
 pub struct Boxed<T> {
     links: Links,
     item: PhantomData<fn() -> T>,
@@ -36,7 +37,7 @@ impl<T: Send + 'static> Boxed<T> {
             return boxed.clone();
         }
         let links = match (pipe.feed(), pipe.link()) {
-            // The pipe is itself a boxed one with operators behind it: hang them on its list.
+            // The pipe is a boxed pipe with operators after it: add these operators to its list.
             (Some(links), _) => Links::hung(Arc::new(Hung(pipe.clone())), links),
             (None, Some(link)) => Links::of(link),
             (None, None) => Links::begin(Arc::new(Begin(pipe.clone()))),
@@ -44,18 +45,18 @@ impl<T: Send + 'static> Boxed<T> {
         Boxed { links, item: PhantomData }
     }
 
-    /// What is behind it.
+    /// The links of a pipe.
     pub(crate) fn links<P: Pipe<Item = T>>(pipe: &P) -> Links {
         Boxed::new(pipe).links.clone()
     }
 }
 
-/// The stack that must be left where one boxed pipe reads another: enough for what users' functions do.
+/// The stack that must be left where one boxed pipe reads another: enough for users' functions.
 const STACK_LEFT: usize = 1 << 20;
-/// What is added where it is not.
+/// How much stack is added if less is left.
 const STACK_MORE: usize = 16 << 20;
 
-/// Goes one level deeper into pipes that read each other.
+/// Runs `work` one level deeper in pipes that read each other, on more stack if little is left.
 fn deeper<R>(work: impl FnOnce() -> R) -> R {
     stacker::maybe_grow(STACK_LEFT, STACK_MORE, work)
 }
@@ -98,7 +99,7 @@ impl<C: Cursor<Item: Send + 'static>> HeadCursor for BeginCursor<C> {
     }
 }
 
-/// Operators whose root is a boxed pipe, hung on that pipe's list.
+/// Operators whose root is a boxed pipe, as one segment of that pipe's list.
 struct Hung<P>(P);
 
 ship!([P: Pipe] Hung<P> { 0: ship });

@@ -1,4 +1,4 @@
-//! Datasets: lazy, immutable, partitioned collections. Methods describe work; only actions make it run.
+//! Datasets: lazy, immutable, partitioned collections. Methods describe work; only actions run it.
 //!
 //! Each operator lives in the file of its name under `ops`, each action under `actions`.
 
@@ -15,8 +15,8 @@ use tryworks_base::{Error, Op, Result};
 
 /// A lazy, immutable, partitioned collection of `P::Item`.
 ///
-/// `P` is the chain of operators since the last shuffle, as one type, so that it compiles into one loop. Methods
-/// take `&self`: a dataset can be used any number of times, and cloning it costs a few reference counts.
+/// `P` is the chain of operators since the last shuffle, as one type, so that it compiles into one loop. Methods take
+/// `&self`, so a program can use a dataset any number of times. Cloning one costs a few reference counts.
 #[must_use = "a dataset is a description: nothing runs until an action is called on it"]
 pub struct Dataset<P: Pipe> {
     pub(crate) pipe: P,
@@ -46,8 +46,8 @@ impl<P: Pipe> std::fmt::Debug for Dataset<P> {
 
 /// # The dataset and its plan
 impl<S: Source> Dataset<Read<S>> {
-    /// The dataset that a source yields. `fault` is a mistake found while the source was made: it is told at the
-    /// action, as is a source that the codec cannot carry.
+    /// The dataset that a source yields. `fault` is a mistake that was found while the source was made. The action
+    /// returns it, and so it does if the codec cannot carry the source.
     #[track_caller]
     pub fn from_source(runner: Arc<dyn Runner>, name: &'static str, mut source: S, fault: Option<Error>) -> Self {
         let op = Op::here(name);
@@ -59,18 +59,19 @@ impl<S: Source> Dataset<Read<S>> {
 
 /// # The dataset and its plan
 impl<P: Pipe> Dataset<P> {
-    /// A dataset that comes from this one by an operator that took `shuffle_into`.
+    /// The dataset of an operator over this one that uses `shuffle_into`.
     pub(crate) fn chain<Q: Pipe>(&self, pipe: Q, node: Node) -> Dataset<Q> {
         Dataset { pipe, node: Arc::new(node), runner: self.runner.clone(), shuffle_into: None }
     }
 
-    /// A dataset that comes from this one by an operator that takes no `shuffle_into`.
+    /// The dataset of an operator over this one that does not use `shuffle_into`. Calling `shuffle_into` before it is a
+    /// fault of the plan.
     pub(crate) fn narrow<Q: Pipe>(&self, pipe: Q, node: Node) -> Dataset<Q> {
         let fault = self.misplaced(node.op);
         self.chain(pipe, node.with_fault(fault))
     }
 
-    /// A dataset that comes from this one by an item-wise operator of the kind `K`.
+    /// The dataset of an item-wise operator of the kind `K` over this one.
     pub(crate) fn itemwise<K: Itemwise<P::Item, F>, F: Callable>(&self, op: Op, function: F) -> Dataset<Each<P, F, K>> {
         let partitioning = self.node.partitioning.filter(|_| K::KEEPS_PARTITIONING);
         self.narrow(
@@ -79,7 +80,7 @@ impl<P: Pipe> Dataset<P> {
         )
     }
 
-    /// Another pipe for the same call: what one operator is made of in several steps.
+    /// Another pipe for the same call, for operators that are built in several steps.
     pub(crate) fn of<Q: Pipe>(&self, pipe: Q) -> Dataset<Q> {
         let (node, runner) = (self.node.clone(), self.runner.clone());
         Dataset { pipe, node, runner, shuffle_into: self.shuffle_into }
@@ -90,12 +91,12 @@ impl<P: Pipe> Dataset<P> {
         self.shuffle_into.unwrap_or_else(|| default_readers(&[&self.node]))
     }
 
-    /// The mistake of a [`shuffle_into`](Dataset::shuffle_into) right before `op`, which does not take it.
+    /// The mistake if [`shuffle_into`](Dataset::shuffle_into) was called right before `op`, which does not use it.
     pub(crate) fn misplaced(&self, op: Op) -> Option<Error> {
         self.not_taken(op, "does not apply to it; call it right before the operator that shuffles")
     }
 
-    /// The mistake of a [`shuffle_into`](Dataset::shuffle_into) on the other side of `op`.
+    /// The mistake if [`shuffle_into`](Dataset::shuffle_into) was called on the right side of `op`.
     pub(crate) fn beside(&self, op: Op) -> Option<Error> {
         self.not_taken(op, "was called on its right side; call it on the left one, before an operator that shuffles")
     }
@@ -105,11 +106,11 @@ impl<P: Pipe> Dataset<P> {
         self.shuffle_into.map(|partitions| op.fault(message(partitions)))
     }
 
-    /// Says how many partitions the shuffle of the next operator makes: as many as the largest input has, if this is
-    /// not called. Any number gives the same items.
+    /// Sets how many partitions the shuffle of the next operator makes. By default, it makes as many as the largest
+    /// input has. Any number gives the same items.
     ///
-    /// It belongs right before an operator that shuffles by key or sorts. Before any other operator, and before an
-    /// action, it is a mistake in the plan, told at the action.
+    /// Call it right before an operator that shuffles by key or sorts. Before any other operator, and before an action,
+    /// it is a mistake in the plan, which the action returns.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -124,7 +125,7 @@ impl<P: Pipe> Dataset<P> {
         Dataset { shuffle_into: Some(partitions), ..self.clone() }
     }
 
-    /// The number of logical partitions: a function of the input alone.
+    /// The number of logical partitions. It depends on the input alone.
     pub fn partitions(&self) -> u32 {
         self.node.partitions
     }
@@ -143,7 +144,7 @@ impl<P: Pipe> Dataset<P> {
         self.narrow(self.pipe.clone(), node)
     }
 
-    /// The plan by which an action on this dataset would run, as stable text.
+    /// The plan of an action on this dataset, as text. The same dataset always gives the same text.
     ///
     /// # Errors
     /// If the plan has a mistake.
@@ -152,7 +153,7 @@ impl<P: Pipe> Dataset<P> {
         self.explained(Op::here("explain"), PlanForm::Text)
     }
 
-    /// The plan as a graph in the language of Graphviz.
+    /// The plan as a Graphviz graph.
     ///
     /// # Errors
     /// If the plan has a mistake.

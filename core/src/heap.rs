@@ -1,34 +1,35 @@
-//! What a value holds outside itself, as far as serde shows it: the elements of its containers, and what is in its boxes.
+//! The heap memory of a value, as far as serde shows it: the elements of its containers, and the contents of its boxes.
 //!
-//! Spare room of strings and vectors shows nowhere: the budget finds out by what the process holds.
+//! Serde does not show the spare capacity of strings and vectors. The budget detects it by the resident memory of the
+//! process.
 
 use serde::ser::{self, Serialize, Serializer};
 use std::any::type_name;
 use std::fmt;
 
-/// What an allocation takes beside its bytes, about.
+/// The approximate overhead of an allocation.
 const ALLOCATION: u64 = 16;
 
-/// The bytes that `value` points to, about: exact for vectors of numbers without spare room. A string counts by its
-/// length.
+/// The approximate number of bytes that `value` points to. It is exact for vectors of numbers without spare capacity. A
+/// string counts by its length.
 pub(crate) fn heap_bytes<T: Serialize + ?Sized>(value: &T) -> u64 {
     let mut heap = Heap(0);
     heap.place(value);
     heap.0
 }
 
-/// Adds up what is met outside the value. What a call gives is the least that lies inside.
+/// Adds up the memory outside the value. Each serializer call returns the least number of bytes inside the value.
 struct Heap(u64);
 
 impl Heap {
-    /// Counts what lies in a place of its own size, and gives that size: if it is too small for what is in it, what it
-    /// has there is a pointer.
+    /// Counts the parts of `value`, and returns its size. If its parts need more than this size, the value is a
+    /// pointer, such as a box, and the parts are on the heap.
     fn place<T: Serialize + ?Sized>(&mut self, value: &T) -> u64 {
         let room = size_of_val(value) as u64;
-        // A value that cannot be written is told where it is written.
+        // A value that cannot be written is an error where it is written, not here.
         let inside = value.serialize(&mut *self).unwrap_or(0);
         if type_name::<T>().starts_with('&') {
-            // Collections hand out references to what lies in them, whose own size does not show.
+            // Collections serialize references to their elements, so `size_of_val` is not the elements' size.
             return if inside > 4 { inside.next_multiple_of(8) } else { inside };
         }
         if inside > room {
@@ -38,7 +39,7 @@ impl Heap {
     }
 }
 
-/// Why a value cannot be written.
+/// The error of a value that cannot be written.
 #[derive(Debug)]
 struct Unwritten;
 
@@ -56,11 +57,11 @@ impl ser::Error for Unwritten {
     }
 }
 
-/// The parts of something: in a place of their own, or side by side in the value.
+/// The parts of a value: on the heap, or inside the value.
 struct Parts<'a> {
     heap: &'a mut Heap,
     bytes: u64,
-    /// Whether they are entries of a table or a tree, of which about a third is empty.
+    /// Whether they are entries of a hash table or a tree, about a third of which is empty.
     loose: bool,
     outside: bool,
 }
@@ -78,7 +79,7 @@ impl Parts<'_> {
         if self.bytes > 0 {
             self.heap.0 += self.bytes + if self.loose { self.bytes / 2 } else { 0 } + ALLOCATION;
         }
-        // A pointer and a length.
+        // The size of a pointer and a length.
         Ok(16)
     }
 }
@@ -250,7 +251,7 @@ mod tests {
     #[test]
     fn elements_and_boxes_count_as_what_they_take() {
         assert_eq!(heap_bytes(&(1u64, 2u8, Some(3u32), [7u64; 9], ())), 0);
-        // Each number takes a byte where it is written.
+        // In bincode each of these numbers takes one byte.
         assert_eq!(heap_bytes(&vec![1u64; 1000]), 8000 + 16);
         assert_eq!(heap_bytes(&VecDeque::from(vec![(1u64, 1u8); 100])), 1600 + 16);
         assert_eq!(heap_bytes(&vec![7u8; 1000]), 1000 + 16);

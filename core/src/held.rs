@@ -1,7 +1,8 @@
-//! Frames held in memory: where rows own memory of their own, many small pieces become one.
+//! Frames held in memory, for rows that own heap memory: many small allocations become one.
 //!
-//! Rows that point elsewhere are dear to hold as values: whoever reads them later misses the caches once for each, and
-//! so does whoever frees them. Encoded while they are still near, they are read from end to end, and freed at once.
+//! Rows with pointers are expensive to hold as values: reading them later causes a cache miss for each, and so does
+//! freeing them. So they are encoded while they are still in the CPU's caches. Then they are read sequentially, and
+//! freed at once.
 
 use memmap2::{Advice, MmapMut};
 use std::sync::Arc;
@@ -9,26 +10,26 @@ use tryworks_base::frames::{FrameWriter, Frames};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Result};
 
-/// Ask for huge pages above this size. The kernel then hands out 512 times fewer pages, and the part of the last one that
-/// stays unused is small.
+/// Ask for huge pages above this size. The kernel then hands out 512 times fewer pages, and the unused part of the last
+/// page is small in comparison.
 const LARGE: usize = 16 << 20;
 
 /// A sequence of frames in memory, being written and then read.
 pub(crate) struct HeldFrames {
     room: MmapMut,
-    /// Where each frame ends.
+    /// The position where each frame ends.
     ends: Vec<usize>,
-    /// Gives the budget back when the frames go.
+    /// Returns memory to the budget when the frames are dropped.
     held: Reservation,
 }
 
 impl HeldFrames {
-    /// No frames yet, with room for what `held` has of the budget.
+    /// An empty sequence with a capacity of the bytes that `held` has reserved.
     pub(crate) fn new(held: Reservation) -> Result<Self> {
         let refused = |error| Error::storage("holding rows", "memory", &error);
         let room = MmapMut::map_anon(held.bytes().max(1) as usize).map_err(refused)?;
         if room.len() >= LARGE {
-            // Where there are none, small ones do as well.
+            // If there are no huge pages, small ones work, too.
             let _ = room.advise(Advice::HugePage);
         }
         Ok(HeldFrames { room, ends: Vec::new(), held })

@@ -1,4 +1,4 @@
-//! What a running task may ask of the process it runs in: memory, spill files, blocks. `core` opens no file itself.
+//! What a running task may ask of its process: memory, spill files, blocks. `core` opens no file itself.
 
 use std::any::Any;
 use std::ops::Range;
@@ -7,10 +7,10 @@ use tryworks_base::frames::{FrameWriter, Frames};
 use tryworks_base::memory::Memory;
 use tryworks_base::{Error, Op, Result, TaskSite};
 
-/// A value of a type that only those know who made it and who read it.
+/// A value whose type only its maker and its readers know.
 type Opaque = Arc<dyn Any + Send + Sync>;
 
-/// The block of a map task as a value, for readers in the same process.
+/// The block of a map task as a value, for readers in this process.
 #[derive(Clone)]
 pub struct BlockValue(Opaque);
 
@@ -42,24 +42,25 @@ impl CachedPartition {
     }
 }
 
-/// Keeps prefetched frames for as long as it lives.
+/// Keeps prefetched frames while it lives.
 #[derive(Clone, Default)]
 pub struct Prefetched {
     _guard: Option<Opaque>,
 }
 
 impl Prefetched {
-    /// What is to live as long as the frames are read.
+    /// A guard that must live while the frames are read.
     pub fn holding<T: Send + Sync + 'static>(guard: T) -> Self {
         Prefetched { _guard: Some(Arc::new(guard)) }
     }
 }
 
-/// What a [`BlockWriter`] says of a block that it has sealed. The host that gave out the writer knows its type.
+/// A [`BlockWriter`]'s handle of a block that it has sealed. The host that made the writer knows the type of the
+/// handle.
 pub struct SealedHandle(Box<dyn Any + Send>);
 
 impl SealedHandle {
-    /// What the host is to get back.
+    /// Wraps what the host will get back.
     pub fn new<T: Send + 'static>(handle: T) -> Self {
         SealedHandle(Box::new(handle))
     }
@@ -77,7 +78,7 @@ impl MadeBlock {
     /// The value.
     ///
     /// # Errors
-    /// [`Error::Bug`] if it was written, though its host gave out no writer.
+    /// [`Error::Bug`] if the block was sealed, though its host made no writer.
     pub fn value(self) -> Result<BlockValue> {
         match self {
             MadeBlock::Value(value) => Ok(value),
@@ -85,10 +86,10 @@ impl MadeBlock {
         }
     }
 
-    /// What its writer said of it.
+    /// The handle of its writer.
     ///
     /// # Errors
-    /// [`Error::Bug`] if it stayed a value, or was written by a writer whose handle is of another type.
+    /// [`Error::Bug`] if it is a value, or a handle of another type.
     pub fn sealed<T: Send + 'static>(self) -> Result<T> {
         let handle = match self {
             MadeBlock::Sealed(SealedHandle(handle)) => handle.downcast().ok().map(|handle| *handle),
@@ -99,39 +100,40 @@ impl MadeBlock {
 }
 
 /// The process around a task.
+///
+/// Tasks call it from many threads, and hold no lock while they do.
 pub trait Host: Send + Sync {
-    /// The budget of the process.
+    /// The memory budget of the process.
     fn memory(&self) -> &Arc<Memory>;
 
-    /// How many tasks run at once: what one task may take of the budget follows from it.
+    /// How many tasks run at once. A task's share of the budget follows from it, but no answer does.
     fn slots(&self) -> usize;
 
     /// A new sequence of frames outside memory.
     ///
     /// # Errors
-    /// If there is no place for it.
+    /// If the disk or its quota refuses.
     fn spill(&self) -> Result<Box<dyn FrameWriter>>;
 
-    /// Begins the block of the map task at `place`, if blocks are to be read by other processes. `None` where readers are in this
-    /// one, so that blocks stay values.
+    /// Begins the block of the map task at `place`, if other processes read blocks. `None` if readers are in this
+    /// process, so that blocks stay values.
     ///
     /// # Errors
-    /// If there is no place for it.
+    /// If the disk or its quota refuses.
     fn block(&self, _place: TaskSite) -> Result<Option<Box<dyn BlockWriter>>> {
         Ok(None)
     }
 
-    /// The output that map partition `map` left for `exchange`.
+    /// The output of map partition `map` for `exchange`.
     ///
     /// # Errors
-    /// [`Error::Fetch`] if it is not there any more.
+    /// [`Error::Fetch`] if it no longer exists.
     fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched>;
 
-    /// Prefetches frames of sealed blocks in one request, before they are read one by one. They stay cached while the
-    /// returned guard lives.
+    /// Prefetches frames of sealed blocks in one request. They stay cached while the returned guard lives.
     ///
     /// # Errors
-    /// [`Error::Fetch`] if a block is not there any more.
+    /// [`Error::Fetch`] if a block no longer exists.
     fn prefetch(&self, _exchange: u64, _wanted: &mut dyn Iterator<Item = FrameRequest>) -> Result<Prefetched> {
         Ok(Prefetched::default())
     }
@@ -139,11 +141,11 @@ pub trait Host: Send + Sync {
     /// The cached partition, if it is there.
     fn cached(&self, cache: u64, partition: u32) -> Option<CachedPartition>;
 
-    /// Does the `count` pieces of a task's work for an operator, `work(0)` and so on, on as many cores as there are. The first error in
-    /// their order is returned.
+    /// Does `count` pieces of a task's work, `work(0)` and so on, on all cores. Returns the first error, in the order
+    /// of the pieces.
     ///
     /// # Errors
-    /// What a piece met.
+    /// The error of a piece.
     fn in_parallel(
         &self,
         _op: Op,
@@ -154,11 +156,11 @@ pub trait Host: Send + Sync {
         (0..count).try_for_each(work)
     }
 
-    /// Keeps a partition in the cache until the cache is dropped.
+    /// Keeps a partition until the cache is dropped.
     fn keep(&self, cache: u64, partition: u32, kept: CachedPartition);
 }
 
-/// The output of a map task, as its reader finds it.
+/// The output of a map task, as its reader gets it.
 pub enum Fetched {
     /// As the value that the map task left in this process.
     Value(BlockValue),
@@ -166,13 +168,13 @@ pub enum Fetched {
     Sealed(Arc<SealedBlock>),
 }
 
-/// A block that was written to be read by other processes.
+/// A block that was written for other processes.
 pub struct SealedBlock {
-    /// What its kind has to know beside the frames.
+    /// What its kind needs besides the frames.
     pub head: Vec<u8>,
     /// Its sequences of frames.
     pub sequences: Vec<Arc<dyn Frames>>,
-    /// What was made of the head by the first who read it.
+    /// The opened block, which its first reader makes.
     pub(crate) opened: OnceLock<BlockValue>,
 }
 
@@ -183,7 +185,7 @@ impl SealedBlock {
     }
 }
 
-/// Frames of a sealed block that are about to be read.
+/// A request for frames of a sealed block, which the task is about to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameRequest {
     /// The map partition that made the block.
@@ -194,7 +196,7 @@ pub struct FrameRequest {
     pub frames: Range<usize>,
 }
 
-/// A block being written that is to be read by other processes. What is not sealed leaves nothing behind.
+/// Writes a block for other processes. Dropping a writer before `seal` leaves nothing behind.
 pub trait BlockWriter: Send {
     /// Begins the next sequence of frames.
     ///
@@ -205,10 +207,10 @@ pub trait BlockWriter: Send {
     /// Appends a frame to the sequence.
     ///
     /// # Errors
-    /// If the disk refuses, with how much was needed where.
+    /// If the disk refuses; the error says how much was needed, and where.
     fn frame(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// Ends the block. `head` is what its kind has to know beside the frames.
+    /// Ends the block. `head` is what its kind needs besides the frames.
     ///
     /// # Errors
     /// If the disk refuses.

@@ -103,7 +103,8 @@ fn too_many(op: Op, partitions: u32) -> Option<Error> {
 }
 
 impl Node {
-    /// A call of `op` over `inputs`. Its partitions, partitioning and so on are those of its only narrow input, or none.
+    /// A call of `op` over `inputs`. Its partitions, partitioning and so on are those of its only narrow input, or
+    /// none.
     pub fn new(op: Op, shape: Shape, partitions: u32, inputs: Vec<Input>) -> Self {
         let hash = FixedState::with_seed(7);
         let mut position = hash.hash_one((op.name, partitions));

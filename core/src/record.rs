@@ -6,8 +6,8 @@ use std::fmt;
 use std::ops::Deref;
 
 /// A row of `N` bytes, ordered as its bytes are. It owns no memory and is copied, so that sorting and shuffling many of
-/// them allocates nothing for each, and it is sent as its bytes. It is a value that functions hand on: for rows of up to some
-/// kilobytes.
+/// them allocates nothing for each, and it is sent as its bytes. It is a value that functions hand on: for rows of up
+/// to some kilobytes.
 ///
 /// ```
 /// # use tryworks::prelude::*;

@@ -8,11 +8,12 @@ use std::hash::Hash;
 /// An item that can cross a shuffle or be kept: a serde value that can be cloned. Blocks are read in place and may be
 /// read again (by another action, by a second attempt), so what is taken out of them is a clone.
 ///
-/// Its `Serialize` and `Deserialize` have to say the same, without names: bincode writes one field after another. Serde's
-/// `skip_serializing_if`, `flatten`, `tag` and `untagged` are errors that name the type ([`Error::Type`](tryworks_base::Error::Type)).
-/// `#[serde(skip)]` is **not supported**: a field that serde is not shown is kept as long as the row stays in memory, and
-/// lost where it is written; a variant that is skipped makes other variants of those behind it. Contexts of debug builds,
-/// and those that are told to check rows, find them; the guide says which fields are not found.
+/// Its `Serialize` and `Deserialize` have to say the same, without names: bincode writes one field after another.
+/// Serde's `skip_serializing_if`, `flatten`, `tag` and `untagged` are errors that name the type
+/// ([`Error::Type`](tryworks_base::Error::Type)). `#[serde(skip)]` is **not supported**: a field that serde is not
+/// shown is kept as long as the row stays in memory, and lost where it is written; a variant that is skipped makes
+/// other variants of those behind it. Contexts of debug builds, and those that are told to check rows, find them; the
+/// guide says which fields are not found.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel: it cannot cross a shuffle or be kept",
     label = "the items have to be serde values that can be cloned",

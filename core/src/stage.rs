@@ -86,8 +86,8 @@ impl<T: Serialize + Any + Send> ResultValue for T {
     }
 }
 
-/// Marks results by their type. A program may ask for a detached job that it, or another one, began with other types: bytes of
-/// one number can be read as those of another.
+/// Marks results by their type. A program may ask for a detached job that it, or another one, began with other types:
+/// bytes of one number can be read as those of another.
 fn mark_of<T>() -> [u8; 8] {
     hash_of(&std::any::type_name::<T>()).to_le_bytes()
 }

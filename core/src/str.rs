@@ -93,8 +93,8 @@ fn word(text: &[u8]) -> u64 {
     byte(0) | byte(len / 2) | byte(last)
 }
 
-/// The ASCII letters of eight bytes in lower case, all at once: the high bit of a byte says that it is one of `A` to `Z`
-/// (Hacker's Delight, 2-1), and 0x80 is four times the difference of the cases.
+/// The ASCII letters of eight bytes in lower case, all at once: the high bit of a byte says that it is one of `A` to
+/// `Z` (Hacker's Delight, 2-1), and 0x80 is four times the difference of the cases.
 #[inline(always)]
 fn lower_word(word: u64) -> u64 {
     const EACH: u64 = 0x0101_0101_0101_0101;

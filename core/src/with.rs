@@ -46,9 +46,9 @@ impl<P: Pipe, E: Env> With<P, E> {
 impl<P: Pipe> Dataset<P> {
     /// Gives `value` to the function of the next operator. It is sent once per stage and worker.
     ///
-    /// It has to be what a [`Row`](crate::row::Row) has to be, but for `Clone`: a type that serde's attributes keep from
-    /// coming back as it was is told at the action, on threads too. A value of more than a mebibyte is looked at only where
-    /// every row is.
+    /// It has to be what a [`Row`](crate::row::Row) has to be, but for `Clone`: a type that serde's attributes keep
+    /// from coming back as it was is told at the action, on threads too. A value of more than a mebibyte is looked at
+    /// only where every row is.
     ///
     /// ```
     /// # use tryworks::prelude::*;

@@ -1,4 +1,4 @@
-//! `aggregate`: all items folded into a value of another type.
+//! `aggregate`: folds all items into a value of another type.
 
 use super::job::{Background, Job, PartAction};
 use crate::call::{Call2, Env};
@@ -10,7 +10,7 @@ use crate::task::TaskContext;
 use crate::with::With;
 use tryworks_base::{Op, Result, TaskSite};
 
-/// Folds a partition from a first value on.
+/// Folds a partition, beginning with a given value.
 struct FoldFrom<A, F> {
     zero: A,
     function: F,
@@ -35,7 +35,7 @@ impl<P: Pipe, A: Row, F: Call2<A, P::Item, Out = A>> PartAction<P> for FoldFrom<
 
 /// # Actions
 impl<P: Pipe> Dataset<P> {
-    /// Folds the items of each partition into `zero` by `fold`, and what comes out of the partitions into `zero` by
+    /// Folds the items of each partition into `zero` by `fold`. Then folds the results of the partitions into `zero` by
     /// `merge`, in the order of the partitions.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl<P: Pipe, E: Env> Background<'_, P, E> {
 }
 
 impl<P: Pipe, E> Background<'_, P, E> {
-    /// Folds the items of each partition from `zero` on by `fold`, and what comes out of them by `merge`.
+    /// Folds the items of each partition into `zero` by `fold`, and the results into `zero` by `merge`.
     pub(super) fn folded<A, F, G>(&self, op: Op, zero: A, fold: F, merge: G) -> Result<Job<A>>
     where
         A: Row,
@@ -138,7 +138,7 @@ impl<P: Pipe, E> Background<'_, P, E> {
         let action = FoldFrom { zero: zero.clone(), function: fold, op };
         self.begin_job(op, action, move |parts| {
             let parts = parts.in_order()?;
-            // The tasks may have run in other processes, and made what the function needs there alone.
+            // Tasks may have run in other processes. Then what the function needs does not exist in this one yet.
             merge.ready(&op, TaskSite::default())?;
             Ok(parts.into_iter().fold(zero, |a, b| op.call(|| merge.call(a, b))))
         })

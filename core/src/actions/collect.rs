@@ -40,7 +40,8 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// All items, in the order of the partitions.
     ///
     /// # Errors
-    /// Why the job failed; [`Error::Limit`](tryworks_base::Error::Limit) if the items are more than the driver takes.
+    /// Why the job failed; [`Error::Limit`](tryworks_base::Error::Limit) if the items take more than
+    /// `max_result_bytes`.
     ///
     /// ```
     /// # use tryworks::prelude::*;

@@ -1,4 +1,4 @@
-//! `count`: how many items there are.
+//! `count`: the number of items.
 
 use super::job::{Background, Job, PartAction};
 use crate::dataset::Dataset;

@@ -1,4 +1,4 @@
-//! `fold`: all items folded into one, from a first value on.
+//! `fold`: folds all items into one, beginning with a given value.
 
 use super::job::{Background, Job};
 use crate::call::Env;
@@ -11,8 +11,8 @@ use tryworks_base::{Op, Result};
 
 /// # Actions
 impl<P: Pipe<Item: Row>> Dataset<P> {
-    /// Folds the items of each partition from `zero` on, and what comes out of the partitions from `zero` on, in the
-    /// order of the partitions. So `zero` has to be neutral.
+    /// Folds the items of each partition into `zero`, then the results of the partitions into `zero`, in the order of
+    /// the partitions. Since `zero` takes part several times, it has to be neutral.
     ///
     /// # Errors
     /// Why the job failed.

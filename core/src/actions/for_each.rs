@@ -1,4 +1,4 @@
-//! `for_each`: a function called for its effect.
+//! `for_each`: calls a function for its effect.
 
 use super::job::{Background, Job, PartAction};
 use crate::call::{Call1, Callable, Env};
@@ -33,7 +33,7 @@ impl<P: Pipe, F: Call1<P::Item, Out = Result<(), UserError>>> PartAction<P> for 
     }
 }
 
-/// Calls a function that cannot fail.
+/// Turns a function that cannot fail into one that could.
 #[derive(Clone)]
 struct Surely<F>(F);
 
@@ -56,8 +56,8 @@ impl<A, F: Call1<A, Out = ()>> Call1<A> for Surely<F> {
 
 /// # Actions
 impl<P: Pipe> Dataset<P> {
-    /// Calls `function` with each item, where the item is. A partition that is tried again calls it again: what has
-    /// to happen once belongs into a sink.
+    /// Calls `function` with each item, where the task runs. If a task is tried again, `function` is called again for
+    /// its items. An effect that must happen once belongs in a sink.
     ///
     /// # Errors
     /// Why the job failed.

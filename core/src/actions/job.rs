@@ -1,4 +1,4 @@
-//! Jobs: what every action is made of, and the handle of one that runs in the background.
+//! Jobs: the parts that all actions share, and the handle of a job in the background.
 
 use crate::call::{Env, Given};
 use crate::dataset::Dataset;
@@ -16,18 +16,19 @@ use std::ops::Range;
 use std::sync::Arc;
 use tryworks_base::{Error, Op, Progress, Result, codec};
 
-/// What an action does with one partition.
+/// What an action does with one partition. The result of an action depends on the parts and their partitions alone, so
+/// `run` must give the same part whenever and wherever it runs.
 pub(crate) trait PartAction<P: Pipe>: Ship + Send + Sync + 'static {
     type Out: Serialize + DeserializeOwned + Send + 'static;
 
     fn run(&self, cursor: P::Cursor, task: &TaskContext) -> Result<Self::Out>;
 
-    /// Looks whether the codec carries a part.
+    /// Checks whether the codec carries a part.
     fn prove(out: &mut Self::Out, check: bool) -> Result<()> {
         codec::prove_part(out, check)
     }
 
-    /// The bytes of a part, which count for the limit of a job's results.
+    /// The size of a part, which counts towards the limit of a job's results.
     fn bytes(out: &Self::Out) -> u64 {
         size_of::<Self::Out>() as u64 + heap_bytes(out)
     }
@@ -50,7 +51,7 @@ impl<P: Pipe, A: PartAction<P>> StageCode for ActionStage<P, A> {
     }
 }
 
-/// The parts of an action's result, as they come in.
+/// The parts of an action's result, as they arrive.
 pub(crate) struct Parts<R> {
     pub(super) control: Arc<dyn JobControl>,
     op: Op,
@@ -64,7 +65,7 @@ impl<R: DeserializeOwned + Send + 'static> Parts<R> {
         let value: Box<dyn Any> = value;
         match value.downcast::<R>() {
             Ok(part) => Ok(Some((partition, *part))),
-            // From another process a part comes as bytes.
+            // A part from another process arrives as bytes.
             Err(other) => match other.downcast::<Encoded>() {
                 Ok(encoded) => {
                     let part = decode_result(&encoded.0).map_err(|error| error.at(self.op.site))?;
@@ -107,8 +108,8 @@ impl<P: Pipe> Dataset<P> {
         Ok(Parts { control, op, part: std::marker::PhantomData })
     }
 
-    /// The actions as jobs that run while the program goes on: each returns a [`Job`] to wait for, to watch and to
-    /// cancel.
+    /// The actions as jobs that run while the program goes on. Each returns a [`Job`], which you can wait for, watch
+    /// and cancel.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -122,8 +123,8 @@ impl<P: Pipe> Dataset<P> {
     }
 }
 
-/// The actions of a dataset as jobs that run in the background; with a value for their functions, if one was given by
-/// [`with`](Dataset::with) before.
+/// The actions of a dataset as jobs that run in the background. If [`with`](Dataset::with) was called before, their
+/// functions get its value.
 pub struct Background<'a, P: Pipe, E = ()> {
     pub(crate) data: &'a Dataset<P>,
     pub(crate) tie: Tie,
@@ -138,13 +139,14 @@ impl<P: Pipe, E: Env> Background<'_, P, E> {
 
 /// # Jobs in the background
 impl<P: Pipe, E> Background<'_, P, E> {
-    /// The action as a job of the cluster under a name of its own, which goes on when this program ends, however it
-    /// ends. Asking for the same action under the same name, from this run of the program or a later one, returns the
-    /// existing job, whether it runs or has ended. [`wait`](Job::wait) gives its result, and frees the name. `tryworks job NAME`
-    /// shows the job, and `tryworks cancel NAME` stops it; a job that nobody collects is forgotten after 7 days. A name
-    /// begins with a letter or a digit, and is no number alone.
+    /// Runs the action as a job of the cluster under a name. The job goes on when this program ends, however it ends.
+    /// Asking for the same action under the same name returns the existing job, running or ended, in this run of the
+    /// program and in later ones. [`wait`](Job::wait) returns its result and frees the name.
     ///
-    /// The threads of a local context end with the program: there the action is an error.
+    /// `tryworks job NAME` shows the job, and `tryworks cancel NAME` stops it. The cluster forgets a job after 7 days
+    /// if no program collects its result. A name begins with a letter or a digit, and is not just a number.
+    ///
+    /// On a local context the action is an error, because its threads end with the program.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -158,8 +160,8 @@ impl<P: Pipe, E> Background<'_, P, E> {
         self
     }
 
-    /// The detached job of this number, as `tryworks jobs` shows it: the action, which has to be the same, is not begun
-    /// again, and its handle is that of the job.
+    /// Returns the handle of an existing detached job, by the number that `tryworks jobs` shows. The action has to be
+    /// the same; it does not start again.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -173,12 +175,12 @@ impl<P: Pipe, E> Background<'_, P, E> {
         self
     }
 
-    /// Looks whether the codec carries a value that the program gives to the tasks of an action.
+    /// Checks whether the codec carries a value that the program gives to the tasks of an action.
     pub(crate) fn prove_given<T: Serialize + DeserializeOwned>(&self, op: Op, value: &T) -> Result<()> {
         codec::prove_given(value, self.data.runner.checks_rows()).map_err(|error| error.at(op.site))
     }
 
-    /// Begins a job over all partitions, whose result `finish` makes of the parts.
+    /// Begins a job over all partitions. `finish` makes the result from the parts.
     pub(crate) fn begin_job<A: PartAction<P>, R>(
         &self,
         op: Op,
@@ -190,7 +192,7 @@ impl<P: Pipe, E> Background<'_, P, E> {
     }
 }
 
-/// A job that runs. Dropped before it was waited for, it is cancelled, unless it is
+/// The handle of a job. If the handle is dropped before [`wait`](Job::wait), the job is cancelled, unless it is
 /// [detached](Background::detached).
 #[must_use = "a job is cancelled when its handle is dropped: wait for it"]
 pub struct Job<R> {
@@ -215,7 +217,7 @@ impl<R> Job<R> {
         Job::new(self.control.clone(), move || to(finish.ok_or_else(waited_twice)?()?))
     }
 
-    /// Its number in its context.
+    /// The number of the job in its context.
     pub fn id(&self) -> u64 {
         self.control.id()
     }
@@ -229,13 +231,13 @@ impl<R> Job<R> {
         guarded(&*self.control, finish)
     }
 
-    /// Stops the job: tasks that wait are dropped, tasks that run stop at their next batch. [`wait`](Job::wait) then
-    /// gives [`Error::Cancelled`], unless the job had ended before.
+    /// Stops the job: waiting tasks are dropped, and running tasks stop at their next batch. [`wait`](Job::wait) then
+    /// returns [`Error::Cancelled`], unless the job had ended before.
     pub fn cancel(&self) {
         self.control.cancel();
     }
 
-    /// How far it is.
+    /// How far the job is.
     pub fn progress(&self) -> Progress {
         self.control.progress()
     }
@@ -249,7 +251,7 @@ impl<R> Drop for Job<R> {
     }
 }
 
-/// Calls `code`, which may call functions of the user's on the driver. It begins no other job.
+/// Calls `code`, which may call the user's functions on the driver. It must not begin a job.
 pub(super) fn guarded<R>(control: &dyn JobControl, code: impl FnOnce() -> Result<R>) -> Result<R> {
     let (mut code, mut result) = (Some(code), None);
     control.guard(&mut || result = code.take().map(|code| code()))?;

@@ -1,4 +1,4 @@
-//! The actions, one file each: what is done with a partition, and how the driver puts the parts together.
+//! The actions, one file each: what a task does with a partition, and how the driver merges the parts.
 
 mod aggregate;
 mod collect;

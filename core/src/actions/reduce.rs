@@ -1,4 +1,4 @@
-//! `reduce`, `min` and `max`: all items folded into one.
+//! `reduce`, `min` and `max`: fold all items into one.
 
 use super::job::{Background, Job, PartAction};
 use crate::call::{Call2, Env};
@@ -41,8 +41,8 @@ where
 
 /// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
-    /// Folds all items into one by a function that is associative, partition by partition and then over them, in
-    /// order.
+    /// Folds all items into one: first the items of each partition, then the results of the partitions, in order. The
+    /// function has to be associative.
     ///
     /// # Errors
     /// Why the job failed; an error if there is no item at all.
@@ -59,7 +59,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
         self.background().reduced(Op::here("reduce"), Plain(function))?.wait()
     }
 
-    /// The least item; of equal ones the first.
+    /// The least item; of equal items the first.
     ///
     /// # Errors
     /// Why the job failed; an error if there is no item at all.
@@ -78,7 +78,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
         self.background().reduced(Op::here("min"), Plain(least))?.wait()
     }
 
-    /// The greatest item; of equal ones the first.
+    /// The greatest item; of equal items the first.
     ///
     /// # Errors
     /// Why the job failed; an error if there is no item at all.
@@ -168,7 +168,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
     fn reduced<F: Call2<P::Item, P::Item, Out = P::Item>>(&self, op: Op, function: F) -> Result<Job<P::Item>> {
         self.begin_job(op, Reduce { function: function.clone(), op }, move |parts| {
             let parts = parts.in_order()?;
-            // The tasks may have run in other processes, and made what the function needs there alone.
+            // Tasks may have run in other processes. Then what the function needs does not exist in this one yet.
             function.ready(&op, TaskSite::default())?;
             let reduced = parts.into_iter().flatten().reduce(|a, b| op.call(|| function.call(a, b)));
             let message = format!("{}: there is no item; `fold` has a value for that case", op.name);
@@ -177,12 +177,12 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
     }
 }
 
-/// The lesser of two; of equal ones the first.
+/// The lesser of two values; `a` if they are equal.
 fn least<T: Ord>(a: T, b: T) -> T {
     if b.cmp(&a).is_lt() { b } else { a }
 }
 
-/// The greater of two; of equal ones the first.
+/// The greater of two values; `a` if they are equal.
 fn greatest<T: Ord>(a: T, b: T) -> T {
     if b.cmp(&a).is_gt() { b } else { a }
 }

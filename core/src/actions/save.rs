@@ -1,4 +1,4 @@
-//! `save`: all items into a sink, each partition once, where tasks run or at the driver.
+//! `save`: writes all items to a sink, each partition once, where tasks run or on the driver.
 
 use super::job::{Background, Job, PartAction, Parts};
 use crate::dataset::Dataset;
@@ -37,7 +37,7 @@ impl<P: Pipe> Dataset<P> {
     /// Writes all items to `sink`, such as `text(dir)`. A partition appears whole or not at all.
     ///
     /// # Errors
-    /// Why the job failed; then nothing of it stays.
+    /// Why the job failed. Then nothing that it wrote remains.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -53,12 +53,13 @@ impl<P: Pipe> Dataset<P> {
         self.background().save(sink)?.wait()
     }
 
-    /// For sinks whose files are to be on this machine, whichever machines the tasks run on: each partition comes here
-    /// when it is done, and is written and let go of before the next one. Without this, sinks write where tasks run.
+    /// Lets the driver write the files on its own machine, wherever tasks run. Each finished partition comes to the
+    /// driver, which writes and drops it before it takes the next one. Without `to_driver`, sinks write where tasks
+    /// run.
     ///
-    /// All of it counts as the result of the job: what is more than `max_result_bytes` ends the job with an error of
-    /// that name. Parts of up to a mebibyte may come faster than they are written, and then wait in the memory of the
-    /// driver; larger ones are fetched one at a time.
+    /// All bytes count as results of the job: a job with more than `max_result_bytes` fails with an error that names
+    /// this limit. Parts of up to a mebibyte may arrive faster than the driver writes them; they then wait in its
+    /// memory. The driver fetches larger parts one at a time.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -76,7 +77,7 @@ impl<P: Pipe> Dataset<P> {
 
 /// # Actions
 impl<P: Pipe> Background<'_, P> {
-    /// [`Dataset::save`] in the background. The output is complete when the job was waited for.
+    /// [`Dataset::save`] in the background. The output is complete when [`wait`](Job::wait) returns.
     ///
     /// # Errors
     /// If the plan has a mistake, or the place cannot be prepared.
@@ -116,7 +117,7 @@ impl<P: Pipe> Background<'_, P> {
             let finished = saving.collect(&parts);
             match &finished {
                 Ok(()) => saving.arm(false),
-                // A detached job may go on where this program does not see it.
+                // A detached job may go on without this program.
                 Err(Error::Cluster { .. } | Error::Stopped) => {}
                 Err(_) => saving.arm(true),
             }
@@ -129,8 +130,9 @@ impl<P: Pipe> Background<'_, P> {
     }
 }
 
-/// A place that is written to. What was saved is taken back when it is dropped armed: when the job failed, or was dropped
-/// before anybody waited for it. The handle of a detached job may be dropped.
+/// A place that a job writes to. Dropping it while it is armed removes what was saved. It is armed when the job has
+/// failed, and while the program has not waited for the job. The handle of a detached job may be dropped, so it is not
+/// armed.
 struct Saving<S: Place> {
     place: S,
     armed: bool,
@@ -157,17 +159,17 @@ impl<S: Place> Drop for Saving<S> {
     }
 }
 
-/// A dataset of which the driver saves what its tasks make.
+/// A dataset that the driver saves; see [`Dataset::to_driver`].
 pub struct ToDriver<'a, P: Pipe> {
     data: &'a Dataset<P>,
 }
 
 /// # Actions
 impl<P: Pipe> ToDriver<'_, P> {
-    /// Writes all items to `sink`, on this machine.
+    /// Writes all items to `sink`, on the driver's machine.
     ///
     /// # Errors
-    /// Why the job failed, or why it cannot be written here; then nothing of it stays.
+    /// Why the job failed, or why the driver cannot write. Then nothing that it wrote remains.
     ///
     /// ```
     /// # use tryworks::prelude::*;

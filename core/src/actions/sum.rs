@@ -1,4 +1,4 @@
-//! `sum`: all numbers added up, or an error if the sum does not fit.
+//! `sum`: adds all numbers up; an error if the sum does not fit.
 
 use super::job::{Background, Job, PartAction};
 use crate::dataset::Dataset;
@@ -12,36 +12,38 @@ use std::num::Wrapping;
 use std::time::Duration;
 use tryworks_base::{Error, Op, Result};
 
-/// What [`Dataset::sum`] adds up: the numbers of the standard library, `Wrapping` ones and durations. For a type of the
-/// program's, say how it is added, or use [`reduce`](Dataset::reduce).
+/// What [`Dataset::sum`] adds up: the standard library's numbers, `Wrapping` numbers and durations. For your own type,
+/// implement this trait, or use [`reduce`](Dataset::reduce).
 ///
-/// Whether a sum fits does not depend on the order of the numbers, nor on how they lie in partitions: signed integers are
-/// added up in a wider type, in which a sum that is too large on the way can become smaller again.
+/// Whether a sum fits depends neither on the order of the numbers nor on their partitions. For signed integers that
+/// needs a wider type, in which a sum that was too large can become smaller again. Implementations must keep this law:
+/// [`join`](Self::join) of any split of the numbers gives the same as [`add`](Self::add) one by one, except for the
+/// rounding of floats.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be added up",
     label = "`sum` is for numbers",
     note = "for other types use `reduce(|a, b| ..)`, or implement `Summand` for it"
 )]
 pub trait Summand: Send + 'static {
-    /// What helps when the sum is too large, for the error that says so.
+    /// The advice in the error if the sum is too large.
     const IF_TOO_LARGE: &'static str = "make values of a type with more room first, with `map`";
 
-    /// What sums are kept in on the way.
+    /// The type of intermediate sums.
     type Sum: Serialize + DeserializeOwned + Clone + Send + 'static;
 
-    /// The sum of nothing.
+    /// The sum of no numbers.
     fn nothing() -> Self::Sum;
-    /// Adds one more; `None` if the sum is too large.
+    /// Adds one more number; `None` if the sum is too large.
     fn add(sum: Self::Sum, more: Self) -> Option<Self::Sum>;
-    /// Adds the sum of what comes later; `None` if it is too large.
+    /// Adds the sum of the numbers that come later; `None` if the sum is too large.
     fn join(sum: Self::Sum, later: Self::Sum) -> Option<Self::Sum>;
-    /// The sum in the type of what was added up; `None` if it does not fit.
+    /// The sum in the type of the numbers; `None` if it does not fit.
     fn end(sum: Self::Sum) -> Option<Self>
     where
         Self: Sized;
 }
 
-/// What helps with integers, for which there is a wider type.
+/// The advice for integers that have a wider type.
 macro_rules! wider_than {
     ($type:ty, $wider:ty) => {
         concat!(
@@ -54,7 +56,7 @@ macro_rules! wider_than {
     };
 }
 
-/// What helps with the widest integers.
+/// The advice for the widest integers.
 macro_rules! widest {
     ($type:ty) => {
         concat!(
@@ -65,7 +67,8 @@ macro_rules! widest {
     };
 }
 
-/// Those that are added up in their own type: what is never negative, so that a sum that is too large stays so, and floats.
+/// Types that are added up in their own type. These are floats, `Wrapping` numbers, and types without negative values,
+/// whose sums stay too large once they are.
 macro_rules! as_they_are {
     ($($type:ty, $nothing:expr, $add:expr $(, $help:expr)?;)*) => {$(
         impl Summand for $type {
@@ -102,7 +105,7 @@ as_they_are! {
     u128, 0, u128::checked_add, widest!(u128);
     usize, 0, usize::checked_add, wider_than!(usize, u128);
     Duration, Duration::ZERO, Duration::checked_add, "add up `.map(|time| time.as_nanos())`, which are `u128`";
-    // As the standard library does it: the sum of no floats is a negative zero.
+    // As in the standard library, the sum of no floats is a negative zero.
     f32, -0.0, |a, b| Some(a + b);
     f64, -0.0, |a, b| Some(a + b);
     Wrapping<u8>, Wrapping(0), |a, b| Some(a + b);
@@ -119,7 +122,7 @@ as_they_are! {
     Wrapping<isize>, Wrapping(0), |a, b| Some(a + b);
 }
 
-/// Those that may be negative, in a type that no number of them fills.
+/// Integers that may be negative, added up in a type that no possible number of them overflows.
 macro_rules! wider {
     ($($type:ty)*) => {$(
         impl Summand for $type {
@@ -149,7 +152,7 @@ macro_rules! wider {
 
 wider! { i8 i16 i32 i64 isize }
 
-/// With how often it went over the top, less how often below the bottom.
+/// The sum comes with a carry: how often it went over the top, less how often it went below the bottom.
 impl Summand for i128 {
     const IF_TOO_LARGE: &'static str = widest!(i128);
     type Sum = (i128, i64);
@@ -207,7 +210,7 @@ impl<P: Pipe<Item: Summand>> PartAction<P> for Sum {
 
 /// # Actions
 impl<P: Pipe<Item: Summand>> Dataset<P> {
-    /// The sum of all numbers, partition by partition and then over them, in order.
+    /// The sum of all numbers: first of each partition, then of the partitions, in order.
     ///
     /// # Errors
     /// Why the job failed; an error that names the call if the sum does not fit into the type of the numbers.

@@ -1,4 +1,4 @@
-//! `take` and `first`: the first items, from as few partitions as they are in.
+//! `take` and `first`: the first items, read from few partitions.
 
 use super::job::{Background, Job, PartAction, bytes_of, guarded};
 use crate::dataset::Dataset;
@@ -42,8 +42,8 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Take {
 
 /// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
-    /// The first `n` items, in order. It begins with the first partition, and goes on with four times as many as
-    /// before while there are not enough.
+    /// The first `n` items, in order. `take` reads the first partition. While it has too few items, it reads more
+    /// partitions, four times as many each time.
     ///
     /// # Errors
     /// Why the job failed.
@@ -78,8 +78,9 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
 
 /// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
-    /// [`Dataset::take`] in the background. The first partition is read there; further ones, if they are needed, while
-    /// the job is waited for. A [detached](Background::detached) job reads up to `n` items of every partition.
+    /// [`Dataset::take`] in the background. The job reads the first partition. If `take` needs more partitions, they
+    /// are read while the program waits for the job. A [detached](Background::detached) job reads up to `n` items of
+    /// every partition.
     ///
     /// # Errors
     /// If the plan has a mistake.
@@ -104,9 +105,9 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
 
     fn taken(&self, op: Op, n: usize) -> Result<Job<Vec<P::Item>>> {
         let (data, all) = (self.data.clone(), self.data.node.partitions);
-        // A job that goes on without the program cannot be followed by another one.
+        // No job can follow a job that goes on without the program.
         let mut width = if self.tie == Tie::Bound { 1 } else { all };
-        // Without partitions nothing runs, but a mistake in the plan is told all the same.
+        // With `n == 0` nothing runs, but a mistake in the plan is still an error.
         let mut to = if n == 0 { 0 } else { width.min(all) };
         let mut parts = data.begin_tied(op, Take(n), 0..to, self.tie.clone())?;
         let latest = Arc::new(Latest::new(parts.control.clone()));
@@ -118,7 +119,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
                     items.truncate(n);
                     return Ok(items);
                 }
-                // The job before it may have ended before it was cancelled, and so may the next one.
+                // Jobs may end before they see that they were cancelled.
                 if latest.cancelled.load(SeqCst) {
                     return Err(Error::Cancelled);
                 }
@@ -132,7 +133,8 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     }
 }
 
-/// The latest of several jobs that follow one another. Each is guarded by itself, since under a guard no job may begin.
+/// The latest of several jobs that follow one another. Each job has its own guard, because no job may begin under a
+/// guard.
 struct Latest {
     job: Lock<Arc<dyn JobControl>>,
     cancelled: AtomicBool,
@@ -147,7 +149,8 @@ impl Latest {
         self.job.lock().clone()
     }
 
-    /// The next job. Whoever cancels sees it, or is seen here.
+    /// Sets the next job. `cancel` stores its flag before it reads the job, and `follow` stores the job before it reads
+    /// the flag. So at least one of them cancels the new job.
     fn follow(&self, job: Arc<dyn JobControl>) {
         let before = std::mem::replace(&mut *self.job.lock(), job.clone());
         drop(before);

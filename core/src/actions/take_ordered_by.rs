@@ -24,7 +24,7 @@ struct TakeOrdered<F, O> {
 
 ship!([F: Ship, O] TakeOrdered<F, O> { n: value, function: ship, op: value, order: none });
 
-/// Keeps the first `n` in order, those that came earlier where keys are equal.
+/// Keeps the first `n` items in order; of items with equal keys, the earlier ones.
 fn first<O: Ord, T>(op: &Op, items: &mut Vec<(O, T)>, n: usize) -> Result<()> {
     in_order::<O>(op, || items.sort_by(|a, b| a.0.cmp(&b.0)))?;
     items.truncate(n);
@@ -46,7 +46,7 @@ where
         let (mut full, mut failed) = (false, None);
         drive(&mut cursor, task, &mut |item| {
             let order = self.op.call(|| self.function.call(&item));
-            // Once there are enough, the last of the first `n` is the one to beat.
+            // Once there are `n` sorted items, a new item counts only if its key is less than the key of the last one.
             if self.n == 0 || full && items[self.n - 1].0.cmp(&order).is_le() {
                 return CONTINUE;
             }
@@ -73,8 +73,8 @@ where
 
 /// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
-    /// The first `n` items in the order of the key that `function` makes of each, ascending; of items with equal keys
-    /// those that come earlier. For the greatest, order by a [`Reverse`](std::cmp::Reverse).
+    /// The first `n` items in ascending order of a key, which `function` makes from each item. Of items with equal
+    /// keys, earlier items come first. To get the greatest items, order by a [`Reverse`](std::cmp::Reverse).
     ///
     /// # Errors
     /// Why the job failed.
@@ -141,7 +141,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
         let action = TakeOrdered { n, function: function.clone(), op, order: PhantomData };
         self.begin_job(op, action, move |parts| {
             let parts = parts.in_order()?.into_iter().flatten();
-            // The tasks may have run in other processes, and made what the function needs there alone.
+            // Tasks may have run in other processes. Then what the function needs does not exist in this one yet.
             function.ready(&op, TaskSite::default())?;
             let mut items: Vec<_> = parts.map(|item| (op.call(|| function.call(&item)), item)).collect();
             first(&op, &mut items, n)?;

@@ -1,4 +1,4 @@
-//! A batch of rows that is folded into a table: all are looked up first, so that what misses the caches overlaps.
+//! A batch of rows to fold into a table: all rows are looked up first, so that cache misses overlap.
 
 use super::aggregate::Aggregate;
 use super::hash::hash_of;
@@ -6,10 +6,10 @@ use super::table::Table;
 use crate::row::Key;
 use tryworks_base::Op;
 
-/// Rows that are looked up at a time.
+/// How many rows are looked up at a time.
 pub(crate) const TOGETHER: usize = 256;
 
-/// Where the rows of a batch belong in a table.
+/// The positions in a table of the rows of a batch.
 #[derive(Default)]
 pub(crate) struct Batch {
     hashes: Vec<u64>,
@@ -17,7 +17,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Looks rows up, which are to be folded next.
+    /// Looks up the rows that will be folded next.
     #[inline]
     pub(crate) fn look_up<K: Key, V, S>(&mut self, rows: &[(K, V)], table: &Table<K, S>) {
         self.hashes.clear();
@@ -26,7 +26,7 @@ impl Batch {
         table.confirm(&mut self.found, rows.iter().map(|(key, _)| key));
     }
 
-    /// Folds the very rows that were looked up.
+    /// Folds the rows that were looked up. They must be the same rows, in the same order.
     #[inline]
     pub(crate) fn fold<K: Key, V, A: Aggregate<V>>(
         &self,

@@ -1,4 +1,4 @@
-//! Blocks: the output of one map task, in chunks that are cut by bucket, each in memory or in a spill file.
+//! Blocks: the output of one map task, in chunks that are ordered by bucket, each in memory or in a spill file.
 
 use crate::host::{BlockValue, Host, SealedBlock};
 use crate::row::Row;
@@ -8,12 +8,12 @@ use tryworks_base::frames::Frames;
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Result, codec};
 
-/// What one map task left for an exchange.
+/// The output of one map task for an exchange.
 pub(crate) struct Block<T> {
     pub(crate) chunks: Vec<Chunk<T>>,
 }
 
-/// A kind of block that can be made again from what was written of it.
+/// A kind of block that can be restored from its sealed form.
 pub(crate) trait BlockKind: Send + Sync + Sized + 'static {
     fn open(sealed: &SealedBlock) -> Result<Self>;
 
@@ -23,7 +23,7 @@ pub(crate) trait BlockKind: Send + Sync + Sized + 'static {
     }
 }
 
-/// What a sealed block holds, made once for all tasks of the process that read it.
+/// Opens a sealed block, once for all tasks of the process that read it.
 pub(crate) fn open_sealed<B: BlockKind>(sealed: &SealedBlock) -> Result<BlockValue> {
     if let Some(opened) = sealed.opened.get() {
         return Ok(opened.clone());
@@ -33,7 +33,7 @@ pub(crate) fn open_sealed<B: BlockKind>(sealed: &SealedBlock) -> Result<BlockVal
 }
 
 impl<T> Block<T> {
-    /// How many rows it has.
+    /// The number of rows.
     pub(crate) fn rows(&self) -> u64 {
         let rows = self.chunks.iter().map(|chunk| match chunk {
             Chunk::Held { rows, .. } => rows.len() as u64,
@@ -63,17 +63,17 @@ impl<T: Row> BlockKind for Block<T> {
     }
 }
 
-/// What a map task leaves for readers in its own process.
+/// The output of a map task for readers in its own process.
 pub(crate) enum LeftHere<T> {
     /// Its block.
     Block(Arc<Block<T>>),
-    /// A part of what several map tasks made together. Which rows are in it is known when it is read.
+    /// A part of the output that several map tasks made together. A reader finds out which rows are in it.
     Folded { fold: Arc<dyn Folds<T>>, map: u32 },
 }
 
 /// A fold over the outputs of several map tasks.
 pub(crate) trait Folds<T>: Send + Sync {
-    /// The rows that stand for a map task. The first reader ends the fold.
+    /// The rows that count as the output of a map task. The first reader ends the fold.
     fn block(&self, map: u32) -> Result<Arc<Block<T>>>;
 }
 
@@ -83,16 +83,16 @@ pub(crate) enum Chunk<T> {
     Held {
         rows: Vec<T>,
         ends: Ends,
-        /// Gives the budget back when the block goes.
+        /// Returns memory to the budget when the block is dropped.
         _held: Reservation,
     },
-    /// In memory, each bucket for itself.
+    /// In memory, with one vector for each bucket.
     Gathered { buckets: Vec<Vec<T>>, _held: Reservation },
     /// In a spill file: frame `i` is bucket `i`.
     Stored { frames: Arc<dyn Frames>, rows: u64 },
 }
 
-/// Where each bucket ends among the rows.
+/// The position in the rows where each bucket ends.
 pub(crate) enum Ends {
     /// One number for each bucket.
     All(Vec<u32>),
@@ -101,7 +101,7 @@ pub(crate) enum Ends {
 }
 
 impl Ends {
-    /// From the number of rows of each bucket.
+    /// Makes it from the number of rows in each bucket.
     pub(crate) fn of(counts: impl ExactSizeIterator<Item = usize> + Clone) -> Self {
         let filled = counts.clone().filter(|&n| n > 0).count();
         let mut end = 0;
@@ -139,7 +139,7 @@ impl Ends {
     }
 }
 
-/// Room for the rows of a bucket that has to be decoded.
+/// Buffers for the rows of a bucket that has to be decoded.
 pub(crate) struct Decoded<T> {
     rows: Vec<T>,
     bytes: Vec<u8>,
@@ -152,14 +152,15 @@ impl<T> Default for Decoded<T> {
 }
 
 impl<T> Chunk<T> {
-    /// Whether it lies outside memory.
+    /// Whether the chunk is outside memory.
     pub(crate) fn is_stored(&self) -> bool {
         matches!(self, Chunk::Stored { .. })
     }
 }
 
 impl<T: Row> Chunk<T> {
-    /// Makes a bucket ready to be read, and says how many rows it has. `lost` is what it means that it cannot be read.
+    /// Prepares a bucket for reading, and returns its number of rows. `lost` makes the error if the bucket cannot be
+    /// read.
     pub(crate) fn open(&self, bucket: u32, room: &mut Decoded<T>, lost: impl FnOnce(Error) -> Error) -> Result<usize> {
         Ok(match self {
             Chunk::Held { ends, .. } => ends.of_bucket(bucket).len(),
@@ -172,7 +173,7 @@ impl<T: Row> Chunk<T> {
         })
     }
 
-    /// The rows of the bucket that was opened with this room.
+    /// The rows of a bucket. The bucket must have been opened with the same buffers.
     pub(crate) fn rows<'a>(&'a self, bucket: u32, room: &'a Decoded<T>) -> &'a [T] {
         match self {
             Chunk::Held { rows, ends, .. } => &rows[ends.of_bucket(bucket)],
@@ -194,7 +195,7 @@ impl<T: Row> Chunk<T> {
         Ok(Chunk::Stored { frames: writer.finish()?, rows: count })
     }
 
-    /// About how many rows are in a run of buckets.
+    /// The approximate number of rows in a range of buckets.
     pub(crate) fn rows_hint(&self, mut buckets: Range<u32>) -> u64 {
         match self {
             Chunk::Held { ends, .. } => {
@@ -209,8 +210,8 @@ impl<T: Row> Chunk<T> {
     }
 }
 
-/// Encodes rows into a frame, replacing what is in `bytes`: their number, then each, as of a vector. No rows make an empty
-/// frame.
+/// Encodes rows into a frame, which replaces the content of `bytes`. The encoding is that of a vector: the number of
+/// rows, then each row. No rows make an empty frame.
 pub(crate) fn encode_rows<T: Row>(rows: &[T], bytes: &mut Vec<u8>) -> Result<()> {
     bytes.clear();
     if !rows.is_empty() {
@@ -219,7 +220,7 @@ pub(crate) fn encode_rows<T: Row>(rows: &[T], bytes: &mut Vec<u8>) -> Result<()>
     rows.iter().try_for_each(|row| codec::encode(row, bytes))
 }
 
-/// Makes a frame of rows that are encoded, replacing what is in `bytes`.
+/// Makes a frame of encoded rows, which replaces the content of `bytes`.
 pub(crate) fn join_rows<'a>(rows: impl ExactSizeIterator<Item = &'a [u8]>, bytes: &mut Vec<u8>) -> Result<()> {
     bytes.clear();
     if rows.len() > 0 {
@@ -229,7 +230,7 @@ pub(crate) fn join_rows<'a>(rows: impl ExactSizeIterator<Item = &'a [u8]>, bytes
     Ok(())
 }
 
-/// Decodes a frame of rows into `rows`, replacing what is there.
+/// Decodes a frame of rows into `rows`, and replaces its content.
 pub(crate) fn decode_rows<T: Row>(mut bytes: &[u8], rows: &mut Vec<T>) -> Result<()> {
     rows.clear();
     if bytes.is_empty() {
@@ -239,7 +240,7 @@ pub(crate) fn decode_rows<T: Row>(mut bytes: &[u8], rows: &mut Vec<T>) -> Result
         *rows = codec::decode(bytes)?.0;
         return Ok(());
     }
-    // More than is decoded at a time, but none of its rows is.
+    // The frame exceeds the limit of the decoder, but none of its rows does.
     let (count, taken) = codec::decode::<usize>(bytes)?;
     bytes = &bytes[taken..];
     for _ in 0..count {

@@ -1,14 +1,14 @@
-//! Values by the number of a map task. Its search tree is of numbers alone, so that it is compiled once and not for each type
-//! of rows: a program has a type of rows for every shuffle.
+//! Values by the number of a map task. The search tree holds numbers only, so it is compiled once. A tree of rows would
+//! be compiled for every shuffle of a program.
 
 use std::collections::BTreeMap;
 
 /// A map from the numbers of map tasks to values.
 pub(crate) struct ByMap<T> {
-    /// Where the value of a number is.
+    /// The position of each map task's value.
     places: BTreeMap<u32, usize>,
     values: Vec<Option<T>>,
-    /// Places whose value was taken out.
+    /// Positions whose value was removed.
     free: Vec<usize>,
 }
 
@@ -19,7 +19,7 @@ impl<T> Default for ByMap<T> {
 }
 
 impl<T> ByMap<T> {
-    /// Puts a value in, and gives the one that was there.
+    /// Inserts a value, and returns the previous one.
     pub(crate) fn insert(&mut self, map: u32, value: T) -> Option<T> {
         let next = self.free.last().copied().unwrap_or(self.values.len());
         let place = *self.places.entry(map).or_insert(next);
@@ -41,14 +41,14 @@ impl<T> ByMap<T> {
         self.values[*self.places.get(&map)?].as_ref()
     }
 
-    /// Takes a value out.
+    /// Removes a value.
     pub(crate) fn remove(&mut self, map: u32) -> Option<T> {
         let place = self.places.remove(&map)?;
         self.free.push(place);
         self.values[place].take()
     }
 
-    /// Changes every value, in the order of the numbers.
+    /// Changes every value, in the order of the map tasks.
     pub(crate) fn map<U>(mut self, mut change: impl FnMut(T) -> U) -> ByMap<U> {
         let mut changed = ByMap::default();
         for (map, place) in std::mem::take(&mut self.places) {

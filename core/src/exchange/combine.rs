@@ -1,5 +1,5 @@
-//! The map side of an aggregation that combines before the shuffle: a table bounded by its number of keys, and by the bytes
-//! that they and their states point to.
+//! The map side of an aggregation that combines before the shuffle. Its table is bounded by the number of keys, and by
+//! the bytes that keys and states point to.
 
 use super::aggregate::Aggregate;
 use super::batch::{Batch, TOGETHER};
@@ -22,15 +22,15 @@ use tryworks_base::lock::Lock;
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Op, Result, codec};
 
-/// The most keys that a map task keeps before it hands on what it has.
+/// The most keys in the table of a map task. Then the task hands the table on.
 const COMBINE_KEYS: usize = 1 << 17;
-/// The most bytes that the keys and states of a map task point to before it hands on what it has. They are counted by the
-/// data alone: by what is in memory, the same job would fold in another order elsewhere.
+/// The most bytes that the keys and states in the table point to. Then the task hands the table on. The bytes are
+/// counted from the data alone. If free memory decided, the same job would fold in another order elsewhere.
 const COMBINE_BYTES: u64 = 16 << 20;
-/// So many entries are looked at again to see whether states have grown.
+/// How many entries are weighed again, to see whether states have grown.
 const LOOKED_AT: usize = 64;
-/// `(rows, percent)`: after `rows` rows, stop combining if distinct keys exceed `percent` of them. The first, stricter test
-/// catches keys that almost never repeat; combining these until the second test would be expensive.
+/// `(rows, percent)`: after `rows` rows, stop combining if distinct keys exceed `percent` of them. The first, stricter
+/// test catches keys that almost never repeat; combining these until the second test would be expensive.
 const COMBINE_TRIALS: [(usize, usize); 2] = [(16_384, 97), (100_000, 80)];
 
 /// The map tasks of an aggregation that combines before the shuffle.
@@ -39,9 +39,9 @@ pub(crate) struct CombineStage<M: Keep<K>, P, A, K, V> {
     aggregate: A,
     buckets: Buckets,
     op: Op,
-    /// The keys of the last partition that was done: room for the next one's table.
+    /// The number of keys of the last partition: the capacity for the next one's table.
     room: AtomicUsize,
-    /// What is folded of the outputs in this process, as long as one of them is there.
+    /// The running fold over the outputs in this process, while one of these outputs exists.
     running: Lock<Weak<RunningFold<M, K, V>>>,
 }
 
@@ -58,7 +58,7 @@ impl<M: Keep<K>, P, A, K: Key, V: Row> CombineStage<M, P, A, K, V> {
             *shared = Arc::downgrade(&new);
             new
         });
-        // The last handle of one that is lost is dropped here, with the rows in it.
+        // This may drop the last handle of a lost fold, with its rows, so the lock must be released before.
         drop(shared);
         drop(before);
         running
@@ -103,19 +103,20 @@ where
     }
 }
 
-/// What the entries of a table point to, in bytes, as it follows from the data.
+/// How many bytes the entries of a table point to, counted from the data alone.
 #[derive(Default)]
 struct Weight {
     bytes: u64,
-    /// So many entries were weighed when they were new.
+    /// How many entries were weighed when they were new.
     entries: usize,
-    /// Rows folded when it was last looked whether states have grown.
+    /// How many rows had been folded when states were weighed last.
     rows: usize,
 }
 
 impl Weight {
-    /// Weighs what is new since the last time. Once twice as many rows are folded, some of what was there is weighed again:
-    /// states may grow, and those of frequent keys, which come early, grow most.
+    /// Weighs the entries that are new. Each time the number of folded rows has doubled, it also weighs a sample of the
+    /// old entries again, because states may grow. The sample includes early entries: frequent keys come early, and
+    /// their states grow most.
     fn update<K: Serialize, S: Serialize>(&mut self, entries: &[(K, S)], folded: usize) {
         if !std::mem::needs_drop::<(K, S)>() {
             return;
@@ -140,14 +141,14 @@ impl Weight {
     }
 }
 
-/// The table of a map task. What is decided here depends on the rows alone, since it decides in which order values are
-/// folded.
+/// The table of a map task. Every decision here depends on the rows alone, because it affects the order in which values
+/// are folded.
 struct Combine<'a, M: Keep<K>, K, V, A> {
     aggregate: &'a A,
     op: &'a Op,
     buckets: Buckets,
     table: Table<M::Kept, V>,
-    /// Whether it is of use: until the first look it is believed to be.
+    /// Whether combining helps. It counts as helping until the first test.
     helps: bool,
     /// Rows folded since the table was empty.
     folded: usize,
@@ -155,15 +156,15 @@ struct Combine<'a, M: Keep<K>, K, V, A> {
     rows: Vec<(M::Kept, V)>,
     batch: Batch,
     weight: Weight,
-    /// What the table takes is counted as it grows. Handing it on earlier for want of memory would change the order of the
-    /// fold.
+    /// The table's memory is counted as it grows, but never refused: handing the table on earlier would change the
+    /// order of the fold.
     size: RowSize<(M::Kept, V)>,
     working: Reservation,
-    /// The keys when it was counted last.
+    /// The number of keys when the memory was counted last.
     counted: usize,
-    /// What was handed on, as long as all of it can be held and stays in the process.
+    /// The tables that were handed on, while all of them can be held and readers are in this process.
     runs: Option<Vec<Run<M::Kept, V>>>,
-    /// Where it goes otherwise.
+    /// Where rows go if they are not kept in `runs`.
     writer: BucketWriter<(K, V)>,
     task: TaskContext,
 }
@@ -196,14 +197,14 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         })
     }
 
-    /// Hands a row on as it is. Part of the caller's loop, so that a key need not lie in memory for a call that hardly
-    /// any task makes.
+    /// Hands a row on as it is. It is inlined into the caller's loop: a call would force the key out of registers, and
+    /// hardly any task makes this call.
     #[inline(always)]
     fn pass_on(&mut self, key: K, value: V) -> Result<()> {
         self.writer.push(self.buckets.of(hash_of(&key)), (key, self.aggregate.create(self.op, value)))
     }
 
-    /// Folds the rows that wait into the table, and hands the table on if it is full or of no use.
+    /// Folds the waiting rows into the table. Hands the table on if it is full or combining does not help.
     fn fold(&mut self) -> Result<()> {
         let Combine { aggregate, op, table, rows, batch, .. } = self;
         let before = self.folded;
@@ -228,19 +229,19 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
             (before < *rows && folded >= *rows || full) && keys * 100 > folded * percent
         };
         self.helps = !COMBINE_TRIALS.iter().any(useless);
-        // A table of few large states says little about keys.
+        // A table that is full because its states are large says little about keys, so this does not affect `helps`.
         let heavy = self.weight.bytes >= COMBINE_BYTES;
         if full || heavy || !self.helps { self.hand_on(COMBINE_KEYS.min(2 * keys)) } else { Ok(()) }
     }
 
-    /// Hands on what is in the table, and makes room for so many more keys.
+    /// Hands the table on. A new table gets a capacity of `room` keys.
     fn hand_on(&mut self, room: usize) -> Result<()> {
         self.folded = 0;
         self.weight = Weight::default();
         if self.helps && self.hold(room)? { Ok(()) } else { self.write() }
     }
 
-    /// Keeps what is in the table as a run; false if there is no memory for it, or if not all was kept before.
+    /// Keeps the table as a run. Returns false if the budget refuses, or if an earlier table was not kept.
     fn hold(&mut self, room: usize) -> Result<bool> {
         let (Some(runs), Some((key, value))) = (&mut self.runs, self.table.entries().last()) else {
             return Ok(self.runs.is_some());
@@ -248,7 +249,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         if runs.is_empty() {
             codec::prove_carried(&(M::key(key.clone()), value.clone()))?;
         }
-        // What was counted for the table is for its rows now.
+        // The memory of the table's rows is reserved by `held` from now on.
         let _ = self.working.resize(0);
         self.counted = 0;
         let mut held = self.task.host().memory().reservation();
@@ -264,7 +265,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         Ok(true)
     }
 
-    /// Writes what is in the table, after what was kept.
+    /// Writes the runs that were kept, then the table.
     fn write(&mut self) -> Result<()> {
         let Combine { table, runs, writer, buckets, .. } = self;
         let mut write = |(key, value)| writer.push(buckets.of(M::key_hash(&key)), (M::key(key), value));
@@ -274,7 +275,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         table.drain().try_for_each(write)
     }
 
-    /// Ends the output: `add` takes the runs if all was kept, or gives them back.
+    /// Ends the output. If all tables were kept, `add` gets the runs; it may return them, and then they are written.
     fn finish(
         mut self,
         add: impl FnOnce(Vec<Run<M::Kept, V>>) -> std::result::Result<BlockValue, Vec<Run<M::Kept, V>>>,

@@ -1,4 +1,4 @@
-//! A left fold by key within a budget, which goes on in a spill file when there is no room, with the same answer.
+//! A left fold by key within a memory budget. It continues in spill files when memory is short, with the same answer.
 
 use super::aggregate::Aggregate;
 use super::hash::hash_of;
@@ -11,44 +11,45 @@ use serde::{Deserialize, Serialize};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Op, Result, codec};
 
-/// A fold by key within a budget. When there is no room for more, the keys that came last leave, with what was folded
-/// for them, for a spill file; values of keys that are not in the table follow them there, in order. The file is
-/// then folded in the same way. So each key's values are folded in the same order as with any amount of memory, and
-/// the keys come out in the order of their first arrival.
+/// A fold by key within a memory budget. When the budget refuses more, the keys that arrived last go to a spill file,
+/// with their states. Later values of keys that are not in the table go to another file, in order. These files are then
+/// folded in the same way. So with any amount of memory, each key's values are folded in the same order, and keys come
+/// out in the order of their first arrival.
 pub(crate) struct Fold<K, V, A: Aggregate<V>> {
     pub(crate) aggregate: A,
     op: Op,
     task: TaskContext,
     table: Table<K, A::State>,
-    /// The keys that left the table at a time: those of the last time arrived first.
+    /// The keys that left the table, one file for each time. Keys of a later file arrived earlier.
     fronts: Vec<Spooled<Late<K, A::State, V>>>,
-    /// The values, in order, of keys that are not in the table, since the first keys left it.
+    /// The values of keys that are not in the table, in order, since keys left it for the first time.
     tail: Option<Spool<Late<K, A::State, V>>>,
     size: RowSize<(K, V)>,
-    /// Values that were folded into what is in the table now, for states that grow.
+    /// How many values the states in the table contain, for states that grow.
     values: usize,
     working: Reservation,
     /// How many folds of the task share its part of the budget.
     sharing: usize,
-    /// What was folded, at the end.
+    /// The results, after [`end`](Fold::end).
     pub(crate) out: std::vec::IntoIter<(K, A::State)>,
-    /// What left the table and is to be folded after that, in this order.
+    /// The files to be folded after that, in this order.
     late: Vec<Spooled<Late<K, A::State, V>>>,
 }
 
-/// What leaves a table that is full.
+/// A row of a spill file.
 #[derive(Clone, Serialize, Deserialize)]
 enum Late<K, S, V> {
     Folded(K, S),
     Value(K, V),
 }
 
-/// What one key, which cannot be divided, may always have: its task's part of what blocks leave.
+/// The memory that a single key is guaranteed. It is larger than the floor because one key cannot be divided: the
+/// task's share of the half of the budget that blocks cannot take.
 fn undivided(task: &TaskContext) -> u64 {
     4 * floor(task)
 }
 
-/// What a running task may always have: below this it does not spill, whatever others hold.
+/// The memory that a running task is guaranteed: below this it does not spill, whatever other tasks hold.
 pub(crate) fn floor(task: &TaskContext) -> u64 {
     let host = task.host();
     host.memory().limit() / (8 * host.slots() as u64)
@@ -94,7 +95,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
         self.make_room()
     }
 
-    /// Folds what left the table before; false if nothing did.
+    /// Folds the rows that left the table before. Returns false if there were none.
     pub(crate) fn read_late(&mut self) -> Result<bool> {
         let late = std::mem::take(&mut self.late);
         late.iter().try_for_each(|late| self.read_spooled(late))?;
@@ -124,7 +125,8 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
                             self.table.insert(hash, key, self.aggregate.create(&self.op, value));
                         }
                     },
-                    // It was added to the table because its equal was not found there.
+                    // This key left the table with a state, so no equal key can be in the table unless `Eq` and `Hash`
+                    // disagree.
                     (Some(_), Late::Folded(..)) => return Err(Error::not_equal::<K>(&self.op)),
                 }
                 self.values += 1;
@@ -179,7 +181,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
         }
     }
 
-    /// Ends: what was folded is in `out`, what left in `late`.
+    /// Ends a pass: the results are in `out`, and the files that are still to be folded in `late`.
     pub(crate) fn end(&mut self) -> Result<()> {
         self.late = self.fronts.drain(..).rev().collect();
         if let Some(tail) = self.tail.take() {
@@ -188,14 +190,15 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
         self.values = 0;
         let mut rows = self.table.take();
         if self.task.checks_rows() {
-            // With less memory they would have left the table.
+            // With less memory these rows would have gone through a file.
             rows.iter_mut().try_for_each(|row| codec::prove_row(row, true))?;
         }
         self.out = rows.into_iter();
         Ok(())
     }
 
-    /// Puts off a row whose key is not in the table; gives it back if it has a place there.
+    /// Writes a row whose key is not in the table to the tail. Returns the row if no key has left the table, since then
+    /// it belongs there.
     fn put_off(&mut self, row: Late<K, A::State, V>) -> Result<Option<Late<K, A::State, V>>> {
         if self.fronts.is_empty() {
             return Ok(Some(row));

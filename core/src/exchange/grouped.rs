@@ -1,4 +1,4 @@
-//! The reading side of an aggregation: a pipe that yields each key once, with its fold.
+//! The reading side of an aggregation: a pipe that yields each key once, with its result.
 
 use super::aggregate::Aggregate;
 use super::fold::Fold;
@@ -12,8 +12,8 @@ use std::ops::Range;
 use tryworks_base::lock::Lock;
 use tryworks_base::{Op, Result};
 
-/// The pipe that reads pairs and yields each key once, with its fold. The order is that of the hash sub-partitions,
-/// then of first arrival.
+/// The pipe that reads pairs and yields each key once, with its result. Keys are in the order of the hash
+/// sub-partitions, then of first arrival.
 pub struct Grouped<K, V, A> {
     side: Side<(K, V)>,
     aggregate: A,
@@ -54,25 +54,25 @@ impl<K: Key, V: Row, A: Aggregate<V>> Pipe for Grouped<K, V, A> {
     }
 }
 
-/// A partition with so many rows is split: its sub-partitions are folded by all cores at once, so that one that is much
-/// larger than the others does not keep one core busy while the rest wait. What comes out is the same.
+/// Partitions with at least this many rows are split: all cores fold their sub-partitions at once. Without that, a
+/// partition that is much larger than the others would keep one core busy while the rest wait. The result is the same.
 const LARGE: u64 = 1 << 20;
 
 /// One partition of a grouped dataset.
 pub struct GroupedCursor<K: Key, V: Row, A: Aggregate<V>> {
     opened: Opened<(K, V)>,
-    /// The sub-partitions that are not folded yet.
+    /// The sub-partitions that are still to be folded.
     parts: Range<u32>,
-    /// Those that are, in order.
+    /// The folded sub-partitions, in order.
     ready: VecDeque<Fold<K, V, A>>,
-    /// Folds that have nothing to do.
+    /// Idle folds.
     folds: Vec<Fold<K, V, A>>,
     op: Op,
     task: TaskContext,
 }
 
 impl<K: Key, V: Row, A: Aggregate<V>> GroupedCursor<K, V, A> {
-    /// Folds the next sub-partitions, as many as there are folds; false if there is none left.
+    /// Folds the next sub-partitions, one with each idle fold. Returns false if none is left.
     fn fold_next(&mut self) -> Result<bool> {
         let parts: Vec<u32> = self.parts.by_ref().take(self.folds.len()).collect();
         let opened = &self.opened;
@@ -88,7 +88,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> GroupedCursor<K, V, A> {
             [] => return Ok(false),
             [fold] => read(fold, parts[0])?,
             several => {
-                // Each is taken once.
+                // `in_parallel` gives out shared references; each fold is taken by one piece of work.
                 let several: Vec<_> = several.iter_mut().map(|fold| Lock::new(Some(fold))).collect();
                 self.task.host().in_parallel(self.op, self.task.place(), parts.len(), &|at| {
                     let fold = several[at].lock().take();

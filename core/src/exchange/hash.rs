@@ -1,31 +1,31 @@
-//! Which bucket a key belongs to: a fixed-seed hash, cut into readers and their sub-partitions.
+//! The bucket of a key: a hash with a fixed seed, divided into readers and their sub-partitions.
 
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, Hash};
 use std::ops::Range;
 
-/// The number of buckets that a map task's rows are cut into, where there are not more readers than that.
+/// About how many buckets a map task's rows are divided into, unless there are more readers.
 const TARGET: u32 = 512;
 
-/// The hash of a key, the same in every process and run.
+/// The hash of a key. It is the same in every process and every run.
 #[inline(always)]
 pub(crate) fn hash_of<K: Hash>(key: &K) -> u64 {
     const STATE: FixedState = FixedState::with_seed(0x7279_776f_726b_7331);
     STATE.hash_one(key)
 }
 
-/// The cut of an exchange: so many readers, each with so many sub-partitions.
+/// How an exchange is divided: the number of readers, and the sub-partitions of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Buckets {
-    /// Partitions of the stage that reads.
+    /// The partitions of the reading stage.
     pub(crate) readers: u32,
-    /// Buckets for each of them.
+    /// The buckets of each reader.
     pub(crate) each: u32,
 }
 
 impl Buckets {
-    /// The cut of a hash exchange.
+    /// For a hash exchange.
     pub(crate) fn hashed(readers: u32) -> Self {
         Buckets { readers, each: (TARGET / readers.max(1)).max(1).next_power_of_two() }
     }
@@ -39,7 +39,7 @@ impl Buckets {
         self.readers * self.each
     }
 
-    /// The bucket of a hash. Uses bits from the middle: the tables use the lowest and the highest.
+    /// The bucket of a hash. It uses the middle bits, because tables use the lowest and the highest.
     #[inline]
     pub(crate) fn of(self, hash: u64) -> usize {
         ((u64::from((hash >> 25) as u32) * u64::from(self.count())) >> 32) as usize

@@ -1,4 +1,5 @@
-//! How the tables of map tasks keep their keys: as they are, or text as short strings, which need no allocation.
+//! How the tables of map tasks keep their keys: as they are, or a `String` as a `Str`, which needs no allocation if it
+//! is short.
 
 use super::hash::hash_of;
 use crate::row::Key;
@@ -7,12 +8,12 @@ use std::any::{Any, TypeId};
 
 /// A way to keep keys of type `K`.
 pub(crate) trait Keep<K>: Send + Sync + 'static {
-    /// What is kept: equal for equal keys, and for no others.
+    /// What is kept. It must be equal for equal keys and different for different keys, and `key` must reverse `keep`.
     type Kept: Key;
 
     fn keep(key: K) -> Self::Kept;
     fn key(kept: Self::Kept) -> K;
-    /// The hash of the key itself.
+    /// The hash of the original key, which decides its bucket. It must equal `hash_of` of the key.
     fn key_hash(kept: &Self::Kept) -> u64;
 }
 
@@ -38,16 +39,17 @@ impl<K: Key> Keep<K> for AsItIs {
     }
 }
 
-/// A [`String`] as a [`Str`]: looking a word up then follows no pointer, and its own memory is given back at once.
+/// A [`String`] as a [`Str`]: looking up a short word then follows no pointer, and the `String`'s memory is freed at
+/// once.
 pub(crate) struct AsStr;
 
 impl AsStr {
-    /// False for most types of key: known early enough that nothing is compiled for them in vain.
+    /// False for most types of keys, at compile time, so that nothing is compiled for them in vain.
     pub(crate) const fn might_keep<K>() -> bool {
         size_of::<K>() == size_of::<String>() && std::mem::needs_drop::<K>()
     }
 
-    /// Whether keys of type `K` can be kept so.
+    /// Whether keys of type `K` can be kept as a [`Str`].
     pub(crate) fn can_keep<K: 'static>() -> bool {
         TypeId::of::<K>() == TypeId::of::<String>()
     }
@@ -72,7 +74,7 @@ impl<K: Key> Keep<K> for AsStr {
     }
 }
 
-/// The value as the type that its type is.
+/// Converts a value to `B`, which must be the same type as `A`.
 #[inline(always)]
 fn the_same<A: 'static, B: 'static>(value: A) -> B {
     let mut value = Some(value);

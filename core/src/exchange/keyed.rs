@@ -1,4 +1,4 @@
-//! Building keyed operators: through an exchange, or directly if the input is laid out the right way already.
+//! Building keyed operators: through an exchange, or directly if the input is already partitioned the right way.
 
 use super::aggregate::Aggregate;
 use super::combine::CombineStage;
@@ -16,14 +16,15 @@ use crate::stage::Stage;
 use std::sync::Arc;
 use tryworks_base::{Error, Op};
 
-/// One side of a keyed operator: where its rows come from, as a pipe and as lineage.
+/// One input of a keyed operator, as a pipe and as lineage.
 pub(crate) struct KeyedSide<T> {
     pub(crate) side: Side<T>,
     pub(crate) input: Input,
 }
 
-/// The number of partitions that a keyed operator has if it is not told: that of the largest input; or that of an
-/// input that is laid out by hash already, if it has at least a tenth of that, so that it need not be shuffled.
+/// The default number of partitions of a keyed operator: that of the largest input. But if an input is already
+/// partitioned by hash and has at least a tenth of these partitions, it is that input's number, so that this input need
+/// not be shuffled.
 pub(crate) fn default_readers(inputs: &[&Arc<Node>]) -> u32 {
     let largest = inputs.iter().map(|node| node.partitions).max().unwrap_or(0).max(1);
     let laid_out = inputs.iter().filter_map(|node| match node.partitioning {
@@ -46,12 +47,12 @@ impl<P: Pipe> Dataset<P> {
         KeyedSide { side: Side::Shuffled(Shuffled::new(&exchange, buckets)), input: Input::Shuffle(exchange) }
     }
 
-    /// The rows as they are, for an operator that reads the partitions in place.
+    /// The input of an operator that reads the partitions in place.
     pub(crate) fn in_place(&self) -> KeyedSide<P::Item> {
         KeyedSide { side: Side::Direct(Boxed::new(&self.pipe)), input: Input::Narrow(self.node.clone()) }
     }
 
-    /// A keyed operator's dataset over its one input.
+    /// The dataset of a keyed operator with one input.
     pub(crate) fn grouped<K: Key, V: Row, A: Aggregate<V>>(
         &self,
         side: KeyedSide<(K, V)>,
@@ -71,7 +72,7 @@ impl<P: Pipe> Dataset<P> {
 }
 
 impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
-    /// The rows by hash of key, as they are.
+    /// The rows partitioned by the hash of their key, without combining.
     pub(crate) fn scattered(&self, readers: u32) -> KeyedSide<(K, V)> {
         if self.node.partitioning == Some(Partitioning::Hash(readers)) {
             return self.in_place();
@@ -83,8 +84,9 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
 }
 
 impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
-    /// The rows by hash of key, those of a key folded into one by each map task where that helps. Beginning and ending a
-    /// fold must change no value, so that a part of one can be gone on with.
+    /// The rows partitioned by the hash of their key. Where that helps, each map task folds the rows of a key into one.
+    /// For this, `create` and `finish` of the aggregate must return their value unchanged, so that readers can continue
+    /// a partial fold.
     pub(crate) fn combined<A>(&self, aggregate: A, op: Op, readers: u32) -> KeyedSide<(K, V)>
     where
         A: Aggregate<V, State = V, Out = V>,

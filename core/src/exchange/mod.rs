@@ -1,9 +1,9 @@
-//! Exchanges: rows leave map tasks in buckets and are read by bucket, in the order of the map tasks. `README.md` in this
-//! folder follows a row through them.
+//! Exchanges: map tasks write rows into buckets, and readers read them by bucket, in the order of the map tasks.
+//! `README.md` in this folder follows a row through an exchange.
 //!
-//! A hash exchange cuts finer than its readers need: a reader's partition is a run of *hash sub-partitions*, read one
-//! after another, so that a table for one of them stays small. The cut is a function of the number of readers alone,
-//! and the order in a bucket is that of the map tasks, so what a reader sees depends on neither memory nor time.
+//! A hash exchange has more buckets than readers. A reader's partition is a run of *hash sub-partitions*, which are
+//! read one after another, so that the table for one of them stays small. The buckets depend on the number of readers
+//! alone, and the order in a bucket is that of the map tasks. So what a reader sees depends on neither memory nor time.
 
 mod aggregate;
 mod batch;

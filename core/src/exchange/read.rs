@@ -1,4 +1,4 @@
-//! The reading end of an exchange: rows of given buckets, slice by slice, in the order of the map tasks.
+//! The reading end of an exchange: the rows of some buckets, slice by slice, in the order of the map tasks.
 
 use super::block::{Block, BlockKind, Decoded, open_sealed};
 use super::hash::Buckets;
@@ -19,7 +19,7 @@ use tryworks_base::{Error, Result, codec};
 pub(crate) enum Side<T> {
     /// Through an exchange.
     Shuffled(Shuffled),
-    /// From the same partition of the input, which is laid out the right way already.
+    /// From the same partition of the input, which is already partitioned the right way.
     Direct(Boxed<T>),
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Shuffled {
     id: u64,
     maps: u32,
     buckets: Buckets,
-    /// On the driver: keeps the blocks alive.
+    /// On the driver, this keeps the blocks alive.
     _held: Option<Arc<Exchange>>,
 }
 
@@ -38,7 +38,7 @@ impl Shuffled {
         Shuffled { id: exchange.id, maps: exchange.input.partitions, buckets, _held: Some(exchange.clone()) }
     }
 
-    /// The number of the exchange.
+    /// The id of the exchange.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -58,8 +58,8 @@ impl Shuffled {
     }
 }
 
-/// What it means that a block could not be read. Bytes that are what was written, and still are no rows, are no loss:
-/// they would be the same if they were made again.
+/// The error if a block could not be read. If intact bytes are not rows, that is a mistake in the type and no loss:
+/// recomputing the block would give the same bytes.
 pub(crate) fn lost(exchange: u64, map: u32, error: Error) -> Error {
     match error {
         Error::Type { .. } => error,
@@ -89,7 +89,7 @@ impl<T: Send + 'static> Ship for Side<T> {
 }
 
 impl<T: Row> Side<T> {
-    /// The number of sub-partitions that a reader's rows come in.
+    /// The number of sub-partitions of a reader.
     pub(crate) fn parts(&self) -> u32 {
         match self {
             Side::Shuffled(shuffled) => shuffled.buckets.each,
@@ -97,7 +97,7 @@ impl<T: Row> Side<T> {
         }
     }
 
-    /// What opens any sub-partition of this reader's rows.
+    /// Opens a reader's rows.
     pub(crate) fn open(&self, reader: u32, task: &TaskContext) -> Result<Opened<T>> {
         Ok(match self {
             Side::Shuffled(shuffled) => {
@@ -111,13 +111,13 @@ impl<T: Row> Side<T> {
     }
 }
 
-/// What a reader of some buckets reads of sealed blocks.
+/// The frames of sealed blocks that a reader of some buckets reads.
 fn wanted<T>(blocks: &[Arc<Block<T>>], buckets: &Range<u32>) -> impl Iterator<Item = FrameRequest> {
     let frames = buckets.start as usize..buckets.end as usize;
     (0u32..).zip(blocks).flat_map(move |(map, block)| stored(map, block, frames.clone()))
 }
 
-/// The same of one block.
+/// The same for one block.
 fn stored<T>(map: u32, block: &Block<T>, frames: Range<usize>) -> impl Iterator<Item = FrameRequest> {
     let stored = block.chunks.iter().enumerate().filter(|(_, chunk)| chunk.is_stored());
     stored.map(move |(sequence, _)| FrameRequest { map, sequence, frames: frames.clone() })
@@ -136,12 +136,12 @@ pub(crate) enum Opened<T> {
         partition: u32,
         task: TaskContext,
     },
-    /// What was read in place is put aside, so that it is not made anew each time.
+    /// Rows that were read in place and then spooled, so that they are not recomputed each time.
     Spooled(Spooled<T>),
 }
 
 impl<T: Row> Opened<T> {
-    /// The rows of a run of sub-partitions, from the beginning.
+    /// The rows of a range of sub-partitions, from the beginning.
     pub(crate) fn rows(&self, parts: Range<u32>) -> Result<Rows<T>> {
         Ok(match self {
             Opened::Shuffled { exchange, blocks, buckets, prefetched } => {
@@ -157,9 +157,9 @@ impl<T: Row> Opened<T> {
 }
 
 impl Shuffled {
-    /// The rows of a reader among whom all rows were dealt out, one to each in turn. Every map task began to deal with the
-    /// first bucket, since it knew of no other. So the bucket that is this reader's is further on by what the map tasks
-    /// before it dealt: then all readers have the same number of rows, or one more.
+    /// The rows of one reader, if rows were dealt out to the readers in turn. Each map task began with the first
+    /// bucket, because it did not know how many rows the tasks before it had. So this reader's bucket is shifted by the
+    /// number of those rows. Then the numbers of rows of any two readers differ by at most one.
     pub(crate) fn dealt<T: Row>(&self, reader: u32, task: &TaskContext) -> Result<Rows<T>> {
         let blocks: Arc<[Arc<Block<T>>]> = self.blocks(task)?.into();
         let readers = u64::from(self.buckets.count());
@@ -180,7 +180,7 @@ impl Shuffled {
 }
 
 impl<T: Row> Opened<T> {
-    /// About how many rows there are: blocks in spill files count as if their buckets were filled alike.
+    /// The approximate number of rows. Blocks in spill files count as if all of their buckets had equally many rows.
     pub(crate) fn rows_hint(&self) -> u64 {
         let Opened::Shuffled { blocks, buckets, .. } = self else { return 0 };
         let chunks = blocks.iter().flat_map(|block| &block.chunks);
@@ -191,22 +191,22 @@ impl<T: Row> Opened<T> {
 /// Rows being read.
 pub(crate) enum Rows<T> {
     Shuffled(Walk<T>),
-    /// With room for rows, and whether each is to be checked: it may be put aside.
+    /// With a buffer for rows, and whether each row is checked: rows may be spooled.
     Direct(BoxedCursor<T>, Vec<T>, bool),
     Spooled(SpooledRows<T>),
 }
 
-/// A walk over buckets, and in each over map tasks and their chunks.
+/// A walk over buckets, in each bucket over map tasks, and over the chunks of each task.
 pub(crate) struct Walk<T> {
     exchange: u64,
     blocks: Arc<[Arc<Block<T>>]>,
     buckets: Range<u32>,
-    /// The bucket of each map task, where it is not the same of all.
+    /// The bucket to read of each map task, if it differs between them.
     turns: Vec<u32>,
     map: usize,
     chunk: usize,
     row: usize,
-    /// How many rows of the chunk are in the bucket, and room for them.
+    /// How many rows of the chunk are in the bucket.
     rows: usize,
     room: Decoded<T>,
     _prefetched: Prefetched,

@@ -1,5 +1,5 @@
-//! The outputs of the first map tasks that combine, folded into one while the others still run: what is held of them is
-//! each key once, not once for each task.
+//! Folds the outputs of combining map tasks into one while other tasks still run. So memory holds each key once, not
+//! once for each task.
 
 use super::aggregate::Aggregate;
 use super::batch::{Batch, TOGETHER};
@@ -19,47 +19,47 @@ use tryworks_base::{Error, Op, Result};
 /// Stop folding when more than this percentage of rows bring a new key.
 const NEW: usize = 95;
 
-/// Rows of a map task, in the order of their keys' first arrival.
+/// Rows of a map task with distinct keys, in the order of the keys' first arrival.
 pub(crate) struct Run<K, V> {
     pub(crate) rows: Vec<(K, V)>,
     pub(crate) held: Reservation,
 }
 
-/// A left fold over the outputs of map tasks in the order of their partitions, which is what their readers would do. It
-/// goes as far as there are outputs, in whichever order they come. How far that is changes no answer: readers go on
-/// from there. It ends when they begin, or when the budget has no room for it.
+/// A left fold over the outputs of map tasks, in the order of their partitions. This is the same fold that readers do,
+/// so readers continue from where it stopped, and stopping anywhere gives the same answer. Outputs may arrive in any
+/// order; the fold goes as far as there is no gap. It ends when readers begin, or when the budget refuses more memory.
 pub(crate) struct RunningFold<M: Keep<K>, K, V> {
     state: Lock<State<M, K, V>>,
-    /// Told when a task has done its part of the fold.
+    /// Notified when a task has done its part of the fold.
     rested: Condvar,
 }
 
 struct State<M: Keep<K>, K, V> {
     buckets: Buckets,
-    /// The outputs of partitions before this one are folded.
+    /// The first partition whose output is not folded yet.
     next: u32,
     fold: Phase<M::Kept, V, K>,
-    /// Outputs that may be folded yet, by partition.
+    /// Outputs that wait to be folded, by partition.
     waiting: ByMap<Vec<Run<M::Kept, V>>>,
-    /// What was folded leaves its room to map tasks that begin.
+    /// Buffers of folded outputs, for new map tasks.
     spare: Vec<Run<M::Kept, V>>,
 }
 
 enum Phase<T, V, K> {
-    /// More can be folded.
+    /// The fold can take more outputs.
     Open(Folded<T, V>),
-    /// A task is at it.
+    /// A task is folding.
     Busy,
-    /// No more is, and a task puts what was folded in order.
+    /// No more outputs are folded, and a task is cutting the result into buckets.
     Ending,
-    /// No more is.
+    /// The fold has ended.
     Ended(Ended<(K, V)>),
 }
 
 struct Ended<T> {
-    /// What was folded, unless the user's function panicked in the middle.
+    /// The folded rows; `None` if the user's function panicked while it folded.
     folded: Option<Arc<Block<T>>>,
-    /// What was not, by partition.
+    /// The outputs that were not folded, by partition.
     apart: ByMap<Arc<Block<T>>>,
 }
 
@@ -74,18 +74,18 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
         self.state.lock()
     }
 
-    /// Whether what was folded is gone.
+    /// Whether the folded rows are lost.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self.state().fold, Phase::Ended(Ended { folded: None, .. }))
     }
 
-    /// The room of rows that are folded, for other rows.
+    /// A buffer of folded rows, for other rows.
     pub(crate) fn spare(&self) -> Option<Vec<(M::Kept, V)>> {
         self.state().spare.pop().map(|run| run.rows)
     }
 
-    /// Takes the output of a map task in, and gives what stands for it; gives it back if no more is folded. Folds what can
-    /// be folded now.
+    /// Adds the output of a map task, and folds what can be folded now. Returns the block that stands for the output,
+    /// or returns the output if the fold has ended.
     pub(crate) fn add<A: Aggregate<V, State = V, Out = V>>(
         self: &Arc<Self>,
         map: u32,
@@ -95,7 +95,7 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
         task: &TaskContext,
     ) -> std::result::Result<BlockValue, Vec<Run<M::Kept, V>>> {
         let mut state = self.state();
-        // An attempt before this one may have brought the same.
+        // An earlier attempt at this task may have added the same output.
         let twice = match &state.fold {
             _ if map < state.next => Some(output),
             Phase::Ending | Phase::Ended(_) => return Err(output),
@@ -124,7 +124,7 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
         Ok(BlockValue::new(LeftHere::Folded { fold: self.clone(), map }))
     }
 
-    /// Takes out the fold and the next output, if it is here.
+    /// Takes out the fold and the next output, if both are there.
     fn begin(&self, task: &TaskContext) -> Option<(Folded<M::Kept, V>, Vec<Run<M::Kept, V>>)> {
         let mut state = self.state();
         let next = state.next;
@@ -135,7 +135,7 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
         Some((folded, state.waiting.remove(next)?))
     }
 
-    /// Ends the fold that was taken out. Rows are hashed and dropped, by functions of the user's, without the lock.
+    /// Ends the fold that was taken out. The user's code hashes and drops rows here, so no lock is held.
     fn end(&self, folded: Option<Folded<M::Kept, V>>) {
         let mut state = self.state();
         state.fold = Phase::Ending;
@@ -143,14 +143,14 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
         let buckets = state.buckets;
         drop(state);
         drop(spare);
-        // All is lost if what follows panics.
+        // If the rest panics, dropping `end` records that everything is lost.
         let mut end = Ends { of: self, as_what: Ended { folded: None, apart: ByMap::default() } };
         end.as_what.apart = waiting.map(|output| gather::<M, K, V>(output, buckets));
         end.as_what.folded = folded.map(|folded| gather::<M, K, V>(vec![folded.into_run()], buckets));
     }
 }
 
-/// Says how a fold ended when this is dropped.
+/// Records how a fold ended, when this is dropped.
 struct Ends<'a, M: Keep<K>, K: Key, V: Row> {
     of: &'a RunningFold<M, K, V>,
     as_what: Ended<(K, V)>,
@@ -166,7 +166,7 @@ impl<M: Keep<K>, K: Key, V: Row> Drop for Ends<'_, M, K, V> {
 }
 
 impl<M: Keep<K>, K: Key, V: Row> State<M, K, V> {
-    /// Takes out the fold if it is here.
+    /// Takes out the fold, if no task has it and it has not ended.
     fn take(&mut self) -> Option<Folded<M::Kept, V>> {
         match std::mem::replace(&mut self.fold, Phase::Busy) {
             Phase::Open(folded) => Some(folded),
@@ -178,7 +178,7 @@ impl<M: Keep<K>, K: Key, V: Row> State<M, K, V> {
     }
 }
 
-/// Rows by bucket, in their order.
+/// Makes a block of runs: rows by bucket, in their order.
 fn gather<M: Keep<K>, K: Key, V: Row>(output: Vec<Run<M::Kept, V>>, buckets: Buckets) -> Arc<Block<(K, V)>> {
     none_held("hashing rows");
     let chunk = |run: Run<M::Kept, V>| {
@@ -195,7 +195,7 @@ fn gather<M: Keep<K>, K: Key, V: Row>(output: Vec<Run<M::Kept, V>>, buckets: Buc
     Arc::new(Block { chunks: output.into_iter().map(chunk).collect() })
 }
 
-/// Says that the fold is lost if a user's function panics.
+/// Records that the fold is lost if a user's function panics.
 struct LostUnlessDone<'a, M: Keep<K>, K: Key, V: Row>(&'a RunningFold<M, K, V>);
 
 impl<M: Keep<K>, K: Key, V: Row> Drop for LostUnlessDone<'_, M, K, V> {
@@ -211,7 +211,8 @@ impl<M: Keep<K>, K: Key, V: Row> Folds<(K, V)> for RunningFold<M, K, V> {
         loop {
             state = match &state.fold {
                 Phase::Ended(_) => break,
-                // Only a task that nobody waits for any more, or another reader, can be at it.
+                // Readers begin after all map tasks, so only a redundant attempt or another reader can be working on
+                // it.
                 Phase::Busy | Phase::Ending => state.wait(&self.rested),
                 Phase::Open(_) => {
                     let folded = state.take();
@@ -229,7 +230,7 @@ impl<M: Keep<K>, K: Key, V: Row> Folds<(K, V)> for RunningFold<M, K, V> {
             return Ok(block.clone());
         }
         match folded {
-            // The first one stands for all that were folded.
+            // The first map task's block has all folded rows; the other folded tasks' blocks are empty.
             Some(folded) if map == 0 && next > 0 => Ok(folded.clone()),
             Some(_) if map < next => Ok(Arc::new(Block { chunks: Vec::new() })),
             Some(_) => Err(Error::Bug(format!("the output of map task {map} was never brought"))),
@@ -238,10 +239,10 @@ impl<M: Keep<K>, K: Key, V: Row> Folds<(K, V)> for RunningFold<M, K, V> {
     }
 }
 
-/// What was folded: the keys in the order of their first arrival.
+/// The folded rows: keys in the order of their first arrival.
 struct Folded<K, V> {
     table: Table<K, V>,
-    /// Whether the last output had enough keys that were there already.
+    /// Whether enough keys of the last output had been there before.
     helps: bool,
     size: RowSize<(K, V)>,
     held: Reservation,
@@ -253,7 +254,7 @@ impl<K: Key, V: Row> Folded<K, V> {
         Folded { table: Table::new(), helps: true, size: RowSize::new(), held }
     }
 
-    /// Folds an output, of which nothing but the room is left then.
+    /// Folds an output, and returns its empty buffers.
     fn add<A>(&mut self, mut output: Vec<Run<K, V>>, aggregate: &A, op: &Op) -> Vec<Run<K, V>>
     where
         A: Aggregate<V, State = V, Out = V>,
@@ -275,22 +276,22 @@ impl<K: Key, V: Row> Folded<K, V> {
         output
     }
 
-    /// Counts what it takes, and says whether more should be folded.
+    /// Counts the fold's memory, and returns whether it should take more outputs.
     fn goes_on(&mut self) -> bool {
         let bytes = self.table.bytes() + self.size.heap_of(self.table.len());
         let more = bytes.saturating_sub(self.held.bytes());
         let room = self.held.hold(more);
         if !room {
-            // It takes no more than the outputs did that went into it.
+            // The fold needs no more memory than its outputs did, so it may insist.
             self.held.insist(more);
         }
         room && self.helps
     }
 
-    /// What was folded, as rows.
+    /// The folded rows as a run.
     fn into_run(mut self) -> Run<K, V> {
         let bytes = self.size.of(self.table.len());
-        // Without the table it takes less.
+        // Rows without the table's index take less memory.
         let _ = self.held.resize(bytes.min(self.held.bytes()));
         Run { rows: self.table.into_entries(), held: self.held }
     }

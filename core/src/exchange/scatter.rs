@@ -1,4 +1,4 @@
-//! The map side of an exchange by key that does not combine.
+//! The map side of an exchange by key, without combining.
 
 use super::hash::{Buckets, hash_of};
 use super::write::{BucketWriter, unless_failed};
@@ -9,7 +9,7 @@ use crate::stage::{Output, StageCode};
 use crate::task::TaskContext;
 use tryworks_base::Result;
 
-/// The map tasks of an exchange by key that does not combine.
+/// The map tasks of an exchange by key, without combining.
 pub(crate) struct ScatterStage<P> {
     pub(crate) input: P,
     pub(crate) buckets: Buckets,

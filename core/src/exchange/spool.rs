@@ -1,4 +1,4 @@
-//! Rows put aside in a spill file, in order, to be read from end to end any number of times.
+//! Rows kept in a spill file, in order, which can be read from beginning to end any number of times.
 
 use super::block::decode_rows;
 use crate::row::Row;
@@ -9,18 +9,18 @@ use std::sync::Arc;
 use tryworks_base::frames::{FrameWriter, Frames};
 use tryworks_base::{Result, codec};
 
-/// The rows of a frame, at most.
+/// The most rows of a frame.
 const FRAME_ROWS: usize = 256;
-/// A frame with so many bytes is not added to.
+/// A frame with this many bytes gets no more rows.
 const FRAME_BYTES: usize = 64 << 10;
 
-/// Rows being put aside.
+/// Rows being written.
 pub(crate) struct Spool<T> {
     writer: Box<dyn FrameWriter>,
     /// The rows of the next frame, encoded.
     rows: Vec<u8>,
     count: usize,
-    /// Room for the frame.
+    /// A buffer for the frame.
     frame: Vec<u8>,
     row: PhantomData<fn(T)>,
 }
@@ -31,7 +31,7 @@ impl<T: Row> Spool<T> {
         Ok(Spool { writer, rows: Vec::new(), count: 0, frame: Vec::new(), row: PhantomData })
     }
 
-    /// Adds a row: a `T`, or what is written as one.
+    /// Adds a row: a `T`, or a value with the same encoding.
     pub(crate) fn push(&mut self, row: &impl Serialize) -> Result<()> {
         codec::encode(row, &mut self.rows)?;
         self.count += 1;
@@ -55,7 +55,7 @@ impl<T: Row> Spool<T> {
     }
 }
 
-/// Rows that were put aside.
+/// Rows that were written.
 pub(crate) struct Spooled<T> {
     frames: Arc<dyn Frames>,
     row: PhantomData<fn() -> T>,
@@ -68,18 +68,18 @@ impl<T: Row> Spooled<T> {
     }
 }
 
-/// Rows that were put aside, being read.
+/// Rows that are read from the file.
 pub(crate) struct SpooledRows<T> {
     frames: Arc<dyn Frames>,
     next: usize,
-    /// The rows of the last frame, of which those before `at` were given.
+    /// The rows of the last frame. Those before `at` were returned.
     rows: Vec<T>,
     at: usize,
     bytes: Vec<u8>,
 }
 
 impl<T: Row> SpooledRows<T> {
-    /// Reads the next frame if all of the last one was given. False at the end.
+    /// Reads the next frame if all rows of the last one were returned. False at the end.
     fn fill(&mut self) -> Result<bool> {
         while self.at == self.rows.len() {
             if self.next == self.frames.len() {

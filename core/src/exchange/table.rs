@@ -4,16 +4,17 @@ use super::hash::hash_of;
 use hashbrown::HashTable;
 use std::hash::Hash;
 
-/// Keys with a state each, in order of first arrival.
+/// Keys with their states, in order of first arrival.
 pub(crate) struct Table<K, S> {
-    /// The numbers of the entries, by the hashes of their keys: four bytes each, so that much of it stays in the caches.
+    /// Positions in `entries`, by the hashes of keys: four bytes each, so that much of the index stays in the CPU's
+    /// caches.
     index: HashTable<u32>,
     entries: Vec<(K, S)>,
-    /// So many entries have no spare room of their own.
+    /// The number of entries, from the first on, that have no spare capacity.
     shrunk: usize,
 }
 
-/// In the place of the number of an entry, for a key that is not there.
+/// The position of a key that is not there.
 const NOWHERE: u32 = u32::MAX;
 
 impl<K: Hash + Eq, S> Table<K, S> {
@@ -21,10 +22,10 @@ impl<K: Hash + Eq, S> Table<K, S> {
         Table { index: HashTable::new(), entries: Vec::new(), shrunk: 0 }
     }
 
-    /// A table with room for as many keys as `room` has room for.
+    /// A table that reuses `room` for its entries, with the same capacity in its index.
     pub(crate) fn in_room(mut room: Vec<(K, S)>) -> Self {
         room.clear();
-        // Entries of no size have room for any number, and are all equal.
+        // A vector of zero-sized entries has unlimited capacity, but all of these entries are equal.
         let keys = if size_of::<(K, S)>() == 0 { 0 } else { room.capacity() };
         Table { index: HashTable::with_capacity(keys), entries: room, shrunk: 0 }
     }
@@ -43,22 +44,23 @@ impl<K: Hash + Eq, S> Table<K, S> {
         self.find(hash, key).map(|at| &mut self.entries[at].1)
     }
 
-    /// As [`get_mut`](Table::get_mut), to look only.
+    /// As [`get_mut`](Table::get_mut), without the right to change.
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &K) -> Option<&S> {
         self.find(hash, key).map(|at| &self.entries[at].1)
     }
 
-    /// Where keys with these hashes are, most likely: the first place that has seven bits of the hash; [`NOWHERE`] if there
-    /// is none. Looking a key up misses the caches, in the index and then among the entries. Done for many keys at a time,
-    /// and with nothing decided by what is read there, the misses in the index overlap.
+    /// Likely positions of keys with these hashes: for each, the first entry of the index that matches seven bits of
+    /// the hash; [`NOWHERE`] if there is none. Looking up a key misses the caches, first in the index and then in the
+    /// entries. Here many keys are looked up at a time, and no branch depends on what is read, so the misses in the
+    /// index overlap.
     #[inline]
     pub(crate) fn find_all(&self, hashes: &[u64], found: &mut Vec<u32>) {
         found.clear();
         found.extend(hashes.iter().map(|&hash| self.index.find(hash, |_| true).map_or(NOWHERE, |&at| at)));
     }
 
-    /// Leaves of the places that were found those that have the very keys.
+    /// Compares the keys at these positions, and replaces positions that have another key by [`NOWHERE`].
     #[inline]
     pub(crate) fn confirm<'a>(&self, found: &mut [u32], keys: impl Iterator<Item = &'a K>)
     where
@@ -71,7 +73,8 @@ impl<K: Hash + Eq, S> Table<K, S> {
         }
     }
 
-    /// The state of `key`, which is where it was confirmed to be, or elsewhere, or was added since.
+    /// The state of `key`. If its position was not confirmed, the key is looked up: it may be elsewhere, or have been
+    /// added since.
     #[inline]
     pub(crate) fn get_confirmed(&mut self, found: u32, hash: u64, key: &K) -> Option<&mut S> {
         if found == NOWHERE {
@@ -80,7 +83,7 @@ impl<K: Hash + Eq, S> Table<K, S> {
         self.entries.get_mut(found as usize).map(|entry| &mut entry.1)
     }
 
-    /// Adds a key that is not there.
+    /// Adds a key. It must not be there yet.
     #[inline(always)]
     pub(crate) fn insert(&mut self, hash: u64, key: K, state: S) {
         let at = self.entries.len() as u32;
@@ -88,7 +91,7 @@ impl<K: Hash + Eq, S> Table<K, S> {
         self.index.insert_unique(hash, at, |&at| hash_of(&self.entries[at as usize].0));
     }
 
-    /// Takes all entries out, in order, and keeps the room.
+    /// Takes all entries out, in order, and keeps the capacity.
     pub(crate) fn drain(&mut self) -> std::vec::Drain<'_, (K, S)> {
         self.index.clear();
         self.shrunk = 0;
@@ -108,7 +111,7 @@ impl<K: Hash + Eq, S> Table<K, S> {
         self.entries
     }
 
-    /// Takes out the entries that arrived from number `keep` on, in order.
+    /// Takes out all entries but the first `keep`, in order.
     pub(crate) fn split_off(&mut self, keep: usize) -> Vec<(K, S)> {
         self.index.retain(|&mut at| (at as usize) < keep);
         self.index.shrink_to_fit(|&at| hash_of(&self.entries[at as usize].0));
@@ -118,8 +121,8 @@ impl<K: Hash + Eq, S> Table<K, S> {
         tail
     }
 
-    /// Puts clones in the place of the entries that are new since the last time: a clone of a string or a vector has no
-    /// spare room, which may be most of what it takes.
+    /// Replaces the entries that are new since the last call by clones. A clone of a string or a vector has no spare
+    /// capacity, which may be most of its memory.
     pub(crate) fn shrink(&mut self)
     where
         K: Clone,
@@ -131,7 +134,7 @@ impl<K: Hash + Eq, S> Table<K, S> {
         self.shrunk = self.entries.len();
     }
 
-    /// How many entries are new since they were made to take as little as they can.
+    /// How many entries are new since [`shrink`](Table::shrink) was called last.
     pub(crate) fn unshrunk(&self) -> usize {
         self.entries.len() - self.shrunk
     }

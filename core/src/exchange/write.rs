@@ -1,4 +1,4 @@
-//! The writing end of an exchange: rows pushed to their buckets, sealed into chunks.
+//! The writing end of an exchange: rows are pushed into buckets and sealed into chunks.
 
 use super::block::{Block, Chunk, Ends, LeftHere, encode_rows};
 use super::hash::{Buckets, hash_of};
@@ -12,15 +12,17 @@ use std::sync::Arc;
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Result, codec};
 
-/// The largest chunk, where the budget allows it.
+/// The largest chunk that is spilled, if the budget allows it.
 const CHUNK_BYTES: u64 = 32 << 20;
-/// The size of a chunk that is held: what is staged for it, and used again for the next one, stays in the cache.
+/// The size of a chunk that is held in memory. It is small so that the staging buffers, which are reused, stay in the
+/// CPU's caches.
 const HELD_BYTES: u64 = 1 << 20;
-/// The size of a chunk that is written for other processes: larger, since each of its buckets becomes a frame.
+/// The size of a chunk for other processes. It is larger because each of its buckets becomes a frame.
 const LEAVING_BYTES: u64 = 4 << 20;
-/// How many rows are pushed between two looks at their size, at most.
+/// The most rows that are pushed between two looks at their size.
 pub(crate) const LOOK: usize = 1024;
-/// The most rows of a chunk, whose numbers are `u32`: rows that take no bytes are never too many otherwise.
+/// The most rows of a chunk, because `Ends` counts rows as `u32`. Rows without bytes would never reach the other
+/// limits.
 const CHUNK_ROWS: usize = 1 << 30;
 
 /// Collects the rows of one map task by bucket.
@@ -28,24 +30,24 @@ pub(crate) struct BucketWriter<T> {
     staged: Vec<Vec<T>>,
     rows: usize,
     look_at: usize,
-    /// When to look at their size. Where every row is checked, each is looked at before.
+    /// At which number of rows to look at their size. If every row is checked, `look` runs for each row before that.
     size_at: usize,
     checks: bool,
     size: RowSize<T>,
     working: Reservation,
-    /// What the process held when the chunk was begun.
+    /// The resident memory of the process when the chunk was begun.
     resident: u64,
-    /// Where the block goes if other processes are to read it, with the rows of each chunk that is there.
+    /// Where the block goes if other processes read it, with the number of rows of each chunk written so far.
     leaving: Option<(Box<dyn BlockWriter>, Vec<u64>)>,
     block: Block<T>,
-    /// The rows of sealed chunks.
+    /// The rows in sealed chunks.
     counts: Counts,
-    /// Room for a frame.
+    /// A buffer for a frame.
     encoded: Vec<u8>,
     task: TaskContext,
 }
 
-/// The most bytes that one chunk of a task may take before it is sealed.
+/// The most bytes of a task's open chunk.
 pub(crate) fn chunk_bytes(task: &TaskContext) -> u64 {
     let host = task.host();
     (host.memory().limit() / (host.slots() as u64 * 16)).clamp(64 << 10, CHUNK_BYTES)
@@ -111,7 +113,7 @@ impl<T: Row> BucketWriter<T> {
             }
         } else if bytes >= HELD_BYTES.min(chunk_bytes(&self.task)) {
             let held = self.hold(bytes);
-            // What is to be spilled is gathered longer, since its buckets are written one by one.
+            // A chunk that will be spilled grows larger, because each of its buckets is a separate write.
             if held.is_some() || bytes >= chunk_bytes(&self.task) {
                 return self.seal(held);
             }
@@ -123,28 +125,28 @@ impl<T: Row> BucketWriter<T> {
         Ok(())
     }
 
-    /// Says when to look next at rows of this size: not after more of them than a chunk has room for.
+    /// Decides when to look at the size next: at the latest when rows of this size fill a chunk.
     fn look_again(&mut self, row: u64) {
         let fit = HELD_BYTES.min(chunk_bytes(&self.task)) / row.max(1);
-        // The first looks come early, since rows may take more than they seem to.
+        // The first looks come early, because rows may take more memory than the first samples show.
         self.size_at = self.rows + self.rows.clamp(1, LOOK).min(fit.max(1) as usize);
         self.look_at = if self.checks { self.rows + 1 } else { self.size_at };
     }
 
-    /// Whether the process holds more than its budget, and what is staged here is worth being spilled: it is many rows, or
-    /// much memory came with it.
+    /// Whether the process exceeds its budget, and spilling the staged rows is worthwhile: they are many, or much
+    /// memory came with them.
     fn is_too_much(&self) -> bool {
         let memory = self.task.host().memory();
         memory.is_over() && (self.rows >= LOOK || memory.resident() >= self.resident + chunk_bytes(&self.task))
     }
 
-    /// A part of the budget to hold a chunk with, if there is one left.
+    /// Reserves memory to hold a chunk; `None` if the budget refuses.
     fn hold(&self, bytes: u64) -> Option<Reservation> {
         let mut held = self.task.host().memory().reservation();
         held.hold(bytes).then_some(held)
     }
 
-    /// Makes a chunk of what is staged: held if there is a part of the budget for it, else spilled.
+    /// Seals the staged rows into a chunk: held in memory if there is a reservation, otherwise spilled.
     fn seal(&mut self, held: Option<Reservation>) -> Result<()> {
         if self.rows == 0 {
             return Ok(());
@@ -176,14 +178,14 @@ impl<T: Row> BucketWriter<T> {
         Ok(())
     }
 
-    /// What was staged is in a chunk.
+    /// Resets the counters after a chunk was sealed.
     fn sealed(&mut self) {
         self.rows = 0;
         self.resident = self.task.host().memory().resident();
         self.look_again(self.size.of(1));
     }
 
-    /// Whether other processes are to read the block.
+    /// Whether other processes read the block.
     pub(crate) fn leaves(&self) -> bool {
         self.leaving.is_some()
     }
@@ -204,7 +206,7 @@ impl<T: Row> BucketWriter<T> {
     }
 }
 
-/// How many rows each bucket got: what tells two outputs of a map task apart.
+/// The number of rows in each bucket. Their hash is the checksum that tells two outputs of a map task apart.
 pub(crate) struct Counts {
     buckets: Buckets,
     each: Vec<u64>,
@@ -221,7 +223,7 @@ impl Counts {
         self.all += rows;
     }
 
-    /// The output of a map task that made so many rows of this size.
+    /// The output of a map task with these rows, which have this size.
     pub(crate) fn output<T: Serialize>(&self, block: MadeBlock, size: &RowSize<T>) -> Output {
         let readers = self.each.chunks(self.buckets.each as usize);
         Output {
@@ -234,7 +236,7 @@ impl Counts {
     }
 }
 
-/// The flow after something that can fail, whose error is kept.
+/// Continues after a success. After an error, keeps the error and stops.
 #[inline]
 pub(crate) fn unless_failed(result: Result<()>, failed: &mut Option<Error>) -> Flow {
     match result {

@@ -66,8 +66,8 @@ impl<P: Pipe> Cursor for CoalesceCursor<P> {
 
 /// # Partitions
 impl<P: Pipe> Dataset<P> {
-    /// At most `partitions` partitions, each a run of neighbours of this dataset's, read one after another in one
-    /// task. There is no shuffle; for more partitions, or evenly filled ones, see [`repartition`](Dataset::repartition).
+    /// At most `partitions` partitions, each a run of neighbours of this dataset's, read one after another in one task.
+    /// There is no shuffle; for more partitions, or evenly filled ones, see [`repartition`](Dataset::repartition).
     ///
     /// ```
     /// # use tryworks::prelude::*;

@@ -82,9 +82,8 @@ impl<P: Pipe<Item: Row>> StageCode for DealStage<P> {
 
 /// # Partitions
 impl<P: Pipe> Dataset<P> {
-    /// Deals the items out over `partitions` partitions, one to each in turn, by a shuffle: so each has the same number of
-    /// them, or one more than others. For fewer partitions without one, see
-    /// [`coalesce`](Dataset::coalesce).
+    /// Deals the items out over `partitions` partitions, one to each in turn, by a shuffle: so each has the same number
+    /// of them, or one more than others. For fewer partitions without one, see [`coalesce`](Dataset::coalesce).
     ///
     /// ```
     /// # use tryworks::prelude::*;

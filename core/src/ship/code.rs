@@ -47,8 +47,8 @@ pub(crate) fn conjure<F: NoCaptures>() -> Result<F> {
     if size_of::<F>() != 0 {
         return Err(Error::Bug("a function that captures something was sent".into()));
     }
-    // SAFETY: F has no bytes, so any aligned pointer may be read for it, and `F: Copy` means that any number of values of it
-    // may exist. That one may exist at all is known because this is only reached while a parcel is decoded that an
-    // instance of the same program made from a value of this very type: decoders are made in this crate alone.
+    // SAFETY: F has no bytes, so any aligned pointer may be read for it, and `F: Copy` means that any number of values
+    // of it may exist. That one may exist at all is known because this is only reached while a parcel is decoded that
+    // an instance of the same program made from a value of this very type: decoders are made in this crate alone.
     Ok(unsafe { NonNull::<F>::dangling().read() })
 }

@@ -32,8 +32,8 @@ pub trait Ship: Sized {
 }
 
 /// Implements [`Ship`] for a struct by its fields, in the order in which they are written and read, each with how it
-/// travels: `ship` by its own [`Ship`], `value` as a value of ours, `given` as a value of the program's, `code` not at all
-/// (it is made again from its type), `none` not at all (it begins as its default).
+/// travels: `ship` by its own [`Ship`], `value` as a value of ours, `given` as a value of the program's, `code` not at
+/// all (it is made again from its type), `none` not at all (it begins as its default).
 ///
 /// ```text
 /// ship!([P: Ship, Q: Ship] Zip<P, Q> { left: ship, right: ship, op: value });
@@ -92,8 +92,8 @@ impl Encoder {
         codec::encode(value, &mut self.bytes)
     }
 
-    /// Writes a value of the program's, after the number of its bytes: if its type reads more or fewer than it writes, that
-    /// is told of it, and not of what follows.
+    /// Writes a value of the program's, after the number of its bytes: if its type reads more or fewer than it writes,
+    /// that is told of it, and not of what follows.
     ///
     /// # Errors
     /// If it refuses.

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tryworks_base::Result;
 
-/// How the items of a partition are divided among files, each of which is in a [`Format`]: all to [`OneFile`], to the next
-/// one when one is large enough, or by a key to directories. What it decides must follow from the items alone.
+/// How the items of a partition are divided among files, each of which is in a [`Format`]: all to [`OneFile`], to the
+/// next one when one is large enough, or by a key to directories. What it decides must follow from the items alone.
 ///
 /// A layout is a serde value, because it is sent to where it is used.
 pub trait FileLayout<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {

@@ -4,9 +4,9 @@
 //! items of a partition -> FileLayout -> Format -> Buffer -> Part of a Place -> receipt -> Place on the driver
 //! ```
 //!
-//! A [`Format`] says what the bytes of a file are, and knows nothing of where they go. A [`Place`] keeps files, and knows
-//! nothing of what is in them. Between them a [`FileLayout`] says which items go to which file; mostly a partition is
-//! [`OneFile`].
+//! A [`Format`] says what the bytes of a file are, and knows nothing of where they go. A [`Place`] keeps files, and
+//! knows nothing of what is in them. Between them a [`FileLayout`] says which items go to which file; mostly a
+//! partition is [`OneFile`].
 
 mod driver;
 mod files;
@@ -102,12 +102,12 @@ pub trait Encoder<T>: Send {
 
 /// Where files go: a directory, an object store, ranges of one large file.
 ///
-/// **A partition appears whole or not at all, once.** Several attempts at a partition may write at the same time, each to
-/// a [`Part`] of its own; the [receipts](Part::Receipt) of one of them come to the driver, which
+/// **A partition appears whole or not at all, once.** Several attempts at a partition may write at the same time, each
+/// to a [`Part`] of its own; the [receipts](Part::Receipt) of one of them come to the driver, which
 /// [accepts](Place::accept) them. What other attempts wrote must never be seen.
 ///
-/// A place is a serde value, because it is sent to where it is written to. What only the driver needs of it may be a field
-/// with `#[serde(skip)]`.
+/// A place is a serde value, because it is sent to where it is written to. What only the driver needs of it may be a
+/// field with `#[serde(skip)]`.
 pub trait Place: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// A file being written.
     type Part: Part;
@@ -146,8 +146,8 @@ pub type Receipt<P> = <<P as Place>::Part as Part>::Receipt;
 
 /// A file being written. Dropped without a commit, it leaves nothing behind.
 pub trait Part: Send {
-    /// What the driver has to know of the file: nothing, a name, the numbers of uploaded pieces. It travels with the result
-    /// of the task, and only that of one attempt at a partition is accepted.
+    /// What the driver has to know of the file: nothing, a name, the numbers of uploaded pieces. It travels with the
+    /// result of the task, and only that of one attempt at a partition is accepted.
     type Receipt: Serialize + DeserializeOwned + Send + 'static;
 
     /// Appends bytes, mostly about 256 KiB at a time.
@@ -197,8 +197,8 @@ pub struct FileName {
     pub directory: String,
 }
 
-/// What a dataset is [saved](crate::Dataset::save) to: a format and a place, as a pair or as what stands for one, such as
-/// `text(path)`.
+/// What a dataset is [saved](crate::Dataset::save) to: a format and a place, as a pair or as what stands for one, such
+/// as `text(path)`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no sink for items of type `{T}`",
     label = "a sink is a pair of a `Format` for the items and a `Place`, or what a function such as `text` makes"

@@ -29,8 +29,8 @@ impl<K> Bounds<K> {
         (range.checked_sub(1).and_then(|at| self.keys.get(at)), self.keys.get(range))
     }
 
-    /// Whether both readers beside bound `at` have cut the runs at the same places: rows in between would be read twice, or by
-    /// nobody. The second one of this process is told.
+    /// Whether both readers beside bound `at` have cut the runs at the same places: rows in between would be read
+    /// twice, or by nobody. The second one of this process is told.
     pub(crate) fn agrees(&self, at: usize, cuts: u64) -> bool {
         self.cuts.get(at).is_none_or(|known| *known.get_or_init(|| cuts) == cuts)
     }

@@ -25,7 +25,8 @@ mod tests {
     #[test]
     fn an_order_that_contradicts_itself_is_an_error_and_a_panic_goes_on() {
         let op = Op::here("sort_by");
-        // Each number says to each other whatever it likes. The standard library notices that of some, and loses nothing.
+        // Each number says to each other whatever it likes. The standard library notices that of some, and loses
+        // nothing.
         let mut noticed = 0;
         for mood in 1..50u32 {
             let mut rows: Vec<u32> = (0..1000).collect();

@@ -29,8 +29,8 @@ struct Head<K, V> {
     rows: std::vec::IntoIter<(K, V)>,
 }
 
-/// Rows that are taken out of a held run at a time: one after another in one run, the misses of the caches overlap, which
-/// they do not when every row comes from another run.
+/// Rows that are taken out of a held run at a time: one after another in one run, the misses of the caches overlap,
+/// which they do not when every row comes from another run.
 const BATCH: usize = 128;
 
 /// The rows of a range, merged from all runs.
@@ -108,9 +108,10 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
         }
     }
 
-    /// The rows of a held run, or the frames of an encoded one, that the range is in, and the frame that its lower bound
-    /// cuts. The reader below it ends at this very place, since it asks the same of the same rows: so no row is read
-    /// twice or by nobody, as long as the ranges follow one another, and keys say the same when they are asked again.
+    /// The rows of a held run, or the frames of an encoded one, that the range is in, and the frame that its lower
+    /// bound cuts. The reader below it ends at this very place, since it asks the same of the same rows: so no row is
+    /// read twice or by nobody, as long as the ranges follow one another, and keys say the same when they are asked
+    /// again.
     fn range(&mut self, block: usize, run: usize) -> Result<(Range<usize>, Option<usize>)> {
         let of = &self.blocks[block].runs[run];
         let (low, high) = self.bounds.of(self.range);

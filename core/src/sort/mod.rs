@@ -3,10 +3,10 @@
 //!
 //! Samples are taken by row number, before the rows are cut into runs, so that the bounds do not depend on memory.
 //!
-//! Whatever a key's `Ord` says, each row is given out once, or the sort fails: both readers beside a bound cut each run by the
-//! same search (`merge.rs`). A reader whose end lies before its beginning says that the order is not total, and so does one
-//! that has cut elsewhere than its neighbour in this process (`Bounds::agrees`), or whose keys answer otherwise when they are
-//! asked again. Only `Ord` is asked, never `PartialOrd`, which may say something else.
+//! Whatever a key's `Ord` says, each row is given out once, or the sort fails: both readers beside a bound cut each run
+//! by the same search (`merge.rs`). A reader whose end lies before its beginning says that the order is not total, and
+//! so does one that has cut elsewhere than its neighbour in this process (`Bounds::agrees`), or whose keys answer
+//! otherwise when they are asked again. Only `Ord` is asked, never `PartialOrd`, which may say something else.
 
 mod bounds;
 mod in_order;

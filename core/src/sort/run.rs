@@ -65,8 +65,8 @@ impl<K: Ord, V> Run<K, V> {
 /// How often keys beside a cut are asked again.
 const ASKED_AGAIN: usize = 3;
 
-/// How many of the keys, which are in order, lie below `bound`. None if those beside the cut do not say the same when they are
-/// asked again: readers in other processes would cut elsewhere.
+/// How many of the keys, which are in order, lie below `bound`. None if those beside the cut do not say the same when
+/// they are asked again: readers in other processes would cut elsewhere.
 pub(crate) fn cut_at<'a, K: Ord + 'a>(bound: &K, len: usize, key: impl Fn(usize) -> &'a K) -> Option<usize> {
     let is_below = |at: usize| key(at).cmp(bound).is_lt();
     let (mut low, mut high) = (0, len);
@@ -82,8 +82,8 @@ pub(crate) fn cut_at<'a, K: Ord + 'a>(bound: &K, len: usize, key: impl Fn(usize)
 const SAMPLE_ALL: u64 = 256;
 /// After that, one of so many on average.
 const SAMPLE_EVERY: u32 = 128;
-/// The bytes of a frame. Readers hold the rows of one frame of every run: in memory it is so small that they stay in the
-/// caches.
+/// The bytes of a frame. Readers hold the rows of one frame of every run: in memory it is so small that they stay in
+/// the caches.
 const HELD_FRAME: usize = 8 << 10;
 /// The same on a disk, or between machines, where a frame is read at a time.
 const STORED_FRAME: usize = 32 << 10;

@@ -8,14 +8,15 @@ use tryworks_base::{Result, codec};
 pub(crate) enum Unsorted<K, V> {
     /// Rows that own nothing, as values.
     Values(Vec<(K, V)>),
-    /// Rows that own memory. They are encoded while they are near and put in order by copying bytes: as values they would lie
-    /// anywhere in memory by then, and whoever reads and frees them would miss the caches for each.
+    /// Rows that own memory. They are encoded while they are near and put in order by copying bytes: as values they
+    /// would lie anywhere in memory by then, and whoever reads and frees them would miss the caches for each.
     Encoded { rows: Vec<EncodedRow<K>>, bytes: Vec<u8>, key_size: RowSize<K> },
 }
 
 pub(crate) struct EncodedRow<K> {
     key: K,
-    /// Where it is among the bytes: rows that came later are further on. A run is sealed long before this is too little.
+    /// Where it is among the bytes: rows that came later are further on. A run is sealed long before this is too
+    /// little.
     start: u32,
     len: u32,
 }
