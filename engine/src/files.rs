@@ -105,6 +105,7 @@ impl Files {
             let stream = data.get(address, Role::Hub, request).await?;
             let needed = stream.total();
             let failed = |error: io::Error| disk::storage("fetching a file of the driver's", place, needed, &error);
+            // Failures of this machine end the attempts. Only a hub that is away may come back.
             let claim = match self.store.claim(needed, "a file of the driver's") {
                 Ok(claim) => claim,
                 Err(error) => return Ok(Err(error)),

@@ -37,6 +37,7 @@ impl Io {
         }
     }
 
+    /// Whatever may wait for a disk or another process runs as a separate task, since the loop must keep beating.
     fn carry_out(&mut self, engine: &mut Engine, order: Order) {
         match order {
             Order::Start { worker, program, host, address } => self.start(worker, *program, host, address),

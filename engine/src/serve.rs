@@ -154,7 +154,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         }
         io.flush(&mut engine);
     }
-    // Workers end when their handles are dropped. The hub is told.
+    // Workers end when their handles are dropped. The engine tells the hub that it leaves.
     if let Some(hub) = &io.hub {
         // A hub that is gone does not miss this message.
         if hub.to.send(protocol::encode(&[FromEngine::Leaving])?.into()).is_ok() {
@@ -312,6 +312,7 @@ impl Io {
         }
     }
 
+    /// The first message of a connection is a hello. It shows whether the peer is a worker or another engine.
     fn hear_peer(&mut self, engine: &mut Engine, event: PeerEvent) {
         let (peer, bytes) = match event {
             PeerEvent::Message { peer, bytes } => (peer, bytes),

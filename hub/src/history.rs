@@ -68,6 +68,7 @@ pub fn look_up(reader: &Reader, lookup: Lookup, tell: &mut dyn FnMut(Told)) {
 }
 
 fn asked(reader: &Reader, question: &Question, live: Vec<JobRow>) -> Result<Answer> {
+    // The hub's own rows of running jobs are newer than the journal's.
     let now = |row: JobRow| live.iter().find(|live| live.job == row.job).cloned().unwrap_or(row);
     Ok(match question {
         Question::Jobs { limit } => Answer::Jobs(reader.jobs(*limit)?.into_iter().map(now).collect()),

@@ -168,6 +168,7 @@ fn chain(end: &Arc<Node>, facts: &dyn Facts) -> Result<Chain> {
         if let Some(fault) = &node.fault {
             return Err(fault.clone());
         }
+        // Back on the list, behind its inputs: a step is added after the steps that it reads.
         open.push((node.clone(), true));
         if cached {
             kept.push(node);

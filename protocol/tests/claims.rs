@@ -1,4 +1,4 @@
-//! A first message that claims more than it has, in a process with little memory. Before the mend, 21 such bytes ended
+//! A first message that claims more than it has, in a process with little memory. Such a message of 21 bytes once ended
 //! the whole hub.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -1,4 +1,4 @@
-//! How workers end, by themselves or killed by the engine, and what the hub is told.
+//! How workers end, by themselves or killed by the engine, and how the engine reports it.
 
 use super::{Assigned, BlockOrder, Engine, Order, Worker};
 use std::collections::BTreeSet;

@@ -104,6 +104,7 @@ impl Engine {
             batches.entry(worker).or_default().push(assignment);
         }
         for (worker, tasks) in batches {
+            // A worker must have the codes and places before the tasks that need them.
             self.prepare(worker, &tasks);
             let quota = self.stock.quota;
             self.tell_worker(worker, ToWorker::Launch { tasks, quota });

@@ -181,6 +181,7 @@ impl<'t> Filling<'t> {
         }
         let name = new.detached.as_ref().map(|detached| &detached.name);
         let version = submission.is_some().then(|| i64::from(PROTOCOL));
+        // A job that is submitted again after a restart has its old number: its row starts over.
         self.run(
             "INSERT INTO jobs (job, session, ticket, label, detached, state, submitted, submission, schema)
              VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?)
@@ -233,6 +234,7 @@ impl<'t> Filling<'t> {
                 row.get::<_, u32>(0)
             })
             .optional()?;
+        // The environment of a program may hold secrets: it goes with the last job that needs it.
         let forgotten = self.run(
             "UPDATE sessions SET program = NULL WHERE session = ?1 AND program IS NOT NULL AND NOT EXISTS
                 (SELECT 1 FROM jobs WHERE session = ?1 AND detached IS NOT NULL AND state = 'running')",

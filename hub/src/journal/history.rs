@@ -61,6 +61,8 @@ impl History {
         give_back(connection)
     }
 
+    /// Gives up detached jobs that were not collected in time, which frees their names. Deletes the oldest jobs beyond
+    /// the bound, then sessions and hubs that no remaining row needs.
     fn old_jobs(&self, to: &Transaction<'_>) -> rusqlite::Result<usize> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let given_up = now.saturating_sub(self.bounds.uncollected).as_micros();

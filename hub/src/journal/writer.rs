@@ -96,6 +96,8 @@ impl Writer {
                     None => continue,
                 },
             };
+            // A refused entry undoes only its own statement. A failure of the file undoes the whole batch, which is
+            // retried.
             match filling.apply(entry) {
                 Ok(()) => {}
                 Err(Fault::Entry(error)) => refused.push((at, error)),

@@ -233,6 +233,7 @@ impl Hub {
             out.to_clients.extend(said.into_iter().map(|bytes| (peer, bytes)));
         }
         let fine = unsaid.is_empty();
+        // A job whose message cannot be sent must end: otherwise its driver would wait for it forever.
         for (session, ticket, error) in unsaid {
             self.out.log(Level::Error, format!("a message to a driver could not be encoded: {error}"));
             if let Some(ticket) = ticket {

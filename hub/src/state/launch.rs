@@ -88,6 +88,7 @@ impl Hub {
         span: (u64, u64),
     ) {
         let Some(launched) = self.launches.report(attempt, engine) else {
+            // The launch was lost or already reported: what it made is not accepted.
             return self.tell_engine(engine, ToEngine::Discard { attempt });
         };
         if let CodeId::Output(output) = launched.code {

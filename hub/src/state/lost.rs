@@ -1,5 +1,5 @@
 //! Drivers whose connections are lost. The hub cannot know whether a driver on another machine was cut off or has
-//! ended, so it waits. It can look at a process of its own machine. Drivers whose jobs wait for slots are told which
+//! ended, so it waits. It can look at a process of its own machine. It tells drivers whose jobs wait for slots which
 //! lost driver holds them.
 
 use super::jobs::Phase;

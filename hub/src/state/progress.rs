@@ -90,6 +90,7 @@ impl Hub {
         for id in self.jobs.take_stirred() {
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.end.is_none()) else { continue };
             if let Some(now) = self.scheduler.progress(id) {
+                // The scheduler also counts stages that had nothing to do, which are no work of this job.
                 let skipped = now.stages.saturating_sub(job.progress.stages);
                 job.progress.stages_done = now.stages_done.saturating_sub(skipped);
                 job.progress.running = now.tasks_running;

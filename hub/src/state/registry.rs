@@ -173,6 +173,7 @@ impl Hub {
                 if let Some(engine) = self.engines.all.get_mut(&id) {
                     (engine.resident, engine.blocks) = (resident, blocks);
                     let gate = if short { Gate::Memory } else { Gate::Open };
+                    // An engine that leaves stays closed, whatever its memory.
                     if engine.gate != gate && engine.gate != Gate::Draining {
                         engine.gate = gate;
                         self.events.push(Event::EngineGate { engine: id, gate });

@@ -1,5 +1,5 @@
-//! Drivers whose connections are lost: which are given up at once, which are waited for, and which other drivers are
-//! told.
+//! Drivers whose connections are lost: which ones the hub gives up at once, which ones it waits for, and which other
+//! drivers it tells.
 
 use super::*;
 use std::process::Command;

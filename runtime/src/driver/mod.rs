@@ -1,5 +1,6 @@
-//! A driver's context on a cluster: [`state`] is what it knows and decides, a value without I/O and without a clock; `session` is
-//! the thread around it that talks to the hub, `cluster` and `job` are what a program's own threads see of it.
+//! A driver's context on a cluster. [`state`] is what the driver knows and decides: a value without I/O and without a
+//! clock. `session` is the thread around it that talks to the hub. `cluster` and `job` are what a program's own threads
+//! use.
 
 mod arguments;
 mod cluster;

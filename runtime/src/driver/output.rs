@@ -76,6 +76,7 @@ impl Printer {
         let prefix = &stream.prefix;
         let mut out = Vec::new();
         let end = written.heard().offset;
+        // After a reconnection, a piece may begin with bytes that were already printed.
         let known = stream.printed.saturating_sub(written.offset).min(written.bytes.len() as u64);
         if end <= stream.printed {
             return out;

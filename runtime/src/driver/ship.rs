@@ -48,7 +48,7 @@ impl Shared {
         chunks: impl Fn() -> io::Result<Chunks> + Sync,
     ) -> Result<()> {
         none_held("sending bytes");
-        let advice = "is the address of the hub's data port in the connection file reachable from here, and has the hub's disk space?";
+        let advice = "is the hub's data port in the connection file reachable from here, and is the hub's disk full?";
         let mut request = Vec::new();
         codec::encode(&id, &mut request)?;
         let patience = self.settings.patience;

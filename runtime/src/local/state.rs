@@ -275,6 +275,7 @@ impl Shared {
         if state.stopped {
             return Err(Error::Stopped);
         }
+        // Planned under the lock of the submission, so that nothing the plan relies on is released in between.
         let plan = plan(&request.node, &Existing(&state, &self.host))?;
         let id = JobId(state.next_job);
         state.next_job += 1;

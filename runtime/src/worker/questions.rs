@@ -1,4 +1,5 @@
-//! Questions of a worker's tasks to its engine: each has a number, and who asked waits for the answer of that number.
+//! Questions of a worker's tasks to its engine. Each has a number, and the asking thread waits for the answer with that
+//! number.
 
 use std::collections::HashMap;
 use std::sync::Condvar;
@@ -17,7 +18,7 @@ pub(super) struct Questions<T> {
 
 struct State<T> {
     asked: u64,
-    /// What somebody waits for: the answer, once it is there.
+    /// The questions that threads wait for, each with its answer once that is there.
     waiting: HashMap<u64, Option<Result<T>>>,
 }
 
@@ -26,7 +27,8 @@ impl<T> Questions<T> {
         Questions { to, state: Lock::new(State { asked: 0, waiting: HashMap::new() }), told: Condvar::new() }
     }
 
-    /// Asks, and waits for the answer. No lock may be held: the thread that brings the answer could want it first.
+    /// Asks, and waits for the answer. The caller must hold no lock: the thread that receives the answer may need it
+    /// first.
     #[track_caller]
     pub(super) fn ask(&self, question: impl FnOnce(u64) -> FromWorker) -> Result<T> {
         none_held("asking the engine");
@@ -54,7 +56,7 @@ impl<T> Questions<T> {
         }
     }
 
-    /// The engine has an answer.
+    /// Takes in an answer from the engine.
     pub(super) fn answered(&self, number: u64, answer: Result<T>) {
         if let Some(slot) = self.state.lock().waiting.get_mut(&number) {
             *slot = Some(answer);

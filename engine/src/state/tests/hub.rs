@@ -1,4 +1,4 @@
-//! What the hub says reaches workers once, and another hub is told what its predecessor may have missed.
+//! What the hub says reaches workers once, and the engine tells another hub what its predecessor may have missed.
 
 use super::*;
 use tryworks_protocol::engine::CodeBytes;
