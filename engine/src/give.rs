@@ -1,5 +1,5 @@
-//! Serves this engine's blocks: to engines of this machine through the workers' socket, and to other machines through
-//! the data port, with many parts in one request.
+//! Serves this engine's blocks, with many parts in one request. Engines on this machine ask through the workers'
+//! socket, other machines through the data port.
 
 use bytes::Bytes;
 use std::collections::VecDeque;

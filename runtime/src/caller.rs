@@ -13,8 +13,8 @@ pub(crate) fn task_thread(number: impl std::fmt::Display) -> String {
     format!("tryworks-task-{number}")
 }
 
-/// The mark of threads that run tasks, and of all threads that they start: the timer slack, that is, by how many
-/// nanoseconds the system may delay their timers. A thread inherits it from the thread that started it, whatever its
+/// The timer slack that marks threads that run tasks, and all threads that they start. It says by how many nanoseconds
+/// the system may delay a thread's timers. A thread inherits it from the thread that started it, whatever its
 /// name is, and a few nanoseconds more do no harm. A process that a task starts inherits it too. So the value differs
 /// from the slack of the thread that makes the first context.
 static MARK: LazyLock<u64> = LazyLock::new(|| {

@@ -268,7 +268,7 @@ impl<E: fmt::Display> fmt::Display for Reason<E> {
             }
             Reason::Nondeterministic { stage, partition, delivered } => write!(
                 f,
-                "stage {stage} is not deterministic: partition {partition} was made again and came out different, \
+                "stage {stage} is not deterministic: partition {partition} was recomputed and came out different, \
                  after {delivered} results that depend on it were delivered"
             ),
             Reason::Limit { name, limit, value } => write!(f, "{name} is {limit}, and the job came to {value}"),

@@ -347,7 +347,7 @@ fn results_that_were_delivered_cannot_be_taken_back() {
     let again = t.attempt(0, 0);
     t.done_with(again, 1, 1, 8);
     let end = t.end_of(1);
-    assert!(end.starts_with("stage 0 is not deterministic: partition 0 was made again"), "{end}");
+    assert!(end.starts_with("stage 0 is not deterministic: partition 0 was recomputed"), "{end}");
     assert!(end.ends_with("after 1 results that depend on it were delivered"), "{end}");
 }
 

@@ -201,7 +201,7 @@ fn a_change_is_remembered_from_one_life_to_the_next() {
     assert_eq!((discarded(&t), t.scheduler.changed(OutputId(1))), (vec![20], changed));
     let spec = job(vec![map(1, 4, &[]), map(2, 4, &[0]), result(2, &[1])]);
     t.submit(1, JobSpec { delivered: 1, wanted: (1..2).into(), ..spec.clone() });
-    assert!(t.end_of(1).starts_with("stage 0 is not deterministic: partition 2 was made again"), "{}", t.end_of(1));
+    assert!(t.end_of(1).starts_with("stage 0 is not deterministic: partition 2 was recomputed"), "{}", t.end_of(1));
     t.submit(2, spec);
     t.finish_all();
     assert_eq!((t.end_of(2).as_str(), t.scheduler.launched()), ("done", 21 + 2 + 2));

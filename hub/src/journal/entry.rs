@@ -58,8 +58,8 @@ pub enum Entry {
         /// Its progress.
         progress: Progress,
     },
-    /// A job is over. The journal deletes what was needed only to run the job again: its codes, and the program with
-    /// its environment once no other detached job of the session needs them.
+    /// A job is over. The journal deletes what was needed only to run the job again. That is its codes, and its program
+    /// with the environment, unless another detached job of the session needs it.
     JobEnded {
         /// The job.
         job: JobId,

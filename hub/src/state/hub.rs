@@ -161,7 +161,7 @@ impl Hub {
                 let text = format!("the journal cannot be written, so jobs are lost if the hub dies: {now}");
                 self.out.log(Level::Error, text);
             }
-            (None, Some(_)) => self.out.log(Level::Info, "the journal is written again"),
+            (None, Some(_)) => self.out.log(Level::Info, "the journal can be written again"),
             _ => return,
         }
         self.trouble = error;

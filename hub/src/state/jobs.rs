@@ -1,5 +1,5 @@
-//! Jobs: how they are submitted, begin and end; those submitted again after a connection or a hub was lost; and those
-//! that continue without a driver.
+//! Jobs: how they are submitted, begin and end. Some are submitted again after a connection or a hub was lost, and some
+//! continue without a driver.
 
 use super::Hub;
 use super::known::StageCode;

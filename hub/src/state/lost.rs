@@ -54,7 +54,7 @@ impl Hub {
     }
 
     /// Takes in whether a process of the hub's machine has ended. That counts only if the process was seen alive
-    /// before: in a container of its own, a driver may have a number that means another process here, or none.
+    /// before. In a container of its own, a driver may have a number that means another process here, or none.
     pub(crate) fn looked(&mut self, id: SessionId, process: HostInfo, ended: bool) {
         let Some(of) = self.sessions.all.get_mut(&id) else { return };
         match ended {

@@ -1,4 +1,4 @@
-//! The jobs that are not closed, with indexes that find a job without a walk over all of them: a driver may have a
+//! The jobs that are not closed, with indexes that find a job without a walk over all of them. A driver may have a
 //! hundred thousand.
 
 use super::jobs::{Job, Phase};
@@ -170,8 +170,8 @@ impl Jobs {
         self.iter().filter(|(_, job)| job.end.is_none()).map(|(id, _)| *id).collect()
     }
 
-    /// A driver has reconnected. Messages on its previous connection may be lost, and what follows them must not arrive
-    /// without them, so the job stays silent until the driver asks for it.
+    /// A driver has reconnected. Messages on its previous connection may be lost, and later ones must not arrive without
+    /// them. So the hub says nothing about the job until the driver asks for it.
     pub(crate) fn deafen(&mut self, id: JobId, session: SessionId) {
         let drivers = self.all.get_mut(&id).into_iter().flat_map(|job| &mut job.drivers);
         for driver in drivers.filter(|driver| driver.session == session) {

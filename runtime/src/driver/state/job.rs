@@ -143,8 +143,8 @@ impl Job {
         self.wanted.iter().filter(|partition| !self.received.contains(partition)).collect()
     }
 
-    /// Whether the job ended for a reason that a new plan removes: blocks that the job does not make itself were lost,
-    /// or results were lost before they were fetched.
+    /// Whether the job ended for a reason that a new plan removes. Either blocks that the job does not make itself were
+    /// lost, or results were lost before they were fetched.
     fn needs_new_plan(&self) -> bool {
         match &self.end {
             // The hub keeps the plan and all results of a detached job.

@@ -30,8 +30,7 @@ pub enum Unmet {
 }
 
 impl Session {
-    /// What a hello to the hub of this cluster says of the session: its number, and the secret that proves that it is
-    /// the driver's own.
+    /// What a hello to the hub of this cluster says of the session: its number, and its secret as a proof.
     #[must_use]
     pub fn again(&self, cluster: &str) -> Option<(SessionId, [u8; 16])> {
         (self.id != SessionId(0) && self.cluster == cluster).then_some((self.id, self.secret))
@@ -113,8 +112,8 @@ impl Session {
     /// An attempt to reach a hub failed.
     ///
     /// # Errors
-    /// If the driver should not look for a hub any longer: its patience is over, or the hub would give the same answer
-    /// to a program that it has never met. Then every job fails with this error.
+    /// If the driver should not look for a hub any longer. Its patience is over, or this program has never met a hub
+    /// and this one would give the same answer again. Then every job fails with this error.
     pub fn unmet(&mut self, now: Time, why: Unmet) -> Result<()> {
         let (for_now, error) = match why {
             Unmet::ForNow(error) => (true, error),
