@@ -18,7 +18,7 @@ const MAX_LABEL: usize = 100;
 pub enum HomeError {
     /// A name that no cluster can have.
     #[error(
-        "{name:?} is no name for a cluster: it must begin with a small letter or a digit, go on with these, `_` or \
+        "{name:?} is no name for a cluster: it must begin with a lower-case letter or a digit, continue with these, `_` or \
          `-`, and have at most {MAX_NAME} of them"
     )]
     Name {
@@ -27,7 +27,7 @@ pub enum HomeError {
     },
     /// A name that nothing in a cluster can have.
     #[error(
-        "{name:?} is no name for {what}: it must begin with a letter or a digit, be no number alone, hold neither `/` \
+        "{name:?} is no name for {what}: it must begin with a letter or a digit, not be a number, contain neither `/` \
          nor line breaks or the like, and have at most {MAX_LABEL} characters"
     )]
     Label {

@@ -1,4 +1,4 @@
-//! The command line: what can be said, and how it is explained.
+//! The command line: its commands and options, and their help.
 
 use crate::exit::{Exit, Failure};
 use crate::out::Form;
@@ -17,7 +17,7 @@ Examples:
   tryworks cluster stop
 
 Exit codes:
-  0  good
+  0  success
   1  the job or the request failed
   2  the command line is wrong
   3  there is no such cluster, or it cannot be reached
@@ -25,9 +25,9 @@ Exit codes:
   `run` ends as its program does: with its exit code or by its signal, 126 or 127 if it cannot be started.
 
 Environment:
-  TRYWORKS_HOME     where the clusters of this machine have their directories
-  TRYWORKS_CLUSTER  the cluster, if -c does not say one, for every command that is about one
-  TRYWORKS_ENGINE_SILENCE  as --engine-silence of `tryworks hub`, also for the hub of `cluster start`";
+  TRYWORKS_HOME     the directory that holds the clusters of this machine
+  TRYWORKS_CLUSTER  the cluster to use if -c names none
+  TRYWORKS_ENGINE_SILENCE  as --engine-silence of `tryworks hub`; the hub of `cluster start` uses it, too";
 
 /// Starts clusters, runs programs on them, and shows what they do.
 #[derive(Parser)]
@@ -58,13 +58,13 @@ Examples:
     Engine(Engine),
     #[command(hide = true, after_help = "Examples:\n  This is what `tryworks cluster start` starts.")]
     Supervise(Supervise),
-    /// Remove what a cluster left
+    /// Remove what a stopped cluster left
     #[command(hide = true, after_help = "Examples:\n  This is what `tryworks cluster stop` starts.")]
     Remove {
-        /// What it is called among what is to be removed
+        /// The name of what to remove
         name: String,
     },
-    /// Print a script that completes commands in a shell
+    /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
   tryworks completion bash > ~/.local/share/bash-completion/completions/tryworks
@@ -78,23 +78,23 @@ Examples:
 /// Which cluster.
 #[derive(Args)]
 pub struct At {
-    /// Its name, or the path of its directory or of a connection file [default: what TRYWORKS_CLUSTER says, or else
+    /// Name of the cluster, or path of its directory or of a connection file [default: TRYWORKS_CLUSTER, or else
     /// `default`]
     #[arg(short, long, alias = "name")]
     cluster: Option<String>,
 }
 
 impl At {
-    /// What names the cluster.
+    /// The text that names the cluster.
     pub fn cluster(&self) -> anyhow::Result<String> {
         named(self.cluster.as_ref())
     }
 }
 
-/// Which cluster, for commands that make one.
+/// Which cluster, for commands that create one.
 #[derive(Args)]
 pub struct Name {
-    /// The name of the cluster [default: what TRYWORKS_CLUSTER says, or else `default`]
+    /// Name of the cluster [default: TRYWORKS_CLUSTER, or else `default`]
     #[arg(short, long = "cluster", alias = "name", id = "cluster", value_name = "NAME")]
     cluster: Option<String>,
 }
@@ -106,7 +106,7 @@ impl Name {
     }
 }
 
-/// What names a cluster: what was said, or what the environment says. One that is empty says nothing there, as for
+/// The text that names a cluster: the option's, or the environment's. An empty variable counts as unset, as it does for
 /// programs.
 fn named(said: Option<&String>) -> anyhow::Result<String> {
     let environment = || std::env::var_os("TRYWORKS_CLUSTER").filter(|name| !name.is_empty());
@@ -121,7 +121,7 @@ fn named(said: Option<&String>) -> anyhow::Result<String> {
 
 #[derive(Args)]
 pub struct Output {
-    /// The form of what is printed
+    /// The output format
     #[arg(short = 'o', long = "output", value_enum, default_value_t, value_name = "FORM")]
     pub form: Form,
 }
@@ -131,18 +131,18 @@ pub enum Cluster {
     Start(Start),
     /// Stop a cluster, and wait until its processes have ended
     ///
-    /// Its name is free then. What its engines held is removed by a process of its own, if that takes longer.
-    /// The cluster of a connection file from another machine is stopped by its hub.
+    /// Its name is free then. If removing the engines' data takes longer, a separate process does it. If a connection
+    /// file from another machine is given, the cluster's hub stops the cluster.
     #[command(after_help = "Examples:\n  tryworks cluster stop\n  tryworks cluster stop -c night")]
     Stop(At),
     /// List the clusters of this machine
     #[command(after_help = "Examples:\n  tryworks cluster list\n  tryworks cluster list -o json")]
     List(Output),
     Status(Status),
-    /// Remove what clusters left that were killed
+    /// Remove what killed clusters left
     ///
-    /// A cluster counts as killed if its supervisor is gone. Its other processes that are still there are ended, and
-    /// its directory is removed. Clusters that run are left alone.
+    /// A cluster counts as killed if its supervisor is gone. This command ends its remaining processes and removes its
+    /// directory. It leaves running clusters alone.
     #[command(after_help = "Examples:\n  tryworks cluster clean")]
     Clean,
     /// Make new certificates: engines and drivers of other machines need the new connection files
@@ -151,7 +151,7 @@ pub enum Cluster {
     Drain(Drain),
 }
 
-/// Start a hub and engines on this machine, with a supervisor that starts them again when they die
+/// Start a hub and engines on this machine, with a supervisor that restarts them when they die
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -165,10 +165,10 @@ pub struct Start {
     pub engines: u32,
     #[command(flatten)]
     pub name: Name,
-    /// How many tasks each engine runs at once [default: the cores divided by the engines]
+    /// How many tasks each engine runs at once [default: the number of cores divided by that of engines]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub slots: Option<u32>,
-    /// The memory of each engine, such as 4G [default: 60 % of the memory divided by the engines]
+    /// The memory of each engine, such as 4G [default: 60 % of the machine's memory divided by the number of engines]
     #[arg(long, value_parser = bytes, value_name = "SIZE")]
     pub memory: Option<u64>,
     /// Stay in the foreground until a signal ends the cluster
@@ -177,15 +177,15 @@ pub struct Start {
     /// The address of this machine on which hub and engines listen for other machines
     #[arg(long, value_parser = address, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
-    /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
+    /// How long the jobs of a disconnected driver wait for it to come back, such as 90s or 10m
     #[arg(long, value_parser = time, default_value = "30s", value_name = "TIME")]
     pub driver_grace: Duration,
-    /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
+    /// Define a pool for jobs, such as etl=weight:2,min:1,priority:5; may be given several times
     #[arg(long, value_name = "POOL")]
     pub pool: Vec<Pool>,
 }
 
-/// Show the engines of a cluster and the jobs that run
+/// Show the engines and the running jobs of a cluster
 #[derive(Args)]
 #[command(after_help = "Examples:\n  tryworks cluster status\n  tryworks cluster status -c night -o json")]
 pub struct Status {
@@ -195,17 +195,17 @@ pub struct Status {
     pub output: Output,
 }
 
-/// Ask an engine to leave once what it has is elsewhere
+/// Ask an engine to leave, once its blocks are on other engines
 #[derive(Args)]
 #[command(after_help = "Examples:\n  tryworks cluster drain engine-2\n  tryworks cluster drain 7 -c night")]
 pub struct Drain {
-    /// The name or number of the engine, as `tryworks cluster status` shows them
+    /// The name or number of the engine, as `tryworks cluster status` shows it
     pub engine: String,
     #[command(flatten)]
     pub at: At,
 }
 
-/// Run a program on a cluster: the same that runs without one
+/// Run a program on a cluster: the same program that runs without one
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -226,7 +226,7 @@ pub struct Run {
 pub struct Jobs {
     #[command(flatten)]
     pub at: At,
-    /// At most so many
+    /// The most jobs to list
     #[arg(long, default_value_t = 20)]
     pub limit: u32,
     #[command(flatten)]
@@ -255,7 +255,7 @@ pub struct Cancel {
     pub at: At,
 }
 
-/// Say why tasks of a job wait
+/// Show why tasks of a job wait
 #[derive(Args)]
 #[command(after_help = "Examples:\n  tryworks why 17\n  tryworks why nightly-report -o json")]
 pub struct Why {
@@ -267,14 +267,14 @@ pub struct Why {
     pub output: Output,
 }
 
-/// Show what tasks wrote last to their standard output and error output
+/// Show the last lines that tasks wrote to standard output and standard error
 #[derive(Args)]
 #[command(after_help = "Examples:\n  tryworks logs\n  tryworks logs --engine engine-2\n  tryworks logs --job 17")]
 pub struct Logs {
-    /// Of this engine alone: its name or number
+    /// Only lines from this engine: its name or number
     #[arg(long)]
     pub engine: Option<String>,
-    /// Of this job alone: its number or label
+    /// Only lines of this job: its number or label
     #[arg(long)]
     pub job: Option<String>,
     #[command(flatten)]
@@ -283,7 +283,7 @@ pub struct Logs {
     pub output: Output,
 }
 
-/// Run a hub, in the foreground: for init and batch systems
+/// Run a hub in the foreground, for init and batch systems
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -292,31 +292,30 @@ Examples:
 pub struct Hub {
     #[command(flatten)]
     pub name: Name,
-    /// The directory of the cluster [default: one that the name leads to]
+    /// The directory of the cluster [default: the one for its name]
     #[arg(long)]
     pub directory: Option<PathBuf>,
-    /// The address of this machine on which it listens for other machines
+    /// The address of this machine on which the hub listens for other machines
     #[arg(long, value_parser = address, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: IpAddr,
-    /// The port on which it listens; 0 for that of a hub which was killed, or any
+    /// The port on which the hub listens; 0 takes the port of the killed hub before it, or a free one
     #[arg(long, default_value_t = 0)]
     pub port: u16,
-    /// How long the jobs of a driver that is gone wait for it to come back, such as 90s or 10m
+    /// How long the jobs of a disconnected driver wait for it to come back, such as 90s or 10m
     #[arg(long, env = "TRYWORKS_DRIVER_GRACE", hide_env_values = true, value_parser = time, default_value = "30s", value_name = "TIME")]
     pub driver_grace: Duration,
-    /// A pool that jobs can be in, such as etl=weight:2,min:1,priority:5; may be given several times
+    /// Define a pool for jobs, such as etl=weight:2,min:1,priority:5; may be given several times
     #[arg(long, value_name = "POOL")]
     pub pool: Vec<Pool>,
     /// How long an engine may be silent before it counts as lost, such as 10s
     #[arg(long, env = "TRYWORKS_ENGINE_SILENCE", hide_env_values = true, value_parser = time, default_value = "10s", value_name = "TIME")]
     pub engine_silence: Duration,
-    /// A file for its log, which is exchanged for a new one when it is large; the last one stays beside it, as FILE.1
-    /// [default: the standard error output]
+    /// The log file. When it is large, it is renamed to FILE.1 and a new one is begun [default: standard error]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 }
 
-/// Run an engine, in the foreground: for init and batch systems, and on other machines
+/// Run an engine in the foreground, for init and batch systems, and on other machines
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -326,31 +325,30 @@ pub struct Engine {
     /// The connection file for engines, as the hub wrote it
     #[arg(long, value_name = "FILE")]
     pub connect: PathBuf,
-    /// How many tasks it runs at once [default: the cores]
+    /// How many tasks the engine runs at once [default: the number of cores]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub slots: Option<u32>,
-    /// The memory for tasks, such as 4G [default: 60 % of the memory]
+    /// The memory for tasks, such as 4G [default: 60 % of the machine's memory]
     #[arg(long, value_parser = bytes, value_name = "SIZE")]
     pub memory: Option<u64>,
-    /// Its name in the cluster [default: the machine's name and the number of the process]
+    /// The engine's name in the cluster [default: the machine's name and the process id]
     #[arg(long)]
     pub name: Option<String>,
-    /// The address on which it listens for engines and drivers of other machines [default: this machine alone, or the
-    /// one by which the hub's machine is reached if that is another]
+    /// The address on which the engine listens for engines and drivers of other machines [default: this machine only;
+    /// if the hub is on another machine, the address by which this one reaches it]
     #[arg(long, value_parser = address, value_name = "ADDRESS")]
     pub listen: Option<IpAddr>,
-    /// Its own directory, for blocks and spill files [default: one for its name, which is removed at the end]
+    /// The engine's own directory, for blocks and spill files [default: one for its name, removed when the engine ends]
     #[arg(long)]
     pub directory: Option<PathBuf>,
-    /// A directory for programs that engines of this machine share, and that whoever started them removes [default: one in
-    /// its own]
+    /// A directory for programs that engines of this machine share. The engine does not remove it [default: one in its
+    /// own directory]
     #[arg(long, value_name = "DIRECTORY")]
     pub programs: Option<PathBuf>,
-    /// The most bytes that its blocks and given files may take on the disk, such as 100G [default: no limit]
+    /// The most bytes that the engine's blocks and shipped files may take on the disk, such as 100G [default: no limit]
     #[arg(long, value_parser = bytes, value_name = "SIZE")]
     pub quota: Option<u64>,
-    /// A file for its log, which is exchanged for a new one when it is large; the last one stays beside it, as FILE.1
-    /// [default: the standard error output]
+    /// The log file. When it is large, it is renamed to FILE.1 and a new one is begun [default: standard error]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 }
@@ -367,12 +365,12 @@ fn time(text: &str) -> Result<Duration, String> {
     size::time(text).filter(|time| !time.is_zero()).ok_or_else(|| format!("this is not {}", size::TIME_FORM))
 }
 
-/// An address that can be told to others. What listens at all addresses of a machine could not say which of them reaches
-/// it.
+/// An address that other processes can be told. A process that listens at all addresses of a machine could not say
+/// which of them other machines reach.
 fn address(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr = text.parse().map_err(|_| "this is not an IP address, such as 192.168.1.5 or fd00::5")?;
     if address.is_unspecified() {
-        return Err("others are told this address, so it has to be one of this machine that they reach, such as \
+        return Err("others are told this address, so it has to be one of this machine that they can reach, such as \
                     192.168.1.5 (`ip address` lists them)"
             .into());
     }

@@ -1,11 +1,11 @@
-//! How commands end: their exit codes, and what they say when they fail.
+//! How commands end: their exit codes, and what they print when they fail.
 
 use std::fmt;
 use std::process::ExitCode;
 use tryworks_base::outlet;
 use tryworks_protocol::ask::AdminError;
 
-/// Why a command failed, as its exit code says. Zero is good, and `run` passes on the code of its program.
+/// Why a command failed, as an exit code. Zero means success, and `run` passes on the code of its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// The job or the request failed.
@@ -27,7 +27,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// An error with its exit code, what went wrong, and what to do about it.
+    /// An error with its exit code: what went wrong, and what to do about it.
     pub fn of(exit: Exit, what: impl fmt::Display, advice: impl fmt::Display) -> anyhow::Error {
         Failure { exit, what: what.to_string(), advice: advice.to_string() }.into()
     }
@@ -41,7 +41,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Says what went wrong on the standard error output, and gives the exit code for it.
+/// Prints what went wrong on standard error, and returns the exit code.
 pub fn tell(error: &anyhow::Error) -> ExitCode {
     outlet::ERR.write(format!("error: {error:#}\n").as_bytes());
     ExitCode::from(code(error))

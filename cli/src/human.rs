@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Such as `512 B` or `3.4 GiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    // What would be rounded to 1024.0 is 1.0 of the next unit.
+    // A value that would be rounded to 1024.0 is shown as 1.0 of the next unit.
     let fits = |power: &usize| (bytes as f64) < 1023.95 * 1024f64.powi(*power as i32);
     let power = (0..UNITS.len()).find(fits).unwrap_or(UNITS.len() - 1);
     match power {
@@ -20,7 +20,7 @@ pub fn time(time: Duration) -> String {
     match us {
         0..1_000 => format!("{us} us"),
         1_000..1_000_000 => format!("{} ms", us / 1_000),
-        // Whole minutes begin where one decimal would say 60.0.
+        // Whole minutes begin where one decimal would show 60.0.
         1_000_000..59_950_000 => format!("{:.1} s", time.as_secs_f64()),
         _ if s < 60 => "1 min 0 s".into(),
         _ if s < 3600 => format!("{} min {} s", s / 60, s % 60),
@@ -34,7 +34,7 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }
 
-/// The time between two moments in microseconds, until now if there is no second one.
+/// The time between two moments in microseconds; until now if there is no second one.
 pub fn between(from: u64, to: Option<u64>) -> String {
     time(Duration::from_micros(to.unwrap_or_else(now).saturating_sub(from)))
 }

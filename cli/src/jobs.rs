@@ -1,4 +1,4 @@
-//! Jobs and what their tasks wrote: `tryworks jobs`, `job`, `cancel`, `why` and `logs`.
+//! Jobs and the output of their tasks: `tryworks jobs`, `job`, `cancel`, `why` and `logs`.
 
 use crate::exit::{Exit, Failure};
 use crate::table::{Column, Table};
@@ -9,7 +9,7 @@ use tryworks_protocol::admin::{Answer, JobDetail, JobRow, LogRow, Question, WhyR
 use tryworks_protocol::ask::Admin;
 use tryworks_scheduler::Why;
 
-/// Asks the hub of the cluster with this directory or connection file. A no is an error.
+/// Asks the hub of the cluster with this directory or connection file. If the hub refuses, that is an error.
 pub fn ask(place: &Path, question: Question) -> anyhow::Result<Answer> {
     match Admin::connect(place)?.ask(question)? {
         Answer::No(why) => Err(anyhow::Error::msg(why)),
@@ -17,7 +17,7 @@ pub fn ask(place: &Path, question: Question) -> anyhow::Result<Answer> {
     }
 }
 
-/// Gives an order to a hub, and prints what it says to it.
+/// Gives an order to a hub, and prints its answer.
 pub fn order(at: &args::At, question: Question) -> anyhow::Result<()> {
     match ask(&place::find(&at.cluster()?)?, question)? {
         Answer::Done(text) => out::print(text.trim_end().to_string() + "\n"),
@@ -25,9 +25,9 @@ pub fn order(at: &args::At, question: Question) -> anyhow::Result<()> {
     }
 }
 
-/// The error for an answer to something else than what was asked.
+/// The error for an answer that does not fit the question.
 pub fn unexpected(answer: &Answer) -> anyhow::Error {
-    let what = format!("the hub answered something else than what was asked: {answer:.60?}");
+    let what = format!("the hub's answer does not fit the question: {answer:.60?}");
     Failure::of(Exit::Failed, what, "this is a bug in Tryworks: please report it")
 }
 
@@ -189,7 +189,7 @@ fn reasons(rows: &[WhyRow]) -> String {
             Why::Share => "engines are busy with other pools".into(),
             Why::Alone => "may kill its worker: waits to run alone".into(),
             Why::Excluded => "all engines are excluded".into(),
-            Why::Unfit => "the engines that have room cannot run the program".into(),
+            Why::Unfit => "the engines with free slots cannot run the program".into(),
             Why::Memory => "all engines are short of memory".into(),
             Why::Draining => "all engines were asked to leave".into(),
             Why::NotNeeded => "nothing needs it now".into(),
@@ -197,7 +197,7 @@ fn reasons(rows: &[WhyRow]) -> String {
         table.row([row.stage.to_string(), row.partitions.to_string(), row.example.to_string(), why]);
     }
     let mut text = table.text();
-    // Not in the table, which may be shortened.
+    // Not in the table, which may shorten it.
     let missed: std::collections::BTreeSet<_> = rows.iter().flat_map(|row| &row.waits_for).collect();
     missed.into_iter().for_each(|words| text += &format!("{words}\n"));
     text

@@ -1,4 +1,4 @@
-//! The log of a process that serves: its error output, or a file that never grows beyond a bound.
+//! The log of a process that serves: its standard error, or a file whose size is bounded.
 
 use rustix::stdio::dup2_stderr;
 use std::fs::{self, File};
@@ -10,31 +10,31 @@ use tracing_subscriber::fmt::MakeWriter;
 use tryworks_base::lock::Lock;
 use tryworks_base::outlet;
 
-/// A log of so many bytes makes room for the next one, and stays beside it.
+/// A log of this many bytes is renamed, and a new one is begun beside it.
 const BOUND: u64 = 8 << 20;
 
-/// What a process that serves does first: it is called by its name in lists of processes, and what happens is written
-/// to the file, or to its standard error output.
+/// The first thing that a process that serves does. It sets the name that lists of processes show, and sends the log to
+/// the file or to standard error.
 pub fn begin(file: Option<&Path>) {
     // A process that was started as /proc/self/exe would be called `exe`.
     let _ = rustix::thread::set_name(c"tryworks");
     let log = Log(file.map(|path| Lock::new(Rotating { path: path.into(), bound: BOUND })));
     log.open();
-    // What the library would say of its own troubles it says by a macro that panics when that cannot be written.
+    // The library reports its own errors by a macro that panics when they cannot be written.
     let format = tracing_subscriber::fmt().log_internal_errors(false).with_ansi(false).with_target(false);
     format.with_writer(log).init();
 }
 
-/// Where lines of the log go.
+/// Where the lines of the log go.
 struct Log(Option<Lock<Rotating>>);
 
 impl Log {
-    /// Makes the file the error output of this process, so that all that it has to say is there, its last words too.
+    /// Makes the file the standard error of this process, so that everything it writes is there, its last words too.
     fn open(&self) {
         let Some(file) = &self.0 else { return };
         let file = file.lock();
         let opened = file.append().and_then(|new| take(&new));
-        if let Err(error) = opened.and_then(|()| file.make_room(&stderr())) {
+        if let Err(error) = opened.and_then(|()| file.rotate(&stderr())) {
             let text = format!("{} cannot be used as a log: {error}\n", file.path.display());
             outlet::ERR.log(text.as_bytes());
         }
@@ -49,14 +49,14 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// A line that is written to the log.
+/// A line that is being written to the log.
 struct Line<'a>(Option<&'a Lock<Rotating>>);
 
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // What keeps the file from making room keeps the line from being written, or does no harm.
+        // If the file cannot be rotated, the line cannot be written either, or the failure does no harm.
         let file = self.0.map(|file| file.lock());
-        let _ = file.map(|file| file.make_room(&stderr()));
+        let _ = file.map(|file| file.rotate(&stderr()));
         outlet::ERR.log(line);
         Ok(line.len())
     }
@@ -66,7 +66,7 @@ impl Write for Line<'_> {
     }
 }
 
-/// A file that is exchanged for a new one when it is large.
+/// A file that is renamed and begun again when it is large.
 struct Rotating {
     path: PathBuf,
     bound: u64,
@@ -77,8 +77,8 @@ impl Rotating {
         File::options().create(true).append(true).mode(0o600).open(&self.path)
     }
 
-    /// Puts another file in the place of the one that is being written, if that has become large.
-    fn make_room(&self, now: &impl AsFd) -> io::Result<()> {
+    /// Begins another file if the present one has become large.
+    fn rotate(&self, now: &impl AsFd) -> io::Result<()> {
         match self.exchanged(now)? {
             Some(new) => take(&new),
             None => Ok(()),
@@ -94,7 +94,7 @@ impl Rotating {
         fs::rename(&self.path, &old)?;
         let new = self.append();
         if new.is_err() {
-            // It goes on in the old one, where it is looked for.
+            // No new file could be created: the log continues in the old one, under its own name.
             fs::rename(&old, &self.path)?;
         }
         new.map(Some)

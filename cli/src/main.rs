@@ -1,4 +1,4 @@
-//! The `tryworks` executable: clusters are started and stopped here, programs run on them, and their jobs are shown.
+//! The `tryworks` executable: starts and stops clusters, runs programs on them, and shows their jobs.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

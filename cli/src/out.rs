@@ -5,10 +5,11 @@ use serde::Serialize;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write, stdout};
 
-/// In which form results are printed.
+/// The format of printed results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    // For people, at most 80 columns wide. With documentation, each help would be spread over many lines.
+    // For people, at most 80 columns wide. (Documentation on these variants would spread every help text over many
+    // lines.)
     #[default]
     Table,
     // Everything, for programs.
@@ -25,7 +26,7 @@ impl Form {
     }
 }
 
-/// Prints text. A reader that has seen enough, such as `head`, is no error.
+/// Prints text. If the reader has seen enough, such as `head`, that is no error.
 pub fn print(text: impl Display) -> anyhow::Result<()> {
     let mut to = stdout().lock();
     match to.write_all(text.to_string().as_bytes()).and_then(|()| to.flush()) {

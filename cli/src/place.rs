@@ -1,4 +1,4 @@
-//! Where clusters are: from names to directories.
+//! Where clusters are: the directories of their names.
 
 use crate::exit::{Exit, Failure};
 use std::fs::{self, File};
@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use tryworks_base::home::{check_name, cluster_dir, home};
 use tryworks_transport::Connection;
 
-/// The directory of the cluster of this machine that has, or would have, this name.
+/// The directory that the cluster of this name has, or would have, on this machine.
 pub fn directory(name: &str) -> anyhow::Result<PathBuf> {
     named(name)?;
     Ok(cluster_dir(&home()?, name)?)
 }
 
-/// Refuses what is no name for a cluster.
+/// Refuses what cannot be the name of a cluster.
 pub fn named(name: &str) -> anyhow::Result<()> {
     check_name(name).map_err(|error| Failure::of(Exit::Usage, error, "choose another name with -c"))
 }
 
-/// The directory of a cluster of this machine that is there.
+/// The directory of an existing cluster of this machine.
 pub fn existing(name: &str) -> anyhow::Result<PathBuf> {
     let directory = directory(name)?;
     if directory.is_dir() {
@@ -30,15 +30,15 @@ pub fn existing(name: &str) -> anyhow::Result<PathBuf> {
     ))
 }
 
-/// The connection file that a name or a path means. One of this machine's clusters whose hub is not there has none, and
-/// is named by its directory.
+/// The connection file for a name or a path. A cluster of this machine whose hub does not run has none; it is named by
+/// its directory.
 pub fn find(cluster: &str) -> anyhow::Result<PathBuf> {
     let path = match cluster.contains('/') || cluster.ends_with(".json") {
         true => PathBuf::from(cluster),
         false => existing(cluster)?,
     };
     if path.is_dir() {
-        // The hub may be on another machine that has the same directory: the file says how it is reached.
+        // The hub may be on another machine that shares the directory: the file says how to reach it.
         let file = path.join("driver.json");
         return Ok(if file.exists() { file } else { path });
     }
@@ -52,18 +52,18 @@ pub fn find(cluster: &str) -> anyhow::Result<PathBuf> {
     ))
 }
 
-/// The directory of the cluster that a place means, if it is one that this machine can see.
+/// The directory of the cluster at this place, if this machine can see it.
 pub fn local(place: &Path) -> Option<PathBuf> {
     if place.is_dir() {
         return Some(place.into());
     }
     let connection = Connection::read(place).ok()?;
     let there = Connection::read(&connection.sockets.join("driver.json")).ok()?;
-    // Another cluster may have a directory of the same path here.
+    // Another cluster may have a directory of the same path on this machine.
     (there.cluster_id == connection.cluster_id).then_some(connection.sockets)
 }
 
-/// Held while it is decided to whom a directory belongs, and while one that belongs to nobody is removed.
+/// Held while a command decides which cluster a directory belongs to, and while it removes one without an owner.
 pub fn lock() -> anyhow::Result<File> {
     let home = home()?;
     let locked = File::open(&home).and_then(|file| file.lock().map(|()| file));
@@ -77,17 +77,17 @@ pub fn lock() -> anyhow::Result<File> {
     })
 }
 
-/// The directory of an engine that was not given one.
+/// The default directory of an engine.
 pub fn engine(name: &str) -> anyhow::Result<PathBuf> {
     Ok(engines()?.join(name))
 }
 
-/// Where engines that were not given a directory have theirs.
+/// The default parent directory of engines.
 pub fn engines() -> anyhow::Result<PathBuf> {
     Ok(home()?.join(".engines"))
 }
 
-/// Where directories of clusters are while they are removed.
+/// The directory that holds clusters' directories while they are removed.
 pub fn removed() -> anyhow::Result<PathBuf> {
     Ok(home()?.join(".removed"))
 }

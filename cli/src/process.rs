@@ -1,4 +1,4 @@
-//! Processes that are known by number and start time, so that nobody else is taken for them or signalled.
+//! Processes that are identified by number and start time, so that no other process is taken for them or signalled.
 
 use anyhow::anyhow;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -10,18 +10,18 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use tryworks_protocol::host::began;
 
-/// A process for ever: numbers are given out again, a number with a start time and a machine is not.
+/// Identifies one process for ever: numbers are reused, but not a number with a start time and a machine.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Identity {
     /// The number of the process.
     pub pid: i32,
-    /// When it began, in the system's ticks since it booted: field 22 of `/proc/PID/stat`.
+    /// When it began, in the system's ticks since the boot: field 22 of `/proc/PID/stat`.
     pub start_time: u64,
-    /// Where the number means it.
+    /// Where the number is valid.
     pub host: Host,
 }
 
-/// What can be said of a process that was written down.
+/// What is known about a recorded process.
 pub enum Seen {
     /// It runs.
     Alive(Process),
@@ -41,7 +41,7 @@ impl Identity {
         Ok(Identity { pid, start_time, host: Host::own() })
     }
 
-    /// What has become of it.
+    /// Looks whether the process still runs.
     pub fn look(&self) -> Seen {
         match self.host.is_seen_from(&Host::own()) {
             None => Seen::Elsewhere,
@@ -52,21 +52,21 @@ impl Identity {
 
     fn find(&self) -> Option<Process> {
         let fd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
-        // What was opened stays the same process from here on: now it is told whether it is the right one.
+        // An opened process stays the same one, so this check of its start time holds from here on.
         (began(self.pid.cast_unsigned()) == Some(self.start_time)).then_some(Process { fd })
     }
 }
 
-/// A machine from one start to the next, and who gives numbers to processes on it.
+/// One boot of a machine, and the namespace that its process numbers belong to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Host {
-    /// What the machine calls itself.
+    /// The name of the machine.
     pub name: String,
-    /// What it has kept since it was installed; empty where there is no such thing.
+    /// Its id since it was installed; empty if there is none.
     pub machine: String,
-    /// What it is given each time when it starts.
+    /// Its id since it was booted.
     pub boot: String,
-    /// The name space of its processes: each container has its own.
+    /// The namespace of its processes: each container has its own.
     pub processes: String,
 }
 
@@ -81,24 +81,24 @@ impl Host {
         }
     }
 
-    /// Whether its processes may still run, as far as that can be told on the machine `here`.
+    /// Whether the machine `here` can tell that these processes may still run.
     fn is_seen_from(&self, here: &Host) -> Option<bool> {
         if !here.boot.is_empty() && self.boot == here.boot {
             return (self.processes == here.processes).then_some(true);
         }
-        // Machines that were copied from one image may share what was kept, and do not share a name.
+        // Machines copied from one image may share the id, but not the name.
         let same = !here.machine.is_empty() && (&self.machine, &self.name) == (&here.machine, &here.name);
         (same && !self.boot.is_empty() && !here.boot.is_empty()).then_some(false)
     }
 }
 
-/// A hold on a process, which never comes to mean another one.
+/// An open process: it never becomes another one.
 pub struct Process {
     fd: OwnedFd,
 }
 
 impl Process {
-    /// Sends a signal. That it is gone already is no error.
+    /// Sends a signal. If the process is gone already, that is no error.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         match pidfd_send_signal(&self.fd, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
@@ -106,7 +106,7 @@ impl Process {
         }
     }
 
-    /// Waits until it has ended, at most so long. False if it is still there.
+    /// Waits until it has ended, for at most `limit`. Returns false if it still runs.
     pub fn wait(&self, limit: Duration) -> bool {
         let end = Instant::now() + limit;
         loop {
@@ -119,7 +119,7 @@ impl Process {
         }
     }
 
-    /// Asks it to end, and ends it if it does not do so in time.
+    /// Asks the process to end, and kills it if it does not end in time.
     pub fn end(&self, grace: Duration) -> anyhow::Result<()> {
         self.signal(Signal::TERM)?;
         if !self.wait(grace) {

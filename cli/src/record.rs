@@ -1,4 +1,4 @@
-//! What is written down about the processes of a cluster, in its directory: `supervisor.json` and the pid files.
+//! The records of a cluster's processes in its directory: `supervisor.json` and the pid files.
 
 use crate::exit::{Exit, Failure};
 use crate::process::{Identity, Seen};
@@ -11,24 +11,24 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use tryworks_transport::write_private;
 
-/// The directory of blocks in that of an engine.
+/// The directory of blocks in an engine's directory.
 const BLOCKS: &str = "blocks";
 
-/// What a cluster was asked to be.
+/// The options of a cluster.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Options {
     /// How many engines.
     pub engines: u32,
-    /// The slots of each.
+    /// The slots of each engine.
     pub slots: u32,
-    /// The memory of each, in bytes.
+    /// The memory of each engine, in bytes.
     pub memory: u64,
-    /// Where hub and engines listen for other machines.
+    /// The address at which hub and engines listen for other machines.
     pub listen: IpAddr,
-    /// How long the jobs of a driver that is gone wait for it, in milliseconds.
+    /// How long the jobs of a disconnected driver wait for it, in milliseconds.
     #[serde(default = "half_a_minute")]
     pub driver_grace_ms: u64,
-    /// The pools, as they were written.
+    /// The pools, as the user wrote them.
     #[serde(default)]
     pub pools: Vec<String>,
 }
@@ -37,16 +37,16 @@ fn half_a_minute() -> u64 {
     30_000
 }
 
-/// What is known of a cluster that `cluster start` made.
+/// The record of a cluster that `cluster start` made.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// The name of the cluster.
     pub cluster: String,
-    /// Who watches over it.
+    /// The supervisor.
     pub supervisor: Identity,
     /// When it was started, in microseconds since 1970.
     pub started: u64,
-    /// What it was asked to be.
+    /// The options of the cluster.
     pub options: Options,
 }
 
@@ -76,7 +76,7 @@ pub struct PidFile {
 }
 
 impl PidFile {
-    /// Writes down this process. `Err` holds the process that the file names already, unless that is gone.
+    /// Writes the file. The inner `Err` has the process that the file already names, unless that is gone.
     pub fn write(path: PathBuf) -> anyhow::Result<Result<Self, (Identity, Seen)>> {
         if let Some(other) = read::<Identity>(&path) {
             match other.look() {
@@ -104,7 +104,7 @@ pub fn recorded(directory: &Path) -> Vec<(Identity, Seen)> {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             let path = entry.path();
             match entry.file_type() {
-                // Blocks may be millions, and none is a pid file.
+                // There may be millions of blocks, and none is a pid file.
                 Ok(kind) if kind.is_dir() && entry.file_name() == BLOCKS => {}
                 Ok(kind) if kind.is_dir() => left.push(path),
                 Ok(kind) if kind.is_file() && path.extension().is_some_and(|extension| extension == "pid") => {

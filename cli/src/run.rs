@@ -1,4 +1,4 @@
-//! `tryworks run`: becomes the program, with the cluster in its environment.
+//! `tryworks run`: replaces itself by the program, with the cluster in the environment.
 
 use crate::{args, place};
 use std::fmt;
@@ -14,7 +14,7 @@ pub struct NotStarted {
 }
 
 impl NotStarted {
-    /// What shells say then: 127 if it is not there, 126 if it is there.
+    /// The exit code of shells in this case: 127 if the file does not exist, 126 if it does.
     pub fn code(&self) -> u8 {
         if self.error.kind() == ErrorKind::NotFound { 127 } else { 126 }
     }
@@ -29,7 +29,7 @@ impl fmt::Display for NotStarted {
 
 impl std::error::Error for NotStarted {}
 
-/// Becomes the program. Returns only if that fails.
+/// Replaces this process by the program. Returns only if that fails.
 pub fn execute(run: args::Run) -> anyhow::Result<()> {
     let cluster = run.at.cluster()?;
     place::find(&cluster)?;

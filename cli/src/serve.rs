@@ -14,24 +14,24 @@ use tryworks_base::private::private_dir;
 use tryworks_base::resident::machine_memory;
 use tryworks_hub::Limits;
 
-/// The share of the machine's memory that is for tasks if nothing is said, in percent.
+/// The default share of the machine's memory for tasks, in percent.
 const MEMORY_PERCENT: u64 = 60;
 
-/// How long an engine goes on without a hub: long enough for one that has to be started again.
+/// How long an engine runs without a hub: long enough to restart one.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many slots each of so many engines has if nothing is said.
+/// The default number of slots of each of `engines` engines.
 pub fn default_slots(engines: u32) -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get) as u32;
     cores.div_ceil(engines)
 }
 
-/// How much memory each of so many engines has if nothing is said.
+/// The default memory of each of `engines` engines.
 pub fn default_memory(engines: u32) -> u64 {
     machine_memory() / 100 * MEMORY_PERCENT / u64::from(engines)
 }
 
-/// Serves as a hub until it is stopped.
+/// Runs a hub until it is stopped.
 pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
     log::begin(hub.log.as_deref());
     let cluster = hub.name.cluster()?;
@@ -55,7 +55,7 @@ pub fn hub(hub: args::Hub) -> anyhow::Result<()> {
     Ok(tryworks_hub::run(options)?)
 }
 
-/// Serves as an engine until it is stopped.
+/// Runs an engine until it is stopped.
 pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
     log::begin(engine.log.as_deref());
     let connect = std::path::absolute(&engine.connect)?;
@@ -77,7 +77,7 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
         Some(directory) => std::path::absolute(directory)?,
         None => place::engine(&name)?,
     };
-    // Until its pid file is there, `cluster clean` could take the directory for one that was left.
+    // Before its pid file exists, `cluster clean` could take the directory for one of a killed engine.
     let lock = own.then(place::lock).transpose()?;
     private_dir(&directory)?;
     let pid_file = pid_file(directory.join("engine.pid"), "engine")?;
@@ -103,7 +103,7 @@ pub fn engine(engine: args::Engine) -> anyhow::Result<()> {
     Ok(ended?)
 }
 
-/// Writes the pid file of this process, unless another one has the directory.
+/// Writes the pid file of this process, unless another process has the directory.
 fn pid_file(path: PathBuf, what: &str) -> anyhow::Result<PidFile> {
     let directory = path.parent().unwrap_or(Path::new(".")).display().to_string();
     PidFile::write(path)?.map_err(|(other, seen)| match seen {

@@ -1,22 +1,22 @@
-//! Tables that fit a terminal. Elsewhere they are as wide as they need be: programs read them too.
+//! Tables that fit a terminal. Elsewhere they are as wide as necessary, since programs read them too.
 
 use rustix::termios::tcgetwinsize;
 use std::io::{IsTerminal, stdout};
 use std::iter::repeat_n;
 
-/// How wide a table may be on a terminal that does not say how wide it is.
+/// The width of a table on a terminal that does not state its width.
 const WIDTH: usize = 80;
-/// What a column is never shortened below.
+/// No column is made narrower than this.
 const LEAST: usize = 8;
 
-/// How a column is set.
+/// How a column is aligned.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Column {
-    /// Text at the left, which is never shortened.
+    /// Text aligned at the left, never shortened.
     Left,
-    /// Numbers at the right, which are never shortened.
+    /// Numbers aligned at the right, never shortened.
     Right,
-    /// Text at the left, which is shortened when the table would be too wide.
+    /// Text aligned at the left, shortened if the table would be too wide.
     Flexible,
 }
 
@@ -74,7 +74,7 @@ impl Table {
     }
 }
 
-/// The columns of the terminal to which the standard output leads, if it does.
+/// The number of columns of the terminal on standard output, if that is one.
 fn terminal_width() -> usize {
     if !stdout().is_terminal() {
         return usize::MAX;
@@ -82,8 +82,8 @@ fn terminal_width() -> usize {
     tcgetwinsize(stdout()).ok().map(|size| size.ws_col.into()).filter(|columns| *columns > 0).unwrap_or(WIDTH)
 }
 
-/// What does not fit loses its middle: labels and paths tell most at their ends. What stands for it is in no path that
-/// anybody would make, so that none is taken for another.
+/// Shortens a text by its middle, since the ends of labels and paths tell most. The replacement occurs in no path that
+/// a user would choose, so no text is taken for another.
 fn shortened(text: &str, width: usize) -> String {
     let all: Vec<char> = text.chars().collect();
     if all.len() <= width {

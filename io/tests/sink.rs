@@ -193,7 +193,7 @@ fn a_claim_that_was_taken_away_is_an_error() {
     let mut other = claimed(&dir, 1);
     save(&other, 0, "other\n");
     let error = out.finish().unwrap_err().to_string();
-    assert!(error.contains("somebody removed or took it"), "{error}");
+    assert!(error.contains("it was removed or replaced"), "{error}");
     out.abandon();
     other.finish().unwrap();
     assert_eq!(fs::read(dir.join("part-00000")).unwrap(), b"other\n");

@@ -286,12 +286,12 @@ fn a_file_that_was_written_to_is_an_error_that_says_what_changed() {
         let read = read_while(&path, change);
         match what {
             // A reader keeps the file that it opened.
-            "put in its place" => assert_eq!(read.unwrap(), lines(text.as_bytes())),
+            "replaced by another file" => assert_eq!(read.unwrap(), lines(text.as_bytes())),
             _ => assert!(read.unwrap_err().to_string().contains(what)),
         }
     };
     let in_place = || fs::write(&path, "new\nrow\n").unwrap();
-    changed("old\nrow\n", &in_place, "it was written to since");
+    changed("old\nrow\n", &in_place, "it was written to after it was listed");
     let appended = || fs::File::options().append(true).open(&path).unwrap().write_all(b"w\nthree\n").unwrap();
     changed("one\nt", &appended, "it had 5 bytes when it was listed, and has 13 now");
     let replaced = || {
@@ -300,7 +300,7 @@ fn a_file_that_was_written_to_is_an_error_that_says_what_changed() {
         fs::rename(&other, &path).unwrap();
         set_modified(&path, 10);
     };
-    changed("old\nrow\n", &replaced, "put in its place");
+    changed("old\nrow\n", &replaced, "replaced by another file");
     changed("", &in_place, "it had 0 bytes");
 }
 

@@ -250,11 +250,11 @@ impl<E: fmt::Display> fmt::Display for Reason<E> {
             Reason::Worker { stage, partitions, deaths, error } => {
                 write!(
                     f,
-                    "{error}\ntask {partitions:?} of stage {stage} killed its worker {deaths} times, the last one alone"
+                    "{error}\ntask {partitions:?} of stage {stage} killed its worker {deaths} times, the last time alone"
                 )
             }
             Reason::Losses { stage, partitions, losses } => {
-                write!(f, "task {partitions:?} of stage {stage} was lost {losses} times through no fault of its own")
+                write!(f, "task {partitions:?} of stage {stage} was lost {losses} times and is not to blame")
             }
             Reason::Fetch { stage, failures } => {
                 write!(f, "stage {stage} could not read its input {} times in a row:", failures.len())?;

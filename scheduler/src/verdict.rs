@@ -17,8 +17,9 @@ impl From<Reason<Error>> for Error {
                     (first, 1) => format!("partition {first}"),
                     (first, len) => format!("{len} partitions from {first} on"),
                 };
-                let what =
-                    format!("the task for {task} of stage {stage} killed its worker {deaths} times, at last alone");
+                let what = format!(
+                    "the task for {task} of stage {stage} killed its worker {deaths} times, the last time alone"
+                );
                 Error::Lost { what, details: error.to_string() }
             }
             Reason::Losses { .. } => Error::Lost {
@@ -64,7 +65,7 @@ impl From<Reason<Error>> for Error {
             }
             Reason::NoPool { .. } => Error::cluster(
                 reason.to_string(),
-                "set TRYWORKS_POOL or `Builder::pool` to one of the cluster's pools, or leave it away; a cluster has those \
+                "set TRYWORKS_POOL or `Builder::pool` to one of the cluster's pools, or leave it out; a cluster has those \
              that `--pool` named when it was started",
             ),
             Reason::Invalid { .. } => Error::Bug(reason.to_string()),

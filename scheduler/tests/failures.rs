@@ -98,7 +98,7 @@ fn suspects_of_a_dead_worker_run_alone_and_the_one_that_kills_again_is_named() {
     assert_eq!(t.running(), "0:1..2@1");
     let attempt = t.attempt(0, 1);
     t.tell(Event::WorkerDied { engine: EngineId(1), suspects: vec![attempt], error: "signal 11".into() });
-    assert_eq!(t.end_of(1), "signal 11\ntask 1..2 of stage 0 killed its worker 2 times, the last one alone");
+    assert_eq!(t.end_of(1), "signal 11\ntask 1..2 of stage 0 killed its worker 2 times, the last time alone");
 }
 
 #[test]

@@ -383,7 +383,7 @@ fn a_task_that_loses_its_engine_too_often_fails() {
         t.join(engine + 1, 1);
         t.lose(engine);
     }
-    assert_eq!(t.end_of(1), "task 0..1 of stage 0 was lost 3 times through no fault of its own");
+    assert_eq!(t.end_of(1), "task 0..1 of stage 0 was lost 3 times and is not to blame");
 }
 
 impl Table {

@@ -183,7 +183,7 @@ impl World {
             }
             self.happen(happening)?;
         }
-        Err("nothing is to come any more".into())
+        Err("nothing is planned any more".into())
     }
 
     fn why(&self, job: Option<JobId>) -> String {

@@ -116,7 +116,10 @@ impl Programs {
             self.remember(id, stamp);
             return Ok(Some(place));
         }
-        tracing::warn!("{} is not what its name says, and is deleted: who has changed it?", place.display());
+        tracing::warn!(
+            "{} does not have the hash in its name, and is deleted: did another program change it?",
+            place.display()
+        );
         let _ = fs::remove_file(self.seal(id));
         fs::remove_file(&place)?;
         Ok(None)

@@ -125,7 +125,7 @@ fn a_path_that_is_none_is_named_with_the_place_of_the_call() {
             ("the directory to save to", numbers.save_as_text_file(path).err()),
             ("the directory to save to", numbers.to_driver().save_as_text_file(path).err()),
             ("the directory to save to", numbers.background().save_as_text_file(path).err()),
-            ("the path of the file to give along", cx.ship_file(path).err()),
+            ("the path of the file to ship", cx.ship_file(path).err()),
             ("`text_file` cannot read its input: the path", cx.text_file(path).count().err()),
             ("`text_file` cannot read its input: the path", cx.text_file(["Cargo.toml", path]).count().err()),
             ("`text` cannot read its input: the path", cx.read(text(path).from_driver()).count().err()),

@@ -267,11 +267,11 @@ impl Shared {
     fn admit(self: &Arc<Self>, number: u64, der: &[u8]) -> Result<Place, String> {
         let mut guests = self.guests();
         if guests.connections >= self.limits.connections {
-            return Err(format!("there are {} connections, and no more are let in", self.limits.connections));
+            return Err(format!("there are {} connections, and no more are accepted", self.limits.connections));
         }
         let same = guests.by_certificate.get(der).copied().unwrap_or_default();
         if same >= self.limits.per_certificate {
-            return Err(format!("there are {same} connections with this certificate, and no more are let in"));
+            return Err(format!("there are {same} connections with this certificate, and no more are accepted"));
         }
         guests.strangers.remove(number);
         guests.connections += 1;

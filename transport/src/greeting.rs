@@ -63,7 +63,7 @@ pub(crate) fn why(error: &FrameError) -> String {
 /// The message of TLS, with advice.
 pub(crate) fn tls_failed(message: &str) -> String {
     format!(
-        "{message}: one end does not believe the other. The connection file is of another cluster or another role, or \
+        "{message}: one end does not trust the other. The connection file is of another cluster or another role, or \
          its certificate has expired; copy it again"
     )
 }

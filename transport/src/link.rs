@@ -199,7 +199,7 @@ impl fmt::Debug for LinkReceiver {
 }
 
 fn closed(ended: &OnceLock<String>) -> LinkError {
-    LinkError::Closed { why: ended.get().cloned().unwrap_or_else(|| "this end was given up".into()) }
+    LinkError::Closed { why: ended.get().cloned().unwrap_or_else(|| "this end was closed".into()) }
 }
 
 /// Tryworks's messages have one frame.
@@ -232,7 +232,7 @@ async fn write(mut to: DealerSendHalf, mut waiting: Waiting) -> String {
             return format!("the other end is gone ({error})");
         }
     }
-    "this end was given up".to_owned()
+    "this end was closed".to_owned()
 }
 
 /// Writes frames, and flushes when no more of them wait.
@@ -249,7 +249,7 @@ async fn write_tls(to: WriteHalf<TlsStream<TcpStream>>, mut waiting: Waiting) ->
         to.shutdown().await
     };
     match result.await {
-        Ok(()) => "this end was given up".to_owned(),
+        Ok(()) => "this end was closed".to_owned(),
         Err(error) => format!("the other end is gone ({error})"),
     }
 }

@@ -125,7 +125,7 @@ impl PeersSender {
     }
 
     fn order(&self, order: Order) -> Result<(), LinkError> {
-        self.waiting.send(order).map_err(|_| LinkError::Closed { why: "this end was given up".into() })
+        self.waiting.send(order).map_err(|_| LinkError::Closed { why: "this end was closed".into() })
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn options() -> SocketOptions {
 /// thread that has to accept other connections before this one can be queued.
 pub(crate) async fn dial(zeromq: &mut impl zeromq::Socket, path: &Path) -> Result<(), LinkError> {
     let failed = |error: &dyn std::fmt::Display| LinkError::socket(path, error);
-    let nobody = || failed(&"nobody listens there: is the process that made it still running?");
+    let nobody = || failed(&"no process listens there: is the process that made it still running?");
     let (directory, name) = split(path)?;
     let dialling = async {
         let mut gate = UnixStream::connect(directory.through(name)).await;
@@ -81,7 +81,9 @@ pub(crate) async fn dial(zeromq: &mut impl zeromq::Socket, path: &Path) -> Resul
             return Err(failed(&"another user listens there"));
         }
         let taken = take(&gate).await.map_err(|error| failed(&error))?;
-        let socket = taken.ok_or_else(|| failed(&"who listens there has let nobody in: is it of the same version?"))?;
+        let socket = taken.ok_or_else(|| {
+            failed(&"the process that listens there accepts no connection: is it of the same version?")
+        })?;
         let place = through(&socket);
         let endpoint = format!("ipc://{}", place.display());
         let connecting = async {
@@ -243,7 +245,9 @@ fn split(path: &Path) -> Result<(PrivateDir, &OsStr), LinkError> {
     let (directory, name) = whole.ok_or_else(|| LinkError::socket(path, "the path must name its directory"))?;
     match PrivateDir::open(directory) {
         Ok(directory) => Ok((directory, name)),
-        Err(_) if !directory.exists() => Err(LinkError::socket(path, "nobody listens there: its directory is gone")),
+        Err(_) if !directory.exists() => {
+            Err(LinkError::socket(path, "no process listens there: its directory is gone"))
+        }
         Err(error) => Err(LinkError::socket(path, format!("its directory is not safe: {}", error.why()))),
     }
 }
@@ -275,7 +279,7 @@ mod tests {
         let gate = tokio::spawn(let_in(tokio::net::UnixListener::from_std(gate).unwrap(), socket));
         drop(listener);
         let error = dial_at(&path).await.unwrap_err().to_string();
-        assert!(error.contains("nobody listens there"), "{error}");
+        assert!(error.contains("no process listens there"), "{error}");
         gate.abort();
     }
 

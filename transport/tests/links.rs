@@ -293,7 +293,7 @@ async fn a_message_that_is_too_long_is_refused_where_it_is_sent() {
 async fn sockets_that_cannot_be_or_must_not_be_are_refused() {
     let place = Place::new();
     let path = place.socket();
-    assert!(refused(Link::unix(&path).await).contains("nobody listens there"));
+    assert!(refused(Link::unix(&path).await).contains("no process listens there"));
 
     let gone = place.directory.path().join("gone/peers.sock");
     assert!(refused(Link::unix(&gone).await).contains("its directory is gone"));

@@ -1,4 +1,4 @@
-//! How a new cluster gets its directory, so that two that want the same name never share it.
+//! Claims the directory for a new cluster, so that two clusters of the same name never share it.
 
 use super::clean::{elsewhere, remove};
 use super::remover::resume;
@@ -10,8 +10,8 @@ use std::fs;
 use std::path::PathBuf;
 use tryworks_base::private::private_dir;
 
-/// Makes the directory of a cluster, with this process as its supervisor for the moment. What a killed cluster of the
-/// name left is put aside before.
+/// Creates the directory of a cluster, with this process as its supervisor for the moment. What a killed cluster of the
+/// name left is moved aside first.
 pub fn claim(name: &str, options: Options) -> anyhow::Result<PathBuf> {
     let directory = place::directory(name)?;
     let _lock = place::lock()?;
@@ -28,7 +28,7 @@ pub fn claim(name: &str, options: Options) -> anyhow::Result<PathBuf> {
             Seen::Elsewhere => return Err(elsewhere(&directory, &record.supervisor)),
             Seen::Gone => drop(remove(&directory)?),
         },
-        // An empty one may be left of a start that was killed.
+        // A start that was killed may have left an empty one.
         None if fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_some()) => {
             return Err(Failure::of(
                 Exit::Failed,

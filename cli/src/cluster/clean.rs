@@ -1,4 +1,4 @@
-//! `tryworks cluster clean`: what is left of clusters that were killed.
+//! `tryworks cluster clean`: removes what killed clusters left.
 
 use super::remover::{discard, finish};
 use crate::exit::{Exit, Failure};
@@ -10,10 +10,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a process may take to end when it is asked to.
+/// How long a process may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Removes what is left of all clusters and engines of this machine that were killed.
+/// Removes what all killed clusters and engines of this machine left.
 pub fn execute() -> anyhow::Result<()> {
     let mut text = String::new();
     let lock = place::lock()?;
@@ -25,7 +25,7 @@ pub fn execute() -> anyhow::Result<()> {
     }
     for entry in fs::read_dir(place::engines()?).into_iter().flatten().flatten() {
         let name = entry.file_name().display().to_string();
-        // An engine by itself that was killed: nobody else uses its directory.
+        // A killed engine that was started by hand: no other process uses its directory.
         match recorded(&entry.path()).pop() {
             None => {
                 remove(&entry.path())?;
@@ -37,7 +37,7 @@ pub fn execute() -> anyhow::Result<()> {
             Some(_) => {}
         }
     }
-    // It may take long to remove what was put aside, and others start and stop clusters meanwhile.
+    // Removing it may take long, and other commands start and stop clusters in that time.
     drop(lock);
     for name in finish()? {
         writeln!(text, "{name}: what a cluster left is removed")?;
@@ -48,7 +48,7 @@ pub fn execute() -> anyhow::Result<()> {
     out::print(text)
 }
 
-/// Removes what is left of a cluster, unless it runs; what was done about it.
+/// Removes what is left of a cluster, unless it runs; returns what was done.
 fn tidy(directory: &Path) -> anyhow::Result<String> {
     let Some(record) = Record::read(directory)? else {
         return Ok("not made by `tryworks cluster start`, and left alone".into());
@@ -64,7 +64,7 @@ fn tidy(directory: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// The error for what belongs to a process of which nothing can be said here.
+/// The error for a directory whose process runs where this machine cannot see it.
 pub fn elsewhere(directory: &Path, process: &Identity) -> anyhow::Error {
     let (Identity { pid, host, .. }, directory) = (process, directory.display());
     Failure::of(
@@ -81,15 +81,16 @@ pub fn elsewhere(directory: &Path, process: &Identity) -> anyhow::Error {
     )
 }
 
-/// Ends the processes that are recorded in the directory of a cluster, and has it removed. Says how many there were.
+/// Ends the processes that are recorded in the directory of a cluster, and removes it. Returns how many processes there
+/// were.
 pub fn remove(directory: &Path) -> anyhow::Result<u64> {
     let ended = end_recorded(directory)?;
     discard(directory)?;
     Ok(ended)
 }
 
-/// Ends the processes that pid files in the directory name and that are still there: all are asked first, and those
-/// that do not end in time are killed.
+/// Ends the living processes that pid files in the directory name. All are asked first; those that do not end in time
+/// are killed.
 fn end_recorded(directory: &Path) -> anyhow::Result<u64> {
     let mut found = Vec::new();
     for (process, seen) in recorded(directory) {

@@ -21,7 +21,7 @@ struct Row {
     record: Option<Record>,
 }
 
-/// Lists the clusters of this machine. No hub is asked, so this works whatever state they are in.
+/// Lists the clusters of this machine. It asks no hub, so it works whatever state they are in.
 pub fn execute(form: Form) -> anyhow::Result<()> {
     let row = |(name, directory): (String, PathBuf)| {
         let (state, record) = match Record::read(&directory) {

@@ -16,7 +16,7 @@ use crate::args::Cluster;
 use crate::jobs;
 use tryworks_protocol::admin::Question;
 
-/// Does what was said.
+/// Executes the command.
 pub fn execute(command: Cluster) -> anyhow::Result<()> {
     match command {
         Cluster::Start(command) => start::execute(&command),

@@ -1,5 +1,5 @@
-//! Takes what clusters left off the disk, in a process of its own: engines may have held millions of blocks, and whoever
-//! stops a cluster, or starts the next one, does not wait for that.
+//! Removes what clusters left on the disk, in a process of its own. Engines may have held millions of blocks, and the
+//! command that stops a cluster or starts the next one must not wait for that.
 
 use crate::{human, place};
 use anyhow::Context;
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use tryworks_base::Error;
 use tryworks_base::private::private_dir;
 
-/// How long it is waited for the process, so that mostly nothing is left once a command has ended.
+/// How long a command waits for the process. Usually nothing is left by then.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether it has ended.
+/// How often the command checks whether the process has ended.
 const EVERY: Duration = Duration::from_millis(5);
 
 /// Frees the name of a directory at once, and has the directory removed.
@@ -31,7 +31,7 @@ pub fn discard(directory: &Path) -> anyhow::Result<()> {
                 if !directory.exists() {
                     return Ok(());
                 }
-                // Somebody who had removed the last thing in it has just removed the other one.
+                // Another process has removed the last entry, and then the directory of removed clusters itself.
             }
             Err(error) => return Err(Error::storage("removing the directory of a cluster", directory, &error).into()),
         }
@@ -44,18 +44,18 @@ pub fn discard(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the process that removes what has this name. It does not end with who started it.
+/// Starts the process that removes the directory of this name. It does not end with this command.
 fn begin(name: &str) -> anyhow::Result<Child> {
-    // Not by its path: there may be another version by now.
+    // Not by its path: another version may be installed there by now.
     let mut command = Command::new("/proc/self/exe");
     command.arg0("tryworks").args(["remove", name]).current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().context("the process that removes what a cluster left cannot be started")
 }
 
-/// The process: removes what has this name, unless another one does.
+/// The process: removes the directory of this name, unless another process does.
 pub fn execute(name: &str) -> anyhow::Result<()> {
-    // Who leads a group of processes already needs no session.
+    // A process that leads a process group already needs no session.
     let _ = rustix::process::setsid();
     if !left()?.iter().any(|left| left == name) {
         return Ok(());
@@ -68,7 +68,7 @@ pub fn execute(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Goes on with what is left since the processes that removed it were killed.
+/// Continues with what is left because the processes that were removing it were killed.
 pub fn resume() -> anyhow::Result<()> {
     for name in left()? {
         let mut remover = begin(&name)?;
@@ -78,12 +78,12 @@ pub fn resume() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until all that is to be removed is; what that was.
+/// Waits until everything that is to be removed is gone; returns what it was.
 pub fn finish() -> anyhow::Result<Vec<String>> {
     let names = left()?;
     for name in &names {
         let directory = place::removed()?.join(name);
-        // Whoever removes it has the lock, until it is gone.
+        // The process that removes it holds the lock until it is gone.
         match File::open(&directory).and_then(|lock| lock.lock().map(|()| lock)) {
             Ok(_lock) => remove(&directory)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -93,7 +93,7 @@ pub fn finish() -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// What is to be removed and still there.
+/// What still has to be removed.
 pub fn left() -> anyhow::Result<Vec<String>> {
     let entries = fs::read_dir(place::removed()?).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();

@@ -15,24 +15,24 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use tracing::warn;
 
-/// What a supervisor says once its cluster runs, or cannot.
+/// What a supervisor reports when its cluster runs, or cannot run.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Started {
-    /// Everything is there.
+    /// All processes are ready.
     Ready,
-    /// It cannot be started, and everything was stopped and removed again.
+    /// The cluster cannot be started; everything was stopped and removed again.
     Failed {
         /// What went wrong.
         what: String,
         /// What to do.
         advice: String,
-        /// It took too long.
+        /// Whether a time limit was the reason.
         late: bool,
     },
 }
 
 impl Started {
-    /// As the end of a command.
+    /// The result of the command.
     pub fn check(self) -> anyhow::Result<()> {
         match self {
             Started::Ready => Ok(()),
@@ -57,25 +57,25 @@ pub fn execute(start: &Start) -> anyhow::Result<()> {
     if start.foreground {
         log::begin(None);
         return supervisor::watch(&directory, |directory, started| {
-            // The cluster is for those who run programs on it, and does not end with who looks on.
+            // The cluster is for users who run programs on it, and does not end with the terminal that watches it.
             if matches!(started, Started::Ready)
                 && let Err(error) = introduce(directory)
             {
-                warn!("the cluster runs, which could not be said: {error:#}");
+                warn!("the cluster runs, but that could not be printed: {error:#}");
             }
             Ok(())
         });
     }
     let started = detached(&directory);
     if started.is_err() {
-        // Nobody took the directory over.
+        // No supervisor took the directory over.
         let _ = remove(&directory);
     }
     started?.check()?;
     introduce(&directory)
 }
 
-/// Starts a supervisor in a session of its own, and waits for what it says.
+/// Starts a supervisor in a session of its own, and waits for its report.
 fn detached(directory: &Path) -> anyhow::Result<Started> {
     let log = File::options().create(true).append(true).open(directory.join("logs/supervisor.log"))?;
     let mut child = Command::new(std::env::current_exe()?)
@@ -100,10 +100,10 @@ fn detached(directory: &Path) -> anyhow::Result<Started> {
     anyhow::bail!("the supervisor of the cluster died ({how})\n  its log: {}", log.trim_end())
 }
 
-/// Says what was started, and what to do with it.
+/// Prints what was started, and what to do with it.
 fn introduce(directory: &Path) -> anyhow::Result<()> {
     let Some(Record { cluster, options, .. }) = Record::read(directory)? else {
-        anyhow::bail!("the cluster was stopped meanwhile")
+        anyhow::bail!("the cluster has been stopped in the meantime")
     };
     let engines = human::count(options.engines, "engine");
     let each = if options.engines == 1 { "" } else { " each" };

@@ -6,7 +6,7 @@ use crate::{args, human, place};
 use std::time::Duration;
 use tryworks_protocol::admin::{Answer, Question, Status};
 
-/// Shows the engines of a cluster and the jobs that run.
+/// Shows the engines and the running jobs of a cluster.
 pub fn execute(command: &args::Status) -> anyhow::Result<()> {
     match ask(&place::find(&command.at.cluster()?)?, Question::Status)? {
         Answer::Status(status) => command.output.form.print(&status, table),

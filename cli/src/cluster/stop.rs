@@ -14,23 +14,23 @@ use std::time::{Duration, Instant};
 use tryworks_protocol::admin::Question;
 use tryworks_protocol::ask::{Admin, AdminError};
 
-/// How long a supervisor may take: it gives engines and the hub some time each before it kills them.
+/// How long a supervisor may take. It gives engines and the hub some time each before it kills them.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether a hub is gone.
+/// How often this command checks whether a hub is gone.
 const EVERY: Duration = Duration::from_millis(50);
 
-/// Stops a cluster, and waits until no process of it is left and its name is free.
+/// Stops a cluster, and waits until none of its processes is left and its name is free.
 pub fn execute(at: &At) -> anyhow::Result<()> {
     let cluster = at.cluster()?;
     let place = place::find(&cluster)?;
     let directory = place::local(&place);
     let record = directory.as_deref().map(Record::read).transpose()?.flatten();
     let (Some(directory), Some(record)) = (directory, record) else {
-        // It is of another machine, or was started by hand.
+        // The cluster is on another machine, or was started by hand.
         end_hub(&place)?;
         return out::print(format_args!(
-            "the hub of cluster `{cluster}` has ended; engines that no supervisor ends give up within a minute\n"
+            "the hub of cluster `{cluster}` has ended; engines without a supervisor end within a minute\n"
         ));
     };
     match record.supervisor.look() {
@@ -49,7 +49,7 @@ pub fn execute(at: &At) -> anyhow::Result<()> {
             }
         }
         Seen::Gone => {}
-        // With its hub the supervisor ends the cluster, and removes the directory.
+        // When its hub ends, the supervisor ends the cluster and removes the directory.
         Seen::Elsewhere => match end_hub(&place) {
             Ok(()) => {}
             Err(_) => return Err(elsewhere(&directory, &record.supervisor)),

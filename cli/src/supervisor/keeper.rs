@@ -11,28 +11,30 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-/// How long a process may take to end when it is asked to.
+/// How long a process may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A process ended that nobody here had asked to.
+/// Reports that a process ended although the supervisor had not asked it to.
 pub struct Note {
-    /// Which.
+    /// The name of the process.
     pub name: String,
-    /// How, in words.
+    /// How it ended, in words.
     pub how: String,
-    /// By itself and without a failure: somebody else asked it to, such as the hub an engine that is drained.
+    /// It ended by itself and without a failure: another process had asked it to, as the hub asks an engine that is
+    /// drained.
     pub good: bool,
 }
 
-/// What became of a process.
+/// How a process ended.
 enum Ended {
     /// It was asked to end, with all others.
     Stopped,
-    /// It ended by itself: how, and whether well.
+    /// It ended by itself: how, and whether successfully.
     Itself { how: String, good: bool },
 }
 
-/// Starts a process, and starts it again when it dies, until `stop` is true. Who ends well is not started again.
+/// Starts a process, and starts it again when it dies, until `stop` is true. A process that ends successfully is not
+/// started again.
 pub async fn keep(part: Part, mut stop: watch::Receiver<bool>, notes: mpsc::UnboundedSender<Note>) {
     let mut pause = Pause::new();
     let part = Arc::new(part);
@@ -43,7 +45,7 @@ pub async fn keep(part: Part, mut stop: watch::Receiver<bool>, notes: mpsc::Unbo
             Ended::Stopped => return,
             Ended::Itself { how, good } => (how, good),
         };
-        // Nobody listens any more once all is being stopped.
+        // While everything is being stopped, nothing listens any more.
         let _ = notes.send(Note { name: name.clone(), how: how.clone(), good });
         if good {
             info!("{name} ended as it was asked to");
@@ -58,16 +60,16 @@ pub async fn keep(part: Part, mut stop: watch::Receiver<bool>, notes: mpsc::Unbo
     }
 }
 
-/// A panic while a process is looked after is a bug of ours, but no end of its being looked after. The process ends with
+/// A panic in the code that watches a process is a bug in Tryworks. It must not end the watching. The process ends with
 /// its handle.
 async fn guarded(tending: impl Future<Output = Ended> + Send + 'static) -> Ended {
     tokio::spawn(tending).await.unwrap_or_else(|panic| {
-        error!("who looked after a process has failed, which is a bug in Tryworks: {panic}");
-        Ended::Itself { how: format!("killed, since who looked after it failed: {panic}"), good: false }
+        error!("the code that watches a process has failed, which is a bug in Tryworks: {panic}");
+        Ended::Itself { how: format!("killed, since the code that watched it failed: {panic}"), good: false }
     })
 }
 
-/// Starts a process and looks after it until it ends.
+/// Starts a process and watches it until it ends.
 async fn tend(part: Arc<Part>, mut stop: watch::Receiver<bool>) -> Ended {
     let mut child = match part.spawn() {
         Ok(child) => child,
@@ -92,16 +94,16 @@ async fn tend(part: Arc<Part>, mut stop: watch::Receiver<bool>) -> Ended {
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // That the other end is gone means the same.
+    // If the other end is gone, that means the same.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Its number stays its own until it is waited for.
+/// The number stays reserved until the child is waited for.
 fn pid(child: &Child) -> Option<Pid> {
     child.id().and_then(|pid| Pid::from_raw(pid as i32))
 }
 
-/// Asks a process to end, and kills it with all of its group if it does not do so in time.
+/// Asks a process to end, and kills it with its whole process group if it does not end in time.
 async fn end(mut child: Child, name: &str) {
     if let Some(pid) = pid(&child) {
         let _ = kill_process(pid, Signal::TERM);

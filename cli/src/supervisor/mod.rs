@@ -1,4 +1,4 @@
-//! The supervisor: starts the hub and the engines of a cluster, starts them again when they die, and stops them.
+//! The supervisor: starts the hub and the engines of a cluster, restarts them when they die, and stops them.
 
 mod keeper;
 mod part;
@@ -24,10 +24,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::info;
 
-/// Watches over a cluster from a session of its own. Whoever started this reads how it went from its standard output.
+/// Watches a cluster from a session of its own. The command that started the supervisor reads the outcome of the start
+/// from the supervisor's standard output.
 pub fn execute(directory: &Path) -> anyhow::Result<()> {
     match rustix::process::setsid() {
-        // Who leads a group of processes, as when started by hand, cannot make a session and needs none.
+        // A process that leads a process group, as when started by hand, cannot create a session and needs none.
         Ok(_) | Err(Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
@@ -35,12 +36,13 @@ pub fn execute(directory: &Path) -> anyhow::Result<()> {
     watch(directory, |_, started| {
         serde_json::to_writer(stdout(), started)?;
         stdout().flush()?;
-        // The reader waits for the end.
+        // The reader waits for the end of the output.
         Ok(rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?)
     })
 }
 
-/// Watches over a cluster until it is told to stop, then removes its directory. `tell` is told once how the start went.
+/// Watches a cluster until it is told to stop, then removes its directory. `tell` is called once, with the outcome of
+/// the start.
 pub fn watch(directory: &Path, tell: impl Fn(&Path, &Started) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let mut record = Record::read(directory)?.context("there is no supervisor.json: use `tryworks cluster start`")?;
     record.supervisor = Identity::own()?;
@@ -52,7 +54,7 @@ pub fn watch(directory: &Path, tell: impl Fn(&Path, &Started) -> anyhow::Result<
         let mut told = Ok(());
         if matches!(started, Started::Ready) {
             told = tell(directory, &started);
-            // If nobody could be told, nobody knows of the cluster: it ends at once.
+            // If the command could not be told, no user knows of the cluster: it ends at once.
             if told.is_ok() {
                 cluster.run().await;
             }
@@ -61,7 +63,7 @@ pub fn watch(directory: &Path, tell: impl Fn(&Path, &Started) -> anyhow::Result<
         cluster.hub.stop().await;
         anyhow::Ok((started, told))
     })?;
-    // A question to the hub that is still under way is not worth waiting for.
+    // A question to the hub that is not answered yet is not worth waiting for.
     runtime.shutdown_background();
     remove(directory)?;
     info!("the cluster is stopped");
@@ -71,7 +73,7 @@ pub fn watch(directory: &Path, tell: impl Fn(&Path, &Started) -> anyhow::Result<
     told.and(started.check())
 }
 
-/// What is supervised.
+/// The processes that the supervisor watches.
 struct Cluster<'a> {
     directory: &'a Path,
     record: &'a Record,
@@ -91,7 +93,8 @@ impl<'a> Cluster<'a> {
         Ok(Cluster { directory, record, hub, engines, notes, signals })
     }
 
-    /// Starts everything. A process that dies meanwhile would most likely die again: that is the end.
+    /// Starts everything. A process that dies before the cluster is ready would most likely die again, so the start
+    /// fails.
     async fn start(&mut self) -> Started {
         let Cluster { directory, record, .. } = *self;
         let limit = ready::limit();
@@ -111,13 +114,13 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// Waits for something that is given up when a process dies or a signal comes.
+    /// Waits for `what`. If a process dies or a signal comes, it stops waiting.
     async fn until(&mut self, what: impl Future<Output = Result<(), Started>>) -> Result<(), Started> {
         tokio::select! {
             done = what => done,
             Some(note) = self.notes.recv() => Err(Started::Failed {
                 what: format!("{} died while the cluster was starting ({})", note.name, note.how),
-                advice: format!("see why below: its log ends so\n{}", ready::end_of_log(self.directory, &note.name)),
+                advice: format!("see its log, which ends like this\n{}", ready::end_of_log(self.directory, &note.name)),
                 late: false,
             }),
             () = asked_to_end(&mut self.signals) => Err(Started::Failed {
@@ -165,7 +168,7 @@ impl Kept {
         self.keepers.spawn(keep(part, self.stop.subscribe(), self.notes.clone()));
     }
 
-    /// Ends them, and waits until they have ended.
+    /// Ends the processes, and waits until they have ended.
     async fn stop(&mut self) {
         self.stop.send_replace(true);
         while self.keepers.join_next().await.is_some() {}

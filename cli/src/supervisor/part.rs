@@ -1,4 +1,4 @@
-//! The processes of a cluster, as they are started.
+//! The processes of a cluster: how each is started.
 
 use super::watchdog::unanswered;
 use crate::record::Record;
@@ -16,11 +16,11 @@ pub const HUB: &str = "hub";
 
 /// A process of a cluster.
 pub struct Part {
-    /// What it is called in messages.
+    /// The name in messages.
     pub name: String,
     arguments: Vec<OsString>,
     log: PathBuf,
-    /// The directory of the hub that is asked whether it still answers, if this is it.
+    /// For the hub: the directory by which the watchdog asks whether it still answers.
     asked: Option<PathBuf>,
 }
 
@@ -61,7 +61,7 @@ impl Part {
         self
     }
 
-    /// Returns when it has to be ended, since it does nothing any more, with why.
+    /// Returns when the process has to be killed because it hangs, with the reason.
     pub async fn hangs(&self) -> String {
         match &self.asked {
             Some(directory) => unanswered(directory.clone()).await,
@@ -69,11 +69,13 @@ impl Part {
         }
     }
 
-    /// Starts it: in a group of its own, so that Ctrl-C in a terminal does not reach it before the supervisor stops it.
+    /// Starts the process in a process group of its own, so that Ctrl-C in a terminal does not reach it before the
+    /// supervisor stops it.
     pub fn spawn(&self) -> io::Result<Child> {
-        // What it says before it has opened its log itself; a full disk is no reason not to start it.
+        // For what the process writes before it opens its log itself. A full disk is no reason not to start it.
         let log = File::options().create(true).append(true).mode(0o600).open(&self.log);
-        // Not by its path: there may be another version by now, which would not understand the others.
+        // Not by its path: another version may be installed there by now, which would not understand the other
+        // processes.
         Command::new("/proc/self/exe")
             .arg0("tryworks")
             .args(&self.arguments)
@@ -87,7 +89,7 @@ impl Part {
     }
 }
 
-/// Where a process of a cluster writes what happens.
+/// The log file of a process of the cluster.
 pub fn log(directory: &Path, name: &str) -> PathBuf {
     directory.join("logs").join(format!("{name}.log"))
 }

@@ -1,19 +1,19 @@
-//! How long a process that died has to wait before it is started again.
+//! How long the supervisor waits before it restarts a process that died.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(10);
-/// Who ran so long did not die of how it was started.
+/// A process that ran for this long did not die because of how it was started.
 const GOOD_RUN: Duration = Duration::from_secs(30);
 
-/// Doubles from time to time, until there is a good run.
+/// Doubles each time, until there is a good run.
 pub struct Pause {
     next: Duration,
 }
 
 impl Pause {
-    /// Before anything died.
+    /// The state before any process died.
     pub fn new() -> Self {
         Pause { next: FIRST }
     }

@@ -1,4 +1,4 @@
-//! When a cluster that is being started is there.
+//! Waits until a cluster that is being started is ready.
 
 use super::part::log;
 use crate::cluster::Started;
@@ -9,14 +9,14 @@ use tokio::time::{Instant, sleep};
 use tryworks_protocol::admin::{Answer, Question};
 use tryworks_protocol::ask::Admin;
 
-/// How long hub and engines may take until all are there.
+/// How long the hub and the engines may take until all are ready.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How often it is looked.
+/// The pause between two looks.
 const EVERY: Duration = Duration::from_millis(20);
 /// How many lines of a log are shown.
 const LINES: usize = 12;
 
-/// When a cluster that begins to start now has to be there.
+/// The time by which a cluster that starts now has to be ready.
 pub fn limit() -> Instant {
     Instant::now() + LIMIT
 }
@@ -29,7 +29,7 @@ pub async fn hub(directory: &Path, limit: Instant) -> Result<(), Started> {
     Ok(())
 }
 
-/// Waits until the hub says that so many engines are there.
+/// Waits until the hub reports `engines` engines.
 pub async fn engines(directory: &Path, engines: u32, limit: Instant) -> Result<(), Started> {
     loop {
         let place = directory.to_owned();
@@ -53,7 +53,7 @@ async fn pause(limit: Instant, what: impl FnOnce() -> String, directory: &Path, 
         sleep(EVERY).await;
         return Ok(());
     }
-    let advice = format!("see why below: the log of the {name} ends so\n{}", end_of_log(directory, name));
+    let advice = format!("see the log of the {name}, which ends like this\n{}", end_of_log(directory, name));
     Err(Started::Failed { what: what(), advice, late: true })
 }
 

@@ -1,4 +1,4 @@
-//! Whether the hub still answers: a process that is there and does nothing is as bad as one that is gone.
+//! The watchdog: whether the hub still answers. A process that does nothing is as bad as one that is gone.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use tracing::warn;
 use tryworks_protocol::admin::Question;
 use tryworks_protocol::ask::{Admin, AdminError};
 
-/// How often the hub is asked.
+/// The pause between two questions to the hub.
 const EVERY: Duration = Duration::from_secs(3);
 
-/// So many questions in a row may stay without an answer, and for so long. Each is given up after nine seconds, and at
-/// once while nobody listens, as when certificates are renewed.
+/// How many questions in a row, and for how long, may stay without an answer. Each is given up after nine seconds; at
+/// once while no process listens, as when certificates are renewed.
 const QUESTIONS: u32 = 2;
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// How long a hub may take until it listens at all: a long journal is read before.
+/// How long a hub may take until it listens: it reads its journal first, which may be long.
 const BEGINNING: Duration = Duration::from_secs(120);
 
-/// Asks the hub that begins now for as long as it answers. Then says what is wrong with it.
+/// Asks a hub that is starting or running for as long as it answers. Then returns what is wrong with it.
 pub async fn unanswered(directory: PathBuf) -> String {
     let begun = Instant::now();
     let (mut heard, mut answered) = (begun, false);
@@ -28,7 +28,7 @@ pub async fn unanswered(directory: PathBuf) -> String {
         let place = directory.clone();
         let asked = tokio::task::spawn_blocking(move || Admin::connect(&place)?.ask(Question::Status)).await;
         let error = match asked {
-            // Whatever it says: it says something.
+            // Any answer counts.
             Ok(Ok(_) | Err(AdminError::Refused { .. })) => {
                 (heard, answered, missed) = (Instant::now(), true, 0);
                 continue;

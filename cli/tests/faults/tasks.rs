@@ -190,7 +190,7 @@ fn a_task_that_kills_its_worker_runs_alone_and_is_named() {
         let done = run(&cluster, here!(), fault, 100);
         let error = outcome(&done);
         assert!(
-            error.starts_with("the task for partition 2 of stage 0 killed its worker 2 times, at last alone"),
+            error.starts_with("the task for partition 2 of stage 0 killed its worker 2 times, the last time alone"),
             "{error}"
         );
         assert!(error.contains(how) && error.contains("engine-"), "{error}");

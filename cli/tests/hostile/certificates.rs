@@ -24,7 +24,7 @@ fn certificates_that_are_not_the_clusters_open_nothing() {
     runtime().block_on(async {
         let other = foreign.connection(Role::Driver).credentials().unwrap();
         let error = Link::tls(&gateway, &other).await.err().unwrap().to_string();
-        assert!(error.contains("one end does not believe the other"), "{error}");
+        assert!(error.contains("one end does not trust the other"), "{error}");
         // An engine that would like to be a driver sits at the socket of engines.
         let (to, mut from) = Link::tls(&gateway, &credentials(&cluster, "engine")).await.unwrap();
         to.send(hello(drive([1; 32])).into()).unwrap();

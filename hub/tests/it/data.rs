@@ -211,7 +211,7 @@ async fn only_who_has_the_role_is_asked() {
     let stranger = authority(Validity::default()).connection(Role::Driver);
     let stranger = DataClient::new(mixed(&port.authority.connection(Role::Driver), &stranger), DataLimits::default());
     let error = port.get(&stranger, "block").await.unwrap_err().to_string();
-    assert!(error.contains("one end does not believe the other"), "{error}");
+    assert!(error.contains("one end does not trust the other"), "{error}");
     let long = driver.get(&port.address, Role::Engine, &vec![0; MIB + 1]).await.unwrap_err();
     assert!(matches!(long, DataError::Link(LinkError::TooLong { .. })), "{long}");
     port.is_well().await;

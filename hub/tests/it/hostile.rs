@@ -36,7 +36,7 @@ async fn a_certificate_of_another_cluster_is_worth_nothing() {
     // the hub.
     for credentials in [theirs.credentials().unwrap(), mixed(&ours, &theirs)] {
         let error = refused(Link::tls(&cluster.address(), &credentials).await);
-        assert!(error.contains("one end does not believe the other"), "{error}");
+        assert!(error.contains("one end does not trust the other"), "{error}");
     }
     assert_eq!(cluster.gateway.counts().connections, 0);
     cluster.is_well().await;
@@ -54,7 +54,7 @@ async fn certificates_from_before_a_rotation_are_worth_nothing() {
         let believing = mixed(&other.connection(Role::Hub), shown);
         let error = refused(Link::tls(&door.address().to_string(), &believing).await);
         assert_eq!(error.contains("the hub is not ready"), good, "{error}");
-        assert_eq!(error.contains("one end does not believe the other"), !good, "{error}");
+        assert_eq!(error.contains("one end does not trust the other"), !good, "{error}");
     }
     cluster.is_well().await;
 }

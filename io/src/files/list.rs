@@ -36,13 +36,14 @@ impl FileState {
         let what = if self.bytes != now.bytes {
             format!("it had {} bytes when it was listed, and has {} now", self.bytes, now.bytes)
         } else if self.inode != now.inode {
-            "another one was put in its place since it was listed".into()
+            "it was replaced by another file after it was listed".into()
         } else if self.modified != now.modified {
-            "it was written to since it was listed, though it has as many bytes as it had".into()
+            "it was written to after it was listed, although its size is the same".into()
         } else {
             return Ok(());
         };
-        let message = format!("the file has changed: {what}; read files that nobody writes to, or a copy of this one");
+        let message =
+            format!("the file has changed: {what}; read files that are not being written to, or a copy of this one");
         Err(Error::input(path.display(), None, message))
     }
 }

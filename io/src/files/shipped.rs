@@ -39,10 +39,10 @@ impl Shipped {
         let failed = |error: io::Error| Error::input(path.as_ref().display(), None, error);
         let whole = match paths::whole(path.as_ref()) {
             Ok(whole) => whole,
-            Err(wrong) => return Err(Error::plan(format!("the path of the file to give along {wrong}"))),
+            Err(wrong) => return Err(Error::plan(format!("the path of the file to ship {wrong}"))),
         };
         if !fs::metadata(&whole).map_err(failed)?.is_file() {
-            return Err(failed(io::Error::other("this is no regular file, so it cannot be given along")));
+            return Err(failed(io::Error::other("this is no regular file, so it cannot be sent to tasks")));
         }
         Ok(Shipped { path: whole.into_os_string().into_vec(), shipment: None })
     }

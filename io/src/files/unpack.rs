@@ -50,8 +50,7 @@ impl Gzip {
                     break;
                 }
                 Some(other) => {
-                    let message =
-                        format!("behind a gzip member there is neither another one nor zeros (0x{other:02x})");
+                    let message = format!("after a gzip member there is neither another one nor zeros (0x{other:02x})");
                     input.consume(zeros);
                     return Err(io::Error::other(message));
                 }

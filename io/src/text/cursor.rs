@@ -130,7 +130,7 @@ impl TextCursor {
         let whose = if self.bytes.compressed() { " of the text that was compressed" } else { "" };
         let message = match &buffer[..] {
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if start == 0 => {
-                "this text is UTF-16; make UTF-8 of it, as with `iconv -f UTF-16 -t UTF-8`".to_string()
+                "this text is UTF-16; convert it to UTF-8, for example with `iconv -f UTF-16 -t UTF-8`".to_string()
             }
             _ => format!("this byte{whose} is not UTF-8 (0x{:02x}); `text(..).lossy()` reads such text", buffer[good]),
         };

@@ -124,7 +124,7 @@ impl Checks {
                 self.last.insert(peer, message.clone());
                 if !self.reported.contains(attempt) {
                     return Err(format!(
-                        "a driver is told of {attempt}, which nobody reported whom the hub listens to"
+                        "a driver is told of {attempt}, which no engine that the hub listens to has reported"
                     ));
                 }
                 let detached = self.submitted.contains_key(&(session, *ticket));

@@ -92,7 +92,7 @@ impl Bug {
         (Bug::LoseLaunch, "did not end"),
         (Bug::LoseResult, "was never told"),
         (Bug::TellAgain, "is told again"),
-        (Bug::TellOfGivenUp, "nobody reported whom the hub listens to"),
+        (Bug::TellOfGivenUp, "no engine that the hub listens to has reported"),
         (Bug::KeepNoNumbers, "before it is reserved"),
         (Bug::CountAnew, "was used before"),
         (Bug::AcceptEarly, "is accepted and not written down"),
@@ -361,7 +361,7 @@ impl World {
             }
             self.happen(happening)?;
         }
-        Err("nothing is to come any more".into())
+        Err("nothing is planned any more".into())
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), Violation> {

@@ -239,5 +239,5 @@ async fn pulled(reading: Option<JoinHandle<Pulled>>) -> Option<Pulled> {
 }
 
 fn panicked() -> String {
-    "a bug in Tryworks: what answers requests for data panicked".into()
+    "a bug in Tryworks: the handler of data requests panicked".into()
 }

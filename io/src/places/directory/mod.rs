@@ -218,7 +218,7 @@ impl Place for Directory {
     fn finish(&mut self) -> Result<()> {
         let failed = |path: &Path, error: io::Error| disk::storage("finishing what was saved", path, 0, &error);
         if claim::holder(self.path()).as_deref() != Some(&self.token) {
-            let error = io::Error::other("somebody removed or took it while this job was saving there");
+            let error = io::Error::other("it was removed or replaced while this job was saving there");
             return Err(failed(&self.path().join(CLAIM), error));
         }
         let is_there = |path: &Path| fs::metadata(path).map(drop).map_err(|error| failed(path, error));

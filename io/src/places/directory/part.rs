@@ -31,7 +31,7 @@ impl PartFile {
             let advice = "save to a directory that all machines share, or on the driver's machine with `to_driver()`";
             let message = match error.kind() {
                 io::ErrorKind::NotFound if dir.exists() => {
-                    "the files of this job are not there: it has ended, somebody removed them, or this is not the \
+                    "the files of this job are not there: it has ended, they were removed, or this is not the \
                      directory that the driver sees"
                         .to_string()
                 }
