@@ -2,11 +2,8 @@
 //!
 //! Each operator lives in the file of its name under `ops`, each action under `actions`.
 
-use crate::call::Callable;
 use crate::data::{Boxed, Data};
-use crate::exchange::default_readers;
-use crate::lineage::Node;
-use crate::ops::{Each, Itemwise};
+use crate::lineage::{Node, default_readers};
 use crate::pipe::Pipe;
 use crate::runner::{PlanForm, Runner};
 use crate::source::{Read, Source};
@@ -69,15 +66,6 @@ impl<P: Pipe> Dataset<P> {
     pub(crate) fn narrow<Q: Pipe>(&self, pipe: Q, node: Node) -> Dataset<Q> {
         let fault = self.misplaced(node.op);
         self.chain(pipe, node.with_fault(fault))
-    }
-
-    /// The dataset of an item-wise operator of the kind `K` over this one.
-    pub(crate) fn itemwise<K: Itemwise<P::Item, F>, F: Callable>(&self, op: Op, function: F) -> Dataset<Each<P, F, K>> {
-        let partitioning = self.node.partitioning.filter(|_| K::KEEPS_PARTITIONING);
-        self.narrow(
-            Each::new(self.pipe.clone(), function, op),
-            Node::narrow(op, &self.node).with_partitioning(partitioning),
-        )
     }
 
     /// Another pipe for the same call, for operators that are built in several steps.

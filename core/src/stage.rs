@@ -2,7 +2,7 @@
 
 use crate::exchange::hash_of;
 use crate::host::MadeBlock;
-use crate::ship::{Parcel, Role, pack};
+use crate::ship::{Parcel, Role, Segments, pack, unpack};
 use crate::task::TaskContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -113,3 +113,11 @@ pub(crate) fn decode_result<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 /// themselves are not taken for it.
 #[derive(Serialize)]
 pub struct Encoded(pub Vec<u8>);
+
+/// Opens a parcel that holds a stage.
+///
+/// # Errors
+/// If the descriptor it names is not one of this program's, or its data does not decode.
+pub fn receive(parcel: &Parcel, segments: &Segments) -> Result<Arc<dyn Stage>> {
+    unpack::<Arc<dyn Stage>>(parcel, segments, false)
+}

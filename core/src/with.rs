@@ -1,12 +1,10 @@
 //! Values given in the open to the function of the next operator.
 
-use crate::actions::Background;
 pub use crate::call::Env;
 use crate::call::{Given, Init, Value};
 use crate::dataset::Dataset;
 use crate::lineage::Node;
 use crate::pipe::Pipe;
-use crate::runner::Tie;
 use crate::ship::{NoCaptures, captures_nothing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,20 +23,6 @@ pub struct With<P: Pipe, E> {
 impl<P: Pipe, E: Env> With<P, E> {
     pub(crate) fn given<F>(&self, function: F) -> Given<E, F> {
         Given { env: self.env.clone(), function }
-    }
-
-    /// The actions that take a function, as jobs that run while the program goes on. See
-    /// [`Dataset::background`].
-    ///
-    /// ```
-    /// # use tryworks::prelude::*;
-    /// # let cx = Context::local(2)?;
-    /// let job = cx.range(0..4).with(10).background().take_ordered_by(1, |by, n| by - n)?;
-    /// assert_eq!(job.wait()?, [3]);
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn background(&self) -> Background<'_, P, E> {
-        Background { env: self.env.clone(), data: &self.data, tie: Tie::Bound }
     }
 }
 

@@ -6,10 +6,12 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod files;
+mod input;
 pub mod places;
 pub mod records;
 pub mod rows;
 mod sources;
 pub mod text;
 
-pub use sources::{Input, Sources};
+pub use input::Input;
+pub use sources::Sources;

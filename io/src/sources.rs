@@ -1,6 +1,7 @@
 //! The methods by which a context makes datasets from inputs.
 
 use crate::files::{Paths, Shipped};
+use crate::input::Input;
 use crate::records::{RecordFiles, records};
 use crate::rows::{Numbers, Parallelize};
 use crate::text::{TextFiles, text};
@@ -12,25 +13,7 @@ use std::sync::Arc;
 use tryworks_base::{Error, Result};
 use tryworks_core::Dataset;
 use tryworks_core::runner::Runner;
-use tryworks_core::source::{Read, Source};
-
-/// What a context can [`read`](Sources::read): files in a format, such as [`text`].
-pub trait Input {
-    /// The source that reads them.
-    type Source: Source;
-
-    /// The name in plans and errors.
-    const NAME: &'static str;
-
-    /// Lists the files, on the driver. `runner` sends the files that tasks on other machines need.
-    ///
-    /// # Errors
-    /// If a file does not exist, or cannot be read or sent.
-    fn list(&self, runner: &dyn Runner) -> Result<Self::Source>;
-
-    /// A source without partitions: stands in the plan for files that could not be listed.
-    fn none(&self) -> Self::Source;
-}
+use tryworks_core::source::Read;
 
 /// Makes datasets from inputs: the ways in which a context can read.
 ///

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tryworks_base::{Error, Result, codec};
-use tryworks_core::ship::{Parcel, Segments, receive};
+use tryworks_core::ship::{Parcel, Segments};
 use tryworks_core::stage::Stage;
+use tryworks_core::stage::receive;
 use tryworks_store::program::{maps, program_id};
 
 /// Stages as they travel: the hash of their program, then each stage.

@@ -10,7 +10,6 @@ mod stop;
 
 pub use clean::{elsewhere, remove};
 pub use remover::execute as remove_left;
-pub use start::Started;
 
 use crate::args::Cluster;
 use crate::jobs;

@@ -3,45 +3,16 @@
 use super::claim::claim;
 use super::clean::remove;
 use crate::args::Start;
-use crate::exit::{Exit, Failure};
 use crate::human;
 use crate::record::{Options, Record};
 use crate::serve::{default_memory, default_slots};
+use crate::supervisor::Started;
 use crate::{log, out, supervisor};
-use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use tracing::warn;
-
-/// What a supervisor reports when its cluster runs, or cannot run.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum Started {
-    /// All processes are ready.
-    Ready,
-    /// The cluster cannot be started; everything was stopped and removed again.
-    Failed {
-        /// What went wrong.
-        what: String,
-        /// What to do.
-        advice: String,
-        /// Whether a time limit was the reason.
-        late: bool,
-    },
-}
-
-impl Started {
-    /// The result of the command.
-    pub fn check(self) -> anyhow::Result<()> {
-        match self {
-            Started::Ready => Ok(()),
-            Started::Failed { what, advice, late } => {
-                Err(Failure::of(if late { Exit::TimedOut } else { Exit::Failed }, what, advice))
-            }
-        }
-    }
-}
 
 /// Starts a cluster.
 pub fn execute(start: &Start) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! Waits until a cluster that is being started is ready.
 
+use super::Started;
 use super::part::log;
-use crate::cluster::Started;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

@@ -9,6 +9,7 @@ use crate::runner::{JobControl, JobRequest, Tie};
 use crate::ship::{Ship, ship};
 use crate::stage::{Encoded, Made, Output, StageCode, decode_result};
 use crate::task::TaskContext;
+use crate::with::With;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -120,6 +121,23 @@ impl<P: Pipe> Dataset<P> {
     /// ```
     pub fn background(&self) -> Background<'_, P> {
         Background { data: self, tie: Tie::Bound, env: () }
+    }
+}
+
+/// # Jobs in the background
+impl<P: Pipe, E: Env> With<P, E> {
+    /// The actions that take a function, as jobs that run while the program goes on. See
+    /// [`Dataset::background`].
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let job = cx.range(0..4).with(10).background().take_ordered_by(1, |by, n| by - n)?;
+    /// assert_eq!(job.wait()?, [3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn background(&self) -> Background<'_, P, E> {
+        Background { env: self.env.clone(), data: &self.data, tie: Tie::Bound }
     }
 }
 

@@ -22,18 +22,6 @@ pub(crate) struct KeyedSide<T> {
     pub(crate) input: Input,
 }
 
-/// The default number of partitions of a keyed operator: that of the largest input. But if an input is already
-/// partitioned by hash and has at least a tenth of these partitions, it is that input's number, so that this input need
-/// not be shuffled.
-pub(crate) fn default_readers(inputs: &[&Arc<Node>]) -> u32 {
-    let largest = inputs.iter().map(|node| node.partitions).max().unwrap_or(0).max(1);
-    let laid_out = inputs.iter().filter_map(|node| match node.partitioning {
-        Some(Partitioning::Hash(partitions)) if partitions >= largest.div_ceil(10) => Some(partitions),
-        _ => None,
-    });
-    laid_out.max().unwrap_or(largest)
-}
-
 /// The mistake of asking for no partitions.
 pub(crate) fn no_partitions(op: Op, partitions: u32) -> Option<Error> {
     let message = format!("{}: there must be at least one partition", op.name);

@@ -1,6 +1,8 @@
 //! The builder of item-wise operators: each is one function from an item to a sink.
 
 use crate::call::Callable;
+use crate::dataset::Dataset;
+use crate::lineage::Node;
 use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, STOP, Step};
 use crate::ship::{Ship, ship};
 use crate::task::TaskContext;
@@ -123,4 +125,15 @@ pub(crate) fn pour<I: Iterator>(at: &At, mut items: I, sink: &mut impl FnMut(I::
         }
     }
     CONTINUE
+}
+
+impl<P: Pipe> Dataset<P> {
+    /// The dataset of an item-wise operator of the kind `K` over this one.
+    pub(crate) fn itemwise<K: Itemwise<P::Item, F>, F: Callable>(&self, op: Op, function: F) -> Dataset<Each<P, F, K>> {
+        let partitioning = self.node.partitioning.filter(|_| K::KEEPS_PARTITIONING);
+        self.narrow(
+            Each::new(self.pipe.clone(), function, op),
+            Node::narrow(op, &self.node).with_partitioning(partitioning),
+        )
+    }
 }

@@ -1,9 +1,9 @@
 //! `join`: pairs the values of equal keys of two datasets.
 
 use crate::dataset::Dataset;
-use crate::exchange::{default_readers, no_partitions};
+use crate::exchange::no_partitions;
 use crate::join::Join;
-use crate::lineage::{Input, Node, Partitioning, Shape};
+use crate::lineage::{Input, Node, Partitioning, Shape, default_readers};
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
 use tryworks_base::Op;

@@ -27,7 +27,6 @@ mod values;
 mod zip;
 
 pub use cache::StorageLevel;
-pub(crate) use each::{Each, Itemwise};
 pub use flat_map_into::Emitter;
 pub use from_fn::{BEGIN_WITH, from_fn};
 pub use map_partitions::Items;

@@ -1,13 +1,11 @@
 //! Parcels: a static descriptor found again by its distance from an anchor in the same executable.
 
 use super::{Decoder, Encoder, Ship};
-use crate::stage::Stage;
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 use std::any::{Any, TypeId};
 use std::hash::BuildHasher;
 use std::ops::Range;
-use std::sync::Arc;
 use tryworks_base::{Error, Result};
 
 /// Something sendable, as bytes. It means something in the same program alone: whoever sends it says which program
@@ -154,12 +152,4 @@ pub(crate) fn unpack<S: Send + Sync + 'static>(parcel: &Parcel, segments: &Segme
     }
     let thing = thing.downcast::<S>().map_err(|_| Error::Bug("a stage was refused: it is of another kind".into()))?;
     Ok(*thing)
-}
-
-/// Opens a parcel that holds a stage.
-///
-/// # Errors
-/// If the descriptor it names is not one of this program's, or its data does not decode.
-pub fn receive(parcel: &Parcel, segments: &Segments) -> Result<Arc<dyn Stage>> {
-    unpack::<Arc<dyn Stage>>(parcel, segments, false)
 }

@@ -8,7 +8,7 @@ mod descriptor;
 
 pub use code::{GIVE_IT, NoCaptures, captures_nothing};
 pub(crate) use code::{Plain, conjure};
-pub use descriptor::{Parcel, Segments, receive};
+pub use descriptor::{Parcel, Segments};
 pub(crate) use descriptor::{Role, pack, unpack};
 
 use serde::Serialize;

@@ -188,3 +188,16 @@ impl Proof {
         blake3::Hash::from(self.0) == blake3::hash(secret)
     }
 }
+
+/// When a job ran, and whose workers ran it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// The job.
+    pub job: JobId,
+    /// The session of its workers.
+    pub session: SessionId,
+    /// When it was submitted, in microseconds since 1970.
+    pub from: u64,
+    /// When it ended, if it has.
+    pub to: Option<u64>,
+}

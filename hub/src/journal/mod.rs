@@ -48,7 +48,7 @@ mod schema;
 mod tests;
 mod writer;
 
-pub use entry::{Detached, Entry, Proof, Submitted};
+pub use entry::{Detached, Entry, Proof, Ran, Submitted};
 pub use memory::{InMemory, ToWrite};
 pub use numbers::{Counter, Numbers};
 pub use queue::Health;

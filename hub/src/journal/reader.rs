@@ -1,8 +1,8 @@
 //! Questions to the journal, on a connection of their own: reader and writer do not wait for each other.
 
 use super::apply::int;
+use super::entry::Ran;
 use super::schema;
-use crate::state::Ran;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use std::path::{Path, PathBuf};
 use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};

@@ -2,7 +2,8 @@
 
 use super::Hub;
 use super::jobs::Phase;
-use super::{Lookup, Order, Ran};
+use super::{Lookup, Order};
+use crate::journal::Ran;
 use std::collections::BTreeMap;
 use tryworks_base::ids::{EngineId, JobId};
 use tryworks_protocol::admin::{Answer, EngineRow, Question, Status, WhyRow};

@@ -45,7 +45,7 @@ mod registry;
 mod results;
 mod sessions;
 
-pub use orders::{Level, Lookup, Order, Ran, ShelfOrder, Told};
+pub use orders::{Level, Lookup, Order, ShelfOrder, Told};
 pub use outbox::Outgoing;
 
 use crate::Pool;

@@ -1,6 +1,6 @@
 //! What the state wants done that takes I/O, and the outcomes that it is told.
 
-use crate::journal::{Counter, Entry};
+use crate::journal::{Counter, Entry, Ran};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
@@ -141,19 +141,6 @@ pub enum Lookup {
         /// The number of the question.
         replay: u64,
     },
-}
-
-/// When a job ran, and whose workers ran it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ran {
-    /// The job.
-    pub job: JobId,
-    /// The session of its workers.
-    pub session: SessionId,
-    /// When it was submitted, in microseconds since 1970.
-    pub from: u64,
-    /// When it ended, if it has.
-    pub to: Option<u64>,
 }
 
 /// The outcome of an order, or news from the hub's own process.

@@ -1,6 +1,7 @@
 //! The latest output of workers: for people who ask, and for drivers that were cut off.
 
-use super::{Hub, Ran};
+use super::Hub;
+use crate::journal::Ran;
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_base::ids::{EngineId, JobId, SessionId};
 use tryworks_protocol::admin::LogRow;

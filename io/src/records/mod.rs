@@ -9,7 +9,7 @@ pub use cursor::RecordCursor;
 pub use save::RecordBytes;
 
 use crate::files::{Paths, SplitOptions, Splits};
-use crate::sources::Input;
+use crate::input::Input;
 use serde::{Deserialize, Serialize};
 use tryworks_base::{Error, Result};
 use tryworks_core::Record;

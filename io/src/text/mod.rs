@@ -9,7 +9,7 @@ pub use cursor::TextCursor;
 pub use save::{Line, Lines, SaveText};
 
 use crate::files::{Paths, SplitOptions, Splits};
-use crate::sources::Input;
+use crate::input::Input;
 use serde::{Deserialize, Serialize};
 use tryworks_base::Result;
 use tryworks_core::runner::Runner;
