@@ -1,7 +1,7 @@
 //! Datasets: pipes, operators, actions, lineage, and how code travels.
 //!
-//! This crate opens no file, socket, thread or clock. What a task needs of the process it runs in it asks of a
-//! [`host::Host`]; what an action needs run it asks of a [`runner::Runner`].
+//! This crate opens no file, socket, thread or clock. A task asks a [`host::Host`] for what it needs of its process. An
+//! action asks a [`runner::Runner`] to run its plan.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

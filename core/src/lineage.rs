@@ -1,4 +1,4 @@
-//! Lineage: the graph of how a dataset is made, enough to plan it and to make any partition again.
+//! Lineage: the graph of how a dataset is made. It suffices to plan the dataset and to recompute any partition.
 
 use crate::runner::{Releasable, Runner};
 use crate::stage::Stage;
@@ -9,80 +9,80 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tryworks_base::{Error, Op};
 
-/// What the planner has to know of an operator: how its partitions come from those of its inputs.
+/// What the planner knows of an operator: how its partitions depend on those of its inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Has no input.
+    /// The operator has no input.
     Source,
-    /// A partition is made from given partitions of the inputs, in the same task.
+    /// A partition is made from certain partitions of the inputs, in the same task.
     Narrow,
     /// A partition is made from all partitions of a shuffled input.
     Wide,
 }
 
-/// How a dataset of pairs is known to be laid out over its partitions.
+/// How a dataset of pairs is known to be divided into partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Partitioning {
-    /// A key is in the partition that its hash says, of so many.
+    /// By the hash of the key, into this many partitions.
     Hash(u32),
-    /// Keys are in ranges, as the exchange with this number cut them.
+    /// By ranges of the key, with the bounds of the exchange with this number.
     Range(u64),
 }
 
-/// One operator's call.
+/// One call of an operator.
 pub struct Node {
-    /// The operator and the call.
+    /// The operator, and where it was called.
     pub op: Op,
     /// Its shape.
     pub shape: Shape,
-    /// The number of its logical partitions.
+    /// The number of logical partitions.
     pub partitions: u32,
-    /// How keys lie in them, where that is known.
+    /// How keys are divided into the partitions, if that is known.
     pub partitioning: Option<Partitioning>,
-    /// What it reads.
+    /// What the operator reads.
     pub inputs: Vec<Input>,
-    /// What `explain()` shows behind the name.
+    /// What `explain()` shows after the name.
     pub detail: String,
-    /// A mistake in the call, told at the action.
+    /// A mistake in the call. The action returns it.
     pub fault: Option<Error>,
-    /// The same call over the same input may give another answer.
+    /// Whether recomputing it may give other items.
     pub nondeterministic: bool,
-    /// Its partitions are kept under this number once they are made.
+    /// The cache that keeps the computed partitions.
     pub cache: Option<Arc<Cache>>,
-    /// A number for this position in the lineage, the same in every run: what random operators are seeded with.
+    /// A number for this position in the lineage, which seeds random operators. It is the same in every run.
     pub position: u64,
 }
 
 /// An input of an operator.
 #[derive(Clone)]
 pub enum Input {
-    /// Read in the same task.
+    /// A dataset that the same task reads.
     Narrow(Arc<Node>),
-    /// Read from the blocks of an exchange.
+    /// A shuffled dataset, read from the blocks of an exchange.
     Shuffle(Arc<Exchange>),
 }
 
-/// A shuffle: what its map tasks run over which dataset, and who may read it. Its blocks are deleted when nobody
-/// holds it any more.
+/// A shuffle: the dataset, what map tasks do with it, and how many readers there are. Its blocks are deleted when the
+/// last reference to it is dropped.
 pub struct Exchange {
-    /// Its number in this process.
+    /// Its id in this process.
     pub id: u64,
-    /// What is shuffled.
+    /// The dataset that is shuffled.
     pub input: Arc<Node>,
     /// What the map tasks run.
     pub stage: Arc<dyn Stage>,
-    /// The number of partitions of the stage that reads it.
+    /// The number of partitions of the reading stage.
     pub readers: u32,
-    /// What `explain()` says of it, such as `by hash into 64`.
+    /// What `explain()` says about it, such as `by hash into 64`.
     pub detail: String,
-    /// The items are dealt out over partitions that are meant to be so many tasks.
+    /// Whether items are dealt out, by `repartition`. The user then wants each partition to be a task.
     pub dealt: bool,
     runner: Arc<dyn Runner>,
 }
 
-/// A cached dataset. Its blocks are deleted when nobody holds it any more.
+/// A cached dataset. Its partitions are deleted when the last reference to it is dropped.
 pub struct Cache {
-    /// Its number in this process.
+    /// Its id in this process.
     pub id: u64,
     runner: Arc<dyn Runner>,
 }
@@ -92,7 +92,7 @@ fn fresh() -> u64 {
     NEXT.fetch_add(1, Relaxed)
 }
 
-/// The most partitions that a dataset has.
+/// The most partitions of a dataset.
 pub const MOST_PARTITIONS: u32 = 1 << 24;
 
 /// The default number of partitions of a keyed operator: that of the largest input. But if an input is already
@@ -107,7 +107,7 @@ pub(crate) fn default_readers(inputs: &[&Arc<Node>]) -> u32 {
     laid_out.max().unwrap_or(largest)
 }
 
-/// The mistake of asking for more.
+/// The mistake of asking for more than [`MOST_PARTITIONS`].
 fn too_many(op: Op, partitions: u32) -> Option<Error> {
     let message =
         format!("{}: a dataset has at most {MOST_PARTITIONS} partitions, and {partitions} were asked for", op.name);
@@ -115,8 +115,7 @@ fn too_many(op: Op, partitions: u32) -> Option<Error> {
 }
 
 impl Node {
-    /// A call of `op` over `inputs`. Its partitions, partitioning and so on are those of its only narrow input, or
-    /// none.
+    /// A call of `op` over `inputs`. It is nondeterministic if any input is. Partitioning, detail and cache are none.
     pub fn new(op: Op, shape: Shape, partitions: u32, inputs: Vec<Input>) -> Self {
         let hash = FixedState::with_seed(7);
         let mut position = hash.hash_one((op.name, partitions));
@@ -153,21 +152,21 @@ impl Node {
         Node::new(op, Shape::Narrow, input.partitions, vec![Input::Narrow(input.clone())])
     }
 
-    /// The same with a partitioning.
+    /// Sets the partitioning.
     #[must_use]
     pub fn with_partitioning(mut self, partitioning: Option<Partitioning>) -> Self {
         self.partitioning = partitioning;
         self
     }
 
-    /// The same with a mistake, if there is none yet.
+    /// Adds a mistake, unless there is one already.
     #[must_use]
     pub fn with_fault(mut self, fault: Option<Error>) -> Self {
         self.fault = self.fault.take().or(fault);
         self
     }
 
-    /// The same with something to show behind the name.
+    /// Sets what `explain()` shows after the name.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
@@ -195,7 +194,7 @@ impl Exchange {
     }
 }
 
-/// A stage that is gone, in the place of one that is being dropped.
+/// Replaces a stage while the stage is dropped.
 struct Gone;
 
 impl Stage for Gone {

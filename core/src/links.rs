@@ -1,5 +1,5 @@
-//! The flat form of boxed pipes: heads that make batches, segments that turn a batch into the next, and unions and
-//! coalesced partitions of such, as a graph that is never walked by recursion.
+//! The flat form of boxed pipes, as a graph. Heads make batches, segments turn a batch into the next; unions and
+//! coalesced partitions say which partitions are read. No function walks this graph by recursion.
 
 use crate::ship::{Decoder, Encoder, Parcel, unpack};
 use crate::task::TaskContext;
@@ -24,7 +24,7 @@ pub(crate) trait HeadCursor: Send {
     fn batch(&mut self, budget: usize) -> Result<(Batch, crate::pipe::Step)>;
 }
 
-/// Operators that hang on a boxed pipe.
+/// Operators over a boxed pipe.
 pub(crate) trait Segment: Send + Sync {
     fn open(&self, partition: u32, task: &TaskContext) -> Result<Box<dyn SegmentCursor>>;
     fn ship(&self) -> Result<Parcel>;
@@ -34,11 +34,11 @@ pub(crate) trait SegmentCursor: Send {
     fn push(&mut self, batch: Batch) -> Result<Batch>;
 }
 
-/// What is behind a boxed pipe. Nothing in a segment, whose input is fed to it.
+/// The links of a boxed pipe. `None` inside a segment, whose input is fed to it.
 #[derive(Clone)]
 pub struct Links(Option<Arc<Link>>);
 
-/// One step of it.
+/// One step of a boxed pipe.
 #[doc(hidden)]
 pub struct Link(Kind);
 
@@ -48,15 +48,15 @@ enum Kind {
         segment: Arc<dyn Segment>,
         before: Links,
     },
-    /// The partitions of all inputs, one input after another; each with the number of its first one.
+    /// The partitions of all inputs, one input after another. Each input comes with the number of its first partition.
     All {
         inputs: Vec<(u32, Links)>,
-        /// The same with no such union among the inputs, made when the first partition is opened.
+        /// The same, with nested unions replaced by their inputs. It is made when the first partition is opened.
         flat: OnceLock<Vec<(u32, Links)>>,
     },
-    /// Partitions that bear the same number are one.
+    /// Partitions of the same number, joined into one partition.
     Alike(Links, Links),
-    /// Runs of partitions are one.
+    /// Runs of partitions, each joined into one partition.
     Coalesced {
         input: Links,
         from: u32,
@@ -64,7 +64,7 @@ enum Kind {
     },
 }
 
-/// The partitions among `from` that make partition `at` among `to`: runs whose lengths differ by one at most.
+/// The run of partitions among `from` that makes partition `at` among `to`. The lengths of runs differ by at most one.
 pub(crate) fn run_of(at: u32, from: u32, to: u32) -> Range<u32> {
     let cut = |at: u32| (u64::from(at) * u64::from(from) / u64::from(to)) as u32;
     cut(at)..cut(at + 1)
@@ -77,12 +77,12 @@ impl Drop for Links {
 }
 
 impl Link {
-    /// A union of the partitions of all inputs, each with the number of its first one.
+    /// A union of the partitions of all inputs. Each input comes with the number of its first partition.
     pub(crate) fn all(inputs: Vec<(u32, Links)>) -> Self {
         Link(Kind::All { inputs, flat: OnceLock::new() })
     }
 
-    /// A union, partition by partition.
+    /// A union of two inputs, partition by partition.
     pub(crate) fn alike(first: Links, second: Links) -> Self {
         Link(Kind::Alike(first, second))
     }
@@ -92,7 +92,7 @@ impl Link {
         Link(Kind::Coalesced { input, from, to })
     }
 
-    /// What it hangs on.
+    /// The links that this one reads.
     fn inputs(&self) -> impl Iterator<Item = &Links> {
         let (some, two, many) = match &self.0 {
             Kind::Begin(_) => (None, None, &[][..]),
@@ -105,7 +105,7 @@ impl Link {
 }
 
 impl Links {
-    /// Those of a segment.
+    /// The links inside a segment.
     pub(crate) fn none() -> Self {
         Links(None)
     }
@@ -127,7 +127,7 @@ impl Links {
     }
 }
 
-/// The inputs of a union, with no union among them.
+/// The inputs of a union, with nested unions replaced by their inputs.
 fn flat(inputs: &[(u32, Links)]) -> Vec<(u32, Links)> {
     let mut open: Vec<(u32, &Links)> = inputs.iter().rev().map(|(start, input)| (*start, input)).collect();
     let mut found = Vec::new();
@@ -142,17 +142,17 @@ fn flat(inputs: &[(u32, Links)]) -> Vec<(u32, Links)> {
     found
 }
 
-/// One partition of a boxed pipe being read.
+/// One partition of a boxed pipe while it is read.
 pub(crate) struct LinksCursor {
-    /// Each hangs on the one after it.
+    /// Each level reads the one after it.
     levels: Vec<Level>,
     task: TaskContext,
 }
 
-/// Segments, and what they read one after another.
+/// Segments, and the links that they read one after another.
 struct Level {
     segments: Vec<Box<dyn SegmentCursor>>,
-    /// The last is read next.
+    /// The last one is read next.
     pending: Vec<Pending>,
     head: Option<Box<dyn HeadCursor>>,
 }
@@ -160,13 +160,13 @@ struct Level {
 struct Pending {
     links: Links,
     partitions: Range<u32>,
-    /// The partition that the task is at; that which is read, if it is not said.
+    /// The partition that errors and operators see; `None` if it is the one that is read.
     place: Option<u32>,
 }
 
 impl Drop for LinksCursor {
     fn drop(&mut self) {
-        // Heads hold cursors of boxed pipes, of zips and caches that were made in a loop.
+        // Heads may hold cursors of boxed pipes, nested by zips and caches in a loop.
         drop_flat(std::mem::take(&mut self.levels));
     }
 }
@@ -181,7 +181,7 @@ impl LinksCursor {
         Ok(cursor)
     }
 
-    /// Opens what is next until there is a head to read, or nothing more.
+    /// Opens the next links until there is a head to read, or nothing is left.
     fn settle(&mut self) -> Result<()> {
         while let Some(level) = self.levels.last_mut() {
             if level.head.is_some() {
@@ -235,7 +235,7 @@ impl LinksCursor {
         Ok(())
     }
 
-    /// The yield of about `budget` items of a head; `None` at the end.
+    /// The batch that about `budget` items of a head yield; `None` at the end.
     pub(crate) fn batch(&mut self, budget: usize) -> Result<Option<Batch>> {
         self.settle()?;
         let Some(level) = self.levels.last_mut() else { return Ok(None) };
@@ -251,7 +251,7 @@ impl LinksCursor {
     }
 }
 
-/// A link as it is sent: what it hangs on was sent before it, and is known by its number.
+/// A link as it is sent. The links that it reads were sent before it; numbers refer to them.
 #[derive(Serialize, Deserialize)]
 enum Sent {
     Begin(Parcel),
@@ -262,7 +262,7 @@ enum Sent {
 }
 
 impl Links {
-    /// Writes the whole graph, each link once.
+    /// Writes the whole graph, each link once, after the links that it reads.
     pub(crate) fn encode(&self, to: &mut Encoder) -> Result<()> {
         let mut sent: Vec<Sent> = Vec::new();
         let mut numbers = HashMap::<*const Link, usize>::new();

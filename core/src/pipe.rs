@@ -1,49 +1,55 @@
-//! The contract of pipes: a chain of operators as one type, pushed through in resumable batches.
+//! The contract of pipes: a chain of operators as one type, which runs in resumable batches.
 
 use crate::ship::Ship;
 use crate::task::TaskContext;
 use std::ops::ControlFlow;
 use tryworks_base::Result;
 
-/// What a sink answers to an item: go on, or nothing more is wanted.
+/// A sink's answer to an item: go on, or stop.
 pub type Flow = ControlFlow<()>;
 
-/// Go on.
+/// The sink wants more items.
 pub const CONTINUE: Flow = ControlFlow::Continue(());
-/// Nothing more is wanted.
+/// The sink wants no more items.
 pub const STOP: Flow = ControlFlow::Break(());
 
-/// How many source items are pushed through a chain before the driver of the loop looks up: often enough to stop or
-/// to cancel, seldom enough to cost nothing.
+/// How many source items are pushed through a chain between two checks whether to stop: few enough to stop soon, enough
+/// to cost nothing.
 pub const BATCH: usize = 1024;
 
-/// Whether a cursor has more to give.
+/// Whether a cursor may yield more items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// There may be more: advance again.
+    /// There may be more items: advance again.
     More,
-    /// The partition is at its end.
+    /// The partition has ended.
     Done,
 }
 
-/// One partition of a pipe while it is being read: it can be stopped between any two batches and go on later.
+/// One partition of a pipe while it is read. It can be stopped between any two batches and go on later.
+///
+/// The items and their order must not depend on the budgets with which it is advanced.
 pub trait Cursor: Send {
-    /// What it yields.
+    /// The items that it yields.
     type Item;
 
-    /// Pushes the yield of about `budget` source items into `sink`. A sink that answers [`STOP`] gets no further
-    /// item; the cursor is not advanced again after that.
+    /// Pushes what about `budget` source items yield into `sink`. A sink that answers [`STOP`] must get no further
+    /// item, and the cursor is not advanced again.
     ///
     /// # Errors
-    /// What the source or a user function met. The cursor is not advanced again after an error.
+    /// An error of the source or of a user's function. The cursor is not advanced again after it.
     fn advance<S: FnMut(Self::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step>;
 }
 
 /// A chain of operators between two shuffles, as one Rust type. It is a description: opening a partition makes a
 /// [`Cursor`] that runs it as one compiled loop.
 ///
-/// Every closure in a pipe is zero-sized, so that its type is its code and a pipe can be sent to another process of
-/// the same program. A zero-sized *token* captured by value passes that check too: do not rest a proof on one.
+/// Every closure in a pipe is zero-sized. So its type is its code, and a pipe can be sent to another process of the
+/// same program. A zero-sized *token* that a closure captures by value passes this check, too: do not use such tokens
+/// as proofs.
+///
+/// Opening the same partition again must give the same items in the same order, in any process; a pipe for which this
+/// is not so belongs under a nondeterministic node of the lineage.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no pipe: the parameter of a `Dataset` says how it is made, not what is in it",
     label = "not a pipe",
@@ -51,35 +57,36 @@ pub trait Cursor: Send {
     note = "or `Dataset<impl Pipe<Item = {Self}>>`, which costs nothing"
 )]
 pub trait Pipe: Ship + Clone + Send + Sync + 'static {
-    /// What it yields.
+    /// The items that it yields.
     type Item: Send + 'static;
-    /// One partition being read.
+    /// One partition while it is read.
     type Cursor: Cursor<Item = Self::Item> + 'static;
 
-    /// Begins to read a partition.
+    /// Opens a partition for reading.
     ///
     /// # Errors
-    /// What the source met.
+    /// An error of the source.
     fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor>;
 
-    /// For a chain of operators over a [`Boxed`](crate::data::Boxed) pipe: that pipe. Lets `.boxed()` in a loop
-    /// grow a flat list instead of a nest.
+    /// For a chain of operators over a [`Boxed`](crate::data::Boxed) pipe: the links of that pipe. With this,
+    /// `.boxed()` in a loop extends a flat list and does not nest.
     #[doc(hidden)]
     fn feed(&self) -> Option<&crate::links::Links> {
         None
     }
 
-    /// For a pipe that only says which partitions of others are read: that, which `.boxed()` keeps flat.
+    /// For a pipe that only says which partitions of other pipes are read: a link that says so. `.boxed()` keeps it
+    /// flat.
     #[doc(hidden)]
     fn link(&self) -> Option<crate::links::Link> {
         None
     }
 }
 
-/// Pushes everything that is left in `cursor` into `sink`, looking between batches whether the task was cancelled.
+/// Pushes all remaining items of `cursor` into `sink`. Between batches it checks whether the task was cancelled.
 ///
 /// # Errors
-/// What the cursor met, or [`Error::Cancelled`](tryworks_base::Error::Cancelled).
+/// An error of the cursor, or [`Error::Cancelled`](tryworks_base::Error::Cancelled).
 pub fn drive<C: Cursor>(cursor: &mut C, task: &TaskContext, sink: &mut impl FnMut(C::Item) -> Flow) -> Result<()> {
     let mut flow = CONTINUE;
     loop {

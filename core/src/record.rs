@@ -5,9 +5,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::ops::Deref;
 
-/// A row of `N` bytes, ordered as its bytes are. It owns no memory and is copied, so that sorting and shuffling many of
-/// them allocates nothing for each, and it is sent as its bytes. It is a value that functions hand on: for rows of up
-/// to some kilobytes.
+/// A row of `N` bytes, ordered by its bytes. It owns no memory, so sorting and shuffling records needs no allocation
+/// for each of them. Functions pass records by value, so they should have no more than a few kilobytes.
 ///
 /// ```
 /// # use tryworks::prelude::*;
@@ -80,7 +79,7 @@ impl<'de, const N: usize> Visitor<'de> for BytesOf<N> {
         bytes.try_into().map(Record).map_err(|_| E::invalid_length(bytes.len(), &self))
     }
 
-    /// Formats without byte strings, such as JSON, have a list of numbers.
+    /// Formats without byte strings, such as JSON, use a list of numbers.
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Record<N>, A::Error> {
         let mut bytes = [0; N];
         for (at, byte) in bytes.iter_mut().enumerate() {
@@ -112,7 +111,7 @@ mod tests {
         assert!(codec::check_carried(&record).unwrap() == record);
         let json = serde_json::to_string(&record).unwrap();
         assert!(serde_json::from_str::<Record<300>>(&json).unwrap() == record);
-        // One of another length is refused, and not cut.
+        // A record of another length is an error, and is not cut.
         assert!(codec::decode::<Record<299>>(&bytes).is_err());
         assert!(serde_json::from_str::<Record<299>>(&json).is_err());
         assert!(serde_json::from_str::<Record<301>>(&json).is_err());

@@ -1,19 +1,20 @@
-//! What items have to be able to do to cross a shuffle.
+//! What the type of an item needs so that it can cross a shuffle.
 
 use crate::heap::heap_bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::hash::Hash;
 
-/// An item that can cross a shuffle or be kept: a serde value that can be cloned. Blocks are read in place and may be
-/// read again (by another action, by a second attempt), so what is taken out of them is a clone.
+/// An item that can cross a shuffle or be cached: a serde value that can be cloned. Blocks are read in place and may be
+/// read again, by another action or a second attempt. So readers clone the items.
 ///
-/// Its `Serialize` and `Deserialize` have to say the same, without names: bincode writes one field after another.
-/// Serde's `skip_serializing_if`, `flatten`, `tag` and `untagged` are errors that name the type
-/// ([`Error::Type`](tryworks_base::Error::Type)). `#[serde(skip)]` is **not supported**: a field that serde is not
-/// shown is kept as long as the row stays in memory, and lost where it is written; a variant that is skipped makes
-/// other variants of those behind it. Contexts of debug builds, and those that are told to check rows, find them; the
-/// guide says which fields are not found.
+/// Its `Serialize` and `Deserialize` have to agree without the help of names, because bincode writes one field after
+/// another. Serde's `skip_serializing_if`, `flatten`, `tag` and `untagged` are errors that name the type
+/// ([`Error::Type`](tryworks_base::Error::Type)).
+///
+/// `#[serde(skip)]` is **not supported**. A skipped field is kept while the row stays in memory, and lost when the row
+/// is written. After a skipped variant, later variants turn into others. Contexts of debug builds, and contexts that
+/// check rows, find these attributes; the guide says which fields are not found.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel: it cannot cross a shuffle or be kept",
     label = "the items have to be serde values that can be cloned",
@@ -24,7 +25,8 @@ pub trait Row: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Row for T {}
 
-/// A [`Row`] that items can be grouped by.
+/// A [`Row`] that can be a key of pairs. `Hash` and `Eq` must agree: equal keys have equal hashes. Both must give the
+/// same result for a key whenever and wherever they are called.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
     label = "items are grouped and found by their keys",
@@ -40,8 +42,8 @@ pub(crate) fn show<K: Serialize>(key: &K) -> String {
     serde_json::to_string(key).unwrap_or_else(|_| format!("of type {}", std::any::type_name::<K>()))
 }
 
-/// The bytes that a row of this kind takes, its heap memory included: exact for types without any, else estimated
-/// from samples by what serde would write, and by what serde shows of containers and boxes.
+/// The bytes that a row of this type takes, including its heap memory. This is exact for types without heap memory.
+/// Otherwise it is estimated from samples: from the encoded length, and from what serde shows of containers and boxes.
 #[derive(Debug)]
 pub(crate) struct RowSize<T> {
     sampled: u64,
@@ -54,11 +56,11 @@ impl<T: Serialize> RowSize<T> {
         RowSize { sampled: 0, heap: 0, item: std::marker::PhantomData }
     }
 
-    /// Learns from one row. A type that owns nothing is not looked at.
+    /// Takes one row as a sample, unless its type owns nothing.
     pub(crate) fn sample(&mut self, row: &T) {
         if std::mem::needs_drop::<T>() {
             let written = tryworks_base::codec::encoded_len(row) as u64;
-            // What is short lies inside the value (short strings) or in a small allocation with its overhead.
+            // Short content is inside the value (short strings), or in a small allocation with its overhead.
             let inline = size_of::<T>() as u64 / 2;
             let written = if written > inline { written + 16 } else { 8 };
             self.heap += written.max(heap_bytes(row));
@@ -66,12 +68,12 @@ impl<T: Serialize> RowSize<T> {
         }
     }
 
-    /// Bytes of `rows` rows.
+    /// The bytes of `rows` rows.
     pub(crate) fn of(&self, rows: usize) -> u64 {
         rows as u64 * size_of::<T>() as u64 + self.heap_of(rows)
     }
 
-    /// Bytes of what `rows` rows point to.
+    /// The bytes that `rows` rows point to.
     pub(crate) fn heap_of(&self, rows: usize) -> u64 {
         (rows as u64 * self.heap).checked_div(self.sampled).unwrap_or(0)
     }

@@ -1,4 +1,4 @@
-//! What a dataset asks of whatever runs its jobs.
+//! What a dataset asks of the runner of its jobs.
 
 use crate::lineage::Node;
 use crate::stage::{ResultValue, Stage};
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tryworks_base::{Op, Progress, Result, Shipment};
 
-/// Runs jobs: the driver's side of a context.
+/// Runs jobs: the part of a context that datasets know.
 pub trait Runner: Send + Sync + 'static {
     /// Plans a job and begins to run it.
     ///
@@ -14,16 +14,16 @@ pub trait Runner: Send + Sync + 'static {
     /// If the plan has a mistake, or the runner is stopped.
     fn submit(&self, job: JobRequest) -> Result<Arc<dyn JobControl>>;
 
-    /// The plan of `node` as text.
+    /// The plan of `node`. The same lineage and the same facts must give the same text.
     ///
     /// # Errors
     /// If the plan has a mistake.
     fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String>;
 
-    /// Deletes blocks that nobody holds any more.
+    /// Deletes blocks to which no reference is left. It is called from `Drop`, so it must not wait.
     fn release(&self, what: Releasable);
 
-    /// Whether the tasks of its jobs check every row that they hand over.
+    /// Whether tasks check every row that they hand over.
     fn checks_rows(&self) -> bool {
         false
     }
@@ -31,7 +31,7 @@ pub trait Runner: Send + Sync + 'static {
     /// Makes a file of this process available to tasks on other machines; `None` if all tasks run in this process.
     ///
     /// # Errors
-    /// If it cannot be read, or cannot be sent to where they would get it from.
+    /// If the file cannot be read, or cannot be sent to the cluster.
     fn ship(&self, path: &Path) -> Result<Option<Shipment>> {
         let _ = path;
         Ok(None)
@@ -41,9 +41,9 @@ pub trait Runner: Send + Sync + 'static {
 /// How a plan is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanForm {
-    /// Stable text for people.
+    /// Text for people, the same every time.
     Text,
-    /// A graph in the language of Graphviz.
+    /// A Graphviz graph.
     Dot,
 }
 
@@ -56,54 +56,55 @@ pub enum Releasable {
     Cache(u64),
 }
 
-/// An action, to be run.
+/// An action that a program asks for.
 pub struct JobRequest {
     /// The dataset.
     pub node: Arc<Node>,
-    /// What is done with each partition of it.
+    /// What a task does with each partition of it.
     pub stage: Arc<dyn Stage>,
     /// Which partitions.
     pub partitions: std::ops::Range<u32>,
-    /// The action and the call.
+    /// The action, and where it was called.
     pub op: Op,
-    /// Whether it goes on without the program.
+    /// Whether the job goes on without the program.
     pub tie: Tie,
 }
 
-/// How a job is tied to the program that asks for it.
+/// How long a job lives, compared with the program that asked for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Tie {
-    /// It ends with its handle and with the program.
+    /// The job ends with its handle and with the program.
     #[default]
     Bound,
-    /// It goes on under a name. Asking for the same action under the same name returns the existing job.
+    /// The job goes on under this name. Asking for the same action under the same name returns the existing job.
     Detached(String),
-    /// It is the detached job of this number, which runs or has ended already.
+    /// The existing detached job of this number, running or ended.
     Attached(u64),
 }
 
-/// A job that was begun.
+/// The runner's handle of a job.
 pub trait JobControl: Send + Sync {
-    /// Its number.
+    /// The number of the job.
     fn id(&self) -> u64;
 
-    /// Waits for the next result, in the order in which they are ready; `None` when all were given.
+    /// Waits for the next result, in the order in which they are ready. `None` after the last one.
     ///
     /// # Errors
-    /// Why the job failed. Asking again gives the same error.
+    /// Why the job failed. Calling again must return the same error.
     fn next(&self) -> Result<Option<(u32, Box<dyn ResultValue>)>>;
 
-    /// Stops the job: tasks that wait are dropped, tasks that run stop at their next batch. Harmless when it has
-    /// ended.
+    /// Stops the job: waiting tasks are dropped, and running tasks stop at their next batch. Does nothing if the job
+    /// has ended.
     fn cancel(&self);
 
-    /// The handle is dropped before the job was waited for: it is cancelled, unless it goes on without the program.
+    /// Called when the handle is dropped before the program waited for the job: cancels the job, unless it goes on
+    /// without the program.
     fn abandon(&self) {
         self.cancel();
     }
 
-    /// Calls `code`, which calls functions of the user's on the driver. Who can tell where panics come from makes an
-    /// error of one, as in a task; else it goes on.
+    /// Calls `code`, which calls the user's functions on the driver. A runner that knows where a panic came from
+    /// returns it as an error, as in a task. Otherwise the panic goes on.
     ///
     /// # Errors
     /// The panic.
@@ -112,6 +113,6 @@ pub trait JobControl: Send + Sync {
         Ok(())
     }
 
-    /// How far it is.
+    /// How far the job is.
     fn progress(&self) -> Progress;
 }

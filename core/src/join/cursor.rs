@@ -1,4 +1,4 @@
-//! One partition of a join being read, in memory or with a right side that does not fit.
+//! One partition of a join while it is read, in memory or with a right side that does not fit.
 
 use super::run::{RUN, Run};
 use super::table::Built;
@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use std::ops::Range;
 use tryworks_base::Result;
 
-/// One partition of a join: for each sub-partition a table of the right side, met by the rows of the left side in
+/// One partition of a join. For each sub-partition, it puts the right side into a table and looks up the left rows in
 /// their order. So the order is that of the left side, then that of the right.
 pub struct JoinCursor<K, V, W> {
     left: Opened<(K, V)>,
@@ -24,19 +24,19 @@ pub struct JoinCursor<K, V, W> {
 enum At<K, V, W> {
     /// Before a sub-partition.
     Begin,
-    /// The right side is in a table, and the left side is read past it.
+    /// The right side is in a table, and the left side is being read.
     Table { built: Built<K, W>, left: Rows<(K, V)> },
-    /// The right side does not fit: a run of left rows at a time meets all of the right side, read again.
+    /// The right side does not fit, so it is read again for each run of left rows.
     Runs { left: Rows<(K, V)>, run: Run<K, V>, part: u32, fit: usize },
 }
 
-/// A table of the right rows, or what there was of it when there was no room for more.
+/// A table of the right rows; as an error, the unfinished table when memory was used up.
 type Attempt<K, W> = std::result::Result<Built<K, W>, Built<K, W>>;
 
 impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
     pub(super) fn open(left: &Side<(K, V)>, right: &Side<(K, W)>, partition: u32, task: &TaskContext) -> Result<Self> {
         let (own, others) = (left.parts(), right.parts());
-        // A side that is read in place is not cut: then the other one is not either.
+        // A side that is read in place has no sub-partitions, so the other side is read as a whole, too.
         let parts = if own == others { own } else { 1 };
         Ok(JoinCursor {
             left: left.open(partition, task)?,
@@ -56,7 +56,7 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
         self.right.rows(part * self.widths.1..(part + 1) * self.widths.1)
     }
 
-    /// A table of those of `rows` whose hashes are `wanted`, if it fits.
+    /// Builds a table of the rows whose hashes are `wanted`, if it fits into memory.
     fn build(&self, rows: &mut Rows<(K, W)>, wanted: impl Fn(u64) -> bool) -> Result<Attempt<K, W>> {
         let mut built = Built::new(&self.task);
         let mut size = RowSize::new();
@@ -76,7 +76,7 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
         Ok(Ok(built))
     }
 
-    /// Puts the right side aside: what is in a table of it, and the rest. The rows of each key stay in their order.
+    /// Spools the right side: the rows of an unfinished table, then the rest. The rows of each key stay in their order.
     fn put_aside(&self, built: Built<K, W>, rest: &mut Rows<(K, W)>) -> Result<Spooled<(K, W)>> {
         let mut spool = Spool::new(&self.task)?;
         for (key, chain) in built.entries() {
@@ -90,8 +90,8 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
         spool.finish()
     }
 
-    /// Joins the next left rows of a run, `fit` at most, with all of the right side. Those whose matches do not fit
-    /// are tried again, half as many; and a single row needs no table at all.
+    /// Joins the next left rows of a run, at most `fit`, with all of the right side. If their matches do not fit, `fit`
+    /// is halved for the next call. A single left row needs no table.
     fn join_run<S: FnMut((K, (V, W))) -> Flow>(
         &self,
         run: &mut Run<K, V>,
@@ -100,7 +100,7 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
         sink: &mut S,
     ) -> Result<()> {
         let left = &run.rest()[..run.rest().len().min(*fit)];
-        // Hashes are enough: a key that has the hash of another one meets no left row.
+        // Comparing hashes is enough here: right rows of another key with the same hash match no left row later.
         let mut wanted = HashTable::with_capacity(left.len());
         for hash in left.iter().map(|(key, _)| hash_of(key)) {
             wanted.entry(hash, |other| *other == hash, |other| *other).or_insert(hash);
@@ -131,7 +131,7 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
     }
 }
 
-/// Gives all pairs of left rows and their matches to `sink`.
+/// Pushes all pairs of left rows and their matches into `sink`.
 #[inline]
 fn meet<K: Key, V: Row, W: Row>(
     left: &[(K, V)],
@@ -158,8 +158,8 @@ impl<K: Key, V: Row, W: Row> Cursor for JoinCursor<K, V, W> {
                 self.at = match self.build(&mut right, |_| true)? {
                     Ok(built) => At::Table { built, left },
                     Err(built) => {
-                        // Rows that are read in place are made as they are read, which is not done again for each run.
-                        // Such a side is one part.
+                        // Rows that are read in place are computed while they are read. They are spooled, so that each
+                        // run does not compute them again. Such a side has only one part.
                         if matches!(right, Rows::Direct(..)) {
                             self.right = Opened::Spooled(self.put_aside(built, &mut right)?);
                         }

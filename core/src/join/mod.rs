@@ -1,5 +1,5 @@
-//! Joining by key: within a task, the rows of the right side are put into a table, and those of the left side are read
-//! past it. A right side that does not fit into memory is read once for each run of left rows.
+//! Joining by key: a task puts the rows of the right side into a table, and looks up the rows of the left side in it. A
+//! right side that does not fit into memory is read once for each run of left rows.
 
 mod cursor;
 mod run;

@@ -1,4 +1,4 @@
-//! Runs of left rows, for a join whose right side does not fit into memory: all rows of a run meet it together.
+//! Runs of left rows, for a join whose right side does not fit into memory: the right side is read once for each run.
 
 use crate::exchange::{Rows, floor};
 use crate::pipe::BATCH;
@@ -7,15 +7,15 @@ use crate::task::TaskContext;
 use tryworks_base::Result;
 use tryworks_base::memory::Reservation;
 
-/// How many left rows meet the right side at a time when it does not fit, at most.
+/// The most left rows of a run.
 pub(super) const RUN: usize = 64 * 1024;
-/// The bytes of a hash in a table of them.
+/// The approximate bytes of a hash in a hash table.
 const HASH: usize = 2 * size_of::<u64>();
 
-/// Left rows that are gathered to meet the right side together.
+/// Left rows that are joined with the right side together.
 pub(super) struct Run<K, V> {
     pub(super) rows: Vec<(K, V)>,
-    /// How many of them have met it.
+    /// How many of them are joined.
     pub(super) met: usize,
     size: RowSize<(K, V)>,
     working: Reservation,
@@ -26,13 +26,13 @@ impl<K: Key, V: Row> Run<K, V> {
         Run { rows: Vec::new(), met: 0, size: RowSize::new(), working: task.host().memory().reservation() }
     }
 
-    /// Those that have not met the right side.
+    /// The rows that are still to be joined.
     pub(super) fn rest(&self) -> &[(K, V)] {
         &self.rows[self.met..]
     }
 
-    /// Gathers the next rows: the right side is read once for all of them, so they are as many as a task may always
-    /// have memory for, in however small pieces they come. False if there are none.
+    /// Gathers the next rows, in however small pieces they arrive: as many as fit into the memory that a task is
+    /// guaranteed, so that the right side is read seldom. False if there are none.
     pub(super) fn gather(&mut self, left: &mut Rows<(K, V)>, task: &TaskContext) -> Result<bool> {
         self.rows.clear();
         self.met = 0;

@@ -1,18 +1,18 @@
-//! The table of a join: the rows of the right side by key, those of a key in the order in which they came.
+//! The table of a join: the rows of the right side by key. Rows of one key are in the order in which they arrived.
 
 use crate::exchange::{Table, hash_of};
 use crate::row::{Key, Row, RowSize};
 use crate::task::TaskContext;
 use tryworks_base::memory::Reservation;
 
-/// The right side of a sub-partition: for each key its first row and the chain of the others.
+/// The right side of a sub-partition: for each key, a chain of its rows.
 pub(super) struct Built<K, W> {
     table: Table<K, Chain>,
     rows: Vec<(W, u32)>,
     working: Reservation,
 }
 
-/// Row numbers, as `u32`, for they have to fit into memory.
+/// The first and last row of a chain. `u32` suffices, because the rows have to fit into memory.
 #[derive(Clone, Copy)]
 pub(super) struct Chain {
     first: u32,
@@ -38,7 +38,7 @@ impl<K: Key, W: Row> Built<K, W> {
         }
     }
 
-    /// The values of a key, in the order in which they came.
+    /// The values of a key, in the order in which they arrived.
     #[inline]
     pub(super) fn of(&self, key: &K) -> impl Iterator<Item = &W> {
         self.chain(self.table.get(hash_of(key), key).copied().unwrap_or(Chain { first: END, last: END }))
@@ -54,12 +54,12 @@ impl<K: Key, W: Row> Built<K, W> {
         })
     }
 
-    /// The keys with their chains, in the order in which they came.
+    /// The keys with their chains, in the order in which keys arrived.
     pub(super) fn entries(&self) -> &[(K, Chain)] {
         self.table.entries()
     }
 
-    /// Whether what is here fits into the budget.
+    /// Reserves memory for the table. Returns whether it fits.
     pub(super) fn fits(&mut self, size: &RowSize<(K, W)>, floor: u64) -> bool {
         let bytes =
             self.table.bytes() + (self.rows.capacity() * size_of::<(W, u32)>()) as u64 + size.of(self.rows.len())

@@ -1,4 +1,4 @@
-//! `cache` and `persist`: partitions that are kept once they are made.
+//! `cache` and `persist`: keep partitions once they are computed.
 
 use crate::dataset::Dataset;
 use crate::exchange::{decode_rows, encode_rows};
@@ -14,14 +14,14 @@ use tryworks_base::frames::{FrameWriter, Frames};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Op, Result, codec};
 
-/// What happens to partitions that do not fit into the memory for kept blocks.
+/// Where a cache keeps partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StorageLevel {
-    /// They are not kept: an action that needs them makes them again.
+    /// In memory. Partitions that do not fit are not kept: actions recompute them.
     Memory,
-    /// They are kept on the disk.
+    /// In memory, and partitions that do not fit on the disk.
     MemoryAndDisk,
-    /// All partitions are kept on the disk.
+    /// On the disk.
     Disk,
 }
 
@@ -30,9 +30,9 @@ pub struct Cached<P> {
     input: P,
     cache: u64,
     level: StorageLevel,
-    /// What is kept may be made again where it cannot be read: it comes out the same.
+    /// Whether a partition that cannot be read may be recomputed, because that gives the same items.
     repeatable: bool,
-    /// On the driver: keeps the blocks alive.
+    /// On the driver, this keeps the partitions alive.
     _held: Option<Arc<Cache>>,
 }
 
@@ -52,7 +52,7 @@ enum CachedRows<T> {
 }
 
 impl<P: Pipe<Item: Row>> Cached<P> {
-    /// Makes the partition and keeps it, if it can be kept.
+    /// Computes the partition, and keeps it if it fits.
     fn make(&self, partition: u32, task: &TaskContext) -> Result<CachedCursor<P>> {
         let mut cursor = self.input.open(partition, task)?;
         let mut held = task.host().memory().reservation();
@@ -60,7 +60,7 @@ impl<P: Pipe<Item: Row>> Cached<P> {
         let mut rows = Vec::new();
         let mut writer: Option<Box<dyn FrameWriter>> = None;
         let mut bytes = Vec::new();
-        // What is kept in memory alone comes back as it was.
+        // Rows that stay in memory come back as they were, so there is nothing to check.
         let checks = task.checks_rows() && self.level != StorageLevel::Memory;
         loop {
             task.check()?;
@@ -73,7 +73,7 @@ impl<P: Pipe<Item: Row>> Cached<P> {
                 rows[before..].iter_mut().try_for_each(|row| codec::prove_row(row, true))?;
             }
             rows.last().into_iter().for_each(|row| size.sample(row));
-            // Rows of no size have room for any number.
+            // A vector of zero-sized rows has unlimited capacity.
             let room = if size_of::<P::Item>() == 0 { rows.len() } else { rows.capacity() };
             let needed = size.of(room);
             let fits = writer.is_none()
@@ -82,7 +82,7 @@ impl<P: Pipe<Item: Row>> Cached<P> {
                 && (needed <= held.bytes() || held.hold(needed - held.bytes()));
             match (fits, self.level) {
                 (true, _) => {}
-                // What was made so far is handed on, and the rest follows it: nothing is kept by half.
+                // Nothing is kept by half: the rows so far are passed on, and the rest follows them.
                 (false, StorageLevel::Memory) => {
                     return Ok(CachedCursor::Passing { made: rows.into_iter(), cursor, done: step == Step::Done });
                 }
@@ -129,13 +129,13 @@ impl<P: Pipe<Item: Row>> Pipe for Cached<P> {
 
 /// One partition of a cached dataset.
 pub enum CachedCursor<P: Pipe> {
-    /// It is kept; with what makes it again if it cannot be read.
+    /// It is kept. The option has what recomputes it if it cannot be read.
     #[doc(hidden)]
     Kept(Reading<P::Item>, Option<(P, u32, TaskContext)>),
-    /// It is made again: so many items were given before.
+    /// It is recomputed; the first `given` items were already returned.
     #[doc(hidden)]
     Again { cursor: P::Cursor, given: usize },
-    /// It could not be kept.
+    /// It did not fit, and is passed on without being kept.
     #[doc(hidden)]
     Passing { made: std::vec::IntoIter<P::Item>, cursor: P::Cursor, done: bool },
 }
@@ -182,7 +182,7 @@ impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
                     match (reading.frame(&**frames), again.take()) {
                         (Ok(()), untouched) => *again = untouched,
                         (Err(error), None) => return Err(error),
-                        // A cache never makes a job fail.
+                        // A cache never makes a job fail, so the rest of the partition is recomputed.
                         (Err(_), Some((input, partition, task))) => {
                             let given = reading.given;
                             *self = CachedCursor::Again { cursor: input.open(partition, &task)?, given };
@@ -221,9 +221,10 @@ impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
 
 /// # Kept partitions
 impl<P: Pipe> Dataset<P> {
-    /// A handle whose partitions are kept in memory once they are made, until the handle and all that comes from it
-    /// are dropped. What does not fit is made again when it is needed: a cache never makes a job fail. A dataset that
-    /// is [`nondeterministic`](Dataset::nondeterministic) is kept on the disk instead of being made again.
+    /// Returns a dataset that keeps its partitions in memory once they are computed. They are kept until this dataset
+    /// and all datasets made from it are dropped. Partitions that do not fit are recomputed when they are needed, so a
+    /// cache never makes a job fail. Of a [`nondeterministic`](Dataset::nondeterministic) dataset, partitions that do
+    /// not fit are kept on the disk instead.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -243,7 +244,7 @@ impl<P: Pipe> Dataset<P> {
         self.kept(Op::here("cache"), level)
     }
 
-    /// [`cache`](Dataset::cache) at a given level.
+    /// As [`cache`](Dataset::cache), with a choice of where partitions are kept.
     #[track_caller]
     #[must_use = "the new handle is the cached one; this one stays as it is"]
     pub fn persist(&self, level: StorageLevel) -> Dataset<impl Pipe<Item = P::Item> + use<P>>

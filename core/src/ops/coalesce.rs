@@ -1,4 +1,4 @@
-//! `coalesce`: fewer partitions without a shuffle, by reading neighbours one after another.
+//! `coalesce`: fewer partitions without a shuffle, by reading neighbouring partitions one after another.
 
 use crate::data::Boxed;
 use crate::dataset::Dataset;
@@ -66,8 +66,9 @@ impl<P: Pipe> Cursor for CoalesceCursor<P> {
 
 /// # Partitions
 impl<P: Pipe> Dataset<P> {
-    /// At most `partitions` partitions, each a run of neighbours of this dataset's, read one after another in one task.
-    /// There is no shuffle; for more partitions, or evenly filled ones, see [`repartition`](Dataset::repartition).
+    /// Joins neighbouring partitions, so that at most `partitions` remain. One task reads the partitions of each group
+    /// one after another; there is no shuffle. For more partitions, or partitions of the same size, see
+    /// [`repartition`](Dataset::repartition).
     ///
     /// ```
     /// # use tryworks::prelude::*;

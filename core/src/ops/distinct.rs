@@ -1,4 +1,4 @@
-//! `distinct`: each item once.
+//! `distinct`: keeps each item once.
 
 use super::each::{At, Each, Itemwise, Nothing};
 use super::keys::TakingKeys;
@@ -30,7 +30,7 @@ impl Aggregate<()> for Once {
     fn finish(&self, (): ()) {}
 }
 
-/// Makes a key of an item.
+/// Turns an item into a key without a value.
 struct Alone;
 
 impl<T: Send + 'static> Itemwise<T, Nothing> for Alone {
@@ -62,10 +62,11 @@ impl<P: Pipe> Dataset<P> {
     {
         let (op, readers) = (Op::here("distinct"), self.readers());
         let alone = self.of(Each::<_, _, Alone>::new(self.pipe.clone(), Nothing, op));
-        // Pairs that are laid out by key have their equals in the same partition.
+        // In a dataset that is partitioned by key, equal pairs are in the same partition.
         let in_place = self.node.partitioning.is_some() && self.node.partitions == readers;
         let side = if in_place { alone.in_place() } else { alone.combined(Once, op, readers) };
-        // One call makes one node. What comes out are pairs by the hash of their keys only if they were before.
+        // One call makes one node. After a shuffle the items are partitioned by their own hash, not by the hash of
+        // their keys.
         let grouped = alone.grouped(side, Once, op, readers, self.node.partitioning.filter(|_| in_place));
         grouped.of(Each::<_, _, TakingKeys>::new(grouped.pipe.clone(), Nothing, op))
     }

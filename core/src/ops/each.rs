@@ -1,4 +1,4 @@
-//! The builder of item-wise operators: each is one function from an item to a sink.
+//! The builder of item-wise operators: each one is a function from an item to a sink.
 
 use crate::call::Callable;
 use crate::dataset::Dataset;
@@ -11,14 +11,14 @@ use tryworks_base::{Error, Op, Result, TaskSite};
 
 /// What an item-wise operator does to one item.
 pub trait Itemwise<A, F>: Send + Sync + 'static {
-    /// Whether keys stay what they are, so that a dataset that is laid out by them stays laid out.
+    /// Whether the operator leaves keys unchanged, so that a dataset stays partitioned by them.
     const KEEPS_PARTITIONING: bool = false;
-    /// What it yields.
+    /// The items that it yields.
     type Out: Send + 'static;
-    /// What it keeps from item to item within a partition.
+    /// What it keeps between the items of a partition.
     type State: Default + Send + 'static;
 
-    /// Gives what `item` yields to `sink`.
+    /// Pushes what `item` yields into `sink`. It must stop when `sink` stops, and return that flow.
     ///
     /// # Errors
     /// What the user's function returned.
@@ -31,7 +31,7 @@ pub trait Itemwise<A, F>: Send + Sync + 'static {
     ) -> Result<Flow>;
 }
 
-/// In the place of a function, for operators that take none.
+/// Replaces the function of operators that take none.
 #[derive(Clone, Copy)]
 pub struct Nothing;
 
@@ -39,7 +39,7 @@ ship!([] Nothing {});
 
 impl Callable for Nothing {}
 
-/// Which operator is at work, and where.
+/// The operator, and the task that runs it.
 #[derive(Clone, Copy)]
 pub struct At {
     pub(crate) op: Op,
@@ -116,7 +116,7 @@ impl<C: Cursor, F: Callable, K: Itemwise<C::Item, F>> Cursor for EachCursor<C, F
     }
 }
 
-/// Gives every item of an iterator of the user's to a sink.
+/// Pushes every item of the user's iterator into a sink.
 #[inline(always)]
 pub(crate) fn pour<I: Iterator>(at: &At, mut items: I, sink: &mut impl FnMut(I::Item) -> Flow) -> Flow {
     while let Some(item) = at.op.call(|| items.next()) {

@@ -1,4 +1,4 @@
-//! `filter`: keeps the items for which a function says so.
+//! `filter`: keeps the items for which a function returns true.
 
 use super::each::{At, Itemwise};
 use crate::call::{Call1, Env};
@@ -24,7 +24,7 @@ impl<A: Send + 'static, F: for<'a> Call1<&'a A, Out = bool>> Itemwise<A, F> for 
 
 /// # Item by item
 impl<P: Pipe> Dataset<P> {
-    /// Keeps the items for which `function` returns true. Keeps the partitioning of keys.
+    /// Keeps the items for which `function` returns true. A dataset that is partitioned by key stays so.
     ///
     /// ```
     /// # use tryworks::prelude::*;

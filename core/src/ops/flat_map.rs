@@ -23,8 +23,8 @@ impl<A, F: Call1<A, Out: IntoIterator<Item: Send + 'static>>> Itemwise<A, F> for
 
 /// # Item by item
 impl<P: Pipe> Dataset<P> {
-    /// Makes any number of items of each item: whatever `function` returns is iterated. Where the items come from
-    /// borrowed pieces of the input, [`flat_map_into`](Dataset::flat_map_into) is the natural form.
+    /// Turns each item into any number of items: those of the iterable that `function` returns. If these items borrow
+    /// from the input, use [`flat_map_into`](Dataset::flat_map_into).
     ///
     /// ```
     /// # use tryworks::prelude::*;

@@ -12,8 +12,7 @@ use tryworks_base::{Op, Result};
 /// What `flat_map_into` does to an item.
 pub struct Emitting<B>(PhantomData<fn() -> B>);
 
-/// Where the function of [`Dataset::flat_map_into`] pushes what it makes of an item. The room is used again for the
-/// next one.
+/// The function of [`Dataset::flat_map_into`] pushes its items into this. The buffer is reused for the next item.
 #[derive(Debug)]
 pub struct Emitter<B> {
     items: Vec<B>,
@@ -57,8 +56,8 @@ impl<A, B: Send + 'static, F: for<'a> Call2<A, &'a mut Emitter<B>, Out = ()>> It
 
 /// # Item by item
 impl<P: Pipe> Dataset<P> {
-    /// Makes any number of items of each item, by pushing them into the emitter: nothing is collected, and the items
-    /// may come from borrowed pieces of the input.
+    /// Turns each item into any number of items, which `function` pushes into the emitter. This collects nothing, and
+    /// the items may be made from borrowed parts of the input.
     ///
     /// ```
     /// # use tryworks::prelude::*;

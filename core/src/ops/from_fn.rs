@@ -42,7 +42,7 @@ where
     }
 }
 
-/// One partition that a function made.
+/// One partition made by a function.
 pub struct FromFnCursor<I> {
     items: I,
     op: Op,
@@ -62,10 +62,10 @@ impl<I: Iterator + Send> Cursor for FromFnCursor<I> {
     }
 }
 
-/// What the compiler says of a closure that captures something, where there is no dataset yet to call `with` on.
+/// The compiler's message about a closure that captures something, where there is no dataset yet to call `with` on.
 pub const BEGIN_WITH: &str = "this closure captures something: use `cx.range(..)` with `.with(value)` and `flat_map`";
 
-/// The body of every `from_fn`: the method that is called has looked at what `function` captures.
+/// The body of every `from_fn`. Its caller has checked that `function` captures nothing.
 #[track_caller]
 pub fn from_fn<F, I>(runner: Arc<dyn Runner>, partitions: u32, function: F) -> Dataset<impl Pipe<Item = I::Item>>
 where
@@ -79,7 +79,7 @@ where
 
 /// # Sources
 impl<T: Send + 'static> Dataset<Boxed<T>> {
-    /// A dataset of `partitions` partitions, each what `function` makes of its number.
+    /// A dataset of `partitions` partitions. `function` makes the items of each partition from its number.
     #[track_caller]
     pub fn from_fn<F, I>(
         runner: Arc<dyn Runner>,

@@ -1,4 +1,4 @@
-//! `group_by_key`: all values of each key.
+//! `group_by_key`: gathers all values of each key.
 
 use crate::call::Callable;
 use crate::dataset::Dataset;
@@ -37,8 +37,8 @@ impl<V: Row> Aggregate<V> for Gathering {
 
 /// # Pairs
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
-    /// Gathers the values of each key, in the order in which they come in the input. Where the values are only
-    /// folded afterwards, [`reduce_by_key`](Dataset::reduce_by_key) does less work.
+    /// Gathers the values of each key, in their order in the input. If you only fold the values afterwards,
+    /// [`reduce_by_key`](Dataset::reduce_by_key) does less work.
     ///
     /// ```
     /// # use tryworks::prelude::*;

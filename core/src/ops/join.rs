@@ -10,8 +10,8 @@ use tryworks_base::Op;
 
 /// # Pairs of two datasets
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
-    /// Pairs every value of this dataset with every value of `other` that has the same key. A side that is laid out
-    /// by key already is not shuffled. The smaller side belongs to the right: it is the one that is held in memory.
+    /// Pairs every value of this dataset with every value of `other` that has the same key. A side that is already
+    /// partitioned by key is not shuffled. Put the smaller side on the right: it is held in memory.
     ///
     /// ```
     /// # use tryworks::prelude::*;

@@ -25,7 +25,7 @@ impl<A: Send + 'static, K: Send + 'static, F: for<'a> Call1<&'a A, Out = K>> Ite
 
 /// # Pairs
 impl<P: Pipe> Dataset<P> {
-    /// Pairs each item with the key that `function` makes of it.
+    /// Pairs each item with the key that `function` makes from it.
     ///
     /// ```
     /// # use tryworks::prelude::*;

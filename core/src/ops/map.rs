@@ -23,7 +23,7 @@ impl<A, F: Call1<A, Out: Send + 'static>> Itemwise<A, F> for Mapping {
 
 /// # Item by item
 impl<P: Pipe> Dataset<P> {
-    /// Makes one item of each item.
+    /// Turns each item into one other item.
     ///
     /// ```
     /// # use tryworks::prelude::*;

@@ -1,4 +1,4 @@
-//! `map_partitions`: a whole partition as an iterator, to another iterator.
+//! `map_partitions`: turns the iterator over a partition into another iterator.
 
 use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
@@ -27,12 +27,12 @@ impl<P: Clone, F: Clone, I> Clone for MapPartitions<P, F, I> {
 
 ship!([P: Ship, F: Ship, I] MapPartitions<P, F, I> { input: ship, function: ship, op: value, made: none });
 
-/// The items of a partition as an iterator: it reads on as it is asked.
+/// The items of a partition as an iterator. It reads the partition while it is used.
 pub struct Items<C: Cursor> {
     cursor: C,
     batch: std::vec::IntoIter<C::Item>,
     done: bool,
-    /// What the input met: the iterator ends there, and the operator tells it when it ends too.
+    /// An error of the input: the iterator ends there, and the operator returns the error at its own end.
     error: Arc<OnceLock<Error>>,
 }
 
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// One partition that was mapped whole.
+/// One mapped partition.
 pub struct MapPartitionsCursor<I> {
     made: I,
     error: Arc<OnceLock<Error>>,
@@ -107,7 +107,7 @@ impl<I: Iterator + Send> Cursor for MapPartitionsCursor<I> {
     }
 }
 
-/// Calls a function that does not ask for the partition's number.
+/// Calls a function that does not take the partition's number.
 #[derive(Clone, Copy)]
 pub struct Numberless<F>(F);
 
@@ -138,8 +138,8 @@ impl<P: Pipe> Dataset<P> {
         self.narrow(pipe, Node::narrow(op, &self.node))
     }
 
-    /// Makes a partition of each partition: `function` is called once for each, with an iterator of its items, and
-    /// what it returns is iterated.
+    /// Turns each partition into another one. `function` is called once for each partition, with an iterator over its
+    /// items, and returns an iterable of the new items.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -158,7 +158,7 @@ impl<P: Pipe> Dataset<P> {
         self.partitions_mapped(Op::here("map_partitions"), Numberless(Plain(function)))
     }
 
-    /// As [`map_partitions`](Dataset::map_partitions), with the number of the partition first.
+    /// As [`map_partitions`](Dataset::map_partitions), with the number of the partition as the first argument.
     ///
     /// ```
     /// # use tryworks::prelude::*;

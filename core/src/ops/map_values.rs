@@ -1,4 +1,4 @@
-//! `map_values`: changes the values of pairs and leaves the keys where they are.
+//! `map_values`: changes the values of pairs, and keeps the keys.
 
 use super::each::{At, Itemwise};
 use crate::call::{Call1, Env};
@@ -31,7 +31,8 @@ impl<K: Send + 'static, V, F: Call1<V, Out: Send + 'static>> Itemwise<(K, V), F>
 
 /// # Pairs
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
-    /// Changes the value of each pair. Keeps the partitioning of keys, so that a later keyed operator needs no shuffle.
+    /// Changes the value of each pair. A dataset that is partitioned by key stays so, and later keyed operators need no
+    /// shuffle.
     ///
     /// ```
     /// # use tryworks::prelude::*;

@@ -1,4 +1,4 @@
-//! The operators, one file each: what it does to an item or a partition, and the methods that describe it.
+//! The operators, one file each: what an operator does to an item or a partition, and its methods.
 
 mod cache;
 mod coalesce;

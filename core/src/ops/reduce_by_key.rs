@@ -1,4 +1,4 @@
-//! `reduce_by_key`: the values of each key folded into one.
+//! `reduce_by_key`: folds the values of each key into one.
 
 use crate::call::{Call2, Callable, Env};
 use crate::dataset::Dataset;
@@ -34,8 +34,8 @@ impl<V: Row, F: Call2<V, V, Out = V>> Aggregate<V> for Reducing<F> {
 
     #[inline(always)]
     fn fold(&self, op: &Op, state: &mut V, value: V) {
-        // The function takes the state by value. Of a value that owns memory it is the new one that is cloned, in
-        // the state's place meanwhile, since it is mostly the smaller of the two.
+        // The function takes the state by value, so something has to be in its place during the call. If values own
+        // memory, that is a clone of the new value, which is usually smaller than the state.
         let before = if std::mem::needs_drop::<V>() { std::mem::replace(state, value.clone()) } else { state.clone() };
         *state = op.call(|| self.0.call(before, value));
     }
@@ -58,9 +58,9 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
         self.grouped(side, aggregate, op, readers, Some(Partitioning::Hash(readers)))
     }
 
-    /// Folds the values of each key into one, by a function that is associative: `function(before, next)`. Each map
-    /// task folds its own values first where that helps. The keys come out in no particular order, but in the same
-    /// one every time.
+    /// Folds the values of each key into one by `function(before, next)`, which has to be associative. If that helps,
+    /// each map task folds its own values before the shuffle. The order of the keys is unspecified, but it is the same
+    /// every time.
     ///
     /// ```
     /// # use tryworks::prelude::*;

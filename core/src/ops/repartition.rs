@@ -1,4 +1,4 @@
-//! `repartition`: the items dealt out evenly over another number of partitions.
+//! `repartition`: deals the items out evenly over another number of partitions.
 
 use crate::dataset::Dataset;
 use crate::exchange::{BucketWriter, Buckets, Rows, Shuffled, no_partitions, unless_failed};
@@ -35,7 +35,7 @@ impl<T: Row> Pipe for Repartition<T> {
     }
 }
 
-/// One dealt partition: its items in the order of the map tasks.
+/// One new partition: its items are in the order of the map tasks.
 pub struct RepartitionCursor<T> {
     rows: Rows<T>,
 }
@@ -54,8 +54,8 @@ impl<T: Row> Cursor for RepartitionCursor<T> {
     }
 }
 
-/// The map tasks: item `i` of each goes to bucket `i`, and on from the first behind the last. Which bucket is which
-/// reader's is up to them.
+/// The map tasks: each puts item `i` into bucket `i`, modulo the number of buckets. Readers decide which bucket of each
+/// map task is theirs (`Shuffled::dealt`).
 struct DealStage<P> {
     input: P,
     buckets: Buckets,
@@ -82,8 +82,8 @@ impl<P: Pipe<Item: Row>> StageCode for DealStage<P> {
 
 /// # Partitions
 impl<P: Pipe> Dataset<P> {
-    /// Deals the items out over `partitions` partitions, one to each in turn, by a shuffle: so each has the same number
-    /// of them, or one more than others. For fewer partitions without one, see [`coalesce`](Dataset::coalesce).
+    /// Deals the items out over `partitions` partitions, one to each in turn, by a shuffle. So the sizes of partitions
+    /// differ by at most one. For fewer partitions without a shuffle, see [`coalesce`](Dataset::coalesce).
     ///
     /// ```
     /// # use tryworks::prelude::*;

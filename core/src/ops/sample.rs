@@ -1,4 +1,4 @@
-//! `sample`: a random part of the items, the same in every run.
+//! `sample`: keeps a random part of the items, the same in every run.
 
 use crate::dataset::Dataset;
 use crate::lineage::Node;
@@ -22,13 +22,13 @@ pub struct Sample<P> {
 enum Draw {
     /// Each item is kept with this probability.
     Bernoulli(f64),
-    /// Each item comes as often as a Poisson variate of this mean says.
+    /// Each item is repeated by a Poisson variate of this mean.
     Poisson(f64),
 }
 
 impl Draw {
-    /// How often an item comes. The Poisson variate is drawn by Knuth's product of uniforms (The Art of Computer
-    /// Programming 2, 3.4.1), in pieces of mean 16 at most, so that nothing underflows.
+    /// How often an item is repeated. The Poisson variate is drawn by Knuth's product of uniforms (The Art of Computer
+    /// Programming 2, 3.4.1). A large mean is divided into parts of at most 16, so that nothing underflows.
     fn times(self, random: &mut impl Rng) -> u64 {
         match self {
             Draw::Bernoulli(probability) => u64::from(random.random::<f64>() < probability),
@@ -56,7 +56,7 @@ impl<P: Pipe<Item: Clone>> Pipe for Sample<P> {
     type Cursor = SampleCursor<P::Cursor>;
 
     fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
-        // Streams of one generator, told apart by the partition.
+        // Each partition has its own stream of random numbers.
         let seed = self.seed ^ u64::from(partition).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let random = Xoshiro256PlusPlus::seed_from_u64(seed);
         Ok(SampleCursor { input: self.input.open(partition, task)?, draw: self.draw, random })
@@ -96,7 +96,7 @@ impl<C: Cursor<Item: Clone>> Cursor for SampleCursor<C> {
 
 /// # Samples
 impl<P: Pipe<Item: Clone>> Dataset<P> {
-    /// Keeps each item with probability `fraction`. The same seed over the same lineage keeps the same items.
+    /// Keeps each item with probability `fraction`. The same seed and the same lineage keep the same items.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -116,7 +116,7 @@ impl<P: Pipe<Item: Clone>> Dataset<P> {
         self.drawn(op, Draw::Bernoulli(fraction), seed, fault)
     }
 
-    /// Takes each item a random number of times, `mean` on average, as drawing with replacement does.
+    /// Repeats each item a random number of times, `mean` on average, as in drawing with replacement.
     ///
     /// ```
     /// # use tryworks::prelude::*;

@@ -1,4 +1,4 @@
-//! `sort_by_key` and `sort_by`: items in order of their keys, over partitions that are ranges.
+//! `sort_by_key` and `sort_by`: sort items by their keys, into partitions that are ranges of keys.
 
 use super::each::{Each, Nothing};
 use super::key_by::Keying;
@@ -41,7 +41,7 @@ impl<K: Row + Ord, V: Row> Pipe for SortByKey<K, V> {
         let bounds = self.bounds.blocks::<Bounds<K>>(task)?;
         let range = partition as usize;
         let bounds = bounds.into_iter().next().filter(|bounds| range <= bounds.keys.len());
-        // There may be fewer different keys than ranges.
+        // There may be fewer distinct keys than ranges; then the last ranges are empty.
         let Some(bounds) = bounds else { return Ok(SortByKeyCursor { merge: None }) };
         let blocks = self.runs.blocks::<RunBlock<K, V>>(task)?;
         Ok(SortByKeyCursor { merge: Some(Merge::new(self.runs.id(), self.op, blocks, bounds, range, task)?) })
@@ -90,8 +90,8 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
         self.chain(SortByKey { runs: read, bounds: Shuffled::new(&bounds, plain), op, row: PhantomData }, node)
     }
 
-    /// Sorts pairs by their keys, ascending; pairs with equal keys stay in their order. For descending order, sort by
-    /// a [`Reverse`](std::cmp::Reverse) of the key.
+    /// Sorts pairs by their keys in ascending order. Pairs with equal keys stay in their order. For descending order,
+    /// wrap keys in a [`Reverse`](std::cmp::Reverse).
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -112,7 +112,8 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
 
 /// # Order
 impl<P: Pipe> Dataset<P> {
-    /// Sorts items by the key that `function` makes of each, ascending; items with equal keys stay in their order.
+    /// Sorts items in ascending order of the key that `function` makes from each. Items with equal keys stay in their
+    /// order.
     ///
     /// ```
     /// # use tryworks::prelude::*;

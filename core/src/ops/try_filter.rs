@@ -1,4 +1,4 @@
-//! `try_filter`: keeps the items for which a function says so, if it does not fail.
+//! `try_filter`: keeps the items for which a function returns true. The function may fail.
 
 use super::each::{At, Itemwise};
 use crate::call::{Call1, Env};

@@ -16,8 +16,8 @@ use tryworks_base::{Error, Op, Result};
 pub struct Union<P, Q> {
     first: P,
     second: Q,
-    /// The partitions of the first, which come first; `None` if partitions of both that bear the same number are
-    /// one partition.
+    /// The number of partitions of the first input, which come first. `None` if partitions of the same number are
+    /// joined.
     first_partitions: Option<u32>,
 }
 
@@ -68,8 +68,9 @@ impl<C: Cursor, D: Cursor<Item = C::Item>> Cursor for UnionCursor<C, D> {
 
 /// # Several datasets
 impl<P: Pipe> Dataset<P> {
-    /// The items of this dataset, then those of `other`, nothing left out: the partitions of both. If both are laid
-    /// out in the same way, partitions are joined one to one and the partitioning is kept.
+    /// The items of both datasets, including duplicates: the partitions of this one, then those of `other`. If both are
+    /// partitioned in the same way, partitions of the same number are joined instead, and the result is partitioned in
+    /// this way, too.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -95,9 +96,9 @@ impl<P: Pipe> Dataset<P> {
     }
 }
 
-/// The pipe of a union of many: a flat list, however many there are.
+/// The pipe of a union of many datasets: a flat list, however many there are.
 pub struct UnionAll<T> {
-    /// Each with the number of its first partition.
+    /// Each pipe with the number of its first partition.
     inputs: Arc<[(u32, Boxed<T>)]>,
 }
 
@@ -150,7 +151,7 @@ impl<T: Send + 'static> Dataset<Boxed<T>> {
         let mut inputs = Vec::new();
         let mut pipes = Vec::new();
         let fault = datasets.iter().find_map(|data| data.misplaced(op));
-        // An empty dataset in the list would share its start with the next one.
+        // A dataset without partitions would have the same first partition as the next one.
         for data in datasets.into_iter().filter(|data| data.node.partitions > 0) {
             inputs.push(Input::Narrow(data.node.clone()));
             pipes.push((partitions, data.pipe.clone()));

@@ -40,7 +40,7 @@ pub struct ZipCursor<C: Cursor, D: Cursor> {
     site: Site,
 }
 
-/// A cursor with the items that it gave too early.
+/// A cursor, with items that it yielded before they were needed.
 struct Ahead<C: Cursor> {
     cursor: C,
     items: VecDeque<C::Item>,
@@ -92,8 +92,9 @@ impl<C: Cursor<Item: Send>, D: Cursor<Item: Send>> Cursor for ZipCursor<C, D> {
 
 /// # Several datasets
 impl<P: Pipe> Dataset<P> {
-    /// Pairs item `i` of each partition with item `i` of the same partition of `other`. Both need the same number of
-    /// partitions, which is checked when the job is planned, and of items in each, which is checked when it runs.
+    /// Pairs item `i` of each partition with item `i` of the same partition of `other`. Both datasets need the same
+    /// number of partitions, and the same number of items in each. The first is checked when the job is planned, the
+    /// second when it runs.
     ///
     /// ```
     /// # use tryworks::prelude::*;

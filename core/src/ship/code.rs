@@ -1,12 +1,12 @@
-//! Closures that are nothing but code, and the one place where such a closure is made again from its type.
+//! Closures without captures, and the one place that makes a closure from its type.
 
 use super::ship;
 use std::ptr::NonNull;
 use tryworks_base::{Error, Result};
 
-/// A closure or function that captures nothing, so that its type alone is its code: what every operator takes.
+/// A closure or function that captures nothing, so that its type alone is its code. Every operator takes one.
 ///
-/// What it needs is given to it in the open, by `.with(value)` or `.with_init(config, make)`:
+/// If a closure needs a value, give it explicitly, by `.with(value)` or `.with_init(config, make)`:
 ///
 /// ```text
 /// words.with(stop_words).filter(|stop, word| !stop.contains(word))
@@ -22,17 +22,17 @@ pub trait NoCaptures: Copy + Send + Sync + 'static {}
 #[diagnostic::do_not_recommend]
 impl<F: Copy + Send + Sync + 'static> NoCaptures for F {}
 
-/// A function of the user's that is called with the items alone.
+/// A user's function that is called with the items alone.
 #[derive(Clone, Copy)]
 pub struct Plain<F>(pub(crate) F);
 
 ship!([F: NoCaptures] Plain<F> { 0: code });
 
-/// What the compiler says of a closure that captures something, where `with` is the way out.
+/// The compiler's message about a closure that captures something, where `with` helps.
 pub const GIVE_IT: &str = "this closure captures something: give it in the open, by `.with(value)`";
 
-/// Stops the build where `F` is not code alone, and says `why`. Every method that takes a function from the user calls
-/// this in a `const` block of its own: the compiler then shows the line that calls the method.
+/// Stops the build with the message `why` if `F` captures something. Every method that takes a user's function calls
+/// this in its own `const` block. The compiler then shows the line that calls the method.
 #[track_caller]
 pub const fn captures_nothing<F>(why: &'static str) {
     if size_of::<F>() != 0 {
@@ -43,7 +43,8 @@ pub const fn captures_nothing<F>(why: &'static str) {
 /// Makes a zero-sized closure from its type.
 #[allow(unsafe_code)]
 pub(crate) fn conjure<F: NoCaptures>() -> Result<F> {
-    // Such a program does not build; that is told where the function is given, not here for a second time.
+    // `captures_nothing` stopped the build where the function was given, so this never happens in a program that
+    // builds.
     if size_of::<F>() != 0 {
         return Err(Error::Bug("a function that captures something was sent".into()));
     }

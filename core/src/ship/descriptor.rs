@@ -1,4 +1,4 @@
-//! Parcels: a static descriptor found again by its distance from an anchor in the same executable.
+//! Parcels: a static descriptor, found by its distance from an anchor in the same executable.
 
 use super::{Decoder, Encoder, Ship};
 use foldhash::fast::FixedState;
@@ -8,15 +8,15 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 use tryworks_base::{Error, Result};
 
-/// Something sendable, as bytes. It means something in the same program alone: whoever sends it says which program
-/// that is, and whoever receives it checks that first.
+/// Something sendable, as bytes. It has a meaning in the same program only. The sender must say which program that is,
+/// and the receiver must check this before it opens the parcel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Parcel {
-    /// From the anchor to the descriptor.
+    /// The distance from the anchor to the descriptor.
     offset: i64,
     /// A hash of the type that the descriptor decodes.
     type_hash: u64,
-    /// What is not code.
+    /// The encoded data.
     #[serde(with = "serde_bytes")]
     data: Vec<u8>,
 }
@@ -30,7 +30,7 @@ struct Descriptor {
     decode: fn(&mut Decoder) -> Result<Box<dyn Any + Send + Sync>>,
 }
 
-/// Only its address counts. It does not hold the magic number, so that it is not taken for a descriptor.
+/// Only its address matters. Its value is not the magic number, so no parcel can pass it off as a descriptor.
 static ANCHOR: u64 = !MAGIC;
 
 fn anchor() -> usize {
@@ -41,10 +41,10 @@ fn type_hash(id: TypeId) -> u64 {
     FixedState::with_seed(0).hash_one(id)
 }
 
-/// A type that is sent behind a pointer, and the pointer that comes out at the other end.
+/// A type that is sent as a parcel, and the erased pointer that the receiver gets.
 pub(crate) trait Role: Ship + 'static {
     type Erased: Send + Sync + 'static;
-    /// Whether the thing hangs on a boxed chain that is sent beside it.
+    /// Whether it is a segment of a boxed pipe, whose other links are sent separately.
     const FEEDING: bool = false;
     fn erase(self) -> Self::Erased;
 }
@@ -70,12 +70,12 @@ pub(crate) fn pack<S: Role>(thing: &S) -> Result<Parcel> {
     })
 }
 
-/// The parts of the main executable that are mapped for reading alone.
+/// The parts of the main executable that are mapped read-only.
 #[derive(Clone, Debug, Default)]
 pub struct Segments(Vec<Range<usize>>);
 
 impl Segments {
-    /// Reads them out of the text of `/proc/self/maps`: the file that holds the anchor, which is the program
+    /// Finds them in the text of `/proc/self/maps`: they belong to the file that holds the anchor, which is the program
     /// itself.
     pub fn from_maps(maps: &str) -> Self {
         struct Line<'a> {
@@ -104,10 +104,10 @@ impl Segments {
 }
 
 impl Parcel {
-    /// Checks that the code of this parcel lies in the main executable, where another process can find it.
+    /// Checks that the code of this parcel is in the main executable, where another process can find it.
     ///
     /// # Errors
-    /// If it lies in a shared object.
+    /// If it is in a shared object.
     pub fn check(&self, segments: &Segments) -> Result<()> {
         self.resolve(segments).map(drop)
     }

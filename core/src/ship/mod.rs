@@ -1,7 +1,7 @@
-//! Shipping: how a pipe leaves its process and is found again in another one of the same program.
+//! Shipping: how a pipe gets from one process to another process of the same program.
 //!
-//! A thing that is sent is a [`Parcel`]: the place of a static descriptor in the executable, and data. The receiver
-//! checks the place before it believes it, and the data is decoded by the function that the descriptor names.
+//! A pipe is sent as a [`Parcel`]: the address of a static descriptor in the executable, and data. The receiver checks
+//! the address first. Then the function that the descriptor names decodes the data.
 
 mod code;
 mod descriptor;
@@ -15,10 +15,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tryworks_base::{Error, Result, codec};
 
-/// What can be sent to another process of the same program. Only this crate makes the [`Encoder`] and [`Decoder`]
-/// that its methods take, so that nothing else can make a closure out of nothing.
+/// What can be sent to another process of the same program. `decode` must read exactly the bytes that `encode` wrote.
+///
+/// Only this crate makes the [`Encoder`] and [`Decoder`] that the methods take. So no other code can make a closure
+/// that the program has never made.
 pub trait Ship: Sized {
-    /// Writes what is not code.
+    /// Writes the data; code is not written.
     ///
     /// # Errors
     /// If a value refuses to be encoded.
@@ -27,13 +29,13 @@ pub trait Ship: Sized {
     /// Reads what [`encode`](Ship::encode) wrote.
     ///
     /// # Errors
-    /// If the bytes are not that.
+    /// If the bytes are something else.
     fn decode(from: &mut Decoder) -> Result<Self>;
 }
 
-/// Implements [`Ship`] for a struct by its fields, in the order in which they are written and read, each with how it
-/// travels: `ship` by its own [`Ship`], `value` as a value of ours, `given` as a value of the program's, `code` not at
-/// all (it is made again from its type), `none` not at all (it begins as its default).
+/// Implements [`Ship`] for a struct. It lists the fields in the order in which they are written and read, each with how
+/// it travels: `ship` by its own [`Ship`]; `value` as a value of Tryworks; `given` as a value of the user's program;
+/// `code` not at all, because it is made from its type; `none` not at all, so the receiver starts with the default.
 ///
 /// ```text
 /// ship!([P: Ship, Q: Ship] Zip<P, Q> { left: ship, right: ship, op: value });
@@ -67,7 +69,7 @@ pub(crate) use ship;
 /// Where [`Ship::encode`] writes.
 pub struct Encoder {
     bytes: Vec<u8>,
-    /// A segment of a boxed chain is being written: the chain it hangs on is written elsewhere.
+    /// Whether a segment of a boxed pipe is being written. The links that it reads are written separately.
     pub(crate) feeding: bool,
 }
 
@@ -75,7 +77,7 @@ pub struct Encoder {
 pub struct Decoder<'a> {
     bytes: &'a [u8],
     segments: &'a Segments,
-    /// As in the [`Encoder`].
+    /// The same as in the [`Encoder`].
     pub(crate) feeding: bool,
 }
 
@@ -87,16 +89,16 @@ impl Encoder {
     /// Writes a value.
     ///
     /// # Errors
-    /// If it refuses.
+    /// If the value refuses to be encoded.
     pub fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         codec::encode(value, &mut self.bytes)
     }
 
-    /// Writes a value of the program's, after the number of its bytes: if its type reads more or fewer than it writes,
-    /// that is told of it, and not of what follows.
+    /// Writes a value of the user's program, after its length in bytes. So if its type reads more or fewer bytes than
+    /// it writes, the error names this type, and not the next one.
     ///
     /// # Errors
-    /// If it refuses.
+    /// If the value refuses to be encoded.
     pub fn given<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         let at = self.bytes.len() + GIVEN_HEAD;
         self.bytes.resize(at, 0);
@@ -107,7 +109,7 @@ impl Encoder {
     }
 }
 
-/// The bytes of the number before a value of the program's.
+/// The size of the length before a value of the user's program.
 const GIVEN_HEAD: usize = size_of::<u64>();
 
 impl<'a> Decoder<'a> {
@@ -118,17 +120,17 @@ impl<'a> Decoder<'a> {
     /// Reads a value.
     ///
     /// # Errors
-    /// If the bytes are none of that type.
+    /// If the bytes are not a value of this type.
     pub fn value<T: DeserializeOwned>(&mut self) -> Result<T> {
         let (value, taken) = codec::decode(self.bytes)?;
         self.bytes = &self.bytes[taken..];
         Ok(value)
     }
 
-    /// Reads a value of the program's.
+    /// Reads a value of the user's program.
     ///
     /// # Errors
-    /// If its bytes are not one of that type, whole.
+    /// If its bytes are not exactly one value of this type.
     pub fn given<T: DeserializeOwned>(&mut self) -> Result<T> {
         let cut_off = || Error::Bug("a stage was refused: it is cut off".into());
         let (head, rest) = self.bytes.split_first_chunk().ok_or_else(cut_off)?;
