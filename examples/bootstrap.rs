@@ -1,9 +1,9 @@
-//! A confidence interval of a mean by the bootstrap: the mean is taken again and again of resampled data.
+//! A confidence interval of a mean by the bootstrap: many means of resampled data.
 //!
 //!     cargo run --release --example bootstrap
 //!
-//! The data are the numbers of words in the lines of the text. They are kept in memory, and each resample is a job
-//! over them with a seed of its own. For a mean, theory gives an interval too: the two are compared.
+//! The data are the numbers of words in the lines of a text. They are cached in memory. Each resample is a job over
+//! them with a different seed. For a mean, theory gives an interval, too, and the program compares the two.
 
 use std::path::Path;
 use tryworks::prelude::*;
@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     let mean = words.sum()? / n;
     let mut means = Vec::new();
     for seed in 0..RESAMPLES {
-        // One pass for both the sum and the number of what was drawn.
+        // One pass computes both the sum and the number of the drawn items.
         let drawn = words.sample_with_replacement(1.0, seed).map(|words| (words, 1u64));
         let (sum, n) = drawn.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?;
         means.push(sum / n as f64);

@@ -1,4 +1,4 @@
-//! The smallest program: a dataset, two operators, an action.
+//! The smallest program: a dataset, two operators and an action.
 //!
 //!     cargo run --release --example hello
 

@@ -1,10 +1,10 @@
-//! PageRank: a loop in which the ranks of one round are joined with the links to give those of the next.
+//! PageRank: a loop that joins the ranks of one round with the links to compute the ranks of the next round.
 //!
 //!     cargo run --release --example page_rank [PAGES]
 //!
-//! The links are laid out by page once and kept. The ranks come out of `reduce_by_key` laid out in the same way, so
-//! that each round shuffles what the pages give one another and nothing else. The same ranks are computed by a plain
-//! loop over a vector, and compared.
+//! The links are partitioned by page once, and cached. The ranks from `reduce_by_key` are partitioned in the same way.
+//! So each round shuffles only what pages give one another. A plain loop over a vector computes the same ranks, and the
+//! program compares the two.
 
 use tryworks::prelude::*;
 
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     let mut ranks: Data<(u64, f64)> = outgoing.map_values(|_| 1.0).boxed();
     for _ in 0..ROUNDS {
         let given = outgoing.join(&ranks).flat_map_into(|(page, (links, rank)), out| {
-            // A page that nobody links to stays in the game.
+            // This keeps a page without incoming links in the dataset.
             out.push((page, 0.0));
             let each = rank / links.len() as f64;
             out.extend(links.into_iter().map(|other| (other, each)));

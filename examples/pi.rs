@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --example pi
 //!
-//! Every partition has a generator of its own, seeded by its number: the answer is the same in every run, on any
-//! number of threads.
+//! Every partition has its own generator, which is seeded with the partition's number. So the answer is the same in
+//! every run, on any number of threads.
 
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;

@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --example sort_records [RECORDS]
 //!
-//! The input is made first. What comes out is read by plain code: keys must not fall, and the checksum over all records
-//! must be the one that was computed while they were made.
+//! The program makes the input first, with a checksum over all records. Then it sorts the records, and reads the output
+//! with plain code. Keys must not descend, and the checksum must be the same.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -25,7 +25,7 @@ fn record(number: u64) -> [u8; RECORD] {
     })
 }
 
-/// What a record adds to the checksum, wherever it is.
+/// What a record adds to the checksum, whatever its position.
 fn digest(record: &[u8]) -> u64 {
     record.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

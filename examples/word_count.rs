@@ -1,4 +1,4 @@
-//! The most frequent words of a text, stop words left out:
+//! The most frequent words of a text, without stop words:
 //!
 //!     cargo run --release --example word_count [TEXT [STOP WORDS]]
 

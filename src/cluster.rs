@@ -1,4 +1,4 @@
-//! A context whose jobs a cluster runs: what it is told, and the way there.
+//! Contexts whose jobs run on a cluster: their settings, and how they connect.
 
 use crate::context::Builder;
 use crate::settings::wrong;
@@ -13,20 +13,21 @@ use tryworks_runtime::worker::serve_if_asked;
 use tryworks_runtime::{Runtime, local};
 use tryworks_scheduler::Speculation;
 
-/// How often a task that fails is tried on a cluster, if nothing is said: elsewhere it may succeed.
+/// How many attempts a failing task has on a cluster by default. There are several, because it may succeed on another
+/// engine.
 const ATTEMPTS: u32 = 4;
 
-/// What only matters to a context of a cluster.
+/// The settings that only matter on a cluster.
 pub(crate) struct Settings {
     /// The cluster that runs the jobs: its name, or the path of a connection file.
     name: Option<String>,
-    /// The pool that its jobs are in.
+    /// The pool of its jobs.
     pool: String,
-    /// When a task that takes long gets a second attempt.
+    /// When a slow task gets a second attempt.
     speculation: Option<Speculation>,
-    /// How long a driver waits for a hub that is gone, and a job for engines.
+    /// How long a driver waits for a lost hub, and a job for engines.
     patience: Duration,
-    /// Which variables of the environment go to workers: names, or beginnings with `*` behind.
+    /// Which environment variables go to workers: names, or prefixes followed by `*`.
     send_env: Vec<String>,
 }
 
@@ -43,7 +44,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Takes what variables of the environment say.
+    /// Reads the settings from environment variables.
     pub(crate) fn hear(&mut self, text: &impl Fn(&str) -> Result<Option<String>>) -> Result<()> {
         let name = text("TRYWORKS_CLUSTER")?.filter(|name| !name.is_empty());
         let bad = |message| Error::Setting { name: "TRYWORKS_CLUSTER".into(), message };
@@ -57,7 +58,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The cluster, if one is to be used. In a worker this does not return.
+    /// Connects to the cluster, if one is set. In a worker this does not return.
     pub(crate) fn connect(
         &self,
         local: &local::Settings,
@@ -98,12 +99,12 @@ impl Settings {
     }
 }
 
-/// Whether a cluster is named by a connection file.
+/// Whether this is the path of a connection file and not a name.
 fn is_path(cluster: &str) -> bool {
     cluster.contains('/') || cluster.ends_with(".json")
 }
 
-/// The name of a cluster, or its connection file as it is from where the process is now; or what is wrong with it.
+/// The name of a cluster, or the absolute path of its connection file. As an error, what is wrong with it.
 fn from_here(cluster: String) -> Result<String, String> {
     if !is_path(&cluster) {
         return match cluster.as_str() {
@@ -127,19 +128,19 @@ impl Builder {
         self
     }
 
-    /// The pool of the cluster that its jobs are in. Pools are named when the cluster is started, each with its share;
-    /// a name that the cluster does not know makes jobs fail.
+    /// The cluster's pool for the jobs of this context. Pools are defined when the cluster is started. If the cluster
+    /// does not know the name, jobs fail.
     pub fn pool(mut self, name: impl Into<String>) -> Self {
         self.settings.cluster.pool = name.into();
         self
     }
 
-    /// Gives a task of a cluster a second attempt on another engine if it takes long: once `quantile_percent` of a
+    /// Gives slow tasks of a cluster a second attempt on another engine. A task is slow when `quantile_percent` of its
     /// stage's tasks are done, and it has run for more than `multiplier_percent` of their median time. The first
-    /// attempt to finish counts, and the other is stopped. It is off unless this is called.
+    /// attempt to finish counts, and the other one is stopped. By default there are no second attempts of this kind.
     ///
-    /// A quantile of more than 100 would never be reached, and a multiplier of less than 100 would run tasks twice that
-    /// are as fast as others: both are an error when the context is built.
+    /// A quantile of more than 100 would never be reached. A multiplier of less than 100 would run tasks twice although
+    /// they are as fast as others. Both are errors when the context is built.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -161,18 +162,18 @@ impl Builder {
         self
     }
 
-    /// How long a job waits while the cluster has no engine, and a driver while it has no hub.
+    /// How long a job waits for an engine, and a driver for the hub, if there is none.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.settings.cluster.patience = patience;
         self
     }
 
-    /// Gives tasks on a cluster this variable of the program's environment, or all variables that begin with what is
-    /// before a `*`. It may be called several times.
+    /// Sends this variable of the program's environment to tasks on a cluster. If `name` ends in `*`, sends all
+    /// variables with this prefix. It may be called several times.
     ///
-    /// Tasks have the environment of their engine, since paths in it are of the engine's machine. What they have of the
-    /// program's is `TRYWORKS_*`, `RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`, `RUST_LOG`, `LANG`, `LANGUAGE`, `LC_*` and
-    /// `TZ`, and what is named here. In one process tasks have all of it anyway.
+    /// Tasks have the environment of their engine, because paths in it belong to the engine's machine. From the program
+    /// they get `TRYWORKS_*`, `RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`, `RUST_LOG`, `LANG`, `LANGUAGE`, `LC_*`, `TZ`, and
+    /// the variables named here. Tasks on the program's own threads have its whole environment anyway.
     ///
     /// ```
     /// use tryworks::prelude::*;

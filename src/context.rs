@@ -15,9 +15,9 @@ use tryworks_core::{BEGIN_WITH, Dataset};
 use tryworks_io::Sources;
 use tryworks_runtime::Runtime;
 
-/// Where datasets begin and jobs run. Its sources are the methods of [`Sources`].
+/// A program makes its datasets and runs its jobs through a context. Its sources are the methods of [`Sources`].
 ///
-/// Datasets keep what they need of it: they may outlive the handle.
+/// Datasets may outlive the context: they keep alive what they need.
 pub struct Context {
     runtime: Arc<dyn Runtime>,
     memory: Arc<Memory>,
@@ -25,15 +25,15 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context as the environment says. It belongs on the first line of `main`: engines of a cluster start this same
-    /// program, with the same arguments, to run tasks, and there it does not return. What `main` sets up after it does
-    /// not exist where tasks run.
+    /// Makes a context with the settings of the environment. Call it on the first line of `main`: engines of a cluster
+    /// start this same program, with the same arguments, to run tasks. In these processes `init` does not return, so
+    /// what `main` sets up after it does not exist where tasks run.
     ///
     #[doc = include_str!("../docs/settings.md")]
     ///
     /// # Errors
-    /// If a variable is wrong, the event log cannot be made or is wanted of a cluster, or the cluster cannot be
-    /// reached.
+    /// If a variable is wrong, the cluster cannot be reached, or the event log cannot be created. An event log together
+    /// with a cluster is an error, too.
     pub fn init() -> Result<Self> {
         #[cfg(feature = "cluster")]
         tryworks_runtime::worker::serve_if_asked();
@@ -41,20 +41,20 @@ impl Context {
         Builder { settings, progress: true, fault: None }.build()
     }
 
-    /// A context with so many threads, whatever the environment says: what examples and tests use.
+    /// Makes a context that runs jobs on `threads` threads and ignores the environment. Examples and tests use it.
     ///
     /// # Errors
-    /// Currently never fails; it returns a `Result` to match [`init`](Context::init).
+    /// If `threads` is more than 4,096.
     pub fn local(threads: usize) -> Result<Self> {
         Context::builder().threads(threads).progress(false).build()
     }
 
-    /// A context by hand: the environment is not looked at.
+    /// Makes a context by hand. It ignores the environment.
     pub fn builder() -> Builder {
         Builder { settings: settings::default(), progress: true, fault: None }
     }
 
-    /// A dataset of `partitions` partitions, each what `function` makes of its number.
+    /// A dataset of `partitions` partitions. `function` makes the items of each partition from its number.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -87,23 +87,23 @@ impl Context {
     }
 
     /// The memory budget of this process: its limit, what is reserved, and what was spilled so far. The engines of a
-    /// cluster have budgets of their own.
+    /// cluster have their own budgets.
     pub fn memory(&self) -> &Arc<Memory> {
         &self.memory
     }
 
-    /// The bytes of spill files of this process that are in use now.
+    /// How many bytes of this process's spill files are in use now.
     pub fn spill_bytes(&self) -> u64 {
         self.runtime.spill_bytes()
     }
 
-    /// How many blocks of shuffles and caches this process keeps now.
+    /// How many blocks of shuffles and cached partitions this process keeps now.
     pub fn blocks(&self) -> usize {
         self.runtime.blocks()
     }
 
-    /// Stops the context: jobs that run fail with [`Error::Stopped`](crate::Error::Stopped), and so does every
-    /// action from now on.
+    /// Stops the context: running jobs fail with [`Error::Stopped`](crate::Error::Stopped), and so does every later
+    /// action.
     pub fn stop(&self) {
         self.runtime.stop();
     }
@@ -115,7 +115,7 @@ impl Sources for Context {
     }
 }
 
-/// A context by hand.
+/// Builds a context by hand.
 ///
 /// ```
 /// use tryworks::prelude::*;
@@ -127,18 +127,18 @@ impl Sources for Context {
 pub struct Builder {
     pub(crate) settings: Settings,
     progress: bool,
-    /// The first of the settings that cannot be obeyed.
+    /// The error of the first setting that is wrong.
     fault: Option<Error>,
 }
 
 impl Builder {
-    /// A setting cannot be obeyed. The first that cannot is the error of `build`.
+    /// Records a wrong setting. The first one is the error of `build`.
     #[track_caller]
     pub(crate) fn refuse(&mut self, why: String) {
         self.fault.get_or_insert(Error::plan(why));
     }
 
-    /// The path as it is from here: the process may go to another directory before it is used.
+    /// Makes a path absolute, because the process may change its directory before it uses the path.
     #[track_caller]
     fn whole(&mut self, what: &str, path: &Path) -> PathBuf {
         match whole(path) {
@@ -150,7 +150,7 @@ impl Builder {
         }
     }
 
-    /// How many tasks run at once: at least one, and 4,096 at most.
+    /// How many tasks run at once. 0 counts as 1, and more than 4,096 are an error when the context is built.
     #[track_caller]
     pub fn threads(mut self, threads: usize) -> Self {
         if threads > MOST_THREADS {
@@ -166,14 +166,14 @@ impl Builder {
         self
     }
 
-    /// Where spill files are made.
+    /// The directory of spill files.
     #[track_caller]
     pub fn spill_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.settings.local.spill_dir = self.whole("the directory of spill files", &dir.into());
         self
     }
 
-    /// The most bytes of spill files.
+    /// The most bytes that spill files may take.
     pub fn spill_quota(mut self, bytes: u64) -> Self {
         self.settings.local.spill.quota = Some(bytes);
         self
@@ -191,26 +191,30 @@ impl Builder {
         self
     }
 
-    /// How often a task whose function fails is tried in all. In one process a failure mostly happens again, so it
-    /// is once if nothing is said; on a cluster it is four times.
+    /// How many attempts a task has whose function fails. The default is one on the program's own threads, where a
+    /// failure usually happens again, and four on a cluster.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = Some(attempts.max(1));
         self
     }
 
-    /// A file for the event log, which is of the threads of this process: jobs of a cluster are in its journal.
+    /// A file for the event log of jobs on the program's own threads. On a cluster this is an error, because its
+    /// journal has the jobs.
     #[track_caller]
     pub fn event_log(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.local.event_log = Some(self.whole("the event log", &path.into()));
         self
     }
 
-    /// Whether every row that is handed over, from a task to another or to the driver, is encoded and decoded first,
-    /// even where it stays in memory. It is what came back that is handed over. So a type whose values do not come back
-    /// as they were is an [`Error::Type`](crate::Error::Type) that names it, or gives the same wrong answer every time,
-    /// and not only when memory is short or on a cluster. A field with `#[serde(skip)]` is such a case. Values that are
-    /// given to tasks (`with`, `parallelize`, the first value of `fold`) are looked at in the same way, on the driver.
-    /// It takes time: debug builds check, and release builds do not, unless it is said here.
+    /// Whether rows are checked. A checked row is encoded and decoded whenever a task hands it to another task or to
+    /// the driver, even if it stays in memory, and the decoded row is handed over.
+    ///
+    /// Some types do not come back as they were, such as a struct with a field with `#[serde(skip)]`. With checks, such
+    /// a type is an [`Error::Type`](crate::Error::Type) that names it, or gives the same wrong answer every time.
+    /// Without them, it may give a wrong answer only when memory is short, or on a cluster. Values that the program
+    /// gives to tasks (`with`, `parallelize`, the first value of `fold`) are checked in the same way, on the driver.
+    ///
+    /// Checks take time. By default, debug builds check rows and release builds do not.
     ///
     /// ```
     /// use serde::{Deserialize, Serialize};
@@ -234,17 +238,17 @@ impl Builder {
         self
     }
 
-    /// Whether a progress bar is shown while a job runs, where the standard error output is a terminal.
+    /// Whether a progress bar is shown while a job runs, if standard error is a terminal.
     pub fn progress(mut self, show: bool) -> Self {
         self.progress = show;
         self
     }
 
-    /// The context. No thread that runs tasks is started before the first job.
+    /// Makes the context. Threads that run tasks start with the first job.
     ///
     /// # Errors
-    /// If a setting cannot be obeyed, such as a path that is wrong, the event log cannot be made or is wanted of a
-    /// cluster, or the cluster cannot be reached.
+    /// If a setting is wrong, such as a path, the cluster cannot be reached, or the event log cannot be created. An
+    /// event log together with a cluster is an error, too.
     pub fn build(self) -> Result<Context> {
         self.fault.map_or(Ok(()), Err)?;
         let (runtime, memory) = self.settings.runtime()?;

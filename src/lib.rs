@@ -1,4 +1,5 @@
-//! Tryworks is a dataflow and map-reduce engine: lazy typed datasets, planned into stages and run on every core.
+//! Tryworks is a dataflow and map-reduce engine: lazy, typed datasets, which it plans into stages and runs on every
+//! core or on a cluster.
 //!
 //! ```
 //! use tryworks::prelude::*;
@@ -16,8 +17,8 @@
 //! }
 //! ```
 //!
-//! A [`Dataset`] describes work; only *actions* (`collect`, `count`, `save_as_text_file`, ..) make it run. Functions
-//! given to operators capture nothing: what they need is given to them by [`with`](Dataset::with).
+//! A [`Dataset`] describes work; only *actions* (`collect`, `count`, `save_as_text_file`, ..) run it. Functions given
+//! to operators capture nothing. If a function needs a value, pass it by [`with`](Dataset::with).
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -38,7 +39,7 @@ pub use tryworks_core::{
 pub use tryworks_io::{Input, files, places, records, rows, text};
 pub use tryworks_runtime::event_log;
 
-/// The programs in the prose are run with the tests.
+/// The programs in these pages are run by the tests.
 #[cfg(doctest)]
 mod prose {
     #[doc = include_str!("../README.md")]

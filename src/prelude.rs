@@ -1,4 +1,4 @@
-//! What nearly every program uses: `use tryworks::prelude::*;`.
+//! The names that nearly every program uses: `use tryworks::prelude::*;`.
 
 pub use crate::{Context, Error, Result};
 pub use tryworks_base::UserError;

@@ -1,4 +1,4 @@
-//! The progress bar of the terminal: shown for jobs that take a while, on the standard error output.
+//! The progress bar: shown on standard error, if that is a terminal, for jobs that take a while.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, stderr};
@@ -11,14 +11,14 @@ use tryworks_runtime::screen::Screen;
 
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Shows how far the latest job is, until it is dropped.
+/// Shows the progress of the latest job, until this is dropped.
 pub(crate) struct Bar {
     end: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Bar {
-    /// A bar, if the standard error output is a terminal.
+    /// Starts a bar, if standard error is a terminal.
     pub(crate) fn show(runtime: &Arc<dyn Runtime>) -> Option<Self> {
         if !stderr().is_terminal() {
             return None;
@@ -33,7 +33,7 @@ impl Bar {
         runtime.show_on(line.clone());
         let (end, ended) = channel();
         let watch = move || {
-            // A job that is over within one look needs no bar.
+            // A job that ends between two looks gets no bar.
             while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) && line.look() {}
             line.end();
         };
@@ -42,18 +42,18 @@ impl Bar {
     }
 }
 
-/// The line of the terminal where the bar is.
+/// The bar's line on the terminal.
 struct Line {
-    /// It may end while it is watched.
+    /// Weak, because the bar must not keep the runtime alive.
     runtime: Weak<dyn Runtime>,
     drawn: Mutex<Drawn>,
 }
 
 struct Drawn {
     bar: ProgressBar,
-    /// Counts jobs that were over.
+    /// How many jobs have ended.
     jobs_over: u64,
-    /// It is not shown any more.
+    /// Whether the bar is gone for good.
     ended: bool,
 }
 
@@ -62,15 +62,16 @@ impl Line {
         self.drawn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows the present state; false when the runtime is gone.
+    /// Shows the current progress. Returns false if the runtime is gone.
     fn look(&self) -> bool {
         let jobs_over = self.drawn().jobs_over;
-        // Whoever has the runtime's lock may print, and wait for the line.
+        // `drawn` must not be locked while `active` takes the runtime's lock: a thread with that lock may print, and so
+        // wait for `drawn`.
         let Some(runtime) = self.runtime.upgrade() else { return false };
         let mut active = runtime.active();
         drop(runtime);
         let drawn = self.drawn();
-        // A job that was over in between is not shown again: its driver prints on that line.
+        // If a job has ended in between, it must not be shown again, because the program may print on that line now.
         if drawn.ended || drawn.jobs_over != jobs_over {
             return true;
         }

@@ -1,4 +1,4 @@
-//! Settings from the environment: `TRYWORKS_THREADS` and its like.
+//! Settings from environment variables, such as `TRYWORKS_THREADS`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,22 +11,22 @@ use tryworks_runtime::Runtime;
 use tryworks_runtime::local::{self, Local};
 use tryworks_store::spill::SpillOptions;
 
-/// The share of the machine's memory that is the budget if nothing is said, in percent.
+/// The default memory budget, in percent of the machine's memory.
 const MEMORY_PERCENT: u64 = 60;
 
-/// What a context is told.
+/// The settings of a context.
 pub(crate) struct Settings {
-    /// For threads of this process; some of it holds for a cluster too.
+    /// For the program's own threads; some of these hold for a cluster, too.
     pub(crate) local: local::Settings,
     /// For a cluster.
     #[cfg(feature = "cluster")]
     pub(crate) cluster: crate::cluster::Settings,
-    /// How often a task that fails is tried in all, if that was said.
+    /// How many attempts a failing task has, if that was set.
     pub(crate) max_attempts: Option<u32>,
 }
 
 impl Settings {
-    /// What runs the jobs of a context with these settings, and the memory budget of this process.
+    /// The runtime of a context with these settings, and the memory budget of this process.
     pub(crate) fn runtime(self) -> Result<(Arc<dyn Runtime>, Arc<Memory>)> {
         #[cfg(feature = "cluster")]
         if let Some(cluster) = self.cluster.connect(&self.local, self.max_attempts)? {
@@ -38,7 +38,7 @@ impl Settings {
     }
 }
 
-/// The settings of a program that says nothing.
+/// The default settings.
 pub(crate) fn default() -> Settings {
     let local = local::Settings {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -58,18 +58,18 @@ pub(crate) fn default() -> Settings {
     }
 }
 
-/// The most threads that run tasks: more are a mistake, or an attempt to get more memory than the stacks may have.
+/// The most threads that run tasks. Asking for more is a mistake, because each has a stack of 64 MiB.
 pub(crate) const MOST_THREADS: usize = 4096;
 
-/// The error of a variable whose value has another form.
+/// The error of a variable with a wrong value. `form` says what it should be.
 pub(crate) fn wrong(name: &str, value: &str, form: &str) -> Error {
     Error::Setting { name: name.into(), message: format!("is `{value}`, which is not {form}") }
 }
 
-/// The settings that the environment says.
+/// Reads the settings from environment variables. `look` finds a variable.
 ///
 /// # Errors
-/// Names the variable that is wrong, and its form.
+/// If a variable has a wrong value; the error names the variable and says what it should be.
 pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Result<Settings> {
     let mut all = default();
     let settings = &mut all.local;
@@ -77,7 +77,7 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Resul
         let not_text = |value: OsString| wrong(name, &value.to_string_lossy(), "UTF-8");
         look(name).map(|value| value.into_string().map_err(not_text)).transpose()
     };
-    // It says what is wrong with the value of a variable, with the value in it.
+    // The error of a variable whose message already contains the value.
     let bad = |name: &str| {
         let name = name.to_string();
         move |message| Error::Setting { name, message }
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use std::os::unix::ffi::OsStringExt;
 
-    /// Without the feature `cluster` fewer are read.
+    /// Without the feature `cluster` fewer variables are read.
     #[cfg(feature = "cluster")]
     #[test]
     fn the_page_of_settings_has_the_variables_that_are_read_and_no_others() {

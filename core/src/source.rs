@@ -1,4 +1,4 @@
-//! Where items come from: the contract of a source and the pipe that begins with one.
+//! Where items come from: the contract of sources, and the pipe that reads one.
 
 use crate::pipe::{Cursor, Pipe};
 use crate::ship::{Decoder, Encoder, Ship};
@@ -8,27 +8,28 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use tryworks_base::{Result, codec};
 
-/// A partitioned input. Its number of partitions and what is in them depend on the input alone: never on threads,
-/// memory or time.
+/// A partitioned input. The number of partitions, their items and the order of the items must depend on the input
+/// alone: never on threads, memory or time.
 ///
-/// A source is a serde value, because it is sent to where it is read: what it has to be for that is told under
-/// [`Row`](crate::row::Row), and looked at when a dataset is made of it.
+/// A source is a serde value, because it is sent to the tasks that read it. The rules for that are under
+/// [`Row`](crate::row::Row). They are checked when a dataset is made from the source.
 pub trait Source: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// What it yields.
+    /// The items that it yields.
     type Item: Send + 'static;
-    /// One partition being read.
+    /// One partition while it is read.
     type Cursor: Cursor<Item = Self::Item> + 'static;
 
     /// The number of partitions.
     fn partitions(&self) -> u32;
 
-    /// Begins to read partition `partition`, which is less than [`partitions`](Source::partitions).
+    /// Opens partition `partition`, which is less than [`partitions`](Source::partitions).
     ///
     /// # Errors
-    /// What the input met, with its name and the offset.
+    /// The error of the input, with its name and the offset.
     fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor>;
 
-    /// Looks on the driver whether the codec carries the source, `every` row of its own too if it has any.
+    /// Checks on the driver whether the codec carries the source. If the source has rows itself and `every` is true, it
+    /// checks each of them.
     ///
     /// # Errors
     /// As [`prove_given`](tryworks_base::codec::prove_given).
@@ -36,12 +37,12 @@ pub trait Source: Serialize + DeserializeOwned + Send + Sync + 'static {
         codec::prove_given(self, every)
     }
 
-    /// The type to blame if the codec does not carry the source.
+    /// The type that the error names if the codec does not carry the source.
     fn blamed() -> &'static str {
         std::any::type_name::<Self>()
     }
 
-    /// What `explain()` shows behind the operator's name, such as the path.
+    /// What `explain()` shows after the operator's name, such as the path.
     fn describe(&self) -> String {
         String::new()
     }

@@ -1,4 +1,4 @@
-//! A stage: a pipe with what is done to its items, behind one pointer, and what a run of it leaves.
+//! A stage: a pipe and what is done with its items, behind one pointer; and the output of a run.
 
 use crate::exchange::hash_of;
 use crate::host::MadeBlock;
@@ -10,12 +10,14 @@ use std::any::Any;
 use std::sync::Arc;
 use tryworks_base::{Error, Result, codec};
 
-/// A stage, its types erased: one `dyn` call per partition.
+/// A stage with erased types: one `dyn` call per partition.
+///
+/// Unless the user's code is nondeterministic, running a partition again must give the same output, in any process.
 pub trait Stage: Send + Sync + 'static {
     /// Runs one logical partition.
     ///
     /// # Errors
-    /// What the input or a user function met.
+    /// An error of the input or of a user's function.
     fn run(&self, partition: u32, task: &TaskContext) -> Result<Output>;
 
     /// The stage as bytes, for another process of the same program.
@@ -48,31 +50,31 @@ impl<S: StageCode> Role for S {
     }
 }
 
-/// What one partition of a stage leaves.
+/// The output of one partition of a stage.
 pub struct Output {
     /// The block or the result.
     pub made: Made,
-    /// How many rows it holds.
+    /// The number of rows.
     pub rows: u64,
     /// A checksum: almost certainly different if the content differs.
     pub checksum: u64,
-    /// How many bytes it holds, in memory or on the disk, as estimated.
+    /// The estimated number of bytes, in memory or on the disk.
     pub bytes: u64,
-    /// The bytes for each partition of the stage that reads it.
+    /// The bytes for each partition of the reading stage.
     pub bucket_bytes: Vec<u64>,
 }
 
 /// A block for later stages, or a result for the driver.
 pub enum Made {
-    /// Stays in the process, to be read by [`Host::fetch`](crate::host::Host::fetch).
+    /// A block, which readers get by [`Host::fetch`](crate::host::Host::fetch).
     Block(MadeBlock),
-    /// Goes back to the driver.
+    /// A result, which goes to the driver.
     Result(Box<dyn ResultValue>),
 }
 
 /// A result of any type.
 pub trait ResultValue: Any + Send {
-    /// Its bytes, for a driver in another process.
+    /// Encodes it for a driver in another process.
     ///
     /// # Errors
     /// If the value refuses to be encoded.
@@ -86,16 +88,16 @@ impl<T: Serialize + Any + Send> ResultValue for T {
     }
 }
 
-/// Marks results by their type. A program may ask for a detached job that it, or another one, began with other types:
-/// bytes of one number can be read as those of another.
+/// Marks results with their type. A program may ask for a detached job that was begun with other types, and bytes of
+/// one type may decode as another.
 fn mark_of<T>() -> [u8; 8] {
     hash_of(&std::any::type_name::<T>()).to_le_bytes()
 }
 
-/// The result that was encoded in another process.
+/// Decodes a result from another process.
 ///
 /// # Errors
-/// If it is one of another type, which is told as such; if its bytes cannot be decoded.
+/// If it is of another type, which the error says, or if its bytes cannot be decoded.
 pub(crate) fn decode_result<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     match bytes.split_first_chunk() {
         Some((mark, bytes)) if *mark == mark_of::<T>() => Ok(codec::decode(bytes)?.0),
@@ -109,15 +111,15 @@ pub(crate) fn decode_result<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
 }
 
-/// A result that comes from another process as its bytes. It has a type of its own, so that bytes that are the result
-/// themselves are not taken for it.
+/// The bytes of a result from another process. A separate type tells them apart from a result that is itself a vector
+/// of bytes.
 #[derive(Serialize)]
 pub struct Encoded(pub Vec<u8>);
 
 /// Opens a parcel that holds a stage.
 ///
 /// # Errors
-/// If the descriptor it names is not one of this program's, or its data does not decode.
+/// If its descriptor is not one of this program, or its data cannot be decoded.
 pub fn receive(parcel: &Parcel, segments: &Segments) -> Result<Arc<dyn Stage>> {
     unpack::<Arc<dyn Stage>>(parcel, segments, false)
 }

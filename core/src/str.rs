@@ -1,4 +1,4 @@
-//! Short strings: what a word is.
+//! Short strings, such as words.
 
 use bytemuck::NoUninit;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -8,10 +8,10 @@ use std::hash::{Hash, Hasher};
 use std::num::NonZeroU64;
 use std::ops::Deref;
 
-/// An immutable string that holds up to 23 bytes without an allocation: made for words and other short keys.
+/// An immutable string that holds up to 23 bytes without an allocation, made for words and other short keys.
 ///
-/// Making, comparing and hashing short ones takes a fixed number of machine words, with no call and no loop: in a word
-/// count that is most of the time there is to win.
+/// Making, comparing and hashing a short one works on a fixed number of machine words, with no call and no loop. These
+/// operations take most of the time of a word count.
 ///
 /// ```
 /// use tryworks_core::Str;
@@ -21,7 +21,7 @@ use std::ops::Deref;
 #[derive(Clone)]
 pub struct Str(Form);
 
-/// A text of up to [`SHORT`] bytes always has the short form, so that equal texts have equal forms.
+/// A text of up to [`SHORT`] bytes must always have the short form, so that equal texts have equal forms.
 #[derive(Clone)]
 enum Form {
     Short(Words),
@@ -30,21 +30,22 @@ enum Form {
 
 const SHORT: usize = 23;
 
-/// Up to 23 bytes, with zeros behind them, as numbers: they stay in registers where an array would go through memory.
+/// Up to 23 bytes, padded with zeros, as numbers. Numbers stay in registers; an array would go through memory.
 #[derive(Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Words {
     first: u64,
     second: u64,
-    /// Seven bytes, and in the highest the length and one: zero, which it never is, tells the compiler apart the forms.
+    /// Seven bytes, and in the highest byte the length plus one. So it is never zero, and the compiler uses zero to
+    /// tell the forms apart.
     last: NonZeroU64,
 }
 
-/// Where the length is in the last word.
+/// The position of the length in the last word, in bits.
 const LEN: u32 = 56;
 
 impl Words {
-    /// A text whose eight-byte words are changed by `change` on the way, which leaves zeros as they are; `None` if the
+    /// Makes the words of a text, and changes each by `change`, which must leave zero bytes as they are. `None` if the
     /// text is too long.
     #[inline(always)]
     fn new(text: &[u8], change: impl Fn(u64) -> u64) -> Option<Words> {
@@ -55,7 +56,7 @@ impl Words {
         let (head, tail) = text.split_at(text.len().min(8));
         let first = change(word(head));
         if tail.is_empty() {
-            // Most words of a text.
+            // Most words of a text end here.
             return Some(Words { first, second: 0, last: len });
         }
         let (middle, tail) = tail.split_at(tail.len().min(8));
@@ -69,14 +70,14 @@ impl Words {
 }
 
 impl PartialEq for Words {
-    /// All three at once: a branch for each would be guessed wrong now and then.
+    /// Compares all three numbers at once: a branch for each would sometimes be mispredicted.
     #[inline(always)]
     fn eq(&self, other: &Words) -> bool {
         self.first ^ other.first | self.second ^ other.second | self.last.get() ^ other.last.get() == 0
     }
 }
 
-/// Up to eight bytes as a number, the first the lowest, by two reads that overlap.
+/// Up to eight bytes as a little-endian number, by two reads that overlap.
 #[inline(always)]
 fn word(text: &[u8]) -> u64 {
     let len = text.len();
@@ -87,14 +88,14 @@ fn word(text: &[u8]) -> u64 {
         let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
         return u64::from(first) | u64::from(last) << (8 * (len - 4));
     }
-    // One to three bytes: the first, the middle and the last are all of them.
+    // Of one to three bytes, the first, the middle and the last are all.
     let Some(last) = len.checked_sub(1) else { return 0 };
     let byte = |at: usize| u64::from(text[at]) << (8 * at);
     byte(0) | byte(len / 2) | byte(last)
 }
 
-/// The ASCII letters of eight bytes in lower case, all at once: the high bit of a byte says that it is one of `A` to
-/// `Z` (Hacker's Delight, 2-1), and 0x80 is four times the difference of the cases.
+/// Lower-cases the ASCII letters of eight bytes at once (Hacker's Delight, 2-1). In `upper`, the high bit of a byte
+/// says that it is one of `A` to `Z`. Shifted right by two, this bit is 0x20, the difference between the cases.
 #[inline(always)]
 fn lower_word(word: u64) -> u64 {
     const EACH: u64 = 0x0101_0101_0101_0101;
@@ -109,7 +110,7 @@ fn lower_word(word: u64) -> u64 {
 compile_error!("short strings are read as little-endian words");
 
 impl Str {
-    /// The same text.
+    /// Makes a `Str` of this text.
     #[inline]
     pub fn new(text: &str) -> Self {
         match Words::new(text.as_bytes(), |word| word) {
@@ -131,7 +132,7 @@ impl Str {
     #[inline]
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            // It was a text when it came in; looking again is cheaper than it is worth to promise it to the compiler.
+            // It was UTF-8 when it came in. Checking again is cheap, and unsafe code is not worth the gain.
             Form::Short(words) => std::str::from_utf8(words.as_bytes()).unwrap_or_default(),
             Form::Long(text) => text,
         }
@@ -165,7 +166,8 @@ impl Hash for Str {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match &self.0 {
             Form::Short(words) => {
-                // Always two words, whatever the length: a branch on it would be guessed wrong half of the time.
+                // Always two numbers, whatever the length: a branch on the length would be mispredicted half of the
+                // time.
                 let rest = words.second.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ words.last.get();
                 state.write_u64(words.first);
                 state.write_u64(rest);
@@ -175,7 +177,7 @@ impl Hash for Str {
     }
 }
 
-/// On its own, so that hashing a short one is small enough to become part of the caller's loop.
+/// A separate function, so that hashing a short text is small enough to be inlined into the caller's loop.
 #[cold]
 fn hash_long<H: Hasher>(text: &str, state: &mut H) {
     text.hash(state);
@@ -299,7 +301,7 @@ mod tests {
             tryworks_base::codec::encode(&short, &mut bytes).unwrap();
             assert_eq!(tryworks_base::codec::decode::<Str>(&bytes).unwrap(), (short.clone(), bytes.len()));
             assert_eq!(short.cmp(&Str::new("Bcd")), text.as_str().cmp("Bcd"));
-            // A text that differs in its last byte alone, and one that is longer by a zero.
+            // A text that differs only in its last byte, and one that is longer by a zero byte.
             assert_ne!(Str::new(&format!("{text}x")), Str::new(&format!("{text}y")));
             assert_ne!(Str::new(&format!("{text}\0")), short);
         }

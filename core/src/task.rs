@@ -1,4 +1,4 @@
-//! A task from inside: where it runs, and whether it was cancelled.
+//! A task as its code sees it: where it runs, and whether it was cancelled.
 
 use crate::host::Host;
 use std::any::Any;
@@ -7,48 +7,48 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tryworks_base::lock::Lock;
 use tryworks_base::{Error, Result, TaskSite};
 
-/// What a pipe knows of the task that runs it.
+/// What a pipe knows about the task that runs it.
 #[derive(Clone)]
 pub struct TaskContext {
     place: TaskSite,
     host: Arc<dyn Host>,
     cancelled: Arc<AtomicBool>,
-    /// Set while a segment of a boxed chain is opened: what its root reads instead of its own source.
+    /// Set while a segment of a boxed pipe is opened: its root reads from here instead of its own source.
     feed: Option<Feed>,
     checks_rows: bool,
 }
 
-/// Where a segment of a boxed chain finds its next batch.
+/// Where a segment of a boxed pipe finds its next batch.
 pub(crate) type Feed = Arc<Lock<Option<Box<dyn Any + Send>>>>;
 
 impl TaskContext {
-    /// A task at `place` in the process `host`, which stops when `cancelled` becomes true.
+    /// A task at `place` in the process `host`. It stops when `cancelled` becomes true.
     pub fn new(place: TaskSite, host: Arc<dyn Host>, cancelled: Arc<AtomicBool>) -> Self {
         TaskContext { place, host, cancelled, feed: None, checks_rows: false }
     }
 
-    /// The same, which encodes and decodes every row that it hands over, if that is asked for.
+    /// The same task, with the choice whether it encodes and decodes every row that it hands over.
     #[must_use]
     pub fn checking_rows(self, checks_rows: bool) -> Self {
         TaskContext { checks_rows, ..self }
     }
 
-    /// Whether every row that is handed over is to be encoded and decoded.
+    /// Whether the task encodes and decodes every row that it hands over.
     pub fn checks_rows(&self) -> bool {
         self.checks_rows
     }
 
-    /// Where it runs.
+    /// Where the task runs.
     pub fn place(&self) -> TaskSite {
         self.place
     }
 
-    /// The process around it.
+    /// The process around the task.
     pub fn host(&self) -> &Arc<dyn Host> {
         &self.host
     }
 
-    /// An error if the task was cancelled. To be asked once a batch.
+    /// An error if the task was cancelled. Call it once a batch.
     ///
     /// # Errors
     /// [`Error::Cancelled`].
@@ -56,7 +56,7 @@ impl TaskContext {
         if self.cancelled.load(Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    /// The same task as seen by a pipe that is fed from `feed`.
+    /// The same task, for a pipe that reads from `feed`.
     pub(crate) fn fed(&self, feed: Option<Feed>) -> Self {
         TaskContext { feed, ..self.clone() }
     }

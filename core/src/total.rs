@@ -1,12 +1,13 @@
-//! Floats as keys: in the order of IEEE 754, which is total, so that NaN has its place too.
+//! Floats as keys, in the total order of IEEE 754, which includes NaN.
 
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// A float that can be sorted, compared and grouped by: in the order of [`f64::total_cmp`], from the negative NaNs over
-/// negative infinity, negative zero and zero to infinity and the NaNs. Equal is what has the same bits.
+/// A float that can be a key for sorting and grouping. The order is that of [`f64::total_cmp`]: negative NaNs, negative
+/// infinity, negative numbers, negative zero, zero, positive numbers, infinity, NaNs. Two floats are equal if they have
+/// the same bits.
 ///
 /// ```
 /// # use tryworks::prelude::*;

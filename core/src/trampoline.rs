@@ -1,4 +1,4 @@
-//! Dropping long chains without recursion: what is dropped while something is being dropped waits its turn.
+//! Dropping long chains without recursion: values that are dropped during a drop are queued.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -7,8 +7,8 @@ thread_local! {
     static WAITING: RefCell<Option<Vec<Box<dyn Any>>>> = const { RefCell::new(None) };
 }
 
-/// Drops `thing`, after what is being dropped on this thread already. A link of a chain that drops its neighbour
-/// this way can be part of a chain of any length.
+/// Drops `thing`; if a drop is already running on this thread, after that one. If each link of a chain drops its
+/// neighbour in this way, the chain can have any length.
 pub(crate) fn drop_flat<T: 'static>(thing: T) {
     let mut thing = Some(thing);
     let outermost = WAITING.try_with(|waiting| match &mut *waiting.borrow_mut() {

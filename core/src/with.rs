@@ -1,4 +1,4 @@
-//! Values given in the open to the function of the next operator.
+//! Values that a program gives explicitly to the function of the next operator.
 
 pub use crate::call::Env;
 use crate::call::{Given, Init, Value};
@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use tryworks_base::{Op, UserError, codec};
 
-/// A dataset and a value for the functions of its next operator or action. Every operator and every action that takes a
-/// function has a form here, whose functions take a reference to the value first.
+/// A dataset, and a value for the functions of its next operator or action. Every operator and action that takes a
+/// function has a form here. The function then gets a reference to the value as its first argument.
 #[must_use = "a dataset is a description: nothing runs until an action is called on it"]
 pub struct With<P: Pipe, E> {
     pub(crate) data: Dataset<P>,
@@ -28,11 +28,11 @@ impl<P: Pipe, E: Env> With<P, E> {
 
 /// # Values for functions
 impl<P: Pipe> Dataset<P> {
-    /// Gives `value` to the function of the next operator. It is sent once per stage and worker.
+    /// Gives `value` to the function of the next operator. The value is sent once per stage and worker.
     ///
-    /// It has to be what a [`Row`](crate::row::Row) has to be, but for `Clone`: a type that serde's attributes keep
-    /// from coming back as it was is told at the action, on threads too. A value of more than a mebibyte is looked at
-    /// only where every row is.
+    /// The rules for a [`Row`](crate::row::Row) hold for the value, too, except that it need not be `Clone`. If serde's
+    /// attributes keep it from coming back as it was, the action returns an error, on threads as on a cluster. A value
+    /// of more than a mebibyte is checked only if the context checks rows.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -49,8 +49,8 @@ impl<P: Pipe> Dataset<P> {
         With { data: self.giving(Op::here("with"), &value), env: Value(Arc::new(value)) }
     }
 
-    /// Gives the function of the next operator a value that serde cannot carry: it is made from `config`, once per
-    /// worker.
+    /// Gives the function of the next operator a value that serde cannot carry. `make` makes it from `config`, once per
+    /// stage and worker.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -71,7 +71,7 @@ impl<P: Pipe> Dataset<P> {
         With { data: self.giving(Op::here("with_init"), &config), env: Init::new(config, make) }
     }
 
-    /// This dataset, of which every action tells if the codec does not carry what is given with it.
+    /// This dataset. If the codec does not carry `value`, the dataset has a fault, which every action returns.
     fn giving<V: Serialize + DeserializeOwned>(&self, op: Op, value: &V) -> Self {
         match codec::prove_given(value, self.runner.checks_rows()) {
             Ok(()) => self.clone(),

@@ -1,11 +1,11 @@
-//! The driver as a place: files come to it with the results of tasks, and it writes them to a place of its own.
+//! The driver as a place: files arrive with the results of tasks, and the driver writes them to another place.
 
 use super::{FileName, Part, Place, Receipt, SaveRequest};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tryworks_base::Result;
 
-/// A place that only the driver sees.
+/// A place that only the driver writes to.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct AtDriver<P>(pub(crate) P);
 
@@ -22,7 +22,7 @@ impl<P: Place> Place for AtDriver<P> {
 
     fn accept(&mut self, partition: u32, files: Vec<(FileName, ByteBuf)>) -> Result<()> {
         let write = |(name, bytes): (FileName, ByteBuf)| -> Result<Receipt<P>> {
-            // There is one attempt here, whichever it was that made the bytes.
+            // Only the driver writes, once, whichever attempt made the bytes.
             let mut part = self.0.open(name, 0)?;
             part.write(&bytes)?;
             part.commit()
@@ -40,7 +40,7 @@ impl<P: Place> Place for AtDriver<P> {
     }
 }
 
-/// A file that goes to the driver.
+/// A file on its way to the driver.
 pub(crate) struct Carried {
     name: FileName,
     bytes: Vec<u8>,

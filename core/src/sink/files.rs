@@ -1,4 +1,4 @@
-//! Files being written by a task: items are encoded into a buffer, which is emptied into a part of a place.
+//! Files that a task writes: items are encoded into a buffer, which is emptied into a part of a place.
 
 use super::{Encoder, FileName, Format, Part, Place, Receipt};
 use crate::task::TaskContext;
@@ -6,25 +6,25 @@ use std::marker::PhantomData;
 use tryworks_base::Result;
 use tryworks_base::memory::Reservation;
 
-/// How many bytes are gathered before they are given to the place.
+/// The buffer goes to the place when it has this many bytes.
 const BUFFER: usize = 256 * 1024;
 
-/// The bytes of a file that were encoded and not given to the place yet.
+/// The bytes of a file that are encoded, but not given to the place yet.
 #[derive(Debug, Default)]
 pub struct Buffer {
     bytes: Vec<u8>,
-    /// How many bytes were before them.
+    /// How many bytes of the file came before them.
     before: u64,
 }
 
 impl Buffer {
-    /// The bytes, to append to.
+    /// The bytes; encoders append to them.
     #[inline]
     pub fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// How many bytes the file has so far: where the next one goes.
+    /// The number of bytes that the file has so far, which is the position of the next one.
     pub fn position(&self) -> u64 {
         self.before + self.bytes.len() as u64
     }
@@ -34,7 +34,7 @@ impl Buffer {
 pub struct Files<P> {
     place: P,
     task: TaskContext,
-    /// How many were begun.
+    /// How many files were begun.
     begun: u32,
 }
 
@@ -43,7 +43,7 @@ impl<P: Place> Files<P> {
         Files { place, task, begun: 0 }
     }
 
-    /// Begins the next file, in a directory below that of the output; `""` for none.
+    /// Begins the next file, in this subdirectory of the output; `""` for none.
     ///
     /// # Errors
     /// If the format or the place refuses.
@@ -59,12 +59,12 @@ impl<P: Place> Files<P> {
     }
 }
 
-/// A file of a place, being written in a format.
+/// A file that is written to a place in a format.
 pub struct FileWriter<T, F: Format<T>, P: Place> {
     encoder: F::Encoder,
     part: P::Part,
     buffer: Buffer,
-    /// The share of the budget of what the part holds.
+    /// The reservation for the bytes that the part holds.
     held: Reservation,
     item: PhantomData<fn(T)>,
 }
@@ -80,7 +80,7 @@ impl<T, F: Format<T>, P: Place> FileWriter<T, F, P> {
         if self.buffer.bytes.len() < BUFFER { Ok(()) } else { self.flush() }
     }
 
-    /// How many bytes the file has so far, without what the encoder holds back.
+    /// How many bytes the file has so far, without those that the encoder holds back.
     pub fn position(&self) -> u64 {
         self.buffer.position()
     }

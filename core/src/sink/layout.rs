@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tryworks_base::Result;
 
-/// How the items of a partition are divided among files, each of which is in a [`Format`]: all to [`OneFile`], to the
-/// next one when one is large enough, or by a key to directories. What it decides must follow from the items alone.
+/// How the items of a partition are divided among files, each in a [`Format`]. All items may go to [`OneFile`], to a
+/// new file when one is large enough, or to directories by a key. Its decisions must depend on the items alone.
 ///
-/// A layout is a serde value, because it is sent to where it is used.
+/// A layout is a serde value, because it is sent to the tasks.
 pub trait FileLayout<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// One partition while its items are written.
     type Writer<P: Place>: LayoutWriter<T, P>;
@@ -17,7 +17,7 @@ pub trait FileLayout<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 's
     /// Whether a partition may be several files, or none.
     const SEVERAL_FILES: bool;
 
-    /// What the names of the files end in, such as `.csv`.
+    /// The end of the files' names, such as `.csv`.
     fn extension(&self) -> &str;
 
     /// Begins a partition, in a task.
@@ -35,14 +35,14 @@ pub trait LayoutWriter<T, P: Place>: Send {
     /// What the format or the place said.
     fn write(&mut self, item: T) -> Result<()>;
 
-    /// Ends all files: their receipts.
+    /// Ends all files, and returns their receipts.
     ///
     /// # Errors
     /// What the format or the place said.
     fn end(self) -> Result<Vec<Receipt<P>>>;
 }
 
-/// Each partition is one file, also one without items.
+/// Each partition is one file, even if it has no items.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OneFile<F>(pub F);
 

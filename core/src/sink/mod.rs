@@ -1,12 +1,12 @@
-//! Where items go: formats make bytes of items, and places make files of bytes. A sink is a pair of them.
+//! Where items go: a format turns items into bytes, and a place turns bytes into files. A sink is a pair of the two.
 //!
 //! ```text
 //! items of a partition -> FileLayout -> Format -> Buffer -> Part of a Place -> receipt -> Place on the driver
 //! ```
 //!
-//! A [`Format`] says what the bytes of a file are, and knows nothing of where they go. A [`Place`] keeps files, and
-//! knows nothing of what is in them. Between them a [`FileLayout`] says which items go to which file; mostly a
-//! partition is [`OneFile`].
+//! A [`Format`] makes the bytes of a file, and does not know where they go. A [`Place`] keeps files, and does not know
+//! what is in them. Between them, a [`FileLayout`] decides which items go to which file. Usually a partition is
+//! [`OneFile`].
 
 mod driver;
 mod files;
@@ -24,7 +24,8 @@ use tryworks_base::{Op, Result};
 
 /// How items become the bytes of a file: lines of text, rows of a table with a header, column chunks with a footer.
 ///
-/// A format is a serde value, because it is sent to where it is used.
+/// A format is a serde value, because it is sent to the tasks. The bytes must depend on the items alone, so that every
+/// attempt at a partition writes the same file.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -33,7 +34,7 @@ use tryworks_base::{Op, Result};
 /// use tryworks::sink::{Buffer, Encoder, Format};
 /// use tryworks::task::TaskContext;
 ///
-/// /// Numbers of eight bytes each, and behind them how many there are.
+/// /// Numbers of eight bytes each, and then their count.
 /// #[derive(Clone, Serialize, Deserialize)]
 /// struct Numbers;
 ///
@@ -72,14 +73,15 @@ pub trait Format<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'stati
     /// One file while its items are encoded.
     type Encoder: Encoder<T>;
 
-    /// Begins a file, in a task. What an encoder holds beyond a few kilobytes it reserves from the memory of the task's
-    /// host, by [`insist`](tryworks_base::memory::Reservation::insist): what is written must not depend on memory.
+    /// Begins a file, in a task. If an encoder holds more than a few kilobytes, it must reserve them from the memory of
+    /// the task's host. It must use [`insist`](tryworks_base::memory::Reservation::insist), because what is written
+    /// must not depend on free memory.
     ///
     /// # Errors
-    /// If the file cannot begin so.
+    /// If the file cannot begin like this.
     fn begin(&self, task: &TaskContext, to: &mut Buffer) -> Result<Self::Encoder>;
 
-    /// What the names of its files end in, such as `.csv`.
+    /// The end of its files' names, such as `.csv`.
     fn extension(&self) -> &str {
         ""
     }
@@ -87,33 +89,33 @@ pub trait Format<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'stati
 
 /// One file while its items are encoded.
 pub trait Encoder<T>: Send {
-    /// Adds an item. Its bytes may come later, with those of other items.
+    /// Adds an item. The encoder may write its bytes later, with those of other items.
     ///
     /// # Errors
-    /// If the item has no form in this format.
+    /// If this format cannot represent the item.
     fn write(&mut self, item: T, to: &mut Buffer) -> Result<()>;
 
-    /// Adds what is left, and what belongs at the end of a file.
+    /// Writes the bytes that are left, and the end of the file.
     ///
     /// # Errors
-    /// If the file cannot end so.
+    /// If the file cannot end like this.
     fn end(self, to: &mut Buffer) -> Result<()>;
 }
 
 /// Where files go: a directory, an object store, ranges of one large file.
 ///
-/// **A partition appears whole or not at all, once.** Several attempts at a partition may write at the same time, each
-/// to a [`Part`] of its own; the [receipts](Part::Receipt) of one of them come to the driver, which
-/// [accepts](Place::accept) them. What other attempts wrote must never be seen.
+/// **A partition must appear whole or not at all, and only once.** Several attempts at a partition may write at the
+/// same time, each to its own [`Part`]. The driver gets the [receipts](Part::Receipt) of one attempt and
+/// [accepts](Place::accept) them. What other attempts wrote must never be visible.
 ///
-/// A place is a serde value, because it is sent to where it is written to. What only the driver needs of it may be a
-/// field with `#[serde(skip)]`.
+/// A place is a serde value, because it is sent to the tasks. A field that only the driver needs may have
+/// `#[serde(skip)]`.
 pub trait Place: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
-    /// A file being written.
+    /// A file that is being written.
     type Part: Part;
 
-    /// Is called on the driver before anything runs. What it changes goes to the tasks. A job that goes on without the
-    /// program may have been prepared before, by a run of the program that has ended. Tells whether it was not.
+    /// Called on the driver before anything runs. Tasks get the place as this call has changed it. Returns whether the
+    /// job is new: an earlier run of the program may have prepared a job that goes on without it.
     ///
     /// # Errors
     /// If the place cannot be written to, or another job writes to it.
@@ -125,55 +127,55 @@ pub trait Place: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// If the place cannot be written to.
     fn open(&self, name: FileName, attempt: u64) -> Result<Self::Part>;
 
-    /// Is called on the driver for each partition once, as its task is done: these are its files.
+    /// Called on the driver once for each partition, with its files, when its task is done.
     ///
     /// # Errors
     /// If the place cannot be written to.
     fn accept(&mut self, partition: u32, files: Vec<Receipt<Self>>) -> Result<()>;
 
-    /// Is called on the driver when all partitions were accepted.
+    /// Called on the driver when all partitions were accepted.
     ///
     /// # Errors
     /// If the place cannot be written to.
     fn finish(&mut self) -> Result<()>;
 
-    /// Is called on the driver when the job failed or was given up: takes back what was written.
+    /// Called on the driver when the job failed or was given up: removes what was written.
     fn abandon(&mut self);
 }
 
-/// What a place gives for a file that was committed.
+/// What a place returns for a committed file.
 pub type Receipt<P> = <<P as Place>::Part as Part>::Receipt;
 
-/// A file being written. Dropped without a commit, it leaves nothing behind.
+/// A file that is being written. Dropping it without a commit must leave nothing behind.
 pub trait Part: Send {
-    /// What the driver has to know of the file: nothing, a name, the numbers of uploaded pieces. It travels with the
-    /// result of the task, and only that of one attempt at a partition is accepted.
+    /// What the driver needs to know about the file: nothing, a name, the numbers of uploaded pieces. It travels with
+    /// the result of the task. The driver accepts the receipts of one attempt at a partition only.
     type Receipt: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Appends bytes, mostly about 256 KiB at a time.
+    /// Appends bytes, usually about 256 KiB at a time.
     ///
     /// # Errors
-    /// What the file system or the store said.
+    /// The error of the file system or the store.
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// The bytes that it holds in memory, which are counted against the budget.
+    /// The bytes that it holds in memory. They count against the budget.
     fn held_bytes(&self) -> u64 {
         0
     }
 
-    /// Gives the file into the keeping of the place. It may appear now if it is all of its partition.
+    /// Hands the file over to the place. The file may become visible now if it is the only one of its partition.
     ///
     /// # Errors
-    /// What the file system or the store said; the file has not appeared then.
+    /// The error of the file system or the store. Then the file must not have become visible.
     fn commit(self) -> Result<Self::Receipt>;
 }
 
-/// What a place is prepared for.
+/// The job that a place is prepared for.
 #[derive(Clone, Copy, Debug)]
 pub struct SaveRequest<'a> {
     /// The call that saves.
     pub op: Op,
-    /// How many partitions there will be.
+    /// The number of partitions.
     pub partitions: u32,
     /// Whether a partition may be several files, or none.
     pub several_files: bool,
@@ -181,38 +183,38 @@ pub struct SaveRequest<'a> {
     pub extension: &'a str,
     /// Whether the job goes on without the program.
     pub tie: &'a Tie,
-    /// Whether two attempts at a partition write the same bytes. Where they do not, a place cannot have them write to
-    /// the same bytes of a file.
+    /// Whether two attempts at a partition write the same bytes. If not, a place must not let them write to the same
+    /// range of a file.
     pub is_deterministic: bool,
 }
 
-/// Which file of a save it is.
+/// Identifies a file of a save.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileName {
-    /// The partition that it is of.
+    /// The partition that it belongs to.
     pub partition: u32,
-    /// Which of the files of that partition: no two have the same number.
+    /// Its number among the files of the partition. No two files have the same one.
     pub number: u32,
-    /// The directory below that of the output, such as `year=1851/month=10`; mostly none.
+    /// The subdirectory of the output, such as `year=1851/month=10`; usually none.
     pub directory: String,
 }
 
-/// What a dataset is [saved](crate::Dataset::save) to: a format and a place, as a pair or as what stands for one, such
-/// as `text(path)`.
+/// What a dataset is [saved](crate::Dataset::save) to: a pair of a format and a place, or a value that stands for one,
+/// such as `text(path)`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no sink for items of type `{T}`",
     label = "a sink is a pair of a `Format` for the items and a `Place`, or what a function such as `text` makes"
 )]
 pub trait Sink<T> {
-    /// Which items go to which file, and in which format.
+    /// Decides which items go to which file, and in which format.
     type Layout: FileLayout<T>;
     /// Where the files go.
     type Place: Place;
 
-    /// The two. Relative paths are those of where the process is now.
+    /// The layout and the place. Relative paths start from the current directory of the process.
     ///
     /// # Errors
-    /// If a path is none, or an option has no meaning for a sink.
+    /// If a path is wrong, or an option has no meaning for a sink.
     #[track_caller]
     fn into_pair(self) -> Result<(Self::Layout, Self::Place)>;
 }

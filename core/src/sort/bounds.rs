@@ -1,4 +1,4 @@
-//! The one task between the two sides of a sort: it picks the bounds of the ranges.
+//! The task between the two sides of a sort: it picks the bounds of the ranges.
 
 use super::in_order::in_order;
 use super::run::RunBlock;
@@ -12,10 +12,10 @@ use std::marker::PhantomData;
 use std::sync::OnceLock;
 use tryworks_base::{Op, Result, codec};
 
-/// The keys that ranges begin with: range `i` holds the keys from bound `i - 1` on and below bound `i`.
+/// The first keys of ranges: range `i` holds the keys from bound `i - 1` to below bound `i`.
 pub(crate) struct Bounds<K> {
     pub(crate) keys: Vec<K>,
-    /// What stands for the places at which the first reader has cut the runs at each bound.
+    /// For each bound, a hash of the positions at which the first reader has cut the runs.
     cuts: Vec<OnceLock<u64>>,
 }
 
@@ -24,13 +24,13 @@ impl<K> Bounds<K> {
         Bounds { cuts: keys.iter().map(|_| OnceLock::new()).collect(), keys }
     }
 
-    /// The bounds of a range: from where on, and below where.
+    /// The lower and the upper bound of a range.
     pub(crate) fn of(&self, range: usize) -> (Option<&K>, Option<&K>) {
         (range.checked_sub(1).and_then(|at| self.keys.get(at)), self.keys.get(range))
     }
 
-    /// Whether both readers beside bound `at` have cut the runs at the same places: rows in between would be read
-    /// twice, or by nobody. The second one of this process is told.
+    /// Whether the readers of both ranges at bound `at` have cut the runs at the same positions. If not, rows in
+    /// between would be read twice or not at all. The second of these readers in this process gets the answer.
     pub(crate) fn agrees(&self, at: usize, cuts: u64) -> bool {
         self.cuts.get(at).is_none_or(|known| *known.get_or_init(|| cuts) == cuts)
     }
@@ -42,7 +42,7 @@ impl<K: Row> BlockKind for Bounds<K> {
     }
 }
 
-/// The task that picks them.
+/// The task that picks the bounds.
 pub(crate) struct BoundsStage<K, V> {
     pub(crate) runs: Shuffled,
     pub(crate) ranges: u32,
@@ -71,8 +71,8 @@ impl<K: Row + Ord, V: Row> StageCode for BoundsStage<K, V> {
     }
 }
 
-/// Bounds that cut sorted, weighted samples into `ranges` parts of about the same weight. A key is in one range only,
-/// so keys that weigh more than a range make fewer bounds.
+/// Picks bounds that divide sorted, weighted samples into `ranges` parts of about the same weight. A key is in one
+/// range only, so there are fewer bounds if a key weighs more than a range.
 fn pick<K: Clone + Ord>(samples: &[&(K, u32)], ranges: u32) -> Vec<K> {
     let total: u64 = samples.iter().map(|(_, weight)| u64::from(*weight)).sum();
     let mut bounds: Vec<K> = Vec::new();

@@ -1,18 +1,18 @@
-//! Sorting in memory by an order of the user's, which may not be one.
+//! Sorting in memory by the user's order, which may contradict itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use tryworks_base::{Error, Op, Result};
 
-/// Calls `sort`, which sorts by keys of type `K` with the standard library. That panics, at times, if the order is not
-/// total: this is an error then, which no attempt would change. Other panics are the user's and go on.
+/// Calls `sort`, which sorts by keys of type `K` with the standard library. The library sometimes panics if the order
+/// is not total. That becomes an error here, which is not retried. Other panics come from the user's code and go on.
 pub(crate) fn in_order<K>(op: &Op, sort: impl FnOnce()) -> Result<()> {
-    // Rows that were being sorted are all there, and are let go of with the task.
+    // After a panic the rows are all there, in some order, and are dropped with the task.
     let Err(panic) = catch_unwind(AssertUnwindSafe(|| op.call(sort))) else { return Ok(()) };
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref().map(String::as_str));
     if !text.is_some_and(|text| text.contains("does not correctly implement a total order")) {
         resume_unwind(panic);
     }
-    // Nobody is to be blamed for it later.
+    // The panic must not be blamed on a later call.
     Op::take_blamed();
     Err(Error::not_total::<K>(op))
 }
@@ -25,8 +25,7 @@ mod tests {
     #[test]
     fn an_order_that_contradicts_itself_is_an_error_and_a_panic_goes_on() {
         let op = Op::here("sort_by");
-        // Each number says to each other whatever it likes. The standard library notices that of some, and loses
-        // nothing.
+        // Comparisons give arbitrary answers. The standard library detects some of these, and loses no item.
         let mut noticed = 0;
         for mood in 1..50u32 {
             let mut rows: Vec<u32> = (0..1000).collect();

@@ -1,5 +1,5 @@
-//! Merging the readers' range of sorted runs: a tree of losers (The Art of Computer Programming 3, 5.4.1), equal keys
-//! in the order of their runs.
+//! Merging a reader's range of sorted runs by a tree of losers (The Art of Computer Programming 3, 5.4.1). Equal keys
+//! stay in the order of their runs.
 
 use super::bounds::Bounds;
 use super::run::{Run, RunBlock, cut_at};
@@ -13,24 +13,24 @@ use std::sync::Arc;
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Op, Result};
 
-/// Where one run is being read.
+/// The reading position in one run.
 struct Head<K, V> {
     block: usize,
     run: usize,
-    /// The next row of a held run, the next frame of an encoded one.
+    /// The next row of a held run, or the next frame of an encoded one.
     next: usize,
-    /// One past the last.
+    /// One past the last row or frame.
     end: usize,
-    /// The frame that the lower bound cuts, if one is.
+    /// The frame that the lower bound cuts, if there is one.
     first: Option<usize>,
-    /// The row that it gives next; none at its end.
+    /// The next row; `None` at the end.
     row: Option<(K, V)>,
-    /// Those after it that are taken out of the run.
+    /// The rows after it that were already read from the run.
     rows: std::vec::IntoIter<(K, V)>,
 }
 
-/// Rows that are taken out of a held run at a time: one after another in one run, the misses of the caches overlap,
-/// which they do not when every row comes from another run.
+/// How many rows are read from a held run at a time. Cache misses overlap when consecutive rows of one run are read,
+/// but not when each row comes from another run.
 const BATCH: usize = 128;
 
 /// The rows of a range, merged from all runs.
@@ -43,17 +43,17 @@ pub(crate) struct Merge<K, V> {
     losers: Vec<usize>,
     bounds: Arc<Bounds<K>>,
     range: usize,
-    /// What stands for the places at which runs were cut at the lower bound, and at the upper one.
+    /// Hashes of the positions at which runs were cut, at the lower and at the upper bound.
     cuts: [u64; 2],
     bytes: Vec<u8>,
     size: RowSize<(K, V)>,
     working: Reservation,
-    /// Keeps the frames of sealed blocks.
+    /// Keeps the prefetched frames of sealed blocks.
     _prefetched: Prefetched,
 }
 
 impl<K: Row + Ord, V: Row> Merge<K, V> {
-    /// The rows of one of the ranges.
+    /// Begins to merge the rows of one range.
     pub(crate) fn new(
         exchange: u64,
         op: Op,
@@ -91,7 +91,7 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             let rows = Vec::new().into_iter();
             merge.heads.push(Head { block, run, next: range.start, end: range.end, first, row: None, rows });
             merge.refill(merge.heads.len() - 1)?;
-            // What is taken out of every run at a time: little, but there may be many runs.
+            // Counts the rows that were read from each run: they are few, but there may be many runs.
             match merge.heads.last() {
                 Some(Head { row: Some(row), rows, .. }) => {
                     merge.size.sample(row);
@@ -101,17 +101,16 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
             }
         }
         merge.build();
-        // Each run was read up to its first row of the range.
+        // Each run was read up to its first row of the range, so all cuts at the lower bound are known.
         match merge.range.checked_sub(1) {
             Some(at) if !merge.bounds.agrees(at, merge.cuts[0]) => Err(Error::not_total::<K>(&merge.op)),
             _ => Ok(merge),
         }
     }
 
-    /// The rows of a held run, or the frames of an encoded one, that the range is in, and the frame that its lower
-    /// bound cuts. The reader below it ends at this very place, since it asks the same of the same rows: so no row is
-    /// read twice or by nobody, as long as the ranges follow one another, and keys say the same when they are asked
-    /// again.
+    /// The rows of a held run, or the frames of an encoded one, that contain the range, and the frame that the lower
+    /// bound cuts. The reader of the range below ends at the same position, because it compares the same rows with the
+    /// same bound. So no row is read twice or skipped, if bounds ascend and comparisons give the same answers again.
     fn range(&mut self, block: usize, run: usize) -> Result<(Range<usize>, Option<usize>)> {
         let of = &self.blocks[block].runs[run];
         let (low, high) = self.bounds.of(self.range);
@@ -124,12 +123,12 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
         }
         Ok(match of {
             Run::Held { .. } => (low..high, None),
-            // The frame before the first one that begins in the range may end in it.
+            // The frame before the first one that begins in the range may have rows of it.
             Run::Encoded { .. } => (low.saturating_sub(1)..high, low.checked_sub(1)),
         })
     }
 
-    /// Goes to the next row of the range in what a run has left beside `rows`, if there is one.
+    /// Reads the next rows of a run when `rows` is used up, until there is a row of the range or the run ends.
     fn refill(&mut self, head: usize) -> Result<()> {
         let head = &mut self.heads[head];
         while head.row.is_none() && head.next < head.end {
@@ -167,7 +166,7 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
         Ok(())
     }
 
-    /// Whether run `a` gives its row before run `b`. Ended runs come last.
+    /// Whether the row of run `a` comes before the row of run `b`. Ended runs come last.
     fn before(&self, a: usize, b: usize) -> bool {
         match (&self.heads[a].row, &self.heads[b].row) {
             (Some(x), Some(y)) => match x.0.cmp(&y.0) {
@@ -180,7 +179,7 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
         }
     }
 
-    /// Plays all matches.
+    /// Builds the tree by playing all matches.
     fn build(&mut self) {
         let leaves = self.heads.len();
         self.losers = vec![usize::MAX; leaves.max(1)];
@@ -189,7 +188,7 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
         }
     }
 
-    /// Plays the matches of `head` upwards. A node that is empty waits for its second player.
+    /// Plays the matches of `head` from its leaf upwards. At an empty node it waits for the second player.
     fn play(&mut self, head: usize) {
         let leaves = self.heads.len();
         let mut winner = head;
@@ -212,7 +211,7 @@ impl<K: Row + Ord, V: Row> Merge<K, V> {
     /// The next row.
     pub(crate) fn next(&mut self) -> Result<Option<(K, V)>> {
         let Some(row) = self.losers.first().and_then(|winner| self.heads.get_mut(*winner)?.row.take()) else {
-            // All runs were read to the end of the range.
+            // All runs were read to the end of the range, so all cuts at the upper bound are known.
             return match self.bounds.agrees(self.range, self.cuts[1]) {
                 true => Ok(None),
                 false => Err(Error::not_total::<K>(&self.op)),

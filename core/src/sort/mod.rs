@@ -1,12 +1,13 @@
-//! Sorting by ranges: map tasks leave sorted runs and samples of their keys, one task picks the bounds from the
-//! samples, and readers merge their range of every run.
+//! Sorting by ranges: map tasks make sorted runs and samples of their keys. One task picks the bounds from the samples.
+//! Each reader merges its range of every run.
 //!
-//! Samples are taken by row number, before the rows are cut into runs, so that the bounds do not depend on memory.
+//! Samples are taken by row number, before rows are divided into runs, so that the bounds do not depend on memory.
 //!
-//! Whatever a key's `Ord` says, each row is given out once, or the sort fails: both readers beside a bound cut each run
-//! by the same search (`merge.rs`). A reader whose end lies before its beginning says that the order is not total, and
-//! so does one that has cut elsewhere than its neighbour in this process (`Bounds::agrees`), or whose keys answer
-//! otherwise when they are asked again. Only `Ord` is asked, never `PartialOrd`, which may say something else.
+//! Whatever a key's `Ord` says, each row comes out once, or the sort fails. The readers on both sides of a bound cut
+//! each run by the same search (`merge.rs`). A reader reports that the order is not total in three cases: its end lies
+//! before its beginning; it has cut at other positions than its neighbour in this process (`Bounds::agrees`); or keys
+//! give other answers when they are compared again. Sorting uses `Ord` only, never `PartialOrd`, which may give other
+//! answers.
 
 mod bounds;
 mod in_order;

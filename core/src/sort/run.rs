@@ -17,10 +17,10 @@ use tryworks_base::frames::{FrameWriter, Frames};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Op, Result, codec};
 
-/// What one map task leaves: its rows as sorted runs, in the order in which they came.
+/// The output of one map task: its rows as sorted runs. The runs are in the order in which their rows arrived.
 pub(crate) struct RunBlock<K, V> {
     pub(crate) runs: Vec<Run<K, V>>,
-    /// Keys of some rows, each with the number of rows that it stands for.
+    /// The keys of some rows, each with the number of rows that it represents.
     pub(crate) samples: Vec<(K, u32)>,
 }
 
@@ -36,7 +36,7 @@ impl<K: Row, V: Row> BlockKind for RunBlock<K, V> {
     }
 }
 
-/// Rows in order of their keys, and of arrival where keys are equal.
+/// Rows in order of their keys. Rows with equal keys are in order of arrival.
 pub(crate) enum Run<K, V> {
     /// In memory, as values.
     Held { rows: Vec<(K, V)>, _held: Reservation },
@@ -45,7 +45,7 @@ pub(crate) enum Run<K, V> {
 }
 
 impl<K: Ord, V> Run<K, V> {
-    /// The rows of a held run, the frames of an encoded one.
+    /// The number of rows of a held run, or of frames of an encoded one.
     pub(crate) fn len(&self) -> usize {
         match self {
             Run::Held { rows, .. } => rows.len(),
@@ -53,7 +53,8 @@ impl<K: Ord, V> Run<K, V> {
         }
     }
 
-    /// How many of them begin below `bound`. If `Ord` contradicts itself, it is any number, or none.
+    /// How many rows or frames begin below `bound`. If `Ord` contradicts itself, this is an arbitrary number, or
+    /// `None`.
     pub(crate) fn below(&self, bound: &K) -> Option<usize> {
         match self {
             Run::Held { rows, .. } => cut_at(bound, rows.len(), |at| &rows[at].0),
@@ -62,11 +63,11 @@ impl<K: Ord, V> Run<K, V> {
     }
 }
 
-/// How often keys beside a cut are asked again.
+/// How often the keys on both sides of a cut are compared again.
 const ASKED_AGAIN: usize = 3;
 
-/// How many of the keys, which are in order, lie below `bound`. None if those beside the cut do not say the same when
-/// they are asked again: readers in other processes would cut elsewhere.
+/// How many of the sorted keys are below `bound`. `None` if the keys on both sides of the cut give other answers when
+/// they are compared again, since readers in other processes would then cut at other positions.
 pub(crate) fn cut_at<'a, K: Ord + 'a>(bound: &K, len: usize, key: impl Fn(usize) -> &'a K) -> Option<usize> {
     let is_below = |at: usize| key(at).cmp(bound).is_lt();
     let (mut low, mut high) = (0, len);
@@ -78,20 +79,20 @@ pub(crate) fn cut_at<'a, K: Ord + 'a>(bound: &K, len: usize, key: impl Fn(usize)
     ((low == 0 || said(low - 1, true)) && (low == len || said(low, false))).then_some(low)
 }
 
-/// The first rows are all sampled, so that small inputs are cut exactly.
+/// All of the first rows are samples, so that small inputs are divided exactly.
 const SAMPLE_ALL: u64 = 256;
-/// After that, one of so many on average.
+/// After the first rows, one row in this many is a sample, on average.
 const SAMPLE_EVERY: u32 = 128;
-/// The bytes of a frame. Readers hold the rows of one frame of every run: in memory it is so small that they stay in
-/// the caches.
+/// The bytes of a frame in memory. Readers hold the rows of one frame of every run. Frames are small so that these rows
+/// stay in the CPU's caches.
 const HELD_FRAME: usize = 8 << 10;
-/// The same on a disk, or between machines, where a frame is read at a time.
+/// The bytes of a frame on a disk or between machines, where each frame is a separate read.
 const STORED_FRAME: usize = 32 << 10;
-/// The bytes of a frame where many ranges share a run: each reads the frames that its rows are in, the first and the
-/// last of which it shares with its neighbours.
+/// The least bytes of a frame, for runs with many ranges. Each range reads the frames that contain its rows, and shares
+/// the first and the last one with its neighbours, so small frames cause less reading.
 const SMALLEST_FRAME: usize = 256;
 
-/// Takes the samples: which rows is a function of their numbers alone.
+/// Takes the samples. Which rows are samples depends on the row numbers and the partition alone.
 struct Sampler<K> {
     random: Xoshiro256PlusPlus,
     samples: Vec<(K, u32)>,
@@ -109,11 +110,11 @@ impl<K: Clone> Sampler<K> {
         }
     }
 
-    /// Looks at row number `row`.
+    /// Takes row number `row` as a sample, if it is one.
     fn look(&mut self, row: u64, key: &K) {
         if row == self.next {
             self.samples.push((key.clone(), self.gap));
-            // Gaps are random, so that no period of the data can fall in with them.
+            // Gaps are random, so that no period of the data can match them.
             self.gap = if row < SAMPLE_ALL { 1 } else { self.random.random_range(1..SAMPLE_EVERY * 2) };
             self.next += u64::from(self.gap);
         }
@@ -167,7 +168,7 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
             }
             None => MadeBlock::Value(BlockValue::new(RunBlock { runs: maker.runs, samples: sampler.samples })),
         };
-        // The ranges are not known yet, but they will be about even.
+        // The ranges are not known yet, but they will have about the same size.
         let bucket_bytes = vec![bytes / u64::from(self.ranges.max(1)); self.ranges as usize];
         Ok(Output { made: Made::Block(block), rows, checksum: rows, bytes, bucket_bytes })
     }
@@ -175,11 +176,11 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
 
 struct RunMaker<'a, K, V> {
     rows: Unsorted<K, V>,
-    /// The most that a run may take.
+    /// The most bytes of a run.
     most: u64,
     working: Reservation,
     runs: Vec<Run<K, V>>,
-    /// Where the runs go if other processes are to read them, with the first key of each frame of each run.
+    /// Where runs go if other processes read them, with the first key of each frame of each run.
     leaving: Option<(Box<dyn BlockWriter>, Vec<Vec<K>>)>,
     ranges: u32,
     op: Op,
@@ -187,7 +188,7 @@ struct RunMaker<'a, K, V> {
 }
 
 impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
-    /// Adds a row, and seals the run if it is long enough. Tells how many bytes the row takes.
+    /// Adds a row, and seals the run if it is large enough. Returns the bytes of the row.
     #[inline]
     fn push(&mut self, row: (K, V)) -> Result<u64> {
         let bytes = self.rows.push(row)?;
@@ -200,7 +201,8 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
     #[cold]
     fn look(&mut self) -> Result<()> {
         let taken = self.rows.bytes();
-        // Of keys that take more than they seem to there are many in a run, but short runs make a merge slow.
+        // Keys may take more memory than estimated, so a run may end early. It must not be too short, because many runs
+        // make merging slow.
         let is_over = taken >= self.most / 16 && self.task.host().memory().is_over();
         if taken >= self.most || is_over {
             return self.seal();
@@ -215,7 +217,7 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
             return Ok(());
         }
         in_order::<K>(&self.op, || rows.sort())?;
-        // What a range reads of a run is little where there are many of them, and so is a frame.
+        // With many ranges, each range reads a small part of a run, so frames are small, too.
         let share = usize::try_from(rows.bytes() / u64::from(self.ranges.max(1))).unwrap_or(usize::MAX);
         let frame = |most: usize| share.clamp(SMALLEST_FRAME, most);
         if let Some((writer, runs)) = &mut self.leaving {

@@ -1,22 +1,21 @@
-//! The rows of a run that is being made.
+//! The rows of a run before and while it is sorted.
 
 use crate::exchange::{encode_rows, join_rows};
 use crate::row::{Row, RowSize};
 use tryworks_base::{Result, codec};
 
-/// Rows as they came, and then in the order of their keys.
+/// Rows in order of arrival, and after `sort` in the order of their keys.
 pub(crate) enum Unsorted<K, V> {
     /// Rows that own nothing, as values.
     Values(Vec<(K, V)>),
-    /// Rows that own memory. They are encoded while they are near and put in order by copying bytes: as values they
-    /// would lie anywhere in memory by then, and whoever reads and frees them would miss the caches for each.
+    /// Rows that own memory. They are encoded when they arrive, while they are in the CPU's caches, and sorted by
+    /// copying bytes. As values they would be spread over memory, and reading or freeing each would be a cache miss.
     Encoded { rows: Vec<EncodedRow<K>>, bytes: Vec<u8>, key_size: RowSize<K> },
 }
 
 pub(crate) struct EncodedRow<K> {
     key: K,
-    /// Where it is among the bytes: rows that came later are further on. A run is sealed long before this is too
-    /// little.
+    /// The position in the bytes. It also tells the order of arrival. A run is sealed long before a `u32` is too small.
     start: u32,
     len: u32,
 }
@@ -29,7 +28,7 @@ impl<K: Row + Ord, V: Row> Unsorted<K, V> {
         }
     }
 
-    /// Adds a row. Tells how many bytes it takes.
+    /// Adds a row, and returns its bytes.
     #[inline]
     pub(crate) fn push(&mut self, row: (K, V)) -> Result<usize> {
         match self {
@@ -57,7 +56,7 @@ impl<K: Row + Ord, V: Row> Unsorted<K, V> {
         }
     }
 
-    /// The bytes that they take.
+    /// The bytes of all rows.
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Unsorted::Values(rows) => size_of_val(&**rows) as u64,
@@ -67,7 +66,7 @@ impl<K: Row + Ord, V: Row> Unsorted<K, V> {
         }
     }
 
-    /// Puts them in order: by their keys, then as they came.
+    /// Sorts the rows by their keys, then by arrival.
     pub(crate) fn sort(&mut self) {
         match self {
             Unsorted::Values(rows) => rows.sort_by(|a, b| a.0.cmp(&b.0)),
@@ -77,7 +76,8 @@ impl<K: Row + Ord, V: Row> Unsorted<K, V> {
         }
     }
 
-    /// Hands them to `write`, in frames of about `size` bytes, and is empty. Gives the first key of each frame.
+    /// Passes the rows to `write`, in frames of about `size` bytes, and removes them. Returns the first key of each
+    /// frame.
     pub(crate) fn cut(&mut self, size: usize, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Vec<K>> {
         let (mut frame, mut firsts) = (Vec::new(), Vec::new());
         match self {
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::exchange::decode_rows;
 
-    /// What is in the frames of rows that were sorted.
+    /// The content of the frames of sorted rows.
     fn sorted<K: Row + Ord, V: Row>(given: Vec<(K, V)>, size: usize) -> (Vec<Vec<(K, V)>>, Vec<K>) {
         let mut rows = Unsorted::new();
         given.into_iter().for_each(|row| assert!(rows.push(row).unwrap() > 0));
@@ -148,7 +148,7 @@ mod tests {
         let owned = |rows: Vec<(u32, u64)>| rows.into_iter().map(|(key, row)| (key, row.to_string())).collect();
         let (frames, firsts) = sorted::<u32, String>(owned(given), 320);
         assert_eq!(frames.concat(), owned(expected));
-        // Up to five bytes each.
+        // Each row takes up to five bytes.
         assert!(frames[..frames.len() - 1].iter().all(|rows| rows.len() >= 64 && rows.len() <= 160));
         assert_eq!(firsts, frames.iter().map(|f| f[0].0).collect::<Vec<_>>());
     }
