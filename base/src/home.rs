@@ -18,8 +18,8 @@ const MAX_LABEL: usize = 100;
 pub enum HomeError {
     /// A name that no cluster can have.
     #[error(
-        "{name:?} is no name for a cluster: it must begin with a lower-case letter or a digit, continue with these, `_` or \
-         `-`, and have at most {MAX_NAME} of them"
+        "{name:?} is no name for a cluster: it must begin with a lower-case letter or a digit, continue with these, `_` \
+         or `-`, and have at most {MAX_NAME} of them"
     )]
     Name {
         /// The name.

@@ -10,7 +10,7 @@ use tryworks_store::spill::{SpillOptions, SpillSpace};
 use tryworks_testing::SmallDisk;
 
 #[test]
-fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_room() {
+fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_space() {
     let Some(disk) = SmallDisk::mount("2m") else { return };
     let space = SpillSpace::new(disk.0.clone(), Memory::new(1 << 20), SpillOptions { compress: false, quota: None });
     let spill = |frames: usize| {

@@ -1,4 +1,4 @@
-//! The same answers, bit for bit, on threads and on any number of engines, also when engines die in the middle.
+//! The same answers, bit for bit, on threads and on any number of engines, even if engines die in the middle.
 
 use crate::here;
 use crate::rig::{Cluster, Engine, claim, driving, gate, mark, signal, until};
@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use tryworks::prelude::*;
 use tryworks_testing::cases;
 
-/// What a task tells when it is in the middle of a stage. Who takes a token waits to be killed.
+/// Called by a task in the middle of a stage. A task that takes a token waits to be killed.
 fn event(stage: &'static str) {
     if std::env::var_os("TRYWORKS_WORKER").is_some() && claim(stage) {
         mark("victim");
@@ -14,7 +14,7 @@ fn event(stage: &'static str) {
     }
 }
 
-/// Holds every case on the cluster against threads of this process, and against a plain computation.
+/// Compares every case on the cluster with threads of this process, and with a plain computation.
 fn program() {
     cases::on_event(event);
     let cx = Context::init().unwrap();
@@ -41,8 +41,8 @@ fn one_two_and_four_engines_give_the_same_bits() {
     cluster.is_clean();
 }
 
-/// Two threads whose jobs are of the same shuffles, over and over. Such jobs end within milliseconds, so that exchanges are
-/// opened and forgotten in one worker at the same time.
+/// Two threads run jobs over the same shuffles again and again. Each job ends within milliseconds, so one worker opens
+/// and forgets exchanges at the same time.
 fn two_loops(cx: &Context) {
     std::thread::scope(|scope| {
         for _ in 0..2 {

@@ -1,4 +1,5 @@
-//! Blocks that are deleted, flipped or cut between the stages, and map tasks that give something else when they run again.
+//! Blocks that are deleted, flipped or cut between the stages, and map tasks that give another output when they run
+//! again.
 
 use crate::here;
 use crate::rig::{Cluster, claim, driving, gate, mark, until};
@@ -19,7 +20,7 @@ fn expected() -> BTreeMap<u64, Vec<String>> {
     groups
 }
 
-/// Groups by key. The last map task waits for the test, which finds the blocks of the others meanwhile.
+/// Groups by key. The last map task waits until the test has found the blocks of the others.
 fn program() {
     let cx = Context::init().unwrap();
     let rows = cx.range_in(0..8_000, 8).map(|n| {
@@ -58,7 +59,7 @@ fn delete(path: &Path) {
     fs::remove_file(path).unwrap();
 }
 
-/// The blocks that are made while the last map task waits.
+/// The blocks made while the last map task waits.
 fn all_but_the_last(cluster: &Cluster) -> Vec<PathBuf> {
     until("all map tasks but the last have ended", || {
         (cluster.status()["running"][0]["progress"]["partitions_done"] == 7).then_some(())

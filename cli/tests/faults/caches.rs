@@ -1,4 +1,4 @@
-//! Kept partitions on engines: too large, lost, dropped, and made again with what is behind them.
+//! Cached partitions on engines: too large, lost, dropped, and recomputed with everything that they depend on.
 
 use crate::here;
 use crate::rig::{Cluster, Engine, claim, driving, gate, mark, signal, until};
@@ -49,7 +49,7 @@ fn dropped_handles_give_memory_and_blocks_back_everywhere() {
         return;
     }
     let cluster = Cluster::by_hand(2, 1, &[]);
-    // With this the C library gives large pieces back to the system at once.
+    // With this setting the C library returns large pieces to the system at once.
     let environment = [("MALLOC_MMAP_THRESHOLD_", "65536"), ("TRYWORKS_SEND_ENV", "MALLOC_*")];
     let driver = cluster.begin(here!(), &environment);
     cluster.shared.wait_for("held", 1);
@@ -91,7 +91,7 @@ fn what_a_worker_kept_is_made_again_when_it_is_gone() {
     let cluster = Cluster::by_hand(2, 1, &[]);
     let driver = cluster.begin(here!(), &[]);
     cluster.shared.wait_for("kept", 1);
-    // An engine that is free takes what waits for a busy one, and makes it once more.
+    // A free engine takes a task that waits for a busy one, and computes the partition once more.
     let before = cluster.shared.marks("made");
     assert!((8..16).contains(&before), "{before} times");
     let mut workers = cluster.shared.markers("made");
@@ -115,7 +115,7 @@ fn a_shuffle_behind_lost_partitions_is_planned_anew() {
             }
             (n % 100, n)
         });
-        // Kept by a job that then fails: so nobody knows of the shuffle that its output is there.
+        // A job caches them and then fails: so no driver knows that the shuffle's output exists.
         let kept = rows.shuffle_into(4).group_by_key().cache();
         let fails = kept.map_partitions_with_index(|part, items| {
             let items: Vec<_> = items.collect();

@@ -1,5 +1,5 @@
-//! Programs that ask for a context elsewhere than on the first line of `main`: inside another runtime, in a test harness with
-//! several drivers, in a task's thread, after a fork.
+//! Programs that create a context elsewhere than on the first line of `main`: inside another runtime, in a test harness
+//! with several drivers, in a task's thread, after a fork.
 
 use crate::here;
 use crate::rig::{Cluster, driving, mark};
@@ -11,7 +11,7 @@ fn sums(cx: &Context) -> u64 {
     cx.range_in(0..100, 4).map(|n| (n % 3, n)).reduce_by_key(|a, b| a + b).count().unwrap()
 }
 
-/// What `#[tokio::main]` makes of a `main`.
+/// The form that `#[tokio::main]` gives a `main`.
 #[test]
 fn a_program_whose_main_is_async_runs_on_a_cluster() {
     if driving() {
@@ -19,7 +19,7 @@ fn a_program_whose_main_is_async_runs_on_a_cluster() {
         runtime.block_on(async {
             let cx = Context::init().unwrap();
             assert_eq!(sums(&cx), 3);
-            // A result that does not ride on the report.
+            // A result that is too large for the task's report.
             let large = cx.range_in(0..1, 1).map(|_| vec![7u8; 3 << 20]).collect().unwrap();
             assert_eq!(large[0].len(), 3 << 20);
         });
@@ -30,7 +30,7 @@ fn a_program_whose_main_is_async_runs_on_a_cluster() {
     assert!(!done.err.contains("does not start"), "{}", done.err);
 }
 
-/// A driver is the whole harness with both tests; each of them leaves a mark wherever it runs.
+/// A driver is the whole harness with both tests; each test leaves a mark in every process where it runs.
 fn one_of_two(number: u64) {
     if driving() {
         mark(format!("ran-{number}"));
@@ -41,7 +41,7 @@ fn one_of_two(number: u64) {
     let cluster = Cluster::by_hand(1, 1, &[]);
     let done = cluster.begin_with(&["callers::two_drivers_in_one_harness"], &[]).ends();
     assert!(done.status.success() && done.out.contains("2 passed"), "{}{}", done.out, done.err);
-    // In the driver and in the worker of its own session, and not in that of the other.
+    // In the driver and in the worker of its own session, but not in the worker of the other session.
     assert_eq!((cluster.shared.marks("ran-1"), cluster.shared.marks("ran-2")), (2, 2), "{}", done.err);
 }
 

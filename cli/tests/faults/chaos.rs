@@ -1,4 +1,5 @@
-//! Workers and engines that are killed at random while shuffles run: right answers or clean errors, and nothing left.
+//! Workers and engines are killed at random while shuffles run: answers are right or errors are clean, and nothing
+//! remains.
 
 use crate::here;
 use crate::rig::{Cluster, driving, mark, path, signal, until};
@@ -12,7 +13,7 @@ const KILLS: usize = 12;
 
 const ROWS: u64 = 24_000;
 
-/// Goes on until the test says that it is enough, and once more.
+/// Repeats until the test says that it is enough, and once more.
 fn program() {
     let cx = Context::init().unwrap();
     let mut expected = BTreeMap::<u64, (usize, u64)>::new();
@@ -32,7 +33,7 @@ fn program() {
                 assert!(found.into_iter().collect::<BTreeMap<_, _>>() == expected, "the answer is wrong");
                 mark("right");
             }
-            // What was lost too often is told as that.
+            // What was lost too often is reported as such.
             Err(Error::Lost { what, .. }) => mark(format!("lost-{}", what.len())),
             Err(Error::Fetch { .. }) => mark("fetch"),
             Err(other) => panic!("no process that is killed explains this: {other}"),

@@ -1,4 +1,4 @@
-//! How jobs end that are cancelled, too large, or cannot run: with an error that says what to do, and nothing left.
+//! How jobs end that are cancelled, too large, or cannot run: with an error that says what to do, and nothing remains.
 
 use crate::here;
 use crate::rig::{Cluster, Engine, SmallDisk, block_files, driving, gate, mark, path, until};
@@ -16,7 +16,7 @@ fn a_cancelled_job_stops_all_of_its_tasks() {
             mark(format!("part-{part}"));
             if part == 2 {
                 mark("running");
-                // It never looks whether it is to stop.
+                // It never checks whether it has to stop.
                 loop {
                     std::hint::spin_loop();
                 }
@@ -24,7 +24,7 @@ fn a_cancelled_job_stops_all_of_its_tasks() {
             if part == 3 {
                 mark("running");
             }
-            // It looks with every batch.
+            // It checks after every batch.
             (0..).take_while(move |n| part == 3 || *n < 10)
         });
         let kept = rows.filter(|n| n % 2 == 0).cache();
@@ -34,7 +34,7 @@ fn a_cancelled_job_stops_all_of_its_tasks() {
         assert!(matches!(job.wait(), Err(Error::Cancelled)));
         mark("cancelled");
         assert_eq!(cx.range_in(0..100, 8).map(|n| n * 2).sum().unwrap(), 9_900);
-        // The engine that is free may do all of that before the other has killed its worker.
+        // Otherwise the free engine could do all of that before the other one has killed its worker.
         gate("end");
         return;
     }
@@ -53,7 +53,7 @@ fn a_cancelled_job_stops_all_of_its_tasks() {
         done.err.split_once("job 1 was cancelled: 2 partitions were done, ").unwrap_or_else(|| panic!("{}", done.err));
     let (with_engines, rest) = told.1.split_once(" were on engines and are stopped, ").unwrap();
     let with_engines: u32 = with_engines.parse().unwrap();
-    // How many an engine is given in advance is its own affair.
+    // The engine itself decides how many tasks it holds in advance.
     assert!(with_engines >= 2 && rest.starts_with(&format!("{} had not been given out", 6 - with_engines)), "{rest}");
     (4..8).for_each(|part| assert_eq!(cluster.shared.marks(&format!("part-{part}")), 0, "{part} never began"));
     cluster.is_clean();
@@ -116,10 +116,10 @@ fn what_is_to_be_saved_at_the_driver_has_the_limit_of_results() {
     assert!(!done.out.contains("ERROR"), "{}", done.out);
 }
 
-/// Keeps and shuffles more than fits, each by its name in `TRYWORKS_TEST_WORK`, and then something that fits.
+/// Caches and shuffles more than fits, each under its name in `TRYWORKS_TEST_WORK`, and then something that fits.
 fn fill() {
     let cx = Context::init().unwrap();
-    // It cannot be compressed.
+    // These rows cannot be compressed.
     let rows = cx.range_in(0..80_000, 4).map(|n| (n, (0..12).map(|i| mix(n * 12 + i)).collect::<Vec<_>>()));
     let work = std::env::var("TRYWORKS_TEST_WORK").unwrap();
     let error = match work.as_str() {
@@ -136,7 +136,7 @@ fn a_full_disk_is_told_with_its_place() {
     if driving() {
         return fill();
     }
-    // Not even the program fits, and is told so.
+    // Not even the program fits, and the error says so.
     let Some(small) = SmallDisk::mount("1M") else { return };
     let directory = small.0.join("e");
     let mut cluster = Cluster::by_hand(0, 0, &[]);
@@ -181,7 +181,7 @@ fn a_quota_of_blocks_is_kept() {
     cluster.is_clean();
 }
 
-/// Something that refuses to be sent.
+/// A value that refuses to be sent.
 #[derive(Clone)]
 struct Stubborn;
 
@@ -271,7 +271,7 @@ fn what_tasks_write_reaches_the_driver_whole_and_in_order() {
     let mut seen = vec![0; LINES as usize];
     let mut next = std::collections::BTreeMap::<String, u64>::new();
     for line in done.out.lines().filter(|line| line.contains(" which is number ")) {
-        // The harness of a worker begins the first of its lines.
+        // The first line of a worker's output begins with text of its harness.
         let (prefix, rest) = line.split_once("] ").unwrap();
         let rest = rest.split_once("line ").unwrap().1;
         assert!(prefix.starts_with("[engine-") && prefix.contains(" worker "), "{line}");

@@ -1,4 +1,4 @@
-//! Engines that are killed, stopped, or not there at all.
+//! Engines that are killed, stopped, or missing.
 
 use crate::here;
 use crate::rig::{Cluster, Engine, driving, gate, mark, signal, until};
@@ -15,13 +15,13 @@ fn waits(stage: &str) {
     }
 }
 
-/// Values that take more than a small block does.
+/// Values larger than a small block.
 fn pair(n: u64) -> (u64, String) {
     (n % 97, format!("{n:0100}"))
 }
 
-/// Groups by key in 8 map and 4 reduce partitions. From map partition 4 on, or before the reduce partitions, tasks wait
-/// if they are to; what begins and what ends leaves a mark.
+/// Groups by key in 8 map and 4 reduce partitions. Tasks from map partition 4 on, or before the reduce partitions, wait
+/// if the test wants it. Each begin and each end leaves a mark.
 fn program() {
     let cx = Context::init().unwrap();
     let rows = cx.range_in(0..8_000, 8).map(|n| {
@@ -50,7 +50,7 @@ fn program() {
     }
 }
 
-/// Waits until an engine has another process than this one.
+/// Waits until an engine runs in another process than this one.
 fn restarted(cluster: &Cluster, name: &str, old: u32) {
     until("it is started again", || {
         cluster.engines().iter().any(|(known, pid)| known == name && *pid != old).then_some(())
@@ -81,7 +81,7 @@ fn what_a_killed_engine_had_is_made_again_and_nothing_else() {
         let driver = cluster.begin(here!(), &[(WAITS, stage)]);
         match stage {
             "map" => first_half(&cluster),
-            // Which are so small that one task has them all.
+            // They are so small that one task has them all.
             _ => cluster.shared.wait_for("reduce", 1),
         }
         let running = cluster.shared.markers(stage);
@@ -109,7 +109,7 @@ fn what_a_killed_engine_had_is_made_again_and_nothing_else() {
         assert_eq!(cluster.engine(&others[0].0), others[0].1);
     }
 
-    // Again and again, each time the other one, while the job is in the middle of its map stage.
+    // Repeatedly, each time the other engine, while the job is in the middle of its map stage.
     cluster.shared.clear();
     let driver = cluster.begin(here!(), &[(WAITS, "map")]);
     first_half(&cluster);
@@ -118,7 +118,7 @@ fn what_a_killed_engine_had_is_made_again_and_nothing_else() {
         let begun = cluster.shared.marks("map");
         signal(pid, Signal::KILL);
         restarted(&cluster, name, pid);
-        // What waited for the first has gone to the second, and from there to the first again.
+        // What waited for the first engine has gone to the second one, and from there to the first one again.
         if round > 0 {
             cluster.shared.wait_for("map", begun + 1);
         }
@@ -144,7 +144,7 @@ fn an_engine_that_says_nothing_is_lost_and_may_come_back() {
     driver.ends_well();
     assert!(!made_again(&cluster).is_empty());
 
-    // It comes back, and what it says late changes nothing: the program is there still, and asks again.
+    // It comes back, and its late messages change nothing: the program is still there, and asks again.
     cluster.shared.clear();
     signal(one, Signal::CONT);
     cluster.wait_for_engines(2);
@@ -188,7 +188,7 @@ fn jobs_without_an_engine_wait_and_then_fail() {
     assert!(done.out.contains("what to do: start engines"), "{}", done.out);
     assert_eq!(cluster.engines(), []);
 
-    // None from the beginning.
+    // No engine from the beginning.
     let done = cluster.begin(here!(), &impatient).ends_well();
     assert!(
         done.err.contains("there is no engine: job 2 waits") && done.out.contains("ERROR there was no"),
@@ -196,7 +196,7 @@ fn jobs_without_an_engine_wait_and_then_fail() {
         done.err
     );
 
-    // One that comes in time.
+    // An engine that comes in time.
     cluster.shared.open("map");
     let driver = cluster.begin(here!(), &[]);
     driver.says("there is no engine");

@@ -1,4 +1,4 @@
-//! Workers that hang: they are ended and replaced, their slots come back, and nothing half-made is kept.
+//! Workers that hang: they are ended and replaced, their slots come back, and no half-made output is kept.
 
 use crate::here;
 use crate::rig::{Cluster, claim, driving, gate, mark, signal, until};
@@ -16,7 +16,7 @@ fn hang() {
             gate("stop");
             kill_process(getpid(), Signal::STOP).unwrap();
         }
-        // It never looks whether it is to stop.
+        // It never checks whether it has to stop.
         loop {
             std::hint::spin_loop();
         }
@@ -39,7 +39,7 @@ fn program() {
     assert_eq!(rows.sum().unwrap(), 6, "another worker does it");
 }
 
-/// The slots of the only engine that are taken.
+/// The slots of the only engine that are in use.
 fn busy(cluster: &Cluster) -> u64 {
     cluster.status()["engines"][0]["running"].as_u64().unwrap()
 }
@@ -111,7 +111,7 @@ fn a_worker_that_hangs_ends_with_its_engine_and_leaves_nothing() {
         let made = cx.range_in(0..40_000, 2).map(|n| (n % 9_999, n)).shuffle_into(2).group_by_key();
         assert_eq!(made.count().unwrap(), 9_999);
         let rows = made.map_partitions(|rows| {
-            // What a task has started goes too.
+            // A process that a task has started ends too.
             std::process::Command::new("sleep").arg("1000").spawn().unwrap();
             hang();
             rows
@@ -132,7 +132,7 @@ fn a_worker_that_hangs_ends_with_its_engine_and_leaves_nothing() {
         driver.child.kill().unwrap();
         driver.child.wait().unwrap();
         until("only the hub is left", || (cluster.processes().len() == 1).then_some(()));
-        // Blocks are swept with the directory.
+        // Blocks are removed with the directory.
         let cleaned = cluster.good(&["cluster", "clean"]);
         assert!(cleaned.contains("engine-1: an engine that is gone; directory removed"), "{cleaned}");
         assert!(cluster.block_files().is_empty() && !cluster.home().join(".engines/engine-1").exists());
@@ -168,7 +168,7 @@ fn a_worker_that_has_lost_its_engine_is_ended_and_its_task_is_to_blame() {
         let rows = cx.from_fn(2, |part| {
             if part == 1 {
                 mark("lost");
-                // The process goes on as another program, which has none of the connections of this one.
+                // The process becomes another program, which has no connection of the old one.
                 let error = std::os::unix::process::CommandExt::exec(std::process::Command::new("sleep").arg("1000"));
                 panic!("{error}");
             }
@@ -186,7 +186,7 @@ fn a_worker_that_has_lost_its_engine_is_ended_and_its_task_is_to_blame() {
     cluster.is_clean();
 }
 
-/// The job waited for ever, and the worker stayed.
+/// Regression: the job waited for ever, and the worker stayed.
 #[test]
 fn a_task_that_closes_descriptors_that_are_not_its_own_ends_its_worker_and_not_its_job() {
     if driving() {
@@ -194,7 +194,8 @@ fn a_task_that_closes_descriptors_that_are_not_its_own_ends_its_worker_and_not_i
         let rows = cx.from_fn(4, |part| {
             if part == 1 && (std::env::var(FAULT).unwrap() == "always" || claim("close")) {
                 mark("closed");
-                // Its standard input and outputs, the connection to its engine, and what its threads wait with.
+                // Its standard input and outputs, the connection to its engine, and the descriptors that its threads
+                // wait with.
                 let closed = (0..=20).filter(|descriptor| nix::unistd::close(*descriptor).is_ok()).count();
                 assert!(closed > 5, "{closed} were open");
             }
@@ -225,7 +226,7 @@ fn a_partition_that_was_cancelled_halfway_is_not_kept() {
         let cx = Context::init().unwrap();
         let rows = cx.from_fn(4, |part| {
             mark(format!("made-{part}"));
-            // Only cancelling ends the first attempt at it.
+            // Only cancelling ends the first attempt at this partition.
             let endless = part == 2 && claim("endless");
             (0..).take_while(move |n| {
                 if endless && n % 100 == 0 {

@@ -1,5 +1,5 @@
-//! What is large: values that tasks capture and results that many tasks give at once go through no process that need not
-//! have them, and what they took is given back.
+//! Large values: those that tasks capture, and results that many tasks return at once. They pass only through processes
+//! that need them, and their memory is freed.
 
 use crate::here;
 use crate::rig::{Cluster, driving, until};
@@ -8,7 +8,7 @@ use tryworks::prelude::*;
 
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// A number of bytes of a process, as the system counts them: `VmRSS` are those that it has now, `VmHWM` the most that it had.
+/// A count of bytes of a process, from the system: `VmRSS` is the present one, `VmHWM` the largest so far.
 pub(crate) fn bytes(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
@@ -31,12 +31,12 @@ fn a_captured_value_that_is_larger_than_a_message_reaches_the_tasks_and_leaves_n
         let text = |len: u64| "x".repeat(len as usize);
         let sum = cx.range_in(0..8, 4).with(text(LEN)).map(|large, n| large.len() as u64 + n).sum();
         assert_eq!(sum.unwrap(), 8 * LEN + 28);
-        // The same over and over: it is put to the hub while the one before is let go of.
+        // The same value again and again: one is sent to the hub while the one before is released.
         for _ in 0..20 {
             let sum = cx.range_in(0..8, 4).with(text(LESS)).map(|large, n| large.len() as u64 + n).sum();
             assert_eq!(sum.unwrap(), 8 * LESS + 28);
         }
-        // A map stage that captures.
+        // A map stage with captured values.
         let counted = cx.range_in(0..8, 2).with(text(LESS)).map(|large, n| (n % 2, large.len() as u64));
         let mut sums = counted.reduce_by_key(|a, b| a + b).collect().unwrap();
         sums.sort();
@@ -60,7 +60,7 @@ fn results_that_are_together_larger_than_a_message_arrive() {
     const PARTS: u32 = 300;
     if driving() {
         let cx = Context::init().unwrap();
-        // Each is small enough to go with the report of its task.
+        // Each is small enough for the report of its task.
         let rows = cx.from_fn(PARTS, |part| [(part, "y".repeat(MIB as usize - 100))].into_iter());
         let rows = rows.collect().unwrap();
         assert!((0..PARTS).zip(&rows).all(|(part, row)| row.0 == part && row.1.len() as u64 == MIB - 100));
@@ -72,7 +72,7 @@ fn results_that_are_together_larger_than_a_message_arrive() {
     cluster.is_clean();
 }
 
-/// What an error says goes in a message, whatever its length.
+/// The text of an error goes in a message, whatever its length.
 #[test]
 fn an_error_that_is_larger_than_a_message_fails_its_job_in_words_and_leaves_nothing() {
     const LEN: u64 = 260 * MIB;

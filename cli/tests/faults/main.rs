@@ -1,4 +1,4 @@
-//! What becomes of jobs when processes, blocks and disks fail under them: the cluster is real, and so are the failures.
+//! What happens to jobs when processes, blocks and disks fail under them: the cluster is real, and so are the failures.
 
 #[path = "../../../tests/it/attributes.rs"]
 mod attributes;

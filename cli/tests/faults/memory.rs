@@ -16,7 +16,7 @@ fn anonymous(pid: u32) -> Option<u64> {
 }
 
 #[test]
-fn rows_with_spare_room_keep_a_worker_near_its_budget() {
+fn rows_with_spare_capacity_keep_a_worker_close_to_its_budget() {
     if driving() {
         let cx = Context::init().unwrap();
         let rows = cx.range_in(0..ROWS, 4).map(|n| {
@@ -31,7 +31,7 @@ fn rows_with_spare_room_keep_a_worker_near_its_budget() {
     let mut cluster = Cluster::by_hand(0, 0, &[]);
     cluster.add("small", Engine { slots: 2, memory: Some("96M"), ..Engine::default() });
     cluster.wait_for_engines(1);
-    // What is checked comes back without its spare room.
+    // A row that was checked comes back without its spare capacity.
     let mut driver = cluster.begin(here!(), &[("TRYWORKS_CHECK_ROWS", "0")]);
     let (engine, mut peak) = (cluster.engine("small"), 0);
     while driver.child.try_wait().unwrap().is_none() {

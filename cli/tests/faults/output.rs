@@ -1,5 +1,5 @@
-//! Tasks that print more than anybody reads: what is read comes whole and in order, what nobody reads has a bound
-//! everywhere, and a line says how much was cut.
+//! Tasks that print more than anyone reads. Output that is read arrives complete and in order. Unread output is bounded
+//! in every process, and a line says how much was cut.
 
 use crate::here;
 use crate::large::{MIB, bytes};
@@ -10,10 +10,10 @@ use tryworks::prelude::*;
 
 /// The length of a line, with its end.
 const LINE: usize = 1024;
-/// So many are written at once.
+/// How many lines are written at once.
 const AT_ONCE: usize = 16;
 
-/// A task that writes numbered lines, and leaves a mark when it has.
+/// A task that writes numbered lines, and leaves a mark when it is done.
 fn print(lines: u64, to: impl Fn(&[u8]) + Copy + Send + Sync + 'static) {
     let cx = Context::init().unwrap();
     let printed = cx.range_in(lines..lines + 1, 1).map(move |lines| {
@@ -33,18 +33,18 @@ fn to_out(bytes: &[u8]) {
     std::io::stdout().write_all(bytes).unwrap();
 }
 
-/// The bytes of the lines that say that something is not there.
+/// The bytes of the lines that report missing output.
 fn gone(text: &str, what: &str) -> Vec<usize> {
     let lines = text.lines().filter(|line| line.contains(what));
     let number = |line: &str| line.split_once("tryworks: ").unwrap().1.split(' ').next().unwrap().parse().unwrap();
     lines.map(number).collect()
 }
 
-/// The numbers of the lines that came, which are in order, and the length of what stands before each.
+/// The numbers of the lines that arrived, which are in order, and the length of the text before each number.
 #[track_caller]
 fn numbers(text: &str) -> (Vec<usize>, usize) {
     let mut before = 0;
-    // A test's harness begins a line that the first of the task's goes on with.
+    // The test's harness may have begun the line that the task continues.
     let number = |line: &str| {
         let (front, number) = line.split_at_checked(line.len().checked_sub(LINE - 1)?)?;
         let number = number.parse::<usize>().ok()?;
@@ -75,7 +75,7 @@ fn what_a_driver_prints_into_a_pipe_that_nobody_reads_has_a_bound_and_a_line_say
     }
     let cluster = Cluster::by_hand(1, 1, &[]);
     let driver = cluster.begin_unheard(here!());
-    // Nobody holds the task up.
+    // The task is not blocked.
     cluster.shared.wait_for("printed", 1);
     are_small(&cluster);
     is_small(driver.child.id());
@@ -84,7 +84,7 @@ fn what_a_driver_prints_into_a_pipe_that_nobody_reads_has_a_bound_and_a_line_say
     assert_eq!(numbers[..1000], (0..1000).collect::<Vec<_>>());
     let cut = gone(&done.out, "bytes of output were cut here");
     assert!(!cut.is_empty(), "300 MiB are more than may wait");
-    // A driver that the system lets stand for seconds misses something besides.
+    // A driver that the system suspends for seconds loses more lines.
     if gone(&done.out, "are missing here").is_empty() {
         assert_eq!(numbers.len() + cut.iter().sum::<usize>() / (before + LINE), LINES);
     }

@@ -1,4 +1,5 @@
-//! Programs that are written over, that start all at once, and that do not start everywhere; and the environment of workers.
+//! Programs that are overwritten, that start all at once, and that do not start on every engine; and the environment of
+//! workers.
 
 use crate::here;
 use crate::rig::{Cluster, Engine, SmallDisk, all_below, driving, gate, is_program, mark, until};
@@ -8,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tryworks::prelude::*;
 
-/// A copy of this executable. What is behind its end is read by nobody, and makes it another program. Another process makes
-/// it: what this one has open for writing is open in all that its other tests are just starting.
+/// A copy of this executable. Bytes after its end are never read, and make it another program. Another process makes
+/// the copy: a file that this process has open for writing is open in all children that its other tests are starting.
 fn copy(cluster: &Cluster, name: &str, behind: &str) -> PathBuf {
     let path = cluster.shared.0.join(name);
     let script = "cp \"$0\" \"$1\" && chmod 700 \"$1\" && printf %s \"$2\" >> \"$1\"";
@@ -24,8 +25,8 @@ fn sum() {
     assert_eq!(cx.range_in(0..100, 4).map(|n| (n % 3, n)).reduce_by_key(|a, b| a + b).count().unwrap(), 3);
 }
 
-/// Two copies of one program, of which the first was run. Writing over it must not change what the
-/// engine runs for the second.
+/// Two copies of one program, of which the first was run. Overwriting it must not change what the engine runs for the
+/// second one.
 #[test]
 fn a_program_that_is_written_over_in_place_does_not_run_under_the_hash_that_it_had() {
     if driving() {
@@ -36,21 +37,21 @@ fn a_program_that_is_written_over_in_place_does_not_run_under_the_hash_that_it_h
     cluster.begin_as(&one, here!(), &[]).ends_well();
     fs::write(&one, fs::read("/bin/true").unwrap()).unwrap();
     cluster.begin_as(&other, here!(), &[]).ends_well();
-    // Nor does it help to write to the copy that the engine has.
+    // Writing to the engine's copy does not help either.
     for entry in fs::read_dir(find(&cluster.home(), "programs")).unwrap().map(Result::unwrap) {
         assert!(Command::new("chmod").arg("700").arg(entry.path()).status().unwrap().success());
-        // Not while a worker of the driver before still ends.
+        // Not while a worker of the driver before is still ending.
         until("nobody runs it", || fs::write(entry.path(), fs::read("/bin/true").unwrap()).ok());
     }
     cluster.begin_as(&other, here!(), &[]).ends_well();
 }
 
-/// 64 engines of one machine each copied and hashed the driver's program.
+/// Regression: 64 engines of one machine each copied and hashed the driver's program.
 #[test]
 fn the_engines_that_one_supervisor_has_started_share_a_copy() {
     if driving() {
         let cx = Context::init().unwrap();
-        // Nobody goes on before all have begun: each on an engine of its own.
+        // No task continues before all have begun: each one runs on an engine of its own.
         let all = cx.range_in(0..3, 3).map(|_| {
             mark("begun");
             gate("all");
@@ -67,14 +68,15 @@ fn the_engines_that_one_supervisor_has_started_share_a_copy() {
     assert_eq!(copies, [cluster.home().join("default/engines/programs").join(copies[0].file_name().unwrap())]);
 }
 
-/// The directory of this name with something in it, which an engine has somewhere below.
+/// The directory of this name, somewhere below an engine's, that is not empty.
 fn find(directory: &Path, name: &str) -> PathBuf {
     let filled = |path: &PathBuf| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
     let mut all = all_below(directory).into_iter().filter(|path| path.file_name().is_some_and(|last| last == name));
     all.find(filled).unwrap_or_else(|| panic!("there is no {name}"))
 }
 
-/// While one program is copied, others are started, which have the copy open for a moment: it was "text file busy".
+/// Regression: while one program was copied, other programs that were being started had the copy open for a moment. The
+/// error was "text file busy".
 #[test]
 fn many_programs_start_at_once_on_a_fresh_cluster() {
     if driving() {
@@ -109,7 +111,7 @@ fn a_worker_has_the_environment_of_its_engine_and_what_was_named_of_its_drivers(
         let cx = Context::init().unwrap();
         let tasks = cx.range_in(0..1, 1).map(|_| {
             gate("look");
-            // Results are in the journal, too: they must not be taken for what is looked for there.
+            // Results are in the journal, too: they must not look like the text that the test searches for.
             NAMES.map(|name| std::env::var(name).map_or("none".into(), |value| value.to_uppercase())).to_vec()
         });
         let job = tasks.background().detached("look").collect().unwrap();
@@ -144,7 +146,7 @@ fn a_worker_has_the_environment_of_its_engine_and_what_was_named_of_its_drivers(
     };
     until("the worker is there", || (holders("token-of-the-driver") == 1).then_some(()));
     assert_eq!(holders("swordfish"), 0);
-    // The journal has what was named for as long as the job needs it, and nothing else.
+    // The journal has the named variables for as long as the job needs them, and nothing else.
     assert_eq!(files_with(&cluster.home(), "swordfish"), Vec::<PathBuf>::new());
     assert!(!files_with(&cluster.home(), "token-of-the-driver").is_empty());
     cluster.shared.open("look");
@@ -162,7 +164,7 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
-/// The files below a directory that have a text in them; executables are left out, since this one has it.
+/// The files below a directory that contain a text, without executables, since this one contains it.
 fn files_with(directory: &Path, text: &str) -> Vec<PathBuf> {
     let mut found = all_below(directory);
     found.retain(|path| !is_program(path) && fs::read(path).is_ok_and(|bytes| contains(&bytes, text)));

@@ -1,4 +1,5 @@
-//! Who saves where: a directory is one job's, whichever drivers ask for it, and stays that of a detached job.
+//! Which job saves where: a directory belongs to one job, whichever drivers ask for it, and stays that of a detached
+//! job.
 
 use crate::here;
 use crate::rig::{Cluster, driving, gate, mark, path, signal};
@@ -11,7 +12,7 @@ fn role() -> String {
     std::env::var("TRYWORKS_TEST_WORK").unwrap()
 }
 
-/// The lines of what was saved, in the order of its parts.
+/// The lines that were saved, in the order of the parts.
 fn lines(dir: &Path) -> Vec<u64> {
     let mut parts: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     parts.sort();

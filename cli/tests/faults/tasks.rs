@@ -1,4 +1,4 @@
-//! Tasks that fail, and tasks that take their worker with them.
+//! Tasks that fail, and tasks that kill their worker.
 
 use crate::here;
 use crate::rig::{Cluster, Done, Engine, claim, driving, mark};
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tryworks::prelude::*;
 
-/// The variable that says what happens to who takes a token.
+/// The variable that says what happens to a task that takes a token.
 const FAULT: &str = "TRYWORKS_TEST_FAULT";
 
-/// Happens as often as there are tokens.
+/// Fails as many times as there are tokens.
 fn fault() -> Result<(), UserError> {
     if !claim("fault") {
         return Ok(());
@@ -37,7 +37,7 @@ fn fault() -> Result<(), UserError> {
 /// How many tasks of this process are in the middle of a partition.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 
-/// Sums by the last digit, of which map partition 2 of 8 has a fault. What ran leaves marks.
+/// Sums by the last digit; map partition 2 of 8 has a fault. Every run leaves marks.
 fn program() {
     let cx = Context::init().unwrap();
     let rows = cx.range_in(0..8_000, 8).try_map(|n| {
@@ -73,7 +73,7 @@ fn program() {
             assert!(sums.count().is_err(), "nothing of a stage that failed is taken for made");
         }
     }
-    // Whatever happened, the cluster is as good as new.
+    // Whatever happened, the cluster works as before.
     assert_eq!(cx.range_in(0..100, 4).map(|n| n * 2).sum().unwrap(), 9_900);
 }
 
@@ -116,14 +116,14 @@ fn a_task_that_fails_is_tried_again_and_again_elsewhere() {
     }
 }
 
-/// A type that is written, and not read back.
+/// A type that is written and cannot be read back.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "kind")]
 enum Sighting {
     Whale { barrels: u64 },
 }
 
-/// Fails with rows that cannot be read where they are grouped; or, where rows are checked, where they are made.
+/// Fails with rows that cannot be read where they are grouped. If rows are checked, it fails where they are made.
 fn unreadable() {
     let checks = std::env::var("TRYWORKS_CHECK_ROWS").unwrap();
     let cx = Context::init().unwrap();
@@ -131,7 +131,7 @@ fn unreadable() {
         if n % 50 == 0 {
             mark(format!("made-{n}"));
         }
-        // The first row of a task is always looked at.
+        // The first row of a task is always checked.
         (n % 10, (n % 50 != 0).then_some(Sighting::Whale { barrels: n }))
     });
     let read = rows.shuffle_into(1).group_by_key().map_partitions(|groups| {
@@ -161,9 +161,10 @@ fn a_row_that_cannot_be_decoded_is_told_at_once_and_is_no_lost_block() {
         assert!(done.out.contains(&format!("OUTCOME checked {checks}")), "{}", done.out);
         let runs = ["made-0", "made-50", "read"].map(|mark| cluster.shared.marks(mark));
         match checks {
-            // Once for each of two actions: nothing is made again, and nothing is tried again.
+            // Once for each of two actions: nothing is recomputed, and nothing is retried.
             "0" => assert_eq!(runs, [2, 2, 1]),
-            // What was checked failed before anything was read; a task that runs beside it may be stopped before it begins.
+            // The check failed before any row was read. A task that runs at the same time may be stopped before it
+            // begins.
             _ => assert!(runs[0] <= 2 && runs[1] <= 2 && runs[2] == 0 && runs[0] + runs[1] >= 2, "{runs:?}"),
         }
     }
@@ -215,10 +216,10 @@ fn a_task_out_of_memory_takes_only_its_worker_along() {
         "{error}"
     );
     let peak = error.split_once("the most memory that it was seen to hold: ").unwrap().1.split_once(" MiB").unwrap().0;
-    // What it can map is a gibibyte, of which the stacks of its threads take some.
+    // The process may map a gibibyte, part of which is taken by the stacks of its threads.
     assert!((256..1024).contains(&peak.parse::<u64>().unwrap()), "{error}");
     assert_eq!(cluster.shared.marks("part-2"), 4);
-    // Those that ended before keep their results; those that ran with it run again.
+    // Tasks that ended before keep their results; tasks that ran with it run again.
     let neighbours = (3..8).map(|part| cluster.shared.marks(&format!("part-{part}")));
     assert!(neighbours.sum::<usize>() <= 2 * 5 + 4, "neighbours ran too often");
     let one = cluster.engine("engine-1");

@@ -1,5 +1,4 @@
-//! Two attempts at one task at the same time, both of which come to their end: one of them counts, and nothing is left of
-//! the other.
+//! Two attempts at one task at the same time, both of which end: one of them counts, and nothing is left of the other.
 
 use crate::here;
 use crate::rig::{Cluster, Driver, claim, driving, gate, mark, path, signal, until};
@@ -13,9 +12,9 @@ use tryworks::prelude::*;
 use tryworks::sink::{Buffer, Encoder, FileName, Format, Part, Place, SaveRequest};
 use tryworks::task::TaskContext;
 
-/// The first attempt at partition 0 waits at one gate, the second one at another. What it makes is the same. An engine
-/// with one slot does nothing else before: all that counts in the end is the other one's, and so are the tasks that read
-/// it.
+/// The first attempt at partition 0 waits at one gate, the second one at another. Both make the same. An engine with
+/// one slot runs nothing else before: all results that count come from the other engine, and so do the tasks that read
+/// them.
 fn slow_or_copy(n: u64) -> (u64, String) {
     if n == 0 {
         let which = if claim("first") { "first" } else { "second" };
@@ -29,9 +28,9 @@ fn context() -> Context {
     Context::builder().cluster("default").speculation(50, 110).build().unwrap()
 }
 
-/// Two attempts at partition 0 of 4 wait, and the engine of the first one is stopped, so that it can neither be told to
-/// stop it nor tell that it is done. Then the first attempt goes on to its end. The cluster and the driver, the process
-/// of that engine, and the block that the attempt left.
+/// Two attempts at partition 0 of 4 wait. The engine of the first one is stopped, so that it can neither be told to
+/// stop the attempt nor report its end. Then the first attempt runs to its end. Returns the cluster and the driver, the
+/// process of that engine, and the block that the attempt left.
 fn both_attempts(test: &str) -> (Cluster, Driver, u32, PathBuf) {
     let cluster = Cluster::by_hand(2, 1, &[]);
     cluster.shared.tokens("first", 1);
@@ -71,7 +70,7 @@ fn two_attempts_at_a_map_task_leave_one_block() {
         return;
     }
     let (cluster, driver, engine, left) = both_attempts(here!());
-    // Whoever read it would say so.
+    // A task that read it would report an error.
     let block = File::options().write(true).open(&left).unwrap();
     block.write_all_at(&[0xa5; 64], block.metadata().unwrap().len() / 2).unwrap();
     cluster.shared.open("second");
@@ -79,7 +78,7 @@ fn two_attempts_at_a_map_task_leave_one_block() {
     let blocks = cluster.block_files();
     assert!(blocks.len() > 4 && blocks.contains(&left), "both attempts' blocks are there: {blocks:?}");
     assert!(!driver.err().contains("could not be read"), "the block of the one that counts was read: {}", driver.err());
-    // The engine tells of its attempt, and hears that it is not wanted.
+    // The engine reports its attempt, and hears that it is not wanted.
     signal(engine, Signal::CONT);
     until("the other block is dropped", || (cluster.block_files().len() == 4).then_some(()));
     assert!(!left.exists());
@@ -89,7 +88,7 @@ fn two_attempts_at_a_map_task_leave_one_block() {
     cluster.is_clean();
 }
 
-/// Pairs as lines. A part is larger than what goes through the hub.
+/// Pairs as lines. A part is too large to go through the hub.
 #[derive(Clone, Serialize, Deserialize)]
 struct Long;
 

@@ -1,4 +1,4 @@
-//! Types that the codec does not carry are told of on a cluster as on threads.
+//! Types that the codec cannot carry are reported on a cluster as on threads.
 
 use crate::attributes;
 use crate::here;

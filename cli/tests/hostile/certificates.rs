@@ -1,4 +1,4 @@
-//! Certificates: of another cluster, of another role, expired, and none.
+//! Certificates: of another cluster, of another role, expired, and missing.
 
 use crate::names::{refused, tryworks};
 use crate::rig::{Cluster, driving, until};
@@ -25,18 +25,18 @@ fn certificates_that_are_not_the_clusters_open_nothing() {
         let other = foreign.connection(Role::Driver).credentials().unwrap();
         let error = Link::tls(&gateway, &other).await.err().unwrap().to_string();
         assert!(error.contains("one end does not trust the other"), "{error}");
-        // An engine that would like to be a driver sits at the socket of engines.
+        // An engine that tries to be a driver connects to the socket of engines.
         let (to, mut from) = Link::tls(&gateway, &credentials(&cluster, "engine")).await.unwrap();
         to.send(hello(drive([1; 32])).into()).unwrap();
         let said = answers(&mut from).await;
         assert!(said.contains("this is the socket of engines, and you are not an engine"), "{said}");
-        // And a driver that would like to be an engine at that of drivers.
+        // And a driver that tries to be an engine connects to the socket of drivers.
         let (to, mut from) = Link::tls(&gateway, &credentials(&cluster, "driver")).await.unwrap();
         to.send(hello(Purpose::Fetch).into()).unwrap();
         let said = answers(&mut from).await;
         assert!(said.contains("engines have a socket and certificates of their own"), "{said}");
     });
-    // Without any certificate not even a byte is read.
+    // Without a certificate, the hub does not read a single byte.
     let mut stranger = TcpStream::connect(&gateway).unwrap();
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let mut said = Vec::new();
@@ -51,7 +51,7 @@ fn expired_certificates_open_nothing_and_say_so() {
         return good();
     }
     let mut cluster = Cluster::by_hand(1, 2, &[]);
-    // The cluster's own authority makes certificates that ended an hour ago, as if nobody had copied new ones.
+    // The cluster's own authority makes certificates that expired an hour ago, as if no new ones had been copied.
     let copy = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap();
     let kept = fs::read_to_string(directory(&cluster).join("authority/authority.json")).unwrap();
     let mut kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
@@ -83,7 +83,7 @@ fn expired_certificates_open_nothing_and_say_so() {
             assert!(error.contains("Expired"), "{error}");
         }
     });
-    // What a user sees: the program, the command line, and an engine.
+    // What a user sees, from the program, the command line, and an engine.
     let driver = file(Role::Driver, "driver");
     let done = cluster.begin(here!(), &[("TRYWORKS_CLUSTER", &driver)]).ends();
     assert!(

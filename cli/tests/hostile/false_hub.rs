@@ -1,5 +1,5 @@
-//! A false hub: another user of this machine has made the directory that a connection file from elsewhere names, has linked
-//! the file itself into it, and listens there.
+//! A false hub. Another user of this machine has created the directory that a connection file from elsewhere names, has
+//! linked the file itself into it, and listens there.
 
 use crate::rig::{Cluster, driving, until};
 use crate::{connection, good, here};
@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-/// Whoever listens where the hub would.
+/// Listens where the hub would.
 struct FalseHub {
     sockets: Vec<UnixListener>,
 }
@@ -27,7 +27,7 @@ impl FalseHub {
         FalseHub { sockets: sockets.into() }
     }
 
-    /// Nobody came to it.
+    /// No process connected to it.
     fn was_left_alone(&self) {
         for socket in &self.sockets {
             assert!(socket.accept().is_err(), "somebody dialled the false hub");
@@ -72,7 +72,7 @@ fn a_hub_that_another_user_made_is_passed_by() {
         let (driver, engine) = (file("driver"), file("engine"));
         let hub = FalseHub::new(&directory, &[("driver.json", &driver), ("engine.json", &engine)]);
         spoil(&directory);
-        // A program, the command line and an engine go to the true hub, by its gateway.
+        // A program, the command line and an engine reach the true hub, by its gateway.
         let done = cluster.begin(here!(), &[("TRYWORKS_CLUSTER", &driver.display().to_string())]).ends();
         assert!(done.status.success(), "{way}: {}{}", done.out, done.err);
         let status = cluster.good(&["cluster", "status", "-c", &driver.display().to_string()]);

@@ -1,5 +1,5 @@
-//! What becomes of a real hub, engine and worker when somebody means harm, or does not know what he does: each is
-//! refused in words or sent away, and a good driver gets its answer afterwards.
+//! What happens to a real hub, engine and worker when a process attacks them or makes mistakes. Each is refused with a
+//! reason or disconnected, and a good driver gets its answer afterwards.
 
 mod certificates;
 mod false_hub;
@@ -25,7 +25,7 @@ use tryworks_transport::{
     Backlog, Connection, Credentials, DataClient, DataError, DataLimits, Link, LinkReceiver, PeerEvent, Peers, Role,
 };
 
-/// What every good driver does.
+/// The job of every good driver.
 fn good() {
     let cx = Context::init().unwrap();
     let sums = cx.range_in(0..10_000, 4).map(|n| (n % 7, n)).reduce_by_key(|a, b| a + b).collect().unwrap();
@@ -53,14 +53,14 @@ fn hello(purpose: Purpose) -> Vec<u8> {
     Hello { version: "0".into(), host, purpose }.to_bytes().unwrap()
 }
 
-/// A program of this test that is not what it says.
+/// A program of this test that has another hash than it says.
 fn drive(id: [u8; 32]) -> Purpose {
     let path = std::env::current_exe().unwrap().display().to_string();
     let program = tryworks_protocol::driver::Program { id, path, ..Default::default() };
     Purpose::Drive { again: None, program }
 }
 
-/// What comes until the other end hangs up, or says nothing for a while.
+/// The messages that arrive until the other end closes the connection, or says nothing for a while.
 async fn answers(from: &mut LinkReceiver) -> String {
     let mut all = Vec::new();
     while let Ok(Ok(message)) = tokio::time::timeout(std::time::Duration::from_millis(300), from.recv()).await {
@@ -103,13 +103,13 @@ fn messages_that_cannot_be_read_end_their_connection_alone() {
                 flipped[at] ^= 0x10;
                 say(socket, &[&flipped]).await;
             }
-            // A list of 2^60 messages, before a hello and after.
+            // A list of 2^60 messages, before a hello and after it.
             say(socket, &[&huge]).await;
             say(socket, &[&bytes, &huge]).await;
             say(socket, &[&hello(Purpose::Fetch), &huge]).await;
             say(socket, &[&hello(Purpose::Fetch), &[0xff; 100]]).await;
         }
-        // The data ports of both.
+        // The data ports of both processes.
         let asked = DataClient::new(credentials(&cluster, "engine"), DataLimits::default());
         let port = format!("127.0.0.1:{}", listening(cluster.engine("engine-1"))[0].1);
         let hub = connection(&cluster, "engine").data;
@@ -119,7 +119,7 @@ fn messages_that_cannot_be_read_end_their_connection_alone() {
                 assert!(matches!(error, DataError::Refused { .. }), "{error}");
             }
         }
-        // A block that somebody guesses.
+        // A block whose name was guessed.
         let mut guess = Vec::new();
         let blocks: Vec<_> = (0..50u8).map(|n| ([n; 16], BlockPart::Contents)).collect();
         codec::encode(&blocks, &mut guess).unwrap();
@@ -129,7 +129,7 @@ fn messages_that_cannot_be_read_end_their_connection_alone() {
             answer.extend_from_slice(&chunk);
         }
         assert_eq!(String::from_utf8_lossy(&answer).matches("there is no such block").count(), 50);
-        // Nor is a program or a file given out by a guess, or taken under another's hash.
+        // Nor is a program or a file served for a guessed hash, or accepted under another one's hash.
         let mut request = Vec::new();
         codec::encode(&[7u8; 32], &mut request).unwrap();
         assert!(asked.get(&hub, Role::Hub, &request).await.unwrap_err().to_string().contains("there is no program"));
@@ -149,7 +149,7 @@ fn find(directory: &Path, name: &str) -> Option<PathBuf> {
     })
 }
 
-/// Says something on a unix socket, and goes. The other end may have hung up before all is said.
+/// Sends messages on a unix socket, and closes it. The other end may have closed the connection before all are sent.
 async fn say(socket: &Path, messages: &[&[u8]]) {
     let (to, mut from) = Link::unix(socket).await.unwrap();
     for message in messages {
@@ -201,7 +201,7 @@ fn ten_thousand_connections_keep_no_driver_out() {
     assert!(held.len() * 10 > open * 9, "{} of {open}", held.len());
     cluster.drive(here!());
     drop(held);
-    // And from elsewhere too: by the gateway, with the good certificate.
+    // From another machine, too: by the gateway, with a good certificate.
     runtime().block_on(async {
         let (to, mut from) = Link::tls(&addresses[0], &credentials(&cluster, "driver")).await.unwrap();
         to.send(hello(Purpose::Administer).into()).unwrap();

@@ -1,5 +1,5 @@
-//! Names that lead elsewhere, in every place where a stranger or a user can say one; files that others can read; programs
-//! that are not what they say.
+//! Names that lead elsewhere, in every place where a stranger or a user can state one; files that others can read;
+//! programs whose hash is another one.
 
 use crate::rig::{Cluster, driving, until};
 use crate::{answers, connection, credentials, directory, drive, good, hello, here, listening, runtime};
@@ -25,7 +25,7 @@ pub fn refused(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// All that is in the directory in which the home is, but what is in the home itself, and whatever is called evil.
+/// Everything in the directory that holds the home, except what is inside the home itself, and any file named evil.
 fn outside(cluster: &Cluster) -> Vec<String> {
     let base = cluster.home().parent().unwrap().to_path_buf();
     let names = |directory: &Path| -> Vec<String> {
@@ -45,7 +45,7 @@ fn names_that_lead_elsewhere_are_refused_and_touch_nothing() {
             let refused = cx.range(0..10).background().detached(name).sum().and_then(|job| job.wait()).unwrap_err();
             assert!(refused.to_string().contains("is no name for a detached job"), "{refused}");
         }
-        // A pool that the cluster has not got is no more than that.
+        // A pool that the cluster does not have is just that.
         let refused =
             Context::builder().cluster("default").pool("../evil").build().unwrap().range(0..10).sum().unwrap_err();
         let refused = refused.to_string();
@@ -77,7 +77,7 @@ fn names_that_lead_elsewhere_are_refused_and_touch_nothing() {
         let error = refused(&tryworks(&cluster, arguments));
         assert!(error.contains(&format!("is no name for {what}")), "{arguments:?}: {error}");
     }
-    // What is looked for by a name is looked for among what the hub knows.
+    // A name is looked up among the jobs that the hub knows.
     for (command, error) in [("job", "there is no job"), ("cancel", "there is no job"), ("why", "there is no job")] {
         assert!(refused(&tryworks(&cluster, &[command, "../../etc/passwd"])).contains(error));
     }
@@ -88,7 +88,7 @@ fn names_that_lead_elsewhere_are_refused_and_touch_nothing() {
     );
 
     runtime().block_on(async {
-        // An engine that does not ask the command line.
+        // An engine that does not use the command line.
         let (to, mut from) = Link::unix(directory(&cluster).join("engines.sock")).await.unwrap();
         let key: BlockKey = codec::decode(&[7; 32]).unwrap().0;
         let etc = || "../../../../etc".to_string();
@@ -150,12 +150,12 @@ fn a_program_that_is_not_what_it_says_is_not_started() {
         let (to, mut from) = Link::unix(directory(&cluster).join("drivers.sock")).await.unwrap();
         to.send(hello(drive([9; 32])).into()).unwrap();
         assert!(from.recv().await.unwrap().starts_with(b"TWOK"));
-        // Its path leads to this test, whose hash is another one; a worker of it would be our child's child.
+        // Its path leads to this test, whose hash is another one; a worker of it would be a grandchild of this process.
         until("the engine has refused to start it", || {
             fs::read_to_string(&log).unwrap().contains("its hash is not that").then_some(())
         });
     });
-    // Nor does a path that leads out of every directory lead anywhere: a program is what its hash says.
+    // Nor does a path out of every directory work: a program is identified by its hash.
     runtime().block_on(async {
         let (to, mut from) = Link::unix(directory(&cluster).join("drivers.sock")).await.unwrap();
         let path = "../../../../../../../../etc/passwd".to_string();

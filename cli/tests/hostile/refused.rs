@@ -1,4 +1,4 @@
-//! A hub that refuses a job: it has nothing of what came with it, and the next job brings it again.
+//! A hub refuses a job. It keeps nothing of what came with the job, and the next job sends it again.
 
 use crate::rig::{Cluster, driving};
 use crate::{connection, directory, here, runtime};
@@ -11,7 +11,7 @@ use tryworks_protocol as protocol;
 use tryworks_protocol::driver::{FromDriver, ToDriver};
 use tryworks_transport::{Backlog, Link, PeerEvent, Peers};
 
-/// Stands between a driver and its hub, and refuses the first job.
+/// A proxy between a driver and its hub that refuses the first job.
 async fn stand_between(here: &Path, hub: &Path, ready: Sender<()>) {
     let (to_driver, mut from_driver) = Peers::bind(here, Backlog::default()).await.unwrap();
     ready.send(()).unwrap();
@@ -31,7 +31,7 @@ async fn stand_between(here: &Path, hub: &Path, ready: Sender<()>) {
                     pass.retain(|message| match message {
                         FromDriver::Submit(job) if !refused => {
                             refused = true;
-                            let end = Err(Error::cluster("there was no room for it", "run it again"));
+                            let end = Err(Error::cluster("there was no space for it", "run it again"));
                             let ended = ToDriver::Ended { ticket: job.ticket, end };
                             to_driver.send(&peer, protocol::encode(&[ended]).unwrap().into()).unwrap();
                             false
@@ -51,12 +51,12 @@ async fn stand_between(here: &Path, hub: &Path, ready: Sender<()>) {
 }
 
 #[test]
-fn a_job_after_one_that_was_refused_brings_its_code_again() {
+fn a_job_after_one_that_was_refused_sends_its_code_again() {
     if driving() {
         let cx = Context::init().unwrap();
         let sums = cx.range_in(0..100, 4).map(|n| (n % 7, 1u64)).reduce_by_key(|a, b| a + b);
         let error = sums.count().unwrap_err().to_string();
-        assert!(error.contains("there was no room for it"), "{error}");
+        assert!(error.contains("there was no space for it"), "{error}");
         assert_eq!(sums.count().unwrap(), 7);
         return;
     }

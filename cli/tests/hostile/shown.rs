@@ -1,4 +1,4 @@
-//! What a cluster shows of itself to others on its machines: where it listens, and that its keys are nowhere to be seen.
+//! What a cluster shows of itself to others on its machines: where it listens, and that its keys are nowhere visible.
 
 use crate::rig::{Cluster, all_below, driving, gate, is_program, mark};
 use crate::{directory, here, listening};
@@ -76,7 +76,7 @@ fn keys_are_in_no_command_line_no_environment_no_log_and_no_journal() {
     let looked: Vec<_> = all.iter().filter(|path| !secret(path)).collect();
     assert!(looked.iter().any(|path| path.ends_with("journal.sqlite")), "{looked:?}");
     for path in looked {
-        // A file may be deleted meanwhile.
+        // A file may have been deleted by now.
         let bytes = fs::read(path).unwrap_or_default();
         assert!(!shows(&bytes), "{}", path.display());
     }

@@ -1,4 +1,4 @@
-//! Addresses of the other kind.
+//! Addresses of IPv6.
 
 use crate::driver::{drive, role};
 use crate::host::{Network, ipv6};
@@ -25,7 +25,7 @@ fn hosts_that_speak_ipv6_alone_shuffle() {
     for address in ["gateway", "data"] {
         assert!(file[address].as_str().unwrap().starts_with("[fd77::1]:"), "{}", file[address]);
     }
-    // One finds its address by the way to the hub, the other is told.
+    // One engine finds its address by the way to the hub; the other one is given it.
     let _engines = [one.engine(hub, &[]), two.engine(hub, &["--listen", "fd77::3"])];
     hub.wait_for(&["one", "two"]);
     let before = [one, two].map(|host| host.received());

@@ -10,14 +10,14 @@ use tryworks_testing::{mix, until};
 
 const ROWS: u64 = 60_000;
 
-/// Waits until the test has made a token. Tasks that wait for it run on both hosts when the cable is taken out.
+/// Waits until the test has created a token. Tasks that wait for it run on both hosts when the cable is pulled.
 fn wait_for(name: &str) {
     while !token(name).exists() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Lines that each task writes before, while and after the cable of the driver is out.
+/// Lines that each task writes before, while and after the driver's cable is pulled.
 const LINES: u64 = 200;
 
 #[test]
@@ -32,7 +32,7 @@ fn a_driver_that_is_cut_off_attaches_again_and_misses_nothing() {
             said("while");
             fs::write(token(&format!("while-{part}")), "").unwrap();
             if part < 2 {
-                // The others end, with their results, while the driver does not hear.
+                // The other tasks end with their results while the driver hears nothing.
                 wait_for("heal");
             }
             said("after");
@@ -80,7 +80,7 @@ fn a_host_that_is_cut_off_in_a_shuffle_comes_back_and_changes_nothing() {
     if role().is_some() {
         let cx = Context::init().unwrap();
         let rows = cx.from_fn(8, |part| {
-            // Both hosts make some of it, and neither is given tasks in advance, as it would be after quick ones.
+            // Both hosts make some of it. Neither holds tasks in advance, as it would after quick ones.
             fs::write(token(&format!("makes-{}", crate::host::host_name())), "").unwrap();
             ["one", "two"].into_iter().for_each(|host| wait_for(&format!("makes-{host}")));
             (u64::from(part) * ROWS / 8..u64::from(part + 1) * ROWS / 8).map(|n| (mix(n) % 1_000, n))
@@ -92,7 +92,7 @@ fn a_host_that_is_cut_off_in_a_shuffle_comes_back_and_changes_nothing() {
             wait_for("go on");
             rows.map(|(key, values): (u64, Vec<u64>)| (key, values.into_iter().sum::<u64>()))
         });
-        // Beside a source no two partitions share a task.
+        // In a union with a source, no two partitions share a task.
         let sums = sums.union(&cx.parallelize_in(Vec::<(u64, u64)>::new(), 1));
         let sums: BTreeMap<u64, u64> = sums.collect().unwrap().into_iter().collect();
         let mut expected = BTreeMap::<u64, u64>::new();

@@ -14,7 +14,7 @@ use tryworks_testing::{mix, until};
 const ROWS: u64 = 300_000;
 const MAPS: u32 = 8;
 
-/// A job whose map tasks leave a token each time, and whose readers wait for the test.
+/// A job whose map tasks each leave a token, and whose readers wait for the test.
 fn work() {
     let cx = Context::init().unwrap();
     let numbers = cx.from_fn(MAPS, |partition| {
@@ -30,7 +30,7 @@ fn work() {
         }
         rows.map(|(key, values): (u64, Vec<u64>)| (key, values.into_iter().sum::<u64>()))
     });
-    // Beside a source no two partitions share a task.
+    // In a union with a source, no two partitions share a task.
     let groups = groups.union(&cx.parallelize_in(Vec::<(u64, u64)>::new(), 1));
     let sums: BTreeMap<u64, u64> = groups.collect().unwrap().into_iter().collect();
     let mut expected = BTreeMap::<u64, u64>::new();
@@ -38,7 +38,7 @@ fn work() {
     println!("answer {}", sums == expected);
 }
 
-/// Has an engine drained while readers run, and looks at what the job came to.
+/// Drains an engine while readers run, and checks the result of the job.
 fn drained(mut run: Running, place: &Path, mut drain: Command) {
     let count = |word: &str| {
         let names = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -71,7 +71,7 @@ fn an_engine_that_is_drained_gives_its_blocks_to_another_host() {
     hub.wait_for(&["one"]);
 }
 
-/// A cluster of this machine, which is stopped whatever becomes of the test.
+/// A cluster of this machine, which is stopped however the test ends.
 struct Local(tempfile::TempDir);
 
 impl Local {

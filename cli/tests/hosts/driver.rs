@@ -4,22 +4,22 @@ use crate::host::{Host, Running};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Set in a driver and its workers: what it is to do.
+/// Set in a driver and its workers: the role of the process.
 const ROLE: &str = "TRYWORKS_TEST_ROLE";
-/// A directory of the test's own, which every process of it sees, for tokens of faults.
+/// A directory of the test's own, visible to all its processes, for tokens of faults.
 const TOKENS: &str = "TRYWORKS_TEST_TOKENS";
 
-/// What this process is to do, if it is a driver or a worker.
+/// The role of this process, if it is a driver or a worker.
 pub fn role() -> Option<String> {
     std::env::var(ROLE).ok()
 }
 
-/// Starts the test `name` on a host as a driver, from a program that only this host has.
+/// Starts the test `name` on a host as a driver, from a program that exists only on this host.
 pub fn drive(host: &Host, hub: &Host, name: &str, role: &str) -> Running {
     drive_with(host, hub, name, role, &[])
 }
 
-/// The same with more in its environment.
+/// The same with more variables in its environment.
 pub fn drive_with(host: &Host, hub: &Host, name: &str, role: &str, more: &[(&str, &Path)]) -> Running {
     if host.name != hub.name && !host.seen("hub/driver.json").exists() {
         host.copy(hub, "hub/driver.json");
@@ -35,12 +35,12 @@ pub fn drive_with(host: &Host, hub: &Host, name: &str, role: &str, more: &[(&str
     Running::start(command)
 }
 
-/// The environment by which the processes of a test find its tokens.
+/// The variable by which the processes of a test find its tokens.
 pub fn tokens(directory: &Path) -> (&'static str, &Path) {
     (TOKENS, directory)
 }
 
-/// The place of a token.
+/// The path of a token.
 pub fn token(name: &str) -> PathBuf {
     PathBuf::from(std::env::var(TOKENS).unwrap()).join(name)
 }

@@ -1,4 +1,4 @@
-//! Input and files that only the driver's machine has, and output that only it is to have.
+//! Input and files that only the driver's machine has, and output that goes only to it.
 
 use crate::driver::{drive, role};
 use crate::host::{Host, Network, Running, is_filled};
@@ -12,7 +12,7 @@ fn lines() -> Vec<String> {
     (0..40_000).map(|n| format!("line {n} {}", tryworks_testing::mix(n))).collect()
 }
 
-/// Where the driver's program is, which only the driver's host has: what it reads and writes is beside it.
+/// A path beside the driver's program, which exists only on the driver's host: for what the driver reads and writes.
 fn beside(name: &str) -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().join(name)
 }
@@ -28,7 +28,7 @@ fn parts(directory: &Path) -> Vec<String> {
         .collect()
 }
 
-/// What every driver here does, as a program with an asynchronous `main` does it.
+/// What every driver here does, in the way of a program with an asynchronous `main`.
 fn program() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { give_and_take() });
@@ -53,7 +53,7 @@ fn give_and_take() {
     // A result that stays where it was made until it is fetched.
     let large = cx.range_in(0..1, 1).map(|_| vec![7u8; 3 << 20]).collect().unwrap();
     assert_eq!(large[0].len(), 3 << 20);
-    // What tasks make is written by the driver, whole or not at all.
+    // The driver writes what tasks make, complete or not at all.
     read.to_driver().save_as_text_file(beside("out")).unwrap();
     let bad = read.try_map(|line| match line.starts_with("line 39999 ") {
         true => Err(UserError::from(std::io::Error::other("the last one"))),
@@ -68,7 +68,7 @@ fn put_input(host: &Host) {
     fs::write(host.seen("table.txt"), "seven\n").unwrap();
 }
 
-/// Looks at what a driver left on its host, and gives the places in which tasks found the table.
+/// Checks what a driver left on its host, and returns the places at which tasks found the table.
 fn looked_at(run: &mut Running, host: &Host) -> Vec<String> {
     assert!(run.line("splits ").parse::<u32>().unwrap() > 8);
     let places = (0..4).map(|_| run.line("place ")).collect();
@@ -98,7 +98,7 @@ fn engines_elsewhere_are_sent_what_only_the_driver_has() {
         assert!(!host.seen("input.txt").exists() && !host.seen("out").exists());
         until("the files are gone with the session", || (!is_filled(&host.seen("engine/files"))).then_some(()));
     }
-    // The program may stay for the next driver; what was given along does not.
+    // The program may stay for the next driver; shipped files are removed.
     until("the hub has let go of them", || {
         (fs::read_dir(hub.seen("hub/programs")).unwrap().count() <= 1).then_some(())
     });
@@ -116,12 +116,12 @@ fn given_files_count_against_the_quota() {
         let error = cx.read(text(beside("input.txt")).from_driver()).count().unwrap_err();
         println!("error {}", error.to_string().replace('\n', " "));
         assert!(matches!(&error, Error::Limit { name, value: 1_048_576, .. } if name == "block_quota"), "{error:?}");
-        // What fits is given, and counts while the session lasts.
+        // A file that fits is shipped, and counts while the session lasts.
         let table = cx.ship_file(beside("table.txt")).unwrap();
         let read = cx.range_in(0..2, 2).with(table).try_map(|table, _| Ok(fs::metadata(table.path()?)?.len()));
         assert_eq!(read.sum().unwrap(), 2 << 19);
         println!("fits");
-        // The table takes half of the quota: as much again is too much.
+        // The table takes half of the quota: the same size again is too much.
         let more = cx.ship_file(beside("more.txt")).unwrap();
         let read = cx.range_in(0..1, 1).with(more).try_map(|more, _| Ok(fs::metadata(more.path()?)?.len()));
         println!("more {}", read.sum().unwrap_err().to_string().replace('\n', " "));

@@ -1,4 +1,4 @@
-//! Hosts: a process that holds a network, mount, name and process namespace, in which others are started.
+//! Hosts: a process that holds a network, mount, host name and process namespace, in which other processes are started.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,10 +9,10 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use tryworks_testing::{DEADLINE, until};
 
-/// How many seconds a process in a host may run: a test that waits for it ends, too.
+/// How many seconds a process in a host may run, so that a test which waits for it ends, too.
 const LONGEST: &str = "180";
 
-/// Hosts that are joined by a bridge, on which each has the addresses 10.77.0.N and, if there is IPv6, fd77::N.
+/// Hosts joined by a bridge. Each one has the address 10.77.0.N there and, if the kernel has IPv6, fd77::N.
 pub struct Network {
     bridge: Holder,
     pub hosts: Vec<Host>,
@@ -23,12 +23,12 @@ pub struct Host {
     holder: Holder,
     pub name: String,
     pub address: String,
-    /// A directory that only this host has, at the same path on each.
+    /// A directory that only this host has, at the same path on each host.
     pub directory: PathBuf,
     _mounted_on: tempfile::TempDir,
 }
 
-/// What keeps namespaces: when it goes, everything in them goes.
+/// Keeps namespaces alive: when this process ends, everything in them ends.
 struct Holder {
     unshare: Child,
     /// The first process in them.
@@ -36,7 +36,7 @@ struct Holder {
 }
 
 impl Network {
-    /// Hosts of these names, or `None`, with a printed reason, if this process may not make any.
+    /// Hosts with these names; `None`, with a printed reason, if this process may not create any.
     pub fn of(names: &[&str]) -> Option<Self> {
         let bridge = match Holder::new()
             .and_then(|holder| holder.shell("ip link add bridge type bridge && ip link set bridge up").map(|_| holder))
@@ -47,7 +47,7 @@ impl Network {
                 return None;
             }
         };
-        // They have the same path on each host, as they would have on machines that are set up alike.
+        // They have the same path on each host, as on machines that are set up alike.
         let scratch = tempfile::Builder::new().prefix("tw").tempdir().unwrap();
         let directory = scratch.path().to_path_buf();
         let mut scratch = Some(scratch);
@@ -77,7 +77,7 @@ impl Network {
         Some(Network { bridge, hosts })
     }
 
-    /// Takes the cable of a host out, or puts it in again.
+    /// Pulls the cable of a host out, or plugs it in again.
     pub fn plug(&self, host: usize, up: bool) {
         let state = if up { "up" } else { "down" };
         self.bridge.shell(&format!("ip link set {} {state}", self.hosts[host].name)).unwrap();
@@ -109,7 +109,7 @@ impl Host {
         self.directory.join(name)
     }
 
-    /// The same, as the test sees it.
+    /// The same path, as the test sees it.
     pub fn seen(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{}", self.holder.first, self.path(name).display()))
     }
@@ -123,19 +123,19 @@ impl Host {
         std::io::Write::write_all(&mut file, &bytes).unwrap();
     }
 
-    /// How many bytes came to this host by its cable so far.
+    /// How many bytes this host has received by its cable.
     pub fn received(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/net/dev", self.holder.first)).unwrap();
         let line = text.lines().find_map(|line| line.trim().strip_prefix("eth0:")).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Begins a hub that other hosts reach, and waits until its connection files are there.
+    /// Starts a hub that other hosts reach, and waits until its connection files exist.
     pub fn hub(&self) -> Running {
         self.hub_at(&self.address)
     }
 
-    /// The same at one of its addresses.
+    /// The same, listening at one of the host's addresses.
     pub fn hub_at(&self, address: &str) -> Running {
         fs::create_dir_all(self.seen("home")).unwrap();
         let directory = self.path("hub");
@@ -145,7 +145,7 @@ impl Host {
         hub
     }
 
-    /// Begins an engine that has nothing but the connection file.
+    /// Starts an engine that has only the connection file.
     pub fn engine(&self, hub: &Host, more: &[&str]) -> Running {
         self.copy(hub, "hub/engine.json");
         let file = self.path("hub/engine.json");
@@ -162,12 +162,12 @@ impl Host {
         serde_json::from_slice(&status.output().unwrap().stdout).unwrap_or_default()
     }
 
-    /// How many drivers are connected to the hub of this host.
+    /// How many drivers are connected to this host's hub.
     pub fn drivers(&self) -> u64 {
         self.status()["drivers"].as_u64().unwrap()
     }
 
-    /// The engines that the hub of this host knows, and the sessions that they have.
+    /// The engines that this host's hub knows, and their sessions.
     pub fn sessions(&self) -> BTreeMap<String, u64> {
         let status = self.status();
         let engines = status["engines"].as_array().cloned().unwrap_or_default();
@@ -175,7 +175,7 @@ impl Host {
         engines.iter().map(|engine| row(engine).unwrap()).collect()
     }
 
-    /// Waits until the hub of this host knows these engines and no others.
+    /// Waits until this host's hub knows exactly these engines.
     pub fn wait_for(&self, engines: &[&str]) {
         until(&format!("the hub knows {engines:?}"), || {
             self.sessions().into_keys().eq(engines.iter().map(|name| name.to_string())).then_some(())
@@ -188,7 +188,7 @@ impl Holder {
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]);
         command.args(["--propagation", "private", "sh", "-c", "echo here; exec cat"]);
-        // It goes when the other end of its input does: also if this test is killed.
+        // The process ends when the other end of its input is closed: also if this test is killed.
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut unshare = command.spawn().map_err(|error| format!("unshare: {error}"))?;
         let mut said = String::new();
@@ -203,7 +203,7 @@ impl Holder {
         Ok(Holder { unshare, first })
     }
 
-    /// A command in the namespaces, of which the program is still to be said.
+    /// A command in the namespaces, whose program is still to be added.
     fn enter(&self) -> Command {
         self.enter_some(&["--net", "--mount", "--uts", "--pid"])
     }
@@ -214,7 +214,7 @@ impl Holder {
         command
     }
 
-    /// Runs a script in the namespaces but that of processes, so that it can name those of others.
+    /// Runs a script in all namespaces except that of processes, so that it can name processes of others.
     fn shell(&self, script: &str) -> Result<(), String> {
         let mut command = self.enter_some(&["--net", "--mount", "--uts"]);
         let done = command.args(["sh", "-c", script]).output().map_err(|error| format!("nsenter: {error}"))?;
@@ -252,7 +252,7 @@ impl Running {
         Running { child, lines, errors }
     }
 
-    /// Waits for a line with `word` in it, and gives what follows.
+    /// Waits for a line that contains `word`, and returns what follows.
     #[track_caller]
     pub fn line(&mut self, word: &str) -> String {
         let lines = (&mut self.lines).lines().map(|line| line.unwrap());
@@ -260,7 +260,7 @@ impl Running {
         found.next().unwrap_or_else(|| panic!("the process ended before it said `{word}`"))
     }
 
-    /// Waits for its end: how it ended, and the rest of what it said.
+    /// Waits for the end: returns the exit code, and the rest of the output.
     pub fn end(&mut self) -> (i32, String) {
         let mut said = String::new();
         self.lines.read_to_string(&mut said).unwrap();
@@ -268,7 +268,7 @@ impl Running {
         (code, said + &self.errors())
     }
 
-    /// Waits for its good end, and gives what it said to its error output.
+    /// Waits for a successful end, and returns the error output.
     #[track_caller]
     pub fn ends_well(&mut self) -> String {
         let (code, said) = self.end();
@@ -293,17 +293,17 @@ impl Drop for Running {
     }
 }
 
-/// Whether this kernel knows IPv6.
+/// Whether this kernel supports IPv6.
 pub fn ipv6() -> bool {
     Path::new("/proc/net/if_inet6").exists()
 }
 
-/// Whether a path is a directory with something in it.
+/// Whether a path is a directory that is not empty.
 pub fn is_filled(path: &Path) -> bool {
     fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-/// The name of the host that this process is on: numbers of processes are not unique among hosts.
+/// The name of the host of this process: process numbers are not unique among hosts.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

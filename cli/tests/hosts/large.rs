@@ -1,4 +1,4 @@
-//! Map outputs that are larger than what may be on its way at once.
+//! Map outputs that are larger than what may be in flight at once.
 
 use crate::driver::{drive_with, role, token, tokens};
 use crate::host::{Network, host_name};
@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 use tryworks::prelude::*;
 use tryworks_testing::{mix, until};
 
-/// Each of two map tasks makes so many rows of a mebibyte.
+/// Each of two map tasks makes this many rows of a mebibyte.
 const ROWS: u64 = 66;
 
-/// What may be on its way to an engine at once, by docs/cluster.md.
+/// What may be in flight to an engine at once, according to docs/cluster.md.
 const IN_FLIGHT: u64 = 64 << 20;
 
 /// A mebibyte that looks random.
@@ -19,7 +19,7 @@ static TEXT: LazyLock<String> = LazyLock::new(|| {
     (0..1 << 20).map(letter).collect()
 });
 
-/// Row `n`: no two are alike, nor is one made of pieces of another that are easily found.
+/// Row `n`: no two rows are alike, and pieces of one are not easily found in another.
 fn row(n: u64) -> String {
     let (behind, before) = TEXT.split_at((mix(n) % (1 << 20)) as usize);
     format!("{n} {before}{behind}")
@@ -53,9 +53,9 @@ fn a_map_output_larger_than_what_may_be_on_its_way_crosses() {
     let name = "large::a_map_output_larger_than_what_may_be_on_its_way_crosses";
     let mut run = drive_with(hub, hub, name, "drive", &[tokens(place.path())]);
     assert_eq!(run.line("answer "), "true");
-    // Nothing is made a second time.
+    // Nothing is computed a second time.
     assert_eq!(run.ends_well(), "");
-    // Whichever host read, all that the other one had made came to it.
+    // The host that read received everything that the other one made.
     let reader = [one, two].into_iter().find(|host| place.path().join(format!("reads-{}", host.name)).exists());
     assert!(reader.unwrap().received() > IN_FLIGHT, "{}", reader.unwrap().received());
 }

@@ -1,7 +1,7 @@
-//! Several machines on one: network namespaces with addresses of their own, joined by a bridge, whose processes see no
-//! directory of the others'.
+//! Several machines on one: network namespaces with addresses of their own, joined by a bridge. Their processes do not
+//! see each other's directories.
 //!
-//! Each test starts its own executable again as a driver; workers are that executable too.
+//! Each test starts its own executable again as a driver; workers run that executable, too.
 
 mod addresses;
 mod cut;

@@ -10,7 +10,7 @@ use tryworks_testing::mix;
 const ROWS: u64 = 400_000;
 const KEYS: u64 = 50_000;
 
-/// What comes of the shuffle, and of the same in an independent way.
+/// The result of the shuffle, and the same result by an independent way.
 pub fn count(cx: &Context) -> Result<u64> {
     let counts = cx.range_in(0..ROWS, 12).map(|n| (mix(n) % KEYS, mix(n))).reduce_by_key(|a, b| a.wrapping_add(b));
     let counts: BTreeMap<u64, u64> = counts.collect()?.into_iter().collect();
@@ -37,7 +37,7 @@ fn two_hosts_shuffle_and_a_third_one_drives() {
     if role().is_some() {
         let cx = Context::init().unwrap();
         println!("answer {}", count(&cx).unwrap());
-        // More than what rides on a report: it stays with its engine and is fetched from there.
+        // Too large for a report: it stays with its engine and is fetched from there.
         let large = cx.range_in(0..600_000, 2).map(mix).collect().unwrap();
         println!("large {}", hash(&large));
         return;
@@ -55,7 +55,7 @@ fn two_hosts_shuffle_and_a_third_one_drives() {
     run.ends_well();
     assert_eq!(answer, expected().to_string());
     assert_eq!(large, hash(&(0..600_000).map(mix).collect::<Vec<_>>()).to_string());
-    // About half of what each host's readers read was made by the other; which reads how much is not fixed.
+    // About half of what each host's readers read was made by the other host. Which host reads how much is not fixed.
     let crossed = shuffled[0] + shuffled[1] - before[0] - before[1];
     assert!(crossed > KEYS * 8, "{before:?} {shuffled:?}");
     assert!(driver.received() - before[2] > 600_000 * 8, "the large result came to the driver");
@@ -80,7 +80,7 @@ fn an_engine_that_others_cannot_reach_is_told_of() {
     let _engines = [one.engine(hub, &["--listen", "127.0.0.1"]), two.engine(hub, &[])];
     hub.wait_for(&["one", "two"]);
     let mut run = drive(hub, hub, "shuffle::an_engine_that_others_cannot_reach_is_told_of", "drive");
-    // What the other one cannot read is made again where it can.
+    // What the other host cannot read is recomputed where it can be read.
     assert_eq!(run.line("answer "), expected().to_string());
     let said = run.ends_well();
     assert!(said.contains("cannot be reached from two: no engine can be reached at 127.0.0.1:"), "{said}");

@@ -1,4 +1,4 @@
-//! `cluster clean`: what killed clusters left goes, and nothing else.
+//! `cluster clean`: removes what killed clusters left, and nothing else.
 
 use crate::home::{Bystander, Home, Process, host};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ fn what_a_killed_cluster_left_is_ended_and_removed() {
     let home = Home::new();
     let old = home.cluster("old");
     let [mut hub, mut worker, mut innocent] = [(); 3].map(|()| Bystander::sleep());
-    // A process with the number of the dead supervisor, but another start time, is somebody else.
+    // A process with the number of the dead supervisor and another start time is a different process.
     let recycled = Process { start_time: innocent.process().start_time + 1, ..innocent.process() };
     record(&old, recycled);
     write(&old.join("hub.pid"), hub.process());
@@ -96,7 +96,8 @@ fn refused(home: &Home, arguments: &[&str]) {
 
 #[test]
 fn what_another_machine_has_in_a_shared_home_is_left_alone() {
-    // The number of the supervisor meant nothing here: its cluster was taken for dead, and deleted.
+    // Regression: the number of the supervisor had no meaning on this machine. Its cluster was taken for dead, and
+    // deleted.
     let home = Home::new();
     let (gone, mut innocent) = (Bystander::sleep().process(), Bystander::sleep());
     let shared = home.cluster("shared");
@@ -106,7 +107,7 @@ fn what_another_machine_has_in_a_shared_home_is_left_alone() {
     refused(&home, &["cluster", "start", "-c", "shared"]);
     refused(&home, &["cluster", "stop", "-c", "shared"]);
 
-    // A cluster of ours that is dead, with an engine on the other machine in its directory.
+    // A dead cluster of this machine, with an engine of the other machine in its directory.
     let mixed = home.cluster("mixed");
     record(&mixed, gone);
     write(&mixed.join("hub.pid"), innocent.process());
@@ -116,7 +117,7 @@ fn what_another_machine_has_in_a_shared_home_is_left_alone() {
     refused(&home, &["cluster", "start", "-c", "mixed"]);
     refused(&home, &["cluster", "stop", "-c", "mixed"]);
 
-    // An engine by itself there, and a hub by itself.
+    // An engine on that machine that was started by hand, and a hub that was.
     let engine = home.cluster(".engines/far");
     fs::create_dir_all(&engine).unwrap();
     fs::write(engine.join("engine.pid"), elsewhere(gone).to_string()).unwrap();
@@ -132,7 +133,7 @@ fn what_another_machine_has_in_a_shared_home_is_left_alone() {
 fn a_cluster_from_before_the_machine_was_started_again_is_dead() {
     let home = Home::new();
     let old = home.cluster("old");
-    // The number is taken by now, and the start time fits by chance.
+    // The number is in use by now, and the start time fits by chance.
     let mut innocent = Bystander::sleep();
     let mut supervisor = innocent.process().json();
     supervisor["host"]["boot"] = "before".into();

@@ -1,4 +1,4 @@
-//! Clusters of real processes: they start, heal, stop, and leave nothing.
+//! Clusters of real processes: they start, heal, stop, and leave nothing behind.
 
 use crate::home::{Bystander, Home, Process};
 use std::fs::{self, File};
@@ -21,7 +21,7 @@ pub fn supervisor(home: &Home) -> Process {
     Process::of(&home.json(&["cluster", "list"])[0]["supervisor"])
 }
 
-/// Waits until the hub, whichever it is, knows both engines, neither of which is `not`.
+/// Waits until the present hub knows both engines, neither of which is `not`.
 pub fn whole(home: &Home, not: Process) -> serde_json::Value {
     until("the hub knows both engines", || {
         let done = home.run(&["cluster", "status", "-o", "json"]);
@@ -32,14 +32,15 @@ pub fn whole(home: &Home, not: Process) -> serde_json::Value {
     })
 }
 
-/// A stop waited until all blocks of its engines were off the disk. Of millions it gave up after a minute.
+/// Regression: `stop` waited until all blocks of its engines were off the disk. With millions of blocks it gave up
+/// after a minute.
 #[test]
 fn a_stop_does_not_wait_until_all_is_off_the_disk() {
     let home = Home::new();
     start(&home, &[]);
     let [hub, one, two] = members(&home, "default");
     let processes = [hub, one, two, supervisor(&home)];
-    // For as long as somebody has this lock, nobody removes what is in the directory.
+    // While a process holds this lock, no other process removes what is in the directory.
     let busy = File::open(home.cluster("default")).unwrap();
     busy.lock().unwrap();
     let said = home.good(&["cluster", "stop"]);
@@ -48,7 +49,7 @@ fn a_stop_does_not_wait_until_all_is_off_the_disk() {
     let left = || fs::read_dir(home.cluster(".removed")).unwrap().map(|entry| entry.unwrap().path());
     let [old] = &left().collect::<Vec<_>>()[..] else { panic!("one cluster was stopped") };
     assert!(old.join("journal.sqlite").exists());
-    // Its name is free. Who had the lock dies, and the next start goes on.
+    // Its name is free. The process that held the lock dies, and the next start continues.
     start(&home, &[]);
     assert!(old.exists());
     drop(busy);
@@ -57,7 +58,7 @@ fn a_stop_does_not_wait_until_all_is_off_the_disk() {
     home.good(&["cluster", "stop"]);
     home.good(&["cluster", "stop", "-c", "next"]);
     assert_eq!(home.entries(), [""; 0]);
-    // `clean` waits for what somebody else removes, and keeps nobody waiting.
+    // `clean` waits for what another process removes, and does not block other commands.
     let gone = home.cluster(".removed/gone-1");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&gone).unwrap();
     let busy = File::open(&gone).unwrap();
@@ -175,7 +176,7 @@ fn a_second_cluster_of_the_same_name_is_refused() {
 #[test]
 fn a_start_that_fails_says_why_and_leaves_nothing() {
     let home = Home::new();
-    // An address that is kept for documentation: no machine has it.
+    // An address reserved for documentation: no machine has it.
     let failed = home.run(&["cluster", "start", "-n", "2", "--listen", "192.0.2.1"]);
     assert_eq!(failed.code, 1, "{}", failed.err);
     assert!(
@@ -223,7 +224,7 @@ fn an_engine_that_is_drained_goes_and_stays_away() {
     assert_eq!(names, ["engine-2"]);
 }
 
-/// A copy of a connection file for a machine on which the hub's directory is not.
+/// A copy of a connection file for a machine that does not have the hub's directory.
 pub fn carried(home: &Home, cluster: &str, name: &str) -> String {
     let text = fs::read_to_string(home.cluster(cluster).join(name)).unwrap();
     let mut connection: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -254,6 +255,6 @@ fn connection_files_reach_a_cluster_from_other_machines() {
     let mut left = home.entries();
     left.sort();
     assert_eq!(left, ["copy-driver.json", "copy-engine.json"]);
-    // The cluster is gone, the files are still there.
+    // The cluster is gone, but the files still exist.
     assert_eq!(home.run(&["jobs", "--cluster", &driver]).code, 3);
 }

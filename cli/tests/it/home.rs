@@ -1,4 +1,4 @@
-//! A place for the clusters of one test, which are stopped whatever becomes of the test.
+//! A home for the clusters of one test, which are stopped however the test ends.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -11,7 +11,7 @@ pub struct Home {
     directory: tempfile::TempDir,
 }
 
-/// What a command did.
+/// The outcome of a command.
 pub struct Done {
     pub code: i32,
     pub out: String,
@@ -23,7 +23,7 @@ impl Home {
         Home::on(&std::env::temp_dir())
     }
 
-    /// One in another directory, such as that of a disk.
+    /// A home in another directory, such as that of a disk.
     pub fn on(place: &Path) -> Self {
         let directory = tempfile::Builder::new().prefix("tw").tempdir_in(place).unwrap();
         fs::DirBuilder::new().mode(0o700).create(directory.path().join("h")).unwrap();
@@ -43,19 +43,19 @@ impl Home {
         Done { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
     }
 
-    /// Runs what has to go well, and gives what it printed.
+    /// Runs a command that has to succeed, and returns its output.
     pub fn good(&self, arguments: &[&str]) -> String {
         let done = self.run(arguments);
         assert_eq!(done.code, 0, "{arguments:?}\n{}{}", done.out, done.err);
         done.out
     }
 
-    /// What a command prints with `-o json`.
+    /// The output of a command with `-o json`.
     pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
         serde_json::from_str(&self.good(&[arguments, &["-o", "json"]].concat())).unwrap()
     }
 
-    /// Where a cluster is.
+    /// The directory of a cluster.
     pub fn cluster(&self, name: &str) -> PathBuf {
         self.clusters().join(name)
     }
@@ -64,9 +64,9 @@ impl Home {
         self.directory.path().join("h")
     }
 
-    /// The names of all that is in the home.
+    /// The names of everything in the home.
     pub fn entries(&self) -> Vec<String> {
-        // A process of its own removes what is in there.
+        // A separate process removes what is in there.
         let removed = self.cluster(".removed");
         until("what clusters left is removed", || (!removed.exists()).then_some(()));
         self.listed()
@@ -86,7 +86,7 @@ impl Drop for Home {
     }
 }
 
-/// This machine, as the executable writes it down.
+/// This machine, as the executable records it.
 pub fn host() -> serde_json::Value {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_string();
     serde_json::json!({
@@ -110,12 +110,12 @@ impl Process {
         Process { pid: json["pid"].as_u64().unwrap(), start_time: json["start_time"].as_u64().unwrap() }
     }
 
-    /// The process that a pid file names, once there is one.
+    /// The process that a pid file names, if the file exists.
     pub fn in_file(path: &Path) -> Option<Self> {
         Some(Process::of(&serde_json::from_str(&fs::read_to_string(path).ok()?).unwrap()))
     }
 
-    /// As the executable writes it down.
+    /// The process, as the executable records it.
     pub fn json(self) -> serde_json::Value {
         serde_json::json!({ "pid": self.pid, "start_time": self.start_time, "host": host() })
     }
@@ -147,7 +147,7 @@ impl Bystander {
         Process { pid: self.0.id().into(), start_time: fields(&stat)[19].parse().unwrap() }
     }
 
-    /// How it ended, which it did already or is about to.
+    /// How it ended; it has ended already or is about to.
     pub fn end(&mut self) -> String {
         self.0.wait().unwrap().to_string()
     }
@@ -164,7 +164,7 @@ impl Drop for Bystander {
     }
 }
 
-/// The fields of `/proc/PID/stat` behind the name, from the state on.
+/// The fields of `/proc/PID/stat` after the name, from the state on.
 fn fields(stat: &str) -> Vec<String> {
     stat.rsplit_once(')').unwrap().1.split_whitespace().map(String::from).collect()
 }

@@ -1,4 +1,4 @@
-//! The executable as people use it: what it says, how it ends, and what it leaves.
+//! The executable as people use it: what it prints, how it ends, and what it leaves behind.
 
 mod clean;
 mod cluster;

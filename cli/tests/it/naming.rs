@@ -12,7 +12,7 @@ fn with(home: &Home, cluster: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -
     Done { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
 }
 
-/// All commands that are about a cluster that is there.
+/// All commands that work on an existing cluster.
 const ABOUT: [&[&str]; 10] = [
     &["cluster", "stop"],
     &["cluster", "status"],
@@ -39,7 +39,7 @@ fn every_command_goes_to_the_cluster_that_is_named() {
     start(&home, &["-c", "day"]);
     assert_eq!(names(&home), ["day", "night"]);
 
-    // None of them goes to a cluster that is not the one which was said: `stop` went to another one.
+    // Regression: no command goes to a cluster other than the named one; `stop` did.
     for command in ABOUT {
         for done in [with(&home, "nowhere", command), with(&home, "day", &with_c(command, "nowhere"))] {
             assert_eq!(done.code, 3, "{command:?}: {}{}", done.out, done.err);
@@ -56,7 +56,7 @@ fn every_command_goes_to_the_cluster_that_is_named() {
     }
     assert_eq!(with(&home, "night", &["cluster", "stop"]).out, "cluster `night` is stopped\n");
     assert_eq!(names(&home), ["day"]);
-    // One that says nothing means the usual name.
+    // An empty variable means the default name.
     assert!(with(&home, "", &["cluster", "stop"]).err.contains("there is no cluster `default`"));
     assert_eq!(with(&home, "nowhere", &["cluster", "stop", "-c", "day"]).out, "cluster `day` is stopped\n");
     assert!(names(&home).is_empty());
@@ -70,7 +70,7 @@ fn with_c<'a>(command: &[&'a str], cluster: &'a str) -> Vec<&'a str> {
 #[test]
 fn a_cluster_is_stopped_by_a_connection_file() {
     let home = Home::new();
-    // Its own file, and one as from another machine.
+    // Its own file, and a copy as from another machine.
     for copied in [false, true] {
         start(&home, &[]);
         let file = match copied {
@@ -88,7 +88,7 @@ fn a_cluster_is_stopped_by_a_connection_file() {
 #[test]
 fn what_cannot_name_a_cluster_is_refused() {
     let home = Home::new();
-    // A new cluster has a name, not a path.
+    // A new cluster needs a name, not a path.
     for command in [&["cluster", "start"][..], &["hub"]] {
         let done = with(&home, "./driver.json", command);
         assert_eq!(done.code, 2, "{command:?}: {}", done.err);

@@ -1,4 +1,4 @@
-//! A program on a terminal: the bar of a job keeps clear of what is printed, and tables fit.
+//! A program on a terminal: the progress bar does not overwrite printed lines, and tables fit.
 
 use crate::home::Home;
 use std::ffi::OsStr;
@@ -10,7 +10,7 @@ use tryworks::prelude::*;
 /// Set in drivers and in workers.
 const ROLE: &str = "TRYWORKS_TEST_ROLE";
 
-/// A terminal of 60 columns around a program: what is shown there goes to the standard output.
+/// A terminal of 60 columns around a program: its contents go to the standard output.
 const TERMINAL: &str = r#"
 #include <pty.h>
 #include <stdlib.h>
@@ -33,7 +33,7 @@ int main(int count, char **arguments) {
 }
 "#;
 
-/// Runs a program on a terminal, and gives all that was written there.
+/// Runs a program on a terminal, and returns everything written there.
 fn on_a_terminal(program: &Path, arguments: &[&str], environment: &[(&str, &OsStr)]) -> String {
     let place = tempfile::tempdir().unwrap();
     let (source, terminal) = (place.path().join("terminal.c"), place.path().join("terminal"));
@@ -47,7 +47,7 @@ fn on_a_terminal(program: &Path, arguments: &[&str], environment: &[(&str, &OsSt
     text
 }
 
-/// The lines as they are on the screen in the end, however long.
+/// The lines on the screen at the end, however long.
 fn screen(written: &str) -> Vec<String> {
     let mut lines = vec![Vec::new()];
     let (mut row, mut column) = (0, 0);
@@ -91,7 +91,7 @@ fn screen(written: &str) -> Vec<String> {
 fn program() {
     let cx = Context::init().unwrap();
     println!();
-    // Long enough for the bar.
+    // Long enough for the bar to appear.
     let slow = cx.range_in(0..4, 4).map(|n| {
         std::thread::sleep(Duration::from_millis(300));
         if n == 2 && std::env::var_os("TRYWORKS_WORKER").is_some() {
@@ -173,7 +173,7 @@ fn an_event_log_that_cannot_be_written_is_told() {
     assert_eq!(err.matches(told).count(), 1, "{err}");
     let (out, err) = run(None, "/not/there/log");
     assert!(out.contains("DONE Err") && out.contains("/not/there/log"), "{out}{err}");
-    // A cluster does not write one, and was silent about it.
+    // Regression: a cluster does not write one, and said nothing about that.
     let (out, err) = run(Some("nowhere"), "log");
     assert!(out.contains("DONE Err") && out.contains("its jobs run on a cluster"), "{out}{err}");
 }

@@ -1,4 +1,4 @@
-//! A cluster in trouble heals: a hub that hangs, a disk that is full, more clients at once than wait at a door.
+//! A cluster in trouble heals: a hub that hangs, a disk that is full, more clients at once than a door's queue holds.
 
 use crate::cluster::{carried, members, start, supervisor, whole};
 use crate::home::{Home, Process};
@@ -41,8 +41,8 @@ fn a_hub_that_hangs_is_seen_and_started_again() {
 fn four_hundred_clients_at_once_are_all_served() {
     let home = Home::new();
     start(&home, &[]);
-    // Most come by the socket, some through the gateway, as if from another machine.
-    let (near, far) = (home.cluster("default"), carried(&home, "default", "driver.json"));
+    // Most connect by the socket, some through the gateway, as if from another machine.
+    let (local, far) = (home.cluster("default"), carried(&home, "default", "driver.json"));
     let at_once = Barrier::new(400);
     let ask = |place: &Path| {
         at_once.wait();
@@ -50,7 +50,7 @@ fn four_hundred_clients_at_once_are_all_served() {
         matches!(answer, Ok(Answer::Status(status)) if status.engines.len() == 2)
     };
     let served = std::thread::scope(|scope| {
-        let place = |number| if number % 8 == 0 { Path::new(&far) } else { near.as_path() };
+        let place = |number| if number % 8 == 0 { Path::new(&far) } else { local.as_path() };
         let clients: Vec<_> = (0..400).map(|number| scope.spawn(move || ask(place(number)))).collect();
         clients.into_iter().map(|client| client.join().unwrap()).filter(|served| *served).count()
     });
@@ -58,12 +58,12 @@ fn four_hundred_clients_at_once_are_all_served() {
 }
 
 #[test]
-fn a_full_disk_ends_nothing_and_all_goes_on_when_there_is_room() {
+fn a_full_disk_ends_nothing_and_all_goes_on_when_there_is_space() {
     let Some(disk) = SmallDisk::mount("24m") else { return };
     let home = Home::on(&disk.0);
     start(&home, &[]);
     let (watcher, [hub, one, two]) = (supervisor(&home), members(&home, "default"));
-    // A file has room up to the end of its last page, full disk or not.
+    // A file can grow to the end of its last page, full disk or not.
     for name in ["supervisor", "hub"] {
         let mut log = fs::File::options().append(true).open(log(&home, name)).unwrap();
         let len = log.metadata().unwrap().len();
@@ -71,13 +71,13 @@ fn a_full_disk_ends_nothing_and_all_goes_on_when_there_is_room() {
     }
     let filler = disk.fill();
     one.kill();
-    // The hub writes down that it has lost the engine.
+    // The hub writes to the journal that it has lost the engine.
     let status = || home.json(&["cluster", "status"]);
     until("the journal cannot be written", || {
         status()["journal"].as_str().filter(|why| why.contains("full")).map(drop)
     });
     let engine = home.cluster("default").join("engines/engine-1/engine.pid");
-    assert!(!engine.exists() || Process::in_file(&engine) == Some(one), "there was room for another pid file");
+    assert!(!engine.exists() || Process::in_file(&engine) == Some(one), "there was space for another pid file");
     assert!([watcher, hub, two].iter().all(|process| process.lives()), "a full disk has ended something");
 
     fs::remove_file(filler).unwrap();
@@ -96,7 +96,7 @@ fn a_log_that_has_become_large_is_exchanged() {
     let home = Home::new();
     let directory = home.cluster("logged");
     let log = home.cluster("logged.log");
-    // Sixteen mebibytes that take no room.
+    // Sixteen mebibytes that take no disk space.
     fs::File::create(&log).unwrap().set_len(16 << 20).unwrap();
     let arguments = ["hub", "--name", "logged", "--log", log.to_str().unwrap()];
     let mut hub = crate::home::Bystander(home.command(&arguments).spawn().unwrap());
@@ -117,7 +117,8 @@ fn what_cannot_be_printed_is_no_panic() {
         let status = home.command(arguments).stdout(full()).stderr(full()).status().unwrap();
         assert!(matches!(status.code(), Some(2 | 3)), "{arguments:?}: {status}");
     }
-    // A cluster does not end with who looks on. Its log says when it runs: who stops it before has stopped a start.
+    // A cluster does not end with the terminal that watches it. Its log shows when it runs: a command that stops it
+    // before has stopped a start.
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut command = home.command(&["cluster", "start", "--foreground", "--memory", "64M"]);
     command.stdout(full()).stderr(log.reopen().unwrap());

@@ -1,4 +1,4 @@
-//! What the executable says, and its exit codes.
+//! What the executable prints, and its exit codes.
 
 use crate::home::Home;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Code that gives another answer when it runs again, under another hub.
+//! Code that gives another answer when it runs again, after the hub restarted.
 
 use crate::here;
 use crate::rig::{Cluster, Engine, claim, driving, gate, mark, signal};
@@ -41,7 +41,7 @@ fn a_map_task_that_gives_something_else_to_the_next_hub_is_found_out() {
     signal(victim, Signal::KILL);
     cluster.wait_for_end(victim);
     assert_eq!(cluster.start_hub(), 2);
-    // Another one has its directory, and begins empty.
+    // Another engine has its directory, and starts empty.
     cluster.add(&name, Engine { slots: 1, ..Engine::default() });
     cluster.wait_for_engines(2);
     cluster.shared.open("again");

@@ -1,10 +1,10 @@
-//! A hub that is away when its data port is wanted: it is tried again, as everything else is.
+//! The hub is away when its data port is needed: the request is retried, as all other requests are.
 
 use crate::here;
 use crate::rig::{Cluster, driving, gate, mark};
 use tryworks::prelude::*;
 
-/// More than goes in a message.
+/// Too large for a message.
 const LEN: usize = 2 << 20;
 
 #[test]
@@ -48,6 +48,6 @@ fn patience_that_is_over_says_what_could_not_be_sent() {
     cluster.kill_hub();
     cluster.shared.open("away");
     driver.ends_well();
-    // Whoever looks after the cluster does it on the one that is there.
+    // The checks at the end of the test need a hub.
     cluster.start_hub();
 }

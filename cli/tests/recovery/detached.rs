@@ -1,4 +1,4 @@
-//! Jobs that go on without their drivers, and drivers that come for the result.
+//! Jobs that continue without their drivers, and drivers that come for the result.
 
 use crate::here;
 use crate::rig::{Cluster, Driver, driving, gate, mark, until};
@@ -9,7 +9,7 @@ const ROLE: &str = "TRYWORKS_TEST_PART";
 
 const PARTS: u64 = 8;
 
-/// Counts under the name `night`; the later half of the partitions waits at a gate.
+/// Counts under the name `night`; the second half of the partitions waits at a gate.
 fn program() {
     let cx = Context::init().unwrap();
     let rows = cx.range_in(0..PARTS * 100, PARTS as u32).map(|n| {
@@ -59,7 +59,7 @@ fn begin(cluster: &Cluster, test: &str, part: &str) -> Driver {
     cluster.begin(test, &[(ROLE, part)])
 }
 
-/// Begins the job, waits until half of it is done, and kills its driver.
+/// Starts the job, waits until half of it is done, and kills its driver.
 fn submit_and_kill(cluster: &Cluster, test: &str) {
     let mut driver = begin(cluster, test, "submit");
     driver.says("SUBMITTED");
@@ -86,7 +86,7 @@ fn a_driver_is_killed_and_another_run_of_it_gets_the_result() {
     assert_eq!(cluster.shared.marks("part"), 2 * PARTS as usize);
 }
 
-/// The bytes of an unsigned sum were read as those of a signed one, which is another number.
+/// Regression: the bytes of an unsigned sum were read as those of a signed one, which is another number.
 #[test]
 fn a_program_whose_types_have_changed_is_not_given_the_result_as_another_value() {
     if driving() {

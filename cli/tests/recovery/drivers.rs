@@ -1,4 +1,4 @@
-//! Drivers that go away: what they had goes with them, unless they come back in time.
+//! Drivers that go away: what they had is removed, unless they come back in time.
 
 use crate::here;
 use crate::rig::{Cluster, driving, gate, mark, signal, until};
@@ -6,13 +6,13 @@ use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 use tryworks::prelude::*;
 
-/// Writes a connection file as it is on another machine: its sockets are not there.
+/// Writes a connection file in the form for another machine: its sockets are not there.
 fn elsewhere(cluster: &Cluster, name: &str) -> String {
     let own = std::fs::read_to_string(cluster.home().join("default/driver.json")).unwrap();
     let mut own: serde_json::Value = serde_json::from_str(&own).unwrap();
     own["sockets"] = "/nowhere".into();
     let path = cluster.home().join(name);
-    // Who reads it meanwhile gets the old one.
+    // A process that reads it at this time gets the old one.
     let new = path.with_extension("new");
     std::fs::write(&new, own.to_string()).unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -21,7 +21,7 @@ fn elsewhere(cluster: &Cluster, name: &str) -> String {
     path.display().to_string()
 }
 
-/// Shuffles, keeps the blocks, and then waits for ever in a task.
+/// Shuffles, holds the blocks, and then waits for ever in a task.
 fn program() {
     let cx = Context::init().unwrap();
     let pairs = cx.range_in(0..400_000, 4).map(|n| (n % 100_000, n)).shuffle_into(4).reduce_by_key(|a, b| a + b);
@@ -35,7 +35,7 @@ fn program() {
     let _ = held.count();
 }
 
-/// It was waited for during its grace, and the next program did not know why it got no slots.
+/// Regression: the hub waited for it during its grace period, and the next program did not know why it got no slots.
 #[test]
 fn a_driver_that_is_ended_leaves_no_job_no_worker_and_no_block() {
     if driving() {
@@ -60,8 +60,8 @@ fn a_driver_that_is_ended_leaves_no_job_no_worker_and_no_block() {
     }
 }
 
-/// One that is stopped says nothing, and is cut off: it may go on at any time, so its tasks are kept. Who waits for its
-/// slots is told so.
+/// A stopped driver sends nothing, and is cut off. It may continue at any time, so its tasks are kept. A program that
+/// waits for its slots is told so.
 #[test]
 fn the_next_program_is_told_that_it_waits_for_one_that_was_cut_off() {
     if driving() {
@@ -69,7 +69,7 @@ fn the_next_program_is_told_that_it_waits_for_one_that_was_cut_off() {
         if std::env::var_os("TRYWORKS_TEST_SECOND").is_some() {
             return assert_eq!(cx.range_in(0..10, 2).count().unwrap(), 10);
         }
-        // More than engines hold in advance.
+        // More tasks than engines hold in advance.
         let held = cx.range_in(0..50, 50).map(|n| {
             mark("waiting");
             gate("first");
@@ -92,7 +92,7 @@ fn the_next_program_is_told_that_it_waits_for_one_that_was_cut_off() {
     second.ends_well();
 }
 
-/// Hubs are started again after a crash, and programs do not choose their time.
+/// Hubs are restarted after a crash, and programs do not choose when they start.
 #[test]
 fn a_driver_that_starts_while_there_is_no_hub_waits_for_it() {
     if driving() {
@@ -106,17 +106,17 @@ fn a_driver_that_starts_while_there_is_no_hub_waits_for_it() {
     assert!(driver.err().contains("trying again for up to 60s"), "{}", driver.err());
     cluster.start_hub();
     driver.ends_well();
-    // But not for longer than it is to.
+    // But not for longer than its limit.
     cluster.kill_hub();
     let done = cluster.begin(here!(), &[("TRYWORKS_PATIENCE", "200ms")]).ends();
     assert!(!done.status.success() && done.err.contains("cannot be reached"), "{}", done.err);
-    // And where there is no cluster at once.
+    // And at once where there is no cluster.
     let done = cluster.begin(here!(), &[("TRYWORKS_CLUSTER", "/nowhere/driver.json")]).ends();
     assert!(!done.status.success() && done.err.contains("/nowhere/driver.json"), "{}", done.err);
     assert!(!done.err.contains("trying again"), "{}", done.err);
 }
 
-/// The next hub may not get the port of the one before.
+/// The next hub may not get the port of the hub before.
 #[test]
 fn a_driver_reads_its_connection_file_again_when_the_hub_is_elsewhere() {
     if driving() {
@@ -138,7 +138,7 @@ fn a_driver_reads_its_connection_file_again_when_the_hub_is_elsewhere() {
     let driver = cluster.begin(here!(), &[("TRYWORKS_CLUSTER", &path)]);
     cluster.shared.wait_for("waiting", 2);
     cluster.kill_hub();
-    // Somebody else has the port now.
+    // Another process has the port now.
     let taken = std::net::TcpListener::bind(&before).unwrap();
     cluster.start_hub();
     elsewhere(&cluster, "driver.json");
@@ -149,7 +149,7 @@ fn a_driver_reads_its_connection_file_again_when_the_hub_is_elsewhere() {
     drop(taken);
 }
 
-/// Drivers of the cluster before waited for its hub at the old ports until their patience ended.
+/// Regression: drivers of the cluster before waited for its hub at the old ports until their patience ended.
 #[test]
 fn a_cluster_that_is_started_anew_under_its_name_is_found_by_drivers_of_the_one_before() {
     if driving() {
@@ -169,7 +169,7 @@ fn a_cluster_that_is_started_anew_under_its_name_is_found_by_drivers_of_the_one_
     let record = std::fs::read_to_string(cluster.home().join("default/supervisor.json")).unwrap();
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();
     let supervisor = record["supervisor"]["pid"].as_u64().unwrap() as u32;
-    // As when the machine is short of memory: nobody says goodbye.
+    // As when the machine is short of memory: no process closes its connections properly.
     let others = cluster.children(supervisor);
     for pid in [vec![supervisor], others].concat() {
         signal(pid, Signal::KILL);
@@ -187,7 +187,7 @@ fn a_driver_that_died_with_its_hub_is_not_waited_for_longer_than_its_grace() {
     let mut cluster = Cluster::by_hand(1, 2, &[("TRYWORKS_DRIVER_GRACE", "300ms")]);
     let mut driver = cluster.begin(here!(), &[]);
     cluster.shared.wait_for("waiting", 1);
-    // By its answer it is written down.
+    // When it has answered, the job is in the journal.
     cluster.job_is("2", "running");
     cluster.kill_hub();
     driver.child.kill().unwrap();

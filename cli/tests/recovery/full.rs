@@ -1,4 +1,4 @@
-//! A disk on which the journal and all logs are is full for a while: what runs goes on, and so does the journal.
+//! The disk of the journal and of all logs is full for a while: running jobs continue, and so does the journal.
 
 use crate::here;
 use crate::rig::{Cluster, Engine, SmallDisk, driving, until};
@@ -13,7 +13,7 @@ fn program() {
 }
 
 #[test]
-fn hub_and_engines_outlive_a_full_disk_and_the_journal_goes_on_when_there_is_room() {
+fn hub_and_engines_outlive_a_full_disk_and_the_journal_goes_on_when_there_is_space() {
     if driving() {
         return program();
     }
@@ -25,19 +25,19 @@ fn hub_and_engines_outlive_a_full_disk_and_the_journal_goes_on_when_there_is_roo
     cluster.wait_for_engines(1);
     cluster.drive(here!());
 
-    // A file has room up to the end of its last page.
+    // A file can grow to the end of its last page.
     for name in ["hub", "engine-1"] {
         let mut log = File::options().append(true).open(cluster.log(name)).unwrap();
         let len = log.metadata().unwrap().len();
         log.write_all(&vec![b'\n'; (len.next_multiple_of(4096) - len) as usize]).unwrap();
     }
     let filler = disk.fill();
-    // A job needs no room there, though nothing is written down of it. More of them than numbers are kept ready for
-    // would be told so.
+    // A job needs no space there, though nothing about it is recorded. If there were more jobs than numbers kept ready,
+    // the later ones would be refused.
     cluster.drive(here!());
     let journal = |cluster: &Cluster| cluster.status()["journal"].as_str().map(String::from);
     until("the journal cannot be written", || journal(&cluster).filter(|why| why.contains("full")));
-    // The hub said so in its log, which has no room either, and is there all the same.
+    // The hub said so in its log, which has no space either, and is still running.
     assert!(!fs::read_to_string(cluster.log("hub")).unwrap().contains("cannot be written"));
     cluster.drive(here!());
 

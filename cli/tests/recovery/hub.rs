@@ -1,4 +1,4 @@
-//! A hub that is killed at any moment: the answer is right, and what had finished does not run again.
+//! A hub is killed at any moment: the answer is right, and finished work does not run again.
 
 use crate::here;
 use crate::rig::{Cluster, driving, gate, mark, path, until};
@@ -23,12 +23,12 @@ fn moments() -> Vec<usize> {
     moments
 }
 
-/// So many tasks beyond a moment may begin before its hub is killed: the program must not be over by then, however slow
-/// the test is.
+/// How many more tasks may begin after a moment before the hub is killed. The program must not be over by then, however
+/// slow the test is.
 const BEYOND: usize = 4;
 
-/// The first item of a partition of ten leaves a mark and takes a moment. What counts is what begins: a task that an
-/// earlier hub launched may be at its last item when the same one has long run under the next hub.
+/// The first item of a partition of ten leaves a mark and takes a moment. The test counts beginnings: a task that an
+/// earlier hub launched may be at its last item long after the next hub launched the same task.
 fn step(name: &str, n: u64) {
     if !n.is_multiple_of(10) {
         return;
@@ -57,7 +57,7 @@ fn program() {
         n
     });
     assert_eq!(plain.count().unwrap(), PLAIN * 10);
-    // What the first job made is still held, though other hubs have come since.
+    // The output of the first job is still held, though other hubs have started since.
     assert_eq!(sums.collect().unwrap().into_iter().collect::<BTreeMap<_, _>>(), expected);
 }
 
@@ -80,7 +80,7 @@ fn marks(shared: &Path, name: &str) -> BTreeMap<u64, usize> {
     found
 }
 
-/// The partitions of the first stage of an action's jobs whose tasks the hub was told of as finished.
+/// The partitions of the first stage of an action's jobs whose tasks were reported to the hub as finished.
 fn reported(cluster: &Cluster, action: &str) -> BTreeSet<u64> {
     let jobs = cluster.good(&["jobs", "--cluster", "default", "-o", "json"]);
     let jobs: Vec<serde_json::Value> = serde_json::from_str(&jobs).unwrap();
@@ -105,7 +105,7 @@ fn a_hub_is_killed_a_dozen_times_and_nothing_that_finished_runs_again() {
     let mut cluster = Cluster::by_hand(2, 1, &[]);
     let mut driver = cluster.begin(here!(), &[]);
     let mut epoch = 1;
-    // What had finished, and how often it had begun by then.
+    // What had finished, and how many times it had begun by then.
     let mut finished = [BTreeMap::new(), BTreeMap::new()];
     let stages = [("map", "collect", MAPS), ("plain", "count", PLAIN)];
     for (number, moment) in moments().into_iter().enumerate() {
@@ -120,7 +120,7 @@ fn a_hub_is_killed_a_dozen_times_and_nothing_that_finished_runs_again() {
                 finished.entry(partition).or_insert(ran[&partition]);
             }
         }
-        // Every third one dies again as soon as it is there.
+        // Every third hub dies again as soon as it runs.
         for _ in 0..1 + usize::from(number % 3 == 0) {
             cluster.kill_hub();
             assert_eq!(cluster.start_hub(), epoch + 1, "another hub has begun");

@@ -1,5 +1,4 @@
-//! What a hub that begins anew is told of: partitions that workers keep, blocks that have changed hands, and results that
-//! are gone.
+//! What a restarted hub is told: partitions that workers cache, blocks that were moved, and results that are gone.
 
 use crate::here;
 use crate::rig::{Cluster, Engine, driving, gate, mark, signal, until};
@@ -34,7 +33,7 @@ fn what_workers_keep_is_used_by_the_next_hub() {
     assert_ne!(workers[0], workers[1], "each engine keeps one of them");
     cluster.shared.open("both");
     cluster.shared.wait_for("kept", 1);
-    // At once, whether the engines are there again or not.
+    // At once, whether the engines are back or not.
     cluster.shared.open("second");
     cluster.kill_hub();
     assert_eq!(cluster.start_hub(), 2);
@@ -73,7 +72,8 @@ fn blocks_that_were_taken_over_are_offered_to_the_next_hub() {
     let makers = cluster.shared.markers("map");
     let workers = [one, two].map(|engine| cluster.children(engine));
     assert!(workers.iter().all(|own| makers.iter().any(|pid| own.contains(pid))), "both have blocks");
-    // One engine leaves its blocks to the other, whose own worker dies: it has neither made them nor anybody who did.
+    // One engine leaves its blocks to the other, whose own worker dies. The other engine has neither made them nor a
+    // worker that did.
     cluster.good(&["cluster", "drain", "engine-1", "--name", "default"]);
     cluster.wait_for_end(one);
     assert_eq!(cluster.block_files().len(), PARTS as usize);
@@ -128,7 +128,7 @@ fn large_results_that_died_with_their_engine_are_told_and_their_name_is_free() {
             cluster.kill_hub();
             assert_eq!(cluster.start_hub(), 2);
         }
-        // Another one has its directory, and begins empty.
+        // Another engine has its directory, and starts empty.
         cluster.add("engine-1", Engine { slots: 2, ..Engine::default() });
         cluster.wait_for_engines(1);
         assert_eq!(cluster.block_files().len(), 0);
@@ -140,7 +140,7 @@ fn large_results_that_died_with_their_engine_are_told_and_their_name_is_free() {
         );
         assert!(done.out.contains("run the program again"), "{}", done.out);
         assert_eq!(cluster.shared.marks("made"), 2);
-        // As it is told to do.
+        // As the error advises.
         let done = cluster.begin(here!(), &[(ROLE, "collect")]).ends_well();
         assert!(done.out.contains(&format!("FOUND {}", 2400 << 10)), "{}", done.out);
         assert_eq!(cluster.shared.marks("made"), 4);

@@ -1,4 +1,4 @@
-//! A save that is cut off by a death: what stays never looks whole, and the next one works or says what to remove.
+//! A save that a death cuts off: what remains never looks complete, and the next save works or says what to remove.
 
 use crate::here;
 use crate::rig::{Cluster, driving, gate, mark, path, signal, until};

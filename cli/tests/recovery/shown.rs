@@ -1,4 +1,4 @@
-//! What people are shown of jobs: after the hub was killed, and after the driver has gone.
+//! What users are shown of jobs: after the hub was killed, and after the driver has left.
 
 use crate::here;
 use crate::rig::{Cluster, driving, gate, until};
@@ -37,7 +37,7 @@ fn times_and_stages_of_running_jobs_go_on_when_the_hub_was_killed() {
     for epoch in 2..4 {
         cluster.kill_hub();
         assert_eq!(cluster.start_hub(), epoch);
-        // Until the driver and the engine are back, the journal's last word is shown.
+        // Until the driver and the engine are back, the last state in the journal is shown.
         let done = |job: &serde_json::Value| (progress(job, "stages_done"), progress(job, "partitions_done"));
         let after = until("it runs again", || {
             let job = job(&cluster)?;
@@ -64,7 +64,7 @@ fn talkative() {
         let talks = cx.range_in(0..2, 1).with(number).map(|number, n| {
             print!("job {number} says");
             std::io::stdout().flush().unwrap();
-            // So that the engine gets it in pieces.
+            // So that the engine reads it in pieces.
             std::thread::sleep(Duration::from_millis(30));
             println!(" something of {n} in one line");
             n
@@ -86,7 +86,7 @@ fn what_a_job_wrote_is_shown_when_its_driver_has_gone() {
         let lines = cluster.good(&["logs", "--job", number]);
         let said = |n: u64| format!("job {number} says something of {n} in one line");
         let shown: Vec<&str> = lines.lines().filter_map(|line| line.split_once(" | ")).map(|(_, line)| line).collect();
-        // The harness, which the worker is too, has said something before.
+        // The harness, which the worker runs too, has printed something before.
         let shown: Vec<&str> = shown.into_iter().filter(|line| line.contains("says")).collect();
         assert_eq!(shown.len(), 2, "{lines}");
         assert!(shown[0].ends_with(&said(0)) && shown[1] == said(1), "{lines}");

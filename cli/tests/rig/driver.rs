@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Set in drivers and in workers.
 const ROLE: &str = "TRYWORKS_TEST_ROLE";
 
-/// Whether this process is a driver or a worker: then the test is to act as the program.
+/// Whether this process is a driver or a worker: then the test has to act as the program.
 pub fn driving() -> bool {
     std::env::var_os(ROLE).is_some()
 }
@@ -32,7 +32,7 @@ pub struct Done {
 }
 
 impl Driver {
-    /// Starts it. Nobody reads its output yet.
+    /// Starts it. Its output is not read yet.
     pub(super) fn begin(
         program: &Path,
         arguments: &[&str],
@@ -40,7 +40,7 @@ impl Driver {
         shared: &Path,
         environment: &[(&str, &str)],
     ) -> Self {
-        // What is run in the background of a script ignores interrupts, and so do its children unless they are told otherwise.
+        // A background process of a script ignores interrupts, and so do its children unless they are told otherwise.
         let mut command = Command::new("/usr/bin/env");
         command.arg("--default-signal=INT").arg(program).args(arguments).env(ROLE, "driver").env(DIRECTORY, shared);
         command.env("TRYWORKS_HOME", home).env("TRYWORKS_CLUSTER", "default").env("RUST_BACKTRACE", "0");
@@ -73,12 +73,12 @@ impl Driver {
         String::from_utf8_lossy(&self.outputs[which].lock().unwrap()).into_owned()
     }
 
-    /// What it wrote to its error output so far.
+    /// Its error output so far.
     pub fn err(&self) -> String {
         self.text(1)
     }
 
-    /// Waits until it has written something to its error output.
+    /// Waits until this text is in its error output.
     #[track_caller]
     pub fn says(&self, what: &str) {
         until(what, || self.err().contains(what).then_some(()));
@@ -99,7 +99,7 @@ impl Driver {
         Done { status, out: self.text(0), err: self.err() }
     }
 
-    /// Waits for its end, which has to be good.
+    /// Waits for its end, which has to be successful.
     #[track_caller]
     pub fn ends_well(self) -> Done {
         let done = self.ends();

@@ -1,9 +1,9 @@
-//! What is below a directory that a running cluster writes in.
+//! The files below a directory that a running cluster writes in.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// All files and directories below a directory. What is removed meanwhile may be missing, and what is in it.
+/// All files and directories below a directory. If one is removed in the meantime, it and its contents may be missing.
 pub fn all_below(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![directory.to_path_buf()];
@@ -18,7 +18,7 @@ pub fn all_below(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether a file is a copy of a program: these are large, and have in them what the program's text has.
+/// Whether a file is a copy of a program: these are large, and contain all texts of the program.
 pub fn is_program(path: &Path) -> bool {
     path.parent().and_then(Path::file_name).is_some_and(|name| name == "programs")
 }

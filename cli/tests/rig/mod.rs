@@ -1,8 +1,8 @@
-//! A cluster of real processes for one test: started, watched, hurt, stopped, and looked after until nothing is left.
+//! A cluster of real processes for one test: it is started, watched, damaged, stopped, and cleaned up.
 //!
 //! The driver is the test's own executable, started again to run the same test, which then acts as the program. Tasks
-//! and test share a directory: marks that count what ran, tokens that let something happen so many times in the whole
-//! cluster, and gates that hold tasks until the test opens them.
+//! and test share a directory with three kinds of files. Marks count what ran. Tokens let something happen a given
+//! number of times in the whole cluster. Gates hold tasks until the test opens them.
 
 mod driver;
 mod files;
@@ -23,7 +23,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The name of the test that asks, as the harness knows it.
+/// The name of the calling test, as the harness knows it.
 #[macro_export]
 macro_rules! here {
     () => {{
@@ -39,21 +39,21 @@ pub struct Cluster {
     directory: TempDir,
     pub shared: Shared,
     environment: Vec<(String, String)>,
-    /// Those that no supervisor looks after.
+    /// Processes without a supervisor.
     pub children: Vec<(String, Child)>,
 }
 
-/// How an engine is started by hand.
+/// How to start an engine by hand.
 #[derive(Clone, Copy, Default)]
 pub struct Engine<'a> {
     pub slots: u32,
-    /// The bytes that it and its workers may map.
+    /// The most bytes that it and its workers may map.
     pub address_space: Option<u64>,
     pub quota: Option<&'a str>,
     pub memory: Option<&'a str>,
-    /// Where it has its directory.
+    /// Its directory, if it is given one.
     pub directory: Option<&'a Path>,
-    /// What it has in its environment besides.
+    /// More variables for its environment.
     pub environment: &'a [(&'a str, &'a str)],
 }
 
@@ -68,7 +68,7 @@ impl Cluster {
         Cluster { shared, directory, environment: environment.collect(), children: Vec::new() }
     }
 
-    /// Engines with a supervisor that starts them again.
+    /// Engines with a supervisor that restarts them.
     pub fn start(engines: u32, slots: u32) -> Self {
         let cluster = Cluster::new(Path::new("/tmp"), &[]);
         let (engines, slots) = (engines.to_string(), slots.to_string());
@@ -76,7 +76,7 @@ impl Cluster {
         cluster
     }
 
-    /// A hub and engines that nobody starts again, with something in their environment.
+    /// A hub and engines that are not restarted, with more variables in their environment.
     pub fn by_hand(engines: u32, slots: u32, environment: &[(&str, &str)]) -> Self {
         let mut cluster = Cluster::new(Path::new("/tmp"), environment);
         cluster.begin_hub();
@@ -87,7 +87,7 @@ impl Cluster {
         cluster
     }
 
-    /// A hub, and a directory for all that the test starts by hand, on a disk.
+    /// A hub, and a directory for everything that the test starts by hand, on a disk.
     pub fn on(disk: &SmallDisk) -> Self {
         let mut cluster = Cluster::new(&disk.0, &[]);
         cluster.begin_hub();
@@ -99,7 +99,7 @@ impl Cluster {
         until("the hub is there", || self.cluster_dir().join("engine.json").exists().then_some(()));
     }
 
-    /// What a process that was started by hand wrote.
+    /// The log of a process that was started by hand.
     pub fn log(&self, name: &str) -> PathBuf {
         self.directory.path().join("l").join(name)
     }
@@ -147,7 +147,7 @@ impl Cluster {
         self.environ(command)
     }
 
-    /// Runs a command that has to go well, and gives what it printed.
+    /// Runs a command that has to succeed, and returns its output.
     pub fn good(&self, arguments: &[&str]) -> String {
         let done = self.command(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -163,7 +163,7 @@ impl Cluster {
         self.home().join("default")
     }
 
-    /// What `tryworks cluster status` says.
+    /// The output of `tryworks cluster status`.
     pub fn status(&self) -> Value {
         serde_json::from_str(&self.good(&["cluster", "status", "--name", "default", "-o", "json"])).unwrap()
     }
@@ -192,7 +192,7 @@ impl Cluster {
         engines.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no {name} in {engines:?}")).1
     }
 
-    /// Waits until no engine has a block on the disk, whole or not.
+    /// Waits until no engine has a block on the disk, sealed or not.
     #[track_caller]
     pub fn is_clean(&self) {
         until("no block is left", || self.block_files().is_empty().then_some(()));
@@ -203,26 +203,26 @@ impl Cluster {
         block_files(&self.home())
     }
 
-    /// The program of a test.
+    /// Starts the program of a test.
     pub fn begin(&self, test: &str, environment: &[(&str, &str)]) -> Driver {
         self.begin_as(&std::env::current_exe().unwrap(), test, environment)
     }
 
-    /// The same, of another executable.
+    /// The same, with another executable.
     pub fn begin_as(&self, program: &Path, test: &str, environment: &[(&str, &str)]) -> Driver {
         let one = ["--exact", test, "--nocapture", "--test-threads=1"];
         let environment = [&self.pairs()[..], environment].concat();
         Driver::begin(program, &one, &self.home(), &self.shared.0, &environment).heard()
     }
 
-    /// The same, whose output nobody reads until it is [heard](Driver::heard).
+    /// The same, without reading its output until it is [heard](Driver::heard).
     pub fn begin_unheard(&self, test: &str) -> Driver {
         let program = std::env::current_exe().unwrap();
         let one = ["--exact", test, "--nocapture", "--test-threads=1"];
         Driver::begin(&program, &one, &self.home(), &self.shared.0, &self.pairs())
     }
 
-    /// The harness of this executable, with arguments of the test's own.
+    /// Starts the harness of this executable, with arguments of the test's own.
     pub fn begin_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Driver {
         let program = std::env::current_exe().unwrap();
         let environment = [&self.pairs()[..], environment].concat();
@@ -233,7 +233,7 @@ impl Cluster {
         self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
-    /// Runs the program of a test to its end, which has to be good.
+    /// Runs the program of a test to its end, which has to be successful.
     pub fn drive(&self, test: &str) -> Done {
         self.begin(test, &[]).ends_well()
     }
@@ -260,8 +260,8 @@ impl Cluster {
         self.processes().into_iter().filter(is_child).collect()
     }
 
-    /// Whether engines that are there have on the disk what they account for. Once nobody wants anything any more, both
-    /// are nothing. Without a hub nobody can be asked.
+    /// Whether the blocks that engines have on the disk are those that they count. When no job or driver needs anything
+    /// any more, both are none. Without a hub there is no answer.
     fn is_accounted(&self) -> Result<(), String> {
         let ask = |arguments: &[&str]| -> Option<Value> {
             let done = self.command(arguments).output().unwrap();
@@ -269,7 +269,8 @@ impl Cluster {
         };
         let jobs = ask(&["jobs", "--cluster", "default", "-o", "json"]).unwrap_or_default();
         for job in jobs.as_array().into_iter().flatten().filter(|job| !job["detached"].is_null()) {
-            // Results that nobody has collected are kept on purpose. One that was collected is not known any more.
+            // Results that were not collected are kept on purpose. A job whose results were collected is not known any
+            // more.
             let _ = self.command(&["cancel", "--cluster", "default", &job["job"].to_string()]).output();
         }
         let end = Instant::now() + DEADLINE;
@@ -291,7 +292,7 @@ impl Cluster {
         }
     }
 
-    /// Ends everything, and sees to it that nothing is left.
+    /// Ends everything, and checks that nothing is left.
     fn end(&mut self) -> Result<(), String> {
         if self.children.is_empty() {
             let _ = self.command(&["cluster", "stop", "--name", "default"]).output();
@@ -371,7 +372,7 @@ fn command_line(pid: u32) -> String {
     String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).replace('\0', " ")
 }
 
-/// Sends a signal to a process of the test's.
+/// Sends a signal to a process of the test.
 pub fn signal(pid: u32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal);
 }

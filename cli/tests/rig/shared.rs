@@ -1,14 +1,14 @@
-//! What tasks and the test tell one another, by files in a directory that all of them see.
+//! How tasks and the test communicate: by files in a directory that all of them see.
 
 use super::until;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The variable that names the directory, in drivers and in workers: what begins with `TRYWORKS_` reaches tasks.
+/// The variable that names the directory, in drivers and in workers: variables that begin with `TRYWORKS_` reach tasks.
 pub const DIRECTORY: &str = "TRYWORKS_TEST_DIRECTORY";
 
-/// The directory, as the test has it.
+/// The directory, as the test sees it.
 pub struct Shared(pub PathBuf);
 
 /// A path in the directory, in a driver or in a task.
@@ -42,19 +42,19 @@ pub fn gate(name: &str) {
 }
 
 impl Shared {
-    /// Forgets marks and tokens.
+    /// Removes marks and tokens.
     pub fn clear(&self) {
         fs::read_dir(&self.0).unwrap().flatten().for_each(|entry| fs::remove_file(entry.path()).unwrap());
     }
 
-    /// How many marks of a name were left.
+    /// How many marks of this name there are.
     pub fn marks(&self, name: &str) -> usize {
         let prefix = format!("{name}.mark-");
         let entries = fs::read_dir(&self.0).unwrap().flatten();
         entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with(&prefix)).count()
     }
 
-    /// The processes that left marks of a name.
+    /// The processes that left marks of this name.
     pub fn markers(&self, name: &str) -> Vec<u32> {
         let prefix = format!("{name}.mark-");
         let names = fs::read_dir(&self.0).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
@@ -62,13 +62,13 @@ impl Shared {
         pids.collect()
     }
 
-    /// Waits until there are so many marks.
+    /// Waits until there are this many marks.
     #[track_caller]
     pub fn wait_for(&self, name: &str, marks: usize) {
         until(&format!("{marks} marks of {name}"), || (self.marks(name) >= marks).then_some(()));
     }
 
-    /// Puts down tokens.
+    /// Creates tokens.
     pub fn tokens(&self, name: &str, count: usize) {
         (0..count).for_each(|number| fs::write(self.0.join(format!("{name}.token-{number}")), b"").unwrap());
     }
@@ -78,7 +78,7 @@ impl Shared {
         !claim_in(&self.0, name)
     }
 
-    /// Lets everybody through a gate.
+    /// Opens a gate to all.
     pub fn open(&self, name: &str) {
         fs::write(self.0.join(format!("{name}.open")), b"").unwrap();
     }
