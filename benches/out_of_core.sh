@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What is spilled needs a disk: in a file system in memory it would be memory that nobody counts.
+# Spilling needs a real disk: a file system in memory would use memory that is not counted.
 temporary=${TMPDIR:-/tmp}
 if [ "$(stat --file-system --format=%T "$temporary")" = tmpfs ]; then
     echo "out_of_core.sh: $temporary is in memory; set TMPDIR to a directory on a disk" >&2

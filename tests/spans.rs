@@ -1,4 +1,4 @@
-//! Spans of `tracing`: a job holds its stages, a stage its tasks, and all of them are closed when the job has ended.
+//! Spans of `tracing`: a job contains its stages, a stage its tasks, and all of them are closed when the job has ended.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use tryworks::prelude::*;
 /// The name, the parent and the open handles of every span.
 static SPANS: Mutex<BTreeMap<u64, (&str, Option<u64>, i64)>> = Mutex::new(BTreeMap::new());
 
-/// Notes spans.
+/// Records spans.
 struct Notes(AtomicU64);
 
 impl Subscriber for Notes {

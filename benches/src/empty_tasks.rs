@@ -1,4 +1,4 @@
-//! Benchmark: tasks that do nothing, how many a second in one job.
+//! Benchmark: how many empty tasks a second one job runs.
 
 use std::time::Instant;
 

@@ -15,7 +15,7 @@ use crate::{
     harness::{Answer, Outcome},
 };
 
-/// Bytes of input in a sorted run: each thread holds one at a time, and the entries that sort it.
+/// Bytes of input in a sorted run: each thread holds one at a time, with the entries that sort it.
 pub const RUN: u64 = 64 << 20;
 /// Items between the entries of a run's index.
 const SPARSE: usize = 512;
@@ -24,7 +24,7 @@ const READ: usize = 256 << 10;
 /// Bytes written at a time.
 const WRITE: usize = 1 << 20;
 
-/// How a file is made of items, which are lines or records.
+/// How a file consists of items, which are lines or records.
 pub trait Framing {
     /// The whole items that begin in `start..end` of a file.
     fn read(file: &File, start: u64, end: u64) -> io::Result<Vec<u8>>;
@@ -109,7 +109,7 @@ pub fn twin<F: Framing>(inputs: &[PathBuf], runs: &Path, output: &Path, run: u64
 struct RunFile {
     file: File,
     length: u64,
-    /// The key and place of each [`SPARSE`]th item.
+    /// The key and the place of every [`SPARSE`]th item.
     index: Vec<(u128, u64)>,
 }
 
@@ -127,7 +127,8 @@ fn packed_key(line: &[u8]) -> u128 {
 /// The first pass: sorts the items that begin in a split of an input file.
 fn write_run<F: Framing>(input: &Path, start: u64, end: u64, path: &Path) -> io::Result<RunFile> {
     let text = F::read(&File::open(input)?, start, end)?;
-    // An entry is the key and, below it, place and length of the item: equal keys stay in the order of the input.
+    // An entry is the key and, below it, the place and the length of the item: equal keys stay in the order of the
+    // input.
     let mut entries: Vec<u128> = Vec::with_capacity(text.len() / RECORD + 1);
     let mut rest = &text[..];
     while let Some(end) = F::first(rest) {
@@ -158,7 +159,7 @@ fn write_run<F: Framing>(input: &Path, start: u64, end: u64, path: &Path) -> io:
     Ok(RunFile { file, length, index })
 }
 
-/// Keys that divide all records into `parts` parts, evenly as far as the indexes tell.
+/// Keys that divide all records into `parts` parts, as evenly as the indexes show.
 fn splitters(runs: &[RunFile], parts: usize) -> Vec<u128> {
     let mut keys: Vec<u128> = runs.iter().flat_map(|run| run.index.iter().map(|(key, _)| *key)).collect();
     keys.sort_unstable();
@@ -167,7 +168,7 @@ fn splitters(runs: &[RunFile], parts: usize) -> Vec<u128> {
     bounds
 }
 
-/// The second pass: merges what lies in `low..high` of all runs into one file.
+/// The second pass: merges the items in `low..high` of all runs into one file.
 fn merge<F: Framing>(runs: &[RunFile], low: u128, high: u128, path: &Path) -> io::Result<()> {
     let mut cursors = runs.iter().map(|run| Cursor::<F>::new(run, low)).collect::<io::Result<Vec<_>>>()?;
     let mut tree = LoserTree::new(cursors.iter().map(|cursor| cursor.key).collect());
@@ -186,11 +187,11 @@ fn merge<F: Framing>(runs: &[RunFile], low: u128, high: u128, path: &Path) -> io
     file.write_all(&out)
 }
 
-/// A place in a run.
+/// A position in a run.
 struct Cursor<'a, F> {
     framing: PhantomData<F>,
     run: &'a RunFile,
-    /// The next byte of the file to be read.
+    /// The next byte of the file to read.
     offset: u64,
     buffer: Vec<u8>,
     /// The current item in the buffer.
@@ -201,7 +202,7 @@ struct Cursor<'a, F> {
 }
 
 impl<'a, F: Framing> Cursor<'a, F> {
-    /// At the first item whose key is not below `low`.
+    /// Starts at the first item whose key is not below `low`.
     fn new(run: &'a RunFile, low: u128) -> io::Result<Self> {
         let before = run.index.partition_point(|(key, _)| *key < low).saturating_sub(1);
         let offset = run.index.get(before).map_or(run.length, |(_, offset)| *offset);
@@ -235,7 +236,7 @@ impl<'a, F: Framing> Cursor<'a, F> {
         }
     }
 
-    /// Keeps the piece of a line at the end of the buffer and reads on.
+    /// Moves the incomplete item at the end of the buffer to its beginning, and reads on.
     fn fill(&mut self) -> io::Result<()> {
         self.buffer.drain(..self.begin);
         (self.begin, self.end) = (0, 0);
@@ -248,10 +249,10 @@ impl<'a, F: Framing> Cursor<'a, F> {
     }
 }
 
-/// Finds the smallest of several keys, the first of equal ones, in as many comparisons as the tree is high.
+/// Finds the smallest of several keys (the first of equal ones), in as many comparisons as the tree is high.
 struct LoserTree {
     keys: Vec<u128>,
-    /// The loser of each match; the winner of all at the front.
+    /// The loser of each match; the overall winner comes first.
     nodes: Vec<usize>,
 }
 
@@ -270,7 +271,7 @@ impl LoserTree {
         LoserTree { keys, nodes }
     }
 
-    /// Which has the smallest key, if it is below `high`.
+    /// The cursor with the smallest key, if that is below `high`.
     #[inline]
     fn winner(&self, high: u128) -> Option<usize> {
         let winner = self.nodes[0];
@@ -310,7 +311,7 @@ mod tests {
         let inputs = make_files(&records, 20_001).unwrap();
         let text: Vec<u8> = inputs.iter().flat_map(|path| fs::read(path).unwrap()).collect();
         let checksum = text.chunks(RECORD).map(digest).fold(0, u64::wrapping_add);
-        // Runs that end within lines, between them, and after one file each.
+        // Runs that end inside items, between items, and after one file each.
         for run in [12_345, 10_000, RUN] {
             for twin in [twin::<Lines>, twin::<Records>] {
                 twin(&inputs, &runs, &output, run).unwrap();

@@ -1,4 +1,4 @@
-//! The harness: runs our side and the twin in turn, compares their answers, prints a row of the table.
+//! The harness: runs Tryworks and the twin in turn, compares their answers, and prints a row of the table.
 
 use std::{error::Error, fmt, path::PathBuf, str::FromStr, time::Instant};
 
@@ -11,22 +11,22 @@ pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// How the benchmarks are run, from the command line.
 pub struct Settings {
-    /// Timed pairs.
+    /// How many timed pairs there are.
     pub pairs: usize,
     /// Multiplies the amount of data.
     pub scale: f64,
-    /// Threads of both sides.
+    /// The threads of both sides.
     pub threads: usize,
     /// Print Markdown.
     pub markdown: bool,
     /// Measure the peak memory of each side as well.
     pub memory: bool,
-    /// A directory for files that are gone when the program ends.
+    /// A directory for files that are removed when the program ends.
     pub scratch: PathBuf,
 }
 
 impl Settings {
-    /// A context of ours with as many threads as the twin has.
+    /// A Tryworks context with as many threads as the twin has.
     pub fn context(&self) -> Outcome<Context> {
         Ok(Context::builder().threads(self.threads).progress(false).build()?)
     }
@@ -42,7 +42,7 @@ impl Settings {
 pub enum Side {
     /// Tryworks.
     Ours,
-    /// The same work by hand.
+    /// The same work, written by hand.
     Twin,
 }
 
@@ -67,7 +67,7 @@ impl FromStr for Side {
     }
 }
 
-/// What a run found: both sides must find the same.
+/// The answer of a run: both sides must find the same one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Answer {
     /// How many.
@@ -81,29 +81,30 @@ pub type Run = Box<dyn Fn() -> Outcome<Answer>>;
 
 /// A benchmark, its data prepared.
 pub enum Bench {
-    /// Our side against a twin.
+    /// Tryworks against a twin.
     Pair(Pair),
-    /// Plain figures of ours, each with a goal of its own.
+    /// Figures of Tryworks alone, each with a goal of its own.
     Figures(Figures),
-    /// Our side under a memory limit, against an answer known by arithmetic.
+    /// Tryworks under a memory limit, against an answer known by arithmetic.
     Bounded(Bounded),
 }
 
 /// Two ways to do the same work.
 pub struct Pair {
-    /// Our side; without it, the twin is measured alone.
+    /// The side of Tryworks; without it, the twin is measured alone.
     pub ours: Option<Run>,
     /// The twin.
     pub twin: Run,
-    /// Runs untimed after either side, gives the answer in its stead (output files are read back here) and clears up.
+    /// Runs untimed after each side, returns the answer in its place (output files are read back here), and removes
+    /// files.
     pub after: Option<Run>,
     /// The ratio to reach.
     pub goal: Option<f64>,
 }
 
-/// Figures that one measurement gives, with no twin.
+/// Figures that one measurement gives, without a twin.
 pub struct Figures {
-    /// What each figure is.
+    /// What each figure means.
     pub rows: Vec<Figure>,
     /// Measures them all, in the order of `rows`.
     pub measure: Option<Measure>,
@@ -141,17 +142,17 @@ impl Goal {
     }
 }
 
-/// A run of ours whose memory is limited.
+/// A run of Tryworks whose memory is limited.
 pub struct Bounded {
-    /// Our side.
+    /// The side of Tryworks.
     pub ours: Option<Run>,
-    /// The answer, computed without the engine (and not in the process that is measured).
+    /// The answer, computed without Tryworks, and not in the process that is measured.
     pub expected: Box<dyn Fn() -> Answer>,
-    /// The limit, in bytes, given to the engine as `TRYWORKS_MEMORY` unless the caller's environment sets another.
+    /// The limit, in bytes. It is set as `TRYWORKS_MEMORY`, unless the caller's environment sets another one.
     pub limit: u64,
 }
 
-/// Prints the rows of each kind under a heading of its own, as they come.
+/// Prints the rows of each kind under their own heading, as they come.
 pub struct Table {
     markdown: bool,
     heading: Option<&'static [&'static str]>,
@@ -225,7 +226,7 @@ fn run_pair(name: &str, pair: &Pair, settings: &Settings, table: &mut Table) -> 
         Ok(Some(seconds))
     };
 
-    // Once each, untimed: the page cache, the pools and the allocator are warm for both.
+    // Once each, untimed, so that the page cache, the thread pools and the allocator are warm for both.
     timed(Side::Twin)?;
     timed(Side::Ours)?;
     let (mut ours, mut twin, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
@@ -243,7 +244,8 @@ fn run_pair(name: &str, pair: &Pair, settings: &Settings, table: &mut Table) -> 
         ratios.extend(this.zip(that).map(|(ours, twin)| twin / ours));
     }
 
-    // The ratio is the median of the pairs' own ratios: the two of a pair ran next to each other, on an equally busy machine.
+    // The ratio is the median of the ratios of the pairs: the two runs of a pair were close in time, on an equally busy
+    // machine.
     let ratio = median(&mut ratios);
     let range = ratios.first().zip(ratios.last()).map(|(least, most)| format!("{least:.2}-{most:.2}"));
     table.row(
@@ -313,7 +315,7 @@ fn run_bounded(name: &str, bounded: &Bounded, settings: &Settings, table: &mut T
     if good == Some(false) { Err("the answer is not the expected one".into()) } else { Ok(()) }
 }
 
-/// The median; the values are left sorted.
+/// The median. Sorts the values.
 pub fn median(values: &mut [f64]) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;

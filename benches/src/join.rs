@@ -1,4 +1,4 @@
-//! Benchmark: an inner join of a large side with a small one, against radix partitions and hash tables by hand.
+//! Benchmark: an inner join of a large side with a small one, against hand-written radix partitions and hash tables.
 
 use rayon::prelude::*;
 use tryworks::prelude::*;
@@ -16,7 +16,7 @@ use crate::{
 const ORDERS: u64 = 20_000_000;
 /// Rows of the small side.
 const CUSTOMERS: u64 = 1_000_000;
-/// Radix partitions, as bits: the table of the small side's partition fits into the second-level cache.
+/// The radix partitions, as bits: the table for the small side of one partition fits into the second-level cache.
 const PARTITION_BITS: u32 = 6;
 
 /// How many rows there are, and how many identities their keys come from.
@@ -102,7 +102,7 @@ impl Chains {
         Chains { heads, rows: Vec::with_capacity(rows), next: Vec::with_capacity(rows) }
     }
 
-    /// All keys of a partition share their top bits of the hash, so others give the place.
+    /// All keys of a partition share the top bits of the hash, so other bits choose the slot.
     #[inline]
     fn place(&self, key: u64) -> usize {
         (hash(key) >> 20) as usize & (self.heads.len() - 1)

@@ -1,4 +1,4 @@
-//! The benchmarks of Tryworks: each figure of ours beside a hand-written twin doing the same work on the same data.
+//! The benchmarks of Tryworks: each figure beside a hand-written twin that does the same work on the same data.
 //!
 //!     cargo run --release -p tryworks-benches -- all
 
@@ -27,18 +27,18 @@ use std::process::ExitCode;
 use harness::{Bench, Outcome, Settings, Side};
 use scratch::Scratch;
 
-/// With `--features mimalloc`: what another allocator makes of programs that make many strings.
+/// With `--features mimalloc`: shows what another allocator changes for programs that make many strings.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What `--help` prints.
+/// The text of `--help`.
 const USAGE: &str = "\
 usage: tryworks-benches [NAME..|all|cluster] [--pairs N] [--scale F] [--threads N] [--markdown] [--memory]
 
-  NAME          benchmarks to run, one of the list below; `all` is every one but the out-of-core runs and those on a
-                cluster, which `cluster` means
-  --pairs N     timed pairs of our side and the twin, at least 5 unless said otherwise here (5)
+  NAME          benchmarks to run, one of the list below; `all` runs every one except the out-of-core runs and those on a
+                cluster; `cluster` runs those
+  --pairs N     timed pairs of Tryworks and the twin (5)
   --scale F     multiplies the amount of data (1)
   --threads N   threads of both sides (the cores available)
   --markdown    print the table as Markdown
@@ -47,7 +47,7 @@ usage: tryworks-benches [NAME..|all|cluster] [--pairs N] [--scale F] [--threads 
 
 benchmarks:";
 
-/// Makes one benchmark: prepares its data and says how both sides run.
+/// Makes one benchmark: prepares its data and returns how to run both sides.
 type Make = fn(&Settings) -> Outcome<Bench>;
 
 /// Every benchmark, by name, in the order of the table.
@@ -79,13 +79,13 @@ const BENCHES: &[(&str, Make)] = &[
     ("out_of_core_sort_by", out_of_core::sort_by),
 ];
 
-/// The command line, read.
+/// The parsed command line.
 struct Arguments {
     /// The benchmarks to run.
     chosen: Vec<(&'static str, Make)>,
-    /// How to run them.
+    /// How to run the benchmarks.
     settings: Settings,
-    /// The directory of a parent that runs this process for one side.
+    /// The directory of the parent, if this process runs one side for a parent.
     scratch: Option<std::path::PathBuf>,
     /// The one side to run.
     side: Option<Side>,
@@ -109,12 +109,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs what was asked for; false when a benchmark failed (a missed goal is no failure).
+/// Runs the chosen benchmarks; false if one failed (a missed goal is no failure).
 fn run(arguments: Arguments) -> Outcome<bool> {
     let Arguments { chosen, mut settings, scratch, side } = arguments;
     // The twins run on the global pool, so both sides have the same number of threads.
     rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build_global()?;
-    // A child works in its parent's directory and leaves it; otherwise it is removed when this ends.
+    // A child works in its parent's directory and leaves it; any other process removes its own directory at the end.
     let own = if scratch.is_none() { Some(Scratch::new()?) } else { None };
     settings.scratch = scratch.or_else(|| own.as_ref().map(|own| own.path().to_owned())).unwrap_or_default();
 
@@ -136,7 +136,7 @@ fn run(arguments: Arguments) -> Outcome<bool> {
     Ok(good)
 }
 
-/// Reads the command line; `None` when the usage is wanted.
+/// Parses the command line; `None` if the usage has to be printed.
 fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Option<Arguments>> {
     let mut settings = Settings {
         pairs: 5,

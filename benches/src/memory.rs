@@ -1,4 +1,4 @@
-//! Peak memory: one side alone in a process of its own, its anonymous resident set sampled from outside.
+//! Peak memory: one side alone in a process of its own, whose anonymous resident set is sampled from outside.
 
 use std::{
     io::Read,
@@ -9,18 +9,18 @@ use std::{
 
 use crate::harness::{Answer, Bench, Outcome, Settings, Side};
 
-/// How often the child is looked at.
+/// The time between two samples.
 const EVERY: Duration = Duration::from_millis(5);
 
-/// What became of a side run alone.
+/// The result of a side that ran alone.
 pub struct Alone {
-    /// What it found.
+    /// Its answer.
     pub answer: Answer,
     /// How long it took, without starting the process and preparing the data.
     pub seconds: f64,
     /// The largest `RssAnon` seen, in bytes.
     pub anonymous: u64,
-    /// `VmHWM`, in bytes: what was mapped from files is in it.
+    /// `VmHWM`, in bytes: it includes mapped files.
     pub resident: u64,
 }
 
@@ -36,7 +36,7 @@ pub fn run_alone(name: &str, side: Side, settings: &Settings, environment: &[(&s
     let status_file = format!("/proc/{}/status", child.id());
     let (mut anonymous, mut resident) = (0, 0);
     let status = loop {
-        // An ended child has no memory lines any more: its last sample stands.
+        // A child that has ended has no memory lines any more: its last sample counts.
         let sample = std::fs::read_to_string(&status_file).unwrap_or_default();
         anonymous = anonymous.max(field(&sample, "RssAnon:"));
         resident = resident.max(field(&sample, "VmHWM:"));
@@ -58,7 +58,7 @@ pub fn run_alone(name: &str, side: Side, settings: &Settings, environment: &[(&s
     Ok(Alone { answer, seconds: seconds.parse()?, anonymous, resident })
 }
 
-/// The other end of [`run_alone`]: runs one side once and prints what it found.
+/// The other end of [`run_alone`]: runs one side once and prints its answer.
 pub fn answer_once(bench: Bench, side: Side) -> Outcome<()> {
     let (run, after) = match (bench, side) {
         (Bench::Pair(pair), Side::Ours) => (pair.ours, pair.after),
@@ -77,7 +77,7 @@ pub fn answer_once(bench: Bench, side: Side) -> Outcome<()> {
     Ok(())
 }
 
-/// The bytes of a line of `/proc/PID/status` that counts in kB.
+/// The bytes in a line of `/proc/PID/status` that counts in kB.
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok())

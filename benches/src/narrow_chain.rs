@@ -20,14 +20,14 @@ pub fn bench(settings: &Settings) -> Outcome<Bench> {
     }))
 }
 
-/// The first map: nothing a compiler can sum in closed form.
+/// The first map: the compiler cannot sum it in closed form.
 #[inline]
 pub fn scramble(x: u64) -> u64 {
     let x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x ^ (x >> 29)
 }
 
-/// The filter: three in four stay.
+/// The filter: three of four numbers stay.
 #[inline]
 pub fn keep(x: &u64) -> bool {
     x & 0x30 != 0

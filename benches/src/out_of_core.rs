@@ -7,7 +7,7 @@ use crate::{
     harness::{Answer, Bench, Bounded, Outcome, Settings},
 };
 
-/// The memory that the engine may use, in bytes.
+/// The memory that Tryworks may use, in bytes.
 const LIMIT: u64 = 256 << 20;
 
 /// A context with the limit that the process was given.
@@ -27,7 +27,7 @@ fn say_spilled(cx: &Context) {
     eprintln!("spilled {} MiB", cx.memory().spilled() >> 20);
 }
 
-/// Rows all different but for every second one, `distinct`.
+/// Rows of which every second one repeats an earlier one, `distinct`.
 pub fn distinct(settings: &Settings) -> Outcome<Bench> {
     let rows = settings.scaled(ROWS);
     Ok(Bench::Bounded(Bounded {

@@ -1,4 +1,4 @@
-//! Benchmark: floating-point sums by key, against radix partitions and hash tables by hand.
+//! Benchmark: floating-point sums by key, against hand-written radix partitions and hash tables.
 
 use rayon::prelude::*;
 use tryworks::prelude::*;
@@ -61,7 +61,7 @@ fn twin(rows: u64, keys: u64) -> Answer {
     Answer { count, checksum }
 }
 
-/// Sums by key in a table with linear probing. A sum of no rows cannot be NaN, so NaN marks what is free.
+/// Sums by key in a table with linear probing. A sum of rows is never NaN, so NaN marks free slots.
 struct Sums {
     slots: Vec<(u64, f64)>,
     len: usize,
@@ -89,7 +89,7 @@ impl Sums {
         }
     }
 
-    /// Where the key is, or the free place where it belongs. All keys of a partition share their top bits of the hash.
+    /// The slot of the key, or the free slot where it belongs. All keys of a partition share the top bits of the hash.
     #[inline]
     fn place(&self, key: u64) -> usize {
         let mask = self.slots.len() - 1;
@@ -131,7 +131,7 @@ mod tests {
             }
             let checksum = sums.iter().fold(0u64, |all, (key, sum)| all.wrapping_add(digest(*key, *sum)));
             assert_eq!(twin(rows, keys), Answer { count: sums.len() as u64, checksum });
-            // More keys than expected make the table grow.
+            // The table grows if there are more keys than expected.
             let mut small = Sums::new(1);
             (0..rows).map(|index| measurement(index, keys)).for_each(|(key, value)| small.add(key, value));
             assert!(small.iter().collect::<BTreeMap<_, _>>() == sums);

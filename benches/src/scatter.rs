@@ -1,10 +1,10 @@
-//! Rows scattered to radix partitions by hand, in parallel: the shuffle of the twins.
+//! Scatters rows to radix partitions by hand, in parallel: the shuffle of the twins.
 
 use rayon::prelude::*;
 
 /// Rows made from an index, in vectors by the partition of their key.
 pub struct Scattered<R> {
-    /// One for each chunk of the input, in order; in each, one vector for each partition.
+    /// One entry for each chunk of the input, in order; it has one vector for each partition.
     chunks: Vec<Vec<Vec<R>>>,
 }
 
@@ -15,7 +15,7 @@ pub fn scatter<R: Send>(
     make: impl Fn(u64) -> R + Sync,
     hash: impl Fn(&R) -> u64 + Sync,
 ) -> Scattered<R> {
-    // A few chunks for each thread, so that one that is held up does not hold up all.
+    // Several chunks for each thread, so that one slow chunk does not delay all.
     let chunks = rayon::current_num_threads() as u64 * 4;
     let expected = (count / chunks) >> bits;
     let chunk = |chunk: u64| {
@@ -42,7 +42,8 @@ impl<R> Scattered<R> {
     }
 }
 
-/// The hash of a number: one multiplication, all that partitions and tables by hand need. The top bits are good.
+/// The hash of a number: one multiplication, which is enough for the hand-written partitions and tables. The top bits
+/// are good.
 #[inline]
 pub fn hash(key: u64) -> u64 {
     (key ^ (key >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)

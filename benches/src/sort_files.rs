@@ -1,4 +1,4 @@
-//! Benchmark: text files of records sorted by key into text files, against an external sort in two passes by hand.
+//! Benchmark: sorts text files of records by key into text files, against a hand-written external sort in two passes.
 
 use std::{
     fs,
@@ -35,7 +35,7 @@ pub fn bench(settings: &Settings) -> Outcome<Bench> {
     }))
 }
 
-/// Where either side writes its part files, whose names are in the order of their keys. It does not exist before.
+/// Where each side writes its part files, whose names are in the order of their keys. It does not exist before.
 pub fn output_directory(settings: &Settings) -> PathBuf {
     settings.scratch.join("sorted")
 }

@@ -1,4 +1,4 @@
-//! Benchmark: files of binary records sorted by key into files, against an external sort in two passes by hand.
+//! Benchmark: sorts files of binary records by key into files, against a hand-written external sort in two passes.
 
 use std::{fs, path::PathBuf};
 

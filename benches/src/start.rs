@@ -1,4 +1,4 @@
-//! Benchmark: from nothing to the first result of a trivial job, in microseconds.
+//! Benchmark: from the start of a context to the first result of a trivial job, in microseconds.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use tryworks::prelude::*;
 
 use crate::harness::{Bench, Figure, Figures, Goal, Outcome, Settings};
 
-/// How often it is measured; the figure is the median.
+/// How many times it is measured; the figure is the median.
 pub const TIMES: usize = 50;
 
 /// The benchmark.

@@ -1,5 +1,5 @@
-//! Benchmark: a user's project built with all dependencies and again after a change of one line, with clusters and without, the
-//! size of its program, and what one more shuffle adds.
+//! Benchmark: builds a user's project with all dependencies, and again after a change of one line, with clusters and
+//! without. It also measures the size of the program, and the cost of one more shuffle.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::harness::{Bench, Figure, Figures, Outcome, Settings, median};
 
-/// How often the project is changed and built again.
+/// How many times the project is changed and built again.
 const REBUILDS: usize = 5;
 
 /// How many shuffles are added, each with a type of its own.
@@ -53,8 +53,8 @@ pub fn bench(settings: &Settings) -> Outcome<Bench> {
     Ok(Bench::Figures(Figures { rows, measure: Some(Box::new(measure)) }))
 }
 
-/// Seconds of the first build with all dependencies, median seconds of those after, mebibytes of the program; seconds and kibibytes
-/// of a shuffle more.
+/// Seconds of the first build with all dependencies, median seconds of later builds, and mebibytes of the program; then
+/// the seconds and kibibytes of one more shuffle.
 fn measure(project: &Path, cluster: bool) -> Outcome<Vec<f64>> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the benchmarks lie in a repository")?;
     let example = repository.join("examples/word_count.rs");
@@ -76,7 +76,7 @@ fn measure(project: &Path, cluster: bool) -> Outcome<Vec<f64>> {
     Ok(vec![first, again, small / (1 << 20) as f64, shuffle.0, shuffle.1])
 }
 
-/// The program with shuffles of different types in it, which it runs if it has more arguments than anybody gives it.
+/// The program with shuffles of several types. It runs them only if it has more arguments than a user ever gives it.
 fn with_shuffles(source: &str) -> String {
     let mut text = source.replace("fn main()", "fn first_main()");
     let mut main = String::from(
@@ -94,13 +94,13 @@ fn with_shuffles(source: &str) -> String {
     text + &main + "    Ok(())\n}\n"
 }
 
-/// Writes the source with its one changed line and times the build.
+/// Writes the source with its one changed line, and times the build.
 fn build(project: &Path, source: &str, edit: usize) -> Outcome<f64> {
     let edited = format!("{source}\n#[used]\nstatic EDIT: usize = {edit};\n");
     fs::write(project.join("src/main.rs"), edited)?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--release", "--quiet", "--target-dir", "target"]).current_dir(project);
-    // What cargo tells a program that it runs is not for a project that this program builds.
+    // Variables that cargo sets for a program that it runs must not reach a project that this program builds.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR")
     {
         cargo.env_remove(name);

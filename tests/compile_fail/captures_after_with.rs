@@ -1,4 +1,4 @@
-//! A closure that captures after with: refused in our words.
+//! A closure that captures, after `with`: refused in Tryworks's words.
 
 use tryworks::prelude::*;
 

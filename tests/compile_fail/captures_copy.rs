@@ -1,4 +1,4 @@
-//! A closure that captures copy: refused in our words.
+//! A closure that captures a `Copy` value: refused in Tryworks's words.
 
 use tryworks::prelude::*;
 

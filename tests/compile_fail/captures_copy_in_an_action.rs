@@ -1,4 +1,4 @@
-//! A closure that captures copy in an action: refused in our words.
+//! A closure of an action that captures a `Copy` value: refused in Tryworks's words.
 
 use tryworks::prelude::*;
 

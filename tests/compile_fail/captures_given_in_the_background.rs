@@ -1,4 +1,4 @@
-//! Every form of an action looks at what its functions capture, and the message leads to the call.
+//! Every form of an action checks what its functions capture, and the message points at the call.
 
 use tryworks::prelude::*;
 

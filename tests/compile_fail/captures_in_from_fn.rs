@@ -1,4 +1,4 @@
-//! A closure that captures in from fn: refused in our words.
+//! A closure of `from_fn` that captures: refused in Tryworks's words.
 
 use tryworks::prelude::*;
 

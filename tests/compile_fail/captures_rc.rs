@@ -1,4 +1,4 @@
-//! A closure that captures rc: refused in our words.
+//! A closure that captures an `Rc`: refused in Tryworks's words.
 
 use std::rc::Rc;
 use tryworks::prelude::*;

@@ -1,4 +1,4 @@
-//! A closure that captures reference: refused in our words.
+//! A closure that captures a reference: refused in Tryworks's words.
 
 use tryworks::prelude::*;
 

@@ -1,4 +1,4 @@
-//! A closure that captures string: refused in our words.
+//! A closure that captures a `String`: refused in Tryworks's words.
 
 use tryworks::prelude::*;
 

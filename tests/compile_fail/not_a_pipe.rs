@@ -1,4 +1,4 @@
-//! A dataset that is named by what is in it: what to write is said.
+//! A dataset whose type names its items: the message says what to write.
 
 use tryworks::prelude::*;
 

@@ -1,4 +1,4 @@
-//! An item that is not hash: refused in our words.
+//! A key that is not `Hash`: refused in Tryworks's words.
 
 use tryworks::prelude::*;
 

@@ -1,4 +1,4 @@
-//! An item that is not kept: refused in our words.
+//! An item that cannot be cached: refused in Tryworks's words.
 
 use tryworks::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Items that are no lines of text: refused in our words.
+//! Items that are no lines of text: refused in Tryworks's words.
 
 use tryworks::prelude::*;
 

@@ -1,4 +1,4 @@
-//! An item that is not ordered: refused in our words.
+//! An item without an order: refused in Tryworks's words.
 
 use tryworks::prelude::*;
 

@@ -1,4 +1,4 @@
-//! An item that is not pairs: refused in our words.
+//! Items that are no pairs: refused in Tryworks's words.
 
 use tryworks::prelude::*;
 

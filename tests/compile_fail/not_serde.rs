@@ -1,4 +1,4 @@
-//! An item that is not serde: refused in our words.
+//! An item that serde does not know: refused in Tryworks's words.
 
 use tryworks::prelude::*;
 

@@ -1,4 +1,4 @@
-//! What compiles: it makes the other cases be built, so that the assertions on sizes are seen.
+//! A program that compiles: trybuild then builds the other cases, so that assertions on sizes are evaluated.
 
 use tryworks::prelude::*;
 

@@ -1,4 +1,4 @@
-//! A result that nobody uses.
+//! Results that are not used.
 
 #![deny(unused_must_use)]
 

@@ -1,4 +1,4 @@
-//! Tasks that fail and are tried again: what is run once more, and what a job that fails leaves behind.
+//! Tasks that fail and are retried: what runs again, and what a failed job leaves behind.
 
 use crate::errors::at;
 use crate::support::{cx, fault, sorted, wait_until};
@@ -35,7 +35,7 @@ fn a_transient_failure_of_a_map_task_is_made_good() -> Result<()> {
     let expected: Vec<(u64, u64)> = (0..3).map(|k| (k, (0..1000).filter(|n| n % 3 == k).sum())).collect();
     assert_eq!(sorted(sums.collect()?), expected);
     assert_eq!(RUNS.load(Relaxed), 2);
-    // Item 400 is the first of its partition, so nothing of it was done before.
+    // Item 400 is the first of its partition, so none of that partition was done before.
     assert_eq!(ITEMS.load(Relaxed), 1000);
     Ok(())
 }
@@ -104,7 +104,7 @@ fn a_fold_over_map_outputs_that_failed_once_is_done_again_by_the_next_job() -> R
     static FAILED: AtomicUsize = AtomicUsize::new(0);
     const PARTS: u64 = 12;
     let cx = cx();
-    // Each map task counts to 10 for each key: more than 50 are counted only where their outputs come together.
+    // Each map task counts to 10 for each key: counts of more than 50 exist only where their outputs are merged.
     let counts = cx.range_in(0..PARTS * 1000, PARTS as u32).map(|n| (n % 100, 1u64)).reduce_by_key(|a, b| {
         assert!(a + b < 50 || FAILED.fetch_add(1, Relaxed) > 0, "the first job meets this");
         a + b

@@ -1,4 +1,4 @@
-//! What serde's attributes do to values that travel: each is told, on threads and on a cluster alike.
+//! What serde's attributes do to values that travel: each fault is reported, on threads and on a cluster alike.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -30,7 +30,7 @@ enum Torn {
     },
 }
 
-/// Its variants have other numbers where they are read.
+/// Its variants have other numbers when they are read.
 #[allow(dead_code, reason = "the variant is there to be skipped")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 enum Shifted {
@@ -111,16 +111,16 @@ fn shifted(n: u64) -> Shifted {
     if n.is_multiple_of(2) { Shifted::B } else { Shifted::C }
 }
 
-/// What is wrong with a type, and the action that tells it.
+/// A fault of a type, and the action that reports it.
 type Case = (&'static str, &'static str, Result<()>);
 
-/// Holds each case to the type, the field and the attribute that it tells, and to its place: the first is in line `first` of
-/// this file, and each has a line of its own.
+/// Checks each error for the type, the field and the attribute, and for its place. The first case is in line `first` of
+/// this file, and each case has a line of its own.
 fn told(first: u32, cases: Vec<Case>) {
     for (line, (of, what, result)) in (first..).zip(cases) {
         match result {
             Err(Error::Type { name, message, site: Some(site), .. }) => {
-                // The type itself: neither the vector that it lies in nor a type of the library's.
+                // The type itself: neither the vector that contains it, nor a type of the library's.
                 assert!(name.contains(of) && !name.contains("tryworks_"), "line {line}: {name} {message}");
                 assert!(message.contains(what), "line {line}: {name} {message}");
                 assert_eq!((site.file, site.line), (file!(), line), "{message}");
@@ -130,7 +130,7 @@ fn told(first: u32, cases: Vec<Case>) {
     }
 }
 
-/// What is told by a context that checks every row.
+/// Faults that a context reports if it checks every row.
 pub fn of_checked_rows(cx: &Context) {
     let n = cx.range(0..3);
     let lost = "8 bytes of `Skips`";
@@ -162,7 +162,7 @@ pub fn of_checked_rows(cx: &Context) {
     ]);
 }
 
-/// What is told by every context.
+/// Faults that every context reports.
 pub fn of_anything(cx: &Context) {
     let n = cx.range_in(0..3, 1);
     let lost = "8 bytes of `Skips`";
@@ -205,13 +205,13 @@ pub fn of_anything(cx: &Context) {
         ("Holds", "at the field `either` of `Holds`", cx.parallelize([holds(1)]).count().map(drop)),
         ("Outer", "at the field `either` of `Holds`", n.map(outer).collect().map(drop)),
     ]);
-    // What may travel does.
+    // Values without a fault travel.
     let given = n.with((Some("t".to_string()), Shape::Dot)).map(|(text, _), n| n + text.iter().count() as u64);
     assert_eq!(given.sum().unwrap(), 6);
     assert!(n.map(|_| OneWay::Ever).collect().unwrap().iter().all(|way| *way == OneWay::Ever));
 }
 
-/// What threads that check no row do not look at, since it is large.
+/// Faults that threads overlook if they check no row, since the values are large.
 #[allow(dead_code, reason = "on a cluster these are told or lost")]
 pub fn large_values_are_trusted(cx: &Context) {
     let rows = |n: usize| (0..n as u64).map(skips).collect::<Vec<_>>();
@@ -235,7 +235,7 @@ pub fn large_values_are_trusted(cx: &Context) {
     );
 }
 
-/// What a cluster tells where no row is checked, and only a later one cannot be carried.
+/// Faults that a cluster reports although no row is checked: only a later row cannot be carried.
 #[allow(dead_code, reason = "threads have the values themselves")]
 pub fn of_later_values(cx: &Context) {
     let holds = (0..3).map(|id| Holds { id, either: (0..id).map(Untagged::Number).collect() });

@@ -3,7 +3,7 @@
 use crate::support::{cx, glom, sorted};
 use tryworks::prelude::*;
 
-/// Runs on a thread of the stack that Rust gives its threads.
+/// Runs on a thread with Rust's default stack.
 fn on_a_small_stack<T: Send>(code: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(2 << 20).spawn_scoped(scope, code).unwrap();
@@ -160,7 +160,7 @@ fn a_loop_of_shuffles_runs() -> Result<()> {
 fn keyed_operators_in_place_are_planned_and_dropped_at_any_depth() {
     let cx = cx();
     on_a_small_stack(|| {
-        // From the second one on there is no shuffle.
+        // After the first one there is no shuffle.
         let mut data = cx.range_in(0..10, 2).map(|n| (n, 1u64)).boxed();
         for _ in 0..5000 {
             data = data.reduce_by_key(|a, b| a + b).boxed();
@@ -175,7 +175,7 @@ fn diamonds_upon_diamonds_are_planned_once_each() -> Result<()> {
     let cx = cx();
     let mut data = cx.range_in(0..4, 2).map(|n| (n, 1u64)).boxed();
     for _ in 0..40 {
-        // Both arms come from the same shuffle: paths double each time.
+        // Both arms come from the same shuffle: the number of paths doubles each time.
         let sums = data.map(|(key, n)| (key, n)).reduce_by_key(|a, b| a + b);
         data = sums.join(&sums).map(|(key, (a, b))| (key, a.max(b))).boxed();
     }
@@ -200,13 +200,13 @@ fn a_million_partitions_are_planned_in_bounded_memory() -> Result<()> {
     let plan = wide.shuffle_into(1_000_000).reduce_by_key(|a, b| a.max(b)).coalesce(1_000).explain()?;
     assert!(plan.starts_with("stage 0: 1000000 partitions"), "{plan}");
     assert_eq!(wide.take(1)?, [(0, 0)]);
-    // Other tests of this program run at the same time, so this is a coarse bound: 256 bytes a partition.
+    // Other tests of this program run at the same time, so this bound is coarse: 256 bytes for each partition.
     let grown = peak() - before;
     assert!(grown < 256 << 20, "{} MiB for a plan", grown >> 20);
     Ok(())
 }
 
-/// So deep that what reads one of them inside the other overflows the stack of any thread.
+/// So deep that cursors that read each other recursively would overflow the stack of any thread.
 const DEEP: u64 = 30_000;
 
 #[test]

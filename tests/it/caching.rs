@@ -1,4 +1,4 @@
-//! Kept partitions: made once, made again when they are not there, and gone with their last handle.
+//! Cached partitions: made once, recomputed when they are missing, and dropped with their last handle.
 
 use crate::support::{cx, wait_until};
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ fn only_the_partitions_that_were_asked_for_are_kept() -> Result<()> {
 #[test]
 fn partitions_that_do_not_fit_are_made_again() -> Result<()> {
     static MADE: AtomicUsize = AtomicUsize::new(0);
-    // 100 times as much as may be kept.
+    // The data is 100 times as large as the cache may be.
     let cx = Context::builder().threads(2).memory(160 << 10).progress(false).build()?;
     let cached = cx.range_in(0..1_000_000, 4).map(|n| {
         MADE.fetch_add(1, Relaxed);
@@ -156,7 +156,7 @@ fn a_shuffle_read_before_and_after_its_input_is_kept_is_the_same() -> Result<()>
     let cached = cx.range_in(0..100, 4).map(|n| (n % 10, n)).reduce_by_key(|a, b| a + b).map(|pair| pair).cache();
     let halves = cached.map(|(key, n)| (key / 5, n)).reduce_by_key(|a, b| a + b);
     let of = |half: u64| (0..100).filter(|n| n % 10 / 5 == half).sum::<u64>();
-    // By the first action the input becomes kept, and so the plan of the second one is another.
+    // The first action caches the input, so the second action has another plan.
     for _ in 0..3 {
         assert_eq!(crate::support::sorted(halves.collect()?), [(0, of(0)), (1, of(1))]);
         assert_eq!(halves.values().sum()?, 4950);
@@ -175,7 +175,7 @@ fn a_task_that_failed_leaves_no_part_of_a_partition_behind() -> Result<()> {
     let cached = cached.cache();
     assert!(cached.count().is_err());
     assert_eq!(cx.blocks(), 0);
-    // Neither does a partition of which only the beginning was wanted, when that is all that was made.
+    // Nor is a partition cached if the reader wanted only its beginning and no more of it was made.
     assert_eq!(cached.collect()?, (0..5000).collect::<Vec<_>>());
     assert_eq!(cached.count()?, 5000);
     Ok(())
@@ -193,7 +193,7 @@ fn a_dataset_that_is_not_deterministic_is_made_once_whatever_the_memory() -> Res
     Ok(())
 }
 
-/// A row that counts how many there are.
+/// A row that counts how many rows exist.
 #[derive(Debug, Serialize)]
 struct Alive(u64);
 
@@ -221,7 +221,7 @@ impl<'de> Deserialize<'de> for Alive {
 impl Drop for Alive {
     fn drop(&mut self) {
         ALIVE.fetch_sub(1, Relaxed);
-        // Whoever deletes many of them is held up.
+        // Dropping many rows takes time.
         if self.0.is_multiple_of(50) {
             std::thread::yield_now();
         }
@@ -230,11 +230,12 @@ impl Drop for Alive {
 
 #[test]
 fn what_was_kept_for_a_dataset_is_gone_when_the_dataset_is_whoever_deletes_it() -> Result<()> {
-    // A worker once took over deleting, and the driver, which had let go of the dataset, went on before it was done.
+    // Regression: a worker once took over the dropping, and the driver, which had released the dataset, continued
+    // before it was done.
     let cx = Context::local(4)?;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // The workers are never at rest.
+        // The workers are always busy.
         let others = scope.spawn(|| {
             while !stop.load(Relaxed) {
                 assert_eq!(cx.range_in(0..64, 32).count()?, 64);

@@ -1,4 +1,4 @@
-//! Who may run jobs: the program and its threads, but no task and nothing that a task has started.
+//! Who may run jobs: the program and its threads, but no task, nor a thread or process that a task has started.
 
 use crate::support::{cx, fault};
 use std::sync::OnceLock;
@@ -13,14 +13,14 @@ fn a_dataset_used_inside_a_task_is_an_error_that_explains() -> Result<()> {
     let fault = fault(nested.collect().unwrap_err());
     assert_eq!(fault.operator, "try_map");
     assert!(fault.message.contains("inside a task") && fault.message.contains(".with(value)"), "{}", fault.message);
-    // A context made on the spot is no way around it.
+    // Making a context inside a task does not help.
     let nested = cx.range(0..3).try_map(|n| Ok(Context::local(1)?.range(0..n).count()?));
     assert!(nested.collect().unwrap_err().to_string().contains("inside a task"));
     assert_eq!(cx.range(0..3).count()?, 3);
     Ok(())
 }
 
-/// With the one slot taken by the task, the job of its thread would wait for the task, and the task for the job.
+/// The task occupies the only slot. The job of its thread would wait for the task, and the task for the job.
 #[test]
 fn a_job_of_a_thread_that_a_task_has_started_is_an_error_that_explains() -> Result<()> {
     static INNER: OnceLock<Data<u64>> = OnceLock::new();
@@ -66,11 +66,11 @@ fn a_job_of_a_thread_that_a_task_has_started_is_an_error_that_explains() -> Resu
         let error = error.unwrap_err().to_string();
         assert!(error.contains("`count` was called inside a task, or on a thread that"), "{at}: {error}");
     }
-    // A thread of the program's own is none of a task's.
+    // A thread of the program's own does not belong to a task.
     assert_eq!(std::thread::spawn(count).join().unwrap(), Ok(10));
     let named = std::thread::Builder::new().name("mine".into()).spawn(count).unwrap();
     assert_eq!(named.join().unwrap(), Ok(10));
-    // Neither are those of the pool that all of the process shares, even if a task is the first of the program to use it.
+    // Nor do threads of the process's global pool, even if a task is the first to use it.
     let shared = cx.range(0..3).map(|n| rayon::join(|| n, || 1).0);
     assert_eq!(shared.sum()?, 3);
     let (sender, counted) = std::sync::mpsc::channel();

@@ -1,10 +1,10 @@
-//! No operator and no action is without a case that runs on every deployment.
+//! Every operator and every action has a case that runs on every deployment.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// The text of all Rust files below a directory of the repository, but for those of a name.
+/// The text of all Rust files below a directory of the repository, without files of one name.
 fn texts(directory: &str, without: &str) -> String {
     let mut text = String::new();
     let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)];
@@ -24,7 +24,7 @@ fn texts(directory: &str, without: &str) -> String {
 
 #[test]
 fn every_operator_and_action_has_a_case() {
-    // Methods are indented by four spaces. Those of `job.rs` are of a job that runs.
+    // Methods are indented by four spaces. Those in `job.rs` are methods of a running job.
     let sources = texts("core/src/ops", "") + &texts("core/src/actions", "job.rs");
     let names = sources.lines().filter_map(|line| line.strip_prefix("    pub fn ")?.split(['(', '<']).next());
     let names: BTreeSet<&str> = names.collect();

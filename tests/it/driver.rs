@@ -1,11 +1,11 @@
-//! What fails in the driver, where the results of the partitions are joined.
+//! Failures in the driver, where the results of the partitions are joined.
 
 use crate::support::{cx, fault};
 use serde::{Deserialize, Serialize};
 use tryworks::prelude::*;
 use tryworks::{Summand, UserFault};
 
-/// What the driver does with the results of the partitions is in no task.
+/// The driver's work on the results of the partitions is in no task.
 #[test]
 fn a_panic_where_results_are_joined_says_that_it_was_in_the_driver() -> Result<()> {
     #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -37,7 +37,7 @@ fn a_panic_where_results_are_joined_says_that_it_was_in_the_driver() -> Result<(
     ];
     for (operator, error) in errors {
         let error = error.unwrap_or_else(|| panic!("{operator} meets two partitions"));
-        // Without the stack, which has names of ours.
+        // Without the stack, which contains names of Tryworks's own functions.
         let fault = UserFault { backtrace: None, ..fault(error) };
         let text = Error::User(Box::new(fault.clone())).to_string();
         assert!(fault.panicked && fault.message.starts_with("two partitions meet"), "{operator}: {text}");
@@ -45,13 +45,13 @@ fn a_panic_where_results_are_joined_says_that_it_was_in_the_driver() -> Result<(
         assert!(!text.contains("attempt") && !text.contains("job "), "{operator}: {text}");
         assert_eq!(fault.site.file, file!(), "{operator}: {text}");
     }
-    // In a task the place is that of the task.
+    // In a task, the place is that of the task.
     let text = numbers.reduce(|a, b| if a + b > 15 { panic!("in a task") } else { a + b }).unwrap_err().to_string();
     assert!(text.contains("partition") && text.contains("attempt 1") && !text.contains("in the driver"), "{text}");
     Ok(())
 }
 
-/// A panic that goes on from another thread has no place, and is the program's all the same.
+/// A panic that another thread passes on has no place, and is still the program's.
 #[test]
 fn a_panic_without_a_place_is_not_taken_for_a_bug() {
     #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ fn a_sum_that_is_too_large_says_what_to_do_for_its_type() -> Result<()> {
         }
     }
     let cx = cx();
-    // What each is told, and that doing so works.
+    // Checks the advice in each error, and that following it works.
     macro_rules! told {
         ($($type:ident: $said:literal, $wider:ident;)*) => {$({
             let most = cx.parallelize_in(vec![$type::MAX, $type::MAX], 2);

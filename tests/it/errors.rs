@@ -1,4 +1,4 @@
-//! Failures: what a user is told, that nothing hangs, and that the context goes on afterwards.
+//! Failures: what users are told, that nothing hangs, and that the context works afterwards.
 
 use crate::support::{assert_empty, cx, fault, pairs, plan_error, sorted, wait_until};
 use serde::{Deserialize, Serialize};
@@ -53,13 +53,13 @@ fn a_panic_that_user_code_caught_is_not_blamed_for_a_later_one() -> Result<()> {
     Ok(())
 }
 
-/// Gives `value`, and fails at the item 40.
+/// Returns `value`, and fails at item 40.
 pub(crate) fn at<T>(n: u64, value: T) -> T {
     assert!(n != 40, "boom at {n}");
     value
 }
 
-/// A number that is added up reluctantly.
+/// A number whose addition fails for some values.
 struct Odd(u64);
 
 impl Summand for Odd {
@@ -82,7 +82,7 @@ impl Summand for Odd {
     }
 }
 
-/// A number whose sums cannot be put together.
+/// A number whose sums cannot be merged.
 struct Refusing;
 
 impl Summand for Refusing {
@@ -103,7 +103,7 @@ impl Summand for Refusing {
     }
 }
 
-/// A pair of the name that is expected and the error that came, where the call lies on one of these lines.
+/// The expected name and the error, for a call on one of these lines.
 macro_rules! failing {
     ($name:literal, $result:expr) => {
         ($name, line!(), $result.map(drop).expect_err($name))
@@ -164,7 +164,7 @@ fn a_panic_in_any_operator_names_it() -> Result<()> {
         assert!((line..line + 3).contains(&fault.site.line), "not at line {line}: {fault}");
         assert_eq!(fault.source.map(|source| source.file), Some(file!()), "{fault}");
     }
-    // And the context is as good as before.
+    // The context works as before.
     assert_eq!(n.sum()?, 4950);
     Ok(())
 }
@@ -195,7 +195,7 @@ fn an_error_of_any_fallible_function_names_it() {
     }
 }
 
-/// A key whose own code panics, as it is told.
+/// A key whose own code panics when it is told to.
 #[derive(Clone, PartialEq, Eq)]
 struct Thorny<const IN: char>(u64);
 
@@ -285,7 +285,7 @@ fn a_question_mark_carries_any_error_with_its_causes() {
 #[test]
 fn a_panic_where_partitions_are_brought_together_is_an_error_too() {
     let cx = cx();
-    // Each partition has one item: the function first runs on the driver.
+    // Each partition has one item, so the function first runs on the driver.
     let n = cx.range_in(0..2, 2);
     let cases = [
         failing!("reduce", n.reduce(|_, _| panic!("boom"))),
@@ -356,7 +356,8 @@ fn a_result_that_is_larger_than_the_driver_takes_names_the_limit() -> Result<()>
     Ok(())
 }
 
-/// Only lists counted: an aggregation whose parts are large maps brought to the driver whatever they took.
+/// Regression: only lists counted. An aggregation whose parts are large maps returned any number of bytes to the
+/// driver.
 #[test]
 fn what_every_action_brings_counts_for_the_limit_of_results() -> Result<()> {
     let cx = Context::builder().threads(2).max_result_bytes(10_000).progress(false).build()?;

@@ -1,4 +1,4 @@
-//! What user code returns and meets as errors: by `?`, from whatever it is, with the place where it happened.
+//! Errors that user code returns and meets: `?` converts any of them, and keeps the place where it happened.
 
 use crate::support::{cx, fault};
 use std::error::Error as StdError;
@@ -7,7 +7,7 @@ use tryworks::prelude::*;
 use tryworks::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner};
 use tryworks::{Progress, Site, UserError};
 
-/// Fails in another way for each number.
+/// Fails in a different way for each number.
 fn odd(n: u64) -> Result<u64, UserError> {
     match n {
         0 => Err("a message")?,
@@ -55,7 +55,7 @@ fn whatever_a_function_returns_by_a_question_mark_is_told() -> Result<()> {
             assert!(source.file.ends_with("fallible.rs") && (12..=21).contains(&source.line), "{fault}");
         }
     }
-    // With what is written where it fails.
+    // With the place written in the source.
     let short = cx.range(0..3).try_map(|n| if n < 2 { Ok(n) } else { Err("too large")? });
     assert_eq!(fault(short.count().unwrap_err()).message, "too large");
     let short = cx.range(0..3).try_map(|n| if n < 2 { Ok(n) } else { Err(format!("{n} is too large").into()) });
@@ -119,7 +119,7 @@ fn an_error_says_which_try_of_its_task_it_was_not_how_many_tasks_there_were() ->
     Ok(())
 }
 
-/// A driver whose jobs give it bytes that are no result.
+/// A driver whose jobs return bytes that are no result.
 struct Garbled;
 
 impl Runner for Garbled {
@@ -140,7 +140,7 @@ impl JobControl for Garbled {
     }
 
     fn next(&self) -> Result<Option<(u32, Box<dyn tryworks_core::stage::ResultValue>)>> {
-        // A result of the right type, whose bytes are damaged.
+        // A result of the right type with damaged bytes.
         let mut bytes = Vec::new();
         tryworks_core::stage::ResultValue::encode(&Vec::<String>::new(), &mut bytes)?;
         bytes.pop();

@@ -1,11 +1,12 @@
-//! One way to say a thing: every operator and every action has all of its forms, and `shuffle_into` is for the next shuffle.
+//! Uniform methods: every operator and every action has all of its forms, and `shuffle_into` applies to the next
+//! shuffle.
 
 use crate::support::{cx, plan_error, sorted};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tryworks::prelude::*;
 
-/// What a method can be called on.
+/// The type that a method belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum On {
     Dataset,
@@ -14,7 +15,7 @@ enum On {
     BackgroundOfWith,
 }
 
-/// The ends of the heads of their `impl` blocks.
+/// How the heads of their `impl` blocks end.
 const HEADS: [(&str, On); 4] = [
     (" Dataset<P> {", On::Dataset),
     (" With<P, E> {", On::With),
@@ -42,7 +43,7 @@ fn methods(source: &str) -> BTreeMap<(String, On), String> {
     found
 }
 
-/// What is amiss with these methods.
+/// The forms that are missing among these methods.
 fn amiss(methods: &BTreeMap<(String, On), String>) -> Vec<String> {
     let mut amiss = Vec::new();
     for ((name, on), text) in methods {
@@ -79,7 +80,7 @@ fn every_operator_and_every_action_has_all_of_its_forms() {
         }
     }
     let of = |on| all.keys().filter(|(_, other)| *other == on).count();
-    // As many as there are today, or more: the search has found them.
+    // At least as many as at the time of writing: this shows that the search has found them.
     assert!(of(On::Dataset) >= 40 && of(On::With) >= 19, "{:?}", all.keys());
     assert!(of(On::Background) >= 14 && of(On::BackgroundOfWith) >= 6, "{:?}", all.keys());
     assert_eq!(amiss(&all), [""; 0]);
@@ -175,7 +176,7 @@ fn a_value_that_is_made_where_it_is_needed_reaches_the_driver_too() -> Result<()
 #[test]
 fn taking_in_the_background_goes_on_until_there_are_enough_or_it_is_cancelled() -> Result<()> {
     let cx = cx();
-    // One partition in ten has an item.
+    // One partition of ten has an item.
     let few = cx.range_in(0..100, 100).filter(|n| n % 10 == 9);
     let job = few.background().take(3)?;
     assert_eq!(job.wait()?, [9, 19, 29]);

@@ -124,7 +124,7 @@ fn a_cancel_stops_tasks_inside_every_kind_of_stage() -> Result<()> {
         endless.filter(|_| false).cache().background().for_each(|_| {})?,
     ];
     for job in jobs {
-        // The first in the queue is sure to get its turn.
+        // The first job in the queue is certain to get its turn.
         wait_until("a task of it runs", || RUNNING.load(Relaxed) > 0);
         job.cancel();
         assert_eq!(job.wait(), Err(Error::Cancelled));
@@ -412,17 +412,17 @@ fn an_event_log_whose_last_line_was_cut_off_is_read_up_to_there() -> Result<()> 
     let whole = EventLog::read(&path)?;
     let bytes = std::fs::read(&path).unwrap();
     let last = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
-    // A backtrace may make the line long: its beginning has all that is special.
+    // A backtrace may make the line long; everything special is at its beginning.
     let end = bytes.len() - 1;
     for cut in (last..end).filter(|cut| *cut < last + 300 || *cut > end - 20) {
         std::fs::write(&path, &bytes[..cut]).unwrap();
         assert_eq!(EventLog::read(&path)?, whole[..whole.len() - 1], "cut at byte {cut}");
     }
-    // The line is whole but for its end.
+    // The line is complete except for its end.
     std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
     assert_eq!(EventLog::read(&path)?, whole);
 
-    // A line that was cut off in the middle of the file is damage.
+    // A line that is cut off in the middle of the file is damage.
     let first = bytes.iter().position(|byte| *byte == b'\n').unwrap();
     let damaged = [&bytes[..first + 5], &b"\n"[..], &bytes[first + 1..]].concat();
     std::fs::write(&path, damaged).unwrap();

@@ -1,4 +1,4 @@
-//! Keyed operators, against maps and nested loops.
+//! Compares keyed operators with maps and nested loops.
 
 use crate::support::{Random, cx, glom, pairs, sorted, wait_until};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +53,7 @@ fn reduce_by_key_folds_values_in_the_order_of_the_rows() -> Result<()> {
     Ok(())
 }
 
-/// What a map task of the tests below makes: each key several times.
+/// The pairs of a map task in the tests below: each key several times.
 fn part(part: u32) -> impl Iterator<Item = (i64, f64)> + Send {
     let mut random = Random(u64::from(part));
     (0..2000).map(move |_| (random.below(400) as i64, random.below(1 << 40) as f64 * 0.1))
@@ -72,7 +72,7 @@ fn map_tasks_that_end_in_another_order_change_no_bit_of_a_sum() -> Result<()> {
     static LATE: AtomicU32 = AtomicU32::new(0);
     static ENDED: AtomicU32 = AtomicU32::new(0);
     const PARTS: u32 = 23;
-    // Each map task sums its own values, and what they made is summed in the order of the partitions.
+    // Each map task sums its own values, and those sums are added in the order of the partitions.
     let expected: Vec<_> = sums((0..PARTS).flat_map(|at| sums(part(at)))).into_iter().collect();
     for (threads, late) in [(2, 0), (2, 6), (7, 0), (7, 13), (1, PARTS)] {
         LATE.store(late, Relaxed);
@@ -101,7 +101,7 @@ fn keys_that_all_map_tasks_have_are_held_once() -> Result<()> {
     let rows = cx.range_in(0..parts * keys * 2, parts as u32).map(|n| (n % 5_000, 1u64));
     let counts = rows.reduce_by_key(|a, b| a + b);
     assert_eq!(counts.collect()?.into_iter().collect::<BTreeSet<_>>(), (0..keys).map(|key| (key, 128)).collect());
-    // A table has room to grow into, and a few outputs wait to be folded together.
+    // A table has spare capacity to grow, and several outputs wait to be folded together.
     let (row, used) = (size_of::<(u64, u64)>() as u64, cx.memory().used());
     assert!(used >= keys * row && used < 8 * keys * row, "{used} bytes are held for {keys} keys of {row} bytes");
     drop((rows, counts));
@@ -109,7 +109,7 @@ fn keys_that_all_map_tasks_have_are_held_once() -> Result<()> {
     Ok(())
 }
 
-/// Words of 0 to 39 letters, of one to three bytes each, that come again.
+/// Words of 0 to 39 letters, of one to three bytes each, that repeat.
 fn word(at: u64) -> String {
     let mut random = Random(at % 701);
     (0..at % 40).map(|_| ['a', 'q', '\u{e9}', '\u{4e2d}'][random.below(4) as usize]).collect()
@@ -123,7 +123,7 @@ fn words_are_counted_and_lie_where_the_same_words_do() -> Result<()> {
     let cx = cx();
     let counted = cx.range_in(0..20_000, 11).map(|at| (word(at), 1u64)).shuffle_into(7).reduce_by_key(|a, b| a + b);
     assert_eq!(counted.collect()?.into_iter().collect::<BTreeMap<_, _>>(), counts);
-    // The other side is shuffled as it is, and finds them.
+    // The other side is shuffled unchanged, and matches them.
     let others = cx.range_in(0..300, 5).map(|at| (word(at * 7), at));
     let joined = others.join(&counted);
     assert_eq!(shuffles(&joined), 2);
@@ -141,7 +141,7 @@ fn values_that_are_changed_in_place_are_not_shared_between_keys() -> Result<()> 
         all.append(&mut more);
         all
     });
-    // What one action changes, the next one does not see.
+    // The changes of one action are not visible to the next one.
     assert_eq!(sorted(appended.collect()?), expected);
     assert_eq!(sorted(appended.collect()?), expected);
     Ok(())
@@ -299,7 +299,7 @@ fn sides_that_are_laid_out_alike_are_joined_without_a_shuffle() -> Result<()> {
     assert_eq!(shuffles(&joined), 2);
     assert_eq!(joined.partitions(), 8);
     assert_eq!(sorted(joined.collect()?), expected);
-    // The answer is laid out as well.
+    // The answer is partitioned as well.
     let again = joined.reduce_by_key(|first, _| first);
     assert_eq!(shuffles(&again), 2);
     assert_eq!(sorted(again.collect()?), expected);
@@ -334,7 +334,7 @@ fn the_partitions_of_a_keyed_operator_are_those_of_its_largest_input() {
     assert_eq!(of(7).sort_by_key().partitions(), 7);
     assert_eq!(of(7).join(&of(30)).partitions(), 30);
     assert_eq!(of(30).join(&of(7)).partitions(), 30);
-    // One that is laid out already is kept if it is within an order of magnitude.
+    // An existing partitioning is kept if it is within an order of magnitude.
     let laid_out = |partitions| of(3).shuffle_into(partitions).reduce_by_key(|a, b| a + b);
     assert_eq!(laid_out(10).join(&of(100)).partitions(), 10);
     assert_eq!(of(100).join(&laid_out(10)).partitions(), 10);
@@ -386,7 +386,7 @@ fn a_filter_after_a_shuffle_does_not_disturb_what_is_laid_out() -> Result<()> {
 
 #[test]
 fn the_order_of_groups_and_the_bits_of_sums_do_not_depend_on_threads() -> Result<()> {
-    // Sums of these depend on the order of the additions.
+    // Sums of these numbers depend on the order of the additions.
     let answers = |threads: usize| -> Result<Vec<(u64, u64)>> {
         let cx = Context::local(threads)?;
         let values = cx.range_in(0..50_000, 23).map(|n| (n % 97, 1.0 / (n as f64 + 0.1)));
@@ -418,7 +418,7 @@ fn a_word_count_of_moby_dick_has_the_known_figures() -> Result<()> {
     Ok(())
 }
 
-/// One partition with more than a million rows is folded by all cores at once: its rows come out as with one.
+/// All cores fold one partition of more than a million rows at once: its rows come out as with one core.
 #[test]
 fn a_large_partition_is_split_among_the_cores_and_comes_out_the_same() {
     let collected = |threads| {
@@ -443,7 +443,7 @@ fn a_large_partition_is_split_among_the_cores_and_comes_out_the_same() {
     assert_eq!(groups, one_core_groups);
 }
 
-/// A function that panics on one of those cores is named as if it had run on the task's own.
+/// If a function panics on one of those cores, the error names it as if it had run on the task's own thread.
 #[test]
 fn a_panic_in_a_split_partition_names_its_operator() {
     let cx = Context::local(2).unwrap();

@@ -1,4 +1,4 @@
-//! What a user sees, held against independent answers: one harness, since each test program links the whole stack.
+//! What users see, compared with independent answers. It is one harness, since each test program links the whole stack.
 
 mod attempts;
 mod attributes;

@@ -1,4 +1,4 @@
-//! Operators without keys, against plain iterators.
+//! Compares operators without keys with plain iterators.
 
 use crate::support::{Random, assert_empty, cx, glom, plan_error, sorted};
 use std::cmp::Reverse;
@@ -129,7 +129,7 @@ fn take_ordered_by_follows_any_order() -> Result<()> {
     let data = cx.parallelize_in(rows.clone(), 7);
     for n in [0, 1, 10, 1023, 1024, 1025, 4999, 5000, 6000] {
         let mut expected = rows.clone();
-        // A stable sort: of equal keys the earlier row comes first.
+        // A stable sort: of equal keys, the earlier row comes first.
         expected.sort_by_key(|row| row.0);
         expected.truncate(n);
         assert_eq!(data.take_ordered_by(n, |row| row.0)?, expected);
@@ -151,11 +151,11 @@ fn take_ordered_by_of_more_than_can_be_is_all() -> Result<()> {
 fn repartition_fills_its_partitions_alike() -> Result<()> {
     let cx = cx();
     for (from, to) in [(1, 3), (3, 1), (10, 20), (20, 10), (7, 7), (2, 100)] {
-        // All items lie at the beginning.
+        // All items are at the beginning.
         let data = cx.range_in(0..4000, from).filter(|n| *n < 1000).repartition(to);
         let parts = glom(&data);
         let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
-        // So many have one more, and they come first.
+        // This many partitions have one item more, and they come first.
         let (each, more) = (1000 / to as usize, 1000 % to as usize);
         assert_eq!(sizes, [vec![each + 1; more], vec![each; to as usize - more]].concat(), "{from} to {to}");
         assert_eq!(sorted(parts.concat()), (0..1000).collect::<Vec<_>>());
@@ -166,7 +166,7 @@ fn repartition_fills_its_partitions_alike() -> Result<()> {
     assert_eq!(sizes(10, 100, 20), [5; 20]);
     assert_eq!(sizes(100, 1000, 200), [5; 200]);
     assert_eq!(sizes(3, 7, 5), [2, 2, 1, 1, 1]);
-    // What is spilled is dealt out in the same way.
+    // Spilled items are dealt out in the same way.
     let tight = Context::builder().threads(2).memory(1 << 20).progress(false).build()?;
     let words = |cx: &Context| glom(&cx.range_in(0..30_000, 7).map(|n| format!("{n:0>100}")).repartition(11));
     assert_eq!(words(&tight), words(&cx));
@@ -198,7 +198,7 @@ fn rows_of_no_size_are_counted_like_others() -> Result<()> {
 #[test]
 fn a_sum_that_does_not_fit_is_an_error_that_names_it() -> Result<()> {
     let cx = cx();
-    // Each partition's sum fits, and all of them together do not.
+    // Each partition's sum fits, but not all of them together.
     let (message, site) = plan_error(cx.parallelize_in(vec![100u8, 100, 100], 3).sum());
     assert!(message.starts_with("sum: the sum does not fit into `u8`"), "{message}");
     assert_eq!(site.file, file!());
@@ -207,7 +207,7 @@ fn a_sum_that_does_not_fit_is_an_error_that_names_it() -> Result<()> {
     assert!(plan_error(cx.parallelize(vec![u64::MAX, 1]).sum()).0.contains("`u64`"));
     assert!(plan_error(cx.parallelize(vec![i64::MAX, 1]).background().sum()?.wait()).0.contains("`i64`"));
     assert!(plan_error(cx.parallelize(vec![i128::MIN, -1]).sum()).0.contains("`i128`"));
-    // What is too large on the way and small enough at the end fits, in any number of partitions.
+    // A sum that is too large on the way and small enough at the end fits, with any number of partitions.
     for partitions in 1..=4 {
         assert_eq!(cx.parallelize_in(vec![100i8, 100, -100, -30], partitions).sum()?, 70);
         assert_eq!(cx.parallelize_in(vec![i128::MAX, i128::MAX, i128::MIN, i128::MIN], partitions).sum()?, -2);

@@ -1,4 +1,4 @@
-//! Plans as text, held against files: `UPDATE_EXPECT=1` writes them anew, to be read before they are kept.
+//! Compares plans with texts in files. `UPDATE_EXPECT=1` writes the files again; read them before you commit them.
 
 use crate::support::cx;
 use std::path::Path;

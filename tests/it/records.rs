@@ -1,4 +1,4 @@
-//! Records through shuffles: they are rows as any other, in much memory and in little.
+//! Records through shuffles: they are rows like any other, in much memory and in little.
 
 use crate::support::{Random, cx, sorted};
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Samples: the same in every run, with the size and the spread that their kind has.
+//! Samples: the same in every run, with the size and the distribution of their kind.
 
 use crate::support::{assert_empty, cx, glom, plan_error};
 use std::collections::BTreeSet;
@@ -9,13 +9,13 @@ fn a_sample_is_the_same_in_every_run_and_another_for_another_seed() -> Result<()
     let cx = cx();
     let numbers = cx.range_in(0..20_000, 8);
     let kept = numbers.sample(0.25, 1).collect()?;
-    // Of a binomial distribution, 8 standard deviations to either side.
+    // For a binomial distribution, 8 standard deviations to each side.
     assert!(kept.len().abs_diff(5000) < 8 * 62, "{}", kept.len());
     assert!(kept.is_sorted_by(|a, b| a < b));
     let again = Context::local(4)?.range_in(0..20_000, 8).sample(0.25, 1).collect()?;
     assert_eq!(kept, again);
     assert_ne!(kept, numbers.sample(0.25, 2).collect()?);
-    // Partitions draw from streams of their own.
+    // Each partition draws from its own stream.
     let places = glom(&numbers.map(|n| n % 2500).sample(0.25, 1));
     assert_eq!(places.iter().collect::<BTreeSet<_>>().len(), 8);
     Ok(())

@@ -1,4 +1,4 @@
-//! Saving: a directory is one job's at a time, and what a job that failed has made goes again.
+//! Saving: a directory belongs to one job at a time, and the files of a failed job are removed.
 
 use crate::support::{Gate, cx, sorted, wait_until};
 use std::path::Path;
@@ -107,7 +107,7 @@ fn a_save_that_nobody_waits_for_takes_back_what_it_saved() -> Result<()> {
     wait_until("the last task runs", || BEGUN.load(Relaxed) > 0);
     drop(job);
     assert_eq!(names(scratch.path()), [""; 0]);
-    // The task that goes on finds nothing to commit to, not even when the place has a new owner.
+    // The task that goes on finds nothing to commit to, not even when another job has the directory.
     let next = cx.range_in(500..520, 2).background().save_as_text_file(&dir)?;
     GATE.open();
     next.wait()?;
@@ -115,7 +115,7 @@ fn a_save_that_nobody_waits_for_takes_back_what_it_saved() -> Result<()> {
     Ok(())
 }
 
-/// What every method that takes a path says to one that is none.
+/// The error of each method that takes a path, for a path that is none.
 #[test]
 fn a_path_that_is_none_is_named_with_the_place_of_the_call() {
     let cx = cx();
@@ -163,12 +163,12 @@ fn what_is_in_the_way_of_a_directory_is_named() {
         let text = told(&path);
         assert!(text.contains(&dangles) && text.contains("remove the link"), "{text}");
     }
-    // Not even a superuser may make anything there.
+    // Not even a superuser may create anything there.
     let text = told("/sys/tryworks/out".as_ref());
     assert!(text.contains("nothing may be made in /sys: ") && text.contains("may write to"), "{text}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "rows");
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 2, "nothing else was made");
-    // A link to a directory is one.
+    // A link to a directory counts as one.
     std::fs::create_dir(scratch.path().join("nowhere")).unwrap();
     cx.range(0..3).save_as_text_file(&link).unwrap();
     assert!(scratch.path().join("nowhere/_SUCCESS").exists());

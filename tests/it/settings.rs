@@ -1,9 +1,9 @@
-//! Settings at their ends: each is obeyed, or is an error that says why not.
+//! Settings at their limits: each is obeyed, or is an error that says why not.
 
 use crate::support::plan_error;
 use tryworks::prelude::*;
 
-/// A job that sorts, shuffles and brings results.
+/// A job that sorts, shuffles and returns results.
 fn job(cx: &Context) -> Result<Vec<(u64, u64)>> {
     cx.range_in(0..5_000, 8).map(|n| (n % 100, n)).reduce_by_key(|a, b| a + b).sort_by_key().collect()
 }
@@ -21,7 +21,7 @@ fn the_least_and_the_most_that_a_context_may_have_give_the_same_answer() -> Resu
         ("more threads than partitions", builder().threads(100)),
         ("no attempts, which is one", builder().max_attempts(0)),
         ("any number of attempts", builder().max_attempts(u32::MAX)),
-        ("no room for spill files, which are not needed", builder().memory(1 << 30).spill_quota(0)),
+        ("no space for spill files, which are not needed", builder().memory(1 << 30).spill_quota(0)),
         ("all results", builder().max_result_bytes(u64::MAX)),
     ];
     for (what, builder) in all {
@@ -50,7 +50,7 @@ fn a_setting_that_cannot_be_obeyed_is_an_error_at_its_call() -> Result<()> {
     Ok(())
 }
 
-/// An engine sets this variable for its workers. Whoever sets it by hand is told so before `main` goes on.
+/// An engine sets this variable for its workers. A user who sets it by hand is told so before `main` starts.
 #[test]
 fn a_worker_that_no_engine_has_started_says_so_and_ends() {
     const ROLE: &str = "TRYWORKS_TEST_ROLE";

@@ -1,4 +1,5 @@
-//! Stages as they would travel to another process: how large they are, and that they are the same at the other end.
+//! Stages in the form in which they travel to another process: how large they are, and that they are the same at the
+//! other end.
 
 use crate::support::cx;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -12,13 +13,13 @@ use tryworks_runtime::ship::{open, send};
 use tryworks_scheduler::Task;
 use tryworks_testing::cases;
 
-/// A runner that sends every last stage through bytes before it runs it, and notes how many bytes it were.
+/// A runner that encodes and decodes every last stage before it runs it, and records how many bytes that took.
 struct Through {
     runner: Arc<dyn Runner>,
     sent: Mutex<Vec<usize>>,
 }
 
-/// What the map tasks of all shuffles before a dataset run.
+/// The stages of the map tasks of all shuffles before a dataset.
 fn map_stages(node: &Arc<Node>) -> Vec<Arc<dyn Stage>> {
     let (mut found, mut left) = (Vec::new(), vec![node.clone()]);
     while let Some(node) = left.pop() {
@@ -43,7 +44,7 @@ impl Shipping {
         Shipping(Arc::new(Through { runner: cx().runner(), sent: Mutex::default() }))
     }
 
-    /// The bytes of the stage that was sent last.
+    /// The bytes of the last stage that was sent.
     fn last(&self) -> usize {
         *self.0.sent.lock().unwrap().last().expect("no job was run")
     }
@@ -89,7 +90,7 @@ fn every_case_gives_the_same_after_a_journey() {
 #[test]
 fn a_partition_that_does_not_exist_is_refused_before_anything_runs() {
     static RUNS: AtomicUsize = AtomicUsize::new(0);
-    /// Asks for one partition more than there are.
+    /// Asks for one partition more than exists.
     struct Beyond(Arc<dyn Runner>);
     impl Runner for Beyond {
         fn submit(&self, job: JobRequest) -> Result<Arc<dyn JobControl>> {
@@ -127,7 +128,7 @@ fn code_weighs_nothing_and_values_weigh_what_they_are() -> Result<()> {
     n.count()?;
     let bare = cx.last();
     n.map(|n| n + 1).filter(|n| n % 2 == 0).flat_map(|n| [n, n]).key_by(|n| n % 7).map_values(|n| n * 2).count()?;
-    // An operator is its name and the place of its call.
+    // An operator takes its name and the place of its call.
     assert!(cx.last() - bare < 5 * 100, "{} bytes for five operators", cx.last() - bare);
 
     let large = vec![7u8; 1 << 20];
@@ -139,7 +140,7 @@ fn code_weighs_nothing_and_values_weigh_what_they_are() -> Result<()> {
 
 #[test]
 fn a_task_stays_small_however_large_the_plan() -> Result<()> {
-    // The plan goes out once for each worker; a task says which partitions of which stage.
+    // The plan is sent once to each worker; a task says which partitions of which stage to run.
     let task = |partitions: std::ops::Range<u32>| Task {
         attempt: AttemptId(u64::MAX),
         job: JobId(u64::MAX),
@@ -180,7 +181,7 @@ fn what_another_program_sent_or_a_hand_damaged_is_refused() -> Result<()> {
     let stage = STAGE.lock().unwrap().take().expect("a job was asked for");
     let bytes = send(&[stage])?;
     assert_eq!(open(&bytes)?.len(), 1);
-    // The first 32 bytes say which program it is.
+    // The first 32 bytes identify the program.
     let mut other = bytes.clone();
     other[0] ^= 1;
     let error = open(&other).map(|stages| stages.len()).unwrap_err().to_string();
@@ -188,7 +189,7 @@ fn what_another_program_sent_or_a_hand_damaged_is_refused() -> Result<()> {
     for cut in 0..bytes.len() {
         assert!(open(&bytes[..cut]).is_err(), "cut at byte {cut}");
     }
-    // The place of the code and the hash of its type come behind.
+    // The place of the code and the hash of its type follow.
     for at in 33..bytes.len().min(48) {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x55;

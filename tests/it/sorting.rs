@@ -1,4 +1,4 @@
-//! Sorting, against the standard library's stable sort.
+//! Compares sorting with the standard library's stable sort.
 
 use crate::support::{Random, assert_empty, cx, glom, sorted};
 use serde::{Deserialize, Serialize};
@@ -152,16 +152,16 @@ fn a_sort_by_a_given_value() -> Result<()> {
     Ok(())
 }
 
-/// Keys whose order is none, in a way of its own each.
+/// Keys whose order is not total, each kind in its own way.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Loose {
-    /// What is not a number is equal to everything.
+    /// NaN is equal to everything.
     Float(f64),
     /// Everything is less than everything.
     Least(u64),
     /// Stone, scissors, paper.
     Game(u64),
-    /// One number says to each other whatever it likes.
+    /// A number whose comparison with another one gives any answer.
     Moody(u64),
 }
 
@@ -190,7 +190,7 @@ impl PartialEq for Loose {
 
 impl Eq for Loose {}
 
-/// A key of a kind for each row number.
+/// A key of the given kind for each row number.
 fn loose(kind: u64, row: u64) -> Loose {
     let number = row * 7919 % 1009;
     match kind {
@@ -222,7 +222,7 @@ fn whatever_the_order_says_each_row_comes_out_once_or_the_sort_fails() -> Result
         for kind in 0..4 {
             for (rows, from, to) in [(100, 4, 10), (100, 1, 3), (5_000, 7, 20), (30_000, 3, 8)] {
                 let data = cx.range_in(0..rows, from).with(kind).map(|kind, row| (loose(*kind, row), row));
-                // Rows that own nothing are held as values, and others encoded.
+                // Rows that own no memory are held as values, others as bytes.
                 held_to(rows, data.shuffle_into(to).sort_by_key().values().collect());
                 let wide = data.map_values(|row| (row, format!("{row:0>100}")));
                 held_to(rows, wide.shuffle_into(to).sort_by_key().map(|(_, (row, _))| row).collect());
@@ -240,11 +240,11 @@ fn whatever_the_order_says_each_row_comes_out_once_or_the_sort_fails() -> Result
     Ok(())
 }
 
-/// A number that lies now and then when it is compared: it says something else each time that it is asked.
+/// A number that sometimes lies when it is compared: it gives another answer each time.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Liar(u64);
 
-/// It lies once in so many times, and by what.
+/// It lies once in this many comparisons, and in this way.
 static LIES_EVERY: AtomicU64 = AtomicU64::new(u64::MAX);
 static ASKED: AtomicU64 = AtomicU64::new(0);
 
@@ -272,7 +272,7 @@ impl PartialEq for Liar {
 
 impl Eq for Liar {}
 
-/// Two readers asked the same of the same rows, and believed that the answer was the same.
+/// Regression: two readers compared the same rows, and assumed that the answer was the same.
 #[test]
 fn a_key_that_answers_otherwise_each_time_loses_no_row() -> Result<()> {
     const ROWS: u64 = 3_000;
@@ -307,7 +307,7 @@ fn a_key_that_answers_otherwise_each_time_loses_no_row() -> Result<()> {
     Ok(())
 }
 
-/// A key whose `PartialOrd` knows less than its `Ord`.
+/// A key whose `PartialOrd` disagrees with its `Ord`.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 struct Half(f64);
 

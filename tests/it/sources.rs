@@ -1,4 +1,4 @@
-//! Sources that users write, well behaved and not.
+//! Sources that users write, correct ones and faulty ones.
 
 use crate::support::{cx, glom, sorted};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use tryworks::prelude::*;
 use tryworks::source::Source;
 use tryworks::task::TaskContext;
 
-/// Counts up in steps, and misbehaves as it is told.
+/// Counts up in steps, and misbehaves as the test says.
 #[derive(Serialize, Deserialize)]
 struct Steps {
     partitions: u32,
@@ -159,7 +159,7 @@ fn a_source_that_never_ends_can_be_cancelled() -> Result<()> {
 fn a_partition_that_is_not_there_is_never_asked_for() -> Result<()> {
     let cx = cx();
     let data = steps(&cx, Fault::None);
-    // The source panics if it is.
+    // Else the source panics.
     assert_eq!(data.take(usize::MAX)?.len(), 300);
     assert_eq!(data.coalesce(2).count()? + data.coalesce(50).count()?, 600);
     assert_eq!(data.union(&data).count()?, 600);

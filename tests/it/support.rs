@@ -1,10 +1,10 @@
-//! What several test files need: contexts, pairs, and what an error says.
+//! Helpers of several test files: contexts, pairs, and the parts of errors.
 
 use tryworks::prelude::*;
 use tryworks::{Site, UserFault};
 pub use tryworks_testing::{Gate, Random, wait_until};
 
-/// A context of two threads.
+/// A context with two threads.
 pub fn cx() -> Context {
     Context::local(2).expect("a local context needs nothing")
 }
@@ -21,7 +21,7 @@ pub fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
     items
 }
 
-/// The items of each partition by themselves.
+/// The items of each partition.
 pub fn glom<T, P>(data: &Dataset<P>) -> Vec<Vec<T>>
 where
     T: Row,
@@ -30,7 +30,7 @@ where
     data.map_partitions(|items| [items.collect::<Vec<T>>()]).collect().expect("nothing can fail here")
 }
 
-/// The fault of an error that user code is to blame for.
+/// The fault of an error that user code caused.
 #[track_caller]
 pub fn fault(error: Error) -> UserFault {
     match error {

@@ -1,5 +1,5 @@
-//! Types of the program's that do not do what their traits promise: bytes that are not the value, keys that are not
-//! equal to themselves.
+//! Types of the program's that break what their traits promise: bytes that are not the value, keys that are not equal
+//! to themselves.
 
 use crate::attributes;
 use crate::support::{cx, sorted};
@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use tryworks::prelude::*;
 use tryworks::{Builder, Site};
 
-/// The name, the text and the place of an error that a type is to blame for.
+/// The name, the text and the place of an error that blames a type.
 #[track_caller]
 fn type_error<T>(result: Result<T>) -> (String, String, Option<Site>) {
     match result.map(drop) {
@@ -22,7 +22,7 @@ fn context(checks: bool) -> Builder {
     Context::builder().threads(2).check_rows(checks).progress(false)
 }
 
-/// A field that is left out where it is empty.
+/// A field that is left out when it is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct Sparse {
     id: u64,
@@ -104,7 +104,7 @@ fn a_type_that_cannot_be_carried_is_named_on_the_first_run() -> Result<()> {
             let site = site.unwrap();
             assert_eq!((site.file, site.line), (file!(), first + at as u32), "the call is told");
         }
-        // What stays inside one stage needs no codec.
+        // Values that stay inside one stage need no codec.
         assert_eq!(n.map(sparse).map(|sparse| sparse.id).sum()?, 45);
     }
     Ok(())
@@ -121,7 +121,7 @@ fn a_later_row_that_cannot_be_carried_is_no_other_value() -> Result<()> {
         name.contains("Sparse") && message.contains("`note`") && message.contains("skip_serializing_if"),
         "{message}"
     );
-    // Those that are to be checked are, wherever they go.
+    // Rows that have to be checked are, wherever they go.
     let checking = context(true).build()?;
     let rows = checking.range_in(0..20_000, 2).map(sparse);
     let first = line!() + 2;
@@ -142,7 +142,7 @@ fn a_later_row_that_cannot_be_carried_is_no_other_value() -> Result<()> {
     Ok(())
 }
 
-/// It is left for the decoder to find out what it is, but only where there is one.
+/// The decoder has to find out what the value is, which it can do only if one is there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Sighting {
     id: u64,
@@ -175,7 +175,7 @@ struct Ranked {
     rank: u64,
 }
 
-/// Has one that is not larger than its padding.
+/// Has a hidden field that is not larger than the padding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Marked {
     id: u64,
@@ -198,7 +198,7 @@ fn a_checked_row_loses_nothing_or_the_same_with_any_memory() -> Result<()> {
     ] {
         assert!(name.contains("Ranked") && message.contains("loses 8 bytes of `Ranked`"), "{name} {message}");
     }
-    // Nobody asked to check, and nothing is short of memory.
+    // The program did not ask for checks, and memory is not short.
     assert_eq!(context(false).build()?.range(0..5).map(|id| Ranked { id, rank: id }).repartition(1).max()?.rank, 4);
     let marks = |cx: &Context| {
         let rows = cx.range_in(0..30_000, 3).map(|id| (id % 10, Marked { id, known: true, marked: true }));
@@ -220,7 +220,7 @@ fn what_attributes_do_to_values_that_travel_is_told_on_threads() -> Result<()> {
     Ok(())
 }
 
-/// A float as many write it: what is not a number is not equal to itself.
+/// A float as many programs write it: NaN is not equal to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Number(f64);
 
@@ -262,7 +262,7 @@ fn keys_that_are_not_equal_as_they_should_lose_no_row() -> Result<()> {
         assert_eq!((count, sum), (ROWS, ROWS * (ROWS - 1) / 2));
         let grouped = rows.group_by_key().flat_map(|(_, rows)| rows);
         assert_eq!(sorted(grouped.collect()?), (0..ROWS).collect::<Vec<_>>());
-        // What is equal to nothing is there once for each row, and matches nothing.
+        // A key that equals nothing appears once for each row, and matches nothing.
         assert_eq!(rows.keys().distinct().filter(|key| key.0.is_nan()).count()?, ROWS.div_ceil(3));
         assert_eq!(rows.join(&rows.keys().distinct().map(|key| (key, ()))).count()?, ROWS - ROWS.div_ceil(3));
 

@@ -1,4 +1,4 @@
-//! Values given in the open: every operator's form with a value, and values that are made where they are used.
+//! Values given to functions: every operator's form with a value, and values that are made where they are used.
 
 use crate::support::{Gate, cx, fault, sorted};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -73,7 +73,7 @@ fn a_value_belongs_to_one_operator() -> Result<()> {
     Ok(())
 }
 
-/// Something that serde does not know.
+/// A value that serde does not know.
 struct Matcher {
     ends: Box<dyn Fn(u64) -> bool + Send + Sync>,
 }
@@ -152,7 +152,7 @@ fn a_value_that_cannot_be_made_fails_the_job_with_the_reason() -> Result<()> {
     let panicking = panicking.map(|one, n| n + one);
     let told = fault(panicking.take(1).unwrap_err());
     assert_eq!((told.operator.as_str(), told.panicked, told.message.as_str()), ("map", true, "no"));
-    // Nothing is left behind by the one that failed.
+    // The failed attempt left nothing behind.
     assert_eq!(fault(panicking.take(1).unwrap_err()).message, "no");
     assert_eq!(panicking.take(1)?, [1]);
     Ok(())

@@ -1,12 +1,12 @@
-//! Starting this test program again as a process of its own, to be watched, damaged or killed.
+//! Starts this test program again as a process of its own, to be watched, damaged or killed.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Set in a child: what it is to do.
+/// Set in a child: its role.
 const ROLE: &str = "TRYWORKS_TEST_ROLE";
 
-/// What this process is to do, if it is a child.
+/// The role of this process, if it is a child.
 pub fn role() -> Option<String> {
     std::env::var(ROLE).ok()
 }
@@ -35,7 +35,7 @@ impl Process {
         Process::start_command(command, name, role)
     }
 
-    /// The same by a command that runs what follows it.
+    /// The same, by a command that runs its arguments.
     pub fn start_command(mut command: Command, name: &str, role: &str) -> Self {
         command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(ROLE, role).env("RUST_BACKTRACE", "0");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -47,7 +47,7 @@ impl Process {
         self.child.stdin.take().unwrap()
     }
 
-    /// Waits for a line that begins with `word`, and gives the rest of it.
+    /// Waits for a line that begins with `word`, and returns the rest of it.
     #[track_caller]
     pub fn line(&mut self, word: &str) -> String {
         self.lines
@@ -59,7 +59,7 @@ impl Process {
             .unwrap_or_else(|| panic!("the process ended before it said `{word}`"))
     }
 
-    /// Waits for its end, and gives the rest of what it said.
+    /// Waits for the end, and returns the rest of the output.
     #[track_caller]
     pub fn ends_well(mut self) -> String {
         let mut rest = String::new();
@@ -69,7 +69,7 @@ impl Process {
         rest
     }
 
-    /// The anonymous memory that it holds now, in bytes.
+    /// The anonymous memory that the process holds now, in bytes.
     pub fn anonymous(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
@@ -77,7 +77,7 @@ impl Process {
     }
 }
 
-/// What follows `word` in a line: the harness may have begun the line.
+/// The text after `word` in a line: the harness may have begun the line.
 fn told(line: &str, word: &str) -> Option<String> {
     line.split_once(word).map(|(_, rest)| rest.trim().to_string())
 }

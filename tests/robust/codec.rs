@@ -1,5 +1,4 @@
-//! The codec on bytes that nobody wrote: no panic, no hang, no allocation beyond its limit; and what was written comes
-//! back.
+//! The codec on arbitrary bytes: no panic, no hang, no allocation beyond its limit; and written values come back.
 
 use crate::child::{Process, role};
 use crate::support::mix;
@@ -41,7 +40,7 @@ fn nested() -> impl Strategy<Value = Nested> {
     prop::collection::btree_map(any::<String>(), list, 0..5)
 }
 
-/// Back from its bytes, in front of other bytes, and with nothing missing.
+/// A value comes back from its bytes, even if others follow, and not if some are missing.
 fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
     let mut bytes = b"before".to_vec();
     encode(value, &mut bytes).unwrap();
@@ -72,7 +71,7 @@ proptest! {
         comes_back(&(text.clone(), Str::from(text.as_str())));
         comes_back(&catch);
         comes_back(&nested.keys().cloned().zip(text.chars()).collect::<HashMap<_, _>>());
-        // Every bit of a float, whatever it means.
+        // Every bit pattern of a float, whatever it means.
         let mut bytes = Vec::new();
         encode(&f64::from_bits(float), &mut bytes).unwrap();
         prop_assert_eq!(decode::<f64>(&bytes).unwrap().0.to_bits(), float);
@@ -95,13 +94,13 @@ fn bytes_that_nobody_wrote_are_errors_or_values() {
         Process::start("codec::bytes_that_nobody_wrote_are_errors_or_values", "child").ends_well();
         return;
     }
-    // More than the limit of one value makes an allocation fail, which ends the process.
+    // Allocating more than the limit of one value fails, which ends the process.
     let most = rustix::process::Rlimit { current: Some(3 << 30), maximum: Some(3 << 30) };
     rustix::process::setrlimit(rustix::process::Resource::As, most).unwrap();
     let mut refused = 0;
     for round in 0..20_000u64 {
         let len = mix(round) % 40;
-        // Large lengths are said by these bytes, in front of two, four, eight and sixteen others.
+        // These bytes mark large lengths, which follow in two, four, eight or sixteen bytes.
         let byte = |i| match mix(round * 64 + i) {
             n if n % 5 == 0 => 0xfb + (n >> 8) as u8 % 5,
             n => (n >> 16) as u8,

@@ -1,10 +1,10 @@
-//! A process that was forked from one with a context: the threads that it would wait for are not there.
+//! A process that was forked from one with a context: the threads that it would wait for do not exist there.
 
 use crate::child::{Process, role};
 use fork::{Fork, fork, waitpid};
 use tryworks::prelude::*;
 
-/// What a forked child comes to: whether it ended by saying that all is well.
+/// Whether a forked child ended with success.
 fn in_a_child(work: impl FnOnce() -> bool) -> bool {
     match fork().unwrap() {
         Fork::Child => std::process::exit(if work() { 0 } else { 1 }),
@@ -12,7 +12,7 @@ fn in_a_child(work: impl FnOnce() -> bool) -> bool {
     }
 }
 
-/// Runs `work` in a process of its own, in which no other test holds a lock when it is forked.
+/// Runs `work` in a process of its own, so that no other test holds a lock at the fork.
 fn alone(name: &str, work: impl FnOnce()) {
     if role().is_some() {
         return work();
@@ -31,7 +31,7 @@ fn is_told(result: Result<u64>) -> bool {
 fn a_job_in_a_forked_process_is_an_error_and_a_context_made_there_works() {
     alone("forked::a_job_in_a_forked_process_is_an_error_and_a_context_made_there_works", || {
         let cx = Context::local(2).unwrap();
-        // Blocks that are dropped with the help of other threads, which are not there after a fork.
+        // Blocks are dropped with the help of other threads, which do not exist after a fork.
         let blocks = cx.range_in(0..100, 16).key_by(|n| n % 7).reduce_by_key(|a, b| a + b);
         assert_eq!(blocks.count().unwrap(), 7);
         drop(blocks);
@@ -41,7 +41,7 @@ fn a_job_in_a_forked_process_is_an_error_and_a_context_made_there_works() {
         assert!(in_a_child(|| is_told(pairs.count())), "with threads that have run");
         assert!(in_a_child(|| {
             cx.stop();
-            // Neither does dropping it wait for anybody.
+            // Nor does dropping it wait for other threads.
             drop((cx, pairs));
             let own = Context::local(2).unwrap();
             let again = own.range_in(0..100, 16).key_by(|n| n % 7).reduce_by_key(|a, b| a + b);

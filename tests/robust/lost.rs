@@ -1,5 +1,5 @@
-//! Blocks that are damaged behind the engine's back, and processes that die in the middle: what is lost is made again,
-//! and nothing is left behind.
+//! Blocks that are damaged from outside, and processes that die at work: lost data is recomputed, and nothing is left
+//! behind.
 
 use crate::child::{Process, role};
 use crate::support::{Place, mix, names, wait_until};
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tryworks::prelude::*;
 
-/// The spill files of this process in `dir`, which have no names, by way of its open files.
+/// The nameless spill files of this process in `dir`, reached through its open files.
 fn spill_files(dir: &Path) -> Vec<File> {
     let open = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
     let ours = open.filter(|fd| {
@@ -35,7 +35,7 @@ fn cut(file: &File) {
     file.set_len(file.metadata().unwrap().len() / 2 / 4096 * 4096).unwrap();
 }
 
-/// Runs `work` in a process of its own, whose spill files are its alone.
+/// Runs `work` in a process of its own, which has its spill files for itself.
 fn alone(name: &str, work: impl FnOnce()) {
     if role().is_some() {
         return work();
@@ -61,7 +61,7 @@ fn a_damaged_block_is_made_again() {
             (0..ROWS).for_each(|n| expected.entry(mix(n) % 5_000).or_default().push(n));
             assert_eq!(groups.count().unwrap(), expected.len() as u64);
             assert_eq!(CALLS.load(Relaxed), ROWS);
-            // What is whole is not made again.
+            // Undamaged blocks are not recomputed.
             let before = groups.collect().unwrap();
             assert_eq!(CALLS.load(Relaxed), ROWS);
 
@@ -73,7 +73,7 @@ fn a_damaged_block_is_made_again() {
             assert!(calls > ROWS && calls <= 2 * ROWS, "the map tasks of what was damaged run again: {calls} calls");
             assert!(after == before);
             assert!(after.into_iter().collect::<BTreeMap<_, _>>() == expected);
-            // And it is whole again.
+            // And the blocks are undamaged again.
             assert!(groups.collect().unwrap() == before);
             assert_eq!(CALLS.load(Relaxed), calls);
             drop((groups, pairs, files));
@@ -91,7 +91,7 @@ fn when_all_spill_files_are_damaged_all_is_made_again() {
             CALLS.fetch_add(1, Relaxed);
             (mix(n), n)
         });
-        // Two shuffles, one behind the other.
+        // Two shuffles, one after the other.
         let groups = pairs.shuffle_into(2).reduce_by_key(|a, b| a + b);
         let sorted = groups.map(|(key, n)| (n, key)).shuffle_into(4).sort_by_key();
         assert_eq!(sorted.count().unwrap(), ROWS);
@@ -147,7 +147,7 @@ fn a_damaged_cache_behind_a_damaged_shuffle_is_made_again() {
         assert_eq!(later.count().unwrap(), ROWS);
         let before = kept.collect().unwrap();
         assert_eq!(CALLS.load(Relaxed), ROWS);
-        // Whatever was kept is damaged, and whatever it was made from.
+        // Cached partitions are damaged, and so is everything that they were made from.
         let files = spill_files(place.dir.path());
         assert!(!files.is_empty());
         files.iter().for_each(flip);
@@ -161,7 +161,7 @@ fn a_damaged_cache_behind_a_damaged_shuffle_is_made_again() {
     });
 }
 
-/// Begins to sort more than will ever be sorted, and says so when some of it has been spilled.
+/// Begins to sort more rows than will ever be sorted, and reports when some of them have been spilled.
 fn spill_for_ever() -> (Context, Job<u64>) {
     let builder = Context::builder().threads(2).memory(1 << 20).spill_dir(role().unwrap()).progress(false);
     let cx = builder.compress_spills(false).build().unwrap();
@@ -171,10 +171,10 @@ fn spill_for_ever() -> (Context, Job<u64>) {
     (cx, job)
 }
 
-/// Starts `name` in a process that spills to a directory of its own, ends it by `end`, and looks at what is left.
+/// Starts `name` in a process that spills to a directory of its own, ends it by `end`, and returns what is left.
 fn dies(name: &str, end: impl FnOnce(&mut Process)) -> std::process::ExitStatus {
     let dir = tempfile::tempdir().unwrap();
-    // What is run in the background of a script ignores interrupts, and so do its children unless they are told otherwise.
+    // A background process of a script ignores interrupts, and so do its children unless they are told otherwise.
     let mut program = Command::new("/usr/bin/env");
     program.arg("--default-signal=INT").arg(std::env::current_exe().unwrap());
     let mut process = Process::start_command(program, name, dir.path().to_str().unwrap());
@@ -265,7 +265,7 @@ fn a_killed_save_has_no_half_parts() {
     }
     let is_work = |name: &&String| *name == ".saving" || name.starts_with(".saving-");
     assert!(others.iter().all(is_work), "nothing says that all is there: {others:?}");
-    // Whoever wants to save there is told what to do, and can do it.
+    // A program that wants to save there is told what to do, and can do it.
     let cx = Context::local(2).unwrap();
     let error = cx.range(0..10).save_as_text_file(&out).unwrap_err().to_string();
     assert!(error.contains("ended before it was done") && error.contains(out.to_str().unwrap()), "{error}");
@@ -277,7 +277,7 @@ fn a_killed_save_has_no_half_parts() {
 fn relative_paths_are_those_of_where_the_call_is_made() {
     let (old, new) = ("old/a.txt", "new/a.txt");
     if role().is_some() {
-        // The whole process goes elsewhere, so it is one of its own.
+        // The whole process changes its directory, so the test is a process of its own.
         std::env::set_current_dir("old").unwrap();
         let builder = Context::builder().threads(2).memory(64 << 10).progress(false);
         let builder = builder.spill_dir("spill").event_log("log.json");
@@ -289,7 +289,7 @@ fn relative_paths_are_those_of_where_the_call_is_made() {
         let (lines, found, sent) = (files(&cx), globbed(&cx), cx.read(text("a.txt").from_driver()));
         let gone = cx.text_file("missing.txt");
         let gate = lines.map_partitions(|lines| {
-            // Saved from where the process is by the time that tasks run.
+            // The process is in another directory by the time that tasks run.
             std::env::set_current_dir("../new").unwrap();
             lines
         });
@@ -338,10 +338,10 @@ fn a_failed_or_cancelled_save_leaves_no_part() {
     job.cancel();
     assert!(matches!(job.wait(), Err(Error::Cancelled)));
     assert!(BEGUN.load(Relaxed) < 200_000);
-    // A task that was in the middle of a part takes its temporary file away when it stops.
+    // A task that was in the middle of a part removes its temporary file when it stops.
     wait_until("it is so", || names(dir.path()).is_empty());
 
-    // The place is as good as new.
+    // The place works as before.
     rows.save_as_text_file(&out).unwrap();
     assert_eq!(cx.text_file(&out).count().unwrap(), 200_000);
 }

@@ -1,4 +1,4 @@
-//! What must hold whatever happens: the same answers, within the memory there is, and nothing left behind.
+//! What must hold in all conditions: the same answers, within the available memory, and nothing left behind.
 
 mod child;
 mod codec;

@@ -1,4 +1,5 @@
-//! Work that is not done anew for each small piece, however little memory there is: it is counted, not timed.
+//! Work that is not repeated for each small piece, however little memory there is: the tests count it, they do not time
+//! it.
 
 use crate::support::{Place, mix};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -7,7 +8,7 @@ use tryworks::prelude::*;
 
 static READ: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
-/// A text that counts how often one is decoded, under a number of the test's own.
+/// A text that counts how many times one is decoded, under a number of the test's own.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Text<const AT: usize>(String);
 
@@ -39,7 +40,7 @@ fn a_join_makes_a_side_that_it_reads_in_place_once() {
         left.shuffle_into(6).join(&right).filter(|(key, (n, sum))| mix(*n) % ROWS == *key && *sum == ROWS + 2 * key);
     assert!(joined.explain().unwrap().contains("the right side is laid out by key already"));
     assert_eq!(joined.count().unwrap(), ROWS);
-    assert!(place.cx.memory().spilled() > 0, "all of it had room");
+    assert!(place.cx.memory().spilled() > 0, "all of it fitted");
     assert_eq!(MADE.load(Relaxed), ROWS, "rows of the right side were made again");
     assert_eq!(FOLDED.load(Relaxed), ROWS, "values of the right side were folded again");
     drop((joined, left, right));
@@ -60,7 +61,7 @@ fn a_join_reads_a_side_that_was_put_aside_for_many_rows_at_a_time() {
     found.sort_unstable_by_key(|row| row.1);
     assert!(found.into_iter().eq((0..ROWS).map(|n| (mix(n) % KEYS, n, mix(n) % KEYS))));
     let read = READ[1].load(Relaxed);
-    assert!(read > 2 * KEYS, "the right side had room: {read} of its rows were read");
+    assert!(read > 2 * KEYS, "the right side fitted: {read} of its rows were read");
     assert!(read < 200 * KEYS, "{read} rows were read, of {KEYS}");
     drop((joined, left, right));
     place.is_clean();

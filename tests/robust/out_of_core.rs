@@ -1,4 +1,5 @@
-//! Four operators over data several times their memory, in a process each, whose memory is watched from outside.
+//! Four operators on data several times as large as their memory. Each runs in a process of its own, whose memory is
+//! watched from outside.
 
 use crate::child::{Process, role};
 use crate::support::Place;
@@ -17,7 +18,7 @@ fn number(text: &str) -> u64 {
     text.parse().unwrap()
 }
 
-/// Runs `job` in a process of its own, which may hold so much and no more.
+/// Runs `job` in a process of its own, which must stay within its memory.
 fn within(name: &str, job: fn(&Context) -> Result<()>) {
     if role().is_some() {
         let place = Place::with(2, LIMIT, |builder| builder.compress_spills(false));

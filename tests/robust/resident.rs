@@ -1,5 +1,5 @@
-//! Rows that take far more than they seem to, in a process each, whose memory is watched from outside: what nobody
-//! counted makes operators spill, and the process stays near its budget.
+//! Rows that take far more memory than they seem to. Each test runs in a process of its own, whose memory is watched
+//! from outside. Memory that nobody reserved makes operators spill, and the process stays close to its budget.
 
 use crate::child::{Process, role};
 use crate::support::{AMPLE, Place};
@@ -11,10 +11,10 @@ use tryworks::prelude::*;
 
 const LIMIT: u64 = 64 << 20;
 const ROWS: u64 = 200_000;
-/// All rows together take far more, if they are held.
+/// All rows together take far more memory, if they are held.
 const _: () = assert!(ROWS * 4096 > 12 * LIMIT);
 
-/// A few characters in the room of 4 KiB.
+/// A few characters in a buffer of 4 KiB.
 fn wide(n: u64) -> String {
     let mut text = String::with_capacity(4096);
     text.push_str(&n.to_string());
@@ -27,7 +27,7 @@ fn number(text: &str) -> u64 {
 
 const SUM: u64 = ROWS * (ROWS - 1) / 2;
 
-/// The most anonymous memory that a process is seen to hold until it ends well.
+/// The most anonymous memory that a process holds until it ends well.
 fn watch(mut process: Process) -> u64 {
     process.line("ready");
     let mut peak = 0;
@@ -39,10 +39,10 @@ fn watch(mut process: Process) -> u64 {
     peak
 }
 
-/// Runs `job` in a process of its own, which has to spill and to stay near its budget.
+/// Runs `job` in a process of its own, which has to spill and to stay close to its budget.
 fn within(name: &str, job: fn(&Context) -> Result<()>) {
     if role().is_some() {
-        // What is checked comes back without its spare room.
+        // A row that was checked comes back without its spare capacity.
         let place = Place::with(4, LIMIT, |builder| builder.check_rows(false));
         println!("ready");
         job(&place.cx).unwrap();
@@ -56,8 +56,8 @@ fn within(name: &str, job: fn(&Context) -> Result<()>) {
 }
 
 #[test]
-fn strings_with_spare_room_cross_a_shuffle() {
-    within("resident::strings_with_spare_room_cross_a_shuffle", |cx| {
+fn strings_with_spare_capacity_cross_a_shuffle() {
+    within("resident::strings_with_spare_capacity_cross_a_shuffle", |cx| {
         let rows = cx.range_in(0..ROWS, 8).map(wide);
         assert_eq!(rows.repartition(5).map(|text| number(&text)).sum()?, SUM);
         Ok(())
@@ -65,8 +65,8 @@ fn strings_with_spare_room_cross_a_shuffle() {
 }
 
 #[test]
-fn strings_with_spare_room_are_grouped() {
-    within("resident::strings_with_spare_room_are_grouped", |cx| {
+fn strings_with_spare_capacity_are_grouped() {
+    within("resident::strings_with_spare_capacity_are_grouped", |cx| {
         let groups = cx.range_in(0..ROWS, 8).map(|n| (n % 10_000, wide(n))).shuffle_into(4).group_by_key();
         let sums = groups.values().map(|texts| texts.iter().map(|text| number(text)).sum::<u64>());
         assert_eq!(sums.sum()?, SUM);
@@ -75,8 +75,8 @@ fn strings_with_spare_room_are_grouped() {
 }
 
 #[test]
-fn strings_with_spare_room_are_reduced() {
-    within("resident::strings_with_spare_room_are_reduced", |cx| {
+fn strings_with_spare_capacity_are_reduced() {
+    within("resident::strings_with_spare_capacity_are_reduced", |cx| {
         let longest = cx.range_in(0..ROWS, 8).map(|n| (n, wide(n))).shuffle_into(4).reduce_by_key(|a, b| a.max(b));
         assert_eq!(longest.values().map(|text| number(&text)).sum()?, SUM);
         Ok(())
@@ -84,8 +84,8 @@ fn strings_with_spare_room_are_reduced() {
 }
 
 #[test]
-fn strings_with_spare_room_are_kept() {
-    within("resident::strings_with_spare_room_are_kept", |cx| {
+fn strings_with_spare_capacity_are_kept() {
+    within("resident::strings_with_spare_capacity_are_kept", |cx| {
         let kept = cx.range_in(0..ROWS, 8).map(wide).persist(StorageLevel::MemoryAndDisk);
         assert_eq!(kept.map(|text| number(&text)).sum()?, SUM);
         assert_eq!(kept.count()?, ROWS);
@@ -94,8 +94,8 @@ fn strings_with_spare_room_are_kept() {
 }
 
 #[test]
-fn keys_with_spare_room_are_sorted() {
-    within("resident::keys_with_spare_room_are_sorted", |cx| {
+fn keys_with_spare_capacity_are_sorted() {
+    within("resident::keys_with_spare_capacity_are_sorted", |cx| {
         let sorted = cx.range_in(0..ROWS, 8).map(|n| (wide(n), n)).shuffle_into(4).sort_by_key();
         let found: Vec<u64> = sorted.values().collect()?;
         let mut expected: Vec<u64> = (0..ROWS).collect();
@@ -106,8 +106,8 @@ fn keys_with_spare_room_are_sorted() {
 }
 
 #[test]
-fn other_containers_with_spare_room_cross_a_shuffle() {
-    within("resident::other_containers_with_spare_room_cross_a_shuffle", |cx| {
+fn other_containers_with_spare_capacity_cross_a_shuffle() {
+    within("resident::other_containers_with_spare_capacity_cross_a_shuffle", |cx| {
         let rows = cx.range_in(0..ROWS, 8).map(|n| {
             let mut bytes = Vec::with_capacity(1024);
             bytes.push(n as u8);
@@ -131,7 +131,7 @@ fn other_containers_with_spare_room_cross_a_shuffle() {
 fn a_few_rows_that_take_a_megabyte_each_are_seen_early() {
     within("resident::a_few_rows_that_take_a_megabyte_each_are_seen_early", |cx| {
         let rows = cx.range_in(0..800, 8).map(|n| {
-            // What is not touched takes no memory.
+            // Untouched memory is not resident.
             let mut numbers = vec![n; 1 << 17];
             numbers.truncate(1);
             numbers
@@ -141,14 +141,14 @@ fn a_few_rows_that_take_a_megabyte_each_are_seen_early() {
     });
 }
 
-/// 4 KiB that are all there.
+/// 4 KiB that are all resident.
 fn long(n: u64) -> String {
     format!("{n:>4096}")
 }
 
-/// Runs `job` in 8 MiB, where it has to spill, and gives the same answer with ample memory, where it has not to.
+/// Runs `job` in 8 MiB, where it has to spill, and with ample memory, where it must not. Both answers must be the same.
 fn in_eight_mib<R: PartialEq>(job: impl Fn(&Context) -> Result<R>) -> R {
-    // They would shrink to nothing.
+    // Compressed, they would shrink to nothing.
     let tight = Place::with(4, 8 << 20, |builder| builder.compress_spills(false));
     let answer = job(&tight.cx).unwrap();
     let spilled = tight.cx.memory().spilled();
@@ -202,11 +202,11 @@ fn long_strings_are_reduced_in_little_memory() {
     assert!(sums.iter().all(|(key, value)| *value == key + if *key < 2_000 { 18_000 } else { 9_000 }));
 }
 
-/// A control group that may have so much memory; removed when dropped.
+/// A control group with a memory limit; removed when dropped.
 struct Group(PathBuf);
 
 impl Group {
-    /// `None` where this user may not make one.
+    /// `None` if this user may not create one.
     fn new(name: &str, bytes: u64) -> Option<Self> {
         let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
         let own = |controller: &str| {
@@ -219,7 +219,7 @@ impl Group {
             let dir = dir.join(&name);
             std::fs::create_dir(&dir).ok()?;
             let group = Group(dir);
-            // Where no groups are mounted this would be a file like any other.
+            // If control groups are not mounted, this would be an ordinary file.
             let is_there = group.0.join(file).exists() && group.0.join("cgroup.procs").exists();
             (is_there && std::fs::write(group.0.join(file), bytes.to_string()).is_ok()).then_some(group)
         };
@@ -238,7 +238,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // The process has ended, but the group may not know yet.
+        // The process has ended, but the group may not show it yet.
         (0..1000).any(|_| {
             let removed = std::fs::remove_dir(&self.0).is_ok();
             if !removed {
@@ -249,7 +249,7 @@ impl Drop for Group {
     }
 }
 
-/// Runs `job` with the default settings in a control group of 300 MB, of which it needs a good part.
+/// Runs `job` with the default settings in a control group of 300 MB, of which it needs a large part.
 fn in_a_control_group(name: &str, job: impl Fn(&Context)) {
     const GROUP: u64 = 300 << 20;
     if role().is_some() {
@@ -264,17 +264,17 @@ fn in_a_control_group(name: &str, job: impl Fn(&Context)) {
     let Some(group) = Group::new(name, GROUP) else {
         return eprintln!("skipped: a control group cannot be made here");
     };
-    // It would be killed.
+    // The process would be killed.
     let peak = watch(Process::start_command(group.program(), name, "job"));
     assert!(peak > GROUP / 4 && peak < GROUP, "{} MiB were held", peak >> 20);
 }
 
-/// The tables of map tasks were bounded by their keys alone.
+/// Regression: the tables of map tasks were bounded only by their number of keys.
 #[test]
 fn a_control_group_of_300_mb_is_enough_to_combine_large_values() {
     in_a_control_group("resident::a_control_group_of_300_mb_is_enough_to_combine_large_values", |cx| {
         const KEYS: u64 = 40_000;
-        // Each task meets all keys, and each of them often enough.
+        // Each task meets all keys, and each key often enough.
         let rows = cx.from_fn(4, |part| (0..2 * KEYS).map(move |n| (n / 2, long(n / 2 + u64::from(part)))));
         let longest = rows.reduce_by_key(|a, b| a.max(b)).map_values(|text| number(text.trim()));
         assert_eq!(longest.values().sum().unwrap(), KEYS * (KEYS - 1) / 2 + 3 * KEYS);

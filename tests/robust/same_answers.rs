@@ -1,5 +1,5 @@
-//! Every case gives the same answer, bit for bit, on any number of threads and with any amount of memory, which is also the
-//! answer of a few sequential lines.
+//! Every case gives the same answer, bit for bit, on any number of threads and with any amount of memory. A few
+//! sequential lines give it, too.
 
 use crate::support::{AMPLE, Place, fraction};
 use std::collections::BTreeMap;
@@ -7,8 +7,8 @@ use std::fmt::Debug;
 use tryworks::prelude::*;
 use tryworks_testing::cases;
 
-/// Runs `job` on 1, 2 and 7 threads, each with ample memory and with `tight` bytes, and requires one answer, and that the
-/// tight ones spilled if it is said to, and the others did not.
+/// Runs `job` on 1, 2 and 7 threads, each with ample memory and with `tight` bytes. All answers must be the same. If
+/// `spills` is set, the runs with little memory must have spilled; the others must not.
 fn every_way<R: PartialEq + Debug>(what: &str, spills: bool, tight: u64, job: impl Fn(&Context) -> Result<R>) -> R {
     let mut first = None;
     for (threads, memory) in [1, 2, 7].into_iter().flat_map(|threads| [(threads, AMPLE), (threads, tight)]) {

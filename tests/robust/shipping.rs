@@ -1,4 +1,4 @@
-//! Stages that are sent to another process of this program: this process plans a job, another one runs all of it.
+//! Stages that are sent to another process of this program: this process plans a job, and another one runs all of it.
 
 use crate::child::{Process, role};
 use crate::support::mix;
@@ -20,12 +20,12 @@ use tryworks_runtime::ship;
 use tryworks_store::program::program_id;
 use tryworks_store::spill::{SpillOptions, SpillSpace};
 
-/// What travels: the stages, for each what it makes and its partitions, and what is wanted of the last one.
+/// What travels: the stages, the output and the partitions of each, and the wanted partitions of the last one.
 type Request = (Vec<u8>, Vec<(Option<u64>, u32)>, (u32, u32));
 /// What comes back: the process that ran it, and the encoded result of each partition.
 type Answer = Result<(u32, Vec<(u32, Vec<u8>)>)>;
 
-/// The process around the tasks of a worker.
+/// The host of a worker's tasks.
 struct Worker {
     memory: Arc<Memory>,
     space: SpillSpace,
@@ -67,7 +67,7 @@ impl Host for Worker {
     }
 }
 
-/// Runs what a driver sent.
+/// Runs the stages that a driver sent.
 fn serve((parcels, stages, wanted): Request) -> Answer {
     let opened = ship::open(&parcels)?;
     let worker = Arc::new(Worker::new(256 << 10));
@@ -93,7 +93,7 @@ fn serve((parcels, stages, wanted): Request) -> Answer {
     Ok((std::process::id(), results))
 }
 
-/// In a worker: serves the one request that comes in and ends.
+/// In a worker: serves one request and ends.
 fn serve_if_worker() -> bool {
     let Some(answer_to) = role() else { return false };
     let mut bytes = Vec::new();
@@ -105,7 +105,7 @@ fn serve_if_worker() -> bool {
     true
 }
 
-/// Has a worker run a request.
+/// Sends a request to a worker.
 fn ask(program: &Path, test: &str, request: &Request) -> Answer {
     let dir = tempfile::tempdir().unwrap();
     let answer = dir.path().join("answer");
@@ -187,7 +187,7 @@ impl JobControl for Answered {
     }
 }
 
-/// Where the datasets of these tests begin: their jobs run elsewhere.
+/// Makes the datasets of these tests: their jobs run in another process.
 struct Driver(Arc<Remote>);
 
 impl Driver {
@@ -311,7 +311,7 @@ fn boxed_chains_run_elsewhere() {
     }
     let expected = (0..1_000).map(|n| (0..50).fold(n, |n, step| n * 3 % 1_009 + step));
     assert!(data.collect().unwrap().into_iter().eq(expected.clone()));
-    // A keyed operator that reads its boxed input in place, and a union of boxed ones.
+    // A keyed operator that reads its boxed input in place, and a union of boxed inputs.
     let sums = data.map(|n| (n % 10, n)).shuffle_into(2).reduce_by_key(|a, b| a + b).boxed();
     let again = sums.shuffle_into(2).reduce_by_key(|a, b| a + b);
     let mut all = BTreeMap::<u64, u64>::new();
@@ -332,7 +332,7 @@ fn another_program_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     let longer = [own.as_slice(), b"\n"].concat();
-    // The names of the sections at the end are not needed to run.
+    // The names of the sections at the end are not needed to run a program.
     let mut flipped = own;
     *flipped.last_mut().unwrap() ^= 1;
     for (name, bytes) in [("longer", longer), ("flipped", flipped)] {
@@ -352,7 +352,7 @@ fn another_program_is_refused() {
     }
 }
 
-/// A parcel as its fields: offset, hash of the type, data.
+/// The fields of a parcel: offset, hash of the type, data.
 type Fields = (i64, u64, Vec<u8>);
 
 fn fields(bytes: &[u8]) -> ([u8; 32], Vec<Fields>) {
@@ -411,11 +411,11 @@ fn damaged_parcels_are_errors() {
     let mut random = (0..).map(mix);
     let mut next = |below: usize| (random.next().unwrap() % below as u64) as usize;
 
-    // Cut off anywhere.
+    // Cut off at any byte.
     for len in (0..bytes.len()).step_by(7) {
         assert!(ship::open(&bytes[..len]).is_err(), "cut off at {len}");
     }
-    // Bits flipped, bytes put in, taken out and doubled: refused, or harmless.
+    // With bits flipped, and bytes inserted, removed and doubled: the bytes are refused, or harmless.
     let mut refused = 0;
     for round in 0..4_000 {
         let mut bytes = bytes.clone();
@@ -432,7 +432,7 @@ fn damaged_parcels_are_errors() {
     }
     assert!(refused > 2_000, "{refused}");
 
-    // The right program and a right form, with wrong places, hashes and data.
+    // The right program in the right form, with wrong places, hashes and data.
     let (program, parcels) = fields(&bytes);
     assert_eq!(opened(program, &parcels).unwrap(), all);
     for round in 0..4_000 {
@@ -450,7 +450,7 @@ fn damaged_parcels_are_errors() {
         let same = |a: &Fields, b: &Fields| (a.0, a.1) == (b.0, b.1);
         let changed = !same(&parcels[at], &fields(&bytes).1[at]);
         let answer = opened(program, &parcels);
-        // A stage that is opened as one of another kind may find data that suits it.
+        // Data may happen to suit a stage of another kind.
         assert!(answer.is_err() || !changed || round % 6 == 5, "round {round}");
     }
     // The anchor itself is no descriptor.
@@ -483,7 +483,7 @@ fn a_claimed_length_is_not_believed() {
         for byte in 0..parcel.2.len() {
             let mut parcels = parcels.clone();
             parcels[at].2.splice(byte..=byte, huge.iter().copied());
-            // Where there is no length, it may be a number that means something else.
+            // Where there is no length, it may be a number with another meaning.
             refused += u32::from(opened(program, &parcels).is_err());
         }
         assert!(refused > 0, "no length was found in parcel {at}");

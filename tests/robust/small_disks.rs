@@ -1,4 +1,4 @@
-//! Disks and quotas that are too small for what is spilled: one job fails, and the next one runs.
+//! Disks and quotas that are too small for spilling: one job fails, and the next one runs.
 
 use crate::support::{Place, SmallDisk, mix, names};
 use tryworks::prelude::*;

@@ -1,5 +1,5 @@
-//! Jobs that do not fit into their memory: the same answers and order as with enough, nothing left behind, and an
-//! error that helps where nothing can be done.
+//! Jobs that do not fit into their memory. They give the same answers in the same order as with enough memory, and
+//! leave nothing behind. If nothing can be done, the error helps.
 
 use crate::support::{AMPLE, Place, fraction, mix, names};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use tryworks::event_log::{EventLog, Record};
 use tryworks::prelude::*;
 
-/// Keys that nearly all have the hash of another one.
+/// Keys that nearly all collide in their hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Clash(u64);
 
@@ -26,7 +26,7 @@ trait Made: Key + Ord + std::fmt::Debug {
 
 impl Made for u64 {
     fn made(n: u64) -> Self {
-        // The greatest and the least are keys as well.
+        // The greatest and the least numbers are keys as well.
         n.wrapping_sub(1)
     }
 }
@@ -50,7 +50,7 @@ impl Made for Option<i64> {
 
 impl Made for String {
     fn made(n: u64) -> Self {
-        // The first one is empty, and some are long.
+        // The first text is empty, and some are long.
         "ab".repeat((n % 37) as usize) + &if n == 0 { String::new() } else { n.to_string() }
     }
 }
@@ -71,7 +71,7 @@ fn case() -> impl Strategy<Value = Case> {
     let sizes = (0..6_000u64, 1..3_000u64, 1..6u32, prop_oneof![Just(1u32), 2..5u32, Just(700)]);
     (sizes, 1..4usize, 15..18u32, any::<bool>(), any::<u64>()).prop_map(
         |((rows, keys, parts, readers), threads, memory, compress, seed)| {
-            // The rows of a key fit into what one key may always have.
+            // The rows of one key fit into the memory that one key may always have.
             let keys = keys.max((rows * 8192) >> memory);
             Case { rows, keys, parts, readers, threads, memory: 1 << memory, compress, seed }
         },
@@ -89,7 +89,7 @@ impl Case {
     }
 }
 
-/// The values of each key, in order, by its first arrival.
+/// The values of each key in order; keys are in the order of their first arrival.
 fn grouped<K: Ord + Clone, V: Clone>(rows: &[(K, V)]) -> BTreeMap<K, Vec<V>> {
     let mut groups = BTreeMap::<K, Vec<V>>::new();
     rows.iter().cloned().for_each(|(key, value)| groups.entry(key).or_default().push(value));
@@ -110,7 +110,7 @@ fn by_key<K: Made>(case: &Case) -> Result<()> {
     assert!(found == groups(&ample.cx)?, "groups come in another order with little memory");
     assert!(found.len() == expected.len() && found.into_iter().collect::<BTreeMap<_, _>>() == expected);
 
-    // Joining texts is associative, and tells in which order they were joined.
+    // Joining texts is associative, and shows in which order they were joined.
     let texts = |cx: &Context| {
         let pairs = cx.parallelize_in(rows.clone(), case.parts);
         pairs.shuffle_into(case.readers).reduce_by_key(|a, b| a + &b).collect()
@@ -161,7 +161,7 @@ fn joined<K: Made>(case: &Case) -> Result<()> {
     };
     let (place, ample) = (case.place(), Place::new(1, AMPLE));
     let found = join(&place.cx)?;
-    // A run of left rows at a time may meet all of the right side: the order is still that of the left side.
+    // A run of left rows may match all of the right side: the order is still that of the left side.
     assert!(found == join(&ample.cx)?, "pairs come in another order with little memory");
     assert!(grouped(&found) == expected);
     place.is_clean();
@@ -212,7 +212,7 @@ proptest! {
 
     #[test]
     fn aggregations_with_clashing_hashes_are_those_of_enough_memory(case in case()) {
-        // Each look at a key is a look at a third of them all.
+        // Each look-up of a key compares it with a third of all keys.
         by_key::<Clash>(&Case { rows: case.rows / 4, ..case }).unwrap();
     }
 
@@ -259,7 +259,7 @@ fn the_table_of_a_reader_spills_and_changes_nothing() {
         let expected = (n % KEYS..ROWS).step_by(KEYS as usize);
         assert!(key == mix(n % KEYS) && expected.map(value).eq(values));
     }
-    // The same again with a fold, whose map tasks combine nothing that helps.
+    // The same again with a fold, for which combining in map tasks does not help.
     let sums = pairs(&place.cx).map_values(|text| (text.trim_start().parse::<f64>().unwrap() + 0.1, text));
     let sums = sums.shuffle_into(1).reduce_by_key(|a, b| (a.0 + b.0, b.1));
     assert_eq!(sums.map_partitions(|_| [()]).count().unwrap(), 1);
@@ -371,7 +371,7 @@ fn scratch_is_what_is_cached() {
     let same =
         || assert_eq!((place.cx.spill_bytes(), place.cx.blocks(), place.cx.memory().used()), (scratch.0, 5, used));
 
-    // After a success, a failure, a job that took the first items only, and a cancelled one.
+    // After a success, a failure, a job that took only the first items, and a cancelled one.
     let pairs = kept.map(|n| (n, n));
     let groups = pairs.group_by_key();
     assert_eq!(groups.count().unwrap(), 30_000);
@@ -397,7 +397,7 @@ fn a_spill_between_two_looks_at_a_group_changes_nothing() {
     let groups = place.cx.range_in(0..20_000, 4).map(|n| (n % 5_000, mix(n))).shuffle_into(2).group_by_key();
     let first = groups.take(10).unwrap();
     let spilled = place.cx.memory().spilled();
-    // Another job takes all the memory there is for kept blocks, and holds it.
+    // Another job takes all memory that cached blocks may have, and holds it.
     let hog = place.cx.range_in(0..50_000, 4).map(mix).persist(StorageLevel::MemoryAndDisk);
     assert_eq!(hog.count().unwrap(), 50_000);
     assert!(place.cx.memory().spilled() > spilled);
@@ -437,7 +437,7 @@ fn a_key_that_cannot_be_divided_is_named() {
     assert!(text.contains("reduce_by_key"), "what would help: {text}");
     drop(groups);
     place.settles();
-    // What it advises works on the same context.
+    // The error's advice works on the same context.
     let longest = pairs.reduce_by_key(|a, b| a.max(b)).filter(|(key, _)| key == "Moby Dick").collect().unwrap();
     assert_eq!(longest, [("Moby Dick".to_string(), value(59_997))]);
 }
@@ -446,7 +446,7 @@ fn a_key_that_cannot_be_divided_is_named() {
 fn a_join_with_one_giant_key_streams() {
     let place = Place::with(2, 512 << 10, |builder| builder.compress_spills(false));
     let left = place.cx.parallelize_in(vec![(1u64, 10u64), (2, 20), (1, 11), (3, 30)], 2);
-    // A hundred thousand values of key 1, and some of others: many times the memory.
+    // A hundred thousand values of key 1, and some of other keys: many times the memory.
     let right = place.cx.range_in(0..100_000, 4).map(|n| (if n % 1_000 == 7 { 2 } else { 1 }, format!("{n:>60}")));
     let joined = left.shuffle_into(2).join(&right);
     assert_eq!(joined.count().unwrap(), 2 * 99_900 + 100);

@@ -1,4 +1,4 @@
-//! What these tests share: contexts that spill to a directory of their own, which must stay empty.
+//! Shared by these tests: contexts that spill to a directory of their own, which must stay empty.
 
 use std::path::Path;
 use tempfile::TempDir;
@@ -21,7 +21,7 @@ impl Place {
         Place { cx: more(builder).build().unwrap(), dir }
     }
 
-    /// Nothing is held that no dataset holds: to be asked when all datasets are dropped.
+    /// Checks that nothing is held that no dataset holds. Call it when all datasets have been dropped.
     pub fn is_clean(&self) {
         let (used, spilled, blocks) = (self.cx.memory().used(), self.cx.spill_bytes(), self.cx.blocks());
         assert_eq!((used, spilled, blocks), (0, 0, 0), "memory used, bytes of spill files, blocks");
@@ -34,7 +34,7 @@ impl Place {
         self.is_clean();
     }
 
-    /// Waits until something holds, and fails if it never does.
+    /// Waits until a condition holds, and fails if it never does.
     #[track_caller]
     pub fn until(&self, holds: impl Fn() -> bool) {
         let (used, spilled, blocks) = (self.cx.memory().used(), self.cx.spill_bytes(), self.cx.blocks());

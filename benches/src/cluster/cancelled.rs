@@ -1,6 +1,6 @@
-//! Benchmark: a shuffle of a million partitions is cancelled when half of them have left their blocks. Meanwhile another
-//! driver runs one small job after another: none may fail, no engine may be lost, and the longest says for how long
-//! nobody was heard.
+//! Benchmark: a shuffle of a million partitions is cancelled when half of them have left their blocks. At the same time
+//! another driver runs one small job after another. None may fail, and no engine may be lost. The longest of these jobs
+//! shows for how long the hub did not answer.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ fn measure(partitions: u32) -> Outcome<Vec<f64>> {
         let begin = Instant::now();
         cluster.command(&["cancel", &job(&cluster)?])?;
         let cancelled = shuffle.join().map_err(|_| "the driver panicked")?;
-        // Its blocks are held until its dataset is dropped, which it is by now.
+        // Its blocks are held until its dataset is dropped, which has happened by now.
         let gone = loop {
             if blocks(&cluster)? == 0 || others.is_finished() {
                 break begin.elapsed().as_secs_f64();
@@ -77,7 +77,7 @@ fn measure(partitions: u32) -> Outcome<Vec<f64>> {
     })
 }
 
-/// A number of each engine of the status that has this name: in text, since nothing else here reads JSON.
+/// A number from the status for each engine, by its name in the text: nothing else here reads JSON.
 fn numbers(text: &str, name: &str) -> Vec<u64> {
     let name = format!("\"{name}\":");
     let digits = |rest: &str| rest.trim_start().chars().take_while(char::is_ascii_digit).collect::<String>();
@@ -88,7 +88,7 @@ fn status(cluster: &Cluster) -> Outcome<String> {
     Ok(String::from_utf8(cluster.command(&["cluster", "status", "-o", "json"])?.stdout)?)
 }
 
-/// Engines by the numbers that the hub gave them: one that is lost and comes back has another.
+/// Engines by the hub's ids: an engine that is lost and comes back has another id.
 fn engines(cluster: &Cluster) -> Outcome<Vec<u64>> {
     Ok(numbers(&status(cluster)?, "engine"))
 }

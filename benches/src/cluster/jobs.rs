@@ -1,5 +1,5 @@
-//! Benchmarks: what the way through the hub costs. Tasks that do nothing, a second; and one tiny job after another, from
-//! submitting to having the result.
+//! Benchmarks of the way through the hub: empty tasks per second; and one tiny job after another, from its submission
+//! to its result.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! Benchmark: the word count while one of two engines is killed half-way and started again by the supervisor, against
-//! an undisturbed run.
+//! Benchmark: the word count while one of two engines is killed half-way and restarted by the supervisor, against an
+//! undisturbed run.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use super::Cluster;
 use crate::harness::{Bench, Figure, Figures, Goal, Outcome, Settings};
 use crate::word_count::{count, text_file};
 
-/// How often each is measured; the figure is the median.
+/// How many times each is measured; the figure is the median.
 const TIMES: usize = 5;
 
 /// The benchmark.
@@ -48,7 +48,7 @@ pub fn bench(settings: &Settings) -> Outcome<Bench> {
         for _ in 0..TIMES {
             quiet.push(timed(None)?);
             disturbed.push(timed(Some(Duration::from_secs_f64(quiet[0] / 2.0)))?);
-            // Both engines are there again before the next run.
+            // Both engines have to be back before the next run.
             std::thread::sleep(Duration::from_secs(1));
         }
         quiet.sort_by(f64::total_cmp);

@@ -1,11 +1,11 @@
-//! Benchmark: the memory of a hub that has run a hundred jobs of 10,000 tasks that do nothing.
+//! Benchmark: the memory of a hub that has run a hundred jobs of 10,000 empty tasks.
 
 use super::Cluster;
 use crate::harness::{Bench, Figure, Figures, Goal, Outcome, Settings};
 
 /// Tasks of one job.
 const TASKS: u32 = 10_000;
-/// Jobs until the memory is looked at first, and in all.
+/// The number of jobs after which the memory is measured: the first time and the last.
 const JOBS: [u32; 2] = [10, 100];
 
 /// The benchmark.
@@ -13,7 +13,7 @@ pub fn bench(_: &Settings) -> Outcome<Bench> {
     let rows = vec![
         Figure { label: "after 100,000 tasks", unit: "MB", goal: None },
         Figure { label: "after 1,000,000 tasks", unit: "MB", goal: Some(Goal::AtMost(300.0)) },
-        // What the system gives and takes in the meantime is no growth.
+        // Differences that come from the system's own memory management are no growth.
         Figure { label: "growth between them", unit: "MB", goal: Some(Goal::AtMost(20.0)) },
     ];
     Ok(Bench::Figures(Figures { rows, measure: Some(Box::new(measure)) }))

@@ -42,7 +42,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A context whose jobs it runs.
+    /// A context that runs its jobs on this cluster.
     pub fn context(&self) -> Outcome<Context> {
         Ok(Context::builder().cluster(self.driver_file().display().to_string()).progress(false).build()?)
     }
@@ -52,7 +52,7 @@ impl Cluster {
         self.home.join("default/driver.json")
     }
 
-    /// Runs the command line, which is built beside this program.
+    /// Runs the command line, which was built beside this program.
     pub fn command(&self, arguments: &[&str]) -> Outcome<Output> {
         let program = tryworks()?;
         let output = Command::new(&program).args(arguments).env("TRYWORKS_HOME", &self.home).output()?;
@@ -74,7 +74,7 @@ impl Cluster {
     }
 }
 
-/// The process that a pid file names.
+/// The process in a pid file.
 fn process(file: &Path) -> Outcome<u32> {
     let text = std::fs::read_to_string(file)?;
     let digits = text.split_once("\"pid\":").map(|(_, rest)| rest.trim_start()).unwrap_or_default();
@@ -97,7 +97,7 @@ impl Drop for Cluster {
         if let Err(error) = self.command(&["cluster", "stop"]) {
             eprintln!("the cluster could not be stopped: {error}");
         }
-        // Which waits until its files are gone.
+        // This command waits until the cluster's files are gone.
         if let Err(error) = self.command(&["cluster", "clean"]) {
             eprintln!("what the cluster left could not be removed: {error}");
         }

@@ -9,7 +9,7 @@ use crate::harness::{Answer, Bench, Outcome, Pair, Settings};
 
 /// Bytes that are shuffled.
 const BYTES: u64 = 1 << 30;
-/// Different keys.
+/// Distinct keys.
 const KEYS: u64 = 1_000_000;
 
 /// Pairs of numbers.
@@ -24,14 +24,14 @@ pub fn strings(settings: &Settings) -> Outcome<Bench> {
 
 fn pair(_: &Settings, rows: u64, group: fn(&Context, u64) -> Outcome<Answer>, goal: f64) -> Outcome<Bench> {
     let cluster = Cluster::start(2)?;
-    let (far, near) = (cluster.context()?, Context::builder().threads(2).progress(false).build()?);
+    let (cluster_cx, local_cx) = (cluster.context()?, Context::builder().threads(2).progress(false).build()?);
     Ok(Bench::Pair(Pair {
         ours: Some(Box::new(move || {
             // Kept for as long as its context is used.
             let _ = &cluster;
-            group(&far, rows)
+            group(&cluster_cx, rows)
         })),
-        twin: Box::new(move || group(&near, rows)),
+        twin: Box::new(move || group(&local_cx, rows)),
         after: None,
         goal: Some(goal),
     }))

@@ -7,7 +7,7 @@ use tryworks::prelude::*;
 use super::Cluster;
 use crate::harness::{Bench, Figure, Figures, Goal, Outcome, Settings};
 
-/// How often it is measured; the figure is the median.
+/// How many times it is measured; the figure is the median.
 const TIMES: usize = 7;
 
 /// The benchmark.

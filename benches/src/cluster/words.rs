@@ -9,15 +9,15 @@ use tryworks::Context;
 pub fn bench(settings: &Settings) -> Outcome<Bench> {
     let path = text_file(settings)?;
     let cluster = Cluster::start(2)?;
-    let (far, near) = (cluster.context()?, Context::builder().threads(2).progress(false).build()?);
+    let (cluster_cx, local_cx) = (cluster.context()?, Context::builder().threads(2).progress(false).build()?);
     let text = path.clone();
     Ok(Bench::Pair(Pair {
         ours: Some(Box::new(move || {
             // Kept for as long as its context is used.
             let _ = &cluster;
-            count(&far, &text)
+            count(&cluster_cx, &text)
         })),
-        twin: Box::new(move || count(&near, &path)),
+        twin: Box::new(move || count(&local_cx, &path)),
         after: None,
         goal: Some(0.85),
     }))

@@ -18,7 +18,7 @@ pub fn mix2(a: u64, b: u64) -> u64 {
 pub struct Stream(u64);
 
 impl Stream {
-    /// The stream of `seed`; seeds next to each other give unrelated streams.
+    /// The stream of `seed`; neighbouring seeds give unrelated streams.
     pub fn new(seed: u64) -> Self {
         Stream(mix(seed ^ 0x5851_f42d_4c95_7f2d))
     }
@@ -30,14 +30,14 @@ impl Stream {
         mix(self.0)
     }
 
-    /// The next number below `bound`, all but evenly.
+    /// The next number below `bound`, almost evenly distributed.
     #[inline]
     pub fn below(&mut self, bound: u64) -> u64 {
         reduce(self.next(), bound)
     }
 }
 
-/// Brings a random number into `0..bound` without a division.
+/// Reduces a random number to `0..bound` without a division.
 #[inline]
 pub fn reduce(random: u64, bound: u64) -> u64 {
     ((u128::from(random) * u128::from(bound)) >> 64) as u64

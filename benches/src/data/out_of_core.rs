@@ -1,4 +1,4 @@
-//! Data too large for the memory limit, made from an index, and the answers known without sorting or grouping it.
+//! Data larger than the memory limit, made from an index, and its answers, known without sorting or grouping.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +11,13 @@ use crate::harness::Answer;
 /// Rows of all inputs together at full scale: 4 GiB, at 64 bytes a row.
 pub const ROWS: u64 = 1 << 26;
 
-/// The part of a row that is carried along: 56 bytes.
+/// The part of a row beside the key: 56 bytes.
 pub type Payload = [u64; 7];
 
 /// A row: a key and its payload.
 pub type Row = (u64, Payload);
 
-/// A payload from a number: what an operator loses or mixes up of it changes its digest.
+/// A payload from a number: if an operator loses or mixes up any part of it, its digest changes.
 #[inline]
 pub fn payload(seed: u64) -> Payload {
     std::array::from_fn(|place| mix(seed.wrapping_add(place as u64)))
@@ -35,23 +35,23 @@ pub fn row_digest(row: &Row) -> u64 {
     mix2(row.0, digest(&row.1))
 }
 
-/// `distinct`: rows of which every second one has been before.
+/// `distinct`: every second row repeats an earlier one.
 pub mod distinct {
     use super::*;
 
-    /// How many rows are different.
+    /// How many distinct rows there are.
     pub fn different(rows: u64) -> u64 {
         rows.div_ceil(2)
     }
 
-    /// Row `index`: equal rows lie `different` rows apart, so that combining ahead of the shuffle finds none.
+    /// Row `index`: equal rows are `different` rows apart, so that combining before the shuffle finds none.
     #[inline]
     pub fn row(index: u64, different: u64) -> Row {
         let identity = index % different;
         (mix(identity), payload(identity << 3))
     }
 
-    /// Count and sum of the digests of the different rows.
+    /// The count of the distinct rows, and the sum of their digests.
     pub fn expected(rows: u64) -> Answer {
         let different = different(rows).min(rows);
         Answer { count: different, checksum: sum((0..different).map(|identity| row_digest(&row(identity, different)))) }
@@ -96,12 +96,12 @@ pub mod group_by_key {
 pub mod join {
     use super::*;
 
-    /// Rows of either side, out of those of both together.
+    /// The rows of each side, out of the rows of both together.
     pub fn side(rows: u64) -> u64 {
         rows.div_ceil(2)
     }
 
-    /// Keys of either side.
+    /// The keys of each side.
     pub fn keys(side: u64) -> u64 {
         side.div_ceil(2)
     }
@@ -146,7 +146,7 @@ pub mod join {
 pub mod sort_by {
     use super::*;
 
-    /// What [`row`] needs.
+    /// The order that [`row`] needs.
     pub fn order(rows: u64) -> Permutation {
         Permutation::new(rows, 0x736f_7274)
     }
@@ -158,7 +158,7 @@ pub mod sort_by {
         (key, payload(key << 3))
     }
 
-    /// What a partition of the sorted rows amounts to: add its rows in order, then the partitions in order.
+    /// A summary of a partition of the sorted rows: add its rows in order, then the partitions in order.
     #[derive(Clone, Copy, Default, Serialize, Deserialize)]
     pub struct Sorted {
         count: u64,
@@ -175,7 +175,7 @@ pub mod sort_by {
             self.then(Sorted { count: 1, checksum: row_digest(row), first: row.0, last: row.0, broken: false })
         }
 
-        /// Adds what comes after.
+        /// Adds the summary of the rows that follow.
         #[inline]
         pub fn then(self, next: Self) -> Self {
             match (self.count, next.count) {
@@ -191,7 +191,7 @@ pub mod sort_by {
             }
         }
 
-        /// The answer: rows out of order, missing or twice spoil the checksum.
+        /// The answer. Rows that are out of order, missing or duplicated change the checksum.
         pub fn answer(self) -> Answer {
             let broken = self.broken || (self.count > 0 && self.first != 0);
             Answer { count: self.count, checksum: if broken { !self.checksum } else { self.checksum } }

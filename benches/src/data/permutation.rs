@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::mix::mix2;
 
-/// A bijection of `0..n` onto itself (a Feistel network; numbers outside are walked on until they are inside).
+/// A bijection of `0..n` onto itself (a Feistel network; a number outside of the range is permuted again until it is
+/// inside).
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Permutation {
     n: u64,
@@ -19,7 +20,7 @@ impl Permutation {
         Permutation { n, half: bits.div_ceil(2), seed }
     }
 
-    /// Where `place` goes.
+    /// The image of `place`.
     pub fn at(&self, place: u64) -> u64 {
         let mask = (1u64 << self.half) - 1;
         let mut x = place;

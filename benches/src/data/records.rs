@@ -1,4 +1,4 @@
-//! Text files of 100-byte records to be sorted, and the check of sorted ones.
+//! Text files of 100-byte records to be sorted, and a check of the sorted ones.
 
 use std::{
     fs::{self, File},
@@ -18,7 +18,8 @@ pub const KEY: usize = 10;
 /// Files that the records are spread over.
 const FILES: u64 = 8;
 
-/// Makes `records` lines of printable characters in files under `directory`, unless they are there; gives their paths in order.
+/// Creates files under `directory` with `records` lines of printable characters, unless they exist; returns their paths
+/// in order.
 pub fn make_files(directory: &Path, records: u64) -> io::Result<Vec<PathBuf>> {
     let paths: Vec<PathBuf> = (0..FILES).map(|file| directory.join(format!("records-{file}.txt"))).collect();
     if paths.iter().all(|path| path.exists()) {
@@ -42,7 +43,7 @@ fn record(index: u64) -> [u8; RECORD] {
     let mut line = [b' '; RECORD];
     let mut random = 0;
     for (place, byte) in line[..RECORD - 1].iter_mut().enumerate() {
-        // A number gives eight characters. 94 of them are printable and no space; 64 will do for the payload.
+        // A number gives eight characters. 94 characters are printable and no space; 64 are enough for the payload.
         if place % 8 == 0 || place == KEY {
             random = stream.next();
         }
@@ -63,8 +64,8 @@ pub fn digest(line: &[u8]) -> u64 {
     words.fold(0, mix2)
 }
 
-/// Reads the files of `directory` in the order of their names: an error unless the lines are in the order of their keys.
-/// The checksum does not depend on the order.
+/// Reads the files of `directory` in the order of their names: an error unless the lines are in the order of their
+/// keys. The checksum does not depend on the order.
 pub fn check_sorted(directory: &Path) -> Outcome<Answer> {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;

@@ -1,4 +1,4 @@
-//! A text file with the word frequencies of natural language: made once, kept between runs.
+//! A text file with the word frequencies of natural language, made once and kept between runs.
 
 use std::{
     collections::HashSet,
@@ -13,12 +13,12 @@ use super::mix::Stream;
 
 /// Distinct words.
 const VOCABULARY: usize = 200_000;
-/// The text is made in pieces, each from a seed of its own, so that threads can share the work without changing it.
+/// The text is made in pieces, each from its own seed. So threads can share the work without changing the text.
 const PIECE: u64 = 4 << 20;
 const SEED: u64 = 0x7a69_7066;
 /// The longest word.
 const LONGEST: usize = 14;
-/// Letters, each as often as English has it, roughly.
+/// Letters, with about their frequencies in English.
 const LETTERS: &[u8] =
     b"eeeeeeeeeeeetttttttttaaaaaaaaooooooooiiiiiiinnnnnnnsssssshhhhhhrrrrrrddddllllcccuuummmwwwffggyyppbbvkjxqz";
 
@@ -45,10 +45,10 @@ pub fn zipf_file(bytes: u64) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Words and how often each is said.
+/// Words and their frequencies.
 struct Language {
     words: Vec<Vec<u8>>,
-    /// Walker's alias table: below the threshold the word itself, else the other.
+    /// Walker's alias table: below the threshold the word itself, else the other word.
     alias: Vec<(u32, u32)>,
 }
 
@@ -72,7 +72,7 @@ impl Language {
                 }
                 let start = text.len();
                 text.extend_from_slice(&self.words[self.draw(&mut stream)]);
-                // One word in 12 begins with a capital, one in 256 is all capitals.
+                // One word in 12 begins with a capital, and one in 256 is all capitals.
                 match stream.below(768) {
                     0..3 => text[start..].make_ascii_uppercase(),
                     3..67 => text[start..start + 1].make_ascii_uppercase(),
@@ -92,7 +92,7 @@ impl Language {
     }
 }
 
-/// A word not seen before; the rarer, the longer.
+/// A new word; the rarer, the longer.
 fn new_word(rank: usize, stream: &mut Stream, seen: &mut HashSet<Vec<u8>>) -> Vec<u8> {
     loop {
         let spread = stream.below(5) as f64 - 2.0;

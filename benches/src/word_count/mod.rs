@@ -1,5 +1,5 @@
-//! Benchmark: the words of a large text counted in lower case and the five most frequent, against threads, a mapped file
-//! and hash tables by hand.
+//! Benchmark: counts the words of a large text in lower case and finds the five most frequent, against hand-written
+//! threads, a mapped file and hash tables.
 
 mod twin;
 
@@ -38,7 +38,8 @@ pub fn text_file(settings: &Settings) -> Outcome<PathBuf> {
     Ok(zipf_file(settings.scaled(BYTES))?)
 }
 
-/// The answer from the most frequent words, the most frequent first; equal counts in the order of the words.
+/// The answer from the most frequent words, the most frequent one first; words with equal counts are in alphabetical
+/// order.
 pub fn answer<'a>(most_frequent: impl IntoIterator<Item = (&'a str, u64)>) -> Answer {
     let mut answer = Answer { count: 0, checksum: 0 };
     for (word, count) in most_frequent {
@@ -49,7 +50,7 @@ pub fn answer<'a>(most_frequent: impl IntoIterator<Item = (&'a str, u64)>) -> An
     answer
 }
 
-/// Our side, on any context.
+/// The side of Tryworks, on any context.
 pub fn count(cx: &Context, path: &Path) -> Outcome<Answer> {
     let words = cx
         .text_file(path)
@@ -65,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    /// The program that the twin is a twin of.
+    /// The plain program that the twin corresponds to.
     fn plain(text: &str) -> Answer {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for word in text.lines().flat_map(str::split_whitespace) {

@@ -1,6 +1,6 @@
-//! The word count by hand: threads, a mapped file, and a hash table for each thread. It has a file of its own since the
-//! compiler shares what it makes of generic functions within one: splitting a line into words, which both sides do, was
-//! a call for each word then, as it is in no program that does it once.
+//! The word count by hand: threads, a mapped file, and a hash table for each thread. It has a file of its own because
+//! the compiler shares generic functions within one file. Both sides split lines into words, and then each word cost a
+//! call, as in no program that splits lines in only one place.
 
 use std::{
     fs::File,
@@ -19,13 +19,15 @@ use crate::harness::{Answer, Outcome};
 
 /// Bytes a thread takes at a time.
 const CHUNK: usize = 2 << 20;
-/// Hash partitions that the tables are merged by, as bits.
+/// The hash partitions by which the tables are merged, as bits.
 const PARTITION_BITS: u32 = 6;
 
-/// The same by hand. Lines are text, so they are checked to be UTF-8, and words are what lies between white space by Unicode.
+/// The same work by hand. Lines are text, so they are checked to be UTF-8, and words are separated by white space
+/// according to Unicode.
 pub fn twin(path: &Path) -> Outcome<Answer> {
     let file = File::open(path)?;
-    // SAFETY: the file is a finished one of our own cache, which nothing writes to or truncates once it has its name.
+    // SAFETY: the file is a finished one in this benchmark's own cache. No process writes to it or truncates it once it
+    // has its name.
     #[allow(unsafe_code)]
     let map = unsafe { Mmap::map(&file)? };
 
@@ -53,7 +55,7 @@ pub fn twin(path: &Path) -> Outcome<Answer> {
     Ok(answer(best.iter().map(|(word, count)| (word.as_str(), *count))))
 }
 
-/// Where the first line at or after `offset` begins.
+/// Where the first line begins at or after `offset`.
 fn line_start(text: &[u8], offset: usize) -> usize {
     match offset {
         0 => 0,
@@ -61,10 +63,10 @@ fn line_start(text: &[u8], offset: usize) -> usize {
     }
 }
 
-/// The longest word that is kept in the table itself.
+/// The longest word that is stored in the table itself.
 const SHORT: usize = 15;
-/// Words that are looked up at a time. Finding words mispredicts many branches and looking them up misses the caches: one after
-/// the other for many words, the misses overlap.
+/// How many words are looked up at a time. Finding words mispredicts many branches, and looking them up misses the
+/// caches. Doing each step for many words lets the misses overlap.
 const BATCH: usize = 512;
 
 /// A word of up to 15 bytes, its length in the last.
@@ -74,7 +76,7 @@ type ShortWord = [u8; SHORT + 1];
 #[derive(Default)]
 struct Words {
     short: HashTable<(ShortWord, u64)>,
-    /// The others, their hashes kept.
+    /// The longer words, with their hashes.
     long: HashTable<(u64, Box<str>, u64)>,
     /// Short words not counted yet.
     batch: Vec<ShortWord>,
@@ -124,9 +126,9 @@ fn add_long(table: &mut HashTable<(u64, Box<str>, u64)>, hash: u64, word: &str, 
     found.or_insert_with(|| (hash, word.into(), 0)).get_mut().2 += count;
 }
 
-/// Adds up one hash partition of all tables and gives its most frequent words.
+/// Adds up one hash partition of all tables, and returns its most frequent words.
 fn merge(tables: &[Words], partition: u64) -> Vec<(String, u64)> {
-    // A table uses the top bits as tags and the lowest for the place: the partition is taken from between.
+    // A table uses the top bits as tags and the lowest bits for the slot: the partition uses bits in between.
     let here = |hash: u64| (hash >> 40) % (1 << PARTITION_BITS) == partition;
     let mut sum = Words::default();
     for words in tables {
@@ -138,7 +140,7 @@ fn merge(tables: &[Words], partition: u64) -> Vec<(String, u64)> {
             add_long(&mut sum.long, *hash, word, *count);
         }
     }
-    // All bytes of a short word come from one word, and lower-casing ASCII leaves UTF-8 what it is.
+    // All bytes of a short word come from one word, and lower-casing ASCII keeps UTF-8 valid.
     let text = |word: &ShortWord| String::from_utf8_lossy(&word[..usize::from(word[SHORT])]).into_owned();
     let mut best: Vec<(String, u64)> = sum.short.iter().map(|(word, count)| (text(word), *count)).collect();
     best.extend(sum.long.into_iter().map(|(_, word, count)| (word.into_string(), count)));

@@ -1,4 +1,5 @@
-//! A format with a footer, as columnar ones have: items are gathered in groups, and the end says where each group begins.
+//! A format with a footer, like columnar formats: items are gathered in groups, and the footer says where each group
+//! begins.
 
 use serde::{Deserialize, Serialize};
 use tryworks::memory::Reservation;
@@ -9,7 +10,7 @@ use tryworks::task::TaskContext;
 
 const MAGIC: &[u8; 4] = b"GRP1";
 
-/// Numbers in groups; behind them the place of each group, how many groups there are, and a magic number.
+/// Numbers in groups. After them come the place of each group, the number of groups, and a magic number.
 #[derive(Clone, Serialize, Deserialize)]
 struct Groups {
     rows: usize,
@@ -65,7 +66,7 @@ impl Encoder<u64> for GroupEncoder {
     }
 }
 
-/// Reads a file from its end, as one does with such a format: the groups.
+/// Reads a file from its end, as readers of this kind of format do; returns the groups.
 fn groups(bytes: &[u8]) -> Vec<Vec<u64>> {
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     assert_eq!((&bytes[..4], &bytes[bytes.len() - 4..]), (&MAGIC[..], &MAGIC[..]));
@@ -78,7 +79,7 @@ fn groups(bytes: &[u8]) -> Vec<Vec<u64>> {
 fn a_footer_says_where_in_the_file_things_are() -> Result<()> {
     let cx = Context::local(2)?;
     let scratch = tempfile::tempdir()?;
-    // Large enough for the buffer to be emptied several times in between.
+    // Large enough for the buffer to be emptied several times.
     let numbers = cx.range_in(0..300_000, 3).filter(|n| !(100_000..200_000).contains(n));
     let expected = [(0..100_000).collect(), vec![], (200_000..300_000).collect::<Vec<u64>>()];
     for at_driver in [false, true] {

@@ -1,5 +1,5 @@
-//! A store in memory, as object stores are: an object is uploaded in pieces of a least size, and appears when its upload is
-//! completed with the numbers of all pieces, or never.
+//! A store in memory that works like an object store. An object is uploaded in pieces of a minimum size. It appears
+//! when its upload is completed with the numbers of all pieces, or never.
 
 use super::trying_twice;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use tryworks::prelude::*;
 use tryworks::sink::{FileName, Part, Place, SaveRequest};
 use tryworks::text::Lines;
 
-/// The smallest piece that is not the last one.
+/// The smallest size of a piece that is not the last one.
 const PIECE: usize = 200 << 10;
 
 #[derive(Default)]
@@ -23,7 +23,7 @@ struct Store {
 
 static STORE: Mutex<Store> = Mutex::new(Store { uploads: BTreeMap::new(), objects: BTreeMap::new(), requests: 0 });
 
-/// What the store answers to a request; each has a number of its own.
+/// The store's answer to a request; each request has its own number.
 fn ask<R>(request: impl FnOnce(&mut Store, u64) -> R) -> R {
     let mut store = STORE.lock().unwrap();
     store.requests += 1;
@@ -53,7 +53,7 @@ impl Bucket {
     }
 }
 
-/// An upload that has all its pieces.
+/// A completed upload: all its pieces have been sent.
 #[derive(Clone, Serialize, Deserialize)]
 struct Uploaded {
     upload: u64,
@@ -105,7 +105,7 @@ impl Place for Bucket {
 }
 
 impl Bucket {
-    /// Ends what attempts left open that nobody accepted.
+    /// Ends uploads that attempts left open and that were not accepted.
     fn abort(&self) {
         ask(|store, _| store.uploads.retain(|_, (key, _)| !key.starts_with(&self.prefix)));
     }
@@ -171,7 +171,7 @@ fn lines(prefix: &str) -> Vec<u64> {
 fn objects_are_uploaded_in_pieces_and_appear_when_they_are_accepted() -> Result<()> {
     static RUNS: AtomicUsize = AtomicUsize::new(0);
     let cx = trying_twice();
-    // A partition is 800 KB, that is four pieces, the last of them small.
+    // A partition is 800 KB: four pieces, of which the last one is small.
     let numbers = cx.range_in(1_000_000..1_400_000, 4).map(|n| {
         if n == 1_090_000 && RUNS.fetch_add(1, Relaxed) == 0 {
             assert!(!under("tasks").0.contains_key("tasks/0-0"), "it is not to be seen yet");

@@ -1,4 +1,4 @@
-//! One file that all tasks write to, each at the offset of its partition: an array of numbers behind a header.
+//! One file that all tasks write to, each at the offset of its partition: an array of numbers after a header.
 
 use super::trying_twice;
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ impl Encoder<u64> for Elements {
     }
 }
 
-/// A file of as many numbers as the partitions have together.
+/// A file for all numbers of all partitions.
 #[derive(Clone, Serialize, Deserialize)]
 struct OneArray {
     path: PathBuf,

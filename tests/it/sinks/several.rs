@@ -10,7 +10,7 @@ use tryworks::prelude::*;
 use tryworks::sink::{FileLayout, FileWriter, Files, Format, LayoutWriter, Place, Receipt, Sink};
 use tryworks::text::Lines;
 
-/// The next file begins when one has so many bytes.
+/// Begins another file when one has `bytes` bytes.
 #[derive(Clone, Serialize, Deserialize)]
 struct Rolling<F> {
     format: F,
@@ -101,7 +101,7 @@ impl<V, F: Format<V>, P: Place> LayoutWriter<(String, V), P> for ByKeyWriter<V, 
     }
 }
 
-/// A layout with a place.
+/// A pair of a layout and a place.
 struct To<L, P>(L, P);
 
 impl<T, L: FileLayout<T>, P: Place> Sink<T> for To<L, P> {
@@ -189,7 +189,7 @@ fn files_of_an_attempt_that_failed_are_not_among_those_of_the_next() -> Result<(
     let cx = trying_twice();
     let scratch = tempfile::tempdir()?;
     let dir = scratch.path().join("out");
-    // What the first attempt writes is other than what the second one does.
+    // The first attempt writes something else than the second one.
     let numbers = cx.range_in(0..1_000, 2).map(|n| {
         if n == 0 {
             RUNS.fetch_add(1, Relaxed);
@@ -213,7 +213,7 @@ fn of_a_save_that_failed_no_file_and_no_directory_stays() -> Result<()> {
     let dir = scratch.path().join("there");
     std::fs::create_dir(&dir)?;
     let pairs = cx.range_in(0..900, 9).map(|n| {
-        // Eight partitions were accepted by then, or are about to be.
+        // Eight partitions have been accepted by then, or are about to be.
         if n == 899 {
             FAILING.fetch_add(1, Relaxed);
             panic!("the last one");
@@ -224,7 +224,7 @@ fn of_a_save_that_failed_no_file_and_no_directory_stays() -> Result<()> {
     assert_eq!(FAILING.load(Relaxed), 1);
     assert_eq!(std::fs::read_dir(&dir)?.count(), 0);
 
-    // What is no name of a directory is refused before anything is written there.
+    // A text that cannot be the name of a directory is refused before anything is written there.
     let escaping = cx.range_in(0..2, 1).map(|n| ("/../../escaped".to_string(), n));
     let error = escaping.save(To(ByKey(Lines), Directory::new(&dir)?)).unwrap_err();
     assert!(error.to_string().contains("would not be below"), "{error}");
