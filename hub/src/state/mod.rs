@@ -99,7 +99,7 @@ impl Default for Limits {
 
 /// How many tasks an engine may hold beyond its slots before the hub knows how long its tasks take.
 const PREFETCH: u32 = 2;
-/// An engine on which ten different tasks fail within a minute gets no tasks for a minute.
+/// An engine on which this many different tasks fail within the window gets no tasks for a while.
 const EXCLUSION: Exclusion =
     Exclusion { failures: 10, window: Duration::from_secs(60), lasts: Duration::from_secs(60) };
 

@@ -44,8 +44,8 @@ impl UnderWay {
         true
     }
 
-    /// A driver acknowledges output. Returns the pieces that tell it of everything left out, once less than half of a
-    /// bound is used.
+    /// A driver acknowledges output. Returns the pieces that tell it of everything left out, once at most half of
+    /// each bound is used.
     pub(crate) fn heard(&mut self, session: SessionId, heard: &Heard) -> Vec<Written> {
         let Some(of) = self.sessions.get_mut(&session) else { return Vec::new() };
         let key = (heard.run, heard.stderr);
