@@ -117,7 +117,7 @@ mod tests {
             std::thread::yield_now();
         }
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        assert!(stat.contains(") Z "), "nobody has waited for it: {stat}");
+        assert!(stat.contains(") Z "), "its parent has not waited for it: {stat}");
         child.wait().unwrap();
         assert_eq!(has_ended(&process), Some(true));
     }

@@ -13,7 +13,7 @@ fn a_name_is_given_to_one_engine_alone_and_goes_with_its_store() {
     let other = Offer { store: offer("two", &directory).store, ..first.clone() };
     let why = world.engine(other).unwrap_err();
     assert!(why.contains("there is an engine `one` already"), "{why}");
-    assert_eq!(world.closed.len(), 1, "who is refused is hung up on");
+    assert_eq!(world.closed.len(), 1, "the refused engine is hung up on");
     // The same engine, by another connection.
     let (_, after) = world.engine(first).unwrap();
     assert!(after > before);

@@ -310,7 +310,7 @@ fn a_new_job_of_a_session_that_lives_on_waits_for_the_engines_that_have_its_bloc
     assert!(world.tasks(first).is_empty(), "the other engine may have what it needs");
     world.drive(new, &[FromDriver::Submit(Box::new(job(1, fresh.session, 1, None, None)))]);
     let tasks = world.tasks(first);
-    assert!(tasks.len() == 1 && tasks[0].session == fresh.session, "who is new has nothing to wait for");
+    assert!(tasks.len() == 1 && tasks[0].session == fresh.session, "a new session has nothing to wait for");
     world.engine(Offer { sessions: vec![session], ..offer("two", &directory) }).unwrap();
     world.turn();
     let mut out: Vec<_> = world.hub.launches.out.values().map(|launched| launched.session).collect();

@@ -154,7 +154,7 @@ async fn what_cannot_be_kept_is_told_to_who_puts_it() {
         assert!(matches!(&error, DataError::Failed { message, .. } if message.contains(expected)), "{name}: {error}");
     }
     let error = driver.put(&port.address, Role::Engine, b"big", u64::MAX, chunks(io::empty())).await.unwrap_err();
-    assert!(matches!(&error, DataError::Refused { message, .. } if message.contains("no room")), "{error}");
+    assert!(matches!(&error, DataError::Refused { message, .. } if message.contains("no space")), "{error}");
     // Bytes that end too early at this end, are too many, or cannot be read.
     for (len, chunks, expected) in [
         (10, chunks(io::Cursor::new(some(9))), "they ended after 9 of 10"),

@@ -59,7 +59,7 @@ fn what_is_deleted_while_it_is_being_added_is_not_there_afterwards() {
         assert_eq!(world.stored(), orders, "it is deleted after it was added");
         world.engine.added(AttemptId(1), Ok(()));
         assert!(matches!(world.told()[..], [FromEngine::Done { .. }]), "each task is reported once");
-        assert!(world.engine.offer().held.is_empty(), "nobody is offered it");
+        assert!(world.engine.offer().held.is_empty(), "it is not offered");
     }
 }
 

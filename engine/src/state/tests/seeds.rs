@@ -353,8 +353,8 @@ impl Around {
         let held = offer.held.iter().map(|held| held.attempt.0).chain(offer.results.iter().map(|held| held.attempt.0));
         let held: BTreeSet<u64> = held.collect();
         let stray: Vec<_> = self.added.iter().filter(|(_, _, attempt)| !held.contains(attempt)).collect();
-        assert!(stray.is_empty(), "nobody is offered {stray:?}");
-        assert!(self.sealed.is_empty(), "nobody deletes {:?}", self.sealed);
+        assert!(stray.is_empty(), "{stray:?} is not offered");
+        assert!(self.sealed.is_empty(), "{:?} is never deleted", self.sealed);
         self.seen
     }
 }

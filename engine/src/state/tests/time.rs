@@ -152,7 +152,7 @@ fn an_engine_goes_on_without_a_hub_for_as_long_as_its_patience() {
     assert!(world.engine.without_hub(world.now, "connection refused").is_ok());
     let error = world.engine.without_hub(world.now + TICK, "connection refused").unwrap_err();
     assert!(error.to_string().contains("there was no hub for 60s: connection refused"), "{error}");
-    assert!(world.engine.for_hub().is_empty(), "what is said to nobody is not kept");
+    assert!(world.engine.for_hub().is_empty(), "without a hub no message is kept");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn a_hub_that_begins_again_finds_what_had_not_ended() {
     assert_eq!(found.sessions.iter().map(|session| session.session.0).collect::<Vec<_>>(), [2, 3, 4]);
     assert!(found.sessions[0].proof.is_of(&[2; 16]) && !found.sessions[0].proof.is_of(&[3; 16]));
     assert_eq!(found.sessions[0].program, Some(program()));
-    assert_eq!(found.sessions[1].program, None, "nobody needs it any more");
+    assert_eq!(found.sessions[1].program, None, "it is no longer needed");
     let [attached, detached] = &found.unfinished[..] else { panic!("{:?}", found.unfinished) };
     assert_eq!((attached.row.job, attached.session.0, attached.ticket), (JobId(1), 2, 1));
     assert!(attached.detached.is_none());
