@@ -27,7 +27,7 @@ pub fn refused(file: &str, dir: &Path, needed: u64, used: u64, error: &io::Error
     let mut refusal = Error::storage(format!("writing {file}"), dir, error);
     if let Error::Storage { message, .. } = &mut refusal {
         *message +=
-            &format!("; {needed} bytes more were needed, {used} bytes of such files are in use there{}", free(dir));
+            &format!("; {needed} bytes more were needed, {used} bytes of these files are in use there{}", free(dir));
     }
     refusal
 }

@@ -17,11 +17,11 @@ thread_local! {
 /// use tryworks_base::lock::{Lock, none_held};
 /// let count = Lock::new(0);
 /// *count.lock() += 1;
-/// none_held("asking somebody");
+/// none_held("asking a process");
 /// # #[cfg(debug_assertions)]
 /// assert!(std::panic::catch_unwind(|| {
 ///     let _held = count.lock();
-///     none_held("asking somebody");
+///     none_held("asking a process");
 /// }).is_err());
 /// assert_eq!(*count.lock(), 1);
 /// ```

@@ -218,7 +218,7 @@ mod tests {
         real.store(OWN + 300 + 100 + 350, Relaxed);
         assert!(held.hold(50));
         real.store(OWN + 300 + 150 + 350, Relaxed);
-        assert!(!held.hold(1), "350 that nobody counted and 150 are half of the budget");
+        assert!(!held.hold(1), "350 that were not reserved and 150 are half of the budget");
         assert!(working.grow(500));
         real.store(OWN + 300 + 650 + 350, Relaxed);
         assert!(!working.grow(1));

@@ -178,7 +178,7 @@ fn reasons(rows: &[WhyRow]) -> String {
     let mut table = Table::new([
         ("STAGE", Column::Right),
         ("PARTITIONS", Column::Right),
-        ("SUCH AS", Column::Right),
+        ("EXAMPLE", Column::Right),
         ("WHY", Column::Flexible),
     ]);
     for row in rows {

@@ -149,7 +149,7 @@ mod tests {
         let process = find(&known).unwrap();
         assert!(!process.wait(Duration::ZERO));
         process.end(Duration::from_secs(60)).unwrap();
-        assert!(find(&known).is_none(), "it is dead though nobody has waited for it");
+        assert!(find(&known).is_none(), "it is dead although its parent has not waited for it");
         assert!(!child.wait().unwrap().success());
         process.signal(Signal::TERM).unwrap();
     }
@@ -163,7 +163,7 @@ mod tests {
         };
         assert_eq!(other(|_| {}), Some(true));
         assert_eq!(other(|other| other.name = "renamed".into()), Some(true));
-        assert_eq!(other(|other| other.boot = "before".into()), Some(false), "it was started again meanwhile");
+        assert_eq!(other(|other| other.boot = "before".into()), Some(false), "it was restarted in between");
         assert_eq!(other(|other| other.processes = "container".into()), None);
         assert_eq!(other(|other| (other.boot, other.name) = ("x".into(), "copy".into())), None);
         assert_eq!(other(|other| (other.boot, other.machine) = ("x".into(), "n".into())), None);

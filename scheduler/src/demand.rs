@@ -147,6 +147,7 @@ impl<E: Clone> Scheduler<E> {
         if let Some(job) = rank.and_then(|(job, ..)| self.jobs.get(&job)) {
             stage.pool = job.pool;
         }
+        // The owner has changed: its pool now counts the launches.
         if stage.pool != pool {
             self.pools.ended(pool, stage.launches());
             self.pools.started(stage.pool, stage.launches());

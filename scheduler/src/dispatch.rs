@@ -176,6 +176,7 @@ impl<E: Clone> Scheduler<E> {
         self.engines.started(row, attempt, alone);
         let task = Task { attempt, job, stage: index, stage_attempt, tries, alone, partitions, copy_of };
         let Some(engine) = self.engines.get_mut(row) else { return };
+        // All tasks that a dispatch gives to one engine go in one `Launch`.
         match (engine.batch.0 == self.pass).then(|| out.get_mut(engine.batch.1)).flatten() {
             Some(Action::Launch { tasks, .. }) => tasks.push(task),
             _ => {

@@ -254,7 +254,7 @@ impl Engines {
         self.row_of(id).filter(|&row| self.free.contains(row))
     }
 
-    /// An idle engine for a task that must run alone; engines reserved for such tasks come first. None of `not`, and
+    /// An idle engine for a task that must run alone; engines reserved for that come first. None of `not`, and
     /// one of `avoid` only if there is no other.
     pub fn pick_idle(&self, avoid: &[EngineId], not: &[EngineId]) -> Option<u32> {
         let both = [avoid, not].concat();

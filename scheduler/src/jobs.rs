@@ -186,6 +186,7 @@ impl<E: Clone> Scheduler<E> {
         }
         let (orphans, shared): (Vec<StageKey>, Vec<StageKey>) =
             job.stages.iter().partition(|&&key| self.stages[key].users.is_empty());
+        // Tasks of stages that other jobs use go on.
         if orphans.iter().any(|&key| self.stages[key].running > 0) {
             for attempt in self.attempts.iter_mut().filter(|attempt| !attempt.stopping) {
                 if self.stages[attempt.stage].users.is_empty()
@@ -212,6 +213,7 @@ impl<E: Clone> Scheduler<E> {
         if let Some(rank) = stage.listed {
             self.pools.unlist(stage.pool, rank);
         }
+        // Its running launches were asked to stop. Their reports change no counts, so they leave the pool here.
         self.pools.ended(stage.pool, stage.launches());
         if let Some(time) = stage.pace.and_then(|pace| pace.next_look) {
             self.looks.remove(&(time, key));

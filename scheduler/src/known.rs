@@ -37,6 +37,7 @@ impl<E: Clone> Scheduler<E> {
         for block in blocks {
             // No later launch may get the number of one whose block exists.
             self.attempts.skip_to(block.made_by);
+            // The session did not join, so its blocks are gone.
             if self.engines.row_of(block.engine).is_none() {
                 continue;
             }

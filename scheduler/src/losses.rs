@@ -97,6 +97,7 @@ impl<E: Clone> Scheduler<E> {
         self.settle(key);
         for at in 0..self.stages[key].children.len() {
             let child = self.stages[key].children[at];
+            // A reader counts an incomplete parent once, however many of its partitions are lost.
             self.stages[child].missing += u32::from(was_complete);
             self.settle(child);
             if self.stages[child].wanted {
@@ -115,6 +116,7 @@ impl<E: Clone> Scheduler<E> {
         let declared = !self.stages[key].deterministic;
         out.push(Action::Nondeterministic { job, stage, partition, declared });
 
+        // Attempts launched so far may have read the first answer.
         let launched = self.attempts.launched();
         if let Some(record) = self.outputs.get_mut(&changed) {
             record.change(partition, launched);
@@ -127,12 +129,14 @@ impl<E: Clone> Scheduler<E> {
             if let Some(&maker) = self.making.get(&output) {
                 readers.extend(self.stages[maker].children.iter().copied());
             }
+            // An output may be reached in several ways; it is handled once.
             let made_from = self.outputs.iter().filter(|(_, record)| record.parents.contains(&output));
             let made_from: Vec<OutputId> = made_from.map(|(&id, _)| id).filter(|&id| stale.insert(id)).collect();
             todo.extend(&made_from);
             for id in made_from {
                 let Some(record) = self.outputs.get_mut(&id) else { continue };
                 let was_complete = record.is_complete();
+                // Reports of attempts up to this number are refused from now on, however late they arrive.
                 (record.stale, record.changed) = (launched, launched);
                 let (blocks, lost) = record.forget();
                 out.extend(blocks.into_iter().map(|(engine, attempt)| Action::Discard { engine, attempt }));
@@ -143,6 +147,7 @@ impl<E: Clone> Scheduler<E> {
         for &reader in &readers {
             let stage = &mut self.stages[reader];
             stage.epoch += 1;
+            // Fetch failures of the attempt before do not count against this one.
             stage.barren.clear();
             let delivered = stage.results.done + stage.results.delivered;
             if delivered > 0 {
@@ -152,6 +157,7 @@ impl<E: Clone> Scheduler<E> {
         self.stop_attempts_of(&readers, out);
         stack.extend(readers.into_iter().filter(|&reader| self.stages[reader].wanted));
         self.demand(stack, out);
+        // Last, because ending a job can drop stages that the steps above use.
         for (job, delivered) in ending {
             let Some(stage) = self.stages.get(key.0).and_then(|stage| stage.index_in(job)) else { continue };
             self.end_job(job, End::Failed(Reason::Nondeterministic { stage, partition, delivered }), out);
@@ -173,6 +179,8 @@ impl<E: Clone> Scheduler<E> {
             let task = attempt.partitions.clone();
             self.attempts.part(twin);
             self.count_out(key, task.len(), twin.is_some());
+            // While a twin runs, the task does not wait. If the twin is called back, it has no twin any more, and puts
+            // the task back.
             if twin.is_none() {
                 self.stages[key].put_back(task);
             }

@@ -9,7 +9,7 @@ use tryworks_base::ids::JobId;
 pub enum Why {
     /// A stage that it reads is not complete.
     Dependency {
-        /// The first such stage, by its index in the job.
+        /// The first of these stages, by its index in the job.
         stage: u32,
         /// How many of its partitions are missing.
         missing: u32,

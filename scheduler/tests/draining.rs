@@ -68,7 +68,7 @@ fn what_runs_there_ends_and_nothing_new_begins() {
     assert_eq!(made.len(), 1, "what it still made is moved too: {made:?}");
     assert_eq!(t.scheduler.draining(EngineId(1)).unwrap().moving, 1);
     t.tell(Event::BlockMoved(made[0].clone()));
-    assert!(drained(&t), "nobody reads it yet");
+    assert!(drained(&t), "no task reads it yet");
     t.lose(1);
     t.finish_all();
     assert_eq!((t.end_of(1).as_str(), t.scheduler.launched()), ("done", 6));

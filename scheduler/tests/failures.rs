@@ -92,7 +92,7 @@ fn suspects_of_a_dead_worker_run_alone_and_the_one_that_kills_again_is_named() {
     let suspects: Vec<_> = t.out.iter().map(|(_, task)| task.attempt).collect();
     assert_eq!(suspects.len(), 3);
     t.tell(Event::WorkerDied { engine: EngineId(1), suspects, error: "signal 11".into() });
-    assert_eq!(t.running(), "0:0..1@1", "nobody else, although there are slots");
+    assert_eq!(t.running(), "0:0..1@1", "no other task, although there are slots");
     assert!(t.task(0, 0).1.alone);
     t.done(0, 0);
     assert_eq!(t.running(), "0:1..2@1");

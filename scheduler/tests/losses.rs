@@ -45,7 +45,7 @@ fn with_an_engine_go_all_its_outputs_and_only_those_still_needed_are_made_again(
     let first = t.attempt(1, 0);
     t.done_with(first, 1, 1, 7);
     t.lose(1);
-    assert_eq!(t.running(), "1:1..2@2", "nobody is left to read what was lost");
+    assert_eq!(t.running(), "1:1..2@2", "no reader is left for what was lost");
     t.finish_all();
     assert_eq!(t.end_of(1), "done");
 }
@@ -409,7 +409,7 @@ fn engines_that_die_again_and_again_in_maps_and_reducers_cost_only_what_they_had
     let mut commits = t.commits_of(1);
     commits.sort_unstable();
     assert_eq!((t.end_of(1).as_str(), commits), ("done", (0..6).collect()));
-    assert!(t.scheduler.launched() > 12, "something was made again");
+    assert!(t.scheduler.launched() > 12, "something was recomputed");
     t.release(1);
     assert_eq!(t.scheduler.census(), Census { engines: 3, ..Census::default() });
 }

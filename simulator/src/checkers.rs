@@ -226,7 +226,7 @@ impl Checkers {
             },
             Action::JobCancelled { job, .. } => match self.end(*job)?.cancel_asked {
                 true => Ok(()),
-                false => Err(format!("{job} was cancelled by nobody")),
+                false => Err(format!("{job} was cancelled, and no driver asked for that")),
             },
             _ => Ok(()),
         }
@@ -274,7 +274,7 @@ impl Checkers {
             return Err(format!("partition {partition} of {id} is committed when there is no such job"));
         };
         if !job.spec.wanted.contains(partition) {
-            return Err(format!("partition {partition} of {id} is committed, and nobody wanted it"));
+            return Err(format!("partition {partition} of {id} is committed, and its job did not want it"));
         }
         if let Some(before) = job.committed.insert(partition, attempt) {
             return Err(format!("partition {partition} of {id} is committed twice, by {before} and {attempt}"));

@@ -270,7 +270,7 @@ fn a_directory_has_one_owner_and_is_closed_to_others() {
     assert_eq!(filled(place.store.get(id).unwrap().held()), 1, "neither touched it");
     let pin = place.store.get(id).unwrap();
     drop(place.store);
-    assert!(BlockStore::open(&dir, None).is_err(), "somebody reads it still");
+    assert!(BlockStore::open(&dir, None).is_err(), "a reader still has it");
     drop(pin);
     assert!(!dir.exists());
     fs::create_dir(&dir).unwrap();

@@ -40,7 +40,7 @@ fn only_the_partitions_that_were_asked_for_are_kept() -> Result<()> {
     let some = MADE.load(Relaxed);
     assert!((20..100).contains(&some), "{some}");
     assert_eq!(cached.count()?, 100);
-    assert_eq!(MADE.load(Relaxed), 100, "what was kept is not made again");
+    assert_eq!(MADE.load(Relaxed), 100, "cached partitions are not recomputed");
     Ok(())
 }
 
@@ -84,7 +84,7 @@ fn what_fits_is_kept_beside_what_does_not() -> Result<()> {
     assert_eq!(cx.blocks(), 9);
     assert_eq!(MADE.swap(0, Relaxed) as u64, rows);
     assert_eq!(cached.count()?, rows);
-    assert_eq!(MADE.load(Relaxed), 1 << 20, "only the one that did not fit is made again");
+    assert_eq!(MADE.load(Relaxed), 1 << 20, "only the one that did not fit is recomputed");
     Ok(())
 }
 

@@ -36,7 +36,7 @@ fn map_stages(node: &Arc<Node>) -> Vec<Arc<dyn Stage>> {
     found
 }
 
-/// The context of such a runner.
+/// A context with that runner.
 struct Shipping(Arc<Through>);
 
 impl Shipping {

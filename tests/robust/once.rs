@@ -41,7 +41,7 @@ fn a_join_makes_a_side_that_it_reads_in_place_once() {
     assert!(joined.explain().unwrap().contains("the right side is laid out by key already"));
     assert_eq!(joined.count().unwrap(), ROWS);
     assert!(place.cx.memory().spilled() > 0, "all of it fitted");
-    assert_eq!(MADE.load(Relaxed), ROWS, "rows of the right side were made again");
+    assert_eq!(MADE.load(Relaxed), ROWS, "rows of the right side were recomputed");
     assert_eq!(FOLDED.load(Relaxed), ROWS, "values of the right side were folded again");
     drop((joined, left, right));
     place.is_clean();

@@ -67,7 +67,7 @@ pub(crate) enum Order {
 
 /// What a writer tells the receiving half.
 pub(crate) enum Told {
-    /// The socket says that a peer is gone. It remembers at most 1,024 such peers until it is asked.
+    /// The socket says that a peer is gone. It remembers at most 1,024 of these peers until it is asked.
     Lost(PeerId),
     /// A connection has to be closed.
     Close(PeerId),
@@ -202,6 +202,7 @@ impl Writer {
                     return;
                 }
                 None => {
+                    // Another task holds the lock. This report of no bytes makes the writer try again.
                     let _ = self.written.0.send((peer, 0));
                     return;
                 }
@@ -210,6 +211,7 @@ impl Writer {
         if of.waiting.is_empty() && of.closing {
             let _ = self.tell.send(Told::Close(peer));
         }
+        // A peer with nothing to send needs no entry.
         if of.waiting.is_empty() && (of.in_socket == 0 || of.closing) {
             self.peers.remove(&peer);
         }

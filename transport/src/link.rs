@@ -100,7 +100,7 @@ impl LinkSender {
         }
     }
 
-    /// Passes on a message, once no more than 64 KiB of such messages wait before it. So the caller takes messages from
+    /// Passes on a message, once at most 64 KiB of passed messages wait before it. So the caller takes messages from
     /// their sender only as fast as the other end does.
     ///
     /// # Errors

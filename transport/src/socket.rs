@@ -65,7 +65,7 @@ pub(crate) fn options() -> SocketOptions {
 /// thread that has to accept other connections before this one can be queued.
 pub(crate) async fn dial(zeromq: &mut impl zeromq::Socket, path: &Path) -> Result<(), LinkError> {
     let failed = |error: &dyn std::fmt::Display| LinkError::socket(path, error);
-    let nobody = || failed(&"no process listens there: is the process that made it still running?");
+    let no_listener = || failed(&"no process listens there: is the process that made it still running?");
     let (directory, name) = split(path)?;
     let dialling = async {
         let mut gate = UnixStream::connect(directory.through(name)).await;
@@ -74,7 +74,7 @@ pub(crate) async fn dial(zeromq: &mut impl zeromq::Socket, path: &Path) -> Resul
             gate = UnixStream::connect(directory.through(name)).await;
         }
         let gate = gate.map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => nobody(),
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => no_listener(),
             _ => failed(&error),
         })?;
         if !is_ours(&gate) {
@@ -101,7 +101,7 @@ pub(crate) async fn dial(zeromq: &mut impl zeromq::Socket, path: &Path) -> Resul
             dialled = connecting => dialled,
             // ZeroMQ takes a refusal for a process that will listen later, and would retry until its time is up. No
             // other process ever listens at this socket: its process has ended since the gate handed it out.
-            () = gone(&place) => Err(nobody()),
+            () = gone(&place) => Err(no_listener()),
         }
     };
     let dialled = timeout(ANSWER, dialling).await;

@@ -160,7 +160,7 @@ async fn a_peer_that_takes_nothing_is_cut_off_when_too_much_waits_for_it() {
         quick
     });
     (0..64).for_each(|_| to_peers.send(&quick_peer, large.clone()).unwrap());
-    let PeerEvent::CutOff { peer, waiting } = peers.recv().await.unwrap() else { panic!("somebody is cut off") };
+    let PeerEvent::CutOff { peer, waiting } = peers.recv().await.unwrap() else { panic!("a peer is cut off") };
     assert_eq!(peer, slow_peer);
     assert!(waiting > 16 * MIB, "{waiting}");
     let _quick = reader.await.unwrap();
@@ -195,7 +195,7 @@ async fn of_peers_that_take_nothing_those_go_first_for_whom_most_waits() {
     // Until each peer has taken nothing for longer than it may.
     tokio::time::sleep(2 * PATIENCE).await;
     (0..4).for_each(|_| to_peers.send(&ends[1].2, vec![7; MIB].into()).unwrap());
-    let PeerEvent::CutOff { peer, .. } = peers.recv().await.unwrap() else { panic!("somebody is cut off") };
+    let PeerEvent::CutOff { peer, .. } = peers.recv().await.unwrap() else { panic!("a peer is cut off") };
     assert_eq!(peer, ends[1].2);
     assert!(backlog.bytes() < 24 * MIB);
     // The other peers are not cut off, and get everything.
@@ -394,7 +394,7 @@ fn the_thread_that_serves_a_socket_dials_it_though_its_queue_is_full() {
             let place = Place::new();
             let (to_peers, mut peers) = place.bind().await;
             let waiting = fill(&place.socket());
-            assert!(waiting.len() > 400, "the queue has room for {} alone", waiting.len());
+            assert!(waiting.len() > 400, "the queue holds {} alone", waiting.len());
             // Another process is not accepted there, and does not wait for ever either.
             let taken = refused(Peers::bind(place.socket(), Backlog::default()).await);
             assert!(taken.contains("another process listens there"), "{taken}");

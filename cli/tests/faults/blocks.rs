@@ -94,7 +94,7 @@ fn blocks_that_are_damaged_are_made_again() {
             "{}",
             done.err
         );
-        assert_eq!(made_again(&cluster), damages.len(), "what was damaged is made again, and nothing else");
+        assert_eq!(made_again(&cluster), damages.len(), "what was damaged is recomputed, and nothing else");
         until("the driver is gone, and so are its blocks", || cluster.block_files().is_empty().then_some(()));
     }
 }

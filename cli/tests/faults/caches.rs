@@ -153,5 +153,5 @@ fn a_shuffle_behind_lost_partitions_is_planned_anew() {
     driver.says("was lost (its connection ended)");
     cluster.shared.open("go on");
     driver.ends_well();
-    assert!(cluster.shared.marks("map") > 4, "the shuffle was made again");
+    assert!(cluster.shared.marks("map") > 4, "the shuffle was recomputed");
 }

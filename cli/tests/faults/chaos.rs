@@ -33,7 +33,7 @@ fn program() {
                 assert!(found.into_iter().collect::<BTreeMap<_, _>>() == expected, "the answer is wrong");
                 mark("right");
             }
-            // What was lost too often is reported as such.
+            // What was lost too often is reported as lost.
             Err(Error::Lost { what, .. }) => mark(format!("lost-{}", what.len())),
             Err(Error::Fetch { .. }) => mark("fetch"),
             Err(other) => panic!("no process that is killed explains this: {other}"),
@@ -77,7 +77,7 @@ fn random_kills_during_shuffles_give_right_answers_or_clean_errors() {
     cluster.shared.open("enough");
     let before = cluster.shared.marks("right");
     let done = driver.ends_well();
-    assert!(cluster.shared.marks("right") > before, "once nobody kills any more, answers are right");
+    assert!(cluster.shared.marks("right") > before, "without further kills, answers are right");
     assert!(done.err.contains("was lost (its connection ended)") && done.err.contains("a worker died"), "{}", done.err);
     cluster.is_clean();
 }

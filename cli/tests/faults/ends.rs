@@ -86,7 +86,7 @@ fn results_have_a_limit_and_large_ones_are_fetched_or_made_again() {
     cluster.shared.open("fetch");
     driver.ends_well();
     let runs: usize = (0..4).map(|part| cluster.shared.marks(&format!("part-{part}"))).sum();
-    assert_eq!(runs, 6, "two results were made again");
+    assert_eq!(runs, 6, "two results were recomputed");
     cluster.is_clean();
 
     let done = cluster.begin(here!(), &[("TRYWORKS_MAX_RESULT_BYTES", "7M")]).ends_well();

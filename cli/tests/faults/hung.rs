@@ -104,7 +104,7 @@ fn a_worker_that_hangs_goes_with_its_session() {
 }
 
 #[test]
-#[expect(clippy::zombie_processes, reason = "whether somebody else ends it is what is tested")]
+#[expect(clippy::zombie_processes, reason = "the test is whether another process ends it")]
 fn a_worker_that_hangs_ends_with_its_engine_and_leaves_nothing() {
     if driving() {
         let cx = Context::init().unwrap();
@@ -258,8 +258,8 @@ fn a_partition_that_was_cancelled_halfway_is_not_kept() {
     cluster.shared.open("cancel");
     driver.ends_well();
     let made = (0..4).map(|part| cluster.shared.marks(&format!("made-{part}")));
-    assert_eq!(made.collect::<Vec<_>>(), [1, 1, 2, 1], "what was whole is kept, what was not is made again");
+    assert_eq!(made.collect::<Vec<_>>(), [1, 1, 2, 1], "what was whole is kept, what was not is recomputed");
     let by: std::collections::BTreeSet<_> =
         (0..4).flat_map(|part| cluster.shared.markers(&format!("made-{part}"))).collect();
-    assert_eq!(by.into_iter().collect::<Vec<_>>(), [worker], "it stopped, and nobody had to kill it");
+    assert_eq!(by.into_iter().collect::<Vec<_>>(), [worker], "it stopped without being killed");
 }

@@ -41,7 +41,7 @@ fn a_program_that_is_written_over_in_place_does_not_run_under_the_hash_that_it_h
     for entry in fs::read_dir(find(&cluster.home(), "programs")).unwrap().map(Result::unwrap) {
         assert!(Command::new("chmod").arg("700").arg(entry.path()).status().unwrap().success());
         // Not while a worker of the driver before is still ending.
-        until("nobody runs it", || fs::write(entry.path(), fs::read("/bin/true").unwrap()).ok());
+        until("no process runs it", || fs::write(entry.path(), fs::read("/bin/true").unwrap()).ok());
     }
     cluster.begin_as(&other, here!(), &[]).ends_well();
 }

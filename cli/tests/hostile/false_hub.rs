@@ -30,7 +30,7 @@ impl FalseHub {
     /// No process connected to it.
     fn was_left_alone(&self) {
         for socket in &self.sockets {
-            assert!(socket.accept().is_err(), "somebody dialled the false hub");
+            assert!(socket.accept().is_err(), "a process dialled the false hub");
         }
     }
 }

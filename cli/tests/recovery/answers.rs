@@ -47,7 +47,7 @@ fn a_map_task_that_gives_something_else_to_the_next_hub_is_found_out() {
     cluster.shared.open("again");
     let done = driver.ends_well();
     let again: BTreeSet<u32> = (0..4).filter(|part| cluster.shared.marks(&format!("map-{part}")) > 1).collect();
-    assert_eq!(again, lost, "what was lost was made again, and nothing else");
+    assert_eq!(again, lost, "what was lost was recomputed, and nothing else");
     assert!(done.out.contains(&format!("SECOND {}", 4_004 - lost.len())), "{}", done.out);
     assert!(done.err.contains("stage 0 is not deterministic: partition"), "{}", done.err);
 }

@@ -109,7 +109,7 @@ fn a_hub_is_killed_a_dozen_times_and_nothing_that_finished_runs_again() {
     let mut finished = [BTreeMap::new(), BTreeMap::new()];
     let stages = [("map", "collect", MAPS), ("plain", "count", PLAIN)];
     for (number, moment) in moments().into_iter().enumerate() {
-        until("so many tasks have begun", || {
+        until("enough tasks have begun", || {
             assert!(driver.child.try_wait().unwrap().is_none(), "the driver ended: {}", driver.err());
             (begun(&cluster.shared.0) >= moment).then_some(())
         });

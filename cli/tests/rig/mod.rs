@@ -178,7 +178,7 @@ impl Cluster {
     }
 
     pub fn wait_for_engines(&self, count: usize) {
-        until("so many engines are there", || (self.engines().len() == count).then_some(()));
+        until("all engines are there", || (self.engines().len() == count).then_some(()));
     }
 
     /// Waits until a process of this cluster is gone.

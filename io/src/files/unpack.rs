@@ -125,7 +125,7 @@ impl Zstd {
             let needed =
                 format!("{path} is compressed with a window of {window} bytes, and a task may have {}", self.most);
             let advice = "more memory (`TRYWORKS_MEMORY`, or that of the engines), fewer tasks at a time, or compressing \
-                          it anew without `--long` and `--ultra`";
+                          it again without `--long` and `--ultra`";
             return Err(io::Error::other(Error::limit("memory", self.limit, needed, advice)));
         }
         let needed = PACKED_BUFFER as u64 + STATE_BYTES + window;

@@ -79,6 +79,8 @@ impl TextCursor {
                 self.ended = true;
                 return Ok(());
             }
+            // Beyond the split, little is read at a time: only the end of its last line is missing. Inside, each read
+            // at least doubles what is known of a long line, so that the line is copied only a few times.
             let most = match inside {
                 0 => known.clamp(BEYOND, BUFFER),
                 _ => BUFFER.saturating_sub(known).max(known).min(usize::try_from(inside).unwrap_or(usize::MAX)),
@@ -90,6 +92,7 @@ impl TextCursor {
                 self.ended = true;
                 break known;
             }
+            // Inside the split all whole lines count; beyond it, the first newline ends the last line.
             let newline = if inside > 0 { memrchr(b'\n', &buffer[known..]) } else { memchr(b'\n', &buffer[known..]) };
             if let Some(newline) = newline {
                 self.ended = inside == 0;

@@ -292,11 +292,12 @@ async fn write(
 ) -> Result<(), DataError> {
     let unread = |message: String| DataError::Source { address: address.into(), message };
     while *done < len {
+        // The reader may block.
         let next = spawn_blocking(move || {
             let next = chunks.next();
             (chunks, next)
         });
-        let (rest, next) = next.await.map_err(|_| unread("what reads them panicked".into()))?;
+        let (rest, next) = next.await.map_err(|_| unread("their reader panicked".into()))?;
         chunks = rest;
         let bytes = match next {
             Some(Ok(bytes)) => bytes,
