@@ -134,7 +134,7 @@ fn large_results_that_died_with_their_engine_are_told_and_their_name_is_free() {
         assert_eq!(cluster.block_files().len(), 0);
         let done = cluster.begin(here!(), &[(ROLE, "collect")]).ends_well();
         assert!(
-            done.out.contains("LOST true: results of job 1 are lost: the engine is gone that had them"),
+            done.out.contains("LOST true: results of job 1 are lost: the engine that held them is gone"),
             "{}",
             done.out
         );
