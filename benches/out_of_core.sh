@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs distinct, group_by_key, join and sort_by on 4 GiB of generated data each under a memory limit of 256 MiB (or that of
-# TRYWORKS_MEMORY) and prints count, checksum, the expected ones and the anonymous peak. Arguments go to the benchmarks:
+# Runs distinct, group_by_key, join and sort_by on 4 GiB of generated data each, under a memory limit of 256 MiB (or
+# that of TRYWORKS_MEMORY). Prints the count and the checksum, the expected ones, and the anonymous peak. Arguments go
+# to the benchmarks:
 #
 #     benches/out_of_core.sh --scale 0.25
 set -euo pipefail

@@ -4,8 +4,8 @@ use crate::Error;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// The error of a write of `needed` bytes to `path`. Where the disk is full, it says which file system that is (by a
-/// path on it), how much was needed there, if that is known, and how much is free.
+/// The error of a write of `needed` bytes to `path`. Where the disk is full, it names the file system by a path on it.
+/// It also says how much was needed there, if that is known, and how much is free.
 pub fn storage(doing: &str, path: &Path, needed: u64, error: &io::Error) -> Error {
     let mut refusal = Error::storage(doing, path, error);
     if let Error::Storage { message, .. } = &mut refusal

@@ -8,11 +8,11 @@ use std::panic::Location;
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong. The first line of its text is what the user wants to know. `Debug` prints the same text, since `fn
-/// main() -> Result<()>` prints errors by `Debug`.
+/// What went wrong. The first line of its text is what the user wants to know. `Debug` prints the same text, since a
+/// `main` that returns a `Result` prints errors by `Debug`.
 ///
 /// With `?` these errors of the program itself become an `Error`: errors of files, numbers and texts that cannot be
-/// parsed and the like, messages, and what other libraries return as a `Box<dyn Error + Send + Sync>`.
+/// parsed, and messages. So does a `Box<dyn Error + Send + Sync>` of another library.
 ///
 /// ```
 /// use tryworks_base::Error;

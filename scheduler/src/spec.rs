@@ -73,9 +73,9 @@ pub struct Limits {
     pub max_worker_deaths: u32,
     /// How many times a task may be running on an engine that is lost, or be stopped without being to blame.
     pub max_losses: u32,
-    /// How many attempts of a stage in a row may end because the same partition could not be fetched, although it was
-    /// recomputed each time, and no task was done in between. Different blocks may be found missing one after another
-    /// any number of times: each is recomputed.
+    /// How many attempts of a stage in a row may end because the same partition could not be fetched, though it was
+    /// recomputed each time. The count restarts when a task is done. Different blocks may be found missing one after
+    /// another any number of times: each is recomputed.
     pub max_stage_attempts: u32,
     /// The bytes of all results of the job together.
     pub max_result_bytes: u64,

@@ -131,8 +131,8 @@ fn a_shared_stage_counts_where_its_oldest_job_is() {
     assert_eq!((t.end_of(2).as_str(), running(&t)), ("done", (Some(0), Some(0))));
 }
 
-/// Regression: with tens of thousands of jobs of one task each, engines held one task each in advance, and every
-/// dispatch looked at all the others in vain.
+/// Regression: with tens of thousands of jobs of one task each, engines held one task each in advance. Every dispatch
+/// then looked at all other tasks in vain.
 #[test]
 fn of_many_small_jobs_engines_hold_some_in_advance_and_of_few_none_is_hoarded() {
     let prefetch = |t: &mut Table| {

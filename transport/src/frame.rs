@@ -65,7 +65,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// Reads from a peer that has a share of the capacity. A frame of more than 64 KiB waits until there is capacity
-    /// for all of it, and holds it for as long as the frame lives. The peer must continue a frame that it has begun.
+    /// for all of it, and holds that while it lives. The peer must continue a frame that it has begun.
     pub fn within(from: R, share: Share) -> Self {
         FrameReader { share: Some(share), ..FrameReader::new(from) }
     }

@@ -1,5 +1,5 @@
-//! The first message of a gateway. In TLS 1.3 the client is done before the server has checked its certificate, so it
-//! waits for this message to know that it was accepted.
+//! The first message of a gateway. In TLS 1.3 the client is done before the server has checked its certificate. So the
+//! client waits for this message to know that it was accepted.
 
 use crate::error::LinkError;
 use crate::frame::{FrameError, FrameReader, write_frame};

@@ -1,5 +1,5 @@
-//! A false hub. Another user of this machine has created the directory that a connection file from elsewhere names, has
-//! linked the file itself into it, and listens there.
+//! A false hub. A connection file from elsewhere names a directory, and another user of this machine has created it.
+//! That user has linked the file itself into it, and listens there.
 
 use crate::rig::{Cluster, driving, until};
 use crate::{connection, good, here};
