@@ -68,10 +68,10 @@ impl Settings {
         if let Some(path) = &local.event_log {
             return Err(Error::cluster(
                 format!(
-                    "the event log {} is of threads of this program, and its jobs run on a cluster",
+                    "the event log {} is for jobs on the program's own threads, but these jobs run on a cluster",
                     path.display()
                 ),
-                "leave TRYWORKS_EVENT_LOG or `event_log` away: the cluster's journal has every job, stage and task; \
+                "remove TRYWORKS_EVENT_LOG or `event_log`: the cluster's journal has every job, stage and task; \
                  `tryworks job NUMBER -o json` shows them",
             ));
         }

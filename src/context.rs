@@ -123,7 +123,7 @@ impl Sources for Context {
 /// assert_eq!(cx.memory().limit(), 256 << 20);
 /// # Ok::<(), Error>(())
 /// ```
-#[must_use = "a builder makes a context when it is told to `build`"]
+#[must_use = "a builder makes no context until `build` is called"]
 pub struct Builder {
     pub(crate) settings: Settings,
     progress: bool,

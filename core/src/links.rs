@@ -279,6 +279,7 @@ impl Links {
                     open.push(input);
                 }
             }
+            // A link is sent after the links that it reads, so that decoding needs one pass.
             if open.len() > waiting {
                 continue;
             }
@@ -302,9 +303,10 @@ impl Links {
     pub(crate) fn decode(from: &mut Decoder) -> Result<Self> {
         let mut made: Vec<Links> = Vec::new();
         for sent in from.value::<Vec<Sent>>()? {
+            // Numbers refer to earlier links only, so bytes from elsewhere cannot describe a circle.
             let before = |number: usize| {
                 let links = made.get(number).cloned();
-                links.ok_or_else(|| Error::Bug("a boxed pipe was refused: a link hangs on none before it".into()))
+                links.ok_or_else(|| Error::Bug("a boxed pipe was refused: a link was sent before what it reads".into()))
             };
             made.push(match sent {
                 Sent::Begin(parcel) => Links::begin(unpack(&parcel, from.segments(), false)?),

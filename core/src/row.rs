@@ -16,7 +16,7 @@ use std::hash::Hash;
 /// is written. After a skipped variant, later variants turn into others. Contexts of debug builds, and contexts that
 /// check rows, find these attributes; the guide says which fields are not found.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot travel: it cannot cross a shuffle or be kept",
+    message = "`{Self}` cannot travel: it cannot cross a shuffle or be cached",
     label = "the items have to be serde values that can be cloned",
     note = "derive serde's `Serialize` and `Deserialize`, and `Clone`, for it"
 )]

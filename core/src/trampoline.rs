@@ -22,6 +22,7 @@ pub(crate) fn drop_flat<T: 'static>(thing: T) {
         }
     });
     drop(thing);
+    // Only the outermost call empties the queue, so the stack does not grow with the chain.
     if outermost == Ok(true) {
         while let Some(next) = WAITING.with(|waiting| waiting.borrow_mut().as_mut().and_then(Vec::pop)) {
             drop(next);

@@ -67,7 +67,7 @@ impl<P: Pipe> Dataset<P> {
         X: Into<UserError> + 'static,
         F: Fn(&C) -> Result<V, X> + NoCaptures,
     {
-        const { captures_nothing::<F>("this closure captures something: give it in the open, as the configuration") }
+        const { captures_nothing::<F>("this closure captures something: pass it as a part of the configuration") }
         With { data: self.giving(Op::here("with_init"), &config), env: Init::new(config, make) }
     }
 

@@ -115,6 +115,6 @@ fn a_sum_that_is_too_large_says_what_to_do_for_its_type() -> Result<()> {
     assert!(error.contains("`.map(|time| time.as_nanos())`") && !error.contains("Wrapping"), "{error}");
     assert_eq!(times.map(|time| time.as_nanos()).sum()?, Duration::MAX.as_nanos() * 2);
     let error = cx.parallelize(vec![Ours(200), Ours(100)]).sum().unwrap_err().to_string();
-    assert!(error.contains("make values of a type with more room first") && !error.contains("128"), "{error}");
+    assert!(error.contains("turn the values into a larger type first") && !error.contains("128"), "{error}");
     Ok(())
 }

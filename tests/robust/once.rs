@@ -38,7 +38,7 @@ fn a_join_makes_a_side_that_it_reads_in_place_once() {
     let left = place.cx.range_in(0..ROWS, 6).map(|n| (mix(n) % ROWS, n));
     let joined =
         left.shuffle_into(6).join(&right).filter(|(key, (n, sum))| mix(*n) % ROWS == *key && *sum == ROWS + 2 * key);
-    assert!(joined.explain().unwrap().contains("the right side is laid out by key already"));
+    assert!(joined.explain().unwrap().contains("the right side is already partitioned by key"));
     assert_eq!(joined.count().unwrap(), ROWS);
     assert!(place.cx.memory().spilled() > 0, "all of it fitted");
     assert_eq!(MADE.load(Relaxed), ROWS, "rows of the right side were recomputed");

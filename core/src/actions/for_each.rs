@@ -21,6 +21,7 @@ impl<P: Pipe, F: Call1<P::Item, Out = Result<(), UserError>>> PartAction<P> for 
 
     fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<()> {
         self.function.ready(&self.op, task.place())?;
+        // A sink cannot return an error, so it keeps the error and stops.
         let mut failed = None;
         drive(&mut cursor, task, &mut |item| match self.op.call(|| self.function.call(item)) {
             Ok(()) => CONTINUE,

@@ -273,7 +273,7 @@ impl<R> Drop for Job<R> {
 pub(super) fn guarded<R>(control: &dyn JobControl, code: impl FnOnce() -> Result<R>) -> Result<R> {
     let (mut code, mut result) = (Some(code), None);
     control.guard(&mut || result = code.take().map(|code| code()))?;
-    result.unwrap_or_else(|| Err(Error::Bug("the end of a job was not looked at".into())))
+    result.unwrap_or_else(|| Err(Error::Bug("the result of a job was never computed".into())))
 }
 
 /// The bytes of a vector of rows, from a few samples.

@@ -26,7 +26,7 @@ use tryworks_base::{Error, Op, Result};
 )]
 pub trait Summand: Send + 'static {
     /// The advice in the error if the sum is too large.
-    const IF_TOO_LARGE: &'static str = "make values of a type with more room first, with `map`";
+    const IF_TOO_LARGE: &'static str = "turn the values into a larger type first, with `map`";
 
     /// The type of intermediate sums.
     type Sum: Serialize + DeserializeOwned + Clone + Send + 'static;

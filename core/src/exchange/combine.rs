@@ -83,6 +83,7 @@ where
         aggregate.ready(op, task.place())?;
         let mut failed = None;
         let running = self.running_fold(task);
+        // A vector of the right capacity does not grow while the table fills.
         let room = running.spare().unwrap_or_else(|| Vec::with_capacity(self.room.load(Relaxed)));
         let mut combine = Combine::<M, K, V, A>::new(aggregate, op, *buckets, room, task)?;
         drive(&mut cursor, task, &mut |(key, value)| {

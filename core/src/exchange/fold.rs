@@ -140,6 +140,8 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
         self.table.bytes() + self.size.of(rows) * if A::GROWS { 3 } else { 1 } / 2
     }
 
+    /// Reserves memory for the table, and lets keys leave until the budget grants it. A table below the floor stays,
+    /// even if the budget refuses, so that every task makes progress.
     fn make_room(&mut self) -> Result<()> {
         if self.table.unshrunk() >= LOOK && self.task.host().memory().is_over() {
             self.table.shrink();
@@ -171,6 +173,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
                     "a higher limit, or an aggregation that does not keep every value (`reduce_by_key`)",
                 ));
             }
+            // The keys that arrived last leave, so that those that stay come out first, in order of arrival.
             let keep = keys / 2;
             let mut front = Spool::new(&self.task)?;
             for (key, state) in self.table.split_off(keep) {

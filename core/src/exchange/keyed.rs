@@ -51,7 +51,7 @@ impl<P: Pipe> Dataset<P> {
     ) -> Dataset<Grouped<K, V, A>> {
         let (shape, detail) = match &side.input {
             Input::Shuffle(_) => (Shape::Wide, String::new()),
-            Input::Narrow(_) => (Shape::Narrow, "no shuffle: the input is laid out by key already".into()),
+            Input::Narrow(_) => (Shape::Narrow, "no shuffle: the input is already partitioned by key".into()),
         };
         let node = Node::new(op, shape, readers, vec![side.input]).with_detail(detail).with_partitioning(partitioning);
         let node = node.with_fault(no_partitions(op, readers));

@@ -249,6 +249,7 @@ impl<T: Row> Walk<T> {
             if self.buckets.is_empty() {
                 return Ok(None);
             }
+            // Buckets are the outer loop: a reader finishes one bucket of all map tasks before the next one.
             let bucket = self.turns.get(self.map).copied().unwrap_or(self.buckets.start);
             let Some(block) = self.blocks.get(self.map) else {
                 self.map = 0;

@@ -106,6 +106,7 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
         while let Some((mut folded, output)) = self.begin(task) {
             let unless_done = LostUnlessDone(self);
             let mut spare = folded.add(output, aggregate, op);
+            // The user's function has not panicked.
             std::mem::forget(unless_done);
             let goes_on = folded.goes_on();
             let mut state = self.state();
@@ -233,8 +234,8 @@ impl<M: Keep<K>, K: Key, V: Row> Folds<(K, V)> for RunningFold<M, K, V> {
             // The first map task's block has all folded rows; the other folded tasks' blocks are empty.
             Some(folded) if map == 0 && next > 0 => Ok(folded.clone()),
             Some(_) if map < next => Ok(Arc::new(Block { chunks: Vec::new() })),
-            Some(_) => Err(Error::Bug(format!("the output of map task {map} was never brought"))),
-            None => Err(Error::Bug("what it was folded into is lost to a panic".into())),
+            Some(_) => Err(Error::Bug(format!("the output of map task {map} was never added"))),
+            None => Err(Error::Bug("the fold is lost because a function panicked".into())),
         }
     }
 }

@@ -86,6 +86,7 @@ impl<T: Row> BucketWriter<T> {
         if self.rows == self.look_at { self.look(bucket) } else { Ok(()) }
     }
 
+    /// Checks the row that was pushed last if that is due, and seals the chunk if it is large enough.
     #[cold]
     fn look(&mut self, bucket: usize) -> Result<()> {
         let is_first = self.rows == 1 && self.counts.all == 0;

@@ -35,9 +35,9 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
         let (left, right) = (self.scattered(readers), other.scattered(readers));
         let detail = match (&left.input, &right.input) {
             (Input::Shuffle(_), Input::Shuffle(_)) => "",
-            (Input::Narrow(_), Input::Shuffle(_)) => "the left side is laid out by key already",
-            (Input::Shuffle(_), Input::Narrow(_)) => "the right side is laid out by key already",
-            (Input::Narrow(_), Input::Narrow(_)) => "no shuffle: both sides are laid out by key already",
+            (Input::Narrow(_), Input::Shuffle(_)) => "the left side is already partitioned by key",
+            (Input::Shuffle(_), Input::Narrow(_)) => "the right side is already partitioned by key",
+            (Input::Narrow(_), Input::Narrow(_)) => "no shuffle: both sides are already partitioned by key",
         };
         let in_place = matches!((&left.input, &right.input), (Input::Narrow(_), Input::Narrow(_)));
         let shape = if in_place { Shape::Narrow } else { Shape::Wide };

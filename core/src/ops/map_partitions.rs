@@ -54,6 +54,7 @@ impl<C: Cursor> Iterator for Items<C> {
             });
             match step {
                 Ok(step) => self.done = step == Step::Done,
+                // An iterator cannot return the error, so the operator returns it when the user's iterator has ended.
                 Err(error) => {
                     self.done = true;
                     let _ = self.error.set(error);

@@ -68,6 +68,7 @@ impl<P: Pipe<Item: Row>> StageCode for DealStage<P> {
         let mut cursor = self.input.open(partition, task)?;
         let mut writer = BucketWriter::new(self.buckets, task)?;
         let count = self.buckets.count() as usize;
+        // Buckets in turn without a division for each item.
         let mut next = 0;
         let mut failed = None;
         drive(&mut cursor, task, &mut |item| {

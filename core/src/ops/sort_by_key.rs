@@ -78,6 +78,7 @@ impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
         let ranges = self.readers();
         let plain = Buckets::plain(ranges.max(1));
         let stage = RunsStage { input: self.pipe.clone(), ranges, op };
+        // Three stages: map tasks make runs, one task picks the bounds of the ranges, readers merge.
         let runs = Arc::new(Exchange::new(&self.node, Arc::new(stage), ranges, "sorted runs", &self.runner));
         let read = Shuffled::new(&runs, plain);
         let pick = BoundsStage::<K, V> { runs: Shuffled::new(&runs, Buckets::plain(1)), ranges, op, row: PhantomData };

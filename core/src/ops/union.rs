@@ -90,7 +90,7 @@ impl<P: Pipe> Dataset<P> {
             second: other.pipe.clone(),
             first_partitions: alike.is_none().then_some(self.node.partitions),
         };
-        let detail = if alike.is_some() { "partition by partition: both are laid out alike" } else { "" };
+        let detail = if alike.is_some() { "partition by partition: both are partitioned alike" } else { "" };
         let node = Node::new(op, Shape::Narrow, partitions, inputs).with_partitioning(alike).with_detail(detail);
         self.narrow(pipe, node.with_fault(other.beside(op)))
     }

@@ -52,6 +52,7 @@ impl<C: Cursor> Ahead<C> {
         Ahead { cursor, items: VecDeque::new(), done: false }
     }
 
+    /// Reads until there is an item or the partition ends. A step may yield no items, or more than the other side does.
     fn fill(&mut self, budget: usize) -> Result<()> {
         while self.items.is_empty() && !self.done {
             let items = &mut self.items;
@@ -71,6 +72,7 @@ impl<C: Cursor<Item: Send>, D: Cursor<Item: Send>> Cursor for ZipCursor<C, D> {
     fn advance<S: FnMut(Self::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         self.left.fill(budget)?;
         self.right.fill(budget)?;
+        // A side is empty here only at its end.
         if self.left.items.is_empty() != self.right.items.is_empty() {
             let longer = if self.left.items.is_empty() { "right" } else { "left" };
             let message = format!(

@@ -14,7 +14,7 @@ use tryworks_base::{Error, Result};
 #[diagnostic::on_unimplemented(
     message = "this closure captures something, so it cannot be sent to where the data is",
     label = "captures a variable of the function around it",
-    note = "give it what it needs in the open: `dataset.with(value).map(|value, item| ..)`",
+    note = "pass what it needs explicitly: `dataset.with(value).map(|value, item| ..)`",
     note = "for what serde cannot carry: `dataset.with_init(config, |config| make(config)).map(|made, item| ..)`"
 )]
 pub trait NoCaptures: Copy + Send + Sync + 'static {}
@@ -29,7 +29,7 @@ pub struct Plain<F>(pub(crate) F);
 ship!([F: NoCaptures] Plain<F> { 0: code });
 
 /// The compiler's message about a closure that captures something, where `with` helps.
-pub const GIVE_IT: &str = "this closure captures something: give it in the open, by `.with(value)`";
+pub const GIVE_IT: &str = "this closure captures something: pass the value by `.with(value)`";
 
 /// Stops the build with the message `why` if `F` captures something. Every method that takes a user's function calls
 /// this in its own `const` block. The compiler then shows the line that calls the method.
@@ -49,7 +49,7 @@ pub(crate) fn conjure<F: NoCaptures>() -> Result<F> {
         return Err(Error::Bug("a function that captures something was sent".into()));
     }
     // SAFETY: F has no bytes, so any aligned pointer may be read for it, and `F: Copy` means that any number of values
-    // of it may exist. That one may exist at all is known because this is only reached while a parcel is decoded that
-    // an instance of the same program made from a value of this very type: decoders are made in this crate alone.
+    // of it may exist. That one may exist at all is known, because this is only reached while a parcel is decoded: only
+    // this crate makes decoders. An instance of the same program made the parcel from a value of this very type.
     Ok(unsafe { NonNull::<F>::dangling().read() })
 }

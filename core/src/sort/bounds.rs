@@ -79,6 +79,7 @@ fn pick<K: Clone + Ord>(samples: &[&(K, u32)], ranges: u32) -> Vec<K> {
     let mut before = 0u64;
     let mut wanted = 1u64;
     for (key, weight) in samples {
+        // Bound number `wanted` is the first key before which the samples weigh `wanted / ranges` of the total.
         while wanted < u64::from(ranges) && before * u64::from(ranges) >= wanted * total {
             if bounds.last().is_none_or(|last| last.cmp(key).is_ne()) {
                 bounds.push(key.clone());

@@ -198,6 +198,7 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
         Ok(bytes as u64)
     }
 
+    /// Counts the memory of the run, and seals the run if it is large enough or the process exceeds its budget.
     #[cold]
     fn look(&mut self) -> Result<()> {
         let taken = self.rows.bytes();
@@ -211,6 +212,7 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
         Ok(())
     }
 
+    /// Sorts the rows, and makes a run of them: for other processes, held in memory, or in a spill file.
     fn seal(&mut self) -> Result<()> {
         let rows = &mut self.rows;
         if rows.len() == 0 {
