@@ -26,6 +26,7 @@ pub mod resident;
 mod shipment;
 pub mod size;
 mod sources;
+pub mod time;
 mod user_error;
 
 pub use error::{Error, Result, Site, TaskSite, UserFault};

@@ -1,10 +1,10 @@
 //! An output of a worker that is read as fast as the driver acknowledges it: its window, with a clock and a
 //! notification.
 
-use super::clock::Clock;
 use super::state::{Piece, Window};
 use tokio::sync::Notify;
 use tryworks_base::lock::Lock;
+use tryworks_base::time::Clock;
 
 /// An output of a worker.
 pub(super) struct Flow {

@@ -10,7 +10,6 @@
 //! The loop's thread never waits for a disk: other threads write, hash, copy, read and unlink files.
 
 mod arrive;
-mod clock;
 mod fetch;
 mod files;
 mod flow;

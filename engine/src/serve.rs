@@ -1,7 +1,6 @@
 //! The engine's loop: it takes events from the hub, the workers and the clock in turn.
 
 use super::Options;
-use super::clock::Clock;
 use super::files::Files;
 use super::flow::Flow;
 use super::give::Giver;
@@ -19,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tryworks_base::private::private_dir;
+use tryworks_base::time::Clock;
 use tryworks_base::{Error, Result};
 use tryworks_protocol as protocol;
 use tryworks_protocol::engine::{FromEngine, HeldBlock, StorePlace, ToEngine};

@@ -7,27 +7,12 @@ use crate::state::{Level, Lookup, Order, Told};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tryworks_base::{Error, Result};
 use tryworks_protocol::admin::Answer;
 use tryworks_protocol::host::has_ended;
-use tryworks_scheduler::Time;
 use tryworks_transport::PeerId;
-
-/// The hub's clock: the only source of the time that the loop hands to the state.
-#[derive(Clone, Copy)]
-pub(crate) struct Clock(Instant);
-
-impl Clock {
-    pub(crate) fn begin() -> Self {
-        Clock(Instant::now())
-    }
-
-    pub(crate) fn now(self) -> Time {
-        Time(0) + self.0.elapsed()
-    }
-}
 
 /// Microseconds since 1970.
 pub(crate) fn micros() -> u64 {

@@ -1,6 +1,6 @@
 //! The hub's loop: it hands messages to the state, and sends what the state decides.
 
-use crate::carry::{Carrier, Clock, Rest, micros};
+use crate::carry::{Carrier, Rest, micros};
 use crate::programs::Shelf;
 use crate::state::{Hub, Setup, TICK, Told};
 use crate::{Authority, AuthorityError, Options, Sockets, Validity, open_gateway};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tryworks_base::time::Clock;
 use tryworks_base::{Error, Result};
 use tryworks_protocol::admin::Answer;
 use tryworks_transport::{

@@ -1,9 +1,9 @@
 //! Actions: everything that the scheduler can ask of a shell.
 
 use super::{
+    Time,
     event::{FetchFailure, Move, Task},
     partitions::Partitions,
-    time::Time,
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, fmt, time::Duration};

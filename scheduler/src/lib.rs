@@ -47,7 +47,6 @@ mod slab;
 mod spec;
 mod speculation;
 mod stage;
-mod time;
 mod unfit;
 mod verdict;
 mod waiting;
@@ -63,7 +62,7 @@ pub use partitions::{Partitions, Run};
 pub use pools::PoolSpec;
 pub use progress::{Census, Progress};
 pub use spec::{JobSpec, Limits, Packing, Speculation, StageSpec};
-pub use time::Time;
+pub use tryworks_base::time::Time;
 pub use why::Why;
 
 use attempts::Attempts;

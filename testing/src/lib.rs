@@ -6,9 +6,11 @@ pub mod cases;
 mod disk;
 mod gate;
 mod numbers;
+mod seeds;
 mod wait;
 
 pub use disk::SmallDisk;
 pub use gate::Gate;
 pub use numbers::{Random, fraction, mix, slice};
+pub use seeds::run_seeds;
 pub use wait::{DEADLINE, until, wait_until};

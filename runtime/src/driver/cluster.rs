@@ -2,7 +2,7 @@
 
 use super::job::ClusterJob;
 use super::output::Printer;
-use super::session::{Driver, clock, program};
+use super::session::{Driver, program};
 use super::spool::Spool;
 use super::state::{Session, StageCode, Work};
 use crate::Runtime;
@@ -16,10 +16,11 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tryworks_base::ids::{JobId, OutputId, SessionId};
 use tryworks_base::lock::{Held, Lock};
+use tryworks_base::time::Clock;
 use tryworks_base::{Error, Progress, Result, Shipment};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner, Tie};
@@ -122,8 +123,8 @@ impl Cluster {
         let connection = Connection::read(&settings.connection);
         let advice = "is the cluster running? `tryworks cluster list` shows those of this machine";
         let connection = connection.map_err(|error| Error::cluster(error, advice))?;
-        let begun = Instant::now();
-        let state = Session::new(settings.patience, clock(begun));
+        let clock = Clock::begin();
+        let state = Session::new(settings.patience, clock.now());
         let program = program(&settings.send_env)?;
         let shared = Arc::new(Shared {
             settings,
@@ -145,7 +146,7 @@ impl Cluster {
                 Ok(printer) => printer,
                 Err(error) => return drop(ready.send(Err(error))),
             };
-            runtime.block_on(Driver { shared: inside, begun, connection, program, printer }.run(ready));
+            runtime.block_on(Driver { shared: inside, clock, connection, program, printer }.run(ready));
         });
         let thread = thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
         match opened.recv() {

@@ -6,13 +6,13 @@ use super::output::Printer;
 use super::state::{BEAT, Unmet};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tryworks_base::time::Clock;
 use tryworks_base::{Error, Result, codec};
 use tryworks_protocol as protocol;
 use tryworks_protocol::driver::{FromDriver, Program, ToDriver, Welcome};
 use tryworks_protocol::environment;
 use tryworks_protocol::{Hello, Opening, Purpose};
-use tryworks_scheduler::Time;
 use tryworks_transport::dial;
 use tryworks_transport::{Connection, LinkError, LinkReceiver, LinkSender, Role, chunks};
 
@@ -36,16 +36,10 @@ pub(super) fn program(named: &[String]) -> Result<Program> {
     })
 }
 
-/// The time for the driver's state.
-pub(super) fn clock(begun: Instant) -> Time {
-    Time(0) + begun.elapsed()
-}
-
 /// What the driver's own thread owns.
 pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
-    /// When the clock began.
-    pub(super) begun: Instant,
+    pub(super) clock: Clock,
     pub(super) connection: Connection,
     pub(super) program: Program,
     pub(super) printer: Printer,
@@ -132,7 +126,7 @@ impl Driver {
             }
             let (Unmet::ForNow(error) | Unmet::ForGood(error)) = &unmet;
             let first = error.to_string().lines().next().unwrap_or_default().to_string();
-            self.shared.lock().unmet(clock(self.begun), unmet)?;
+            self.shared.lock().unmet(self.clock.now(), unmet)?;
             if !std::mem::replace(&mut told, true) {
                 let patience = self.shared.settings.patience;
                 self.printer.note(&format!("{first}; trying again for up to {patience:?}"));
@@ -223,7 +217,7 @@ impl Driver {
 
     /// Tries to reach the hub again. Returns `None` if the context was stopped or patience ran out.
     async fn reconnect(&mut self, why: &str) -> Option<Link> {
-        self.shared.lock().link_lost(clock(self.begun), why);
+        self.shared.lock().link_lost(self.clock.now(), why);
         loop {
             if self.shared.lock().is_stopped() {
                 return None;
@@ -232,7 +226,7 @@ impl Driver {
                 Ok(link) => return Some(link),
                 Err(unmet) => unmet,
             };
-            if self.shared.lock().unmet(clock(self.begun), unmet).is_err() {
+            if self.shared.lock().unmet(self.clock.now(), unmet).is_err() {
                 self.shared.news.notify_all();
                 return None;
             }

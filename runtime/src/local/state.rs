@@ -12,11 +12,11 @@ use crate::job_spec::stage_spec;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar};
-use std::time::Instant;
 use sweep::Released;
 use tracing::Span;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
 use tryworks_base::lock::Lock;
+use tryworks_base::time::Clock;
 use tryworks_base::{Error, Progress, Result};
 use tryworks_core::host::{BlockValue, CachedPartition};
 use tryworks_core::lineage::Node;
@@ -40,7 +40,7 @@ pub(super) struct Shared {
     pub(super) host: Arc<LocalHost>,
     limits: Limits,
     checks_rows: bool,
-    start: Instant,
+    clock: Clock,
 }
 
 pub(super) struct State {
@@ -147,12 +147,12 @@ impl Shared {
                 ..Limits::default()
             },
             checks_rows: settings.checks_rows,
-            start: Instant::now(),
+            clock: Clock::begin(),
         })
     }
 
     fn now(&self) -> Time {
-        Time(self.start.elapsed().as_nanos() as u64)
+        self.clock.now()
     }
 
     /// Hands events to the scheduler and carries out its decisions.
@@ -255,7 +255,7 @@ impl Shared {
 
     fn note(&self, state: &mut State, record: impl FnOnce(u64) -> Record) {
         if let Some(log) = &mut state.log {
-            log.write(&record(self.start.elapsed().as_micros() as u64));
+            log.write(&record(self.micros()));
         }
     }
 
@@ -480,7 +480,7 @@ impl Shared {
 
     /// Microseconds since the runtime began.
     pub(super) fn micros(&self) -> u64 {
-        self.start.elapsed().as_micros() as u64
+        self.clock.now().0 / 1000
     }
 
     pub(super) fn logs(&self) -> bool {
