@@ -1,6 +1,7 @@
 //! Runs a task: its partitions one after another, and what a failure means to the scheduler.
 
 use crate::panics;
+use crate::shielded::Shielded;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tryworks_base::{Error, Op, Result, TaskSite};
@@ -12,7 +13,7 @@ use tryworks_scheduler::{Failure, PartitionReport, Report, Task};
 /// What the tasks of a stage run.
 #[derive(Clone)]
 pub(crate) struct OpenedStage {
-    pub(crate) stage: Arc<dyn Stage>,
+    pub(crate) stage: Shielded<Arc<dyn Stage>>,
     /// The exchange that it writes, or `None` if it gives the result.
     pub(crate) exchange: Option<u64>,
     /// The call that it belongs to: the one that shuffles, or the action.
@@ -22,14 +23,20 @@ pub(crate) struct OpenedStage {
 }
 
 /// A result and its partition.
-pub(crate) type Part = (u32, Box<dyn ResultValue>);
+pub(crate) type Part = (u32, Shielded<Box<dyn ResultValue>>);
 
 /// What a task made.
 #[derive(Default)]
 pub(crate) struct Product {
     pub(crate) report: Report,
     pub(crate) results: Vec<Part>,
-    pub(crate) blocks: Vec<(u32, MadeBlock)>,
+    pub(crate) blocks: Vec<(u32, Shielded<MadeBlock>)>,
+}
+
+/// Where a partition of a task is run, for errors.
+pub(crate) fn site(task: &Task, partition: u32) -> TaskSite {
+    let (attempt, tries) = (task.attempt.sequence(), task.tries.saturating_add(1));
+    TaskSite { job: task.job.0, stage: task.stage, partition, attempt, tries }
 }
 
 /// Runs a task on this thread.
@@ -42,8 +49,7 @@ pub(crate) fn execute(
     let mut product = Product::default();
     let mut run_all = || -> Result<()> {
         for partition in task.partitions.iter() {
-            let (attempt, tries) = (task.attempt.sequence(), task.tries.saturating_add(1));
-            let place = TaskSite { job: task.job.0, stage: task.stage, partition, attempt, tries };
+            let place = site(task, partition);
             let inside = task::TaskContext::new(place, host.clone(), cancelled.clone()).checking_rows(code.checks_rows);
             let output = panics::catch(code.op, place, || {
                 inside.check()?;
@@ -56,8 +62,8 @@ pub(crate) fn execute(
             });
             add(&mut product.report.bucket_bytes, &output.bucket_bytes);
             match (output.made, code.exchange) {
-                (Made::Block(block), Some(_)) => product.blocks.push((partition, block)),
-                (Made::Result(value), None) => product.results.push((partition, value)),
+                (Made::Block(block), Some(_)) => product.blocks.push((partition, Shielded::new(block))),
+                (Made::Result(value), None) => product.results.push((partition, Shielded::new(value))),
                 _ => return Err(Error::Bug("a stage made something other than planned".into())),
             }
         }

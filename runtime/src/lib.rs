@@ -17,6 +17,7 @@ pub mod local;
 mod panics;
 mod pool;
 pub mod screen;
+mod shielded;
 #[cfg(feature = "cluster")]
 pub mod ship;
 #[cfg(feature = "cluster")]

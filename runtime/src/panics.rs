@@ -6,10 +6,11 @@ use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 use tryworks_base::lock::none_held;
-use tryworks_base::{Error, Op, Result, Site, TaskSite, UserFault};
+use tryworks_base::{Error, Op, Result, Site, TaskSite, UserFault, outlet};
 
 thread_local! {
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
+    static DROPPING: Cell<bool> = const { Cell::new(false) };
     static LAST: RefCell<Option<Caught>> = const { RefCell::new(None) };
 }
 
@@ -28,16 +29,50 @@ pub(crate) fn in_task() -> bool {
 pub(crate) fn catch<R>(stage: Op, place: TaskSite, code: impl FnOnce() -> Result<R>) -> Result<R> {
     none_held("running a task");
     install();
-    IN_TASK.set(true);
+    let before = IN_TASK.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(code));
-    IN_TASK.set(false);
-    result.unwrap_or_else(|payload| Err(error(stage, place, &*payload)))
+    IN_TASK.set(before);
+    result.unwrap_or_else(|payload| {
+        let error = error(stage, place, &*payload);
+        discard(payload);
+        Err(error)
+    })
+}
+
+/// Drops what values of the user's types may be in, where no task catches what they do. That one panicked is said once.
+pub(crate) fn catch_drop<T>(what: T) {
+    none_held("dropping values");
+    install();
+    let before = DROPPING.replace(true);
+    let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(what)));
+    DROPPING.set(before);
+    let Err(payload) = dropped else { return };
+    let source = LAST.take().and_then(|caught| caught.source);
+    let message = text(&*payload);
+    discard(payload);
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        let at = source.map_or_else(String::new, |site| format!(" at {site}"));
+        let advice = "no answer depends on it, and the rest goes on; it is said only once";
+        outlet::ERR.write(format!("tryworks: a `Drop` panicked{at}: {message}\n  {advice}\n").as_bytes());
+    });
+}
+
+/// Drops what a panic left. It may be of the user's, and its own drop may panic: then it stays.
+fn discard(payload: Box<dyn Any + Send>) {
+    if !payload.is::<&str>() && !payload.is::<String>() {
+        std::mem::forget(payload);
+    }
+}
+
+fn text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_string());
+    let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    message.unwrap_or_else(|| "a value that is not text".into())
 }
 
 fn error(stage: Op, place: TaskSite, payload: &(dyn Any + Send)) -> Error {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_string());
-    let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    let mut message = message.unwrap_or_else(|| "a value that is not text".into());
+    let mut message = text(payload);
     let caught = LAST.take();
     let source = caught.as_ref().and_then(|caught| caught.source);
     let op = match (Op::take_blamed(), source) {
@@ -84,7 +119,7 @@ fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| if in_task() { note(info) } else { before(info) }));
+        panic::set_hook(Box::new(move |info| if in_task() || DROPPING.get() { note(info) } else { before(info) }));
     });
 }
 

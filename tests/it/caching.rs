@@ -262,3 +262,49 @@ fn what_was_kept_for_a_dataset_is_gone_when_the_dataset_is_whoever_deletes_it() 
         others.join().unwrap().and(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
+
+/// A row that panics when it is dropped once that is asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Fragile(u64);
+
+static BREAKS: AtomicBool = AtomicBool::new(false);
+static BROKEN: AtomicI64 = AtomicI64::new(0);
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        // One row of each partition: a second panic while the first one unwinds ends the process.
+        if self.0.is_multiple_of(2) && BREAKS.load(Relaxed) {
+            BROKEN.fetch_add(1, Relaxed);
+            panic!("row {} breaks", self.0);
+        }
+    }
+}
+
+/// Lets rows break while something is dropped, one of each of four partitions.
+fn breaks(what: &str, drops: impl FnOnce()) {
+    BROKEN.store(0, Relaxed);
+    BREAKS.store(true, Relaxed);
+    drops();
+    wait_until(what, || BROKEN.load(Relaxed) == 4);
+    BREAKS.store(false, Relaxed);
+}
+
+/// The panic went on in the program, or ended a thread of the context.
+#[test]
+fn rows_that_panic_when_they_are_dropped_hold_up_nobody() -> Result<()> {
+    let cx = Context::local(2)?;
+    for _ in 0..3 {
+        let rows = cx.range_in(0..8, 4).map(Fragile);
+        let kept = rows.cache();
+        assert_eq!(kept.count()?, 8);
+        breaks("kept partitions are dropped", || drop(kept));
+        let dealt = rows.repartition(3);
+        assert_eq!(dealt.count()?, 8);
+        breaks("blocks are dropped", || drop(dealt));
+        let job = rows.background().collect()?;
+        wait_until("all results are there", || job.progress().partitions_done == 4);
+        breaks("results are dropped", || drop(job));
+    }
+    assert_eq!(cx.blocks(), 0);
+    Ok(())
+}

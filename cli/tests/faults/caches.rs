@@ -3,6 +3,7 @@
 use crate::here;
 use crate::rig::{Cluster, Engine, claim, driving, gate, mark, signal, until};
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 use tryworks::prelude::*;
 
 /// Half a mebibyte for each of eight partitions.
@@ -154,4 +155,42 @@ fn a_shuffle_behind_lost_partitions_is_planned_anew() {
     cluster.shared.open("go on");
     driver.ends_well();
     assert!(cluster.shared.marks("map") > 4, "the shuffle was recomputed");
+}
+
+/// A row that panics when the thread of a worker drops it that drops what nobody holds any more.
+#[derive(Clone, Serialize, Deserialize)]
+struct Fragile(u64);
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        if std::thread::current().name() == Some("tryworks-sweeper") {
+            mark("swept");
+            // One row of each partition: a second panic while the first one unwinds ends the process.
+            assert!(!self.0.is_multiple_of(2), "row {} breaks", self.0);
+        }
+    }
+}
+
+/// The first panic ended the thread. What was dropped later was dropped by the one that says that the worker is there.
+#[test]
+fn rows_that_panic_when_they_are_dropped_end_no_thread_of_a_worker() {
+    const ROUNDS: usize = 3;
+    if driving() {
+        let cx = Context::init().unwrap();
+        for round in 0..ROUNDS {
+            let kept = cx.range_in(0..8, 4).map(Fragile).cache();
+            assert_eq!(kept.count().unwrap(), 8);
+            drop(kept);
+            gate(&format!("round {round}"));
+        }
+        return;
+    }
+    let cluster = Cluster::by_hand(1, 2, &[]);
+    let driver = cluster.begin(here!(), &[]);
+    for round in 0..ROUNDS {
+        cluster.shared.wait_for("swept", 8 * (round + 1));
+        cluster.shared.open(&format!("round {round}"));
+    }
+    let told = driver.ends_well().err;
+    assert_eq!(told.matches("a `Drop` panicked at cli/tests/faults/caches.rs:").count(), 1, "{told}");
 }

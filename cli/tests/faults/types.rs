@@ -3,6 +3,7 @@
 use crate::attributes;
 use crate::here;
 use crate::rig::{Cluster, driving};
+use serde::{Deserialize, Serialize, Serializer};
 use tryworks::prelude::*;
 
 #[test]
@@ -20,4 +21,31 @@ fn what_attributes_do_to_values_that_travel_is_told_on_a_cluster() {
         cluster.begin(here!(), &[("TRYWORKS_CHECK_ROWS", checks)]).ends_well();
     }
     cluster.is_clean();
+}
+
+/// A number that `Serialize` does not like if it is 5.
+#[derive(Clone, Debug, Deserialize)]
+struct Moody(u64);
+
+impl Serialize for Moody {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        assert_ne!(self.0, 5, "not this one");
+        self.0.serialize(to)
+    }
+}
+
+/// The panic ended the thread of the worker, and the job waited for ever.
+#[test]
+fn a_result_whose_type_panics_while_it_is_encoded_fails_the_job() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        let error = cx.range_in(0..8, 1).map(Moody).collect().unwrap_err();
+        let Error::User(fault) = &error else { panic!("{error}") };
+        assert!(fault.panicked && fault.operator == "collect" && fault.message.contains("not this one"), "{error}");
+        assert_eq!(cx.range(0..100).count().unwrap(), 100);
+        return;
+    }
+    let cluster = Cluster::by_hand(1, 1, &[]);
+    // Where every row is checked, it is found before.
+    cluster.begin(here!(), &[("TRYWORKS_CHECK_ROWS", "0")]).ends_well();
 }

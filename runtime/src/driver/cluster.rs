@@ -10,6 +10,7 @@ use crate::caller::Caller;
 use crate::execute::{OpenedStage, at_the_call};
 use crate::job_spec::stage_spec;
 use crate::screen::{Screen, Shown};
+use crate::shielded::Shielded;
 use crate::worker;
 use bytes::Bytes;
 use std::io::Cursor;
@@ -247,12 +248,15 @@ impl Shared {
         let pack = |(at, stage): (u32, &PlannedStage)| {
             let code = match &stage.exchange {
                 Some(exchange) => OpenedStage {
-                    stage: exchange.stage.clone(),
+                    stage: Shielded::new(exchange.stage.clone()),
                     exchange: Some(exchange.id),
                     op: stage.reader.unwrap_or(request.op),
                     checks_rows,
                 },
-                None => OpenedStage { stage: request.stage.clone(), exchange: None, op: request.op, checks_rows },
+                None => {
+                    let stage = Shielded::new(request.stage.clone());
+                    OpenedStage { stage, exchange: None, op: request.op, checks_rows }
+                }
             };
             let exchange = code.exchange;
             let bytes = worker::pack(&code).map_err(|error| at_the_call(error, code.op))?;

@@ -2,7 +2,8 @@
 
 use super::cluster::Shared;
 use super::state::Next;
-use crate::{apart, execute, panics};
+use crate::shielded::Shielded;
+use crate::{apart, panics};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,7 +12,7 @@ use tryworks_base::ids::AttemptId;
 use tryworks_base::lock::{Lock, none_held};
 use tryworks_base::{Error, Progress, Result, TaskSite};
 use tryworks_core::runner::{JobControl, JobRequest, Tie};
-use tryworks_core::stage::Encoded;
+use tryworks_core::stage::{Encoded, ResultValue};
 use tryworks_planner::Plan;
 use tryworks_protocol::blocks;
 use tryworks_protocol::driver::Part;
@@ -24,15 +25,16 @@ use tryworks_transport::DataClient;
 /// The handle of a job.
 pub(super) struct ClusterJob {
     ticket: AtomicU64,
-    request: JobRequest,
+    request: Shielded<JobRequest>,
     /// The plans keep alive the exchanges that the job makes.
-    plans: Lock<Vec<Plan>>,
+    plans: Lock<Vec<Shielded<Plan>>>,
     shared: Arc<Shared>,
 }
 
 impl ClusterJob {
     pub(super) fn new(ticket: u64, request: JobRequest, plan: Plan, shared: Arc<Shared>) -> Self {
-        ClusterJob { ticket: AtomicU64::new(ticket), request, plans: Lock::new(vec![plan]), shared }
+        let (request, plans) = (Shielded::new(request), Lock::new(vec![Shielded::new(plan)]));
+        ClusterJob { ticket: AtomicU64::new(ticket), request, plans, shared }
     }
 
     fn ticket(&self) -> u64 {
@@ -42,7 +44,7 @@ impl ClusterJob {
     /// Plans what is still wanted again, and submits it.
     fn begin_anew(&self, wanted: Partitions) -> Result<()> {
         let (ticket, plan) = self.shared.submit(&self.request, wanted)?;
-        self.plans.lock().push(plan);
+        self.plans.lock().push(Shielded::new(plan));
         let old = self.ticket.swap(ticket, Relaxed);
         self.shared.say(|state| state.replaced(old, ticket));
         Ok(())
@@ -145,7 +147,7 @@ impl JobControl for ClusterJob {
         state.number(ticket).map_or(0, |job| job.0)
     }
 
-    fn next(&self) -> Result<Option<execute::Part>> {
+    fn next(&self) -> Result<Option<(u32, Box<dyn ResultValue>)>> {
         loop {
             let next = self.next_part();
             if !matches!(next, Ok(Some(_)) | Err(Error::Stopped)) {

@@ -1,6 +1,7 @@
 //! What this process offers its tasks: the memory budget, spill space, and the blocks of shuffles and caches.
 
 use super::Settings;
+use crate::shielded::Shielded;
 use crate::{panics, pool};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -25,9 +26,9 @@ pub(super) struct LocalHost {
 #[derive(Default)]
 struct Blocks {
     /// Blocks by exchange, and then by map partition.
-    shuffled: BTreeMap<u64, HashMap<u32, (AttemptId, BlockValue)>>,
+    shuffled: BTreeMap<u64, HashMap<u32, (AttemptId, Shielded<BlockValue>)>>,
     /// Cached partitions by cache, and then by partition.
-    cached: BTreeMap<u64, HashMap<u32, CachedPartition>>,
+    cached: BTreeMap<u64, HashMap<u32, Shielded<CachedPartition>>>,
 }
 
 impl LocalHost {
@@ -63,7 +64,7 @@ impl LocalHost {
     }
 
     /// Stores the block that an attempt made of a map partition.
-    pub(super) fn put(&self, exchange: u64, map: u32, attempt: AttemptId, block: BlockValue) {
+    pub(super) fn put(&self, exchange: u64, map: u32, attempt: AttemptId, block: Shielded<BlockValue>) {
         let before = self.write().shuffled.entry(exchange).or_default().insert(map, (attempt, block));
         // A block may be large, so it is dropped without the lock.
         drop(before);
@@ -71,7 +72,7 @@ impl LocalHost {
 
     /// Takes out all blocks of an attempt whose result is not wanted.
     #[must_use = "users' types may run any code when they are dropped, which must not happen under a lock"]
-    pub(super) fn discard(&self, attempt: AttemptId) -> Vec<BlockValue> {
+    pub(super) fn discard(&self, attempt: AttemptId) -> Vec<Shielded<BlockValue>> {
         let mut gone = Vec::new();
         self.write().shuffled.retain(|_, blocks| {
             gone.extend(blocks.extract_if(|_, (by, _)| *by == attempt).map(|(_, (_, block))| block));
@@ -82,14 +83,14 @@ impl LocalHost {
 
     /// Takes out all blocks of an exchange. The caller drops them where no thread waits.
     #[must_use]
-    pub(super) fn take(&self, exchange: u64) -> Vec<BlockValue> {
+    pub(super) fn take(&self, exchange: u64) -> Vec<Shielded<BlockValue>> {
         let gone = self.write().shuffled.remove(&exchange);
         gone.into_iter().flatten().map(|(_, (_, block))| block).collect()
     }
 
     /// Takes out a cached dataset.
     #[must_use]
-    pub(super) fn forget(&self, cache: u64) -> Vec<CachedPartition> {
+    pub(super) fn forget(&self, cache: u64) -> Vec<Shielded<CachedPartition>> {
         let gone = self.write().cached.remove(&cache);
         gone.into_iter().flatten().map(|(_, block)| block).collect()
     }
@@ -127,14 +128,15 @@ impl Host for LocalHost {
         let kept = self.read();
         let block = kept.shuffled.get(&exchange).and_then(|blocks| blocks.get(&map));
         let lost = || Error::Fetch { exchange, map, message: "it is not there".into() };
-        block.map(|(_, block)| Fetched::Value(block.clone())).ok_or_else(lost)
+        block.map(|(_, block)| Fetched::Value((**block).clone())).ok_or_else(lost)
     }
 
     fn cached(&self, cache: u64, partition: u32) -> Option<CachedPartition> {
-        self.read().cached.get(&cache)?.get(&partition).cloned()
+        self.read().cached.get(&cache)?.get(&partition).map(|kept| (**kept).clone())
     }
 
     fn keep(&self, cache: u64, partition: u32, kept: CachedPartition) {
+        let kept = Shielded::new(kept);
         // The first value stays. The second is dropped after the lock, since that may run the user's code.
         let mut blocks = self.write();
         let twice = match blocks.cached.entry(cache).or_default().entry(partition) {

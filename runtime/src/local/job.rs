@@ -10,6 +10,7 @@ use tryworks_base::ids::JobId;
 use tryworks_base::lock::Lock;
 use tryworks_base::{Op, Progress, Result, TaskSite};
 use tryworks_core::runner::JobControl;
+use tryworks_core::stage::ResultValue;
 
 pub(super) struct LocalJob {
     id: JobId,
@@ -27,20 +28,25 @@ impl LocalJob {
     }
 }
 
+/// A result for who asked for it.
+fn unshielded((partition, value): Part) -> (u32, Box<dyn ResultValue>) {
+    (partition, value.into_inner())
+}
+
 impl JobControl for LocalJob {
     fn id(&self) -> u64 {
         self.id.0
     }
 
-    fn next(&self) -> Result<Option<Part>> {
+    fn next(&self) -> Result<Option<(u32, Box<dyn ResultValue>)>> {
         let ready = self.fetched.lock().pop_front();
         if ready.is_some() {
-            return Ok(ready);
+            return Ok(ready.map(unshielded));
         }
         let more = self.shared.wait_for_results(self.id)?;
         let mut fetched = self.fetched.lock();
         fetched.extend(more);
-        Ok(fetched.pop_front())
+        Ok(fetched.pop_front().map(unshielded))
     }
 
     fn cancel(&self) {

@@ -9,6 +9,7 @@ use super::host::LocalHost;
 use crate::event_log::{EventLog, Record};
 use crate::execute::{OpenedStage, Part};
 use crate::job_spec::stage_spec;
+use crate::shielded::Shielded;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar};
@@ -62,8 +63,8 @@ pub(super) struct State {
 /// so it is dropped without the lock.
 #[derive(Default)]
 struct Garbage {
-    blocks: Vec<BlockValue>,
-    cached: Vec<CachedPartition>,
+    blocks: Vec<Shielded<BlockValue>>,
+    cached: Vec<Shielded<CachedPartition>>,
     parts: Vec<Part>,
 }
 
@@ -282,12 +283,15 @@ impl Shared {
         let checks_rows = self.checks_rows;
         let codes = plan.stages.iter().map(|stage| match &stage.exchange {
             Some(exchange) => OpenedStage {
-                stage: exchange.stage.clone(),
+                stage: Shielded::new(exchange.stage.clone()),
                 exchange: Some(exchange.id),
                 op: stage.reader.unwrap_or(request.op),
                 checks_rows,
             },
-            None => OpenedStage { stage: request.stage.clone(), exchange: None, op: request.op, checks_rows },
+            None => {
+                let stage = Shielded::new(request.stage.clone());
+                OpenedStage { stage, exchange: None, op: request.op, checks_rows }
+            }
         });
         let wanted = Partitions::from(request.partitions.clone());
         let runs = plan.stages.iter().filter(|stage| stage.runs());

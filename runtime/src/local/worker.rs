@@ -4,6 +4,7 @@ use super::state::{Ended, HERE, Launch, Shared};
 use crate::caller::mark_task_thread;
 use crate::event_log::Record;
 use crate::execute::{Product, execute, failure};
+use crate::shielded::Shielded;
 use std::sync::Arc;
 use tryworks_base::ids::{AttemptId, OutputId};
 use tryworks_base::{Error, Result};
@@ -28,9 +29,8 @@ fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
     let host: Arc<dyn Host> = shared.host.clone();
     let result = execute(&task, &code, &host, &cancelled);
     let outcome = if logs { result.as_ref().err().map(ToString::to_string) } else { None };
-    let blocks = |blocks: Vec<(u32, MadeBlock)>| {
-        blocks.into_iter().map(|(map, block)| Ok((map, block.value()?))).collect::<Result<Vec<_>>>()
-    };
+    let value = |(map, block): (u32, Shielded<MadeBlock>)| Ok((map, Shielded::new(block.into_inner().value()?)));
+    let blocks = |blocks: Vec<_>| blocks.into_iter().map(value).collect::<Result<Vec<_>>>();
     let result = result.and_then(|Product { report, results, blocks: made }| Ok((report, results, blocks(made)?)));
     let (report, parts, blocks) = match result {
         Ok((report, results, blocks)) => (Ok(report), results, blocks),

@@ -1,6 +1,7 @@
 //! Blocks as a worker sees them: where they are, those that it has open, and those that its engine has to fetch.
 
 use super::questions::Questions;
+use crate::shielded::Shielded;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -33,7 +34,8 @@ struct Open {
     engine: EngineId,
     attempt: AttemptId,
     block: Arc<OpenBlock>,
-    sealed: Arc<SealedBlock>,
+    /// What was made of its head may hold keys.
+    sealed: Shielded<Arc<SealedBlock>>,
     remote: bool,
 }
 
@@ -119,7 +121,7 @@ impl Blocks {
         let (_, engine, attempt) = run.ok_or_else(|| lost("its engine is not known"))?;
         let sealed = |open: &HashMap<u32, Open>| {
             let open = open.get(&map).filter(|open| (open.engine, open.attempt) == (engine, attempt));
-            open.map(|open| open.sealed.clone())
+            open.map(|open| (*open.sealed).clone())
         };
         if let Some(sealed) = sealed(&open) {
             return Ok(sealed);
@@ -316,7 +318,7 @@ impl Blocks {
 fn opened(engine: EngineId, attempt: AttemptId, block: Arc<OpenBlock>, remote: bool) -> Result<Open> {
     let sequences = (0..block.sequences()).map(|at| Ok(Arc::new(block.sequence(at)?) as Arc<dyn Frames>));
     let sealed = Arc::new(SealedBlock::new(block.head().to_vec(), sequences.collect::<Result<_>>()?));
-    Ok(Open { engine, attempt, block, sealed, remote })
+    Ok(Open { engine, attempt, block, sealed: Shielded::new(sealed), remote })
 }
 
 /// Whether a frame of a block differs from what was written.

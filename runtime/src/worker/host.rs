@@ -1,6 +1,7 @@
 //! What a worker offers its tasks: the memory budget, spill space, cached partitions, and the blocks of every engine.
 
 use super::blocks::Blocks;
+use crate::shielded::Shielded;
 use crate::{panics, pool};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -29,7 +30,7 @@ pub(super) struct WorkerHost {
     /// What each running attempt makes, by the attempt number that tasks know.
     running: ReadLock<HashMap<u64, (AttemptId, CodeId)>>,
     /// Cached partitions, by cache and then by partition. Caches have the driver's own numbers.
-    cached: ReadLock<BTreeMap<u64, HashMap<u32, CachedPartition>>>,
+    cached: ReadLock<BTreeMap<u64, HashMap<u32, Shielded<CachedPartition>>>>,
     /// Cached partitions that were not reported yet.
     kept: Lock<Vec<(u64, u32)>>,
 }
@@ -99,7 +100,7 @@ impl Host for WorkerHost {
     }
 
     fn cached(&self, cache: u64, partition: u32) -> Option<CachedPartition> {
-        self.cached.read().get(&cache)?.get(&partition).cloned()
+        self.cached.read().get(&cache)?.get(&partition).map(|kept| (**kept).clone())
     }
 
     fn in_parallel(
@@ -113,6 +114,7 @@ impl Host for WorkerHost {
     }
 
     fn keep(&self, cache: u64, partition: u32, kept: CachedPartition) {
+        let kept = Shielded::new(kept);
         // The first value stays. The second is dropped after the lock, since that may run the user's code.
         let mut cached = self.cached.write();
         let twice = match cached.entry(cache).or_default().entry(partition) {

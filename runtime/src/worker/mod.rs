@@ -6,7 +6,8 @@ mod host;
 mod questions;
 
 use crate::caller::task_thread;
-use crate::execute::{OpenedStage, Product, at_the_call, execute, failure};
+use crate::execute::{OpenedStage, Product, at_the_call, execute, failure, site};
+use crate::shielded::Shielded;
 use crate::{apart, caller, panics, ship};
 use around::Around;
 use bytes::Bytes;
@@ -125,7 +126,7 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
     let (garbage, gone) = mpsc::channel();
     let failed = |error| Error::storage("starting a thread", "this worker", &error);
     let sweeper = std::thread::Builder::new().name("tryworks-sweeper".into());
-    sweeper.spawn(move || gone.into_iter().for_each(drop::<Box<dyn Send>>)).map_err(failed)?;
+    sweeper.spawn(move || gone.into_iter().for_each(panics::catch_drop::<Box<dyn Send>>)).map_err(failed)?;
     let bench = Arc::new(Bench {
         queue: Lock::default(),
         work: Condvar::new(),
@@ -357,12 +358,14 @@ impl Bench {
         let mut sealed = Vec::with_capacity(blocks.len());
         for (partition, block) in blocks {
             let CodeId::Output(output) = id else { return Err(Error::Bug("a block of a result stage".into())) };
-            sealed.push((output.0, partition, block.sealed()?));
+            sealed.push((output.0, partition, block.into_inner().sealed()?));
         }
         let (mut parts, mut here) = (Vec::with_capacity(results.len()), 0);
         for (partition, value) in results {
             let mut bytes = Vec::new();
-            value.encode(&mut bytes)?;
+            let encoded = panics::catch(code.op, site(task, partition), || value.encode(&mut bytes));
+            encoded.map_err(|error| at_the_call(error, code.op))?;
+            drop(value);
             // All results that go with a task's report have to fit into one message.
             if bytes.len() <= RESULT_BYTES && here + bytes.len() <= REPORT_BYTES {
                 here += bytes.len();
@@ -389,7 +392,7 @@ fn write_result(writer: &mut BlockWriter, bytes: &[u8]) -> Result<()> {
 /// The code of a stage as a driver sends it.
 pub(crate) fn pack(code: &OpenedStage) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let stage = ByteBuf::from(ship::send(std::slice::from_ref(&code.stage))?);
+    let stage = ByteBuf::from(ship::send(std::slice::from_ref(&*code.stage))?);
     codec::encode(&(code.exchange, code.op, code.checks_rows, stage), &mut bytes)?;
     Ok(bytes)
 }
@@ -399,7 +402,7 @@ fn open(bytes: &[u8]) -> Result<OpenedStage> {
     let opened = panics::catch(op, tryworks_base::TaskSite::default(), || ship::open(&stage));
     let opened = opened.map_err(|error| at_the_call(error, op))?;
     match opened.into_iter().next() {
-        Some(stage) => Ok(OpenedStage { stage, exchange, op, checks_rows }),
+        Some(stage) => Ok(OpenedStage { stage: Shielded::new(stage), exchange, op, checks_rows }),
         None => Err(Error::Bug("a code without a stage was sent".into())),
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn drop_all<T: Send>(garbage: Vec<T>) {
     });
 }
 
-/// The turn of the one thread that deletes. It ends even if a user's type panics, and other threads go on.
+/// The turn of the one thread that deletes. It ends even if that thread panics, and other threads go on.
 struct Turn<'a> {
     released: &'a Released,
     until: u64,
