@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// The memory budget of a process, counted in bytes.
 ///
@@ -22,7 +23,7 @@ pub struct Memory {
     used: AtomicU64,
     peak: AtomicU64,
     spilled: AtomicU64,
-    gauge: Option<Box<dyn Fn() -> Option<u64> + Send + Sync>>,
+    gauge: Option<Box<Gauge>>,
     /// What the process held at the start.
     start: u64,
     /// What the process held when nothing was reserved last: memory of other code, and freed memory that the allocator
@@ -33,6 +34,9 @@ pub struct Memory {
     /// What it held at the last look beyond `idle` and the reservations.
     uncounted: AtomicU64,
 }
+
+/// Returns what the process really holds, or `None` while the last answer is not older than the given age.
+type Gauge = dyn Fn(Duration) -> Option<u64> + Send + Sync;
 
 impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -49,20 +53,25 @@ const HELD_SHARE: u64 = 4;
 /// What a process takes for itself without reserving it: stacks, buffers, what the allocator keeps.
 const OWN: u64 = 16 << 20;
 
+/// The greatest age of the number of what the process holds: asking the system takes some ten microseconds.
+const OLDEST: Duration = Duration::from_millis(5);
+/// The greatest age once the process holds half of the budget. In a millisecond a core fills a few mebibytes.
+const OLDEST_NEAR: Duration = Duration::from_millis(1);
+
 impl Memory {
     /// A budget of `limit` bytes that counts by estimates alone.
     pub fn new(limit: u64) -> Arc<Self> {
         Memory::with_gauge(limit, None)
     }
 
-    /// A budget of `limit` bytes that is corrected by `gauge`. It returns the bytes that the process really holds, or
-    /// `None` while it is too early to look again.
-    pub fn watched(limit: u64, gauge: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Arc<Self> {
+    /// A budget of `limit` bytes that is corrected by `gauge`. It is asked with the greatest age of an answer, and returns
+    /// the bytes that the process really holds, or `None` while the last answer is not older than that.
+    pub fn watched(limit: u64, gauge: impl Fn(Duration) -> Option<u64> + Send + Sync + 'static) -> Arc<Self> {
         Memory::with_gauge(limit, Some(Box::new(gauge)))
     }
 
-    fn with_gauge(limit: u64, gauge: Option<Box<dyn Fn() -> Option<u64> + Send + Sync>>) -> Arc<Self> {
-        let start = gauge.as_ref().and_then(|gauge| gauge()).unwrap_or(0);
+    fn with_gauge(limit: u64, gauge: Option<Box<Gauge>>) -> Arc<Self> {
+        let start = gauge.as_ref().and_then(|gauge| gauge(Duration::ZERO)).unwrap_or(0);
         Arc::new(Memory {
             limit,
             used: AtomicU64::new(0),
@@ -103,7 +112,9 @@ impl Memory {
 
     /// Looks at what the process really holds, if it is time for that.
     fn look(&self) {
-        let Some(resident) = self.gauge.as_ref().and_then(|gauge| gauge()) else { return };
+        let Some(gauge) = &self.gauge else { return };
+        let is_near = self.resident.load(Relaxed) > self.start.saturating_add(self.limit / 2);
+        let Some(resident) = gauge(if is_near { OLDEST_NEAR } else { OLDEST }) else { return };
         let used = self.used();
         if used == 0 {
             self.idle.store(resident, Relaxed);
@@ -207,7 +218,7 @@ mod tests {
     fn watched() -> (Arc<Memory>, Arc<AtomicU64>) {
         let real = Arc::new(AtomicU64::new(300));
         let gauge = real.clone();
-        (Memory::watched(1000, move || Some(gauge.load(Relaxed))), real)
+        (Memory::watched(1000, move |_| Some(gauge.load(Relaxed))), real)
     }
 
     #[test]

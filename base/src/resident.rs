@@ -1,13 +1,11 @@
 //! How much memory this process holds, and how much it may hold.
 
+use crate::time::Clock;
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
-
-/// The shortest time between two questions to the system: each takes some ten microseconds.
-const LOOK_EVERY_MS: u64 = 5;
+use std::time::Duration;
 
 /// The anonymous memory of this process, in bytes: what it allocated itself, without mapped files.
 ///
@@ -43,7 +41,7 @@ pub fn machine_memory() -> u64 {
     group_limit(&groups, Path::new("/sys/fs/cgroup")).map_or(all, |limit| limit.min(all))
 }
 
-/// Returns the anonymous resident set, if it is time to look at it: the gauge for
+/// Returns the anonymous resident set if the last look began longer ago than the given age: the gauge for
 /// [`Memory::watched`](crate::memory::Memory::watched). If the system gives no number, the estimates stand alone.
 ///
 /// ```
@@ -51,15 +49,19 @@ pub fn machine_memory() -> u64 {
 /// let memory = Memory::watched(1 << 40, tryworks_base::resident::gauge());
 /// assert!(memory.reservation().grow(1 << 20));
 /// ```
-pub fn gauge() -> impl Fn() -> Option<u64> + Send + Sync + 'static {
-    let start = Instant::now();
-    // The time of the next look, in milliseconds since the start.
-    let next = AtomicU64::new(0);
-    move || {
-        let now = start.elapsed().as_millis() as u64;
-        let due = next.load(Relaxed);
-        let ours = now >= due && next.compare_exchange(due, now + LOOK_EVERY_MS, Relaxed, Relaxed).is_ok();
-        if ours { anonymous_resident().ok() } else { None }
+pub fn gauge() -> impl Fn(Duration) -> Option<u64> + Send + Sync + 'static {
+    let clock = Clock::begin();
+    // When the last look began, in nanoseconds; zero if there was none.
+    let begun = AtomicU64::new(0);
+    move |oldest| {
+        let (now, last) = (clock.now().0.max(1), begun.load(Relaxed));
+        let due = last == 0 || now >= last.saturating_add(oldest.as_nanos() as u64);
+        if !due || begun.compare_exchange(last, now, Relaxed, Relaxed).is_err() {
+            return None;
+        }
+        let resident = anonymous_resident().ok()?;
+        // A thread that lost its core meanwhile has an old number, and another thread has looked since.
+        (begun.load(Relaxed) == now).then_some(resident)
     }
 }
 
