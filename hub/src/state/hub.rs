@@ -10,7 +10,7 @@ use tryworks_protocol::admin::Answer;
 use tryworks_protocol::driver::ToDriver;
 use tryworks_protocol::engine::{Assignment, ToEngine};
 use tryworks_protocol::messages;
-use tryworks_scheduler::{Action, Cancelled, Event, Failure};
+use tryworks_scheduler::{Action, Event, Failure};
 use tryworks_transport::PeerId;
 
 impl Hub {
@@ -67,15 +67,7 @@ impl Hub {
                 self.end_job(job, Err(error));
             }
             Action::JobCancelled { job, report } => {
-                let count = |of: fn(&Cancelled) -> u32| report.iter().map(of).sum::<u32>();
-                let (done, stopped, waiting) = (count(|s| s.done), count(|s| s.stopped), count(|s| s.not_started));
-                if done + stopped + waiting > 0 {
-                    let text = format!(
-                        "{job} was cancelled: {done} partitions were done, {stopped} were on engines and are stopped, \
-                         {waiting} had not been given out"
-                    );
-                    self.tell_job(job, |_| ToDriver::Notice(text.clone()));
-                }
+                self.note_cancelled(job, &report);
                 self.end_job(job, Err(Error::Cancelled));
             }
             Action::StageStarted { job, stage, stage_attempt, tasks } => {

@@ -25,6 +25,7 @@
 //! in (`drivers.rs`, `registry.rs`, `admin.rs`) combine several parts.
 
 mod admin;
+mod cancelled;
 mod drivers;
 mod engines;
 mod hub;
@@ -299,6 +300,7 @@ impl Hub {
     pub fn outgoing(&mut self, now: Time) -> Outgoing {
         self.at(now);
         self.settle();
+        self.tell_of_cancelled();
         self.leaving()
     }
 }

@@ -1,5 +1,6 @@
 //! A driver's session: what it holds, how it survives a lost connection, and how it ends.
 
+use super::cancelled::CancelledJobs;
 use super::lost::Process;
 use super::{Hub, Order, ShelfOrder};
 use crate::journal::{Entry, Proof};
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) lost: Option<Time>,
     /// The driver is done with it, and it remains for detached jobs.
     pub(crate) left: bool,
+    /// The cancelled jobs of which the driver is still to be told.
+    pub(crate) cancelled: CancelledJobs,
 }
 
 impl Session {
@@ -58,6 +61,7 @@ impl Session {
             heard: now,
             lost: Some(now),
             left: false,
+            cancelled: CancelledJobs::default(),
         }
     }
 }
@@ -76,6 +80,8 @@ pub(crate) enum Client {
 pub(crate) struct Sessions {
     pub(crate) all: BTreeMap<SessionId, Session>,
     pub(crate) clients: BTreeMap<PeerId, Client>,
+    /// Sessions whose drivers are still to be told of cancelled jobs.
+    pub(crate) to_tell: BTreeSet<SessionId>,
     /// Sessions of earlier hubs that are over: their drivers must not be able to continue them.
     pub(crate) ended: BTreeSet<SessionId>,
 }

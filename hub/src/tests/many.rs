@@ -98,3 +98,34 @@ fn results_are_received_by_their_own_driver_alone() {
     assert!(received(world.said(engine)));
     assert!(world.hub.jobs[&JobId(1)].delivered.is_empty());
 }
+
+/// A line was told of each.
+#[test]
+fn a_thousand_jobs_that_are_cancelled_at_once_are_told_of_in_one_line() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, own) = world.driver(None);
+    submit(&mut world, driver, own.session, 1_003);
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    let given = world.tasks(engine).len();
+    world.said::<ToDriver>(driver);
+    let cancels = |world: &mut World, jobs: std::ops::RangeInclusive<u64>| {
+        let messages = jobs.map(|ticket| FromDriver::Cancel { ticket });
+        world.drive(driver, &messages.collect::<Vec<_>>());
+        let notice = |message| if let ToDriver::Notice(text) = message { Some(text) } else { None };
+        world.said::<ToDriver>(driver).into_iter().filter_map(notice).collect::<Vec<_>>()
+    };
+    let told = cancels(&mut world, 1..=1_000);
+    let with_engines = "were on engines and are stopped";
+    let line = format!(
+        "1000 jobs were cancelled: 0 partitions were done, {given} {with_engines}, {} had not been given out",
+        1_000 - given
+    );
+    assert_eq!(told, [line]);
+    // Soon after that nothing is told, and then in one line again.
+    assert_eq!(cancels(&mut world, 1_001..=1_001), [""; 0]);
+    assert_eq!(cancels(&mut world, 1_002..=1_002), [""; 0]);
+    world.pass(Duration::from_secs(1), &[engine]);
+    let told = cancels(&mut world, 1_003..=1_003);
+    assert!(told.len() == 1 && told[0].starts_with("3 jobs were cancelled: 0 partitions were done"), "{told:?}");
+}
