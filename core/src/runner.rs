@@ -28,6 +28,11 @@ pub trait Runner: Send + Sync + 'static {
         false
     }
 
+    /// Whether tasks run in other processes, so that what they capture is sent.
+    fn sends_stages(&self) -> bool {
+        false
+    }
+
     /// Makes a file of this process available to tasks on other machines; `None` if all tasks run in this process.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ pub trait Source: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// # Errors
     /// As [`prove_given`](tryworks_base::codec::prove_given).
     fn prove(&mut self, every: bool) -> Result<()> {
-        codec::prove_given(self, every)
+        codec::prove_given(self, every, false)
     }
 
     /// The type that the error names if the codec does not carry the source.

@@ -73,7 +73,7 @@ impl<P: Pipe> Dataset<P> {
 
     /// This dataset. If the codec does not carry `value`, the dataset has a fault, which every action returns.
     fn giving<V: Serialize + DeserializeOwned>(&self, op: Op, value: &V) -> Self {
-        match codec::prove_given(value, self.runner.checks_rows()) {
+        match codec::prove_given(value, self.runner.checks_rows(), self.runner.sends_stages()) {
             Ok(()) => self.clone(),
             Err(error) => {
                 let node = Node::narrow(op, &self.node).with_fault(Some(error.at(op.site)));

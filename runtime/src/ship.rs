@@ -26,7 +26,15 @@ pub fn send(stages: &[Arc<dyn Stage>]) -> Result<Vec<u8>> {
         parcel.check(&segments)?;
         Ok(parcel)
     });
-    let sent = Sent { program: program_id()?, parcels: parcels.collect::<Result<_>>()? };
+    let parcels: Vec<Parcel> = parcels.collect::<Result<_>>()?;
+    // With what lies around them they are one value for the codec.
+    let (bytes, most) = (parcels.iter().map(Parcel::len).sum::<usize>(), codec::DECODE_LIMIT - (1 << 20));
+    if bytes > most {
+        let needed = format!("the values that one stage captures take {bytes} bytes together");
+        let advice = "smaller values, or files that tasks read (`ship_file`)";
+        return Err(Error::limit("what a stage captures", most as u64, needed, advice));
+    }
+    let sent = Sent { program: program_id()?, parcels };
     let mut bytes = Vec::new();
     codec::encode(&sent, &mut bytes)?;
     Ok(bytes)

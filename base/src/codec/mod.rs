@@ -229,12 +229,21 @@ pub fn prove_part<T: Serialize + DeserializeOwned>(part: &mut T, check: bool) ->
 }
 
 /// Checks a value that the program gives to its tasks as a row is checked where every row is. The value travels once.
-/// One of more than a mebibyte is checked only where every row is.
+/// One of more than a mebibyte is checked only where every row is. If the value `travels` to other processes, its size is
+/// counted in any case.
 ///
 /// # Errors
-/// As [`check_carried`].
-pub fn prove_given<T: Serialize + DeserializeOwned>(value: &T, check: bool) -> Result<()> {
-    if check || is_within(value, PROVEN_GIVEN) { check_carried(value).map(drop) } else { Ok(()) }
+/// As [`check_carried`]; also if the value is too large to travel.
+pub fn prove_given<T: Serialize + DeserializeOwned>(value: &T, check: bool, travels: bool) -> Result<()> {
+    let is_small = is_within(value, PROVEN_GIVEN);
+    // Counted first: nothing is encoded that is refused.
+    if !is_small && (check || travels) && !is_within(value, DECODE_LIMIT - 1) {
+        let many = format!("is too large to be given to tasks: it takes {DECODE_LIMIT} bytes or more");
+        let advice = "give a smaller value, have the tasks read it from a file (`ship_file`), or make a dataset of it and \
+                      join that";
+        return Err(not_carried(type_name::<T>(), many, advice));
+    }
+    if check || is_small { check_carried(value).map(drop) } else { Ok(()) }
 }
 
 /// The largest part of a result, in bytes, that is checked without being asked to.

@@ -4,6 +4,7 @@
 use crate::here;
 use crate::rig::{Cluster, driving, until};
 use std::path::Path;
+use std::sync::Arc;
 use tryworks::prelude::*;
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -53,6 +54,27 @@ fn a_captured_value_that_is_larger_than_a_message_reaches_the_tasks_and_leaves_n
     assert!(places.iter().all(|place| place.is_dir()), "it went by the hub's data port");
     until("what was captured is gone", || (places.iter().map(|place| on_disk(place)).sum::<u64>() == 0).then_some(()));
     cluster.is_clean();
+}
+
+/// It was encoded when the job was submitted, and refused by the name of the action.
+#[test]
+fn a_captured_value_that_is_too_large_is_told_at_the_call_that_gives_it() {
+    if driving() {
+        let cx = Context::init().unwrap();
+        // A gibibyte and more, of which there is one piece in memory.
+        let page: Arc<str> = "x".repeat(64 << 20).into();
+        let pages = vec![page; 17];
+        let given = cx.range(0..8).with(pages);
+        let line = line!() - 1;
+        let error = given.map(|pages, n| pages.len() as u64 + n).sum().unwrap_err().to_string();
+        assert!(error.contains("is too large to be given to tasks: it takes 1073741824 bytes or more"), "{error}");
+        assert!(error.contains(&format!("large.rs:{line}:")) && error.contains("ship_file"), "{error}");
+        return;
+    }
+    let cluster = Cluster::by_hand(1, 1, &[]);
+    for checks in ["0", "1"] {
+        cluster.begin(here!(), &[("TRYWORKS_CHECK_ROWS", checks)]).ends_well();
+    }
 }
 
 #[test]

@@ -195,7 +195,8 @@ impl<P: Pipe, E> Background<'_, P, E> {
 
     /// Checks whether the codec carries a value that the program gives to the tasks of an action.
     pub(crate) fn prove_given<T: Serialize + DeserializeOwned>(&self, op: Op, value: &T) -> Result<()> {
-        codec::prove_given(value, self.data.runner.checks_rows()).map_err(|error| error.at(op.site))
+        let runner = &self.data.runner;
+        codec::prove_given(value, runner.checks_rows(), runner.sends_stages()).map_err(|error| error.at(op.site))
     }
 
     /// Begins a job over all partitions. `finish` makes the result from the parts.

@@ -21,6 +21,14 @@ pub struct Parcel {
     data: Vec<u8>,
 }
 
+impl Parcel {
+    /// How many bytes its data has.
+    #[allow(clippy::len_without_is_empty, reason = "nobody asks whether it is empty")]
+    pub fn len(&self) -> usize {
+        self.data.len()
+    }
+}
+
 const MAGIC: u64 = 0x7472_7977_6f72_6b73;
 
 #[repr(C)]

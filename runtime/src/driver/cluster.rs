@@ -287,6 +287,10 @@ impl Runner for Cluster {
         self.shared.settings.checks_rows
     }
 
+    fn sends_stages(&self) -> bool {
+        true
+    }
+
     fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {
         let plan = plan(node, &Known(&self.shared.lock()))?;
         Ok(match form {
