@@ -200,6 +200,56 @@ fn the_next_hub_runs_only_what_had_not_finished() {
     assert!(ran.iter().all(|task| !parts.is_empty() && task.task.job == number));
 }
 
+/// Results of an engine that comes after the jobs went on without it are made again, and count once.
+#[test]
+fn results_of_an_engine_that_comes_late_to_another_hub_are_made_again() {
+    for detached in [None, Some("night")] {
+        let mut world = World::new();
+        let directory = tempfile::tempdir().unwrap();
+        let (driver, welcome) = world.driver(None);
+        let session = welcome.session;
+        let (engine, _) = world.engine(offer("late", &directory)).unwrap();
+        let mut new = job(1, session, 4, None, detached);
+        world.drive(driver, &[FromDriver::Submit(Box::new(new.clone()))]);
+        let tasks = world.tasks(engine);
+        // A large result stays with the engine. The hub dies before the driver has fetched it.
+        let FromEngine::Done { attempt, report, kept, span, .. } = done(&tasks[0]) else { panic!("it was done") };
+        let partition = tasks[0].task.partitions.first();
+        let parts = vec![(partition, ResultPart::Kept(3 << 20))];
+        world.report(engine, &[FromEngine::Done { attempt, report, results: parts.clone(), kept, span }]);
+        world.turn();
+        let number = *world.hub.jobs.keys().next().unwrap();
+
+        let mut world = world.again();
+        let (driver, _) = world.driver(Some((session, welcome.secret)));
+        new.job = Some(number);
+        world.drive(driver, &[FromDriver::Submit(Box::new(new.clone()))]);
+        world.pass(Duration::from_secs(6), &[]);
+        let (other, _) = world.engine(offer("other", &directory)).unwrap();
+        let mut ran = world.tasks(other);
+        let held = HeldResult { job: number, session, attempt, parts };
+        let brings = Offer { results: vec![held], sessions: vec![session], ..offer("late", &directory) };
+        let (late, _) = world.engine(brings).unwrap();
+        let received =
+            |message: &ToEngine| matches!(message, ToEngine::Received { attempts } if *attempts == [attempt]);
+        assert!(world.said::<ToEngine>(late).iter().any(received), "the late engine need not keep it");
+        for _ in 0..4 {
+            let tasks: Vec<_> = [late, other]
+                .into_iter()
+                .flat_map(|engine| {
+                    let tasks = world.tasks(engine);
+                    tasks.into_iter().map(move |task| (engine, task)).collect::<Vec<_>>()
+                })
+                .chain(ran.drain(..).map(|task| (other, task)))
+                .collect();
+            tasks.iter().for_each(|(engine, task)| world.report(*engine, &[done(task)]));
+        }
+        let (parts, ends) = results(&world.said(driver));
+        assert_eq!((parts.len(), ends.get(&1)), (4, Some(&true)), "{detached:?}");
+        assert!(parts[&partition] != attempt, "it was made again");
+    }
+}
+
 /// The end of a job arrived on the new connection before results that were lost with the old one.
 #[test]
 fn a_driver_that_was_cut_off_hears_nothing_of_a_job_until_it_asks_for_it_again() {

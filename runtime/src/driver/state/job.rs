@@ -160,6 +160,11 @@ impl Job {
         for (partition, part) in parts {
             if self.received.insert(partition) {
                 self.results.push_back((attempt, partition, part));
+            } else if matches!(part, Part::At { .. })
+                && let Some(known) = self.results.iter_mut().find(|known| known.1 == partition)
+            {
+                // It was made again. The engine that had it may have deleted it: it came late to another hub.
+                *known = (attempt, partition, part);
             }
         }
     }

@@ -277,15 +277,15 @@ fn a_job_whose_plan_relied_on_what_was_lost_is_planned_anew_a_few_times() {
     assert_eq!(session.next(ticket), Err(lost));
 }
 
+/// A large result of partition 0, on an engine.
+fn at(attempt: u64) -> Part {
+    let (host, directory, socket) = ("afar".to_string(), String::new(), String::new());
+    let store = StorePlace { host, directory, socket, address: None, key: BlockKey::new([7; 32]) };
+    Part::At { place: BlockPlace { store, output: 1, partition: 0, attempt: AttemptId(attempt) }, len: 1 << 30 }
+}
+
 #[test]
 fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
-    let key = BlockKey::new([7; 32]);
-    let (host, directory, socket) = ("afar".to_string(), String::new(), String::new());
-    let store = StorePlace { host, directory, socket, address: None, key };
-    let at = |attempt| Part::At {
-        place: BlockPlace { store: store.clone(), output: 1, partition: 0, attempt: AttemptId(attempt) },
-        len: 1 << 30,
-    };
     let gone = || Error::Bug("its engine is gone".into());
     let mut session = met();
     let ticket = submit(&mut session, None);
@@ -305,6 +305,21 @@ fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
     // The hub has all results of a detached job.
     let named = submit(&mut session, Some("by name"));
     assert_eq!(session.unfetched(named, 0, gone()), Err(gone()));
+}
+
+/// An engine that came late to another hub was told to delete the first, and the driver of a detached job got an error.
+#[test]
+fn a_large_result_that_was_made_again_is_fetched_from_where_it_was_made_last() {
+    let mut session = met();
+    let ticket = submit(&mut session, Some("by name"));
+    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, at(8))] });
+    results(&mut session, ticket, 7, &[1]);
+    session.hear(ToDriver::Results { ticket, attempt: AttemptId(9), parts: vec![(0, at(9))] });
+    let next = session.next(ticket).unwrap();
+    assert_eq!(next, Next::Part { attempt: AttemptId(9), partition: 0, part: at(9) });
+    // What was given out is not given out again.
+    session.hear(ToDriver::Results { ticket, attempt: AttemptId(10), parts: vec![(0, at(10))] });
+    assert_eq!(had(&mut session, ticket), [1]);
 }
 
 #[test]
