@@ -15,6 +15,9 @@ pub trait Surroundings: Send + Sync {
 
     /// Where the worker runs, for errors: the engine and its machine.
     fn place(&self) -> String;
+
+    /// Whether the driver runs on this machine.
+    fn is_beside_driver(&self) -> bool;
 }
 
 static SURROUNDINGS: OnceLock<Box<dyn Surroundings>> = OnceLock::new();

@@ -5,6 +5,7 @@ mod support;
 use proptest::prelude::*;
 use std::fs;
 use std::io::{BufRead, Write};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use support::{all, rows_by, task, task_with};
 use tryworks_base::{Error, Result};
@@ -158,6 +159,15 @@ fn a_directory_is_its_files_by_name() {
     let pipe = under("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     assert!(rows(pipe.into()).unwrap_err().to_string().contains("no regular file"), "and does not wait for a writer");
+    let (pipe, _writer) = std::io::pipe().unwrap();
+    let open_file = |file: &dyn AsRawFd| Paths::from(format!("/dev/fd/{}", file.as_raw_fd()));
+    let error = rows(open_file(&pipe)).unwrap_err().to_string();
+    assert!(error.contains("write what comes out of it to a file"), "{error}");
+    // An open file is read by its name, and while it has none by its number.
+    let file = fs::File::open(under("a.txt")).unwrap();
+    assert_eq!(rows(open_file(&file)).unwrap(), ["a.txt"]);
+    fs::remove_file(under("a.txt")).unwrap();
+    assert_eq!(rows(open_file(&file)).unwrap(), ["a.txt"]);
     assert!(rows("/dev/null".into()).unwrap_err().to_string().contains("no regular file"));
     assert!(rows("/proc/self/status".into()).unwrap_err().to_string().contains("does not know its size"));
 }

@@ -322,6 +322,7 @@ pub(crate) fn worker_welcome() -> worker::Welcome {
         session: SessionId(1),
         engine: EngineId(1),
         name: "engine-1".into(),
+        driver_host: "h".into(),
         slots: 1,
         memory: 2,
         spill_directory: "/".into(),

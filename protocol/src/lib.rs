@@ -34,7 +34,8 @@ use tryworks_base::{Error, MAX_MESSAGE, Result, codec};
 /// | number | what is new |
 /// |---|---|
 /// | 2 | a hello no longer has a hash of source texts |
-pub const PROTOCOL: u32 = 2;
+/// | 3 | a worker's welcome names the machine of its driver |
+pub const PROTOCOL: u32 = 3;
 
 /// The output id under which block stores keep the results of a job.
 pub fn result_of(job: JobId) -> u64 {

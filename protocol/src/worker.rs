@@ -26,6 +26,8 @@ pub struct Welcome {
     pub engine: EngineId,
     /// The engine's name.
     pub name: String,
+    /// The machine of its driver.
+    pub driver_host: String,
     /// How many tasks it runs at once.
     pub slots: u32,
     /// Its memory budget in bytes.

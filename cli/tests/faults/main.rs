@@ -19,6 +19,7 @@ mod memory;
 mod output;
 mod programs;
 mod saves;
+mod sources;
 mod tasks;
 mod twice;
 mod types;

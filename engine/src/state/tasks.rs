@@ -61,10 +61,12 @@ impl Engine {
         let worker = self.workers.get_mut(&number).filter(|worker| !worker.connected)?;
         worker.connected = true;
         worker.heard = now;
+        let driver_host = self.sessions.get(&worker.session).map(|session| session.host.clone()).unwrap_or_default();
         Some(Welcome {
             session: worker.session,
             engine: self.id,
             name: self.setup.name.clone(),
+            driver_host,
             slots: self.setup.slots,
             memory: self.setup.memory / sessions,
             spill_directory: self.setup.directory.display().to_string(),

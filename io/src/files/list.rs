@@ -66,7 +66,10 @@ impl ListedFile {
         let look = || -> io::Result<_> {
             // Checked before the file is opened: opening a pipe would wait for its writer.
             if !fs::metadata(&path)?.is_file() {
-                return Err(io::Error::other("this is no regular file, so it cannot be divided into splits"));
+                return Err(io::Error::other(
+                    "this is no regular file, so it cannot be divided into splits; write what comes out of it to a file, \
+                     and read that",
+                ));
             }
             let mut head = Vec::new();
             let file = File::open(&path)?;
@@ -96,7 +99,10 @@ impl ListedFile {
     pub(super) fn open(&self) -> Result<(File, FileState)> {
         let path = self.shipped.as_ref().map_or_else(|| Ok(self.path().to_path_buf()), Shipped::path)?;
         let file = match self.shipped {
-            Some(_) => File::open(&path).map_err(|error| Error::input(path.display(), None, error))?,
+            Some(_) => {
+                shipped::own_alone(&path)?;
+                File::open(&path).map_err(|error| Error::input(path.display(), None, error))?
+            }
             None => shipped::open(&path)?,
         };
         let now = FileState::of(&file).map_err(|error| Error::input(path.display(), None, error))?;
@@ -129,7 +135,7 @@ pub(super) fn list(wanted: &Paths, packed: bool) -> Result<Vec<ListedFile>> {
         let before = files.len();
         match fs::metadata(&whole) {
             Ok(about) if about.is_dir() => directory(&whole, &mut files)?,
-            Ok(_) => files.push(whole),
+            Ok(_) => files.push(shipped::named(whole)),
             Err(_) if patterns::is_pattern(path) => {
                 // The present directory may have a name with a `*` in it.
                 let here = if path.is_absolute() { PathBuf::new() } else { std::env::current_dir().map_err(failed)? };

@@ -14,6 +14,7 @@ use tryworks_transport::LinkSender;
 pub(super) struct Around {
     place: String,
     host: String,
+    beside_driver: bool,
     pub(super) questions: Questions<String>,
     here: Lock<HashMap<[u8; 32], PathBuf>>,
 }
@@ -22,7 +23,8 @@ impl Around {
     pub(super) fn new(welcome: &Welcome, to: LinkSender) -> Arc<Self> {
         let place = format!("{} on {}", welcome.name, tryworks_protocol::host::here().name);
         let host = welcome.store.host.clone();
-        Arc::new(Around { place, host, questions: Questions::new(to), here: Lock::default() })
+        let beside_driver = welcome.driver_host == host;
+        Arc::new(Around { place, host, beside_driver, questions: Questions::new(to), here: Lock::default() })
     }
 
     /// Reads the bytes that are under this hash at the hub's data port.
@@ -58,6 +60,10 @@ impl Surroundings for Shared {
         let path = PathBuf::from(path);
         here.lock().insert(shipment.id, path.clone());
         Ok(Some(path))
+    }
+
+    fn is_beside_driver(&self) -> bool {
+        self.0.beside_driver
     }
 
     fn place(&self) -> String {
