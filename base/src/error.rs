@@ -1,6 +1,7 @@
 //! What can go wrong, grouped by who can act on it.
 
 use crate::Op;
+use crate::ids::ExchangeId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::panic::Location;
@@ -43,7 +44,7 @@ pub enum Error {
     /// The output of a map task could not be read: it was lost, or its checksum does not match.
     Fetch {
         /// The exchange that the block belongs to.
-        exchange: u64,
+        exchange: ExchangeId,
         /// The map partition that made it.
         map: u32,
         /// What the reader reported.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::RangeInclusive;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty) shown as $letter:literal) => {
@@ -42,15 +43,69 @@ id! {
     SessionId(u32) shown as "session "
 }
 
+id! {
+    /// A driver's own number of a shuffle. Each driver counts its own, from 1.
+    ExchangeId(u64) shown as "exchange "
+}
+id! {
+    /// A driver's own number of a cached dataset. Each driver counts its own, from 1.
+    CacheId(u64) shown as "cache "
+}
+id! {
+    /// The number by which a cluster knows a cached dataset: its session and the driver's own number.
+    GlobalCacheId(u64) shown as "cache "
+}
+
+/// The bits of a number of a cluster that hold the driver's own one; the session is above them.
+const OWN: u64 = u32::MAX as u64;
+
 impl SessionId {
-    /// The hub's name for a driver's exchange or cache. Each driver counts its own from 1.
-    pub fn global(self, own: u64) -> u64 {
-        u64::from(self.0) << 32 | own & u64::from(u32::MAX)
+    /// The number by which the cluster knows the output of a driver's shuffle.
+    pub fn output(self, exchange: ExchangeId) -> OutputId {
+        OutputId(self.global(exchange.0))
     }
 
-    /// The session that a global name belongs to, and the driver's own number.
-    pub fn split(global: u64) -> (SessionId, u64) {
-        (SessionId((global >> 32) as u32), global & u64::from(u32::MAX))
+    /// All outputs of a session.
+    pub fn outputs(self) -> RangeInclusive<OutputId> {
+        OutputId(self.global(0))..=OutputId(self.global(OWN))
+    }
+
+    /// The number by which the cluster knows a driver's cached dataset.
+    pub fn cache(self, cache: CacheId) -> GlobalCacheId {
+        GlobalCacheId(self.global(cache.0))
+    }
+
+    /// All cached datasets of a session.
+    pub fn caches(self) -> RangeInclusive<GlobalCacheId> {
+        GlobalCacheId(self.global(0))..=GlobalCacheId(self.global(OWN))
+    }
+
+    fn global(self, own: u64) -> u64 {
+        u64::from(self.0) << 32 | own & OWN
+    }
+}
+
+impl OutputId {
+    /// The session of its driver.
+    pub fn session(self) -> SessionId {
+        SessionId((self.0 >> 32) as u32)
+    }
+
+    /// The driver's own number of the shuffle.
+    pub fn exchange(self) -> ExchangeId {
+        ExchangeId(self.0 & OWN)
+    }
+}
+
+impl GlobalCacheId {
+    /// The session of its driver.
+    pub fn session(self) -> SessionId {
+        SessionId((self.0 >> 32) as u32)
+    }
+
+    /// The driver's own number of the dataset.
+    pub fn own(self) -> CacheId {
+        CacheId(self.0 & OWN)
     }
 }
 

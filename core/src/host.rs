@@ -4,6 +4,7 @@ use std::any::Any;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use tryworks_base::frames::{FrameWriter, Frames};
+use tryworks_base::ids::{CacheId, ExchangeId};
 use tryworks_base::memory::Memory;
 use tryworks_base::{Error, Op, Result, TaskSite};
 
@@ -128,18 +129,18 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Fetch`] if it no longer exists.
-    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched>;
+    fn fetch(&self, exchange: ExchangeId, map: u32) -> Result<Fetched>;
 
     /// Prefetches frames of sealed blocks in one request. They stay cached while the returned guard lives.
     ///
     /// # Errors
     /// [`Error::Fetch`] if a block no longer exists.
-    fn prefetch(&self, _exchange: u64, _wanted: &mut dyn Iterator<Item = FrameRequest>) -> Result<Prefetched> {
+    fn prefetch(&self, _exchange: ExchangeId, _wanted: &mut dyn Iterator<Item = FrameRequest>) -> Result<Prefetched> {
         Ok(Prefetched::default())
     }
 
     /// The cached partition, if it is there.
-    fn cached(&self, cache: u64, partition: u32) -> Option<CachedPartition>;
+    fn cached(&self, cache: CacheId, partition: u32) -> Option<CachedPartition>;
 
     /// Does `count` pieces of a task's work, `work(0)` and so on, on all cores. Returns the first error, in the order
     /// of the pieces.
@@ -157,7 +158,7 @@ pub trait Host: Send + Sync {
     }
 
     /// Keeps a partition until the cache is dropped.
-    fn keep(&self, cache: u64, partition: u32, kept: CachedPartition);
+    fn keep(&self, cache: CacheId, partition: u32, kept: CachedPartition);
 }
 
 /// The output of a map task, as its reader gets it.

@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tryworks_base::ids::{CacheId, ExchangeId};
 use tryworks_base::{Error, Op};
 
 /// What the planner knows of an operator: how its partitions depend on those of its inputs.
@@ -26,7 +27,7 @@ pub enum Partitioning {
     /// By the hash of the key, into this many partitions.
     Hash(u32),
     /// By ranges of the key, with the bounds of the exchange with this number.
-    Range(u64),
+    Range(ExchangeId),
 }
 
 /// One call of an operator.
@@ -66,7 +67,7 @@ pub enum Input {
 /// last reference to it is dropped.
 pub struct Exchange {
     /// Its id in this process.
-    pub id: u64,
+    pub id: ExchangeId,
     /// The dataset that is shuffled.
     pub input: Arc<Node>,
     /// What the map tasks run.
@@ -83,7 +84,7 @@ pub struct Exchange {
 /// A cached dataset. Its partitions are deleted when the last reference to it is dropped.
 pub struct Cache {
     /// Its id in this process.
-    pub id: u64,
+    pub id: CacheId,
     runner: Arc<dyn Runner>,
 }
 
@@ -190,7 +191,7 @@ impl Exchange {
         runner: &Arc<dyn Runner>,
     ) -> Self {
         let (input, detail, runner) = (input.clone(), detail.into(), runner.clone());
-        Exchange { id: fresh(), input, stage, readers, detail, dealt: false, runner }
+        Exchange { id: ExchangeId(fresh()), input, stage, readers, detail, dealt: false, runner }
     }
 }
 
@@ -217,7 +218,7 @@ impl Drop for Exchange {
 impl Cache {
     /// A new cache.
     pub(crate) fn new(runner: &Arc<dyn Runner>) -> Arc<Self> {
-        Arc::new(Cache { id: fresh(), runner: runner.clone() })
+        Arc::new(Cache { id: CacheId(fresh()), runner: runner.clone() })
     }
 }
 

@@ -4,6 +4,7 @@ use crate::lineage::Node;
 use crate::stage::{ResultValue, Stage};
 use std::path::Path;
 use std::sync::Arc;
+use tryworks_base::ids::{CacheId, ExchangeId};
 use tryworks_base::{Op, Progress, Result, Shipment};
 
 /// Runs jobs: the part of a context that datasets know.
@@ -56,9 +57,9 @@ pub enum PlanForm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Releasable {
     /// The output of the map tasks of an exchange.
-    Exchange(u64),
+    Exchange(ExchangeId),
     /// A cached dataset.
-    Cache(u64),
+    Cache(CacheId),
 }
 
 /// An action that a program asks for.

@@ -178,11 +178,11 @@ mod tests {
 
         /// Seals the block of a partition, as a worker does.
         fn seal(&self, partition: u32) -> (u64, u32, Sealed) {
-            let id = self.store.key().id(output(), partition, ATTEMPT);
+            let id = self.store.key().id(output().0, partition, ATTEMPT);
             let mut writer = BlockWriter::new(self.store.dir(), id, self.store.quota());
             writer.sequence().unwrap();
             writer.frame(&[7; 100_000]).unwrap();
-            (output(), partition, writer.seal(&[]).unwrap())
+            (output().0, partition, writer.seal(&[]).unwrap())
         }
 
         /// Carries out all orders to the store, and returns how many files it has. Checks that their bytes are
@@ -218,7 +218,7 @@ mod tests {
         for damaged in 0..4 {
             let mut rig = Rig::new();
             let blocks: Vec<_> = (0..4).map(|partition| rig.seal(partition)).collect();
-            let id = rig.store.key().id(output(), damaged, ATTEMPT);
+            let id = rig.store.key().id(output().0, damaged, ATTEMPT);
             std::fs::write(id.path_in(rig.store.dir()), b"short").unwrap();
             rig.world.worker(done(ATTEMPT, blocks));
             assert_eq!((rig.files(), rig.held()), (0, 0));
@@ -263,11 +263,11 @@ mod tests {
         assert_eq!((rig.files(), rig.held()), (4, 1));
         // As after a takeover that failed halfway: no launch of this engine made the block.
         let stray = 9 << 24;
-        let id = rig.store.key().id(output(), 7, stray);
+        let id = rig.store.key().id(output().0, 7, stray);
         let mut writer = BlockWriter::new(rig.store.dir(), id, rig.store.quota());
         writer.sequence().unwrap();
         writer.frame(&[7; 100_000]).unwrap();
-        rig.store.add(output(), 7, stray, writer.seal(&[]).unwrap(), Vec::new()).unwrap();
+        rig.store.add(output().0, 7, stray, writer.seal(&[]).unwrap(), Vec::new()).unwrap();
         assert_eq!(rig.files(), 5);
         rig.world.hub(ToEngine::EndSession { session: SESSION });
         assert_eq!((rig.files(), rig.held()), (0, 0));

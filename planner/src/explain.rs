@@ -3,6 +3,7 @@
 use crate::plan::{Plan, PlannedStage, Step, Tasks};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use tryworks_base::ids::ExchangeId;
 use tryworks_core::lineage::Input;
 
 /// The plan as text.
@@ -31,7 +32,7 @@ pub fn text(plan: &Plan) -> String {
 /// Which stages write and read which exchanges.
 struct Links {
     /// The stage that writes each exchange.
-    writers: BTreeMap<u64, usize>,
+    writers: BTreeMap<ExchangeId, usize>,
     /// For each stage, the running stages that read it.
     readers: Vec<Vec<usize>>,
 }

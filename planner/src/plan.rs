@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tryworks_base::ids::{CacheId, ExchangeId};
 use tryworks_base::{Op, Result};
 use tryworks_core::lineage::{Exchange, Input, Node, Shape};
 
 /// What the planner asks about the state of the world: which blocks and caches exist already.
 pub trait Facts {
     /// Whether the output of all map tasks of an exchange exists.
-    fn made(&self, exchange: u64) -> bool;
+    fn made(&self, exchange: ExchangeId) -> bool;
     /// Whether all partitions of a cached dataset exist.
-    fn cached(&self, cache: u64, partitions: u32) -> bool;
+    fn cached(&self, cache: CacheId, partitions: u32) -> bool;
 }
 
 /// A job as stages, parents before children. The last stage gives the result.
@@ -69,7 +70,7 @@ const TASK_BYTES: u64 = 4 << 20;
 /// The first mistake in the calls that made the lineage.
 pub fn plan(target: &Arc<Node>, facts: &dyn Facts) -> Result<Plan> {
     let mut plan = Plan { stages: Vec::new() };
-    let mut placed = BTreeMap::<u64, usize>::new();
+    let mut placed = BTreeMap::<ExchangeId, usize>::new();
     // A stage is placed after all stages that it reads. Lineage may be deep, so a list holds the stages that wait.
     let mut waiting = vec![(target.clone(), None::<Read>)];
     while let Some((end, read)) = waiting.last().cloned() {

@@ -19,7 +19,7 @@ use super::admin::{Answer, Question};
 use super::engine::CodeBytes;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
+use tryworks_base::ids::{AttemptId, EngineId, GlobalCacheId, JobId, OutputId, SessionId};
 use tryworks_base::{Error, Progress};
 use tryworks_scheduler::JobSpec;
 
@@ -91,7 +91,7 @@ pub struct NewJob {
     /// hub's data port before.
     pub codes: Vec<(u32, CodeBytes)>,
     /// Stages that read or make cached partitions, each with the global name of its cache.
-    pub caches: Vec<(u32, u64)>,
+    pub caches: Vec<(u32, GlobalCacheId)>,
 }
 
 /// Messages from a driver to the hub.
@@ -107,9 +107,9 @@ pub enum FromDriver {
         /// The tickets of its jobs.
         tickets: Vec<u64>,
         /// Exchanges, by their global names.
-        outputs: Vec<u64>,
+        outputs: Vec<OutputId>,
         /// Caches, by their global names.
-        caches: Vec<u64>,
+        caches: Vec<GlobalCacheId>,
     },
     /// Run this job.
     Submit(Box<NewJob>),
@@ -147,9 +147,9 @@ pub enum FromDriver {
     /// These are no longer used.
     Release {
         /// Exchanges, by their global names.
-        outputs: Vec<u64>,
+        outputs: Vec<OutputId>,
         /// Caches, by their global names.
-        caches: Vec<u64>,
+        caches: Vec<GlobalCacheId>,
     },
     /// A question.
     Ask {
@@ -220,7 +220,7 @@ pub enum ToDriver {
     /// How many partitions of a cache are in memory now.
     Cached {
         /// Its global name.
-        cache: u64,
+        cache: GlobalCacheId,
         /// How many partitions.
         partitions: u32,
     },

@@ -16,7 +16,7 @@
 use super::driver::Program;
 use serde::{Deserialize, Serialize};
 use tryworks_base::Error;
-use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_base::ids::{AttemptId, EngineId, GlobalCacheId, JobId, OutputId, SessionId};
 use tryworks_scheduler::{Failure, Move, Partitions, Report, Task};
 use tryworks_store::blocks::BlockKey;
 
@@ -38,7 +38,7 @@ pub struct Offer {
     /// The sessions of which it has workers, blocks or results. The hub answers with those that are over.
     pub sessions: Vec<SessionId>,
     /// Cache partitions that its workers have in memory, by the caches' global names.
-    pub kept: Vec<(u64, u32)>,
+    pub kept: Vec<(GlobalCacheId, u32)>,
 }
 
 /// How the blocks of an engine can be fetched.
@@ -200,7 +200,7 @@ pub enum ToEngine {
     /// Forget the partitions of a cache.
     DeleteCache {
         /// Its global name.
-        cache: u64,
+        cache: GlobalCacheId,
     },
     /// Results were received: delete them.
     Received {
@@ -235,7 +235,7 @@ pub enum FromEngine {
         /// Its results, if it is a task of the last stage.
         results: Vec<(u32, ResultPart)>,
         /// Cache partitions that its worker has newly in memory.
-        kept: Vec<(u64, u32)>,
+        kept: Vec<(GlobalCacheId, u32)>,
         /// When it began and ended, in microseconds of the engine's clock since 1970.
         span: (u64, u64),
     },

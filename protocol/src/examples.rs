@@ -13,7 +13,7 @@ use super::engine::{
 };
 use super::worker::{self, BlockPart, FromWorker, Piece, ToWorker, Wanted};
 use super::{Hello, HostInfo, Purpose};
-use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, GlobalCacheId, JobId, OutputId, SessionId};
 use tryworks_base::{Error, Progress, Shipment, Site, TaskSite, UserFault, codec};
 use tryworks_scheduler::{
     Failure, FetchFailure, JobSpec, Limits, Move, Packing, PartitionReport, Partitions, Report, Run, Speculation,
@@ -190,7 +190,7 @@ pub(crate) fn errors() -> Vec<Error> {
         Error::User(Box::new(fault)),
         Error::Input { path: text(), offset: Some(1), message: text() },
         Error::Plan { message: text(), site },
-        Error::Fetch { exchange: 1, map: 2, message: text() },
+        Error::Fetch { exchange: ExchangeId(1), map: 2, message: text() },
         Error::Limit { name: text(), value: 1, needed: text(), advice: text() },
         Error::Storage { doing: text(), path: text(), message: text() },
         error(),
@@ -284,7 +284,7 @@ pub(crate) fn purposes() -> Vec<Purpose> {
         held: vec![held],
         results,
         sessions: vec![session],
-        kept: vec![(1, 2)],
+        kept: vec![(GlobalCacheId(1), 2)],
     };
     vec![
         Purpose::Drive { again: Some((session, [1; 16])), program: program() },
@@ -339,13 +339,13 @@ pub(crate) fn from_driver() -> Vec<FromDriver> {
         detached: Some("night".into()),
         spec: spec(),
         codes: numbered(codes()),
-        caches: vec![(0, 1)],
+        caches: vec![(0, GlobalCacheId(1))],
     };
     let questions = questions().into_iter().map(|question| FromDriver::Ask { number: 1, question });
     let mut all = vec![
         FromDriver::ProgramSent,
         FromDriver::Give(GivenFile { id: [2; 32], path: "/f".into(), bytes: 3 }),
-        FromDriver::Holds { tickets: vec![1], outputs: vec![2], caches: vec![3] },
+        FromDriver::Holds { tickets: vec![1], outputs: vec![OutputId(2)], caches: vec![GlobalCacheId(3)] },
         FromDriver::Submit(Box::new(job)),
         FromDriver::Attach { ticket: 1, job: JobId(2), action: "count".into() },
         FromDriver::Received { attempts: vec![AttemptId(1)] },
@@ -353,7 +353,7 @@ pub(crate) fn from_driver() -> Vec<FromDriver> {
         FromDriver::Cancel { ticket: 1 },
         FromDriver::Detach { ticket: 1 },
         FromDriver::Close { ticket: 1 },
-        FromDriver::Release { outputs: vec![1], caches: vec![2] },
+        FromDriver::Release { outputs: vec![OutputId(1)], caches: vec![GlobalCacheId(2)] },
         FromDriver::Beat,
         FromDriver::Leave,
     ];
@@ -367,7 +367,7 @@ pub(crate) fn to_driver() -> Vec<ToDriver> {
         ToDriver::Results { ticket: 1, attempt: AttemptId(1), parts: numbered(parts()) },
         ToDriver::Progress { ticket: 1, progress: progress() },
         ToDriver::Ended { ticket: 1, end: Err(error()) },
-        ToDriver::Cached { cache: 1, partitions: 2 },
+        ToDriver::Cached { cache: GlobalCacheId(1), partitions: 2 },
         ToDriver::Output(written()),
         ToDriver::Notice("text".into()),
     ];
@@ -389,7 +389,7 @@ pub(crate) fn to_engine() -> Vec<ToEngine> {
         ToEngine::Kill { attempt: AttemptId(1) },
         ToEngine::Discard { attempt: AttemptId(1) },
         ToEngine::DeleteOutput { output },
-        ToEngine::DeleteCache { cache: 1 },
+        ToEngine::DeleteCache { cache: GlobalCacheId(1) },
         ToEngine::Received { attempts: vec![AttemptId(1)] },
         ToEngine::Heard { session, run: 7, stderr: true, offset: 12 },
         ToEngine::Unheard { session },
@@ -402,7 +402,13 @@ pub(crate) fn from_engine() -> Vec<FromEngine> {
     let (attempt, session, span) = (AttemptId(1), SessionId(1), (1, 2));
     let failed = failures().into_iter().map(|failure| FromEngine::Failed { attempt, failure, span });
     let mut all = vec![
-        FromEngine::Done { attempt, report: report(), results: numbered(result_parts()), kept: vec![(1, 2)], span },
+        FromEngine::Done {
+            attempt,
+            report: report(),
+            results: numbered(result_parts()),
+            kept: vec![(GlobalCacheId(1), 2)],
+            span,
+        },
         FromEngine::WorkerDied { session, suspects: vec![attempt], waiting: vec![AttemptId(2)], error: error() },
         FromEngine::CannotWork { session, error: error() },
         FromEngine::Lost { output: OutputId(1), partition: 2, attempt },
@@ -426,7 +432,7 @@ pub(crate) fn to_worker() -> Vec<ToWorker> {
         ToWorker::Launch { tasks: vec![assignment()], quota: Quota { limit: Some(9), used: 1 } },
         ToWorker::Kill { attempt: AttemptId(1) },
         ToWorker::DeleteOutput { output: OutputId(1) },
-        ToWorker::DeleteCache { cache: 1 },
+        ToWorker::DeleteCache { cache: GlobalCacheId(1) },
         ToWorker::File { number: 1, path: Ok("/f".into()) },
         ToWorker::Fetched { number: 1, answer: Ok(pieces()) },
         ToWorker::Fetched { number: 2, answer: Err(error()) },
@@ -442,7 +448,7 @@ pub(crate) fn from_worker() -> Vec<FromWorker> {
     let results = numbered(result_parts());
     let mut all = vec![
         FromWorker::Beat,
-        FromWorker::Done { attempt, report: report(), blocks, results, kept: vec![(1, 2)], span },
+        FromWorker::Done { attempt, report: report(), blocks, results, kept: vec![(GlobalCacheId(1), 2)], span },
         FromWorker::Unreadable { output: OutputId(1), why: "w".into() },
         FromWorker::GetFile { number: 1, shipment },
         FromWorker::Fetch { number: 1, wanted },

@@ -9,7 +9,7 @@
 
 use super::engine::{Assignment, CodeBytes, CodeId, ResultPart, StorePlace};
 use serde::{Deserialize, Serialize};
-use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
+use tryworks_base::ids::{AttemptId, EngineId, GlobalCacheId, OutputId, SessionId};
 use tryworks_base::{Error, Shipment};
 use tryworks_scheduler::{Failure, Report};
 use tryworks_store::blocks::{BlockId, Quota, Sealed};
@@ -74,7 +74,7 @@ pub enum ToWorker {
     /// A cache was deleted.
     DeleteCache {
         /// Its global name.
-        cache: u64,
+        cache: GlobalCacheId,
     },
     /// The answer to `GetFile`.
     File {
@@ -160,7 +160,7 @@ pub enum FromWorker {
         /// Its results.
         results: Vec<(u32, ResultPart)>,
         /// Cache partitions that are newly in memory, by the caches' global names.
-        kept: Vec<(u64, u32)>,
+        kept: Vec<(GlobalCacheId, u32)>,
         /// When it began and ended.
         span: (u64, u64),
     },

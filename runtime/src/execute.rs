@@ -4,6 +4,7 @@ use crate::panics;
 use crate::shielded::Shielded;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tryworks_base::ids::ExchangeId;
 use tryworks_base::{Error, Op, Result, TaskSite};
 use tryworks_core::host::{Host, MadeBlock};
 use tryworks_core::stage::{Made, ResultValue, Stage};
@@ -15,7 +16,7 @@ use tryworks_scheduler::{Failure, PartitionReport, Report, Task};
 pub(crate) struct OpenedStage {
     pub(crate) stage: Shielded<Arc<dyn Stage>>,
     /// The exchange that it writes, or `None` if it gives the result.
-    pub(crate) exchange: Option<u64>,
+    pub(crate) exchange: Option<ExchangeId>,
     /// The call that it belongs to: the one that shuffles, or the action.
     pub(crate) op: Op,
     /// Whether it checks every row that it hands over.

@@ -1,11 +1,11 @@
 //! A plan in the form that the scheduler takes.
 
-use tryworks_base::ids::OutputId;
+use tryworks_base::ids::{ExchangeId, OutputId};
 use tryworks_planner::{PlannedStage, Tasks};
 use tryworks_scheduler::{Packing, StageSpec};
 
 /// A stage of a plan. `output` gives the id of an exchange's output.
-pub(crate) fn stage_spec(stage: &PlannedStage, output: impl Fn(u64) -> OutputId) -> StageSpec {
+pub(crate) fn stage_spec(stage: &PlannedStage, output: impl Fn(ExchangeId) -> OutputId) -> StageSpec {
     StageSpec {
         output: stage.exchange.as_ref().map(|exchange| output(exchange.id)),
         partitions: stage.partitions,

@@ -2,7 +2,6 @@
 
 use crate::Reason;
 use tryworks_base::Error;
-use tryworks_base::ids::SessionId;
 
 impl From<Reason<Error>> for Error {
     fn from(reason: Reason<Error>) -> Error {
@@ -52,7 +51,7 @@ impl From<Reason<Error>> for Error {
                     format!("stage {stage} began again {} times because its input was lost each time", failures.len());
                 match failures.first() {
                     Some(lost) => Error::Fetch {
-                        exchange: SessionId::split(lost.output.0).1,
+                        exchange: lost.output.exchange(),
                         map: lost.partition,
                         message: format!(
                             "{message}; last by {} from {}",

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use tryworks::prelude::*;
 use tryworks_base::frames::FrameWriter;
+use tryworks_base::ids::{CacheId, ExchangeId};
 use tryworks_base::memory::Memory;
 use tryworks_base::{Progress, TaskSite, codec};
 use tryworks_core::host::{BlockValue, CachedPartition, Fetched, Host};
@@ -21,7 +22,7 @@ use tryworks_store::program::program_id;
 use tryworks_store::spill::{SpillOptions, SpillSpace};
 
 /// What travels: the stages, the output and the partitions of each, and the wanted partitions of the last one.
-type Request = (Vec<u8>, Vec<(Option<u64>, u32)>, (u32, u32));
+type Request = (Vec<u8>, Vec<(Option<ExchangeId>, u32)>, (u32, u32));
 /// What comes back: the process that ran it, and the encoded result of each partition.
 type Answer = Result<(u32, Vec<(u32, Vec<u8>)>)>;
 
@@ -29,8 +30,8 @@ type Answer = Result<(u32, Vec<(u32, Vec<u8>)>)>;
 struct Worker {
     memory: Arc<Memory>,
     space: SpillSpace,
-    blocks: Mutex<HashMap<(u64, u32), BlockValue>>,
-    cached: Mutex<HashMap<(u64, u32), CachedPartition>>,
+    blocks: Mutex<HashMap<(ExchangeId, u32), BlockValue>>,
+    cached: Mutex<HashMap<(CacheId, u32), CachedPartition>>,
 }
 
 impl Worker {
@@ -54,15 +55,15 @@ impl Host for Worker {
         self.space.writer()
     }
 
-    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched> {
+    fn fetch(&self, exchange: ExchangeId, map: u32) -> Result<Fetched> {
         Ok(Fetched::Value(self.blocks.lock().unwrap()[&(exchange, map)].clone()))
     }
 
-    fn cached(&self, cache: u64, partition: u32) -> Option<CachedPartition> {
+    fn cached(&self, cache: CacheId, partition: u32) -> Option<CachedPartition> {
         self.cached.lock().unwrap().get(&(cache, partition)).cloned()
     }
 
-    fn keep(&self, cache: u64, partition: u32, block: CachedPartition) {
+    fn keep(&self, cache: CacheId, partition: u32, block: CachedPartition) {
         self.cached.lock().unwrap().insert((cache, partition), block);
     }
 }
@@ -132,11 +133,11 @@ struct Remote {
 struct Nothing;
 
 impl tryworks_planner::Facts for Nothing {
-    fn made(&self, _: u64) -> bool {
+    fn made(&self, _: ExchangeId) -> bool {
         false
     }
 
-    fn cached(&self, _: u64, _: u32) -> bool {
+    fn cached(&self, _: CacheId, _: u32) -> bool {
         false
     }
 }

@@ -12,6 +12,7 @@ use crate::ship::{Decoder, Encoder, Ship, ship};
 use crate::task::TaskContext;
 use std::ops::Range;
 use std::sync::Arc;
+use tryworks_base::ids::ExchangeId;
 use tryworks_base::{Error, Result, codec};
 
 /// Where the rows of a keyed operator come from.
@@ -26,7 +27,7 @@ pub(crate) enum Side<T> {
 /// An exchange as its reader knows it.
 #[derive(Clone)]
 pub(crate) struct Shuffled {
-    id: u64,
+    id: ExchangeId,
     maps: u32,
     buckets: Buckets,
     /// On the driver, this keeps the blocks alive.
@@ -39,7 +40,7 @@ impl Shuffled {
     }
 
     /// The id of the exchange.
-    pub(crate) fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> ExchangeId {
         self.id
     }
 
@@ -60,7 +61,7 @@ impl Shuffled {
 
 /// The error if a block could not be read. If intact bytes are not rows, that is a mistake in the type and no loss:
 /// recomputing the block would give the same bytes.
-pub(crate) fn lost(exchange: u64, map: u32, error: Error) -> Error {
+pub(crate) fn lost(exchange: ExchangeId, map: u32, error: Error) -> Error {
     match error {
         Error::Type { .. } => error,
         other => Error::Fetch { exchange, map, message: other.to_string() },
@@ -126,7 +127,7 @@ fn stored<T>(map: u32, block: &Block<T>, frames: Range<usize>) -> impl Iterator<
 /// A reader's rows, ready to be read any number of times.
 pub(crate) enum Opened<T> {
     Shuffled {
-        exchange: u64,
+        exchange: ExchangeId,
         blocks: Arc<[Arc<Block<T>>]>,
         buckets: Range<u32>,
         prefetched: Prefetched,
@@ -198,7 +199,7 @@ pub(crate) enum Rows<T> {
 
 /// A walk over buckets, in each bucket over map tasks, and over the chunks of each task.
 pub(crate) struct Walk<T> {
-    exchange: u64,
+    exchange: ExchangeId,
     blocks: Arc<[Arc<Block<T>>]>,
     buckets: Range<u32>,
     /// The bucket to read of each map task, if it differs between them.
@@ -239,7 +240,7 @@ impl<T: Row> Rows<T> {
 }
 
 impl<T: Row> Walk<T> {
-    fn new(exchange: u64, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32>, prefetched: Prefetched) -> Self {
+    fn new(exchange: ExchangeId, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32>, prefetched: Prefetched) -> Self {
         let (turns, room) = (Vec::new(), Decoded::default());
         Walk { exchange, blocks, buckets, turns, map: 0, chunk: 0, row: 0, rows: 0, room, _prefetched: prefetched }
     }

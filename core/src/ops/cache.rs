@@ -11,6 +11,7 @@ use crate::task::TaskContext;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tryworks_base::frames::{FrameWriter, Frames};
+use tryworks_base::ids::CacheId;
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Op, Result, codec};
 
@@ -28,7 +29,7 @@ pub enum StorageLevel {
 /// The pipe of [`Dataset::cache`].
 pub struct Cached<P> {
     input: P,
-    cache: u64,
+    cache: CacheId,
     level: StorageLevel,
     /// Whether a partition that cannot be read may be recomputed, because that gives the same items.
     repeatable: bool,

@@ -10,6 +10,7 @@ use crate::task::TaskContext;
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
+use tryworks_base::ids::ExchangeId;
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Op, Result};
 
@@ -35,7 +36,7 @@ const BATCH: usize = 128;
 
 /// The rows of a range, merged from all runs.
 pub(crate) struct Merge<K, V> {
-    exchange: u64,
+    exchange: ExchangeId,
     op: Op,
     blocks: Vec<Arc<RunBlock<K, V>>>,
     heads: Vec<Head<K, V>>,
@@ -55,7 +56,7 @@ pub(crate) struct Merge<K, V> {
 impl<K: Row + Ord, V: Row> Merge<K, V> {
     /// Begins to merge the rows of one range.
     pub(crate) fn new(
-        exchange: u64,
+        exchange: ExchangeId,
         op: Op,
         blocks: Vec<Arc<RunBlock<K, V>>>,
         bounds: Arc<Bounds<K>>,

@@ -149,10 +149,10 @@ impl Engine {
                 self.unwanted(|adding| adding.makes(output));
                 self.moves.iter_mut().filter(|moving| moving.what.output == output).for_each(Moving::unwanted);
                 self.blocks(BlockOrder::DeleteOutputs { outputs: output.0..=output.0 });
-                self.tell_session(SessionId::split(output.0).0, ToWorker::DeleteOutput { output });
+                self.tell_session(output.session(), ToWorker::DeleteOutput { output });
             }
             ToEngine::DeleteCache { cache } => {
-                let session = SessionId::split(cache).0;
+                let session = cache.session();
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.kept.retain(|(kept, _)| *kept != cache);
                 }
@@ -211,7 +211,7 @@ impl Engine {
         self.recent.retain(|(session, _)| *session != id);
         self.recent_bytes = self.recent.iter().map(|(_, written)| written.size()).sum();
         self.codes.retain(|_, (session, _)| *session != id);
-        let own = OutputId(id.global(0))..=OutputId(id.global(u64::MAX));
+        let own = id.outputs();
         for (_, (change, _)) in self.places.extract_if(own.clone(), |_, _| true) {
             self.changed.remove(&change);
         }

@@ -1,7 +1,8 @@
 //! What finished launches left with an engine, with indexes by launch and by output.
 
 use std::collections::{BTreeMap, BTreeSet};
-use tryworks_base::ids::{AttemptId, OutputId, SessionId};
+use std::ops::RangeInclusive;
+use tryworks_base::ids::{AttemptId, ExchangeId, OutputId, SessionId};
 use tryworks_protocol::engine::HeldBlock;
 
 /// What finished launches left behind, as they reported it.
@@ -19,7 +20,7 @@ impl Made {
     /// The sessions that have any output here.
     pub(super) fn sessions(&self) -> impl Iterator<Item = SessionId> {
         let mut last = None;
-        let all = self.outputs.iter().map(|(output, _)| SessionId::split(output.0).0);
+        let all = self.outputs.iter().map(|(output, _)| output.session());
         all.filter(move |session| last.replace(*session) != Some(*session))
     }
 
@@ -36,15 +37,15 @@ impl Made {
     }
 
     pub(super) fn remove_output(&mut self, output: OutputId) {
-        self.remove_outputs(output, output);
+        self.remove_outputs(output..=output);
     }
 
     pub(super) fn end_session(&mut self, session: SessionId) {
-        self.remove_outputs(OutputId(session.global(0)), OutputId(session.global(u64::MAX)));
+        self.remove_outputs(session.outputs());
     }
 
-    fn remove_outputs(&mut self, first: OutputId, last: OutputId) {
-        let gone = self.outputs.range((first, AttemptId(0))..=(last, AttemptId(u64::MAX)));
+    fn remove_outputs(&mut self, which: RangeInclusive<OutputId>) {
+        let gone = self.outputs.range((*which.start(), AttemptId(0))..=(*which.end(), AttemptId(u64::MAX)));
         let gone: Vec<_> = gone.copied().collect();
         for key in gone {
             self.outputs.remove(&key);
@@ -61,7 +62,7 @@ mod tests {
     #[test]
     fn launches_go_one_by_one_by_output_and_by_session() {
         let mut made = Made::default();
-        let output = |session: u32, own| OutputId(SessionId(session).global(own));
+        let output = |session: u32, own| SessionId(session).output(ExchangeId(own));
         for (at, (session, own)) in
             [(1, 0), (1, 0), (1, 7), (2, 0), (2, u64::from(u32::MAX)), (3, 1)].iter().enumerate()
         {

@@ -41,7 +41,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
-use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_base::ids::{AttemptId, EngineId, GlobalCacheId, JobId, OutputId, SessionId};
 use tryworks_base::{Error, Shipment};
 use tryworks_protocol::driver::{Program, Written};
 use tryworks_protocol::engine::{CodeBytes, CodeId, FromEngine, HeldResult, StorePlace};
@@ -278,7 +278,7 @@ struct Session {
     /// How many workers in a row died before they did anything.
     failed_starts: u32,
     /// The cache partitions that its worker has in memory.
-    kept: BTreeSet<(u64, u32)>,
+    kept: BTreeSet<(GlobalCacheId, u32)>,
 }
 
 /// A worker.

@@ -4,7 +4,7 @@ use super::deaths::killed;
 use super::window::{LAST_WORDS, Piece};
 use super::{Assigned, BlockOrder, Engine, NotAdded, Order};
 use std::collections::BTreeMap;
-use tryworks_base::ids::{AttemptId, OutputId};
+use tryworks_base::ids::{AttemptId, GlobalCacheId, OutputId};
 use tryworks_base::{Error, codec};
 use tryworks_protocol::driver::Written;
 use tryworks_protocol::engine::{CodeId, FromEngine, HeldBlock, HeldResult, ResultPart};
@@ -22,7 +22,7 @@ pub(super) struct Adding {
     partitions: Partitions,
     report: Report,
     results: Vec<(u32, ResultPart)>,
-    kept: Vec<(u64, u32)>,
+    kept: Vec<(GlobalCacheId, u32)>,
     span: (u64, u64),
     /// Its blocks were deleted before the store reported that they were added.
     deleted: bool,

@@ -130,7 +130,7 @@ impl Engine {
             }
         }
         for output in self.changed.range(worker.told + 1..).map(|(_, output)| output) {
-            if SessionId::split(output.0).0 == worker.session
+            if output.session() == worker.session
                 && let Some((_, places)) = self.places.get(output)
             {
                 news.push(ToWorker::Places { output: *output, places: places.clone() });

@@ -3,7 +3,7 @@
 use super::entry::{Entry, Proof, Submitted};
 use super::queue::StageTotals;
 use rusqlite::{CachedStatement, OptionalExtension, Params, Transaction, params};
-use tryworks_base::ids::{JobId, OutputId, SessionId};
+use tryworks_base::ids::{ExchangeId, JobId, OutputId, SessionId};
 use tryworks_base::{Error, Progress, codec};
 use tryworks_protocol::PROTOCOL;
 use tryworks_protocol::admin::TaskRow;
@@ -124,14 +124,14 @@ impl<'t> Filling<'t> {
                 )?;
             }
             Entry::Made { output, partitions } => {
-                let (SessionId(session), exchange) = SessionId::split(output.0);
+                let (SessionId(session), ExchangeId(exchange)) = (output.session(), output.exchange());
                 let mut insert = self.to.prepare_cached("INSERT OR REPLACE INTO checksums VALUES (?, ?, ?, ?)")?;
                 for (partition, checksum) in partitions {
                     insert.execute(params![session, int(exchange), partition, int(*checksum)])?;
                 }
             }
             Entry::Changed { output, change, anew } => {
-                let (SessionId(session), exchange) = SessionId::split(output.0);
+                let (SessionId(session), ExchangeId(exchange)) = (output.session(), output.exchange());
                 self.run(
                     "INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?)",
                     params![session, int(exchange), change.partition, int(change.launched)],
@@ -147,7 +147,7 @@ impl<'t> Filling<'t> {
     }
 
     fn forget(&self, table: &str, output: OutputId) -> rusqlite::Result<()> {
-        let (SessionId(session), exchange) = SessionId::split(output.0);
+        let (SessionId(session), ExchangeId(exchange)) = (output.session(), output.exchange());
         self.run(&format!("DELETE FROM {table} WHERE session = ? AND exchange = ?"), params![session, int(exchange)])
             .map(drop)
     }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row, Transaction};
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tryworks_base::Result;
-use tryworks_base::ids::{OutputId, SessionId};
+use tryworks_base::ids::{ExchangeId, OutputId, SessionId};
 use tryworks_protocol::admin::JobRow;
 use tryworks_protocol::driver::{NewJob, Program};
 use tryworks_scheduler::Change;
@@ -182,5 +182,5 @@ fn outputs(from: &Transaction<'_>) -> rusqlite::Result<BTreeMap<OutputId, Rememb
 }
 
 fn output(row: &Row<'_>) -> rusqlite::Result<OutputId> {
-    Ok(OutputId(SessionId(row.get(0)?).global(number(row, 1)?)))
+    Ok(SessionId(row.get(0)?).output(ExchangeId(number(row, 1)?)))
 }

@@ -4,7 +4,7 @@ use super::jobs::Phase;
 use super::{Hub, Level, Lookup, Order, Outgoing, Told};
 use crate::journal::Counter;
 use bytes::Bytes;
-use tryworks_base::ids::{EngineId, JobId, OutputId, SessionId};
+use tryworks_base::ids::{EngineId, JobId, SessionId};
 use tryworks_base::{Error, Result};
 use tryworks_protocol::admin::Answer;
 use tryworks_protocol::driver::ToDriver;
@@ -60,7 +60,8 @@ impl Hub {
             Action::JobFailed { job, reason } => {
                 let mut error = Error::from(reason);
                 if let Error::Fetch { exchange, message, .. } = &mut error
-                    && let Some(why) = self.known.unreadable.get(&OutputId(*exchange))
+                    && let Some(of) = self.jobs.get(&job)
+                    && let Some(why) = self.known.unreadable.get(&of.session.output(*exchange))
                 {
                     *message += &format!("; the last time: {why}");
                 }
@@ -260,7 +261,7 @@ impl Hub {
                 return;
             }
             ToEngine::Code { session, .. } | ToEngine::Session { session, .. } => session,
-            ToEngine::Places { output, .. } => SessionId::split(output.0).0,
+            ToEngine::Places { output, .. } => output.session(),
             _ => return,
         };
         let jobs: Vec<_> = self.jobs.of(session).filter(|(_, job)| job.end.is_none()).map(|(id, _)| id).collect();

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tryworks_base::home::check_label;
-use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
+use tryworks_base::ids::{AttemptId, EngineId, GlobalCacheId, JobId, SessionId};
 use tryworks_base::{Error, Progress, Result};
 use tryworks_protocol::admin::JobRow;
 use tryworks_protocol::driver::{NewJob, Part, ToDriver};
@@ -27,7 +27,7 @@ pub(crate) struct Job {
     pub(crate) detached: Option<String>,
     pub(crate) spec: Arc<JobSpec>,
     /// Stages that read cached partitions, each with the cache it reads.
-    pub(crate) caches: Vec<(u32, u64)>,
+    pub(crate) caches: Vec<(u32, GlobalCacheId)>,
     pub(crate) submitted: u64,
     pub(crate) ended: Option<u64>,
     pub(crate) end: Option<Result<(), Error>>,
@@ -152,7 +152,7 @@ impl Hub {
 
     fn take_in(&mut self, session: SessionId, mut new: NewJob) -> Result<()> {
         let foreign = new.spec.stages.iter().filter_map(|stage| stage.output);
-        if foreign.into_iter().any(|output| SessionId::split(output.0).0 != session) {
+        if foreign.into_iter().any(|output| output.session() != session) {
             return Err(Error::Bug("a job names the outputs of another session".into()));
         }
         if let Some(name) = &new.detached {
@@ -315,7 +315,7 @@ impl Hub {
     }
 
     /// Tells the scheduler which engines have cached partitions, so that it places their readers there.
-    fn place_caches(&self, caches: &[(u32, u64)], spec: &mut JobSpec) {
+    fn place_caches(&self, caches: &[(u32, GlobalCacheId)], spec: &mut JobSpec) {
         for (stage, cache) in caches {
             let (Some(stage), Some(kept)) = (spec.stages.get_mut(*stage as usize), self.known.caches.get(cache)) else {
                 continue;

@@ -4,7 +4,7 @@ use super::outputs::Found;
 use crate::journal::Remembered;
 use std::collections::BTreeMap;
 use tryworks_base::Error;
-use tryworks_base::ids::{EngineId, JobId, OutputId, SessionId};
+use tryworks_base::ids::{EngineId, GlobalCacheId, JobId, OutputId, SessionId};
 use tryworks_protocol::engine::{CodeBytes, CodeId, HeldResult};
 use tryworks_scheduler::Scheduler;
 
@@ -34,7 +34,7 @@ pub(crate) struct Known {
     /// Why the latest attempt to read blocks of an output failed.
     pub(crate) unreadable: BTreeMap<OutputId, String>,
     /// For each cache, which engine keeps which partition.
-    pub(crate) caches: BTreeMap<u64, BTreeMap<u32, EngineId>>,
+    pub(crate) caches: BTreeMap<GlobalCacheId, BTreeMap<u32, EngineId>>,
     pub(crate) offered: Offered,
 }
 
@@ -52,17 +52,17 @@ impl Known {
     }
 
     /// The caches of a session that have any partition in memory.
-    pub(crate) fn caches_of(&self, session: SessionId) -> Vec<u64> {
-        let own = self.caches.range(session.global(0)..=session.global(u64::MAX));
+    pub(crate) fn caches_of(&self, session: SessionId) -> Vec<GlobalCacheId> {
+        let own = self.caches.range(session.caches());
         own.map(|(cache, _)| *cache).collect()
     }
 
     /// Forgets the partitions that an engine cached, for one session or for all. Returns the caches that lost
     /// partitions.
-    pub(crate) fn lose_caches(&mut self, id: EngineId, session: Option<SessionId>) -> Vec<u64> {
+    pub(crate) fn lose_caches(&mut self, id: EngineId, session: Option<SessionId>) -> Vec<GlobalCacheId> {
         let mut lost = Vec::new();
         for (cache, kept) in &mut self.caches {
-            if session.is_some_and(|session| SessionId::split(*cache).0 != session) {
+            if session.is_some_and(|session| cache.session() != session) {
                 continue;
             }
             let before = kept.len();
@@ -95,7 +95,7 @@ impl Known {
             let there = places.filter(|place| place.exists() && place.engine == id).count();
             if there > 0 {
                 self.moved(output);
-                *lost.entry(SessionId::split(output.0).0).or_default() += there;
+                *lost.entry(output.session()).or_default() += there;
             }
         }
         lost

@@ -6,7 +6,7 @@ use super::jobs::Phase;
 use crate::journal::{Entry, Remembered};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tryworks_base::ids::{JobId, OutputId, SessionId};
+use tryworks_base::ids::{JobId, OutputId};
 use tryworks_scheduler::{Event, JobSpec, KnownBlock};
 
 /// What survives of an output from before a restart.
@@ -47,7 +47,7 @@ impl Hub {
 
     /// For each of these outputs, the stage of a running job that makes it, if there is one.
     pub(crate) fn making(&self, outputs: &BTreeSet<OutputId>) -> BTreeMap<OutputId, (Arc<JobSpec>, usize)> {
-        let sessions: BTreeSet<_> = outputs.iter().map(|output| SessionId::split(output.0).0).collect();
+        let sessions: BTreeSet<_> = outputs.iter().map(|output| output.session()).collect();
         let mut making = BTreeMap::new();
         for (_, job) in sessions.into_iter().flat_map(|session| self.jobs.of(session)) {
             if job.phase != Phase::Begun || job.end.is_some() {
@@ -80,7 +80,7 @@ impl Hub {
         let Some((output, change)) = output.and_then(|output| Some((output, self.scheduler.changed(output)?))) else {
             return;
         };
-        let own = self.outputs_of(SessionId::split(output.0).0).into_iter();
+        let own = self.outputs_of(output.session()).into_iter();
         // The scheduler has forgotten the outputs that were made from the first answer.
         let anew = own.filter(|output| self.scheduler.places(*output).is_empty()).collect();
         self.out.note(Entry::Changed { output, change, anew });

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tryworks_base::Error;
 use tryworks_base::home::check_label;
-use tryworks_base::ids::{EngineId, JobId, SessionId};
+use tryworks_base::ids::{EngineId, GlobalCacheId, JobId, SessionId};
 use tryworks_protocol::driver::ToDriver;
 use tryworks_protocol::engine::{FromEngine, HeldBlock, Offer, ToEngine, Welcome};
 use tryworks_protocol::{Hello, Purpose, decode, refusal, welcome};
@@ -97,7 +97,7 @@ impl Hub {
         self.engines.add(id, engine);
         self.events.push(Event::EngineJoined { engine: id, slots });
         // Blocks of sessions that are over are deleted with their sessions.
-        let known = |held: &HeldBlock| self.sessions.all.contains_key(&SessionId::split(held.output.0).0);
+        let known = |held: &HeldBlock| self.sessions.all.contains_key(&held.output.session());
         let held: Vec<_> = held.into_iter().filter(known).collect();
         let making = self.making(&held.iter().map(|held| held.output).collect());
         for held in held {
@@ -214,9 +214,9 @@ impl Hub {
         self.tell_job(id, |_| ToDriver::Notice(text.clone()));
     }
 
-    fn kept(&mut self, id: EngineId, kept: Vec<(u64, u32)>) {
+    fn kept(&mut self, id: EngineId, kept: Vec<(GlobalCacheId, u32)>) {
         let mut told = BTreeSet::new();
-        let known = |cache: u64| self.sessions.all.contains_key(&SessionId::split(cache).0);
+        let known = |cache: GlobalCacheId| self.sessions.all.contains_key(&cache.session());
         for (cache, partition) in kept.into_iter().filter(|(cache, _)| known(*cache)) {
             self.known.caches.entry(cache).or_default().insert(partition, id);
             told.insert(cache);
@@ -224,9 +224,9 @@ impl Hub {
         told.into_iter().for_each(|cache| self.tell_cached(cache));
     }
 
-    pub(crate) fn tell_cached(&mut self, cache: u64) {
+    pub(crate) fn tell_cached(&mut self, cache: GlobalCacheId) {
         let partitions = self.known.caches.get(&cache).map_or(0, |kept| kept.len() as u32);
-        self.tell_driver(SessionId::split(cache).0, ToDriver::Cached { cache, partitions });
+        self.tell_driver(cache.session(), ToDriver::Cached { cache, partitions });
     }
 
     /// Tells a driver how much of each of its caches is in memory.

@@ -7,7 +7,7 @@ use crate::journal::{Entry, Proof};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tryworks_base::ids::{JobId, OutputId, SessionId};
+use tryworks_base::ids::{GlobalCacheId, JobId, OutputId, SessionId};
 use tryworks_base::{Error, Progress};
 use tryworks_protocol::admin::JobRow;
 use tryworks_protocol::driver::{Program, ToDriver};
@@ -104,7 +104,7 @@ impl Sessions {
 
 impl Hub {
     /// A driver that was cut off says what it still holds: releases that it sent while disconnected were lost.
-    pub(crate) fn let_go(&mut self, id: SessionId, tickets: &[u64], outputs: &[u64], caches: &[u64]) {
+    pub(crate) fn let_go(&mut self, id: SessionId, tickets: &[u64], outputs: &[OutputId], caches: &[GlobalCacheId]) {
         let Some(session) = self.sessions.all.get_mut(&id) else { return };
         let tickets: BTreeSet<_> = tickets.iter().copied().collect();
         let gone: Vec<_> = session.tickets.keys().copied().filter(|ticket| !tickets.contains(ticket)).collect();
@@ -120,7 +120,7 @@ impl Hub {
         orphans.into_iter().for_each(|(_, row)| self.forget_orphan(row.job));
         let (outputs, caches): (BTreeSet<_>, BTreeSet<_>) =
             (outputs.iter().copied().collect(), caches.iter().copied().collect());
-        let known = self.outputs_of(id).into_iter().map(|output| output.0);
+        let known = self.outputs_of(id).into_iter();
         let outputs: Vec<_> = known.filter(|output| !outputs.contains(output)).collect();
         let mut own = self.known.caches_of(id);
         own.retain(|cache| !caches.contains(cache));
@@ -137,13 +137,12 @@ impl Hub {
         self.out.note(Entry::JobEnded { job, at, progress: Progress::default(), end });
     }
 
-    pub(crate) fn release(&mut self, session: SessionId, outputs: &[u64], caches: &[u64]) {
+    pub(crate) fn release(&mut self, session: SessionId, outputs: &[OutputId], caches: &[GlobalCacheId]) {
         // A driver can release only what is its own.
-        let own = |global: &&u64| SessionId::split(**global).0 == session;
-        for output in outputs.iter().filter(own).map(|output| OutputId(*output)) {
-            self.release_output(output);
+        for output in outputs.iter().filter(|output| output.session() == session) {
+            self.release_output(*output);
         }
-        for cache in caches.iter().filter(own) {
+        for cache in caches.iter().filter(|cache| cache.session() == session) {
             self.known.caches.remove(cache);
             for engine in self.engines.ids() {
                 self.tell_engine(engine, ToEngine::DeleteCache { cache: *cache });
@@ -229,13 +228,13 @@ impl Hub {
 
     /// The outputs of a session of which the hub knows anything.
     pub(crate) fn outputs_of(&self, id: SessionId) -> BTreeSet<OutputId> {
-        let (first, last) = (OutputId(id.global(0)), OutputId(id.global(u64::MAX)));
-        let codes = self.known.codes.range(CodeId::Output(first)..=CodeId::Output(last));
+        let own = id.outputs();
+        let codes = self.known.codes.range(CodeId::Output(*own.start())..=CodeId::Output(*own.end()));
         let coded = codes.filter_map(|(code, _)| match code {
             CodeId::Output(output) => Some(*output),
             CodeId::Results(_) => None,
         });
-        coded.chain(self.known.offered.outputs.range(first..=last).map(|(output, _)| *output)).collect()
+        coded.chain(self.known.offered.outputs.range(own).map(|(output, _)| *output)).collect()
     }
 
     /// The hub is stopping: tells drivers how their jobs end.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::journal::Remembered;
+use tryworks_base::ids::ExchangeId;
 use tryworks_protocol::engine::HeldBlock;
 use tryworks_scheduler::{Failure, FetchFailure};
 
@@ -9,7 +10,7 @@ use tryworks_scheduler::{Failure, FetchFailure};
 fn two_shuffles(session: SessionId) -> NewJob {
     let mut new = job(1, session, 2, Some(5), None);
     let mut second = new.spec.stages[0].clone();
-    (second.output, second.parents) = (Some(OutputId(session.global(6))), vec![0]);
+    (second.output, second.parents) = (Some(session.output(ExchangeId(6))), vec![0]);
     new.spec.stages.insert(1, second);
     new.spec.stages[2].parents = vec![1];
     new.codes.push((2, CodeBytes::Here(vec![2])));
@@ -43,7 +44,7 @@ fn another_answer_than_the_hub_before_was_told_of_is_found_out() {
         let directory = tempfile::tempdir().unwrap();
         let (mut driver, welcome) = world.driver(None);
         let session = welcome.session;
-        let [first, second] = [5, 6].map(|own| OutputId(session.global(own)));
+        let [first, second] = [5, 6].map(|own| session.output(ExchangeId(own)));
         let new = two_shuffles(session);
         let (mut engine, id) = world.engine(offer("one", &directory)).unwrap();
         world.drive(driver, &[FromDriver::Submit(Box::new(new.clone()))]);
@@ -71,7 +72,7 @@ fn another_answer_than_the_hub_before_was_told_of_is_found_out() {
         for _ in 0..restarts {
             world = world.again();
             driver = world.driver(Some((session, welcome.secret))).0;
-            let holds = FromDriver::Holds { tickets: vec![1], outputs: vec![first.0, second.0], caches: vec![] };
+            let holds = FromDriver::Holds { tickets: vec![1], outputs: vec![first, second], caches: vec![] };
             world.drive(driver, &[holds, FromDriver::Submit(Box::new(new.clone()))]);
             let partitions = readers[0].task.partitions.clone();
             let block = HeldBlock { output: second, attempt, partitions, report: report.clone() };
@@ -103,11 +104,44 @@ fn another_answer_than_the_hub_before_was_told_of_is_found_out() {
 }
 
 #[test]
+fn a_job_whose_input_is_lost_too_often_says_why_its_blocks_could_not_be_read() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, welcome) = world.driver(None);
+    let output = welcome.session.output(ExchangeId(5));
+    let (engine, id) = world.engine(offer("one", &directory)).unwrap();
+    world.drive(driver, &[FromDriver::Submit(Box::new(job(1, welcome.session, 2, Some(5), None)))]);
+    let mut made_by = BTreeMap::new();
+    let error = (0..100)
+        .find_map(|_| {
+            let reports = world.tasks(engine).into_iter().map(|task| {
+                let (attempt, partition) = (task.task.attempt, task.task.partitions.first());
+                if task.task.stage == 0 {
+                    made_by.insert(partition, attempt);
+                    return done(&task);
+                }
+                let lost = |(partition, made_by)| FetchFailure { output, partition, engine: id, made_by };
+                let failure = Failure::Fetch(made_by.clone().into_iter().map(lost).collect());
+                FromEngine::Failed { attempt, failure, span: (0, 0) }
+            });
+            let why = FromEngine::Unreadable { output, why: "its disk gives wrong bytes".into() };
+            let reports: Vec<_> = [why].into_iter().chain(reports).collect();
+            world.report(engine, &reports);
+            world.said::<ToDriver>(driver).into_iter().find_map(|message| match message {
+                ToDriver::Ended { end: Err(error), .. } => Some(error.to_string()),
+                _ => None,
+            })
+        })
+        .expect("the job fails");
+    assert!(error.contains("began again") && error.contains("its disk gives wrong bytes"), "{error}");
+}
+
+#[test]
 fn an_output_that_nobody_holds_is_forgotten_when_no_job_needs_it() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);
-    let output = welcome.session.global(5);
+    let output = welcome.session.output(ExchangeId(5));
     let (engine, _) = world.engine(offer("one", &directory)).unwrap();
     world.drive(driver, &[FromDriver::Submit(Box::new(job(1, welcome.session, 2, Some(5), None)))]);
     let maps = world.tasks(engine);

@@ -13,7 +13,7 @@ use crate::state::{Hub, Limits, Order, Setup, Told};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
+use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, SessionId};
 use tryworks_protocol::driver::{FromDriver, NewJob, Program, ToDriver, Welcome};
 use tryworks_protocol::engine::{
     Assignment, CodeBytes, FromEngine, Offer, ResultPart, StorePlace, ToEngine, Welcome as EngineWelcome,
@@ -217,7 +217,7 @@ fn job(ticket: u64, session: SessionId, partitions: u32, exchange: Option<u64>, 
         local_to: Vec::new(),
     };
     let stages = match exchange {
-        Some(exchange) => vec![stage(Some(OutputId(session.global(exchange))), vec![]), stage(None, vec![0])],
+        Some(exchange) => vec![stage(Some(session.output(ExchangeId(exchange))), vec![]), stage(None, vec![0])],
         None => vec![stage(None, vec![])],
     };
     NewJob {

@@ -1,6 +1,7 @@
 //! Sessions: what they may name, what they leave behind, and what the next hub continues.
 
 use super::*;
+use tryworks_base::ids::ExchangeId;
 use tryworks_protocol::admin::{Answer, Question};
 use tryworks_protocol::engine::{HeldBlock, HeldResult};
 
@@ -10,13 +11,13 @@ fn a_driver_that_names_another_sessions_outputs_is_refused() {
     let (_, other) = world.driver(None);
     let (driver, own) = world.driver(None);
     let mut new = job(1, own.session, 2, Some(3), None);
-    new.spec.stages[0].output = Some(OutputId(other.session.global(3)));
+    new.spec.stages[0].output = Some(other.session.output(ExchangeId(3)));
     world.drive(driver, &[FromDriver::Submit(Box::new(new))]);
     let (_, ends) = results(&world.said(driver));
     assert_eq!(ends.get(&1), Some(&false));
     assert!(world.hub.jobs.is_empty() && world.hub.known.codes.is_empty());
     // Nor can it release what is not its own.
-    world.drive(driver, &[FromDriver::Release { outputs: vec![other.session.global(3)], caches: vec![] }]);
+    world.drive(driver, &[FromDriver::Release { outputs: vec![other.session.output(ExchangeId(3))], caches: vec![] }]);
     assert!(world.hub.events.is_empty());
     // And only the secret of a session gives access to it.
     let (_, stolen) = world.driver(Some((other.session, own.secret)));
@@ -143,7 +144,7 @@ fn the_next_hub_runs_only_what_had_not_finished() {
     // The driver is back first: its job waits for the engine.
     let (driver, again) = world.driver(Some((session, welcome.secret)));
     assert_eq!((again.session, again.epoch), (session, 2));
-    let output = session.global(5);
+    let output = session.output(ExchangeId(5));
     let holds = FromDriver::Holds { tickets: vec![1], outputs: vec![output], caches: vec![] };
     // The news that the job was accepted was lost.
     world.drive(driver, &[holds, FromDriver::Submit(Box::new(new))]);
@@ -152,7 +153,7 @@ fn the_next_hub_runs_only_what_had_not_finished() {
     let held = |task: &Assignment| {
         let FromEngine::Done { report, .. } = done(task) else { panic!("it was done") };
         let partitions = task.task.partitions.clone();
-        HeldBlock { output: OutputId(output), attempt: task.task.attempt, partitions, report }
+        HeldBlock { output, attempt: task.task.attempt, partitions, report }
     };
     let gone = SessionId(77);
     let offered = Offer { held: maps.iter().map(held).collect(), sessions: vec![session, gone], ..brings };

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use tryworks_base::frames::FrameWriter;
+use tryworks_base::ids::{CacheId, ExchangeId};
 use tryworks_base::memory::Memory;
 use tryworks_base::{Error, Result, TaskSite};
 use tryworks_core::host::{CachedPartition, Fetched, Host};
@@ -29,15 +30,15 @@ impl Host for Desk {
         self.spill.writer()
     }
 
-    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched> {
+    fn fetch(&self, exchange: ExchangeId, map: u32) -> Result<Fetched> {
         Err(Error::Fetch { exchange, map, message: "there are no blocks here".into() })
     }
 
-    fn cached(&self, _: u64, _: u32) -> Option<CachedPartition> {
+    fn cached(&self, _: CacheId, _: u32) -> Option<CachedPartition> {
         None
     }
 
-    fn keep(&self, _: u64, _: u32, _: CachedPartition) {}
+    fn keep(&self, _: CacheId, _: u32, _: CachedPartition) {}
 }
 
 /// A task in a process with `memory` bytes.

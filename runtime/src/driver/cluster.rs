@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tryworks_base::ids::{JobId, OutputId, SessionId};
+use tryworks_base::ids::{CacheId, ExchangeId, JobId, SessionId};
 use tryworks_base::lock::{Held, Lock};
 use tryworks_base::time::Clock;
 use tryworks_base::{Error, Progress, Result, Shipment};
@@ -92,11 +92,11 @@ impl Port {
 struct Known<'a>(&'a Session);
 
 impl Facts for Known<'_> {
-    fn made(&self, exchange: u64) -> bool {
+    fn made(&self, exchange: ExchangeId) -> bool {
         self.0.is_made(exchange)
     }
 
-    fn cached(&self, cache: u64, partitions: u32) -> bool {
+    fn cached(&self, cache: CacheId, partitions: u32) -> bool {
         self.0.kept(cache).is_some_and(|kept| kept >= partitions)
     }
 }
@@ -209,10 +209,10 @@ impl Shared {
     ) -> Work {
         let cached = |(at, stage): (u32, &PlannedStage)| {
             let caches = stage.steps.iter().filter_map(|step| step.node.cache.as_ref());
-            caches.map(|cache| (at, session.global(cache.id))).collect::<Vec<_>>()
+            caches.map(|cache| (at, session.cache(cache.id))).collect::<Vec<_>>()
         };
         let caches = (0u32..).zip(&plan.stages).flat_map(cached).collect();
-        let name = |exchange| OutputId(session.global(exchange));
+        let name = |exchange| session.output(exchange);
         let limits = Limits {
             max_attempts: self.settings.max_attempts,
             max_result_bytes: self.settings.max_result_bytes,

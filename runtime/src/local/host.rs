@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tryworks_base::frames::FrameWriter;
-use tryworks_base::ids::AttemptId;
+use tryworks_base::ids::{AttemptId, CacheId, ExchangeId};
 use tryworks_base::lock::{ReadLock, Reading, Writing};
 use tryworks_base::memory::Memory;
 use tryworks_base::resident::gauge;
@@ -26,9 +26,9 @@ pub(super) struct LocalHost {
 #[derive(Default)]
 struct Blocks {
     /// Blocks by exchange, and then by map partition.
-    shuffled: BTreeMap<u64, HashMap<u32, (AttemptId, Shielded<BlockValue>)>>,
+    shuffled: BTreeMap<ExchangeId, HashMap<u32, (AttemptId, Shielded<BlockValue>)>>,
     /// Cached partitions by cache, and then by partition.
-    cached: BTreeMap<u64, HashMap<u32, Shielded<CachedPartition>>>,
+    cached: BTreeMap<CacheId, HashMap<u32, Shielded<CachedPartition>>>,
 }
 
 impl LocalHost {
@@ -64,7 +64,7 @@ impl LocalHost {
     }
 
     /// Stores the block that an attempt made of a map partition.
-    pub(super) fn put(&self, exchange: u64, map: u32, attempt: AttemptId, block: Shielded<BlockValue>) {
+    pub(super) fn put(&self, exchange: ExchangeId, map: u32, attempt: AttemptId, block: Shielded<BlockValue>) {
         let before = self.write().shuffled.entry(exchange).or_default().insert(map, (attempt, block));
         // A block may be large, so it is dropped without the lock.
         drop(before);
@@ -83,20 +83,20 @@ impl LocalHost {
 
     /// Takes out all blocks of an exchange. The caller drops them where no thread waits.
     #[must_use]
-    pub(super) fn take(&self, exchange: u64) -> Vec<Shielded<BlockValue>> {
+    pub(super) fn take(&self, exchange: ExchangeId) -> Vec<Shielded<BlockValue>> {
         let gone = self.write().shuffled.remove(&exchange);
         gone.into_iter().flatten().map(|(_, (_, block))| block).collect()
     }
 
     /// Takes out a cached dataset.
     #[must_use]
-    pub(super) fn forget(&self, cache: u64) -> Vec<Shielded<CachedPartition>> {
+    pub(super) fn forget(&self, cache: CacheId) -> Vec<Shielded<CachedPartition>> {
         let gone = self.write().cached.remove(&cache);
         gone.into_iter().flatten().map(|(_, block)| block).collect()
     }
 
     /// Whether this many partitions of a cached dataset exist.
-    pub(super) fn has_cached(&self, cache: u64, partitions: u32) -> bool {
+    pub(super) fn has_cached(&self, cache: CacheId, partitions: u32) -> bool {
         self.read().cached.get(&cache).is_some_and(|blocks| blocks.len() == partitions as usize)
     }
 }
@@ -124,18 +124,18 @@ impl Host for LocalHost {
         pool::map(count, |piece| panics::catch(op, at, || work(piece))).into_iter().collect()
     }
 
-    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched> {
+    fn fetch(&self, exchange: ExchangeId, map: u32) -> Result<Fetched> {
         let kept = self.read();
         let block = kept.shuffled.get(&exchange).and_then(|blocks| blocks.get(&map));
         let lost = || Error::Fetch { exchange, map, message: "it is not there".into() };
         block.map(|(_, block)| Fetched::Value((**block).clone())).ok_or_else(lost)
     }
 
-    fn cached(&self, cache: u64, partition: u32) -> Option<CachedPartition> {
+    fn cached(&self, cache: CacheId, partition: u32) -> Option<CachedPartition> {
         self.read().cached.get(&cache)?.get(&partition).map(|kept| (**kept).clone())
     }
 
-    fn keep(&self, cache: u64, partition: u32, kept: CachedPartition) {
+    fn keep(&self, cache: CacheId, partition: u32, kept: CachedPartition) {
         let kept = Shielded::new(kept);
         // The first value stays. The second is dropped after the lock, since that may run the user's code.
         let mut blocks = self.write();

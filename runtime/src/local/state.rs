@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar};
 use sweep::Released;
 use tracing::Span;
-use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
+use tryworks_base::ids::{AttemptId, CacheId, EngineId, ExchangeId, JobId, OutputId};
 use tryworks_base::lock::Lock;
 use tryworks_base::time::Clock;
 use tryworks_base::{Error, Progress, Result};
@@ -105,12 +105,12 @@ pub(super) struct Launch {
 struct Existing<'a>(&'a State, &'a LocalHost);
 
 impl Facts for Existing<'_> {
-    fn made(&self, exchange: u64) -> bool {
-        let places = self.0.scheduler.places(OutputId(exchange));
+    fn made(&self, exchange: ExchangeId) -> bool {
+        let places = self.0.scheduler.places(OutputId(exchange.0));
         !places.is_empty() && places.iter().all(|place| place.exists())
     }
 
-    fn cached(&self, cache: u64, partitions: u32) -> bool {
+    fn cached(&self, cache: CacheId, partitions: u32) -> bool {
         self.1.has_cached(cache, partitions)
     }
 }
@@ -192,7 +192,7 @@ impl Shared {
                 // It may have put blocks into an exchange that was deleted meanwhile.
                 state.garbage.blocks.extend(self.host.discard(attempt));
             }
-            Action::DeleteOutput { output, .. } => state.garbage.blocks.extend(self.host.take(output.0)),
+            Action::DeleteOutput { output, .. } => state.garbage.blocks.extend(self.host.take(ExchangeId(output.0))),
             Action::Commit { job, attempt, .. } => {
                 let parts = state.reported.remove(&attempt).unwrap_or_default();
                 let Some(job) = state.jobs.get_mut(&job) else { return state.garbage.parts.extend(parts) };
@@ -319,7 +319,7 @@ impl Shared {
         });
         let spec = JobSpec {
             label,
-            stages: plan.stages.iter().map(|stage| stage_spec(stage, OutputId)).collect(),
+            stages: plan.stages.iter().map(|stage| stage_spec(stage, |exchange| OutputId(exchange.0))).collect(),
             wanted,
             limits: self.limits.clone(),
             pool: String::new(),

@@ -60,7 +60,7 @@ fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
         }
         Err(Error::Fetch { exchange, map, .. }) => {
             // `Shared::report` fills in which launch made it.
-            let (output, made_by) = (OutputId(exchange), AttemptId(0));
+            let (output, made_by) = (OutputId(exchange.0), AttemptId(0));
             let failure = Failure::Fetch(vec![FetchFailure { output, partition: map, engine: HERE, made_by }]);
             Event::TaskFailed { attempt, failure }
         }

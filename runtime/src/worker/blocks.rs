@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tryworks_base::frames::Frames;
-use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
+use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, OutputId, SessionId};
 use tryworks_base::lock::{Lock, ReadLock, Turns};
 use tryworks_base::{Error, Result, outlet};
 use tryworks_core::host::{FrameRequest, Prefetched, SealedBlock};
@@ -107,12 +107,12 @@ impl Blocks {
         BlockWriter::new(&self.directory, self.own.key.id(output, partition, attempt.0), quota)
     }
 
-    fn output(&self, exchange: u64) -> OutputId {
-        OutputId(self.session.global(exchange))
+    fn output(&self, exchange: ExchangeId) -> OutputId {
+        self.session.output(exchange)
     }
 
     /// A map output. Opening it opens all others of its exchange too.
-    pub(super) fn fetch(&self, exchange: u64, map: u32) -> Result<Arc<SealedBlock>> {
+    pub(super) fn fetch(&self, exchange: ExchangeId, map: u32) -> Result<Arc<SealedBlock>> {
         let output = self.output(exchange);
         let lost = |why: &str| Error::Fetch { exchange, map, message: why.into() };
         let known = self.exchanges.read().get(&output).map(|known| (known.places.clone(), known.open.clone()));
@@ -144,7 +144,7 @@ impl Blocks {
     }
 
     /// Opens the blocks of an exchange that are not open yet, and remembers those that are missing.
-    fn open_all(&self, exchange: u64, places: &Places) -> Result<OpenBlocks> {
+    fn open_all(&self, exchange: ExchangeId, places: &Places) -> Result<OpenBlocks> {
         let output = self.output(exchange);
         let before = self.exchanges.read().get(&output).map(|known| known.open.clone()).unwrap_or_default();
         let mut all = (*before).clone();
@@ -219,7 +219,7 @@ impl Blocks {
 
     /// Everything that is missing of an exchange of which `map` could not be read. That includes damaged blocks, found
     /// by checking all that are open, so that everything is recomputed at once.
-    pub(super) fn missing(&self, exchange: u64, map: u32) -> Vec<FetchFailure> {
+    pub(super) fn missing(&self, exchange: ExchangeId, map: u32) -> Vec<FetchFailure> {
         let output = self.output(exchange);
         let (known, open) = match self.exchanges.write().get_mut(&output) {
             Some(known) => {
@@ -251,7 +251,11 @@ impl Blocks {
     }
 
     /// Prefetches ranges of blocks from other machines.
-    pub(super) fn prefetch(&self, exchange: u64, wanted: &mut dyn Iterator<Item = FrameRequest>) -> Result<Prefetched> {
+    pub(super) fn prefetch(
+        &self,
+        exchange: ExchangeId,
+        wanted: &mut dyn Iterator<Item = FrameRequest>,
+    ) -> Result<Prefetched> {
         let output = self.output(exchange);
         let known = self.exchanges.read().get(&output).map(|known| (known.open.clone(), known.readers.clone()));
         let (open, readers) = known.unwrap_or_default();

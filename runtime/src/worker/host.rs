@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tryworks_base::frames::FrameWriter;
-use tryworks_base::ids::{AttemptId, SessionId};
+use tryworks_base::ids::{AttemptId, CacheId, ExchangeId, GlobalCacheId, SessionId};
 use tryworks_base::lock::{Lock, ReadLock};
 use tryworks_base::memory::Memory;
 use tryworks_base::resident::gauge;
@@ -30,9 +30,9 @@ pub(super) struct WorkerHost {
     /// What each running attempt makes, by the attempt number that tasks know.
     running: ReadLock<HashMap<u64, (AttemptId, CodeId)>>,
     /// Cached partitions, by cache and then by partition. Caches have the driver's own numbers.
-    cached: ReadLock<BTreeMap<u64, HashMap<u32, Shielded<CachedPartition>>>>,
+    cached: ReadLock<BTreeMap<CacheId, HashMap<u32, Shielded<CachedPartition>>>>,
     /// Cached partitions that were not reported yet.
-    kept: Lock<Vec<(u64, u32)>>,
+    kept: Lock<Vec<(GlobalCacheId, u32)>>,
 }
 
 impl WorkerHost {
@@ -59,14 +59,14 @@ impl WorkerHost {
         self.running.write().remove(&attempt.sequence());
     }
 
-    pub(super) fn newly_kept(&self) -> Vec<(u64, u32)> {
+    pub(super) fn newly_kept(&self) -> Vec<(GlobalCacheId, u32)> {
         std::mem::take(&mut *self.kept.lock())
     }
 
     /// A cache is no longer needed: its partitions go when the caller drops what this returns.
     #[must_use]
-    pub(super) fn forget_cache(&self, cache: u64) -> Option<impl Send + 'static + use<>> {
-        self.cached.write().remove(&SessionId::split(cache).1)
+    pub(super) fn forget_cache(&self, cache: GlobalCacheId) -> Option<impl Send + 'static + use<>> {
+        self.cached.write().remove(&cache.own())
     }
 }
 
@@ -91,15 +91,15 @@ impl Host for WorkerHost {
         Ok(Some(Box::new(Leaving(self.blocks.writer(output.0, place.partition, attempt)))))
     }
 
-    fn fetch(&self, exchange: u64, map: u32) -> Result<Fetched> {
+    fn fetch(&self, exchange: ExchangeId, map: u32) -> Result<Fetched> {
         self.blocks.fetch(exchange, map).map(Fetched::Sealed)
     }
 
-    fn prefetch(&self, exchange: u64, wanted: &mut dyn Iterator<Item = FrameRequest>) -> Result<Prefetched> {
+    fn prefetch(&self, exchange: ExchangeId, wanted: &mut dyn Iterator<Item = FrameRequest>) -> Result<Prefetched> {
         self.blocks.prefetch(exchange, wanted)
     }
 
-    fn cached(&self, cache: u64, partition: u32) -> Option<CachedPartition> {
+    fn cached(&self, cache: CacheId, partition: u32) -> Option<CachedPartition> {
         self.cached.read().get(&cache)?.get(&partition).map(|kept| (**kept).clone())
     }
 
@@ -113,7 +113,7 @@ impl Host for WorkerHost {
         pool::map(count, |piece| panics::catch(op, at, || work(piece))).into_iter().collect()
     }
 
-    fn keep(&self, cache: u64, partition: u32, kept: CachedPartition) {
+    fn keep(&self, cache: CacheId, partition: u32, kept: CachedPartition) {
         let kept = Shielded::new(kept);
         // The first value stays. The second is dropped after the lock, since that may run the user's code.
         let mut cached = self.cached.write();
@@ -126,7 +126,7 @@ impl Host for WorkerHost {
         };
         drop(cached);
         drop(twice);
-        let global = self.session.global(cache);
+        let global = self.session.cache(cache);
         self.kept.lock().push((global, partition));
     }
 }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, OnceLock, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
-use tryworks_base::ids::AttemptId;
+use tryworks_base::ids::{AttemptId, ExchangeId};
 use tryworks_base::lock::{Lock, ReadLock, Turns};
 use tryworks_base::{Error, Result, codec, outlet};
 use tryworks_core::host::Host;
@@ -398,7 +398,7 @@ pub(crate) fn pack(code: &OpenedStage) -> Result<Vec<u8>> {
 }
 
 fn open(bytes: &[u8]) -> Result<OpenedStage> {
-    let ((exchange, op, checks_rows, stage), _) = codec::decode::<(Option<u64>, _, _, ByteBuf)>(bytes)?;
+    let ((exchange, op, checks_rows, stage), _) = codec::decode::<(Option<ExchangeId>, _, _, ByteBuf)>(bytes)?;
     let opened = panics::catch(op, tryworks_base::TaskSite::default(), || ship::open(&stage));
     let opened = opened.map_err(|error| at_the_call(error, op))?;
     match opened.into_iter().next() {

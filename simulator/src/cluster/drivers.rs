@@ -8,7 +8,7 @@ use crate::checkers::Violation;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tryworks_base::Error;
-use tryworks_base::ids::{JobId, OutputId, SessionId};
+use tryworks_base::ids::{ExchangeId, JobId, OutputId, SessionId};
 use tryworks_protocol::driver::{FromDriver, NewJob, Part, Program, ToDriver, Welcome};
 use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening};
 use tryworks_scheduler::{JobSpec, Limits, Time};
@@ -173,7 +173,7 @@ impl World {
         let plan = &self.workload.jobs[job.plan];
         let mut spec: JobSpec = plan.spec.clone();
         spec.label = format!("job {} at simulator", job.plan);
-        let global = |output: OutputId| OutputId(session.global(output.0 + 1));
+        let global = |output: OutputId| session.output(ExchangeId(output.0 + 1));
         spec.stages.iter_mut().for_each(|stage| stage.output = stage.output.map(global));
         spec.limits = Limits {
             max_attempts: 1,
@@ -224,7 +224,8 @@ impl World {
             self.outcome.came_back += 1;
             let open = of.jobs.iter().filter(|job| !job.through);
             let tickets: Vec<u64> = open.filter_map(|job| job.ticket).collect();
-            let outputs = (1..=self.workload.pool.len() as u64).map(|own| welcome.session.global(own)).collect();
+            let outputs =
+                (1..=self.workload.pool.len() as u64).map(|own| welcome.session.output(ExchangeId(own))).collect();
             self.outcome.resubmitted += tickets.len() as u64;
             self.driver_says(driver, &[FromDriver::Holds { tickets, outputs, caches: Vec::new() }]);
         } else {

@@ -6,7 +6,7 @@ use crate::workload::{compute, result_name};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tryworks_base::Error;
-use tryworks_base::ids::{AttemptId, EngineId, OutputId};
+use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, OutputId};
 use tryworks_engine::state::{BlockOrder, Death, Engine, Order, Setup, Stock, TICK};
 use tryworks_protocol::engine::{Assignment, CodeBytes, CodeId, ResultPart, StorePlace, ToEngine, Welcome};
 use tryworks_protocol::worker::{FromWorker, ToWorker};
@@ -372,7 +372,7 @@ impl World {
         };
         let (mut inputs, mut missing) = (Vec::new(), Vec::new());
         for parent in parents {
-            let output = OutputId(task.session.global(*parent as u64 + 1));
+            let output = task.session.output(ExchangeId(*parent as u64 + 1));
             let places = worker.places.get(&output).map_or(&[][..], Vec::as_slice);
             for partition in 0..self.workload.pool[*parent].partitions {
                 let at = places.partition_point(|place| place.0 <= partition);

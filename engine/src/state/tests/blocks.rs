@@ -50,7 +50,7 @@ fn blocks_that_cannot_be_added_fail_their_task_which_is_tried_again_if_a_file_wa
 fn what_is_deleted_while_it_is_being_added_is_not_there_afterwards() {
     let deletions = [
         (ToEngine::Discard { attempt: AttemptId(1) }, vec!["add", "delete", "delete"]),
-        (ToEngine::DeleteOutput { output: OutputId(output()) }, vec!["add", "delete", "delete outputs"]),
+        (ToEngine::DeleteOutput { output: output() }, vec!["add", "delete", "delete outputs"]),
         (ToEngine::EndSession { session: SESSION }, vec!["add", "delete", "delete outputs"]),
     ];
     for (deletion, orders) in deletions {

@@ -20,7 +20,7 @@ fn names(said: &[ToWorker]) -> Vec<&'static str> {
 fn tell_all(world: &mut World) {
     world.hub(ToEngine::Peer { engine: EngineId(7), store: Box::new(nowhere().0) });
     let places = vec![(0, EngineId(7), AttemptId(5)), (4, EngineId(7), AttemptId(0))];
-    world.hub(ToEngine::Places { output: OutputId(output()), places });
+    world.hub(ToEngine::Places { output: output(), places });
 }
 
 #[test]

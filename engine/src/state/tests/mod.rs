@@ -8,7 +8,7 @@ mod time;
 use super::{BlockOrder, Death, Engine, Order, Piece, Setup, Stock, TICK};
 use std::path::PathBuf;
 use std::time::Duration;
-use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
+use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, JobId, OutputId, SessionId};
 use tryworks_protocol::engine::{Assignment, CodeId, FromEngine, StorePlace, ToEngine, Welcome};
 use tryworks_protocol::worker::{FromWorker, ToWorker};
 use tryworks_scheduler::{Failure, PartitionReport, Report, Task, Time};
@@ -133,12 +133,12 @@ fn nowhere() -> (StorePlace, Stock) {
     (place, Stock { used: 5, quota: Quota { limit: None, used: 3 } })
 }
 
-pub(crate) fn output() -> u64 {
-    SESSION.global(3)
+pub(crate) fn output() -> OutputId {
+    SESSION.output(ExchangeId(3))
 }
 
 pub(crate) fn code() -> CodeId {
-    CodeId::Output(OutputId(output()))
+    CodeId::Output(output())
 }
 
 /// A task of four partitions.
@@ -160,5 +160,5 @@ pub(crate) fn failed(attempt: u64) -> FromWorker {
 }
 
 fn blocks() -> Vec<(u64, u32, Sealed)> {
-    (0..4).map(|partition| (output(), partition, Sealed::File { bytes: 1000 })).collect()
+    (0..4).map(|partition| (output().0, partition, Sealed::File { bytes: 1000 })).collect()
 }

@@ -5,6 +5,7 @@ use super::super::NotAdded;
 use super::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tryworks_base::Error;
+use tryworks_base::ids::ExchangeId;
 use tryworks_protocol::engine::HeldBlock;
 use tryworks_protocol::result_of;
 use tryworks_scheduler::Move;
@@ -126,7 +127,7 @@ impl Around {
             self.launches += 1;
             let code = match self.rng.below(4) {
                 0 => CodeId::Results(JobId(1)),
-                number => CodeId::Output(OutputId(SESSION.global(number))),
+                number => CodeId::Output(SESSION.output(ExchangeId(number))),
             };
             assignment(AttemptId(self.launches), code)
         });
@@ -145,7 +146,7 @@ impl Around {
             (0, _, Some(attempt)) => ToEngine::Kill { attempt: AttemptId(attempt) },
             (1, Some(attempt), _) => ToEngine::Discard { attempt: AttemptId(attempt) },
             (2, Some(attempt), _) => ToEngine::Received { attempts: vec![AttemptId(attempt)] },
-            _ => ToEngine::DeleteOutput { output: OutputId(SESSION.global(1 + self.rng.below(3))) },
+            _ => ToEngine::DeleteOutput { output: SESSION.output(ExchangeId(1 + self.rng.below(3))) },
         };
         self.world.hub(message);
     }
@@ -164,7 +165,7 @@ impl Around {
             return;
         }
         self.launches += 1;
-        let output = OutputId(SESSION.global(1 + self.rng.below(3)));
+        let output = SESSION.output(ExchangeId(1 + self.rng.below(3)));
         let (made_by, from, to) = (AttemptId(self.launches), EngineId(90), EngineId(91));
         self.open.insert(made_by.0);
         self.world.hub(ToEngine::Move(Move { output, partitions: (0..2).into(), made_by, from, to }));

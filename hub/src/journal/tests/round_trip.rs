@@ -2,7 +2,7 @@
 
 use super::*;
 use std::os::unix::fs::PermissionsExt;
-use tryworks_base::ids::AttemptId;
+use tryworks_base::ids::{AttemptId, ExchangeId};
 use tryworks_protocol::admin::StageRow;
 use tryworks_protocol::engine::ResultPart;
 use tryworks_scheduler::Change;
@@ -205,7 +205,7 @@ fn what_outputs_came_to_is_remembered_until_nobody_needs_them() {
     let (_directory, path) = place();
     let (journal, found) = Journal::open(&path).unwrap();
     assert!(found.outputs.is_empty());
-    let output = |session: u32, exchange| OutputId(SessionId(session).global(exchange));
+    let output = |session: u32, exchange| SessionId(session).output(ExchangeId(exchange));
     let made = |output, partitions: &[(u32, u64)]| Entry::Made { output, partitions: partitions.to_vec() };
     (1..=3).for_each(|number| journal.note(session(number)));
     // The largest possible numbers.

@@ -2,7 +2,7 @@
 
 use super::Session;
 use std::collections::{BTreeSet, VecDeque};
-use tryworks_base::ids::{AttemptId, JobId};
+use tryworks_base::ids::{AttemptId, ExchangeId, GlobalCacheId, JobId};
 use tryworks_base::{Error, Progress, Result};
 use tryworks_protocol::driver::{FromDriver, NewJob, Part};
 use tryworks_protocol::engine::CodeBytes;
@@ -21,7 +21,7 @@ pub struct Work {
     /// The codes of all of its stages.
     pub codes: Vec<StageCode>,
     /// Stages that read or make cached partitions, each with the global name of its cache.
-    pub caches: Vec<(u32, u64)>,
+    pub caches: Vec<(u32, GlobalCacheId)>,
 }
 
 /// The code of a stage.
@@ -30,7 +30,7 @@ pub struct StageCode {
     /// The stage's index in its job.
     pub at: u32,
     /// The exchange that the stage writes, or `None` if it gives the result.
-    pub exchange: Option<u64>,
+    pub exchange: Option<ExchangeId>,
     /// The code, or the hash under which a large one was put to the hub's data port.
     pub bytes: CodeBytes,
 }
@@ -71,9 +71,9 @@ pub(super) struct Job {
     /// How often something that a plan relied on was lost, over all of the job's plans.
     lost: u32,
     /// The exchanges that the job makes.
-    pub(super) exchanges: Vec<u64>,
+    pub(super) exchanges: Vec<ExchangeId>,
     /// The exchanges whose codes this job sent to the hub.
-    pub(super) brought: Vec<u64>,
+    pub(super) brought: Vec<ExchangeId>,
     pub(super) progress: Progress,
     results: VecDeque<(AttemptId, u32, Part)>,
     received: BTreeSet<u32>,

@@ -76,11 +76,11 @@ impl Session {
     fn holds(&self) -> FromDriver {
         let exchanges = self.sent.iter().chain(&self.made).copied();
         let exchanges = exchanges.chain(self.jobs.values().flat_map(|job| job.exchanges.iter().copied()));
-        let exchanges: BTreeSet<_> = exchanges.map(|exchange| self.id.global(exchange)).collect();
+        let exchanges: BTreeSet<_> = exchanges.map(|exchange| self.id.output(exchange)).collect();
         FromDriver::Holds {
             tickets: self.jobs.keys().copied().collect(),
             outputs: exchanges.into_iter().collect(),
-            caches: self.cached.keys().map(|cache| self.id.global(*cache)).collect(),
+            caches: self.cached.keys().map(|cache| self.id.cache(*cache)).collect(),
         }
     }
 

@@ -26,7 +26,7 @@ use job::{Claim, Job};
 use link::Link;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
+use tryworks_base::ids::{AttemptId, CacheId, EngineId, ExchangeId, JobId, SessionId};
 use tryworks_base::{Error, Progress, Result};
 use tryworks_protocol::driver::{FromDriver, GivenFile, Heard, NewJob, Part, ToDriver};
 use tryworks_scheduler::{Partitions, Time};
@@ -69,13 +69,13 @@ pub struct Session {
     next_ticket: u64,
     jobs: BTreeMap<u64, Job>,
     /// Exchanges whose code was sent to the hub.
-    sent: BTreeSet<u64>,
+    sent: BTreeSet<ExchangeId>,
     /// The exchanges among those whose code has arrived: the hub has accepted a job that makes them.
-    arrived: BTreeSet<u64>,
+    arrived: BTreeSet<ExchangeId>,
     /// Exchanges that were completed at least once.
-    made: BTreeSet<u64>,
+    made: BTreeSet<ExchangeId>,
     /// How many partitions of each cache are in memory.
-    cached: BTreeMap<u64, u32>,
+    cached: BTreeMap<CacheId, u32>,
     /// Files that were given to the hub, by their hashes.
     given: BTreeMap<[u8; 32], GivenFile>,
     outbox: Vec<FromDriver>,
@@ -169,7 +169,7 @@ impl Session {
             }
             ToDriver::Ended { ticket, end } => self.ended(ticket, end),
             ToDriver::Cached { cache, partitions } => {
-                self.cached.insert(SessionId::split(cache).1, partitions);
+                self.cached.insert(cache.own(), partitions);
             }
             ToDriver::Output(written) => {
                 let Heard { engine, run, stderr, offset } = written.heard();
@@ -228,40 +228,40 @@ impl Session {
 
     /// Whether the blocks of an exchange exist, as far as the driver knows.
     #[must_use]
-    pub fn is_made(&self, exchange: u64) -> bool {
+    pub fn is_made(&self, exchange: ExchangeId) -> bool {
         self.made.contains(&exchange)
     }
 
     /// How many partitions of a cache are in memory, as far as the driver knows.
     #[must_use]
-    pub fn kept(&self, cache: u64) -> Option<u32> {
+    pub fn kept(&self, cache: CacheId) -> Option<u32> {
         self.cached.get(&cache).copied()
     }
 
     /// Whether the code of an exchange was sent to the hub.
     #[must_use]
-    pub fn is_sent(&self, exchange: u64) -> bool {
+    pub fn is_sent(&self, exchange: ExchangeId) -> bool {
         self.sent.contains(&exchange)
     }
 
     /// An exchange is no longer used. Returns whether there is a message for the hub.
-    pub fn release_exchange(&mut self, exchange: u64) -> bool {
+    pub fn release_exchange(&mut self, exchange: ExchangeId) -> bool {
         // If its code was never sent, the hub knows nothing of it.
         let made = self.made.remove(&exchange);
         self.arrived.remove(&exchange);
         let known = self.sent.remove(&exchange) || made;
         if known {
-            let outputs = vec![self.id.global(exchange)];
+            let outputs = vec![self.id.output(exchange)];
             self.outbox.push(FromDriver::Release { outputs, caches: Vec::new() });
         }
         known
     }
 
     /// A cache is no longer used. Returns whether there is a message for the hub.
-    pub fn release_cache(&mut self, cache: u64) -> bool {
+    pub fn release_cache(&mut self, cache: CacheId) -> bool {
         let known = self.cached.remove(&cache).is_some();
         if known {
-            let caches = vec![self.id.global(cache)];
+            let caches = vec![self.id.cache(cache)];
             self.outbox.push(FromDriver::Release { outputs: Vec::new(), caches });
         }
         known

@@ -133,7 +133,7 @@ impl Shared {
             for what in released {
                 match what {
                     Releasable::Exchange(id) => {
-                        self.handle(&mut state, [Event::OutputReleased { output: OutputId(id) }])
+                        self.handle(&mut state, [Event::OutputReleased { output: OutputId(id.0) }])
                     }
                     Releasable::Cache(id) => state.garbage.cached.extend(self.host.forget(id)),
                 }

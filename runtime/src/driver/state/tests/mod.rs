@@ -3,7 +3,6 @@
 mod seeds;
 
 use super::*;
-use tryworks_base::ids::OutputId;
 use tryworks_protocol::driver::{Welcome, Written};
 use tryworks_protocol::engine::{BlockPlace, CodeBytes, StorePlace};
 use tryworks_scheduler::{JobSpec, Limits, Packing, StageSpec};
@@ -12,8 +11,8 @@ use tryworks_store::blocks::BlockKey;
 const PATIENCE: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
 const CLUSTER: &str = "the cluster";
-const EXCHANGE: u64 = 5;
-const CACHE: u64 = 6;
+const EXCHANGE: ExchangeId = ExchangeId(5);
+const CACHE: CacheId = CacheId(6);
 const NOW: Time = Time(1_000_000_000);
 
 fn welcome(session: u32, epoch: u64) -> Welcome {
@@ -49,7 +48,7 @@ fn work(session: &Session, detached: Option<&str>) -> Work {
         pack: Packing::Fixed(1),
         local_to: Vec::new(),
     };
-    let output = OutputId(session.id().global(EXCHANGE));
+    let output = session.id().output(EXCHANGE);
     let spec = JobSpec {
         label: "collect at main.rs:7".into(),
         stages: vec![stage(Some(output), 2, 3, vec![]), stage(None, 3, 0, vec![0])],
@@ -61,7 +60,7 @@ fn work(session: &Session, detached: Option<&str>) -> Work {
     };
     let code = |at, exchange| StageCode { at, exchange, bytes: CodeBytes::Here(vec![at as u8]) };
     let codes = vec![code(0, Some(EXCHANGE)), code(1, None)];
-    Work { detached: detached.map(String::from), spec, codes, caches: vec![(0, session.id().global(CACHE))] }
+    Work { detached: detached.map(String::from), spec, codes, caches: vec![(0, session.id().cache(CACHE))] }
 }
 
 fn submit(session: &mut Session, detached: Option<&str>) -> u64 {
@@ -125,7 +124,7 @@ fn a_hub_that_comes_back_is_asked_for_what_is_missing_and_told_what_is_held() {
     assert_eq!(session.again(CLUSTER), Some((SessionId(1), [1; 16])));
     session.welcomed(CLUSTER, &welcome(1, 1));
     let messages = session.messages();
-    let outputs = vec![session.id().global(EXCHANGE)];
+    let outputs = vec![session.id().output(EXCHANGE)];
     assert_eq!(messages[0], FromDriver::Holds { tickets: vec![1, 2], outputs, caches: vec![] });
     assert_eq!(messages.last(), Some(&FromDriver::Cancel { ticket: stopped }));
     assert_eq!(messages.len(), 4, "what was sent on the lost connection is not sent again: {messages:?}");
@@ -143,7 +142,7 @@ fn a_hub_that_began_anew_has_no_codes_and_no_caches() {
     let mut session = met();
     let ended = submit(&mut session, None);
     session.hear(ToDriver::Accepted { ticket: ended, job: JobId(40) });
-    session.hear(ToDriver::Cached { cache: session.id().global(CACHE), partitions: 2 });
+    session.hear(ToDriver::Cached { cache: session.id().cache(CACHE), partitions: 2 });
     session.hear(ToDriver::Ended { ticket: ended, end: Ok(()) });
     session.give(GivenFile { id: [3; 32], path: "/file".into(), bytes: 1 });
     assert!(session.is_made(EXCHANGE) && session.is_sent(EXCHANGE) && session.kept(CACHE) == Some(2));
@@ -154,7 +153,7 @@ fn a_hub_that_began_anew_has_no_codes_and_no_caches() {
     else {
         panic!("a job that has ended is not submitted again: {messages:?}")
     };
-    let (exchange, cache) = (session.id().global(EXCHANGE), session.id().global(CACHE));
+    let (exchange, cache) = (session.id().output(EXCHANGE), session.id().cache(CACHE));
     assert_eq!((&tickets[..], &outputs[..], &caches[..]), (&[ended][..], &[exchange][..], &[cache][..]));
     assert!(session.is_made(EXCHANGE), "engines still have the blocks");
     assert!(!session.is_sent(EXCHANGE) && session.kept(CACHE).is_none());
@@ -260,7 +259,7 @@ fn a_job_whose_plan_relied_on_what_was_lost_is_planned_anew_a_few_times() {
     let mut session = met();
     let mut ticket = submit(&mut session, None);
     results(&mut session, ticket, 7, &[1]);
-    let lost = Error::Fetch { exchange: 99, map: 0, message: "its engine is gone".into() };
+    let lost = Error::Fetch { exchange: ExchangeId(99), map: 0, message: "its engine is gone".into() };
     for _ in 0..job::PLANS {
         session.hear(ToDriver::Ended { ticket, end: Err(lost.clone()) });
         let Ok(Next::PlanAnew(missing)) = session.next(ticket) else { panic!() };
@@ -368,7 +367,7 @@ fn what_nobody_holds_is_released_once_and_only_if_the_hub_knows_it() {
     let mut session = met();
     assert!(!session.release_exchange(EXCHANGE) && !session.release_cache(CACHE));
     submit(&mut session, None);
-    session.hear(ToDriver::Cached { cache: session.id().global(CACHE), partitions: 2 });
+    session.hear(ToDriver::Cached { cache: session.id().cache(CACHE), partitions: 2 });
     session.messages();
     assert!(session.release_exchange(EXCHANGE) && session.release_cache(CACHE));
     assert!(!session.release_exchange(EXCHANGE) && !session.release_cache(CACHE));

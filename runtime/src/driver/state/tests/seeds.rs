@@ -25,7 +25,7 @@ struct Hub {
     epoch: u64,
     session: u32,
     jobs: BTreeMap<u64, AtHub>,
-    codes: BTreeSet<u64>,
+    codes: BTreeSet<ExchangeId>,
     numbers: u64,
     attempts: u64,
     /// The job and the partition of what each attempt sent.
