@@ -110,7 +110,7 @@ pub struct EngineRow {
     pub resident: u64,
     /// The bytes of its blocks.
     pub blocks: u64,
-    /// `open`, `short of memory` or `leaving`.
+    /// `open`, `short of memory`, `excluded` (too many tasks failed there lately) or `leaving`.
     pub state: String,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use tryworks_base::ids::{AttemptId, ExchangeId, OutputId, SessionId};
+use tryworks_base::ids::{AttemptId, OutputId, SessionId};
 use tryworks_protocol::engine::HeldBlock;
 
 /// What finished launches left behind, as they reported it.

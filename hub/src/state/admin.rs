@@ -89,7 +89,7 @@ impl Hub {
         Answer::Done(format!("{name} gets no further tasks, and leaves when what it holds has been moved"))
     }
 
-    fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         let running = |id: EngineId| self.launches.out.values().filter(|launched| launched.engine == id).count() as u32;
         let engines = self.engines.all.iter().map(|(id, engine)| EngineRow {
             engine: *id,
@@ -101,9 +101,10 @@ impl Hub {
             resident: engine.resident,
             blocks: engine.blocks,
             state: match engine.gate {
-                Gate::Open => "open",
+                Gate::Draining => "leaving",
+                _ if self.scheduler.excluded_until(*id).is_some() => "excluded",
                 Gate::Memory => "short of memory",
-                _ => "leaving",
+                _ => "open",
             }
             .into(),
         });

@@ -114,3 +114,32 @@ fn reports_out_of_order_change_nothing() {
     assert!(!world.answer::<Welcome>(driver).unwrap_err().is_empty());
     assert!(world.hub.sessions.clients.is_empty() && world.closed.contains(&driver));
 }
+
+#[test]
+fn the_status_shows_an_engine_that_is_excluded() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, welcome) = world.driver(None);
+    let (sick, _) = world.engine(offer("one", &directory)).unwrap();
+    let (well, _) = world.engine(offer("two", &directory)).unwrap();
+    let states = |world: &World| -> Vec<(String, String)> {
+        world.hub.status().engines.into_iter().map(|engine| (engine.name, engine.state)).collect()
+    };
+    let said = |sick: &str| [("one".to_string(), sick.to_string()), ("two".into(), "open".into())];
+    assert_eq!(states(&world), said("open"));
+    // Different tasks fail there, each once.
+    for ticket in 1..=40 {
+        world.drive(driver, &[FromDriver::Submit(Box::new(job(ticket, welcome.session, 2, None, None)))]);
+        let failed = |task: &Assignment| FromEngine::Failed {
+            attempt: task.task.attempt,
+            failure: Failure::User(Error::Bug("wrong".into())),
+            span: (0, 0),
+        };
+        let reports: Vec<_> = world.tasks(sick).iter().map(failed).collect();
+        world.report(sick, &reports);
+        world.report(well, &[]);
+    }
+    assert_eq!(states(&world), said("excluded"));
+    world.pass(Duration::from_secs(61), &[sick, well]);
+    assert_eq!(states(&world), said("open"), "it takes tasks again after its time");
+}
