@@ -199,7 +199,9 @@ fn reasons(rows: &[WhyRow]) -> String {
     let mut text = table.text();
     // Not in the table, which may shorten it.
     let missed: std::collections::BTreeSet<_> = rows.iter().flat_map(|row| &row.waits_for).collect();
-    missed.into_iter().for_each(|words| text += &format!("{words}\n"));
+    for words in missed {
+        text += &format!("{words}\n");
+    }
     text
 }
 

@@ -33,7 +33,9 @@ impl Io {
             if orders.is_empty() {
                 return;
             }
-            orders.into_iter().for_each(|order| self.carry_out(engine, order));
+            for order in orders {
+                self.carry_out(engine, order);
+            }
         }
     }
 
@@ -51,7 +53,9 @@ impl Io {
             }
             Order::Unheard { worker } => {
                 let flows = self.workers.get(&worker).into_iter().flat_map(|worker| &worker.flows);
-                flows.for_each(|flow| flow.begin_anew());
+                for flow in flows {
+                    flow.begin_anew();
+                }
             }
             Order::Blocks(order) => keep(&self.store, engine, order),
             Order::Prefetch { worker, number, wanted, here, stores } => {
@@ -135,7 +139,9 @@ fn keep(store: &BlockStore, engine: &mut Engine, order: BlockOrder) {
         }
         BlockOrder::Delete { attempt } => store.delete_attempt(attempt.0),
         BlockOrder::Discard { attempt, output, partitions } => {
-            partitions.iter().for_each(|partition| store.discard(output, partition, attempt.0));
+            for partition in partitions.iter() {
+                store.discard(output, partition, attempt.0);
+            }
         }
         BlockOrder::DeleteOutputs { outputs } => store.delete_outputs(outputs),
     }

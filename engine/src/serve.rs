@@ -161,7 +161,9 @@ pub(super) async fn serve(options: Options) -> Result<()> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    io.workers.values_mut().for_each(|worker| worker.kill = None);
+    for worker in io.workers.values_mut() {
+        worker.kill = None;
+    }
     let deadline = Instant::now() + Duration::from_secs(2);
     while engine.has_workers()
         && Instant::now() < deadline
@@ -404,10 +406,14 @@ impl Io {
                 other => self.hear_worker(engine, other),
             }
         }
-        ended.into_iter().for_each(|happened| drop(self.happened.0.send(happened)));
+        for happened in ended {
+            drop(self.happened.0.send(happened));
+        }
         let outputs = self.workers.get(&worker).and_then(|worker| worker.outputs.as_ref());
         let written = outputs.map(Outputs::written).unwrap_or_default();
-        written.into_iter().for_each(|piece| engine.wrote(worker, piece));
+        for piece in written {
+            engine.wrote(worker, piece);
+        }
     }
 
     fn hear_worker(&mut self, engine: &mut Engine, happened: Happened) {
@@ -426,7 +432,9 @@ impl Io {
                     self.peers.remove(&peer);
                 }
                 let rest = tended.and_then(|tended| tended.outputs).map(|outputs| outputs.rest()).unwrap_or_default();
-                rest.into_iter().for_each(|piece| engine.wrote(worker, piece));
+                for piece in rest {
+                    engine.wrote(worker, piece);
+                }
                 engine.worker_ended(self.clock.now(), worker, &death);
             }
         }

@@ -139,7 +139,9 @@ pub(super) async fn tend(
         }
     };
     // What its pipes still hold goes out with its end.
-    flows.iter().for_each(|flow| flow.begin_anew());
+    for flow in &flows {
+        flow.begin_anew();
+    }
     let deadline = tokio::time::Instant::now() + LAST_OUTPUT;
     for output in reading {
         let _ = tokio::time::timeout_at(deadline, output).await;

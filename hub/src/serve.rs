@@ -92,7 +92,9 @@ impl Served {
             next = from.ready();
         }
         // An event taken from the receiver must not be lost.
-        next.into_iter().for_each(|event| give(self, event));
+        if let Some(event) = next {
+            give(self, event);
+        }
     }
 
     /// Carries out and sends everything that the state wants.

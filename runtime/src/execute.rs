@@ -76,7 +76,9 @@ pub(crate) fn execute(
 
 fn add(sum: &mut Vec<u64>, more: &[u64]) {
     sum.resize(sum.len().max(more.len()), 0);
-    sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+    for (sum, more) in sum.iter_mut().zip(more) {
+        *sum += more;
+    }
 }
 
 /// Adds the user's call to an error of a stage, where the code that failed did not know the call.

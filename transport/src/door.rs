@@ -252,7 +252,9 @@ impl Shared {
     fn make_space(&self) -> Duration {
         let mut guests = self.guests();
         let half = guests.strangers.len().div_ceil(2);
-        (0..half).for_each(|_| turn_one_away(&mut guests));
+        for _ in 0..half {
+            turn_one_away(&mut guests);
+        }
         if half == 0 { FULL_PAUSE } else { FREED_PAUSE }
     }
 

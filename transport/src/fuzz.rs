@@ -67,7 +67,9 @@ impl Dice {
                     let len =
                         [u64::MAX, 1 << 60, 1 << 32, u64::from(u32::MAX), 1 << 20, 0][self.below(6)].to_le_bytes();
                     let width = [4, 8][self.below(2)];
-                    bytes.iter_mut().skip(at).zip(&len[..width]).for_each(|(byte, new)| *byte = *new);
+                    for (byte, new) in bytes.iter_mut().skip(at).zip(&len[..width]) {
+                        *byte = *new;
+                    }
                 }
             }
         }

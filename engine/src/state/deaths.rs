@@ -44,7 +44,9 @@ impl Engine {
     pub fn worker_ended(&mut self, now: Time, number: u64, death: &Death) {
         let Some(worker) = self.workers.remove(&number) else { return };
         // What its tasks had begun to write is useless.
-        worker.assigned.iter().for_each(|assigned| self.undo(assigned));
+        for assigned in &worker.assigned {
+            self.undo(assigned);
+        }
         let live = worker.assigned.iter().filter(|assigned| !assigned.orphan);
         let id = worker.session;
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.worker == Some(number)) else {
@@ -151,7 +153,9 @@ impl Engine {
     pub fn tick(&mut self, now: Time) {
         // If this process itself was stopped, beats have arrived that it has not read yet.
         if now.since(self.ticked) > SILENCE / 4 {
-            self.workers.values_mut().for_each(|worker| worker.heard = now);
+            for worker in self.workers.values_mut() {
+                worker.heard = now;
+            }
         }
         self.ticked = now;
         for (number, worker) in &mut self.workers {

@@ -59,8 +59,12 @@ impl Engine {
         self.stores.clear();
         self.places.clear();
         self.changed.clear();
-        self.adding.values_mut().for_each(|adding| adding.assigned.orphan = true);
-        self.moves.iter_mut().for_each(|moving| (moving.wanted, moving.orphan) = (false, true));
+        for adding in self.adding.values_mut() {
+            adding.assigned.orphan = true;
+        }
+        for moving in self.moves.iter_mut() {
+            (moving.wanted, moving.orphan) = (false, true);
+        }
         let mut kill = Vec::new();
         for (number, worker) in &mut self.workers {
             worker.stores.clear();
@@ -125,7 +129,9 @@ impl Engine {
                 }
                 let having: Vec<_> =
                     self.workers.iter_mut().filter_map(|(id, w)| w.codes.remove(&code).then_some(*id)).collect();
-                having.into_iter().for_each(|worker| self.tell_worker(worker, ToWorker::ForgetCode { code }));
+                for worker in having {
+                    self.tell_worker(worker, ToWorker::ForgetCode { code });
+                }
             }
             ToEngine::Peer { engine, store } => drop(self.stores.insert(engine, *store)),
             ToEngine::Places { output, places } => {
@@ -221,7 +227,9 @@ impl Engine {
         // This includes blocks that no launch reported, such as those of a takeover that failed.
         self.blocks(BlockOrder::DeleteOutputs { outputs: own.start().0..=own.end().0 });
         let results: Vec<_> = self.results.extract_if(.., |_, held| held.session == id).collect();
-        results.into_iter().for_each(|(attempt, _)| self.blocks(BlockOrder::Delete { attempt }));
+        for (attempt, _) in results {
+            self.blocks(BlockOrder::Delete { attempt });
+        }
     }
 
     /// Sends the hub a beat when one is due.

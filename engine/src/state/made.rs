@@ -57,6 +57,7 @@ impl Made {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tryworks_base::ids::ExchangeId;
     use tryworks_scheduler::Report;
 
     #[test]

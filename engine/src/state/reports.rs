@@ -179,7 +179,9 @@ impl Engine {
             adding.deleted = true;
             gone.push(*attempt);
         }
-        gone.into_iter().for_each(|attempt| self.blocks(BlockOrder::Delete { attempt }));
+        for attempt in gone {
+            self.blocks(BlockOrder::Delete { attempt });
+        }
     }
 
     /// A worker wrote something.

@@ -137,7 +137,9 @@ impl Engine {
             }
         }
         worker.told = self.changes;
-        news.into_iter().for_each(|message| self.tell_worker(number, message));
+        for message in news {
+            self.tell_worker(number, message);
+        }
     }
 
     pub(super) fn kill(&mut self, now: Time, attempt: AttemptId) {

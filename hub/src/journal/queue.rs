@@ -213,7 +213,9 @@ impl Queue {
             state.dead = true;
             state.health.error.get_or_insert_with(ended);
         }
-        self.waiters().into_iter().for_each(|then| then(Err(ended())));
+        for then in self.waiters() {
+            then(Err(ended()));
+        }
         self.state().items.clear();
     }
 

@@ -68,7 +68,9 @@ impl Writer {
                     // Callers in this batch and after it get the error now, and are not called again when a later
                     // attempt succeeds.
                     answer(&mut batch, &|_| Err(error.clone()));
-                    self.queue.waiters().into_iter().for_each(|then| then(Err(error.clone())));
+                    for then in self.queue.waiters() {
+                        then(Err(error.clone()));
+                    }
                 }
             }
             if !self.queue.pause(pause) {

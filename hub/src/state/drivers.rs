@@ -99,7 +99,9 @@ impl Hub {
         self.out.for_drivers.remove(&id);
         let tickets: Vec<_> =
             self.sessions.all.get(&id).into_iter().flat_map(|of| of.tickets.values().copied()).collect();
-        tickets.into_iter().for_each(|job| self.jobs.deafen(job, id));
+        for job in tickets {
+            self.jobs.deafen(job, id);
+        }
         self.unheard(id);
         self.say_again(id);
         self.tell_all_cached(id);
@@ -142,7 +144,9 @@ impl Hub {
     }
 
     fn introduce_to_all(&mut self, id: SessionId) {
-        self.engines.ids().into_iter().for_each(|engine| self.introduce(engine, id));
+        for engine in self.engines.ids() {
+            self.introduce(engine, id);
+        }
     }
 
     fn welcome_to(&self, session: SessionId, secret: [u8; 16], send_program: bool) -> Vec<u8> {

@@ -231,7 +231,9 @@ impl Hub {
             self.out.log(Level::Error, format!("a message to a driver could not be encoded: {error}"));
             if let Some(ticket) = ticket {
                 let job = self.job_of(session, ticket);
-                job.into_iter().for_each(|job| self.fail_job(job, &error));
+                if let Some(job) = job {
+                    self.fail_job(job, &error);
+                }
                 self.tell_driver(session, ToDriver::Ended { ticket, end: Err(error) });
             }
         }
@@ -246,7 +248,9 @@ impl Hub {
             out.to_engines.extend(said.into_iter().map(|bytes| (engine.peer, bytes)));
         }
         let fine = unsaid.is_empty();
-        unsaid.into_iter().for_each(|(engine, what, error)| self.unsaid_to_engine(engine, what, &error));
+        for (engine, what, error) in unsaid {
+            self.unsaid_to_engine(engine, what, &error);
+        }
         fine
     }
 
@@ -265,7 +269,9 @@ impl Hub {
             _ => return,
         };
         let jobs: Vec<_> = self.jobs.of(session).filter(|(_, job)| job.end.is_none()).map(|(id, _)| id).collect();
-        jobs.into_iter().for_each(|job| self.fail_job(job, error));
+        for job in jobs {
+            self.fail_job(job, error);
+        }
     }
 
     /// Fails a job for a reason that is not its tasks' doing.
@@ -283,12 +289,16 @@ impl Hub {
         let Some(engine) = self.engines.remove(id) else { return };
         self.out.drop_engine(id, engine.peer);
         self.out.note(crate::journal::Entry::EngineLost { name: engine.name });
-        self.known.lose_caches(id, None).into_iter().for_each(|cache| self.tell_cached(cache));
+        for cache in self.known.lose_caches(id, None) {
+            self.tell_cached(cache);
+        }
         self.known.lose_offers(id);
         self.jobs.lose_engine(id);
         let tasks = self.launches.lose(id);
         let blocks = self.known.lose_blocks(id, &self.scheduler);
-        tasks.keys().for_each(|session| self.jobs.stir_session(*session));
+        for session in tasks.keys() {
+            self.jobs.stir_session(*session);
+        }
         for session in self.sessions.ids() {
             let lost = |of: &std::collections::BTreeMap<_, usize>| of.get(&session).copied().unwrap_or_default();
             let (tasks, blocks) = (lost(&tasks), lost(&blocks));
@@ -303,7 +313,9 @@ impl Hub {
         let error = Error::Lost { what: format!("{name} was lost: {why}"), details: String::new() };
         self.events.push(Event::EngineLost { engine: id, error });
         if self.engines.all.is_empty() {
-            self.jobs.not_ended().into_iter().for_each(|job| self.tell_of_no_engine(job));
+            for job in self.jobs.not_ended() {
+                self.tell_of_no_engine(job);
+            }
         }
     }
 }

@@ -271,7 +271,9 @@ impl Hub {
             return;
         }
         self.give_up_engines();
-        self.jobs.take_waiting().into_iter().for_each(|id| self.begin_job(id));
+        for id in self.jobs.take_waiting() {
+            self.begin_job(id);
+        }
     }
 
     fn begin_job(&mut self, id: JobId) {
@@ -360,7 +362,9 @@ impl Hub {
         let progress = job.progress;
         let (spec, session, detached) = (job.spec.clone(), job.session, job.detached.is_some());
         let drivers = job.drivers.clone();
-        spec.stages.iter().for_each(|stage| self.leave_code(code_of(stage, id)));
+        for stage in &spec.stages {
+            self.leave_code(code_of(stage, id));
+        }
         self.known.offered.results.remove(&id);
         self.out.note(Entry::JobEnded { job: id, at, progress, end: end.clone().map_err(Box::new) });
         for driver in drivers.into_iter().filter(|driver| !driver.deaf) {
@@ -381,7 +385,9 @@ impl Hub {
         self.settle();
         let Some(job) = self.jobs.remove(&id) else { return };
         let mut by_engine = BTreeMap::<_, Vec<_>>::new();
-        job.delivered.iter().for_each(|(attempt, (engine, _))| by_engine.entry(*engine).or_default().push(*attempt));
+        for (attempt, (engine, _)) in &job.delivered {
+            by_engine.entry(*engine).or_default().push(*attempt);
+        }
         for (engine, attempts) in by_engine {
             self.tell_engine(engine, ToEngine::Received { attempts });
         }

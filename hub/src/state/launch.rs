@@ -26,7 +26,9 @@ impl Hub {
                 let reads: Vec<_> = reads.collect();
                 self.introduce(engine, session);
                 self.send_code(engine, session, code);
-                reads.into_iter().for_each(|output| self.send_places(engine, output));
+                for output in reads {
+                    self.send_places(engine, output);
+                }
                 introduced = Some((session, code));
             }
             let partitions = task.partitions.clone();
@@ -119,7 +121,9 @@ impl Hub {
             }
             Failure::Fetch(lost) => {
                 let outputs: std::collections::BTreeSet<_> = lost.iter().map(|block| block.output).collect();
-                outputs.iter().for_each(|output| self.known.moved(*output));
+                for output in &outputs {
+                    self.known.moved(*output);
+                }
                 let whys = outputs.iter().find_map(|output| self.known.unreadable.get(output));
                 let text = format!(
                     "{} map outputs could not be read by {} and are recomputed{}",

@@ -45,12 +45,16 @@ impl Hub {
                 Some(since) if self.now.since(since) >= grace => late.push(*id),
                 Some(_) => {
                     let look = of.process.seen.clone().map(|process| Order::LookAt { session: *id, process });
-                    look.into_iter().for_each(|look| self.out.order(look));
+                    if let Some(look) = look {
+                        self.out.order(look);
+                    }
                 }
                 None => {}
             }
         }
-        late.into_iter().for_each(|id| self.end_session(id));
+        for id in late {
+            self.end_session(id);
+        }
     }
 
     /// Takes in whether a process of the hub's machine has ended. That counts only if the process was seen alive

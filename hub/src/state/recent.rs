@@ -49,7 +49,9 @@ impl Hub {
     /// The driver has acknowledged output of a worker of its session, or is not there to do so.
     pub(crate) fn heard(&mut self, session: SessionId, heard: Heard) {
         let left_out = self.under_way.heard(session, &heard);
-        left_out.into_iter().for_each(|written| self.show(session, written));
+        for written in left_out {
+            self.show(session, written);
+        }
         let Heard { engine, run, stderr, offset } = heard;
         self.tell_engine(engine, ToEngine::Heard { session, run, stderr, offset });
     }
@@ -64,7 +66,9 @@ impl Hub {
     /// The driver's connection ended: what was under way may never arrive.
     pub(crate) fn unheard(&mut self, session: SessionId) {
         self.under_way.lost(session);
-        self.engines.ids().into_iter().for_each(|engine| self.tell_engine(engine, ToEngine::Unheard { session }));
+        for engine in self.engines.ids() {
+            self.tell_engine(engine, ToEngine::Unheard { session });
+        }
     }
 
     /// Sends a driver that was cut off the latest output of its tasks again. The offsets tell the driver what it
@@ -72,7 +76,9 @@ impl Hub {
     pub(crate) fn say_again(&mut self, session: SessionId) {
         let own = self.recent.log.iter().filter(|said| said.session == session);
         let own: Vec<_> = own.map(|said| said.written.clone()).collect();
-        own.into_iter().for_each(|written| self.show(session, written));
+        for written in own {
+            self.show(session, written);
+        }
     }
 }
 

@@ -25,8 +25,12 @@ impl Hub {
             }
             self.sessions.all.insert(session.session, known);
         }
-        recovered.unfinished.into_iter().for_each(|job| self.take_over(job));
-        recovered.uncollected.into_iter().for_each(|job| self.keep_for_collection(job));
+        for job in recovered.unfinished {
+            self.take_over(job);
+        }
+        for job in recovered.uncollected {
+            self.keep_for_collection(job);
+        }
     }
 
     fn take_over(&mut self, job: Unfinished) {

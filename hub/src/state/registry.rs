@@ -105,14 +105,18 @@ impl Hub {
             let block = KnownBlock { engine: id, made_by: attempt, partitions: held.partitions, report: held.report };
             self.offer_block(output, block, making.get(&output));
         }
-        results.into_iter().for_each(|held| self.offer_result(id, held));
+        for held in results {
+            self.offer_result(id, held);
+        }
         for session in sessions {
             if !self.sessions.all.contains_key(&session) {
                 self.tell_engine(id, ToEngine::EndSession { session });
             }
         }
         self.kept(id, kept);
-        self.sessions.ids().into_iter().for_each(|session| self.introduce(id, session));
+        for session in self.sessions.ids() {
+            self.introduce(id, session);
+        }
     }
 
     fn refuse_engine(&mut self, peer: PeerId, why: &str) {
@@ -141,13 +145,17 @@ impl Hub {
             }
             FromEngine::Failed { attempt, failure, span } => self.task_failed(id, attempt, failure, span),
             FromEngine::WorkerDied { session, suspects, waiting, error } => {
-                self.known.lose_caches(id, Some(session)).into_iter().for_each(|cache| self.tell_cached(cache));
+                for cache in self.known.lose_caches(id, Some(session)) {
+                    self.tell_cached(cache);
+                }
                 let text = format!("a worker died: {error}");
                 self.tell_driver(session, ToDriver::Notice(text));
                 for attempt in waiting {
                     self.task_failed(id, attempt, Failure::Killed, (0, 0));
                 }
-                suspects.iter().for_each(|attempt| drop(self.launches.out.remove(attempt)));
+                for attempt in &suspects {
+                    drop(self.launches.out.remove(attempt));
+                }
                 self.jobs.stir_session(session);
                 self.events.push(Event::WorkerDied { engine: id, suspects, error });
             }
@@ -187,7 +195,9 @@ impl Hub {
     pub(crate) fn lose_silent_engines(&mut self) {
         let silence = self.setup.limits.engine_silence;
         let silent = self.engines.silent(self.now, silence);
-        silent.into_iter().for_each(|id| self.lose_engine(id, &format!("nothing was heard of it for {silence:?}")));
+        for id in silent {
+            self.lose_engine(id, &format!("nothing was heard of it for {silence:?}"));
+        }
     }
 
     /// Notes that a task took this long.
@@ -203,7 +213,9 @@ impl Hub {
             |id: &EngineId| self.jobs.values().any(|job| job.delivered.values().any(|(engine, _)| engine == id));
         let drained = self.engines.all.iter().filter(|(id, engine)| engine.drained && !needed(id));
         let drained: Vec<_> = drained.map(|(id, _)| *id).collect();
-        drained.into_iter().for_each(|id| self.tell_engine(id, ToEngine::Leave));
+        for id in drained {
+            self.tell_engine(id, ToEngine::Leave);
+        }
     }
 
     /// Tells the drivers of a job that it waits for an engine.
@@ -221,7 +233,9 @@ impl Hub {
             self.known.caches.entry(cache).or_default().insert(partition, id);
             told.insert(cache);
         }
-        told.into_iter().for_each(|cache| self.tell_cached(cache));
+        for cache in told {
+            self.tell_cached(cache);
+        }
     }
 
     pub(crate) fn tell_cached(&mut self, cache: GlobalCacheId) {
@@ -231,7 +245,9 @@ impl Hub {
 
     /// Tells a driver how much of each of its caches is in memory.
     pub(crate) fn tell_all_cached(&mut self, session: SessionId) {
-        self.known.caches_of(session).into_iter().for_each(|cache| self.tell_cached(cache));
+        for cache in self.known.caches_of(session) {
+            self.tell_cached(cache);
+        }
     }
 
     /// Workers of a session do not start on an engine: the scheduler gives its tasks to other engines while there are

@@ -76,7 +76,9 @@ impl Hub {
             return entries.into_iter().for_each(|entry| self.out.note(entry));
         }
         let last = entries.pop();
-        entries.into_iter().for_each(|entry| self.out.note(entry));
+        for entry in entries {
+            self.out.note(entry);
+        }
         if let Some(last) = last {
             // Until the journal has them, only the engine holds them safely.
             self.out.order(Order::NoteResult { entry: last, engine, attempt });

@@ -117,7 +117,9 @@ impl Hub {
                 self.close_ticket(id, ticket);
             }
         }
-        orphans.into_iter().for_each(|(_, row)| self.forget_orphan(row.job));
+        for (_, row) in orphans {
+            self.forget_orphan(row.job);
+        }
         let (outputs, caches): (BTreeSet<_>, BTreeSet<_>) =
             (outputs.iter().copied().collect(), caches.iter().copied().collect());
         let known = self.outputs_of(id).into_iter();
@@ -157,7 +159,9 @@ impl Hub {
         self.engines.forget_places(output);
         if let Some(found) = self.known.offered.outputs.remove(&output) {
             self.out.note(Entry::Forgotten { output });
-            found.blocks.iter().for_each(|block| self.tell_engine(block.engine, ToEngine::DeleteOutput { output }));
+            for block in &found.blocks {
+                self.tell_engine(block.engine, ToEngine::DeleteOutput { output });
+            }
         }
     }
 
@@ -184,15 +188,21 @@ impl Hub {
             self.out.hang_up_clients.push(peer);
         }
         self.out.for_drivers.remove(&id);
-        orphans.into_values().for_each(|row| self.forget_orphan(row.job));
+        for row in orphans.into_values() {
+            self.forget_orphan(row.job);
+        }
         for job in tickets.into_values() {
             if let Some(job) = self.jobs.get_mut(&job) {
                 job.drivers.retain(|driver| driver.session != id);
             }
         }
         let bound: Vec<_> = self.jobs.of(id).filter(|(_, job)| job.detached.is_none()).map(|(id, _)| id).collect();
-        bound.iter().for_each(|job| self.cancel_job(*job));
-        bound.into_iter().for_each(|job| self.close_job(job));
+        for job in &bound {
+            self.cancel_job(*job);
+        }
+        for job in bound {
+            self.close_job(job);
+        }
         if self.jobs.of(id).any(|(_, job)| job.goes_on()) {
             return;
         }
@@ -200,7 +210,9 @@ impl Hub {
         if id < self.first.1 {
             self.sessions.ended.insert(id);
         }
-        self.outputs_of(id).into_iter().for_each(|output| self.release_output(output));
+        for output in self.outputs_of(id) {
+            self.release_output(output);
+        }
         self.known.end_session(id);
         self.untidy = true;
         self.settle();

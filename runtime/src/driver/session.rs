@@ -240,9 +240,13 @@ impl Driver {
         while let Some(bytes) = next {
             let batch = protocol::decode::<ToDriver>(&bytes).map_err(|error| error.to_string())?;
             // The output of a job comes before its end.
-            batch.iter().for_each(|message| self.show(message));
+            for message in &batch {
+                self.show(message);
+            }
             let mut state = self.shared.lock();
-            batch.into_iter().for_each(|message| state.hear(message));
+            for message in batch {
+                state.hear(message);
+            }
             drop(state);
             self.shared.news.notify_all();
             next = link.from.ready();

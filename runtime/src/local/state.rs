@@ -184,7 +184,9 @@ impl Shared {
                     let failed = Event::TaskFailed { attempt, failure: Failure::Killed };
                     let mut more = Vec::new();
                     state.scheduler.handle(self.now(), failed, &mut more);
-                    more.into_iter().for_each(|action| self.carry_out(state, action));
+                    for action in more {
+                        self.carry_out(state, action);
+                    }
                 }
             }
             Action::Discard { attempt, .. } => {

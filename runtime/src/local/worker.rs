@@ -54,7 +54,9 @@ fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
     let event = match report {
         Ok(report) => {
             if let Some(exchange) = code.exchange {
-                blocks.into_iter().for_each(|(map, block)| shared.host.put(exchange, map, attempt, block));
+                for (map, block) in blocks {
+                    shared.host.put(exchange, map, attempt, block);
+                }
             }
             Event::TaskDone { attempt, report }
         }

@@ -372,7 +372,9 @@ impl Drop for PrefetchReader {
         readers.count -= 1;
         let gone = if readers.count == 0 { std::mem::take(&mut readers.prefetched) } else { Vec::new() };
         // Under the lock, so that no new reader takes these frames for present meanwhile.
-        gone.iter().for_each(|(block, range)| block.forget(range.clone()));
+        for (block, range) in &gone {
+            block.forget(range.clone());
+        }
         drop(readers);
         drop(gone);
     }

@@ -161,7 +161,9 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
         let Ok(bytes) = heard else { break };
         let mut next = Some(bytes);
         while let Some(bytes) = next {
-            protocol::decode::<ToWorker>(&bytes)?.into_iter().for_each(|message| bench.hear(message));
+            for message in protocol::decode::<ToWorker>(&bytes)? {
+                bench.hear(message);
+            }
             next = from.ready();
         }
     }
@@ -200,7 +202,9 @@ async fn report(bench: Arc<Bench>, to: LinkSender) {
             _ => outlet::ERR.write(format!("a message to the engine could not be sent: {error}\n").as_bytes()),
         };
         let said = protocol::messages(&done, refused).into_iter().try_for_each(|bytes| to.send(bytes));
-        failed.into_iter().for_each(|failed| bench.tell(failed));
+        for failed in failed {
+            bench.tell(failed);
+        }
         if said.is_err() {
             // The loop that reads the engine's messages notices this too, and ends the process.
             return;

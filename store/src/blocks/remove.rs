@@ -64,6 +64,8 @@ fn remove_all(shared: &Shared, output: u64, blocks: Blocks) {
         }
         shared.index().forget(output, &step);
         // Blocks with readers disappear with their last reader.
-        step.into_iter().filter_map(|(_, block)| Arc::into_inner(block)).for_each(|block| block.unlink());
+        for block in step.into_iter().filter_map(|(_, block)| Arc::into_inner(block)) {
+            block.unlink();
+        }
     }
 }

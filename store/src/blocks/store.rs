@@ -107,7 +107,9 @@ impl BlockStore {
         });
         let unlinks = remove::start(shared.clone(), requests);
         let unlinks = unlinks.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
-        std::mem::take(&mut owned.left).into_iter().for_each(|left| shared.remove(Removal::Left(left)));
+        for left in std::mem::take(&mut owned.left) {
+            shared.remove(Removal::Left(left));
+        }
         Ok(BlockStore(Arc::new(Inner { shared, unlinks: Some(unlinks), _dir: owned })))
     }
 
@@ -198,7 +200,9 @@ impl BlockStore {
     /// Deletes all blocks that an attempt made.
     pub fn delete_attempt(&self, attempt: u64) {
         let gone = self.0.shared.index().take_attempt(attempt);
-        gone.iter().for_each(|block| self.0.shared.leave(block.sealed.bytes()));
+        for block in &gone {
+            self.0.shared.leave(block.sealed.bytes());
+        }
     }
 
     /// Removes what a failed attempt may have written of a block that was never added.

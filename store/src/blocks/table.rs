@@ -77,7 +77,9 @@ impl Table {
         put_number(head.len() as u64, out);
         out.extend_from_slice(head);
         put_number(self.ends.len() as u64, out);
-        (0..self.ends.len()).for_each(|sequence| put_number(self.len_of(sequence).unwrap_or(0) as u64, out));
+        for sequence in 0..self.ends.len() {
+            put_number(self.len_of(sequence).unwrap_or(0) as u64, out);
+        }
         out.extend_from_slice(self.frames.as_bytes());
         let footer = Footer::of(self.frames.end(), &out[begin..]).encode();
         out.extend_from_slice(&footer);
