@@ -30,6 +30,7 @@ mod progress;
 mod settings;
 
 pub use context::{Builder, Context};
+pub use tryworks_base::ids::{CacheId, ExchangeId};
 pub use tryworks_base::{Error, Op, Progress, Result, Shipment, Site, TaskSite, UserError, UserFault, frames, memory};
 pub use tryworks_core::ship::NoCaptures;
 pub use tryworks_core::{
