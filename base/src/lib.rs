@@ -8,6 +8,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("Tryworks runs on Linux: it reads /proc, uses unlinked spill files and unix sockets");
 
+mod action;
 pub mod codec;
 pub mod disk;
 mod error;
@@ -29,6 +30,7 @@ mod sources;
 pub mod time;
 mod user_error;
 
+pub use action::{Action, Aspect};
 pub use error::{Error, Result, Site, TaskSite, UserFault};
 pub use intern::intern;
 pub use op::Op;

@@ -2,10 +2,11 @@
 
 use crate::lineage::Node;
 use crate::stage::{ResultValue, Stage};
+use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 use tryworks_base::ids::{CacheId, ExchangeId};
-use tryworks_base::{Op, Progress, Result, Shipment};
+use tryworks_base::{Action, Error, Op, Progress, Result, Shipment};
 
 /// Runs jobs: the part of a context that datasets know.
 pub trait Runner: Send + Sync + 'static {
@@ -14,6 +15,16 @@ pub trait Runner: Send + Sync + 'static {
     /// # Errors
     /// If the plan has a mistake, or the runner is stopped.
     fn submit(&self, job: JobRequest) -> Result<Arc<dyn JobControl>>;
+
+    /// Looks for the detached job that a save may be, before its place is prepared. If there is none, no other program is told
+    /// so until what is returned is dropped.
+    ///
+    /// # Errors
+    /// If a job of that name is another action, or nothing can be detached here.
+    fn seek(&self, tie: &Tie, action: &Action) -> Result<Sought> {
+        let _ = (tie, action);
+        Err(cannot_detach())
+    }
 
     /// The plan of `node`. The same lineage and the same facts must give the same text.
     ///
@@ -74,6 +85,30 @@ pub struct JobRequest {
     pub op: Op,
     /// Whether the job goes on without the program.
     pub tie: Tie,
+    /// What it is: a detached job is found again by who asks for the same.
+    pub action: Action,
+    /// What tells the files that it saves from those of other jobs; empty if it saves none, or ends with the program.
+    pub token: String,
+}
+
+/// A detached job that was looked for.
+pub struct Sought {
+    /// What tells its files from those of other jobs.
+    pub token: String,
+    /// It is there. Else it is to be begun.
+    pub is_known: bool,
+    /// Where the job belongs to: a name has one job there at a time.
+    pub cluster: String,
+    /// Keeps its name for this program.
+    pub held: Box<dyn Any + Send>,
+}
+
+/// Why a job of a program's own threads is not detached.
+pub fn cannot_detach() -> Error {
+    Error::cluster(
+        "a job on this program's own threads ends with the program and cannot be detached from it",
+        "run the program on a cluster: `tryworks cluster start`, then `tryworks run PROGRAM`",
+    )
 }
 
 /// How long a job lives, compared with the program that asked for it.
@@ -108,6 +143,14 @@ pub trait JobControl: Send + Sync {
     fn abandon(&self) {
         self.cancel();
     }
+
+    /// Whether the job itself has failed, and not only the way of its results to this program.
+    fn has_failed(&self) -> bool {
+        true
+    }
+
+    /// What the program made of the results came to nothing. A detached job is to be collected again.
+    fn keep(&self) {}
 
     /// Calls `code`, which calls the user's functions on the driver. A runner that knows where a panic came from
     /// returns it as an error, as in a task. Otherwise the panic goes on.

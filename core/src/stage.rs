@@ -1,14 +1,12 @@
 //! A stage: a pipe and what is done with its items, behind one pointer; and the output of a run.
 
-use crate::exchange::hash_of;
 use crate::host::MadeBlock;
 use crate::ship::{Parcel, Role, Segments, pack, unpack};
 use crate::task::TaskContext;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::sync::Arc;
-use tryworks_base::{Error, Result, codec};
+use tryworks_base::{Result, codec};
 
 /// A stage with erased types: one `dyn` call per partition.
 ///
@@ -83,31 +81,7 @@ pub trait ResultValue: Any + Send {
 
 impl<T: Serialize + Any + Send> ResultValue for T {
     fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
-        out.extend_from_slice(&mark_of::<T>());
         codec::encode(self, out)
-    }
-}
-
-/// Marks results with their type. A program may ask for a detached job that was begun with other types, and bytes of
-/// one type may decode as another.
-fn mark_of<T>() -> [u8; 8] {
-    hash_of(&std::any::type_name::<T>()).to_le_bytes()
-}
-
-/// Decodes a result from another process.
-///
-/// # Errors
-/// If it is of another type, which the error says, or if its bytes cannot be decoded.
-pub(crate) fn decode_result<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    match bytes.split_first_chunk() {
-        Some((mark, bytes)) if *mark == mark_of::<T>() => Ok(codec::decode(bytes)?.0),
-        _ => Err(Error::cluster(
-            format!(
-                "the job's results are of another type than `{}`, which this program asks for",
-                std::any::type_name::<T>()
-            ),
-            "a detached job gives the results of the action that began it: ask for that one, or choose another name",
-        )),
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tryworks_base::Action;
 use tryworks_base::ids::{AttemptId, SessionId};
 use tryworks_hub::{Limits, Options};
 use tryworks_protocol as protocol;
@@ -126,7 +127,8 @@ fn submit(ticket: u64) -> FromDriver {
         delivered: 0,
     };
     let codes = vec![(0, CodeBytes::Here(vec![0; 100]))];
-    FromDriver::Submit(Box::new(NewJob { ticket, job: None, detached: None, spec, codes, caches: Vec::new() }))
+    let (action, token, caches) = (Action::default(), String::new(), Vec::new());
+    FromDriver::Submit(Box::new(NewJob { ticket, job: None, detached: None, action, token, spec, codes, caches }))
 }
 
 /// What a driver hears of jobs that ended.

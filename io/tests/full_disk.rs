@@ -2,8 +2,7 @@
 
 use tryworks_base::memory::Memory;
 use tryworks_base::{Error, Op};
-use tryworks_core::runner::Tie;
-use tryworks_core::sink::{FileName, Part, Place, SaveRequest};
+use tryworks_core::sink::{FileName, Part, Place, SaveRequest, Saver};
 use tryworks_io::places::Directory;
 use tryworks_store::blocks::{BlockStore, BlockWriter};
 use tryworks_store::spill::{SpillOptions, SpillSpace};
@@ -50,8 +49,8 @@ fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_space() {
 
     let out = disk.0.join("out");
     let mut dir = Directory::new(&out).unwrap();
-    let (op, tie) = (Op::here("save"), &Tie::Bound);
-    dir.prepare(&SaveRequest { op, partitions: 1, several_files: false, extension: "", tie, is_deterministic: true })
+    let (op, saver) = (Op::here("save"), Saver::Bound);
+    dir.prepare(&SaveRequest { op, partitions: 1, several_files: false, extension: "", saver, is_deterministic: true })
         .unwrap();
     let mut part = dir.open(FileName { partition: 0, number: 0, directory: String::new() }, 1).unwrap();
     let lines = "all work and no play makes Jack a dull boy\n".repeat(10_000);

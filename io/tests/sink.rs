@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 use tryworks_base::Op;
 use tryworks_base::{Error, Result};
-use tryworks_core::runner::Tie;
-use tryworks_core::sink::{FileName, Part, Place, SaveRequest};
+use tryworks_core::sink::{FileName, Part, Place, SaveRequest, Saver};
 use tryworks_io::places::{Directory, PartFile, part_name};
 
 fn names(dir: &Path) -> Vec<String> {
@@ -15,14 +14,26 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn request(partitions: u32, tie: &Tie) -> SaveRequest<'_> {
+fn request(partitions: u32, saver: Saver<'_>) -> SaveRequest<'_> {
     let op = Op::here("save");
-    SaveRequest { op, partitions, several_files: false, extension: "", tie, is_deterministic: true }
+    SaveRequest { op, partitions, several_files: false, extension: "", saver, is_deterministic: true }
 }
 
 fn try_claim(dir: &Path, partitions: u32) -> Result<Directory> {
     let mut out = Directory::new(dir)?;
-    out.prepare(&request(partitions, &Tie::Bound)).map(|_| out)
+    out.prepare(&request(partitions, Saver::Bound)).map(|_| out)
+}
+
+/// Claims for a detached job, or for one that has done so before. Also gives whether it is new.
+fn detached(dir: &Path, partitions: u32, saver: Saver<'_>) -> Result<(Directory, bool)> {
+    let mut out = Directory::new(dir)?;
+    let is_new = out.prepare(&request(partitions, saver))?;
+    Ok((out, is_new))
+}
+
+/// A detached job that begins.
+fn new<'a>(token: &'a str, name: &'a str, cluster: &'a str) -> Saver<'a> {
+    Saver::New { token, name, cluster }
 }
 
 fn claimed(dir: &Path, partitions: u32) -> Directory {
@@ -202,25 +213,141 @@ fn a_claim_that_was_taken_away_is_an_error() {
 #[test]
 fn a_detached_job_gets_its_directory_again() {
     let home = tempfile::tempdir().unwrap();
-    let dir = home.path().join("out");
-    let detached = |name: &str| {
-        let mut out = Directory::new(&dir).unwrap();
-        out.prepare(&request(2, &Tie::Detached(name.into()))).map(|_| out)
-    };
-    let first = detached("nightly").unwrap();
+    let dir = home.path().join("made/out");
+    let (first, is_new) = detached(&dir, 2, new("7a", "nightly", "c")).unwrap();
+    assert!(is_new);
     save(&first, 0, "begun\n");
     drop(first);
-    assert!(detached("hourly").is_err());
-    let mut again = detached("nightly").unwrap();
-    let beside = detached("nightly").unwrap();
+    let (mut again, is_new) = detached(&dir, 2, Saver::Known { token: "7a" }).unwrap();
+    assert!(!is_new);
+    let (beside, _) = detached(&dir, 2, Saver::Known { token: "7a" }).unwrap();
     assert!(refusal(&dir).contains("another job is saving"));
     drop(beside);
     save(&again, 1, "ended\n");
     again.finish().unwrap();
     assert_eq!(names(&dir), ["_SUCCESS", "part-00000", "part-00001"]);
-    let error = Directory::new(home.path().join("new")).unwrap().prepare(&request(2, &Tie::Attached(17))).unwrap_err();
-    assert!(error.to_string().contains("ask for it by its name"), "{error}");
-    assert!(!home.path().join("new").exists());
+    // Whoever hears that it failed takes back what was made for it, also by the driver before.
+    let dir = home.path().join("for/it");
+    drop(detached(&dir, 2, new("7b", "nightly", "c")).unwrap());
+    detached(&dir, 2, Saver::Known { token: "7b" }).unwrap().0.abandon();
+    assert_eq!(names(home.path()), ["made"]);
+}
+
+/// The files of a job that had died were taken for those of the next one of its name, of other data.
+#[test]
+fn a_detached_job_takes_nothing_over_from_an_earlier_one_of_its_name() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("out");
+    let (old, _) = detached(&dir, 9, new("1", "nightly", "c")).unwrap();
+    [0, 1, 8].into_iter().for_each(|partition| save(&old, partition, "old\n"));
+    let mut late = part(&old, 0, 7).unwrap();
+    late.write(b"old\n").unwrap();
+    // A driver that was cut off may still believe that the name is its own.
+    let refused = |saver| detached(&dir, 2, saver).err().unwrap().to_string();
+    assert!(refused(new("2", "nightly", "c")).contains("another job is saving"));
+    drop(old);
+    // Another cluster may still have the job. So may this one have one of another name.
+    let before = names(&dir);
+    for saver in [new("2", "nightly", "another"), new("2", "hourly", "c"), Saver::Bound] {
+        let error = refused(saver);
+        assert!(error.contains("the detached job `nightly`") && error.contains("`tryworks jobs`"), "{error}");
+        assert_eq!(names(&dir), before);
+    }
+    // The cluster says that it has no job of this name: what is there is over, all nine partitions of it.
+    let (mut next, is_new) = detached(&dir, 2, new("2", "nightly", "c")).unwrap();
+    assert!(is_new && late.commit().is_err());
+    assert_eq!(names(&dir), [".saving", ".saving-2"]);
+    [0, 1].into_iter().for_each(|partition| save(&next, partition, "new\n"));
+    next.finish().unwrap();
+    assert_eq!(names(&dir), ["_SUCCESS", "part-00000", "part-00001"]);
+    assert_eq!(fs::read(dir.join("part-00000")).unwrap(), b"new\n");
+    // What is whole is nobody's to clear away.
+    assert!(refused(new("3", "nightly", "c")).contains("not empty"));
+}
+
+#[test]
+fn what_strangers_put_beside_a_detached_job_that_is_over_stays() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("out");
+    let (old, _) = detached(&dir, 2, new("1", "nightly", "c")).unwrap();
+    save(&old, 1, "old\n");
+    drop(old);
+    for name in ["part-00002", "letter"] {
+        fs::write(dir.join(name), "mine").unwrap();
+    }
+    let error = detached(&dir, 3, new("2", "nightly", "c")).err().unwrap().to_string();
+    assert!(error.contains("not empty"), "{error}");
+    assert_eq!(names(&dir), ["letter", "part-00002"]);
+}
+
+/// The second of them heard that somebody had removed or taken the directory.
+#[test]
+fn all_drivers_that_wait_for_a_detached_job_hear_that_it_is_whole() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("out");
+    let known = || detached(&dir, 2, Saver::Known { token: "1" }).unwrap().0;
+    let (mut first, _) = detached(&dir, 2, new("1", "nightly", "c")).unwrap();
+    [0, 1].into_iter().for_each(|partition| save(&first, partition, "row\n"));
+    let mut others: Vec<_> = (0..8).map(|_| known()).collect();
+    std::thread::scope(|scope| others.iter_mut().for_each(|other| drop(scope.spawn(|| other.finish().unwrap()))));
+    first.finish().unwrap();
+    known().finish().unwrap();
+    assert!(known().is_finished());
+    // One that cannot take in the end takes nothing back.
+    known().abandon();
+    assert_eq!(names(&dir), ["_SUCCESS", "part-00000", "part-00001"]);
+    // What another job has saved there since is not what they waited for.
+    fs::remove_dir_all(&dir).unwrap();
+    let error = known().finish().unwrap_err().to_string();
+    assert!(error.contains("the directory was removed while this job was saving there"), "{error}");
+    for saver in [Saver::Bound, new("2", "nightly", "c")] {
+        let (mut other, _) = detached(&dir, 2, saver).unwrap();
+        [0, 1].into_iter().for_each(|partition| save(&other, partition, "other\n"));
+        other.finish().unwrap();
+        let error = known().finish().unwrap_err().to_string();
+        assert!(error.contains("it was removed or replaced"), "{error}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
+/// Who looked between the making of the claim and its lock took it for one that a dead job had left.
+#[test]
+fn a_claim_is_never_seen_without_its_lock() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("out");
+    for _ in 0..200 {
+        let got: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| try_claim(&dir, 1))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let (won, lost): (Vec<_>, Vec<_>) = got.into_iter().partition(Result::is_ok);
+        assert_eq!(won.len(), 1);
+        for error in lost {
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("another job is saving to this directory"), "{error}");
+        }
+        assert_eq!(names(&dir).len(), 2, "{:?}", names(&dir));
+        won.into_iter().for_each(|won| won.unwrap().abandon());
+        // Whoever made it may have come too late to claim it.
+        let _ = fs::remove_dir(&dir);
+    }
+}
+
+#[test]
+fn who_removes_the_directory_of_a_save_is_told_of() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("out");
+    let removed = "the directory was removed while this job was saving there";
+    let mut out = claimed(&dir, 2);
+    let late = part(&out, 0, 1).unwrap();
+    save(&out, 1, "");
+    fs::remove_dir_all(&dir).unwrap();
+    let error = late.commit().unwrap_err().to_string();
+    assert!(error.contains(removed), "{error}");
+    let error = out.finish().unwrap_err().to_string();
+    assert!(error.starts_with(&format!("finishing what was saved failed at {}: {removed}", dir.display())), "{error}");
+    // Nothing is made there again by who comes late.
+    assert!(out.accept(0, vec![]).is_ok() && !dir.exists());
 }
 
 #[test]
@@ -242,6 +369,7 @@ fn a_directory_that_is_gone_is_named() {
     let out = claimed(&dir, 4);
     fs::remove_dir_all(&dir).unwrap();
     let error = part(&out, 3, 1).err().unwrap().to_string();
+    assert!(error.contains("the directory was removed"), "{error}");
     let begin = format!("saving failed at {}/.saving-", dir.display());
     assert!(error.starts_with(&begin) && error.contains("/part-00003.1"), "{error}");
 }

@@ -3,10 +3,14 @@
 //! The legal order, for the driver and for each of its jobs:
 //!
 //! ```text
-//! driver  = Hello, [ ProgramSent ], [ Holds ], { job's | Give | Received | Heard | Release | Ask | Beat }, [ Leave ] ;
-//! hub     = welcome, { job's | Cached | Output | Notice | Answer } ;
+//! driver  = Hello, [ ProgramSent ], [ Holds ], { job's | save's | Give | Received | Heard | Release | Ask | Beat }, [ Leave ] ;
+//! hub     = welcome, { job's | save's | Cached | Output | Notice | Answer } ;
+//! save    = Seek, ( Found | Ended ), Close ;
 //! job     = ( Submit | Attach ), [ Accepted ], { Results | Progress | Cancel }, Ended, ( Close | Detach ) ;
 //! ```
+//!
+//! A detached save is looked for before its place is prepared. The ticket of `Seek` is closed when the job was accepted or
+//! came to nothing; until then no other driver is told that there is no job of that name.
 //!
 //! `Close` and `Detach` may come before the end. A driver that lost its connection says hello again with its session.
 //! Then it says what it holds, since releases sent while it was disconnected were lost. It submits again the jobs that
@@ -20,7 +24,7 @@ use super::engine::CodeBytes;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use tryworks_base::ids::{AttemptId, EngineId, GlobalCacheId, JobId, OutputId, SessionId};
-use tryworks_base::{Error, Progress};
+use tryworks_base::{Action, Error, Progress};
 use tryworks_scheduler::JobSpec;
 
 /// The program that workers run: the driver's own, with what the driver was started with.
@@ -85,6 +89,10 @@ pub struct NewJob {
     /// The name of a detached job. Such a job continues when the driver leaves, and a driver that submits the same name
     /// gets it.
     pub detached: Option<String>,
+    /// What it is: only who asks for the same gets its results.
+    pub action: Action,
+    /// What tells the files that it saves from those of every other job; empty if there is no need.
+    pub token: String,
     /// Its stages.
     pub spec: JobSpec,
     /// The codes of stages that this hub does not have yet, each with the stage's index. Large ones were put to the
@@ -92,6 +100,15 @@ pub struct NewJob {
     pub codes: Vec<(u32, CodeBytes)>,
     /// Stages that read or make cached partitions, each with the global name of its cache.
     pub caches: Vec<(u32, GlobalCacheId)>,
+}
+
+/// How a detached job is looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sought {
+    /// By its name.
+    Name(String),
+    /// By its number.
+    Number(JobId),
 }
 
 /// Messages from a driver to the hub.
@@ -119,8 +136,20 @@ pub enum FromDriver {
         ticket: u64,
         /// The job.
         job: JobId,
-        /// The action, which must be that of the job.
-        action: String,
+        /// The action, which has to be that of the job.
+        action: Action,
+        /// The token of its place, which has to be that of the job.
+        token: String,
+    },
+    /// Is there such a detached job? Who is told that there is none has its name, until it submits the job or closes the
+    /// ticket. Others who ask for it wait until then.
+    Seek {
+        /// The driver's number for the question.
+        ticket: u64,
+        /// The job.
+        by: Sought,
+        /// The action, which has to be that of the job.
+        action: Action,
     },
     /// Results arrived: they need not be kept any longer.
     Received {
@@ -196,6 +225,13 @@ pub enum ToDriver {
         ticket: u64,
         /// The hub's number for the job.
         job: JobId,
+    },
+    /// The detached job that was looked for is there, or the name is this driver's to submit one.
+    Found {
+        /// Of the question.
+        ticket: u64,
+        /// The token of the job, if it is there.
+        token: Option<String>,
     },
     /// Some results of a job.
     Results {

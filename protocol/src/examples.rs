@@ -6,7 +6,7 @@ mod admin;
 pub(crate) use admin::{answers, questions};
 
 use super::admin::{Answer, Question};
-use super::driver::{self, FromDriver, GivenFile, NewJob, Part, Program, ToDriver, Written};
+use super::driver::{self, FromDriver, GivenFile, NewJob, Part, Program, Sought, ToDriver, Written};
 use super::engine::{
     self, Assignment, BlockPlace, CodeBytes, CodeId, FromEngine, HeldBlock, HeldResult, Offer, ResultPart, StorePlace,
     ToEngine,
@@ -14,7 +14,7 @@ use super::engine::{
 use super::worker::{self, BlockPart, FromWorker, Piece, ToWorker, Wanted};
 use super::{Hello, HostInfo, Purpose};
 use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, GlobalCacheId, JobId, OutputId, SessionId};
-use tryworks_base::{Error, Progress, Shipment, Site, TaskSite, UserFault, codec};
+use tryworks_base::{Action, Aspect, Error, Progress, Shipment, Site, TaskSite, UserFault, codec};
 use tryworks_scheduler::{
     Failure, FetchFailure, JobSpec, Limits, Move, Packing, PartitionReport, Partitions, Report, Run, Speculation,
     StageSpec, Task, Why,
@@ -45,8 +45,9 @@ macro_rules! cases {
 
 cases! {
     Purpose: Drive Administer Serve Work Fetch;
-    FromDriver: ProgramSent Give Holds Submit Attach Received Heard Cancel Detach Close Release Ask Beat Leave;
-    ToDriver: Accepted Results Progress Ended Cached Output Notice Answer;
+    FromDriver: ProgramSent Give Holds Submit Attach Seek Received Heard Cancel Detach Close Release Ask Beat Leave;
+    Sought: Name Number;
+    ToDriver: Accepted Found Results Progress Ended Cached Output Notice Answer;
     ToEngine: Session EndSession Code ForgetCode Peer Places Launch Kill Discard DeleteOutput DeleteCache Received Heard Unheard Move Leave;
     FromEngine: Done Failed WorkerDied CannotWork Lost Unreadable Moved Wrote Beat Leaving;
     ToWorker: Code ForgetCode Peer Places Launch Kill DeleteOutput DeleteCache File Fetched;
@@ -332,11 +333,21 @@ pub(crate) fn worker_welcome() -> worker::Welcome {
     }
 }
 
+fn action() -> Action {
+    Action { name: "save".into(), aspects: vec![Aspect { mark: 7, ..Aspect::new("format", "Lines") }] }
+}
+
+pub(crate) fn sought() -> Vec<Sought> {
+    vec![Sought::Name("night".into()), Sought::Number(JobId(2))]
+}
+
 pub(crate) fn from_driver() -> Vec<FromDriver> {
     let job = NewJob {
         ticket: 1,
         job: Some(JobId(1)),
         detached: Some("night".into()),
+        action: action(),
+        token: "0123".into(),
         spec: spec(),
         codes: numbered(codes()),
         caches: vec![(0, GlobalCacheId(1))],
@@ -347,7 +358,7 @@ pub(crate) fn from_driver() -> Vec<FromDriver> {
         FromDriver::Give(GivenFile { id: [2; 32], path: "/f".into(), bytes: 3 }),
         FromDriver::Holds { tickets: vec![1], outputs: vec![OutputId(2)], caches: vec![GlobalCacheId(3)] },
         FromDriver::Submit(Box::new(job)),
-        FromDriver::Attach { ticket: 1, job: JobId(2), action: "count".into() },
+        FromDriver::Attach { ticket: 1, job: JobId(2), action: action(), token: "0123".into() },
         FromDriver::Received { attempts: vec![AttemptId(1)] },
         FromDriver::Heard(vec![written().heard(); 2]),
         FromDriver::Cancel { ticket: 1 },
@@ -357,6 +368,7 @@ pub(crate) fn from_driver() -> Vec<FromDriver> {
         FromDriver::Beat,
         FromDriver::Leave,
     ];
+    all.extend(sought().into_iter().map(|by| FromDriver::Seek { ticket: 1, by, action: action() }));
     all.extend(questions.take(1));
     all
 }
@@ -364,6 +376,7 @@ pub(crate) fn from_driver() -> Vec<FromDriver> {
 pub(crate) fn to_driver() -> Vec<ToDriver> {
     let mut all = vec![
         ToDriver::Accepted { ticket: 1, job: JobId(2) },
+        ToDriver::Found { ticket: 1, token: Some("0123".into()) },
         ToDriver::Results { ticket: 1, attempt: AttemptId(1), parts: numbered(parts()) },
         ToDriver::Progress { ticket: 1, progress: progress() },
         ToDriver::Ended { ticket: 1, end: Err(error()) },

@@ -168,7 +168,8 @@ mod tests {
         assert!(text.contains("different versions") && text.contains("99 there"), "{text}");
         assert!(Hello::from_bytes(b"GET / HTTP/1.1", "0").unwrap_err().contains("not a hello"));
         assert!(Hello::from_bytes(b"TWK1\x02\0", "0").unwrap_err().contains("not a hello"));
-        assert!(Hello::from_bytes(b"TWK1\x02\0\0\0", "0").unwrap_err().contains("cannot be read"));
+        let only_head = [b"TWK1", &PROTOCOL.to_le_bytes()[..]].concat();
+        assert!(Hello::from_bytes(&only_head, "0").unwrap_err().contains("cannot be read"));
     }
 
     #[test]

@@ -34,7 +34,7 @@ use tryworks_base::{Error, MAX_MESSAGE, Result, codec};
 /// | number | what is new |
 /// |---|---|
 /// | 2 | a hello no longer has a hash of source texts |
-/// | 3 | a worker's welcome names the machine of its driver |
+/// | 3 | a worker's welcome names the machine of its driver; a job says what action it is and which token its place has; a driver looks for the detached job that a save may be |
 pub const PROTOCOL: u32 = 3;
 
 /// The output id under which block stores keep the results of a job.

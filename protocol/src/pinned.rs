@@ -55,6 +55,7 @@ fn pinned() -> Pinned {
     all.cases("Purpose", &examples::purposes());
     all.cases("Question", &examples::questions());
     all.cases("Answer", &examples::answers());
+    all.cases("Sought", &examples::sought());
     all.cases("Part", &examples::parts());
     all.cases("CodeBytes", &examples::codes());
     all.cases("CodeId", &examples::code_ids());

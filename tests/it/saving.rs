@@ -173,3 +173,25 @@ fn what_is_in_the_way_of_a_directory_is_named() {
     cx.range(0..3).save_as_text_file(&link).unwrap();
     assert!(scratch.path().join("nowhere/_SUCCESS").exists());
 }
+
+/// It was said that there is no file to read.
+#[test]
+fn what_a_dataset_without_partitions_saved_is_read_as_one_without_items() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let (dir, cx) = (scratch.path().join("out"), cx());
+    // What jobs without items leave, whose partitions may be no file at all.
+    let empty = scratch.path().join("empty");
+    std::fs::create_dir(&empty)?;
+    std::fs::write(empty.join("_SUCCESS"), "")?;
+    let nothing = cx.text_file(&empty);
+    assert_eq!(nothing.partitions(), 0);
+    nothing.save_as_text_file(&dir)?;
+    assert_eq!((names(&dir), saved(&cx, &dir)), (vec!["_SUCCESS".to_string()], vec![]));
+    assert_eq!(cx.text_file(scratch.path().join("o*")).count()?, 0);
+    assert_eq!(cx.text_file(&dir).partitions(), 0);
+    // What only looks so is told of: there may be more below, or nothing was saved at all.
+    std::fs::create_dir(dir.join("year=1851"))?;
+    assert!(cx.text_file(&dir).count().unwrap_err().to_string().contains("no file to read"));
+    assert!(cx.text_file(scratch.path()).count().is_err());
+    Ok(())
+}

@@ -83,7 +83,7 @@ fn a_detached_save_keeps_its_directory_when_its_driver_dies() {
     signal(first.child.id(), Signal::KILL);
     first.ends();
     let other = cluster.begin(here!(), &[("TRYWORKS_TEST_WORK", "other")]).ends_well();
-    assert!(other.out.contains("unless that job is detached and still runs"), "{}", other.out);
+    assert!(other.out.contains("the detached job `night` saves to this directory"), "{}", other.out);
     cluster.shared.open("save");
     cluster.begin(here!(), &[("TRYWORKS_TEST_WORK", "waits")]).ends_well();
     assert_eq!(lines(&cluster.shared.0.join("out")), (0..100).collect::<Vec<_>>());

@@ -39,16 +39,24 @@ fn program() {
             let number = std::env::var("TRYWORKS_TEST_NUMBER").unwrap().parse().unwrap();
             assert_eq!(background.attach(number).count().unwrap().wait().unwrap(), 5);
         }
-        "unsigned" => drop(cx.range_in(0..1_000, 4).background().detached("typed").sum().unwrap()),
+        "unsigned" => {
+            drop(cx.range_in(0..1_000, 4).background().detached("typed").sum().unwrap());
+            drop(cx.range_in(0..1_000, 4).background().detached("taken").take(5).unwrap());
+        }
         "signed" => {
             let signed = cx.range_in(0..1_000, 4).map(|n| n as i64);
-            let error = signed.background().detached("typed").sum().unwrap().wait().unwrap_err().to_string();
-            assert!(error.contains("results are of another type than `i128`"), "{error}");
+            let error = signed.background().detached("typed").sum().err().unwrap().to_string();
+            assert!(error.contains("its type of results is `u64`, and `i128` is asked for"), "{error}");
+            let error = cx.range_in(0..1_000, 5).background().detached("typed").sum().err().unwrap().to_string();
+            assert!(error.contains("its number of partitions is `4`, and `5` is asked for"), "{error}");
+            let error = cx.range_in(0..1_000, 4).background().detached("taken").take(6).err().unwrap().to_string();
+            assert!(error.contains("its number of items is `5`, and `6` is asked for"), "{error}");
         }
         "other" => {
-            let error = background.detached("night").collect().unwrap().wait().unwrap_err().to_string();
-            assert!(error.contains("the name `night` is taken by another action"), "{error}");
-            let error = groups.background().attach(4_711).count().unwrap().wait().unwrap_err().to_string();
+            let error = background.detached("night").collect().err().unwrap().to_string();
+            assert!(error.contains("the detached job `night` (job "), "{error}");
+            assert!(error.contains("it is `count`, and `collect` is asked for"), "{error}");
+            let error = groups.background().attach(4_711).count().err().unwrap().to_string();
             assert!(error.contains("there is no detached job with the number 4711"), "{error}");
         }
         other => panic!("there is no part {other}"),

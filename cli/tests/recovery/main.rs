@@ -8,6 +8,7 @@ mod again;
 mod answers;
 mod away;
 mod detached;
+mod detached_saves;
 mod drivers;
 mod full;
 mod hub;

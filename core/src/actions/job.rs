@@ -7,7 +7,7 @@ use crate::pipe::Pipe;
 use crate::row::RowSize;
 use crate::runner::{JobControl, JobRequest, Tie};
 use crate::ship::{Ship, ship};
-use crate::stage::{Encoded, Made, Output, StageCode, decode_result};
+use crate::stage::{Encoded, Made, Output, StageCode};
 use crate::task::TaskContext;
 use crate::with::With;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
-use tryworks_base::{Error, Op, Progress, Result, codec};
+use tryworks_base::{Action, Aspect, Error, Op, Progress, Result, codec};
 
 /// What an action does with one partition. The result of an action depends on the parts and their partitions alone, so
 /// `run` must give the same part whenever and wherever it runs.
@@ -27,6 +27,11 @@ pub(crate) trait PartAction<P: Pipe>: Ship + Send + Sync + 'static {
     /// Checks whether the codec carries a part.
     fn prove(out: &mut Self::Out, check: bool) -> Result<()> {
         codec::prove_part(out, check)
+    }
+
+    /// What tells it from the same method with other arguments, beside the type of its parts and the number of partitions.
+    fn aspects(&self) -> Vec<Aspect> {
+        Vec::new()
     }
 
     /// The size of a part, which counts towards the limit of a job's results.
@@ -69,7 +74,7 @@ impl<R: DeserializeOwned + Send + 'static> Parts<R> {
             // A part from another process arrives as bytes.
             Err(other) => match other.downcast::<Encoded>() {
                 Ok(encoded) => {
-                    let part = decode_result(&encoded.0).map_err(|error| error.at(self.op.site))?;
+                    let (part, _) = codec::decode(&encoded.0).map_err(|error| error.at(self.op.site))?;
                     Ok(Some((partition, part)))
                 }
                 Err(_) => Err(Error::Bug("a result of another type".into())),
@@ -88,11 +93,19 @@ impl<R: DeserializeOwned + Send + 'static> Parts<R> {
     }
 }
 
+/// An action as a detached job of it is compared.
+pub(super) fn known_as<P: Pipe, A: PartAction<P>>(op: &Op, action: &A, partitions: usize) -> Action {
+    let mut aspects = action.aspects();
+    aspects.push(Aspect::new("type of results", std::any::type_name::<A::Out>()));
+    aspects.push(Aspect::new("number of partitions", partitions));
+    Action { name: op.name.into(), aspects }
+}
+
 /// # Jobs in the background
 impl<P: Pipe> Dataset<P> {
     /// Begins a job over some partitions.
     pub(crate) fn begin<A: PartAction<P>>(&self, op: Op, action: A, partitions: Range<u32>) -> Result<Parts<A::Out>> {
-        self.begin_tied(op, action, partitions, Tie::Bound)
+        self.begin_tied(op, action, partitions, Tie::Bound, String::new())
     }
 
     pub(super) fn begin_tied<A: PartAction<P>>(
@@ -101,10 +114,13 @@ impl<P: Pipe> Dataset<P> {
         action: A,
         partitions: Range<u32>,
         tie: Tie,
+        token: String,
     ) -> Result<Parts<A::Out>> {
         self.misplaced(op).map_or(Ok(()), Err)?;
+        let known = known_as::<P, A>(&op, &action, partitions.len());
         let stage = Arc::new(ActionStage { input: self.pipe.clone(), action });
-        let control = self.runner.submit(JobRequest { node: self.node.clone(), stage, partitions, op, tie });
+        let node = self.node.clone();
+        let control = self.runner.submit(JobRequest { node, stage, partitions, op, tie, action: known, token });
         let control = control.map_err(|error| error.at(op.site))?;
         Ok(Parts { control, op, part: std::marker::PhantomData })
     }
@@ -159,7 +175,8 @@ impl<P: Pipe, E: Env> Background<'_, P, E> {
 impl<P: Pipe, E> Background<'_, P, E> {
     /// Runs the action as a job of the cluster under a name. The job goes on when this program ends, however it ends.
     /// Asking for the same action under the same name returns the existing job, running or ended, in this run of the
-    /// program and in later ones. [`wait`](Job::wait) returns its result and frees the name.
+    /// program and in later ones. [`wait`](Job::wait) returns its result and frees the name. Asking for another action,
+    /// another type or number of results, or another place to save to is an error that says in what they differ.
     ///
     /// `tryworks job NAME` shows the job, and `tryworks cancel NAME` stops it. The cluster forgets a job after 7 days
     /// if no program collects its result. A name begins with a letter or a digit, and is not just a number.
@@ -179,7 +196,7 @@ impl<P: Pipe, E> Background<'_, P, E> {
     }
 
     /// Returns the handle of an existing detached job, by the number that `tryworks jobs` shows. The action has to be
-    /// the same; it does not start again.
+    /// the same, as for [`detached`](Background::detached); it does not start again.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -206,7 +223,7 @@ impl<P: Pipe, E> Background<'_, P, E> {
         action: A,
         finish: impl FnOnce(Parts<A::Out>) -> Result<R> + Send + 'static,
     ) -> Result<Job<R>> {
-        let parts = self.data.begin_tied(op, action, 0..self.data.node.partitions, self.tie.clone())?;
+        let parts = self.data.begin_tied(op, action, 0..self.data.node.partitions, self.tie.clone(), String::new())?;
         Ok(Job::new(parts.control.clone(), move || finish(parts)))
     }
 }

@@ -1,26 +1,34 @@
 //! `save`: writes all items to a sink, each partition once, where tasks run or on the driver.
 
-use super::job::{Background, Job, PartAction, Parts};
+use super::job::{Background, Job, PartAction, Parts, known_as};
 use crate::dataset::Dataset;
-use crate::exchange::unless_failed;
+use crate::exchange::{hash_of, unless_failed};
 use crate::pipe::{Pipe, drive};
-use crate::runner::Tie;
+use crate::runner::{Sought, Tie};
 use crate::ship::ship;
-use crate::sink::{AtDriver, FileLayout, Files, LayoutWriter, Place, Receipt, SaveRequest, Sink};
+use crate::sink::{AtDriver, FileLayout, Files, LayoutWriter, Place, Receipt, SaveRequest, Saver, Sink};
 use crate::task::TaskContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tryworks_base::{Error, Op, Result, codec};
+use tryworks_base::{Aspect, Op, Result, codec};
 
 struct Save<L, S> {
     layout: L,
     place: S,
+    /// What it is, as it was before the place was prepared.
+    aspects: Vec<Aspect>,
 }
 
-ship!([L: Serialize + DeserializeOwned, S: Serialize + DeserializeOwned] Save<L, S> { layout: given, place: given });
+ship!([L: Serialize + DeserializeOwned, S: Serialize + DeserializeOwned] Save<L, S> {
+    layout: given, place: given, aspects: none
+});
 
 impl<P: Pipe, L: FileLayout<P::Item>, S: Place> PartAction<P> for Save<L, S> {
     type Out = Vec<Receipt<S>>;
+
+    fn aspects(&self) -> Vec<Aspect> {
+        self.aspects.clone()
+    }
 
     fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Self::Out> {
         let mut writer = self.layout.open(Files::new(self.place.clone(), task.clone()))?;
@@ -98,35 +106,71 @@ impl<P: Pipe> Background<'_, P> {
         self.save_pair(Op::here("save"), layout, place)
     }
 
-    fn save_pair<L: FileLayout<P::Item>, S: Place>(&self, op: Op, layout: L, mut place: S) -> Result<Job<()>> {
+    fn save_pair<L: FileLayout<P::Item>, S: Place>(&self, op: Op, layout: L, place: S) -> Result<Job<()>> {
         codec::prove_carried(&layout).map_err(|error| error.at(op.site))?;
         codec::prove_carried(&place).map_err(|error| error.at(op.site))?;
+        let aspects = vec![
+            aspect("place", place.title(), &place)?,
+            aspect("format", std::any::type_name::<L>().into(), &layout)?,
+        ];
+        let mut action = Save { layout, place, aspects };
+        let all = 0..self.data.node.partitions;
+        // Nobody else begins a job of this name until this one has begun.
+        let sought = match &self.tie {
+            Tie::Bound => None,
+            tie => {
+                let known = known_as::<P, _>(&op, &action, all.len());
+                Some(self.data.runner.seek(tie, &known).map_err(|error| error.at(op.site))?)
+            }
+        };
         let request = SaveRequest {
             op,
             partitions: self.data.partitions(),
             several_files: L::SEVERAL_FILES,
-            extension: layout.extension(),
-            tie: &self.tie,
+            extension: action.layout.extension(),
+            saver: saver(&self.tie, sought.as_ref()),
             is_deterministic: !self.data.node.nondeterministic,
         };
-        let is_new = place.prepare(&request)?;
-        let mut begun = place.clone();
-        let action = Save { layout, place: place.clone() };
-        let mut saving = Saving { place, armed: self.tie == Tie::Bound };
-        let job = self.begin_job(op, action, move |parts| {
-            let finished = saving.collect(&parts);
-            match &finished {
-                Ok(()) => saving.arm(false),
-                // A detached job may go on without this program.
-                Err(Error::Cluster { .. } | Error::Stopped) => {}
-                Err(_) => saving.arm(true),
-            }
-            finished
-        });
-        if job.is_err() && is_new {
+        let is_new = action.place.prepare(&request)?;
+        let mut begun = action.place.clone();
+        let mut saving = Saving { place: action.place.clone(), armed: self.tie == Tie::Bound };
+        let token = sought.as_ref().map(|sought| sought.token.clone()).unwrap_or_default();
+        let parts = self.data.begin_tied(op, action, all, self.tie.clone(), token);
+        if parts.is_err() && is_new {
             begun.abandon();
         }
-        job
+        let parts = parts?;
+        let is_bound = self.tie == Tie::Bound;
+        Ok(Job::new(parts.control.clone(), move || {
+            let mut finished = saving.collect(&parts);
+            // One that was cut off for a while may find that the job was collected meanwhile.
+            if !is_bound && finished.is_err() && saving.place.is_finished() {
+                finished = Ok(());
+            }
+            saving.armed = finished.is_err() && (is_bound || parts.control.has_failed());
+            if finished.is_err() && !saving.armed {
+                // What is saved is whole, or is going to be: somebody may finish it where this program could not.
+                parts.control.keep();
+            }
+            finished
+        }))
+    }
+}
+
+/// One thing that tells a save from others: what people are shown of it, and its bytes.
+fn aspect<T: Serialize>(what: &str, value: String, of: &T) -> Result<Aspect> {
+    let mut bytes = Vec::new();
+    codec::encode(of, &mut bytes)?;
+    Ok(Aspect { mark: hash_of(&bytes), ..Aspect::new(what, value) })
+}
+
+fn saver<'a>(tie: &'a Tie, sought: Option<&'a Sought>) -> Saver<'a> {
+    match (tie, sought) {
+        (_, None) => Saver::Bound,
+        (Tie::Detached(name), Some(Sought { token, cluster, is_known: false, .. })) => {
+            Saver::New { token, name, cluster }
+        }
+        (_, Some(Sought { token, .. })) => Saver::Known { token },
     }
 }
 
@@ -139,10 +183,6 @@ struct Saving<S: Place> {
 }
 
 impl<S: Place> Saving<S> {
-    fn arm(&mut self, armed: bool) {
-        self.armed = armed;
-    }
-
     fn collect(&mut self, parts: &Parts<Vec<Receipt<S>>>) -> Result<()> {
         while let Some((partition, receipts)) = parts.next()? {
             self.place.accept(partition, receipts)?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use tryworks_base::codec::prove_rows;
 use tryworks_base::lock::Lock;
-use tryworks_base::{Error, Op, Progress, Result};
+use tryworks_base::{Aspect, Error, Op, Progress, Result};
 
 struct Take(usize);
 
@@ -29,6 +29,10 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Take {
             if items.len() == self.0 { STOP } else { CONTINUE }
         })?;
         Ok(items)
+    }
+
+    fn aspects(&self) -> Vec<Aspect> {
+        vec![Aspect::new("number of items", self.0)]
     }
 
     fn prove(items: &mut Vec<P::Item>, check: bool) -> Result<()> {
@@ -109,7 +113,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
         let mut width = if self.tie == Tie::Bound { 1 } else { all };
         // With `n == 0` nothing runs, but a mistake in the plan is still an error.
         let mut to = if n == 0 { 0 } else { width.min(all) };
-        let mut parts = data.begin_tied(op, Take(n), 0..to, self.tie.clone())?;
+        let mut parts = data.begin_tied(op, Take(n), 0..to, self.tie.clone(), String::new())?;
         let latest = Arc::new(Latest::new(parts.control.clone()));
         Ok(Job::new(latest.clone(), move || {
             let mut items = Vec::new();

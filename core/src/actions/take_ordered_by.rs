@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use tryworks_base::codec::prove_rows;
-use tryworks_base::{Op, Result, TaskSite};
+use tryworks_base::{Aspect, Op, Result, TaskSite};
 
 struct TakeOrdered<F, O> {
     n: usize,
@@ -61,6 +61,10 @@ where
         failed.map_or(Ok(()), Err)?;
         first(&self.op, &mut items, self.n)?;
         Ok(items.into_iter().map(|(_, item)| item).collect())
+    }
+
+    fn aspects(&self) -> Vec<Aspect> {
+        vec![Aspect::new("number of items", self.n)]
     }
 
     fn prove(items: &mut Vec<P::Item>, check: bool) -> Result<()> {

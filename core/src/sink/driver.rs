@@ -12,6 +12,10 @@ pub(crate) struct AtDriver<P>(pub(crate) P);
 impl<P: Place> Place for AtDriver<P> {
     type Part = Carried;
 
+    fn title(&self) -> String {
+        self.0.title()
+    }
+
     fn prepare(&mut self, request: &SaveRequest<'_>) -> Result<bool> {
         self.0.prepare(request)
     }
@@ -33,6 +37,10 @@ impl<P: Place> Place for AtDriver<P> {
 
     fn finish(&mut self) -> Result<()> {
         self.0.finish()
+    }
+
+    fn is_finished(&self) -> bool {
+        self.0.is_finished()
     }
 
     fn abandon(&mut self) {

@@ -16,7 +16,6 @@ pub(crate) use driver::AtDriver;
 pub use files::{Buffer, FileWriter, Files};
 pub use layout::{FileLayout, LayoutWriter, OneFile, OneFileWriter};
 
-use crate::runner::Tie;
 use crate::task::TaskContext;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -114,8 +113,14 @@ pub trait Place: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// A file that is being written.
     type Part: Part;
 
+    /// What the place is, for people: a path, the name of a bucket. Two saves under one name are one job only if this and the
+    /// bytes of the value are the same.
+    fn title(&self) -> String {
+        std::any::type_name::<Self>().into()
+    }
+
     /// Called on the driver before anything runs. Tasks get the place as this call has changed it. Returns whether the
-    /// job is new: an earlier run of the program may have prepared a job that goes on without it.
+    /// job is new: an earlier run of the program may have prepared a job that goes on without it, see [`Saver`].
     ///
     /// # Errors
     /// If the place cannot be written to, or another job writes to it.
@@ -138,6 +143,12 @@ pub trait Place: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// # Errors
     /// If the place cannot be written to.
     fn finish(&mut self) -> Result<()>;
+
+    /// Whether another driver of a detached job has finished the place. Is asked when this one's way to the job came to nothing:
+    /// what it waited for may be there all the same.
+    fn is_finished(&self) -> bool {
+        false
+    }
 
     /// Called on the driver when the job failed or was given up: removes what was written.
     fn abandon(&mut self);
@@ -181,11 +192,32 @@ pub struct SaveRequest<'a> {
     pub several_files: bool,
     /// What the names of files end in, such as `.csv`.
     pub extension: &'a str,
-    /// Whether the job goes on without the program.
-    pub tie: &'a Tie,
+    /// Which job saves.
+    pub saver: Saver<'a>,
     /// Whether two attempts at a partition write the same bytes. If not, a place must not let them write to the same
     /// range of a file.
     pub is_deterministic: bool,
+}
+
+/// The job that a place is prepared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saver<'a> {
+    /// It ends with this program.
+    Bound,
+    /// It is detached, and begins when the place is prepared.
+    New {
+        /// What tells its files from those of every other job.
+        token: &'a str,
+        /// Its name. No job of this name is in the cluster: what one has left behind is over.
+        name: &'a str,
+        /// The cluster.
+        cluster: &'a str,
+    },
+    /// It is detached, and this or another program has prepared the place for it.
+    Known {
+        /// The token that it was prepared with.
+        token: &'a str,
+    },
 }
 
 /// Identifies a file of a save.

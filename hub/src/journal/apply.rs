@@ -174,21 +174,34 @@ impl<'t> Filling<'t> {
 
     fn submitted(&self, new: &Submitted) -> Outcome {
         let mut submission = None;
-        let mut program = None;
+        let (mut program, mut action) = (None, None);
         if let Some(detached) = &new.detached {
             codec::encode(&detached.submission, submission.insert(Vec::new()))?;
             codec::encode(&*detached.program, program.insert(Vec::new()))?;
+            let of = (&detached.submission.action, &detached.submission.token);
+            codec::encode(&of, action.insert(Vec::new()))?;
         }
         let name = new.detached.as_ref().map(|detached| &detached.name);
         let version = submission.is_some().then(|| i64::from(PROTOCOL));
         // A job that is submitted again after a restart has its old number: its row starts over.
         self.run(
-            "INSERT INTO jobs (job, session, ticket, label, detached, state, submitted, submission, schema)
-             VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?)
+            "INSERT INTO jobs (job, session, ticket, label, detached, state, submitted, action, submission, schema)
+             VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?)
              ON CONFLICT (job) DO UPDATE SET session = excluded.session, ticket = excluded.ticket,
                 label = excluded.label, detached = excluded.detached, state = 'running', ended = NULL, error = NULL,
-                submission = excluded.submission, schema = excluded.schema",
-            params![int(new.job.0), new.session.0, int(new.ticket), new.label, name, int(new.at), submission, version],
+                collected = NULL,
+                action = excluded.action, submission = excluded.submission, schema = excluded.schema",
+            params![
+                int(new.job.0),
+                new.session.0,
+                int(new.ticket),
+                new.label,
+                name,
+                int(new.at),
+                action,
+                submission,
+                version
+            ],
         )?;
         if program.is_some() {
             self.run(

@@ -7,8 +7,8 @@ use super::reader::{Held, JOB_COLUMNS, ended, held, job_row, number, of_this_ver
 use rusqlite::{Connection, Row, Transaction};
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tryworks_base::Result;
 use tryworks_base::ids::{ExchangeId, OutputId, SessionId};
+use tryworks_base::{Action, Result};
 use tryworks_protocol::admin::JobRow;
 use tryworks_protocol::driver::{NewJob, Program};
 use tryworks_scheduler::Change;
@@ -68,6 +68,8 @@ pub struct Uncollected {
     pub end: Result<()>,
     /// Its results.
     pub held: Vec<Held>,
+    /// What action it is and the token of its place, unless another version wrote that.
+    pub action: Option<(Action, String)>,
 }
 
 /// A session that was not over.
@@ -141,13 +143,15 @@ fn sessions(from: &Transaction<'_>) -> rusqlite::Result<Vec<Session>> {
 
 fn uncollected(from: &Transaction<'_>) -> rusqlite::Result<Vec<Uncollected>> {
     let sql = format!(
-        "SELECT {JOB_COLUMNS}, session FROM jobs WHERE detached IS NOT NULL AND collected IS NULL AND state <> 'running'
+        "SELECT {JOB_COLUMNS}, session, action, schema FROM jobs
+         WHERE detached IS NOT NULL AND collected IS NULL AND state <> 'running'
          ORDER BY job"
     );
     rows(from, &sql, [], |row| {
         let job = job_row(row)?;
         let end = ended(from, job.job)?.unwrap_or(Ok(()));
-        Ok(Uncollected { held: held(from, job.job)?, session: SessionId(row.get(13)?), end, row: job })
+        let action = of_this_version(row.get_ref(14)?.as_blob_or_null()?, row.get(15)?).ok();
+        Ok(Uncollected { held: held(from, job.job)?, session: SessionId(row.get(13)?), end, action, row: job })
     })
 }
 

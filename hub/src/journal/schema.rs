@@ -8,7 +8,7 @@ use std::time::Duration;
 use tryworks_base::{Error, Result};
 
 /// The version of the tables.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// `TWJL`: it distinguishes a journal from other SQLite files.
 const APPLICATION: i64 = 0x5457_4a4c;
@@ -40,7 +40,7 @@ CREATE TABLE jobs (
     stages INTEGER NOT NULL DEFAULT 0, stages_done INTEGER NOT NULL DEFAULT 0,
     partitions INTEGER NOT NULL DEFAULT 0, partitions_done INTEGER NOT NULL DEFAULT 0,
     running INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0,
-    collected INTEGER, submission BLOB, ending BLOB, schema INTEGER);
+    collected INTEGER, action BLOB, submission BLOB, ending BLOB, schema INTEGER);
 CREATE INDEX jobs_by_label ON jobs (label);
 CREATE INDEX jobs_by_session ON jobs (session);
 CREATE INDEX jobs_unfinished ON jobs (job) WHERE state = 'running';

@@ -195,7 +195,10 @@ impl Hub {
                 self.let_go(session, &tickets, &outputs, &caches);
             }
             (session, FromDriver::Submit(job)) => self.submit(session, *job),
-            (session, FromDriver::Attach { ticket, job, action }) => self.attach_to(session, ticket, job, &action),
+            (session, FromDriver::Attach { ticket, job, action, token }) => {
+                self.attach_to(session, ticket, job, &action, &token);
+            }
+            (session, FromDriver::Seek { ticket, by, action }) => self.seek(session, ticket, by, action),
             (session, FromDriver::Received { attempts }) => self.received(session, &attempts),
             (session, FromDriver::Heard(all)) => all.into_iter().for_each(|heard| self.heard(session, heard)),
             (session, FromDriver::Cancel { ticket }) => {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tryworks_base::home::check_label;
 use tryworks_base::ids::{AttemptId, EngineId, GlobalCacheId, JobId, SessionId};
-use tryworks_base::{Error, Progress, Result};
+use tryworks_base::{Action, Error, Progress, Result};
 use tryworks_protocol::admin::JobRow;
 use tryworks_protocol::driver::{NewJob, Part, ToDriver};
 use tryworks_protocol::engine::{CodeBytes, CodeId, ToEngine};
@@ -25,6 +25,8 @@ pub(crate) struct Job {
     /// The drivers that get its results. A detached job may have none, or several.
     pub(crate) drivers: Vec<Attached>,
     pub(crate) detached: Option<String>,
+    /// What it is compared with; `None` if another version wrote that down.
+    pub(crate) identity: Option<Identity>,
     pub(crate) spec: Arc<JobSpec>,
     /// Stages that read cached partitions, each with the cache it reads.
     pub(crate) caches: Vec<(u32, GlobalCacheId)>,
@@ -45,6 +47,16 @@ pub(crate) struct Job {
     pub(crate) told: Progress,
     pub(crate) noted: u64,
     pub(crate) phase: Phase,
+    /// It is detached and could not be written down, so it was never accepted.
+    pub(crate) unwritten: bool,
+}
+
+/// What tells a job from others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) action: Action,
+    /// What tells the files that it saves from those of other jobs.
+    pub(crate) token: String,
 }
 
 /// Where a submitted job comes from.
@@ -91,6 +103,7 @@ impl Job {
             ticket,
             drivers: Vec::new(),
             detached,
+            identity: None,
             results: u64::from(spec.wanted.len()),
             spec: Arc::new(spec),
             caches: Vec::new(),
@@ -104,6 +117,7 @@ impl Job {
             told: Progress::default(),
             noted: 0,
             phase: Phase::Begun,
+            unwritten: false,
         }
     }
 
@@ -124,11 +138,6 @@ impl Job {
 
 /// How long a restarted hub waits for the engines it knew. Then jobs that ran before the restart continue without them.
 const RETURN: Duration = Duration::from_secs(5);
-/// The action in a job's label, without the place of its call.
-pub(crate) fn action_of(label: &str) -> &str {
-    label.split(" at ").next().unwrap_or(label)
-}
-
 /// The id of the code that runs a stage of a job.
 pub(crate) fn code_of(stage: &StageSpec, job: JobId) -> CodeId {
     stage.output.map_or(CodeId::Results(job), CodeId::Output)
@@ -141,13 +150,25 @@ impl Hub {
             return self.attach(session, ticket, job);
         }
         if let Some(job) = new.detached.as_ref().and_then(|name| self.detached_as(name)) {
-            return self.attach_to(session, ticket, job, action_of(&new.spec.label));
+            return self.attach_to(session, ticket, job, &new.action, &new.token);
         }
-        let end = match self.take_in(session, new) {
+        let end = match self.not_collected(&new).and_then(|()| self.take_in(session, new)) {
             Ok(()) => return,
             Err(error) => Err(error),
         };
         self.tell_driver(session, ToDriver::Ended { ticket, end });
+    }
+
+    /// Looks whether a save comes again that is over: a driver that was cut off does not know what others did meanwhile. What it
+    /// waited for is in its directory, where it would find nothing to go on with.
+    fn not_collected(&self, new: &NewJob) -> Result<()> {
+        let Some(id) = new.job.filter(|_| new.detached.is_some() && !new.token.is_empty()) else { return Ok(()) };
+        Err(Error::cluster(
+            format!(
+                "{id} is not there any more: another driver has collected it, or the hub has begun with an empty journal"
+            ),
+            "look at what was saved, and run the program again if it is not there",
+        ))
     }
 
     fn take_in(&mut self, session: SessionId, mut new: NewJob) -> Result<()> {
@@ -162,6 +183,7 @@ impl Hub {
         let ticket = new.ticket;
         let mut job = Job::new(session, ticket, new.detached.clone(), new.spec.clone(), self.clock());
         job.drivers.push(Attached { session, ticket, deaf: false, replay: None, whole: false });
+        job.identity = Some(Identity { action: new.action.clone(), token: new.token.clone() });
         job.caches.clone_from(&new.caches);
         job.progress = self.work_of(&new.spec);
         if let Origin::Orphan(row) = &origin {
@@ -185,9 +207,10 @@ impl Hub {
         if let Some(session) = self.sessions.all.get_mut(&session) {
             session.tickets.insert(ticket, id);
         }
-        if new.detached.is_some() {
+        if let Some(name) = &new.detached {
             // The driver may leave as soon as the job is accepted, so the journal must have the job first.
             self.out.order(Order::NoteJob { entry, job: id });
+            self.name_is_taken(name);
             return Ok(());
         }
         self.out.note(entry);
@@ -219,6 +242,9 @@ impl Hub {
     /// The journal has committed a detached job, or could not.
     pub(crate) fn written(&mut self, id: JobId, outcome: Result<()>) {
         if let Err(error) = outcome {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.unwritten = true;
+            }
             return self.end_job(id, Err(error));
         }
         let Some(job) = self.jobs.get(&id) else { return };
@@ -391,9 +417,13 @@ impl Hub {
         for (engine, attempts) in by_engine {
             self.tell_engine(engine, ToEngine::Received { attempts });
         }
-        for driver in &job.drivers {
-            if let Some(session) = self.sessions.all.get_mut(&driver.session) {
-                session.tickets.remove(&driver.ticket);
+        // Its owner may not have asked for it again since the hub began anew.
+        let drivers = job.drivers.iter().map(|driver| (driver.session, driver.ticket));
+        for (session, ticket) in drivers.chain([(job.session, job.ticket)]) {
+            if let Some(session) = self.sessions.all.get_mut(&session)
+                && session.tickets.get(&ticket) == Some(&id)
+            {
+                session.tickets.remove(&ticket);
             }
         }
         if job.detached.is_some() {

@@ -45,6 +45,7 @@ mod recovery;
 mod registry;
 mod results;
 mod sessions;
+mod sought;
 
 pub use orders::{Level, Lookup, Order, ShelfOrder, Told};
 pub use outbox::Outgoing;
@@ -59,6 +60,7 @@ use outbox::Outbox;
 use output::UnderWay;
 use recent::Recent;
 use sessions::Sessions;
+use sought::Names;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tryworks_base::Error;
@@ -158,6 +160,7 @@ pub struct Hub {
     pub(crate) sessions: Sessions,
     pub(crate) engines: Engines,
     pub(crate) jobs: Jobs,
+    pub(crate) names: Names,
     pub(crate) launches: Launches,
     pub(crate) known: Known,
     pub(crate) recent: Recent,
@@ -196,6 +199,7 @@ impl Hub {
             sessions: Sessions::default(),
             engines: Engines::default(),
             jobs: Jobs::default(),
+            names: Names::default(),
             launches: Launches::default(),
             known: Known::default(),
             recent: Recent::default(),

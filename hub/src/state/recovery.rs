@@ -1,6 +1,6 @@
 //! What a restarted hub takes over from the previous one.
 
-use super::jobs::{Job, Phase};
+use super::jobs::{Identity, Job, Phase};
 use super::known::Known;
 use super::sessions::Session;
 use super::{Hub, Level, Order, ShelfOrder};
@@ -47,7 +47,7 @@ impl Hub {
                 self.resume(row, session, ticket, resume);
             }
             Some(Err(error)) => {
-                let mut known = ended(row, session, Err(error.clone()), &[]);
+                let mut known = ended(row, session, Err(error.clone()), &[], None);
                 known.ticket = ticket;
                 owner.tickets.insert(ticket, id);
                 self.jobs.insert(id, known);
@@ -60,6 +60,7 @@ impl Hub {
         let Resume { submission, held } = resume;
         let id = row.job;
         let mut job = Job::new(session, ticket, row.detached, submission.spec, row.submitted);
+        job.identity = Some(Identity { action: submission.action, token: submission.token });
         (job.caches, job.phase) = (submission.caches, Phase::Waiting);
         // Results that stayed with an engine count when the engine offers them.
         job.held = held.iter().filter(|held| held.here).map(|held| held.partition).collect();
@@ -73,9 +74,10 @@ impl Hub {
     }
 
     fn keep_for_collection(&mut self, job: Uncollected) {
-        let Uncollected { row, session, end, held } = job;
+        let Uncollected { row, session, end, held, action } = job;
         let id = row.job;
-        self.jobs.insert(id, ended(row, session, end, &held));
+        let identity = action.map(|(action, token)| Identity { action, token });
+        self.jobs.insert(id, ended(row, session, end, &held, identity));
     }
 
     fn note_end(&mut self, job: JobId, end: Result<()>) {
@@ -93,7 +95,7 @@ impl Hub {
 }
 
 /// A detached job that ended under an earlier hub.
-fn ended(row: JobRow, session: SessionId, end: Result<()>, held: &[Held]) -> Job {
+fn ended(row: JobRow, session: SessionId, end: Result<()>, held: &[Held], identity: Option<Identity>) -> Job {
     let spec = JobSpec {
         label: row.label,
         stages: Vec::new(),
@@ -104,7 +106,7 @@ fn ended(row: JobRow, session: SessionId, end: Result<()>, held: &[Held]) -> Job
         delivered: 0,
     };
     let mut job = Job::new(session, 0, row.detached, spec, row.submitted);
-    (job.ended, job.progress) = (row.ended, row.progress);
+    (job.ended, job.progress, job.identity) = (row.ended, row.progress, identity);
     job.results = held.len() as u64;
     job.held = held.iter().filter(|held| held.here).map(|held| held.partition).collect();
     job.kept = held.iter().filter(|held| !held.here).map(|held| (held.partition, held.attempt)).collect();

@@ -2,12 +2,12 @@
 //! received.
 
 use super::Hub;
-use super::jobs::{Attached, Job, Phase, action_of};
+use super::jobs::{Attached, Job, Phase};
 use super::{Lookup, Order};
 use crate::journal::Entry;
 use std::collections::BTreeMap;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
-use tryworks_base::{Error, Result};
+use tryworks_base::{Action, Error, Result};
 use tryworks_protocol::driver::{Part, ToDriver};
 use tryworks_protocol::engine::{BlockPlace, HeldResult, ResultPart, ToEngine};
 use tryworks_protocol::result_of;
@@ -128,26 +128,16 @@ impl Hub {
     }
 
     /// A driver asks for a detached job that another session submitted, or by a ticket of its own.
-    pub(crate) fn attach_to(&mut self, session: SessionId, ticket: u64, id: JobId, action: &str) {
-        let refused = match self.jobs.get(&id) {
-            None => Err(Error::cluster(
-                format!("there is no detached job with the number {} that can be collected", id.0),
-                "`tryworks jobs` lists them; a job that was collected is gone",
-            )),
-            Some(job) if job.detached.is_none() => {
-                Err(Error::cluster(format!("{id} is not detached: it belongs to its own driver"), "see `detached`"))
-            }
-            Some(job) if action_of(&job.spec.label) != action => Err(Error::cluster(
-                format!(
-                    "the name `{}` is taken by another action ({id}, {}), and this is `{action}`",
-                    job.detached.as_deref().unwrap_or_default(),
-                    job.spec.label
-                ),
-                "ask for that action, choose another name, or stop that job with `tryworks cancel`",
-            )),
-            Some(_) => return self.attach(session, ticket, id),
+    pub(crate) fn attach_to(&mut self, session: SessionId, ticket: u64, id: JobId, action: &Action, token: &str) {
+        let refused = match self.same_as(id, action) {
+            Ok(known) if known.token == token => return self.attach(session, ticket, id),
+            Ok(_) => Error::cluster(
+                format!("{id} of the same name was submitted while this program prepared to save"),
+                "run the program again: it then gets the results of that job",
+            ),
+            Err(error) => error,
         };
-        self.tell_driver(session, ToDriver::Ended { ticket, end: refused });
+        self.tell_driver(session, ToDriver::Ended { ticket, end: Err(refused) });
     }
 
     /// A driver attaches to a known job: to its own by the same ticket after it was cut off, or to a detached one.
@@ -155,9 +145,7 @@ impl Hub {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.drivers.retain(|driver| (driver.session, driver.ticket) != (session, ticket));
         job.drivers.push(Attached { session, ticket, deaf: false, replay: None, whole: false });
-        let (phase, progress, detached) = (job.phase, job.progress, job.detached.is_some());
-        // A detached job that could not be noted has failed, and was never accepted.
-        let failed = detached && matches!(job.end, Some(Err(_)));
+        let (phase, progress, detached, unwritten) = (job.phase, job.progress, job.detached.is_some(), job.unwritten);
         if let Some(session) = self.sessions.all.get_mut(&session) {
             session.tickets.insert(ticket, id);
         }
@@ -165,7 +153,7 @@ impl Hub {
         if phase == Phase::Noting {
             return;
         }
-        if !failed {
+        if !unwritten {
             self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
         }
         self.tell_driver(session, ToDriver::Progress { ticket, progress });
@@ -255,6 +243,7 @@ impl Hub {
 
     /// A driver has collected a job, or no longer wants it.
     pub(crate) fn close_ticket(&mut self, session: SessionId, ticket: u64) {
+        self.end_seek(session, ticket);
         let Some(id) = self.detach(session, ticket) else { return };
         let Some(job) = self.jobs.get(&id) else { return };
         // A detached job continues, and other drivers may be about to collect it, unless they are gone.

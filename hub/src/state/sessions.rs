@@ -117,6 +117,7 @@ impl Hub {
                 self.close_ticket(id, ticket);
             }
         }
+        self.end_seeks(id, &tickets);
         for (_, row) in orphans {
             self.forget_orphan(row.job);
         }
@@ -191,6 +192,7 @@ impl Hub {
         for row in orphans.into_values() {
             self.forget_orphan(row.job);
         }
+        self.end_seeks(id, &BTreeSet::new());
         for job in tickets.into_values() {
             if let Some(job) = self.jobs.get_mut(&job) {
                 job.drivers.retain(|driver| driver.session != id);

@@ -1,6 +1,7 @@
 //! The hub's state without sockets: tests hand messages in and read what the hub would send.
 
 mod answers;
+mod detached;
 mod engines;
 mod lost;
 mod many;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, SessionId};
+use tryworks_base::{Action, Aspect};
 use tryworks_protocol::driver::{FromDriver, NewJob, Program, ToDriver, Welcome};
 use tryworks_protocol::engine::{
     Assignment, CodeBytes, FromEngine, Offer, ResultPart, StorePlace, ToEngine, Welcome as EngineWelcome,
@@ -224,6 +226,8 @@ fn job(ticket: u64, session: SessionId, partitions: u32, exchange: Option<u64>, 
         ticket,
         job: None,
         detached: detached.map(Into::into),
+        action: Action { name: "count".into(), aspects: vec![Aspect::new("number of partitions", partitions)] },
+        token: String::new(),
         codes: (0..stages.len() as u32).map(|at| (at, CodeBytes::Here(vec![at as u8]))).collect(),
         spec: JobSpec {
             label: "count at test.rs:1".into(),

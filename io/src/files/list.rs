@@ -4,7 +4,7 @@ use super::compression::Compression;
 use super::paths::Paths;
 use super::patterns;
 use super::shipped::{self, Shipped};
-use crate::places::is_half_saved;
+use crate::places::{SUCCESS, is_half_saved};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -133,15 +133,16 @@ pub(super) fn list(wanted: &Paths, packed: bool) -> Result<Vec<ListedFile>> {
         let failed = |error: io::Error| Error::input(path.display(), None, error);
         let whole = paths::whole(path).map_err(|wrong| Error::input("its input", None, format!("the path {wrong}")))?;
         let before = files.len();
+        let mut is_saved = false;
         match fs::metadata(&whole) {
-            Ok(about) if about.is_dir() => directory(&whole, &mut files)?,
+            Ok(about) if about.is_dir() => is_saved = directory(&whole, &mut files)?,
             Ok(_) => files.push(shipped::named(whole)),
             Err(_) if patterns::is_pattern(path) => {
                 // The present directory may have a name with a `*` in it.
                 let here = if path.is_absolute() { PathBuf::new() } else { std::env::current_dir().map_err(failed)? };
                 let mut found = Vec::new();
                 for path in patterns::find(&here, path)? {
-                    if path.is_dir() { directory(&path, &mut found)? } else { found.push(path) }
+                    if path.is_dir() { is_saved |= directory(&path, &mut found)? } else { found.push(path) }
                 }
                 // The program may have asked for a directory and for a file in it.
                 let mut seen = BTreeSet::new();
@@ -150,11 +151,11 @@ pub(super) fn list(wanted: &Paths, packed: bool) -> Result<Vec<ListedFile>> {
             }
             Err(error) => return Err(failed(error)),
         }
-        if files.len() == before {
+        if files.len() == before && !is_saved {
             return Err(Error::input(path.display(), None, "there is no file to read here"));
         }
     }
-    if files.is_empty() {
+    if wanted.0.is_empty() {
         return Err(Error::input("its input", None, "no path was given"));
     }
     files.into_iter().map(|path| ListedFile::look(path, packed)).collect()
@@ -165,23 +166,29 @@ pub(super) fn is_hidden(name: &OsStr) -> bool {
     matches!(name.as_bytes().first(), Some(b'.' | b'_'))
 }
 
-/// Adds the files of a directory, by name.
-fn directory(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+/// Adds the files of a directory, by name. Tells whether it is what a job without partitions has saved: there is nothing
+/// but the mark that all of it is there.
+fn directory(path: &Path, files: &mut Vec<PathBuf>) -> Result<bool> {
     let failed = |error: io::Error| Error::input(path.display(), None, error);
     if is_half_saved(path) {
         let message = "a job saves to this directory, or ended before it was done: what is there is not whole; read it \
                        when `_SUCCESS` is there, or remove it if no job saves there any more";
         return Err(failed(io::Error::other(message)));
     }
-    let mut found = Vec::new();
+    let (mut found, mut is_saved) = (Vec::new(), false);
+    let mut is_empty = true;
     for entry in fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        if !is_hidden(&entry.file_name()) && !path.is_dir() {
-            found.push(path);
+        let (name, path) = (entry.file_name(), entry.path());
+        is_saved |= name == SUCCESS;
+        if !is_hidden(&name) {
+            is_empty = false;
+            if !path.is_dir() {
+                found.push(path);
+            }
         }
     }
     found.sort();
     files.append(&mut found);
-    Ok(())
+    Ok(is_saved && is_empty)
 }

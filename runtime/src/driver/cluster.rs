@@ -4,7 +4,7 @@ use super::job::ClusterJob;
 use super::output::Printer;
 use super::session::{Driver, program};
 use super::spool::Spool;
-use super::state::{Session, StageCode, Work};
+use super::state::{Found, Session, StageCode, Work};
 use crate::Runtime;
 use crate::caller::Caller;
 use crate::execute::{OpenedStage, at_the_call};
@@ -20,12 +20,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tryworks_base::ids::{CacheId, ExchangeId, JobId, SessionId};
-use tryworks_base::lock::{Held, Lock};
+use tryworks_base::lock::{Held, Lock, none_held};
 use tryworks_base::time::Clock;
-use tryworks_base::{Error, Progress, Result, Shipment};
+use tryworks_base::{Action, Error, Progress, Result, Shipment};
 use tryworks_core::lineage::Node;
-use tryworks_core::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner, Tie};
+use tryworks_core::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner, Sought, Tie};
 use tryworks_planner::{Facts, Plan, PlannedStage, plan};
+use tryworks_protocol::driver as protocol;
 use tryworks_protocol::engine::CodeBytes;
 use tryworks_scheduler::{JobSpec, Limits, Partitions, Speculation};
 use tryworks_transport::{Connection, DataClient, DataLimits, chunks};
@@ -178,7 +179,10 @@ impl Shared {
                 Tie::Detached(name) => {
                     state.submit(self.work(session, request, &plan, wanted, codes, Some(name.clone())))?
                 }
-                Tie::Attached(job) => state.attach(&label(request), JobId(*job), request.op.name, wanted)?,
+                Tie::Attached(job) => {
+                    let (action, token) = (request.action.clone(), request.token.clone());
+                    state.attach(&label(request), JobId(*job), action, token, wanted)?
+                }
             };
             drop(state);
             self.outgoing.notify_one();
@@ -229,7 +233,7 @@ impl Shared {
             program: 0,
             delivered: 0,
         };
-        Work { detached, spec, codes, caches }
+        Work { detached, action: request.action.clone(), token: request.token.clone(), spec, codes, caches }
     }
 }
 
@@ -276,11 +280,51 @@ impl Shared {
     }
 }
 
+/// The name of a detached job that this driver is about to submit, or has found.
+struct HeldSeek {
+    ticket: u64,
+    shared: Arc<Shared>,
+}
+
+impl Drop for HeldSeek {
+    fn drop(&mut self) {
+        self.shared.say(|state| state.close(self.ticket));
+    }
+}
+
 impl Runner for Cluster {
     fn submit(&self, job: JobRequest) -> Result<Arc<dyn JobControl>> {
         self.caller.admit(job.op)?;
         let (ticket, plan) = self.shared.submit(&job, Partitions::from(job.partitions.clone()))?;
-        Ok(Arc::new(ClusterJob::new(ticket, job, plan, self.shared.clone())))
+        let is_bound = job.tie == Tie::Bound;
+        let job = ClusterJob::new(ticket, job, plan, self.shared.clone());
+        if !is_bound {
+            // Its name may be that of another job.
+            job.accepted()?;
+        }
+        Ok(Arc::new(job))
+    }
+
+    fn seek(&self, tie: &Tie, action: &Action) -> Result<Sought> {
+        let by = match tie {
+            Tie::Bound => {
+                return Err(Error::Bug("a job that ends with its program is nowhere to be looked for".into()));
+            }
+            Tie::Detached(name) => protocol::Sought::Name(name.clone()),
+            Tie::Attached(job) => protocol::Sought::Number(JobId(*job)),
+        };
+        let ticket = self.shared.usable()?.seek(by, action.clone())?;
+        self.shared.outgoing.notify_one();
+        let held = Box::new(HeldSeek { ticket, shared: self.shared.clone() });
+        none_held("looking for a detached job");
+        let mut state = self.shared.lock();
+        loop {
+            if let Some(found) = state.found(ticket) {
+                let (Found { token, is_known }, cluster) = (found?, state.cluster().into());
+                return Ok(Sought { token, is_known, cluster, held });
+            }
+            state = state.wait(&self.shared.news);
+        }
     }
 
     fn checks_rows(&self) -> bool {

@@ -41,6 +41,21 @@ impl ClusterJob {
         self.ticket.load(Relaxed)
     }
 
+    /// Waits until the hub has taken the job.
+    ///
+    /// # Errors
+    /// Why it refused.
+    pub(super) fn accepted(&self) -> Result<()> {
+        let ticket = self.ticket();
+        let mut state = self.shared.lock();
+        loop {
+            if let Some(accepted) = state.accepted(ticket) {
+                return accepted;
+            }
+            state = state.wait(&self.shared.news);
+        }
+    }
+
     /// Plans what is still wanted again, and submits it.
     fn begin_anew(&self, wanted: Partitions) -> Result<()> {
         let (ticket, plan) = self.shared.submit(&self.request, wanted)?;
@@ -178,6 +193,14 @@ impl JobControl for ClusterJob {
         if self.request.tie == Tie::Bound {
             self.cancel();
         }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.shared.lock().has_failed(self.ticket())
+    }
+
+    fn keep(&self) {
+        self.shared.lock().keep(self.ticket());
     }
 
     fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {

@@ -19,7 +19,7 @@ use tryworks_base::lock::Lock;
 use tryworks_base::memory::Memory;
 use tryworks_base::{Error, Progress, Result};
 use tryworks_core::lineage::Node;
-use tryworks_core::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner, Tie};
+use tryworks_core::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner, Tie, cannot_detach};
 use tryworks_store::spill::SpillOptions;
 
 /// The stack of a thread that runs tasks. Unions, zips and caches made in a loop are read recursively. The unused part
@@ -96,10 +96,7 @@ impl Runner for Local {
     fn submit(&self, job: JobRequest) -> Result<Arc<dyn JobControl>> {
         self.caller.admit(job.op)?;
         if job.tie != Tie::Bound {
-            return Err(Error::cluster(
-                "a job on this program's own threads ends with the program and cannot be detached from it",
-                "run the program on a cluster: `tryworks cluster start`, then `tryworks run PROGRAM`",
-            ));
+            return Err(cannot_detach());
         }
         self.start_threads()?;
         let op = job.op;

@@ -7,8 +7,8 @@ use super::{Bug, Happening, MS, SECOND, World};
 use crate::checkers::Violation;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tryworks_base::Error;
 use tryworks_base::ids::{ExchangeId, JobId, OutputId, SessionId};
+use tryworks_base::{Action, Error};
 use tryworks_protocol::driver::{FromDriver, NewJob, Part, Program, ToDriver, Welcome};
 use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening};
 use tryworks_scheduler::{JobSpec, Limits, Time};
@@ -191,7 +191,9 @@ impl World {
             None => Code::Results(job.plan),
         };
         let codes = (0..spec.stages.len()).map(|stage| (stage as u32, code(stage).bytes())).collect();
-        let new = NewJob { ticket, job: job.number, detached: job.name.clone(), spec, codes, caches: Vec::new() };
+        let action = Action { name: spec.label.clone(), aspects: Vec::new() };
+        let (detached, token, caches) = (job.name.clone(), String::new(), Vec::new());
+        let new = NewJob { ticket, job: job.number, detached, action, token, spec, codes, caches };
         self.driver_says(driver, &[FromDriver::Submit(Box::new(new))]);
     }
 
@@ -277,6 +279,7 @@ impl World {
                 self.ended(driver, at, end)?;
             }
             ToDriver::Progress { .. }
+            | ToDriver::Found { .. }
             | ToDriver::Cached { .. }
             | ToDriver::Output(_)
             | ToDriver::Notice(_)

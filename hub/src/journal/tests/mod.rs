@@ -10,8 +10,8 @@ mod trouble;
 use super::*;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
-use tryworks_base::Progress;
 use tryworks_base::ids::{EngineId, JobId, OutputId, SessionId};
+use tryworks_base::{Action, Aspect, Progress};
 use tryworks_protocol::admin::TaskRow;
 use tryworks_protocol::driver::{NewJob, Program};
 use tryworks_protocol::engine::CodeBytes;
@@ -58,6 +58,8 @@ fn new_job(job: JobId, name: &str) -> NewJob {
         ticket: job.0,
         job: Some(job),
         detached: Some(name.into()),
+        action: Action { name: "count".into(), aspects: vec![Aspect::new("number of partitions", 4)] },
+        token: String::new(),
         spec: JobSpec {
             label: format!("count of {job}"),
             stages: vec![stage(Some(OutputId(job.0)), vec![]), stage(None, vec![0])],

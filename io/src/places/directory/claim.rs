@@ -1,13 +1,16 @@
 //! The claim on a directory that a job saves to: a file that only one job can create.
 
-use foldhash::quality::FixedState;
+use super::Names;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
+use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::hash::BuildHasher;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use tryworks_base::{Error, Result, disk};
-use tryworks_core::runner::Tie;
+use tryworks_base::{Error, Result, codec, disk};
+use tryworks_core::sink::Saver;
 
 /// The name of the claim.
 pub(super) const CLAIM: &str = ".saving";
@@ -16,78 +19,105 @@ pub(super) const CLAIM: &str = ".saving";
 #[derive(Debug)]
 pub(super) struct Claim {
     token: String,
-    /// Locked for as long as the driver lives. Others can so tell a job that is saving from one whose driver died.
-    _file: File,
-    /// The directories that were created for it, the outer ones first.
+    /// Locked for as long as a driver of the job is there, so that others can tell a job that is saving from one that died.
+    _file: Option<File>,
+    /// The directories that were made for it, the outer ones first.
     made: Vec<PathBuf>,
     is_new: bool,
 }
 
+/// What a claim says.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// What tells the files of the job from those of others.
+    pub(super) token: String,
+    /// For people.
+    note: String,
+    /// The name of the job and its cluster, if it is detached. Of the jobs of a cluster one has a name at a time.
+    job: Option<(String, String)>,
+    /// How its files are named.
+    pub(super) names: Names,
+    /// How many directories were made for it: this one and some that it is in.
+    made: usize,
+}
+
+/// What the claim on a directory says.
+pub(super) fn record(dir: &Path) -> Option<Record> {
+    parse(&fs::read(dir.join(CLAIM)).ok()?)
+}
+
+fn parse(bytes: &[u8]) -> Option<Record> {
+    // The first lines are for people, and for programs that only want the token.
+    let at = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1)?.0 + 1;
+    codec::decode_whole(bytes.get(at..)?).ok()
+}
+
 /// The token of the job that has claimed a directory.
 pub(super) fn holder(dir: &Path) -> Option<String> {
-    let text = fs::read_to_string(dir.join(CLAIM)).ok()?;
-    Some(text.lines().next()?.to_string())
+    Some(record(dir)?.token)
 }
 
 impl Claim {
-    /// Claims `dir`, and creates it if it is missing.
-    pub(super) fn take(dir: &Path, tie: &Tie) -> Result<Self> {
+    /// Claims `dir`, which is made if it is not there. The files of the job are called so.
+    pub(super) fn take(dir: &Path, saver: &Saver<'_>, names: &Names) -> Result<Self> {
         let failed = |error: io::Error| match obstacle(dir, &error) {
             Some(what) => Error::storage("preparing to save", dir, &io::Error::other(what)),
             None => disk::storage("preparing to save", dir, 0, &error),
         };
-        if let Tie::Attached(job) = tie {
-            let message = format!("the number of job {job} does not say what it saves; ask for it by its name");
-            return Err(failed(io::Error::other(message)));
+        if let Saver::Known { token } = saver {
+            return Ok(Claim::again(dir, token));
         }
-        if let Some(claim) = Claim::again(dir, tie) {
-            return Ok(claim);
+        if let Saver::New { name, cluster, .. } = saver {
+            clear_after(dir, name, cluster);
         }
         let missing = dir.ancestors().take_while(|dir| fs::symlink_metadata(dir).is_err());
         let mut made: Vec<_> = missing.map(Path::to_path_buf).collect();
         made.reverse();
         fs::create_dir_all(dir).map_err(failed)?;
-        let claimed = Claim::take_empty(dir, tie);
+        let claimed = Claim::take_empty(dir, saver, names, made.len());
         if claimed.is_err() {
             made.iter().rev().for_each(|dir| drop(fs::remove_dir(dir)));
         }
         let (token, file) = claimed.map_err(failed)?;
-        Ok(Claim { token, _file: file, made, is_new: true })
+        Ok(Claim { token, _file: Some(file), made, is_new: true })
     }
 
-    /// The claim that a detached job has already, from an earlier driver.
-    fn again(dir: &Path, tie: &Tie) -> Option<Self> {
-        let Tie::Detached(name) = tie else { return None };
-        let token = holder(dir).filter(|token| *token == named(name))?;
-        let file = File::open(dir.join(CLAIM)).ok()?;
-        // Another driver that waits for the same job may hold the lock: then that driver's lock shows that the job is
-        // alive.
-        let _ = file.try_lock();
-        Some(Claim { token, _file: file, made: Vec::new(), is_new: false })
+    /// The claim that a job which outlives its drivers has already. It may be over by now, so that there is none: what came
+    /// of it is seen when it is finished.
+    fn again(dir: &Path, token: &str) -> Self {
+        let record = record(dir).filter(|record| record.token == *token);
+        let file = record.as_ref().and_then(|_| File::open(dir.join(CLAIM)).ok());
+        // Another driver that waits for the same job may have it locked: then that one says that the job is there.
+        let _ = file.as_ref().map(File::try_lock);
+        let made = record.map_or(0, |record| record.made);
+        let mut made: Vec<_> = dir.ancestors().take(made).map(Path::to_path_buf).collect();
+        made.reverse();
+        Claim { token: token.into(), _file: file, made, is_new: false }
     }
 
-    fn take_empty(dir: &Path, tie: &Tie) -> io::Result<(String, File)> {
+    fn take_empty(dir: &Path, saver: &Saver<'_>, names: &Names, made: usize) -> io::Result<(String, File)> {
         check_empty(dir)?;
-        let path = dir.join(CLAIM);
-        let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(taken(dir)),
-            other => other?,
+        let (token, job) = match saver {
+            Saver::New { token, name, cluster } => {
+                ((*token).to_string(), Some((name.to_string(), cluster.to_string())))
+            }
+            Saver::Bound | Saver::Known { .. } => (random()?, None),
         };
-        let take = |file: &mut File| {
-            // A process that looks at the claim holds the lock for a moment. On a file system without locks, the file
-            // alone is the claim.
-            let _ = file.lock();
-            let token = if let Tie::Detached(name) = tie { named(name) } else { random()? };
-            writeln!(file, "{token}\nprocess {} saves here", std::process::id())?;
-            // Files may have been added since the first look.
+        let note = match &job {
+            Some((name, _)) => format!("the detached job `{name}` saves here"),
+            None => format!("process {} saves here", std::process::id()),
+        };
+        let record = Record { token: token.clone(), note, job, names: names.clone(), made };
+        let file = publish(dir, &record)?;
+        let take = || {
+            // Something may have come in since the first look.
             check_empty_but_claim(dir)?;
-            fs::create_dir(dir.join(super::work_name(&token)))?;
-            Ok(token)
+            fs::create_dir(dir.join(super::work_name(&token)))
         };
-        match take(&mut file) {
-            Ok(token) => Ok((token, file)),
+        match take() {
+            Ok(()) => Ok((token, file)),
             Err(error) => {
-                fs::remove_file(&path)?;
+                fs::remove_file(dir.join(CLAIM))?;
                 Err(error)
             }
         }
@@ -105,6 +135,61 @@ impl Claim {
     /// The directories that were created, the inner ones first.
     pub(super) fn made(&self) -> impl Iterator<Item = &Path> {
         self.made.iter().rev().map(PathBuf::as_path)
+    }
+}
+
+/// Makes the claim. It is locked and says all that it says before anybody sees it under its name: else it would look like
+/// one that a dead job has left.
+fn publish(dir: &Path, record: &Record) -> io::Result<File> {
+    let (new, claim) = (dir.join(new_name(&record.token)), dir.join(CLAIM));
+    let make = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&new)?;
+        // Where there are no locks, the file alone is the claim.
+        let _ = file.try_lock();
+        let mut bytes = format!("{}\n{}\n", record.token, record.note.escape_debug()).into_bytes();
+        codec::encode(record, &mut bytes).map_err(io::Error::other)?;
+        file.write_all(&bytes)?;
+        match renameat_with(CWD, &new, CWD, &claim, RenameFlags::NOREPLACE) {
+            // Not every file system knows this kind of renaming. A link is not made over another file either.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match fs::hard_link(&new, &claim) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    file = OpenOptions::new().write(true).create_new(true).open(&claim)?;
+                    let _ = file.try_lock();
+                    file.write_all(&bytes)?;
+                }
+                other => other?,
+            },
+            other => other?,
+        }
+        Ok(file)
+    };
+    let made = make().map_err(|error: io::Error| match error.kind() {
+        ErrorKind::AlreadyExists => taken(dir),
+        _ => error,
+    });
+    // After a rename it is not there.
+    let _ = fs::remove_file(&new);
+    made
+}
+
+/// The name of a claim before it is one.
+fn new_name(token: &str) -> String {
+    format!("{CLAIM}-{token}.new")
+}
+
+/// Removes what a detached job of this name has left in `dir`, and its claim. The job is over: the cluster has none of the
+/// name, and no program saves for it.
+fn clear_after(dir: &Path, name: &str, cluster: &str) {
+    let Ok(file) = File::open(dir.join(CLAIM)) else { return };
+    // A driver that was cut off may still believe that it has the name.
+    if file.try_lock().is_err() {
+        return;
+    }
+    if let Some(Record { token, job: Some((its_name, its_cluster)), names, .. }) = record(dir)
+        && its_name == name
+        && its_cluster == cluster
+    {
+        super::remove_saved(dir, &token, &names);
     }
 }
 
@@ -137,24 +222,24 @@ fn obstacle(dir: &Path, error: &io::Error) -> Option<String> {
     is_file.then(|| format!("{place} is a file, and no directory; {advice}: give another path, or remove the file"))
 }
 
-/// The token of a detached job: any program that asks for the job by its name can compute it.
-fn named(job: &str) -> String {
-    format!("job-{:016x}", FixedState::default().hash_one(job))
-}
-
-fn random() -> io::Result<String> {
+pub(super) fn random() -> io::Result<String> {
     let mut bytes = [0; 8];
     getrandom(&mut bytes, GetRandomFlags::empty())?;
     Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
 }
 
 fn check_empty(dir: &Path) -> io::Result<()> {
-    if fs::exists(dir.join(CLAIM))? { Err(taken(dir)) } else { check_empty_but_claim(dir) }
+    let looked = check_empty_but_claim(dir);
+    // What is in the way may be what another job has put there, whose claim came in between.
+    if fs::exists(dir.join(CLAIM))? { Err(taken(dir)) } else { looked }
 }
 
 fn check_empty_but_claim(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
-        if entry?.file_name() != CLAIM {
+        let name = entry?.file_name();
+        // Others may be about to claim it, and are told that they come too late.
+        let is_new = name.as_bytes().starts_with(CLAIM.as_bytes()) && name.as_bytes().ends_with(b".new");
+        if name != CLAIM && !is_new {
             let message = "the directory is there and is not empty; save to another one, or remove it";
             return Err(io::Error::other(message));
         }
@@ -167,11 +252,15 @@ fn taken(dir: &Path) -> io::Error {
     let claim = dir.join(CLAIM);
     let message = match File::open(&claim).map(|file| file.try_lock()) {
         Ok(Err(TryLockError::WouldBlock)) => "another job is saving to this directory; save to another one".to_string(),
-        Ok(Ok(())) => {
-            "a job that ended before it was done has left its files in this directory; remove it, unless that \
-                       job is detached and still runs, or save to another one"
-                .to_string()
-        }
+        Ok(Ok(())) => match record(dir).and_then(|record| record.job) {
+            Some((name, _)) => format!(
+                "the detached job `{name}` saves to this directory, or was of a cluster that is gone and has left its files \
+                 here; save to another one, or remove it if no cluster has that job any more (`tryworks jobs` lists them)"
+            ),
+            None => "a job that ended before it was done has left its files in this directory; remove it, or save to \
+                     another one"
+                .to_string(),
+        },
         // The file system has no locks, or the claim was removed in between.
         _ => format!(
             "another job has claimed this directory; save to another one. If no job saves there, {} is left of one that \

@@ -3,9 +3,10 @@
 //!
 //! ```text
 //! dir/.saving                          the claim: the token of the job that saves here, locked by its driver
+//! dir/.saving-TOKEN.new                the same before it counts
 //! dir/.saving-TOKEN/part-00007.4       partition 7 being written by attempt 4
 //! dir/part-00007                       partition 7, whole, by the attempt that was first
-//! dir/_SUCCESS                         all parts are there
+//! dir/_SUCCESS                         all parts are there; of a detached job it has the token, for other drivers of it
 //!
 //! dir/.saving-TOKEN/part-00007-00002.4 the third of several files of partition 7
 //! dir/year=1851/part-00007-00002       the same when the driver has accepted that attempt
@@ -25,10 +26,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use tryworks_base::{Error, Result, disk, paths};
-use tryworks_core::sink::{FileName, Place, SaveRequest};
+use tryworks_core::sink::{FileName, Place, SaveRequest, Saver};
 
 /// The name of the file that says that all parts are complete.
 pub const SUCCESS: &str = "_SUCCESS";
+
+/// What became of a directory that is not there any more.
+const REMOVED: &str = "the directory was removed while this job was saving there";
 
 /// Whether a job has claimed the directory and has not ended yet.
 pub(crate) fn is_half_saved(dir: &Path) -> bool {
@@ -72,10 +76,8 @@ fn work_name(token: &str) -> String {
 pub struct Directory {
     /// The bytes of the path, which need not be UTF-8.
     path: Vec<u8>,
-    partitions: u32,
-    several_files: bool,
-    extension: String,
-    /// Distinguishes the files of this job from those of another one.
+    names: Names,
+    /// What tells the files of this job from those of another one.
     token: String,
     /// Only the driver has it; tasks do not need it.
     #[serde(skip)]
@@ -83,6 +85,67 @@ pub struct Directory {
     /// The files to which the driver gave their final names.
     #[serde(skip)]
     named: Vec<PathBuf>,
+    /// The job is detached: other drivers may be about to finish it.
+    #[serde(skip)]
+    is_detached: bool,
+}
+
+/// How the files of a job are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Names {
+    partitions: u32,
+    several_files: bool,
+    extension: String,
+}
+
+impl Names {
+    /// The name of a file, without that of its directory.
+    fn of(&self, partition: u32, number: u32) -> String {
+        let part = part_name(partition, self.partitions);
+        let number = if self.several_files { format!("-{number:05}") } else { String::new() };
+        format!("{part}{number}{}", self.extension)
+    }
+
+    /// Whether a file of this name is one that the job saves.
+    fn is_ours(&self, name: &OsStr) -> bool {
+        let numbers = || {
+            let numbers = name.to_str()?.strip_prefix("part-")?.strip_suffix(&self.extension)?;
+            let (partition, number) = if self.several_files { numbers.split_once('-')? } else { (numbers, "0") };
+            Some((partition.parse().ok()?, number.parse().ok()?))
+        };
+        let is_this = |(partition, number)| partition < self.partitions && *self.of(partition, number) == *name;
+        numbers().is_some_and(is_this)
+    }
+
+    /// Removes what the job saved under `dir`, and the directories that are empty then.
+    fn remove(&self, dir: &Path) {
+        // One after another, in whatever order they are: there may be fewer than partitions.
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if self.is_ours(&entry.file_name()) {
+                let _ = fs::remove_file(path);
+            } else if self.several_files && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                self.remove(&path);
+                // It stays if anything else is in it.
+                let _ = fs::remove_dir(path);
+            }
+        }
+    }
+}
+
+/// Removes what the job of `token` saved to `dir`, and its claim.
+fn remove_saved(dir: &Path, token: &str, names: &Names) {
+    // First of all: from now on no task that goes on can commit a part, not even when another job has the directory.
+    let given_up = dir.join(format!("{}.ended", work_name(token)));
+    if fs::rename(dir.join(work_name(token)), &given_up).is_ok() {
+        let _ = fs::remove_dir_all(&given_up);
+    }
+    names.remove(dir);
+    // One that was killed while it finished may have left it.
+    if fs::read(dir.join(SUCCESS)).is_ok_and(|said| said == token.as_bytes()) {
+        let _ = fs::remove_file(dir.join(SUCCESS));
+    }
+    let _ = fs::remove_file(dir.join(CLAIM));
 }
 
 /// One of several files of a partition: the driver gives it its final name.
@@ -107,12 +170,11 @@ impl Directory {
         };
         Ok(Directory {
             path: whole.into_os_string().into_vec(),
-            partitions: 0,
-            several_files: false,
-            extension: String::new(),
+            names: Names::default(),
             token: String::new(),
             claim: None,
             named: Vec::new(),
+            is_detached: false,
         })
     }
 
@@ -124,46 +186,25 @@ impl Directory {
         self.path().join(work_name(&self.token))
     }
 
-    /// The name of a file, without its directory.
-    fn file_name(&self, partition: u32, number: u32) -> String {
-        let part = part_name(partition, self.partitions);
-        let number = if self.several_files { format!("-{number:05}") } else { String::new() };
-        format!("{part}{number}{}", self.extension)
-    }
-
-    /// Whether a file of this name is one that this job saves.
-    fn is_ours(&self, name: &OsStr) -> bool {
-        let numbers = || {
-            let numbers = name.to_str()?.strip_prefix("part-")?.strip_suffix(&self.extension)?;
-            let (partition, number) = if self.several_files { numbers.split_once('-')? } else { (numbers, "0") };
-            Some((partition.parse().ok()?, number.parse().ok()?))
-        };
-        let is_this = |(partition, number)| partition < self.partitions && *self.file_name(partition, number) == *name;
-        numbers().is_some_and(is_this)
-    }
-
-    /// Removes what this job saved under `dir`, and then the directories that have become empty.
-    fn remove_files(&self, dir: &Path) {
-        // All entries in any order: there may be fewer than partitions.
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if self.is_ours(&entry.file_name()) {
-                let _ = fs::remove_file(path);
-            } else if self.several_files && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                self.remove_files(&path);
-                // It stays if it contains anything else.
-                let _ = fs::remove_dir(path);
-            }
-        }
+    /// Why something of the job is not there.
+    fn gone(&self) -> io::Error {
+        io::Error::other(match self.path().exists() {
+            false => REMOVED,
+            true => "it was removed or replaced while this job was saving there",
+        })
     }
 
     fn give_name(&mut self, file: &Pending) -> Result<()> {
         let (temporary, name) = (self.work().join(&file.temporary), self.path().join(&file.name));
         let failed = |error: io::Error| disk::storage("committing a part", &name, 0, &error);
+        if !self.path().exists() {
+            return Err(failed(self.gone()));
+        }
         name.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
         match fs::rename(&temporary, &name) {
             // An earlier driver of a detached job may have got this far.
             Err(error) if error.kind() == io::ErrorKind::NotFound && name.exists() => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(failed(self.gone())),
             other => other.map_err(failed)?,
         }
         self.named.push(name);
@@ -174,14 +215,21 @@ impl Directory {
 impl Place for Directory {
     type Part = PartFile;
 
-    /// Creates the directory, unless it exists and is empty, and claims it for the job. A detached job keeps its
-    /// earlier claim. Existing files are never overwritten.
+    fn title(&self) -> String {
+        format!("directory {}", self.path().display())
+    }
+
+    /// Makes the directory, unless it is there and empty, and claims it for the job. A detached job gets back what it
+    /// claimed before; and what one of the same name has left that is over makes room for it. Nothing else is written over.
     fn prepare(&mut self, request: &SaveRequest<'_>) -> Result<bool> {
-        let claim = Claim::take(self.path(), request.tie)?;
-        self.partitions = request.partitions;
-        self.several_files = request.several_files;
-        self.extension = request.extension.into();
+        self.names = Names {
+            partitions: request.partitions,
+            several_files: request.several_files,
+            extension: request.extension.into(),
+        };
+        let claim = Claim::take(self.path(), &request.saver, &self.names)?;
         self.token = claim.token().into();
+        self.is_detached = request.saver != Saver::Bound;
         let is_new = claim.is_new();
         self.claim = Some(Arc::new(claim));
         Ok(is_new)
@@ -192,7 +240,7 @@ impl Place for Directory {
             let path = self.path().join(&name.directory);
             Err(Error::storage("saving", path, &io::Error::other(message)))
         };
-        if !self.several_files && (name.number > 0 || !name.directory.is_empty()) {
+        if !self.names.several_files && (name.number > 0 || !name.directory.is_empty()) {
             return refused(
                 "a partition was said to be one file here; let `SEVERAL_FILES` of the layout say otherwise",
             );
@@ -201,10 +249,11 @@ impl Place for Directory {
         if !below.components().all(|part| matches!(part, Component::Normal(_))) {
             return refused("a file would not be below the directory that is saved to");
         }
-        let file = self.file_name(name.partition, name.number);
+        let file = self.names.of(name.partition, name.number);
         let temporary = format!("{file}.{attempt}");
         let path = below.join(file);
         let pending = self
+            .names
             .several_files
             .then(|| Pending { temporary: temporary.clone(), name: path.to_string_lossy().into_owned() });
         PartFile::create(self.path(), self.work().join(temporary), self.path().join(path), pending)
@@ -214,25 +263,39 @@ impl Place for Directory {
         files.iter().flatten().try_for_each(|file| self.give_name(file))
     }
 
-    /// Removes what attempts left behind, marks the directory as complete, and releases the claim.
+    /// Removes what attempts left behind, marks the directory, and gives it up. Of several drivers that wait for a detached
+    /// job each comes to this, at any time: one finds the claim, and those after it the mark.
     fn finish(&mut self) -> Result<()> {
         let failed = |path: &Path, error: io::Error| disk::storage("finishing what was saved", path, 0, &error);
         if claim::holder(self.path()).as_deref() != Some(&self.token) {
-            let error = io::Error::other("it was removed or replaced while this job was saving there");
-            return Err(failed(&self.path().join(CLAIM), error));
+            // The mark is made before the claim goes.
+            if self.is_finished() {
+                return Ok(());
+            }
+            let what = if self.path().exists() { self.path().join(CLAIM) } else { self.path().to_path_buf() };
+            return Err(failed(&what, self.gone()));
         }
-        let is_there = |path: &Path| fs::metadata(path).map(drop).map_err(|error| failed(path, error));
+        let is_there = |path: &Path| {
+            let looked = fs::metadata(path).map(drop);
+            looked.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => failed(path, self.gone()),
+                _ => failed(path, error),
+            })
+        };
         self.named.iter().try_for_each(|path| is_there(path))?;
-        if !self.several_files {
-            let mut parts = (0..self.partitions).map(|partition| self.path().join(self.file_name(partition, 0)));
+        if !self.names.several_files {
+            let mut parts = (0..self.names.partitions).map(|partition| self.path().join(self.names.of(partition, 0)));
             parts.try_for_each(|path| is_there(&path))?;
         }
-        let success = self.path().join(SUCCESS);
-        File::create(&success).map_err(|error| failed(&success, error))?;
+        self.mark().map_err(|error| failed(&self.path().join(SUCCESS), error))?;
         // All parts are complete and marked so: what cannot be removed now does no harm.
         let _ = fs::remove_dir_all(self.work());
         let _ = fs::remove_file(self.path().join(CLAIM));
         Ok(())
+    }
+
+    fn is_finished(&self) -> bool {
+        self.is_detached && fs::read(self.path().join(SUCCESS)).is_ok_and(|said| said == self.token.as_bytes())
     }
 
     /// Removes what was saved, and the directories that were created for it unless they contain anything else.
@@ -240,16 +303,25 @@ impl Place for Directory {
         if claim::holder(self.path()).as_deref() != Some(&self.token) {
             return;
         }
-        // This comes first: from now on no task of the job can commit a part, not even when another job claims the
-        // directory.
-        let given_up = self.path().join(format!("{}.ended", work_name(&self.token)));
-        if fs::rename(self.work(), &given_up).is_ok() {
-            let _ = fs::remove_dir_all(&given_up);
-        }
-        self.remove_files(self.path());
-        let _ = fs::remove_file(self.path().join(CLAIM));
+        remove_saved(self.path(), &self.token, &self.names);
         if let Some(claim) = &self.claim {
             claim.made().for_each(|dir| drop(fs::remove_dir(dir)));
         }
+    }
+}
+
+impl Directory {
+    /// Says that all parts are there. Other drivers of a detached job may do the same now, or read it.
+    fn mark(&self) -> io::Result<()> {
+        let success = self.path().join(SUCCESS);
+        if !self.is_detached {
+            return File::create(success).map(drop);
+        }
+        let new = self.path().join(format!("{}.{}", work_name(&self.token), claim::random()?));
+        let made = fs::write(&new, &self.token).and_then(|()| fs::rename(&new, success));
+        if made.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        made
     }
 }

@@ -1,6 +1,6 @@
 //! One file of a directory, saved by one attempt: written under a temporary name, then renamed to its final one.
 
-use super::Pending;
+use super::{Pending, REMOVED};
 use crate::files::unseen;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use tryworks_base::{Error, Result, disk};
 use tryworks_core::sink::Part;
+use tryworks_core::surroundings;
 
 /// One file that an attempt saves. If it is not committed, it is removed when dropped.
 pub struct PartFile {
@@ -35,6 +36,15 @@ impl PartFile {
                      directory that the driver sees"
                         .to_string()
                 }
+                io::ErrorKind::NotFound => match surroundings::get() {
+                    None => REMOVED.to_string(),
+                    Some(around) => format!(
+                        "{} does not see {}, which the driver saw: it was removed while this job was saving there, or is \
+                         not shared with this machine\n  what to do: {advice}",
+                        around.place(),
+                        dir.display()
+                    ),
+                },
                 _ => unseen(dir, &error, advice),
             };
             Error::storage("saving", &temporary, &io::Error::other(message))
@@ -59,7 +69,15 @@ impl Part for PartFile {
             self.is_ours = false;
             return Ok(Some(pending));
         }
-        let failed = |error: io::Error| disk::storage("committing a part", &self.name, 0, &error);
+        let failed = |error: io::Error| {
+            let error = match error.kind() {
+                // The name has a directory, unless somebody removed that; the temporary has one until the job is over.
+                io::ErrorKind::NotFound if !self.name.parent().is_some_and(Path::exists) => io::Error::other(REMOVED),
+                io::ErrorKind::NotFound => io::Error::other("the job was given up, or somebody removed its files"),
+                _ => error,
+            };
+            disk::storage("committing a part", &self.name, 0, &error)
+        };
         let renamed = match renameat_with(CWD, &self.temporary, CWD, &self.name, RenameFlags::NOREPLACE) {
             // Not every file system supports this kind of renaming. Without it, only the choice between two attempts
             // changes.

@@ -3,7 +3,7 @@
 use super::Session;
 use std::collections::{BTreeSet, VecDeque};
 use tryworks_base::ids::{AttemptId, ExchangeId, GlobalCacheId, JobId};
-use tryworks_base::{Error, Progress, Result};
+use tryworks_base::{Action, Error, Progress, Result};
 use tryworks_protocol::driver::{FromDriver, NewJob, Part};
 use tryworks_protocol::engine::CodeBytes;
 use tryworks_scheduler::{JobSpec, Partitions};
@@ -16,6 +16,10 @@ pub(super) const PLANS: u32 = 4;
 pub struct Work {
     /// The name under which the job continues without the driver, if it is detached.
     pub detached: Option<String>,
+    /// What it is.
+    pub action: Action,
+    /// What tells the files that it saves from those of other jobs; empty if it saves none.
+    pub token: String,
     /// Its stages.
     pub spec: JobSpec,
     /// The codes of all of its stages.
@@ -84,8 +88,8 @@ pub(super) struct Job {
 pub(super) enum Claim {
     /// By submitting all of it, to a hub that may know nothing of it.
     Submit(Box<NewJob>),
-    /// By its number. Its action must be this one.
-    Attach { job: JobId, action: String },
+    /// By its number, as the action that it has to be.
+    Attach { job: JobId, action: Action, token: String },
 }
 
 impl Job {
@@ -124,7 +128,9 @@ impl Job {
                 }
                 FromDriver::Submit(job)
             }
-            Claim::Attach { job, action } => FromDriver::Attach { ticket, job: *job, action: action.clone() },
+            Claim::Attach { job, action, token } => {
+                FromDriver::Attach { ticket, job: *job, action: action.clone(), token: token.clone() }
+            }
         };
         let cancel = self.cancelled.then_some(FromDriver::Cancel { ticket });
         [ask].into_iter().chain(cancel).collect()

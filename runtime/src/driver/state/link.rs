@@ -70,6 +70,7 @@ impl Session {
         let open = self.jobs.values().filter(|job| job.end.is_none());
         self.sent.extend(open.flat_map(|job| job.exchanges.iter().copied()));
         self.outbox.extend(self.jobs.iter().flat_map(|(ticket, job)| job.again(*ticket)));
+        self.outbox.extend(self.seeks.iter().filter_map(|(ticket, seek)| seek.again(*ticket)));
     }
 
     /// Everything that the hub must continue to hold.
@@ -78,7 +79,7 @@ impl Session {
         let exchanges = exchanges.chain(self.jobs.values().flat_map(|job| job.exchanges.iter().copied()));
         let exchanges: BTreeSet<_> = exchanges.map(|exchange| self.id.output(exchange)).collect();
         FromDriver::Holds {
-            tickets: self.jobs.keys().copied().collect(),
+            tickets: self.jobs.keys().chain(self.seeks.keys()).copied().collect(),
             outputs: exchanges.into_iter().collect(),
             caches: self.cached.keys().map(|cache| self.id.cache(*cache)).collect(),
         }
@@ -95,6 +96,9 @@ impl Session {
         };
         for job in self.jobs.values_mut().filter(|job| job.end.is_none() && (another || !job.is_detached())) {
             job.end = Some(Err(error.clone()));
+        }
+        if another {
+            self.seeks_failed(&error);
         }
         self.sent.clear();
         self.arrived.clear();
@@ -132,6 +136,7 @@ impl Session {
         for job in self.jobs.values_mut().filter(|job| job.end.is_none()) {
             job.end = Some(Err(error.clone()));
         }
+        self.seeks_failed(&error);
         Err(error)
     }
 

@@ -6,7 +6,8 @@
 //! ```text
 //! session = new, { unmet }, met, { link_lost, { unmet }, met }, [ stop ] ;
 //! met     = welcomed, { hear | beat } ;
-//! job     = ( submit | attach ), { next | cancel | fetched | unfetched | replaced }, close ;
+//! job     = ( submit | attach ), { next | cancel | fetched | unfetched | replaced | keep }, close ;
+//! save    = seek, { found }, close ;
 //! ```
 //!
 //! Jobs can be submitted once a hub was met, whether or not there is one now. A message about something that is no
@@ -15,19 +16,22 @@
 
 mod job;
 mod link;
+mod seek;
 
 #[cfg(test)]
 mod tests;
 
 pub use job::{Next, StageCode, Work};
 pub use link::{BEAT, Unmet};
+pub use seek::Found;
 
 use job::{Claim, Job};
 use link::Link;
+use seek::Seek;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tryworks_base::ids::{AttemptId, CacheId, EngineId, ExchangeId, JobId, SessionId};
-use tryworks_base::{Error, Progress, Result};
+use tryworks_base::{Action, Error, Progress, Result};
 use tryworks_protocol::driver::{FromDriver, GivenFile, Heard, NewJob, Part, ToDriver};
 use tryworks_scheduler::{Partitions, Time};
 
@@ -35,6 +39,7 @@ use tryworks_scheduler::{Partitions, Time};
 ///
 /// ```
 /// use std::time::Duration;
+/// use tryworks_base::Action;
 /// use tryworks_base::ids::{AttemptId, JobId, SessionId};
 /// use tryworks_protocol::driver::{FromDriver, Part, ToDriver, Welcome};
 /// use tryworks_runtime::driver::state::{Next, Session};
@@ -47,7 +52,8 @@ use tryworks_scheduler::{Partitions, Time};
 ///     Welcome { session: SessionId(1), secret, epoch: 1, send_program, host, cluster, engines, slots, warning };
 /// session.welcomed("the id of the cluster", &welcome);
 ///
-/// let ticket = session.attach("collect at main.rs:7", JobId(3), "collect", (0..2).into())?;
+/// let action = Action { name: "collect".into(), aspects: Vec::new() };
+/// let ticket = session.attach("collect at main.rs:7", JobId(3), action, String::new(), (0..2).into())?;
 /// assert!(matches!(session.messages()[..], [FromDriver::Attach { ticket: 1, job: JobId(3), .. }]));
 /// let part = (1, Part::Here(b"Ishmael".to_vec()));
 /// session.hear(ToDriver::Results { ticket, attempt: AttemptId(1), parts: vec![part] });
@@ -68,6 +74,8 @@ pub struct Session {
     hub: String,
     next_ticket: u64,
     jobs: BTreeMap<u64, Job>,
+    /// Detached saves that are looked for, by their tickets.
+    seeks: BTreeMap<u64, Seek>,
     /// Exchanges whose code was sent to the hub.
     sent: BTreeSet<ExchangeId>,
     /// The exchanges among those whose code has arrived: the hub has accepted a job that makes them.
@@ -102,6 +110,7 @@ impl Session {
             hub: String::new(),
             next_ticket: 1,
             jobs: BTreeMap::new(),
+            seeks: BTreeMap::new(),
             sent: BTreeSet::new(),
             arrived: BTreeSet::new(),
             made: BTreeSet::new(),
@@ -119,6 +128,12 @@ impl Session {
     #[must_use]
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// Which cluster the session is of.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
     }
 
     /// The machine of the hub that was met last.
@@ -153,6 +168,7 @@ impl Session {
                     self.arrived.extend(known.exchanges.iter().copied());
                 }
             }
+            ToDriver::Found { ticket, token } => self.answered(ticket, Ok(token)),
             ToDriver::Results { ticket, attempt, parts } => {
                 // Results that have to be fetched are acknowledged after that.
                 if parts.iter().all(|(_, part)| matches!(part, Part::Here(_))) {
@@ -183,6 +199,9 @@ impl Session {
 
     /// A job has ended. A refused job has left nothing at the hub: the next job that needs its codes sends them again.
     fn ended(&mut self, ticket: u64, end: Result<()>) {
+        if let Err(error) = &end {
+            self.answered(ticket, Err(error.clone()));
+        }
         let Session { jobs, made, sent, arrived, .. } = self;
         let Some(job) = jobs.get_mut(&ticket) else { return };
         match &end {
@@ -198,8 +217,12 @@ impl Session {
 
     /// A message to the hub is too large. If it was to submit a job, that job fails. Returns whether it was.
     pub fn unsaid(&mut self, what: &FromDriver, error: &Error) -> bool {
-        let FromDriver::Submit(job) = what else { return false };
-        self.ended(job.ticket, Err(error.clone()));
+        let ticket = match what {
+            FromDriver::Submit(job) => job.ticket,
+            FromDriver::Seek { ticket, .. } | FromDriver::Attach { ticket, .. } => *ticket,
+            _ => return false,
+        };
+        self.ended(ticket, Err(error.clone()));
         true
     }
 
@@ -286,7 +309,7 @@ impl Session {
     pub fn submit(&mut self, work: Work) -> Result<u64> {
         self.usable()?;
         let ticket = self.new_ticket();
-        let Work { detached, spec, codes, caches } = work;
+        let Work { detached, action, token, spec, codes, caches } = work;
         // The journal needs everything that belongs to a detached job.
         let fresh = |code: &&StageCode| {
             detached.is_some() || code.exchange.is_none_or(|exchange| !self.sent.contains(&exchange))
@@ -301,7 +324,7 @@ impl Session {
             partitions: u64::from(spec.wanted.len()),
             ..Progress::default()
         };
-        let new = NewJob { ticket, job: None, detached, spec, codes: fresh, caches };
+        let new = NewJob { ticket, job: None, detached, action, token, spec, codes: fresh, caches };
         let codes = codes.into_iter().map(|code| (code.at, code.bytes)).collect();
         let again = NewJob { codes, ..new.clone() };
         self.sent.extend(exchanges.iter().copied());
@@ -316,10 +339,17 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::usable`].
-    pub fn attach(&mut self, label: &str, job: JobId, action: &str, wanted: Partitions) -> Result<u64> {
+    pub fn attach(
+        &mut self,
+        label: &str,
+        job: JobId,
+        action: Action,
+        token: String,
+        wanted: Partitions,
+    ) -> Result<u64> {
         self.usable()?;
         let ticket = self.new_ticket();
-        let job = Job::new(label.into(), Claim::Attach { job, action: action.into() }, wanted);
+        let job = Job::new(label.into(), Claim::Attach { job, action, token }, wanted);
         self.outbox.extend(job.again(ticket));
         self.jobs.insert(ticket, job);
         Ok(ticket)
@@ -340,6 +370,9 @@ impl Session {
 
     /// The last handle of a job was dropped.
     pub fn close(&mut self, ticket: u64) {
+        if self.seeks.remove(&ticket).is_some() {
+            return self.outbox.push(FromDriver::Close { ticket });
+        }
         let Some(job) = self.jobs.remove(&ticket) else { return };
         // A detached job is collected only once its results were all given out.
         self.outbox.push(match job.is_detached() && !job.spent {
@@ -352,6 +385,40 @@ impl Session {
     #[must_use]
     pub fn number(&self, ticket: u64) -> Option<JobId> {
         self.jobs.get(&ticket)?.id
+    }
+
+    /// Whether the hub took a job: `None` as long as it has not answered.
+    ///
+    /// # Errors
+    /// Why it refused, or that the session was stopped.
+    pub fn accepted(&mut self, ticket: u64) -> Option<Result<()>> {
+        if self.stopped {
+            return Some(Err(Error::Stopped));
+        }
+        let job = self.jobs.get_mut(&ticket)?;
+        match &job.end {
+            _ if job.id.is_some() => Some(Ok(())),
+            Some(Err(error)) => {
+                job.spent = true;
+                Some(Err(error.clone()))
+            }
+            Some(Ok(())) => Some(Ok(())),
+            None => None,
+        }
+    }
+
+    /// Whether a job has failed, as the hub says, and not only for this program.
+    #[must_use]
+    pub fn has_failed(&self, ticket: u64) -> bool {
+        let end = self.jobs.get(&ticket).and_then(|job| job.end.as_ref());
+        matches!(end, Some(Err(error)) if !matches!(error, Error::Cluster { .. } | Error::Stopped))
+    }
+
+    /// The results of a job were of no use here: a detached one is to be collected again.
+    pub fn keep(&mut self, ticket: u64) {
+        if let Some(job) = self.jobs.get_mut(&ticket) {
+            job.spent = false;
+        }
     }
 
     /// Whether a job has not ended.

@@ -3,7 +3,7 @@
 mod seeds;
 
 use super::*;
-use tryworks_protocol::driver::{Welcome, Written};
+use tryworks_protocol::driver::{Sought, Welcome, Written};
 use tryworks_protocol::engine::{BlockPlace, CodeBytes, StorePlace};
 use tryworks_scheduler::{JobSpec, Limits, Packing, StageSpec};
 use tryworks_store::blocks::BlockKey;
@@ -37,6 +37,10 @@ fn met() -> Session {
     session
 }
 
+fn action() -> Action {
+    Action { name: "collect".into(), aspects: Vec::new() }
+}
+
 /// A job of one exchange and three results.
 fn work(session: &Session, detached: Option<&str>) -> Work {
     let stage = |output, partitions, buckets, parents| StageSpec {
@@ -60,7 +64,8 @@ fn work(session: &Session, detached: Option<&str>) -> Work {
     };
     let code = |at, exchange| StageCode { at, exchange, bytes: CodeBytes::Here(vec![at as u8]) };
     let codes = vec![code(0, Some(EXCHANGE)), code(1, None)];
-    Work { detached: detached.map(String::from), spec, codes, caches: vec![(0, session.id().cache(CACHE))] }
+    let (detached, caches) = (detached.map(String::from), vec![(0, session.id().cache(CACHE))]);
+    Work { detached, action: action(), token: String::new(), spec, codes, caches }
 }
 
 fn submit(session: &mut Session, detached: Option<&str>) -> u64 {
@@ -285,7 +290,6 @@ fn at(attempt: u64) -> Part {
 
 #[test]
 fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
-    let gone = || Error::Bug("its engine is gone".into());
     let mut session = met();
     let ticket = submit(&mut session, None);
     session.messages();
@@ -326,7 +330,7 @@ fn a_detached_job_is_collected_by_who_has_seen_all_of_it() {
     let mut session = met();
     let (seen, unseen, bound) =
         (submit(&mut session, Some("a")), submit(&mut session, Some("b")), submit(&mut session, None));
-    let attached = session.attach("collect", JobId(3), "collect", (0..1).into()).unwrap();
+    let attached = session.attach("collect", JobId(3), action(), String::new(), (0..1).into()).unwrap();
     for ticket in [seen, unseen] {
         results(&mut session, ticket, ticket, &[0, 1, 2]);
         session.hear(ToDriver::Ended { ticket, end: Ok(()) });
@@ -382,4 +386,79 @@ fn a_session_that_is_stopped_says_so_last() {
     assert_eq!(session.next(ticket), Err(Error::Stopped));
     assert!(matches!(session.messages()[..], [FromDriver::Submit(_), FromDriver::Leave]));
     assert_eq!(session.usable(), Err(Error::Stopped));
+}
+
+fn gone() -> Error {
+    Error::Bug("its engine is gone".into())
+}
+
+fn by_name() -> Sought {
+    Sought::Name("night".into())
+}
+
+#[test]
+fn a_save_is_looked_for_until_it_is_answered_and_its_name_held_until_it_is_closed() {
+    let mut session = met();
+    let [known, own, refused] = [(); 3].map(|()| session.seek(by_name(), action()).unwrap());
+    let asked = |ticket| FromDriver::Seek { ticket, by: by_name(), action: action() };
+    assert_eq!(session.messages(), [known, own, refused].map(asked));
+    assert_eq!(session.found(known), None);
+    session.hear(ToDriver::Found { ticket: known, token: Some("7a".into()) });
+    session.hear(ToDriver::Found { ticket: own, token: None });
+    session.hear(ToDriver::Ended { ticket: refused, end: Err(gone()) });
+    assert_eq!(session.found(known), Some(Ok(Found { token: "7a".into(), is_known: true })));
+    assert_eq!(session.found(refused), Some(Err(gone())));
+    let Some(Ok(Found { token, is_known: false })) = session.found(own) else { panic!("it is to be begun") };
+    // The next hub has to know that the name is held.
+    lose(&mut session, NOW);
+    session.welcomed(CLUSTER, &welcome(1, 2));
+    let tickets = vec![known, own, refused];
+    let holds = FromDriver::Holds { tickets, outputs: vec![], caches: vec![] };
+    assert_eq!(session.messages(), [holds, asked(own)]);
+    session.hear(ToDriver::Found { ticket: own, token: Some("of another one".into()) });
+    assert_eq!(
+        session.found(own),
+        Some(Ok(Found { token: token.clone(), is_known: false })),
+        "the first answer counts"
+    );
+    session.close(own);
+    assert_eq!(session.messages(), [FromDriver::Close { ticket: own }]);
+    // No two jobs have the same token, not even of hubs that number sessions anew.
+    let mut tokens = BTreeSet::from([token]);
+    for (cluster, welcome) in [(CLUSTER, welcome(2, 1)), ("another", welcome(3, 1))] {
+        let mut session = Session::new(PATIENCE, NOW);
+        session.welcomed(cluster, &welcome);
+        for _ in 0..3 {
+            let ticket = session.seek(by_name(), action()).unwrap();
+            session.hear(ToDriver::Found { ticket, token: None });
+            assert!(tokens.insert(session.found(ticket).unwrap().unwrap().token));
+        }
+    }
+    let late = session.seek(by_name(), action()).unwrap();
+    session.welcomed("another", &welcome(1, 1));
+    assert!(session.found(late).unwrap().unwrap_err().to_string().contains("does not know this job"));
+}
+
+#[test]
+fn a_job_is_refused_accepted_or_not_answered_yet() {
+    let mut session = met();
+    let [taken, refused] = [(); 2].map(|()| submit(&mut session, Some("night")));
+    assert_eq!((session.accepted(taken), session.accepted(refused)), (None, None));
+    session.hear(ToDriver::Accepted { ticket: taken, job: JobId(4) });
+    session.hear(ToDriver::Ended { ticket: refused, end: Err(gone()) });
+    assert_eq!((session.accepted(taken), session.accepted(refused)), (Some(Ok(())), Some(Err(gone()))));
+    // That it failed is the job's own affair.
+    session.hear(ToDriver::Ended { ticket: taken, end: Err(Error::Cancelled) });
+    assert_eq!(session.accepted(taken), Some(Ok(())));
+    assert!(session.has_failed(taken));
+    // What could not be used here is collected by somebody else.
+    assert_eq!(session.next(taken), Err(Error::Cancelled));
+    session.keep(taken);
+    session.messages();
+    [taken, refused].into_iter().for_each(|ticket| session.close(ticket));
+    assert_eq!(session.messages(), [FromDriver::Detach { ticket: taken }, FromDriver::Close { ticket: refused }]);
+    let stopped = submit(&mut session, Some("night"));
+    session.hear(ToDriver::Accepted { ticket: stopped, job: JobId(5) });
+    session.hear(ToDriver::Ended { ticket: stopped, end: Err(Error::cluster("the cluster was stopped", "start it")) });
+    assert!(!session.has_failed(stopped), "a hub that begins anew goes on with it");
 }

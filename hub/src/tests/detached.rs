@@ -1,0 +1,209 @@
+//! Whose detached job is whose: who asks for another action is refused, and of the drivers that would begin a save one does.
+
+use super::*;
+use tryworks_protocol::driver::Sought;
+
+fn by_name() -> Sought {
+    Sought::Name("night".into())
+}
+
+fn save(dir: &str) -> Action {
+    Action { name: "save".into(), aspects: vec![Aspect::new("place", dir)] }
+}
+
+fn seek(ticket: u64, by: Sought, action: &Action) -> FromDriver {
+    FromDriver::Seek { ticket, by, action: action.clone() }
+}
+
+/// A save under the name `night`.
+fn saving(ticket: u64, session: SessionId, action: &Action, token: &str) -> FromDriver {
+    let new = job(ticket, session, 2, None, Some("night"));
+    FromDriver::Submit(Box::new(NewJob { action: action.clone(), token: token.into(), ..new }))
+}
+
+/// What was found, and why what was refused was.
+fn answers(said: &[ToDriver]) -> (Vec<(u64, Option<String>)>, BTreeMap<u64, String>) {
+    let (mut found, mut refused) = (Vec::new(), BTreeMap::new());
+    for message in said {
+        match message {
+            ToDriver::Found { ticket, token } => found.push((*ticket, token.clone())),
+            ToDriver::Ended { ticket, end: Err(error) } => drop(refused.insert(*ticket, error.to_string())),
+            _ => {}
+        }
+    }
+    (found, refused)
+}
+
+fn told(world: &mut World, driver: PeerId) -> Vec<(u64, Option<String>)> {
+    answers(&world.said(driver)).0
+}
+
+#[test]
+fn of_the_drivers_that_would_begin_a_save_one_does_and_the_others_get_its_job() {
+    let mut world = World::new();
+    let [(first, one), (second, two), (third, _)] = [(); 3].map(|()| world.driver(None));
+    let out = save("/out");
+    world.drive(first, &[seek(1, by_name(), &out)]);
+    assert_eq!(told(&mut world, first), [(1, None)]);
+    // Asked again by one that was cut off.
+    world.drive(first, &[seek(1, by_name(), &out)]);
+    assert_eq!(told(&mut world, first), [(1, None)]);
+    world.drive(second, &[seek(1, by_name(), &out), seek(2, Sought::Name("day".into()), &out)]);
+    world.drive(third, &[seek(1, by_name(), &out), seek(2, by_name(), &save("/other"))]);
+    assert_eq!(told(&mut world, second), [(2, None)], "another name is free");
+    assert!(told(&mut world, third).is_empty());
+    // The first one comes to nothing.
+    world.drive(first, &[FromDriver::Close { ticket: 1 }]);
+    assert_eq!((told(&mut world, second), told(&mut world, third)), (vec![(1, None)], vec![]));
+    world.drive(first, &[seek(3, by_name(), &out)]);
+    world.drive(second, &[saving(3, two.session, &out, "7a")]);
+    assert_eq!(told(&mut world, first), [(3, Some("7a".into()))]);
+    let (found, refused) = answers(&world.said(third));
+    assert_eq!(found, [(1, Some("7a".into()))]);
+    assert!(refused[&2].contains("its place is `/out`, and `/other` is asked for"), "{refused:?}");
+    // One that prepared another directory meanwhile is not given this job.
+    world.drive(first, &[saving(4, one.session, &out, "7b"), saving(5, one.session, &out, "7a")]);
+    let said = world.said::<ToDriver>(first);
+    assert!(answers(&said).1[&4].contains("while this program prepared to save"), "{said:?}");
+    assert!(said.iter().any(|message| matches!(message, ToDriver::Accepted { ticket: 5, .. })));
+    world.drive(second, &[FromDriver::Close { ticket: 2 }]);
+    assert!(world.hub.names.is_empty());
+}
+
+#[test]
+fn a_name_is_let_go_of_with_the_session_or_when_its_driver_does_not_hold_it_any_more() {
+    let mut world = World::new();
+    let [(first, _), (second, two), (third, _)] = [(); 3].map(|()| world.driver(None));
+    let out = save("/out");
+    for driver in [first, second, third] {
+        world.drive(driver, &[seek(1, by_name(), &out)]);
+    }
+    assert_eq!(told(&mut world, first), [(1, None)]);
+    world.drive(first, &[FromDriver::Leave]);
+    assert_eq!((told(&mut world, second), told(&mut world, third)), (vec![(1, None)], vec![]));
+    world.client_gone(second);
+    assert!(told(&mut world, third).is_empty(), "it may come back");
+    let (second, _) = world.driver(Some((two.session, two.secret)));
+    world.drive(second, &[FromDriver::Holds { tickets: vec![], outputs: vec![], caches: vec![] }]);
+    assert_eq!(told(&mut world, third), [(1, None)]);
+    world.drive(third, &[FromDriver::Leave]);
+    assert!(world.hub.names.is_empty());
+}
+
+/// Only the name of the action was compared: a collector with more partitions found results missing and removed what was
+/// saved.
+#[test]
+fn whoever_asks_for_another_action_is_refused_also_by_the_next_hub() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, welcome) = world.driver(None);
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    let out = save("/out");
+    world.drive(driver, &[saving(1, welcome.session, &out, "7a")]);
+    world.drive(driver, &[FromDriver::Submit(Box::new(job(2, welcome.session, 2, None, Some("bad"))))]);
+    let mut tasks = world.tasks(engine);
+    let number = tasks[0].task.job;
+    for round in 0..4 {
+        let end = |task: &Assignment| match task.task.job == number {
+            true => done(task),
+            false => FromEngine::Failed {
+                attempt: task.task.attempt,
+                failure: tryworks_scheduler::Failure::Final(tryworks_base::Error::Bug(format!("round {round}"))),
+                span: (0, 0),
+            },
+        };
+        world.report(engine, &tasks.iter().map(end).collect::<Vec<_>>());
+        tasks = world.tasks(engine);
+    }
+    for again in [false, true] {
+        if again {
+            world = world.again();
+        }
+        let (driver, welcome) = world.driver(None);
+        let more = Action { aspects: vec![Aspect::new("place", "/out"), Aspect::new("rows", 7)], ..out.clone() };
+        let others = [save("/other"), more, Action { name: "count".into(), ..out.clone() }];
+        for (ticket, other) in (10..).zip(&others) {
+            let (by, action) = (Sought::Number(number), other.clone());
+            let attach = FromDriver::Attach { ticket: ticket + 20, job: number, action, token: "7a".into() };
+            world.drive(
+                driver,
+                &[
+                    saving(ticket, welcome.session, other, "7a"),
+                    seek(ticket + 10, by, other),
+                    attach,
+                    seek(ticket + 30, by_name(), other),
+                ],
+            );
+        }
+        let (found, refused) = answers(&world.said(driver));
+        assert_eq!((found.len(), refused.len()), (0, 12));
+        let all = |tickets: [u64; 4], text: &str| {
+            tickets.iter().all(|ticket| refused[ticket].contains(text) && refused[ticket].contains("`night` (job "))
+        };
+        assert!(all([10, 20, 30, 40], "its place is `/out`, and `/other` is asked for"), "{refused:?}");
+        assert!(all([11, 21, 31, 41], "it has no rows, and `7` is asked for"), "{refused:?}");
+        assert!(all([12, 22, 32, 42], "it is `save`, and `count` is asked for"), "{refused:?}");
+        world.drive(driver, &[seek(1, Sought::Number(number), &out), seek(2, by_name(), &out)]);
+        world.drive(driver, &[saving(3, welcome.session, &out, "7a")]);
+        let said = world.said::<ToDriver>(driver);
+        let token = Some("7a".to_string());
+        assert_eq!(answers(&said).0, [(1, token.clone()), (2, token)]);
+        let (parts, ends) = results(&said);
+        assert_eq!((parts.len(), ends.get(&3)), (2, Some(&true)));
+        world.drive(driver, &[FromDriver::Detach { ticket: 3 }]);
+        // One that has failed is there all the same, and says so.
+        world.drive(driver, &[FromDriver::Submit(Box::new(job(4, welcome.session, 2, None, Some("bad"))))]);
+        let said = world.said::<ToDriver>(driver);
+        assert!(said.iter().any(|message| matches!(message, ToDriver::Accepted { ticket: 4, .. })), "{said:?}");
+        assert_eq!(results(&said).1.get(&4), Some(&false));
+        world.drive(driver, &[FromDriver::Detach { ticket: 4 }]);
+    }
+    let (driver, _) = world.driver(None);
+    let by = Sought::Number(tryworks_base::ids::JobId(4_711));
+    world.drive(driver, &[seek(1, by, &out)]);
+    let refused = answers(&world.said(driver)).1;
+    assert!(refused[&1].contains("there is no detached job with the number 4711"), "{refused:?}");
+}
+
+/// The ticket of its owner outlived a job that another driver collected after the hub had begun anew: who asked by it was
+/// not answered.
+#[test]
+fn an_owner_that_was_away_while_its_job_was_collected_is_answered() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, owner) = world.driver(None);
+    let out = save("/out");
+    world.drive(driver, &[saving(1, owner.session, &out, "7a")]);
+    world.drive(driver, &[FromDriver::Submit(Box::new(job(2, owner.session, 2, None, Some("count"))))]);
+    world.turn();
+    let mut world = world.again();
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    for _ in 0..4 {
+        let tasks = world.tasks(engine);
+        world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
+    }
+    let (other, welcome) = world.driver(None);
+    let count = |ticket, session| job(ticket, session, 2, None, Some("count"));
+    world.drive(other, &[saving(1, welcome.session, &out, "7a")]);
+    world.drive(other, &[FromDriver::Submit(Box::new(count(2, welcome.session)))]);
+    assert_eq!(results(&world.said(other)).1, BTreeMap::from([(1, true), (2, true)]));
+    world.drive(other, &[FromDriver::Close { ticket: 1 }, FromDriver::Close { ticket: 2 }]);
+    assert!(world.hub.jobs.is_empty());
+    let (driver, _) = world.driver(Some((owner.session, owner.secret)));
+    let again = |new: FromDriver, number| match new {
+        FromDriver::Submit(new) => {
+            FromDriver::Submit(Box::new(NewJob { job: Some(tryworks_base::ids::JobId(number)), ..*new }))
+        }
+        other => other,
+    };
+    world.drive(driver, &[again(saving(1, owner.session, &out, "7a"), 1)]);
+    world.drive(driver, &[again(FromDriver::Submit(Box::new(count(2, owner.session))), 2)]);
+    let (_, refused) = answers(&world.said(driver));
+    assert!(refused[&1].contains("another driver has collected it"), "{refused:?}");
+    for _ in 0..4 {
+        let tasks = world.tasks(engine);
+        world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
+    }
+    let (parts, ends) = results(&world.said(driver));
+    assert_eq!((parts.len(), ends.get(&2)), (2, Some(&true)), "what is only a result is made again");
+}

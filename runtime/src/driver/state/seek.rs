@@ -1,0 +1,87 @@
+//! Detached saves that are looked for before their places are prepared.
+
+use super::Session;
+use tryworks_base::{Action, Error, Result};
+use tryworks_protocol::driver::{FromDriver, Sought};
+
+/// A question to the hub.
+pub(super) struct Seek {
+    by: Sought,
+    action: Action,
+    /// The token of the job, or that there is none; why there is no answer.
+    answer: Option<Result<Option<String>>>,
+}
+
+impl Seek {
+    fn message(&self, ticket: u64) -> FromDriver {
+        FromDriver::Seek { ticket, by: self.by.clone(), action: self.action.clone() }
+    }
+
+    /// What is said to a hub that is met again. A job that was found stays found; a name that this driver has it has to have
+    /// from the new hub, too.
+    pub(super) fn again(&self, ticket: u64) -> Option<FromDriver> {
+        matches!(self.answer, None | Some(Ok(None))).then(|| self.message(ticket))
+    }
+}
+
+/// What came of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What tells the files of the job from those of every other one.
+    pub token: String,
+    /// The job is there. Else it is this driver's to submit.
+    pub is_known: bool,
+}
+
+impl Session {
+    /// Looks for a detached job. Gives the ticket of the question.
+    ///
+    /// # Errors
+    /// As [`Session::usable`].
+    pub fn seek(&mut self, by: Sought, action: Action) -> Result<u64> {
+        self.usable()?;
+        let ticket = self.new_ticket();
+        let seek = Seek { by, action, answer: None };
+        self.outbox.push(seek.message(ticket));
+        self.seeks.insert(ticket, seek);
+        Ok(ticket)
+    }
+
+    /// What came of a question: `None` as long as nothing has.
+    ///
+    /// # Errors
+    /// Why the hub refused, or that the session was stopped.
+    pub fn found(&self, ticket: u64) -> Option<Result<Found>> {
+        if self.stopped {
+            return Some(Err(Error::Stopped));
+        }
+        let answer = self.seeks.get(&ticket)?.answer.as_ref()?;
+        Some(answer.clone().map(|token| match token {
+            Some(token) => Found { token, is_known: true },
+            None => Found { token: self.token(ticket), is_known: false },
+        }))
+    }
+
+    /// A token that no other job has. Each session has another secret, also after a hub began with an empty journal, which
+    /// numbers sessions from 1.
+    fn token(&self, ticket: u64) -> String {
+        let mut of = blake3::Hasher::new();
+        of.update(&self.secret).update(&ticket.to_le_bytes());
+        let made = of.finalize();
+        made.to_hex()[..16].to_string()
+    }
+
+    /// The hub has answered. The first answer counts.
+    pub(super) fn answered(&mut self, ticket: u64, answer: Result<Option<String>>) {
+        if let Some(seek) = self.seeks.get_mut(&ticket) {
+            seek.answer.get_or_insert(answer);
+        }
+    }
+
+    /// There will be no answers.
+    pub(super) fn seeks_failed(&mut self, error: &Error) {
+        for seek in self.seeks.values_mut() {
+            seek.answer.get_or_insert_with(|| Err(error.clone()));
+        }
+    }
+}
