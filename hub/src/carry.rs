@@ -87,8 +87,9 @@ impl Carrier {
             }
             Order::NoteResult { entry, engine, attempt } => {
                 let told = told();
-                let then = move |outcome| drop(told.send(Told::Kept { engine, attempt, outcome }));
-                self.journal.note_then(entry, then);
+                self.journal.note(entry);
+                // A disk that is full holds it up. Nobody would ask the engine for them once it is written.
+                self.journal.when_written(move || drop(told.send(Told::Kept { engine, attempt })));
             }
             Order::Reserve { counter, end } => {
                 let told = told();

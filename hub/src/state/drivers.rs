@@ -4,6 +4,7 @@ use super::lost::Process;
 use super::sessions::{Client, Session};
 use super::{Hub, Level, Order, ShelfOrder};
 use crate::journal::{Counter, Entry, Proof};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tryworks_base::ids::{JobId, SessionId};
 use tryworks_base::{Error, MAX_MESSAGE};
@@ -23,11 +24,17 @@ impl Hub {
                     {
                         session.heard = self.now;
                     }
+                    let holds = batch.iter().any(|message| matches!(message, FromDriver::Holds { .. }));
                     for message in batch {
                         // An earlier message of the batch may have ended the connection.
                         if self.sessions.clients.contains_key(&peer) {
                             self.client_says(peer, client, message);
                         }
+                    }
+                    if let Client::Driver(session) = client
+                        && holds
+                    {
+                        self.drop_unclaimed(session);
                     }
                 }
                 Err(error) => self.refuse_client(peer, &error.to_string()),
@@ -62,7 +69,8 @@ impl Hub {
     }
 
     fn greet_driver(&mut self, peer: PeerId, again: Option<(SessionId, [u8; 16])>, program: Program, host: HostInfo) {
-        let (id, secret) = match again.filter(|(id, secret)| self.may_have(*id, secret)) {
+        let again = again.filter(|(id, secret)| self.may_have(*id, secret));
+        let (id, secret) = match again {
             Some(again) => again,
             None => match self.next_short(Counter::Sessions) {
                 Ok(id) => (SessionId(id), self.secret_of(SessionId(id))),
@@ -72,7 +80,11 @@ impl Hub {
         let send_program = host.id != self.setup.host.id && !self.programs.contains(&program.id);
         let proof = Proof::of(&secret);
         let (now, at) = (self.now, self.clock());
-        let session = self.sessions.all.entry(id).or_insert_with(|| Session::new(proof, host.id.clone(), now));
+        let fresh = again.is_none();
+        let session = self.sessions.all.entry(id).or_insert_with(|| {
+            let names = fresh.then(BTreeSet::new);
+            Session { names, ..Session::new(proof, host.id.clone(), now) }
+        });
         let before = session.peer.replace(peer);
         (session.lost, session.heard, session.process) = (None, now, Process::of(&host));
         let program = Arc::new(program);

@@ -168,11 +168,9 @@ impl Hub {
     pub(crate) fn hear(&mut self, told: Told) {
         match told {
             Told::Submitted { job, outcome } => self.written(job, outcome),
-            Told::Kept { engine, attempt, outcome: Ok(()) } => {
+            Told::Kept { engine, attempt } => {
                 self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
             }
-            // Without the journal's copy, the engine must go on holding the results.
-            Told::Kept { .. } => {}
             Told::Reserved { counter, end } => self.numbers.written(counter, end),
             Told::Health(error) => self.look_after_journal(error),
             Told::Answer { peer, number, answer } => self.tell_answer(peer, number, answer),

@@ -150,6 +150,7 @@ impl Hub {
             return self.attach(session, ticket, job);
         }
         if let Some(job) = new.detached.as_ref().and_then(|name| self.detached_as(name)) {
+            self.keep_codes(session, &new);
             return self.attach_to(session, ticket, job, &new.action, &new.token);
         }
         let end = match self.not_collected(&new).and_then(|()| self.take_in(session, new)) {
@@ -179,7 +180,13 @@ impl Hub {
         if let Some(name) = &new.detached {
             check_label("a detached job", name).map_err(|error| Error::cluster(error, "give it another one"))?;
         }
-        let (id, origin) = self.number_for(session, &new)?;
+        let (id, origin) = match self.number_for(session, &new) {
+            Ok(found) => found,
+            Err(error) => {
+                self.keep_codes(session, &new);
+                return Err(error);
+            }
+        };
         let ticket = new.ticket;
         let mut job = Job::new(session, ticket, new.detached.clone(), new.spec.clone(), self.clock());
         job.drivers.push(Attached { session, ticket, deaf: false, replay: None, whole: false });
@@ -291,6 +298,23 @@ impl Hub {
         Ok(())
     }
 
+    /// Keeps the codes of exchanges that come with a job which is not begun: its driver takes them for sent, and the jobs
+    /// after it come without them.
+    fn keep_codes(&mut self, session: SessionId, new: &NewJob) {
+        for (stage, bytes) in &new.codes {
+            let output = new.spec.stages.get(*stage as usize).and_then(|stage| stage.output);
+            let Some(output) = output.filter(|output| output.session() == session) else { continue };
+            if let CodeBytes::AtHub { id, .. } = bytes {
+                self.out.order(Order::Shelf(ShelfOrder::UseSent(*id)));
+                if !self.programs.contains(id) {
+                    continue;
+                }
+            }
+            let code = StageCode { bytes: bytes.clone(), users: 0, held: true };
+            self.known.codes.entry(CodeId::Output(output)).or_insert(code);
+        }
+    }
+
     /// Begins the jobs that waited for engines, once the engines are back or [`RETURN`] is over.
     pub(crate) fn admit(&mut self) {
         if !self.engines.awaited.is_empty() && self.now.since(Time(0)) < RETURN {
@@ -313,7 +337,7 @@ impl Hub {
         let mut done = job.held.clone();
         self.replay_to_all(id);
         if ended {
-            return;
+            return self.drop_offered(id);
         }
         let mut missing = 0;
         for at in 0..spec.stages.len() {
@@ -391,7 +415,7 @@ impl Hub {
         for stage in &spec.stages {
             self.leave_code(code_of(stage, id));
         }
-        self.known.offered.results.remove(&id);
+        self.drop_offered(id);
         self.out.note(Entry::JobEnded { job: id, at, progress, end: end.clone().map_err(Box::new) });
         for driver in drivers.into_iter().filter(|driver| !driver.deaf) {
             self.tell_driver(driver.session, ToDriver::Progress { ticket: driver.ticket, progress });

@@ -22,7 +22,7 @@ pub enum Order {
         /// The job.
         job: JobId,
     },
-    /// Note the last result of a launch: [`Told::Kept`] says that it is committed, or why it is not.
+    /// Note the last result of a launch: [`Told::Kept`] says when it is committed, however long it takes.
     NoteResult {
         /// The entry.
         entry: Entry,
@@ -153,14 +153,12 @@ pub enum Told {
         /// The outcome.
         outcome: Result<()>,
     },
-    /// Results of a detached job that an engine holds are committed to the journal, or why they are not.
+    /// Results of a detached job that an engine holds are written down.
     Kept {
         /// The engine that holds them.
         engine: EngineId,
         /// The launch that made them.
         attempt: AttemptId,
-        /// The outcome.
-        outcome: Result<()>,
     },
     /// The journal has these numbers as reserved.
     Reserved {

@@ -3,10 +3,12 @@
 
 use super::Hub;
 use super::jobs::Phase;
+use super::sessions::Session;
 use crate::journal::{Entry, Remembered};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tryworks_base::ids::{JobId, OutputId};
+use tryworks_protocol::engine::CodeId;
 use tryworks_scheduler::{Event, JobSpec, KnownBlock};
 
 /// What survives of an output from before a restart.
@@ -35,6 +37,14 @@ impl Hub {
         // The previous hub may have died before it noted their checksums.
         self.launches.made.extend(blocks.iter().map(|block| (output, block.partitions.clone())));
         self.events.push(Event::OutputKnown { output, partitions, buckets, parents, made, changed, blocks });
+    }
+
+    /// Whether a job may name an output that an engine offers: its code is here, or its driver holds it, or has not come
+    /// back since the hub before this one.
+    pub(crate) fn may_name(&self, output: OutputId) -> bool {
+        let session = self.sessions.all.get(&output.session());
+        let named = |session: &Session| session.names.as_ref().is_none_or(|names| names.contains(&output));
+        self.known.codes.contains_key(&CodeId::Output(output)) || session.is_some_and(named)
     }
 
     /// An engine offers a block from before. A running job may have a stage that makes its output.

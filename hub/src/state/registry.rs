@@ -102,6 +102,11 @@ impl Hub {
         let making = self.making(&held.iter().map(|held| held.output).collect());
         for held in held {
             let (output, attempt) = (held.output, held.attempt);
+            // It was released while its engine was away.
+            if !self.may_name(output) {
+                self.tell_engine(id, ToEngine::DeleteOutput { output });
+                continue;
+            }
             let block = KnownBlock { engine: id, made_by: attempt, partitions: held.partitions, report: held.report };
             self.offer_block(output, block, making.get(&output));
         }

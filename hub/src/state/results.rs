@@ -88,9 +88,10 @@ impl Hub {
     /// An engine that joined offers results from before.
     pub(crate) fn offer_result(&mut self, engine: EngineId, held: HeldResult) {
         let Some(job) = self.jobs.get_mut(&held.job) else {
-            let known = self.sessions.all.contains_key(&held.session);
-            if known {
+            if self.sessions.may_ask_for(held.session, held.job) {
                 self.known.offered.results.entry(held.job).or_default().push((engine, held));
+            } else if self.sessions.all.contains_key(&held.session) {
+                self.tell_engine(engine, ToEngine::Received { attempts: vec![held.attempt] });
             }
             return;
         };
@@ -112,6 +113,23 @@ impl Hub {
             return self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
         }
         self.known.offered.results.entry(id).or_default().push((engine, held));
+    }
+
+    /// Releases the results of a job that engines have offered: nobody asks for them.
+    pub(crate) fn drop_offered(&mut self, job: JobId) {
+        for (engine, held) in self.known.offered.results.remove(&job).unwrap_or_default() {
+            self.tell_engine(engine, ToEngine::Received { attempts: vec![held.attempt] });
+        }
+    }
+
+    /// A driver that came back has asked for all that it wants. Other results that engines offered are released.
+    pub(crate) fn drop_unclaimed(&mut self, session: SessionId) {
+        let own = |held: &[(EngineId, HeldResult)]| held.iter().any(|(_, held)| held.session == session);
+        let unclaimed = self.known.offered.results.iter().filter(|(job, held)| {
+            own(held) && !self.jobs.contains_key(job) && !self.sessions.may_ask_for(session, **job)
+        });
+        let unclaimed: Vec<_> = unclaimed.map(|(job, _)| *job).collect();
+        unclaimed.into_iter().for_each(|job| self.drop_offered(job));
     }
 
     /// A driver acknowledges results. Those of detached jobs are held until the job is collected.

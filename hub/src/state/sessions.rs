@@ -39,6 +39,8 @@ pub(crate) struct Session {
     pub(crate) heard: Time,
     /// Since when the driver has no connection.
     pub(crate) lost: Option<Time>,
+    /// The exchanges that its driver said to this hub to hold. `None` if it has not come back since the hub before.
+    pub(crate) names: Option<BTreeSet<OutputId>>,
     /// The driver is done with it, and it remains for detached jobs.
     pub(crate) left: bool,
     /// The cancelled jobs of which the driver is still to be told.
@@ -60,6 +62,7 @@ impl Session {
             orphans: BTreeMap::new(),
             heard: now,
             lost: Some(now),
+            names: None,
             left: false,
             cancelled: CancelledJobs::default(),
         }
@@ -89,6 +92,13 @@ pub(crate) struct Sessions {
 impl Sessions {
     pub(crate) fn ids(&self) -> Vec<SessionId> {
         self.all.keys().copied().collect()
+    }
+
+    /// Whether a driver may ask for a job that the hub does not know: it ran under the hub before this one, and the driver
+    /// has not said yet what it holds, or it is known to wait for its driver.
+    pub(crate) fn may_ask_for(&self, id: SessionId, job: JobId) -> bool {
+        let orphan = |session: &Session| session.orphans.values().any(|row| row.job == job);
+        self.all.get(&id).is_some_and(|session| session.names.is_none() || orphan(session))
     }
 
     pub(crate) fn is_connected(&self, id: SessionId) -> bool {
@@ -123,6 +133,9 @@ impl Hub {
         }
         let (outputs, caches): (BTreeSet<_>, BTreeSet<_>) =
             (outputs.iter().copied().collect(), caches.iter().copied().collect());
+        if let Some(session) = self.sessions.all.get_mut(&id) {
+            session.names = Some(outputs.clone());
+        }
         let known = self.outputs_of(id).into_iter();
         let outputs: Vec<_> = known.filter(|output| !outputs.contains(output)).collect();
         let mut own = self.known.caches_of(id);
@@ -132,9 +145,7 @@ impl Hub {
 
     /// A job of an earlier hub is no longer wanted.
     fn forget_orphan(&mut self, job: JobId) {
-        for (engine, held) in self.known.offered.results.remove(&job).unwrap_or_default() {
-            self.tell_engine(engine, ToEngine::Received { attempts: vec![held.attempt] });
-        }
+        self.drop_offered(job);
         let end = Err(Box::new(Error::Cancelled));
         let at = self.clock();
         self.out.note(Entry::JobEnded { job, at, progress: Progress::default(), end });
@@ -154,6 +165,10 @@ impl Hub {
     }
 
     fn release_output(&mut self, output: OutputId) {
+        let session = self.sessions.all.get_mut(&output.session());
+        if let Some(names) = session.and_then(|session| session.names.as_mut()) {
+            names.remove(&output);
+        }
         self.events.push(Event::OutputReleased { output });
         self.release_code(CodeId::Output(output));
         self.known.moves.remove(&output);

@@ -350,6 +350,92 @@ fn a_detached_job_is_accepted_once_it_is_written_down_and_collected_once() {
     assert!(world.hub.jobs.is_empty(), "it was collected");
 }
 
+/// The first try to write them failed, of which the hub was told. They were written later, and the engine held them until
+/// the end of their session.
+#[test]
+fn results_that_are_written_at_the_second_try_are_not_held_by_their_engine_any_more() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, welcome) = world.driver(None);
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    world.drive(driver, &[FromDriver::Submit(Box::new(job(1, welcome.session, 2, None, Some("night"))))]);
+    let tasks = world.tasks(engine);
+    world.turn();
+
+    let other = rusqlite::Connection::open(world.directory.path().join("journal.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
+    let out = world.hub.outgoing(world.now);
+    assert!(out.orders.iter().any(|order| matches!(order, Order::NoteResult { .. })));
+    out.orders.into_iter().for_each(|order| assert_eq!(world.carrier.carry_out(order), None));
+    let error = world.carrier.journal.sync().unwrap_err();
+    assert!(error.to_string().contains("locked"), "{error}");
+    assert!(world.hub.outgoing(world.now).to_engines.is_empty(), "they are nowhere else");
+
+    other.execute_batch("ROLLBACK").unwrap();
+    let received = |message| if let ToEngine::Received { attempts } = message { attempts } else { Vec::new() };
+    let received: Vec<_> = world.said::<ToEngine>(engine).into_iter().flat_map(received).collect();
+    assert_eq!(received, tasks.iter().map(|task| task.task.attempt).collect::<Vec<_>>());
+}
+
+/// They stayed with the engine until the end of the session.
+#[test]
+fn an_engine_that_comes_back_late_is_told_what_was_let_go_of_meanwhile() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (driver, welcome) = world.driver(None);
+    let session = welcome.session;
+    world.drive(driver, &[FromDriver::Submit(Box::new(job(1, session, 1, Some(5), None)))]);
+    let said = world.said::<ToDriver>(driver);
+    let number = said.iter().find_map(|one| if let ToDriver::Accepted { job, .. } = one { Some(*job) } else { None });
+    let (output, released) = (session.output(ExchangeId(6)), session.output(ExchangeId(5)));
+    let held = |output, attempt| HeldBlock {
+        output,
+        attempt: AttemptId(attempt),
+        partitions: (0..1).into(),
+        report: Report { partitions: vec![PartitionReport { bytes: 1, rows: 1, checksum: 1 }], bucket_bytes: vec![1] },
+    };
+    let parts = vec![(0, ResultPart::Here(vec![0]))];
+    let result = HeldResult { job: number.unwrap(), session, attempt: AttemptId(9), parts };
+    let back = |name, held| Offer { held, results: vec![result.clone()], ..offer(name, &directory) };
+    // The driver holds both exchanges, and has another connection.
+    let outputs = vec![output, released];
+    world.drive(driver, &[FromDriver::Holds { tickets: vec![1], outputs, caches: Vec::new() }]);
+    let (engine, _) = world.engine(back("one", vec![held(output, 7), held(released, 8)])).unwrap();
+    let deletes = |one: &ToEngine| matches!(one, ToEngine::DeleteOutput { .. });
+    assert!(!world.said::<ToEngine>(engine).iter().any(deletes));
+    // It lets go of the job and of one exchange while another engine is away.
+    let release = FromDriver::Release { outputs: vec![released], caches: Vec::new() };
+    world.drive(driver, &[FromDriver::Close { ticket: 1 }, release]);
+    world.turn();
+    let (engine, _) = world.engine(back("two", vec![held(output, 17), held(released, 18)])).unwrap();
+    let said = world.said::<ToEngine>(engine);
+    let deleted: Vec<_> = said
+        .iter()
+        .filter_map(|one| if let ToEngine::DeleteOutput { output } = one { Some(*output) } else { None })
+        .collect();
+    assert_eq!(deleted, [released]);
+    assert!(said.contains(&ToEngine::Received { attempts: vec![AttemptId(9)] }), "{said:?}");
+}
+
+/// The job came with the code of an exchange, and got the results of the job that had its name. The next job, which read the
+/// same exchange, was refused.
+#[test]
+fn a_job_that_is_known_by_its_name_leaves_its_codes() {
+    let mut world = World::new();
+    let (first, welcome) = world.driver(None);
+    let night = |session| FromDriver::Submit(Box::new(job(1, session, 1, Some(5), Some("night"))));
+    world.drive(first, &[night(welcome.session)]);
+    world.turn();
+    let (second, welcome) = world.driver(None);
+    let mut new = job(2, welcome.session, 1, Some(5), None);
+    new.codes.retain(|(stage, _)| *stage == 1);
+    world.drive(second, &[night(welcome.session), FromDriver::Submit(Box::new(new))]);
+    let said = world.said::<ToDriver>(second);
+    let accepted = said.iter().filter(|one| matches!(one, ToDriver::Accepted { .. })).count();
+    assert_eq!(accepted, 2, "{said:?}");
+}
+
 #[test]
 fn a_new_job_of_a_session_that_lives_on_waits_for_the_engines_that_have_its_blocks() {
     let mut world = World::new();

@@ -83,7 +83,7 @@ impl ClusterJob {
             fetched.map_err(|error| Error::storage("fetching a result", "this process", &error))?
         };
         if bytes.is_ok() {
-            self.shared.say(|state| state.fetched(attempt));
+            self.shared.say(|state| state.fetched(self.ticket(), attempt, place.partition));
         }
         bytes
     }
@@ -176,7 +176,7 @@ impl JobControl for ClusterJob {
                     Ok(bytes) => bytes,
                     // The result is wanted again after the job has ended.
                     Err(error) => {
-                        self.shared.lock().unfetched(self.ticket(), partition, error)?;
+                        self.shared.say(|state| state.unfetched(self.ticket(), attempt, partition, error))?;
                         continue;
                     }
                 },

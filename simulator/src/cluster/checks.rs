@@ -1,7 +1,7 @@
 //! The checkers look on from outside: they compare what the hub says with what it heard, and with what its journal has.
 
 use super::disk::Disk;
-use super::drivers::Job;
+use super::programs::Job;
 use crate::checkers::Violation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,6 +29,9 @@ pub(super) struct Checks {
     names: BTreeMap<JobId, String>,
     closed: BTreeSet<JobId>,
     tickets: BTreeMap<(SessionId, u64), JobId>,
+    /// What jobs are called, and those of this hub that have not ended.
+    labels: BTreeMap<(SessionId, u64), String>,
+    running: BTreeMap<(SessionId, String), (u64, JobId)>,
     tasks: BTreeMap<AttemptId, (JobId, Partitions)>,
     /// What engines reported while the hub listened to them.
     reported: BTreeSet<AttemptId>,
@@ -75,15 +78,40 @@ impl Checks {
         for message in decode::<FromDriver>(bytes).unwrap_or_default() {
             match message {
                 FromDriver::Submit(job) => {
+                    self.labels.insert((session, job.ticket), job.spec.label.clone());
                     self.submitted.extend(job.detached.map(|name| ((session, job.ticket), name)));
                 }
                 FromDriver::Received { attempts } => {
                     self.received.extend(attempts.into_iter().map(|attempt| (session, attempt)));
                 }
-                FromDriver::Close { ticket } => self.closed.extend(self.tickets.get(&(session, ticket))),
+                FromDriver::Close { ticket } => {
+                    self.closed.extend(self.tickets.get(&(session, ticket)));
+                    self.runs_no_more(session, ticket);
+                }
+                FromDriver::Detach { ticket } => self.runs_no_more(session, ticket),
                 _ => {}
             }
         }
+    }
+
+    /// The hub dies, and all that it ran.
+    pub fn hub_dies(&mut self) {
+        self.running.clear();
+    }
+
+    /// A hub runs a job, whose driver has asked for it once or more often.
+    fn runs(&mut self, session: SessionId, ticket: u64, job: JobId) -> Result<(), Violation> {
+        let Some(label) = self.labels.get(&(session, ticket)) else { return Ok(()) };
+        match self.running.insert((session, label.clone()), (ticket, job)) {
+            Some((_, other)) if other != job => {
+                Err(format!("`{label}` of {session} runs as two jobs: {other} and {job}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn runs_no_more(&mut self, session: SessionId, ticket: u64) {
+        self.running.retain(|(of, _), (by, _)| (*of, *by) != (session, ticket));
     }
 
     pub fn driver_is_greeted(&mut self, peer: PeerId, bytes: &[u8], disk: &Disk) -> Result<(), Violation> {
@@ -112,6 +140,7 @@ impl Checks {
             ToDriver::Accepted { ticket, job } => {
                 reserved(disk, Counter::Jobs, job.0)?;
                 self.tickets.insert((session, *ticket), *job);
+                self.runs(session, *ticket, *job)?;
                 let Some(name) = self.submitted.get(&(session, *ticket)) else { return Ok(()) };
                 self.names.insert(*job, name.clone());
                 let row = disk.journal.reader().detached(name).map_err(|error| error.to_string())?;
@@ -132,6 +161,10 @@ impl Checks {
                     true => Err(format!("{attempt} is told again to {session}, which said to have it")),
                     false => Ok(()),
                 }
+            }
+            ToDriver::Ended { ticket, .. } => {
+                self.runs_no_more(session, *ticket);
+                Ok(())
             }
             _ => Ok(()),
         }

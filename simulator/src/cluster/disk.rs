@@ -110,7 +110,7 @@ impl World {
             Order::NoteResult { entry: note, engine, attempt } => {
                 if self.options.bug == Some(Bug::ReceiveEarly) {
                     self.outcome.planted += 1;
-                    self.tell(0, Told::Kept { engine, attempt, outcome: Ok(()) });
+                    self.tell(0, Told::Kept { engine, attempt });
                 }
                 Pending { write: entry(note), then: Some(Then::Kept(engine, attempt)) }
             }
@@ -177,7 +177,7 @@ impl World {
             let outcome = refused.map_or(Ok(()), |(_, error)| Err(error.clone()));
             match pending.then {
                 Some(Then::Submitted(job)) => self.tell(0, Told::Submitted { job, outcome }),
-                Some(Then::Kept(engine, attempt)) => self.tell(0, Told::Kept { engine, attempt, outcome }),
+                Some(Then::Kept(engine, attempt)) => self.tell(0, Told::Kept { engine, attempt }),
                 Some(Then::Reserved(counter, end)) => self.tell(0, Told::Reserved { counter, end }),
                 Some(Then::LookUp(lookup)) => self.answer(lookup),
                 None => {}
@@ -197,8 +197,11 @@ impl World {
         (self.disk.error, self.disk.was_full) = (Some(error.clone()), true);
         let mut told = Vec::new();
         for pending in &mut self.disk.pending {
-            // These commits take as long as they take.
-            let asked = |then: &mut Then| !matches!(then, Then::Reserved(..) | Then::LookUp(Lookup::Results { .. }));
+            // What takes as long as it takes.
+            let asked = |then: &mut Then| match then {
+                Then::Reserved(..) | Then::Kept(..) | Then::LookUp(Lookup::Results { .. }) => false,
+                Then::Submitted(_) | Then::LookUp(_) => true,
+            };
             told.extend(pending.then.take_if(asked));
         }
         self.disk.pending.retain(|pending| pending.write.is_some() || pending.then.is_some());
@@ -206,9 +209,8 @@ impl World {
             let outcome = Err(error.clone());
             match then {
                 Then::Submitted(job) => self.tell(0, Told::Submitted { job, outcome }),
-                Then::Kept(engine, attempt) => self.tell(0, Told::Kept { engine, attempt, outcome }),
                 Then::LookUp(lookup) => self.answer(lookup),
-                Then::Reserved(..) => {}
+                Then::Reserved(..) | Then::Kept(..) => {}
             }
         }
         self.disk.busy = true;

@@ -1,90 +1,73 @@
-//! Simulated drivers: they submit jobs, come back to their session after their connection was cut, and are run again
-//! when they end.
+//! Drivers: the real state of each, and around it a simulated thread that talks to the hub.
 
-use super::engines::Code;
 use super::network::{End, said};
+use super::programs::Job;
+use super::promises::Promises;
 use super::{Bug, Happening, MS, SECOND, World};
 use crate::checkers::Violation;
-use std::collections::BTreeMap;
 use std::time::Duration;
-use tryworks_base::ids::{ExchangeId, JobId, OutputId, SessionId};
-use tryworks_base::{Action, Error};
-use tryworks_protocol::driver::{FromDriver, NewJob, Part, Program, ToDriver, Welcome};
+use tryworks_base::Error;
+use tryworks_base::ids::SessionId;
+use tryworks_protocol::driver::{Program, ToDriver, Welcome};
 use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening};
-use tryworks_scheduler::{JobSpec, Limits, Time};
+use tryworks_runtime::driver::state::{BEAT, Session, Unmet};
+use tryworks_scheduler::Time;
 use tryworks_transport::PeerId;
 
-/// A job, as its driver sees it.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub plan: usize,
-    pub name: Option<String>,
-    /// The time to submit it has come.
-    due: bool,
-    /// The driver's number for it in this session.
-    ticket: Option<u64>,
-    pub number: Option<JobId>,
-    pub got: BTreeMap<u32, u64>,
-    /// An earlier run of the driver was told that the detached job is accepted.
-    pub promised: Option<JobId>,
-    pub through: bool,
-}
+/// Which cluster it is, as connection files say.
+const CLUSTER: &str = "simulated";
+/// How often a hub that is gone is looked for.
+const KNOCK: (u64, u64) = (50 * MS, 200 * MS);
 
-impl Job {
-    pub fn new(plan: usize, name: Option<String>) -> Self {
-        Job { plan, name, due: false, ticket: None, number: None, got: BTreeMap::new(), promised: None, through: false }
-    }
-
-    /// Another session, or another run of the program, submits it from the beginning.
-    fn begin_anew(&mut self) {
-        if self.name.is_some() && self.number.is_some() {
-            self.promised = self.number;
-        }
-        (self.ticket, self.number) = (None, None);
-        self.got.clear();
-    }
-}
-
-#[derive(Debug)]
 pub(super) struct Driver {
     name: String,
     pub life: u32,
-    alive: bool,
     pub peer: Option<PeerId>,
     welcome: bool,
-    pub session: Option<(SessionId, [u8; 16])>,
-    epoch: u64,
-    tickets: u64,
-    /// Since when it has had no connection that it knows to be good.
-    pub away: Option<Time>,
+    pub state: Session,
+    pub promises: Promises,
+    /// How long it waits for a hub.
+    patience: Duration,
+    /// Until then its network leads nowhere.
+    unreachable: Time,
     pub jobs: Vec<Job>,
-    left: bool,
+    /// It stays for a while when it has all that it wanted.
+    pub lingers: bool,
+    /// It does so now.
+    pub stays: bool,
+    pub left: bool,
 }
 
 impl Driver {
-    pub fn new(at: usize) -> Self {
+    pub fn new(at: usize, patience: Duration, lingers: bool) -> Self {
         Driver {
             name: format!("driver-{at}"),
             life: 0,
-            alive: true,
             peer: None,
             welcome: false,
-            session: None,
-            epoch: 0,
-            tickets: 0,
-            away: None,
+            state: Session::new(patience, Time(0)),
+            promises: Promises::new(patience, Time(0)),
+            patience,
+            unreachable: Time(0),
             jobs: Vec::new(),
+            lingers,
+            stays: false,
             left: false,
         }
     }
 
     pub fn lives(&self, life: u32, peer: PeerId) -> bool {
-        self.alive && self.life == life && self.peer == Some(peer)
+        self.life == life && self.peer == Some(peer)
     }
 
     /// It has all results that it wanted.
     pub fn is_through(&self) -> bool {
         self.left
+    }
+
+    /// It has a connection, as far as it knows.
+    pub fn is_connected(&self) -> bool {
+        self.peer.is_some() && self.welcome
     }
 
     /// The jobs that have not ended.
@@ -95,19 +78,20 @@ impl Driver {
 }
 
 impl World {
-    pub(super) fn dial_driver(&mut self, driver: usize, life: u32) {
+    pub(super) fn dial_driver(&mut self, driver: usize, life: u32) -> Result<(), Violation> {
         let of = &self.drivers[driver];
-        if of.life != life || !of.alive || of.peer.is_some() || of.left {
-            return;
+        if of.life != life || of.peer.is_some() || of.left {
+            return Ok(());
         }
-        if self.hub.is_none() {
-            return self.soon(50 * MS, 200 * MS, Happening::DialDriver(driver, life));
+        if self.hub.is_none() || self.now < of.unreachable {
+            let refused = Error::cluster("the cluster cannot be reached", "is it running?");
+            return self.meets_no_hub(driver, Unmet::ForNow(refused));
         }
         let peer = self.connect(End::Driver(driver, life));
         let of = &mut self.drivers[driver];
         (of.peer, of.welcome) = (Some(peer), false);
         let info = HostInfo { id: of.name.clone(), name: of.name.clone(), ..HostInfo::default() };
-        let mut again = of.session;
+        let mut again = of.state.again(CLUSTER);
         if let (Some((_, secret)), Some(Bug::GiveUpEarly)) = (&mut again, self.options.bug) {
             self.outcome.planted += 1;
             secret[0] ^= 1;
@@ -116,215 +100,152 @@ impl World {
         let hello = Hello { version: "simulated".into(), host: info, purpose };
         let bytes = hello.to_bytes().unwrap_or_else(|error| panic!("a hello cannot be encoded: {error}"));
         self.send_to_hub(peer, bytes);
-        self.after(SECOND, Happening::Beat(peer));
+        Ok(())
     }
 
-    pub(super) fn driver_without_hub(&mut self, driver: usize) {
-        let now = self.now;
+    /// A hub was looked for and not met. Who gives up ends, and is run again.
+    fn meets_no_hub(&mut self, driver: usize, why: Unmet) -> Result<(), Violation> {
         let of = &mut self.drivers[driver];
-        of.peer = None;
-        of.away.get_or_insert(now);
+        (of.peer, of.welcome) = (None, false);
+        let for_good = matches!(why, Unmet::ForGood(_));
+        let ended = of.state.unmet(self.now, why).is_err();
+        of.promises.looked(self.now, for_good, ended)?;
+        if !ended {
+            let life = of.life;
+            self.soon(KNOCK.0, KNOCK.1, Happening::DialDriver(driver, life));
+            return Ok(());
+        }
+        self.outcome.patience_ended += 1;
+        self.take_results(driver)?;
+        let back_after = self.rng.within(100, 3_000) * MS;
+        self.run_again(driver, back_after);
+        Ok(())
+    }
+
+    /// The connection ended, or none came of a hello.
+    pub(super) fn driver_without_hub(&mut self, driver: usize) -> Result<(), Violation> {
+        // Some networks are away for longer than a hub waits.
+        let long = !self.is_calm() && self.rng.chance(60);
+        let away = if long { self.rng.within(4 * SECOND, 45 * SECOND) } else { 0 };
+        let of = &mut self.drivers[driver];
+        if of.left {
+            of.peer = None;
+            return Ok(());
+        }
+        of.unreachable = of.unreachable.max(Time(self.now.0 + away));
+        if !of.welcome {
+            let silent = Error::cluster("the hub does not answer", "is it running?");
+            return self.meets_no_hub(driver, Unmet::ForNow(silent));
+        }
+        (of.peer, of.welcome) = (None, false);
+        of.state.link_lost(self.now, "connection reset");
+        of.promises.lost(self.now);
         let life = of.life;
-        // Some networks are cut for longer than a hub waits.
-        let away = if !self.is_calm() && self.rng.chance(60) { 45 * SECOND } else { 200 * MS };
-        self.soon(away / 10, away, Happening::DialDriver(driver, life));
+        self.soon(0, 20 * MS, Happening::DialDriver(driver, life));
+        Ok(())
     }
 
     pub(super) fn end_driver(&mut self, driver: usize, back_after: u64) {
-        let of = &mut self.drivers[driver];
-        if of.left {
-            return;
+        if !self.drivers[driver].left {
+            self.outcome.drivers_ended += 1;
+            self.run_again(driver, back_after);
         }
-        self.outcome.drivers_ended += 1;
+    }
+
+    /// A driver's program ends in the middle, and is run again.
+    fn run_again(&mut self, driver: usize, back_after: u64) {
+        let begins = Time(self.now.0 + back_after);
+        let of = &mut self.drivers[driver];
         of.life += 1;
-        of.session = None;
-        of.away = None;
+        (of.welcome, of.stays) = (false, false);
+        // One that is planted has half of the patience that it says.
+        let bug = self.options.bug == Some(Bug::LosePatience);
+        self.outcome.planted += u64::from(bug);
+        of.state = Session::new(if bug { of.patience / 2 } else { of.patience }, begins);
+        of.promises = Promises::new(of.patience, begins);
         of.jobs.iter_mut().filter(|job| !job.through).for_each(Job::begin_anew);
         let (peer, life) = (of.peer.take(), of.life);
         self.client_is_gone(peer);
         self.after(back_after, Happening::DialDriver(driver, life));
     }
 
-    fn driver_says(&mut self, driver: usize, messages: &[FromDriver]) {
-        if let Some(peer) = self.drivers[driver].peer {
-            self.send_to_hub(peer, said(messages));
-        }
-    }
-
-    pub(super) fn submit(&mut self, driver: usize, job: usize) {
-        self.drivers[driver].jobs[job].due = true;
-        if self.drivers[driver].welcome && self.drivers[driver].peer.is_some() {
-            self.submit_now(driver, job);
-        }
-    }
-
-    /// Submits a job, or asks for the results that it still lacks.
-    fn submit_now(&mut self, driver: usize, at: usize) {
+    pub(super) fn driver_beats(&mut self, driver: usize) -> Result<(), Violation> {
         let of = &mut self.drivers[driver];
-        let Some((session, _)) = of.session else { return };
-        let job = &mut of.jobs[at];
-        if job.through || !job.due {
-            return;
+        if of.left {
+            return Ok(());
         }
-        let ticket = *job.ticket.get_or_insert_with(|| {
-            of.tickets += 1;
-            of.tickets
-        });
-        let plan = &self.workload.jobs[job.plan];
-        let mut spec: JobSpec = plan.spec.clone();
-        spec.label = format!("job {} at simulator", job.plan);
-        let global = |output: OutputId| session.output(ExchangeId(output.0 + 1));
-        spec.stages.iter_mut().for_each(|stage| stage.output = stage.output.map(global));
-        spec.limits = Limits {
-            max_attempts: 1,
-            max_worker_deaths: u32::MAX,
-            max_losses: u32::MAX,
-            max_stage_attempts: u32::MAX,
-            max_result_bytes: u64::MAX,
-            no_engine_grace: Duration::from_secs(100_000),
-            ..spec.limits
-        };
-        spec.wanted = spec.wanted.iter().filter(|partition| !job.got.contains_key(partition)).collect();
-        spec.delivered = job.got.len() as u32;
-        let code = |stage: usize| match plan.stages.get(stage) {
-            Some(pool) => Code::Pool(*pool),
-            None => Code::Results(job.plan),
-        };
-        let codes = (0..spec.stages.len()).map(|stage| (stage as u32, code(stage).bytes())).collect();
-        let action = Action { name: spec.label.clone(), aspects: Vec::new() };
-        let (detached, token, caches) = (job.name.clone(), String::new(), Vec::new());
-        let new = NewJob { ticket, job: job.number, detached, action, token, spec, codes, caches };
-        self.driver_says(driver, &[FromDriver::Submit(Box::new(new))]);
+        of.state.beat();
+        self.driver_says(driver)
+    }
+
+    /// Sends what the state has to say, if there is a hub.
+    pub(super) fn driver_says(&mut self, driver: usize) -> Result<(), Violation> {
+        let bug = self.options.bug;
+        let of = &mut self.drivers[driver];
+        let Some(peer) = of.peer.filter(|_| of.welcome) else { return Ok(()) };
+        let mut batch = of.state.messages();
+        if of.promises.plant(bug, &mut batch) {
+            self.outcome.planted += 1;
+        }
+        of.promises.says(&batch)?;
+        if !batch.is_empty() {
+            self.send_to_hub(peer, said(&batch));
+        }
+        Ok(())
     }
 
     pub(super) fn driver_hears(&mut self, driver: usize, peer: PeerId, bytes: &[u8]) -> Result<(), Violation> {
         if !self.drivers[driver].welcome {
             return match opening::<Welcome>(bytes) {
-                Ok(Opening::Welcome(welcome)) => self.welcomed(driver, &welcome),
-                // The journal cannot be written, for example: the driver tries again.
-                Ok(Opening::Refused(_)) => {
-                    self.driver_without_hub(driver);
-                    Ok(())
+                Ok(Opening::Welcome(welcome)) => self.welcomed(driver, peer, &welcome),
+                // The journal cannot be written, say.
+                Ok(Opening::Refused(why)) => {
+                    let refused = Error::cluster(format!("the hub refused: {why}"), "see above");
+                    self.meets_no_hub(driver, Unmet::ForGood(refused))
                 }
                 Err(error) => Err(format!("{peer:?} was answered with what cannot be read: {error}")),
             };
         }
         let batch = decode::<ToDriver>(bytes).map_err(|error| format!("{peer:?} cannot read: {error}"))?;
         for message in batch {
-            self.driver_is_told(driver, message)?;
-        }
-        self.leave_if_through(driver);
-        Ok(())
-    }
-
-    fn welcomed(&mut self, driver: usize, welcome: &Welcome) -> Result<(), Violation> {
-        let of = &mut self.drivers[driver];
-        of.welcome = true;
-        let before = of.session.map(|(session, _)| session);
-        let away = of.away.take();
-        if before == Some(welcome.session) {
-            self.outcome.came_back += 1;
-            let open = of.jobs.iter().filter(|job| !job.through);
-            let tickets: Vec<u64> = open.filter_map(|job| job.ticket).collect();
-            let outputs =
-                (1..=self.workload.pool.len() as u64).map(|own| welcome.session.output(ExchangeId(own))).collect();
-            self.outcome.resubmitted += tickets.len() as u64;
-            self.driver_says(driver, &[FromDriver::Holds { tickets, outputs, caches: Vec::new() }]);
-        } else {
-            of.session = Some((welcome.session, welcome.secret));
-            of.jobs.iter_mut().filter(|job| !job.through).for_each(Job::begin_anew);
-            if let (Some(before), Some(away)) = (before, away) {
-                self.outcome.given_up += 1;
-                self.checks.given_up(before, self.now.since(away))?;
-            }
-        }
-        self.drivers[driver].epoch = welcome.epoch;
-        for job in 0..self.drivers[driver].jobs.len() {
-            self.submit_now(driver, job);
-        }
-        self.leave_if_through(driver);
-        Ok(())
-    }
-
-    fn driver_is_told(&mut self, driver: usize, message: ToDriver) -> Result<(), Violation> {
-        let by = |jobs: &[Job], ticket: u64| jobs.iter().position(|job| job.ticket == Some(ticket) && !job.through);
-        match message {
-            ToDriver::Accepted { ticket, job: number } => {
-                let Some(at) = by(&self.drivers[driver].jobs, ticket) else { return Ok(()) };
-                let job = &mut self.drivers[driver].jobs[at];
+            let of = &mut self.drivers[driver];
+            if let ToDriver::Accepted { ticket, job: number } = message
+                && let Some(job) = of.jobs.iter_mut().find(|job| job.ticket == Some(ticket))
+            {
                 self.checks.accepted(number, job)?;
                 job.number = Some(number);
             }
-            ToDriver::Results { ticket, attempt, parts } => {
-                let Some(at) = by(&self.drivers[driver].jobs, ticket) else { return Ok(()) };
-                let job = &mut self.drivers[driver].jobs[at];
-                let plan = &self.workload.jobs[job.plan];
-                for (partition, part) in parts {
-                    let Part::Here(bytes) = part else { return Err("a small result stays with its engine".into()) };
-                    let value = bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
-                    let right = self.workload.answer(plan, partition);
-                    if value != right {
-                        return Err(format!(
-                            "partition {partition} of job {} came to {value:x}; a sequential run gives {right:x}",
-                            job.plan
-                        ));
-                    }
-                    job.got.insert(partition, value);
-                }
-                self.driver_says(driver, &[FromDriver::Received { attempts: vec![attempt] }]);
-            }
-            ToDriver::Ended { ticket, end } => {
-                let Some(at) = by(&self.drivers[driver].jobs, ticket) else { return Ok(()) };
-                self.driver_says(driver, &[FromDriver::Close { ticket }]);
-                self.ended(driver, at, end)?;
-            }
-            ToDriver::Progress { .. }
-            | ToDriver::Found { .. }
-            | ToDriver::Cached { .. }
-            | ToDriver::Output(_)
-            | ToDriver::Notice(_)
-            | ToDriver::Answer { .. } => {}
+            of.promises.hears(&message);
+            of.state.hear(message);
         }
-        Ok(())
+        self.take_results(driver)?;
+        self.driver_says(driver)
     }
 
-    fn ended(&mut self, driver: usize, at: usize, end: Result<(), Error>) -> Result<(), Violation> {
-        let full = self.disk.was_full;
-        let job = &mut self.drivers[driver].jobs[at];
-        let plan = job.plan;
-        match end {
-            Ok(()) => {
-                let spec = &self.workload.jobs[plan].spec;
-                if let Some(partition) = spec.wanted.iter().find(|partition| !job.got.contains_key(partition)) {
-                    return Err(format!("job {plan} is done, but its partition {partition} was never told"));
-                }
-                job.through = true;
-                self.outcome.done += 1;
-                self.outcome.collected += u64::from(job.promised.is_some());
-                Ok(())
-            }
-            // The driver asks for it again, under another number.
-            Err(Error::Storage { .. }) if full => {
-                self.outcome.refused += 1;
-                if let Some(promised) = job.number.filter(|_| job.name.is_some()) {
-                    return Err(format!("{promised} was accepted, and is lost: the disk was full"));
-                }
-                job.begin_anew();
-                self.soon(100 * MS, SECOND, Happening::Submit(driver, at));
-                Ok(())
-            }
-            Err(error) if job.promised.is_some() => {
-                Err(format!("{:?} was accepted, and is lost: {error}", job.promised))
-            }
-            Err(error) => Err(format!("job {plan} ({:?}) failed for nothing that happened: {error}", job.number)),
-        }
-    }
-
-    fn leave_if_through(&mut self, driver: usize) {
+    fn welcomed(&mut self, driver: usize, peer: PeerId, welcome: &Welcome) -> Result<(), Violation> {
         let of = &mut self.drivers[driver];
-        if of.welcome && of.peer.is_some() && !of.left && of.jobs.iter().all(|job| job.through) {
-            of.left = true;
-            self.driver_says(driver, &[FromDriver::Leave]);
+        let before = of.state.id();
+        of.state.welcomed(CLUSTER, welcome);
+        of.welcome = true;
+        let away = of.promises.met(self.now);
+        if before == welcome.session {
+            self.outcome.came_back += 1;
+            let open = of.jobs.iter().filter_map(|job| job.ticket);
+            self.outcome.resubmitted += of.promises.asks_again(open.filter(|ticket| of.state.is_open(*ticket)));
+        } else if before != SessionId(0) {
+            self.outcome.given_up += 1;
+            self.checks.given_up(before, away)?;
+            let detached = |job: &&mut Job| job.name.is_some();
+            of.jobs.iter_mut().filter(|job| !detached(job)).for_each(|job| job.given_up = job.ticket.is_some());
+            let open = of.jobs.iter().filter(|job| job.name.is_some()).filter_map(|job| job.ticket);
+            of.promises.asks_again(open.filter(|ticket| of.state.is_open(*ticket)));
         }
+        self.after(BEAT.as_nanos() as u64, Happening::Beat(peer));
+        self.driver_says(driver)?;
+        self.take_results(driver)?;
+        for job in 0..self.drivers[driver].jobs.len() {
+            self.submit_now(driver, job)?;
+        }
+        self.driver_says(driver)
     }
 }

@@ -6,11 +6,11 @@ use crate::workload::{compute, result_name};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tryworks_base::Error;
-use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, OutputId};
+use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, OutputId, SessionId};
 use tryworks_engine::state::{BlockOrder, Death, Engine, Order, Setup, Stock, TICK};
-use tryworks_protocol::engine::{Assignment, CodeBytes, CodeId, ResultPart, StorePlace, ToEngine, Welcome};
+use tryworks_protocol::engine::{Assignment, BlockPlace, CodeBytes, CodeId, ResultPart, StorePlace, ToEngine, Welcome};
 use tryworks_protocol::worker::{FromWorker, ToWorker};
-use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening};
+use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening, result_of};
 use tryworks_scheduler::{Failure, FetchFailure, PartitionReport, Report, Time};
 use tryworks_store::blocks::{BlockKey, Quota, Sealed};
 use tryworks_transport::PeerId;
@@ -63,6 +63,7 @@ struct Worker {
 
 pub(super) struct Host {
     name: String,
+    key: BlockKey,
     slots: u32,
     pub life: u32,
     alive: bool,
@@ -79,6 +80,7 @@ pub(super) struct Host {
 impl Host {
     pub fn new(at: usize, slots: u32, life: u32, now: Time) -> Self {
         let name = format!("engine-{at}");
+        let key = BlockKey::new([at as u8 * 16 + 1; 32].map(|byte| byte ^ life as u8));
         let setup = Setup {
             name: name.clone(),
             machine: name.clone(),
@@ -90,13 +92,14 @@ impl Host {
                 directory: String::new(),
                 address: None,
                 socket: String::new(),
-                key: BlockKey::new([at as u8 * 16 + 1; 32].map(|byte| byte ^ life as u8)),
+                key: key.clone(),
             },
             patience: Duration::from_secs(100_000),
         };
         let stock = Stock { used: 0, quota: Quota { limit: None, used: 0 } };
         Host {
             name,
+            key,
             slots,
             life,
             alive: true,
@@ -114,7 +117,29 @@ impl Host {
         self.alive && self.life == life && self.peer == Some(peer)
     }
 
-    /// What the engine holds that an engine without jobs should not have.
+    /// Whether it is the engine whose blocks are named by this key, in the same life.
+    pub fn has_key(&self, key: &BlockKey) -> bool {
+        self.key == *key
+    }
+
+    /// A result that is too large for a message, if it is of this engine and there.
+    pub fn result(&self, place: &BlockPlace) -> Option<u64> {
+        let block = self.blocks.get(&place.attempt).filter(|_| self.key == place.store.key)?;
+        block.values.get(&place.partition).filter(|_| block.output.0 == place.output).copied()
+    }
+
+    /// What it holds for a session that has let go of all.
+    pub fn holds(&self, session: SessionId) -> Option<String> {
+        let offer = self.state.offer();
+        let own = |output: OutputId| output.session() == session;
+        let blocks: Vec<_> = self.blocks.iter().filter(|(_, block)| own(block.output)).collect();
+        let held: Vec<_> = offer.held.iter().filter(|held| own(held.output)).collect();
+        let results: Vec<_> = offer.results.iter().filter(|held| held.session == session).collect();
+        let nothing = blocks.is_empty() && held.is_empty() && results.is_empty();
+        (!nothing).then(|| format!("{} has blocks {blocks:?}, and offers {held:?} and {results:?}", self.name))
+    }
+
+    /// What it holds that a cluster without jobs should not have.
     pub fn left(&self) -> Option<String> {
         let offer = self.state.offer();
         let nothing = self.blocks.is_empty()
@@ -405,17 +430,27 @@ impl World {
         };
         let report = Report { partitions: reports.collect(), bucket_bytes: vec![8; buckets as usize] };
         let (mut results, mut blocks) = (Vec::new(), Vec::new());
-        match task.code {
-            CodeId::Output(output) => {
-                let sealed = |partition: &u32| (output.0, *partition, Sealed::File { bytes: 8 });
-                blocks = values.keys().map(sealed).collect();
+        let sealed = |output: u64| move |partition: &u32| (output, *partition, Sealed::File { bytes: 8 });
+        match (task.code, code) {
+            (CodeId::Output(output), _) => {
+                blocks = values.keys().map(sealed(output.0)).collect();
                 self.hosts[host].sealed.insert(attempt, Block { output, values });
             }
-            CodeId::Results(_) => {
-                let part =
-                    |(partition, value): (&u32, &u64)| (*partition, ResultPart::Here(value.to_le_bytes().into()));
+            (CodeId::Results(job), Code::Results(plan)) => {
+                let part = |(partition, value): (&u32, &u64)| match self.is_large(plan, *partition) {
+                    true => (*partition, ResultPart::Kept(8)),
+                    false => (*partition, ResultPart::Here(value.to_le_bytes().into())),
+                };
                 results = values.iter().map(part).collect();
+                let large: BTreeMap<u32, u64> =
+                    values.into_iter().filter(|(partition, _)| self.is_large(plan, *partition)).collect();
+                let output = OutputId(result_of(job));
+                blocks = large.keys().map(sealed(output.0)).collect();
+                if !large.is_empty() {
+                    self.hosts[host].sealed.insert(attempt, Block { output, values: large });
+                }
             }
+            (CodeId::Results(_), Code::Pool(_)) => {}
         }
         FromWorker::Done { attempt, report, blocks, results, kept: Vec::new(), span: (0, 1_000) }
     }

@@ -1,6 +1,6 @@
 //! The faults of a run, which are decided before it begins.
 
-use super::drivers::Job;
+use super::programs::Job;
 use super::{Happening, MS, SECOND, World};
 use tryworks_scheduler::Time;
 
@@ -40,6 +40,9 @@ impl World {
             self.drivers[driver].jobs.push(Job::new(plan, name));
             let late = self.rng.below(self.calm.0 / 2);
             self.after(late, Happening::Submit(driver, at));
+            if self.rng.chance(50) {
+                self.soon(late, late + SECOND, Happening::Cancel(driver, at));
+            }
         }
         let (hosts, drivers) = (self.hosts.len() as u64, self.drivers.len() as u64);
         let number = if self.rng.chance(850) { self.rng.within(1, 10) } else { 0 };

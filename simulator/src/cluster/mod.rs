@@ -1,5 +1,5 @@
-//! A cluster in which the real hub and the real engines decide: the hub's state with the real journal in memory, and
-//! the state of each engine. Workers and stores are simulated. So are drivers, which speak the real protocol.
+//! A cluster in which the real hub, the real engines and the real drivers decide: the hub's state with the real journal in
+//! memory, a state for each engine, whose workers and stores are simulated, and a state for each driver, whose program is.
 //!
 //! A connection delivers messages whole and in order until it is cut, and a cut is not reported to both ends at once.
 //! Engines crash and come back: with their blocks after a cut, without them after a crash. Drivers are cut off, or end
@@ -19,6 +19,8 @@ mod engines;
 mod faults;
 mod hub;
 mod network;
+mod programs;
+mod promises;
 
 use crate::checkers::Violation;
 use crate::rng::Rng;
@@ -29,6 +31,7 @@ use drivers::Driver;
 use engines::Host;
 use faults::Disaster;
 use network::Link;
+use programs::Fetch;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tryworks_base::ids::AttemptId;
@@ -54,7 +57,7 @@ pub struct Options {
     pub bug: Option<Bug>,
 }
 
-/// A bug to plant around the hub, one for each checker.
+/// A bug to plant around the hub or a driver, one for each checker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// An engine computes a wrong value.
@@ -83,11 +86,21 @@ pub enum Bug {
     GiveUpEarly,
     /// Blocks that are not needed are not deleted.
     KeepBlocks,
+    /// A driver that comes back forgets to ask for its jobs.
+    ForgetResubmission,
+    /// A driver that comes back asks for its jobs by two numbers.
+    SubmitTwice,
+    /// A driver gives its program each result twice.
+    CountTwice,
+    /// A driver does not say which results it has.
+    ForgetReceived,
+    /// A driver gives up too early.
+    LosePatience,
 }
 
 impl Bug {
     /// All bugs, each with the message of its checker.
-    pub const ALL: [(Bug, &str); 13] = [
+    pub const ALL: [(Bug, &str); 18] = [
         (Bug::WrongValue, "a sequential run gives"),
         (Bug::LoseLaunch, "did not end"),
         (Bug::LoseResult, "was never told"),
@@ -101,6 +114,11 @@ impl Bug {
         (Bug::ForgetJobs, "was accepted, and is lost"),
         (Bug::GiveUpEarly, "was given up"),
         (Bug::KeepBlocks, "all is over, and yet"),
+        (Bug::ForgetResubmission, "is not asked for it again"),
+        (Bug::SubmitTwice, "runs as two jobs"),
+        (Bug::CountTwice, "was given to its program twice"),
+        (Bug::ForgetReceived, "is not told that they did"),
+        (Bug::LosePatience, "patience of"),
     ];
 }
 
@@ -145,7 +163,25 @@ pub struct Outcome {
     pub resubmitted: u64,
     /// Detached jobs whose driver ended, and whose results a later run of the driver collected.
     pub collected: u64,
-    /// Commits that were slow.
+    /// Jobs that their programs cancelled.
+    pub cancelled: u64,
+    /// Drivers that gave up, since there was no hub.
+    pub patience_ended: u64,
+    /// Jobs that ended with their session.
+    pub lost_with_session: u64,
+    /// Large results that were fetched from their engines.
+    pub fetched: u64,
+    /// Large results that could not be fetched.
+    pub fetches_lost: u64,
+    /// Jobs that were planned anew for them.
+    pub planned_anew: u64,
+    /// Jobs that failed for them, and were submitted anew.
+    pub results_lost: u64,
+    /// Exchanges that programs let go of.
+    pub released: u64,
+    /// Drivers that stayed when they had all that they wanted.
+    pub lingered: u64,
+    /// Commits that took long.
     pub slow_commits: u64,
     /// Commits that failed.
     pub full_commits: u64,
@@ -156,7 +192,7 @@ pub struct Outcome {
 impl Outcome {
     /// All counts, with their names.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 22] {
+    pub fn counts(&self) -> [(&'static str, u64); 31] {
         [
             ("messages heard", self.heard),
             ("tasks launched", self.launched),
@@ -177,6 +213,15 @@ impl Outcome {
             ("drivers ended", self.drivers_ended),
             ("jobs resubmitted", self.resubmitted),
             ("detached jobs collected by a later run", self.collected),
+            ("jobs cancelled", self.cancelled),
+            ("drivers without patience", self.patience_ended),
+            ("jobs lost with a session", self.lost_with_session),
+            ("large results fetched", self.fetched),
+            ("large results that could not be fetched", self.fetches_lost),
+            ("jobs planned anew", self.planned_anew),
+            ("jobs lost with large results", self.results_lost),
+            ("exchanges released", self.released),
+            ("drivers that stayed", self.lingered),
             ("slow commits", self.slow_commits),
             ("failed commits", self.full_commits),
             ("planted", self.planted),
@@ -206,6 +251,15 @@ impl Outcome {
             drivers_ended,
             resubmitted,
             collected,
+            cancelled,
+            patience_ended,
+            lost_with_session,
+            fetched,
+            fetches_lost,
+            planned_anew,
+            results_lost,
+            released,
+            lingered,
             slow_commits,
             full_commits,
             planted,
@@ -230,6 +284,15 @@ impl Outcome {
             drivers_ended,
             resubmitted,
             collected,
+            cancelled,
+            patience_ended,
+            lost_with_session,
+            fetched,
+            fetches_lost,
+            planned_anew,
+            results_lost,
+            released,
+            lingered,
             slow_commits,
             full_commits,
             planted,
@@ -266,6 +329,9 @@ enum Happening {
     WorkerStarts(usize, u32, u64),
     Added(usize, u32, AttemptId),
     Submit(usize, usize),
+    Cancel(usize, usize),
+    Leave(usize, u32),
+    Fetch(Box<Fetch>),
     Commit(u32),
     Told(u32, Box<Told>),
     HubStarts,
@@ -290,6 +356,8 @@ struct World {
     drivers: Vec<Driver>,
     /// From here on there are no faults.
     calm: Time,
+    /// Some results stay with their engines.
+    large: bool,
     checks: Checks,
     outcome: Outcome,
 }
@@ -300,7 +368,11 @@ impl World {
         let workload = Workload::random(&mut rng, false);
         let hosts =
             (0..rng.within(1, 4)).map(|at| Host::new(at as usize, rng.within(1, 3) as u32, 0, Time(0))).collect();
-        let drivers = (0..rng.within(1, 3) as usize).map(Driver::new).collect::<Vec<_>>();
+        let drivers = (0..rng.within(1, 3) as usize).map(|at| {
+            let patience = [5, 20, 60, 100][rng.below(4) as usize];
+            Driver::new(at, Duration::from_secs(patience), rng.chance(300))
+        });
+        let drivers = drivers.collect();
         let mut world = World {
             now: Time(0),
             options,
@@ -314,6 +386,7 @@ impl World {
             links: BTreeMap::new(),
             hosts,
             drivers,
+            large: rng.chance(300),
             calm: Time(0),
             checks: Checks::default(),
             outcome: Outcome::default(),
@@ -381,15 +454,18 @@ impl World {
                 self.hub_notices(peer);
                 return self.leave();
             }
-            Happening::ClientNotices(peer) => self.client_notices(peer),
+            Happening::ClientNotices(peer) => return self.client_notices(peer),
             Happening::Dial(host, life) => self.dial(host, life),
-            Happening::DialDriver(driver, life) => self.dial_driver(driver, life),
-            Happening::Beat(peer) => self.beat(peer),
+            Happening::DialDriver(driver, life) => return self.dial_driver(driver, life),
+            Happening::Beat(peer) => return self.beat(peer),
             Happening::Finish(host, attempt, life) => self.finish(host, attempt, life),
             Happening::EngineTicks(host, life) => self.engine_ticks(host, life),
             Happening::WorkerStarts(host, life, worker) => self.worker_starts(host, life, worker),
             Happening::Added(host, life, attempt) => self.added(host, life, attempt),
-            Happening::Submit(driver, job) => self.submit(driver, job),
+            Happening::Submit(driver, job) => return self.submit(driver, job),
+            Happening::Cancel(driver, job) => return self.cancel(driver, job),
+            Happening::Fetch(fetch) => return self.fetch(&fetch),
+            Happening::Leave(driver, life) => return self.leave_at_last(driver, life),
             Happening::Commit(generation) if generation == self.generation => return self.commit(),
             Happening::Told(generation, told) if generation == self.generation => {
                 let now = self.hub_time();

@@ -1,9 +1,11 @@
 //! Connections: whole messages in order, until they are cut.
 
 use super::{Happening, MS, SECOND, World};
+use crate::checkers::Violation;
 use tryworks_protocol::decode;
 use tryworks_protocol::driver::{FromDriver, ToDriver};
 use tryworks_protocol::engine::{FromEngine, ToEngine};
+use tryworks_runtime::driver::state::BEAT;
 use tryworks_scheduler::Time;
 use tryworks_transport::PeerId;
 
@@ -119,24 +121,25 @@ impl World {
         }
     }
 
-    pub(super) fn client_notices(&mut self, peer: PeerId) {
+    pub(super) fn client_notices(&mut self, peer: PeerId) -> Result<(), Violation> {
         match self.links.get(&peer).map(|link| link.end) {
             Some(End::Host(host, life)) if self.hosts[host].lives(life, peer) => self.engine_without_hub(host),
             Some(End::Driver(driver, life)) if self.drivers[driver].lives(life, peer) => {
-                self.driver_without_hub(driver);
+                return self.driver_without_hub(driver);
             }
             _ => {}
         }
+        Ok(())
     }
 
-    pub(super) fn beat(&mut self, peer: PeerId) {
-        let end = self.links.get(&peer).map(|link| link.end);
-        let bytes = match end {
-            Some(End::Driver(driver, life)) if self.drivers[driver].lives(life, peer) => said(&[FromDriver::Beat]),
-            _ => return,
-        };
-        self.send_to_hub(peer, bytes);
-        self.after(SECOND, Happening::Beat(peer));
+    pub(super) fn beat(&mut self, peer: PeerId) -> Result<(), Violation> {
+        match self.links.get(&peer).map(|link| link.end) {
+            Some(End::Driver(driver, life)) if self.drivers[driver].lives(life, peer) => {
+                self.after(BEAT.as_nanos() as u64, Happening::Beat(peer));
+                self.driver_beats(driver)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

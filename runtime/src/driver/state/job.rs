@@ -1,8 +1,8 @@
 //! What a driver knows of a job: how to ask the hub for it, which results it has received, and how it ended.
 
 use super::Session;
-use std::collections::{BTreeSet, VecDeque};
-use tryworks_base::ids::{AttemptId, ExchangeId, GlobalCacheId, JobId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use tryworks_base::ids::{AttemptId, ExchangeId, GlobalCacheId, JobId, SessionId};
 use tryworks_base::{Action, Error, Progress, Result};
 use tryworks_protocol::driver::{FromDriver, NewJob, Part};
 use tryworks_protocol::engine::CodeBytes;
@@ -81,6 +81,8 @@ pub(super) struct Job {
     pub(super) progress: Progress,
     results: VecDeque<(AttemptId, u32, Part)>,
     received: BTreeSet<u32>,
+    /// The partitions of each launch that are still to be fetched from its engine.
+    fetching: BTreeMap<AttemptId, BTreeSet<u32>>,
     pub(super) end: Option<Result<()>>,
 }
 
@@ -107,6 +109,7 @@ impl Job {
             progress: Progress::default(),
             results: VecDeque::new(),
             received: BTreeSet::new(),
+            fetching: BTreeMap::new(),
             end: None,
         }
     }
@@ -123,8 +126,8 @@ impl Job {
                 // A detached job is sent whole: the hub has all of its results, and needs to know which ones were
                 // wanted.
                 if job.detached.is_none() {
-                    job.spec.delivered = self.received.len() as u32;
-                    job.spec.wanted = self.missing();
+                    job.spec.wanted = self.asked_for();
+                    job.spec.delivered = self.wanted.len() - job.spec.wanted.len();
                 }
                 FromDriver::Submit(job)
             }
@@ -136,12 +139,40 @@ impl Job {
         [ask].into_iter().chain(cancel).collect()
     }
 
+    /// The driver has another session. A detached job that the hub has accepted is asked for by its number, since it names
+    /// exchanges of the session before. One that was not accepted is to name those of this session.
+    pub(super) fn moves_to(&mut self, session: SessionId) {
+        let Claim::Submit(new) = &mut self.claim else { return };
+        if let (Some(job), Some(_)) = (self.id, &new.detached) {
+            let (action, token) = (new.action.clone(), new.token.clone());
+            self.claim = Claim::Attach { job, action, token };
+            // It brings no codes any more, and makes nothing that a plan of this session could read.
+            self.exchanges.clear();
+            self.brought.clear();
+            return;
+        }
+        for output in new.spec.stages.iter_mut().filter_map(|stage| stage.output.as_mut()) {
+            *output = session.output(output.exchange());
+        }
+        for (_, cache) in &mut new.caches {
+            *cache = session.cache(cache.own());
+        }
+    }
+
     /// Whether the job continues without this program.
     pub(super) fn is_detached(&self) -> bool {
         match &self.claim {
             Claim::Submit(job) => job.detached.is_some(),
             Claim::Attach { .. } => true,
         }
+    }
+
+    /// The partitions whose results are not here. What is still to be fetched is among them: its engine would let go of
+    /// what nobody asks for.
+    fn asked_for(&self) -> Partitions {
+        let fetching: BTreeSet<_> = self.fetching.values().flatten().collect();
+        let here = |partition: &u32| self.received.contains(partition) && !fetching.contains(partition);
+        self.wanted.iter().filter(|partition| !here(partition)).collect()
     }
 
     /// The partitions that have not been received.
@@ -161,18 +192,35 @@ impl Job {
         }
     }
 
-    /// Takes in results, once for each partition.
-    pub(super) fn take_in(&mut self, attempt: AttemptId, parts: Vec<(u32, Part)>) {
+    /// Takes in results, each partition once. Gives whether any of this launch are to be fetched.
+    pub(super) fn take_in(&mut self, attempt: AttemptId, parts: Vec<(u32, Part)>) -> bool {
         for (partition, part) in parts {
+            let large = matches!(part, Part::At { .. });
             if self.received.insert(partition) {
                 self.results.push_back((attempt, partition, part));
-            } else if matches!(part, Part::At { .. })
-                && let Some(known) = self.results.iter_mut().find(|known| known.1 == partition)
-            {
+            } else if large && let Some(known) = self.results.iter_mut().find(|known| known.1 == partition) {
                 // It was made again. The engine that had it may have deleted it: it came late to another hub.
-                *known = (attempt, partition, part);
+                let (before, ..) = std::mem::replace(known, (attempt, partition, part));
+                self.fetched(before, partition);
+            } else {
+                continue;
+            }
+            if large {
+                self.fetching.entry(attempt).or_default().insert(partition);
             }
         }
+        self.fetching.contains_key(&attempt)
+    }
+
+    /// A result is not to be fetched any more. Gives whether it was the last one of its launch.
+    fn fetched(&mut self, attempt: AttemptId, partition: u32) -> bool {
+        let Some(left) = self.fetching.get_mut(&attempt) else { return false };
+        left.remove(&partition);
+        let last = left.is_empty();
+        if last {
+            self.fetching.remove(&attempt);
+        }
+        last
     }
 }
 
@@ -213,22 +261,28 @@ impl Session {
         let Some(before) = self.jobs.remove(&old) else { return };
         if let Some(job) = self.jobs.get_mut(&new) {
             job.lost = before.lost;
+            job.fetching.extend(before.fetching);
             let newer = std::mem::replace(&mut job.results, before.results);
             job.results.extend(newer);
         }
         self.outbox.push(FromDriver::Close { ticket: old });
     }
 
-    /// Acknowledges a result that was fetched.
-    pub fn fetched(&mut self, attempt: AttemptId) {
-        self.received.push(attempt);
+    /// A result was fetched. The engine deletes all results of a launch at once, so the launch is acknowledged after the
+    /// last of them was fetched.
+    pub fn fetched(&mut self, ticket: u64, attempt: AttemptId, partition: u32) {
+        let job = self.jobs.get_mut(&ticket);
+        if job.is_some_and(|job| job.fetched(attempt, partition)) {
+            self.received.push(attempt);
+        }
     }
 
     /// A result could not be fetched. It is wanted again after the job has ended.
     ///
     /// # Errors
     /// The same error, if the result will not be recomputed: its job is detached, or too much was lost already.
-    pub fn unfetched(&mut self, ticket: u64, partition: u32, error: Error) -> Result<()> {
+    pub fn unfetched(&mut self, ticket: u64, attempt: AttemptId, partition: u32, error: Error) -> Result<()> {
+        self.fetched(ticket, attempt, partition);
         match self.jobs.get_mut(&ticket) {
             Some(job) if job.lost < PLANS && !job.is_detached() => {
                 job.received.remove(&partition);

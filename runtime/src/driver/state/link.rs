@@ -41,7 +41,7 @@ impl Session {
     pub fn welcomed(&mut self, cluster: &str, welcome: &Welcome) {
         let again = self.again(cluster);
         if self.id != SessionId(0) && again.is_none_or(|(session, _)| session != welcome.session) {
-            self.given_up(again.is_none());
+            self.given_up(again.is_none(), welcome.session);
         }
         self.link = Link::Met;
         self.cluster = cluster.into();
@@ -86,7 +86,7 @@ impl Session {
     }
 
     /// The hub has ended the session, or belongs to `another` cluster: its jobs and what they made are gone.
-    fn given_up(&mut self, another: bool) {
+    fn given_up(&mut self, another: bool, session: SessionId) {
         let error = match another {
             true => Error::cluster("the cluster was started again and does not know this job", "run it again"),
             false => Error::cluster(
@@ -100,6 +100,7 @@ impl Session {
         if another {
             self.seeks_failed(&error);
         }
+        self.jobs.values_mut().for_each(|job| job.moves_to(session));
         self.sent.clear();
         self.arrived.clear();
         self.made.clear();

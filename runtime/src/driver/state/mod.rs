@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tryworks_base::ids::{AttemptId, CacheId, EngineId, ExchangeId, JobId, SessionId};
 use tryworks_base::{Action, Error, Progress, Result};
-use tryworks_protocol::driver::{FromDriver, GivenFile, Heard, NewJob, Part, ToDriver};
+use tryworks_protocol::driver::{FromDriver, GivenFile, Heard, NewJob, ToDriver};
 use tryworks_scheduler::{Partitions, Time};
 
 /// A driver's session at a hub: it survives a lost connection and a hub that restarts.
@@ -171,11 +171,9 @@ impl Session {
             ToDriver::Found { ticket, token } => self.answered(ticket, Ok(token)),
             ToDriver::Results { ticket, attempt, parts } => {
                 // Results that have to be fetched are acknowledged after that.
-                if parts.iter().all(|(_, part)| matches!(part, Part::Here(_))) {
+                let fetches = self.jobs.get_mut(&ticket).is_some_and(|job| job.take_in(attempt, parts));
+                if !fetches {
                     self.received.push(attempt);
-                }
-                if let Some(job) = self.jobs.get_mut(&ticket) {
-                    job.take_in(attempt, parts);
                 }
             }
             ToDriver::Progress { ticket, progress } => {

@@ -3,7 +3,7 @@
 mod seeds;
 
 use super::*;
-use tryworks_protocol::driver::{Sought, Welcome, Written};
+use tryworks_protocol::driver::{Part, Sought, Welcome, Written};
 use tryworks_protocol::engine::{BlockPlace, CodeBytes, StorePlace};
 use tryworks_scheduler::{JobSpec, Limits, Packing, StageSpec};
 use tryworks_store::blocks::BlockKey;
@@ -171,18 +171,37 @@ fn a_hub_that_has_given_the_session_up_has_ended_its_jobs_but_for_detached_ones(
     let mut session = met();
     let bound = submit(&mut session, None);
     let named = submit(&mut session, Some("by name"));
+    let unheard = submit(&mut session, Some("by another"));
     session.hear(ToDriver::Accepted { ticket: named, job: JobId(41) });
     lose(&mut session, NOW);
     session.welcomed(CLUSTER, &welcome(2, 1));
     assert_eq!(session.id(), SessionId(2));
     let error = session.next(bound).unwrap_err().to_string();
     assert!(error.contains("heard nothing from this program for too long"), "{error}");
-    let again = submitted(session.messages());
-    assert_eq!(again.len(), 1);
-    assert_eq!((again[0].ticket, again[0].job, &again[0].spec.wanted), (named, Some(JobId(41)), &(0..3).into()));
+    let said = session.messages();
+    let attach = FromDriver::Attach { ticket: named, job: JobId(41), action: action(), token: String::new() };
+    assert!(said.contains(&attach), "it names exchanges of the session before: {said:?}");
+    // The hub may not know this one, and refuses what names another session's exchanges.
+    let [again] = &submitted(said)[..] else { panic!() };
+    let output = session.id().output(EXCHANGE);
+    assert_eq!((again.ticket, again.job, again.spec.stages[0].output), (unheard, None, Some(output)));
+    assert_eq!(again.caches, [(0, session.id().cache(CACHE))]);
     results(&mut session, named, 7, &[0, 1, 2]);
     session.hear(ToDriver::Ended { ticket: named, end: Ok(()) });
     assert_eq!(had(&mut session, named), [0, 1, 2]);
+}
+
+/// The next job that read the exchange was refused, since the hub had no code of it.
+#[test]
+fn a_detached_job_of_the_session_before_brings_no_codes_to_this_one() {
+    let mut session = met();
+    let named = submit(&mut session, Some("by name"));
+    session.hear(ToDriver::Accepted { ticket: named, job: JobId(41) });
+    lose(&mut session, NOW);
+    session.welcomed(CLUSTER, &welcome(2, 1));
+    session.messages();
+    submit(&mut session, None);
+    assert_eq!(submitted(session.messages())[0].codes.len(), 2);
 }
 
 #[test]
@@ -281,11 +300,16 @@ fn a_job_whose_plan_relied_on_what_was_lost_is_planned_anew_a_few_times() {
     assert_eq!(session.next(ticket), Err(lost));
 }
 
-/// A large result of partition 0, on an engine.
-fn at(attempt: u64) -> Part {
+/// A large result of this launch.
+fn large(attempt: u64) -> Part {
+    let key = BlockKey::new([7; 32]);
     let (host, directory, socket) = ("afar".to_string(), String::new(), String::new());
-    let store = StorePlace { host, directory, socket, address: None, key: BlockKey::new([7; 32]) };
+    let store = StorePlace { host, directory, socket, address: None, key };
     Part::At { place: BlockPlace { store, output: 1, partition: 0, attempt: AttemptId(attempt) }, len: 1 << 30 }
+}
+
+fn received(attempt: u64) -> FromDriver {
+    FromDriver::Received { attempts: vec![AttemptId(attempt)] }
 }
 
 #[test]
@@ -294,20 +318,59 @@ fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
     let ticket = submit(&mut session, None);
     session.messages();
     results(&mut session, ticket, 7, &[1, 2]);
-    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, at(8))] });
-    assert_eq!(session.messages(), [FromDriver::Received { attempts: vec![AttemptId(7)] }]);
+    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8))] });
+    assert_eq!(session.messages(), [received(7)]);
     assert_eq!(had(&mut session, ticket), [1, 2, 0]);
-    assert_eq!(session.unfetched(ticket, 0, gone()), Ok(()));
+    assert_eq!(session.unfetched(ticket, AttemptId(8), 0, gone()), Ok(()));
+    assert_eq!(session.messages(), [received(8)], "its engine need not hold it");
     session.hear(ToDriver::Ended { ticket, end: Ok(()) });
     assert_eq!(session.next(ticket), Ok(Next::PlanAnew((0..1).into())));
     let new = submit(&mut session, None);
     session.replaced(ticket, new);
     session.messages();
-    session.fetched(AttemptId(9));
-    assert_eq!(session.messages(), [FromDriver::Received { attempts: vec![AttemptId(9)] }]);
+    session.hear(ToDriver::Results { ticket: new, attempt: AttemptId(9), parts: vec![(0, large(9))] });
+    assert_eq!(had(&mut session, new), [0]);
+    session.fetched(new, AttemptId(9), 0);
+    assert_eq!(session.messages(), [received(9)]);
     // The hub has all results of a detached job.
     let named = submit(&mut session, Some("by name"));
-    assert_eq!(session.unfetched(named, 0, gone()), Err(gone()));
+    assert_eq!(session.unfetched(named, AttemptId(10), 0, gone()), Err(gone()));
+}
+
+/// The first of them was acknowledged, and the engine deleted the others before they were fetched.
+#[test]
+fn a_launch_with_several_large_results_is_acknowledged_when_the_last_of_them_was_fetched() {
+    let mut session = met();
+    let ticket = submit(&mut session, None);
+    session.messages();
+    let told = || ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8)), (1, large(8))] };
+    session.hear(told());
+    assert_eq!(had(&mut session, ticket), [0, 1]);
+    session.fetched(ticket, AttemptId(8), 0);
+    assert_eq!(session.messages(), []);
+    session.fetched(ticket, AttemptId(8), 1);
+    assert_eq!(session.messages(), [received(8)]);
+    // A hub that missed that tells of them again, and hears it again.
+    session.hear(told());
+    assert_eq!(session.messages(), [received(8)]);
+    assert_eq!(session.next(ticket), Ok(Next::Wait));
+}
+
+/// Another hub had the engine delete what no driver asked it for.
+#[test]
+fn a_large_result_is_asked_for_again_until_it_was_fetched() {
+    let mut session = met();
+    let ticket = submit(&mut session, None);
+    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8)), (1, large(8))] });
+    had(&mut session, ticket);
+    session.fetched(ticket, AttemptId(8), 1);
+    lose(&mut session, NOW);
+    session.welcomed(CLUSTER, &welcome(1, 2));
+    let again = submitted(session.messages());
+    assert_eq!((&again[0].spec.wanted, again[0].spec.delivered), (&[0, 2].into_iter().collect(), 1));
+    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8)), (1, large(8))] });
+    session.fetched(ticket, AttemptId(8), 0);
+    assert_eq!(session.messages(), [received(8)]);
 }
 
 /// An engine that came late to another hub was told to delete the first, and the driver of a detached job got an error.
@@ -315,13 +378,13 @@ fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
 fn a_large_result_that_was_made_again_is_fetched_from_where_it_was_made_last() {
     let mut session = met();
     let ticket = submit(&mut session, Some("by name"));
-    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, at(8))] });
+    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8))] });
     results(&mut session, ticket, 7, &[1]);
-    session.hear(ToDriver::Results { ticket, attempt: AttemptId(9), parts: vec![(0, at(9))] });
+    session.hear(ToDriver::Results { ticket, attempt: AttemptId(9), parts: vec![(0, large(9))] });
     let next = session.next(ticket).unwrap();
-    assert_eq!(next, Next::Part { attempt: AttemptId(9), partition: 0, part: at(9) });
+    assert_eq!(next, Next::Part { attempt: AttemptId(9), partition: 0, part: large(9) });
     // What was given out is not given out again.
-    session.hear(ToDriver::Results { ticket, attempt: AttemptId(10), parts: vec![(0, at(10))] });
+    session.hear(ToDriver::Results { ticket, attempt: AttemptId(10), parts: vec![(0, large(10))] });
     assert_eq!(had(&mut session, ticket), [1]);
 }
 

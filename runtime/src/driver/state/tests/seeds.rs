@@ -172,6 +172,12 @@ impl Around {
                 self.hub.jobs.insert(job.ticket, AtHub { number, wanted, detached, sent_end: false });
                 self.down.push_back(Down::Accepted { ticket: job.ticket, job: JobId(number) });
             }
+            Some(FromDriver::Attach { ticket, job, .. }) => {
+                let Some(known) = self.hub.jobs.get_mut(&ticket) else { panic!("{job} is attached to, and not known") };
+                assert_eq!((known.number, known.detached), (job.0, true));
+                known.sent_end = false;
+                self.down.push_back(Down::Accepted { ticket, job });
+            }
             Some(FromDriver::Received { attempts }) => {
                 for attempt in attempts {
                     let Some((ticket, partition)) = self.hub.sent.remove(&attempt.0) else { continue };

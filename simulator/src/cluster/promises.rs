@@ -1,0 +1,155 @@
+//! What a driver promises its program and the hub, held against what it does.
+
+use super::Bug;
+use crate::checkers::Violation;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tryworks_base::ids::AttemptId;
+use tryworks_protocol::driver::{FromDriver, Part, ToDriver};
+use tryworks_scheduler::Time;
+
+/// Whether there is a hub, as the driver was told.
+#[derive(Debug)]
+enum Hub {
+    NeverMet(Time),
+    There(Time),
+    Lost(Time),
+}
+
+/// A driver's promises, and what they are about.
+#[derive(Debug)]
+pub(super) struct Promises {
+    patience: Duration,
+    hub: Hub,
+    /// Jobs that it has to ask for with its next words.
+    ask: BTreeSet<u64>,
+    /// Launches whose results it has to say to have with its next words.
+    owes: BTreeSet<AttemptId>,
+    /// Launches of which results are fetched from their engines, and acknowledged after that.
+    fetches: BTreeSet<AttemptId>,
+    /// The tickets of jobs that ended.
+    ended: BTreeSet<u64>,
+    /// Numbers tickets that a bug makes up.
+    made_up: u64,
+}
+
+impl Promises {
+    pub fn new(patience: Duration, now: Time) -> Self {
+        Promises {
+            patience,
+            hub: Hub::NeverMet(now),
+            ask: BTreeSet::new(),
+            owes: BTreeSet::new(),
+            fetches: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            made_up: 1_000,
+        }
+    }
+
+    /// Its connection ended.
+    pub fn lost(&mut self, now: Time) {
+        self.hub = Hub::Lost(now);
+        self.ask.clear();
+        self.owes.clear();
+    }
+
+    /// A hub was met: says for how long there was none.
+    pub fn met(&mut self, now: Time) -> Duration {
+        match std::mem::replace(&mut self.hub, Hub::There(now)) {
+            Hub::NeverMet(since) | Hub::Lost(since) => now.since(since),
+            Hub::There(_) => Duration::ZERO,
+        }
+    }
+
+    /// For how long there has been a hub, as far as it knows.
+    pub fn together(&self, now: Time) -> Duration {
+        match self.hub {
+            Hub::There(since) => now.since(since),
+            Hub::NeverMet(_) | Hub::Lost(_) => Duration::ZERO,
+        }
+    }
+
+    /// A hub was looked for and not met: patience ends when there was none for longer than it, and not before. A program
+    /// that never met one does not wait for what would be answered again.
+    pub fn looked(&self, now: Time, for_good: bool, ended: bool) -> Result<(), Violation> {
+        let (over, alone) = match self.hub {
+            Hub::NeverMet(since) => (for_good || now.since(since) >= self.patience, now.since(since)),
+            Hub::Lost(since) => (now.since(since) > self.patience, now.since(since)),
+            Hub::There(_) => (true, Duration::ZERO),
+        };
+        match (over, ended) {
+            (true, true) | (false, false) => Ok(()),
+            (true, false) => Err(format!("a patience of {:?} goes on after {alone:?}", self.patience)),
+            (false, true) => Err(format!("a patience of {:?} ended after {alone:?}", self.patience)),
+        }
+    }
+
+    /// These jobs have to be asked for again. Gives how many they are.
+    pub fn asks_again(&mut self, tickets: impl Iterator<Item = u64>) -> u64 {
+        self.ask = tickets.collect();
+        self.ask.len() as u64
+    }
+
+    /// The hub says something.
+    pub fn hears(&mut self, message: &ToDriver) {
+        let ToDriver::Results { attempt, parts, .. } = message else { return };
+        if !parts.iter().all(|(_, part)| matches!(part, Part::Here(_))) {
+            self.fetches.insert(*attempt);
+        }
+        if !self.fetches.contains(attempt) {
+            self.owes.insert(*attempt);
+        }
+    }
+
+    /// The driver says all that it has to say.
+    pub fn says(&mut self, batch: &[FromDriver]) -> Result<(), Violation> {
+        for message in batch {
+            match message {
+                FromDriver::Submit(job) => self.ask.retain(|ticket| *ticket != job.ticket),
+                FromDriver::Attach { ticket, .. } => self.ask.retain(|asked| asked != ticket),
+                FromDriver::Received { attempts } => self.owes.retain(|attempt| !attempts.contains(attempt)),
+                _ => {}
+            }
+        }
+        if let Some(ticket) = self.ask.first() {
+            return Err(format!("the job of ticket {ticket} has not ended, and the hub is not asked for it again"));
+        }
+        match self.owes.first() {
+            Some(attempt) => Err(format!("the results of {attempt} came, and the hub is not told that they did")),
+            None => Ok(()),
+        }
+    }
+
+    /// A job ended for its program: with its answer, or an error.
+    pub fn ends(&mut self, ticket: u64) -> Result<(), Violation> {
+        match self.ended.insert(ticket) {
+            true => Ok(()),
+            false => Err(format!("the job of ticket {ticket} ended twice")),
+        }
+    }
+
+    /// Says something else in place of the driver. Gives whether it did.
+    pub fn plant(&mut self, bug: Option<Bug>, batch: &mut Vec<FromDriver>) -> bool {
+        let before = batch.len();
+        match bug {
+            Some(Bug::ForgetResubmission) if !self.ask.is_empty() => {
+                let asks = |one: &FromDriver| matches!(one, FromDriver::Submit(job) if self.ask.contains(&job.ticket));
+                batch.retain(|one| !asks(one));
+            }
+            Some(Bug::SubmitTwice) if !self.ask.is_empty() => {
+                let asks = |one: &FromDriver| match one {
+                    FromDriver::Submit(job) if job.detached.is_none() => Some(job.clone()),
+                    _ => None,
+                };
+                for mut job in batch.iter().filter_map(asks).collect::<Vec<_>>() {
+                    self.made_up += 1;
+                    (job.ticket, job.job) = (self.made_up, None);
+                    batch.push(FromDriver::Submit(job));
+                }
+            }
+            Some(Bug::ForgetReceived) => batch.retain(|one| !matches!(one, FromDriver::Received { .. })),
+            _ => {}
+        }
+        batch.len() != before
+    }
+}
