@@ -28,6 +28,8 @@ mod context;
 pub mod prelude;
 mod progress;
 mod settings;
+#[cfg(all(test, not(feature = "zstd")))]
+mod without_zstd;
 
 pub use context::{Builder, Context};
 pub use tryworks_base::ids::{CacheId, ExchangeId};

@@ -2,7 +2,9 @@
 
 use super::compression::Compression;
 use super::list::{FileState, ListedFile};
-use super::unpack::{Gzip, Zstd};
+use super::unpack::Gzip;
+#[cfg(feature = "zstd")]
+use super::unpack::Zstd;
 use rustix::buffer::spare_capacity;
 use std::fs::File;
 use std::io::{self, Read};
@@ -38,6 +40,7 @@ impl Plain {
     }
 
     /// Looks at bytes at `at` without moving the reading position; returns how many bytes there are.
+    #[cfg(feature = "zstd")]
     pub(super) fn peek(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut known = 0;
         while known < buffer.len() {
@@ -117,6 +120,7 @@ impl Read for Plain {
 pub(crate) enum Bytes {
     Plain(Plain),
     Gzip(Gzip),
+    #[cfg(feature = "zstd")]
     Zstd(Zstd),
 }
 
@@ -127,7 +131,10 @@ impl Bytes {
         Ok(match file.compression {
             Compression::Plain => Bytes::Plain(plain),
             Compression::Gzip => Bytes::Gzip(Gzip::new(plain, task)),
+            #[cfg(feature = "zstd")]
             Compression::Zstd => Bytes::Zstd(Zstd::new(plain, task)?),
+            #[cfg(not(feature = "zstd"))]
+            Compression::Zstd => return Err(file.compression.refused(plain.path())),
         })
     }
 
@@ -136,6 +143,7 @@ impl Bytes {
         let buffered = match self {
             Bytes::Plain(plain) => return Some((plain, 0)),
             Bytes::Gzip(unpacked) => unpacked.input()?,
+            #[cfg(feature = "zstd")]
             Bytes::Zstd(unpacked) => unpacked.input(),
         };
         Some((buffered.get_ref(), buffered.buffer().len()))
@@ -164,6 +172,7 @@ impl Bytes {
         let unpacked = match self {
             Bytes::Plain(plain) => return plain.append(most, out),
             Bytes::Gzip(unpacked) => unpacked.take(most as u64).read_to_end(out),
+            #[cfg(feature = "zstd")]
             Bytes::Zstd(unpacked) => unpacked.take(most as u64).read_to_end(out),
         };
         let error = match unpacked.map_err(io::Error::downcast::<Error>) {

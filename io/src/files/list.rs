@@ -81,6 +81,9 @@ impl ListedFile {
             Ok((state, if packed { Compression::of(&head) } else { Compression::Plain }))
         };
         let (state, compression) = look().map_err(|error| Error::input(path.display(), None, error))?;
+        if !compression.is_known() {
+            return Err(compression.refused(&path));
+        }
         Ok(ListedFile { path: path.into_os_string().into_vec(), shipped: None, state, compression })
     }
 

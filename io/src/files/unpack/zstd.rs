@@ -1,78 +1,19 @@
-//! Decompressors over a whole file: gzip members and zstd frames, one after another.
+//! The frames of a zstd file, one after another. Programs that do without the feature `zstd` link nothing of it.
 
-use super::bytes::Plain;
-use flate2::bufread::GzDecoder;
+use super::{PACKED_BUFFER, STATE_BYTES};
+use crate::files::Plain;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Result};
 use tryworks_core::task::TaskContext;
 use zstd::stream::raw::{DParameter, Decoder, Operation};
 
-/// How much of a compressed file is read at a time.
-const PACKED_BUFFER: usize = 64 * 1024;
-/// About how many bytes a decompressor holds beside its window.
-const STATE_BYTES: u64 = 512 << 10;
 /// A window that is never refused: the format demands it of every decompressor.
 const USUAL_WINDOW: u64 = 8 << 20;
 /// The largest window that the library knows, as a power of two.
 const WINDOW_LOG_MAX: u32 = 31;
 /// The length of the longest header of a frame.
 const HEADER_BYTES: usize = 18;
-
-/// The members of a gzip file.
-pub(crate) struct Gzip {
-    /// Absent only while one member's reader moves to the next member.
-    decoder: Option<GzDecoder<BufReader<Plain>>>,
-    _held: Reservation,
-}
-
-impl Gzip {
-    pub(super) fn new(plain: Plain, task: &TaskContext) -> Self {
-        let mut held = task.host().memory().reservation();
-        held.insist(PACKED_BUFFER as u64 + STATE_BYTES);
-        Gzip { decoder: Some(GzDecoder::new(BufReader::with_capacity(PACKED_BUFFER, plain))), _held: held }
-    }
-
-    pub(super) fn input(&self) -> Option<&BufReader<Plain>> {
-        self.decoder.as_ref().map(GzDecoder::get_ref)
-    }
-
-    /// Goes to the next member; false at the end. Zeros after a member are padding: tapes and block devices leave them.
-    fn next_member(&mut self) -> io::Result<bool> {
-        let Some(decoder) = &mut self.decoder else { return Ok(false) };
-        let input = decoder.get_mut();
-        loop {
-            let ahead = input.fill_buf()?;
-            let zeros = ahead.iter().position(|byte| *byte != 0).unwrap_or(ahead.len());
-            match ahead.get(zeros) {
-                Some(0x1f) => {
-                    input.consume(zeros);
-                    break;
-                }
-                Some(other) => {
-                    let message = format!("after a gzip member there is neither another one nor zeros (0x{other:02x})");
-                    input.consume(zeros);
-                    return Err(io::Error::other(message));
-                }
-                None if zeros == 0 => return Ok(false),
-                None => input.consume(zeros),
-            }
-        }
-        self.decoder = self.decoder.take().map(|decoder| GzDecoder::new(decoder.into_inner()));
-        Ok(true)
-    }
-}
-
-impl Read for Gzip {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let read = self.decoder.as_mut().map_or(Ok(0), |decoder| decoder.read(out))?;
-            if read > 0 || out.is_empty() || !self.next_member()? {
-                return Ok(read);
-            }
-        }
-    }
-}
 
 /// The frames of a zstd file.
 pub(crate) struct Zstd {
@@ -86,7 +27,7 @@ pub(crate) struct Zstd {
 }
 
 impl Zstd {
-    pub(super) fn new(plain: Plain, task: &TaskContext) -> Result<Self> {
+    pub(crate) fn new(plain: Plain, task: &TaskContext) -> Result<Self> {
         let begin = || {
             let mut decoder = Decoder::new()?;
             // This code refuses windows that are too large itself, with an error that says so.
@@ -107,7 +48,7 @@ impl Zstd {
         })
     }
 
-    pub(super) fn input(&self) -> &BufReader<Plain> {
+    pub(crate) fn input(&self) -> &BufReader<Plain> {
         &self.input
     }
 
