@@ -1,4 +1,7 @@
-//! Programs that must not compile, with the compiler's message: the text is for the user, so it is tested.
+//! What must not compile, with what the compiler says about it: the text is for the user, so it is tested.
+//!
+//! The test is in this package since `trybuild` builds all that its package depends on once more, for itself: here that is a
+//! program without a cluster.
 
 #[test]
 fn what_must_not_compile_says_why() {
