@@ -1,7 +1,6 @@
 //! What a program does that is built without the feature `zstd`: `.ci/run` builds and runs this.
 
-use crate::Context;
-use crate::text::text;
+use crate::prelude::*;
 
 #[test]
 fn a_file_that_is_compressed_with_zstd_is_an_error_that_names_it_and_the_feature() {

@@ -119,7 +119,8 @@ impl Read for Plain {
 /// The bytes of a partition.
 pub(crate) enum Bytes {
     Plain(Plain),
-    Gzip(Gzip),
+    // Much larger than a plain file.
+    Gzip(Box<Gzip>),
     #[cfg(feature = "zstd")]
     Zstd(Zstd),
 }
@@ -130,7 +131,7 @@ impl Bytes {
         let plain = Plain::open(file)?;
         Ok(match file.compression {
             Compression::Plain => Bytes::Plain(plain),
-            Compression::Gzip => Bytes::Gzip(Gzip::new(plain, task)),
+            Compression::Gzip => Bytes::Gzip(Box::new(Gzip::new(plain, task))),
             #[cfg(feature = "zstd")]
             Compression::Zstd => Bytes::Zstd(Zstd::new(plain, task)?),
             #[cfg(not(feature = "zstd"))]
