@@ -1,6 +1,7 @@
 //! The state that the threads share: the scheduler, its jobs and their results. The scheduler's actions are carried out
 //! here.
 
+mod existing;
 mod held;
 mod sweep;
 
@@ -10,19 +11,20 @@ use crate::event_log::{EventLog, Record};
 use crate::execute::{OpenedStage, Part};
 use crate::job_spec::stage_spec;
 use crate::shielded::Shielded;
+use existing::Existing;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar};
 use sweep::Released;
 use tracing::Span;
-use tryworks_base::ids::{AttemptId, CacheId, EngineId, ExchangeId, JobId, OutputId};
+use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, JobId, OutputId};
 use tryworks_base::lock::Lock;
 use tryworks_base::time::Clock;
 use tryworks_base::{Error, Progress, Result};
 use tryworks_core::host::{BlockValue, CachedPartition};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::JobRequest;
-use tryworks_planner::{Facts, Plan, plan};
+use tryworks_planner::{Plan, plan};
 use tryworks_scheduler::{Action, Config, Event, Failure, JobSpec, Limits, Partitions, Scheduler, Task, Time};
 
 /// The one engine: this process.
@@ -99,20 +101,6 @@ pub(super) struct Launch {
     pub(super) cancelled: Arc<AtomicBool>,
     /// The span of its stage.
     pub(super) span: Span,
-}
-
-/// What exists, for the planner.
-struct Existing<'a>(&'a State, &'a LocalHost);
-
-impl Facts for Existing<'_> {
-    fn made(&self, exchange: ExchangeId) -> bool {
-        let places = self.0.scheduler.places(OutputId(exchange.0));
-        !places.is_empty() && places.iter().all(|place| place.exists())
-    }
-
-    fn cached(&self, cache: CacheId, partitions: u32) -> bool {
-        self.1.has_cached(cache, partitions)
-    }
 }
 
 impl Shared {

@@ -1,12 +1,12 @@
 //! The state alone, with hubs that come back or are different ones. Time moves only when a test says so.
 
+mod large;
 mod seeds;
 
 use super::*;
 use tryworks_protocol::driver::{Part, Sought, Welcome, Written};
-use tryworks_protocol::engine::{BlockPlace, CodeBytes, StorePlace};
+use tryworks_protocol::engine::CodeBytes;
 use tryworks_scheduler::{JobSpec, Limits, Packing, StageSpec};
-use tryworks_store::blocks::BlockKey;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
@@ -298,94 +298,6 @@ fn a_job_whose_plan_relied_on_what_was_lost_is_planned_anew_a_few_times() {
     }
     session.hear(ToDriver::Ended { ticket, end: Err(lost.clone()) });
     assert_eq!(session.next(ticket), Err(lost));
-}
-
-/// A large result of this launch.
-fn large(attempt: u64) -> Part {
-    let key = BlockKey::new([7; 32]);
-    let (host, directory, socket) = ("afar".to_string(), String::new(), String::new());
-    let store = StorePlace { host, directory, socket, address: None, key };
-    Part::At { place: BlockPlace { store, output: 1, partition: 0, attempt: AttemptId(attempt) }, len: 1 << 30 }
-}
-
-fn received(attempt: u64) -> FromDriver {
-    FromDriver::Received { attempts: vec![AttemptId(attempt)] }
-}
-
-#[test]
-fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
-    let mut session = met();
-    let ticket = submit(&mut session, None);
-    session.messages();
-    results(&mut session, ticket, 7, &[1, 2]);
-    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8))] });
-    assert_eq!(session.messages(), [received(7)]);
-    assert_eq!(had(&mut session, ticket), [1, 2, 0]);
-    assert_eq!(session.unfetched(ticket, AttemptId(8), 0, gone()), Ok(()));
-    assert_eq!(session.messages(), [received(8)], "its engine need not hold it");
-    session.hear(ToDriver::Ended { ticket, end: Ok(()) });
-    assert_eq!(session.next(ticket), Ok(Next::PlanAnew((0..1).into())));
-    let new = submit(&mut session, None);
-    session.replaced(ticket, new);
-    session.messages();
-    session.hear(ToDriver::Results { ticket: new, attempt: AttemptId(9), parts: vec![(0, large(9))] });
-    assert_eq!(had(&mut session, new), [0]);
-    session.fetched(new, AttemptId(9), 0);
-    assert_eq!(session.messages(), [received(9)]);
-    // The hub has all results of a detached job.
-    let named = submit(&mut session, Some("by name"));
-    assert_eq!(session.unfetched(named, AttemptId(10), 0, gone()), Err(gone()));
-}
-
-/// The first of them was acknowledged, and the engine deleted the others before they were fetched.
-#[test]
-fn a_launch_with_several_large_results_is_acknowledged_when_the_last_of_them_was_fetched() {
-    let mut session = met();
-    let ticket = submit(&mut session, None);
-    session.messages();
-    let told = || ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8)), (1, large(8))] };
-    session.hear(told());
-    assert_eq!(had(&mut session, ticket), [0, 1]);
-    session.fetched(ticket, AttemptId(8), 0);
-    assert_eq!(session.messages(), []);
-    session.fetched(ticket, AttemptId(8), 1);
-    assert_eq!(session.messages(), [received(8)]);
-    // A hub that missed that tells of them again, and hears it again.
-    session.hear(told());
-    assert_eq!(session.messages(), [received(8)]);
-    assert_eq!(session.next(ticket), Ok(Next::Wait));
-}
-
-/// Another hub had the engine delete what no driver asked it for.
-#[test]
-fn a_large_result_is_asked_for_again_until_it_was_fetched() {
-    let mut session = met();
-    let ticket = submit(&mut session, None);
-    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8)), (1, large(8))] });
-    had(&mut session, ticket);
-    session.fetched(ticket, AttemptId(8), 1);
-    lose(&mut session, NOW);
-    session.welcomed(CLUSTER, &welcome(1, 2));
-    let again = submitted(session.messages());
-    assert_eq!((&again[0].spec.wanted, again[0].spec.delivered), (&[0, 2].into_iter().collect(), 1));
-    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8)), (1, large(8))] });
-    session.fetched(ticket, AttemptId(8), 0);
-    assert_eq!(session.messages(), [received(8)]);
-}
-
-/// An engine that came late to another hub was told to delete the first, and the driver of a detached job got an error.
-#[test]
-fn a_large_result_that_was_made_again_is_fetched_from_where_it_was_made_last() {
-    let mut session = met();
-    let ticket = submit(&mut session, Some("by name"));
-    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8))] });
-    results(&mut session, ticket, 7, &[1]);
-    session.hear(ToDriver::Results { ticket, attempt: AttemptId(9), parts: vec![(0, large(9))] });
-    let next = session.next(ticket).unwrap();
-    assert_eq!(next, Next::Part { attempt: AttemptId(9), partition: 0, part: large(9) });
-    // What was given out is not given out again.
-    session.hear(ToDriver::Results { ticket, attempt: AttemptId(10), parts: vec![(0, large(10))] });
-    assert_eq!(had(&mut session, ticket), [1]);
 }
 
 #[test]
