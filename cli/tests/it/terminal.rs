@@ -175,5 +175,5 @@ fn an_event_log_that_cannot_be_written_is_told() {
     assert!(out.contains("DONE Err") && out.contains("/not/there/log"), "{out}{err}");
     // Regression: a cluster does not write one, and said nothing about that.
     let (out, err) = run(Some("nowhere"), "log");
-    assert!(out.contains("DONE Err") && out.contains("its jobs run on a cluster"), "{out}{err}");
+    assert!(out.contains("DONE Err") && out.contains("these jobs run on a cluster"), "{out}{err}");
 }
