@@ -123,7 +123,7 @@ fn what_cannot_be_printed_is_no_panic() {
     let mut command = home.command(&["cluster", "start", "--foreground", "--memory", "64M"]);
     command.stdout(full()).stderr(log.reopen().unwrap());
     let mut watcher = crate::home::Bystander(command.spawn().unwrap());
-    until("it runs", || fs::read_to_string(log.path()).unwrap().contains("which could not be said").then_some(()));
+    until("it runs", || fs::read_to_string(log.path()).unwrap().contains("that could not be printed").then_some(()));
     assert_eq!(home.json(&["cluster", "status"])["engines"].as_array().unwrap().len(), 1);
     assert!(watcher.lives());
     home.good(&["cluster", "stop"]);
