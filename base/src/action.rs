@@ -1,8 +1,8 @@
-//! What an action is, so that who asks for a detached job does not get the results of another one.
+//! The identity of an action, by which the hub tells a detached job from another one of its name.
 
 use serde::{Deserialize, Serialize};
 
-/// An action as it is compared: two are the same if all of this is.
+/// The identity of an action: two actions are the same if all of its parts are equal.
 ///
 /// ```
 /// use tryworks_base::{Action, Aspect};
@@ -14,18 +14,18 @@ use serde::{Deserialize, Serialize};
 pub struct Action {
     /// The method, such as `count`.
     pub name: String,
-    /// What else tells it from others of this name.
+    /// What else distinguishes it from other actions with this method.
     pub aspects: Vec<Aspect>,
 }
 
-/// One thing that tells an action from others of its name.
+/// One thing that distinguishes an action from others with the same method.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Aspect {
     /// What it is, such as `number of partitions`.
     pub what: String,
-    /// What people are shown of it.
+    /// Its value, as texts show it.
     pub value: String,
-    /// A hash of what is not shown.
+    /// A hash of the parts that texts do not show.
     pub mark: u64,
 }
 
@@ -37,7 +37,7 @@ impl Aspect {
 }
 
 impl Action {
-    /// In what this action, which is there, differs from the one that is asked for.
+    /// How this action, which exists, differs from the one that is asked for; `None` if it does not.
     #[must_use]
     pub fn difference(&self, asked: &Action) -> Option<String> {
         if self.name != asked.name {

@@ -1,4 +1,4 @@
-//! Time as states are handed it: nanoseconds that a shell counts by its clock.
+//! Time, as a shell hands it to a pure state: nanoseconds that the shell counts by its clock.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "cluster")]
 mod apart;
+mod caches;
 mod caller;
 #[cfg(feature = "cluster")]
 pub mod driver;

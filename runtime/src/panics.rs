@@ -1,5 +1,6 @@
 //! Panics of user code: a worker catches them, notes where they came from, and does not print them.
 
+use crate::pool;
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
@@ -69,6 +70,16 @@ fn text(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_string());
     let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
     message.unwrap_or_else(|| "a value that is not text".into())
+}
+
+/// Does pieces of a task's work on all cores. Gives the first error, in the order of the pieces.
+pub(crate) fn in_parallel(
+    op: Op,
+    at: TaskSite,
+    count: usize,
+    work: &(dyn Fn(usize) -> Result<()> + Sync),
+) -> Result<()> {
+    pool::map(count, |piece| catch(op, at, || work(piece))).into_iter().collect()
 }
 
 fn error(stage: Op, place: TaskSite, payload: &(dyn Any + Send)) -> Error {

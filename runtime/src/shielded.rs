@@ -1,10 +1,10 @@
-//! Values of the program's types where no task catches panics: whatever their `Drop` does, who drops them goes on.
+//! Values of the program's types that are dropped where no task catches panics: a `Drop` that panics ends no thread.
 
 use crate::panics;
 use std::ops::Deref;
 
-/// Holds what the program's types are in, where it may be dropped outside of a task: a panic of its `Drop` would end a
-/// thread that others wait for.
+/// A value that holds the program's types and may be dropped outside a task. If its `Drop` panicked unseen, it would end
+/// a thread that others wait for.
 #[derive(Clone, Default)]
 pub(crate) struct Shielded<T>(Option<T>);
 
@@ -13,7 +13,7 @@ impl<T> Shielded<T> {
         Shielded(Some(value))
     }
 
-    /// The value, for who drops it where panics are caught.
+    /// The value, for a caller that drops it where panics are caught.
     pub(crate) fn into_inner(mut self) -> T {
         self.0.take().unwrap_or_else(|| unreachable!("it is empty only when it is dropped"))
     }
@@ -66,7 +66,7 @@ mod tests {
         let many: Vec<_> = (0..3).map(|_| Shielded::new(Bad(&dropped))).collect();
         drop(many);
         assert_eq!(dropped.get(), 3);
-        // Neither does it end who unwinds already.
+        // A thread that unwinds already is not ended either.
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _bad = Shielded::new(Bad(&dropped));
             panic!("first");

@@ -1,10 +1,10 @@
-//! Small worlds of chance: each seed is a whole run, and what was to be tested has to have happened.
+//! Runs of a small random world, one for each seed, and a check that the events under test happened often.
 
 use std::collections::BTreeMap;
 use std::panic::{UnwindSafe, catch_unwind, resume_unwind};
 
-/// Runs a world of chance with each of so many seeds, and says which one failed. A run gives how often what happened. Each of
-/// `often` has to have happened more than a hundred times: what never happened proves nothing.
+/// Runs a random world with each seed below `seeds`, and names the seed that failed. A run returns a count for each kind
+/// of event. Each kind in `often` has to have happened more than a hundred times in all, or the test proves nothing.
 ///
 /// ```
 /// let flips = |seed| {

@@ -1,4 +1,4 @@
-//! Jobs that were cancelled: their drivers are told of all those of a moment in one line.
+//! Jobs that were cancelled: a driver is told of those that were cancelled together in one line.
 
 use super::Hub;
 use std::time::Duration;

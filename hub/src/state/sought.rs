@@ -1,5 +1,5 @@
-//! Detached saves before they are submitted: a driver prepares the place for a job that no other driver has begun, so one at
-//! a time has the name of each.
+//! Detached saves before they are submitted. A driver prepares the place before it submits the job, so the hub reserves
+//! the job's name for one driver at a time.
 
 use super::Hub;
 use super::jobs::Identity;
@@ -14,13 +14,13 @@ type Asker = (SessionId, u64);
 /// The questions for names that no job has.
 #[derive(Default)]
 pub(crate) struct Names {
-    /// Who asked for each name, in order. The first one has it, and the others wait.
+    /// The drivers that asked for each name, in order. The first one holds the name, and the others wait.
     asked: BTreeMap<String, VecDeque<(Asker, Action)>>,
     names: BTreeMap<Asker, String>,
 }
 
 impl Names {
-    /// Who has the name now. Adds the question if it is not known.
+    /// Adds a question, unless it is known. Returns the driver that holds the name.
     fn ask(&mut self, name: &str, asker: Asker, action: Action) -> Option<Asker> {
         if self.names.get(&asker).is_none_or(|known| known != name) {
             self.names.insert(asker, name.into());
@@ -29,7 +29,7 @@ impl Names {
         Some(self.asked.get(name)?.front()?.0)
     }
 
-    /// A question is over. Gives who has the name from now on, if that changed.
+    /// Removes a question. Returns the driver that holds the name from now on, if that changed.
     fn leave(&mut self, asker: Asker) -> Option<(Asker, String, Action)> {
         let name = self.names.remove(&asker)?;
         let queue = self.asked.get_mut(&name)?;
@@ -43,7 +43,7 @@ impl Names {
         None
     }
 
-    /// A job has the name. Gives who waited for it.
+    /// A job has the name now. Returns the drivers that waited for the name.
     fn taken(&mut self, name: &str) -> Vec<(Asker, Action)> {
         let asked = self.asked.remove(name).unwrap_or_default();
         asked.iter().for_each(|(asker, _)| drop(self.names.remove(asker)));
@@ -81,7 +81,7 @@ impl Hub {
         self.tell_driver(session, message);
     }
 
-    /// A driver needs the answer to a question no more.
+    /// A driver no longer needs the answer to a question.
     pub(crate) fn end_seek(&mut self, session: SessionId, ticket: u64) {
         if let Some(((session, ticket), name, action)) = self.names.leave((session, ticket)) {
             self.seek(session, ticket, Sought::Name(name), action);
@@ -95,17 +95,17 @@ impl Hub {
         }
     }
 
-    /// Ends the questions of a session but these.
+    /// Ends the questions of a session, except these.
     pub(crate) fn end_seeks(&mut self, session: SessionId, but: &BTreeSet<u64>) {
         for ticket in self.names.of(session).into_iter().filter(|ticket| !but.contains(ticket)) {
             self.end_seek(session, ticket);
         }
     }
 
-    /// What is known of a detached job, if it is this action.
+    /// The identity of a detached job, if its action is this one.
     ///
     /// # Errors
-    /// If there is no such job, or it is another action: in what it differs, and what to do.
+    /// If the job does not exist, or its action differs: the error says in what, and what to do.
     pub(crate) fn same_as(&self, id: JobId, action: &Action) -> Result<&Identity> {
         let Some(job) = self.jobs.get(&id) else {
             return Err(Error::cluster(
@@ -121,7 +121,7 @@ impl Hub {
         let Some(known) = &job.identity else {
             return Err(Error::cluster(
                 format!(
-                    "{id} ({label}) was submitted under another version, so nobody knows what it is to be compared with"
+                    "{id} ({label}) was submitted under another version, so its action cannot be compared with this one"
                 ),
                 format!("`tryworks cancel {name}` drops its results and frees the name; then run the program again"),
             ));

@@ -1,10 +1,9 @@
 //! What a worker offers its tasks: the memory budget, spill space, cached partitions, and the blocks of every engine.
 
 use super::blocks::Blocks;
-use crate::shielded::Shielded;
-use crate::{panics, pool};
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use crate::caches::Caches;
+use crate::panics;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tryworks_base::frames::FrameWriter;
@@ -29,8 +28,7 @@ pub(super) struct WorkerHost {
     pub(super) blocks: Blocks,
     /// What each running attempt makes, by the attempt number that tasks know.
     running: ReadLock<HashMap<u64, (AttemptId, CodeId)>>,
-    /// Cached partitions, by cache and then by partition. Caches have the driver's own numbers.
-    cached: ReadLock<BTreeMap<CacheId, HashMap<u32, Shielded<CachedPartition>>>>,
+    pub(super) caches: Caches,
     /// Cached partitions that were not reported yet.
     kept: Lock<Vec<(GlobalCacheId, u32)>>,
 }
@@ -46,7 +44,7 @@ impl WorkerHost {
             blocks: Blocks::new(&welcome, to),
             memory,
             running: ReadLock::default(),
-            cached: ReadLock::default(),
+            caches: Caches::default(),
             kept: Lock::default(),
         }
     }
@@ -61,12 +59,6 @@ impl WorkerHost {
 
     pub(super) fn newly_kept(&self) -> Vec<(GlobalCacheId, u32)> {
         std::mem::take(&mut *self.kept.lock())
-    }
-
-    /// A cache is no longer needed: its partitions go when the caller drops what this returns.
-    #[must_use]
-    pub(super) fn forget_cache(&self, cache: GlobalCacheId) -> Option<impl Send + 'static + use<>> {
-        self.cached.write().remove(&cache.own())
     }
 }
 
@@ -100,7 +92,7 @@ impl Host for WorkerHost {
     }
 
     fn cached(&self, cache: CacheId, partition: u32) -> Option<CachedPartition> {
-        self.cached.read().get(&cache)?.get(&partition).map(|kept| (**kept).clone())
+        self.caches.get(cache, partition)
     }
 
     fn in_parallel(
@@ -110,22 +102,11 @@ impl Host for WorkerHost {
         count: usize,
         work: &(dyn Fn(usize) -> Result<()> + Sync),
     ) -> Result<()> {
-        pool::map(count, |piece| panics::catch(op, at, || work(piece))).into_iter().collect()
+        panics::in_parallel(op, at, count, work)
     }
 
     fn keep(&self, cache: CacheId, partition: u32, kept: CachedPartition) {
-        let kept = Shielded::new(kept);
-        // The first value stays. The second is dropped after the lock, since that may run the user's code.
-        let mut cached = self.cached.write();
-        let twice = match cached.entry(cache).or_default().entry(partition) {
-            Entry::Vacant(free) => {
-                free.insert(kept);
-                None
-            }
-            Entry::Occupied(_) => Some(kept),
-        };
-        drop(cached);
-        drop(twice);
+        self.caches.keep(cache, partition, kept);
         let global = self.session.cache(cache);
         self.kept.lock().push((global, partition));
     }

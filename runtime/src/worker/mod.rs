@@ -241,7 +241,7 @@ impl Bench {
             }
             ToWorker::Kill { attempt } => self.kill(attempt),
             ToWorker::DeleteOutput { output } => self.sweep(self.host.blocks.forget(output)),
-            ToWorker::DeleteCache { cache } => self.sweep(self.host.forget_cache(cache)),
+            ToWorker::DeleteCache { cache } => self.sweep(Some(self.host.caches.forget(cache.own()))),
             ToWorker::File { number, path } => self.around.questions.answered(number, path),
             ToWorker::Fetched { number, answer } => self.host.blocks.questions.answered(number, answer),
         }

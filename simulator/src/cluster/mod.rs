@@ -122,184 +122,95 @@ impl Bug {
     ];
 }
 
-/// What happened in a run: mainly, how many faults there were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Messages that the hub heard.
-    pub heard: u64,
-    /// Tasks launched.
-    pub launched: u64,
-    /// Jobs that gave their results.
-    pub done: u64,
-    /// Jobs that were refused, because the journal could not be written.
-    pub refused: u64,
-    /// Hubs that were killed.
-    pub hubs_killed: u64,
-    /// Entries and reservations that were lost with them.
-    pub entries_lost: u64,
-    /// Engines that crashed.
-    pub engines_crashed: u64,
-    /// Workers that died.
-    pub workers_died: u64,
-    /// Connections that were cut.
-    pub cuts: u64,
-    /// Messages that were lost by cuts.
-    pub messages_lost: u64,
-    /// Messages that the hub heard from engines that it had given up.
-    pub heard_late: u64,
-    /// Blocks that engines offered to a hub.
-    pub blocks_offered: u64,
-    /// Results that engines offered to a hub.
-    pub results_offered: u64,
-    /// Reads that failed.
-    pub fetches_failed: u64,
-    /// Drivers that came back to their session.
-    pub came_back: u64,
-    /// Drivers that were given up.
-    pub given_up: u64,
-    /// Drivers that ended before their jobs, and were run again.
-    pub drivers_ended: u64,
-    /// Jobs that were submitted again.
-    pub resubmitted: u64,
-    /// Detached jobs whose driver ended, and whose results a later run of the driver collected.
-    pub collected: u64,
-    /// Jobs that their programs cancelled.
-    pub cancelled: u64,
-    /// Drivers that gave up, since there was no hub.
-    pub patience_ended: u64,
-    /// Jobs that ended with their session.
-    pub lost_with_session: u64,
-    /// Large results that were fetched from their engines.
-    pub fetched: u64,
-    /// Large results that could not be fetched.
-    pub fetches_lost: u64,
-    /// Jobs that were planned anew for them.
-    pub planned_anew: u64,
-    /// Jobs that failed for them, and were submitted anew.
-    pub results_lost: u64,
-    /// Exchanges that programs let go of.
-    pub released: u64,
-    /// Drivers that stayed when they had all that they wanted.
-    pub lingered: u64,
-    /// Commits that took long.
-    pub slow_commits: u64,
-    /// Commits that failed.
-    pub full_commits: u64,
-    /// How many times the planted bug took effect.
-    pub planted: u64,
+/// Declares the counts of a run, each with the name by which it is shown.
+macro_rules! outcome {
+    ($($(#[$doc:meta])* $field:ident: $name:literal,)*) => {
+        /// What happened in a run: mainly, how many faults there were.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Outcome {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl Outcome {
+            /// All counts, with their names.
+            #[must_use]
+            pub fn counts(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($name, self.$field)),*]
+            }
+
+            /// The sum of two outcomes.
+            #[must_use]
+            pub fn plus(mut self, other: &Outcome) -> Outcome {
+                $(self.$field += other.$field;)*
+                self
+            }
+        }
+    };
 }
 
-impl Outcome {
-    /// All counts, with their names.
-    #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 31] {
-        [
-            ("messages heard", self.heard),
-            ("tasks launched", self.launched),
-            ("jobs done", self.done),
-            ("jobs refused for the journal", self.refused),
-            ("hubs killed", self.hubs_killed),
-            ("entries lost with a hub", self.entries_lost),
-            ("engines crashed", self.engines_crashed),
-            ("workers died", self.workers_died),
-            ("connections cut", self.cuts),
-            ("messages lost", self.messages_lost),
-            ("messages of engines that were given up", self.heard_late),
-            ("blocks offered", self.blocks_offered),
-            ("results offered", self.results_offered),
-            ("fetches failed", self.fetches_failed),
-            ("drivers that came back", self.came_back),
-            ("drivers given up", self.given_up),
-            ("drivers ended", self.drivers_ended),
-            ("jobs resubmitted", self.resubmitted),
-            ("detached jobs collected by a later run", self.collected),
-            ("jobs cancelled", self.cancelled),
-            ("drivers without patience", self.patience_ended),
-            ("jobs lost with a session", self.lost_with_session),
-            ("large results fetched", self.fetched),
-            ("large results that could not be fetched", self.fetches_lost),
-            ("jobs planned anew", self.planned_anew),
-            ("jobs lost with large results", self.results_lost),
-            ("exchanges released", self.released),
-            ("drivers that stayed", self.lingered),
-            ("slow commits", self.slow_commits),
-            ("failed commits", self.full_commits),
-            ("planted", self.planted),
-        ]
-    }
-
-    /// The sum of two outcomes.
-    #[must_use]
-    pub fn plus(mut self, other: &Outcome) -> Outcome {
-        let Outcome {
-            heard,
-            launched,
-            done,
-            refused,
-            hubs_killed,
-            entries_lost,
-            engines_crashed,
-            workers_died,
-            cuts,
-            messages_lost,
-            heard_late,
-            blocks_offered,
-            results_offered,
-            fetches_failed,
-            came_back,
-            given_up,
-            drivers_ended,
-            resubmitted,
-            collected,
-            cancelled,
-            patience_ended,
-            lost_with_session,
-            fetched,
-            fetches_lost,
-            planned_anew,
-            results_lost,
-            released,
-            lingered,
-            slow_commits,
-            full_commits,
-            planted,
-        } = &mut self;
-        let own = [
-            heard,
-            launched,
-            done,
-            refused,
-            hubs_killed,
-            entries_lost,
-            engines_crashed,
-            workers_died,
-            cuts,
-            messages_lost,
-            heard_late,
-            blocks_offered,
-            results_offered,
-            fetches_failed,
-            came_back,
-            given_up,
-            drivers_ended,
-            resubmitted,
-            collected,
-            cancelled,
-            patience_ended,
-            lost_with_session,
-            fetched,
-            fetches_lost,
-            planned_anew,
-            results_lost,
-            released,
-            lingered,
-            slow_commits,
-            full_commits,
-            planted,
-        ];
-        own.into_iter().zip(other.counts()).for_each(|(own, (_, more))| *own += more);
-        self
-    }
+outcome! {
+    /// Messages that the hub heard.
+    heard: "messages heard",
+    /// Tasks launched.
+    launched: "tasks launched",
+    /// Jobs that gave their results.
+    done: "jobs done",
+    /// Jobs that were refused, because the journal could not be written.
+    refused: "jobs refused for the journal",
+    /// Hubs that were killed.
+    hubs_killed: "hubs killed",
+    /// Entries and reservations that were lost with them.
+    entries_lost: "entries lost with a hub",
+    /// Engines that crashed.
+    engines_crashed: "engines crashed",
+    /// Workers that died.
+    workers_died: "workers died",
+    /// Connections that were cut.
+    cuts: "connections cut",
+    /// Messages that were lost by cuts.
+    messages_lost: "messages lost",
+    /// Messages that the hub heard from engines that it had given up.
+    heard_late: "messages of engines that were given up",
+    /// Blocks that engines offered to a hub.
+    blocks_offered: "blocks offered",
+    /// Results that engines offered to a hub.
+    results_offered: "results offered",
+    /// Reads that failed.
+    fetches_failed: "fetches failed",
+    /// Drivers that came back to their session.
+    came_back: "drivers that came back",
+    /// Drivers that were given up.
+    given_up: "drivers given up",
+    /// Drivers that ended before their jobs, and were run again.
+    drivers_ended: "drivers ended",
+    /// Jobs that were submitted again.
+    resubmitted: "jobs resubmitted",
+    /// Detached jobs whose driver ended, and whose results a later run of the driver collected.
+    collected: "detached jobs collected by a later run",
+    /// Jobs that their programs cancelled.
+    cancelled: "jobs cancelled",
+    /// Drivers that gave up, since there was no hub.
+    patience_ended: "drivers without patience",
+    /// Jobs that ended with their session.
+    lost_with_session: "jobs lost with a session",
+    /// Large results that were fetched from their engines.
+    fetched: "large results fetched",
+    /// Large results that could not be fetched.
+    fetches_lost: "large results that could not be fetched",
+    /// Jobs that were planned anew for them.
+    planned_anew: "jobs planned anew",
+    /// Jobs that failed for them, and were submitted anew.
+    results_lost: "jobs lost with large results",
+    /// Exchanges that programs let go of.
+    released: "exchanges released",
+    /// Drivers that stayed when they had all that they wanted.
+    lingered: "drivers that stayed",
+    /// Commits that took long.
+    slow_commits: "slow commits",
+    /// Commits that failed.
+    full_commits: "failed commits",
+    /// How many times the planted bug took effect.
+    planted: "planted",
 }
 
 /// Runs one seed to the end.

@@ -1,4 +1,4 @@
-//! Detached saves that are looked for before their places are prepared.
+//! Questions for detached saves, which a driver asks the hub before it prepares a place.
 
 use super::Session;
 use tryworks_base::{Action, Error, Result};
@@ -8,7 +8,7 @@ use tryworks_protocol::driver::{FromDriver, Sought};
 pub(super) struct Seek {
     by: Sought,
     action: Action,
-    /// The token of the job, or that there is none; why there is no answer.
+    /// The token of the job, `Ok(None)` if there is no job, or the reason for which there is no answer.
     answer: Option<Result<Option<String>>>,
 }
 
@@ -17,24 +17,24 @@ impl Seek {
         FromDriver::Seek { ticket, by: self.by.clone(), action: self.action.clone() }
     }
 
-    /// What is said to a hub that is met again. A job that was found stays found; a name that this driver has it has to have
-    /// from the new hub, too.
+    /// The question again, for a hub that is met again. A job that was found stays found. A name that this driver holds
+    /// has to be reserved at the new hub, too.
     pub(super) fn again(&self, ticket: u64) -> Option<FromDriver> {
         matches!(self.answer, None | Some(Ok(None))).then(|| self.message(ticket))
     }
 }
 
-/// What came of a question.
+/// The answer to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// What tells the files of the job from those of every other one.
+    /// Distinguishes the files of the job from those of every other job.
     pub token: String,
-    /// The job is there. Else it is this driver's to submit.
+    /// Whether the job exists. If not, this driver submits it.
     pub is_known: bool,
 }
 
 impl Session {
-    /// Looks for a detached job. Gives the ticket of the question.
+    /// Asks for a detached job. Returns the ticket of the question.
     ///
     /// # Errors
     /// As [`Session::usable`].
@@ -47,7 +47,7 @@ impl Session {
         Ok(ticket)
     }
 
-    /// What came of a question: `None` as long as nothing has.
+    /// The answer to a question; `None` while there is none.
     ///
     /// # Errors
     /// Why the hub refused, or that the session was stopped.

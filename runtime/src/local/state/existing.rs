@@ -15,6 +15,6 @@ impl Facts for Existing<'_> {
     }
 
     fn cached(&self, cache: CacheId, partitions: u32) -> bool {
-        self.1.has_cached(cache, partitions)
+        self.1.caches.partitions(cache) == partitions as usize
     }
 }

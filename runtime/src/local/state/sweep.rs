@@ -135,7 +135,7 @@ impl Shared {
                     Releasable::Exchange(id) => {
                         self.handle(&mut state, [Event::OutputReleased { output: OutputId(id.0) }])
                     }
-                    Releasable::Cache(id) => state.garbage.cached.extend(self.host.forget(id)),
+                    Releasable::Cache(id) => state.garbage.cached.extend(self.host.caches.forget(id)),
                 }
             }
         }
