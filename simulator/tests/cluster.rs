@@ -22,13 +22,15 @@ fn every_job_ends_rightly_whatever_is_cut_killed_or_full() {
     let seeds = number("TRYWORKS_SIM_SEEDS").unwrap_or(300);
     let first = number("TRYWORKS_SIM_FIRST").unwrap_or(0);
     let mut all = Outcome::default();
+    let mut violations = Vec::new();
     for seed in first..first + seeds {
         match std::panic::catch_unwind(|| run(seed, &Options::default())) {
             Ok(Ok(outcome)) => all = all.plus(&outcome),
-            Ok(Err(violation)) => panic!("{violation}\nreplay it: {}", replay(seed)),
-            Err(_) => panic!("the hub panicked\nreplay it: {}", replay(seed)),
+            Ok(Err(violation)) => violations.push(format!("{violation}\nreplay it: {}", replay(seed))),
+            Err(_) => violations.push(format!("the hub panicked\nreplay it: {}", replay(seed))),
         }
     }
+    assert!(violations.is_empty(), "{} of {seeds} seeds:\n{}", violations.len(), violations.join("\n\n"));
     println!("{seeds} seeds: {all:#?}");
     if seeds < 300 {
         return;
