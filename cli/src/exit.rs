@@ -1,6 +1,7 @@
 //! How commands end: their exit codes, and what they print when they fail.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 use tryworks_base::outlet;
 use tryworks_protocol::ask::AdminError;
@@ -41,6 +42,31 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// The program cannot be started.
+#[derive(Debug)]
+pub struct NotStarted {
+    /// The program, as the user named it.
+    pub program: String,
+    /// Why it cannot.
+    pub error: io::Error,
+}
+
+impl NotStarted {
+    /// The exit code of shells in this case: 127 if the file does not exist, 126 if it does.
+    pub fn code(&self) -> u8 {
+        if self.error.kind() == ErrorKind::NotFound { 127 } else { 126 }
+    }
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cannot be started: {}", self.program, self.error)?;
+        write!(f, "\n  what to do: name an executable file, such as target/release/examples/word_count")
+    }
+}
+
+impl std::error::Error for NotStarted {}
+
 /// Prints what went wrong on standard error, and returns the exit code.
 pub fn tell(error: &anyhow::Error) -> ExitCode {
     outlet::ERR.write(format!("error: {error:#}\n").as_bytes());
@@ -51,7 +77,7 @@ fn code(error: &anyhow::Error) -> u8 {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.exit as u8;
     }
-    if let Some(error) = error.downcast_ref::<crate::run::NotStarted>() {
+    if let Some(error) = error.downcast_ref::<NotStarted>() {
         return error.code();
     }
     let exit = match error.downcast_ref::<AdminError>() {

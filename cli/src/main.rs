@@ -12,6 +12,7 @@ mod out;
 mod place;
 mod process;
 mod record;
+mod remover;
 mod run;
 mod serve;
 mod supervisor;
@@ -39,7 +40,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Logs(command) => jobs::logs(command),
         Command::Hub(command) => serve::hub(command),
         Command::Engine(command) => serve::engine(command),
-        Command::Remove { name } => cluster::remove_left(&name),
+        Command::Remove { name } => remover::execute(&name),
         Command::Supervise(command) => supervisor::execute(&command.directory),
         Command::Completion { shell } => {
             let all = Tryworks::command();

@@ -130,3 +130,20 @@ fn write(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_vec_pretty(value)?;
     write_private(path, &text).with_context(|| format!("{} cannot be written", path.display()))
 }
+
+/// The error for a directory whose process runs where this machine cannot see it.
+pub fn elsewhere(directory: &Path, process: &Identity) -> anyhow::Error {
+    let (Identity { pid, host, .. }, directory) = (process, directory.display());
+    Failure::of(
+        Exit::Failed,
+        format!(
+            "{directory} belongs to process {pid} of {}, which is another machine or container: whether it runs cannot \
+             be seen here",
+            host.name
+        ),
+        format!(
+            "do this there; if that process is gone for good, remove {directory} by hand. Machines that share a home \
+             directory are best given a TRYWORKS_HOME each"
+        ),
+    )
+}

@@ -1,9 +1,8 @@
 //! `tryworks hub` and `tryworks engine`: the processes of a cluster, in the foreground.
 
-use crate::cluster::elsewhere;
 use crate::exit::{Exit, Failure};
 use crate::process::Seen;
-use crate::record::PidFile;
+use crate::record::{PidFile, elsewhere};
 use crate::{args, log, place};
 use std::fs;
 use std::num::NonZero;

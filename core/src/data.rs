@@ -19,6 +19,13 @@ use tryworks_base::{Error, Result};
 /// A dataset of `T`, whatever operators made it.
 pub type Data<T> = Dataset<Boxed<T>>;
 
+impl<P: Pipe> Dataset<P> {
+    /// The same dataset with its pipe type erased, for struct fields, loops and unions of many.
+    pub fn boxed(&self) -> Data<P::Item> {
+        self.of(Boxed::new(&self.pipe))
+    }
+}
+
 /// A pipe of `T` whose own type is erased.
 pub struct Boxed<T> {
     links: Links,

@@ -2,7 +2,6 @@
 //!
 //! Each operator lives in the file of its name under `ops`, each action under `actions`.
 
-use crate::data::{Boxed, Data};
 use crate::lineage::{Node, default_readers};
 use crate::pipe::Pipe;
 use crate::runner::{PlanForm, Runner};
@@ -116,11 +115,6 @@ impl<P: Pipe> Dataset<P> {
     /// The number of logical partitions. It depends on the input alone.
     pub fn partitions(&self) -> u32 {
         self.node.partitions
-    }
-
-    /// The same dataset with its pipe type erased, for struct fields, loops and unions of many.
-    pub fn boxed(&self) -> Data<P::Item> {
-        self.of(Boxed::new(&self.pipe))
     }
 
     /// Marks the dataset as nondeterministic: recomputing it may give other items. After a loss, everything derived

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 use tryworks_base::{Error, Result, codec, disk};
-use tryworks_protocol::driver::Program;
+use tryworks_protocol::program::Program;
 use tryworks_store::programs::{ANOTHER, Programs, make_directory};
 use tryworks_transport::{DataClient, DataError, Role, while_away};
 

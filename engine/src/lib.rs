@@ -14,6 +14,7 @@ mod fetch;
 mod files;
 mod flow;
 mod give;
+mod io;
 mod join;
 mod obey;
 mod prefetch;

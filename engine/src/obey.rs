@@ -1,13 +1,13 @@
 //! Carries out the state's orders, and sends its messages.
 
 use super::fetch::fetch;
-use super::serve::{Io, Tended};
+use super::io::{Io, Tended};
 use super::state::{BlockOrder, Engine, NotAdded, Order, Stock};
 use super::workers::tend;
 use std::path::Path;
 use tryworks_base::Error;
 use tryworks_base::ids::AttemptId;
-use tryworks_protocol::driver::Program;
+use tryworks_protocol::program::Program;
 use tryworks_protocol::worker::ToWorker;
 use tryworks_store::blocks::{BlockStore, Sealed};
 

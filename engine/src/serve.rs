@@ -2,20 +2,19 @@
 
 use super::Options;
 use super::files::Files;
-use super::flow::Flow;
 use super::give::Giver;
-use super::join::{Hub, KNOCK, knock, open_port, renewed};
+use super::io::Io;
+use super::join::{KNOCK, knock, open_port, renewed};
 use super::obey::stock_of;
 use super::prefetch::Prefetcher;
 use super::state::{Engine, Setup, TICK};
 use super::workers::{Happened, Outputs, memory_of, own_number};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tryworks_base::private::private_dir;
 use tryworks_base::time::Clock;
@@ -28,7 +27,7 @@ use tryworks_scheduler::Move;
 use tryworks_store::blocks::BlockStore;
 use tryworks_store::programs::Programs;
 use tryworks_store::running;
-use tryworks_transport::{Backlog, Connection, PeerEvent, PeerId, Peers, PeersReceiver, PeersSender};
+use tryworks_transport::{Backlog, Connection, PeerEvent, PeerId, Peers, PeersReceiver};
 
 /// How many messages are taken in before the resulting messages are sent.
 const BATCH: usize = 256;
@@ -176,48 +175,6 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let _ = std::fs::remove_dir_all(own_programs);
     let _ = std::fs::remove_dir_all(directory.join("files"));
     Ok(())
-}
-
-/// What the state cannot touch: sockets, processes and the store.
-pub(super) struct Io {
-    pub(super) clock: Clock,
-    pub(super) options: Options,
-    connection: Connection,
-    pub(super) store: BlockStore,
-    /// The socket that workers connect to.
-    pub(super) socket: PathBuf,
-    to_peers: PeersSender,
-    /// The worker of each connection.
-    peers: HashMap<PeerId, u64>,
-    pub(super) prefetcher: Arc<Prefetcher>,
-    /// Engines on this machine that fetch small blocks from this one.
-    neighbours: HashSet<PeerId>,
-    pub(super) workers: HashMap<u64, Tended>,
-    pub(super) happened: (mpsc::UnboundedSender<Happened>, mpsc::UnboundedReceiver<Happened>),
-    pub(super) programs: Arc<Programs>,
-    pub(super) files: Arc<Files>,
-    pub(super) answered: (mpsc::UnboundedSender<(PeerId, ToWorker)>, mpsc::UnboundedReceiver<(PeerId, ToWorker)>),
-    pub(super) moved:
-        (mpsc::UnboundedSender<(Move, Option<HeldBlock>)>, mpsc::UnboundedReceiver<(Move, Option<HeldBlock>)>),
-    hub: Option<Hub>,
-}
-
-/// What the loop has of a worker, from the order to start it until its end.
-pub(super) struct Tended {
-    pub(super) peer: Option<PeerId>,
-    /// Its standard output and its error output.
-    pub(super) flows: [Arc<Flow>; 2],
-    pid: u32,
-    /// Dropping this kills the worker.
-    pub(super) kill: Option<oneshot::Sender<()>>,
-    outputs: Option<Outputs>,
-}
-
-impl Tended {
-    pub(super) fn new(clock: Clock) -> Self {
-        let flows = [(); 2].map(|()| Arc::new(Flow::new(clock)));
-        Tended { peer: None, flows, pid: 0, kill: None, outputs: None }
-    }
 }
 
 impl Io {

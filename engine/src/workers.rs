@@ -13,8 +13,8 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tryworks_base::Error;
-use tryworks_protocol::driver::Program;
 use tryworks_protocol::environment;
+use tryworks_protocol::program::Program;
 use tryworks_protocol::worker::VARIABLE;
 
 /// How long the engine waits for the last output of a dead worker: processes that it started may keep its pipes open.

@@ -13,7 +13,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tryworks_base::codec;
 use tryworks_base::lock::{Held, Lock};
 use tryworks_protocol::HostInfo;
-use tryworks_protocol::driver::{GivenFile, Program};
+use tryworks_protocol::driver::GivenFile;
+use tryworks_protocol::program::Program;
 use tryworks_store::programs::{Programs, make_directory, name_of, named};
 use tryworks_transport::{DataHandler, Download, Role, Upload};
 

@@ -21,28 +21,11 @@
 
 use super::admin::{Answer, Question};
 use super::engine::CodeBytes;
+use super::output::{Heard, Written};
 use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
-use tryworks_base::ids::{AttemptId, EngineId, GlobalCacheId, JobId, OutputId, SessionId};
+use tryworks_base::ids::{AttemptId, GlobalCacheId, JobId, OutputId, SessionId};
 use tryworks_base::{Action, Error, Progress};
 use tryworks_scheduler::JobSpec;
-
-/// The program that workers run: the driver's own, with what the driver was started with.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Program {
-    /// The hash of its bytes.
-    pub id: [u8; 32],
-    /// Its path, as the driver sees it.
-    pub path: String,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// Its arguments, beginning with the name it was called by.
-    pub arguments: Vec<String>,
-    /// The part of its environment that workers get.
-    pub environment: Vec<(OsString, OsString)>,
-    /// Its working directory.
-    pub directory: String,
-}
 
 /// A file that a driver gives to its tasks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -271,54 +254,4 @@ pub enum ToDriver {
         /// The answer.
         answer: Box<Answer>,
     },
-}
-
-/// A piece of a worker's output. Its offset lets the driver show a piece that comes twice only once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
-    /// The worker's engine.
-    pub engine: EngineId,
-    /// The name of the engine.
-    pub name: String,
-    /// The worker's number. Unlike its process id, no other worker ever has it.
-    pub run: u64,
-    /// Its process id, for people.
-    pub worker: u32,
-    /// The standard error output rather than the standard output.
-    pub stderr: bool,
-    /// The offset of the piece in everything that the worker wrote.
-    pub offset: u64,
-    /// The attempt that wrote it, if only one was running.
-    pub attempt: Option<AttemptId>,
-    /// The output itself.
-    #[serde(with = "serde_bytes")]
-    pub bytes: Vec<u8>,
-}
-
-impl Written {
-    /// The memory that it takes, in bytes.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        // Twice the struct, since a queue of these may reserve as much again.
-        2 * size_of::<Self>() + self.name.len() + self.bytes.len()
-    }
-
-    /// The acknowledgement of this piece.
-    #[must_use]
-    pub fn heard(&self) -> Heard {
-        let Written { engine, run, stderr, .. } = *self;
-        Heard { engine, run, stderr, offset: self.offset.saturating_add(self.bytes.len() as u64) }
-    }
-}
-
-/// How much of a worker's output was received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Heard {
-    /// The worker's engine.
-    pub engine: EngineId,
-    pub run: u64,
-    /// The standard error output rather than the standard output.
-    pub stderr: bool,
-    /// Everything before this offset was received.
-    pub offset: u64,
 }

@@ -13,7 +13,7 @@
 
 #![allow(missing_docs, reason = "a variant says what it is for, and the names of its fields say the rest")]
 
-use super::driver::Program;
+use super::program::Program;
 use serde::{Deserialize, Serialize};
 use tryworks_base::Error;
 use tryworks_base::ids::{AttemptId, EngineId, GlobalCacheId, JobId, OutputId, SessionId};
@@ -279,7 +279,7 @@ pub enum FromEngine {
     Wrote {
         /// The session.
         session: SessionId,
-        written: super::driver::Written,
+        written: super::output::Written,
     },
     /// A sign of life.
     Beat {

@@ -6,11 +6,13 @@ mod admin;
 pub(crate) use admin::{answers, questions};
 
 use super::admin::{Answer, Question};
-use super::driver::{self, FromDriver, GivenFile, NewJob, Part, Program, Sought, ToDriver, Written};
+use super::driver::{self, FromDriver, GivenFile, NewJob, Part, Sought, ToDriver};
 use super::engine::{
     self, Assignment, BlockPlace, CodeBytes, CodeId, FromEngine, HeldBlock, HeldResult, Offer, ResultPart, StorePlace,
     ToEngine,
 };
+use super::output::Written;
+use super::program::Program;
 use super::worker::{self, BlockPart, FromWorker, Piece, ToWorker, Wanted};
 use super::{Hello, HostInfo, Purpose};
 use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, GlobalCacheId, JobId, OutputId, SessionId};

@@ -7,6 +7,7 @@
 //! ```
 
 use super::PROTOCOL;
+use super::host::HostInfo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tryworks_base::ids::SessionId;
@@ -35,7 +36,7 @@ pub enum Purpose {
         /// The session that it had before the connection was lost, with its secret.
         again: Option<(SessionId, [u8; 16])>,
         /// The program that workers are to run.
-        program: super::driver::Program,
+        program: super::program::Program,
     },
     /// To ask questions and give commands: the command line.
     Administer,
@@ -50,28 +51,6 @@ pub enum Purpose {
     },
     /// To fetch small blocks: another engine on the same machine.
     Fetch,
-}
-
-/// What answers or refusals may need to know of a machine and a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostInfo {
-    /// Two processes with the same id see the same files.
-    pub id: String,
-    /// The name of the machine, for people.
-    pub name: String,
-    /// The number of its cores.
-    pub cores: u32,
-    /// Its memory in bytes, or what its control group allows.
-    pub memory: u64,
-    /// The C library: `exp`, `sin` and the like may differ between two of them.
-    pub libc: String,
-    /// The kind of processor.
-    pub processor: String,
-    /// The process id.
-    pub pid: u32,
-    /// When the process began, in clock ticks since the machine booted. Together with the process id it is unique
-    /// within a boot.
-    pub began: u64,
 }
 
 /// The answer to a hello.

@@ -1,10 +1,32 @@
 //! What a cluster needs to know of the machine that this process runs on.
 
-use crate::HostInfo;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 use tryworks_base::resident::machine_memory;
+
+/// What answers or refusals may need to know of a machine and a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostInfo {
+    /// Two processes with the same id see the same files.
+    pub id: String,
+    /// The name of the machine, for people.
+    pub name: String,
+    /// The number of its cores.
+    pub cores: u32,
+    /// Its memory in bytes, or what its control group allows.
+    pub memory: u64,
+    /// The C library: `exp`, `sin` and the like may differ between two of them.
+    pub libc: String,
+    /// The kind of processor.
+    pub processor: String,
+    /// The process id.
+    pub pid: u32,
+    /// When the process began, in clock ticks since the machine booted. Together with the process id it is unique
+    /// within a boot.
+    pub began: u64,
+}
 
 /// This machine and process.
 ///

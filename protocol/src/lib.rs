@@ -16,11 +16,14 @@ mod examples;
 mod fuzz;
 mod hello;
 pub mod host;
+pub mod output;
 #[cfg(test)]
 mod pinned;
+pub mod program;
 pub mod worker;
 
-pub use hello::{Hello, HostInfo, Opening, Purpose, opening, refusal, welcome};
+pub use hello::{Hello, Opening, Purpose, opening, refusal, welcome};
+pub use host::HostInfo;
 
 use bytes::Bytes;
 use serde::Serialize;

@@ -6,7 +6,7 @@ use rustix::thread;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{LazyLock, Once};
-use tryworks_base::{Op, Result};
+use tryworks_base::{Error, Op, Result};
 
 /// The name of a thread that runs tasks.
 pub(crate) fn task_thread(number: impl std::fmt::Display) -> String {
@@ -74,7 +74,7 @@ impl Caller {
     /// Refuses a job whose caller would wait for it forever.
     pub(crate) fn admit(&self, op: Op) -> Result<()> {
         if panics::in_task() || is_worker() || started_by_a_task() {
-            return Err(panics::nested(op));
+            return Err(nested(op));
         }
         if self.is_forked() {
             let message = format!(
@@ -86,6 +86,17 @@ impl Caller {
         }
         Ok(())
     }
+}
+
+/// The error of a job that was requested inside a task.
+fn nested(op: Op) -> Error {
+    let message = format!(
+        "`{}` was called inside a task, or on a thread that a task has started: a function given to an operator runs \
+         where the data is and cannot run jobs of its own; join the datasets, or collect one and give it to the other \
+         by `.with(value)`",
+        op.name
+    );
+    op.fault(message)
 }
 
 /// Whether a task started this thread, directly or through another thread. Its job would wait for slots that are taken

@@ -1,6 +1,5 @@
 //! Panics of user code: a worker catches them, notes where they came from, and does not print them.
 
-use crate::pool;
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
@@ -72,16 +71,6 @@ fn text(payload: &(dyn Any + Send)) -> String {
     message.unwrap_or_else(|| "a value that is not text".into())
 }
 
-/// Does pieces of a task's work on all cores. Gives the first error, in the order of the pieces.
-pub(crate) fn in_parallel(
-    op: Op,
-    at: TaskSite,
-    count: usize,
-    work: &(dyn Fn(usize) -> Result<()> + Sync),
-) -> Result<()> {
-    pool::map(count, |piece| catch(op, at, || work(piece))).into_iter().collect()
-}
-
 fn error(stage: Op, place: TaskSite, payload: &(dyn Any + Send)) -> Error {
     let mut message = text(payload);
     let caught = LAST.take();
@@ -112,17 +101,6 @@ fn error(stage: Op, place: TaskSite, payload: &(dyn Any + Send)) -> Error {
         attempts: 1,
         backtrace: caught.and_then(|caught| caught.backtrace),
     }))
-}
-
-/// The error of a job that was requested inside a task.
-pub(crate) fn nested(op: Op) -> Error {
-    let message = format!(
-        "`{}` was called inside a task, or on a thread that a task has started: a function given to an operator runs \
-         where the data is and cannot run jobs of its own; join the datasets, or collect one and give it to the other \
-         by `.with(value)`",
-        op.name
-    );
-    op.fault(message)
 }
 
 /// Installs a hook that notes panics of tasks instead of printing them. Panics of other threads are handled as before.

@@ -4,10 +4,12 @@
 //! and would wait for them forever.
 
 use crate::caller::mark_task_thread;
+use crate::panics::catch;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::Arc;
 use tryworks_base::lock::Lock;
+use tryworks_base::{Op, Result, TaskSite};
 
 /// The pool, and the process in which it was made.
 static POOL: Lock<Option<(u32, Arc<ThreadPool>)>> = Lock::new(None);
@@ -35,6 +37,16 @@ pub(crate) fn map<R: Send>(count: usize, work: impl Fn(usize) -> R + Sync) -> Ve
         Some(pool) => pool.install(|| (0..count).into_par_iter().map(&work).collect()),
         None => (0..count).map(work).collect(),
     }
+}
+
+/// Does pieces of a task's work on all cores. Gives the first error, in the order of the pieces.
+pub(crate) fn in_parallel(
+    op: Op,
+    at: TaskSite,
+    count: usize,
+    work: &(dyn Fn(usize) -> Result<()> + Sync),
+) -> Result<()> {
+    map(count, |piece| catch(op, at, || work(piece))).into_iter().collect()
 }
 
 /// Calls `work` with each of `all`, on all cores.

@@ -1,6 +1,10 @@
 //! The launches that are not reported yet; finding one by its number costs one comparison.
 
-use super::{Time, partitions::Partitions, slab::Slab, stage::StageKey};
+use super::{
+    Time,
+    partitions::Partitions,
+    slab::{Slab, StageKey},
+};
 use tryworks_base::ids::AttemptId;
 
 /// One launch that has not been reported yet.

@@ -1,6 +1,6 @@
 //! Works out what is needed now: which stages are wanted, which can start, and which continue when one is complete.
 
-use super::{Scheduler, action::Action, packing::pack, partitions::Run, spec::Packing, stage::StageKey};
+use super::{Scheduler, action::Action, packing::pack, partitions::Run, slab::StageKey, spec::Packing};
 use tryworks_base::ids::EngineId;
 
 impl<E: Clone> Scheduler<E> {

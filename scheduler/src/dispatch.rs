@@ -7,7 +7,7 @@ use super::{
     attempts::Attempt,
     event::Task,
     partitions::Partitions,
-    stage::StageKey,
+    slab::StageKey,
 };
 use tryworks_base::ids::{AttemptId, EngineId};
 

@@ -1,6 +1,12 @@
 //! The engines: how many more tasks each may take, and which is next in turn.
 
-use super::{Time, event::Gate, partitions::Bits, slab::Slab, stage::StageKey, waiting::Waiting};
+use super::{
+    Time,
+    event::Gate,
+    partitions::Bits,
+    slab::{Slab, StageKey},
+    waiting::Waiting,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_base::ids::{AttemptId, EngineId};
 

@@ -1,6 +1,9 @@
 //! Events: everything that a shell can tell the scheduler.
 
-use super::{partitions::Partitions, pools::PoolSpec, spec::JobSpec};
+use super::{
+    partitions::Partitions,
+    spec::{JobSpec, PoolSpec},
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};

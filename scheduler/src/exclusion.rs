@@ -1,6 +1,6 @@
 //! Excludes engines on which many different tasks fail, for a while and only as long as there are other engines.
 
-use super::{Scheduler, Time, action::Action, stage::StageKey};
+use super::{Scheduler, Time, action::Action, slab::StageKey};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tryworks_base::ids::EngineId;

@@ -4,9 +4,10 @@ use super::{
     Scheduler, Time,
     action::{Action, Cancelled, Reason},
     outputs::Output,
+    slab::StageKey,
     spec::{JobSpec, Limits, Packing, StageSpec},
     speculation::Pace,
-    stage::{Results, Stage, StageKey},
+    stage::{Results, Stage},
     waiting::Waiting,
 };
 use std::collections::{BTreeMap, VecDeque};

@@ -6,7 +6,7 @@ use super::{
     event::FetchFailure,
     jobs::End,
     partitions::{Partitions, Run},
-    stage::StageKey,
+    slab::StageKey,
 };
 use std::collections::BTreeSet;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};

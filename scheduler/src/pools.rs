@@ -1,33 +1,12 @@
 //! Pools: groups of jobs that share the engines by weight. Within a pool, the job that was submitted first is served
 //! first.
 
-use super::{Scheduler, stage::Rank};
-use serde::{Deserialize, Serialize};
+use super::{Scheduler, slab::Rank, spec::PoolSpec};
 use std::{
     cmp::{Ordering, Reverse},
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
 };
-
-/// A pool's share of the engines. It decides whose task comes next; no running task is stopped for it.
-///
-/// Pools that run fewer tasks than their `min_share` come first. Then come those of the highest `priority`, and among
-/// those the one with the fewest running tasks for its `weight`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolSpec {
-    /// A pool of weight 2 gets twice as many slots as one of weight 1 (0 counts as 1).
-    pub weight: u32,
-    /// How many slots it gets before weights and priorities count.
-    pub min_share: u32,
-    /// While a pool has tasks that could run, pools of a lower priority get only their `min_share`.
-    pub priority: i32,
-}
-
-impl Default for PoolSpec {
-    fn default() -> Self {
-        Self { weight: 1, min_share: 0, priority: 0 }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Pool {

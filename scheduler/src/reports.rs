@@ -7,8 +7,8 @@ use super::{
     event::{Failure, FetchFailure, Report},
     jobs::End,
     partitions::Partitions,
+    slab::StageKey,
     spec::Limits,
-    stage::StageKey,
 };
 use std::collections::BTreeMap;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};

@@ -1,4 +1,13 @@
-//! A dense table whose rows keep their number while they live.
+//! A dense table whose rows keep their number while they live, and the keys of the table of stages.
+
+use tryworks_base::ids::JobId;
+
+/// The row of a stage in the scheduler's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct StageKey(pub u32);
+
+/// Within a pool, stages are served in this order: the job submitted first, its earlier stage.
+pub(super) type Rank = (JobId, u32, StageKey);
 
 #[derive(Debug)]
 pub(super) struct Slab<T> {
@@ -63,16 +72,16 @@ impl<T> Slab<T> {
 }
 
 /// For keys that live as long as their row: if the row is missing, the scheduler has a bug.
-impl<T> std::ops::Index<super::stage::StageKey> for Slab<T> {
+impl<T> std::ops::Index<StageKey> for Slab<T> {
     type Output = T;
 
-    fn index(&self, key: super::stage::StageKey) -> &T {
+    fn index(&self, key: StageKey) -> &T {
         self.get(key.0).expect("a stage key does not outlive its stage")
     }
 }
 
-impl<T> std::ops::IndexMut<super::stage::StageKey> for Slab<T> {
-    fn index_mut(&mut self, key: super::stage::StageKey) -> &mut T {
+impl<T> std::ops::IndexMut<StageKey> for Slab<T> {
+    fn index_mut(&mut self, key: StageKey) -> &mut T {
         self.get_mut(key.0).expect("a stage key does not outlive its stage")
     }
 }

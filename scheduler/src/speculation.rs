@@ -1,6 +1,6 @@
 //! Stragglers: a task that takes much longer than the others of its stage is run a second time on another engine.
 
-use super::{Scheduler, Time, action::Action, partitions::Partitions, spec::Speculation, stage::StageKey};
+use super::{Scheduler, Time, action::Action, partitions::Partitions, slab::StageKey, spec::Speculation};
 use std::{collections::VecDeque, time::Duration};
 use tryworks_base::ids::AttemptId;
 

@@ -3,19 +3,13 @@
 use super::{
     event::FetchFailure,
     partitions::{Bits, Partitions, Run},
+    slab::{Rank, StageKey},
     spec::Packing,
     speculation::Pace,
     waiting::Waiting,
 };
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_base::ids::{EngineId, JobId, OutputId};
-
-/// The row of a stage in the scheduler's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct StageKey(pub u32);
-
-/// Within a pool, stages are served in this order: the job submitted first, its earlier stage.
-pub(super) type Rank = (JobId, u32, StageKey);
 
 #[derive(Debug)]
 pub(super) struct Stage<E> {

@@ -4,7 +4,7 @@ use super::{
     Scheduler, Time,
     action::{Action, Reason},
     jobs::End,
-    stage::StageKey,
+    slab::StageKey,
 };
 use std::{collections::BTreeMap, time::Duration};
 use tryworks_base::ids::{AttemptId, EngineId, JobId};

@@ -1,6 +1,6 @@
 //! Why a task waits, from a fixed list.
 
-use super::{Scheduler, engines::Engine, event::Gate, stage::StageKey};
+use super::{Scheduler, engines::Engine, event::Gate, slab::StageKey};
 use serde::{Deserialize, Serialize};
 use tryworks_base::ids::JobId;
 

@@ -1,6 +1,6 @@
 //! A record of what exists, kept by an observer that hears what the scheduler hears. Nothing in it may be recomputed.
 
-use super::checkers::made_output;
+use super::workload::made_output;
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_base::ids::{AttemptId, EngineId, OutputId};
 use tryworks_scheduler::{Event, Failure, FetchFailure, Task};

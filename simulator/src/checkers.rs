@@ -3,7 +3,7 @@
 
 mod ends;
 
-use super::workload::{Workload, output, result_name};
+use super::workload::{Workload, output, result_name, who};
 use super::{book::Book, host::Inputs};
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_base::ids::{AttemptId, EngineId, JobId};
@@ -62,12 +62,6 @@ pub(super) struct Checkers {
     copies_won: u64,
     changed_since: u64,
     book: Book,
-}
-
-/// The identity under which a task computes: the number of its stage in the pool, or the name of its job's result.
-pub(super) fn who(workload: &Workload, task: &Task) -> u64 {
-    let job = &workload.jobs[task.job.0 as usize - 1];
-    job.stages.get(task.stage as usize).map_or_else(|| result_name(job.id), |&stage| stage as u64)
 }
 
 impl Checkers {
@@ -302,9 +296,4 @@ impl Checkers {
             None => Err(format!("{id} ended before it was submitted")),
         }
     }
-}
-
-/// The output of the pool stage that a task makes, if it makes one.
-pub(super) fn made_output(who: u64) -> Option<tryworks_base::ids::OutputId> {
-    (who >> 32 == 0).then(|| output(who as usize))
 }

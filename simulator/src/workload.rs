@@ -3,7 +3,7 @@
 use super::rng::{Rng, mix};
 use std::time::Duration;
 use tryworks_base::ids::{EngineId, JobId, OutputId};
-use tryworks_scheduler::{JobSpec, Limits, Packing, Partitions, Run, Speculation, StageSpec};
+use tryworks_scheduler::{JobSpec, Limits, Packing, Partitions, Run, Speculation, StageSpec, Task};
 
 /// A stage of the pool. Its output is its number in the pool.
 #[derive(Debug)]
@@ -177,4 +177,15 @@ fn packing(rng: &mut Rng) -> Packing {
         true => Packing::BySize { target_bytes: rng.within(1, 200), max_partitions: rng.within(1, 6) as u32 },
         false => Packing::Fixed(rng.within(1, 4) as u32),
     }
+}
+
+/// The identity under which a task computes: the number of its stage in the pool, or the name of its job's result.
+pub(super) fn who(workload: &Workload, task: &Task) -> u64 {
+    let job = &workload.jobs[task.job.0 as usize - 1];
+    job.stages.get(task.stage as usize).map_or_else(|| result_name(job.id), |&stage| stage as u64)
+}
+
+/// The output of the pool stage that a task makes, if it makes one.
+pub(super) fn made_output(who: u64) -> Option<OutputId> {
+    (who >> 32 == 0).then(|| output(who as usize))
 }

@@ -1,7 +1,7 @@
 //! Messages that wait to be sent to peers: how many bytes a process holds, and which peers lose their connections for
 //! taking none.
 
-use crate::peers::PeerId;
+use crate::peer_id::PeerId;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use std::collections::{HashMap, VecDeque};

@@ -2,7 +2,6 @@
 //! same certificate, and for all together. A message that needs more waits until others are done. A connection that
 //! makes no progress while others wait is closed.
 
-use crate::frame::STEP;
 use std::collections::HashMap;
 use std::io;
 use std::pin::pin;
@@ -14,6 +13,9 @@ use tokio::time::{Instant, timeout};
 
 /// The unit in which bytes are counted.
 const UNIT: usize = 1 << 10;
+
+/// How many bytes are read at once. A message that is longer needs capacity for all of it.
+pub(crate) const STEP: usize = 64 << 10;
 
 /// How much memory there is, and when a connection loses its part.
 #[derive(Clone, Copy, Debug)]

@@ -2,17 +2,13 @@
 //! states how long a frame may be, and a length that is only claimed takes no memory. Long frames of processes that
 //! connected to this one take memory from a shared capacity.
 
-use crate::capacity::{Held, Share};
+use crate::capacity::{Held, STEP, Share};
 use bytes::{Bytes, BytesMut};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The bytes of a frame's length.
 const HEAD: usize = 4;
-
-/// How much is read at once. The buffer for a frame grows by this, or by what has arrived of it. A longer frame needs
-/// capacity for all of it.
-pub(crate) const STEP: usize = 64 << 10;
 
 /// Why no frame could be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -4,7 +4,7 @@
 use crate::error::LinkError;
 use crate::frame::{FrameError, FrameReader, write_frame};
 use crate::role::Role;
-use crate::tls::DIAL_TIME;
+use crate::tls::{DIAL_TIME, tls_failed};
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
@@ -58,12 +58,4 @@ pub(crate) fn why(error: &FrameError) -> String {
         FrameError::Io { kind: io::ErrorKind::InvalidData, message } => tls_failed(message),
         other => other.to_string(),
     }
-}
-
-/// The message of TLS, with advice.
-pub(crate) fn tls_failed(message: &str) -> String {
-    format!(
-        "{message}: one end does not trust the other. The connection file is of another cluster or another role, or \
-         its certificate has expired; copy it again"
-    )
 }

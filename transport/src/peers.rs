@@ -3,6 +3,7 @@
 use crate::backlog::{Backlog, Order, Told, Writer};
 use crate::error::{LinkError, check_len};
 use crate::link::one_frame;
+use crate::peer_id::PeerId;
 use crate::socket::{self, Bound};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
@@ -11,42 +12,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use zeromq::util::PeerIdentity;
 use zeromq::{MultiPeerBackend, RouterRecvHalf, RouterSocket, Socket, SocketEvent, SocketRecv, ZmqMessage};
 
 type Events = futures_util::stream::BoxStream<'static, SocketEvent>;
-
-/// One connection of a peer. A peer that dials again gets another id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerId(u128);
-
-impl PeerId {
-    /// Tryworks's own socket names the peers. A peer that named itself could take the place of another, and is refused.
-    fn from_frame(frame: &[u8]) -> Option<Self> {
-        Some(PeerId(u128::from_be_bytes(frame.try_into().ok()?)))
-    }
-
-    pub(crate) fn frame(self) -> Bytes {
-        Bytes::copy_from_slice(&self.0.to_be_bytes())
-    }
-
-    fn identity(self) -> Option<PeerIdentity> {
-        PeerIdentity::try_from(self.frame()).ok()
-    }
-}
-
-impl From<u128> for PeerId {
-    /// A peer of no socket, for tests of code that listens to peers.
-    fn from(number: u128) -> Self {
-        PeerId(number)
-    }
-}
-
-impl fmt::Debug for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "peer {:08x}", self.0 >> 96)
-    }
-}
 
 /// An event from the peers.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,7 +1,6 @@
 //! Mutual TLS 1.3 between the processes of one cluster: it trusts only the cluster's own authority.
 
 use crate::error::LinkError;
-use crate::greeting::tls_failed;
 use crate::role::{Role, role_of};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
@@ -126,4 +125,12 @@ fn wrong(what: &str, message: impl fmt::Display) -> LinkError {
 pub(crate) fn shown(stream: &server::TlsStream<TcpStream>) -> Option<CertificateDer<'static>> {
     let (_, session) = stream.get_ref();
     session.peer_certificates()?.first().map(|der| der.clone().into_owned())
+}
+
+/// The message of TLS, with advice.
+pub(crate) fn tls_failed(message: &str) -> String {
+    format!(
+        "{message}: one end does not trust the other. The connection file is of another cluster or another role, or \
+         its certificate has expired; copy it again"
+    )
 }

@@ -1,10 +1,9 @@
 //! Claims the directory for a new cluster, so that two clusters of the same name never share it.
 
-use super::clean::{elsewhere, remove};
-use super::remover::resume;
 use crate::exit::{Exit, Failure};
 use crate::process::{Identity, Seen};
-use crate::record::{Options, Record};
+use crate::record::{Options, Record, elsewhere};
+use crate::remover::{remove, resume};
 use crate::{human, place};
 use std::fs;
 use std::path::PathBuf;

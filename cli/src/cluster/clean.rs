@@ -1,17 +1,12 @@
 //! `tryworks cluster clean`: removes what killed clusters left.
 
-use super::remover::{discard, finish};
-use crate::exit::{Exit, Failure};
-use crate::process::{Identity, Seen};
-use crate::record::{Record, recorded};
+use crate::process::Seen;
+use crate::record::{Record, elsewhere, recorded};
+use crate::remover::{finish, remove};
 use crate::{human, out, place};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
-
-/// How long a process may take to end after it was asked to.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Removes what all killed clusters and engines of this machine left.
 pub fn execute() -> anyhow::Result<()> {
@@ -62,49 +57,4 @@ fn tidy(directory: &Path) -> anyhow::Result<String> {
             Ok(format!("its supervisor (process {pid}) is gone; {ended} ended, directory removed"))
         }
     }
-}
-
-/// The error for a directory whose process runs where this machine cannot see it.
-pub fn elsewhere(directory: &Path, process: &Identity) -> anyhow::Error {
-    let (Identity { pid, host, .. }, directory) = (process, directory.display());
-    Failure::of(
-        Exit::Failed,
-        format!(
-            "{directory} belongs to process {pid} of {}, which is another machine or container: whether it runs cannot \
-             be seen here",
-            host.name
-        ),
-        format!(
-            "do this there; if that process is gone for good, remove {directory} by hand. Machines that share a home \
-             directory are best given a TRYWORKS_HOME each"
-        ),
-    )
-}
-
-/// Ends the processes that are recorded in the directory of a cluster, and removes it. Returns how many processes there
-/// were.
-pub fn remove(directory: &Path) -> anyhow::Result<u64> {
-    let ended = end_recorded(directory)?;
-    discard(directory)?;
-    Ok(ended)
-}
-
-/// Ends the living processes that pid files in the directory name. All are asked first; those that do not end in time
-/// are killed.
-fn end_recorded(directory: &Path) -> anyhow::Result<u64> {
-    let mut found = Vec::new();
-    for (process, seen) in recorded(directory) {
-        match seen {
-            Seen::Alive(process) => found.push(process),
-            Seen::Elsewhere => return Err(elsewhere(directory, &process)),
-            Seen::Gone => {}
-        }
-    }
-    for process in &found {
-        process.signal(rustix::process::Signal::TERM)?;
-    }
-    for process in &found {
-        process.end(GRACE)?;
-    }
-    Ok(found.len() as u64)
 }

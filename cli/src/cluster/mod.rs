@@ -3,13 +3,9 @@
 mod claim;
 mod clean;
 mod list;
-mod remover;
 mod start;
 mod status;
 mod stop;
-
-pub use clean::{elsewhere, remove};
-pub use remover::execute as remove_left;
 
 use crate::args::Cluster;
 use crate::jobs;

@@ -1,10 +1,10 @@
 //! `tryworks cluster start`.
 
 use super::claim::claim;
-use super::clean::remove;
 use crate::args::Start;
 use crate::human;
 use crate::record::{Options, Record};
+use crate::remover::remove;
 use crate::serve::{default_memory, default_slots};
 use crate::supervisor::Started;
 use crate::{log, out, supervisor};

@@ -1,12 +1,11 @@
 //! `tryworks cluster stop`.
 
-use super::clean::{elsewhere, remove};
-use super::remover::left;
 use crate::args::At;
 use crate::exit::{Exit, Failure};
 use crate::jobs::ask;
 use crate::process::Seen;
-use crate::record::Record;
+use crate::record::{Record, elsewhere};
+use crate::remover::{left, remove};
 use crate::{out, place};
 use rustix::process::Signal;
 use std::path::Path;

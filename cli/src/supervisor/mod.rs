@@ -7,10 +7,10 @@ mod ready;
 mod started;
 mod watchdog;
 
-use crate::cluster::remove;
 use crate::log;
 use crate::process::Identity;
 use crate::record::Record;
+use crate::remover::remove;
 use anyhow::Context;
 use keeper::{Note, keep};
 use part::Part;

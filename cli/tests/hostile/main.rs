@@ -56,7 +56,7 @@ fn hello(purpose: Purpose) -> Vec<u8> {
 /// A program of this test that has another hash than it says.
 fn drive(id: [u8; 32]) -> Purpose {
     let path = std::env::current_exe().unwrap().display().to_string();
-    let program = tryworks_protocol::driver::Program { id, path, ..Default::default() };
+    let program = tryworks_protocol::program::Program { id, path, ..Default::default() };
     Purpose::Drive { again: None, program }
 }
 

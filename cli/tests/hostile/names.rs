@@ -10,8 +10,8 @@ use std::process::{Command, Output};
 use tryworks::prelude::*;
 use tryworks_base::codec;
 use tryworks_protocol::Purpose;
-use tryworks_protocol::driver::Program;
 use tryworks_protocol::engine::{Offer, StorePlace};
+use tryworks_protocol::program::Program;
 use tryworks_store::blocks::BlockKey;
 use tryworks_transport::{DataClient, DataError, DataLimits, Link, Role};
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use tryworks_base::ids::{AttemptId, JobId, OutputId, SessionId};
 use tryworks_base::{Error, Progress, Result};
 use tryworks_protocol::admin::TaskRow;
-use tryworks_protocol::driver::{NewJob, Program};
+use tryworks_protocol::driver::NewJob;
 use tryworks_protocol::engine::ResultPart;
+use tryworks_protocol::program::Program;
 use tryworks_scheduler::Change;
 
 /// Something that happened. All times are microseconds since 1970.

@@ -10,7 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tryworks_base::ids::{ExchangeId, OutputId, SessionId};
 use tryworks_base::{Action, Result};
 use tryworks_protocol::admin::JobRow;
-use tryworks_protocol::driver::{NewJob, Program};
+use tryworks_protocol::driver::NewJob;
+use tryworks_protocol::program::Program;
 use tryworks_scheduler::Change;
 
 /// What existed when the last hub ended or was killed.

@@ -1,7 +1,6 @@
 //! Drivers and administrators: how they connect, and what they say.
 
-use super::lost::Process;
-use super::sessions::{Client, Session};
+use super::sessions::{Client, Process, Session};
 use super::{Hub, Level, Order, ShelfOrder};
 use crate::journal::{Counter, Entry, Proof};
 use std::collections::BTreeSet;
@@ -9,7 +8,8 @@ use std::sync::Arc;
 use tryworks_base::ids::{JobId, SessionId};
 use tryworks_base::{Error, MAX_MESSAGE};
 use tryworks_protocol::admin::Answer;
-use tryworks_protocol::driver::{FromDriver, GivenFile, Program, ToDriver, Welcome};
+use tryworks_protocol::driver::{FromDriver, GivenFile, ToDriver, Welcome};
+use tryworks_protocol::program::Program;
 use tryworks_protocol::{Hello, HostInfo, Purpose, decode, encode, refusal, welcome};
 use tryworks_transport::PeerId;
 

@@ -1,12 +1,11 @@
 //! What the hub knows of codes, outputs and caches: which codes engines need, and which engine has what.
 
-use super::outputs::Found;
 use crate::journal::Remembered;
 use std::collections::BTreeMap;
 use tryworks_base::Error;
 use tryworks_base::ids::{EngineId, GlobalCacheId, JobId, OutputId, SessionId};
 use tryworks_protocol::engine::{CodeBytes, CodeId, HeldResult};
-use tryworks_scheduler::Scheduler;
+use tryworks_scheduler::{KnownBlock, Scheduler};
 
 /// The code of a stage, for the jobs that run it.
 pub(crate) struct StageCode {
@@ -15,6 +14,21 @@ pub(crate) struct StageCode {
     pub(crate) users: u32,
     /// Whether the driver still holds the exchange that it makes.
     pub(crate) held: bool,
+}
+
+/// What survives of an output from before a restart.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The blocks that engines have.
+    pub(crate) blocks: Vec<KnownBlock>,
+    /// What the journal remembers.
+    pub(crate) remembered: Remembered,
+}
+
+impl Found {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.remembered == Remembered::default()
+    }
 }
 
 /// What survives from before a hub restarted, or an engine connected again, until a job names it.

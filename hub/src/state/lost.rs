@@ -12,24 +12,6 @@ use tryworks_protocol::HostInfo;
 use tryworks_protocol::driver::ToDriver;
 use tryworks_transport::PeerId;
 
-/// The process of a driver.
-#[derive(Default)]
-pub(crate) struct Process {
-    /// How messages to people name it.
-    name: String,
-    /// Set if the process is on this machine and was alive when it said hello.
-    seen: Option<HostInfo>,
-    /// The jobs that were already told that they wait for this driver.
-    pub(crate) told: BTreeSet<JobId>,
-}
-
-impl Process {
-    /// The process that said hello from this host.
-    pub(crate) fn of(host: &HostInfo) -> Self {
-        Process { name: format!("process {} on {}", host.pid, host.name), seen: None, told: BTreeSet::new() }
-    }
-}
-
 impl Hub {
     /// Gives up the connections of drivers that say nothing, and the sessions of drivers that have ended or did not
     /// come back in time.

@@ -7,7 +7,8 @@ use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_base::{Error, Result};
 use tryworks_protocol::HostInfo;
 use tryworks_protocol::admin::{Answer, JobRow, Question, Status};
-use tryworks_protocol::driver::{GivenFile, Program};
+use tryworks_protocol::driver::GivenFile;
+use tryworks_protocol::program::Program;
 use tryworks_transport::PeerId;
 
 /// Something that takes I/O. The journal carries out its orders in the order in which they come.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_base::ids::SessionId;
-use tryworks_protocol::driver::{Heard, Written};
+use tryworks_protocol::output::{Heard, Written};
 
 /// How many bytes may be under way to one driver, and to all drivers.
 const TO_ONE: usize = 64 << 20;

@@ -3,6 +3,7 @@
 
 use super::Hub;
 use super::jobs::Phase;
+use super::known::Found;
 use super::sessions::Session;
 use crate::journal::{Entry, Remembered};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,21 +11,6 @@ use std::sync::Arc;
 use tryworks_base::ids::{JobId, OutputId};
 use tryworks_protocol::engine::CodeId;
 use tryworks_scheduler::{Event, JobSpec, KnownBlock};
-
-/// What survives of an output from before a restart.
-#[derive(Default)]
-pub(crate) struct Found {
-    /// The blocks that engines have.
-    pub(crate) blocks: Vec<KnownBlock>,
-    /// What the journal remembers.
-    pub(crate) remembered: Remembered,
-}
-
-impl Found {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.blocks.is_empty() && self.remembered == Remembered::default()
-    }
-}
 
 impl Hub {
     /// A job names an output of which something survives: tells the scheduler what.

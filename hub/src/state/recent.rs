@@ -5,8 +5,9 @@ use crate::journal::Ran;
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_base::ids::{EngineId, JobId, SessionId};
 use tryworks_protocol::admin::LogRow;
-use tryworks_protocol::driver::{Heard, ToDriver, Written};
+use tryworks_protocol::driver::ToDriver;
 use tryworks_protocol::engine::ToEngine;
+use tryworks_protocol::output::{Heard, Written};
 
 /// How much of the workers' output is kept, in bytes.
 const LOG_BYTES: usize = 1 << 20;

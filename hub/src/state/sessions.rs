@@ -1,7 +1,6 @@
 //! A driver's session: what it holds, how it survives a lost connection, and how it ends.
 
 use super::cancelled::CancelledJobs;
-use super::lost::Process;
 use super::{Hub, Order, ShelfOrder};
 use crate::journal::{Entry, Proof};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tryworks_base::ids::{GlobalCacheId, JobId, OutputId, SessionId};
 use tryworks_base::{Error, Progress};
+use tryworks_protocol::HostInfo;
 use tryworks_protocol::admin::JobRow;
-use tryworks_protocol::driver::{Program, ToDriver};
+use tryworks_protocol::driver::ToDriver;
 use tryworks_protocol::engine::{CodeBytes, CodeId, ToEngine};
+use tryworks_protocol::program::Program;
 use tryworks_scheduler::{Event, Time};
 use tryworks_transport::PeerId;
 
@@ -66,6 +67,24 @@ impl Session {
             left: false,
             cancelled: CancelledJobs::default(),
         }
+    }
+}
+
+/// The process of a driver.
+#[derive(Default)]
+pub(crate) struct Process {
+    /// How messages to people name it.
+    pub(super) name: String,
+    /// Set if the process is on this machine and was alive when it said hello.
+    pub(super) seen: Option<HostInfo>,
+    /// The jobs that were already told that they wait for this driver.
+    pub(crate) told: BTreeSet<JobId>,
+}
+
+impl Process {
+    /// The process that said hello from this host.
+    pub(crate) fn of(host: &HostInfo) -> Self {
+        Process { name: format!("process {} on {}", host.pid, host.name), seen: None, told: BTreeSet::new() }
     }
 }
 

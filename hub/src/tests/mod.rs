@@ -16,10 +16,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, SessionId};
 use tryworks_base::{Action, Aspect};
-use tryworks_protocol::driver::{FromDriver, NewJob, Program, ToDriver, Welcome};
+use tryworks_protocol::driver::{FromDriver, NewJob, ToDriver, Welcome};
 use tryworks_protocol::engine::{
     Assignment, CodeBytes, FromEngine, Offer, ResultPart, StorePlace, ToEngine, Welcome as EngineWelcome,
 };
+use tryworks_protocol::program::Program;
 use tryworks_protocol::{Hello, Opening, Purpose, decode, encode, opening};
 use tryworks_scheduler::{JobSpec, Limits as JobLimits, Packing, PartitionReport, Report, StageSpec, Time};
 use tryworks_store::blocks::BlockStore;

@@ -2,9 +2,9 @@
 
 use super::compression::Compression;
 use super::paths::Paths;
-use super::patterns;
+use super::patterns::{self, is_hidden};
+use super::saved::{SUCCESS, is_half_saved};
 use super::shipped::{self, Shipped};
-use crate::places::{SUCCESS, is_half_saved};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -162,11 +162,6 @@ pub(super) fn list(wanted: &Paths, packed: bool) -> Result<Vec<ListedFile>> {
         return Err(Error::input("its input", None, "no path was given"));
     }
     files.into_iter().map(|path| ListedFile::look(path, packed)).collect()
-}
-
-/// Whether a file of this name is read only if the program names it.
-pub(super) fn is_hidden(name: &OsStr) -> bool {
-    matches!(name.as_bytes().first(), Some(b'.' | b'_'))
 }
 
 /// Adds the files of a directory, by name. Tells whether it is what a job without partitions has saved: there is nothing

@@ -1,6 +1,5 @@
 //! Globs: which paths a pattern stands for, whatever bytes their names consist of.
 
-use super::list::is_hidden;
 use glob::{MatchOptions, Pattern};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -25,6 +24,11 @@ enum Part {
 pub(super) fn is_pattern(path: &Path) -> bool {
     let has_wildcards = path.as_os_str().as_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
     has_wildcards || path.to_str().is_some_and(|text| braces(text).is_some())
+}
+
+/// Whether a file of this name is read only if the program names it.
+pub(super) fn is_hidden(name: &OsStr) -> bool {
+    matches!(name.as_bytes().first(), Some(b'.' | b'_'))
 }
 
 /// The existing paths that a pattern stands for, by name. A relative pattern starts from `here`.

@@ -2,9 +2,8 @@
 
 mod directory;
 
-pub use directory::{Directory, PartFile, Pending, SUCCESS, part_name};
-
-pub(crate) use directory::is_half_saved;
+pub use crate::files::saved::SUCCESS;
+pub use directory::{Directory, PartFile, Pending, part_name};
 
 use crate::files::Paths;
 use tryworks_base::{Error, Result};

@@ -1,6 +1,6 @@
 //! The driver's side of a job that a cluster runs.
 
-use super::cluster::Shared;
+use super::shared::Shared;
 use super::state::Next;
 use crate::shielded::Shielded;
 use crate::{apart, panics};

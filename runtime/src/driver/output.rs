@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tryworks_base::{Error, Result, outlet};
-use tryworks_protocol::driver::Written;
+use tryworks_protocol::output::Written;
 
 /// Prints the output of tasks on a separate thread, so that a slow reader of the terminal holds up nothing here.
 pub(super) struct Printer {

@@ -1,8 +1,8 @@
 //! The driver's own thread: it keeps the connection to the hub, and reconnects when it is lost.
 
 use super::arguments::arguments;
-use super::cluster::{Port, Shared};
 use super::output::Printer;
+use super::shared::{Port, Shared};
 use super::state::{BEAT, Unmet};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use std::time::Duration;
 use tryworks_base::time::Clock;
 use tryworks_base::{Error, Result, codec};
 use tryworks_protocol as protocol;
-use tryworks_protocol::driver::{FromDriver, Program, ToDriver, Welcome};
+use tryworks_protocol::driver::{FromDriver, ToDriver, Welcome};
 use tryworks_protocol::environment;
+use tryworks_protocol::program::Program;
 use tryworks_protocol::{Hello, Opening, Purpose};
 use tryworks_transport::dial;
 use tryworks_transport::{Connection, LinkError, LinkReceiver, LinkSender, Role, chunks};

@@ -1,7 +1,8 @@
 //! Files that a driver gives to its tasks: engines on other machines fetch them from the hub's data port by their
 //! hashes.
 
-use super::cluster::{Cluster, Shared};
+use super::cluster::Cluster;
+use super::shared::Shared;
 use crate::apart;
 use std::fs::{self, File};
 use std::io;

@@ -2,7 +2,7 @@
 
 use super::Settings;
 use crate::caches::Caches;
-use crate::panics;
+use crate::pool;
 use crate::shielded::Shielded;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -97,7 +97,7 @@ impl Host for LocalHost {
         count: usize,
         work: &(dyn Fn(usize) -> Result<()> + Sync),
     ) -> Result<()> {
-        panics::in_parallel(op, at, count, work)
+        pool::in_parallel(op, at, count, work)
     }
 
     fn fetch(&self, exchange: ExchangeId, map: u32) -> Result<Fetched> {

@@ -2,7 +2,7 @@
 
 use super::blocks::Blocks;
 use crate::caches::Caches;
-use crate::panics;
+use crate::pool;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ impl Host for WorkerHost {
         count: usize,
         work: &(dyn Fn(usize) -> Result<()> + Sync),
     ) -> Result<()> {
-        panics::in_parallel(op, at, count, work)
+        pool::in_parallel(op, at, count, work)
     }
 
     fn keep(&self, cache: CacheId, partition: u32, kept: CachedPartition) {

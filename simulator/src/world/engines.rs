@@ -2,11 +2,10 @@
 
 use super::{BEAT, ENGINE_LEASE, Envelope, Happening, Letter, World};
 use crate::Bug;
-use crate::checkers::{made_output, who};
 use crate::faults::{Disaster, MS};
 use crate::host::{Block, Order, Running};
 use crate::rng::mix;
-use crate::workload::{compute, output};
+use crate::workload::{compute, made_output, output, who};
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 use tryworks_base::ids::{AttemptId, EngineId};
 use tryworks_scheduler::*;

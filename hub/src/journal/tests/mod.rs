@@ -13,8 +13,9 @@ use tempfile::TempDir;
 use tryworks_base::ids::{EngineId, JobId, OutputId, SessionId};
 use tryworks_base::{Action, Aspect, Progress};
 use tryworks_protocol::admin::TaskRow;
-use tryworks_protocol::driver::{NewJob, Program};
+use tryworks_protocol::driver::NewJob;
 use tryworks_protocol::engine::CodeBytes;
+use tryworks_protocol::program::Program;
 use tryworks_scheduler::{JobSpec, Limits, Packing, StageSpec};
 
 /// A temporary directory, and a journal's path in it.

@@ -1,7 +1,7 @@
 //! The members of a gzip file, one after another.
 
 use super::{PACKED_BUFFER, STATE_BYTES};
-use crate::files::Plain;
+use crate::files::plain::Plain;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, Read};
 use tryworks_base::memory::Reservation;

@@ -1,7 +1,7 @@
 //! The frames of a zstd file, one after another. Programs that do without the feature `zstd` link nothing of it.
 
 use super::{PACKED_BUFFER, STATE_BYTES};
-use crate::files::Plain;
+use crate::files::plain::Plain;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Result};

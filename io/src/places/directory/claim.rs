@@ -1,6 +1,7 @@
 //! The claim on a directory that a job saves to: a file that only one job can create.
 
 use super::Names;
+use crate::files::saved::CLAIM;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -11,9 +12,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use tryworks_base::{Error, Result, codec, disk};
 use tryworks_core::sink::Saver;
-
-/// The name of the claim.
-pub(super) const CLAIM: &str = ".saving";
 
 /// A directory that only this job may write to.
 #[derive(Debug)]

@@ -17,7 +17,8 @@ mod part;
 
 pub use part::PartFile;
 
-use claim::{CLAIM, Claim};
+use crate::files::saved::{CLAIM, SUCCESS};
+use claim::Claim;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -28,16 +29,8 @@ use std::sync::Arc;
 use tryworks_base::{Error, Result, disk, paths};
 use tryworks_core::sink::{FileName, Place, SaveRequest, Saver};
 
-/// The name of the file that says that all parts are complete.
-pub const SUCCESS: &str = "_SUCCESS";
-
 /// What became of a directory that is not there any more.
 const REMOVED: &str = "the directory was removed while this job was saving there";
-
-/// Whether a job has claimed the directory and has not ended yet.
-pub(crate) fn is_half_saved(dir: &Path) -> bool {
-    fs::symlink_metadata(dir.join(CLAIM)).is_ok() && !dir.join(SUCCESS).exists()
-}
 
 /// The final name of a part. The digits depend on the number of parts, so that names sort as the numbers do.
 ///

@@ -32,7 +32,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tryworks_base::ids::{AttemptId, CacheId, EngineId, ExchangeId, JobId, SessionId};
 use tryworks_base::{Action, Error, Progress, Result};
-use tryworks_protocol::driver::{FromDriver, GivenFile, Heard, NewJob, ToDriver};
+use tryworks_protocol::driver::{FromDriver, GivenFile, NewJob, ToDriver};
+use tryworks_protocol::output::Heard;
 use tryworks_scheduler::{Partitions, Time};
 
 /// A driver's session at a hub: it survives a lost connection and a hub that restarts.

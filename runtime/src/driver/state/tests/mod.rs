@@ -4,8 +4,9 @@ mod large;
 mod seeds;
 
 use super::*;
-use tryworks_protocol::driver::{Part, Sought, Welcome, Written};
+use tryworks_protocol::driver::{Part, Sought, Welcome};
 use tryworks_protocol::engine::CodeBytes;
+use tryworks_protocol::output::Written;
 use tryworks_scheduler::{JobSpec, Limits, Packing, StageSpec};
 
 const PATIENCE: Duration = Duration::from_secs(30);

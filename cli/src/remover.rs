@@ -1,6 +1,8 @@
-//! Removes what clusters left on the disk, in a process of its own. Engines may have held millions of blocks, and the
-//! command that stops a cluster or starts the next one must not wait for that.
+//! Ends what is left of clusters, and removes their directories, in a process of its own. Engines may have held millions
+//! of blocks, and the command that stops a cluster or starts the next one must not wait for that.
 
+use crate::process::Seen;
+use crate::record::{elsewhere, recorded};
 use crate::{human, place};
 use anyhow::Context;
 use std::fs::{self, File};
@@ -12,14 +14,45 @@ use std::time::{Duration, Instant};
 use tryworks_base::Error;
 use tryworks_base::private::private_dir;
 
+/// How long a process may take to end after it was asked to.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// How long a command waits for the process. Usually nothing is left by then.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the command checks whether the process has ended.
 const EVERY: Duration = Duration::from_millis(5);
 
+/// Ends the processes that are recorded in the directory of a cluster, and removes it. Returns how many processes there
+/// were.
+pub fn remove(directory: &Path) -> anyhow::Result<u64> {
+    let ended = end_recorded(directory)?;
+    discard(directory)?;
+    Ok(ended)
+}
+
+/// Ends the living processes that pid files in the directory name. All are asked first; those that do not end in time
+/// are killed.
+fn end_recorded(directory: &Path) -> anyhow::Result<u64> {
+    let mut found = Vec::new();
+    for (process, seen) in recorded(directory) {
+        match seen {
+            Seen::Alive(process) => found.push(process),
+            Seen::Elsewhere => return Err(elsewhere(directory, &process)),
+            Seen::Gone => {}
+        }
+    }
+    for process in &found {
+        process.signal(rustix::process::Signal::TERM)?;
+    }
+    for process in &found {
+        process.end(GRACE)?;
+    }
+    Ok(found.len() as u64)
+}
+
 /// Frees the name of a directory at once, and has the directory removed.
-pub fn discard(directory: &Path) -> anyhow::Result<()> {
+fn discard(directory: &Path) -> anyhow::Result<()> {
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let name = format!("{name}-{}", human::now());
     let aside = place::removed()?;
@@ -63,7 +96,7 @@ pub fn execute(name: &str) -> anyhow::Result<()> {
     let directory = place::removed()?.join(name);
     let lock = File::open(&directory)?;
     if lock.try_lock().is_ok() {
-        remove(&directory)?;
+        delete(&directory)?;
     }
     Ok(())
 }
@@ -85,7 +118,7 @@ pub fn finish() -> anyhow::Result<Vec<String>> {
         let directory = place::removed()?.join(name);
         // The process that removes it holds the lock until it is gone.
         match File::open(&directory).and_then(|lock| lock.lock().map(|()| lock)) {
-            Ok(_lock) => remove(&directory)?,
+            Ok(_lock) => delete(&directory)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(Error::storage("removing what a cluster left", directory, &error).into()),
         }
@@ -101,7 +134,7 @@ pub fn left() -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-fn remove(directory: &Path) -> anyhow::Result<()> {
+fn delete(directory: &Path) -> anyhow::Result<()> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(Error::storage("removing what a cluster left", directory, &error).into());
