@@ -266,8 +266,15 @@ impl Error {
     /// The call `op` found that keys of type `K` are equal at one time and not at another.
     #[cold]
     pub fn not_equal<K: ?Sized>(op: &Op) -> Self {
+        Error::unequal_keys(std::any::type_name::<K>(), op)
+    }
+
+    /// The part of [`not_equal`](Error::not_equal) that is compiled once, not for each type of keys.
+    #[cold]
+    #[inline(never)]
+    fn unequal_keys(name: &str, op: &Op) -> Self {
         Error::Type {
-            name: std::any::type_name::<K>().into(),
+            name: name.into(),
             message: format!("cannot be a key: `{}` found two that are equal at one time and not at another", op.name),
             advice: "let its `Eq` and `Hash` depend on its fields alone, and be the same whichever comes first".into(),
             site: Some(op.site),

@@ -65,7 +65,14 @@ const STACK_MORE: usize = 16 << 20;
 
 /// Runs `work` one level deeper in pipes that read each other, on more stack if little is left.
 fn deeper<R>(work: impl FnOnce() -> R) -> R {
-    stacker::maybe_grow(STACK_LEFT, STACK_MORE, work)
+    let (mut work, mut done) = (Some(work), None);
+    deeper_by(&mut || done = work.take().map(|work| work()));
+    done.unwrap_or_else(|| unreachable!("the work is called"))
+}
+
+/// The part of [`deeper`] that is compiled once, not for each pipe.
+fn deeper_by(work: &mut dyn FnMut()) {
+    stacker::maybe_grow(STACK_LEFT, STACK_MORE, work);
 }
 
 /// The pipe that a list begins with.

@@ -40,6 +40,12 @@ impl<P: Pipe> std::fmt::Debug for Dataset<P> {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn not_taken(partitions: u32, op: Op, why: &str) -> Error {
+    op.fault(format!("{}: `shuffle_into({partitions})` {why}", op.name))
+}
+
 /// # The dataset and its plan
 impl<S: Source> Dataset<Read<S>> {
     /// The dataset that a source yields. `fault` is a mistake that was found while the source was made. The action
@@ -89,8 +95,7 @@ impl<P: Pipe> Dataset<P> {
     }
 
     fn not_taken(&self, op: Op, why: &str) -> Option<Error> {
-        let message = |partitions| format!("{}: `shuffle_into({partitions})` {why}", op.name);
-        self.shuffle_into.map(|partitions| op.fault(message(partitions)))
+        self.shuffle_into.map(|partitions| not_taken(partitions, op, why))
     }
 
     /// Sets how many partitions the shuffle of the next operator makes. By default, it makes as many as the largest

@@ -8,7 +8,7 @@ use std::hash::Hash;
 /// An item that can cross a shuffle or be cached: a serde value that can be cloned. Blocks are read in place and may be
 /// read again, by another action or a second attempt. So readers clone the items.
 ///
-/// Its `Serialize` and `Deserialize` have to agree without the help of names, because bincode writes one field after
+/// Its `Serialize` and `Deserialize` have to agree without the help of names, because one field is written after
 /// another. Serde's `skip_serializing_if`, `flatten`, `tag` and `untagged` are errors that name the type
 /// ([`Error::Type`](tryworks_base::Error::Type)).
 ///
@@ -46,35 +46,64 @@ pub(crate) fn show<K: Serialize>(key: &K) -> String {
 /// Otherwise it is estimated from samples: from the encoded length, and from what serde shows of containers and boxes.
 #[derive(Debug)]
 pub(crate) struct RowSize<T> {
+    size: Size,
+    item: std::marker::PhantomData<fn(T)>,
+}
+
+/// What a [`RowSize`] estimates, in code that is compiled once for all types of rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    row: u64,
     sampled: u64,
     heap: u64,
-    item: std::marker::PhantomData<fn(T)>,
+}
+
+impl Size {
+    /// Takes a sample: the encoded length of a row, and the bytes that it points to.
+    fn sample(&mut self, written: usize, heap: u64) {
+        // Short content is inside the value (short strings), or in a small allocation with its overhead.
+        let written = written as u64;
+        let written = if written > self.row / 2 { written + 16 } else { 8 };
+        self.heap += written.max(heap);
+        self.sampled += 1;
+    }
+
+    /// The bytes of `rows` rows.
+    pub(crate) fn of(self, rows: usize) -> u64 {
+        rows as u64 * self.row + self.heap_of(rows)
+    }
+
+    /// The bytes that `rows` rows point to.
+    pub(crate) fn heap_of(self, rows: usize) -> u64 {
+        (rows as u64 * self.heap).checked_div(self.sampled).unwrap_or(0)
+    }
 }
 
 impl<T: Serialize> RowSize<T> {
     pub(crate) fn new() -> Self {
-        RowSize { sampled: 0, heap: 0, item: std::marker::PhantomData }
+        let size = Size { row: size_of::<T>() as u64, sampled: 0, heap: 0 };
+        RowSize { size, item: std::marker::PhantomData }
     }
 
     /// Takes one row as a sample, unless its type owns nothing.
     pub(crate) fn sample(&mut self, row: &T) {
-        if std::mem::needs_drop::<T>() {
-            let written = tryworks_base::codec::encoded_len(row) as u64;
-            // Short content is inside the value (short strings), or in a small allocation with its overhead.
-            let inline = size_of::<T>() as u64 / 2;
-            let written = if written > inline { written + 16 } else { 8 };
-            self.heap += written.max(heap_bytes(row));
-            self.sampled += 1;
+        if const { std::mem::needs_drop::<T>() } {
+            self.size.sample(tryworks_base::codec::encoded_len(row), heap_bytes(row));
         }
+    }
+
+    /// The estimates from the samples.
+    pub(crate) fn size(&self) -> Size {
+        self.size
     }
 
     /// The bytes of `rows` rows.
     pub(crate) fn of(&self, rows: usize) -> u64 {
-        rows as u64 * size_of::<T>() as u64 + self.heap_of(rows)
+        self.size.of(rows)
     }
 
     /// The bytes that `rows` rows point to.
     pub(crate) fn heap_of(&self, rows: usize) -> u64 {
-        (rows as u64 * self.heap).checked_div(self.sampled).unwrap_or(0)
+        self.size.heap_of(rows)
     }
 }

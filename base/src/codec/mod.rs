@@ -1,31 +1,28 @@
-//! The one way values become bytes and come back: bincode, always with a limit.
+//! The one way values become bytes and come back: the format of bincode 2 (`write`), always with a limit.
 //!
-//! Bytes that are only claimed take no memory, whatever the limit (`bounded`). The limit counts bytes, so it does not
+//! Bytes that are only claimed take no memory, whatever the limit (`read`). The limit counts bytes, so it does not
 //! bound items that take none: a `Vec<()>` that claims 2^60 items is counted to its end. Tryworks's own frames have
 //! checksums. Code that decodes bytes of strangers must not ask for zero-sized items.
 
-mod bounded;
+mod fault;
 mod fields;
-mod strict;
+mod read;
+#[cfg(test)]
+mod tests;
 mod watch;
+mod write;
 
 use crate::{Error, Result};
-use bincode::error::{DecodeError, EncodeError};
-use bounded::Bounded;
-use fields::Shown;
+use fault::{Fault, Kind};
+use fields::{Look, Shown};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::type_name;
-use std::cell::RefCell;
-use strict::Strict;
 use watch::Seen;
+use write::Writer;
 
 /// The largest single value that is decoded. A value that claims more is refused before anything is allocated.
 pub const DECODE_LIMIT: usize = 1 << 30;
-
-fn config() -> impl bincode::config::Config {
-    bincode::config::standard().with_limit::<DECODE_LIMIT>()
-}
 
 /// Appends the bytes of `value` to `out`.
 ///
@@ -40,21 +37,30 @@ fn config() -> impl bincode::config::Config {
 /// assert_eq!(back, ("whale".to_string(), 892));
 /// ```
 pub fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
-    let written = bincode::serde::encode_into_std_write(Strict(value), out, config());
-    match written.map_err(|error| not_encoded(type_name::<T>(), &error))? {
-        0..DECODE_LIMIT => Ok(()),
-        bytes => Err(too_large(type_name::<T>(), bytes)),
+    let before = out.len();
+    let written = value.serialize(&mut Writer::to(out));
+    if written.is_ok() && out.len() - before < DECODE_LIMIT {
+        return Ok(());
     }
+    Err(not_encoded(type_name::<T>(), written.err(), out.len() - before))
+}
+
+/// As [`encode`]; it also returns the structs and variants that the value consists of.
+fn encode_shown<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<Shown> {
+    let (mut look, before) = (Look::default(), out.len());
+    let written = value.serialize(&mut Writer::looking(out, &mut look));
+    if written.is_ok() && out.len() - before < DECODE_LIMIT {
+        return Ok(look.shown());
+    }
+    Err(not_encoded(type_name::<T>(), written.err(), out.len() - before))
 }
 
 /// Decodes one value from the front of `bytes`, and returns it with the number of bytes that it took.
 ///
 /// # Errors
 /// If the bytes are no value of this type, or claim more than [`DECODE_LIMIT`].
-#[allow(clippy::disallowed_methods)]
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize)> {
-    let decoded = bincode::serde::seed_decode_from_slice(Bounded::<T, _>::new(()), bytes, config());
-    decoded.map_err(|error| not_decoded::<T>(&error, bytes))
+    read::read(bytes, None).map_err(|fault| not_decoded::<T>(&fault, bytes))
 }
 
 /// Decodes the value that takes all of `bytes`.
@@ -70,14 +76,11 @@ pub fn decode_whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
 }
 
-/// Decodes a value again and watches: returns what was seen, and the value.
-#[cold]
-#[inline(never)]
-#[allow(clippy::disallowed_methods)]
-fn seen_of<T: DeserializeOwned>(bytes: &[u8]) -> (Seen, Result<(T, usize), DecodeError>) {
-    let seen = RefCell::default();
-    let decoded = bincode::serde::seed_decode_from_slice(Bounded::<T, _>::new(&seen), bytes, config());
-    (seen.into_inner(), decoded)
+/// Decodes a value and watches: returns what was seen, and the value.
+fn seen_of<T: DeserializeOwned>(bytes: &[u8]) -> (Seen, Result<(T, usize), Fault>) {
+    let mut seen = Seen::default();
+    let read = read::read(bytes, Some(&mut seen));
+    (seen, read)
 }
 
 /// The number of bytes that `value` would take, without writing them.
@@ -87,27 +90,19 @@ pub fn encoded_len<T: Serialize + ?Sized>(value: &T) -> usize {
 
 /// Whether a value takes at most `most` bytes, or cannot be written.
 fn is_within<T: Serialize + ?Sized>(value: &T, most: usize) -> bool {
-    !matches!(measured(value, most), Err(EncodeError::Io { .. }))
+    !measured(value, most).is_err_and(|fault| matches!(fault.kind(), Kind::Counted))
 }
 
 /// Counts the bytes of a value up to `most`.
-fn measured<T: Serialize + ?Sized>(value: &T, most: usize) -> Result<usize, EncodeError> {
-    struct Count {
-        bytes: usize,
-        most: usize,
-    }
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.bytes += bytes.len();
-            if self.bytes > self.most { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes.len()) }
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count { bytes: 0, most };
-    bincode::serde::encode_into_std_write(Strict(value), &mut count, config()).map(|_| count.bytes)
+fn measured<T: Serialize + ?Sized>(value: &T, most: usize) -> Result<usize, Fault> {
+    let mut buffer = Vec::with_capacity(COUNTED_TOGETHER);
+    let mut writer = Writer::counting(&mut buffer, most);
+    value.serialize(&mut writer)?;
+    writer.counted()
 }
+
+/// The size of the buffer for bytes that are not counted yet.
+const COUNTED_TOGETHER: usize = 256;
 
 /// Encodes and decodes `value`, and checks that it comes back. The first row of every hand-over is checked in this way.
 /// So a type that the codec cannot carry is reported on the first run, not at the first spill or on the first cluster.
@@ -116,16 +111,16 @@ fn measured<T: Serialize + ?Sized>(value: &T, most: usize) -> Result<usize, Enco
 /// Names the type, and the field and the attribute of serde's where they are known.
 pub fn prove_carried<T: Serialize + DeserializeOwned>(value: &T) -> Result<T> {
     let mut bytes = Vec::new();
-    encode(value, &mut bytes)?;
-    let back = decode_whole(&bytes).map_err(|error| explained(value, &bytes, error))?;
-    let shown = Shown::of(value);
+    let shown = encode_shown(value, &mut bytes)?;
+    let back = decode_whole(&bytes).map_err(|error| explained::<T>(&shown, &bytes, error))?;
     if shown.has_variants() {
-        lost_variants(type_name::<T>(), &shown, &Shown::of(&back))?;
+        bytes.clear();
+        lost_variants(type_name::<T>(), &shown, &encode_shown(&back, &mut bytes)?)?;
     }
     Ok(back)
 }
 
-/// Whether a variant came back as another one.
+/// Fails if a variant came back as another one.
 fn lost_variants(name: &str, shown: &Shown, back: &Shown) -> Result<()> {
     shown.changed(back).map_or(Ok(()), |changed| Err(not_carried(name, changed, WITHOUT_VARIANTS)))
 }
@@ -134,8 +129,8 @@ fn lost_variants(name: &str, shown: &Shown, back: &Shown) -> Result<()> {
 /// the bytes.
 #[cold]
 #[inline(never)]
-fn explained<T: Serialize + DeserializeOwned>(value: &T, bytes: &[u8], error: Error) -> Error {
-    explained_by(type_name::<T>(), &Shown::of(value), &seen_of::<T>(bytes).0, error)
+fn explained<T: DeserializeOwned>(shown: &Shown, bytes: &[u8], error: Error) -> Error {
+    explained_by(type_name::<T>(), shown, &seen_of::<T>(bytes).0, error)
 }
 
 fn explained_by(name: &str, shown: &Shown, seen: &Seen, error: Error) -> Error {
@@ -158,25 +153,24 @@ fn left_over(bytes: usize, taken: usize) -> String {
 /// As [`prove_carried`].
 pub fn check_carried<T: Serialize + DeserializeOwned>(value: &T) -> Result<T> {
     let (mut bytes, mut again) = (Vec::new(), Vec::new());
-    encode(value, &mut bytes)?;
+    let shown = encode_shown(value, &mut bytes)?;
     let (seen, decoded) = seen_of::<T>(&bytes);
     let back = match decoded {
         Ok((back, taken)) if taken == bytes.len() => back,
         _ => return prove_carried(value),
     };
-    let shown = Shown::of(value);
     all_is_seen(type_name::<T>(), &shown, &seen)?;
-    encode(&back, &mut again)?;
-    if is_like(bytes, again) { Ok(back) } else { Err(changed(type_name::<T>(), &shown, &Shown::of(&back), &seen)) }
+    let came_back = encode_shown(&back, &mut again)?;
+    if is_like(bytes, again) { Ok(back) } else { Err(changed(type_name::<T>(), &shown, &came_back, &seen)) }
 }
 
-/// Whether serde was shown all parts of a value.
+/// Fails if serde was not shown all parts of a value.
 fn all_is_seen(name: &str, shown: &Shown, seen: &Seen) -> Result<()> {
     let advice = "remove `#[serde(skip)]`, or make the field again where it is needed";
     shown.unseen(seen).map_or(Ok(()), |unseen| Err(not_carried(name, unseen, advice)))
 }
 
-/// Whether these are the bytes of the same value. Maps may come in another order.
+/// Whether these are the bytes of the same value. Maps may come back in another order.
 fn is_like(mut bytes: Vec<u8>, mut again: Vec<u8>) -> bool {
     bytes == again || {
         bytes.sort_unstable();
@@ -260,38 +254,35 @@ const UNLIKE: &str = "let `Serialize` and `Deserialize` say the same: without se
 const WITHOUT_VARIANTS: &str = "let every variant be read: remove the attribute, or place the variant last and let no row \
                                 be of it";
 
+/// The error for a value that is not written: for the fault, or without one because it takes too many bytes.
 #[cold]
-fn too_large(name: &str, bytes: usize) -> Error {
-    let many = format!("cannot be encoded: a value takes {bytes} bytes, and {DECODE_LIMIT} are too many");
-    not_carried(name, many, "make several values of it")
-}
-
-#[cold]
-fn not_encoded(name: &str, error: &EncodeError) -> Error {
-    match error {
-        EncodeError::OtherString(why) => not_carried(
+#[inline(never)]
+fn not_encoded(name: &str, fault: Option<Fault>, bytes: usize) -> Error {
+    match fault {
+        Some(why) => not_carried(
             name,
             format!("cannot be encoded: {why}"),
             "values that cross a shuffle or return to the driver need a `Serialize` that tells every field each time",
         ),
-        other => not_carried(name, format!("cannot be encoded: {other}"), "let its `Serialize` write what can be read"),
+        None => not_carried(
+            name,
+            format!("cannot be encoded: a value takes {bytes} bytes, and {DECODE_LIMIT} are too many"),
+            "make several values of it",
+        ),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn not_decoded<T: DeserializeOwned>(error: &DecodeError, bytes: &[u8]) -> Error {
-    // Decodes once more, to find the place.
-    refused(type_name::<T>(), error, &seen_of::<T>(bytes).0)
+fn not_decoded<T: DeserializeOwned>(fault: &Fault, bytes: &[u8]) -> Error {
+    // Decodes once more, to find the field.
+    refused(type_name::<T>(), fault, &seen_of::<T>(bytes).0)
 }
 
-fn refused(name: &str, error: &DecodeError, seen: &Seen) -> Error {
-    use bincode::serde::DecodeError as Refused;
+fn refused(name: &str, fault: &Fault, seen: &Seen) -> Error {
     let place = seen.place().map(|place| format!(" at {place}")).unwrap_or_default();
-    match error {
-        DecodeError::Serde(
-            Refused::AnyNotSupported | Refused::IgnoredAnyNotSupported | Refused::IdentifierNotSupported,
-        ) => not_carried(
+    match fault.kind() {
+        Kind::Asks => not_carried(
             name,
             format!(
                 "cannot be decoded{place}: it asks the bytes what they are (`deserialize_any`), as types with serde's \
@@ -299,8 +290,7 @@ fn refused(name: &str, error: &DecodeError, seen: &Seen) -> Error {
             ),
             "remove the attribute for values that cross a shuffle or return to the driver, or carry a text of it",
         ),
-        DecodeError::OtherString(why) => not_carried(name, format!("cannot be decoded{place}: {why}"), UNLIKE),
-        other => not_carried(name, format!("cannot be decoded{place}: {other}"), UNLIKE),
+        _ => not_carried(name, format!("cannot be decoded{place}: {fault}"), UNLIKE),
     }
 }
 

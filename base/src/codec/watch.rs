@@ -1,29 +1,7 @@
 //! Records what is decoded: which structs and enums a value consists of, how large they are, and which field is being
 //! read. The decoder knows the type of each, whatever box, vector or map holds it.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Is told what a decoder reads. Rows are decoded with `()`, for which nothing is compiled.
-pub(super) trait Watch: Copy {
-    /// A value of type `T` that has parts begins. A value that is no struct has an empty name.
-    #[inline(always)]
-    fn begin<T>(self, _name: &'static str, _fields: &'static [&'static str]) {}
-
-    /// Its next part, of type `T`, is about to be read.
-    #[inline(always)]
-    fn part<T>(self) {}
-
-    /// The value is complete, or something in it could not be read.
-    #[inline(always)]
-    fn end(self, _whole: bool) {}
-
-    /// A value of the enum `T` begins.
-    #[inline(always)]
-    fn choice<T>(self, _name: &'static str) {}
-}
-
-impl Watch for () {}
 
 /// A struct of the program's, or the fields of a variant, as they were read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,46 +29,49 @@ pub(super) struct Seen {
     enums: BTreeMap<&'static str, usize>,
 }
 
-impl Watch for &RefCell<Seen> {
-    fn begin<T>(self, name: &'static str, fields: &'static [&'static str]) {
-        let mut seen = self.borrow_mut();
-        // Only a variant has fields and no name.
-        let is_variant = name.is_empty() && !fields.is_empty();
-        let name = if is_variant { seen.choice } else { name };
-        let (size, align) = (size_of::<T>(), align_of::<T>());
-        seen.open.push(Struct { name, is_variant, fields, size, align, parts: Vec::new() });
-    }
-
-    fn part<T>(self) {
-        if let Some(open) = self.borrow_mut().open.last_mut()
-            && !open.name.is_empty()
-        {
-            open.parts.push((size_of::<T>(), align_of::<T>()));
-        }
-    }
-
-    fn end(self, whole: bool) {
-        let mut seen = self.borrow_mut();
-        if whole
-            && let Some(ended) = seen.open.pop()
-            && ended.is_struct()
-        {
-            seen.structs.insert(ended);
-        }
-    }
-
-    fn choice<T>(self, name: &'static str) {
-        let mut seen = self.borrow_mut();
-        seen.choice = name;
-        let size = seen.enums.entry(name).or_default();
-        *size = size_of::<T>().max(*size);
-    }
-}
-
 impl Seen {
+    /// A struct begins, or the fields of a variant. These have no name.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn begin(&mut self, name: &'static str, fields: &'static [&'static str], size: usize, align: usize) {
+        let is_variant = name.is_empty();
+        let name = if is_variant { self.choice } else { name };
+        self.open.push(Struct { name, is_variant, fields, size, align, parts: Vec::new() });
+    }
+
+    /// Its next part is about to be read.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn part(&mut self, size: usize, align: usize) {
+        if let Some(open) = self.open.last_mut() {
+            open.parts.push((size, align));
+        }
+    }
+
+    /// The struct is complete, or something in it could not be read.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn end(&mut self, whole: bool) {
+        if whole
+            && let Some(ended) = self.open.pop()
+            && !ended.is_variant
+        {
+            self.structs.insert(ended);
+        }
+    }
+
+    /// A value of an enum begins.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn choice(&mut self, name: &'static str, size: usize) {
+        self.choice = name;
+        let largest = self.enums.entry(name).or_default();
+        *largest = size.max(*largest);
+    }
+
     /// The structs that were read, including those that were read only in part.
     pub(super) fn structs(&self) -> impl Iterator<Item = &Struct> {
-        self.structs.iter().chain(self.open.iter().filter(|open| open.is_struct()))
+        self.structs.iter().chain(self.open.iter().filter(|open| !open.is_variant))
     }
 
     /// The size of the largest enum of this name.
@@ -108,10 +89,6 @@ impl Seen {
 }
 
 impl Struct {
-    fn is_struct(&self) -> bool {
-        !self.is_variant && !self.name.is_empty()
-    }
-
     /// The bytes of the struct that none of its parts takes, if they cannot be padding.
     pub(super) fn unread(&self) -> Option<usize> {
         let bytes: usize = self.parts.iter().map(|part| part.0).sum();

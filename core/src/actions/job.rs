@@ -5,7 +5,7 @@ use crate::dataset::Dataset;
 use crate::heap::heap_bytes;
 use crate::pipe::Pipe;
 use crate::row::RowSize;
-use crate::runner::{JobControl, JobRequest, Tie};
+use crate::runner::{JobControl, JobRequest, Runner, Tie};
 use crate::ship::{Ship, ship};
 use crate::stage::{Encoded, Made, Output, StageCode};
 use crate::task::TaskContext;
@@ -101,6 +101,11 @@ pub(super) fn known_as<P: Pipe, A: PartAction<P>>(op: &Op, action: &A, partition
     Action { name: op.name.into(), aspects }
 }
 
+fn submit(runner: &dyn Runner, job: JobRequest) -> Result<Arc<dyn JobControl>> {
+    let site = job.op.site;
+    runner.submit(job).map_err(|error| error.at(site))
+}
+
 /// # Jobs in the background
 impl<P: Pipe> Dataset<P> {
     /// Begins a job over some partitions.
@@ -120,8 +125,7 @@ impl<P: Pipe> Dataset<P> {
         let known = known_as::<P, A>(&op, &action, partitions.len());
         let stage = Arc::new(ActionStage { input: self.pipe.clone(), action });
         let node = self.node.clone();
-        let control = self.runner.submit(JobRequest { node, stage, partitions, op, tie, action: known, token });
-        let control = control.map_err(|error| error.at(op.site))?;
+        let control = submit(&*self.runner, JobRequest { node, stage, partitions, op, tie, action: known, token })?;
         Ok(Parts { control, op, part: std::marker::PhantomData })
     }
 

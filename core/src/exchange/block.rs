@@ -1,5 +1,6 @@
 //! Blocks: the output of one map task, in chunks that are ordered by bucket, each in memory or in a spill file.
 
+use super::spool::Spoolable;
 use crate::host::{BlockValue, Host, SealedBlock};
 use crate::row::Row;
 use std::ops::Range;
@@ -35,23 +36,34 @@ pub(crate) fn open_sealed<B: BlockKind>(sealed: &SealedBlock) -> Result<BlockVal
 impl<T> Block<T> {
     /// The number of rows.
     pub(crate) fn rows(&self) -> u64 {
-        let rows = self.chunks.iter().map(|chunk| match chunk {
-            Chunk::Held { rows, .. } => rows.len() as u64,
-            Chunk::Gathered { buckets, .. } => buckets.iter().map(|rows| rows.len() as u64).sum(),
-            Chunk::Stored { rows, .. } => *rows,
-        });
-        rows.sum()
+        let mut all = 0;
+        for chunk in &self.chunks {
+            match chunk {
+                Chunk::Held { rows, .. } => all += rows.len() as u64,
+                Chunk::Gathered { buckets, .. } => all += rows_of(buckets),
+                Chunk::Stored { rows, .. } => all += rows,
+            }
+        }
+        all
     }
+}
+
+/// The chunks of a sealed block, with the number of rows in each.
+fn stored_chunks(sealed: &SealedBlock) -> Result<Vec<(Arc<dyn Frames>, u64)>> {
+    let (rows, _) = codec::decode::<Vec<u64>>(&sealed.head)?;
+    if rows.len() != sealed.sequences.len() {
+        return Err(Error::Bug("a block has another number of chunks than it says".into()));
+    }
+    Ok(sealed.sequences.iter().cloned().zip(rows).collect())
 }
 
 impl<T: Row> BlockKind for Block<T> {
     fn open(sealed: &SealedBlock) -> Result<Self> {
-        let (rows, _) = codec::decode::<Vec<u64>>(&sealed.head)?;
-        if rows.len() != sealed.sequences.len() {
-            return Err(Error::Bug("a block has another number of chunks than it says".into()));
+        let mut chunks = Vec::new();
+        for (frames, rows) in stored_chunks(sealed)? {
+            chunks.push(Chunk::Stored { frames, rows });
         }
-        let chunks = sealed.sequences.iter().zip(rows);
-        Ok(Block { chunks: chunks.map(|(frames, rows)| Chunk::Stored { frames: frames.clone(), rows }).collect() })
+        Ok(Block { chunks })
     }
 
     fn of_value(value: BlockValue) -> Option<Result<Arc<Self>>> {
@@ -102,11 +114,11 @@ pub(crate) enum Ends {
 
 impl Ends {
     /// Makes it from the number of rows in each bucket.
-    pub(crate) fn of(counts: impl ExactSizeIterator<Item = usize> + Clone) -> Self {
-        let filled = counts.clone().filter(|&n| n > 0).count();
+    pub(crate) fn of(counts: &[u32]) -> Self {
+        let filled = counts.iter().filter(|&&n| n > 0).count();
         let mut end = 0;
-        let ends = counts.map(|n| {
-            end += n as u32;
+        let ends = counts.iter().map(|n| {
+            end += n;
             end
         });
         if filled * 2 >= ends.len() {
@@ -119,6 +131,13 @@ impl Ends {
             filled.then_some((bucket as u32, end))
         });
         Ends::Few(few.collect())
+    }
+
+    /// The number of rows in a range of buckets.
+    fn rows(&self, mut buckets: Range<u32>) -> u64 {
+        let first = self.of_bucket(buckets.start);
+        let last = buckets.next_back().map(|last| self.of_bucket(last));
+        last.map_or(0, |last| last.end.saturating_sub(first.start)) as u64
     }
 
     /// The rows of `bucket`.
@@ -149,6 +168,15 @@ impl<T> Default for Decoded<T> {
     fn default() -> Self {
         Decoded { rows: Vec::new(), bytes: Vec::new() }
     }
+}
+
+/// The number of rows in these buckets.
+fn rows_of<T>(buckets: &[Vec<T>]) -> u64 {
+    let mut all = 0;
+    for rows in buckets {
+        all += rows.len() as u64;
+    }
+    all
 }
 
 impl<T> Chunk<T> {
@@ -183,7 +211,7 @@ impl<T: Row> Chunk<T> {
     }
 
     /// Writes buckets of rows to a spill file.
-    pub(crate) fn store<'a>(host: &dyn Host, buckets: impl Iterator<Item = &'a [T]>) -> Result<Self> {
+    pub(crate) fn store(host: &dyn Host, buckets: &[Vec<T>]) -> Result<Self> {
         let mut writer = host.spill()?;
         let mut bytes = Vec::new();
         let mut count = 0;
@@ -196,15 +224,10 @@ impl<T: Row> Chunk<T> {
     }
 
     /// The approximate number of rows in a range of buckets.
-    pub(crate) fn rows_hint(&self, mut buckets: Range<u32>) -> u64 {
+    pub(crate) fn rows_hint(&self, buckets: Range<u32>) -> u64 {
         match self {
-            Chunk::Held { ends, .. } => {
-                let ends = (ends.of_bucket(buckets.start), buckets.next_back().map(|last| ends.of_bucket(last)));
-                ends.1.map_or(0, |last| last.end.saturating_sub(ends.0.start)) as u64
-            }
-            Chunk::Gathered { buckets: all, .. } => {
-                all[buckets.start as usize..buckets.end as usize].iter().map(Vec::len).sum::<usize>() as u64
-            }
+            Chunk::Held { ends, .. } => ends.rows(buckets),
+            Chunk::Gathered { buckets: all, .. } => rows_of(&all[buckets.start as usize..buckets.end as usize]),
             Chunk::Stored { frames, rows } => rows * buckets.len() as u64 / frames.len().max(1) as u64,
         }
     }
@@ -213,42 +236,47 @@ impl<T: Row> Chunk<T> {
 /// Encodes rows into a frame, which replaces the content of `bytes`. The encoding is that of a vector: the number of
 /// rows, then each row. No rows make an empty frame.
 pub(crate) fn encode_rows<T: Row>(rows: &[T], bytes: &mut Vec<u8>) -> Result<()> {
-    bytes.clear();
-    if !rows.is_empty() {
-        codec::encode(&rows.len(), bytes)?;
+    begin_frame(rows.len(), bytes)?;
+    for row in rows {
+        codec::encode(row, bytes)?;
     }
-    rows.iter().try_for_each(|row| codec::encode(row, bytes))
+    Ok(())
+}
+
+/// The beginning of a frame: the number of its rows.
+fn begin_frame(rows: usize, bytes: &mut Vec<u8>) -> Result<()> {
+    bytes.clear();
+    if rows > 0 { codec::encode(&rows, bytes) } else { Ok(()) }
 }
 
 /// Makes a frame of encoded rows, which replaces the content of `bytes`.
 pub(crate) fn join_rows<'a>(rows: impl ExactSizeIterator<Item = &'a [u8]>, bytes: &mut Vec<u8>) -> Result<()> {
-    bytes.clear();
-    if rows.len() > 0 {
-        codec::encode(&rows.len(), bytes)?;
-    }
+    begin_frame(rows.len(), bytes)?;
     rows.for_each(|row| bytes.extend_from_slice(row));
     Ok(())
 }
 
 /// Decodes a frame of rows into `rows`, and replaces its content.
-pub(crate) fn decode_rows<T: Row>(mut bytes: &[u8], rows: &mut Vec<T>) -> Result<()> {
+pub(crate) fn decode_rows<T: Spoolable>(mut bytes: &[u8], rows: &mut Vec<T>) -> Result<()> {
     rows.clear();
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    if bytes.len() < codec::DECODE_LIMIT {
-        *rows = codec::decode(bytes)?.0;
-        return Ok(());
-    }
-    // The frame exceeds the limit of the decoder, but none of its rows does.
-    let (count, taken) = codec::decode::<usize>(bytes)?;
+    let (count, taken) = count_of(bytes)?;
     bytes = &bytes[taken..];
+    // A false number of rows takes little memory before the rows are missing.
+    rows.reserve(count.min(CLAIMED_BYTES / size_of::<T>().max(1)));
     for _ in 0..count {
-        let (row, taken) = codec::decode(bytes)?;
+        let (row, taken) = T::read(bytes)?;
         bytes = &bytes[taken..];
         rows.push(row);
     }
     Ok(())
+}
+
+/// The most memory that is reserved for rows before they are decoded.
+const CLAIMED_BYTES: usize = 1 << 20;
+
+/// The number of rows in a frame, and the length of that number in bytes.
+fn count_of(frame: &[u8]) -> Result<(usize, usize)> {
+    if frame.is_empty() { Ok((0, 0)) } else { codec::decode(frame) }
 }
 
 #[cfg(test)]
@@ -258,13 +286,13 @@ mod tests {
     #[test]
     fn both_forms_of_ends_give_the_same_ranges() {
         for counts in [vec![0, 0, 5, 0, 0, 0, 2, 0, 0], vec![1, 2, 0, 4], vec![0; 4], vec![]] {
-            let ends = Ends::of(counts.iter().copied());
+            let ends = Ends::of(&counts);
             let mut start = 0;
             for (bucket, n) in counts.iter().enumerate() {
                 let range = ends.of_bucket(bucket as u32);
-                assert_eq!(range.len(), *n);
+                assert_eq!(range.len(), *n as usize);
                 assert!(*n == 0 || range.start == start);
-                start += n;
+                start += *n as usize;
             }
         }
     }

@@ -5,28 +5,48 @@ use std::collections::BTreeMap;
 
 /// A map from the numbers of map tasks to values.
 pub(crate) struct ByMap<T> {
-    /// The position of each map task's value.
-    places: BTreeMap<u32, usize>,
+    places: Places,
     values: Vec<Option<T>>,
+}
+
+/// The position of a map task's value.
+#[derive(Default)]
+struct Places {
+    of: BTreeMap<u32, usize>,
     /// Positions whose value was removed.
     free: Vec<usize>,
 }
 
+impl Places {
+    /// The position for a map task's value: its own, a free one, or the one after `values` positions.
+    fn insert(&mut self, map: u32, values: usize) -> usize {
+        let next = self.free.last().copied().unwrap_or(values);
+        let place = *self.of.entry(map).or_insert(next);
+        if self.free.last() == Some(&place) {
+            self.free.pop();
+        }
+        place
+    }
+
+    /// Removes and returns the position of a map task's value.
+    fn remove(&mut self, map: u32) -> Option<usize> {
+        let place = self.of.remove(&map)?;
+        self.free.push(place);
+        Some(place)
+    }
+}
+
 impl<T> Default for ByMap<T> {
     fn default() -> Self {
-        ByMap { places: BTreeMap::new(), values: Vec::new(), free: Vec::new() }
+        ByMap { places: Places::default(), values: Vec::new() }
     }
 }
 
 impl<T> ByMap<T> {
     /// Inserts a value, and returns the previous one.
     pub(crate) fn insert(&mut self, map: u32, value: T) -> Option<T> {
-        let next = self.free.last().copied().unwrap_or(self.values.len());
-        let place = *self.places.entry(map).or_insert(next);
+        let place = self.places.insert(map, self.values.len());
         if place < self.values.len() {
-            if self.free.last() == Some(&place) {
-                self.free.pop();
-            }
             return self.values[place].replace(value);
         }
         self.values.push(Some(value));
@@ -34,24 +54,23 @@ impl<T> ByMap<T> {
     }
 
     pub(crate) fn contains(&self, map: u32) -> bool {
-        self.places.contains_key(&map)
+        self.places.of.contains_key(&map)
     }
 
     pub(crate) fn get(&self, map: u32) -> Option<&T> {
-        self.values[*self.places.get(&map)?].as_ref()
+        self.values[*self.places.of.get(&map)?].as_ref()
     }
 
     /// Removes a value.
     pub(crate) fn remove(&mut self, map: u32) -> Option<T> {
-        let place = self.places.remove(&map)?;
-        self.free.push(place);
+        let place = self.places.remove(map)?;
         self.values[place].take()
     }
 
     /// Changes every value, in the order of the map tasks.
     pub(crate) fn map<U>(mut self, mut change: impl FnMut(T) -> U) -> ByMap<U> {
         let mut changed = ByMap::default();
-        for (map, place) in std::mem::take(&mut self.places) {
+        for (map, place) in std::mem::take(&mut self.places.of) {
             if let Some(value) = self.values[place].take() {
                 changed.insert(map, change(value));
             }

@@ -119,27 +119,37 @@ impl Weight {
     /// old entries again, because states may grow. The sample includes early entries: frequent keys come early, and
     /// their states grow most.
     fn update<K: Serialize, S: Serialize>(&mut self, entries: &[(K, S)], folded: usize) {
-        if !std::mem::needs_drop::<(K, S)>() {
-            return;
+        if const { std::mem::needs_drop::<(K, S)>() } {
+            self.update_by(&mut |at| heap_bytes(&entries[at]), entries.len(), folded);
         }
-        let new = &entries[self.entries..];
-        self.bytes += new.iter().map(heap_bytes).sum::<u64>();
-        self.entries = entries.len();
+    }
+
+    /// The part of [`update`](Weight::update) that is compiled once, not for each type of entries. `heap_of` returns the number
+    /// of bytes that an entry points to.
+    fn update_by(&mut self, heap_of: &mut dyn FnMut(usize) -> u64, entries: usize, folded: usize) {
+        self.bytes += (self.entries..entries).map(&mut *heap_of).sum::<u64>();
+        self.entries = entries;
         if folded >= 2 * self.rows {
             self.rows = folded;
-            let early = entries.iter().take(LOOKED_AT / 2);
-            let early: u64 = early.map(heap_bytes).sum();
-            let step = entries.len().div_ceil(LOOKED_AT / 2).max(1);
+            let early: u64 = (0..entries.min(LOOKED_AT / 2)).map(&mut *heap_of).sum();
+            let step = entries.div_ceil(LOOKED_AT / 2).max(1);
             let (mut some, mut count) = (0, 0);
-            for entry in entries.iter().skip(LOOKED_AT / 2).step_by(step) {
-                some += heap_bytes(entry);
+            for at in (LOOKED_AT / 2..entries).step_by(step) {
+                some += heap_of(at);
                 count += 1;
             }
-            let others = entries.len().saturating_sub(LOOKED_AT / 2) as u64;
+            let others = entries.saturating_sub(LOOKED_AT / 2) as u64;
             let now = early + (some * others).checked_div(count).unwrap_or(0);
             self.bytes = self.bytes.max(now);
         }
     }
+}
+
+/// Whether combining is worthwhile, after `folded` rows made `keys` entries. `before` is the number of rows at the last look.
+fn helps(keys: usize, before: usize, folded: usize, full: bool) -> bool {
+    let useless =
+        |(rows, percent): &(usize, usize)| (before < *rows && folded >= *rows || full) && keys * 100 > folded * percent;
+    !COMBINE_TRIALS.iter().any(useless)
 }
 
 /// The table of a map task. Every decision here depends on the rows alone, because it affects the order in which values
@@ -225,11 +235,8 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
             table.shrink();
         }
         let full = table.len() >= COMBINE_KEYS;
-        let (keys, folded) = (table.len(), self.folded);
-        let useless = |(rows, percent): &(usize, usize)| {
-            (before < *rows && folded >= *rows || full) && keys * 100 > folded * percent
-        };
-        self.helps = !COMBINE_TRIALS.iter().any(useless);
+        let keys = table.len();
+        self.helps = helps(keys, before, self.folded, full);
         // A table that is full because its states are large says little about keys, so this does not affect `helps`.
         let heavy = self.weight.bytes >= COMBINE_BYTES;
         if full || heavy || !self.helps { self.hand_on(COMBINE_KEYS.min(2 * keys)) } else { Ok(()) }
@@ -260,7 +267,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         let table = std::mem::replace(&mut self.table, Table::in_room(Vec::with_capacity(room)));
         let mut rows = table.into_entries();
         if self.task.checks_rows() {
-            rows.iter_mut().try_for_each(|row| codec::prove_row(row, true))?;
+            codec::prove_rows(&mut rows, true)?;
         }
         runs.push(Run { rows, held });
         Ok(true)
@@ -271,9 +278,14 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         let Combine { table, runs, writer, buckets, .. } = self;
         let mut write = |(key, value)| writer.push(buckets.of(M::key_hash(&key)), (M::key(key), value));
         for run in runs.take().unwrap_or_default() {
-            run.rows.into_iter().try_for_each(&mut write)?;
+            for row in run.rows {
+                write(row)?;
+            }
         }
-        table.drain().try_for_each(write)
+        for row in table.drain() {
+            write(row)?;
+        }
+        Ok(())
     }
 
     /// Ends the output. If all tables were kept, `add` gets the runs; it may return them, and then they are written.
@@ -281,18 +293,19 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         mut self,
         add: impl FnOnce(Vec<Run<M::Kept, V>>) -> std::result::Result<BlockValue, Vec<Run<M::Kept, V>>>,
     ) -> Result<Output> {
-        let Some(runs) = self.runs.take() else { return self.writer.finish() };
-        let mut counts = Counts::new(self.buckets);
-        for (key, _) in runs.iter().flat_map(|run| &run.rows) {
-            counts.add(self.buckets.of(M::key_hash(key)), 1);
-        }
-        match add(runs) {
-            Ok(block) => Ok(counts.output(MadeBlock::Value(block), &self.size)),
-            Err(runs) => {
-                self.runs = Some(runs);
-                self.write()?;
-                self.writer.finish()
+        if let Some(runs) = self.runs.take() {
+            let mut counts = Counts::new(self.buckets);
+            for run in &runs {
+                for (key, _) in &run.rows {
+                    counts.add(self.buckets.of(M::key_hash(key)), 1);
+                }
             }
+            match add(runs) {
+                Ok(block) => return Ok(counts.output(MadeBlock::Value(block), self.size.size())),
+                Err(runs) => self.runs = Some(runs),
+            }
+            self.write()?;
         }
+        self.writer.finish()
     }
 }

@@ -2,12 +2,11 @@
 
 use super::aggregate::Aggregate;
 use super::hash::hash_of;
-use super::spool::{Spool, Spooled};
+use super::spool::{Spool, Spoolable, Spooled};
 use super::table::Table;
 use super::write::LOOK;
 use crate::row::{Key, Row, RowSize, show};
 use crate::task::TaskContext;
-use serde::{Deserialize, Serialize};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Op, Result, codec};
 
@@ -23,7 +22,7 @@ pub(crate) struct Fold<K, V, A: Aggregate<V>> {
     /// The keys that left the table, one file for each time. Keys of a later file arrived earlier.
     fronts: Vec<Spooled<Late<K, A::State, V>>>,
     /// The values of keys that are not in the table, in order, since keys left it for the first time.
-    tail: Option<Spool<Late<K, A::State, V>>>,
+    tail: Option<Spool>,
     size: RowSize<(K, V)>,
     /// How many values the states in the table contain, for states that grow.
     values: usize,
@@ -36,11 +35,60 @@ pub(crate) struct Fold<K, V, A: Aggregate<V>> {
     late: Vec<Spooled<Late<K, A::State, V>>>,
 }
 
-/// A row of a spill file.
-#[derive(Clone, Serialize, Deserialize)]
+/// A row that does not fit in the table and goes to a spill file. It is written as a flag and a pair, so that it needs no
+/// serializer besides those of the rows.
 enum Late<K, S, V> {
-    Folded(K, S),
-    Value(K, V),
+    Folded((K, S)),
+    Value((K, V)),
+}
+
+impl<K: Key, S: Row, V: Row> Late<K, S, V> {
+    fn write(&self, to: &mut Spool) -> Result<()> {
+        match self {
+            Late::Folded(entry) => Self::write_one(true, entry, to),
+            Late::Value(row) => Self::write_one(false, row, to),
+        }
+    }
+
+    fn write_one<T: Row>(folded: bool, row: &T, to: &mut Spool) -> Result<()> {
+        to.row().push(folded.into());
+        codec::encode(row, to.row())?;
+        to.added()
+    }
+}
+
+impl<K: Key, S: Row, V: Row> Spoolable for Late<K, S, V> {
+    fn read(bytes: &[u8]) -> Result<(Self, usize)> {
+        let (folded, rest) = which(bytes)?;
+        let (late, taken) = if folded {
+            let (entry, taken) = codec::decode(rest)?;
+            (Late::Folded(entry), taken)
+        } else {
+            let (row, taken) = codec::decode(rest)?;
+            (Late::Value(row), taken)
+        };
+        Ok((late, taken + 1))
+    }
+}
+
+/// Reads the flag: whether a folded entry follows, or else a row.
+fn which(bytes: &[u8]) -> Result<(bool, &[u8])> {
+    let (which, taken) = codec::decode(bytes)?;
+    Ok((which, &bytes[taken..]))
+}
+
+/// The error if the values of one key do not fit in memory.
+#[cold]
+fn undividable(key: &str, bytes: u64, op: &Op, task: &TaskContext) -> Error {
+    Error::limit(
+        "memory",
+        task.host().memory().limit(),
+        format!(
+            "`{}` at {}: the values of the one key {key} take {bytes} bytes, and one key cannot be divided",
+            op.name, op.site
+        ),
+        "a higher limit, or an aggregation that does not keep every value (`reduce_by_key`)",
+    )
 }
 
 /// The memory that a single key is guaranteed. It is larger than the floor because one key cannot be divided: the
@@ -78,7 +126,8 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
         self.task.check()?;
         let Some(last) = rows.last() else { return Ok(()) };
         self.size.sample(last);
-        for (key, value) in rows {
+        for row in rows {
+            let (key, value) = row;
             let hash = hash_of(key);
             match self.table.get_mut(hash, key) {
                 Some(state) => self.aggregate.fold(&self.op, state, value.clone()),
@@ -86,7 +135,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
                     self.table.insert(hash, key.clone(), self.aggregate.create(&self.op, value.clone()));
                 }
                 None => {
-                    self.put_off(Late::Value(key.clone(), value.clone()))?;
+                    Late::<K, A::State, V>::write_one(false, row, self.tail()?)?;
                     continue;
                 }
             }
@@ -98,7 +147,9 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
     /// Folds the rows that left the table before. Returns false if there were none.
     pub(crate) fn read_late(&mut self) -> Result<bool> {
         let late = std::mem::take(&mut self.late);
-        late.iter().try_for_each(|late| self.read_spooled(late))?;
+        for late in &late {
+            self.read_spooled(late)?;
+        }
         self.end()?;
         Ok(!late.is_empty())
     }
@@ -113,18 +164,19 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
             }
             for row in rows {
                 let key = match &row {
-                    Late::Folded(key, _) | Late::Value(key, _) => key,
+                    Late::Folded((key, _)) | Late::Value((key, _)) => key,
                 };
                 let hash = hash_of(key);
                 match (self.table.get_mut(hash, key), row) {
-                    (Some(state), Late::Value(_, value)) => self.aggregate.fold(&self.op, state, value),
-                    (None, row) => match self.put_off(row)? {
-                        None => continue,
-                        Some(Late::Folded(key, state)) => self.table.insert(hash, key, state),
-                        Some(Late::Value(key, value)) => {
-                            self.table.insert(hash, key, self.aggregate.create(&self.op, value));
-                        }
-                    },
+                    (Some(state), Late::Value((_, value))) => self.aggregate.fold(&self.op, state, value),
+                    (None, row) if !self.fronts.is_empty() => {
+                        row.write(self.tail()?)?;
+                        continue;
+                    }
+                    (None, Late::Folded((key, state))) => self.table.insert(hash, key, state),
+                    (None, Late::Value((key, value))) => {
+                        self.table.insert(hash, key, self.aggregate.create(&self.op, value));
+                    }
                     // This key left the table with a state, so no equal key can be in the table unless `Eq` and `Hash`
                     // disagree.
                     (Some(_), Late::Folded(..)) => return Err(Error::not_equal::<K>(&self.op)),
@@ -162,22 +214,13 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
                 return Ok(());
             }
             if keys == 1 {
-                let key = show(&self.table.entries()[0].0);
-                return Err(Error::limit(
-                    "memory",
-                    self.task.host().memory().limit(),
-                    format!(
-                        "`{}` at {}: the values of the one key {key} take {bytes} bytes, and one key cannot be divided",
-                        self.op.name, self.op.site
-                    ),
-                    "a higher limit, or an aggregation that does not keep every value (`reduce_by_key`)",
-                ));
+                return Err(undividable(&show(&self.table.entries()[0].0), bytes, &self.op, &self.task));
             }
             // The keys that arrived last leave, so that those that stay come out first, in order of arrival.
             let keep = keys / 2;
             let mut front = Spool::new(&self.task)?;
-            for (key, state) in self.table.split_off(keep) {
-                front.push(&Late::<K, A::State, V>::Folded(key, state))?;
+            for entry in self.table.split_off(keep) {
+                Late::<K, A::State, V>::write_one(true, &entry, &mut front)?;
             }
             self.values = self.values * keep / keys;
             self.fronts.push(front.finish()?);
@@ -186,7 +229,8 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
 
     /// Ends a pass: the results are in `out`, and the files that are still to be folded in `late`.
     pub(crate) fn end(&mut self) -> Result<()> {
-        self.late = self.fronts.drain(..).rev().collect();
+        self.late = std::mem::take(&mut self.fronts);
+        self.late.reverse();
         if let Some(tail) = self.tail.take() {
             self.late.push(tail.finish()?);
         }
@@ -194,21 +238,17 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
         let mut rows = self.table.take();
         if self.task.checks_rows() {
             // With less memory these rows would have gone through a file.
-            rows.iter_mut().try_for_each(|row| codec::prove_row(row, true))?;
+            codec::prove_rows(&mut rows, true)?;
         }
         self.out = rows.into_iter();
         Ok(())
     }
 
-    /// Writes a row whose key is not in the table to the tail. Returns the row if no key has left the table, since then
-    /// it belongs there.
-    fn put_off(&mut self, row: Late<K, A::State, V>) -> Result<Option<Late<K, A::State, V>>> {
-        if self.fronts.is_empty() {
-            return Ok(Some(row));
-        }
+    /// The spill file for rows whose keys are not in the table.
+    fn tail(&mut self) -> Result<&mut Spool> {
         if self.tail.is_none() {
             self.tail = Some(Spool::new(&self.task)?);
         }
-        self.tail.as_mut().map_or(Ok(()), |tail| tail.push(&row)).map(|()| None)
+        self.tail.as_mut().ok_or_else(|| Error::Bug("a spill file is gone".into()))
     }
 }

@@ -7,7 +7,6 @@ use crate::pipe::{BATCH, Cursor, Flow, Pipe, Step};
 use crate::row::{Key, Row};
 use crate::ship::{Ship, ship};
 use crate::task::TaskContext;
-use std::collections::VecDeque;
 use std::ops::Range;
 use tryworks_base::lock::Lock;
 use tryworks_base::{Op, Result};
@@ -42,15 +41,11 @@ impl<K: Key, V: Row, A: Aggregate<V>> Pipe for Grouped<K, V, A> {
         self.aggregate.ready(&self.op, task.place())?;
         let opened = self.side.open(partition, task)?;
         let at_once = if opened.rows_hint() < LARGE { 1 } else { task.host().slots() };
-        let folds = (0..at_once).map(|_| Fold::new(self.aggregate.clone(), self.op, task, at_once)).collect();
-        Ok(GroupedCursor {
-            parts: 0..self.side.parts(),
-            opened,
-            ready: VecDeque::new(),
-            folds,
-            op: self.op,
-            task: task.clone(),
-        })
+        let mut folds = Vec::with_capacity(at_once);
+        for _ in 0..at_once {
+            folds.push(Fold::new(self.aggregate.clone(), self.op, task, at_once));
+        }
+        Ok(GroupedCursor { parts: 0..self.side.parts(), opened, ready: 0..0, folds, op: self.op, task: task.clone() })
     }
 }
 
@@ -63,10 +58,9 @@ pub struct GroupedCursor<K: Key, V: Row, A: Aggregate<V>> {
     opened: Opened<(K, V)>,
     /// The sub-partitions that are still to be folded.
     parts: Range<u32>,
-    /// The folded sub-partitions, in order.
-    ready: VecDeque<Fold<K, V, A>>,
-    /// Idle folds.
     folds: Vec<Fold<K, V, A>>,
+    /// The range of the folds that hold a folded sub-partition, in order. The others are idle.
+    ready: Range<usize>,
     op: Op,
     task: TaskContext,
 }
@@ -74,7 +68,9 @@ pub struct GroupedCursor<K: Key, V: Row, A: Aggregate<V>> {
 impl<K: Key, V: Row, A: Aggregate<V>> GroupedCursor<K, V, A> {
     /// Folds the next sub-partitions, one with each idle fold. Returns false if none is left.
     fn fold_next(&mut self) -> Result<bool> {
-        let parts: Vec<u32> = self.parts.by_ref().take(self.folds.len()).collect();
+        let first = self.parts.start;
+        let count = self.parts.len().min(self.folds.len());
+        self.parts.start += count as u32;
         let opened = &self.opened;
         let read = |fold: &mut Fold<K, V, A>, part| -> Result<()> {
             let mut rows = opened.rows(part..part + 1)?;
@@ -83,20 +79,22 @@ impl<K: Key, V: Row, A: Aggregate<V>> GroupedCursor<K, V, A> {
             }
             fold.end()
         };
-        let mut folds: Vec<_> = self.folds.drain(..parts.len()).collect();
-        match &mut folds[..] {
+        match &mut self.folds[..count] {
             [] => return Ok(false),
-            [fold] => read(fold, parts[0])?,
+            [fold] => read(fold, first)?,
             several => {
-                // `in_parallel` gives out shared references; each fold is taken by one piece of work.
-                let several: Vec<_> = several.iter_mut().map(|fold| Lock::new(Some(fold))).collect();
-                self.task.host().in_parallel(self.op, self.task.place(), parts.len(), &|at| {
-                    let fold = several[at].lock().take();
-                    fold.map_or(Ok(()), |fold| read(fold, parts[at]))
+                let mut folds = Vec::with_capacity(count);
+                for fold in several {
+                    // `in_parallel` gives out shared references; each fold is taken by one piece of work.
+                    folds.push(Lock::new(Some(fold)));
+                }
+                self.task.host().in_parallel(self.op, self.task.place(), count, &|at| {
+                    let fold = folds[at].lock().take();
+                    fold.map_or(Ok(()), |fold| read(fold, first + at as u32))
                 })?;
             }
         }
-        self.ready.extend(folds);
+        self.ready = 0..count;
         Ok(true)
     }
 }
@@ -105,16 +103,17 @@ impl<K: Key, V: Row, A: Aggregate<V>> Cursor for GroupedCursor<K, V, A> {
     type Item = (K, A::Out);
 
     fn advance<S: FnMut(Self::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
-        let Some(fold) = self.ready.front_mut() else {
+        if self.ready.is_empty() {
             return Ok(if self.fold_next()? { Step::More } else { Step::Done });
-        };
+        }
+        let fold = &mut self.folds[self.ready.start];
         for (key, state) in fold.out.by_ref().take(budget) {
             if sink((key, fold.aggregate.finish(state))).is_break() {
                 return Ok(Step::Done);
             }
         }
         if fold.out.as_slice().is_empty() && !fold.read_late()? {
-            self.folds.extend(self.ready.pop_front());
+            self.ready.start += 1;
         }
         Ok(Step::More)
     }

@@ -28,6 +28,16 @@ pub(crate) fn no_partitions(op: Op, partitions: u32) -> Option<Error> {
     (partitions == 0).then_some(op.fault(message))
 }
 
+/// The node of a keyed operator over its one input.
+fn grouped(op: Op, input: Input, readers: u32, partitioning: Option<Partitioning>) -> Node {
+    let (shape, detail) = match &input {
+        Input::Shuffle(_) => (Shape::Wide, String::new()),
+        Input::Narrow(_) => (Shape::Narrow, "no shuffle: the input is already partitioned by key".into()),
+    };
+    let node = Node::new(op, shape, readers, vec![input]).with_detail(detail).with_partitioning(partitioning);
+    node.with_fault(no_partitions(op, readers))
+}
+
 impl<P: Pipe> Dataset<P> {
     /// The input of a wide operator that runs `stage` as its map tasks.
     pub(crate) fn exchanged<T>(&self, stage: Arc<dyn Stage>, buckets: Buckets, detail: String) -> KeyedSide<T> {
@@ -49,12 +59,7 @@ impl<P: Pipe> Dataset<P> {
         readers: u32,
         partitioning: Option<Partitioning>,
     ) -> Dataset<Grouped<K, V, A>> {
-        let (shape, detail) = match &side.input {
-            Input::Shuffle(_) => (Shape::Wide, String::new()),
-            Input::Narrow(_) => (Shape::Narrow, "no shuffle: the input is already partitioned by key".into()),
-        };
-        let node = Node::new(op, shape, readers, vec![side.input]).with_detail(detail).with_partitioning(partitioning);
-        let node = node.with_fault(no_partitions(op, readers));
+        let node = grouped(op, side.input, readers, partitioning);
         self.chain(Grouped::new(side.side, aggregate, op), node)
     }
 }

@@ -46,17 +46,31 @@ impl Shuffled {
 
     /// The blocks of all map tasks, in order.
     pub(crate) fn blocks<B: BlockKind>(&self, task: &TaskContext) -> Result<Vec<Arc<B>>> {
-        let block = |map| {
+        let mut blocks = Vec::with_capacity(self.maps as usize);
+        for map in 0..self.maps {
             let block = match task.host().fetch(self.id, map)? {
                 Fetched::Value(block) => B::of_value(block),
                 Fetched::Sealed(sealed) => open_sealed::<B>(&sealed).map(BlockValue::get).transpose(),
             };
-            let lost = |error| lost(self.id, map, error);
-            let other = || Error::Bug(format!("exchange {} holds blocks of another type", self.id));
-            block.ok_or_else(other)?.map_err(lost)
-        };
-        (0..self.maps).map(block).collect()
+            match block {
+                Some(Ok(block)) => blocks.push(block),
+                Some(Err(error)) => return Err(lost(self.id, map, error)),
+                None => return Err(other_type(self.id)),
+            }
+        }
+        Ok(blocks)
     }
+
+    /// Names the frames that are read next.
+    fn prefetch(&self, wanted: Vec<FrameRequest>, task: &TaskContext) -> Result<Prefetched> {
+        task.host().prefetch(self.id, &mut wanted.into_iter())
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn other_type(exchange: ExchangeId) -> Error {
+    Error::Bug(format!("{exchange} holds blocks of another type"))
 }
 
 /// The error if a block could not be read. If intact bytes are not rows, that is a mistake in the type and no loss:
@@ -104,7 +118,11 @@ impl<T: Row> Side<T> {
             Side::Shuffled(shuffled) => {
                 let blocks: Arc<[Arc<Block<T>>]> = shuffled.blocks(task)?.into();
                 let buckets = shuffled.buckets.of_reader(reader);
-                let prefetched = task.host().prefetch(shuffled.id, &mut wanted(&blocks, &buckets))?;
+                let mut wanted = Vec::new();
+                for (map, block) in (0u32..).zip(&*blocks) {
+                    want(map, block, buckets.start as usize..buckets.end as usize, &mut wanted);
+                }
+                let prefetched = shuffled.prefetch(wanted, task)?;
                 Opened::Shuffled { exchange: shuffled.id, blocks, buckets, prefetched }
             }
             Side::Direct(pipe) => Opened::Direct { pipe: pipe.clone(), partition: reader, task: task.clone() },
@@ -112,16 +130,13 @@ impl<T: Row> Side<T> {
     }
 }
 
-/// The frames of sealed blocks that a reader of some buckets reads.
-fn wanted<T>(blocks: &[Arc<Block<T>>], buckets: &Range<u32>) -> impl Iterator<Item = FrameRequest> {
-    let frames = buckets.start as usize..buckets.end as usize;
-    (0u32..).zip(blocks).flat_map(move |(map, block)| stored(map, block, frames.clone()))
-}
-
-/// The same for one block.
-fn stored<T>(map: u32, block: &Block<T>, frames: Range<usize>) -> impl Iterator<Item = FrameRequest> {
-    let stored = block.chunks.iter().enumerate().filter(|(_, chunk)| chunk.is_stored());
-    stored.map(move |(sequence, _)| FrameRequest { map, sequence, frames: frames.clone() })
+/// Adds the frames that a reader of these buckets reads of a block outside memory.
+fn want<T>(map: u32, block: &Block<T>, frames: Range<usize>, wanted: &mut Vec<FrameRequest>) {
+    for (sequence, chunk) in block.chunks.iter().enumerate() {
+        if chunk.is_stored() {
+            wanted.push(FrameRequest { map, sequence, frames: frames.clone() });
+        }
+    }
 }
 
 /// A reader's rows, ready to be read any number of times.
@@ -164,18 +179,14 @@ impl Shuffled {
     pub(crate) fn dealt<T: Row>(&self, reader: u32, task: &TaskContext) -> Result<Rows<T>> {
         let blocks: Arc<[Arc<Block<T>>]> = self.blocks(task)?.into();
         let readers = u64::from(self.buckets.count());
-        let mut before = 0;
-        let turn = blocks.iter().map(|block| {
+        let (mut before, mut turns, mut wanted) = (0, Vec::new(), Vec::new());
+        for (map, block) in (0u32..).zip(&*blocks) {
             let bucket = (u64::from(reader) + readers - before % readers) % readers;
             before += block.rows();
-            bucket as u32
-        });
-        let turns: Vec<u32> = turn.collect();
-        let wanted = (0u32..)
-            .zip(&*blocks)
-            .zip(&turns)
-            .flat_map(|((map, block), &bucket)| stored(map, block, bucket as usize..bucket as usize + 1));
-        let prefetched = task.host().prefetch(self.id, &mut { wanted })?;
+            turns.push(bucket as u32);
+            want(map, block, bucket as usize..bucket as usize + 1, &mut wanted);
+        }
+        let prefetched = self.prefetch(wanted, task)?;
         Ok(Rows::Shuffled(Walk { turns, ..Walk::new(self.id, blocks, 0..1, prefetched) }))
     }
 }
@@ -184,8 +195,13 @@ impl<T: Row> Opened<T> {
     /// The approximate number of rows. Blocks in spill files count as if all of their buckets had equally many rows.
     pub(crate) fn rows_hint(&self) -> u64 {
         let Opened::Shuffled { blocks, buckets, .. } = self else { return 0 };
-        let chunks = blocks.iter().flat_map(|block| &block.chunks);
-        chunks.map(|chunk| chunk.rows_hint(buckets.clone())).sum()
+        let mut rows = 0;
+        for block in &**blocks {
+            for chunk in &block.chunks {
+                rows += chunk.rows_hint(buckets.clone());
+            }
+        }
+        rows
     }
 }
 
@@ -231,7 +247,7 @@ impl<T: Row> Rows<T> {
                     }
                 }
                 if *checks {
-                    buffer.iter_mut().try_for_each(|row| codec::prove_row(row, true))?;
+                    codec::prove_rows(buffer, true)?;
                 }
                 Ok(Some(buffer))
             }

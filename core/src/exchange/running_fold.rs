@@ -182,18 +182,25 @@ impl<M: Keep<K>, K: Key, V: Row> State<M, K, V> {
 /// Makes a block of runs: rows by bucket, in their order.
 fn gather<M: Keep<K>, K: Key, V: Row>(output: Vec<Run<M::Kept, V>>, buckets: Buckets) -> Arc<Block<(K, V)>> {
     none_held("hashing rows");
-    let chunk = |run: Run<M::Kept, V>| {
-        let bucket = |(key, _): &(M::Kept, V)| buckets.of(M::key_hash(key)) as u32;
-        let places: Vec<u32> = run.rows.iter().map(bucket).collect();
+    let mut chunks = Vec::with_capacity(output.len());
+    for Run { rows, held } in output {
+        let mut places = Vec::with_capacity(rows.len());
         let mut counts = vec![0; buckets.count() as usize];
-        places.iter().for_each(|&place| counts[place as usize] += 1);
-        let mut gathered: Vec<Vec<(K, V)>> = counts.into_iter().map(Vec::with_capacity).collect();
-        for ((key, value), place) in run.rows.into_iter().zip(places) {
+        for (key, _) in &rows {
+            let place = buckets.of(M::key_hash(key));
+            places.push(place as u32);
+            counts[place] += 1;
+        }
+        let mut gathered: Vec<Vec<(K, V)>> = Vec::with_capacity(counts.len());
+        for count in counts {
+            gathered.push(Vec::with_capacity(count));
+        }
+        for ((key, value), place) in rows.into_iter().zip(places) {
             gathered[place as usize].push((M::key(key), value));
         }
-        Chunk::Gathered { buckets: gathered, _held: run.held }
-    };
-    Arc::new(Block { chunks: output.into_iter().map(chunk).collect() })
+        chunks.push(Chunk::Gathered { buckets: gathered, _held: held });
+    }
+    Arc::new(Block { chunks })
 }
 
 /// Records that the fold is lost if a user's function panics.
@@ -234,10 +241,16 @@ impl<M: Keep<K>, K: Key, V: Row> Folds<(K, V)> for RunningFold<M, K, V> {
             // The first map task's block has all folded rows; the other folded tasks' blocks are empty.
             Some(folded) if map == 0 && next > 0 => Ok(folded.clone()),
             Some(_) if map < next => Ok(Arc::new(Block { chunks: Vec::new() })),
-            Some(_) => Err(Error::Bug(format!("the output of map task {map} was never added"))),
+            Some(_) => Err(never_added(map)),
             None => Err(Error::Bug("the fold is lost because a function panicked".into())),
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn never_added(map: u32) -> Error {
+    Error::Bug(format!("the output of map task {map} was never added"))
 }
 
 /// The folded rows: keys in the order of their first arrival.

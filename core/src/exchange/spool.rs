@@ -3,7 +3,6 @@
 use super::block::decode_rows;
 use crate::row::Row;
 use crate::task::TaskContext;
-use serde::Serialize;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use tryworks_base::frames::{FrameWriter, Frames};
@@ -14,26 +13,41 @@ const FRAME_ROWS: usize = 256;
 /// A frame with this many bytes gets no more rows.
 const FRAME_BYTES: usize = 64 << 10;
 
-/// Rows being written.
-pub(crate) struct Spool<T> {
+/// A row that can be spooled.
+pub(crate) trait Spoolable: Sized {
+    /// Decodes one row from the front of `bytes`; returns it with its length in bytes.
+    fn read(bytes: &[u8]) -> Result<(Self, usize)>;
+}
+
+impl<T: Row> Spoolable for T {
+    fn read(bytes: &[u8]) -> Result<(Self, usize)> {
+        codec::decode(bytes)
+    }
+}
+
+/// Rows being written, of any type: only the rows themselves are encoded and decoded by code for their type.
+pub(crate) struct Spool {
     writer: Box<dyn FrameWriter>,
     /// The rows of the next frame, encoded.
     rows: Vec<u8>,
     count: usize,
     /// A buffer for the frame.
     frame: Vec<u8>,
-    row: PhantomData<fn(T)>,
 }
 
-impl<T: Row> Spool<T> {
+impl Spool {
     pub(crate) fn new(task: &TaskContext) -> Result<Self> {
         let writer = task.host().spill()?;
-        Ok(Spool { writer, rows: Vec::new(), count: 0, frame: Vec::new(), row: PhantomData })
+        Ok(Spool { writer, rows: Vec::new(), count: 0, frame: Vec::new() })
     }
 
-    /// Adds a row: a `T`, or a value with the same encoding.
-    pub(crate) fn push(&mut self, row: &impl Serialize) -> Result<()> {
-        codec::encode(row, &mut self.rows)?;
+    /// The buffer for the next row. Call [`added`](Spool::added) after writing it.
+    pub(crate) fn row(&mut self) -> &mut Vec<u8> {
+        &mut self.rows
+    }
+
+    /// Notes that a row was written.
+    pub(crate) fn added(&mut self) -> Result<()> {
         self.count += 1;
         if self.count == FRAME_ROWS || self.rows.len() >= FRAME_BYTES { self.flush() } else { Ok(()) }
     }
@@ -49,7 +63,7 @@ impl<T: Row> Spool<T> {
         self.writer.frame(&self.frame)
     }
 
-    pub(crate) fn finish(mut self) -> Result<Spooled<T>> {
+    pub(crate) fn finish<T: Spoolable>(mut self) -> Result<Spooled<T>> {
         self.flush()?;
         Ok(Spooled { frames: self.writer.finish()?, row: PhantomData })
     }
@@ -61,7 +75,7 @@ pub(crate) struct Spooled<T> {
     row: PhantomData<fn() -> T>,
 }
 
-impl<T: Row> Spooled<T> {
+impl<T: Spoolable> Spooled<T> {
     /// Reads them from the beginning.
     pub(crate) fn rows(&self) -> SpooledRows<T> {
         SpooledRows { frames: self.frames.clone(), next: 0, rows: Vec::new(), at: 0, bytes: Vec::new() }
@@ -78,7 +92,7 @@ pub(crate) struct SpooledRows<T> {
     bytes: Vec<u8>,
 }
 
-impl<T: Row> SpooledRows<T> {
+impl<T: Spoolable> SpooledRows<T> {
     /// Reads the next frame if all rows of the last one were returned. False at the end.
     fn fill(&mut self) -> Result<bool> {
         while self.at == self.rows.len() {

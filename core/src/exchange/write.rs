@@ -4,10 +4,9 @@ use super::block::{Block, Chunk, Ends, LeftHere, encode_rows};
 use super::hash::{Buckets, hash_of};
 use crate::host::{BlockValue, BlockWriter, MadeBlock};
 use crate::pipe::{Flow, STOP};
-use crate::row::{Row, RowSize};
+use crate::row::{Row, RowSize, Size};
 use crate::stage::{Made, Output};
 use crate::task::TaskContext;
-use serde::Serialize;
 use std::sync::Arc;
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Result, codec};
@@ -53,16 +52,37 @@ pub(crate) fn chunk_bytes(task: &TaskContext) -> u64 {
     (host.memory().limit() / (host.slots() as u64 * 16)).clamp(64 << 10, CHUNK_BYTES)
 }
 
+/// Whether there is memory for this number of empty buckets.
+fn fits(buckets: Buckets, each: usize, task: &TaskContext) -> Result<()> {
+    let table = u64::from(buckets.count()) * each as u64;
+    let limit = task.host().memory().limit();
+    if table > limit {
+        let needed = format!("{} buckets of a shuffle take {table} bytes while they are empty", buckets.count());
+        return Err(Error::limit("memory", limit, needed, "a higher limit, or fewer partitions"));
+    }
+    Ok(())
+}
+
+/// Reserves memory to hold a chunk; `None` if the budget refuses.
+fn hold(bytes: u64, task: &TaskContext) -> Option<Reservation> {
+    let mut held = task.host().memory().reservation();
+    held.hold(bytes).then_some(held)
+}
+
+/// Whether the process exceeds its budget, and spilling the staged rows is worthwhile: they are many, or the process
+/// holds much more than the `resident` bytes of before.
+fn is_too_much(rows: usize, resident: u64, task: &TaskContext) -> bool {
+    let memory = task.host().memory();
+    memory.is_over() && (rows >= LOOK || memory.resident() >= resident + chunk_bytes(task))
+}
+
 impl<T: Row> BucketWriter<T> {
     pub(crate) fn new(buckets: Buckets, task: &TaskContext) -> Result<Self> {
-        let table = u64::from(buckets.count()) * (size_of::<Vec<T>>() + size_of::<u64>()) as u64;
-        let limit = task.host().memory().limit();
-        if table > limit {
-            let needed = format!("{} buckets of a shuffle take {table} bytes while they are empty", buckets.count());
-            return Err(Error::limit("memory", limit, needed, "a higher limit, or fewer partitions"));
-        }
+        fits(buckets, size_of::<Vec<T>>() + size_of::<u64>(), task)?;
+        let mut staged = Vec::new();
+        staged.resize_with(buckets.count() as usize, Vec::new);
         Ok(BucketWriter {
-            staged: std::iter::repeat_with(Vec::new).take(buckets.count() as usize).collect(),
+            staged,
             rows: 0,
             look_at: 1,
             size_at: 1,
@@ -101,11 +121,11 @@ impl<T: Row> BucketWriter<T> {
             self.size.sample(row);
         }
         let bytes = self.size.of(self.rows);
-        if self.is_too_much() {
+        if is_too_much(self.rows, self.resident, &self.task) {
             return self.seal(None);
         }
         if self.rows >= CHUNK_ROWS {
-            let held = if self.leaves() { None } else { self.hold(bytes) };
+            let held = if self.leaves() { None } else { hold(bytes, &self.task) };
             return self.seal(held);
         }
         if self.leaving.is_some() {
@@ -113,7 +133,7 @@ impl<T: Row> BucketWriter<T> {
                 return self.seal(None);
             }
         } else if bytes >= HELD_BYTES.min(chunk_bytes(&self.task)) {
-            let held = self.hold(bytes);
+            let held = hold(bytes, &self.task);
             // A chunk that will be spilled grows larger, because each of its buckets is a separate write.
             if held.is_some() || bytes >= chunk_bytes(&self.task) {
                 return self.seal(held);
@@ -135,25 +155,16 @@ impl<T: Row> BucketWriter<T> {
         self.look_at = if self.checks { self.rows + 1 } else { self.size_at };
     }
 
-    /// Whether the process exceeds its budget, and spilling the staged rows is worthwhile: they are many, or much
-    /// memory came with them.
-    fn is_too_much(&self) -> bool {
-        let memory = self.task.host().memory();
-        memory.is_over() && (self.rows >= LOOK || memory.resident() >= self.resident + chunk_bytes(&self.task))
-    }
-
-    /// Reserves memory to hold a chunk; `None` if the budget refuses.
-    fn hold(&self, bytes: u64) -> Option<Reservation> {
-        let mut held = self.task.host().memory().reservation();
-        held.hold(bytes).then_some(held)
-    }
-
     /// Seals the staged rows into a chunk: held in memory if there is a reservation, otherwise spilled.
     fn seal(&mut self, held: Option<Reservation>) -> Result<()> {
         if self.rows == 0 {
             return Ok(());
         }
-        (0..).zip(&self.staged).for_each(|(bucket, rows)| self.counts.add(bucket, rows.len() as u64));
+        let mut counts = Vec::with_capacity(self.staged.len());
+        for rows in &self.staged {
+            counts.push(rows.len() as u32);
+        }
+        self.counts.add_all(&counts);
         if let Some((writer, chunks)) = &mut self.leaving {
             writer.sequence()?;
             for rows in &mut self.staged {
@@ -166,13 +177,16 @@ impl<T: Row> BucketWriter<T> {
             return Ok(());
         }
         let chunk = if let Some(held) = held {
-            let ends = Ends::of(self.staged.iter().map(Vec::len));
             let mut rows = Vec::with_capacity(self.rows);
-            self.staged.iter_mut().for_each(|staged| rows.append(staged));
-            Chunk::Held { rows, ends, _held: held }
+            for staged in &mut self.staged {
+                rows.append(staged);
+            }
+            Chunk::Held { rows, ends: Ends::of(&counts), _held: held }
         } else {
-            let chunk = Chunk::store(&**self.task.host(), self.staged.iter().map(Vec::as_slice))?;
-            self.staged.iter_mut().for_each(Vec::clear);
+            let chunk = Chunk::store(&**self.task.host(), &self.staged)?;
+            for staged in &mut self.staged {
+                staged.clear();
+            }
             chunk
         };
         self.block.chunks.push(chunk);
@@ -194,18 +208,23 @@ impl<T: Row> BucketWriter<T> {
 
     /// Ends the block.
     pub(crate) fn finish(mut self) -> Result<Output> {
-        let held = if self.leaves() { None } else { self.hold(self.size.of(self.rows)) };
+        let held = if self.leaves() { None } else { hold(self.size.of(self.rows), &self.task) };
         self.seal(held)?;
-        let block = match self.leaving {
-            Some((writer, chunks)) => {
-                self.encoded.clear();
-                codec::encode(&chunks, &mut self.encoded)?;
-                MadeBlock::Sealed(writer.seal(&self.encoded)?)
-            }
-            None => MadeBlock::Value(BlockValue::new(LeftHere::Block(Arc::new(self.block)))),
+        let block = match self.leaving.take() {
+            Some((writer, chunks)) => sealed(writer, &chunks)?,
+            None => MadeBlock::Value(BlockValue::new(LeftHere::Block(Arc::new(Block {
+                chunks: std::mem::take(&mut self.block.chunks),
+            })))),
         };
-        Ok(self.counts.output(block, &self.size))
+        Ok(self.counts.output(block, self.size.size()))
     }
+}
+
+/// Ends a block for other processes. `rows` is the number of rows in each chunk.
+fn sealed(writer: Box<dyn BlockWriter>, chunks: &[u64]) -> Result<MadeBlock> {
+    let mut head = Vec::new();
+    codec::encode(chunks, &mut head)?;
+    Ok(MadeBlock::Sealed(writer.seal(&head)?))
 }
 
 /// The number of rows in each bucket. Their hash is the checksum that tells two outputs of a map task apart.
@@ -225,8 +244,13 @@ impl Counts {
         self.all += rows;
     }
 
+    /// Adds to every bucket.
+    fn add_all(&mut self, rows: &[u32]) {
+        (0..).zip(rows).for_each(|(bucket, rows)| self.add(bucket, u64::from(*rows)));
+    }
+
     /// The output of a map task with these rows, which have this size.
-    pub(crate) fn output<T: Serialize>(&self, block: MadeBlock, size: &RowSize<T>) -> Output {
+    pub(crate) fn output(&self, block: MadeBlock, size: Size) -> Output {
         let readers = self.each.chunks(self.buckets.each as usize);
         Output {
             made: Made::Block(block),

@@ -8,7 +8,7 @@ use crate::row::{Key, Row, RowSize};
 use crate::task::TaskContext;
 use hashbrown::HashTable;
 use std::ops::Range;
-use tryworks_base::Result;
+use tryworks_base::{Result, codec};
 
 /// One partition of a join. For each sub-partition, it puts the right side into a table and looks up the left rows in
 /// their order. So the order is that of the left side, then that of the right.
@@ -80,12 +80,19 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
     fn put_aside(&self, built: Built<K, W>, rest: &mut Rows<(K, W)>) -> Result<Spooled<(K, W)>> {
         let mut spool = Spool::new(&self.task)?;
         for (key, chain) in built.entries() {
-            built.chain(*chain).try_for_each(|value| spool.push(&(key, value)))?;
+            for value in built.chain(*chain) {
+                codec::encode(key, spool.row())?;
+                codec::encode(value, spool.row())?;
+                spool.added()?;
+            }
         }
         drop(built);
         while let Some(rows) = rest.next(BATCH)? {
             self.task.check()?;
-            rows.iter().try_for_each(|row| spool.push(row))?;
+            for row in rows {
+                codec::encode(row, spool.row())?;
+                spool.added()?;
+            }
         }
         spool.finish()
     }

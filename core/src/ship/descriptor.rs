@@ -68,9 +68,17 @@ impl<S: Role> Described for S {
 
 /// Makes a parcel.
 pub(crate) fn pack<S: Role>(thing: &S) -> Result<Parcel> {
-    let descriptor: &'static Descriptor = S::DESCRIPTOR;
-    let mut encoder = Encoder::new(S::FEEDING);
-    thing.encode(&mut encoder)?;
+    pack_as(S::DESCRIPTOR, S::FEEDING, &|encoder| thing.encode(encoder))
+}
+
+/// The part of this that is compiled once, not for each type.
+fn pack_as(
+    descriptor: &'static Descriptor,
+    feeding: bool,
+    encode: &dyn Fn(&mut Encoder) -> Result<()>,
+) -> Result<Parcel> {
+    let mut encoder = Encoder::new(feeding);
+    encode(&mut encoder)?;
     Ok(Parcel {
         offset: (&raw const *descriptor as usize).wrapping_sub(anchor()) as i64,
         type_hash: type_hash(descriptor.type_id),

@@ -2,10 +2,9 @@
 
 #![allow(dead_code, reason = "fields are there to be skipped")]
 
-use super::super::{encode, seen_of};
-use super::*;
-use serde::Deserialize;
+use super::super::{encode_shown, seen_of};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet, LinkedList, VecDeque};
 use std::rc::Rc;
@@ -14,8 +13,8 @@ use std::time::{Duration, SystemTime};
 
 fn unseen<T: Serialize + DeserializeOwned>(value: &T) -> Option<String> {
     let mut bytes = Vec::new();
-    encode(value, &mut bytes).unwrap();
-    Shown::of(value).unseen(&seen_of::<T>(&bytes).0)
+    let shown = encode_shown(value, &mut bytes).unwrap();
+    shown.unseen(&seen_of::<T>(&bytes).0)
 }
 
 #[derive(Serialize, Deserialize, Default)]
