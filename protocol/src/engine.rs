@@ -17,7 +17,7 @@ use super::program::Program;
 use serde::{Deserialize, Serialize};
 use tryworks_base::Error;
 use tryworks_base::ids::{AttemptId, EngineId, GlobalCacheId, JobId, OutputId, SessionId};
-use tryworks_scheduler::{Failure, Move, Partitions, Report, Task};
+use tryworks_scheduler::{BlockLocation, Failure, Move, Partitions, Report, Run, Task};
 use tryworks_store::blocks::BlockKey;
 
 /// What an engine offers a hub.
@@ -67,6 +67,25 @@ pub struct BlockPlace {
     pub partition: u32,
     /// The launch that made it.
     pub attempt: AttemptId,
+}
+
+/// Which engines have the blocks of an output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Places {
+    /// How many partitions the output has.
+    pub partitions: u32,
+    /// Runs of partitions that one launch made, ascending. A partition in none of them does not exist.
+    pub runs: Vec<(Run, BlockLocation)>,
+}
+
+impl Places {
+    /// Where the block of a partition is, if it exists.
+    #[must_use]
+    pub fn at(&self, partition: u32) -> Option<BlockLocation> {
+        let next = self.runs.partition_point(|(run, _)| run.start <= partition);
+        let (run, at) = self.runs.get(next.checked_sub(1)?)?;
+        (partition < run.end).then_some(*at)
+    }
 }
 
 /// The blocks of one launch that an engine has.
@@ -183,12 +202,7 @@ pub enum ToEngine {
     /// Where the blocks of an engine can be fetched.
     Peer { engine: EngineId, store: Box<StorePlace> },
     /// Which engines have the blocks of an output, for the tasks that follow.
-    Places {
-        output: OutputId,
-        /// For each run of partitions that one launch made: its first partition and the engine that has it. The last
-        /// entry marks the end.
-        places: Vec<(u32, EngineId, AttemptId)>,
-    },
+    Places { output: OutputId, places: Places },
     /// Run these tasks, in this order, as slots become free.
     Launch { tasks: Vec<Assignment> },
     /// Stop an attempt. It is still reported.

@@ -8,8 +8,8 @@ pub(crate) use admin::{answers, questions};
 use super::admin::{Answer, Question};
 use super::driver::{self, FromDriver, GivenFile, NewJob, Part, Sought, ToDriver};
 use super::engine::{
-    self, Assignment, BlockPlace, CodeBytes, CodeId, FromEngine, HeldBlock, HeldResult, Offer, ResultPart, StorePlace,
-    ToEngine,
+    self, Assignment, BlockPlace, CodeBytes, CodeId, FromEngine, HeldBlock, HeldResult, Offer, Places, ResultPart,
+    StorePlace, ToEngine,
 };
 use super::output::Written;
 use super::program::Program;
@@ -18,8 +18,8 @@ use super::{Hello, HostInfo, Purpose};
 use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, GlobalCacheId, JobId, OutputId, SessionId};
 use tryworks_base::{Action, Aspect, Error, Progress, Shipment, Site, TaskSite, UserFault, codec};
 use tryworks_scheduler::{
-    Failure, FetchFailure, JobSpec, Limits, Move, Packing, PartitionReport, Partitions, Report, Run, Speculation,
-    StageSpec, Task, Why,
+    BlockLocation, Failure, FetchFailure, JobSpec, Limits, Move, Packing, PartitionReport, Partitions, Report, Run,
+    Speculation, StageSpec, Task, Why,
 };
 use tryworks_store::blocks::{Quota, Sealed};
 
@@ -119,6 +119,14 @@ fn report() -> Report {
     Report { partitions: vec![one; 3], bucket_bytes: vec![1, 2, 3] }
 }
 
+fn location() -> BlockLocation {
+    BlockLocation { made_by: AttemptId(3), engine: EngineId(1) }
+}
+
+fn places() -> Places {
+    Places { partitions: 9, runs: vec![(Run { start: 1, end: 4 }, location()); 2] }
+}
+
 fn moved() -> Move {
     Move { output: OutputId(1), partitions: some(), made_by: AttemptId(2), from: EngineId(1), to: EngineId(2) }
 }
@@ -208,11 +216,11 @@ pub(crate) fn errors() -> Vec<Error> {
 }
 
 pub(crate) fn failures() -> Vec<Failure<Error>> {
-    let lost = FetchFailure { output: OutputId(1), partition: 2, engine: EngineId(1), made_by: AttemptId(3) };
+    let lost = FetchFailure { output: OutputId(1), partition: 2, at: Some(location()) };
     vec![
         Failure::User(error()),
         Failure::Panic(error()),
-        Failure::Fetch(vec![lost; 2]),
+        Failure::Fetch(vec![lost, FetchFailure { at: None, ..lost }]),
         Failure::Killed,
         Failure::Final(error()),
     ]
@@ -399,7 +407,7 @@ pub(crate) fn to_engine() -> Vec<ToEngine> {
         ToEngine::Code { session, code, bytes: codes().remove(0) },
         ToEngine::ForgetCode { code },
         ToEngine::Peer { engine: EngineId(1), store: Box::new(store()) },
-        ToEngine::Places { output, places: vec![(0, EngineId(1), AttemptId(1)); 2] },
+        ToEngine::Places { output, places: places() },
         ToEngine::Launch { tasks: vec![assignment(); 2] },
         ToEngine::Kill { attempt: AttemptId(1) },
         ToEngine::Discard { attempt: AttemptId(1) },
@@ -443,7 +451,7 @@ pub(crate) fn to_worker() -> Vec<ToWorker> {
         ToWorker::Code { code, bytes: codes().remove(1) },
         ToWorker::ForgetCode { code },
         ToWorker::Peer { engine: EngineId(1), store: Box::new(store()) },
-        ToWorker::Places { output: OutputId(1), places: vec![(0, EngineId(1), AttemptId(1)); 2] },
+        ToWorker::Places { output: OutputId(1), places: places() },
         ToWorker::Launch { tasks: vec![assignment()], quota: Quota { limit: Some(9), used: 1 } },
         ToWorker::Kill { attempt: AttemptId(1) },
         ToWorker::DeleteOutput { output: OutputId(1) },

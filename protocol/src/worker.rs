@@ -7,7 +7,7 @@
 
 #![allow(missing_docs, reason = "a variant says what it is for, and the names of its fields say the rest")]
 
-use super::engine::{Assignment, CodeBytes, CodeId, ResultPart, StorePlace};
+use super::engine::{Assignment, CodeBytes, CodeId, Places, ResultPart, StorePlace};
 use serde::{Deserialize, Serialize};
 use tryworks_base::ids::{AttemptId, EngineId, GlobalCacheId, OutputId, SessionId};
 use tryworks_base::{Error, Shipment};
@@ -56,11 +56,7 @@ pub enum ToWorker {
     /// Where an engine's blocks can be fetched.
     Peer { engine: EngineId, store: Box<StorePlace> },
     /// Which engines have the blocks of an output.
-    Places {
-        output: OutputId,
-        /// As in [`ToEngine::Places`](super::engine::ToEngine::Places).
-        places: Vec<(u32, EngineId, AttemptId)>,
-    },
+    Places { output: OutputId, places: Places },
     /// Run these tasks.
     Launch {
         tasks: Vec<Assignment>,

@@ -259,11 +259,11 @@ impl<E: fmt::Display> fmt::Display for Reason<E> {
             Reason::Fetch { stage, failures } => {
                 write!(f, "stage {stage} could not read its input {} times in a row:", failures.len())?;
                 failures.iter().try_for_each(|lost| {
-                    write!(
-                        f,
-                        "\n  partition {} of {}, by {} on {}",
-                        lost.partition, lost.output, lost.made_by, lost.engine
-                    )
+                    write!(f, "\n  partition {} of {}, ", lost.partition, lost.output)?;
+                    match lost.at {
+                        Some(at) => write!(f, "by {} on {}", at.made_by, at.engine),
+                        None => write!(f, "which was on no engine"),
+                    }
                 })
             }
             Reason::Nondeterministic { stage, partition, delivered } => write!(

@@ -4,6 +4,7 @@ use super::{
     Scheduler,
     action::Action,
     event::{FetchFailure, Gate, Move},
+    outputs::BlockLocation,
     partitions::Partitions,
 };
 use serde::{Deserialize, Serialize};
@@ -74,8 +75,8 @@ impl<E: Clone> Scheduler<E> {
         for (&output, record) in self.outputs.iter().filter(|(_, record)| record.is_on(engine)) {
             let mut launches: BTreeMap<AttemptId, Vec<u32>> = BTreeMap::new();
             for (place, partition) in record.places().iter().zip(0..) {
-                if place.exists() && place.engine == engine {
-                    launches.entry(place.made_by).or_default().push(partition);
+                if let Some(at) = place.location().filter(|at| at.engine == engine) {
+                    launches.entry(at.made_by).or_default().push(partition);
                 }
             }
             let block = |(made_by, partitions): (AttemptId, Vec<u32>)| Block {
@@ -136,7 +137,8 @@ impl<E: Clone> Scheduler<E> {
     }
 
     fn is_whole(&self, output: OutputId, partitions: &Partitions, made_by: AttemptId, engine: EngineId) -> bool {
-        let block = |partition| FetchFailure { output, partition, engine, made_by };
+        let at = Some(BlockLocation { made_by, engine });
+        let block = |partition| FetchFailure { output, partition, at };
         partitions.iter().all(|partition| self.is_there(&block(partition)))
     }
 

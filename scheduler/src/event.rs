@@ -1,6 +1,7 @@
 //! Events: everything that a shell can tell the scheduler.
 
 use super::{
+    outputs::BlockLocation,
     partitions::Partitions,
     spec::{JobSpec, PoolSpec},
 };
@@ -272,10 +273,8 @@ pub struct FetchFailure {
     pub output: OutputId,
     /// The map partition that the task wanted.
     pub partition: u32,
-    /// The engine where it should have been.
-    pub engine: EngineId,
-    /// The launch that should have made it.
-    pub made_by: AttemptId,
+    /// Where the task looked for it. `None` if the task was told of no place.
+    pub at: Option<BlockLocation>,
 }
 
 /// One task, as an engine runs it.

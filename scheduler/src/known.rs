@@ -4,7 +4,7 @@ use super::{
     Scheduler,
     action::Action,
     event::{Change, KnownBlock},
-    outputs::Output,
+    outputs::{BlockLocation, Output},
     partitions::Partitions,
 };
 use tryworks_base::ids::OutputId;
@@ -61,8 +61,8 @@ impl<E: Clone> Scheduler<E> {
 
     /// Whether this very block was reported before. Another engine may have a copy, from a move.
     fn is_taken(&self, output: OutputId, block: &KnownBlock) -> bool {
-        let mut places = self.places(output).iter().filter(|place| place.exists());
-        places.any(|place| (place.made_by, place.engine) == (block.made_by, block.engine))
+        let at = Some(BlockLocation { made_by: block.made_by, engine: block.engine });
+        self.places(output).iter().any(|place| place.location() == at)
     }
 
     /// A block is accepted as a whole or not at all. None of its partitions may exist or run. It must not be made from

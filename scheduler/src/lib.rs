@@ -56,7 +56,7 @@ pub use action::{Action, Batch, Cancelled, Reason};
 pub use drain::Draining;
 pub use event::{Change, Event, Failure, FetchFailure, Gate, KnownBlock, Move, PartitionReport, Report, Task};
 pub use exclusion::Exclusion;
-pub use outputs::BlockLocation;
+pub use outputs::{BlockLocation, MapPartition};
 pub use packing::pack;
 pub use partitions::{Partitions, Run};
 pub use progress::{Census, Progress};
@@ -179,7 +179,8 @@ impl<E: Clone> Scheduler<E> {
             Event::EngineLost { engine, .. } => self.engine_lost(engine, out),
             Event::WorkerDied { suspects, error, .. } => self.worker_died(&suspects, &error, out),
             Event::BlockLost { engine, output, partition, made_by } => {
-                self.block_lost(&FetchFailure { output, partition, engine, made_by }, out);
+                let at = Some(BlockLocation { made_by, engine });
+                self.block_lost(&FetchFailure { output, partition, at }, out);
             }
             Event::OutputKnown { output, partitions, buckets, parents, made, changed, blocks } => {
                 self.known(Description { output, partitions, buckets, parents, made, changed }, blocks, out);

@@ -5,6 +5,7 @@ use super::{
     action::{Action, Reason},
     event::FetchFailure,
     jobs::End,
+    outputs::{BlockLocation, MapPartition},
     partitions::{Partitions, Run},
     slab::StageKey,
 };
@@ -59,13 +60,11 @@ impl<E: Clone> Scheduler<E> {
     }
 
     pub(super) fn lose_block(&mut self, block: &FetchFailure, stack: &mut Vec<StageKey>, out: &mut Vec<Action<E>>) {
-        let &FetchFailure { output: id, made_by, engine, .. } = block;
-        if !self.is_there(block) {
-            return;
-        }
+        let id = block.output;
+        let Some(BlockLocation { made_by, engine }) = block.at.filter(|_| self.is_there(block)) else { return };
         let Some(output) = self.outputs.get_mut(&id) else { return };
         let was_complete = output.is_complete();
-        let lost = output.lose(|place| place.made_by == made_by);
+        let lost = output.lose(|at| at.made_by == made_by);
         out.push(Action::Discard { engine, attempt: made_by });
         if let Some(&key) = self.making.get(&id) {
             // A task that could not read there may fail to do so again.
@@ -81,7 +80,7 @@ impl<E: Clone> Scheduler<E> {
     /// Whether a block is where a task expected it, as far as the scheduler knows.
     pub(super) fn is_there(&self, block: &FetchFailure) -> bool {
         let place = self.places(block.output).get(block.partition as usize);
-        place.is_some_and(|place| place.exists() && (place.made_by, place.engine) == (block.made_by, block.engine))
+        place.and_then(MapPartition::location).is_some_and(|at| block.at == Some(at))
     }
 
     /// Puts lost partitions back to waiting, holds back the stages that read them, and adds stages that may want them

@@ -4,43 +4,63 @@ use super::{
     event::PartitionReport,
     partitions::{Partitions, Run},
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_base::ids::{AttemptId, EngineId, OutputId};
 
-/// Where one map partition of an output is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BlockLocation {
     /// The launch that made it; its block holds all partitions of that launch.
     pub made_by: AttemptId,
     /// The engine that has it.
     pub engine: EngineId,
-    known: Known,
-    checksum: u64,
 }
+
+/// What is known of one map partition of an output. There may be many millions, so it is no larger than its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapPartition(State);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    /// Never made.
-    Nothing,
+enum State {
+    NeverMade,
     /// Made before the shell restarted: only the checksum is known.
-    Told,
+    MadeBefore {
+        checksum: u64,
+    },
     /// Made and lost: the checksum is kept for comparison.
-    Lost,
-    Here,
+    Lost {
+        checksum: u64,
+    },
+    Here {
+        made_by: AttemptId,
+        engine: EngineId,
+        checksum: u64,
+    },
 }
 
-impl BlockLocation {
-    const NOWHERE: BlockLocation =
-        BlockLocation { made_by: AttemptId(0), engine: EngineId(0), known: Known::Nothing, checksum: 0 };
+const _: () = assert!(size_of::<MapPartition>() == 24);
 
-    /// Whether the block exists. If not, the other fields say where it was.
+impl MapPartition {
+    /// Whether its block exists.
     pub fn exists(&self) -> bool {
-        self.known == Known::Here
+        self.location().is_some()
+    }
+
+    /// Where its block is, if it exists.
+    pub fn location(&self) -> Option<BlockLocation> {
+        match self.0 {
+            State::Here { made_by, engine, .. } => Some(BlockLocation { made_by, engine }),
+            _ => None,
+        }
     }
 
     /// The checksum of the partition when it was last made, whether it still exists or not.
     pub fn checksum(&self) -> Option<u64> {
-        (self.known != Known::Nothing).then_some(self.checksum)
+        match self.0 {
+            State::NeverMade => None,
+            State::MadeBefore { checksum } | State::Lost { checksum } | State::Here { checksum, .. } => Some(checksum),
+        }
     }
 }
 
@@ -50,7 +70,7 @@ pub(super) struct Output {
     pub buckets: u32,
     pub parents: Vec<OutputId>,
     /// Empty until the first partition is made.
-    places: Vec<BlockLocation>,
+    places: Vec<MapPartition>,
     here: u32,
     /// Bytes of each bucket over all partitions. They serve only for packing, so a recomputed partition is not
     /// subtracted.
@@ -84,7 +104,7 @@ impl Output {
         self.here
     }
 
-    pub fn places(&self) -> &[BlockLocation] {
+    pub fn places(&self) -> &[MapPartition] {
         &self.places
     }
 
@@ -101,24 +121,24 @@ impl Output {
     /// Sets the checksum that a partition had before the shell restarted.
     pub fn remember(&mut self, partition: u32, checksum: u64) {
         self.make_places();
-        if let Some(place) = self.places.get_mut(partition as usize).filter(|place| place.known == Known::Nothing) {
-            *place = BlockLocation { known: Known::Told, checksum, ..BlockLocation::NOWHERE };
+        if let Some(MapPartition(state @ State::NeverMade)) = self.places.get_mut(partition as usize) {
+            *state = State::MadeBefore { checksum };
         }
     }
 
     fn make_places(&mut self) {
         if self.places.is_empty() {
-            self.places = vec![BlockLocation::NOWHERE; self.partitions as usize];
+            self.places = vec![MapPartition(State::NeverMade); self.partitions as usize];
         }
     }
 
     /// Whether a partition is missing and this report does not differ from the one that was lost.
     pub fn would_take(&self, partition: u32, made: &PartitionReport) -> bool {
         let Some(place) = self.places.get(partition as usize) else { return partition < self.partitions };
-        match place.known {
-            Known::Nothing => true,
-            Known::Lost | Known::Told => place.checksum == made.checksum,
-            Known::Here => false,
+        match place.0 {
+            State::NeverMade => true,
+            State::Lost { checksum } | State::MadeBefore { checksum } => checksum == made.checksum,
+            State::Here { .. } => false,
         }
     }
 
@@ -133,8 +153,8 @@ impl Output {
         self.make_places();
         let place = &mut self.places[partition as usize];
         debug_assert!(!place.exists(), "a partition is made by one launch at a time");
-        let same = place.known == Known::Nothing || place.checksum == checksum;
-        *place = BlockLocation { made_by, engine, known: Known::Here, checksum };
+        let same = place.checksum().is_none_or(|before| before == checksum);
+        *place = MapPartition(State::Here { made_by, engine, checksum });
         self.here += 1;
         let held = self.engines.entry(engine).or_default();
         *held = (held.0 + 1, held.1.saturating_add(bytes));
@@ -153,7 +173,8 @@ impl Output {
 
     /// These partitions, which are one block, are on another engine now.
     pub fn relocate(&mut self, partitions: &Partitions, to: EngineId) {
-        let Some(&BlockLocation { engine: from, .. }) = self.places.get(partitions.first() as usize) else { return };
+        let first = self.places.get(partitions.first() as usize).and_then(MapPartition::location);
+        let Some(BlockLocation { engine: from, .. }) = first else { return };
         let Some(held) = self.engines.get_mut(&from) else { return };
         let number = partitions.len();
         // Only the sum of an engine's bytes is known.
@@ -164,12 +185,17 @@ impl Output {
         }
         let held = self.engines.entry(to).or_default();
         *held = (held.0 + number, held.1.saturating_add(bytes));
-        partitions.iter().for_each(|partition| self.places[partition as usize].engine = to);
+        for partition in partitions.iter() {
+            if let State::Here { engine, .. } = &mut self.places[partition as usize].0 {
+                *engine = to;
+            }
+        }
     }
 
     /// Adds a report's bucket sizes, unless they were added when its first partition was made before.
     pub fn measure(&mut self, first: u32, bucket_bytes: &[u64]) {
-        if bucket_bytes.is_empty() || self.places.get(first as usize).is_some_and(|p| p.known == Known::Lost) {
+        let is_lost = |place: &MapPartition| matches!(place.0, State::Lost { .. });
+        if bucket_bytes.is_empty() || self.places.get(first as usize).is_some_and(is_lost) {
             return;
         }
         self.bucket_bytes.resize(self.buckets as usize, 0);
@@ -179,18 +205,19 @@ impl Output {
     }
 
     /// Marks as lost every existing partition for which `gone` is true; returns them as ascending runs.
-    pub fn lose(&mut self, gone: impl Fn(&BlockLocation) -> bool) -> Vec<Run> {
+    pub fn lose(&mut self, gone: impl Fn(BlockLocation) -> bool) -> Vec<Run> {
         let mut lost: Vec<Run> = Vec::new();
         for (partition, place) in (0u32..).zip(&mut self.places) {
-            if !place.exists() || !gone(place) {
+            let State::Here { made_by, engine, checksum } = place.0 else { continue };
+            if !gone(BlockLocation { made_by, engine }) {
                 continue;
             }
-            place.known = Known::Lost;
+            place.0 = State::Lost { checksum };
             self.here -= 1;
-            if let Some(held) = self.engines.get_mut(&place.engine) {
+            if let Some(held) = self.engines.get_mut(&engine) {
                 held.0 -= 1;
                 if held.0 == 0 {
-                    self.engines.remove(&place.engine);
+                    self.engines.remove(&engine);
                 }
             }
             match lost.last_mut() {
@@ -202,13 +229,13 @@ impl Output {
     }
 
     pub fn lose_engine(&mut self, engine: EngineId) -> Vec<Run> {
-        if self.engines.contains_key(&engine) { self.lose(|place| place.engine == engine) } else { Vec::new() }
+        if self.engines.contains_key(&engine) { self.lose(|at| at.engine == engine) } else { Vec::new() }
     }
 
     /// Forgets that it was ever made. Returns the launches whose blocks are not wanted any more, and the partitions
     /// that existed.
     pub fn forget(&mut self) -> (BTreeSet<(EngineId, AttemptId)>, Vec<Run>) {
-        let blocks = self.places.iter().filter(|p| p.exists()).map(|p| (p.engine, p.made_by)).collect();
+        let blocks = self.places.iter().filter_map(MapPartition::location).map(|at| (at.engine, at.made_by)).collect();
         let lost = self.lose(|_| true);
         self.places = Vec::new();
         self.bucket_bytes = Vec::new();
@@ -231,7 +258,7 @@ impl Output {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.places.capacity() * size_of::<BlockLocation>()
+        self.places.capacity() * size_of::<MapPartition>()
             + self.bucket_bytes.capacity() * 8
             + self.parents.capacity() * size_of::<OutputId>()
             + self.engines.len() * size_of::<(EngineId, (u32, u64))>()

@@ -3,7 +3,7 @@
 use super::{
     Scheduler,
     event::Change,
-    outputs::{BlockLocation, Output},
+    outputs::{MapPartition, Output},
     spec::Packing,
 };
 use serde::{Deserialize, Serialize};
@@ -73,8 +73,8 @@ impl<E: Clone> Scheduler<E> {
         Some(sum)
     }
 
-    /// Where the partitions of an output are; empty if none was ever made.
-    pub fn places(&self, output: OutputId) -> &[BlockLocation] {
+    /// What is known of the partitions of an output; empty if none was ever made.
+    pub fn places(&self, output: OutputId) -> &[MapPartition] {
         self.outputs.get(&output).map_or(&[], Output::places)
     }
 

@@ -49,18 +49,12 @@ impl From<Reason<Error>> for Error {
             Reason::Fetch { failures, stage } => {
                 let message =
                     format!("stage {stage} began again {} times because its input was lost each time", failures.len());
-                match failures.first() {
-                    Some(lost) => Error::Fetch {
-                        exchange: lost.output.exchange(),
-                        map: lost.partition,
-                        message: format!(
-                            "{message}; last by {} from {}",
-                            failures[failures.len() - 1].made_by,
-                            lost.engine
-                        ),
-                    },
-                    None => Error::Bug(message),
-                }
+                let Some(lost) = failures.last() else { return Error::Bug(message) };
+                let message = match lost.at {
+                    Some(at) => format!("{message}; last by {} from {}", at.made_by, at.engine),
+                    None => message,
+                };
+                Error::Fetch { exchange: lost.output.exchange(), map: lost.partition, message }
             }
             Reason::NoPool { .. } => Error::cluster(
                 reason.to_string(),

@@ -24,7 +24,7 @@ fn drained(t: &Table) -> bool {
 }
 
 fn places(t: &Table) -> Vec<u32> {
-    t.scheduler.places(OutputId(1)).iter().map(|place| place.engine.0).collect()
+    t.scheduler.places(OutputId(1)).iter().map(|place| place.location().unwrap().engine.0).collect()
 }
 
 /// Two engines of two slots. A map stage of four partitions is done, two of them on each engine; the two results are

@@ -68,7 +68,7 @@ fn failed_fetches_and_lost_blocks_are_not_put_down_to_the_reader() {
     t.submit(1, job(vec![map(1, 1, &[]), result(4, &[0])]));
     t.done(0, 0);
     let readers: Vec<_> = t.out.iter().map(|(_, task)| task.attempt).collect();
-    let place = t.scheduler.places(tryworks_base::ids::OutputId(1))[0];
+    let place = t.scheduler.places(tryworks_base::ids::OutputId(1))[0].location();
     readers.into_iter().for_each(|reader| t.cannot_fetch_from(reader, 1, 0, place));
     assert!(!is_excluded(&t, 1) && !is_excluded(&t, 2));
     t.finish_all();

@@ -94,10 +94,8 @@ fn all_blocks_that_a_reader_misses_are_made_again_at_once() {
     let mut t = mapped();
     let reader = t.attempt(1, 0);
     let places = t.scheduler.places(OutputId(1)).to_vec();
-    let missed = |partition: u32| {
-        let BlockLocation { engine, made_by, .. } = places[partition as usize];
-        FetchFailure { output: OutputId(1), partition, engine, made_by }
-    };
+    let missed =
+        |partition: u32| FetchFailure { output: OutputId(1), partition, at: places[partition as usize].location() };
     let failure = Failure::Fetch(vec![missed(0), missed(3), missed(1)]);
     t.tell(Event::TaskFailed { attempt: reader, failure });
     assert_eq!((lost_places(&t), t.task(1, 1).1.stage_attempt), (vec![0, 1, 3], 0));
@@ -112,7 +110,7 @@ fn what_cannot_be_read_on_one_engine_is_made_again_on_another() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(2, &[0])]));
     (0..2).for_each(|partition| t.done(0, partition));
-    let unreachable = t.scheduler.places(OutputId(1))[0].engine;
+    let unreachable = t.scheduler.places(OutputId(1))[0].location().unwrap().engine;
     t.done(1, 0);
     let (reader, other) = (t.attempt(1, 1), t.task(1, 1).0);
     assert_ne!(unreachable, other);
@@ -147,9 +145,10 @@ fn a_block_that_is_lost_again_each_time_fails_the_job() {
         t.finish_maps();
         let reader = t.attempt(1, 0);
         let places = t.scheduler.places(OutputId(1)).to_vec();
-        let missed = [round, 8].map(|partition| {
-            let BlockLocation { engine, made_by, .. } = places[partition as usize];
-            FetchFailure { output: OutputId(1), partition, engine, made_by }
+        let missed = [round, 8].map(|partition| FetchFailure {
+            output: OutputId(1),
+            partition,
+            at: places[partition as usize].location(),
         });
         t.tell(Event::TaskFailed { attempt: reader, failure: Failure::Fetch(missed.to_vec()) });
     }
@@ -169,9 +168,10 @@ fn a_block_that_is_elsewhere_by_now_is_not_counted_as_lost() {
         t.lose_block(1, 0);
         t.fail(1, round, "flaky");
         t.done(0, 0);
-        let missed = [0, round].map(|partition| {
-            let BlockLocation { engine, made_by, .. } = places[partition as usize];
-            FetchFailure { output: OutputId(1), partition, engine, made_by }
+        let missed = [0, round].map(|partition| FetchFailure {
+            output: OutputId(1),
+            partition,
+            at: places[partition as usize].location(),
         });
         t.tell(Event::TaskFailed { attempt: reader, failure: Failure::Fetch(missed.to_vec()) });
         assert_eq!(t.end_of(1), "", "after {round} rounds");
@@ -183,7 +183,7 @@ fn a_block_that_is_elsewhere_by_now_is_not_counted_as_lost() {
 #[test]
 fn a_reader_that_looked_in_an_old_place_runs_again_and_nothing_is_made_again() {
     let mut t = mapped();
-    let old = t.scheduler.places(OutputId(1))[0];
+    let old = t.scheduler.places(OutputId(1))[0].location();
     t.lose_block(1, 0);
     t.fail(1, 0, "flaky");
     t.done(0, 0);
@@ -232,7 +232,7 @@ fn failures_of_different_stages_are_not_added_up() {
 fn late_fetch_failures_start_nothing_twice() {
     let mut t = mapped();
     let (first, second) = (t.attempt(1, 0), t.attempt(1, 1));
-    let place = t.scheduler.places(OutputId(1))[0];
+    let place = t.scheduler.places(OutputId(1))[0].location();
     t.cannot_fetch_from(first, 1, 0, place);
     assert_eq!(t.running(), "1:1..2@2 0:0..1@2");
     // A late report: the same loss, seen by the other reader while the map task runs again.

@@ -124,7 +124,9 @@ fn after_a_win_the_loss_of_either_engine_makes_again_only_what_is_gone() {
         assert_eq!(t.killed(), [slow]);
         t.cancel(9);
         let gone = if lose_winner { winner } else { loser };
-        let lost = t.scheduler.places(OutputId(1)).iter().filter(|place| place.engine == gone).count() as u64;
+        let lost =
+            t.scheduler.places(OutputId(1)).iter().filter(|place| place.location().unwrap().engine == gone).count()
+                as u64;
         let reader = u64::from(t.task(1, 0).0 == gone);
         t.lose(gone.0);
         t.finish_all();

@@ -211,7 +211,7 @@ fn a_stage_of_one_task_runs_where_most_of_its_input_is() {
         let attempt = t.attempt(0, partition);
         t.done_with(attempt, 1, bytes, 7);
     }
-    let holder = t.scheduler.places(OutputId(1))[1].engine;
+    let holder = t.scheduler.places(OutputId(1))[1].location().unwrap().engine;
     assert_eq!(t.task(1, 0).0, holder);
 }
 

@@ -3,7 +3,7 @@
 use super::workload::made_output;
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_base::ids::{AttemptId, EngineId, OutputId};
-use tryworks_scheduler::{Event, Failure, FetchFailure, Task};
+use tryworks_scheduler::{Event, Failure, Task};
 
 #[derive(Debug, Default)]
 pub(super) struct Book {
@@ -77,7 +77,7 @@ impl Book {
             }
             Event::BlockLost { made_by, .. } => self.lose(*made_by),
             Event::TaskFailed { failure: Failure::Fetch(missed), .. } => {
-                missed.iter().for_each(|FetchFailure { made_by, .. }| self.lose(*made_by));
+                missed.iter().filter_map(|lost| lost.at).for_each(|at| self.lose(at.made_by));
             }
             // The hub remembers that an answer changed.
             Event::OutputKnown { changed: Some(_), .. } => self.changed = true,

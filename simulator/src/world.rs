@@ -283,11 +283,11 @@ impl World {
         let mut inputs = Vec::new();
         for &parent in parents {
             let places = self.scheduler.places(output(parent));
-            let here = places.iter().filter(|place| place.exists()).count();
-            if here != self.workload.pool[parent].partitions as usize {
+            let here: Vec<_> = places.iter().filter_map(MapPartition::location).collect();
+            if here.len() != self.workload.pool[parent].partitions as usize {
                 return Err(format!("{} is launched, but its input {} is not complete", task.attempt, output(parent)));
             }
-            inputs.push((parent, places.iter().map(|place| (place.engine, place.made_by)).collect()));
+            inputs.push((parent, here.iter().map(|at| (at.engine, at.made_by)).collect()));
         }
         Ok(Rc::new(inputs))
     }

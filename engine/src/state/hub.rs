@@ -49,7 +49,7 @@ impl Engine {
     /// A hub has accepted the [offer](Engine::offer). Tasks that an earlier hub launched are stopped, since their
     /// reports are not needed. The new hub gives engines new numbers.
     pub fn joined(&mut self, now: Time, welcome: &Welcome) {
-        self.id = welcome.engine;
+        self.id = Some(welcome.engine);
         self.beat_every = Duration::from_millis(welcome.beat_ms.into());
         self.alone = None;
         self.for_hub.clear();

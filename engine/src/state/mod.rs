@@ -43,7 +43,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tryworks_base::ids::{AttemptId, EngineId, GlobalCacheId, JobId, OutputId, SessionId};
 use tryworks_base::{Error, Shipment};
-use tryworks_protocol::engine::{CodeBytes, CodeId, FromEngine, HeldResult, StorePlace};
+use tryworks_protocol::engine::{CodeBytes, CodeId, FromEngine, HeldResult, Places, StorePlace};
 use tryworks_protocol::output::Written;
 use tryworks_protocol::program::Program;
 use tryworks_protocol::worker::{ToWorker, Wanted};
@@ -106,7 +106,8 @@ pub struct Stock {
 pub struct Engine {
     setup: Setup,
     stock: Stock,
-    id: EngineId,
+    /// What the hub calls it. There is none before the first hub, and no worker either.
+    id: Option<EngineId>,
     /// How often the hub wants a beat.
     beat_every: Duration,
     /// When the last beat was sent.
@@ -118,7 +119,7 @@ pub struct Engine {
     next_worker: u64,
     stores: BTreeMap<EngineId, StorePlace>,
     codes: BTreeMap<CodeId, (SessionId, CodeBytes)>,
-    places: BTreeMap<OutputId, (u64, Vec<(u32, EngineId, AttemptId)>)>,
+    places: BTreeMap<OutputId, (u64, Places)>,
     /// How many times the hub has sent places.
     changes: u64,
     /// The outputs whose places are known, by the number of the hub's latest message about each.
@@ -335,7 +336,7 @@ impl Engine {
         Engine {
             setup,
             stock,
-            id: EngineId(0),
+            id: None,
             beat_every: Duration::from_secs(1),
             beaten: now,
             alone: Some(now),

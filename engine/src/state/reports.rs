@@ -87,7 +87,7 @@ impl Engine {
                         stores.insert(engine, store.clone());
                     }
                 }
-                let here = self.id;
+                let Some(here) = self.id else { return };
                 self.orders.push(Order::Prefetch { worker: number, number: question, wanted, here, stores });
             }
         }
@@ -186,7 +186,7 @@ impl Engine {
 
     /// A worker wrote something.
     pub fn wrote(&mut self, number: u64, piece: Piece) {
-        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let (Some(engine), Some(worker)) = (self.id, self.workers.get_mut(&number)) else { return };
         let Piece { stderr, offset, bytes, cut } = piece;
         worker.last_words.extend_from_slice(&cut);
         worker.last_words.extend_from_slice(&bytes);
@@ -197,8 +197,7 @@ impl Engine {
             _ => None,
         };
         let name = self.setup.name.clone();
-        let written =
-            Written { engine: self.id, name, run: worker.run, worker: worker.pid, stderr, offset, attempt, bytes };
+        let written = Written { engine, name, run: worker.run, worker: worker.pid, stderr, offset, attempt, bytes };
         let session = worker.session;
         self.recent_bytes += written.size();
         self.recent.push_back((session, written.clone()));

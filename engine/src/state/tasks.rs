@@ -58,13 +58,14 @@ impl Engine {
     /// program that a task starts may be the same one with the same environment, but is not a worker.
     pub fn greet(&mut self, now: Time, number: u64) -> Option<Welcome> {
         let sessions = self.sessions.len().max(1) as u64;
+        let engine = self.id?;
         let worker = self.workers.get_mut(&number).filter(|worker| !worker.connected)?;
         worker.connected = true;
         worker.heard = now;
         let driver_host = self.sessions.get(&worker.session).map(|session| session.host.clone()).unwrap_or_default();
         Some(Welcome {
             session: worker.session,
-            engine: self.id,
+            engine,
             name: self.setup.name.clone(),
             driver_host,
             slots: self.setup.slots,

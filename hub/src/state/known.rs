@@ -106,7 +106,7 @@ impl Known {
         let outputs = self.codes.keys().filter_map(|code| if let CodeId::Output(o) = code { Some(*o) } else { None });
         for output in outputs.collect::<Vec<_>>() {
             let places = scheduler.places(output).iter();
-            let there = places.filter(|place| place.exists() && place.engine == id).count();
+            let there = places.filter(|place| place.location().is_some_and(|at| at.engine == id)).count();
             if there > 0 {
                 self.moved(output);
                 *lost.entry(output.session()).or_default() += there;

@@ -4,11 +4,12 @@
 use super::Hub;
 use super::launches::Launched;
 use crate::journal::Entry;
+use std::collections::BTreeSet;
 use tryworks_base::Error;
 use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
 use tryworks_protocol::driver::ToDriver;
-use tryworks_protocol::engine::{Assignment, CodeBytes, CodeId, ResultPart, ToEngine};
-use tryworks_scheduler::{Event, Failure, Report, Task};
+use tryworks_protocol::engine::{Assignment, CodeBytes, CodeId, Places, ResultPart, ToEngine};
+use tryworks_scheduler::{Event, Failure, Report, Run, Task};
 
 impl Hub {
     pub(crate) fn launch(&mut self, engine: EngineId, tasks: &[Task]) {
@@ -57,20 +58,19 @@ impl Hub {
             Some(engine) if engine.places.get(&output) != Some(&version) => engine.places.insert(output, version),
             _ => return,
         };
-        let mut runs: Vec<(u32, EngineId, AttemptId)> = Vec::new();
-        for (partition, place) in (0u32..).zip(self.scheduler.places(output)) {
-            // A reader must also be told which blocks do not exist: `EngineId(0)` stands for those.
-            let (engine, made_by) =
-                if place.exists() { (place.engine, place.made_by) } else { (EngineId(0), AttemptId(0)) };
-            if runs.last().is_none_or(|run| (run.1, run.2) != (engine, made_by)) {
-                runs.push((partition, engine, made_by));
+        let known = self.scheduler.places(output);
+        let mut places = Places { partitions: known.len() as u32, runs: Vec::new() };
+        for (partition, place) in (0u32..).zip(known) {
+            let Some(at) = place.location() else { continue };
+            match places.runs.last_mut() {
+                Some((run, last)) if run.end == partition && *last == at => run.end += 1,
+                _ => places.runs.push((Run::new(partition, partition + 1), at)),
             }
         }
-        runs.push((self.scheduler.places(output).len() as u32, EngineId(0), AttemptId(0)));
-        for engine in runs.iter().map(|run| run.1).collect::<std::collections::BTreeSet<_>>() {
+        for engine in places.runs.iter().map(|(_, at)| at.engine).collect::<BTreeSet<_>>() {
             self.introduce_store(id, engine);
         }
-        self.tell_engine(id, ToEngine::Places { output, places: runs });
+        self.tell_engine(id, ToEngine::Places { output, places });
     }
 
     /// Tells engine `to` where another engine's blocks can be fetched, unless it already knows.

@@ -4,7 +4,7 @@ use super::*;
 use crate::journal::Remembered;
 use tryworks_base::ids::ExchangeId;
 use tryworks_protocol::engine::HeldBlock;
-use tryworks_scheduler::{Failure, FetchFailure};
+use tryworks_scheduler::{BlockLocation, Failure, FetchFailure};
 
 /// Two shuffles of two partitions each, one after the other, and two results.
 fn two_shuffles(session: SessionId) -> NewJob {
@@ -63,8 +63,7 @@ fn another_answer_than_the_hub_before_was_told_of_is_found_out() {
             let lost = |task: &Assignment| FetchFailure {
                 output: first,
                 partition: task.task.partitions.first(),
-                engine: id,
-                made_by: task.task.attempt,
+                at: Some(BlockLocation { made_by: task.task.attempt, engine: id }),
             };
             let failure = Failure::Fetch(maps.iter().map(lost).collect());
             world.report(engine, &[FromEngine::Failed { attempt: readers[1].task.attempt, failure, span: (0, 0) }]);
@@ -120,7 +119,11 @@ fn a_job_whose_input_is_lost_too_often_says_why_its_blocks_could_not_be_read() {
                     made_by.insert(partition, attempt);
                     return done(&task);
                 }
-                let lost = |(partition, made_by)| FetchFailure { output, partition, engine: id, made_by };
+                let lost = |(partition, made_by)| FetchFailure {
+                    output,
+                    partition,
+                    at: Some(BlockLocation { made_by, engine: id }),
+                };
                 let failure = Failure::Fetch(made_by.clone().into_iter().map(lost).collect());
                 FromEngine::Failed { attempt, failure, span: (0, 0) }
             });

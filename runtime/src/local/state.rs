@@ -25,7 +25,9 @@ use tryworks_core::host::{BlockValue, CachedPartition};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::JobRequest;
 use tryworks_planner::{Plan, plan};
-use tryworks_scheduler::{Action, Config, Event, Failure, JobSpec, Limits, Partitions, Scheduler, Task, Time};
+use tryworks_scheduler::{
+    Action, Config, Event, Failure, JobSpec, Limits, MapPartition, Partitions, Scheduler, Task, Time,
+};
 
 /// The one engine: this process.
 pub(super) const HERE: EngineId = EngineId(1);
@@ -457,9 +459,8 @@ impl Shared {
             // Only the scheduler knows which launch made the block.
             Event::TaskFailed { attempt, failure: Failure::Fetch(mut lost) } => {
                 for block in &mut lost {
-                    if let Some(place) = state.scheduler.places(block.output).get(block.partition as usize) {
-                        block.made_by = place.made_by;
-                    }
+                    let place = state.scheduler.places(block.output).get(block.partition as usize);
+                    block.at = place.and_then(MapPartition::location);
                 }
                 Event::TaskFailed { attempt, failure: Failure::Fetch(lost) }
             }

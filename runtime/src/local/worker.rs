@@ -1,12 +1,12 @@
 //! A thread of the local runtime: it takes a task, runs its partitions, and reports.
 
-use super::state::{Ended, HERE, Launch, Shared};
+use super::state::{Ended, Launch, Shared};
 use crate::caller::mark_task_thread;
 use crate::event_log::Record;
 use crate::execute::{Product, execute, failure};
 use crate::shielded::Shielded;
 use std::sync::Arc;
-use tryworks_base::ids::{AttemptId, OutputId};
+use tryworks_base::ids::OutputId;
 use tryworks_base::{Error, Result};
 use tryworks_core::host::{Host, MadeBlock};
 use tryworks_scheduler::{Event, Failure, FetchFailure};
@@ -61,9 +61,9 @@ fn run(shared: &Shared, launch: Launch, logs: bool) -> Ended {
             Event::TaskDone { attempt, report }
         }
         Err(Error::Fetch { exchange, map, .. }) => {
-            // `Shared::report` fills in which launch made it.
-            let (output, made_by) = (OutputId(exchange.0), AttemptId(0));
-            let failure = Failure::Fetch(vec![FetchFailure { output, partition: map, engine: HERE, made_by }]);
+            // `Shared::report` fills in where it was.
+            let failure = FetchFailure { output: OutputId(exchange.0), partition: map, at: None };
+            let failure = Failure::Fetch(vec![failure]);
             Event::TaskFailed { attempt, failure }
         }
         Err(error) => Event::TaskFailed { attempt, failure: failure(error) },

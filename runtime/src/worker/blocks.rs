@@ -13,17 +13,14 @@ use tryworks_base::lock::{Lock, ReadLock, Turns};
 use tryworks_base::{Error, Result, outlet};
 use tryworks_core::host::{FrameRequest, Prefetched, SealedBlock};
 use tryworks_protocol as protocol;
-use tryworks_protocol::engine::StorePlace;
+use tryworks_protocol::engine::{Places, StorePlace};
 use tryworks_protocol::worker::{BlockPart, FromWorker, Piece, Wanted as Asked, Welcome};
-use tryworks_scheduler::FetchFailure;
+use tryworks_scheduler::{BlockLocation, FetchFailure};
 use tryworks_store::blocks::{BlockWriter, Landing, MOST_AT_ONCE, OpenBlock, Quota};
 use tryworks_transport::LinkSender;
 
 /// How many tables of contents one question asks for: the answer is one message.
 const TABLES: usize = 1024;
-
-/// Where the map outputs of an exchange are: the first partition of each run, in order.
-type Places = Arc<Vec<(u32, EngineId, AttemptId)>>;
 
 /// The open blocks of an exchange, by their partitions.
 type OpenBlocks = Arc<HashMap<u32, Open>>;
@@ -31,8 +28,7 @@ type OpenBlocks = Arc<HashMap<u32, Open>>;
 /// An open block.
 #[derive(Clone)]
 struct Open {
-    engine: EngineId,
-    attempt: AttemptId,
+    at: BlockLocation,
     block: Arc<OpenBlock>,
     /// What was made of its head may hold keys.
     sealed: Shielded<Arc<SealedBlock>>,
@@ -42,10 +38,10 @@ struct Open {
 /// What the worker knows of an exchange.
 #[derive(Default)]
 struct Exchange {
-    places: Places,
+    places: Arc<Places>,
     /// The blocks that are open, and the places for which they were opened.
     open: OpenBlocks,
-    opened_for: Places,
+    opened_for: Arc<Places>,
     /// Blocks that were not found, until the places change.
     missing: Vec<FetchFailure>,
     readers: Arc<Lock<Readers>>,
@@ -88,7 +84,7 @@ impl Blocks {
         self.stores.write().insert(engine, store);
     }
 
-    pub(super) fn place(&self, output: OutputId, places: Vec<(u32, EngineId, AttemptId)>) {
+    pub(super) fn place(&self, output: OutputId, places: Places) {
         let mut exchanges = self.exchanges.write();
         let exchange = exchanges.entry(output).or_default();
         exchange.places = Arc::new(places);
@@ -117,10 +113,9 @@ impl Blocks {
         let lost = |why: &str| Error::Fetch { exchange, map, message: why.into() };
         let known = self.exchanges.read().get(&output).map(|known| (known.places.clone(), known.open.clone()));
         let (places, open) = known.ok_or_else(|| lost("its engine is not known"))?;
-        let run = places.partition_point(|run| run.0 <= map).checked_sub(1).map(|at| places[at]);
-        let (_, engine, attempt) = run.ok_or_else(|| lost("its engine is not known"))?;
+        let at = places.at(map);
         let sealed = |open: &HashMap<u32, Open>| {
-            let open = open.get(&map).filter(|open| (open.engine, open.attempt) == (engine, attempt));
+            let open = open.get(&map).filter(|open| Some(open.at) == at);
             open.map(|open| (*open.sealed).clone())
         };
         if let Some(sealed) = sealed(&open) {
@@ -137,56 +132,50 @@ impl Blocks {
     }
 
     /// The open blocks of an exchange, if everything at these places was already opened.
-    fn look(&self, output: OutputId, places: &Places) -> Option<OpenBlocks> {
+    fn look(&self, output: OutputId, places: &Arc<Places>) -> Option<OpenBlocks> {
         let exchanges = self.exchanges.read();
         let known = exchanges.get(&output).filter(|known| Arc::ptr_eq(&known.opened_for, places))?;
         Some(known.open.clone())
     }
 
     /// Opens the blocks of an exchange that are not open yet, and remembers those that are missing.
-    fn open_all(&self, exchange: ExchangeId, places: &Places) -> Result<OpenBlocks> {
+    fn open_all(&self, exchange: ExchangeId, places: &Arc<Places>) -> Result<OpenBlocks> {
         let output = self.output(exchange);
         let before = self.exchanges.read().get(&output).map(|known| known.open.clone()).unwrap_or_default();
         let mut all = (*before).clone();
         drop(before);
         let stores = self.stores.read().clone();
         let (mut missing, mut asked, mut whys) = (Vec::new(), Vec::new(), None);
-        let end = places.last().map_or(0, |end| end.0);
-        let mut place = (EngineId(0), AttemptId(0));
-        let mut runs = places.iter().peekable();
-        for map in 0..end {
-            while let Some(run) = runs.next_if(|run| run.0 <= map) {
-                place = (run.1, run.2);
-            }
-            let (engine, attempt) = place;
-            if all.get(&map).is_some_and(|open| (open.engine, open.attempt) == place) {
-                continue;
-            }
-            let lost = FetchFailure { output, partition: map, engine, made_by: attempt };
-            let Some(store) = stores.get(&engine) else {
+        for map in 0..places.partitions {
+            let at = places.at(map);
+            let lost = FetchFailure { output, partition: map, at };
+            let Some((at, store)) = at.and_then(|at| Some((at, stores.get(&at.engine)?))) else {
                 missing.push(lost);
                 continue;
             };
-            let id = store.key.id(output.0, map, attempt.0);
+            if all.get(&map).is_some_and(|open| open.at == at) {
+                continue;
+            }
+            let id = store.key.id(output.0, map, at.made_by.0);
             if store.host == self.own.host {
                 let path = id.path_in(&PathBuf::from(&store.directory));
                 if path.exists() {
                     match OpenBlock::file(&path) {
-                        Ok(block) => drop(all.insert(map, opened(engine, attempt, block, false)?)),
+                        Ok(block) => drop(all.insert(map, opened(at, block, false)?)),
                         Err(_) => missing.push(lost),
                     }
                     continue;
                 }
             }
-            asked.push((map, engine, attempt, Asked { engine, block: id, part: BlockPart::Contents }));
+            asked.push((map, at, Asked { engine: at.engine, block: id, part: BlockPart::Contents }));
         }
         if !asked.is_empty() {
             let mut pieces = Vec::with_capacity(asked.len());
             for some in asked.chunks(TABLES) {
                 pieces.extend(self.ask(some.iter().map(|(.., wanted)| *wanted).collect())?);
             }
-            for ((map, engine, attempt, wanted), piece) in asked.iter().zip(pieces) {
-                let name = format!("{} of {engine}", wanted.block);
+            for ((map, at, wanted), piece) in asked.iter().zip(pieces) {
+                let name = format!("{} of {}", wanted.block, at.engine);
                 let block = match piece {
                     Piece::Whole(bytes) => OpenBlock::memory(name, Bytes::from(bytes)).map(|block| (block, false)),
                     Piece::Table(bytes) => OpenBlock::remote(name, &bytes).map(|block| (block, true)),
@@ -197,9 +186,9 @@ impl Blocks {
                     }
                 };
                 match block {
-                    Ok((block, remote)) => drop(all.insert(*map, opened(*engine, *attempt, block, remote)?)),
+                    Ok((block, remote)) => drop(all.insert(*map, opened(*at, block, remote)?)),
                     Err(_) => {
-                        missing.push(FetchFailure { output, partition: *map, engine: *engine, made_by: *attempt });
+                        missing.push(FetchFailure { output, partition: *map, at: Some(*at) });
                     }
                 }
             }
@@ -223,20 +212,19 @@ impl Blocks {
         let output = self.output(exchange);
         let (known, open) = match self.exchanges.write().get_mut(&output) {
             Some(known) => {
-                known.opened_for = Places::default();
+                known.opened_for = Arc::default();
                 (std::mem::take(&mut known.missing), std::mem::take(&mut known.open))
             }
             None => Default::default(),
         };
         let mut lost: BTreeMap<_, _> = known.into_iter().map(|lost| (lost.partition, lost)).collect();
-        for (at, open) in &*open {
-            if *at == map || !open.remote && is_damaged(open) {
-                let block = FetchFailure { output, partition: *at, engine: open.engine, made_by: open.attempt };
-                lost.entry(*at).or_insert(block);
+        for (partition, open) in &*open {
+            if *partition == map || !open.remote && is_damaged(open) {
+                let block = FetchFailure { output, partition: *partition, at: Some(open.at) };
+                lost.entry(*partition).or_insert(block);
             }
         }
-        let nowhere = FetchFailure { output, partition: map, engine: EngineId(0), made_by: AttemptId(0) };
-        lost.entry(map).or_insert(nowhere);
+        lost.entry(map).or_insert(FetchFailure { output, partition: map, at: None });
         lost.into_values().collect()
     }
 
@@ -274,9 +262,9 @@ impl Blocks {
         let reader = PrefetchReader(readers);
         for batch in batches(asked) {
             let questions = batch.iter().filter_map(|(map, open, range)| {
-                let block = stores.get(&open.engine)?.key.id(output.0, *map, open.attempt.0);
+                let block = stores.get(&open.at.engine)?.key.id(output.0, *map, open.at.made_by.0);
                 let part = BlockPart::Range { start: range.start, end: range.end };
-                Some(Asked { engine: open.engine, block, part })
+                Some(Asked { engine: open.at.engine, block, part })
             });
             let pieces = self.ask(questions.collect())?;
             let mut landing = Landing::create(&self.directory)?;
@@ -290,7 +278,7 @@ impl Blocks {
                     other => {
                         let why = if let Piece::Missing(why) = other { why } else { "it has another length".into() };
                         self.say_why(output, Some(why.clone()));
-                        let lost = FetchFailure { output, partition: *map, engine: open.engine, made_by: open.attempt };
+                        let lost = FetchFailure { output, partition: *map, at: Some(open.at) };
                         if let Some(known) = self.exchanges.write().get_mut(&output) {
                             known.missing.push(lost);
                         }
@@ -319,10 +307,10 @@ impl Blocks {
     }
 }
 
-fn opened(engine: EngineId, attempt: AttemptId, block: Arc<OpenBlock>, remote: bool) -> Result<Open> {
+fn opened(at: BlockLocation, block: Arc<OpenBlock>, remote: bool) -> Result<Open> {
     let sequences = (0..block.sequences()).map(|at| Ok(Arc::new(block.sequence(at)?) as Arc<dyn Frames>));
     let sealed = Arc::new(SealedBlock::new(block.head().to_vec(), sequences.collect::<Result<_>>()?));
-    Ok(Open { engine, attempt, block, sealed: Shielded::new(sealed), remote })
+    Ok(Open { at, block, sealed: Shielded::new(sealed), remote })
 }
 
 /// Whether a frame of a block differs from what was written.

@@ -131,19 +131,19 @@ impl Table {
 
     /// The block of this partition is lost.
     pub fn lose_block(&mut self, output: u64, partition: u32) {
-        let BlockLocation { engine, made_by, .. } = self.scheduler.places(OutputId(output))[partition as usize];
+        let place = self.scheduler.places(OutputId(output))[partition as usize];
+        let BlockLocation { engine, made_by } = place.location().expect("the block exists");
         self.tell(Event::BlockLost { engine, output: OutputId(output), partition, made_by });
     }
 
     /// The task could not read partition `lost` of output `output` at its present place.
     pub fn cannot_fetch(&mut self, attempt: AttemptId, output: u64, lost: u32) {
-        let place = self.scheduler.places(OutputId(output))[lost as usize];
+        let place = self.scheduler.places(OutputId(output))[lost as usize].location();
         self.cannot_fetch_from(attempt, output, lost, place);
     }
 
-    pub fn cannot_fetch_from(&mut self, attempt: AttemptId, output: u64, lost: u32, place: BlockLocation) {
-        let BlockLocation { engine, made_by, .. } = place;
-        let missed = vec![FetchFailure { output: OutputId(output), partition: lost, engine, made_by }];
+    pub fn cannot_fetch_from(&mut self, attempt: AttemptId, output: u64, lost: u32, at: Option<BlockLocation>) {
+        let missed = vec![FetchFailure { output: OutputId(output), partition: lost, at }];
         self.tell(Event::TaskFailed { attempt, failure: Failure::Fetch(missed) });
     }
 

@@ -58,7 +58,7 @@ impl Checkers {
                 failures.len() >= limits.max_stage_attempts as usize
                     && failures.iter().all(|failure| self.fetches.contains(failure))
                     // The block was recomputed each time.
-                    && failures.iter().map(|lost| lost.made_by).collect::<BTreeSet<_>>().len() == failures.len()
+                    && failures.iter().map(|lost| lost.at).collect::<BTreeSet<_>>().len() == failures.len()
                     && failures.iter().all(|f| (f.output, f.partition) == (failures[0].output, failures[0].partition))
             }
             Reason::Nondeterministic { stage, delivered, .. } => {

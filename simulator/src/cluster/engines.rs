@@ -6,9 +6,11 @@ use crate::workload::{compute, result_name};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tryworks_base::Error;
-use tryworks_base::ids::{AttemptId, EngineId, ExchangeId, OutputId, SessionId};
+use tryworks_base::ids::{AttemptId, ExchangeId, OutputId, SessionId};
 use tryworks_engine::state::{BlockOrder, Death, Engine, Order, Setup, Stock, TICK};
-use tryworks_protocol::engine::{Assignment, BlockPlace, CodeBytes, CodeId, ResultPart, StorePlace, ToEngine, Welcome};
+use tryworks_protocol::engine::{
+    Assignment, BlockPlace, CodeBytes, CodeId, Places, ResultPart, StorePlace, ToEngine, Welcome,
+};
 use tryworks_protocol::worker::{FromWorker, ToWorker};
 use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening, result_of};
 use tryworks_scheduler::{Failure, FetchFailure, PartitionReport, Report, Time};
@@ -58,7 +60,7 @@ struct Worker {
     queue: VecDeque<Assignment>,
     running: BTreeMap<AttemptId, Assignment>,
     codes: BTreeMap<CodeId, Code>,
-    places: BTreeMap<OutputId, Vec<(u32, EngineId, AttemptId)>>,
+    places: BTreeMap<OutputId, Places>,
 }
 
 pub(super) struct Host {
@@ -398,15 +400,13 @@ impl World {
         let (mut inputs, mut missing) = (Vec::new(), Vec::new());
         for parent in parents {
             let output = task.session.output(ExchangeId(*parent as u64 + 1));
-            let places = worker.places.get(&output).map_or(&[][..], Vec::as_slice);
+            let places = worker.places.get(&output);
             for partition in 0..self.workload.pool[*parent].partitions {
-                let at = places.partition_point(|place| place.0 <= partition);
-                let nowhere = (0, EngineId(0), AttemptId(0));
-                let (_, engine, made_by) = at.checked_sub(1).map_or(nowhere, |at| places[at]);
-                let there = self.hosts.iter().find_map(|other| other.blocks.get(&made_by));
+                let at = places.and_then(|places| places.at(partition));
+                let there = at.and_then(|at| self.hosts.iter().find_map(|other| other.blocks.get(&at.made_by)));
                 match there.filter(|block| block.output == output).and_then(|block| block.values.get(&partition)) {
                     Some(value) => inputs.push(*value),
-                    None => missing.push(FetchFailure { output, partition, engine, made_by }),
+                    None => missing.push(FetchFailure { output, partition, at }),
                 }
             }
         }

@@ -180,7 +180,8 @@ impl World {
                 match self.fetch(host, engine, made_by, partition).filter(|_| !flaky) {
                     Some(value) => of_parent.push(value),
                     None if missed.is_empty() || thorough => {
-                        missed.push(FetchFailure { output: output(*parent), partition, engine, made_by });
+                        let at = Some(BlockLocation { made_by, engine });
+                        missed.push(FetchFailure { output: output(*parent), partition, at });
                     }
                     None => {}
                 }

@@ -1,7 +1,8 @@
 //! What the hub says reaches workers once, and the engine tells another hub what its predecessor may have missed.
 
 use super::*;
-use tryworks_protocol::engine::CodeBytes;
+use tryworks_protocol::engine::{CodeBytes, Places};
+use tryworks_scheduler::{BlockLocation, Run};
 
 /// The names of messages to workers.
 fn names(said: &[ToWorker]) -> Vec<&'static str> {
@@ -19,7 +20,8 @@ fn names(said: &[ToWorker]) -> Vec<&'static str> {
 
 fn tell_all(world: &mut World) {
     world.hub(ToEngine::Peer { engine: EngineId(7), store: Box::new(nowhere().0) });
-    let places = vec![(0, EngineId(7), AttemptId(5)), (4, EngineId(7), AttemptId(0))];
+    let at = BlockLocation { made_by: AttemptId(5), engine: EngineId(7) };
+    let places = Places { partitions: 4, runs: vec![(Run::new(0, 4), at)] };
     world.hub(ToEngine::Places { output: output(), places });
 }
 
