@@ -6,7 +6,6 @@ use super::state::{BlockOrder, Engine, NotAdded, Order, Stock};
 use super::workers::tend;
 use std::path::Path;
 use tryworks_base::Error;
-use tryworks_base::ids::AttemptId;
 use tryworks_protocol::program::Program;
 use tryworks_protocol::worker::ToWorker;
 use tryworks_store::blocks::{BlockStore, Sealed};
@@ -129,18 +128,17 @@ pub(super) fn stock_of(store: &BlockStore) -> Stock {
 fn keep(store: &BlockStore, engine: &mut Engine, order: BlockOrder) {
     match order {
         BlockOrder::Add { attempt, blocks, note } => {
-            let AttemptId(number) = attempt;
             let added = blocks.into_iter().try_for_each(|(output, partition, sealed)| {
                 let file = matches!(sealed, Sealed::File { .. });
-                let added = store.add(output, partition, number, sealed, note.clone());
+                let added = store.add(output, partition, attempt, sealed, note.clone());
                 added.map(drop).map_err(|error| NotAdded { error, file })
             });
             engine.added(attempt, added);
         }
-        BlockOrder::Delete { attempt } => store.delete_attempt(attempt.0),
+        BlockOrder::Delete { attempt } => store.delete_attempt(attempt),
         BlockOrder::Discard { attempt, output, partitions } => {
             for partition in partitions.iter() {
-                store.discard(output, partition, attempt.0);
+                store.discard(output, partition, attempt);
             }
         }
         BlockOrder::DeleteOutputs { outputs } => store.delete_outputs(outputs),
@@ -153,6 +151,7 @@ mod tests {
     use super::super::state::Death;
     use super::super::state::tests::{SESSION, WORKER, World, done, failed, output};
     use super::*;
+    use tryworks_base::ids::{AttemptId, OutputId};
     use tryworks_protocol::engine::{FromEngine, StorePlace, ToEngine};
     use tryworks_scheduler::Failure;
     use tryworks_store::blocks::BlockWriter;
@@ -183,12 +182,12 @@ mod tests {
         }
 
         /// Seals the block of a partition, as a worker does.
-        fn seal(&self, partition: u32) -> (u64, u32, Sealed) {
-            let id = self.store.key().id(output().0, partition, ATTEMPT);
+        fn seal(&self, partition: u32) -> (OutputId, u32, Sealed) {
+            let id = self.store.key().id(output(), partition, AttemptId(ATTEMPT));
             let mut writer = BlockWriter::new(self.store.dir(), id, self.store.quota());
             writer.sequence().unwrap();
             writer.frame(&[7; 100_000]).unwrap();
-            (output().0, partition, writer.seal(&[]).unwrap())
+            (output(), partition, writer.seal(&[]).unwrap())
         }
 
         /// Carries out all orders to the store, and returns how many files it has. Checks that their bytes are
@@ -224,7 +223,7 @@ mod tests {
         for damaged in 0..4 {
             let mut rig = Rig::new();
             let blocks: Vec<_> = (0..4).map(|partition| rig.seal(partition)).collect();
-            let id = rig.store.key().id(output().0, damaged, ATTEMPT);
+            let id = rig.store.key().id(output(), damaged, AttemptId(ATTEMPT));
             std::fs::write(id.path_in(rig.store.dir()), b"short").unwrap();
             rig.world.worker(done(ATTEMPT, blocks));
             assert_eq!((rig.files(), rig.held()), (0, 0));
@@ -268,12 +267,12 @@ mod tests {
         rig.world.worker(done(ATTEMPT, blocks));
         assert_eq!((rig.files(), rig.held()), (4, 1));
         // As after a takeover that failed halfway: no launch of this engine made the block.
-        let stray = 9 << 24;
-        let id = rig.store.key().id(output().0, 7, stray);
+        let stray = AttemptId(9 << 24);
+        let id = rig.store.key().id(output(), 7, stray);
         let mut writer = BlockWriter::new(rig.store.dir(), id, rig.store.quota());
         writer.sequence().unwrap();
         writer.frame(&[7; 100_000]).unwrap();
-        rig.store.add(output().0, 7, stray, writer.seal(&[]).unwrap(), Vec::new()).unwrap();
+        rig.store.add(output(), 7, stray, writer.seal(&[]).unwrap(), Vec::new()).unwrap();
         assert_eq!(rig.files(), 5);
         rig.world.hub(ToEngine::EndSession { session: SESSION });
         assert_eq!((rig.files(), rig.held()), (0, 0));

@@ -166,6 +166,7 @@ mod tests {
     use super::*;
     use std::path::PathBuf;
     use tokio::sync::{mpsc, watch};
+    use tryworks_base::ids::{AttemptId, OutputId};
     use tryworks_store::blocks::BlockStore;
     use tryworks_transport::{Backlog, PeerEvent, Peers};
 
@@ -217,7 +218,8 @@ mod tests {
             .map(|number| {
                 let (prefetcher, stores) = (prefetcher.clone(), stores.clone());
                 let part = BlockPart::Range { start: 0, end: 16 << 20 };
-                let wanted = [Wanted { engine: EngineId(number), block: store.key().id(1, 2, 3), part }];
+                let wanted =
+                    [Wanted { engine: EngineId(number), block: store.key().id(OutputId(1), 2, AttemptId(3)), part }];
                 tokio::spawn(async move { prefetcher.prefetch(EngineId(QUESTIONS), &stores, &wanted).await })
             })
             .collect();

@@ -24,7 +24,7 @@ impl Prefetcher {
         .await?;
         let mut held = None;
         for partition in what.partitions.iter() {
-            let theirs = from.key.id(what.output.0, partition, what.made_by.0);
+            let theirs = from.key.id(what.output, partition, what.made_by);
             let whole = [(theirs, BlockPart::Note), (theirs, BlockPart::Contents)];
             let wanted = whole.map(|(block, part)| Wanted { engine: what.from, block, part }).to_vec();
             let mut pieces = self.ask(from, wanted).await?.into_iter();
@@ -51,7 +51,7 @@ impl Prefetcher {
         note: Vec<u8>,
     ) -> Result<()> {
         let store: &BlockStore = &self.own.0;
-        let ours = store.key().id(what.output.0, partition, what.made_by.0);
+        let ours = store.key().id(what.output, partition, what.made_by);
         // It may have been taken over before.
         if store.get(ours).is_some() {
             return Ok(());
@@ -83,7 +83,7 @@ impl Prefetcher {
             Piece::Range(_) | Piece::Note(_) => return Err(Error::Bug("a piece of another kind came".into())),
         };
         let (own, what) = (store.clone(), what.clone());
-        on_disk(move || own.add(what.output.0, partition, what.made_by.0, sealed, note).map(drop)).await
+        on_disk(move || own.add(what.output, partition, what.made_by, sealed, note).map(drop)).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! A disk that is really full: a small file system in memory, on machines where this user may mount one.
 
+use tryworks_base::ids::{AttemptId, OutputId};
 use tryworks_base::memory::Memory;
 use tryworks_base::{Error, Op};
 use tryworks_core::sink::{FileName, Part, Place, SaveRequest, Saver};
@@ -31,10 +32,11 @@ fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_space() {
 
     let store = BlockStore::open(&disk.0.join("blocks"), None).unwrap();
     let write = |partition: u32, frames: usize| {
-        let mut writer = BlockWriter::new(store.dir(), store.key().id(1, partition, 1), store.quota());
+        let mut writer =
+            BlockWriter::new(store.dir(), store.key().id(OutputId(1), partition, AttemptId(1)), store.quota());
         writer.sequence()?;
         (0..frames).try_for_each(|_| writer.frame(&[7; 1000]))?;
-        store.add(1, partition, 1, writer.seal(b"")?, Vec::new())
+        store.add(OutputId(1), partition, AttemptId(1), writer.seal(b"")?, Vec::new())
     };
     write(0, 1000).unwrap();
     let text = write(1, 1500).unwrap_err().to_string();
@@ -42,7 +44,7 @@ fn a_full_disk_is_an_error_with_numbers_and_works_again_when_there_is_space() {
     assert!(text.contains("262144 bytes more were needed") && text.contains("bytes of that disk are free"), "{text}");
     store.wait_for_removals();
     assert_eq!(std::fs::read_dir(store.dir()).unwrap().count(), 1, "a block");
-    store.delete_output(1);
+    store.delete_output(OutputId(1));
     store.wait_for_removals();
     write(1, 1500).unwrap();
     drop(store);

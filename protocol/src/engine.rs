@@ -61,8 +61,8 @@ pub struct StorePlace {
 pub struct BlockPlace {
     /// The engine's store.
     pub store: StorePlace,
-    /// The output that it belongs to; for a result, the job's number with the highest bit set.
-    pub output: u64,
+    /// The output that it belongs to; for a result, [`results_of`](super::results_of) its job.
+    pub output: OutputId,
     /// The partition.
     pub partition: u32,
     /// The launch that made it.

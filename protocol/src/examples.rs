@@ -83,7 +83,7 @@ pub(crate) fn store() -> StorePlace {
 }
 
 fn place() -> BlockPlace {
-    BlockPlace { store: store(), output: 1, partition: 2, attempt: AttemptId(3) }
+    BlockPlace { store: store(), output: OutputId(1), partition: 2, attempt: AttemptId(3) }
 }
 
 pub(crate) fn host() -> HostInfo {
@@ -464,8 +464,8 @@ pub(crate) fn to_worker() -> Vec<ToWorker> {
 
 pub(crate) fn from_worker() -> Vec<FromWorker> {
     let (attempt, span) = (AttemptId(1), (1, 2));
-    let blocks = sealed().into_iter().map(|sealed| (1, 2, sealed)).collect();
-    let block = key().id(1, 2, 3);
+    let blocks = sealed().into_iter().map(|sealed| (OutputId(1), 2, sealed)).collect();
+    let block = key().id(OutputId(1), 2, AttemptId(3));
     let wanted = block_parts().into_iter().map(|part| Wanted { engine: EngineId(1), block, part }).collect();
     let shipment = Shipment { host: "h".into(), id: [3; 32], bytes: 4 };
     let results = numbered(result_parts());

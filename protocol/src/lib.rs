@@ -28,7 +28,7 @@ pub use host::HostInfo;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tryworks_base::ids::JobId;
+use tryworks_base::ids::{JobId, OutputId};
 use tryworks_base::{Error, MAX_MESSAGE, Result, codec};
 
 /// The version of the protocol, which both ends must share. A change to the bytes of any message raises it by hand and
@@ -42,8 +42,8 @@ use tryworks_base::{Error, MAX_MESSAGE, Result, codec};
 pub const PROTOCOL: u32 = 4;
 
 /// The output id under which block stores keep the results of a job.
-pub fn result_of(job: JobId) -> u64 {
-    job.0 | 1 << 63
+pub fn results_of(job: JobId) -> OutputId {
+    OutputId(job.0 | 1 << 63)
 }
 
 /// Encodes a batch as one message.

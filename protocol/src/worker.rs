@@ -152,7 +152,7 @@ pub enum FromWorker {
         /// What it made.
         report: Report,
         /// Its blocks, and results that are too large for a message: the output and the partition of each.
-        blocks: Vec<(u64, u32, Sealed)>,
+        blocks: Vec<(OutputId, u32, Sealed)>,
         /// Its results.
         results: Vec<(u32, ResultPart)>,
         /// Cache partitions that are newly in memory, by the caches' global names.

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tryworks_base::frames::Frames;
+use tryworks_base::ids::{AttemptId, OutputId};
 use tryworks_base::{Error, codec};
 use tryworks_store::blocks::{
     BlockId, BlockKey, BlockStore, BlockWriter, Held, OpenBlock, Quota, SMALL, Sealed, Served, sweep,
@@ -23,12 +24,12 @@ fn place(quota: Option<u64>) -> Place {
 
 impl Place {
     fn seal(&self, output: u64, partition: u32, attempt: u64, byte: u8, len: usize) -> Sealed {
-        seal(&self.store, self.store.key().id(output, partition, attempt), byte, len)
+        seal(&self.store, self.store.key().id(OutputId(output), partition, AttemptId(attempt)), byte, len)
     }
 
     fn add(&self, output: u64, partition: u32, attempt: u64, byte: u8, len: usize) -> BlockId {
         let sealed = self.seal(output, partition, attempt, byte, len);
-        self.store.add(output, partition, attempt, sealed, vec![byte]).unwrap()
+        self.store.add(OutputId(output), partition, AttemptId(attempt), sealed, vec![byte]).unwrap()
     }
 
     /// The files on the disk, after deleted blocks are gone.
@@ -44,7 +45,7 @@ impl Place {
 
     fn held(&self) -> Vec<(u64, u32, u64, u8)> {
         let all = self.store.inventory();
-        all.iter().map(|info| (info.output, info.partition, info.attempt, info.note[0])).collect()
+        all.iter().map(|info| (info.output.0, info.partition, info.attempt.0, info.note[0])).collect()
     }
 }
 
@@ -76,7 +77,7 @@ fn attempts_of_one_partition_lie_side_by_side() {
     assert!(matches!(first.held(), Held::File { .. }) && matches!(second.held(), Held::Small(_)));
     assert_eq!((filled(first.held()), filled(second.held())), (1, 2));
     assert_eq!(place.held(), [(7, 3, 1, 1), (7, 3, 2, 2)]);
-    place.store.delete_attempt(1);
+    place.store.delete_attempt(AttemptId(1));
     assert_eq!(place.held(), [(7, 3, 2, 2)]);
     assert!(place.store.get(one).is_none() && place.store.get(two).is_some());
 }
@@ -93,15 +94,15 @@ fn outputs_and_attempts_are_deleted_whole_and_give_their_bytes_back() {
     }
     let bytes = |place: &Place| place.store.inventory().iter().map(|info| info.bytes).sum::<u64>();
     assert_eq!((place.held().len(), place.files().len(), place.store.used()), (18, 9, bytes(&place)));
-    place.store.delete_output(2);
+    place.store.delete_output(OutputId(2));
     assert!(place.held().len() == 12 && place.held().iter().all(|(output, ..)| *output != 2));
     assert_eq!((place.files().len(), place.store.used()), (6, bytes(&place)));
-    place.store.delete_attempt(u64::MAX);
+    place.store.delete_attempt(AttemptId(u64::MAX));
     assert!(place.held().len() == 6 && place.held().iter().all(|(_, _, attempt, _)| *attempt == 10));
     assert_eq!((place.files().len(), place.store.used()), (6, bytes(&place)));
-    place.store.delete_attempt(9);
-    place.store.delete_output(u64::MAX);
-    place.store.delete_output(1);
+    place.store.delete_attempt(AttemptId(9));
+    place.store.delete_output(OutputId(u64::MAX));
+    place.store.delete_output(OutputId(1));
     assert_eq!((place.held().len(), place.files().len(), place.store.used()), (0, 0, 0));
 }
 
@@ -111,8 +112,8 @@ fn what_is_read_is_deleted_when_the_last_reader_goes() {
     let id = place.add(1, 0, 5, 9, 100_000);
     let (one, two) = (place.store.get(id).unwrap(), place.store.get(id).unwrap());
     let used = place.store.used();
-    place.store.delete_output(1);
-    place.store.delete_attempt(5);
+    place.store.delete_output(OutputId(1));
+    place.store.delete_attempt(AttemptId(5));
     assert!(place.store.get(id).is_none() && place.held().is_empty());
     assert_eq!((filled(one.held()), place.store.used(), place.files().len()), (9, used, 1));
     drop(one);
@@ -134,31 +135,37 @@ fn the_quota_is_kept_by_writers_and_by_the_store() {
     let used = place.store.used();
     let (a, b) = (place.seal(1, 1, 1, 2, 300_000), place.seal(1, 2, 1, 3, 300_000));
     let needed = b.bytes();
-    place.store.add(1, 1, 1, a, Vec::new()).unwrap();
-    let error = place.store.add(1, 2, 1, b, Vec::new()).unwrap_err();
+    place.store.add(OutputId(1), 1, AttemptId(1), a, Vec::new()).unwrap();
+    let error = place.store.add(OutputId(1), 2, AttemptId(1), b, Vec::new()).unwrap_err();
     limit(
         &error,
         &[&format!("{needed} bytes more"), &format!("{} are in use", used + needed), "bytes of that disk are free"],
     );
     assert_eq!(place.files().len(), 2, "what was refused is deleted");
 
-    let mut writer = BlockWriter::new(place.store.dir(), place.store.key().id(1, 3, 1), place.store.quota());
+    let mut writer =
+        BlockWriter::new(place.store.dir(), place.store.key().id(OutputId(1), 3, AttemptId(1)), place.store.quota());
     writer.sequence().unwrap();
     let error = (0..1000).find_map(|_| writer.frame(&[1; 1000]).err()).unwrap();
     limit(&error, &["262144 bytes more", &format!("{} are in use", place.store.used())]);
     assert!(matches!(writer.seal(&[]), Err(Error::Bug(_))), "a part of it is missing");
-    place.store.delete_output(1);
+    place.store.delete_output(OutputId(1));
     place.add(1, 4, 1, 4, 900_000);
 }
 
 #[test]
 fn what_is_not_sealed_or_not_added_leaves_nothing() {
     let place = place(None);
-    let mut writer = BlockWriter::new(place.store.dir(), place.store.key().id(1, 0, 1), place.store.quota());
+    let mut writer =
+        BlockWriter::new(place.store.dir(), place.store.key().id(OutputId(1), 0, AttemptId(1)), place.store.quota());
     writer.sequence().unwrap();
     writer.frame(&[1; 1_000_000]).unwrap();
     assert_eq!(place.files().len(), 1);
-    let again = &mut BlockWriter::new(place.store.dir(), place.store.key().id(1, 0, 1), place.store.quota());
+    let again = &mut BlockWriter::new(
+        place.store.dir(),
+        place.store.key().id(OutputId(1), 0, AttemptId(1)),
+        place.store.quota(),
+    );
     again.sequence().unwrap();
     storage(again.frame(&[1; 1_000_000]).unwrap_err(), "File exists");
     drop(writer);
@@ -170,23 +177,35 @@ fn what_is_not_sealed_or_not_added_leaves_nothing() {
     fs::copy(&sealed, sealed.with_extension("part")).unwrap();
     let kept = place.add(1, 2, 2, 1, 100_000);
     assert_eq!(place.files().len(), 3);
-    place.store.discard(1, 1, 2);
-    place.store.discard(1, 2, 2);
+    place.store.discard(OutputId(1), 1, AttemptId(2));
+    place.store.discard(OutputId(1), 2, AttemptId(2));
     assert_eq!(place.files(), [kept.path_in(place.store.dir())], "what was added is not discarded");
 }
 
 #[test]
 fn only_blocks_are_added_and_only_once() {
     let place = place(None);
-    storage(place.store.add(1, 0, 1, Sealed::File { bytes: 100 }, Vec::new()).unwrap_err(), "No such file");
-    storage(place.store.add(1, 0, 1, Sealed::Small(vec![0; 100].into()), Vec::new()).unwrap_err(), "end like a block");
-    storage(place.store.add(1, 0, 1, Sealed::Small(vec![].into()), Vec::new()).unwrap_err(), "shorter than a footer");
+    storage(
+        place.store.add(OutputId(1), 0, AttemptId(1), Sealed::File { bytes: 100 }, Vec::new()).unwrap_err(),
+        "No such file",
+    );
+    storage(
+        place.store.add(OutputId(1), 0, AttemptId(1), Sealed::Small(vec![0; 100].into()), Vec::new()).unwrap_err(),
+        "end like a block",
+    );
+    storage(
+        place.store.add(OutputId(1), 0, AttemptId(1), Sealed::Small(vec![].into()), Vec::new()).unwrap_err(),
+        "shorter than a footer",
+    );
     let sealed = place.seal(1, 0, 1, 1, 100_000);
     let lie = Sealed::File { bytes: sealed.bytes() - 1 };
-    storage(place.store.add(1, 0, 1, lie, Vec::new()).unwrap_err(), "not as long as its writer said");
+    storage(
+        place.store.add(OutputId(1), 0, AttemptId(1), lie, Vec::new()).unwrap_err(),
+        "not as long as its writer said",
+    );
     assert_eq!((place.files().len(), place.store.used()), (0, 0));
     let id = place.add(1, 0, 1, 1, 100_000);
-    let again = place.store.add(1, 0, 1, Sealed::File { bytes: sealed.bytes() }, Vec::new());
+    let again = place.store.add(OutputId(1), 0, AttemptId(1), Sealed::File { bytes: sealed.bytes() }, Vec::new());
     assert!(matches!(again, Err(Error::Bug(_))));
     assert_eq!(filled(place.store.get(id).unwrap().held()), 1);
 }
@@ -233,7 +252,7 @@ fn small_blocks_go_to_the_disk_when_memory_holds_many() {
     assert!(on_disk > 0 && in_memory <= 64 << 20, "{on_disk} on the disk, {in_memory} bytes in memory");
     let wrong = |(i, id): &(usize, &BlockId)| filled(place.store.get(**id).unwrap().held()) != *i as u8;
     assert_eq!(ids.iter().enumerate().find(wrong), None);
-    place.store.delete_output(1);
+    place.store.delete_output(OutputId(1));
     assert_eq!((place.files().len(), place.store.used()), (0, 0));
     let id = place.add(2, 0, 1, 1, len);
     assert!(matches!(place.store.get(id).unwrap().held(), Held::Small(_)), "the limit allows it again");
@@ -248,12 +267,12 @@ fn keys_and_sealed_blocks_can_be_sent() {
     }
     let place = place(Some(1 << 30));
     let key: BlockKey = sent(place.store.key());
-    assert_eq!(key.id(1, 2, 3), place.store.key().id(1, 2, 3));
-    assert_eq!(sent(&key.id(1, 2, 3)), key.id(1, 2, 3));
+    assert_eq!(key.id(OutputId(1), 2, AttemptId(3)), place.store.key().id(OutputId(1), 2, AttemptId(3)));
+    assert_eq!(sent(&key.id(OutputId(1), 2, AttemptId(3))), key.id(OutputId(1), 2, AttemptId(3)));
     let small = place.seal(1, 2, 3, 1, 10);
     assert!(matches!(small, Sealed::Small(_)) && sent(&small) == small);
     assert_eq!(sent(&place.store.quota()), Quota { limit: Some(1 << 30), used: 0 });
-    place.store.add(1, 2, 3, small, b"a note".to_vec()).unwrap();
+    place.store.add(OutputId(1), 2, AttemptId(3), small, b"a note".to_vec()).unwrap();
     let inventory = place.store.inventory();
     assert!(sent(&inventory) == inventory && inventory[0].note == b"a note");
 }
@@ -279,7 +298,7 @@ fn a_directory_has_one_owner_and_is_closed_to_others() {
     assert_eq!(mode(&dir), 0o755);
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
     let store = BlockStore::open(&dir, None).unwrap();
-    assert_ne!(store.key().id(1, 0, 1), id, "names are new");
+    assert_ne!(store.key().id(OutputId(1), 0, AttemptId(1)), id, "names are new");
     storage(BlockStore::open(&dir.join("tryworks-blocks.lock"), None).err().unwrap(), "opening a directory of blocks");
 }
 
@@ -289,9 +308,9 @@ fn what_a_killed_owner_leaves_is_swept() {
     const OWNED: &str = "TRYWORKS_TEST_OWNED";
     if let Some(dir) = std::env::var_os(OWNED) {
         let store = BlockStore::open(Path::new(&dir), None).unwrap();
-        let sealed = seal(&store, store.key().id(1, 0, 1), 1, 100_000);
-        store.add(1, 0, 1, sealed, Vec::new()).unwrap();
-        let mut writer = BlockWriter::new(store.dir(), store.key().id(1, 1, 1), store.quota());
+        let sealed = seal(&store, store.key().id(OutputId(1), 0, AttemptId(1)), 1, 100_000);
+        store.add(OutputId(1), 0, AttemptId(1), sealed, Vec::new()).unwrap();
+        let mut writer = BlockWriter::new(store.dir(), store.key().id(OutputId(1), 1, AttemptId(1)), store.quota());
         writer.sequence().unwrap();
         writer.frame(&[1; 1_000_000]).unwrap();
         println!("\nowned");
@@ -341,7 +360,7 @@ fn what_a_killed_owner_leaves_is_swept() {
     store.wait_for_removals();
     // A worker of the old owner that lives on writes nothing into the new owner's directory.
     assert!(store.dir() != before && !before.exists() && inside(&dirs[1]) == [store.dir()]);
-    let mut late = BlockWriter::new(&before, store.key().id(1, 2, 1), store.quota());
+    let mut late = BlockWriter::new(&before, store.key().id(OutputId(1), 2, AttemptId(1)), store.quota());
     late.sequence().unwrap();
     storage(late.frame(&[1; 1_000_000]).unwrap_err(), "No such file");
     assert_eq!(sweep(parent.path()).unwrap(), [dirs[0].clone()]);

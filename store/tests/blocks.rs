@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 use tryworks_base::frames::Frames;
+use tryworks_base::ids::{AttemptId, OutputId};
 use tryworks_base::{Error, Result};
 use tryworks_store::blocks::{BlockStore, BlockWriter, Held, Landing, MOST_AT_ONCE, OpenBlock, SMALL, Sealed, Served};
 
@@ -20,8 +21,12 @@ fn place() -> Place {
     Place { store: BlockStore::open(&parent.path().join("engine"), None).unwrap(), parent }
 }
 
-fn seal(store: &BlockStore, (output, partition, attempt): (u64, u32, u64), content: &Sequences, head: &[u8]) -> Sealed {
-    let mut writer = BlockWriter::new(store.dir(), store.key().id(output, partition, attempt), store.quota());
+/// An output, a partition and an attempt.
+type Key = (u64, u32, u64);
+
+fn seal(store: &BlockStore, (output, partition, attempt): Key, content: &Sequences, head: &[u8]) -> Sealed {
+    let mut writer =
+        BlockWriter::new(store.dir(), store.key().id(OutputId(output), partition, AttemptId(attempt)), store.quota());
     for frames in content {
         writer.sequence().unwrap();
         frames.iter().try_for_each(|frame| writer.frame(frame)).unwrap();
@@ -29,8 +34,9 @@ fn seal(store: &BlockStore, (output, partition, attempt): (u64, u32, u64), conte
     writer.seal(head).unwrap()
 }
 
-fn served(store: &BlockStore, key: (u64, u32, u64), content: &Sequences, head: &[u8]) -> Served {
-    let id = store.add(key.0, key.1, key.2, seal(store, key, content, head), Vec::new()).unwrap();
+fn served(store: &BlockStore, key: Key, content: &Sequences, head: &[u8]) -> Served {
+    let (output, partition, attempt) = (OutputId(key.0), key.1, AttemptId(key.2));
+    let id = store.add(output, partition, attempt, seal(store, key, content, head), Vec::new()).unwrap();
     Served::new(store.get(id).unwrap()).unwrap()
 }
 
@@ -85,7 +91,7 @@ proptest! {
         let bytes = sealed.bytes();
         let is_small = matches!(sealed, Sealed::Small(_));
         prop_assert_eq!(is_small, bytes <= SMALL as u64);
-        let id = store.add(3, 1, 4, sealed, Vec::new()).unwrap();
+        let id = store.add(OutputId(3), 1, AttemptId(4), sealed, Vec::new()).unwrap();
         prop_assert_eq!(store.used(), bytes);
         let pin = store.get(id).unwrap();
         let whole = match pin.held() {
@@ -203,7 +209,7 @@ fn bytes_for_another_block_are_found_out() {
     let frames = block.range(0, 0..512).unwrap();
     assert!(matches!(block.supply(frames.end - 1, &Bytes::from_static(b"12")), Err(Error::Storage { .. })));
     assert!(matches!(block.supply(u64::MAX, &Bytes::from_static(b"12")), Err(Error::Storage { .. })));
-    let here = OpenBlock::held(store.get(store.key().id(0, 0, 1)).unwrap().held()).unwrap();
+    let here = OpenBlock::held(store.get(store.key().id(OutputId(0), 0, AttemptId(1))).unwrap().held()).unwrap();
     assert!(matches!(here.supply(0, &Bytes::from_static(b"1")), Err(Error::Bug(_))));
     assert_eq!(here.missing(0, 0..512).unwrap(), []);
 }
@@ -225,7 +231,7 @@ fn tens_of_thousands_of_frames_take_little() {
 #[test]
 fn a_block_in_the_wrong_order_is_our_bug() {
     let Place { store, parent: _parent } = place();
-    let mut writer = BlockWriter::new(store.dir(), store.key().id(0, 0, 1), store.quota());
+    let mut writer = BlockWriter::new(store.dir(), store.key().id(OutputId(0), 0, AttemptId(1)), store.quota());
     assert!(matches!(writer.frame(b"x"), Err(Error::Bug(_))));
     let missing = OpenBlock::file(Path::new("/nowhere/0123456789abcdef0123456789abcdef")).err().unwrap().to_string();
     assert!(missing.starts_with("opening a block failed at /nowhere/01234567…: No such file"), "{missing}");

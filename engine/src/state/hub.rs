@@ -154,7 +154,7 @@ impl Engine {
                 self.forget_places(output);
                 self.unwanted(|adding| adding.makes(output));
                 self.moves.iter_mut().filter(|moving| moving.what.output == output).for_each(Moving::unwanted);
-                self.blocks(BlockOrder::DeleteOutputs { outputs: output.0..=output.0 });
+                self.blocks(BlockOrder::DeleteOutputs { outputs: output..=output });
                 self.tell_session(output.session(), ToWorker::DeleteOutput { output });
             }
             ToEngine::DeleteCache { cache } => {
@@ -225,7 +225,7 @@ impl Engine {
         self.unwanted(|adding| adding.assigned.session == id);
         self.moves.iter_mut().filter(|moving| own.contains(&moving.what.output)).for_each(Moving::unwanted);
         // This includes blocks that no launch reported, such as those of a takeover that failed.
-        self.blocks(BlockOrder::DeleteOutputs { outputs: own.start().0..=own.end().0 });
+        self.blocks(BlockOrder::DeleteOutputs { outputs: own.clone() });
         let results: Vec<_> = self.results.extract_if(.., |_, held| held.session == id).collect();
         for (attempt, _) in results {
             self.blocks(BlockOrder::Delete { attempt });

@@ -237,7 +237,7 @@ pub enum BlockOrder {
         /// The launch that made them.
         attempt: AttemptId,
         /// The blocks, each with its output and its partition.
-        blocks: Vec<(u64, u32, Sealed)>,
+        blocks: Vec<(OutputId, u32, Sealed)>,
         /// What an engine that takes the blocks over must know of them.
         note: Bytes,
     },
@@ -251,14 +251,14 @@ pub enum BlockOrder {
         /// The launch.
         attempt: AttemptId,
         /// The output that the launch was to make.
-        output: u64,
+        output: OutputId,
         /// The partitions.
         partitions: Partitions,
     },
     /// Delete all blocks of these outputs.
     DeleteOutputs {
         /// The outputs.
-        outputs: RangeInclusive<u64>,
+        outputs: RangeInclusive<OutputId>,
     },
 }
 

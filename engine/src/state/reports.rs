@@ -103,8 +103,8 @@ impl Engine {
     /// blocks may be sealed and others not.
     pub(super) fn undo(&mut self, assigned: &Assigned) {
         let output = match assigned.code {
-            CodeId::Output(output) => output.0,
-            CodeId::Results(job) => tryworks_protocol::result_of(job),
+            CodeId::Output(output) => output,
+            CodeId::Results(job) => tryworks_protocol::results_of(job),
         };
         let attempt = assigned.attempt;
         self.made.remove(attempt);
@@ -113,7 +113,7 @@ impl Engine {
         self.blocks(BlockOrder::Discard { attempt, output, partitions: assigned.partitions.clone() });
     }
 
-    fn done(&mut self, adding: Adding, blocks: Vec<(u64, u32, Sealed)>) {
+    fn done(&mut self, adding: Adding, blocks: Vec<(OutputId, u32, Sealed)>) {
         let Adding { assigned, partitions, report, kept, span, .. } = &adding;
         let (attempt, span) = (assigned.attempt, *span);
         if let Some(known) = self.sessions.get_mut(&assigned.session) {

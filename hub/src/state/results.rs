@@ -10,7 +10,7 @@ use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_base::{Action, Error, Result};
 use tryworks_protocol::driver::{Part, ToDriver};
 use tryworks_protocol::engine::{BlockPlace, HeldResult, ResultPart, ToEngine};
-use tryworks_protocol::result_of;
+use tryworks_protocol::results_of;
 use tryworks_scheduler::Partitions;
 
 impl Hub {
@@ -47,7 +47,7 @@ impl Hub {
                 ResultPart::Here(bytes) => Part::Here(bytes),
                 ResultPart::Kept(len) => {
                     let store = self.engines.store_of(engine).ok()?;
-                    Part::At { place: BlockPlace { store, output: result_of(id), partition, attempt }, len }
+                    Part::At { place: BlockPlace { store, output: results_of(id), partition, attempt }, len }
                 }
             };
             Some((partition, part))

@@ -68,7 +68,7 @@ impl ClusterJob {
     /// Fetches a large result from the engine that has it.
     fn fetch(&self, attempt: AttemptId, place: &BlockPlace, len: u64) -> Result<Vec<u8>> {
         none_held("fetching a result");
-        let id = place.store.key.id(place.output, place.partition, place.attempt.0);
+        let id = place.store.key.id(place.output, place.partition, place.attempt);
         let own = tryworks_protocol::host::here().id == place.store.host;
         let bytes = if own {
             OpenBlock::file(&id.path_in(&PathBuf::from(&place.store.directory))).and_then(|block| whole(&block, len))

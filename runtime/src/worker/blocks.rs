@@ -98,9 +98,9 @@ impl Blocks {
     }
 
     /// A writer for a block in the engine's own store.
-    pub(super) fn writer(&self, output: u64, partition: u32, attempt: AttemptId) -> BlockWriter {
+    pub(super) fn writer(&self, output: OutputId, partition: u32, attempt: AttemptId) -> BlockWriter {
         let quota = *self.quota.lock();
-        BlockWriter::new(&self.directory, self.own.key.id(output, partition, attempt.0), quota)
+        BlockWriter::new(&self.directory, self.own.key.id(output, partition, attempt), quota)
     }
 
     fn output(&self, exchange: ExchangeId) -> OutputId {
@@ -156,7 +156,7 @@ impl Blocks {
             if all.get(&map).is_some_and(|open| open.at == at) {
                 continue;
             }
-            let id = store.key.id(output.0, map, at.made_by.0);
+            let id = store.key.id(output, map, at.made_by);
             if store.host == self.own.host {
                 let path = id.path_in(&PathBuf::from(&store.directory));
                 if path.exists() {
@@ -262,7 +262,7 @@ impl Blocks {
         let reader = PrefetchReader(readers);
         for batch in batches(asked) {
             let questions = batch.iter().filter_map(|(map, open, range)| {
-                let block = stores.get(&open.at.engine)?.key.id(output.0, *map, open.at.made_by.0);
+                let block = stores.get(&open.at.engine)?.key.id(output, *map, open.at.made_by);
                 let part = BlockPart::Range { start: range.start, end: range.end };
                 Some(Asked { engine: open.at.engine, block, part })
             });

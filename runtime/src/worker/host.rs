@@ -80,7 +80,7 @@ impl Host for WorkerHost {
         let Some((attempt, CodeId::Output(output))) = running else {
             return Err(Error::Bug(format!("attempt {} makes no block", place.attempt)));
         };
-        Ok(Some(Box::new(Leaving(self.blocks.writer(output.0, place.partition, attempt)))))
+        Ok(Some(Box::new(Leaving(self.blocks.writer(output, place.partition, attempt)))))
     }
 
     fn fetch(&self, exchange: ExchangeId, map: u32) -> Result<Fetched> {

@@ -362,7 +362,7 @@ impl Bench {
         let mut sealed = Vec::with_capacity(blocks.len());
         for (partition, block) in blocks {
             let CodeId::Output(output) = id else { return Err(Error::Bug("a block of a result stage".into())) };
-            sealed.push((output.0, partition, block.into_inner().sealed()?));
+            sealed.push((*output, partition, block.into_inner().sealed()?));
         }
         let (mut parts, mut here) = (Vec::with_capacity(results.len()), 0);
         for (partition, value) in results {
@@ -376,7 +376,7 @@ impl Bench {
                 parts.push((partition, ResultPart::Here(bytes)));
                 continue;
             }
-            let (output, len) = (protocol::result_of(task.job), bytes.len() as u64);
+            let (output, len) = (protocol::results_of(task.job), bytes.len() as u64);
             let mut writer = self.host.blocks.writer(output, partition, task.attempt);
             write_result(&mut writer, &bytes)?;
             sealed.push((output, partition, writer.seal(&[])?));

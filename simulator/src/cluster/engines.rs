@@ -12,7 +12,7 @@ use tryworks_protocol::engine::{
     Assignment, BlockPlace, CodeBytes, CodeId, Places, ResultPart, StorePlace, ToEngine, Welcome,
 };
 use tryworks_protocol::worker::{FromWorker, ToWorker};
-use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening, result_of};
+use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening, results_of};
 use tryworks_scheduler::{Failure, FetchFailure, PartitionReport, Report, Time};
 use tryworks_store::blocks::{BlockKey, Quota, Sealed};
 use tryworks_transport::PeerId;
@@ -127,7 +127,7 @@ impl Host {
     /// A result that is too large for a message, if it is of this engine and there.
     pub fn result(&self, place: &BlockPlace) -> Option<u64> {
         let block = self.blocks.get(&place.attempt).filter(|_| self.key == place.store.key)?;
-        block.values.get(&place.partition).filter(|_| block.output.0 == place.output).copied()
+        block.values.get(&place.partition).filter(|_| block.output == place.output).copied()
     }
 
     /// What it holds for a session that has let go of all.
@@ -303,7 +303,7 @@ impl World {
             Order::Blocks(BlockOrder::Delete { attempt }) => drop(of.blocks.remove(&attempt)),
             Order::Blocks(BlockOrder::Discard { attempt, .. }) => drop(of.sealed.remove(&attempt)),
             Order::Blocks(BlockOrder::DeleteOutputs { outputs }) => {
-                of.blocks.retain(|_, block| !outputs.contains(&block.output.0));
+                of.blocks.retain(|_, block| !outputs.contains(&block.output));
             }
             // No engine is asked to leave, and tasks need no files and print nothing.
             Order::Heard { .. }
@@ -430,10 +430,10 @@ impl World {
         };
         let report = Report { partitions: reports.collect(), bucket_bytes: vec![8; buckets as usize] };
         let (mut results, mut blocks) = (Vec::new(), Vec::new());
-        let sealed = |output: u64| move |partition: &u32| (output, *partition, Sealed::File { bytes: 8 });
+        let sealed = |output: OutputId| move |partition: &u32| (output, *partition, Sealed::File { bytes: 8 });
         match (task.code, code) {
             (CodeId::Output(output), _) => {
-                blocks = values.keys().map(sealed(output.0)).collect();
+                blocks = values.keys().map(sealed(output)).collect();
                 self.hosts[host].sealed.insert(attempt, Block { output, values });
             }
             (CodeId::Results(job), Code::Results(plan)) => {
@@ -444,8 +444,8 @@ impl World {
                 results = values.iter().map(part).collect();
                 let large: BTreeMap<u32, u64> =
                     values.into_iter().filter(|(partition, _)| self.is_large(plan, *partition)).collect();
-                let output = OutputId(result_of(job));
-                blocks = large.keys().map(sealed(output.0)).collect();
+                let output = results_of(job);
+                blocks = large.keys().map(sealed(output)).collect();
                 if !large.is_empty() {
                     self.hosts[host].sealed.insert(attempt, Block { output, values: large });
                 }

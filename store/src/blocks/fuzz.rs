@@ -11,6 +11,7 @@ use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 use tryworks_base::Error;
 use tryworks_base::frames::Frames;
+use tryworks_base::ids::{AttemptId, OutputId};
 
 /// Numbers from a seed.
 struct Random(FixedState, u64);
@@ -24,7 +25,7 @@ impl Random {
 
 /// A block with sequences of frames of these lengths, as a file has it, and the contents of its frames.
 fn block(lens: &[&[usize]], head: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
-    let mut table = Table::new(&BlockKey::random().unwrap().id(1, 2, 3));
+    let mut table = Table::new(&BlockKey::random().unwrap().id(OutputId(1), 2, AttemptId(3)));
     let (mut bytes, mut bodies) = (Vec::new(), Vec::new());
     for frames in lens {
         table.begin_sequence();

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use tryworks_base::ids::{AttemptId, OutputId};
 
 /// Where a block is.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,11 +33,11 @@ impl Held {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockInfo {
     /// The output that it belongs to.
-    pub output: u64,
+    pub output: OutputId,
     /// The partition that made it.
     pub partition: u32,
     /// The attempt that made it.
-    pub attempt: u64,
+    pub attempt: AttemptId,
     /// Its size in bytes.
     pub bytes: u64,
     /// The note that was added with it.

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::io;
 use std::path::{Path, PathBuf};
+use tryworks_base::ids::{AttemptId, OutputId};
 use tryworks_base::{Error, Result};
 
 /// The end of the name of a block that is being written.
@@ -29,9 +30,11 @@ impl BlockKey {
     /// The key with these bytes. A store makes its own from the system's randomness; a simulated store is given one.
     ///
     /// ```
+    /// use tryworks_base::ids::{AttemptId, OutputId};
     /// use tryworks_store::blocks::BlockKey;
     ///
-    /// assert_eq!(BlockKey::new([7; 32]).id(1, 2, 3), BlockKey::new([7; 32]).id(1, 2, 3));
+    /// let name = || BlockKey::new([7; 32]).id(OutputId(1), 2, AttemptId(3));
+    /// assert_eq!(name(), name());
     /// ```
     #[must_use]
     pub fn new(secret: [u8; 32]) -> Self {
@@ -39,9 +42,9 @@ impl BlockKey {
     }
 
     /// The name of the block that `attempt` made of `partition` of `output`.
-    pub fn id(&self, output: u64, partition: u32, attempt: u64) -> BlockId {
+    pub fn id(&self, output: OutputId, partition: u32, attempt: AttemptId) -> BlockId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(&output.to_le_bytes()).update(&partition.to_le_bytes()).update(&attempt.to_le_bytes());
+        hasher.update(&output.0.to_le_bytes()).update(&partition.to_le_bytes()).update(&attempt.0.to_le_bytes());
         let mut id = [0; 16];
         hasher.finalize_xof().fill(&mut id);
         BlockId(id)
@@ -121,16 +124,22 @@ mod tests {
     #[test]
     fn every_part_of_the_name_and_the_key_count() {
         let (one, two) = (BlockKey::random().unwrap(), BlockKey::random().unwrap());
-        let ids = [one.id(1, 2, 3), one.id(2, 2, 3), one.id(1, 3, 3), one.id(1, 2, 4), two.id(1, 2, 3)];
+        let ids = [
+            one.id(OutputId(1), 2, AttemptId(3)),
+            one.id(OutputId(2), 2, AttemptId(3)),
+            one.id(OutputId(1), 3, AttemptId(3)),
+            one.id(OutputId(1), 2, AttemptId(4)),
+            two.id(OutputId(1), 2, AttemptId(3)),
+        ];
         assert!((1..ids.len()).all(|i| !ids[..i].contains(&ids[i])));
-        assert_eq!(one.id(1, 2, 3), one.clone().id(1, 2, 3));
+        assert_eq!(one.id(OutputId(1), 2, AttemptId(3)), one.clone().id(OutputId(1), 2, AttemptId(3)));
     }
 
     #[test]
     fn no_text_shows_a_key_or_a_whole_name() {
         let key = BlockKey([0xab; 32]);
         assert_eq!(format!("{key:?}"), "BlockKey(..)");
-        let id = key.id(1, 2, 3);
+        let id = key.id(OutputId(1), 2, AttemptId(3));
         let whole = id.path_in(Path::new("")).to_string_lossy().into_owned();
         assert!(whole.len() == 32 && is_name(OsStr::new(&whole)) && is_name(id.unsealed_in(Path::new("")).as_os_str()));
         let texts =

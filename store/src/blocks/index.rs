@@ -8,12 +8,13 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use tryworks_base::ids::{AttemptId, OutputId};
 
 /// Output, partition, attempt.
-pub(super) type Key = (u64, u32, u64);
+pub(super) type Key = (OutputId, u32, AttemptId);
 
 /// The blocks of an output, by partition and attempt.
-pub(super) type Blocks = BTreeMap<(u32, u64), Arc<Block>>;
+pub(super) type Blocks = BTreeMap<(u32, AttemptId), Arc<Block>>;
 
 #[derive(Default)]
 pub(super) struct Output {
@@ -25,10 +26,10 @@ pub(super) struct Output {
 /// follow later.
 #[derive(Default)]
 pub(super) struct Index {
-    outputs: BTreeMap<u64, Output>,
+    outputs: BTreeMap<OutputId, Output>,
     ids: BTreeMap<BlockId, Key>,
     /// The blocks of each attempt.
-    attempts: BTreeSet<(u64, Key)>,
+    attempts: BTreeSet<(AttemptId, Key)>,
 }
 
 /// A block, until it is deleted and has no reader.
@@ -75,14 +76,14 @@ impl Index {
     }
 
     /// Takes out complete outputs.
-    pub(super) fn take_outputs(&mut self, names: RangeInclusive<u64>) -> Vec<(u64, Output)> {
+    pub(super) fn take_outputs(&mut self, names: RangeInclusive<OutputId>) -> Vec<(OutputId, Output)> {
         let names: Vec<_> = self.outputs.range(names).map(|(output, _)| *output).collect();
         names.into_iter().filter_map(|output| Some((output, self.outputs.remove(&output)?))).collect()
     }
 
     /// Takes out the blocks that an attempt made.
-    pub(super) fn take_attempt(&mut self, attempt: u64) -> Vec<Arc<Block>> {
-        let (first, last) = ((0, 0, 0), (u64::MAX, u32::MAX, u64::MAX));
+    pub(super) fn take_attempt(&mut self, attempt: AttemptId) -> Vec<Arc<Block>> {
+        let (first, last) = ((OutputId(0), 0, AttemptId(0)), (OutputId(u64::MAX), u32::MAX, AttemptId(u64::MAX)));
         let made = self.attempts.range((attempt, first)..=(attempt, last));
         let keys: Vec<Key> = made.map(|(_, key)| *key).collect();
         keys.iter().filter_map(|key| self.take(key)).collect()
@@ -95,7 +96,7 @@ impl Index {
     }
 
     /// Removes the names of blocks of an output that was taken out.
-    pub(super) fn forget(&mut self, output: u64, blocks: &[((u32, u64), Arc<Block>)]) {
+    pub(super) fn forget(&mut self, output: OutputId, blocks: &[((u32, AttemptId), Arc<Block>)]) {
         for ((partition, attempt), block) in blocks {
             self.ids.remove(&block.id);
             self.attempts.remove(&(*attempt, (output, *partition, *attempt)));

@@ -8,17 +8,18 @@
 //!
 //! ```
 //! use tryworks_base::frames::Frames;
+//! use tryworks_base::ids::{AttemptId, OutputId};
 //! use tryworks_store::blocks::{BlockStore, BlockWriter, OpenBlock};
 //! # fn main() -> tryworks_base::Result<()> {
 //! # let parent = tempfile::tempdir().unwrap();
 //! let store = BlockStore::open(&parent.path().join("blocks"), None)?;
-//! let id = store.key().id(7, 0, 1);
+//! let id = store.key().id(OutputId(7), 0, AttemptId(1));
 //!
 //! let mut writer = BlockWriter::new(store.dir(), id, store.quota());
 //! writer.sequence()?;
 //! writer.frame(b"there she blows")?;
 //! let sealed = writer.seal(b"one word per frame")?;
-//! store.add(7, 0, 1, sealed, Vec::new())?;
+//! store.add(OutputId(7), 0, AttemptId(1), sealed, Vec::new())?;
 //!
 //! let block = OpenBlock::held(store.get(id).unwrap().held())?;
 //! let mut scratch = Vec::new();

@@ -10,6 +10,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use tryworks_base::ids::{AttemptId, OutputId};
 use tryworks_base::{Error, Result};
 
 /// The file in the directory that the owner keeps locked. It also marks the directory as one of Tryworks's.
@@ -37,7 +38,7 @@ impl OwnedDir {
                 Lock::Taken => {
                     let left = block_dirs(path).map_err(failed)?;
                     // A name that no block and no other owner has.
-                    let blocks = key.id(u64::MAX, u32::MAX, u64::MAX).path_in(path);
+                    let blocks = key.id(OutputId(u64::MAX), u32::MAX, AttemptId(u64::MAX)).path_in(path);
                     DirBuilder::new().mode(0o700).create(&blocks).map_err(failed)?;
                     return Ok(OwnedDir { path: path.into(), blocks, left, _lock: lock });
                 }
@@ -188,7 +189,7 @@ mod tests {
         let path = parent.path().join("blocks");
         let key = BlockKey::random().unwrap();
         let dead = OwnedDir::open(&path, &key).unwrap();
-        let block = key.id(1, 0, 1).path_in(dead.blocks());
+        let block = key.id(OutputId(1), 0, AttemptId(1)).path_in(dead.blocks());
         fs::write(&block, b"left").unwrap();
         let before = dead.blocks().to_path_buf();
         // As after a kill: the lock is released, and nothing else happens.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
+use tryworks_base::ids::OutputId;
 
 /// How many blocks are removed from the index before its lock is released for others.
 const STEP: usize = 256;
@@ -20,7 +21,7 @@ pub(super) enum Removal {
     /// The file of a deleted block that has no reader any more.
     File { id: BlockId, bytes: u64 },
     /// All blocks of an output that cannot be found any more.
-    Output { output: u64, blocks: Blocks },
+    Output { output: OutputId, blocks: Blocks },
     /// What an attempt may have written of a block that was never added.
     Unadded(BlockId),
     /// The blocks of a dead owner.
@@ -55,7 +56,7 @@ pub(super) fn start(shared: Arc<Shared>, removals: Receiver<Removal>) -> io::Res
     })
 }
 
-fn remove_all(shared: &Shared, output: u64, blocks: Blocks) {
+fn remove_all(shared: &Shared, output: OutputId, blocks: Blocks) {
     let mut blocks = blocks.into_iter();
     while !shared.is_closed() {
         let step: Vec<_> = blocks.by_ref().take(STEP).collect();

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 use tryworks_base::disk::refused;
+use tryworks_base::ids::{AttemptId, OutputId};
 use tryworks_base::lock::{Held as Locked, Lock, none_held};
 use tryworks_base::{Error, Result};
 
@@ -142,14 +143,15 @@ impl BlockStore {
     /// If the block does not exist, is no block, or exceeds the quota: then it is deleted.
     pub fn add(
         &self,
-        output: u64,
+        output: OutputId,
         partition: u32,
-        attempt: u64,
+        attempt: AttemptId,
         sealed: Sealed,
         note: impl Into<Bytes>,
     ) -> Result<BlockId> {
         let (shared, key) = (&self.0.shared, (output, partition, attempt));
-        let twice = || Error::Bug(format!("the block of output, partition and attempt {key:?} was added twice"));
+        let twice =
+            || Error::Bug(format!("the block of partition {partition} of {output}, by {attempt}, was added twice"));
         if shared.index().has(&key) {
             return Err(twice());
         }
@@ -183,12 +185,12 @@ impl BlockStore {
     }
 
     /// Deletes all blocks of an output. Like every deletion, this does not wait for the disk.
-    pub fn delete_output(&self, output: u64) {
+    pub fn delete_output(&self, output: OutputId) {
         self.delete_outputs(output..=output);
     }
 
     /// Deletes all blocks of all outputs with these names.
-    pub fn delete_outputs(&self, outputs: RangeInclusive<u64>) {
+    pub fn delete_outputs(&self, outputs: RangeInclusive<OutputId>) {
         let shared = &self.0.shared;
         let gone = shared.index().take_outputs(outputs);
         for (output, Output { blocks, bytes }) in gone {
@@ -198,7 +200,7 @@ impl BlockStore {
     }
 
     /// Deletes all blocks that an attempt made.
-    pub fn delete_attempt(&self, attempt: u64) {
+    pub fn delete_attempt(&self, attempt: AttemptId) {
         let gone = self.0.shared.index().take_attempt(attempt);
         for block in &gone {
             self.0.shared.leave(block.sealed.bytes());
@@ -206,7 +208,7 @@ impl BlockStore {
     }
 
     /// Removes what a failed attempt may have written of a block that was never added.
-    pub fn discard(&self, output: u64, partition: u32, attempt: u64) {
+    pub fn discard(&self, output: OutputId, partition: u32, attempt: AttemptId) {
         let shared = &self.0.shared;
         if !shared.index().has(&(output, partition, attempt)) {
             shared.remove(Removal::Unadded(shared.key.id(output, partition, attempt)));
@@ -340,7 +342,7 @@ mod tests {
     use super::super::write::BlockWriter;
     use super::*;
 
-    fn add(store: &BlockStore, output: u64, attempt: u64) -> BlockId {
+    fn add(store: &BlockStore, output: OutputId, attempt: AttemptId) -> BlockId {
         let id = store.key().id(output, 0, attempt);
         let mut writer = BlockWriter::new(store.dir(), id, store.quota());
         writer.sequence().unwrap();
@@ -353,22 +355,22 @@ mod tests {
     fn whoever_deletes_does_not_wait_for_the_disk() {
         let parent = tempfile::tempdir().unwrap();
         let store = BlockStore::open(&parent.path().join("blocks"), Some(450_000)).unwrap();
-        let [one, two, read, left] = [(1, 1), (2, 2), (3, 3), (4, 4)].map(|(output, made)| add(&store, output, made));
+        let [one, two, read, left] = [1, 2, 3, 4].map(|number| add(&store, OutputId(number), AttemptId(number)));
         let path = |id: BlockId| id.path_in(store.dir());
         let used = store.used();
         let pin = store.get(read).unwrap();
         // The disk is busy until the test lets it continue.
         let (busy, free) = sync_channel(0);
         store.0.shared.remove(Removal::Tell(busy));
-        store.delete_output(1);
-        store.delete_attempt(2);
-        store.delete_outputs(3..=3);
-        store.discard(4, 0, 4);
+        store.delete_output(OutputId(1));
+        store.delete_attempt(AttemptId(2));
+        store.delete_outputs(OutputId(3)..=OutputId(3));
+        store.discard(OutputId(4), 0, AttemptId(4));
         assert!([one, two, read].iter().all(|id| store.get(*id).is_none()) && store.get(left).is_some());
         assert!([one, two, read, left].iter().all(|id| path(*id).exists()));
         assert_eq!(store.used(), used, "what is on the disk counts");
         // But not against the quota: deleting a block and writing it again must not fail for that.
-        let again = add(&store, 5, 5);
+        let again = add(&store, OutputId(5), AttemptId(5));
         free.recv().unwrap();
         store.wait_for_removals();
         assert_eq!([one, two, read, left, again].map(|id| path(id).exists()), [false, false, true, true, true]);
@@ -377,7 +379,7 @@ mod tests {
         store.wait_for_removals();
         assert!(!path(read).exists() && store.used() == used / 2);
         // A store that is closed while the disk is busy leaves nothing behind, either.
-        store.delete_output(4);
+        store.delete_output(OutputId(4));
         drop(store);
         assert!(!parent.path().join("blocks").exists());
     }

@@ -149,7 +149,7 @@ pub(crate) fn assignment(attempt: AttemptId, code: CodeId) -> Assignment {
     Assignment { task, session: SESSION, code }
 }
 
-pub(crate) fn done(attempt: u64, blocks: Vec<(u64, u32, Sealed)>) -> FromWorker {
+pub(crate) fn done(attempt: u64, blocks: Vec<(OutputId, u32, Sealed)>) -> FromWorker {
     let partitions = blocks.iter().map(|_| PartitionReport { bytes: 1, rows: 1, checksum: 1 }).collect();
     let report = Report { partitions, bucket_bytes: Vec::new() };
     FromWorker::Done { attempt: AttemptId(attempt), report, blocks, results: vec![], kept: vec![], span: (1, 2) }
@@ -159,6 +159,6 @@ pub(crate) fn failed(attempt: u64) -> FromWorker {
     FromWorker::Failed { attempt: AttemptId(attempt), failure: Failure::Killed, span: (1, 2) }
 }
 
-fn blocks() -> Vec<(u64, u32, Sealed)> {
-    (0..4).map(|partition| (output().0, partition, Sealed::File { bytes: 1000 })).collect()
+fn blocks() -> Vec<(OutputId, u32, Sealed)> {
+    (0..4).map(|partition| (output(), partition, Sealed::File { bytes: 1000 })).collect()
 }

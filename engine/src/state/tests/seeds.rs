@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tryworks_base::Error;
 use tryworks_base::ids::ExchangeId;
 use tryworks_protocol::engine::HeldBlock;
-use tryworks_protocol::result_of;
+use tryworks_protocol::results_of;
 use tryworks_scheduler::Move;
 use tryworks_testing::{Random, run_seeds};
 
@@ -18,7 +18,7 @@ fn pick<T: Copy>(random: &mut Random, from: &[T]) -> Option<T> {
     (!from.is_empty()).then(|| from[random.below(from.len() as u64) as usize])
 }
 
-type Block = (u64, u32, u64);
+type Block = (OutputId, u32, AttemptId);
 
 /// The world around the state, and what the test expects.
 struct Around {
@@ -113,7 +113,7 @@ impl Around {
     fn whole(&self, held: &[HeldBlock]) {
         for HeldBlock { output, attempt, partitions, .. } in held {
             for partition in partitions.iter() {
-                assert!(self.added.contains(&(output.0, partition, attempt.0)), "{attempt:?} is offered and not there");
+                assert!(self.added.contains(&(*output, partition, *attempt)), "{attempt:?} is offered and not there");
             }
             assert!(attempt.0 > self.over, "{attempt:?} is of a session that is over");
         }
@@ -186,21 +186,21 @@ impl Around {
             return self.world.engine.worker_says(now, number, FromWorker::Beat);
         }
         let task = tasks.remove(self.rng.below(tasks.len() as u64) as usize);
-        let attempt = task.task.attempt.0;
+        let attempt = task.task.attempt;
         let output = match task.code {
-            CodeId::Output(output) => output.0,
-            CodeId::Results(job) => result_of(job),
+            CodeId::Output(output) => output,
+            CodeId::Results(job) => results_of(job),
         };
         let blocks: Vec<Block> = (0..self.rng.below(5) as u32).map(|partition| (output, partition, attempt)).collect();
         self.sealed.extend(&blocks);
         if self.rng.below(5) == 0 {
-            return self.world.engine.worker_says(now, number, failed(attempt));
+            return self.world.engine.worker_says(now, number, failed(attempt.0));
         }
         let blocks = || blocks.iter().map(|(output, at, _)| (*output, *at, Sealed::File { bytes: 1 })).collect();
-        self.world.engine.worker_says(now, number, done(attempt, blocks()));
+        self.world.engine.worker_says(now, number, done(attempt.0, blocks()));
         if self.rng.below(10) == 0 {
             self.see("said twice");
-            self.world.engine.worker_says(now, number, done(attempt, blocks()));
+            self.world.engine.worker_says(now, number, done(attempt.0, blocks()));
         }
     }
 
@@ -220,7 +220,7 @@ impl Around {
         // It had begun some of its tasks.
         for task in tasks.iter().take(2) {
             if let CodeId::Output(output) = task.code {
-                self.sealed.insert((output.0, 0, task.task.attempt.0));
+                self.sealed.insert((output, 0, task.task.attempt));
             }
         }
         let ran = tasks.iter().take(2).map(|task| task.task.attempt).collect();
@@ -296,7 +296,7 @@ impl Around {
             BlockOrder::Add { attempt, blocks, .. } => {
                 let mut outcome = Ok(());
                 for (output, partition, _) in blocks {
-                    let block = (output, partition, attempt.0);
+                    let block = (output, partition, attempt);
                     self.sealed.remove(&block);
                     if self.rng.below(12) == 0 {
                         let error = Error::Bug("it is damaged".into());
@@ -308,9 +308,9 @@ impl Around {
                 }
                 self.outcomes.push_back(Outcome::Added(attempt, outcome));
             }
-            BlockOrder::Delete { attempt } => self.added.retain(|(_, _, by)| *by != attempt.0),
+            BlockOrder::Delete { attempt } => self.added.retain(|(_, _, by)| *by != attempt),
             BlockOrder::Discard { attempt, output, partitions } => {
-                self.sealed.retain(|(of, at, by)| (*of, *by) != (output, attempt.0) || !partitions.contains(*at));
+                self.sealed.retain(|(of, at, by)| (*of, *by) != (output, attempt) || !partitions.contains(*at));
             }
             BlockOrder::DeleteOutputs { outputs } => {
                 self.added.retain(|(of, _, _)| !outputs.contains(of));
@@ -329,7 +329,7 @@ impl Around {
             report: Report { partitions: vec![], bucket_bytes: vec![] },
         });
         if held.is_some() {
-            self.added.extend(what.partitions.iter().map(|partition| (what.output.0, partition, what.made_by.0)));
+            self.added.extend(what.partitions.iter().map(|partition| (what.output, partition, what.made_by)));
         }
         self.outcomes.push_back(Outcome::TookOver(what, held));
     }
@@ -351,8 +351,8 @@ impl Around {
         assert_eq!(self.open, BTreeSet::new(), "they were never reported");
         let offer = self.world.engine.offer();
         self.whole(&offer.held);
-        let held = offer.held.iter().map(|held| held.attempt.0).chain(offer.results.iter().map(|held| held.attempt.0));
-        let held: BTreeSet<u64> = held.collect();
+        let held = offer.held.iter().map(|held| held.attempt).chain(offer.results.iter().map(|held| held.attempt));
+        let held: BTreeSet<AttemptId> = held.collect();
         let stray: Vec<_> = self.added.iter().filter(|(_, _, attempt)| !held.contains(attempt)).collect();
         assert!(stray.is_empty(), "{stray:?} is not offered");
         assert!(self.sealed.is_empty(), "{:?} is never deleted", self.sealed);

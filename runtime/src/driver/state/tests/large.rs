@@ -1,6 +1,7 @@
 //! Large results, which the driver fetches from the engines that have them.
 
 use super::*;
+use tryworks_base::ids::OutputId;
 use tryworks_protocol::engine::{BlockPlace, StorePlace};
 use tryworks_store::blocks::BlockKey;
 
@@ -9,7 +10,10 @@ fn large(attempt: u64) -> Part {
     let key = BlockKey::new([7; 32]);
     let (host, directory, socket) = ("afar".to_string(), String::new(), String::new());
     let store = StorePlace { host, directory, socket, address: None, key };
-    Part::At { place: BlockPlace { store, output: 1, partition: 0, attempt: AttemptId(attempt) }, len: 1 << 30 }
+    Part::At {
+        place: BlockPlace { store, output: OutputId(1), partition: 0, attempt: AttemptId(attempt) },
+        len: 1 << 30,
+    }
 }
 
 fn received(attempt: u64) -> FromDriver {
