@@ -84,7 +84,7 @@ mod tests {
             action("save", &[]),
             action("save", &[("format", "Lines", 7), ("directory", "/out", 0)]),
         ];
-        let told: Vec<_> = other.iter().map(|other| save.difference(other).unwrap()).collect();
+        let differences: Vec<_> = other.iter().map(|other| save.difference(other).unwrap()).collect();
         let expected = [
             "it is `save`, and `count` is asked for",
             "its format is `Lines`, and `Rows` is asked for",
@@ -92,6 +92,6 @@ mod tests {
             "its format is `Lines`, and none is asked for",
             "it has no directory, and `/out` is asked for",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(differences, expected);
     }
 }

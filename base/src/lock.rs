@@ -80,18 +80,18 @@ impl<'a, T> Held<'a, T> {
     /// Unlocks the value until `told` is notified.
     #[must_use]
     #[track_caller]
-    pub fn wait(self, told: &Condvar) -> Self {
+    pub fn wait(self, condvar: &Condvar) -> Self {
         let guard = self.let_go();
-        let guard = told.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        let guard = condvar.wait(guard).unwrap_or_else(PoisonError::into_inner);
         Held { guard, count: Count::one() }
     }
 
     /// The same, but not for longer than this.
     #[must_use]
     #[track_caller]
-    pub fn wait_for(self, told: &Condvar, time: Duration) -> Self {
+    pub fn wait_for(self, condvar: &Condvar, time: Duration) -> Self {
         let guard = self.let_go();
-        let guard = told.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0;
+        let guard = condvar.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0;
         Held { guard, count: Count::one() }
     }
 

@@ -25,17 +25,17 @@ impl Heap {
     /// Counts the parts of `value`, and returns its size. If its parts need more than this size, the value is a
     /// pointer, such as a box, and the parts are on the heap.
     fn place<T: Serialize + ?Sized>(&mut self, value: &T) -> u64 {
-        let room = size_of_val(value) as u64;
+        let size = size_of_val(value) as u64;
         // A value that cannot be written is an error where it is written, not here.
         let inside = value.serialize(&mut *self).unwrap_or(0);
         if type_name::<T>().starts_with('&') {
             // Collections serialize references to their elements, so `size_of_val` is not the elements' size.
             return if inside > 4 { inside.next_multiple_of(8) } else { inside };
         }
-        if inside > room {
+        if inside > size {
             self.0 += inside + ALLOCATION;
         }
-        room
+        size
     }
 }
 

@@ -16,7 +16,7 @@ const LARGE: usize = 16 << 20;
 
 /// A sequence of frames in memory, being written and then read.
 pub(crate) struct HeldFrames {
-    room: MmapMut,
+    memory: MmapMut,
     /// The position where each frame ends.
     ends: Vec<usize>,
     /// Returns memory to the budget when the frames are dropped.
@@ -27,20 +27,20 @@ impl HeldFrames {
     /// An empty sequence with a capacity of the bytes that `held` has reserved.
     pub(crate) fn new(held: Reservation) -> Result<Self> {
         let refused = |error| Error::storage("holding rows", "memory", &error);
-        let room = MmapMut::map_anon(held.bytes().max(1) as usize).map_err(refused)?;
-        if room.len() >= LARGE {
+        let memory = MmapMut::map_anon(held.bytes().max(1) as usize).map_err(refused)?;
+        if memory.len() >= LARGE {
             // If there are no huge pages, small ones work, too.
-            let _ = room.advise(Advice::HugePage);
+            let _ = memory.advise(Advice::HugePage);
         }
-        Ok(HeldFrames { room, ends: Vec::new(), held })
+        Ok(HeldFrames { memory, ends: Vec::new(), held })
     }
 }
 
 impl FrameWriter for HeldFrames {
     fn frame(&mut self, bytes: &[u8]) -> Result<()> {
         let start = self.ends.last().copied().unwrap_or(0);
-        let room = self.room.get_mut(start..start + bytes.len());
-        room.ok_or_else(|| Error::Bug("frames are longer than their rows".into()))?.copy_from_slice(bytes);
+        let free = self.memory.get_mut(start..start + bytes.len());
+        free.ok_or_else(|| Error::Bug("frames are longer than their rows".into()))?.copy_from_slice(bytes);
         self.ends.push(start + bytes.len());
         Ok(())
     }
@@ -57,7 +57,7 @@ impl FrameWriter for HeldFrames {
 impl Frames for HeldFrames {
     fn view<'a>(&'a self, index: usize, _: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        Ok(&self.room[start..self.ends[index]])
+        Ok(&self.memory[start..self.ends[index]])
     }
 
     fn len(&self) -> usize {

@@ -101,11 +101,11 @@ pub const MOST_PARTITIONS: u32 = 1 << 24;
 /// not be shuffled.
 pub(crate) fn default_readers(inputs: &[&Arc<Node>]) -> u32 {
     let largest = inputs.iter().map(|node| node.partitions).max().unwrap_or(0).max(1);
-    let laid_out = inputs.iter().filter_map(|node| match node.partitioning {
+    let partitioned = inputs.iter().filter_map(|node| match node.partitioning {
         Some(Partitioning::Hash(partitions)) if partitions >= largest.div_ceil(10) => Some(partitions),
         _ => None,
     });
-    laid_out.max().unwrap_or(largest)
+    partitioned.max().unwrap_or(largest)
 }
 
 /// The mistake of asking for more than [`MOST_PARTITIONS`].

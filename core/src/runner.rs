@@ -85,19 +85,19 @@ pub struct JobRequest {
     pub op: Op,
     /// Whether the job goes on without the program.
     pub tie: Tie,
-    /// What it is: a detached job is found again by who asks for the same.
+    /// The action: a program gets an existing detached job only if it asks for the same action.
     pub action: Action,
-    /// What tells the files that it saves from those of other jobs; empty if it saves none, or ends with the program.
+    /// Distinguishes the files that it saves from those of other jobs; empty if it saves none, or ends with the program.
     pub token: String,
 }
 
 /// A detached job that was looked for.
 pub struct Sought {
-    /// What tells its files from those of other jobs.
+    /// Distinguishes its files from those of other jobs.
     pub token: String,
-    /// It is there. Else it is to be begun.
+    /// Whether the job exists. If not, this program submits it.
     pub is_known: bool,
-    /// Where the job belongs to: a name has one job there at a time.
+    /// The cluster of the job. In a cluster, one job has a name at a time.
     pub cluster: String,
     /// Keeps its name for this program.
     pub held: Box<dyn Any + Send>,

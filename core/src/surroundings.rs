@@ -23,11 +23,11 @@ pub trait Surroundings: Send + Sync {
 static SURROUNDINGS: OnceLock<Box<dyn Surroundings>> = OnceLock::new();
 
 /// Sets the surroundings of this process. Only the first call counts.
-pub fn surround(around: Box<dyn Surroundings>) {
-    let _ = SURROUNDINGS.set(around);
+pub fn surround(surroundings: Box<dyn Surroundings>) {
+    let _ = SURROUNDINGS.set(surroundings);
 }
 
 /// The surroundings of this process, if it is a worker.
 pub fn get() -> Option<&'static dyn Surroundings> {
-    SURROUNDINGS.get().map(|around| &**around)
+    SURROUNDINGS.get().map(|surroundings| &**surroundings)
 }

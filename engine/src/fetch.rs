@@ -26,7 +26,7 @@ pub(crate) async fn fetch(
     let failed = |error: io::Error| disk::storage("fetching the program", programs.directory(), program.bytes, &error);
     let mut request = Vec::new();
     codec::encode(&program.id, &mut request)?;
-    let told =
+    let on_failure =
         |error: &DataError| tracing::warn!("a program cannot be fetched now, and the engine tries again: {error}");
     make_directory(programs.directory()).map_err(failed)?;
     let place = programs.place(&program.id);
@@ -37,7 +37,7 @@ pub(crate) async fn fetch(
         let expected = Expected { new, place: landed.clone(), mode: 0o500, hash, other: ANOTHER };
         Arrival::take(expected, stream).await
     };
-    while_away(patience, told, attempt).await.map_err(lost)?.map_err(failed)?;
+    while_away(patience, on_failure, attempt).await.map_err(lost)?.map_err(failed)?;
     programs.arrived(&program.id).map_err(failed)?;
     Ok(place)
 }

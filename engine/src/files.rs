@@ -95,7 +95,7 @@ impl Files {
     ) -> Result<Claim> {
         let lost =
             |error: DataError| Error::cluster(format!("a file of the driver's cannot be fetched: {error}"), advice);
-        let told = |error: &DataError| {
+        let on_failure = |error: &DataError| {
             tracing::warn!("a file of the driver's cannot be fetched now, and the engine tries again: {error}")
         };
         let mut request = Vec::new();
@@ -119,6 +119,6 @@ impl Files {
             };
             Ok(Arrival::take(expected, stream).await?.map(|()| claim).map_err(failed))
         };
-        while_away(self.patience, told, attempt).await.map_err(lost)?
+        while_away(self.patience, on_failure, attempt).await.map_err(lost)?
     }
 }

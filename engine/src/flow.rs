@@ -46,7 +46,7 @@ impl Flow {
     }
 
     /// Everything on its way has arrived, or never will.
-    pub(super) fn begin_anew(&self) {
+    pub(super) fn reset(&self) {
         self.heard(u64::MAX);
     }
 }

@@ -53,7 +53,7 @@ impl Io {
             Order::Unheard { worker } => {
                 let flows = self.workers.get(&worker).into_iter().flat_map(|worker| &worker.flows);
                 for flow in flows {
-                    flow.begin_anew();
+                    flow.reset();
                 }
             }
             Order::Blocks(order) => keep(&self.store, engine, order),

@@ -140,7 +140,7 @@ pub(super) async fn tend(
     };
     // What its pipes still hold goes out with its end.
     for flow in &flows {
-        flow.begin_anew();
+        flow.reset();
     }
     let deadline = tokio::time::Instant::now() + LAST_OUTPUT;
     for output in reading {

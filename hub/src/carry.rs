@@ -3,7 +3,7 @@
 use crate::history;
 use crate::journal::{Journal, Recovered};
 use crate::programs::Shelf;
-use crate::state::{Level, Lookup, Order, Told};
+use crate::state::{Level, Lookup, Order, OrderOutcome};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -35,7 +35,7 @@ pub(crate) struct Carrier {
     /// Leads to the thread that asks the journal.
     desk: Sender<Lookup>,
     /// Takes outcomes to the loop.
-    told: UnboundedSender<Told>,
+    outcomes: UnboundedSender<OrderOutcome>,
     /// The journal's health as it was last reported.
     trouble: Option<Error>,
     reader: JoinHandle<()>,
@@ -47,19 +47,19 @@ impl Carrier {
     ///
     /// # Errors
     /// If the journal or the shelf cannot be opened.
-    pub(crate) fn open(directory: &Path) -> Result<(Carrier, Recovered, UnboundedReceiver<Told>)> {
+    pub(crate) fn open(directory: &Path) -> Result<(Carrier, Recovered, UnboundedReceiver<OrderOutcome>)> {
         let (journal, recovered) = Journal::open(directory.join("journal.sqlite"))?;
         let reader = journal.reader()?;
         let (desk, lookups) = channel();
-        let (told, hears) = unbounded_channel();
+        let (outcomes, hears) = unbounded_channel();
         let programs = directory.join("programs");
-        let shelf = Shelf::open(programs.clone(), told.clone());
+        let shelf = Shelf::open(programs.clone(), outcomes.clone());
         let shelf = shelf.map_err(|error| Error::storage("looking for programs", programs, &error))?;
-        let answers = told.clone();
+        let answers = outcomes.clone();
         let thread = std::thread::Builder::new().name("history".into());
         let thread = thread.spawn(move || history::answer(&reader, &lookups, &answers));
         let reader = thread.map_err(|error| Error::storage("starting a thread", "this process", &error))?;
-        Ok((Carrier { journal, shelf, desk, told, trouble: None, reader }, recovered, hears))
+        Ok((Carrier { journal, shelf, desk, outcomes, trouble: None, reader }, recovered, hears))
     }
 
     /// Whether the threads that use the journal are alive.
@@ -68,32 +68,34 @@ impl Carrier {
     }
 
     /// The journal's health, if it has changed since the last call.
-    pub(crate) fn health(&mut self) -> Option<Told> {
+    pub(crate) fn health(&mut self) -> Option<OrderOutcome> {
         let now = self.journal.health().error;
         (now != self.trouble).then(|| {
             self.trouble.clone_from(&now);
-            Told::Health(now)
+            OrderOutcome::Health(now)
         })
     }
 
     /// Carries out an order, or returns it if only the loop can. Never waits.
     pub(crate) fn carry_out(&self, order: Order) -> Option<Rest> {
-        let told = || self.told.clone();
+        let outcomes = || self.outcomes.clone();
         match order {
             Order::Note(entry) => self.journal.note(entry),
             Order::NoteJob { entry, job } => {
-                let told = told();
-                self.journal.note_then(entry, move |outcome| drop(told.send(Told::Submitted { job, outcome })));
+                let outcomes = outcomes();
+                self.journal
+                    .note_then(entry, move |outcome| drop(outcomes.send(OrderOutcome::Submitted { job, outcome })));
             }
             Order::NoteResult { entry, engine, attempt } => {
-                let told = told();
+                let outcomes = outcomes();
                 self.journal.note(entry);
-                // A disk that is full holds it up. Nobody would ask the engine for them once it is written.
-                self.journal.when_written(move || drop(told.send(Told::Kept { engine, attempt })));
+                // A full disk delays the entry. The engine must keep the results until then: it deletes them on `Kept`.
+                self.journal.when_written(move || drop(outcomes.send(OrderOutcome::Kept { engine, attempt })));
             }
             Order::Reserve { counter, end } => {
-                let told = told();
-                self.journal.reserve(counter, end, move || drop(told.send(Told::Reserved { counter, end })));
+                let outcomes = outcomes();
+                self.journal
+                    .reserve(counter, end, move || drop(outcomes.send(OrderOutcome::Reserved { counter, end })));
             }
             // A result that is not written yet would count as lost, so this waits for the disk.
             Order::LookUp(lookup @ Lookup::Results { .. }) => {
@@ -108,12 +110,12 @@ impl Carrier {
             Order::Shelf(order) => self.shelf.obey(&order),
             Order::LookAt { session, process } => {
                 if let Some(ended) = has_ended(&process) {
-                    self.tell(Told::Looked { session, process, ended });
+                    self.tell(OrderOutcome::Looked { session, process, ended });
                 }
             }
             Order::Status { peer, number, mut status } => {
                 status.resident = tryworks_base::resident::anonymous_resident().unwrap_or(0);
-                self.tell(Told::Answer { peer, number, answer: Answer::Status(*status) });
+                self.tell(OrderOutcome::Answer { peer, number, answer: Answer::Status(*status) });
             }
             Order::Renew { peer, number } => return Some(Rest::Renew(peer, number)),
             Order::Stop => return Some(Rest::Stop),
@@ -125,7 +127,7 @@ impl Carrier {
     }
 
     /// Once the loop has ended there is no receiver, and the outcome is dropped.
-    fn tell(&self, told: Told) {
-        drop(self.told.send(told));
+    fn tell(&self, outcome: OrderOutcome) {
+        drop(self.outcomes.send(outcome));
     }
 }

@@ -1,7 +1,7 @@
 //! Questions that the journal answers, on a separate thread, so that the hub never waits for the disk.
 
 use crate::journal::Reader;
-use crate::state::{Lookup, Told};
+use crate::state::{Lookup, OrderOutcome};
 use std::sync::mpsc::Receiver;
 use tokio::sync::mpsc::UnboundedSender;
 use tryworks_base::Result;
@@ -12,10 +12,10 @@ use tryworks_protocol::engine::ResultPart;
 const TASKS: u32 = 1_000;
 
 /// Answers questions until the hub is gone.
-pub(crate) fn answer(reader: &Reader, lookups: &Receiver<Lookup>, told: &UnboundedSender<Told>) {
+pub(crate) fn answer(reader: &Reader, lookups: &Receiver<Lookup>, outcomes: &UnboundedSender<OrderOutcome>) {
     while let Ok(lookup) = lookups.recv() {
         // A hub that is gone needs no answer.
-        look_up(reader, lookup, &mut |answer| drop(told.send(answer)));
+        look_up(reader, lookup, &mut |answer| drop(outcomes.send(answer)));
     }
 }
 
@@ -25,33 +25,33 @@ pub(crate) fn answer(reader: &Reader, lookups: &Receiver<Lookup>, told: &Unbound
 /// use tryworks_base::ids::JobId;
 /// use tryworks_hub::journal::InMemory;
 /// use tryworks_hub::look_up;
-/// use tryworks_hub::state::{Lookup, Told};
+/// use tryworks_hub::state::{Lookup, OrderOutcome};
 ///
 /// let mut journal = InMemory::new().unwrap();
 /// journal.begin().unwrap();
-/// let mut told = Vec::new();
-/// look_up(journal.reader(), Lookup::Results { job: JobId(1), replay: 7 }, &mut |one| told.push(one));
-/// assert!(matches!(told[..], [Told::Replayed { replay: 7, count: Ok(0), .. }]));
+/// let mut outcomes = Vec::new();
+/// look_up(journal.reader(), Lookup::Results { job: JobId(1), replay: 7 }, &mut |one| outcomes.push(one));
+/// assert!(matches!(outcomes[..], [OrderOutcome::Replayed { replay: 7, count: Ok(0), .. }]));
 /// ```
-pub fn look_up(reader: &Reader, lookup: Lookup, tell: &mut dyn FnMut(Told)) {
+pub fn look_up(reader: &Reader, lookup: Lookup, tell: &mut dyn FnMut(OrderOutcome)) {
     match lookup {
         Lookup::Ask { peer, number, question, live } => {
             let answer = asked(reader, &question, live).unwrap_or_else(|error| Answer::No(error.to_string()));
-            tell(Told::Answer { peer, number, answer });
+            tell(OrderOutcome::Answer { peer, number, answer });
         }
         Lookup::Ran { peer, number, engine, name } => {
             let ran = match reader.ran(&name) {
                 Ok(ran) => ran.ok_or_else(|| no_job(&name)),
                 Err(error) => Err(Answer::No(error.to_string())),
             };
-            tell(Told::Ran { peer, number, engine, ran });
+            tell(OrderOutcome::Ran { peer, number, engine, ran });
         }
         Lookup::Results { job, replay } => {
             let mut count = Ok(0);
             for found in reader.results(job) {
                 match found {
                     Ok((partition, attempt, ResultPart::Here(bytes))) => {
-                        tell(Told::Result { job, replay, attempt, partition, bytes });
+                        tell(OrderOutcome::Result { job, replay, attempt, partition, bytes });
                         count = count.map(|count| count + 1);
                     }
                     // The hub knows which engine has it.
@@ -62,7 +62,7 @@ pub fn look_up(reader: &Reader, lookup: Lookup, tell: &mut dyn FnMut(Told)) {
                     }
                 }
             }
-            tell(Told::Replayed { job, replay, count });
+            tell(OrderOutcome::Replayed { job, replay, count });
         }
     }
 }

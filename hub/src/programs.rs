@@ -1,7 +1,7 @@
 //! The hub's data port: the programs of drivers, and files that drivers upload, by their hashes. Drivers on other
 //! machines upload them there, and engines on other machines download them.
 
-use crate::state::{ShelfOrder, Told};
+use crate::state::{OrderOutcome, ShelfOrder};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -31,7 +31,7 @@ pub(crate) struct Shelf {
     /// The number of the next upload.
     arrivals: Arc<AtomicU64>,
     /// Tells the hub's state what has arrived and what was removed.
-    told: UnboundedSender<Told>,
+    outcomes: UnboundedSender<OrderOutcome>,
 }
 
 #[derive(Default)]
@@ -62,11 +62,11 @@ impl State {
 
 impl Shelf {
     /// The shelf in this directory, with what an earlier hub left there.
-    pub(crate) fn open(directory: PathBuf, told: UnboundedSender<Told>) -> io::Result<Self> {
-        Self::with_quota(directory, QUOTA, told)
+    pub(crate) fn open(directory: PathBuf, outcomes: UnboundedSender<OrderOutcome>) -> io::Result<Self> {
+        Self::with_quota(directory, QUOTA, outcomes)
     }
 
-    fn with_quota(directory: PathBuf, quota: u64, told: UnboundedSender<Told>) -> io::Result<Self> {
+    fn with_quota(directory: PathBuf, quota: u64, outcomes: UnboundedSender<OrderOutcome>) -> io::Result<Self> {
         let mut state = State::default();
         if directory.is_dir() {
             for entry in fs::read_dir(&directory)? {
@@ -80,7 +80,7 @@ impl Shelf {
         }
         let state = Arc::new(Lock::new(state));
         let programs = Arc::new(Programs::new(directory));
-        Ok(Shelf { programs, quota, state, arrivals: Arc::default(), told })
+        Ok(Shelf { programs, quota, state, arrivals: Arc::default(), outcomes })
     }
 
     fn state(&self) -> Held<'_, State> {
@@ -94,8 +94,8 @@ impl Shelf {
 
     /// The state hears of an upload before it hears anything that the driver says after it. When the hub has ended,
     /// this does nothing.
-    fn tell(&self, told: Told) {
-        drop(self.told.send(told));
+    fn tell(&self, outcome: OrderOutcome) {
+        drop(self.outcomes.send(outcome));
     }
 
     /// Carries out an order of the hub's state.
@@ -153,7 +153,7 @@ impl Shelf {
         for id in gone.collect::<Vec<_>>() {
             state.here.remove(&id);
             self.programs.remove(&id);
-            self.tell(Told::Removed(id));
+            self.tell(OrderOutcome::Removed(id));
         }
     }
 
@@ -171,7 +171,7 @@ impl Shelf {
             }
             self.programs.remove(&id);
             held -= here.remove(&id).unwrap_or_default();
-            self.tell(Told::Removed(id));
+            self.tell(OrderOutcome::Removed(id));
         }
         if !fits(held) {
             let needed = held.saturating_add(bytes);
@@ -291,7 +291,7 @@ impl Upload for Arriving {
         self.settle(&self.shelf.programs.place(&self.id)).map_err(|error| error.to_string())?;
         state.here.insert(self.id, self.len);
         *state.promised.entry(self.id).or_default() += 1;
-        self.shelf.tell(Told::Arrived(self.id));
+        self.shelf.tell(OrderOutcome::Arrived(self.id));
         Ok(())
     }
 }
@@ -315,8 +315,8 @@ mod tests {
     }
 
     fn reopened(directory: &Path, quota: u64) -> Shelf {
-        let (told, _) = tokio::sync::mpsc::unbounded_channel();
-        Shelf::with_quota(directory.to_path_buf(), quota, told).unwrap()
+        let (outcomes, _) = tokio::sync::mpsc::unbounded_channel();
+        Shelf::with_quota(directory.to_path_buf(), quota, outcomes).unwrap()
     }
 
     fn request(id: &[u8; 32]) -> Vec<u8> {

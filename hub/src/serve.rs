@@ -2,7 +2,7 @@
 
 use crate::carry::{Carrier, Rest, micros};
 use crate::programs::Shelf;
-use crate::state::{Hub, Setup, TICK, Told};
+use crate::state::{Hub, OrderOutcome, Setup, TICK};
 use crate::{Authority, AuthorityError, Options, Sockets, Validity, open_gateway};
 use std::fs;
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ struct Served {
     hub: Hub,
     clock: Clock,
     carrier: Carrier,
-    told: UnboundedReceiver<Told>,
+    outcomes: UnboundedReceiver<OrderOutcome>,
     to_drivers: PeersSender,
     to_engines: PeersSender,
     stopping: bool,
@@ -49,14 +49,14 @@ struct Served {
 impl Served {
     /// Hands in all outcomes that have arrived.
     fn hear(&mut self) {
-        while let Ok(told) = self.told.try_recv() {
-            self.hub.told(self.clock.now(), told);
+        while let Ok(outcome) = self.outcomes.try_recv() {
+            self.hub.order_done(self.clock.now(), outcome);
         }
     }
 
     fn tick(&mut self) {
         if let Some(health) = self.carrier.health() {
-            self.hub.told(self.clock.now(), health);
+            self.hub.order_done(self.clock.now(), health);
         }
         self.hub.tick(self.clock.now(), micros());
     }
@@ -119,7 +119,7 @@ impl Served {
 pub(crate) async fn serve(options: &Options) -> Result<Ended> {
     let directory = &options.directory;
     let failed = |error: LinkError| Error::cluster(error, "is a hub of this name running already?");
-    let (carrier, recovered, told) = Carrier::open(directory)?;
+    let (carrier, recovered, outcomes) = Carrier::open(directory)?;
     let mut seed = [0; 32];
     let chance = |error: getrandom::Error| Error::storage("making secrets", "this process", &error.into());
     getrandom::fill(&mut seed).map_err(chance)?;
@@ -141,7 +141,7 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
     let mut end = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let doors = open_doors(options, carrier.shelf.clone()).await?;
-    let mut served = Served { hub, clock, carrier, told, to_drivers, to_engines, stopping: false, renew: None };
+    let mut served = Served { hub, clock, carrier, outcomes, to_drivers, to_engines, stopping: false, renew: None };
     served.hub.gives_at(doors.1.address().to_string());
     let mut beat = interval(TICK);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -153,8 +153,8 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
             biased;
             event = drivers.recv() => served.take(event.map_err(failed)?, &mut drivers, Served::client),
             event = engines.recv() => served.take(event.map_err(failed)?, &mut engines, Served::engine),
-            Some(first) = served.told.recv() => {
-                served.hub.told(clock.now(), first);
+            Some(first) = served.outcomes.recv() => {
+                served.hub.order_done(clock.now(), first);
                 served.hear();
             }
             _ = beat.tick() => served.tick(),
@@ -178,7 +178,7 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
                 }
                 Err(error) => Answer::No(error.to_string()),
             };
-            served.hub.told(clock.now(), Told::Answer { peer, number, answer });
+            served.hub.order_done(clock.now(), OrderOutcome::Answer { peer, number, answer });
             served.send()?;
         }
     }

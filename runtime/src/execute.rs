@@ -89,8 +89,8 @@ pub(crate) fn at_the_call(error: Error, op: Op) -> Error {
     }
 }
 
-/// What an error means to the scheduler. Blocks that could not be fetched are not handled here, since this does not
-/// know who had them.
+/// What an error means to the scheduler. Blocks that could not be fetched are not handled here, since this function
+/// does not know which engine had them.
 pub(crate) fn failure(error: Error) -> Failure<Error> {
     match error {
         Error::User(ref fault) if fault.panicked => Failure::Panic(error),

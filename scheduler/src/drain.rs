@@ -24,7 +24,7 @@ pub(super) struct Drain {
     /// Blocks that were moved. They are deleted here when no running task was told to read them here.
     left: BTreeMap<AttemptId, OutputId>,
     /// `Drained` was said.
-    told: bool,
+    reported: bool,
 }
 
 #[derive(Debug)]
@@ -126,11 +126,11 @@ impl<E: Clone> Scheduler<E> {
                 out.push(Action::Move(Move { output, partitions, made_by, from, to }));
             }
             let empty = idle && drain.todo.is_empty() && drain.moving.is_empty();
-            if empty && !drain.told && !self.is_read(&drain.left.values().copied().collect()) {
+            if empty && !drain.reported && !self.is_read(&drain.left.values().copied().collect()) {
                 let left = std::mem::take(&mut drain.left);
                 out.extend(left.into_keys().map(|attempt| Action::Discard { engine: from, attempt }));
                 out.push(Action::Drained { engine: from });
-                drain.told = true;
+                drain.reported = true;
             }
             self.draining.insert(row, drain);
         }
@@ -163,7 +163,7 @@ impl<E: Clone> Scheduler<E> {
             }
             self.placed(there, output, &partitions, made_by);
             let drain = self.engines.row_of(from).and_then(|row| self.draining.get_mut(&row));
-            match drain.filter(|drain| !drain.told) {
+            match drain.filter(|drain| !drain.reported) {
                 Some(drain) => drop(drain.left.insert(made_by, output)),
                 None => out.push(Action::Discard { engine: from, attempt: made_by }),
             }
@@ -197,6 +197,6 @@ impl<E: Clone> Scheduler<E> {
         let running = self.engines.get(row)?.running.len() as u32;
         let (waiting, moving) = (drain.todo.len() as u32, drain.moving.len() as u32);
         let nowhere = waiting > 0 && !self.engines.any_open();
-        Some(Draining { running, waiting, moving, nowhere, drained: drain.told })
+        Some(Draining { running, waiting, moving, nowhere, drained: drain.reported })
     }
 }

@@ -195,7 +195,7 @@ fn a_reader_that_looked_in_an_old_place_runs_again_and_nothing_is_made_again() {
 }
 
 #[test]
-fn a_success_in_between_begins_the_count_anew() {
+fn a_success_in_between_restarts_the_count() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 1, &[]), result(3, &[0])]));
     for partition in 0..3 {

@@ -29,7 +29,7 @@ impl Book {
     }
 
     /// An answer has changed: what was made from it is recomputed.
-    pub fn begin_anew(&mut self) {
+    pub fn answer_changed(&mut self) {
         self.places.clear();
         self.changed = true;
     }

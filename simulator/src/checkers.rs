@@ -211,7 +211,7 @@ impl Checkers {
                 let plan = &workload.jobs[job.0 as usize - 1];
                 let made = plan.stages.get(*stage as usize).map(|&stage| (output(stage), *partition));
                 self.changed_since += u64::from(made.is_some_and(|name| self.book.is_made_again(name)));
-                self.book.begin_anew();
+                self.book.answer_changed();
                 Ok(())
             }
             Action::Drained { engine } => match self.out.values().find(|launched| launched.engine == *engine) {

@@ -208,20 +208,20 @@ fn distinct_keeps_one_of_each() -> Result<()> {
 }
 
 #[test]
-fn distinct_of_pairs_that_are_laid_out_by_key_needs_no_shuffle() -> Result<()> {
+fn distinct_of_pairs_that_are_partitioned_by_key_needs_no_shuffle() -> Result<()> {
     let cx = cx();
     let rows = pairs(6, 3000, 20);
     let expected: Vec<_> =
         rows.iter().map(|(key, value)| (*key, value % 3)).collect::<BTreeSet<_>>().into_iter().collect();
     let groups = cx.parallelize_in(rows, 5).shuffle_into(4).group_by_key();
-    let laid_out = groups.map_values(|values| values[0] % 3).union(&groups.map_values(|values| values[0] % 3));
-    assert_eq!(shuffles(&laid_out), 1);
-    assert_eq!(shuffles(&laid_out.distinct()), 1);
-    let found = laid_out.distinct().collect()?;
+    let partitioned = groups.map_values(|values| values[0] % 3).union(&groups.map_values(|values| values[0] % 3));
+    assert_eq!(shuffles(&partitioned), 1);
+    assert_eq!(shuffles(&partitioned.distinct()), 1);
+    let found = partitioned.distinct().collect()?;
     assert_eq!(found.len(), 20);
     assert!(found.iter().all(|pair| expected.contains(pair)));
-    assert_eq!(shuffles(&laid_out.shuffle_into(3).distinct()), 2);
-    assert_eq!(sorted(laid_out.shuffle_into(3).distinct().collect()?), sorted(found));
+    assert_eq!(shuffles(&partitioned.shuffle_into(3).distinct()), 2);
+    assert_eq!(sorted(partitioned.shuffle_into(3).distinct().collect()?), sorted(found));
     Ok(())
 }
 
@@ -286,7 +286,7 @@ fn a_join_with_itself_pairs_all_with_all() -> Result<()> {
 }
 
 #[test]
-fn sides_that_are_laid_out_alike_are_joined_without_a_shuffle() -> Result<()> {
+fn co_partitioned_sides_are_joined_without_a_shuffle() -> Result<()> {
     let cx = cx();
     let (left, right) = (pairs(1, 1000, 100), pairs(2, 1000, 150));
     let sums = |rows: &[(i64, u64)]| -> Vec<(i64, u64)> {
@@ -307,7 +307,7 @@ fn sides_that_are_laid_out_alike_are_joined_without_a_shuffle() -> Result<()> {
 }
 
 #[test]
-fn only_the_side_that_is_not_laid_out_is_shuffled() -> Result<()> {
+fn only_the_side_that_is_not_partitioned_by_key_is_shuffled() -> Result<()> {
     let cx = cx();
     let (left, right) = (pairs(1, 1000, 100), pairs(2, 700, 150));
     let expected = sorted(nested_loops(
@@ -335,11 +335,11 @@ fn the_partitions_of_a_keyed_operator_are_those_of_its_largest_input() {
     assert_eq!(of(7).join(&of(30)).partitions(), 30);
     assert_eq!(of(30).join(&of(7)).partitions(), 30);
     // An existing partitioning is kept if it is within an order of magnitude.
-    let laid_out = |partitions| of(3).shuffle_into(partitions).reduce_by_key(|a, b| a + b);
-    assert_eq!(laid_out(10).join(&of(100)).partitions(), 10);
-    assert_eq!(of(100).join(&laid_out(10)).partitions(), 10);
-    assert_eq!(laid_out(9).join(&of(100)).partitions(), 100);
-    assert_eq!(laid_out(10).join(&laid_out(20)).partitions(), 20);
+    let partitioned = |partitions| of(3).shuffle_into(partitions).reduce_by_key(|a, b| a + b);
+    assert_eq!(partitioned(10).join(&of(100)).partitions(), 10);
+    assert_eq!(of(100).join(&partitioned(10)).partitions(), 10);
+    assert_eq!(partitioned(9).join(&of(100)).partitions(), 100);
+    assert_eq!(partitioned(10).join(&partitioned(20)).partitions(), 20);
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn a_layout_is_kept_by_what_keeps_keys_and_dropped_by_map() -> Result<()> {
 }
 
 #[test]
-fn a_filter_after_a_shuffle_does_not_disturb_what_is_laid_out() -> Result<()> {
+fn a_filter_after_a_shuffle_keeps_the_partitioning() -> Result<()> {
     let cx = cx();
     let rows = pairs(30, 4000, 500);
     let sums = cx.parallelize_in(rows.clone(), 4).shuffle_into(7).reduce_by_key(|a, b| a + b);

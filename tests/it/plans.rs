@@ -55,7 +55,7 @@ fn a_diamond_with_a_shared_stage() {
 }
 
 #[test]
-fn a_join_of_sides_laid_out_alike() {
+fn a_join_of_co_partitioned_sides() {
     let cx = cx();
     let left = pairs(&cx, 4).shuffle_into(8).reduce_by_key(|a, b| a + b);
     let right = pairs(&cx, 5).shuffle_into(8).group_by_key().filter(|(key, _)| *key > 3);
@@ -63,11 +63,11 @@ fn a_join_of_sides_laid_out_alike() {
 }
 
 #[test]
-fn a_join_of_one_side_that_is_laid_out() {
+fn a_join_of_one_partitioned_side() {
     let cx = cx();
     let left = pairs(&cx, 4).shuffle_into(8).reduce_by_key(|a, b| a + b);
-    expect("join_left_laid_out.txt", &left.join(&pairs(&cx, 8)));
-    expect("join_right_laid_out.txt", &pairs(&cx, 8).join(&left));
+    expect("join_left_partitioned.txt", &left.join(&pairs(&cx, 8)));
+    expect("join_right_partitioned.txt", &pairs(&cx, 8).join(&left));
     expect("join_of_two_shuffles.txt", &pairs(&cx, 8).join(&pairs(&cx, 2)));
 }
 
@@ -117,14 +117,14 @@ fn repartition_coalesce_and_union() {
         pairs(&cx, 2).shuffle_into(4).reduce_by_key(|a, b| a + b),
         pairs(&cx, 3).shuffle_into(4).reduce_by_key(|a, b| a * b),
     );
-    expect("union_laid_out_alike.txt", &a.union(&b).reduce_by_key(|a, b| a + b));
+    expect("union_co_partitioned.txt", &a.union(&b).reduce_by_key(|a, b| a + b));
 }
 
 #[test]
 fn distinct_after_reduce() {
     let cx = cx();
     let sums = pairs(&cx, 4).shuffle_into(5).reduce_by_key(|a, b| a + b);
-    expect("distinct_laid_out.txt", &sums.distinct());
+    expect("distinct_partitioned.txt", &sums.distinct());
     expect("distinct.txt", &sums.values().distinct());
 }
 

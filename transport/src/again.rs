@@ -13,16 +13,16 @@ const KNOCK: Duration = Duration::from_millis(100);
 /// The hub's refusal, or why it could not be reached at the last try.
 pub async fn while_away<T, F: Future<Output = Result<T, DataError>>>(
     patience: Duration,
-    told: impl FnOnce(&DataError),
+    on_failure: impl FnOnce(&DataError),
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, DataError> {
     let begun = Instant::now();
-    let mut told = Some(told);
+    let mut on_failure = Some(on_failure);
     loop {
         match attempt().await {
             Err(error) if error.may_pass() && begun.elapsed() < patience => {
-                if let Some(told) = told.take() {
-                    told(&error);
+                if let Some(on_failure) = on_failure.take() {
+                    on_failure(&error);
                 }
             }
             done => return done,
@@ -52,17 +52,17 @@ mod tests {
 
     /// Returns the outcome, the number of tries, and how many times `told` was called.
     async fn tried(patience: Duration, answers: &[Result<u8, DataError>]) -> (Result<u8, DataError>, usize, usize) {
-        let (tries, told) = (Cell::new(0), Cell::new(0));
+        let (tries, on_failure) = (Cell::new(0), Cell::new(0));
         let done = while_away(
             patience,
-            |_| told.set(told.get() + 1),
+            |_| on_failure.set(on_failure.get() + 1),
             || {
                 let at = tries.replace(tries.get() + 1);
                 let answer = answers[at.min(answers.len() - 1)].clone();
                 async { answer }
             },
         );
-        (done.await, tries.get(), told.get())
+        (done.await, tries.get(), on_failure.get())
     }
 
     #[tokio::test]
@@ -77,8 +77,8 @@ mod tests {
     #[tokio::test]
     async fn patience_has_an_end() {
         assert_eq!(tried(Duration::ZERO, &[Err(away()), Ok(7)]).await, (Err(away()), 1, 0));
-        let (done, tries, told) = tried(KNOCK * 2, &[Err(away())]).await;
-        assert_eq!((done, told), (Err(away()), 1));
+        let (done, tries, on_failure) = tried(KNOCK * 2, &[Err(away())]).await;
+        assert_eq!((done, on_failure), (Err(away()), 1));
         assert!(tries >= 2);
     }
 }

@@ -66,7 +66,7 @@ pub(crate) enum Order {
 }
 
 /// What a writer tells the receiving half.
-pub(crate) enum Told {
+pub(crate) enum Notice {
     /// The socket says that a peer is gone. It remembers at most 1,024 of these peers until it is asked.
     Lost(PeerId),
     /// A connection has to be closed.
@@ -80,7 +80,7 @@ pub(crate) enum Told {
 /// read delays no other peer.
 pub(crate) struct Writer {
     to: RouterSendHalf,
-    tell: UnboundedSender<Told>,
+    tell: UnboundedSender<Notice>,
     backlog: Backlog,
     peers: HashMap<PeerId, Outgoing>,
     /// Reports which peer's message the socket has written, and how long it was.
@@ -126,7 +126,7 @@ fn len_of(message: &Bytes) -> usize {
 }
 
 impl Writer {
-    pub(crate) fn new(to: RouterSendHalf, tell: UnboundedSender<Told>, backlog: Backlog) -> Self {
+    pub(crate) fn new(to: RouterSendHalf, tell: UnboundedSender<Notice>, backlog: Backlog) -> Self {
         Writer { to, tell, backlog, peers: HashMap::new(), written: unbounded_channel() }
     }
 
@@ -198,7 +198,7 @@ impl Writer {
                 }
                 Some(Err(_)) => {
                     self.peers.remove(&peer);
-                    let _ = self.tell.send(Told::Lost(peer));
+                    let _ = self.tell.send(Notice::Lost(peer));
                     return;
                 }
                 None => {
@@ -209,7 +209,7 @@ impl Writer {
             }
         }
         if of.waiting.is_empty() && of.closing {
-            let _ = self.tell.send(Told::Close(peer));
+            let _ = self.tell.send(Notice::Close(peer));
         }
         // A peer with nothing to send needs no entry.
         if of.waiting.is_empty() && (of.in_socket == 0 || of.closing) {
@@ -222,7 +222,7 @@ impl Writer {
             Some(of) if !of.waiting.is_empty() => of.closing = true,
             _ => {
                 self.peers.remove(&peer);
-                let _ = self.tell.send(Told::Close(peer));
+                let _ = self.tell.send(Notice::Close(peer));
             }
         }
     }
@@ -237,8 +237,8 @@ impl Writer {
             let closing = self.peers.get(&peer).is_some_and(|of| of.closing);
             if closing || bytes > per_peer || self.backlog.bytes() > total {
                 self.peers.remove(&peer);
-                let told = if closing { Told::Close(peer) } else { Told::CutOff(peer, bytes) };
-                let _ = self.tell.send(told);
+                let notice = if closing { Notice::Close(peer) } else { Notice::CutOff(peer, bytes) };
+                let _ = self.tell.send(notice);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The dialled end of connections: the hub's to its engines and drivers, an engine's to its workers.
 
-use crate::backlog::{Backlog, Order, Told, Writer};
+use crate::backlog::{Backlog, Notice, Order, Writer};
 use crate::error::{LinkError, check_len};
 use crate::link::one_frame;
 use crate::peer_id::PeerId;
@@ -58,11 +58,11 @@ impl Peers {
         let backend = router.backend();
         let (to, from) = router.split();
         let (waiting, orders) = mpsc::unbounded_channel();
-        let (tell, told) = mpsc::unbounded_channel();
+        let (tell, notices) = mpsc::unbounded_channel();
         // The receiver has the other end of this channel: dropping the receiver ends the writer.
         tokio::spawn(Writer::new(to, tell, backlog).run(orders));
         let known = BTreeSet::new();
-        Ok((PeersSender { waiting }, PeersReceiver { from, backend, events, told, known, _bound: bound }))
+        Ok((PeersSender { waiting }, PeersReceiver { from, backend, events, notices, known, _bound: bound }))
     }
 }
 
@@ -108,7 +108,7 @@ pub struct PeersReceiver {
     from: RouterRecvHalf,
     backend: Arc<dyn MultiPeerBackend>,
     events: Events,
-    told: mpsc::UnboundedReceiver<Told>,
+    notices: mpsc::UnboundedReceiver<Notice>,
     known: BTreeSet<PeerId>,
     _bound: Bound,
 }
@@ -122,7 +122,7 @@ impl PeersReceiver {
         loop {
             let gone = tokio::select! {
                 biased;
-                Some(told) = self.told.recv() => match self.hear(told) {
+                Some(notice) = self.notices.recv() => match self.hear(notice) {
                     Some(event) => return Ok(event),
                     None => continue,
                 },
@@ -146,8 +146,8 @@ impl PeersReceiver {
     /// The next event, if there is one already.
     pub fn ready(&mut self) -> Option<PeerEvent> {
         loop {
-            if let Ok(told) = self.told.try_recv()
-                && let Some(event) = self.hear(told)
+            if let Ok(notice) = self.notices.try_recv()
+                && let Some(event) = self.hear(notice)
             {
                 return Some(event);
             }
@@ -158,13 +158,13 @@ impl PeersReceiver {
         }
     }
 
-    fn hear(&mut self, told: Told) -> Option<PeerEvent> {
-        let (peer, event) = match told {
-            Told::Lost(peer) => (peer, PeerEvent::Gone { peer }),
-            Told::Close(peer) => (peer, PeerEvent::Gone { peer }),
-            Told::CutOff(peer, waiting) => (peer, PeerEvent::CutOff { peer, waiting }),
+    fn hear(&mut self, notice: Notice) -> Option<PeerEvent> {
+        let (peer, event) = match notice {
+            Notice::Lost(peer) => (peer, PeerEvent::Gone { peer }),
+            Notice::Close(peer) => (peer, PeerEvent::Gone { peer }),
+            Notice::CutOff(peer, waiting) => (peer, PeerEvent::CutOff { peer, waiting }),
         };
-        if !matches!(told, Told::Lost(_)) {
+        if !matches!(notice, Notice::Lost(_)) {
             self.close(peer);
         }
         self.known.remove(&peer).then_some(event)

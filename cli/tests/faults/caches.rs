@@ -107,7 +107,7 @@ fn what_a_worker_kept_is_made_again_when_it_is_gone() {
 }
 
 #[test]
-fn a_shuffle_behind_lost_partitions_is_planned_anew() {
+fn a_shuffle_behind_lost_partitions_is_planned_again() {
     if driving() {
         let cx = Context::init().unwrap();
         let rows = cx.range_in(0..4_000, 4).map(|n| {

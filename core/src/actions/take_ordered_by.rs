@@ -42,7 +42,7 @@ where
     fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Vec<P::Item>> {
         self.function.ready(&self.op, task.place())?;
         // Sorting only when this many items have gathered keeps the cost of each item small.
-        let room = self.n.saturating_mul(2).max(1024);
+        let capacity = self.n.saturating_mul(2).max(1024);
         let mut items: Vec<(O, P::Item)> = Vec::new();
         let (mut full, mut failed) = (false, None);
         drive(&mut cursor, task, &mut |item| {
@@ -52,7 +52,7 @@ where
                 return CONTINUE;
             }
             items.push((order, item));
-            if items.len() >= room {
+            if items.len() >= capacity {
                 full = true;
                 return unless_failed(first(&self.op, &mut items, self.n), &mut failed);
             }

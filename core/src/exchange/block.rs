@@ -189,24 +189,29 @@ impl<T> Chunk<T> {
 impl<T: Row> Chunk<T> {
     /// Prepares a bucket for reading, and returns its number of rows. `lost` makes the error if the bucket cannot be
     /// read.
-    pub(crate) fn open(&self, bucket: u32, room: &mut Decoded<T>, lost: impl FnOnce(Error) -> Error) -> Result<usize> {
+    pub(crate) fn open(
+        &self,
+        bucket: u32,
+        decoded: &mut Decoded<T>,
+        lost: impl FnOnce(Error) -> Error,
+    ) -> Result<usize> {
         Ok(match self {
             Chunk::Held { ends, .. } => ends.of_bucket(bucket).len(),
             Chunk::Gathered { buckets, .. } => buckets[bucket as usize].len(),
             Chunk::Stored { frames, .. } => {
-                let frame = frames.view(bucket as usize, &mut room.bytes).map_err(lost)?;
-                decode_rows(frame, &mut room.rows)?;
-                room.rows.len()
+                let frame = frames.view(bucket as usize, &mut decoded.bytes).map_err(lost)?;
+                decode_rows(frame, &mut decoded.rows)?;
+                decoded.rows.len()
             }
         })
     }
 
     /// The rows of a bucket. The bucket must have been opened with the same buffers.
-    pub(crate) fn rows<'a>(&'a self, bucket: u32, room: &'a Decoded<T>) -> &'a [T] {
+    pub(crate) fn rows<'a>(&'a self, bucket: u32, decoded: &'a Decoded<T>) -> &'a [T] {
         match self {
             Chunk::Held { rows, ends, .. } => &rows[ends.of_bucket(bucket)],
             Chunk::Gathered { buckets, .. } => &buckets[bucket as usize],
-            Chunk::Stored { .. } => &room.rows,
+            Chunk::Stored { .. } => &decoded.rows,
         }
     }
 

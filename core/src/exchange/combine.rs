@@ -40,14 +40,14 @@ pub(crate) struct CombineStage<M: Keep<K>, P, A, K, V> {
     buckets: Buckets,
     op: Op,
     /// The number of keys of the last partition: the capacity for the next one's table.
-    room: AtomicUsize,
+    last_keys: AtomicUsize,
     /// The running fold over the outputs in this process, while one of these outputs exists.
     running: Lock<Weak<RunningFold<M, K, V>>>,
 }
 
 impl<M: Keep<K>, P, A, K: Key, V: Row> CombineStage<M, P, A, K, V> {
     pub(crate) fn new(input: P, aggregate: A, buckets: Buckets, op: Op) -> Self {
-        CombineStage { input, aggregate, buckets, op, room: AtomicUsize::new(0), running: Lock::new(Weak::new()) }
+        CombineStage { input, aggregate, buckets, op, last_keys: AtomicUsize::new(0), running: Lock::new(Weak::new()) }
     }
 
     fn running_fold(&self, task: &TaskContext) -> Arc<RunningFold<M, K, V>> {
@@ -66,7 +66,7 @@ impl<M: Keep<K>, P, A, K: Key, V: Row> CombineStage<M, P, A, K, V> {
 }
 
 ship!([M: Keep<K>, P: Ship, A: Ship, K: Key, V: Row] CombineStage<M, P, A, K, V> {
-    input: ship, aggregate: ship, buckets: value, op: value, room: none, running: none
+    input: ship, aggregate: ship, buckets: value, op: value, last_keys: none, running: none
 });
 
 impl<M, K, V, P, A> StageCode for CombineStage<M, P, A, K, V>
@@ -84,8 +84,8 @@ where
         let mut failed = None;
         let running = self.running_fold(task);
         // A vector of the right capacity does not grow while the table fills.
-        let room = running.spare().unwrap_or_else(|| Vec::with_capacity(self.room.load(Relaxed)));
-        let mut combine = Combine::<M, K, V, A>::new(aggregate, op, *buckets, room, task)?;
+        let entries = running.spare().unwrap_or_else(|| Vec::with_capacity(self.last_keys.load(Relaxed)));
+        let mut combine = Combine::<M, K, V, A>::new(aggregate, op, *buckets, entries, task)?;
         drive(&mut cursor, task, &mut |(key, value)| {
             if !combine.helps {
                 return unless_failed(combine.pass_on(key, value), &mut failed);
@@ -98,7 +98,7 @@ where
         })?;
         failed.map_or(Ok(()), Err)?;
         combine.fold()?;
-        self.room.store(combine.table.len(), Relaxed);
+        self.last_keys.store(combine.table.len(), Relaxed);
         combine.hand_on(0)?;
         combine.finish(|runs| running.add(partition, runs, aggregate, op, task))
     }
@@ -185,7 +185,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         aggregate: &'a A,
         op: &'a Op,
         buckets: Buckets,
-        room: Vec<(M::Kept, V)>,
+        entries: Vec<(M::Kept, V)>,
         task: &TaskContext,
     ) -> Result<Self> {
         let writer = BucketWriter::new(buckets, task)?;
@@ -193,7 +193,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
             aggregate,
             op,
             buckets,
-            table: Table::in_room(room),
+            table: Table::reusing(entries),
             helps: true,
             folded: 0,
             rows: Vec::with_capacity(TOGETHER),
@@ -242,15 +242,15 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         if full || heavy || !self.helps { self.hand_on(COMBINE_KEYS.min(2 * keys)) } else { Ok(()) }
     }
 
-    /// Hands the table on. A new table gets a capacity of `room` keys.
-    fn hand_on(&mut self, room: usize) -> Result<()> {
+    /// Hands the table on. The next table begins with this capacity, in keys.
+    fn hand_on(&mut self, capacity: usize) -> Result<()> {
         self.folded = 0;
         self.weight = Weight::default();
-        if self.helps && self.hold(room)? { Ok(()) } else { self.write() }
+        if self.helps && self.hold(capacity)? { Ok(()) } else { self.write() }
     }
 
     /// Keeps the table as a run. Returns false if the budget refuses, or if an earlier table was not kept.
-    fn hold(&mut self, room: usize) -> Result<bool> {
+    fn hold(&mut self, capacity: usize) -> Result<bool> {
         let (Some(runs), Some((key, value))) = (&mut self.runs, self.table.entries().last()) else {
             return Ok(self.runs.is_some());
         };
@@ -264,7 +264,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         if !held.hold(self.size.of(self.table.len())) {
             return Ok(false);
         }
-        let table = std::mem::replace(&mut self.table, Table::in_room(Vec::with_capacity(room)));
+        let table = std::mem::replace(&mut self.table, Table::reusing(Vec::with_capacity(capacity)));
         let mut rows = table.into_entries();
         if self.task.checks_rows() {
             codec::prove_rows(&mut rows, true)?;

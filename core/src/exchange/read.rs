@@ -225,7 +225,7 @@ pub(crate) struct Walk<T> {
     row: usize,
     /// How many rows of the chunk are in the bucket.
     rows: usize,
-    room: Decoded<T>,
+    decoded: Decoded<T>,
     _prefetched: Prefetched,
 }
 
@@ -257,8 +257,8 @@ impl<T: Row> Rows<T> {
 
 impl<T: Row> Walk<T> {
     fn new(exchange: ExchangeId, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32>, prefetched: Prefetched) -> Self {
-        let (turns, room) = (Vec::new(), Decoded::default());
-        Walk { exchange, blocks, buckets, turns, map: 0, chunk: 0, row: 0, rows: 0, room, _prefetched: prefetched }
+        let (turns, decoded) = (Vec::new(), Decoded::default());
+        Walk { exchange, blocks, buckets, turns, map: 0, chunk: 0, row: 0, rows: 0, decoded, _prefetched: prefetched }
     }
 
     fn next(&mut self, budget: usize) -> Result<Option<&[T]>> {
@@ -280,7 +280,7 @@ impl<T: Row> Walk<T> {
             };
             if self.row == 0 {
                 let lost = |error| lost(self.exchange, self.map as u32, error);
-                self.rows = chunk.open(bucket, &mut self.room, lost)?;
+                self.rows = chunk.open(bucket, &mut self.decoded, lost)?;
             }
             if self.row >= self.rows {
                 self.chunk += 1;
@@ -291,6 +291,6 @@ impl<T: Row> Walk<T> {
             self.row = self.rows.min(start.saturating_add(budget));
             break (chunk, bucket, start..self.row);
         };
-        Ok(Some(&chunk.rows(bucket, &self.room)[rows]))
+        Ok(Some(&chunk.rows(bucket, &self.decoded)[rows]))
     }
 }

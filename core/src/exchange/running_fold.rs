@@ -294,12 +294,12 @@ impl<K: Key, V: Row> Folded<K, V> {
     fn goes_on(&mut self) -> bool {
         let bytes = self.table.bytes() + self.size.heap_of(self.table.len());
         let more = bytes.saturating_sub(self.held.bytes());
-        let room = self.held.hold(more);
-        if !room {
+        let fits = self.held.hold(more);
+        if !fits {
             // The fold needs no more memory than its outputs did, so it may insist.
             self.held.insist(more);
         }
-        room && self.helps
+        fits && self.helps
     }
 
     /// The folded rows as a run.

@@ -22,12 +22,12 @@ impl<K: Hash + Eq, S> Table<K, S> {
         Table { index: HashTable::new(), entries: Vec::new(), shrunk: 0 }
     }
 
-    /// A table that reuses `room` for its entries, with the same capacity in its index.
-    pub(crate) fn in_room(mut room: Vec<(K, S)>) -> Self {
-        room.clear();
+    /// A table that reuses the memory of `entries`, with the same capacity in its index.
+    pub(crate) fn reusing(mut entries: Vec<(K, S)>) -> Self {
+        entries.clear();
         // A vector of zero-sized entries has unlimited capacity, but all of these entries are equal.
-        let keys = if size_of::<(K, S)>() == 0 { 0 } else { room.capacity() };
-        Table { index: HashTable::with_capacity(keys), entries: room, shrunk: 0 }
+        let keys = if size_of::<(K, S)>() == 0 { 0 } else { entries.capacity() };
+        Table { index: HashTable::with_capacity(keys), entries, shrunk: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -102,8 +102,8 @@ impl<K: Hash + Eq, S> Table<K, S> {
     pub(crate) fn take(&mut self) -> Vec<(K, S)> {
         self.index.clear();
         self.shrunk = 0;
-        let room = self.entries.len();
-        std::mem::replace(&mut self.entries, Vec::with_capacity(room))
+        let capacity = self.entries.len();
+        std::mem::replace(&mut self.entries, Vec::with_capacity(capacity))
     }
 
     /// The entries, in order.

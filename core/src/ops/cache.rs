@@ -75,8 +75,8 @@ impl<P: Pipe<Item: Row>> Cached<P> {
             }
             rows.last().into_iter().for_each(|row| size.sample(row));
             // A vector of zero-sized rows has unlimited capacity.
-            let room = if size_of::<P::Item>() == 0 { rows.len() } else { rows.capacity() };
-            let needed = size.of(room);
+            let capacity = if size_of::<P::Item>() == 0 { rows.len() } else { rows.capacity() };
+            let needed = size.of(capacity);
             let fits = writer.is_none()
                 && self.level != StorageLevel::Disk
                 && !task.host().memory().is_over()

@@ -296,7 +296,7 @@ struct Worker {
     codes: BTreeSet<CodeId>,
     stores: BTreeSet<EngineId>,
     /// The count of the hub's messages about places up to which it was told.
-    told: u64,
+    places_sent: u64,
     /// The most memory that it was ever seen to hold.
     peak: u64,
     resident: u64,

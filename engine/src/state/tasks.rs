@@ -28,7 +28,7 @@ impl Engine {
             assigned: VecDeque::new(),
             codes: BTreeSet::new(),
             stores: BTreeSet::new(),
-            told: 0,
+            places_sent: 0,
             peak: 0,
             resident: 0,
             last_words: Vec::new(),
@@ -130,14 +130,14 @@ impl Engine {
                 news.push(ToWorker::Peer { engine: *engine, store: Box::new(store.clone()) });
             }
         }
-        for output in self.changed.range(worker.told + 1..).map(|(_, output)| output) {
+        for output in self.changed.range(worker.places_sent + 1..).map(|(_, output)| output) {
             if output.session() == worker.session
                 && let Some((_, places)) = self.places.get(output)
             {
                 news.push(ToWorker::Places { output: *output, places: places.clone() });
             }
         }
-        worker.told = self.changes;
+        worker.places_sent = self.changes;
         for message in news {
             self.tell_worker(number, message);
         }

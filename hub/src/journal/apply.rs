@@ -130,13 +130,13 @@ impl<'t> Filling<'t> {
                     insert.execute(params![session, int(exchange), partition, int(*checksum)])?;
                 }
             }
-            Entry::Changed { output, change, anew } => {
+            Entry::Changed { output, change, recomputed } => {
                 let (SessionId(session), ExchangeId(exchange)) = (output.session(), output.exchange());
                 self.run(
                     "INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?)",
                     params![session, int(exchange), change.partition, int(change.launched)],
                 )?;
-                anew.iter().try_for_each(|output| self.forget("checksums", *output))?;
+                recomputed.iter().try_for_each(|output| self.forget("checksums", *output))?;
             }
             Entry::Forgotten { output } => {
                 self.forget("checksums", *output)?;

@@ -135,7 +135,7 @@ pub enum Entry {
         /// The partition that showed it, and when.
         change: Change,
         /// The outputs that were made from its first answer: they count as never made.
-        anew: Vec<OutputId>,
+        recomputed: Vec<OutputId>,
     },
     /// An output is no longer needed.
     Forgotten {

@@ -13,7 +13,7 @@ const GATHER: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct CancelledJobs {
     /// When it was told last.
-    told: Option<Time>,
+    notified: Option<Time>,
     /// The last of them, and how many there are.
     last: Option<JobId>,
     jobs: u64,
@@ -54,7 +54,7 @@ impl Hub {
         }
         let drivers = self.jobs.get(&job).map(|job| job.drivers.clone()).unwrap_or_default();
         let drivers: Vec<SessionId> =
-            drivers.iter().filter(|driver| !driver.deaf).map(|driver| driver.session).collect();
+            drivers.iter().filter(|driver| !driver.paused).map(|driver| driver.session).collect();
         for id in drivers {
             if let Some(session) = self.sessions.all.get_mut(&id) {
                 session.cancelled.add(job, report);
@@ -68,13 +68,13 @@ impl Hub {
         let now = self.now;
         for id in std::mem::take(&mut self.sessions.to_tell) {
             let Some(session) = self.sessions.all.get_mut(&id) else { continue };
-            if session.cancelled.told.is_some_and(|told| now.since(told) < GATHER) {
+            if session.cancelled.notified.is_some_and(|notified| now.since(notified) < GATHER) {
                 self.sessions.to_tell.insert(id);
                 continue;
             }
-            let told =
-                std::mem::replace(&mut session.cancelled, CancelledJobs { told: Some(now), ..Default::default() });
-            self.tell_driver(id, ToDriver::Notice(told.text()));
+            let gathered =
+                std::mem::replace(&mut session.cancelled, CancelledJobs { notified: Some(now), ..Default::default() });
+            self.tell_driver(id, ToDriver::Notice(gathered.text()));
         }
     }
 }

@@ -112,7 +112,7 @@ impl Hub {
         let tickets: Vec<_> =
             self.sessions.all.get(&id).into_iter().flat_map(|of| of.tickets.values().copied()).collect();
         for job in tickets {
-            self.jobs.deafen(job, id);
+            self.jobs.pause_reports(job, id);
         }
         self.unheard(id);
         self.say_again(id);

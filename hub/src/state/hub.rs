@@ -1,7 +1,7 @@
 //! What involves several parts of the hub: carrying out the scheduler's decisions, and collecting what leaves the hub.
 
 use super::jobs::Phase;
-use super::{Hub, Level, Lookup, Order, Outgoing, Told};
+use super::{Hub, Level, Lookup, Order, OrderOutcome, Outgoing};
 use crate::journal::Counter;
 use bytes::Bytes;
 use tryworks_base::ids::{EngineId, JobId, SessionId};
@@ -113,7 +113,7 @@ impl Hub {
     /// Sends a message to each driver of a job. `message` is given that driver's ticket.
     pub(crate) fn tell_job(&mut self, job: JobId, message: impl Fn(u64) -> ToDriver) {
         let drivers = self.jobs.get(&job).map(|job| job.drivers.clone()).unwrap_or_default();
-        for driver in drivers.into_iter().filter(|driver| !driver.deaf) {
+        for driver in drivers.into_iter().filter(|driver| !driver.paused) {
             self.tell_driver(driver.session, message(driver.ticket));
         }
     }
@@ -165,26 +165,26 @@ impl Hub {
         self.out.order(Order::LookUp(lookup));
     }
 
-    pub(crate) fn hear(&mut self, told: Told) {
-        match told {
-            Told::Submitted { job, outcome } => self.written(job, outcome),
-            Told::Kept { engine, attempt } => {
+    pub(crate) fn hear(&mut self, outcome: OrderOutcome) {
+        match outcome {
+            OrderOutcome::Submitted { job, outcome } => self.written(job, outcome),
+            OrderOutcome::Kept { engine, attempt } => {
                 self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
             }
-            Told::Reserved { counter, end } => self.numbers.written(counter, end),
-            Told::Health(error) => self.look_after_journal(error),
-            Told::Answer { peer, number, answer } => self.tell_answer(peer, number, answer),
-            Told::Ran { peer, number, engine, ran } => {
+            OrderOutcome::Reserved { counter, end } => self.numbers.written(counter, end),
+            OrderOutcome::Health(error) => self.look_after_journal(error),
+            OrderOutcome::Answer { peer, number, answer } => self.tell_answer(peer, number, answer),
+            OrderOutcome::Ran { peer, number, engine, ran } => {
                 let answer = ran.map(|ran| Answer::Logs(self.recent.lines(engine, Some(ran))));
                 self.tell_answer(peer, number, answer.unwrap_or_else(|no| no));
             }
-            Told::Result { job, replay, attempt, partition, bytes } => {
+            OrderOutcome::Result { job, replay, attempt, partition, bytes } => {
                 self.replay(job, replay, attempt, partition, bytes);
             }
-            Told::Replayed { job, replay, count } => self.replayed(job, replay, count),
-            Told::Looked { session, process, ended } => self.looked(session, process, ended),
-            Told::Arrived(id) => drop(self.programs.insert(id)),
-            Told::Removed(id) => drop(self.programs.remove(&id)),
+            OrderOutcome::Replayed { job, replay, count } => self.replayed(job, replay, count),
+            OrderOutcome::Looked { session, process, ended } => self.looked(session, process, ended),
+            OrderOutcome::Arrived(id) => drop(self.programs.insert(id)),
+            OrderOutcome::Removed(id) => drop(self.programs.remove(&id)),
         }
     }
 

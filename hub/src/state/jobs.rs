@@ -25,7 +25,7 @@ pub(crate) struct Job {
     /// The drivers that get its results. A detached job may have none, or several.
     pub(crate) drivers: Vec<Attached>,
     pub(crate) detached: Option<String>,
-    /// What it is compared with; `None` if another version wrote that down.
+    /// What a driver that asks for the job must name; `None` if another version of the hub wrote the journal.
     pub(crate) identity: Option<Identity>,
     pub(crate) spec: Arc<JobSpec>,
     /// Stages that read cached partitions, each with the cache it reads.
@@ -44,18 +44,18 @@ pub(crate) struct Job {
     pub(crate) results: u64,
     pub(crate) progress: Progress,
     /// The progress that drivers were last told, and when progress was last noted in the journal.
-    pub(crate) told: Progress,
+    pub(crate) reported: Progress,
     pub(crate) noted: u64,
     pub(crate) phase: Phase,
     /// It is detached and could not be written down, so it was never accepted.
     pub(crate) unwritten: bool,
 }
 
-/// What tells a job from others.
+/// What identifies a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) action: Action,
-    /// What tells the files that it saves from those of other jobs.
+    /// Distinguishes the files that it saves from those of other jobs.
     pub(crate) token: String,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Attached {
     pub(crate) ticket: u64,
     /// The driver has reconnected and has not asked for the job by the new connection. It is sent everything when it
     /// does.
-    pub(crate) deaf: bool,
+    pub(crate) paused: bool,
     /// The driver is being sent what the journal has: the number of that question to the journal.
     pub(crate) replay: Option<u64>,
     /// Those are all the results there will be: the job had already ended when the journal was asked.
@@ -114,7 +114,7 @@ impl Job {
             held: BTreeSet::new(),
             kept: BTreeMap::new(),
             progress: Progress::default(),
-            told: Progress::default(),
+            reported: Progress::default(),
             noted: 0,
             phase: Phase::Begun,
             unwritten: false,
@@ -160,8 +160,8 @@ impl Hub {
         self.tell_driver(session, ToDriver::Ended { ticket, end });
     }
 
-    /// Looks whether a save comes again that is over: a driver that was cut off does not know what others did meanwhile. What it
-    /// waited for is in its directory, where it would find nothing to go on with.
+    /// Refuses a detached save that is submitted again and that the hub no longer has, because another driver has collected
+    /// it. A driver that was cut off does not know that. The files are saved, and there are no results left for it.
     fn not_collected(&self, new: &NewJob) -> Result<()> {
         let Some(id) = new.job.filter(|_| new.detached.is_some() && !new.token.is_empty()) else { return Ok(()) };
         Err(Error::cluster(
@@ -189,7 +189,7 @@ impl Hub {
         };
         let ticket = new.ticket;
         let mut job = Job::new(session, ticket, new.detached.clone(), new.spec.clone(), self.clock());
-        job.drivers.push(Attached { session, ticket, deaf: false, replay: None, whole: false });
+        job.drivers.push(Attached { session, ticket, paused: false, replay: None, whole: false });
         job.identity = Some(Identity { action: new.action.clone(), token: new.token.clone() });
         job.caches.clone_from(&new.caches);
         job.progress = self.work_of(&new.spec);
@@ -298,8 +298,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Keeps the codes of exchanges that come with a job which is not begun: its driver takes them for sent, and the jobs
-    /// after it come without them.
+    /// Keeps the codes of exchanges that come with a job, although the job does not begin. Its driver counts them as sent,
+    /// and submits the next jobs without them.
     fn keep_codes(&mut self, session: SessionId, new: &NewJob) {
         for (stage, bytes) in &new.codes {
             let output = new.spec.stages.get(*stage as usize).and_then(|stage| stage.output);
@@ -417,7 +417,7 @@ impl Hub {
         }
         self.drop_offered(id);
         self.out.note(Entry::JobEnded { job: id, at, progress, end: end.clone().map_err(Box::new) });
-        for driver in drivers.into_iter().filter(|driver| !driver.deaf) {
+        for driver in drivers.into_iter().filter(|driver| !driver.paused) {
             self.tell_driver(driver.session, ToDriver::Progress { ticket: driver.ticket, progress });
             // A driver that is being sent results from the journal is told the end after them.
             if driver.replay.is_none() {
@@ -441,7 +441,7 @@ impl Hub {
         for (engine, attempts) in by_engine {
             self.tell_engine(engine, ToEngine::Received { attempts });
         }
-        // Its owner may not have asked for it again since the hub began anew.
+        // Its owner may not have asked for it again since the hub restarted.
         let drivers = job.drivers.iter().map(|driver| (driver.session, driver.ticket));
         for (session, ticket) in drivers.chain([(job.session, job.ticket)]) {
             if let Some(session) = self.sessions.all.get_mut(&session)

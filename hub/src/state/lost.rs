@@ -98,14 +98,17 @@ impl Hub {
             };
             let waits = |id: &JobId| self.scheduler.progress(*id).is_some_and(|now| now.tasks_running == 0);
             let jobs = self.jobs.iter().filter(|(id, job)| {
-                job.session != missed && job.phase == Phase::Begun && job.end.is_none() && !of.process.told.contains(id)
+                job.session != missed
+                    && job.phase == Phase::Begun
+                    && job.end.is_none()
+                    && !of.process.notified.contains(id)
             });
             let jobs: Vec<_> = jobs.map(|(id, _)| *id).filter(waits).collect();
             for id in &jobs {
                 self.tell_job(*id, |_| ToDriver::Notice(format!("{id} waits for slots: {words}")));
             }
             if let Some(of) = self.sessions.all.get_mut(&missed) {
-                of.process.told.extend(jobs);
+                of.process.notified.extend(jobs);
             }
         }
     }

@@ -7,13 +7,13 @@
 //! hub     = new, { tick }, [ say_goodbye ] ;
 //! client  = hear_client, { hear_client }, [ client_gone | client_cut_off ] ;
 //! engine  = hear_engine, { hear_engine }, [ engine_gone ] ;
-//! order   = an order that has an outcome, told ;
+//! order   = an order that has an outcome, order_done ;
 //! ```
 //!
 //! Calls of different lines may come in any order relative to one another. A peer that is gone is never heard again.
 //! After some calls the shell takes [`Hub::outgoing`] and
 //!
-//! 1. carries out its orders in their order, and hands in the outcome of those that have one with [`Hub::told`],
+//! 1. carries out its orders in their order, and hands in the outcome of those that have one with [`Hub::order_done`],
 //!    whenever that is;
 //! 2. sends its messages, and hangs up on the peers that it names.
 //!
@@ -47,7 +47,7 @@ mod results;
 mod sessions;
 mod sought;
 
-pub use orders::{Level, Lookup, Order, ShelfOrder, Told};
+pub use orders::{Level, Lookup, Order, OrderOutcome, ShelfOrder};
 pub use outbox::Outgoing;
 
 use crate::Pool;
@@ -281,9 +281,9 @@ impl Hub {
     }
 
     /// Hands in the outcome of an order.
-    pub fn told(&mut self, now: Time, told: Told) {
+    pub fn order_done(&mut self, now: Time, outcome: OrderOutcome) {
         self.at(now);
-        self.hear(told);
+        self.hear(outcome);
     }
 
     /// Does what the passage of time makes due. `micros` is the system's clock, in microseconds since 1970.

@@ -172,10 +172,10 @@ impl Jobs {
 
     /// A driver has reconnected. Messages on its previous connection may be lost, and later ones must not arrive without
     /// them. So the hub says nothing about the job until the driver asks for it.
-    pub(crate) fn deafen(&mut self, id: JobId, session: SessionId) {
+    pub(crate) fn pause_reports(&mut self, id: JobId, session: SessionId) {
         let drivers = self.all.get_mut(&id).into_iter().flat_map(|job| &mut job.drivers);
         for driver in drivers.filter(|driver| driver.session == session) {
-            (driver.deaf, driver.replay) = (true, None);
+            (driver.paused, driver.replay) = (true, None);
         }
     }
 

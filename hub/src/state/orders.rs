@@ -1,4 +1,4 @@
-//! What the state wants done that takes I/O, and the outcomes that it is told.
+//! What the state wants done that takes I/O, and the outcomes that are handed in.
 
 use crate::journal::{Counter, Entry, Ran};
 use std::collections::BTreeSet;
@@ -16,14 +16,14 @@ use tryworks_transport::PeerId;
 pub enum Order {
     /// Note something in the journal.
     Note(Entry),
-    /// Note a detached job: [`Told::Submitted`] says that it is committed, or why it is not.
+    /// Note a detached job: [`OrderOutcome::Submitted`] says that it is committed, or why it is not.
     NoteJob {
         /// The entry.
         entry: Entry,
         /// The job.
         job: JobId,
     },
-    /// Note the last result of a launch: [`Told::Kept`] says when it is committed, however long it takes.
+    /// Note the last result of a launch: [`OrderOutcome::Kept`] says when it is committed, however long it takes.
     NoteResult {
         /// The entry.
         entry: Entry,
@@ -32,7 +32,7 @@ pub enum Order {
         /// The launch.
         attempt: AttemptId,
     },
-    /// Reserve numbers up to `end`: [`Told::Reserved`] says when that is committed, however long it takes.
+    /// Reserve numbers up to `end`: [`OrderOutcome::Reserved`] says when that is committed, however long it takes.
     Reserve {
         /// The counter.
         counter: Counter,
@@ -44,14 +44,14 @@ pub enum Order {
     LookUp(Lookup),
     /// Something about drivers' programs and the files that drivers upload.
     Shelf(ShelfOrder),
-    /// See whether a process of the hub's machine has ended: [`Told::Looked`] says so.
+    /// See whether a process of the hub's machine has ended: [`OrderOutcome::Looked`] says so.
     LookAt {
         /// The driver's session.
         session: SessionId,
         /// The process.
         process: HostInfo,
     },
-    /// Answer with the status, after adding the hub's own memory to it: the outcome is [`Told::Answer`].
+    /// Answer with the status, after adding the hub's own memory to it: the outcome is [`OrderOutcome::Answer`].
     Status {
         /// The client that asked.
         peer: PeerId,
@@ -60,7 +60,7 @@ pub enum Order {
         /// The rest of the status.
         status: Box<Status>,
     },
-    /// Renew the certificates: the outcome is [`Told::Answer`]. If they were renewed, the hub restarts.
+    /// Renew the certificates: the outcome is [`OrderOutcome::Answer`]. If they were renewed, the hub restarts.
     Renew {
         /// The client that asked.
         peer: PeerId,
@@ -112,7 +112,7 @@ pub enum ShelfOrder {
 /// A question to the journal.
 #[derive(Clone, Debug)]
 pub enum Lookup {
-    /// A client's question, with the jobs that are not closed: the outcome is [`Told::Answer`].
+    /// A client's question, with the jobs that are not closed: the outcome is [`OrderOutcome::Answer`].
     Ask {
         /// The client that asks.
         peer: PeerId,
@@ -123,7 +123,7 @@ pub enum Lookup {
         /// The jobs that are not closed.
         live: Vec<JobRow>,
     },
-    /// When a job ran, to find what it wrote: the outcome is [`Told::Ran`].
+    /// When a job ran, to find what it wrote: the outcome is [`OrderOutcome::Ran`].
     Ran {
         /// The client that asks.
         peer: PeerId,
@@ -134,8 +134,8 @@ pub enum Lookup {
         /// The job's name.
         name: String,
     },
-    /// The results of a detached job, for the driver that asked for them: [`Told::Result`] for each, then
-    /// [`Told::Replayed`].
+    /// The results of a detached job, for the driver that asked for them: [`OrderOutcome::Result`] for each, then
+    /// [`OrderOutcome::Replayed`].
     Results {
         /// The job.
         job: JobId,
@@ -146,7 +146,7 @@ pub enum Lookup {
 
 /// The outcome of an order, or news from the hub's own process.
 #[derive(Debug)]
-pub enum Told {
+pub enum OrderOutcome {
     /// A detached job is committed to the journal, or why it is not.
     Submitted {
         /// The job.

@@ -78,7 +78,7 @@ impl Hub {
         };
         let own = self.outputs_of(output.session()).into_iter();
         // The scheduler has forgotten the outputs that were made from the first answer.
-        let anew = own.filter(|output| self.scheduler.places(*output).is_empty()).collect();
-        self.out.note(Entry::Changed { output, change, anew });
+        let recomputed = own.filter(|output| self.scheduler.places(*output).is_empty()).collect();
+        self.out.note(Entry::Changed { output, change, recomputed });
     }
 }

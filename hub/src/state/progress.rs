@@ -95,8 +95,8 @@ impl Hub {
                 job.progress.stages_done = now.stages_done.saturating_sub(skipped);
                 job.progress.running = now.tasks_running;
             }
-            if job.told != job.progress {
-                job.told = job.progress;
+            if job.reported != job.progress {
+                job.reported = job.progress;
                 news.push((id, job.progress));
             }
         }

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_with_the_process_number_of_one_before_it_begins_anew() {
+    fn a_worker_with_the_process_number_of_one_before_it_is_another_one() {
         let mut recent = Recent::default();
         recent.add(said(7, 1, 0, "the first says much\nand no end"));
         let mut second = said(7, 2, 0, "second\n");

@@ -232,13 +232,13 @@ impl Hub {
     }
 
     fn kept(&mut self, id: EngineId, kept: Vec<(GlobalCacheId, u32)>) {
-        let mut told = BTreeSet::new();
+        let mut caches = BTreeSet::new();
         let known = |cache: GlobalCacheId| self.sessions.all.contains_key(&cache.session());
         for (cache, partition) in kept.into_iter().filter(|(cache, _)| known(*cache)) {
             self.known.caches.entry(cache).or_default().insert(partition, id);
-            told.insert(cache);
+            caches.insert(cache);
         }
-        for cache in told {
+        for cache in caches {
             self.tell_cached(cache);
         }
     }

@@ -109,7 +109,7 @@ impl Hub {
             return self.tell_job(id, |ticket| ToDriver::Results { ticket, attempt, parts: parts.clone() });
         }
         if job.phase == Phase::Begun {
-            // The job continued without them.
+            // The job continued without these results.
             return self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
         }
         self.known.offered.results.entry(id).or_default().push((engine, held));
@@ -162,7 +162,7 @@ impl Hub {
     pub(crate) fn attach(&mut self, session: SessionId, ticket: u64, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.drivers.retain(|driver| (driver.session, driver.ticket) != (session, ticket));
-        job.drivers.push(Attached { session, ticket, deaf: false, replay: None, whole: false });
+        job.drivers.push(Attached { session, ticket, paused: false, replay: None, whole: false });
         let (phase, progress, detached, unwritten) = (job.phase, job.progress, job.detached.is_some(), job.unwritten);
         if let Some(session) = self.sessions.all.get_mut(&session) {
             session.tickets.insert(ticket, id);

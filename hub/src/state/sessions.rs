@@ -78,13 +78,13 @@ pub(crate) struct Process {
     /// Set if the process is on this machine and was alive when it said hello.
     pub(super) seen: Option<HostInfo>,
     /// The jobs that were already told that they wait for this driver.
-    pub(crate) told: BTreeSet<JobId>,
+    pub(crate) notified: BTreeSet<JobId>,
 }
 
 impl Process {
     /// The process that said hello from this host.
     pub(crate) fn of(host: &HostInfo) -> Self {
-        Process { name: format!("process {} on {}", host.pid, host.name), seen: None, told: BTreeSet::new() }
+        Process { name: format!("process {} on {}", host.pid, host.name), seen: None, notified: BTreeSet::new() }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Whose detached job is whose: who asks for another action is refused, and of the drivers that would begin a save one does.
+//! Which drivers get a detached job: a driver that asks for another action is refused, and of several drivers that would
+//! begin the same save, one does.
 
 use super::*;
 use tryworks_protocol::driver::Sought;
@@ -165,8 +166,8 @@ fn whoever_asks_for_another_action_is_refused_also_by_the_next_hub() {
     assert!(refused[&1].contains("there is no detached job with the number 4711"), "{refused:?}");
 }
 
-/// The ticket of its owner outlived a job that another driver collected after the hub had begun anew: who asked by it was
-/// not answered.
+/// Another driver collected a job after the hub had restarted. The ticket of the driver that had submitted the job stayed,
+/// and a question with that ticket was never answered.
 #[test]
 fn an_owner_that_was_away_while_its_job_was_collected_is_answered() {
     let mut world = World::new();

@@ -10,7 +10,7 @@ mod sessions;
 
 use crate::carry::{Carrier, micros};
 use crate::look_up;
-use crate::state::{Hub, Limits, Order, Setup, Told};
+use crate::state::{Hub, Limits, Order, OrderOutcome, Setup};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -33,7 +33,7 @@ struct World {
     /// The system's clock when the hub began: the journal forgets old rows by that clock.
     began: u64,
     carrier: Carrier,
-    told: UnboundedReceiver<Told>,
+    outcomes: UnboundedReceiver<OrderOutcome>,
     peers: u128,
     sent: BTreeMap<PeerId, Vec<Vec<u8>>>,
     closed: Vec<PeerId>,
@@ -46,7 +46,7 @@ impl World {
     }
 
     fn at(directory: tempfile::TempDir) -> Self {
-        let (carrier, recovered, told) = Carrier::open(directory.path()).unwrap();
+        let (carrier, recovered, outcomes) = Carrier::open(directory.path()).unwrap();
         let setup = Setup {
             cluster: "test".into(),
             limits: Limits::default(),
@@ -61,7 +61,7 @@ impl World {
             now: Time(0),
             began: micros(),
             carrier,
-            told,
+            outcomes,
             peers: 0,
             sent: BTreeMap::new(),
             closed: Vec::new(),
@@ -72,9 +72,9 @@ impl World {
     /// Kills the hub and begins another one. All connections are gone.
     fn again(mut self) -> Self {
         self.turn();
-        let World { hub, carrier, told, directory, .. } = self;
+        let World { hub, carrier, outcomes, directory, .. } = self;
         carrier.journal.sync().unwrap();
-        drop((hub, carrier, told));
+        drop((hub, carrier, outcomes));
         World::at(directory)
     }
 
@@ -99,12 +99,12 @@ impl World {
             }
             self.closed.extend(out.hang_up_clients.into_iter().chain(out.hang_up_engines));
             self.carrier.journal.sync().unwrap();
-            while let Ok(told) = self.told.try_recv() {
-                self.hub.told(self.now, told);
+            while let Ok(outcome) = self.outcomes.try_recv() {
+                self.hub.order_done(self.now, outcome);
             }
             for lookup in lookups {
                 let reader = self.carrier.journal.reader().unwrap();
-                look_up(&reader, lookup, &mut |told| self.hub.told(self.now, told));
+                look_up(&reader, lookup, &mut |outcome| self.hub.order_done(self.now, outcome));
             }
         }
     }

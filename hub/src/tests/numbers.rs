@@ -43,7 +43,7 @@ fn more_jobs_at_once_than_are_reserved_wait_for_the_journal() {
     let (_, end) = *asked.iter().filter(|(counter, _)| *counter == Counter::Jobs).max_by_key(|(_, end)| *end).unwrap();
     assert!(end >= 300, "{asked:?}");
     assert!(world.sent.is_empty(), "a hub that died now would leave the next one to give these numbers out again");
-    world.hub.told(world.now, Told::Reserved { counter: Counter::Jobs, end });
+    world.hub.order_done(world.now, OrderOutcome::Reserved { counter: Counter::Jobs, end });
     world.leave();
     assert_eq!(accepted(&world.heard::<ToDriver>(driver)), 300);
     let launches = world.heard::<ToEngine>(engine).into_iter();
@@ -57,7 +57,7 @@ fn a_hub_whose_journal_cannot_be_written_goes_on_with_what_is_reserved_and_refus
     world.turn();
     world.sent.clear();
     let full = Error::Bug("the disk is full".into());
-    world.hub.told(world.now, Told::Health(Some(full.clone())));
+    world.hub.order_done(world.now, OrderOutcome::Health(Some(full.clone())));
     for ticket in 1..=300 {
         world.drive(driver, &[FromDriver::Submit(Box::new(job(ticket, welcome.session, 1, None, None)))]);
     }
@@ -67,8 +67,8 @@ fn a_hub_whose_journal_cannot_be_written_goes_on_with_what_is_reserved_and_refus
     let refused = |message: &&ToDriver| matches!(message, ToDriver::Ended { end: Err(error), .. } if *error == full);
     assert_eq!(said.iter().filter(refused).count(), 300 - 256);
     // The journal can be written again.
-    world.hub.told(world.now, Told::Health(None));
-    world.hub.told(world.now, Told::Reserved { counter: Counter::Jobs, end: 512 });
+    world.hub.order_done(world.now, OrderOutcome::Health(None));
+    world.hub.order_done(world.now, OrderOutcome::Reserved { counter: Counter::Jobs, end: 512 });
     world.drive(driver, &[FromDriver::Submit(Box::new(job(301, welcome.session, 1, None, None)))]);
     world.leave();
     assert_eq!(accepted(&world.heard::<ToDriver>(driver)), 1);

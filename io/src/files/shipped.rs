@@ -69,7 +69,7 @@ impl Shipped {
     pub fn path(&self) -> Result<PathBuf> {
         let own = || PathBuf::from(OsStr::from_bytes(&self.path));
         match (&self.shipment, surroundings::get()) {
-            (Some(shipment), Some(around)) => Ok(around.fetch(shipment)?.unwrap_or_else(own)),
+            (Some(shipment), Some(worker)) => Ok(worker.fetch(shipment)?.unwrap_or_else(own)),
             _ => Ok(own()),
         }
     }
@@ -115,9 +115,9 @@ pub(super) fn is_elsewhere() -> bool {
 /// machine and says what to do.
 pub(crate) fn unseen(path: &Path, error: &io::Error, advice: &str) -> String {
     match (surroundings::get(), error.kind()) {
-        (Some(around), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-            let (place, path) = (around.place(), path.display());
-            if around.is_beside_driver() && error.kind() == io::ErrorKind::NotFound {
+        (Some(worker), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            let (place, path) = (worker.place(), path.display());
+            if worker.is_beside_driver() && error.kind() == io::ErrorKind::NotFound {
                 // The machine that the driver looked at is this one.
                 return format!(
                     "{path} is not there any more: the driver saw it on this machine, and it was removed or renamed since \

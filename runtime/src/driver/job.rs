@@ -57,7 +57,7 @@ impl ClusterJob {
     }
 
     /// Plans what is still wanted again, and submits it.
-    fn begin_anew(&self, wanted: Partitions) -> Result<()> {
+    fn resubmit(&self, wanted: Partitions) -> Result<()> {
         let (ticket, plan) = self.shared.submit(&self.request, wanted)?;
         self.plans.lock().push(Shielded::new(plan));
         let old = self.ticket.swap(ticket, Relaxed);
@@ -98,9 +98,9 @@ impl ClusterJob {
                 Next::Part { attempt, partition, part } => return Ok(Some((attempt, partition, part))),
                 Next::End => return Ok(None),
                 Next::Wait => state = state.wait(&self.shared.news),
-                Next::PlanAnew(wanted) => {
+                Next::Replan(wanted) => {
                     drop(state);
-                    self.begin_anew(wanted)?;
+                    self.resubmit(wanted)?;
                     state = self.shared.lock();
                 }
             }

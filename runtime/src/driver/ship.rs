@@ -53,12 +53,12 @@ impl Shared {
         let mut request = Vec::new();
         codec::encode(&id, &mut request)?;
         let patience = self.settings.patience;
-        let told = |error: &DataError| {
+        let on_failure = |error: &DataError| {
             let line = format!("tryworks: {what} cannot be sent: {error}; trying again for up to {patience:?}\n");
             self.spool.push(true, line.as_bytes());
         };
         let sent = apart::block_on(|| {
-            while_away(patience, told, async || {
+            while_away(patience, on_failure, async || {
                 // A restarted hub may have another port. A stopped context waits for no hub.
                 let usable = self.usable().is_ok();
                 let port = usable.then(|| self.port.lock().clone()).flatten();

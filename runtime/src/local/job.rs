@@ -28,7 +28,7 @@ impl LocalJob {
     }
 }
 
-/// A result for who asked for it.
+/// A result as the action takes it: from here on, the program drops it.
 fn unshielded((partition, value): Part) -> (u32, Box<dyn ResultValue>) {
     (partition, value.into_inner())
 }

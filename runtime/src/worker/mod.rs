@@ -1,15 +1,14 @@
 //! The worker: a driver's own program, which an engine starts to run tasks and which ends with the engine.
 
-mod around;
 mod blocks;
 mod host;
 mod questions;
+mod surroundings;
 
 use crate::caller::task_thread;
 use crate::execute::{OpenedStage, Product, at_the_call, execute, failure, site};
 use crate::shielded::Shielded;
 use crate::{apart, caller, panics, ship};
-use around::Around;
 use bytes::Bytes;
 use host::WorkerHost;
 use serde_bytes::ByteBuf;
@@ -19,6 +18,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, OnceLock, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use surroundings::WorkerSurroundings;
 use tokio::sync::Notify;
 use tryworks_base::ids::{AttemptId, ExchangeId};
 use tryworks_base::lock::{Lock, ReadLock, Turns};
@@ -97,13 +97,13 @@ struct Bench {
     /// The code that a thread is opening: other threads wait for it.
     opening: Turns<CodeId>,
     host: Arc<WorkerHost>,
-    around: Arc<Around>,
+    surroundings: Arc<WorkerSurroundings>,
     /// Leads to the thread that drops values.
     garbage: mpsc::Sender<Box<dyn Send>>,
     running: Option<RunningFile>,
     done: Lock<Vec<FromWorker>>,
     /// Notified when there is something in `done`.
-    told: Notify,
+    finished: Notify,
 }
 
 /// The code of a stage: the bytes as they came, and the opened stage.
@@ -120,8 +120,8 @@ struct Queue {
 
 async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Result<()> {
     let slots = welcome.slots;
-    let around = Around::new(&welcome, to.clone());
-    surround(Box::new(around::Shared(around.clone())));
+    let surroundings = WorkerSurroundings::new(&welcome, to.clone());
+    surround(Box::new(surroundings::Shared(surroundings.clone())));
     let running = RunningFile::create(Path::new(&welcome.running)).ok();
     let (garbage, gone) = mpsc::channel();
     let failed = |error| Error::storage("starting a thread", "this worker", &error);
@@ -133,11 +133,11 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
         codes: ReadLock::default(),
         opening: Turns::default(),
         host: Arc::new(WorkerHost::new(welcome, to.clone())),
-        around,
+        surroundings,
         garbage,
         running,
         done: Lock::default(),
-        told: Notify::new(),
+        finished: Notify::new(),
     });
     for slot in 0..slots {
         let bench = bench.clone();
@@ -188,7 +188,7 @@ fn named(what: &FromWorker, mut error: Error) -> Error {
 /// Sends reports: at once when no task waits, or else several together.
 async fn report(bench: Arc<Bench>, to: LinkSender) {
     loop {
-        bench.told.notified().await;
+        bench.finished.notified().await;
         let done = std::mem::take(&mut *bench.done.lock());
         if done.is_empty() {
             continue;
@@ -242,7 +242,7 @@ impl Bench {
             ToWorker::Kill { attempt } => self.kill(attempt),
             ToWorker::DeleteOutput { output } => self.sweep(self.host.blocks.forget(output)),
             ToWorker::DeleteCache { cache } => self.sweep(Some(self.host.caches.forget(cache.own()))),
-            ToWorker::File { number, path } => self.around.questions.answered(number, path),
+            ToWorker::File { number, path } => self.surroundings.questions.answered(number, path),
             ToWorker::Fetched { number, answer } => self.host.blocks.questions.answered(number, answer),
         }
     }
@@ -268,7 +268,7 @@ impl Bench {
 
     fn tell(&self, message: FromWorker) {
         self.done.lock().push(message);
-        self.told.notify_one();
+        self.finished.notify_one();
     }
 
     /// The loop of a thread that runs tasks.
@@ -342,7 +342,7 @@ impl Bench {
         };
         let opened = match bytes {
             CodeBytes::Here(bytes) => open(&bytes),
-            CodeBytes::AtHub { id, bytes } => match self.around.get(&id, bytes) {
+            CodeBytes::AtHub { id, bytes } => match self.surroundings.get(&id, bytes) {
                 Ok(bytes) => open(&bytes),
                 Err(error) => {
                     // The next task tries again.

@@ -13,7 +13,7 @@ use tryworks_transport::LinkSender;
 pub(super) struct Questions<T> {
     to: LinkSender,
     state: Lock<State<T>>,
-    told: Condvar,
+    answered: Condvar,
 }
 
 struct State<T> {
@@ -24,7 +24,7 @@ struct State<T> {
 
 impl<T> Questions<T> {
     pub(super) fn new(to: LinkSender) -> Self {
-        Questions { to, state: Lock::new(State { asked: 0, waiting: HashMap::new() }), told: Condvar::new() }
+        Questions { to, state: Lock::new(State { asked: 0, waiting: HashMap::new() }), answered: Condvar::new() }
     }
 
     /// Asks, and waits for the answer. The caller must hold no lock: the thread that receives the answer may need it
@@ -52,7 +52,7 @@ impl<T> Questions<T> {
             {
                 return answer;
             }
-            state = state.wait(&self.told);
+            state = state.wait(&self.answered);
         }
     }
 
@@ -61,6 +61,6 @@ impl<T> Questions<T> {
         if let Some(slot) = self.state.lock().waiting.get_mut(&number) {
             *slot = Some(answer);
         }
-        self.told.notify_all();
+        self.answered.notify_all();
     }
 }

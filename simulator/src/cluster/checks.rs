@@ -94,12 +94,12 @@ impl Checks {
         }
     }
 
-    /// The hub dies, and all that it ran.
+    /// The hub dies: it runs nothing any more.
     pub fn hub_dies(&mut self) {
         self.running.clear();
     }
 
-    /// A hub runs a job, whose driver has asked for it once or more often.
+    /// A hub runs a job. Its driver may have asked for the job several times.
     fn runs(&mut self, session: SessionId, ticket: u64, job: JobId) -> Result<(), Violation> {
         let Some(label) = self.labels.get(&(session, ticket)) else { return Ok(()) };
         match self.running.insert((session, label.clone()), (ticket, job)) {

@@ -7,7 +7,7 @@ use tryworks_base::Error;
 use tryworks_base::ids::{AttemptId, EngineId, JobId};
 use tryworks_hub::journal::{Counter, InMemory, Recovered, ToWrite};
 use tryworks_hub::look_up;
-use tryworks_hub::state::{Lookup, Order, Told};
+use tryworks_hub::state::{Lookup, Order, OrderOutcome};
 use tryworks_protocol::admin::Answer;
 use tryworks_scheduler::Time;
 
@@ -38,7 +38,7 @@ pub(super) struct Disk {
     pub reserved: [u64; 4],
     error: Option<Error>,
     /// What the hub was last told about the disk's state.
-    told: Option<Error>,
+    reported: Option<Error>,
 }
 
 impl Disk {
@@ -52,7 +52,7 @@ impl Disk {
             was_full: false,
             reserved: [0; 4],
             error: None,
-            told: None,
+            reported: None,
         }
     }
 
@@ -66,10 +66,10 @@ impl Disk {
     }
 
     /// The state of the disk, if the hub does not know it yet.
-    pub fn health(&mut self) -> Option<Told> {
-        (self.error != self.told).then(|| {
-            self.told.clone_from(&self.error);
-            Told::Health(self.error.clone())
+    pub fn health(&mut self) -> Option<OrderOutcome> {
+        (self.error != self.reported).then(|| {
+            self.reported.clone_from(&self.error);
+            OrderOutcome::Health(self.error.clone())
         })
     }
 }
@@ -78,7 +78,7 @@ impl World {
     /// A hub starts from what is written.
     pub(super) fn recover(&mut self) -> Result<Recovered, Violation> {
         let found = self.disk.journal.begin().map_err(|error| format!("the journal cannot be read: {error}"))?;
-        (self.disk.busy, self.disk.error, self.disk.told) = (false, None, None);
+        (self.disk.busy, self.disk.error, self.disk.reported) = (false, None, None);
         self.disk.reserved = Counter::ALL.map(|counter| found.numbers.reserved(counter));
         Ok(found)
     }
@@ -103,14 +103,14 @@ impl World {
             Order::NoteJob { entry: note, job } => {
                 if self.options.bug == Some(Bug::AcceptEarly) {
                     self.outcome.planted += 1;
-                    self.tell(0, Told::Submitted { job, outcome: Ok(()) });
+                    self.tell(0, OrderOutcome::Submitted { job, outcome: Ok(()) });
                 }
                 Pending { write: entry(note), then: Some(Then::Submitted(job)) }
             }
             Order::NoteResult { entry: note, engine, attempt } => {
                 if self.options.bug == Some(Bug::ReceiveEarly) {
                     self.outcome.planted += 1;
-                    self.tell(0, Told::Kept { engine, attempt });
+                    self.tell(0, OrderOutcome::Kept { engine, attempt });
                 }
                 Pending { write: entry(note), then: Some(Then::Kept(engine, attempt)) }
             }
@@ -122,7 +122,7 @@ impl World {
             }
             Order::LookUp(lookup) => Pending { write: None, then: Some(Then::LookUp(lookup)) },
             Order::Status { peer, number, status } => {
-                return self.tell(0, Told::Answer { peer, number, answer: Answer::Status(*status) });
+                return self.tell(0, OrderOutcome::Answer { peer, number, answer: Answer::Status(*status) });
             }
             Order::Log(level, text) => {
                 if self.options.trace {
@@ -146,8 +146,8 @@ impl World {
         self.soon(0, most, Happening::Commit(self.generation));
     }
 
-    fn tell(&mut self, late: u64, told: Told) {
-        self.after(late, Happening::Told(self.generation, Box::new(told)));
+    fn tell(&mut self, late: u64, outcome: OrderOutcome) {
+        self.after(late, Happening::OrderDone(self.generation, Box::new(outcome)));
     }
 
     pub(super) fn commit(&mut self) -> Result<(), Violation> {
@@ -176,9 +176,9 @@ impl World {
             let refused = refused.iter().find(|(write, _)| at[*write] == place);
             let outcome = refused.map_or(Ok(()), |(_, error)| Err(error.clone()));
             match pending.then {
-                Some(Then::Submitted(job)) => self.tell(0, Told::Submitted { job, outcome }),
-                Some(Then::Kept(engine, attempt)) => self.tell(0, Told::Kept { engine, attempt }),
-                Some(Then::Reserved(counter, end)) => self.tell(0, Told::Reserved { counter, end }),
+                Some(Then::Submitted(job)) => self.tell(0, OrderOutcome::Submitted { job, outcome }),
+                Some(Then::Kept(engine, attempt)) => self.tell(0, OrderOutcome::Kept { engine, attempt }),
+                Some(Then::Reserved(counter, end)) => self.tell(0, OrderOutcome::Reserved { counter, end }),
                 Some(Then::LookUp(lookup)) => self.answer(lookup),
                 None => {}
             }
@@ -186,7 +186,7 @@ impl World {
         Ok(())
     }
 
-    /// Waiting entries are written later, and those who asked for a confirmation are told so.
+    /// A commit fails: the waiting entries are written later. The hub is told so of entries that it wanted confirmed.
     fn commit_fails(&mut self) {
         self.outcome.full_commits += 1;
         let error = Error::Storage {
@@ -195,20 +195,20 @@ impl World {
             message: "the disk is full".into(),
         };
         (self.disk.error, self.disk.was_full) = (Some(error.clone()), true);
-        let mut told = Vec::new();
+        let mut committed = Vec::new();
         for pending in &mut self.disk.pending {
             // What takes as long as it takes.
             let asked = |then: &mut Then| match then {
                 Then::Reserved(..) | Then::Kept(..) | Then::LookUp(Lookup::Results { .. }) => false,
                 Then::Submitted(_) | Then::LookUp(_) => true,
             };
-            told.extend(pending.then.take_if(asked));
+            committed.extend(pending.then.take_if(asked));
         }
         self.disk.pending.retain(|pending| pending.write.is_some() || pending.then.is_some());
-        for then in told {
+        for then in committed {
             let outcome = Err(error.clone());
             match then {
-                Then::Submitted(job) => self.tell(0, Told::Submitted { job, outcome }),
+                Then::Submitted(job) => self.tell(0, OrderOutcome::Submitted { job, outcome }),
                 Then::LookUp(lookup) => self.answer(lookup),
                 Then::Reserved(..) | Then::Kept(..) => {}
             }
@@ -218,9 +218,9 @@ impl World {
     }
 
     fn answer(&mut self, lookup: Lookup) {
-        let mut told = Vec::new();
-        look_up(self.disk.journal.reader(), lookup, &mut |one| told.push(one));
+        let mut outcomes = Vec::new();
+        look_up(self.disk.journal.reader(), lookup, &mut |one| outcomes.push(one));
         let late = self.rng.within(0, 5 * MS);
-        told.into_iter().for_each(|one| self.tell(late, one));
+        outcomes.into_iter().for_each(|one| self.tell(late, one));
     }
 }

@@ -104,7 +104,7 @@ impl World {
         Ok(())
     }
 
-    /// A hub was looked for and not met. Who gives up ends, and is run again.
+    /// A driver looked for a hub and met none. If its patience is over, its program ends and is run again.
     fn meets_no_hub(&mut self, driver: usize, why: Unmet) -> Result<(), Violation> {
         let of = &mut self.drivers[driver];
         (of.peer, of.welcome) = (None, false);
@@ -164,7 +164,7 @@ impl World {
         self.outcome.planted += u64::from(bug);
         of.state = Session::new(if bug { of.patience / 2 } else { of.patience }, begins);
         of.promises = Promises::new(of.patience, begins);
-        of.jobs.iter_mut().filter(|job| !job.through).for_each(Job::begin_anew);
+        of.jobs.iter_mut().filter(|job| !job.through).for_each(Job::start_over);
         let (peer, life) = (of.peer.take(), of.life);
         self.client_is_gone(peer);
         self.after(back_after, Happening::DialDriver(driver, life));

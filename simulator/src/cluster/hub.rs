@@ -26,7 +26,7 @@ impl World {
             return Ok(());
         }
         let mut found = self.recover()?;
-        if self.options.bug == Some(Bug::CountAnew) && self.generation > 0 {
+        if self.options.bug == Some(Bug::RestartCount) && self.generation > 0 {
             found.numbers = Numbers::after([0; 4]);
             self.outcome.planted += 1;
         }
@@ -38,7 +38,7 @@ impl World {
         // Some hubs start with nearly all reserved numbers used.
         let mut reserves = Vec::new();
         for counter in Counter::ALL {
-            if self.rng.chance(300) && self.options.bug != Some(Bug::CountAnew) {
+            if self.rng.chance(300) && self.options.bug != Some(Bug::RestartCount) {
                 let last = found.numbers.reserved(counter) - self.rng.within(0, 3);
                 let end = found.numbers.claim(counter, last);
                 reserves.extend(end.map(|end| Order::Reserve { counter, end }));
@@ -83,7 +83,7 @@ impl World {
         let now = self.hub_time();
         let health = self.disk.health();
         if let Some(hub) = &mut self.hub {
-            health.into_iter().for_each(|health| hub.told(now, health));
+            health.into_iter().for_each(|health| hub.order_done(now, health));
             hub.tick(now, CLOCK + self.now.0 / 1000);
         }
     }

@@ -1,5 +1,5 @@
 //! A cluster in which the real hub, the real engines and the real drivers decide: the hub's state with the real journal in
-//! memory, a state for each engine, whose workers and stores are simulated, and a state for each driver, whose program is.
+//! memory, a state for each engine, and a state for each driver. Workers, stores and programs are simulated.
 //!
 //! A connection delivers messages whole and in order until it is cut, and a cut is not reported to both ends at once.
 //! Engines crash and come back: with their blocks after a cut, without them after a crash. Drivers are cut off, or end
@@ -35,7 +35,7 @@ use programs::Fetch;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tryworks_base::ids::AttemptId;
-use tryworks_hub::state::{Hub, TICK, Told};
+use tryworks_hub::state::{Hub, OrderOutcome, TICK};
 use tryworks_scheduler::Time;
 use tryworks_transport::PeerId;
 
@@ -73,7 +73,7 @@ pub enum Bug {
     /// Reserved numbers are not written to the journal.
     KeepNoNumbers,
     /// A restarted hub counts from the beginning.
-    CountAnew,
+    RestartCount,
     /// A detached job is reported as written down before it is.
     AcceptEarly,
     /// A full disk is reported as one with free space.
@@ -107,7 +107,7 @@ impl Bug {
         (Bug::TellAgain, "is told again"),
         (Bug::TellOfGivenUp, "no engine that the hub listens to has reported"),
         (Bug::KeepNoNumbers, "before it is reserved"),
-        (Bug::CountAnew, "was used before"),
+        (Bug::RestartCount, "was used before"),
         (Bug::AcceptEarly, "is accepted and not written down"),
         (Bug::IgnoreFull, "is accepted and not written down"),
         (Bug::ReceiveEarly, "is dropped before it is written down"),
@@ -197,9 +197,9 @@ outcome! {
     fetched: "large results fetched",
     /// Large results that could not be fetched.
     fetches_lost: "large results that could not be fetched",
-    /// Jobs that were planned anew for them.
-    planned_anew: "jobs planned anew",
-    /// Jobs that failed for them, and were submitted anew.
+    /// Jobs that were planned again for them.
+    replanned: "jobs planned again",
+    /// Jobs that failed for them, and were submitted again.
     results_lost: "jobs lost with large results",
     /// Exchanges that programs let go of.
     released: "exchanges released",
@@ -244,7 +244,7 @@ enum Happening {
     Leave(usize, u32),
     Fetch(Box<Fetch>),
     Commit(u32),
-    Told(u32, Box<Told>),
+    OrderDone(u32, Box<OrderOutcome>),
     HubStarts,
     Disaster(Disaster),
 }
@@ -378,14 +378,14 @@ impl World {
             Happening::Fetch(fetch) => return self.fetch(&fetch),
             Happening::Leave(driver, life) => return self.leave_at_last(driver, life),
             Happening::Commit(generation) if generation == self.generation => return self.commit(),
-            Happening::Told(generation, told) if generation == self.generation => {
+            Happening::OrderDone(generation, outcome) if generation == self.generation => {
                 let now = self.hub_time();
                 if let Some(hub) = &mut self.hub {
-                    hub.told(now, *told);
+                    hub.order_done(now, *outcome);
                 }
                 return self.leave();
             }
-            Happening::Commit(_) | Happening::Told(..) => {}
+            Happening::Commit(_) | Happening::OrderDone(..) => {}
             Happening::HubStarts => {
                 self.start_hub()?;
                 return self.leave();

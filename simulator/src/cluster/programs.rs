@@ -13,7 +13,8 @@ use tryworks_protocol::engine::BlockPlace;
 use tryworks_runtime::driver::state::{Next, StageCode, Work};
 use tryworks_scheduler::{JobSpec, Limits, Partitions, Time};
 
-/// Who stays does so until all that was cut or late has come to its end.
+/// How long a driver stays that has all that it wanted: until messages that were late, and what was cut, have come to
+/// their end.
 const LINGER: u64 = 30 * SECOND;
 
 const RETURN: Duration = Duration::from_secs(10);
@@ -60,8 +61,8 @@ impl Job {
         }
     }
 
-    /// Another session, or another run of the program, begins it anew.
-    pub fn begin_anew(&mut self) {
+    /// Another session, or another run of the program, starts it over.
+    pub fn start_over(&mut self) {
         if self.name.is_some() && self.number.is_some() {
             self.promised = self.number;
         }
@@ -80,7 +81,7 @@ pub(super) struct Fetch {
     ticket: u64,
     place: BlockPlace,
     /// When its driver was told of it.
-    told: Time,
+    learned: Time,
 }
 
 impl World {
@@ -179,16 +180,16 @@ impl World {
                 }
                 Ok(Next::Part { part: Part::At { place, .. }, .. }) => {
                     job.fetching = true;
-                    let fetch = Fetch { driver, life: of.life, job: at, ticket, place, told: self.now };
+                    let fetch = Fetch { driver, life: of.life, job: at, ticket, place, learned: self.now };
                     self.soon(MS, 100 * MS, Happening::Fetch(Box::new(fetch)));
                     return Ok(());
                 }
-                Ok(Next::PlanAnew(missing)) => {
+                Ok(Next::Replan(missing)) => {
                     if !missing.iter().all(|partition| job.lost.contains(&partition)) {
                         return Err(never_told(job.plan, &missing));
                     }
                     job.lost.clear();
-                    self.outcome.planned_anew += 1;
+                    self.outcome.replanned += 1;
                     let new = self.submit_part(driver, at, missing)?;
                     let of = &mut self.drivers[driver];
                     of.state.replaced(ticket, new);
@@ -202,7 +203,7 @@ impl World {
 
     /// A large result is fetched from its engine, if that has it.
     pub(super) fn fetch(&mut self, fetch: &Fetch) -> Result<(), Violation> {
-        let Fetch { driver, life, job: at, ticket, ref place, told } = *fetch;
+        let Fetch { driver, life, job: at, ticket, ref place, learned } = *fetch;
         let value = self.hosts.iter().find_map(|host| host.result(place));
         let lives = self.hosts.iter().any(|host| host.has_key(&place.store.key));
         let of = &mut self.drivers[driver];
@@ -210,8 +211,8 @@ impl World {
             return Ok(());
         }
         of.jobs[at].fetching = false;
-        // Who was not cut off since has said nothing by which the engine might let go of it.
-        if value.is_none() && lives && of.promises.together(self.now) > self.now.since(told) {
+        // If the driver was connected all the time since then, it has sent nothing that lets the engine delete the result.
+        if value.is_none() && lives && of.promises.together(self.now) > self.now.since(learned) {
             return Err(format!("{place:?} was deleted before its driver had it"));
         }
         let cut = !self.is_calm() && self.rng.chance(50);
@@ -294,14 +295,14 @@ impl World {
             }
             Error::Cluster { .. } if job.given_up => {
                 self.outcome.lost_with_session += 1;
-                job.begin_anew();
+                job.start_over();
                 self.after(0, Happening::Submit(driver, at));
                 Ok(())
             }
-            // The engine with a large result was gone when the driver asked for it. Who asks again has it made again.
+            // The engine with a large result was gone when the driver asked for it. Another submission makes the result again.
             Error::Lost { .. } | Error::Bug(_) if self.large && (gone || !job.lost.is_empty()) => {
                 self.outcome.results_lost += 1;
-                job.begin_anew();
+                job.start_over();
                 job.promised = None;
                 self.soon(100 * MS, SECOND, Happening::Submit(driver, at));
                 Ok(())
@@ -309,7 +310,7 @@ impl World {
             // It is asked for again, under another number.
             Error::Storage { .. } if full && promised.is_none() => {
                 self.outcome.refused += 1;
-                job.begin_anew();
+                job.start_over();
                 self.soon(100 * MS, SECOND, Happening::Submit(driver, at));
                 Ok(())
             }

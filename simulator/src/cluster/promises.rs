@@ -1,4 +1,4 @@
-//! What a driver promises its program and the hub, held against what it does.
+//! Compares what a driver promises its program and the hub with what the driver does.
 
 use super::Bug;
 use crate::checkers::Violation;
@@ -21,15 +21,15 @@ enum Hub {
 pub(super) struct Promises {
     patience: Duration,
     hub: Hub,
-    /// Jobs that it has to ask for with its next words.
+    /// Jobs that the driver has to ask for in its next messages.
     ask: BTreeSet<u64>,
-    /// Launches whose results it has to say to have with its next words.
+    /// Launches whose results the driver has to acknowledge in its next messages.
     owes: BTreeSet<AttemptId>,
     /// Launches of which results are fetched from their engines, and acknowledged after that.
     fetches: BTreeSet<AttemptId>,
     /// The tickets of jobs that ended.
     ended: BTreeSet<u64>,
-    /// Numbers tickets that a bug makes up.
+    /// The number of the next ticket that a planted bug makes up.
     made_up: u64,
 }
 

@@ -98,7 +98,7 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
             },
         ),
         Case::new(
-            "join of what is laid out already",
+            "join of what is partitioned already",
             |cx: &S| {
                 let reduced = pairs(cx).reduce_by_key(|a, b| a + b);
                 reduced.join(&reduced.map_values(|sum| sum * 2)).collect()

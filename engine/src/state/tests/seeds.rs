@@ -21,7 +21,7 @@ fn pick<T: Copy>(random: &mut Random, from: &[T]) -> Option<T> {
 type Block = (OutputId, u32, AttemptId);
 
 /// The world around the state, and what the test expects.
-struct Around {
+struct Simulation {
     rng: Random,
     world: World,
     hub: bool,
@@ -51,10 +51,10 @@ enum Outcome {
     TookOver(Move, Option<HeldBlock>),
 }
 
-impl Around {
+impl Simulation {
     fn new(seed: u64) -> Self {
         let (store, stock) = nowhere();
-        Around {
+        Simulation {
             rng: Random(seed),
             world: World::begun(store, stock),
             hub: false,
@@ -363,9 +363,9 @@ impl Around {
 #[test]
 fn each_task_is_reported_once_to_the_hub_that_launched_it_and_what_is_kept_is_what_is_offered() {
     let run = |seed| {
-        let mut around = Around::new(seed);
-        (0..STEPS).for_each(|_| around.step());
-        around.finish()
+        let mut simulation = Simulation::new(seed);
+        (0..STEPS).for_each(|_| simulation.step());
+        simulation.finish()
     };
     let often = ["hub lost", "session over", "said twice", "worker died", "not added", "deleted while on its way"];
     run_seeds(SEEDS, run, &often);

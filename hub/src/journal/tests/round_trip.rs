@@ -216,7 +216,7 @@ fn what_outputs_came_to_is_remembered_until_nobody_needs_them() {
     journal.note(made(output(2, 1), &[(4, 9)]));
     journal.note(made(output(1, 1), &[(1, 66)]));
     let change = Change { partition: 1, launched: 1 << 40 };
-    journal.note(Entry::Changed { output: output(1, 1), change, anew: vec![output(1, 2), output(1, 9)] });
+    journal.note(Entry::Changed { output: output(1, 1), change, recomputed: vec![output(1, 2), output(1, 9)] });
     journal.note(Entry::Forgotten { output: output(1, 3) });
     drop(journal);
 

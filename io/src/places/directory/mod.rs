@@ -213,7 +213,8 @@ impl Place for Directory {
     }
 
     /// Makes the directory, unless it is there and empty, and claims it for the job. A detached job gets back what it
-    /// claimed before; and what one of the same name has left that is over makes room for it. Nothing else is written over.
+    /// claimed before. What an earlier detached job of the same name left is removed, if that job is over. Nothing else is
+    /// overwritten.
     fn prepare(&mut self, request: &SaveRequest<'_>) -> Result<bool> {
         self.names = Names {
             partitions: request.partitions,

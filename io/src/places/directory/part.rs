@@ -38,10 +38,10 @@ impl PartFile {
                 }
                 io::ErrorKind::NotFound => match surroundings::get() {
                     None => REMOVED.to_string(),
-                    Some(around) => format!(
+                    Some(worker) => format!(
                         "{} does not see {}, which the driver saw: it was removed while this job was saving there, or is \
                          not shared with this machine\n  what to do: {advice}",
-                        around.place(),
+                        worker.place(),
                         dir.display()
                     ),
                 },

@@ -18,7 +18,7 @@ pub struct Work {
     pub detached: Option<String>,
     /// What it is.
     pub action: Action,
-    /// What tells the files that it saves from those of other jobs; empty if it saves none.
+    /// Distinguishes the files that it saves from those of other jobs; empty if it saves none.
     pub token: String,
     /// Its stages.
     pub spec: JobSpec,
@@ -55,7 +55,7 @@ pub enum Next {
     },
     /// Something that the plan relied on was lost: plan these partitions again. The new job
     /// [`replaces`](Session::replaced) this one.
-    PlanAnew(Partitions),
+    Replan(Partitions),
     /// All results were given out.
     End,
 }
@@ -146,7 +146,7 @@ impl Job {
         if let (Some(job), Some(_)) = (self.id, &new.detached) {
             let (action, token) = (new.action.clone(), new.token.clone());
             self.claim = Claim::Attach { job, action, token };
-            // It brings no codes any more, and makes nothing that a plan of this session could read.
+            // It is asked for without codes, and makes no exchange that a plan of this session could read.
             self.exchanges.clear();
             self.brought.clear();
             return;
@@ -199,7 +199,8 @@ impl Job {
             if self.received.insert(partition) {
                 self.results.push_back((attempt, partition, part));
             } else if large && let Some(known) = self.results.iter_mut().find(|known| known.1 == partition) {
-                // It was made again. The engine that had it may have deleted it: it came late to another hub.
+                // The result was made again. The engine that had the first one may have deleted it, because it connected to
+                // another hub too late.
                 let (before, ..) = std::mem::replace(known, (attempt, partition, part));
                 self.fetched(before, partition);
             } else {
@@ -236,7 +237,7 @@ impl Session {
         let job = self.jobs.get_mut(&ticket).ok_or_else(|| Error::Bug(format!("there is no job {ticket}")))?;
         if job.lost < PLANS && job.needs_new_plan() {
             job.lost += 1;
-            return Ok(Next::PlanAnew(job.missing()));
+            return Ok(Next::Replan(job.missing()));
         }
         if let Some(Err(error)) = &job.end {
             job.spent = true;

@@ -46,7 +46,7 @@ impl Session {
         self.link = Link::Met;
         self.cluster = cluster.into();
         // A restarted hub has nothing of what its predecessor was sent.
-        let anew = self.epoch != welcome.epoch;
+        let is_another_hub = self.epoch != welcome.epoch;
         (self.id, self.secret, self.epoch) = (welcome.session, welcome.secret, welcome.epoch);
         self.hub.clone_from(&welcome.host);
         // Messages on the old connection may be lost. `holds` and the new submissions say the same again.
@@ -60,7 +60,7 @@ impl Session {
             self.outbox.push(self.holds());
         }
         self.outbox.extend(self.given.values().cloned().map(FromDriver::Give));
-        if anew {
+        if is_another_hub {
             self.arrived.clear();
             self.cached.clear();
         }

@@ -11,8 +11,8 @@ pub(super) struct Held<'a>(Option<(Locked<'a, State>, Busy)>);
 
 impl Held<'_> {
     /// Releases the state until `told` is notified.
-    pub(super) fn wait(mut self, told: &Condvar) -> Self {
-        self.0 = self.0.take().map(|(state, busy)| (state.wait(told), busy));
+    pub(super) fn wait(mut self, condvar: &Condvar) -> Self {
+        self.0 = self.0.take().map(|(state, busy)| (state.wait(condvar), busy));
         self
     }
 }

@@ -32,7 +32,7 @@ fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
     assert_eq!(session.unfetched(ticket, AttemptId(8), 0, gone()), Ok(()));
     assert_eq!(session.messages(), [received(8)], "its engine need not hold it");
     session.hear(ToDriver::Ended { ticket, end: Ok(()) });
-    assert_eq!(session.next(ticket), Ok(Next::PlanAnew((0..1).into())));
+    assert_eq!(session.next(ticket), Ok(Next::Replan((0..1).into())));
     let new = submit(&mut session, None);
     session.replaced(ticket, new);
     session.messages();

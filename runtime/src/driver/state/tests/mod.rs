@@ -261,7 +261,7 @@ fn codes_are_brought_once_unless_the_job_that_brought_them_was_refused() {
     let second = submit(&mut session, None);
     let brought: Vec<_> = submitted(session.messages()).iter().map(|job| job.codes.len()).collect();
     assert_eq!(brought, [2, 1], "the last stage has a code of each job's own");
-    session.hear(ToDriver::Ended { ticket: refused, end: Err(Error::Bug("no room".into())) });
+    session.hear(ToDriver::Ended { ticket: refused, end: Err(Error::Bug("no space".into())) });
     session.hear(ToDriver::Accepted { ticket: second, job: JobId(1) });
     submit(&mut session, None);
     // The journal needs everything that belongs to a detached job.
@@ -280,14 +280,14 @@ fn codes_are_brought_once_unless_the_job_that_brought_them_was_refused() {
 }
 
 #[test]
-fn a_job_whose_plan_relied_on_what_was_lost_is_planned_anew_a_few_times() {
+fn a_job_whose_plan_relied_on_what_was_lost_is_planned_again_a_few_times() {
     let mut session = met();
     let mut ticket = submit(&mut session, None);
     results(&mut session, ticket, 7, &[1]);
     let lost = Error::Fetch { exchange: ExchangeId(99), map: 0, message: "its engine is gone".into() };
     for _ in 0..job::PLANS {
         session.hear(ToDriver::Ended { ticket, end: Err(lost.clone()) });
-        let Ok(Next::PlanAnew(missing)) = session.next(ticket) else { panic!() };
+        let Ok(Next::Replan(missing)) = session.next(ticket) else { panic!() };
         assert_eq!(missing, [0, 2].into_iter().collect());
         let mut work = work(&session, None);
         work.spec.wanted = missing;
@@ -399,7 +399,7 @@ fn a_save_is_looked_for_until_it_is_answered_and_its_name_held_until_it_is_close
     );
     session.close(own);
     assert_eq!(session.messages(), [FromDriver::Close { ticket: own }]);
-    // No two jobs have the same token, not even of hubs that number sessions anew.
+    // No two jobs have the same token, not even of hubs that count sessions from 1.
     let mut tokens = BTreeSet::from([token]);
     for (cluster, welcome) in [(CLUSTER, welcome(2, 1)), ("another", welcome(3, 1))] {
         let mut session = Session::new(PATIENCE, NOW);
@@ -423,11 +423,11 @@ fn a_job_is_refused_accepted_or_not_answered_yet() {
     session.hear(ToDriver::Accepted { ticket: taken, job: JobId(4) });
     session.hear(ToDriver::Ended { ticket: refused, end: Err(gone()) });
     assert_eq!((session.accepted(taken), session.accepted(refused)), (Some(Ok(())), Some(Err(gone()))));
-    // That it failed is the job's own affair.
+    // The job was accepted, although it failed later.
     session.hear(ToDriver::Ended { ticket: taken, end: Err(Error::Cancelled) });
     assert_eq!(session.accepted(taken), Some(Ok(())));
     assert!(session.has_failed(taken));
-    // What could not be used here is collected by somebody else.
+    // This program could not use the results: the job stays at the hub, where another program can collect it.
     assert_eq!(session.next(taken), Err(Error::Cancelled));
     session.keep(taken);
     session.messages();
@@ -436,5 +436,5 @@ fn a_job_is_refused_accepted_or_not_answered_yet() {
     let stopped = submit(&mut session, Some("night"));
     session.hear(ToDriver::Accepted { ticket: stopped, job: JobId(5) });
     session.hear(ToDriver::Ended { ticket: stopped, end: Err(Error::cluster("the cluster was stopped", "start it")) });
-    assert!(!session.has_failed(stopped), "a hub that begins anew goes on with it");
+    assert!(!session.has_failed(stopped), "a hub that restarts goes on with it");
 }

@@ -33,7 +33,7 @@ struct Hub {
 }
 
 /// The world around the state, and what the test expects.
-struct Around {
+struct Simulation {
     rng: Random,
     session: Session,
     now: Time,
@@ -48,10 +48,10 @@ struct Around {
     seen: BTreeMap<&'static str, u64>,
 }
 
-impl Around {
+impl Simulation {
     fn new(seed: u64) -> Self {
         let hub = Hub { epoch: 1, session: 1, ..Hub::default() };
-        let mut around = Around {
+        let mut simulation = Simulation {
             rng: Random(seed),
             session: Session::new(PATIENCE, NOW),
             now: NOW,
@@ -63,8 +63,8 @@ impl Around {
             given_up: BTreeSet::new(),
             seen: BTreeMap::new(),
         };
-        around.link();
-        around
+        simulation.link();
+        simulation
     }
 
     fn see(&mut self, what: &'static str) {
@@ -117,7 +117,7 @@ impl Around {
         self.session.link_lost(self.now, "connection reset");
         match self.rng.below(6) {
             0 | 1 => {
-                self.see("hub began anew");
+                self.see("hub restarted");
                 self.hub.epoch += 1;
                 self.hub.codes.clear();
                 self.hub.sent.clear();
@@ -244,7 +244,7 @@ impl Around {
                     self.see("job done");
                 }
                 Ok(Next::Wait) => {}
-                Ok(Next::PlanAnew(missing)) => panic!("nothing of job {ticket} was lost, and {missing:?} are missing"),
+                Ok(Next::Replan(missing)) => panic!("nothing of job {ticket} was lost, and {missing:?} are missing"),
                 Err(error) => {
                     assert!(self.given_up.remove(&ticket), "job {ticket}: {error}");
                     self.handles.remove(&ticket);
@@ -276,11 +276,11 @@ impl Around {
 #[test]
 fn every_job_ends_with_each_result_once_unless_its_session_was_given_up() {
     let run = |seed| {
-        let mut around = Around::new(seed);
-        (0..STEPS).for_each(|_| around.step());
-        around.finish()
+        let mut simulation = Simulation::new(seed);
+        (0..STEPS).for_each(|_| simulation.step());
+        simulation.finish()
     };
     let often =
-        ["link lost", "hub began anew", "session given up", "sent twice", "job done", "job given up", "job abandoned"];
+        ["link lost", "hub restarted", "session given up", "sent twice", "job done", "job given up", "job abandoned"];
     run_seeds(SEEDS, run, &often);
 }

@@ -11,7 +11,7 @@ use tryworks_protocol::worker::{FromWorker, Welcome};
 use tryworks_transport::LinkSender;
 
 /// The surroundings of this worker.
-pub(super) struct Around {
+pub(super) struct WorkerSurroundings {
     place: String,
     host: String,
     beside_driver: bool,
@@ -19,12 +19,18 @@ pub(super) struct Around {
     here: Lock<HashMap<[u8; 32], PathBuf>>,
 }
 
-impl Around {
+impl WorkerSurroundings {
     pub(super) fn new(welcome: &Welcome, to: LinkSender) -> Arc<Self> {
         let place = format!("{} on {}", welcome.name, tryworks_protocol::host::here().name);
         let host = welcome.store.host.clone();
         let beside_driver = welcome.driver_host == host;
-        Arc::new(Around { place, host, beside_driver, questions: Questions::new(to), here: Lock::default() })
+        Arc::new(WorkerSurroundings {
+            place,
+            host,
+            beside_driver,
+            questions: Questions::new(to),
+            here: Lock::default(),
+        })
     }
 
     /// Reads the bytes that are under this hash at the hub's data port.
@@ -44,11 +50,11 @@ impl Around {
 }
 
 /// The surroundings, as the tasks of this process see them.
-pub(super) struct Shared(pub(super) Arc<Around>);
+pub(super) struct Shared(pub(super) Arc<WorkerSurroundings>);
 
 impl Surroundings for Shared {
     fn fetch(&self, shipment: &Shipment) -> Result<Option<PathBuf>> {
-        let Around { host, questions, here, .. } = &*self.0;
+        let WorkerSurroundings { host, questions, here, .. } = &*self.0;
         if shipment.host == *host {
             return Ok(None);
         }
