@@ -17,6 +17,7 @@ mod job_spec;
 pub mod local;
 mod panics;
 mod pool;
+mod queue;
 pub mod screen;
 mod shielded;
 #[cfg(feature = "cluster")]

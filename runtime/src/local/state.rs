@@ -10,10 +10,11 @@ use super::host::LocalHost;
 use crate::event_log::{EventLog, Record};
 use crate::execute::{OpenedStage, Part};
 use crate::job_spec::stage_spec;
+use crate::queue::TaskQueue;
 use crate::shielded::Shielded;
 use existing::Existing;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar};
 use sweep::Released;
 use tracing::Span;
@@ -53,9 +54,7 @@ pub(super) struct State {
     actions: Vec<Action<Error>>,
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
-    queue: VecDeque<Task>,
-    /// The running attempts, each with the flag that stops it.
-    running: HashMap<AttemptId, Arc<AtomicBool>>,
+    queue: TaskQueue<Task>,
     /// Results that were reported and are not accepted yet.
     reported: HashMap<AttemptId, Vec<Part>>,
     garbage: Garbage,
@@ -119,8 +118,7 @@ impl Shared {
             actions: Vec::new(),
             jobs: BTreeMap::new(),
             next_job: 1,
-            queue: VecDeque::new(),
-            running: HashMap::new(),
+            queue: TaskQueue::default(),
             reported: HashMap::new(),
             garbage: Garbage::default(),
             stopped: false,
@@ -150,12 +148,12 @@ impl Shared {
     fn handle(&self, state: &mut State, events: impl IntoIterator<Item = Event<Error>>) {
         let mut actions = std::mem::take(&mut state.actions);
         state.scheduler.handle_all(self.now(), events, &mut actions);
-        let before = state.queue.len();
+        let before = state.queue.waiting().len();
         for action in actions.drain(..) {
             self.carry_out(state, action);
         }
         state.actions = actions;
-        match state.queue.len().saturating_sub(before) {
+        match state.queue.waiting().len().saturating_sub(before) {
             0 => {}
             1 => self.work.notify_one(),
             _ => self.work.notify_all(),
@@ -164,13 +162,10 @@ impl Shared {
 
     fn carry_out(&self, state: &mut State, action: Action<Error>) {
         match action {
-            Action::Launch { tasks, .. } => state.queue.extend(tasks.iter().cloned()),
+            Action::Launch { tasks, .. } => tasks.iter().for_each(|task| state.queue.add(task.attempt, task.clone())),
             Action::Kill { attempt, .. } => {
-                if let Some(cancelled) = state.running.get(&attempt) {
-                    cancelled.store(true, Relaxed);
-                } else if let Some(at) = state.queue.iter().position(|task| task.attempt == attempt) {
+                if state.queue.stop(attempt) {
                     // It never began, so it is reported at once.
-                    state.queue.remove(at);
                     let failed = Event::TaskFailed { attempt, failure: Failure::Killed };
                     let mut more = Vec::new();
                     state.scheduler.handle(self.now(), failed, &mut more);
@@ -377,8 +372,8 @@ impl Shared {
             Some(now) => {
                 let skipped = now.stages.saturating_sub(job.progress.stages);
                 // A launched task may still wait for a thread.
-                let queued = state.queue.iter().filter(|task| task.job == id).count() as u32;
-                let running = now.tasks_running.saturating_sub(queued).min(state.running.len() as u32);
+                let queued = state.queue.waiting().filter(|task| task.job == id).count() as u32;
+                let running = now.tasks_running.saturating_sub(queued).min(state.queue.running() as u32);
                 Progress { stages_done: now.stages_done.saturating_sub(skipped), running, ..known }
             }
             None => known,
@@ -413,10 +408,7 @@ impl Shared {
             if state.stopped {
                 return None;
             }
-            // While the process holds more than its budget, it lets running tasks end before it begins others. One task
-            // always runs.
-            let admitted = state.running.is_empty() || !self.host.budget().is_over();
-            if admitted && let Some(task) = state.queue.pop_front() {
+            if let Some((task, cancelled)) = state.queue.next(self.host.budget()) {
                 let job = state.jobs.get(&task.job).map(|job| {
                     let span = job.stage_spans.get(task.stage as usize).cloned();
                     (job.stages[task.stage as usize].clone(), span.unwrap_or(Span::none()))
@@ -424,11 +416,11 @@ impl Shared {
                 let Some((code, span)) = job else {
                     // The driver dropped the job, and the scheduler knows it.
                     let failure = Failure::Killed;
+                    // This thread looks at the queue again itself.
+                    let _ = state.queue.ended(task.attempt);
                     self.handle(&mut state, [Event::TaskFailed { attempt: task.attempt, failure }]);
                     continue;
                 };
-                let cancelled = Arc::new(AtomicBool::new(false));
-                state.running.insert(task.attempt, cancelled.clone());
                 return Some(Launch { task, code, cancelled, span });
             }
             if !state.garbage.is_empty() {
@@ -442,7 +434,7 @@ impl Shared {
 
     fn report(&self, state: &mut State, ended: Ended) {
         let Ended { task, parts, event, record } = ended;
-        state.running.remove(&task.attempt);
+        let is_idle = state.queue.ended(task.attempt);
         if let Some(job) = state.jobs.get_mut(&task.job) {
             match &event {
                 Event::TaskDone { .. } => job.partitions_done += u64::from(task.partitions.len()),
@@ -467,8 +459,7 @@ impl Shared {
             event => event,
         };
         self.handle(state, [event]);
-        if state.running.is_empty() {
-            // Threads may be waiting for memory to be freed.
+        if is_idle {
             self.work.notify_all();
         }
     }

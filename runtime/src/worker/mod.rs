@@ -7,12 +7,13 @@ mod surroundings;
 
 use crate::caller::task_thread;
 use crate::execute::{OpenedStage, Product, at_the_call, execute, failure, site};
+use crate::queue::TaskQueue;
 use crate::shielded::Shielded;
 use crate::{apart, caller, panics, ship};
 use bytes::Bytes;
 use host::WorkerHost;
 use serde_bytes::ByteBuf;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -91,7 +92,7 @@ async fn serve(number: u64, socket: &Path) -> Result<()> {
 
 /// What the threads of a worker share.
 struct Bench {
-    queue: Lock<Queue>,
+    queue: Lock<TaskQueue<Assignment>>,
     work: Condvar,
     codes: ReadLock<HashMap<CodeId, Arc<Sent>>>,
     /// The code that a thread is opening: other threads wait for it.
@@ -110,12 +111,6 @@ struct Bench {
 struct Sent {
     bytes: Lock<Option<CodeBytes>>,
     opened: OnceLock<Result<OpenedStage>>,
-}
-
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Assignment>,
-    running: BTreeMap<AttemptId, Arc<AtomicBool>>,
 }
 
 async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Result<()> {
@@ -209,7 +204,8 @@ async fn report(bench: Arc<Bench>, to: LinkSender) {
             // The loop that reads the engine's messages notices this too, and ends the process.
             return;
         }
-        if !bench.queue.lock().waiting.is_empty() {
+        let is_more_to_come = bench.queue.lock().waiting().len() > 0;
+        if is_more_to_come {
             tokio::time::sleep(GATHER).await;
         }
     }
@@ -236,7 +232,9 @@ impl Bench {
             ToWorker::Launch { tasks, quota } => {
                 self.host.blocks.set_quota(quota);
                 let many = tasks.len() > 1;
-                self.queue.lock().waiting.extend(tasks);
+                let mut queue = self.queue.lock();
+                tasks.into_iter().for_each(|task| queue.add(task.task.attempt, task));
+                drop(queue);
                 if many { self.work.notify_all() } else { self.work.notify_one() }
             }
             ToWorker::Kill { attempt } => self.kill(attempt),
@@ -256,12 +254,8 @@ impl Bench {
     }
 
     fn kill(&self, attempt: AttemptId) {
-        let mut queue = self.queue.lock();
-        if let Some(cancelled) = queue.running.get(&attempt) {
-            cancelled.store(true, Relaxed);
-        } else if let Some(at) = queue.waiting.iter().position(|waiting| waiting.task.attempt == attempt) {
-            queue.waiting.remove(at);
-            drop(queue);
+        let had_not_begun = self.queue.lock().stop(attempt);
+        if had_not_begun {
             self.tell(FromWorker::Failed { attempt, failure: Failure::Killed, span: (0, 0) });
         }
     }
@@ -276,12 +270,8 @@ impl Bench {
         loop {
             let mut queue = self.queue.lock();
             let (assignment, cancelled) = loop {
-                // A worker that holds more than its budget lets running tasks end before it begins others.
-                let admitted = queue.running.is_empty() || !self.host.memory().is_over();
-                if admitted && let Some(next) = queue.waiting.pop_front() {
-                    let cancelled = Arc::new(AtomicBool::new(false));
-                    queue.running.insert(next.task.attempt, cancelled.clone());
-                    break (next, cancelled);
+                if let Some(next) = queue.next(self.host.memory()) {
+                    break next;
                 }
                 queue = queue.wait(&self.work);
             };
@@ -291,12 +281,8 @@ impl Bench {
                 running.note(slot, attempt);
             }
             let message = self.run_one(&assignment, &cancelled);
-            let mut queue = self.queue.lock();
-            queue.running.remove(&attempt);
-            let idle = queue.running.is_empty() && !queue.waiting.is_empty();
-            drop(queue);
-            if idle {
-                // Threads may be waiting for memory to be freed.
+            let is_idle = self.queue.lock().ended(attempt);
+            if is_idle {
                 self.work.notify_all();
             }
             self.tell(message);
