@@ -213,7 +213,7 @@ mod tests {
         }
 
         fn held(&self) -> usize {
-            self.world.engine.offer().held.len()
+            self.world.engine.has().held.len()
         }
     }
 

@@ -17,11 +17,12 @@ use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId};
 /// engine  = EngineJoined, { EngineGate | EnginePrefetch | EngineUnfit | report }, [ EngineLost ] ;
 /// report  = TaskDone | TaskFailed | WorkerDied | BlockLost | BlockMoved | MoveFailed ;
 /// pool    = { PoolDefined } ;
-/// job     = JobSubmitted naming a pool that is defined, [ JobCancelled ] ;
+/// job     = { JobSubmitted naming a pool that is defined, [ JobCancelled ] } ;
 /// output  = { JobSubmitted naming it | OutputKnown }, OutputReleased ;
 /// ```
 ///
-/// Ids of engine sessions, jobs and outputs are never reused. Every launched attempt is reported once, by `TaskDone`,
+/// Ids of engine sessions, jobs and outputs are never reused. A job that has ended may be submitted again, for results
+/// that were lost since. Every launched attempt is reported once, by `TaskDone`,
 /// `TaskFailed` or among the suspects of `WorkerDied`, even after it was asked to stop. Every `Move` is answered once,
 /// by `BlockMoved` or `MoveFailed`, unless one of its two engines is lost. Events that violate this order are ignored:
 /// duplicates, late reports, reports from a lost session or about an unknown job.

@@ -3,7 +3,7 @@
 use super::{BlockOrder, Engine, Order, Session, TICK, Worker};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tryworks_base::ids::{OutputId, SessionId};
+use tryworks_base::ids::{AttemptId, OutputId, SessionId};
 use tryworks_base::{Error, Result};
 use tryworks_protocol::engine::{CodeBytes, FromEngine, HeldBlock, Offer, ToEngine, Welcome};
 use tryworks_protocol::worker::ToWorker;
@@ -25,9 +25,16 @@ impl Moving {
 }
 
 impl Engine {
-    /// What this engine offers a hub in its hello.
+    /// What this engine offers a hub in its hello. What its tasks make from here on until it has [joined](Engine::joined)
+    /// comes too late for that hub.
+    pub fn offer(&mut self) -> Offer {
+        self.late.clear();
+        self.has()
+    }
+
+    /// What it would offer now.
     #[must_use]
-    pub fn offer(&self) -> Offer {
+    pub fn has(&self) -> Offer {
         Offer {
             name: self.setup.name.clone(),
             slots: self.setup.slots,
@@ -59,6 +66,12 @@ impl Engine {
         self.stores.clear();
         self.places.clear();
         self.changed.clear();
+        // The hub does not know of it and would never let go of it.
+        for attempt in std::mem::take(&mut self.late) {
+            self.made.remove(attempt);
+            self.results.remove(&attempt);
+            self.blocks(BlockOrder::Delete { attempt });
+        }
         for adding in self.adding.values_mut() {
             adding.assigned.orphan = true;
         }
@@ -77,6 +90,13 @@ impl Engine {
         }
         for (worker, attempt) in kill {
             self.tell_worker(worker, ToWorker::Kill { attempt });
+        }
+    }
+
+    /// A launch left something. Without a hub, only the next offer tells of it.
+    pub(super) fn note_late(&mut self, attempt: AttemptId) {
+        if self.alone.is_some() {
+            self.late.insert(attempt);
         }
     }
 
@@ -273,7 +293,10 @@ impl Engine {
         let Moving { wanted, orphan, .. } = self.moves.remove(at);
         let here = wanted && held.is_some();
         match held {
-            Some(held) if wanted => self.made.insert(held),
+            Some(held) if wanted => {
+                self.note_late(held.attempt);
+                self.made.insert(held);
+            }
             Some(_) => self.blocks(BlockOrder::Delete { attempt: what.made_by }),
             None => {}
         }

@@ -4,7 +4,8 @@
 //! What may be handed in, in the legal order:
 //!
 //! ```text
-//! engine  = new, { without_hub }, { joined, { hub_says }, hub_lost, { without_hub } } ;
+//! engine  = new, alone, { joined, { hub_says }, hub_lost, alone } ;
+//! alone   = { offer, [ without_hub ] } ;
 //! worker  = Order::Start, [ started, { measured | wrote }, [ greet, { worker_says }, [ worker_cut ] ] ], worker_ended ;
 //! blocks  = BlockOrder::Add, added ;
 //! move    = Order::TakeOver, took_over ;
@@ -131,6 +132,8 @@ pub struct Engine {
     /// What finished launches left behind, as they reported it.
     made: Made,
     results: BTreeMap<AttemptId, HeldResult>,
+    /// Launches that left something since the last offer, while there was no hub.
+    late: BTreeSet<AttemptId>,
     /// The latest output of workers, which is sent again to a hub that may have missed it.
     recent: VecDeque<(SessionId, Written)>,
     /// The size of `recent` in bytes.
@@ -352,6 +355,7 @@ impl Engine {
             moves: Vec::new(),
             made: Made::default(),
             results: BTreeMap::new(),
+            late: BTreeSet::new(),
             recent: VecDeque::new(),
             recent_bytes: 0,
             short: false,

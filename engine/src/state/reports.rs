@@ -160,6 +160,7 @@ impl Engine {
     fn report(&mut self, adding: Adding) {
         let Adding { assigned, partitions, report, results, kept, span, deleted } = adding;
         let (attempt, session) = (assigned.attempt, assigned.session);
+        self.note_late(attempt);
         match assigned.code {
             _ if deleted => {}
             CodeId::Output(output) => {

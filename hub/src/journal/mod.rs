@@ -125,8 +125,7 @@ impl Journal {
     }
 
     /// Notes an entry. Calls `then` once the entry and all earlier ones are committed, or with the reason why the entry
-    /// is not. `then` runs on the thread that writes, and should not hold it up. An entry that was not written because
-    /// of the disk is retried after `then` was called.
+    /// is not and never will be. `then` runs on the thread that writes, and should not hold it up.
     pub fn note_then(&self, entry: Entry, then: impl FnOnce(Result<()>) + Send + 'static) {
         self.queue.push(Item::Then(Box::new((Some(entry), Some(Box::new(then))))));
     }

@@ -22,12 +22,22 @@ pub(super) type Then = Box<dyn FnOnce(Result<()>) + Send>;
 /// Something for the writer.
 pub(super) enum Item {
     Note(Entry),
-    /// An entry, if any, and a callback for when it and all earlier items are committed, or why not.
+    /// An entry, if any, and a callback for when it and all earlier items are committed, or why not. Then the entry is
+    /// dropped.
     Then(Box<(Option<Entry>, Option<Then>)>),
     /// Numbers up to here may be in use.
     Reserve(Counter, u64),
     /// A callback for when all earlier items are committed. It is not called before that.
     When(Option<Box<dyn FnOnce() + Send>>),
+}
+
+/// Takes the callback of an item whose caller is told that it was not written, and drops the entry: what was refused must
+/// not be found by the next hub.
+pub(super) fn give_up(item: &mut Item) -> Option<Then> {
+    let Item::Then(waiter) = item else { return None };
+    let (entry, then) = &mut **waiter;
+    *entry = None;
+    then.take()
 }
 
 /// The totals of a stage's tasks.
@@ -175,11 +185,9 @@ impl Queue {
         Some(Batch { items, dropped: std::mem::take(&mut state.dropped) })
     }
 
-    /// Takes the callbacks that the writer will not call.
-    pub fn waiters(&self) -> Vec<Then> {
-        let mut state = self.state();
-        let waiter = |item: &mut Item| if let Item::Then(waiter) = item { waiter.1.take() } else { None };
-        state.items.iter_mut().filter_map(waiter).collect()
+    /// Takes the callbacks that the writer will not call, and drops their entries.
+    pub fn give_up(&self) -> Vec<Then> {
+        self.state().items.iter_mut().filter_map(give_up).collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -213,7 +221,7 @@ impl Queue {
             state.dead = true;
             state.health.error.get_or_insert_with(ended);
         }
-        for then in self.waiters() {
+        for then in self.give_up() {
             then(Err(ended()));
         }
         self.state().items.clear();

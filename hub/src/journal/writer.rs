@@ -2,7 +2,7 @@
 
 use super::apply::{Fault, Filling};
 use super::history::History;
-use super::queue::{Batch, Item, Queue, StageTotals};
+use super::queue::{Batch, Item, Queue, StageTotals, Then, give_up};
 use super::{Bounds, numbers, schema};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::path::PathBuf;
@@ -65,10 +65,11 @@ impl Writer {
                         tracing::error!(%error, "the journal cannot be written: entries wait in memory");
                     }
                     self.queue.set_error(Some(error.clone()));
-                    // Callers in this batch and after it get the error now, and are not called again when a later
-                    // attempt succeeds.
-                    answer(&mut batch, &|_| Err(error.clone()));
-                    for then in self.queue.waiters() {
+                    // Callers in this batch and after it get the error now. A later attempt does not write what they
+                    // were told is not written.
+                    let mut given_up: Vec<Then> = batch.items.iter_mut().filter_map(give_up).collect();
+                    given_up.extend(self.queue.give_up());
+                    for then in given_up {
                         then(Err(error.clone()));
                     }
                 }

@@ -219,7 +219,7 @@ impl Hub {
                 }
             }
             (session, FromDriver::Close { ticket }) => self.close_ticket(session, ticket),
-            (session, FromDriver::Detach { ticket }) => drop(self.detach(session, ticket)),
+            (session, FromDriver::Detach { ticket }) => self.detach(session, ticket),
             (session, FromDriver::Release { outputs, caches }) => self.release(session, &outputs, &caches),
             (session, FromDriver::Leave) => {
                 self.end_session(session);

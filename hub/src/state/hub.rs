@@ -56,7 +56,7 @@ impl Hub {
                 self.tell_engine(engine, ToEngine::DeleteOutput { output });
             }
             Action::Commit { job, attempt, engine, partitions } => self.commit(job, attempt, engine, &partitions),
-            Action::JobDone { job } => self.end_job(job, Ok(())),
+            Action::JobDone { job } => self.job_done(job),
             Action::JobFailed { job, reason } => {
                 let mut error = Error::from(reason);
                 if let Error::Fetch { exchange, message, .. } = &mut error

@@ -36,10 +36,16 @@ pub(crate) struct Job {
     /// Accepted results that no driver has acknowledged, and which engine has them. Of a detached job, only those that
     /// stay with an engine: the journal has the others.
     pub(crate) delivered: BTreeMap<AttemptId, (EngineId, Vec<(u32, Part)>)>,
-    /// The partitions whose results the journal has.
+    /// The partitions of a detached job whose results the journal has, or is about to write.
     pub(crate) held: BTreeSet<u32>,
     /// The partitions of a detached job whose results stay with an engine, and which launch made them.
     pub(crate) kept: BTreeMap<u32, AttemptId>,
+    /// How many times results of a detached job were made again, since their engine was lost.
+    pub(crate) remade: u32,
+    /// The scheduler was told to stop it.
+    pub(crate) cancelled: bool,
+    /// A driver has collected the detached job, and others may be about to.
+    pub(crate) collected: bool,
     /// The total number of results.
     pub(crate) results: u64,
     pub(crate) progress: Progress,
@@ -47,8 +53,6 @@ pub(crate) struct Job {
     pub(crate) reported: Progress,
     pub(crate) noted: u64,
     pub(crate) phase: Phase,
-    /// It is detached and could not be written down, so it was never accepted.
-    pub(crate) unwritten: bool,
 }
 
 /// What identifies a job.
@@ -113,11 +117,13 @@ impl Job {
             delivered: BTreeMap::new(),
             held: BTreeSet::new(),
             kept: BTreeMap::new(),
+            remade: 0,
+            cancelled: false,
+            collected: false,
             progress: Progress::default(),
             reported: Progress::default(),
             noted: 0,
             phase: Phase::Begun,
-            unwritten: false,
         }
     }
 
@@ -130,9 +136,10 @@ impl Job {
         }
     }
 
-    /// Whether the job needs its session although the driver is gone.
-    pub(crate) fn goes_on(&self) -> bool {
-        self.detached.is_some() && (self.end.is_none() || !self.kept.is_empty())
+    /// Whether a result of a detached job is in the journal, or with an engine that is here.
+    pub(crate) fn has(&self, partition: u32) -> bool {
+        let here = |attempt| self.delivered.contains_key(attempt);
+        self.held.contains(&partition) || self.kept.get(&partition).is_some_and(here)
     }
 }
 
@@ -249,10 +256,9 @@ impl Hub {
     /// The journal has committed a detached job, or could not.
     pub(crate) fn written(&mut self, id: JobId, outcome: Result<()>) {
         if let Err(error) = outcome {
-            if let Some(job) = self.jobs.get_mut(&id) {
-                job.unwritten = true;
-            }
-            return self.end_job(id, Err(error));
+            self.end_job(id, Err(error));
+            // It was never accepted, and the journal does not have it: it must not keep its name either.
+            return self.close_job(id);
         }
         let Some(job) = self.jobs.get(&id) else { return };
         if job.end.is_some() || job.phase != Phase::Noting {
@@ -330,15 +336,21 @@ impl Hub {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.phase = Phase::Begun;
         let ended = job.end.is_some();
-        let (mut spec, caches) = ((*job.spec).clone(), job.caches.clone());
-        // The scheduler remembers on which engines a program does not start. Workers belong to sessions, so each
-        // session counts as a program.
-        spec.program = job.session.0.into();
-        let mut done = job.held.clone();
         self.replay_to_all(id);
         if ended {
             return self.drop_offered(id);
         }
+        self.hand_in(id);
+    }
+
+    /// Hands the scheduler a job, with what of it is still to be done.
+    pub(crate) fn hand_in(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let (mut spec, caches) = ((*job.spec).clone(), job.caches.clone());
+        // The scheduler remembers on which engines a program does not start. Workers belong to sessions, so each
+        // session counts as a program.
+        spec.program = job.session.0.into();
+        let mut done: BTreeSet<u32> = spec.wanted.iter().filter(|partition| job.has(*partition)).collect();
         let mut missing = 0;
         for at in 0..spec.stages.len() {
             let Some(output) = spec.stages[at].output else { continue };
@@ -390,12 +402,13 @@ impl Hub {
 
     /// Stops a job.
     pub(crate) fn cancel_job(&mut self, id: JobId) {
-        match self.jobs.get(&id).map(|job| (job.phase, job.end.is_some())) {
-            Some((Phase::Begun, false)) => self.events.push(Event::JobCancelled { job: id }),
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.end.is_none()) else { return };
+        if job.phase != Phase::Begun {
             // The scheduler does not know the job yet.
-            Some((_, false)) => self.end_job(id, Err(Error::Cancelled)),
-            _ => {}
+            return self.end_job(id, Err(Error::Cancelled));
         }
+        job.cancelled = true;
+        self.events.push(Event::JobCancelled { job: id });
     }
 
     pub(crate) fn end_job(&mut self, id: JobId, end: Result<(), Error>) {
@@ -427,6 +440,7 @@ impl Hub {
         if detached && self.sessions.all.get(&session).is_some_and(|session| session.left) {
             self.end_session(session);
         }
+        self.close_if_collected(id);
     }
 
     /// Removes a job that no driver wants any more.

@@ -3,7 +3,6 @@
 
 use super::Hub;
 use super::launches::Launched;
-use crate::journal::Entry;
 use std::collections::BTreeSet;
 use tryworks_base::Error;
 use tryworks_base::ids::{AttemptId, EngineId, OutputId, SessionId};
@@ -162,7 +161,7 @@ impl Hub {
                 self.untidy = true;
             }
             if let CodeId::Output(output) = code {
-                self.out.note(Entry::Forgotten { output });
+                self.forget_output(output);
             }
             for engine in self.engines.forget_code(code) {
                 self.tell_engine(engine, ToEngine::ForgetCode { code });

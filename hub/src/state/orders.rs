@@ -16,7 +16,7 @@ use tryworks_transport::PeerId;
 pub enum Order {
     /// Note something in the journal.
     Note(Entry),
-    /// Note a detached job: [`OrderOutcome::Submitted`] says that it is committed, or why it is not.
+    /// Note a detached job: [`OrderOutcome::Submitted`] says that it is committed, or why it is not and never will be.
     NoteJob {
         /// The entry.
         entry: Entry,
@@ -147,7 +147,7 @@ pub enum Lookup {
 /// The outcome of an order, or news from the hub's own process.
 #[derive(Debug)]
 pub enum OrderOutcome {
-    /// A detached job is committed to the journal, or why it is not.
+    /// A detached job is committed to the journal, or why it is not and never will be.
     Submitted {
         /// The job.
         job: JobId,

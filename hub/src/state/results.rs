@@ -13,6 +13,9 @@ use tryworks_protocol::engine::{BlockPlace, HeldResult, ResultPart, ToEngine};
 use tryworks_protocol::results_of;
 use tryworks_scheduler::Partitions;
 
+/// How many times results of a detached job are made again, before the job fails.
+const REMADE: u32 = 4;
+
 impl Hub {
     pub(crate) fn commit(&mut self, job: JobId, attempt: AttemptId, engine: EngineId, partitions: &Partitions) {
         let mut parts = self.launches.reported.remove(&attempt).unwrap_or_default();
@@ -62,7 +65,11 @@ impl Hub {
         let mut entries = Vec::new();
         for (partition, part) in parts {
             let part = match part {
-                Part::Here(bytes) => ResultPart::Here(bytes.clone()),
+                Part::Here(bytes) => {
+                    job.held.insert(*partition);
+                    job.kept.remove(partition);
+                    ResultPart::Here(bytes.clone())
+                }
                 Part::At { len, .. } => {
                     job.kept.insert(*partition, attempt);
                     stay.push((*partition, part.clone()));
@@ -83,6 +90,31 @@ impl Hub {
             // Until the journal has them, only the engine holds them safely.
             self.out.order(Order::NoteResult { entry: last, engine, attempt });
         }
+    }
+
+    /// All results of a job were accepted. Those of a detached job that stayed with an engine are gone if the engine is, and
+    /// no driver may have fetched them. While the job's codes are here they can be made again.
+    pub(crate) fn job_done(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.detached.is_some()) else {
+            return self.end_job(id, Ok(()));
+        };
+        let lost: Partitions = job.spec.wanted.iter().filter(|partition| !job.has(*partition)).collect();
+        if lost.is_empty() {
+            return self.end_job(id, Ok(()));
+        }
+        if job.cancelled {
+            return self.end_job(id, Err(Error::Cancelled));
+        }
+        if job.remade == REMADE {
+            let what =
+                format!("{} results of {id} are lost with their engines, after {REMADE} times before", lost.len());
+            let details = "run the program again once the engines stay".into();
+            return self.end_job(id, Err(Error::Lost { what, details }));
+        }
+        job.remade += 1;
+        let text = format!("{} results of {id} were lost with their engines and are made again", lost.len());
+        self.tell_job(id, |_| ToDriver::Notice(text.clone()));
+        self.hand_in(id);
     }
 
     /// An engine that joined offers results from before.
@@ -163,7 +195,7 @@ impl Hub {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.drivers.retain(|driver| (driver.session, driver.ticket) != (session, ticket));
         job.drivers.push(Attached { session, ticket, paused: false, replay: None, whole: false });
-        let (phase, progress, detached, unwritten) = (job.phase, job.progress, job.detached.is_some(), job.unwritten);
+        let (phase, progress, detached) = (job.phase, job.progress, job.detached.is_some());
         if let Some(session) = self.sessions.all.get_mut(&session) {
             session.tickets.insert(ticket, id);
         }
@@ -171,9 +203,7 @@ impl Hub {
         if phase == Phase::Noting {
             return;
         }
-        if !unwritten {
-            self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
-        }
+        self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
         self.tell_driver(session, ToDriver::Progress { ticket, progress });
         // Results from the journal are sent when the job begins, or now if it has begun.
         if phase == Phase::Begun && detached {
@@ -237,9 +267,9 @@ impl Hub {
     /// The journal has handed over all results that it had when it was asked.
     pub(crate) fn replayed(&mut self, id: JobId, replay: u64, count: Result<u64>) {
         let Some((job, Attached { session, ticket, whole, .. })) = self.who_hears(id, replay) else { return };
-        let here: usize = job.delivered.values().map(|(_, parts)| parts.len()).sum();
+        let here = job.kept.values().filter(|attempt| job.delivered.contains_key(attempt)).count() as u64;
         // A job that ended since then has sent its last results itself.
-        let lost = |count: u64| whole && job.end == Some(Ok(())) && count + (here as u64) < job.results;
+        let lost = |count: u64| whole && job.end == Some(Ok(())) && count + here < job.results;
         let end = match count {
             Err(error) => Some(Err(error)),
             Ok(count) if lost(count) => Some(Err(Error::Lost {
@@ -262,8 +292,10 @@ impl Hub {
     /// A driver has collected a job, or no longer wants it.
     pub(crate) fn close_ticket(&mut self, session: SessionId, ticket: u64) {
         self.end_seek(session, ticket);
-        let Some(id) = self.detach(session, ticket) else { return };
-        let Some(job) = self.jobs.get(&id) else { return };
+        let Some(id) = self.leave_job(session, ticket) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        // It may have seen the end that another hub told it of and did not note. Then the job runs again.
+        job.collected = job.detached.is_some();
         // A detached job continues, and other drivers may be about to collect it, unless they are gone.
         let here = |driver: &Attached| self.sessions.all.get(&driver.session).is_some_and(|other| other.peer.is_some());
         if job.detached.is_none() || job.end.is_some() && !job.drivers.iter().any(here) {
@@ -272,11 +304,24 @@ impl Hub {
     }
 
     /// Stops sending a driver anything about a job.
-    pub(crate) fn detach(&mut self, session: SessionId, ticket: u64) -> Option<JobId> {
+    pub(crate) fn detach(&mut self, session: SessionId, ticket: u64) {
+        if let Some(id) = self.leave_job(session, ticket) {
+            self.close_if_collected(id);
+        }
+    }
+
+    fn leave_job(&mut self, session: SessionId, ticket: u64) -> Option<JobId> {
         let id = self.sessions.all.get_mut(&session)?.tickets.remove(&ticket)?;
         if let Some(job) = self.jobs.get_mut(&id) {
             job.drivers.retain(|driver| (driver.session, driver.ticket) != (session, ticket));
         }
         Some(id)
+    }
+
+    /// Closes a detached job that has ended and that a driver has collected, if the others that were about to are gone now.
+    pub(crate) fn close_if_collected(&mut self, id: JobId) {
+        if self.jobs.get(&id).is_some_and(|job| job.end.is_some() && job.collected && job.drivers.is_empty()) {
+            self.close_job(id);
+        }
     }
 }

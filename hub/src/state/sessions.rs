@@ -188,12 +188,20 @@ impl Hub {
         if let Some(names) = session.and_then(|session| session.names.as_mut()) {
             names.remove(&output);
         }
+        match self.known.codes.contains_key(&CodeId::Output(output)) {
+            // A job that still needs it, or is yet to make it, goes first.
+            true => self.release_code(CodeId::Output(output)),
+            false => self.forget_output(output),
+        }
+    }
+
+    /// An output is held by no driver, and no job names it: deletes what there is of it.
+    pub(crate) fn forget_output(&mut self, output: OutputId) {
         self.events.push(Event::OutputReleased { output });
-        self.release_code(CodeId::Output(output));
         self.known.moves.remove(&output);
         self.engines.forget_places(output);
+        self.out.note(Entry::Forgotten { output });
         if let Some(found) = self.known.offered.outputs.remove(&output) {
-            self.out.note(Entry::Forgotten { output });
             for block in &found.blocks {
                 self.tell_engine(block.engine, ToEngine::DeleteOutput { output });
             }
@@ -211,11 +219,13 @@ impl Hub {
         }
     }
 
-    /// Ends a session. Jobs that are not detached are cancelled; what the session held goes once the detached ones no
-    /// longer need it.
+    /// Ends a session. Jobs that are not detached are cancelled. What the session held goes once the detached ones have
+    /// ended, and the session itself once no engine keeps a result of them.
     pub(crate) fn end_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.all.get_mut(&id) else { return };
         (session.lost, session.left) = (None, true);
+        // Its driver asks for nothing any more that engines offer.
+        session.names = Some(BTreeSet::new());
         let (peer, tickets) = (session.peer.take(), std::mem::take(&mut session.tickets));
         let orphans = std::mem::take(&mut session.orphans);
         if let Some(peer) = peer {
@@ -226,11 +236,17 @@ impl Hub {
         for row in orphans.into_values() {
             self.forget_orphan(row.job);
         }
+        self.drop_unclaimed(id);
         self.end_seeks(id, &BTreeSet::new());
         for job in tickets.into_values() {
             if let Some(job) = self.jobs.get_mut(&job) {
                 job.drivers.retain(|driver| driver.session != id);
             }
+            self.close_if_collected(job);
+        }
+        if !self.sessions.all.contains_key(&id) {
+            // It ended with the last job that it remained for.
+            return;
         }
         let bound: Vec<_> = self.jobs.of(id).filter(|(_, job)| job.detached.is_none()).map(|(id, _)| id).collect();
         for job in &bound {
@@ -239,15 +255,19 @@ impl Hub {
         for job in bound {
             self.close_job(job);
         }
-        if self.jobs.of(id).any(|(_, job)| job.goes_on()) {
+        if self.jobs.of(id).any(|(_, job)| job.end.is_none()) {
             return;
+        }
+        for output in self.outputs_of(id) {
+            self.release_output(output);
+        }
+        // Engines delete all that is of a session when it ends, large results that wait to be collected, too.
+        if self.jobs.of(id).any(|(_, job)| !job.kept.is_empty()) {
+            return self.settle();
         }
         self.sessions.all.remove(&id);
         if id < self.first.1 {
             self.sessions.ended.insert(id);
-        }
-        for output in self.outputs_of(id) {
-            self.release_output(output);
         }
         self.known.end_session(id);
         self.untidy = true;

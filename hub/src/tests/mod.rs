@@ -3,6 +3,7 @@
 mod answers;
 mod detached;
 mod engines;
+mod kept;
 mod lost;
 mod many;
 mod numbers;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_hub::journal::Counter;
 use tryworks_hub::state::Limits;
-use tryworks_protocol::driver::{FromDriver, ToDriver, Welcome};
-use tryworks_protocol::engine::{FromEngine, ToEngine, Welcome as EngineWelcome};
+use tryworks_protocol::driver::{FromDriver, NewJob, Part, ToDriver, Welcome};
+use tryworks_protocol::engine::{FromEngine, ResultPart, ToEngine, Welcome as EngineWelcome};
 use tryworks_protocol::{Hello, Opening, Purpose, decode, opening};
 use tryworks_scheduler::Partitions;
 use tryworks_transport::PeerId;
@@ -24,10 +24,18 @@ pub(super) struct Checks {
     asked: BTreeMap<PeerId, Option<SessionId>>,
     /// The jobs of the workload, by the hub's numbers.
     jobs: BTreeMap<JobId, usize>,
-    /// The names of detached jobs, as they were submitted and accepted.
+    /// The names of detached jobs, as they were asked for and accepted.
     submitted: BTreeMap<(SessionId, u64), String>,
     names: BTreeMap<JobId, String>,
     closed: BTreeSet<JobId>,
+    /// Those among them of which this hub was told that they are collected.
+    closed_here: BTreeSet<JobId>,
+    /// The session whose workers run a job.
+    owners: BTreeMap<JobId, SessionId>,
+    /// The connection by which the hub heard last that an engine keeps results of a launch.
+    kept: BTreeMap<AttemptId, PeerId>,
+    /// Detached jobs of which the hub said that results are lost.
+    lost: BTreeSet<JobId>,
     tickets: BTreeMap<(SessionId, u64), JobId>,
     /// What jobs are called, and those of this hub that have not ended.
     labels: BTreeMap<(SessionId, u64), String>,
@@ -37,14 +45,18 @@ pub(super) struct Checks {
     reported: BTreeSet<AttemptId>,
     /// The connection by which the hub heard that a launch is done.
     done: BTreeMap<AttemptId, PeerId>,
-    /// Results that drivers said to have, and the hub heard so.
-    received: BTreeSet<(SessionId, AttemptId)>,
+    /// Results that drivers said not to need any more, and the hub heard so.
+    received: BTreeSet<(SessionId, AttemptId, u32)>,
     /// The last result that each driver was told of.
     last: BTreeMap<PeerId, ToDriver>,
 }
 
 /// How much later than the hub a driver may notice that its connection is cut.
 const LATE: Duration = Duration::from_secs(12);
+
+fn are_kept(parts: &[(u32, ResultPart)]) -> bool {
+    parts.iter().any(|(_, part)| matches!(part, ResultPart::Kept(_)))
+}
 
 fn reserved(disk: &Disk, counter: Counter, number: u64) -> Result<(), Violation> {
     match number <= disk.reserved[counter as usize] {
@@ -58,11 +70,14 @@ impl Checks {
     pub fn engine_said(&mut self, peer: PeerId, bytes: &[u8]) -> (u64, u64) {
         if let Ok(Hello { purpose: Purpose::Serve(offer), .. }) = Hello::from_bytes(bytes, "") {
             self.reported.extend(offer.results.iter().map(|held| held.attempt));
+            let kept = offer.results.iter().filter(|held| are_kept(&held.parts));
+            self.kept.extend(kept.map(|held| (held.attempt, peer)));
             return (offer.held.len() as u64, offer.results.len() as u64);
         }
         for message in decode::<FromEngine>(bytes).unwrap_or_default() {
-            if let FromEngine::Done { attempt, .. } = message {
+            if let FromEngine::Done { attempt, results, .. } = message {
                 self.reported.insert(attempt);
+                self.kept.extend(are_kept(&results).then_some((attempt, peer)));
                 self.done.insert(attempt, peer);
             }
         }
@@ -78,14 +93,25 @@ impl Checks {
         for message in decode::<FromDriver>(bytes).unwrap_or_default() {
             match message {
                 FromDriver::Submit(job) => {
+                    self.wants(session, &job);
                     self.labels.insert((session, job.ticket), job.spec.label.clone());
                     self.submitted.extend(job.detached.map(|name| ((session, job.ticket), name)));
                 }
+                FromDriver::Attach { ticket, job, .. } => {
+                    let name = self.names.get(&job).cloned();
+                    self.submitted.extend(name.map(|name| ((session, ticket), name)));
+                }
                 FromDriver::Received { attempts } => {
-                    self.received.extend(attempts.into_iter().map(|attempt| (session, attempt)));
+                    for attempt in attempts {
+                        let partitions =
+                            self.tasks.get(&attempt).into_iter().flat_map(|(_, partitions)| partitions.iter());
+                        self.received.extend(partitions.map(|partition| (session, attempt, partition)));
+                    }
                 }
                 FromDriver::Close { ticket } => {
-                    self.closed.extend(self.tickets.get(&(session, ticket)));
+                    let job = self.tickets.get(&(session, ticket));
+                    self.closed.extend(job);
+                    self.closed_here.extend(job);
                     self.runs_no_more(session, ticket);
                 }
                 FromDriver::Detach { ticket } => self.runs_no_more(session, ticket),
@@ -94,9 +120,21 @@ impl Checks {
         }
     }
 
+    /// A driver asks for a job again. It wants only what it does not have. That may be a result of which it said that the
+    /// engine need not keep it any longer, since it could not be fetched.
+    fn wants(&mut self, session: SessionId, new: &NewJob) {
+        let Some(number) = new.job else { return };
+        let tasks = &self.tasks;
+        self.received.retain(|(of, attempt, partition)| {
+            let is_of_it = *of == session && tasks.get(attempt).is_some_and(|(job, _)| *job == number);
+            !(is_of_it && new.spec.wanted.contains(*partition))
+        });
+    }
+
     /// The hub dies: it runs nothing any more.
     pub fn hub_dies(&mut self) {
         self.running.clear();
+        self.closed_here.clear();
     }
 
     /// A hub runs a job. Its driver may have asked for the job several times.
@@ -149,7 +187,7 @@ impl Checks {
                     false => Err(format!("{job}, `{name}`, is accepted and not written down")),
                 }
             }
-            ToDriver::Results { ticket, attempt, .. } => {
+            ToDriver::Results { ticket, attempt, parts } => {
                 self.last.insert(peer, message.clone());
                 if !self.reported.contains(attempt) {
                     return Err(format!(
@@ -157,9 +195,13 @@ impl Checks {
                     ));
                 }
                 let detached = self.submitted.contains_key(&(session, *ticket));
-                match !detached && self.received.contains(&(session, *attempt)) {
-                    true => Err(format!("{attempt} is told again to {session}, which said to have it")),
-                    false => Ok(()),
+                let mut had =
+                    parts.iter().filter(|(partition, _)| self.received.contains(&(session, *attempt, *partition)));
+                match had.next().filter(|_| !detached) {
+                    Some((partition, _)) => Err(format!(
+                        "{attempt} is told again to {session}, which said to have its partition {partition}"
+                    )),
+                    None => Ok(()),
                 }
             }
             ToDriver::Ended { ticket, .. } => {
@@ -180,6 +222,7 @@ impl Checks {
                         return Err(format!("the number of {attempt} was used before"));
                     }
                     self.tasks.insert(attempt, (task.task.job, task.task.partitions.clone()));
+                    self.owners.insert(task.task.job, task.session);
                 }
                 Ok(())
             }
@@ -203,6 +246,36 @@ impl Checks {
             None => Ok(()),
             Some(partition) => Err(format!("partition {partition} of {job} is dropped before it is written down")),
         }
+    }
+
+    /// The detached jobs whose large results may stay with engines, each with its session: for all that the hub knows, a
+    /// driver is still to collect them. A hub that dies may not have noted that one did.
+    pub fn to_collect(&self, disk: &Disk) -> Result<BTreeMap<JobId, SessionId>, Violation> {
+        let mut jobs = BTreeMap::new();
+        for (job, name) in self.names.iter().filter(|(job, _)| !self.closed_here.contains(job)) {
+            let row = disk.journal.reader().detached(name).map_err(|error| error.to_string())?;
+            if row.is_some_and(|row| row.job == *job) {
+                jobs.extend(self.owners.get(job).map(|session| (*job, *session)));
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// The hub says that results of a detached job are lost: it has no connection to an engine that kept some.
+    pub fn says_lost(&mut self, peer: PeerId, ticket: u64, lives: impl Fn(PeerId) -> bool) -> Result<(), Violation> {
+        let job = self.who.get(&peer).and_then(|session| self.tickets.get(&(*session, ticket)));
+        let Some(&job) = job else { return Err("results are said to be lost of a job that was not accepted".into()) };
+        let of_it = |attempt: &AttemptId| self.tasks.get(attempt).is_some_and(|(of, _)| *of == job);
+        if !self.kept.iter().any(|(attempt, peer)| of_it(attempt) && !lives(*peer)) {
+            return Err(format!("results of {job} are said to be lost, and the engines that kept them are here"));
+        }
+        self.lost.insert(job);
+        Ok(())
+    }
+
+    /// Whether the hub said that results of a job are lost.
+    pub fn are_lost(&self, job: Option<JobId>) -> bool {
+        job.is_some_and(|job| self.lost.contains(&job))
     }
 
     /// A driver hears that its job has a number.
@@ -230,7 +303,8 @@ impl Checks {
     pub fn told_before(&self, peer: PeerId) -> Option<ToDriver> {
         let session = self.who.get(&peer)?;
         let last = self.last.get(&peer)?;
-        let ToDriver::Results { attempt, .. } = last else { return None };
-        self.received.contains(&(*session, *attempt)).then(|| last.clone())
+        let ToDriver::Results { attempt, parts, .. } = last else { return None };
+        let had = |(partition, _): &(u32, Part)| self.received.contains(&(*session, *attempt, *partition));
+        parts.iter().any(had).then(|| last.clone())
     }
 }

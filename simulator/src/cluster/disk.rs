@@ -186,7 +186,8 @@ impl World {
         Ok(())
     }
 
-    /// A commit fails: the waiting entries are written later. The hub is told so of entries that it wanted confirmed.
+    /// Waiting entries are written later. Who asked for a confirmation is told that there is none, and a job whose entry
+    /// waits is refused for good.
     fn commit_fails(&mut self) {
         self.outcome.full_commits += 1;
         let error = Error::Storage {
@@ -202,7 +203,11 @@ impl World {
                 Then::Reserved(..) | Then::Kept(..) | Then::LookUp(Lookup::Results { .. }) => false,
                 Then::Submitted(_) | Then::LookUp(_) => true,
             };
-            committed.extend(pending.then.take_if(asked));
+            let given_up = pending.then.take_if(asked);
+            if let Some(Then::Submitted(_)) = given_up {
+                pending.write = None;
+            }
+            committed.extend(given_up);
         }
         self.disk.pending.retain(|pending| pending.write.is_some() || pending.then.is_some());
         for then in committed {

@@ -3,13 +3,13 @@
 use super::network::{End, said};
 use super::{Bug, Happening, MS, SECOND, World};
 use crate::workload::{compute, result_name};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tryworks_base::Error;
-use tryworks_base::ids::{AttemptId, ExchangeId, OutputId, SessionId};
+use tryworks_base::ids::{AttemptId, ExchangeId, JobId, OutputId, SessionId};
 use tryworks_engine::state::{BlockOrder, Death, Engine, Order, Setup, Stock, TICK};
 use tryworks_protocol::engine::{
-    Assignment, BlockPlace, CodeBytes, CodeId, Places, ResultPart, StorePlace, ToEngine, Welcome,
+    Assignment, BlockPlace, CodeBytes, CodeId, HeldResult, Places, ResultPart, StorePlace, ToEngine, Welcome,
 };
 use tryworks_protocol::worker::{FromWorker, ToWorker};
 use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening, results_of};
@@ -130,32 +130,42 @@ impl Host {
         block.values.get(&place.partition).filter(|_| block.output == place.output).copied()
     }
 
-    /// What it holds for a session that has let go of all.
-    pub fn holds(&self, session: SessionId) -> Option<String> {
-        let offer = self.state.offer();
+    /// What it holds for a session that has let go of all. Large results of some detached jobs may be there.
+    pub fn holds(&self, session: SessionId, to_collect: &BTreeMap<JobId, SessionId>) -> Option<String> {
+        let offer = self.state.has();
         let own = |output: OutputId| output.session() == session;
         let blocks: Vec<_> = self.blocks.iter().filter(|(_, block)| own(block.output)).collect();
         let held: Vec<_> = offer.held.iter().filter(|held| own(held.output)).collect();
-        let results: Vec<_> = offer.results.iter().filter(|held| held.session == session).collect();
+        let results = offer.results.iter().filter(|held| held.session == session && !may_stay(held, to_collect));
+        let results: Vec<_> = results.collect();
         let nothing = blocks.is_empty() && held.is_empty() && results.is_empty();
         (!nothing).then(|| format!("{} has blocks {blocks:?}, and offers {held:?} and {results:?}", self.name))
     }
 
-    /// What it holds that a cluster without jobs should not have.
-    pub fn left(&self) -> Option<String> {
-        let offer = self.state.offer();
-        let nothing = self.blocks.is_empty()
+    /// What it holds that a cluster without jobs should not have. Large results of some detached jobs may be there, and then
+    /// their sessions are.
+    pub fn left(&self, to_collect: &BTreeMap<JobId, SessionId>) -> Option<String> {
+        let offer = self.state.has();
+        let sessions: BTreeSet<_> = to_collect.values().copied().collect();
+        let outputs: BTreeSet<_> = to_collect.keys().map(|job| results_of(*job)).collect();
+        let nothing = self.blocks.values().all(|block| outputs.contains(&block.output))
             && self.sealed.is_empty()
             && offer.held.is_empty()
-            && offer.results.is_empty()
-            && offer.sessions.is_empty()
-            && !self.state.has_workers();
+            && offer.results.iter().all(|held| may_stay(held, to_collect))
+            && offer.sessions.iter().all(|session| sessions.contains(session))
+            && (!self.state.has_workers() || !sessions.is_empty());
         (!nothing).then(|| {
             let (name, blocks, sealed) = (&self.name, self.blocks.keys(), self.sealed.keys());
             let workers = &self.workers;
             format!("{name} has blocks {blocks:?}, sealed {sealed:?}, workers {workers:?}, and offers {offer:?}")
         })
     }
+}
+
+/// Whether a driver is still to collect results, and they are nowhere else.
+fn may_stay(held: &HeldResult, to_collect: &BTreeMap<JobId, SessionId>) -> bool {
+    let large = held.parts.iter().any(|(_, part)| matches!(part, ResultPart::Kept(_)));
+    large && to_collect.contains_key(&held.job)
 }
 
 impl World {

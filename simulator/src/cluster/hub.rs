@@ -4,6 +4,7 @@ use super::network::{End, said};
 use super::{Bug, CLOCK, Happening, MS, SECOND, World};
 use crate::checkers::Violation;
 use crate::workload::POOLS;
+use tryworks_base::Error;
 use tryworks_hub::Pool;
 use tryworks_hub::journal::{Counter, Numbers};
 use tryworks_hub::state::{Hub, Order, Setup, TICK};
@@ -173,11 +174,29 @@ impl World {
                     }
                 }
             }
+            Some(Bug::SayLost) => {
+                let ends = planted.iter_mut().filter_map(|message| match message {
+                    ToDriver::Ended { end, .. } if end.is_ok() => Some(end),
+                    _ => None,
+                });
+                ends.for_each(|end| {
+                    *end = Err(Error::Lost { what: "results are lost".into(), details: String::new() })
+                });
+            }
             Some(Bug::TellAgain) => planted.extend(self.checks.told_before(peer)),
             _ => {}
         }
         self.outcome.planted += u64::from(planted != batch);
-        planted.iter().try_for_each(|message| self.checks.driver_is_told(peer, message, &self.disk))?;
+        for message in &planted {
+            self.checks.driver_is_told(peer, message, &self.disk)?;
+            if let ToDriver::Ended { ticket, end: Err(Error::Lost { .. }) } = message {
+                let lives = |peer| {
+                    let link = self.links.get(&peer);
+                    link.is_some_and(|link| link.generation == self.generation && !link.given_up)
+                };
+                self.checks.says_lost(peer, *ticket, lives)?;
+            }
+        }
         Ok(Some(said(&planted)))
     }
 
@@ -209,17 +228,10 @@ impl World {
         self.drivers.iter().flat_map(|driver| driver.waits_for()).collect::<Vec<_>>().join(", ")
     }
 
-    /// The large results of a detached job wait to be collected again, where the hub died before it noted that they were,
-    /// or took a driver that had ended for one that was about to collect them, too.
-    pub(super) fn may_wait_for_collection(&self) -> bool {
-        let detached = self.drivers.iter().any(|driver| driver.jobs.iter().any(|job| job.name.is_some()));
-        self.large && detached
-    }
-
     /// All jobs have ended and all drivers have left: the engines and the hub hold nothing for them.
     pub(super) fn nothing_is_left(&mut self) -> Result<(), Violation> {
-        let left = self.hosts.iter().find_map(|host| host.left());
-        if let Some(left) = left.filter(|_| !self.may_wait_for_collection()) {
+        let to_collect = self.checks.to_collect(&self.disk)?;
+        if let Some(left) = self.hosts.iter().find_map(|host| host.left(&to_collect)) {
             return Err(format!("all is over, and yet {left}"));
         }
         let now = self.hub_time();

@@ -82,6 +82,8 @@ pub enum Bug {
     ReceiveEarly,
     /// A restarted hub does not know the jobs of the hub before.
     ForgetJobs,
+    /// A driver is told that results are lost, whose engines are there.
+    SayLost,
     /// A session is given up although its driver is back in time.
     GiveUpEarly,
     /// Blocks that are not needed are not deleted.
@@ -100,7 +102,7 @@ pub enum Bug {
 
 impl Bug {
     /// All bugs, each with the message of its checker.
-    pub const ALL: [(Bug, &str); 18] = [
+    pub const ALL: [(Bug, &str); 19] = [
         (Bug::WrongValue, "a sequential run gives"),
         (Bug::LoseLaunch, "did not end"),
         (Bug::LoseResult, "was never told"),
@@ -112,6 +114,7 @@ impl Bug {
         (Bug::IgnoreFull, "is accepted and not written down"),
         (Bug::ReceiveEarly, "is dropped before it is written down"),
         (Bug::ForgetJobs, "was accepted, and is lost"),
+        (Bug::SayLost, "are said to be lost, and the engines"),
         (Bug::GiveUpEarly, "was given up"),
         (Bug::KeepBlocks, "all is over, and yet"),
         (Bug::ForgetResubmission, "is not asked for it again"),

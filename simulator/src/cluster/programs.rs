@@ -278,7 +278,6 @@ impl World {
     }
 
     fn job_failed(&mut self, driver: usize, at: usize, ticket: u64, error: &Error) -> Result<(), Violation> {
-        let gone = self.outcome.engines_crashed + self.outcome.cuts + self.outcome.hubs_killed > 0;
         let (full, broken) = (self.disk.was_full, self.drivers[driver].state.usable().is_err());
         let of = &mut self.drivers[driver];
         of.promises.ends(ticket)?;
@@ -299,8 +298,8 @@ impl World {
                 self.after(0, Happening::Submit(driver, at));
                 Ok(())
             }
-            // The engine with a large result was gone when the driver asked for it. Another submission makes the result again.
-            Error::Lost { .. } | Error::Bug(_) if self.large && (gone || !job.lost.is_empty()) => {
+            // The engine with a large result was gone when the driver asked for it. Who asks again has it made again.
+            Error::Lost { .. } if !job.lost.is_empty() || job.name.is_some() && self.checks.are_lost(job.number) => {
                 self.outcome.results_lost += 1;
                 job.start_over();
                 job.promised = None;
@@ -314,7 +313,7 @@ impl World {
                 self.soon(100 * MS, SECOND, Happening::Submit(driver, at));
                 Ok(())
             }
-            Error::Bug(text) if text.contains("without its results") && !(self.large && gone && job.name.is_some()) => {
+            Error::Bug(text) if text.contains("without its results") => {
                 Err(format!("job {plan} is done, but some of it was never told: {text}"))
             }
             error => match promised {
@@ -362,8 +361,8 @@ impl World {
             return Ok(());
         }
         let session = of.state.id();
-        let held = self.hosts.iter().find_map(|host| host.holds(session));
-        if let Some(held) = held.filter(|_| !self.may_wait_for_collection()) {
+        let to_collect = self.checks.to_collect(&self.disk)?;
+        if let Some(held) = self.hosts.iter().find_map(|host| host.holds(session, &to_collect)) {
             return Err(format!("{session} has all that it wanted and lets go of it, and yet {held}"));
         }
         self.outcome.lingered += 1;

@@ -21,10 +21,10 @@ fn a_task_is_reported_and_offered_once_its_blocks_are_in_the_store() {
         panic!("{orders:?}")
     };
     assert_eq!((added, note.is_empty()), (&blocks(), false));
-    assert!(world.told().is_empty() && world.engine.offer().held.is_empty());
+    assert!(world.told().is_empty() && world.engine.has().held.is_empty());
     world.engine.added(AttemptId(1), Ok(()));
     assert!(matches!(world.told()[..], [FromEngine::Done { attempt: AttemptId(1), .. }]));
-    assert_eq!(world.engine.offer().held[0].partitions, (0..4).into());
+    assert_eq!(world.engine.has().held[0].partitions, (0..4).into());
     // A second outcome changes nothing.
     world.engine.added(AttemptId(1), Ok(()));
     assert!(world.told().is_empty() && world.stored().is_empty());
@@ -42,7 +42,7 @@ fn blocks_that_cannot_be_added_fail_their_task_which_is_tried_again_if_a_file_wa
         let told = world.told();
         let [FromEngine::Failed { attempt: AttemptId(1), failure, .. }] = &told[..] else { panic!("{told:?}") };
         assert_eq!(matches!(failure, Failure::Killed), again, "{failure:?}");
-        assert!(world.engine.offer().held.is_empty());
+        assert!(world.engine.has().held.is_empty());
     }
 }
 
@@ -59,19 +59,42 @@ fn what_is_deleted_while_it_is_being_added_is_not_there_afterwards() {
         assert_eq!(world.stored(), orders, "it is deleted after it was added");
         world.engine.added(AttemptId(1), Ok(()));
         assert!(matches!(world.told()[..], [FromEngine::Done { .. }]), "each task is reported once");
-        assert!(world.engine.offer().held.is_empty(), "it is not offered");
+        assert!(world.engine.has().held.is_empty(), "it is not offered");
     }
 }
 
 #[test]
 fn what_is_being_added_when_another_hub_comes_is_undone() {
     let mut world = adding();
-    assert!(world.engine.offer().held.is_empty());
+    assert!(world.engine.has().held.is_empty());
     world.join(2);
     world.engine.orders();
     world.engine.added(AttemptId(1), Ok(()));
     assert_eq!(world.stored(), ["delete", "discard"]);
-    assert!(world.told().is_empty() && world.engine.offer().held.is_empty());
+    assert!(world.told().is_empty() && world.engine.has().held.is_empty());
+}
+
+/// The hub did not know of it, and the engine kept it until the end of the session.
+#[test]
+fn what_is_made_between_the_offer_and_the_answer_of_the_hub_is_deleted() {
+    let mut world = World::new();
+    let results = assignment(AttemptId(3), CodeId::Results(JobId(1)));
+    world.launch([1, 2]);
+    world.hub(ToEngine::Launch { tasks: vec![results] });
+    world.engine.hub_lost(world.now);
+    world.worker(done(1, blocks()));
+    world.engine.added(AttemptId(1), Ok(()));
+    assert_eq!(world.engine.offer().held.len(), 1);
+    world.worker(done(2, blocks()));
+    world.engine.added(AttemptId(2), Ok(()));
+    world.worker(done(3, vec![]));
+    let has = world.engine.has();
+    assert_eq!((has.held.len(), has.results.len()), (2, 1), "the answer may not come");
+    world.engine.orders();
+    world.join(2);
+    let has = world.engine.has();
+    assert_eq!((has.held[0].attempt, has.held.len(), has.results.len()), (AttemptId(1), 1, 0));
+    assert_eq!(world.stored(), ["delete", "delete"]);
 }
 
 #[test]
@@ -109,7 +132,7 @@ fn results_are_offered_until_the_driver_has_them() {
     }
     assert_eq!(world.told().len(), 2, "there is nothing to be added first");
     world.hub(ToEngine::Received { attempts: vec![AttemptId(1), AttemptId(9)] });
-    let left = world.engine.offer().results;
+    let left = world.engine.has().results;
     assert_eq!(left.iter().map(|held| held.attempt.0).collect::<Vec<_>>(), [2]);
     assert_eq!(world.stored(), ["delete"]);
     // A result that is too large to be reported is not kept either.
@@ -117,5 +140,5 @@ fn results_are_offered_until_the_driver_has_them() {
     let what = FromEngine::Done { attempt: AttemptId(2), report, results: vec![], kept: vec![], span: (1, 2) };
     world.engine.unsaid(&what, Error::Bug("too large".into()));
     assert!(matches!(world.told()[..], [FromEngine::Failed { failure: Failure::Final(_), .. }]));
-    assert!(world.engine.offer().results.is_empty());
+    assert!(world.engine.has().results.is_empty());
 }

@@ -349,7 +349,7 @@ impl Simulation {
             self.settle();
         }
         assert_eq!(self.open, BTreeSet::new(), "they were never reported");
-        let offer = self.world.engine.offer();
+        let offer = self.world.engine.has();
         self.whole(&offer.held);
         let held = offer.held.iter().map(|held| held.attempt).chain(offer.results.iter().map(|held| held.attempt));
         let held: BTreeSet<AttemptId> = held.collect();

@@ -19,13 +19,17 @@ fn what_cannot_be_written_waits_and_tasks_beyond_the_bound_are_only_counted() {
     journal.sync().unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let outcome = noted(&journal, submitted(JobId(1), 1, "waits", None));
+    journal.note(submitted(JobId(1), 1, "waits", None));
+    let outcome = noted(&journal, submitted(JobId(3), 1, "does not wait", Some("refused")));
     for attempt in 1..=TASKS {
         journal.note(Entry::Task { job: JobId(1), row: task(0, attempt) });
     }
     journal.note(submitted(JobId(2), 1, "waits too", None));
     let error = outcome.recv().unwrap().unwrap_err();
     assert!(error.to_string().contains("locked"), "{error}");
+    // One that comes while the writer waits for its next attempt is refused after that.
+    let behind = noted(&journal, submitted(JobId(4), 1, "does not wait", Some("refused too")));
+    assert_eq!(behind.recv().unwrap().unwrap_err(), error);
     assert_eq!(journal.sync().unwrap_err(), error);
     let health = journal.health();
     assert_eq!(health.error, Some(error));
@@ -36,7 +40,7 @@ fn what_cannot_be_written_waits_and_tasks_beyond_the_bound_are_only_counted() {
     journal.sync().unwrap();
     assert_eq!(journal.health().error, None);
     let reader = journal.reader().unwrap();
-    assert_eq!(reader.jobs(5).unwrap().len(), 2, "jobs are never lost");
+    assert_eq!(reader.jobs(5).unwrap().len(), 2, "jobs are never lost, and those that were refused never come");
     let detail = reader.job("1", 20_000).unwrap().unwrap();
     assert_eq!(detail.tasks.len() as u64, TASKS - health.dropped_tasks);
     let stage = &detail.stages[0];

@@ -2,7 +2,7 @@
 
 use super::Session;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use tryworks_base::ids::{AttemptId, ExchangeId, GlobalCacheId, JobId, SessionId};
+use tryworks_base::ids::{AttemptId, CacheId, ExchangeId, GlobalCacheId, JobId, SessionId};
 use tryworks_base::{Action, Error, Progress, Result};
 use tryworks_protocol::driver::{FromDriver, NewJob, Part};
 use tryworks_protocol::engine::CodeBytes;
@@ -72,6 +72,8 @@ pub(super) struct Job {
     pub(super) cancelled: bool,
     /// All results, or the error, were given out.
     pub(super) spent: bool,
+    /// The job had ended when another hub was met, or the hub had begun another session. So that hub was not asked for it.
+    pub(super) unasked: bool,
     /// How often something that a plan relied on was lost, over all of the job's plans.
     lost: u32,
     /// The exchanges that the job makes.
@@ -83,6 +85,10 @@ pub(super) struct Job {
     received: BTreeSet<u32>,
     /// The partitions of each launch that are still to be fetched from its engine.
     fetching: BTreeMap<AttemptId, BTreeSet<u32>>,
+    /// Partitions of a detached job that could not be fetched, and why, until they come again.
+    unfetched: BTreeMap<u32, Error>,
+    /// Where such partitions are that were made again while they were fetched from where they were before.
+    moved: BTreeMap<u32, (AttemptId, Part)>,
     pub(super) end: Option<Result<()>>,
 }
 
@@ -103,6 +109,7 @@ impl Job {
             wanted,
             cancelled: false,
             spent: false,
+            unasked: false,
             lost: 0,
             exchanges: Vec::new(),
             brought: Vec::new(),
@@ -110,6 +117,8 @@ impl Job {
             results: VecDeque::new(),
             received: BTreeSet::new(),
             fetching: BTreeMap::new(),
+            unfetched: BTreeMap::new(),
+            moved: BTreeMap::new(),
             end: None,
         }
     }
@@ -119,6 +128,7 @@ impl Job {
         if self.end.is_some() {
             return Vec::new();
         }
+        let cancel = self.cancelled.then_some(FromDriver::Cancel { ticket });
         let ask = match &self.claim {
             Claim::Submit(whole) => {
                 let mut job = whole.clone();
@@ -131,12 +141,18 @@ impl Job {
                 }
                 FromDriver::Submit(job)
             }
-            Claim::Attach { job, action, token } => {
-                FromDriver::Attach { ticket, job: *job, action: action.clone(), token: token.clone() }
-            }
+            Claim::Attach { .. } => return self.by_number(ticket).into_iter().chain(cancel).collect(),
         };
-        let cancel = self.cancelled.then_some(FromDriver::Cancel { ticket });
         [ask].into_iter().chain(cancel).collect()
+    }
+
+    /// How to ask for a detached job by its number, if the hub gave it one.
+    pub(super) fn by_number(&self, ticket: u64) -> Option<FromDriver> {
+        let (job, action, token) = match &self.claim {
+            Claim::Submit(new) => (self.id?, &new.action, &new.token),
+            Claim::Attach { job, action, token } => (*job, action, token),
+        };
+        Some(FromDriver::Attach { ticket, job, action: action.clone(), token: token.clone() })
     }
 
     /// The driver has another session. A detached job that the hub has accepted is asked for by its number, since it names
@@ -157,6 +173,15 @@ impl Job {
         for (_, cache) in &mut new.caches {
             *cache = session.cache(cache.own());
         }
+    }
+
+    /// The caches of this session that the job names.
+    pub(super) fn caches(&self) -> impl Iterator<Item = CacheId> {
+        let caches = match &self.claim {
+            Claim::Submit(new) => &new.caches[..],
+            Claim::Attach { .. } => &[],
+        };
+        caches.iter().map(|(_, cache)| cache.own())
     }
 
     /// Whether the job continues without this program.
@@ -192,10 +217,16 @@ impl Job {
         }
     }
 
+    /// Whether all results are here, and none of them is still to be fetched.
+    pub(super) fn is_whole(&self) -> bool {
+        self.missing().is_empty() && self.fetching.is_empty()
+    }
+
     /// Takes in results, each partition once. Gives whether any of this launch are to be fetched.
     pub(super) fn take_in(&mut self, attempt: AttemptId, parts: Vec<(u32, Part)>) -> bool {
         for (partition, part) in parts {
             let large = matches!(part, Part::At { .. });
+            self.unfetched.remove(&partition);
             if self.received.insert(partition) {
                 self.results.push_back((attempt, partition, part));
             } else if large && let Some(known) = self.results.iter_mut().find(|known| known.1 == partition) {
@@ -204,6 +235,11 @@ impl Job {
                 let (before, ..) = std::mem::replace(known, (attempt, partition, part));
                 self.fetched(before, partition);
             } else {
+                // The hub of a detached job does not tell of it once more.
+                let mut fetching = self.fetching.iter().filter(|(_, left)| left.contains(&partition));
+                if self.is_detached() && fetching.next().is_some_and(|(before, _)| *before != attempt) {
+                    self.moved.insert(partition, (attempt, part));
+                }
                 continue;
             }
             if large {
@@ -249,8 +285,12 @@ impl Session {
         if job.end.is_none() {
             return Ok(Next::Wait);
         }
-        job.spent = true;
         let missing = job.missing();
+        if let Some(error) = missing.iter().find_map(|partition| job.unfetched.get(&partition)) {
+            // Only this program could not fetch it: the job can be collected again.
+            return Err(error.clone());
+        }
+        job.spent = true;
         match missing.is_empty() {
             true => Ok(Next::End),
             false => Err(Error::Bug(format!("a job ended without its results {missing:?}"))),
@@ -272,24 +312,36 @@ impl Session {
     /// A result was fetched. The engine deletes all results of a launch at once, so the launch is acknowledged after the
     /// last of them was fetched.
     pub fn fetched(&mut self, ticket: u64, attempt: AttemptId, partition: u32) {
-        let job = self.jobs.get_mut(&ticket);
-        if job.is_some_and(|job| job.fetched(attempt, partition)) {
+        let Some(job) = self.jobs.get_mut(&ticket) else { return };
+        job.moved.remove(&partition);
+        if job.fetched(attempt, partition) {
             self.received.push(attempt);
         }
     }
 
-    /// A result could not be fetched. It is wanted again after the job has ended.
+    /// A result could not be fetched. It is wanted again after the job has ended. Of a detached job, the hub makes it again
+    /// before that if its engine is gone.
     ///
     /// # Errors
-    /// The same error, if the result will not be recomputed: its job is detached, or too much was lost already.
+    /// The same error, if the result will not be recomputed: its job is detached and has ended, or too much was lost
+    /// already.
     pub fn unfetched(&mut self, ticket: u64, attempt: AttemptId, partition: u32, error: Error) -> Result<()> {
+        let moved = self.jobs.get_mut(&ticket).and_then(|job| job.moved.remove(&partition));
         self.fetched(ticket, attempt, partition);
-        match self.jobs.get_mut(&ticket) {
-            Some(job) if job.lost < PLANS && !job.is_detached() => {
-                job.received.remove(&partition);
-                Ok(())
-            }
-            _ => Err(error),
+        let Some(job) = self.jobs.get_mut(&ticket) else { return Err(error) };
+        if let Some((attempt, part)) = moved {
+            job.received.remove(&partition);
+            job.take_in(attempt, vec![(partition, part)]);
+            return Ok(());
         }
+        let comes_again = if job.is_detached() { job.end.is_none() } else { job.lost < PLANS };
+        if !comes_again {
+            return Err(error);
+        }
+        job.received.remove(&partition);
+        if job.is_detached() {
+            job.unfetched.insert(partition, error);
+        }
+        Ok(())
     }
 }

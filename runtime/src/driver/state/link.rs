@@ -1,7 +1,7 @@
 //! Meeting a hub, losing it and meeting it again: what is sent again, what is lost, and how long to wait.
 
 use super::Session;
-use std::collections::BTreeSet;
+use super::job::Job;
 use std::time::Duration;
 use tryworks_base::ids::SessionId;
 use tryworks_base::{Error, Result};
@@ -47,6 +47,9 @@ impl Session {
         self.cluster = cluster.into();
         // A restarted hub has nothing of what its predecessor was sent.
         let is_another_hub = self.epoch != welcome.epoch;
+        if is_another_hub || again.is_none_or(|(session, _)| session != welcome.session) {
+            self.jobs.values_mut().filter(|job| job.end.is_some()).for_each(|job| job.unasked = true);
+        }
         (self.id, self.secret, self.epoch) = (welcome.session, welcome.secret, welcome.epoch);
         self.hub.clone_from(&welcome.host);
         // Messages on the old connection may be lost. `holds` and the new submissions say the same again.
@@ -75,13 +78,10 @@ impl Session {
 
     /// Everything that the hub must continue to hold.
     fn holds(&self) -> FromDriver {
-        let exchanges = self.sent.iter().chain(&self.made).copied();
-        let exchanges = exchanges.chain(self.jobs.values().flat_map(|job| job.exchanges.iter().copied()));
-        let exchanges: BTreeSet<_> = exchanges.map(|exchange| self.id.output(exchange)).collect();
         FromDriver::Holds {
             tickets: self.jobs.keys().chain(self.seeks.keys()).copied().collect(),
-            outputs: exchanges.into_iter().collect(),
-            caches: self.cached.keys().map(|cache| self.id.cache(*cache)).collect(),
+            outputs: self.exchanges.iter().map(|exchange| self.id.output(*exchange)).collect(),
+            caches: self.caches.iter().map(|cache| self.id.cache(*cache)).collect(),
         }
     }
 
@@ -101,6 +101,10 @@ impl Session {
             self.seeks_failed(&error);
         }
         self.jobs.values_mut().for_each(|job| job.moves_to(session));
+        // Of what this session held, only what the jobs name that go on is to be held by the next one.
+        let open = || self.jobs.values().filter(|job| job.end.is_none());
+        self.exchanges = open().flat_map(|job| job.exchanges.iter().copied()).collect();
+        self.caches = open().flat_map(Job::caches).collect();
         self.sent.clear();
         self.arrived.clear();
         self.made.clear();

@@ -77,6 +77,10 @@ pub struct Session {
     jobs: BTreeMap<u64, Job>,
     /// Detached saves that are looked for, by their tickets.
     seeks: BTreeMap<u64, Seek>,
+    /// Exchanges and caches that jobs have named and the program still holds: this hub or the next one may have to let go
+    /// of something for each of them, whatever became of the jobs.
+    exchanges: BTreeSet<ExchangeId>,
+    caches: BTreeSet<CacheId>,
     /// Exchanges whose code was sent to the hub.
     sent: BTreeSet<ExchangeId>,
     /// The exchanges among those whose code has arrived: the hub has accepted a job that makes them.
@@ -112,6 +116,8 @@ impl Session {
             next_ticket: 1,
             jobs: BTreeMap::new(),
             seeks: BTreeMap::new(),
+            exchanges: BTreeSet::new(),
+            caches: BTreeSet::new(),
             sent: BTreeSet::new(),
             arrived: BTreeSet::new(),
             made: BTreeSet::new(),
@@ -166,7 +172,7 @@ impl Session {
             ToDriver::Accepted { ticket, job } => {
                 if let Some(known) = self.jobs.get_mut(&ticket) {
                     known.id = Some(job);
-                    self.arrived.extend(known.exchanges.iter().copied());
+                    self.arrived.extend(known.exchanges.iter().copied().filter(|one| self.exchanges.contains(one)));
                 }
             }
             ToDriver::Found { ticket, token } => self.answered(ticket, Ok(token)),
@@ -184,7 +190,12 @@ impl Session {
             }
             ToDriver::Ended { ticket, end } => self.ended(ticket, end),
             ToDriver::Cached { cache, partitions } => {
-                self.cached.insert(cache.own(), partitions);
+                if self.caches.contains(&cache.own()) {
+                    self.cached.insert(cache.own(), partitions);
+                } else {
+                    // It was let go of while a task still filled it, or while the engine that has it was away.
+                    self.outbox.push(FromDriver::Release { outputs: Vec::new(), caches: vec![cache] });
+                }
             }
             ToDriver::Output(written) => {
                 let Heard { engine, run, stderr, offset } = written.heard();
@@ -201,10 +212,15 @@ impl Session {
         if let Err(error) = &end {
             self.answered(ticket, Err(error.clone()));
         }
-        let Session { jobs, made, sent, arrived, .. } = self;
+        let Session { jobs, exchanges, made, sent, arrived, .. } = self;
         let Some(job) = jobs.get_mut(&ticket) else { return };
+        let end = match end {
+            // Results of a detached job were lost after this driver got them.
+            Err(Error::Lost { .. }) if job.is_detached() && job.is_whole() => Ok(()),
+            end => end,
+        };
         match &end {
-            Ok(()) => made.extend(job.exchanges.iter().copied()),
+            Ok(()) => made.extend(job.exchanges.iter().copied().filter(|one| exchanges.contains(one))),
             Err(_) if job.id.is_none() => job.brought.iter().for_each(|exchange| {
                 sent.remove(exchange);
                 arrived.remove(exchange);
@@ -268,10 +284,11 @@ impl Session {
 
     /// An exchange is no longer used. Returns whether there is a message for the hub.
     pub fn release_exchange(&mut self, exchange: ExchangeId) -> bool {
-        // If its code was never sent, the hub knows nothing of it.
-        let made = self.made.remove(&exchange);
+        self.made.remove(&exchange);
         self.arrived.remove(&exchange);
-        let known = self.sent.remove(&exchange) || made;
+        self.sent.remove(&exchange);
+        // If no job named it, the hub knows nothing of it.
+        let known = self.exchanges.remove(&exchange);
         if known {
             let outputs = vec![self.id.output(exchange)];
             self.outbox.push(FromDriver::Release { outputs, caches: Vec::new() });
@@ -281,7 +298,8 @@ impl Session {
 
     /// A cache is no longer used. Returns whether there is a message for the hub.
     pub fn release_cache(&mut self, cache: CacheId) -> bool {
-        let known = self.cached.remove(&cache).is_some();
+        self.cached.remove(&cache);
+        let known = self.caches.remove(&cache);
         if known {
             let caches = vec![self.id.cache(cache)];
             self.outbox.push(FromDriver::Release { outputs: Vec::new(), caches });
@@ -327,6 +345,8 @@ impl Session {
         let codes = codes.into_iter().map(|code| (code.at, code.bytes)).collect();
         let again = NewJob { codes, ..new.clone() };
         self.sent.extend(exchanges.iter().copied());
+        self.exchanges.extend(exchanges.iter().copied());
+        self.caches.extend(new.caches.iter().map(|(_, cache)| cache.own()));
         self.outbox.push(FromDriver::Submit(Box::new(new)));
         let mut job = Job::new(label, Claim::Submit(Box::new(again)), wanted);
         (job.exchanges, job.brought, job.progress) = (exchanges, brought, progress);
@@ -373,6 +393,10 @@ impl Session {
             return self.outbox.push(FromDriver::Close { ticket });
         }
         let Some(job) = self.jobs.remove(&ticket) else { return };
+        if job.is_detached() && job.spent && job.unasked {
+            // The hub does not know the ticket.
+            self.outbox.extend(job.by_number(ticket));
+        }
         // A detached job is collected only once its results were all given out.
         self.outbox.push(match job.is_detached() && !job.spent {
             true => FromDriver::Detach { ticket },

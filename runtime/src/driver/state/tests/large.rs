@@ -40,9 +40,64 @@ fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
     assert_eq!(had(&mut session, new), [0]);
     session.fetched(new, AttemptId(9), 0);
     assert_eq!(session.messages(), [received(9)]);
-    // The hub has all results of a detached job.
-    let named = submit(&mut session, Some("by name"));
-    assert_eq!(session.unfetched(named, AttemptId(10), 0, gone()), Err(gone()));
+}
+
+/// A detached job that lost an engine while it ran failed at the driver that was fetching a result from there.
+#[test]
+fn a_result_of_a_detached_job_that_cannot_be_fetched_is_waited_for_until_the_job_has_ended() {
+    let mut session = met();
+    let ticket = submit(&mut session, Some("by name"));
+    let told = |session: &mut Session, attempt| {
+        session.hear(ToDriver::Results { ticket, attempt: AttemptId(attempt), parts: vec![(0, large(attempt))] });
+    };
+    results(&mut session, ticket, 7, &[1, 2]);
+    told(&mut session, 8);
+    assert_eq!(had(&mut session, ticket), [1, 2, 0]);
+    assert_eq!(session.unfetched(ticket, AttemptId(8), 0, gone()), Ok(()));
+    assert_eq!(session.next(ticket), Ok(Next::Wait));
+    // The hub has it made again. Another engine is lost, and this time the hub notices that before the driver does.
+    told(&mut session, 9);
+    assert_eq!(had(&mut session, ticket), [0]);
+    told(&mut session, 10);
+    session.hear(ToDriver::Ended { ticket, end: Ok(()) });
+    assert_eq!(session.unfetched(ticket, AttemptId(9), 0, gone()), Ok(()));
+    let part = session.next(ticket);
+    assert_eq!(part, Ok(Next::Part { attempt: AttemptId(10), partition: 0, part: large(10) }));
+    // Nothing comes after the end of the job. It can be collected by who reaches the engine.
+    assert_eq!(session.unfetched(ticket, AttemptId(10), 0, gone()), Err(gone()));
+    session.messages();
+    session.close(ticket);
+    assert_eq!(session.messages(), [FromDriver::Detach { ticket }]);
+}
+
+#[test]
+fn a_result_that_does_not_come_again_before_the_end_is_told_of_by_why_it_could_not_be_fetched() {
+    let mut session = met();
+    let ticket = submit(&mut session, Some("by name"));
+    results(&mut session, ticket, 7, &[1, 2]);
+    session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8))] });
+    had(&mut session, ticket);
+    assert_eq!(session.unfetched(ticket, AttemptId(8), 0, gone()), Ok(()));
+    session.hear(ToDriver::Ended { ticket, end: Ok(()) });
+    assert_eq!(session.next(ticket), Err(gone()));
+    session.messages();
+    session.close(ticket);
+    assert_eq!(session.messages(), [FromDriver::Detach { ticket }]);
+}
+
+/// It had failed for what this driver had long had.
+#[test]
+fn results_that_are_lost_after_they_came_are_no_error() {
+    let mut session = met();
+    let lost = || Error::Lost { what: "results are lost".into(), details: String::new() };
+    let [whole, part] = ["by name", "by another"].map(|name| submit(&mut session, Some(name)));
+    results(&mut session, whole, 7, &[0, 1, 2]);
+    results(&mut session, part, 8, &[0, 1]);
+    for ticket in [whole, part] {
+        session.hear(ToDriver::Ended { ticket, end: Err(lost()) });
+    }
+    assert_eq!((had(&mut session, whole).len(), session.next(part)), (3, Err(lost())));
+    assert_eq!(session.next(whole), Ok(Next::End));
 }
 
 /// The first of them was acknowledged, and the engine deleted the others before they were fetched.

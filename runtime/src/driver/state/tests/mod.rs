@@ -131,7 +131,8 @@ fn a_hub_that_comes_back_is_asked_for_what_is_missing_and_told_what_is_held() {
     session.welcomed(CLUSTER, &welcome(1, 1));
     let messages = session.messages();
     let outputs = vec![session.id().output(EXCHANGE)];
-    assert_eq!(messages[0], FromDriver::Holds { tickets: vec![1, 2], outputs, caches: vec![] });
+    let caches = vec![session.id().cache(CACHE)];
+    assert_eq!(messages[0], FromDriver::Holds { tickets: vec![1, 2], outputs, caches });
     assert_eq!(messages.last(), Some(&FromDriver::Cancel { ticket: stopped }));
     assert_eq!(messages.len(), 4, "what was sent on the lost connection is not sent again: {messages:?}");
     let [first, second] = &submitted(messages)[..] else { panic!() };
@@ -324,6 +325,25 @@ fn a_detached_job_is_collected_by_who_has_seen_all_of_it() {
     assert_eq!(said, expected);
 }
 
+/// The hub had begun anew after the end of the job and did not know the ticket: the results stayed, and the name.
+#[test]
+fn a_detached_job_that_ended_under_the_hub_before_is_collected_from_the_next_one() {
+    for (session_then, epoch) in [(1, 2), (2, 1)] {
+        let mut session = met();
+        let ticket = submit(&mut session, Some("by name"));
+        session.hear(ToDriver::Accepted { ticket, job: JobId(41) });
+        results(&mut session, ticket, 7, &[0, 1, 2]);
+        session.hear(ToDriver::Ended { ticket, end: Ok(()) });
+        lose(&mut session, NOW);
+        session.welcomed(CLUSTER, &welcome(session_then, epoch));
+        assert_eq!((had(&mut session, ticket).len(), session.next(ticket)), (3, Ok(Next::End)));
+        session.messages();
+        session.close(ticket);
+        let attach = FromDriver::Attach { ticket, job: JobId(41), action: action(), token: String::new() };
+        assert_eq!(session.messages(), [attach, FromDriver::Close { ticket }]);
+    }
+}
+
 #[test]
 fn what_workers_wrote_is_said_to_be_heard_as_far_as_it_came() {
     let mut session = met();
@@ -346,12 +366,49 @@ fn what_workers_wrote_is_said_to_be_heard_as_far_as_it_came() {
 fn what_nobody_holds_is_released_once_and_only_if_the_hub_knows_it() {
     let mut session = met();
     assert!(!session.release_exchange(EXCHANGE) && !session.release_cache(CACHE));
-    submit(&mut session, None);
+    let ticket = submit(&mut session, None);
     session.hear(ToDriver::Cached { cache: session.id().cache(CACHE), partitions: 2 });
     session.messages();
     assert!(session.release_exchange(EXCHANGE) && session.release_cache(CACHE));
     assert!(!session.release_exchange(EXCHANGE) && !session.release_cache(CACHE));
     assert_eq!(session.messages().len(), 2);
+    // The job that makes it ends after that.
+    session.hear(ToDriver::Ended { ticket, end: Ok(()) });
+    assert!(!session.is_made(EXCHANGE));
+}
+
+/// The hub that began anew has no code and no job of them, but engines have blocks and cached partitions. They stayed there
+/// until the end of the session.
+#[test]
+fn what_the_hub_before_knew_is_released_at_the_next_one() {
+    let mut session = met();
+    let ticket = submit(&mut session, None);
+    session.hear(ToDriver::Accepted { ticket, job: JobId(40) });
+    session.cancel(ticket);
+    session.hear(ToDriver::Ended { ticket, end: Err(Error::Cancelled) });
+    session.close(ticket);
+    lose(&mut session, NOW);
+    session.welcomed(CLUSTER, &welcome(1, 2));
+    let (output, cache) = (session.id().output(EXCHANGE), session.id().cache(CACHE));
+    let holds = FromDriver::Holds { tickets: vec![], outputs: vec![output], caches: vec![cache] };
+    assert_eq!(session.messages(), [holds]);
+    assert!(session.release_exchange(EXCHANGE) && session.release_cache(CACHE));
+    let outputs = FromDriver::Release { outputs: vec![output], caches: vec![] };
+    let caches = FromDriver::Release { outputs: vec![], caches: vec![cache] };
+    assert_eq!(session.messages(), [outputs, caches.clone()]);
+    // An engine comes back later, and has a partition of the cache.
+    session.hear(ToDriver::Cached { cache, partitions: 1 });
+    assert_eq!((session.kept(CACHE), session.messages()), (None, vec![caches]));
+}
+
+#[test]
+fn what_a_refused_job_named_is_released() {
+    let mut session = met();
+    let ticket = submit(&mut session, None);
+    session.messages();
+    session.hear(ToDriver::Ended { ticket, end: Err(Error::Bug("the disk is full".into())) });
+    session.close(ticket);
+    assert!(session.release_exchange(EXCHANGE), "the hub keeps the code that came with the job");
 }
 
 #[test]
