@@ -17,6 +17,7 @@ mod checkers;
 pub mod cluster;
 mod faults;
 mod host;
+mod outcome;
 mod rng;
 pub mod scale;
 mod workload;
@@ -25,7 +26,8 @@ mod world;
 pub use checkers::Violation;
 pub use rng::{Rng, mix};
 
-use tryworks_scheduler::{Action, Batch, Reason, Time};
+use outcome::outcome;
+use tryworks_scheduler::{Action, Batch, Reason};
 
 /// How to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,67 +43,79 @@ pub fn run(seed: u64, options: &Options) -> Result<Outcome, Violation> {
     world::World::new(seed, options.bug, options.trace).run()
 }
 
-/// What happened in a run: mainly, how many faults there were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+outcome! {
     /// Events that the scheduler handled.
-    pub events: u64,
+    events: "events",
     /// Tasks launched.
-    pub launched: u64,
+    launched: "tasks launched",
     /// The simulated time at the end of the run.
-    pub virtual_time: Time,
+    seconds: "simulated seconds",
     /// Jobs that gave their results.
-    pub done: u64,
+    done: "jobs done",
     /// Jobs that were cancelled in time.
-    pub cancelled: u64,
-    /// Jobs that failed, by reason: task, worker, losses, fetch, nondeterministic, limit, no engine, none that is fit.
-    pub failed: [u64; 8],
+    cancelled: "jobs cancelled",
+    /// Jobs that failed by a task.
+    failed_by_task: "jobs failed by a task",
+    /// Jobs that failed by a worker.
+    failed_by_worker: "jobs failed by a worker",
+    /// Jobs that failed by lost engines.
+    failed_by_losses: "jobs failed by lost engines",
+    /// Jobs that failed by reads.
+    failed_by_fetch: "jobs failed by fetches",
+    /// Jobs that failed by a result that cannot be taken back.
+    failed_by_change: "jobs failed by a result that cannot be taken back",
+    /// Jobs that failed by a limit.
+    failed_by_limit: "jobs failed by a limit",
+    /// Jobs that failed for want of engines.
+    failed_by_no_engine: "jobs failed for want of engines",
+    /// Jobs that failed since no engine could start them.
+    failed_by_unfit: "jobs failed since no engine could start them",
     /// Engines that the hub gave up.
-    pub engines_lost: u64,
+    engines_lost: "engines lost",
     /// Workers that died with tasks.
-    pub workers_died: u64,
+    workers_died: "workers died",
     /// Starts of the hub after it was killed.
-    pub hubs_started: u64,
+    hubs_started: "starts of the hub",
     /// Blocks that engines still had after the hub was killed.
-    pub blocks_known: u64,
+    blocks_known: "blocks known to a new hub",
     /// Engines that were asked to leave.
-    pub engines_drained: u64,
+    engines_drained: "engines asked to leave",
     /// Those of them that were allowed to leave.
-    pub engines_let_go: u64,
+    engines_let_go: "engines that may go",
     /// Blocks that were moved.
-    pub blocks_moved: u64,
+    blocks_moved: "blocks moved",
     /// Blocks that could not be moved.
-    pub moves_failed: u64,
+    moves_failed: "moves that failed",
     /// Second launches of tasks that took too long.
-    pub copies: u64,
+    copies: "second launches",
     /// Second launches that were faster than the first.
-    pub copies_won: u64,
+    copies_won: "second launches that won",
     /// Blocks that vanished.
-    pub blocks_lost: u64,
+    blocks_lost: "blocks lost",
     /// Engines that were short of memory for a while.
-    pub gates_closed: u64,
+    gates_closed: "engines short of memory",
     /// How many times an engine could not start a task.
-    pub starts_failed: u64,
+    starts_failed: "starts that failed",
     /// Reads that failed.
-    pub fetches_failed: u64,
+    fetches_failed: "fetches failed",
     /// Failed reads in which several blocks were missing.
-    pub lost_together: u64,
+    lost_together: "several blocks missing at once",
     /// Errors of user code.
-    pub user_errors: u64,
+    user_errors: "user errors",
     /// Repeated tasks that answered differently.
-    pub nondeterministic: u64,
+    nondeterministic: "repeated tasks that answered differently",
     /// Those of them whose first answer an earlier hub had been told.
-    pub changed_since: u64,
+    changed_since: "other answers than those that a hub before was told of",
     /// Tasks that ran alone on their engine.
-    pub alone: u64,
+    alone: "tasks run alone",
     /// Attempts that were asked to stop.
-    pub stopped: u64,
+    stopped: "attempts stopped",
     /// Messages lost.
-    pub messages_dropped: u64,
+    messages_dropped: "messages dropped",
     /// Messages that arrived twice.
-    pub messages_doubled: u64,
+    messages_doubled: "messages doubled",
     /// How many times the planted bug took effect.
-    pub planted: u64,
+    planted: "planted",
 }
 
 impl Outcome {
@@ -117,58 +131,22 @@ impl Outcome {
             Action::Kill { .. } => self.stopped += 1,
             Action::Nondeterministic { .. } => self.nondeterministic += 1,
             Action::JobFailed { reason, .. } => {
-                let kind = match reason {
-                    Reason::Task { .. } => 0,
-                    Reason::Worker { .. } => 1,
-                    Reason::Losses { .. } => 2,
-                    Reason::Fetch { .. } => 3,
-                    Reason::Nondeterministic { .. } => 4,
-                    Reason::Limit { .. } => 5,
-                    Reason::NoEngine { .. } | Reason::NoPool { .. } | Reason::Invalid { .. } => 6,
-                    Reason::Unfit { .. } => 7,
+                let count = match reason {
+                    Reason::Task { .. } => &mut self.failed_by_task,
+                    Reason::Worker { .. } => &mut self.failed_by_worker,
+                    Reason::Losses { .. } => &mut self.failed_by_losses,
+                    Reason::Fetch { .. } => &mut self.failed_by_fetch,
+                    Reason::Nondeterministic { .. } => &mut self.failed_by_change,
+                    Reason::Limit { .. } => &mut self.failed_by_limit,
+                    Reason::NoEngine { .. } | Reason::NoPool { .. } | Reason::Invalid { .. } => {
+                        &mut self.failed_by_no_engine
+                    }
+                    Reason::Unfit { .. } => &mut self.failed_by_unfit,
                 };
-                self.failed[kind] += 1;
+                *count += 1;
             }
             _ => {}
         }
-    }
-
-    /// The sum of two outcomes; the later of their times.
-    pub fn plus(mut self, other: &Outcome) -> Outcome {
-        self.virtual_time = self.virtual_time.max(other.virtual_time);
-        self.failed.iter_mut().zip(other.failed).for_each(|(sum, more)| *sum += more);
-        for (sum, more) in [
-            (&mut self.events, other.events),
-            (&mut self.launched, other.launched),
-            (&mut self.done, other.done),
-            (&mut self.cancelled, other.cancelled),
-            (&mut self.engines_lost, other.engines_lost),
-            (&mut self.workers_died, other.workers_died),
-            (&mut self.hubs_started, other.hubs_started),
-            (&mut self.blocks_known, other.blocks_known),
-            (&mut self.engines_drained, other.engines_drained),
-            (&mut self.engines_let_go, other.engines_let_go),
-            (&mut self.blocks_moved, other.blocks_moved),
-            (&mut self.moves_failed, other.moves_failed),
-            (&mut self.copies, other.copies),
-            (&mut self.copies_won, other.copies_won),
-            (&mut self.blocks_lost, other.blocks_lost),
-            (&mut self.gates_closed, other.gates_closed),
-            (&mut self.starts_failed, other.starts_failed),
-            (&mut self.fetches_failed, other.fetches_failed),
-            (&mut self.lost_together, other.lost_together),
-            (&mut self.user_errors, other.user_errors),
-            (&mut self.nondeterministic, other.nondeterministic),
-            (&mut self.changed_since, other.changed_since),
-            (&mut self.alone, other.alone),
-            (&mut self.stopped, other.stopped),
-            (&mut self.messages_dropped, other.messages_dropped),
-            (&mut self.messages_doubled, other.messages_doubled),
-            (&mut self.planted, other.planted),
-        ] {
-            *sum += more;
-        }
-        self
     }
 }
 
@@ -194,16 +172,16 @@ pub enum Bug {
 }
 
 impl Bug {
-    /// All of them.
-    pub const ALL: [Bug; 8] = [
-        Bug::CommitTwice,
-        Bug::LoseTask,
-        Bug::LoseCommit,
-        Bug::WrongValue,
-        Bug::LaunchTwice,
-        Bug::KeepBlocks,
-        Bug::WrongReason,
-        Bug::EndEarly,
+    /// All bugs, each with the message of its checker.
+    pub const ALL: [(Bug, &str); 8] = [
+        (Bug::CommitTwice, "is committed twice"),
+        (Bug::LoseTask, "did not end"),
+        (Bug::LoseCommit, "was never committed"),
+        (Bug::WrongValue, "a sequential run gives"),
+        (Bug::LaunchTwice, "and so does"),
+        (Bug::KeepBlocks, "all jobs ended, and yet engine"),
+        (Bug::WrongReason, "a reason that never happened"),
+        (Bug::EndEarly, "was never committed"),
     ];
 
     fn plant(self, actions: &mut Vec<Action<String>>, planted: &mut u64) {

@@ -171,7 +171,7 @@ impl World {
             }
             if settled.is_some_and(|settled| now > settled) {
                 self.nothing_is_left()?;
-                self.outcome.virtual_time = now;
+                self.outcome.seconds = now.0 / 1_000_000_000;
                 self.outcome.launched = self.scheduler.launched();
                 self.outcome.copies_won = self.checkers.copies_won();
                 self.outcome.changed_since = self.checkers.changed_since();

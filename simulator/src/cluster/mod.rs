@@ -23,6 +23,7 @@ mod programs;
 mod promises;
 
 use crate::checkers::Violation;
+use crate::outcome::outcome;
 use crate::rng::Rng;
 use crate::workload::Workload;
 use checks::Checks;
@@ -123,32 +124,6 @@ impl Bug {
         (Bug::ForgetReceived, "is not told that they did"),
         (Bug::LosePatience, "patience of"),
     ];
-}
-
-/// Declares the counts of a run, each with the name by which it is shown.
-macro_rules! outcome {
-    ($($(#[$doc:meta])* $field:ident: $name:literal,)*) => {
-        /// What happened in a run: mainly, how many faults there were.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Outcome {
-            $($(#[$doc])* pub $field: u64,)*
-        }
-
-        impl Outcome {
-            /// All counts, with their names.
-            #[must_use]
-            pub fn counts(&self) -> Vec<(&'static str, u64)> {
-                vec![$(($name, self.$field)),*]
-            }
-
-            /// The sum of two outcomes.
-            #[must_use]
-            pub fn plus(mut self, other: &Outcome) -> Outcome {
-                $(self.$field += other.$field;)*
-                self
-            }
-        }
-    };
 }
 
 outcome! {
