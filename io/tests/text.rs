@@ -406,46 +406,6 @@ fn what_decompressors_hold_is_counted_and_a_window_that_is_too_large_says_so() {
 }
 
 #[test]
-fn globs_know_braces_and_names_of_any_bytes() {
-    use std::os::unix::ffi::OsStrExt;
-    let dir = tempfile::tempdir().unwrap();
-    let strange = std::ffi::OsStr::from_bytes(b"not\xffutf8.txt");
-    for name in
-        ["2023/a.txt", "2023/b.log", "2024/a.txt", "2024/_part/c.txt", "2025/a.txt", "{x,y}.txt", "x.txt", "plain{.txt"]
-    {
-        let path = dir.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, name).unwrap();
-    }
-    fs::write(dir.path().join(strange), "strange").unwrap();
-    let under = |name: &str| dir.path().join(name);
-    let rows = |name: &str| read(under(name), plain);
-    assert_eq!(rows("{2023,2024}/*.txt").unwrap(), ["2023/a.txt", "2024/a.txt"]);
-    assert_eq!(rows("202{5,3}/{b.log,a.txt}").unwrap(), ["2023/a.txt", "2023/b.log", "2025/a.txt"]);
-    assert_eq!(rows("{2023,2023/*}").unwrap(), ["2023/a.txt", "2023/b.log"], "each file once");
-    assert_eq!(rows("2023/{a,none}.txt").unwrap(), ["2023/a.txt"]);
-    assert_eq!(rows("{x,y}.txt").unwrap(), ["{x,y}.txt"], "a file of that very name");
-    assert_eq!(rows("plain{*").unwrap(), ["plain{.txt"]);
-    assert_eq!(rows("**/a.txt").unwrap(), ["2023/a.txt", "2024/a.txt", "2025/a.txt"]);
-    assert_eq!(
-        rows("2024/*/*").unwrap_err().to_string(),
-        format!("{}: there is no file to read here", under("2024/*/*").display())
-    );
-    assert_eq!(rows("2024/_*/*").unwrap(), ["2024/_part/c.txt"]);
-    assert!(rows(&"{a,b}".repeat(20)).unwrap_err().to_string().contains("braces stand for more than"));
-    // The name that is not UTF-8 is found by globs, by directories, and by itself.
-    assert_eq!(rows("not?utf8.txt").unwrap(), ["strange"]);
-    assert_eq!(rows("*.txt").unwrap(), ["strange", "plain{.txt", "x.txt", "{x,y}.txt"]);
-    assert_eq!(read(dir.path().join(strange), plain).unwrap(), ["strange"]);
-    let below = under("odd").join(std::ffi::OsStr::from_bytes(b"dir\xfe"));
-    fs::create_dir_all(&below).unwrap();
-    fs::write(below.join("in"), "within").unwrap();
-    assert_eq!(rows("odd/*/in").unwrap(), ["within"]);
-    assert_eq!(rows("**/in").unwrap(), ["within"]);
-    assert_eq!(read(below.join("i*"), plain).unwrap(), ["within"]);
-}
-
-#[test]
 fn a_sink_that_has_enough_gets_no_further_line() {
     let file = file(b"a\nb\nc\n");
     let source = listed(file.path(), by(1000)).unwrap();

@@ -2,9 +2,9 @@
 
 use glob::{MatchOptions, Pattern};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use tryworks_base::{Error, Result};
 
@@ -23,7 +23,7 @@ enum Part {
 /// Whether a path that does not exist is a pattern.
 pub(super) fn is_pattern(path: &Path) -> bool {
     let has_wildcards = path.as_os_str().as_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
-    has_wildcards || path.to_str().is_some_and(|text| braces(text).is_some())
+    has_wildcards || braces(path.as_os_str().as_bytes()).is_some()
 }
 
 /// Whether a file of this name is read only if the program names it.
@@ -32,18 +32,14 @@ pub(super) fn is_hidden(name: &OsStr) -> bool {
 }
 
 /// The existing paths that a pattern stands for, by name. A relative pattern starts from `here`.
+///
+/// # Errors
+/// If it cannot be seen whether a path is there. A link that leads to nothing is there, as in a directory that is read.
 pub(super) fn find(here: &Path, pattern: &Path) -> Result<Vec<PathBuf>> {
     let mut alternatives = Vec::new();
-    match pattern.to_str() {
-        Some(text) if !expand(text, "", &mut alternatives) => {
-            return Err(Error::input(
-                pattern.display(),
-                None,
-                format!("its braces stand for more than {MOST} patterns"),
-            ));
-        }
-        Some(_) => {}
-        None => alternatives.push(pattern.to_path_buf()),
+    if !expand(pattern.as_os_str().as_bytes(), b"", &mut alternatives) {
+        let message = format!("its braces stand for more than {MOST} patterns");
+        return Err(Error::input(pattern.display(), None, message));
     }
     let mut found = Vec::new();
     for alternative in alternatives {
@@ -60,18 +56,29 @@ pub(super) fn find(here: &Path, pattern: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn part(name: &OsStr) -> Result<Part, glob::PatternError> {
-    Ok(match name.to_str() {
-        Some("**") => Part::AnyDepth,
-        Some(text) if text.contains(['*', '?', '[']) => {
-            Part::Matching(Pattern::new(text)?, text.starts_with(['.', '_']))
+    Ok(match name.as_bytes() {
+        b"**" => Part::AnyDepth,
+        bytes if bytes.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[')) => {
+            Part::Matching(Pattern::new(&text(name))?, is_hidden(name))
         }
         _ => Part::Named(name.to_os_string()),
     })
 }
 
+/// A name as text, to be matched. Each byte that is not UTF-8 is a character of its own, at the end of the last plane
+/// for private use, so that a pattern can name the byte.
+fn text(name: &OsStr) -> String {
+    let mut text = String::new();
+    for chunk in name.as_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().filter_map(|byte| char::from_u32(0x10_FF00 + u32::from(*byte))));
+    }
+    text
+}
+
 fn walk(at: PathBuf, parts: &[Part], found: &mut Vec<PathBuf>) -> Result<()> {
     let Some((first, rest)) = parts.split_first() else {
-        if at.exists() {
+        if is_there(&at)? {
             found.push(at);
         }
         return Ok(());
@@ -79,18 +86,16 @@ fn walk(at: PathBuf, parts: &[Part], found: &mut Vec<PathBuf>) -> Result<()> {
     match first {
         Part::Named(name) => walk(at.join(name), rest, found),
         Part::Matching(pattern, hidden) => {
-            let matches = |name: &OsStr| {
-                // Bytes of a name that are not text match as one character that stands for them.
-                (*hidden || !is_hidden(name)) && pattern.matches_with(&name.to_string_lossy(), MatchOptions::new())
-            };
+            let matches =
+                |name: &OsStr| (*hidden || !is_hidden(name)) && pattern.matches_with(&text(name), MatchOptions::new());
             names(&at)?.into_iter().filter(|name| matches(name)).try_for_each(|name| walk(at.join(name), rest, found))
         }
         Part::AnyDepth => {
             walk(at.clone(), rest, found)?;
-            for name in names(&at)? {
-                let below = at.join(&name);
+            for name in names(&at)?.into_iter().filter(|name| !is_hidden(name)) {
+                let below = at.join(name);
                 // A link may lead back to its own directory.
-                if !is_hidden(&name) && fs::symlink_metadata(&below).is_ok_and(|about| about.is_dir()) {
+                if look(&below)?.is_some_and(|about| about.is_dir()) {
                     walk(below, parts, found)?;
                 }
             }
@@ -99,35 +104,71 @@ fn walk(at: PathBuf, parts: &[Part], found: &mut Vec<PathBuf>) -> Result<()> {
     }
 }
 
+/// What is at a path, which may be a link; `None` if nothing is.
+fn look(path: &Path) -> Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(about) => Ok(Some(about)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(Error::input(path.display(), None, error)),
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Whether anything is at a path. If it goes through a link that leads to nothing, that is an error: there may be a
+/// directory with files when the link leads to it again.
+fn is_there(path: &Path) -> Result<bool> {
+    if look(path)?.is_some() {
+        return Ok(true);
+    }
+    for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        if look(above)?.is_some() {
+            return match fs::metadata(above) {
+                Ok(_) => Ok(false),
+                Err(error) => Err(Error::input(above.display(), None, error)),
+            };
+        }
+    }
+    Ok(false)
+}
+
 /// The names in a directory; none if it does not exist or is no directory.
 fn names(dir: &Path) -> Result<Vec<OsString>> {
     let read = || fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>();
+    let failed = |error| Error::input(dir.display(), None, error);
     match read() {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Vec::new()),
-        other => other.map_err(|error| Error::input(dir.display(), None, error)),
+        // What is there and is not found is a link that leads to nothing.
+        Err(error) if error.kind() == ErrorKind::NotFound && is_there(dir)? => Err(failed(error)),
+        Err(error) if is_missing(&error) => Ok(Vec::new()),
+        other => other.map_err(failed),
     }
 }
 
 /// Adds what the braces of `text` stand for, each after `before`, as a shell does: `{a,b}` is each of these, and a
 /// brace without a comma is itself. Returns false if there are too many.
-fn expand(text: &str, before: &str, found: &mut Vec<PathBuf>) -> bool {
+fn expand(text: &[u8], before: &[u8], found: &mut Vec<PathBuf>) -> bool {
     let Some((start, alternatives, end)) = braces(text) else {
-        found.push(PathBuf::from(format!("{before}{text}")));
+        found.push(PathBuf::from(OsString::from_vec([before, text].concat())));
         return found.len() <= MOST;
     };
-    let before = format!("{before}{}", &text[..start]);
-    alternatives.iter().all(|one| expand(&format!("{one}{}", &text[end..]), &before, found))
+    let before = [before, &text[..start]].concat();
+    alternatives.iter().all(|one| expand(&[one, &text[end..]].concat(), &before, found))
 }
 
 /// The first braces with a comma: where they begin, the texts between the commas, and where they end.
-fn braces(text: &str) -> Option<(usize, Vec<&str>, usize)> {
+fn braces(text: &[u8]) -> Option<(usize, Vec<&[u8]>, usize)> {
     let mut open: Vec<(usize, Vec<usize>)> = Vec::new();
     let mut outermost = None;
     let mut at = 0;
-    while let Some(byte) = text.as_bytes().get(at) {
+    while let Some(byte) = text.get(at) {
         match byte {
-            // Braces in a class of characters stand for themselves.
-            b'[' => at += text[at..].get(2..).and_then(|rest| rest.find(']')).map_or(0, |end| end + 2),
+            // Braces in a class of characters stand for themselves; a `]` that comes first is one of the characters.
+            b'[' => {
+                let end = text.get(at + 2..).and_then(|rest| rest.iter().position(|byte| *byte == b']'));
+                at += end.map_or(0, |end| end + 2);
+            }
             b'{' => open.push((at, Vec::new())),
             b',' => open.last_mut().into_iter().for_each(|(_, commas)| commas.push(at)),
             b'}' => {
@@ -154,7 +195,7 @@ mod tests {
 
     fn expanded(text: &str) -> Vec<String> {
         let mut found = Vec::new();
-        assert!(expand(text, "", &mut found), "{text}");
+        assert!(expand(text.as_bytes(), b"", &mut found), "{text}");
         found.into_iter().map(|path| path.to_str().unwrap().to_string()).collect()
     }
 
@@ -173,6 +214,6 @@ mod tests {
         assert_eq!(expanded("}a,b{"), ["}a,b{"]);
         assert_eq!(expanded("[{,}]x"), ["[{,}]x"]);
         assert_eq!(expanded("[]{]{é,鯨}"), ["[]{]é", "[]{]鯨"]);
-        assert!(!expand(&"{a,b}".repeat(30), "", &mut Vec::new()), "a billion patterns");
+        assert!(!expand("{a,b}".repeat(30).as_bytes(), b"", &mut Vec::new()), "a billion patterns");
     }
 }
