@@ -36,6 +36,17 @@ fn new<'a>(token: &'a str, name: &'a str, cluster: &'a str) -> Saver<'a> {
     Saver::New { token, name, cluster }
 }
 
+/// A slash at the end, which a shell's completion adds, made another place of the directory of a detached job.
+#[test]
+fn a_directory_is_one_place_however_its_path_is_written() {
+    let title = |path: &str| Directory::new(path).unwrap().title();
+    for same in ["out/", "./out", "./out/", "out/.", ".//out//"] {
+        assert_eq!(title(same), title("out"), "{same}");
+    }
+    assert_eq!(title("/a/./b//c/"), "directory /a/b/c");
+    assert_eq!(title("/a/../b/"), "directory /a/../b", "`a` may be a link");
+}
+
 fn claimed(dir: &Path, partitions: u32) -> Directory {
     try_claim(dir, partitions).unwrap()
 }

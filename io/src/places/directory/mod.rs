@@ -158,7 +158,8 @@ impl Directory {
     #[track_caller]
     pub fn new(path: impl AsRef<Path>) -> Result<Self> {
         let whole = match paths::whole(path.as_ref()) {
-            Ok(whole) => whole,
+            // Programs give the same directory with and without a slash at the end: it is one place.
+            Ok(whole) => whole.components().collect::<PathBuf>(),
             Err(wrong) => return Err(Error::plan(format!("the directory to save to {wrong}"))),
         };
         Ok(Directory {
