@@ -191,6 +191,27 @@ pub struct TaskRow {
     pub error: Option<String>,
 }
 
+impl TaskRow {
+    /// What `error` says of an attempt that was stopped because nothing needed it any more.
+    pub const STOPPED: &str = "stopped";
+
+    /// Whether it counts as a failed attempt.
+    ///
+    /// ```
+    /// # use tryworks_base::ids::EngineId;
+    /// use tryworks_protocol::admin::TaskRow;
+    /// let row = |error: Option<&str>| TaskRow {
+    ///     stage: 0, attempt: 1, first: 0, partitions: 1, engine: EngineId(1), span: (0, 0), rows: 0, bytes: 0,
+    ///     error: error.map(Into::into),
+    /// };
+    /// assert!(row(Some("no such file")).has_failed());
+    /// assert!(!row(None).has_failed() && !row(Some(TaskRow::STOPPED)).has_failed());
+    /// ```
+    pub fn has_failed(&self) -> bool {
+        self.error.as_deref().is_some_and(|error| error != TaskRow::STOPPED)
+    }
+}
+
 /// Why some tasks of a stage wait.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WhyRow {

@@ -140,7 +140,7 @@ fn who_asks_for_another_save_of_the_name_is_told_in_what_it_differs_and_nothing_
         for text in expected {
             assert!(told.contains(&text), "{text}: {told}");
         }
-        assert_eq!(told.matches("`tryworks cancel night` stops that one").count(), 4, "{told}");
+        assert_eq!(told.matches("`tryworks cancel night` drops its results and frees the name").count(), 4, "{told}");
         assert_eq!(names(&out), before);
         if turn == 0 {
             // The next hub knows what the job was from the journal alone.

@@ -247,6 +247,11 @@ impl<'t> Filling<'t> {
                 row.get::<_, u32>(0)
             })
             .optional()?;
+        // Stages that a failed or cancelled job had begun end with it.
+        self.run(
+            "UPDATE stage_attempts SET ended = ?2 WHERE job = ?1 AND ended IS NULL",
+            params![int(job.0), int(at)],
+        )?;
         // The environment of a program may hold secrets: it goes with the last job that needs it.
         let forgotten = self.run(
             "UPDATE sessions SET program = NULL WHERE session = ?1 AND program IS NOT NULL AND NOT EXISTS

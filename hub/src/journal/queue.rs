@@ -55,10 +55,8 @@ pub(super) type StageTotals = BTreeMap<(JobId, u32), Totals>;
 
 impl Totals {
     pub fn add(&mut self, row: &TaskRow) {
-        match row.error {
-            None => self.tasks += 1,
-            Some(_) => self.failed += 1,
-        }
+        self.tasks += u64::from(row.error.is_none());
+        self.failed += u64::from(row.has_failed());
         self.busy = self.busy.saturating_add(row.span.1.saturating_sub(row.span.0));
         self.rows = self.rows.saturating_add(row.rows);
         self.bytes = self.bytes.saturating_add(row.bytes);

@@ -61,9 +61,12 @@ impl Hub {
     fn cancel(&mut self, id: JobId) -> Answer {
         let Some(job) = self.jobs.get(&id) else { return Answer::No(format!("{id} has ended already")) };
         match (&job.end, &job.detached) {
-            (None, _) => {
+            (None, detached) => {
+                let then = detached.as_ref().map_or_else(String::new, |name| {
+                    format!("; once it has ended, `tryworks cancel {name}` frees its name")
+                });
                 self.cancel_job(id);
-                Answer::Done(format!("{id} is being cancelled"))
+                Answer::Done(format!("{id} is being cancelled{then}"))
             }
             (Some(_), Some(name)) => {
                 let text = format!("{id} had ended; its results are dropped, and the name `{name}` is free");
@@ -102,7 +105,7 @@ impl Hub {
             blocks: engine.blocks,
             state: match engine.gate {
                 Gate::Draining => "leaving",
-                _ if self.scheduler.excluded_until(*id).is_some() => "excluded",
+                _ if self.scheduler.excluded_until(*id).is_some_and(|until| until > self.now) => "excluded",
                 Gate::Memory => "short of memory",
                 _ => "open",
             }

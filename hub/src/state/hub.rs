@@ -30,8 +30,9 @@ impl Hub {
     }
 
     pub(crate) fn look_round(&mut self) {
-        if self.wake.is_some_and(|wake| wake <= self.now) {
-            self.wake = None;
+        let wakes = self.wakes.len();
+        self.wakes.retain(|wake| *wake > self.now);
+        if self.wakes.len() < wakes {
             self.events.push(Event::Tick);
         }
         self.lose_silent_engines();
@@ -94,7 +95,7 @@ impl Hub {
                     engine.drained = true;
                 }
             }
-            Action::WakeAt { time } => self.wake = Some(self.wake.map_or(time, |wake| wake.min(time))),
+            Action::WakeAt { time } => drop(self.wakes.insert(time)),
         }
     }
 

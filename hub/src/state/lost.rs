@@ -2,15 +2,18 @@
 //! ended, so it waits. It can look at a process of its own machine. It tells drivers whose jobs wait for slots which
 //! lost driver holds them.
 
+use super::Hub;
 use super::jobs::Phase;
-use super::sessions::Client;
-use super::{Hub, Order};
+use super::sessions::{Client, Session};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tryworks_base::ids::{JobId, SessionId};
 use tryworks_protocol::HostInfo;
 use tryworks_protocol::driver::ToDriver;
 use tryworks_transport::PeerId;
+
+/// Drivers are told what they wait for when they have waited so long.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 impl Hub {
     /// Gives up the connections of drivers that say nothing, and the sessions of drivers that have ended or did not
@@ -25,12 +28,7 @@ impl Hub {
         for (id, of) in &self.sessions.all {
             match of.lost {
                 Some(since) if self.now.since(since) >= grace => late.push(*id),
-                Some(_) => {
-                    let look = of.process.seen.clone().map(|process| Order::LookAt { session: *id, process });
-                    if let Some(look) = look {
-                        self.out.order(look);
-                    }
-                }
+                Some(_) => self.out.orders.extend(of.process.look(*id)),
                 None => {}
             }
         }
@@ -90,17 +88,20 @@ impl Hub {
         ))
     }
 
-    /// Tells each driver whose jobs wait for slots, once, which lost driver holds slots.
+    /// Tells each driver whose jobs wait for slots, once, which lost driver holds slots. A short wait is not worth a
+    /// message: the lost driver may just have ended, and its slots be free at once.
     pub(crate) fn tell_of_missed(&mut self) {
+        let (now, clock) = (self.now, self.clock());
+        let long = |of: &Session| of.lost.is_some_and(|since| now.since(since) >= SHORT_WAIT);
         for (missed, tasks) in self.missed() {
-            let (Some(of), Some(words)) = (self.sessions.all.get(&missed), self.in_words(missed, tasks)) else {
-                continue;
-            };
+            let of = self.sessions.all.get(&missed).filter(|of| long(of));
+            let (Some(of), Some(words)) = (of, self.in_words(missed, tasks)) else { continue };
             let waits = |id: &JobId| self.scheduler.progress(*id).is_some_and(|now| now.tasks_running == 0);
             let jobs = self.jobs.iter().filter(|(id, job)| {
                 job.session != missed
                     && job.phase == Phase::Begun
                     && job.end.is_none()
+                    && Duration::from_micros(clock.saturating_sub(job.submitted)) >= SHORT_WAIT
                     && !of.process.notified.contains(id)
             });
             let jobs: Vec<_> = jobs.map(|(id, _)| *id).filter(waits).collect();

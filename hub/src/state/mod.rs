@@ -154,8 +154,8 @@ pub struct Hub {
     zero: u64,
     pub(crate) scheduler: Scheduler<Error>,
     pub(crate) events: Vec<Event<Error>>,
-    /// When the scheduler wants its next tick.
-    wake: Option<Time>,
+    /// When the scheduler wants ticks. It asks once for each, so none may be lost to an earlier one.
+    wakes: BTreeSet<Time>,
     pub(crate) numbers: Numbers,
     pub(crate) sessions: Sessions,
     pub(crate) engines: Engines,
@@ -194,7 +194,7 @@ impl Hub {
             zero: 0,
             scheduler: Scheduler::new(config),
             events,
-            wake: None,
+            wakes: BTreeSet::new(),
             numbers,
             sessions: Sessions::default(),
             engines: Engines::default(),
@@ -230,7 +230,7 @@ impl Hub {
     /// When it wants a [`tick`](Hub::tick), besides the regular ones.
     #[must_use]
     pub fn wake(&self) -> Option<Time> {
-        self.wake
+        self.wakes.first().copied()
     }
 
     /// Sets the time. It never goes back, whatever the shell says.

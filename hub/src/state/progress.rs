@@ -69,7 +69,7 @@ impl Hub {
         let error = end.err().map(|failure| match failure {
             Failure::User(error) | Failure::Panic(error) | Failure::Final(error) => error.to_string(),
             Failure::Fetch(lost) => format!("{} blocks could not be fetched", lost.len()),
-            Failure::Killed => "stopped".into(),
+            Failure::Killed => TaskRow::STOPPED.into(),
         });
         let row = TaskRow {
             stage: launched.stage,

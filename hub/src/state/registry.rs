@@ -155,11 +155,15 @@ impl Hub {
                 }
                 let text = format!("a worker died: {error}");
                 self.tell_driver(session, ToDriver::Notice(text));
+                let at = self.clock();
                 for attempt in waiting {
-                    self.task_failed(id, attempt, Failure::Killed, (0, 0));
+                    self.task_failed(id, attempt, Failure::Killed, (at, at));
                 }
+                // Nobody knows when they began.
                 for attempt in &suspects {
-                    drop(self.launches.out.remove(attempt));
+                    if let Some(launched) = self.launches.report(*attempt, id) {
+                        self.note_task(&launched, *attempt, (at, at), Err(&Failure::User(error.clone())));
+                    }
                 }
                 self.jobs.stir_session(session);
                 self.events.push(Event::WorkerDied { engine: id, suspects, error });

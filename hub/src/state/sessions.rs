@@ -86,6 +86,11 @@ impl Process {
     pub(crate) fn of(host: &HostInfo) -> Self {
         Process { name: format!("process {} on {}", host.pid, host.name), seen: None, notified: BTreeSet::new() }
     }
+
+    /// The order to see whether it has ended, if that can be seen.
+    pub(super) fn look(&self, session: SessionId) -> Option<Order> {
+        self.seen.clone().map(|process| Order::LookAt { session, process })
+    }
 }
 
 /// The process at the other end of a client's connection.
@@ -215,6 +220,8 @@ impl Hub {
         {
             session.peer = None;
             session.lost = Some(self.now);
+            // Its process may have ended: then its slots are free now.
+            self.out.orders.extend(session.process.look(id));
             self.unheard(id);
         }
     }

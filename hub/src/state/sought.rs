@@ -132,10 +132,16 @@ impl Hub {
                 format!(
                     "the detached job `{name}` ({id}, {label}) is another one than this program asks for: {difference}"
                 ),
-                format!(
-                    "ask for it as it was begun, or give this job another name; `tryworks cancel {name}` stops that one, or \
-                     drops its results if it has ended"
-                ),
+                match job.end {
+                    None => format!(
+                        "ask for it as it was begun, or give this job another name; `tryworks cancel {name}` stops that \
+                         one, and once it has ended another `tryworks cancel {name}` frees the name"
+                    ),
+                    Some(_) => format!(
+                        "ask for it as it was begun, or give this job another name; that one has ended, and `tryworks \
+                         cancel {name}` drops its results and frees the name"
+                    ),
+                },
             )),
         }
     }

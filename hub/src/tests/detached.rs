@@ -2,6 +2,7 @@
 //! begin the same save, one does.
 
 use super::*;
+use tryworks_protocol::admin::{Answer, Question};
 use tryworks_protocol::driver::Sought;
 
 fn by_name() -> Sought {
@@ -69,6 +70,38 @@ fn of_the_drivers_that_would_begin_a_save_one_does_and_the_others_get_its_job() 
     assert!(said.iter().any(|message| matches!(message, ToDriver::Accepted { ticket: 5, .. })));
     world.drive(second, &[FromDriver::Close { ticket: 2 }]);
     assert!(world.hub.names.is_empty());
+}
+
+/// It was said that one `cancel` did it.
+#[test]
+fn who_is_refused_a_name_is_told_what_frees_it() {
+    let mut world = World::new();
+    let (driver, own) = world.driver(None);
+    world.drive(driver, &[saving(1, own.session, &save("/out"), "7a")]);
+    world.said::<ToDriver>(driver);
+    let advice = |world: &mut World, ticket| {
+        world.drive(driver, &[seek(ticket, by_name(), &save("/other"))]);
+        answers(&world.said(driver)).1.remove(&ticket).unwrap_or_default()
+    };
+    let cancel = |world: &mut World| {
+        let answer = world.hub.answer(PeerId::from(99), 1, Question::Cancel { name: "night".into() });
+        world.turn();
+        match answer {
+            Some(Answer::Done(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    };
+    let told = advice(&mut world, 2);
+    assert!(told.contains("stops that one, and once it has ended another `tryworks cancel night` frees"), "{told}");
+    let said = cancel(&mut world);
+    assert!(said.ends_with("once it has ended, `tryworks cancel night` frees its name"), "{said}");
+    world.tick();
+    let told = advice(&mut world, 3);
+    assert!(told.contains("`tryworks cancel night` drops its results and frees the name"), "{told}");
+    let said = cancel(&mut world);
+    assert!(said.contains("the name `night` is free"), "{said}");
+    world.drive(driver, &[seek(4, by_name(), &save("/other"))]);
+    assert_eq!(self::told(&mut world, driver), [(4, None)]);
 }
 
 #[test]

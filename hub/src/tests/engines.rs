@@ -85,6 +85,9 @@ fn a_worker_that_dies_has_its_tasks_run_again() {
         world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
     }
     assert_eq!(ran, 3);
+    // `tryworks job` said that nothing had failed.
+    let progress = world.hub.jobs.iter().next().unwrap().1.progress;
+    assert_eq!((progress.failed, progress.partitions_done), (1, 3));
     let (parts, ends) = results(&world.said(driver));
     assert_eq!((parts.len(), ends.get(&1)), (3, Some(&true)));
 }
@@ -115,19 +118,9 @@ fn reports_out_of_order_change_nothing() {
     assert!(world.hub.sessions.clients.is_empty() && world.closed.contains(&driver));
 }
 
-#[test]
-fn the_status_shows_an_engine_that_is_excluded() {
-    let mut world = World::new();
-    let directory = tempfile::tempdir().unwrap();
+/// Fails each task that the engine is given, each once, and leaves those of the others.
+fn exclude(world: &mut World, sick: PeerId) {
     let (driver, welcome) = world.driver(None);
-    let (sick, _) = world.engine(offer("one", &directory)).unwrap();
-    let (well, _) = world.engine(offer("two", &directory)).unwrap();
-    let states = |world: &World| -> Vec<(String, String)> {
-        world.hub.status().engines.into_iter().map(|engine| (engine.name, engine.state)).collect()
-    };
-    let said = |sick: &str| [("one".to_string(), sick.to_string()), ("two".into(), "open".into())];
-    assert_eq!(states(&world), said("open"));
-    // Different tasks fail there, each once.
     for ticket in 1..=40 {
         world.drive(driver, &[FromDriver::Submit(Box::new(job(ticket, welcome.session, 2, None, None)))]);
         let failed = |task: &Assignment| FromEngine::Failed {
@@ -137,9 +130,29 @@ fn the_status_shows_an_engine_that_is_excluded() {
         };
         let reports: Vec<_> = world.tasks(sick).iter().map(failed).collect();
         world.report(sick, &reports);
-        world.report(well, &[]);
     }
-    assert_eq!(states(&world), said("excluded"));
-    world.pass(Duration::from_secs(61), &[sick, well]);
-    assert_eq!(states(&world), said("open"), "it takes tasks again after its time");
+}
+
+/// The first of two exclusions ended, and the other one never did while nothing happened: the hub remembered one time.
+#[test]
+fn the_status_shows_which_engines_are_excluded_and_that_this_ends_in_a_hub_without_work() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let states =
+        |world: &World| -> Vec<String> { world.hub.status().engines.into_iter().map(|engine| engine.state).collect() };
+    let (first, _) = world.engine(offer("one", &directory)).unwrap();
+    let (well, _) = world.engine(offer("two", &directory)).unwrap();
+    assert_eq!(states(&world), ["open", "open"]);
+    exclude(&mut world, first);
+    assert_eq!(states(&world), ["excluded", "open"]);
+    world.pass(Duration::from_secs(20), &[first, well]);
+    let (second, id) = world.engine(offer("three", &directory)).unwrap();
+    let all = [first, well, second];
+    exclude(&mut world, second);
+    assert_eq!(states(&world), ["excluded", "open", "excluded"]);
+    world.pass(Duration::from_secs(41), &all);
+    assert_eq!(states(&world), ["open", "open", "excluded"]);
+    world.pass(Duration::from_secs(20), &all);
+    assert_eq!(states(&world), ["open", "open", "open"]);
+    assert_eq!(world.hub.scheduler.excluded_until(id), None, "the scheduler was told the time");
 }

@@ -62,6 +62,22 @@ fn a_program_of_this_machine_that_has_ended_is_not_waited_for() {
     assert!(world.hub.sessions.all.is_empty());
 }
 
+/// Its slots stayed taken until the hub looked round, and who asked for them was told to wait for it.
+#[test]
+fn a_program_that_ended_with_its_connection_is_gone_at_once_also_if_nobody_waits_for_its_process() {
+    let mut world = World::new();
+    let (mut child, host) = child();
+    let (driver, _) = world.driver_of(host.clone());
+    child.kill().unwrap();
+    while has_ended(&host) != Some(true) {
+        std::thread::yield_now();
+    }
+    world.client_gone(driver);
+    world.turn();
+    assert!(world.hub.sessions.all.is_empty());
+    child.wait().unwrap();
+}
+
 #[test]
 fn who_cannot_be_looked_at_is_waited_for() {
     let mut world = World::new();
@@ -101,6 +117,8 @@ fn who_waits_for_the_slots_of_somebody_who_is_missed_is_told_so_once() {
     world.client_gone(first);
     world.tick();
     world.tick();
+    assert!(notices(&world.said(second)).is_empty(), "it may be back in a moment");
+    world.pass(Duration::from_secs(2), &[engine]);
     let told = notices(&world.said(second));
     assert_eq!(told.len(), 1, "{told:?}");
     // Both messages say for how long, too.

@@ -24,7 +24,10 @@ fn a_job_with_its_stages_and_tasks_is_found_by_number_name_and_label() {
     journal.note(Entry::StageBegan { job: first, stage: 0, attempt: 1, at: 70, tasks: 1 });
     journal.note(Entry::StageEnded { job: first, stage: 0, attempt: 1, at: 90 });
     journal.note(Entry::StageBegan { job: first, stage: 1, attempt: 0, at: 91, tasks: 2 });
-    let rows: Vec<TaskRow> = (1..=12).map(|attempt| task(0, attempt)).collect();
+    let mut rows: Vec<TaskRow> = (1..=12).map(|attempt| task(0, attempt)).collect();
+    // One that was stopped did not fail.
+    let stopped = Some(TaskRow::STOPPED.to_string());
+    rows.push(TaskRow { error: stopped, span: (0, 0), rows: 0, bytes: 0, ..task(0, 13) });
     rows.iter().for_each(|row| journal.note(Entry::Task { job: first, row: row.clone() }));
     let error = Error::limit("max_result_bytes", 10, "12 bytes", "collect less");
     journal.note(ended(first, 1_000, Err(error.clone())));
@@ -54,7 +57,8 @@ fn a_job_with_its_stages_and_tasks_is_found_by_number_name_and_label() {
         rows: 24,
         bytes: 360,
     };
-    let begun = StageRow { stage: 1, attempts: 1, began: Some(91), ..StageRow::default() };
+    // Its time went on for ever.
+    let begun = StageRow { stage: 1, attempts: 1, began: Some(91), ended: Some(1_000), ..StageRow::default() };
     assert_eq!(detail.stages, [whole, begun]);
     let latest: Vec<TaskRow> = rows.into_iter().rev().take(5).collect();
     assert_eq!(detail.tasks, latest);
