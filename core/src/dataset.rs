@@ -4,7 +4,7 @@
 
 use crate::lineage::{Node, default_readers};
 use crate::pipe::Pipe;
-use crate::runner::{PlanForm, Runner};
+use crate::runner::{PlanForm, Runner, guarded};
 use crate::source::{Read, Source};
 use std::sync::Arc;
 use tryworks_base::{Error, Op, Result};
@@ -53,7 +53,9 @@ impl<S: Source> Dataset<Read<S>> {
     #[track_caller]
     pub fn from_source(runner: Arc<dyn Runner>, name: &'static str, mut source: S, fault: Option<Error>) -> Self {
         let op = Op::here(name);
-        let fault = fault.or_else(|| source.prove(runner.checks_rows()).err()).map(|error| error.at(op.site));
+        let every = runner.checks_rows();
+        let proven = |source: &mut S| guarded(|code| runner.guard(op, code), || source.prove(every));
+        let fault = fault.or_else(|| proven(&mut source).err()).map(|error| error.at(op.site));
         let node = Node::source(op, source.partitions(), source.describe()).with_fault(fault);
         Dataset { pipe: Read::new(source), node: Arc::new(node), runner, shuffle_into: None }
     }

@@ -45,6 +45,18 @@ pub trait Runner: Send + Sync + 'static {
         false
     }
 
+    /// Calls `code`, which calls the user's code on the driver before there is a job, such as the serde code of a value
+    /// that `op` was given. A runner that knows where a panic came from returns it as an error. Otherwise the panic goes
+    /// on.
+    ///
+    /// # Errors
+    /// The panic.
+    fn guard(&self, op: Op, code: &mut dyn FnMut()) -> Result<()> {
+        let _ = op;
+        code();
+        Ok(())
+    }
+
     /// Makes a file of this process available to tasks on other machines; `None` if all tasks run in this process.
     ///
     /// # Errors
@@ -53,6 +65,16 @@ pub trait Runner: Send + Sync + 'static {
         let _ = path;
         Ok(None)
     }
+}
+
+/// Calls `code` by `guard`, a method of a runner or of a job.
+pub(crate) fn guarded<R>(
+    guard: impl FnOnce(&mut dyn FnMut()) -> Result<()>,
+    code: impl FnOnce() -> Result<R>,
+) -> Result<R> {
+    let (mut code, mut result) = (Some(code), None);
+    guard(&mut || result = code.take().map(|code| code()))?;
+    result.unwrap_or_else(|| Err(Error::Bug("the user's code on the driver was never called".into())))
 }
 
 /// How a plan is shown.

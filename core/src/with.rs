@@ -5,6 +5,7 @@ use crate::call::{Given, Init, Value};
 use crate::dataset::Dataset;
 use crate::lineage::Node;
 use crate::pipe::Pipe;
+use crate::runner::guarded;
 use crate::ship::{NoCaptures, captures_nothing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -71,12 +72,19 @@ impl<P: Pipe> Dataset<P> {
         With { data: self.giving(Op::here("with_init"), &config), env: Init::new(config, make) }
     }
 
+    /// Checks whether the codec carries a value that the program gives to tasks.
+    pub(crate) fn prove_given<V: Serialize + DeserializeOwned>(&self, op: Op, value: &V) -> tryworks_base::Result<()> {
+        let (every, travels) = (self.runner.checks_rows(), self.runner.sends_stages());
+        let proven = guarded(|code| self.runner.guard(op, code), || codec::prove_given(value, every, travels));
+        proven.map_err(|error| error.at(op.site))
+    }
+
     /// This dataset. If the codec does not carry `value`, the dataset has a fault, which every action returns.
     fn giving<V: Serialize + DeserializeOwned>(&self, op: Op, value: &V) -> Self {
-        match codec::prove_given(value, self.runner.checks_rows(), self.runner.sends_stages()) {
+        match self.prove_given(op, value) {
             Ok(()) => self.clone(),
             Err(error) => {
-                let node = Node::narrow(op, &self.node).with_fault(Some(error.at(op.site)));
+                let node = Node::narrow(op, &self.node).with_fault(Some(error));
                 Dataset { node: Arc::new(node), ..self.clone() }
             }
         }

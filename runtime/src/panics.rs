@@ -14,6 +14,10 @@ thread_local! {
     static LAST: RefCell<Option<Caught>> = const { RefCell::new(None) };
 }
 
+/// What the message of a panic ends with if no operator's function is to blame.
+const IN_NO_FUNCTION: &str = "\n  this was in no function given to an operator, but in code that runs inside the stage, such as an `Ord`, `Hash`, \
+     `Clone` or serde implementation of a type that it handles";
+
 struct Caught {
     source: Option<Site>,
     backtrace: Option<String>,
@@ -36,6 +40,30 @@ pub(crate) fn catch<R>(stage: Op, place: TaskSite, code: impl FnOnce() -> Result
         let error = error(stage, place, &*payload);
         discard(payload);
         Err(error)
+    })
+}
+
+/// Calls `code`, which calls the user's code on the driver for a job.
+pub(crate) fn guard(op: Op, place: TaskSite, code: &mut dyn FnMut()) -> Result<()> {
+    catch(op, place, || {
+        code();
+        Ok(())
+    })
+}
+
+/// The same before there is a job, for a value that the program gives to `op`. A panic is a mistake in the plan.
+pub(crate) fn catch_given<R>(op: Op, code: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch(op, TaskSite::default(), code).map_err(|error| match error {
+        Error::User(fault) if fault.panicked => {
+            let what = fault.message.strip_suffix(IN_NO_FUNCTION).unwrap_or(&fault.message);
+            let at = fault.source.map_or_else(String::new, |site| format!(" at {site}"));
+            op.fault(format!(
+                "code of a type that `{}` was given panicked{at}: {what}\n  the program's own process calls a type's \
+                 serde, `Clone` and `Drop` code, to see whether its values can be sent to tasks",
+                op.name
+            ))
+        }
+        other => other,
     })
 }
 
@@ -79,10 +107,7 @@ fn error(stage: Op, place: TaskSite, payload: &(dyn Any + Send)) -> Error {
         (Some(op), _) => op,
         // A panic that was resumed from elsewhere, for example from another thread, has no location.
         (None, source) if source.is_none_or(|site| !tryworks_base::is_ours(site)) => {
-            message.push_str(
-                "\n  this was in no function given to an operator, but in code that runs inside the stage, such as an \
-                 `Ord`, `Hash`, `Clone` or serde implementation of a type that it handles",
-            );
+            message.push_str(IN_NO_FUNCTION);
             stage
         }
         _ => {

@@ -273,3 +273,65 @@ fn keys_that_are_not_equal_as_they_should_lose_no_row() -> Result<()> {
     assert!(tight.memory().spilled() > 0);
     Ok(())
 }
+
+/// Its code panics at a value.
+#[derive(Clone, Debug)]
+struct Fragile(u64);
+
+/// The values at which writing, reading and dropping panic.
+const AT: [u64; 3] = [555, 666, 777];
+
+impl Serialize for Fragile {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        assert!(self.0 != AT[0], "cannot be written");
+        to.serialize_u64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fragile {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        let number = u64::deserialize(from)?;
+        assert!(number != AT[1], "cannot be read");
+        Ok(Fragile(number))
+    }
+}
+
+thread_local! {
+    /// Whether the test itself drops values: that is no business of the context.
+    static MAY_PANIC: std::cell::Cell<bool> = const { std::cell::Cell::new(true) };
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        assert!(self.0 != AT[2] || std::thread::panicking() || !MAY_PANIC.get(), "cannot be dropped");
+    }
+}
+
+/// The panic came out of the call that made the dataset.
+#[test]
+fn a_type_that_panics_on_the_driver_is_an_error_of_the_action() {
+    let cx = context(true).build().unwrap();
+    let blamed = |error: Error, call: &str, why: &str| {
+        let text = error.to_string();
+        assert!(matches!(&error, Error::Plan { site, .. } if site.file.ends_with("types.rs")), "{error:?}");
+        assert!(text.contains(&format!("code of a type that `{call}` was given panicked")), "{text}");
+        assert!(text.contains(why) && text.contains("types.rs"), "{text}");
+    };
+    for (at, why) in AT.into_iter().zip(["cannot be written", "cannot be read", "cannot be dropped"]) {
+        let rows = cx.parallelize((0..800).filter(|n| *n == at || !AT.contains(n)).map(Fragile));
+        blamed(rows.count().unwrap_err(), "parallelize", why);
+        MAY_PANIC.set(false);
+        drop(rows);
+        MAY_PANIC.set(true);
+    }
+    for (at, why) in AT.into_iter().zip(["cannot be written", "cannot be read"]) {
+        let numbers = cx.range(0..10);
+        blamed(numbers.with(Fragile(at)).map(|by, n| by.0 + n).sum().unwrap_err(), "with", why);
+        let made = numbers.with_init(Fragile(at), |by| Ok::<_, Error>(by.0));
+        blamed(made.map(|by, n| by + n).sum().unwrap_err(), "with_init", why);
+        blamed(numbers.map(Fragile).fold(Fragile(at), |a, _| a).unwrap_err(), "fold", why);
+        let folded = numbers.aggregate(Fragile(at), |a, _| a, |a, _| a);
+        blamed(folded.unwrap_err(), "aggregate", why);
+    }
+    assert_eq!(cx.range(0..10).count().unwrap(), 10, "the context goes on");
+}

@@ -5,6 +5,7 @@ use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::Row;
+use crate::runner::guarded;
 use crate::ship::{GIVE_IT, NoCaptures, Plain, Ship, captures_nothing, ship};
 use crate::task::TaskContext;
 use crate::with::With;
@@ -135,7 +136,8 @@ impl<P: Pipe, E> Background<'_, P, E> {
         G: Call2<A, A, Out = A>,
     {
         self.prove_given(op, &zero)?;
-        let action = FoldFrom { zero: zero.clone(), function: fold, op };
+        let first = guarded(|code| self.data.runner.guard(op, code), || Ok(zero.clone()))?;
+        let action = FoldFrom { zero: first, function: fold, op };
         self.begin_job(op, action, move |parts| {
             let parts = parts.in_order()?;
             // Tasks may have run in other processes. Then what the function needs does not exist in this one yet.

@@ -5,7 +5,7 @@ use crate::dataset::Dataset;
 use crate::heap::heap_bytes;
 use crate::pipe::Pipe;
 use crate::row::RowSize;
-use crate::runner::{JobControl, JobRequest, Runner, Tie};
+use crate::runner::{JobControl, JobRequest, Runner, Tie, guarded};
 use crate::ship::{Ship, ship};
 use crate::stage::{Encoded, Made, Output, StageCode};
 use crate::task::TaskContext;
@@ -216,8 +216,7 @@ impl<P: Pipe, E> Background<'_, P, E> {
 
     /// Checks whether the codec carries a value that the program gives to the tasks of an action.
     pub(crate) fn prove_given<T: Serialize + DeserializeOwned>(&self, op: Op, value: &T) -> Result<()> {
-        let runner = &self.data.runner;
-        codec::prove_given(value, runner.checks_rows(), runner.sends_stages()).map_err(|error| error.at(op.site))
+        self.data.prove_given(op, value)
     }
 
     /// Begins a job over all partitions. `finish` makes the result from the parts.
@@ -268,7 +267,7 @@ impl<R> Job<R> {
     /// Why the job failed.
     pub fn wait(mut self) -> Result<R> {
         let finish = self.finish.take().ok_or_else(|| Error::Bug("a job was waited for twice".into()))?;
-        guarded(&*self.control, finish)
+        guarded(|code| self.control.guard(code), finish)
     }
 
     /// Stops the job: waiting tasks are dropped, and running tasks stop at their next batch. [`wait`](Job::wait) then
@@ -289,13 +288,6 @@ impl<R> Drop for Job<R> {
             self.control.abandon();
         }
     }
-}
-
-/// Calls `code`, which may call the user's functions on the driver. It must not begin a job.
-pub(super) fn guarded<R>(control: &dyn JobControl, code: impl FnOnce() -> Result<R>) -> Result<R> {
-    let (mut code, mut result) = (Some(code), None);
-    control.guard(&mut || result = code.take().map(|code| code()))?;
-    result.unwrap_or_else(|| Err(Error::Bug("the result of a job was never computed".into())))
 }
 
 /// The bytes of a vector of rows, from a few samples.

@@ -4,13 +4,13 @@ use super::job::{Background, Job, PartAction, Parts, known_as};
 use crate::dataset::Dataset;
 use crate::exchange::{hash_of, unless_failed};
 use crate::pipe::{Pipe, drive};
-use crate::runner::{Sought, Tie};
+use crate::runner::{Sought, Tie, guarded};
 use crate::ship::ship;
 use crate::sink::{AtDriver, FileLayout, Files, LayoutWriter, Place, Receipt, SaveRequest, Saver, Sink};
 use crate::task::TaskContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tryworks_base::{Aspect, Op, Result, codec};
+use tryworks_base::{Aspect, Error, Op, Result, codec};
 
 struct Save<L, S> {
     layout: L,
@@ -107,12 +107,14 @@ impl<P: Pipe> Background<'_, P> {
     }
 
     fn save_pair<L: FileLayout<P::Item>, S: Place>(&self, op: Op, layout: L, place: S) -> Result<Job<()>> {
-        codec::prove_carried(&layout).map_err(|error| error.at(op.site))?;
-        codec::prove_carried(&place).map_err(|error| error.at(op.site))?;
-        let aspects = vec![
-            aspect("place", place.title(), &place)?,
-            aspect("format", std::any::type_name::<L>().into(), &layout)?,
-        ];
+        let proven = || {
+            codec::prove_carried(&layout)?;
+            codec::prove_carried(&place)?;
+            let format = std::any::type_name::<L>().into();
+            Ok(vec![aspect("place", place.title(), &place)?, aspect("format", format, &layout)?])
+        };
+        let aspects =
+            guarded(|code| self.data.runner.guard(op, code), proven).map_err(|error: Error| error.at(op.site))?;
         let mut action = Save { layout, place, aspects };
         let all = 0..self.data.node.partitions;
         // Nobody else begins a job of this name until this one has begun.

@@ -1,9 +1,9 @@
 //! `take` and `first`: the first items, read from few partitions.
 
-use super::job::{Background, Job, PartAction, bytes_of, guarded};
+use super::job::{Background, Job, PartAction, bytes_of};
 use crate::dataset::Dataset;
 use crate::pipe::{CONTINUE, Pipe, STOP, drive};
-use crate::runner::{JobControl, Tie};
+use crate::runner::{JobControl, Tie, guarded};
 use crate::ship::ship;
 use crate::stage::ResultValue;
 use crate::task::TaskContext;
@@ -118,7 +118,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
         Ok(Job::new(latest.clone(), move || {
             let mut items = Vec::new();
             loop {
-                items.extend(guarded(&*parts.control, || parts.in_order())?.into_iter().flatten());
+                items.extend(guarded(|code| parts.control.guard(code), || parts.in_order())?.into_iter().flatten());
                 if items.len() >= n || to == all {
                     items.truncate(n);
                     return Ok(items);

@@ -7,6 +7,7 @@ use super::shared::{Known, Port, Settings, Shared};
 use super::state::{Found, Session};
 use crate::Runtime;
 use crate::caller::Caller;
+use crate::panics;
 use crate::screen::Screen;
 use std::path::Path;
 use std::sync::{Arc, Condvar};
@@ -15,7 +16,7 @@ use tokio::sync::Notify;
 use tryworks_base::ids::JobId;
 use tryworks_base::lock::{Lock, none_held};
 use tryworks_base::time::Clock;
-use tryworks_base::{Action, Error, Progress, Result, Shipment};
+use tryworks_base::{Action, Error, Op, Progress, Result, Shipment};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner, Sought, Tie};
 use tryworks_planner::plan;
@@ -127,6 +128,13 @@ impl Runner for Cluster {
 
     fn sends_stages(&self) -> bool {
         true
+    }
+
+    fn guard(&self, op: Op, code: &mut dyn FnMut()) -> Result<()> {
+        panics::catch_given(op, || {
+            code();
+            Ok(())
+        })
     }
 
     fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {

@@ -204,10 +204,7 @@ impl JobControl for ClusterJob {
     }
 
     fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
-        panics::catch(self.request.op, TaskSite::default(), || {
-            code();
-            Ok(())
-        })
+        panics::guard(self.request.op, TaskSite::default(), code)
     }
 
     fn progress(&self) -> Progress {

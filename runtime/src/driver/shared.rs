@@ -5,6 +5,7 @@ use super::spool::Spool;
 use super::state::{Session, StageCode, Work};
 use crate::execute::{OpenedStage, at_the_call};
 use crate::job_spec::stage_spec;
+use crate::panics;
 use crate::screen::Shown;
 use crate::shielded::Shielded;
 use crate::worker;
@@ -206,7 +207,8 @@ impl Shared {
                 }
             };
             let exchange = code.exchange;
-            let bytes = worker::pack(&code).map_err(|error| at_the_call(error, code.op))?;
+            let bytes =
+                panics::catch_given(code.op, || worker::pack(&code)).map_err(|error| at_the_call(error, code.op))?;
             if bytes.len() <= CODE_BYTES {
                 return Ok(StageCode { at, exchange, bytes: CodeBytes::Here(bytes) });
             }

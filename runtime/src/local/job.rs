@@ -55,10 +55,7 @@ impl JobControl for LocalJob {
 
     fn guard(&self, code: &mut dyn FnMut()) -> Result<()> {
         let place = TaskSite { job: self.id.0, ..TaskSite::default() };
-        panics::catch(self.op, place, || {
-            code();
-            Ok(())
-        })
+        panics::guard(self.op, place, code)
     }
 
     fn progress(&self) -> Progress {

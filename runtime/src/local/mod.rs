@@ -8,6 +8,7 @@ mod worker;
 use crate::Runtime;
 use crate::caller::{Caller, begin_shared_pool, task_thread};
 use crate::event_log::EventLog;
+use crate::panics;
 use crate::screen::{Screen, Shown};
 use host::LocalHost;
 use job::LocalJob;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use tryworks_base::lock::Lock;
 use tryworks_base::memory::Memory;
-use tryworks_base::{Error, Progress, Result};
+use tryworks_base::{Error, Op, Progress, Result};
 use tryworks_core::lineage::Node;
 use tryworks_core::runner::{JobControl, JobRequest, PlanForm, Releasable, Runner, Tie, cannot_detach};
 use tryworks_store::spill::SpillOptions;
@@ -106,6 +107,13 @@ impl Runner for Local {
 
     fn checks_rows(&self) -> bool {
         self.shared.checks_rows()
+    }
+
+    fn guard(&self, op: Op, code: &mut dyn FnMut()) -> Result<()> {
+        panics::catch_given(op, || {
+            code();
+            Ok(())
+        })
     }
 
     fn explain(&self, node: &Arc<Node>, form: PlanForm) -> Result<String> {
