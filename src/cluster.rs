@@ -5,7 +5,7 @@ use crate::settings::wrong;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tryworks_base::home::{cluster_dir, home};
+use tryworks_base::home::{cluster_dir, existing_home};
 use tryworks_base::paths::whole;
 use tryworks_base::{Error, Result, size};
 use tryworks_runtime::driver::{self, Cluster};
@@ -80,9 +80,11 @@ impl Settings {
             let path = PathBuf::from(name);
             if path.is_dir() { path.join("driver.json") } else { path }
         } else {
-            let home = home().map_err(|error| Error::cluster(error, advice))?;
-            let directory = cluster_dir(&home, name);
-            directory.map_err(|error| Error::cluster(error, advice))?.join("driver.json")
+            let refused = |error| Error::cluster(error, advice);
+            let Some(home) = existing_home().map_err(refused)? else {
+                return Err(Error::cluster(format!("there is no cluster `{name}` on this machine"), advice));
+            };
+            cluster_dir(&home, name).map_err(refused)?.join("driver.json")
         };
         serve_if_asked();
         let settings = driver::Settings {

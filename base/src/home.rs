@@ -1,9 +1,10 @@
 //! Where clusters keep their files: a directory that only their user can enter, with one directory in it for each
 //! cluster.
 
-use crate::private::private_dir;
+use crate::private::{PrivateDir, private_dir};
 use std::ffi::OsString;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The longest name of a cluster.
@@ -65,20 +66,36 @@ pub fn home() -> Result<PathBuf, HomeError> {
     home_from(|name| std::env::var_os(name))
 }
 
+/// The same for who only looks: it is not created, and `None` if it is missing.
+///
+/// # Errors
+/// If it belongs to another user, or other users can enter it.
+pub fn existing_home() -> Result<Option<PathBuf>, HomeError> {
+    let path = path_from(|name| std::env::var_os(name))?;
+    match path.symlink_metadata() {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        _ => PrivateDir::open(&path).map(|_| Some(path)),
+    }
+}
+
 /// [`home`], with another environment.
 ///
 /// # Errors
 /// As [`home`].
 pub fn home_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, HomeError> {
+    let path = path_from(variable)?;
+    private_dir(&path)?;
+    Ok(path)
+}
+
+fn path_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, HomeError> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let path = match (set("TRYWORKS_HOME"), set("XDG_RUNTIME_DIR")) {
         (Some(path), _) => path,
         (None, Some(runtime)) => runtime.join("tryworks"),
         (None, None) => format!("/tmp/tryworks-{}", rustix::process::geteuid().as_raw()).into(),
     };
-    let path = std::path::absolute(&path).map_err(|error| wrong(&path, error))?;
-    private_dir(&path)?;
-    Ok(path)
+    std::path::absolute(&path).map_err(|error| wrong(&path, error))
 }
 
 /// The directory of the cluster of this name in a home; it need not exist.

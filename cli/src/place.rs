@@ -3,7 +3,7 @@
 use crate::exit::{Exit, Failure};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use tryworks_base::home::{check_name, cluster_dir, home};
+use tryworks_base::home::{check_name, cluster_dir, existing_home, home};
 use tryworks_transport::Connection;
 
 /// The directory that the cluster of this name has, or would have, on this machine.
@@ -17,11 +17,14 @@ pub fn named(name: &str) -> anyhow::Result<()> {
     check_name(name).map_err(|error| Failure::of(Exit::Usage, error, "choose another name with -c"))
 }
 
-/// The directory of an existing cluster of this machine.
+/// The directory of an existing cluster of this machine. Looking for it makes no directory.
 pub fn existing(name: &str) -> anyhow::Result<PathBuf> {
-    let directory = directory(name)?;
-    if directory.is_dir() {
-        return Ok(directory);
+    named(name)?;
+    if let Some(home) = existing_home()? {
+        let directory = cluster_dir(&home, name)?;
+        if directory.is_dir() {
+            return Ok(directory);
+        }
     }
     Err(Failure::of(
         Exit::NoCluster,
@@ -95,7 +98,8 @@ pub fn removed() -> anyhow::Result<PathBuf> {
 /// The directories of all clusters of this machine, with their names, in the order of names.
 pub fn all() -> anyhow::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(home()?)? {
+    let Some(home) = existing_home()? else { return Ok(found) };
+    for entry in fs::read_dir(home)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if entry.file_type()?.is_dir() && check_name(&name).is_ok() {

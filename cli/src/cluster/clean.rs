@@ -7,10 +7,14 @@ use crate::{human, out, place};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use tryworks_base::home::existing_home;
 
 /// Removes what all killed clusters and engines of this machine left.
 pub fn execute() -> anyhow::Result<()> {
     let mut text = String::new();
+    if existing_home()?.is_none() {
+        return out::print("there is nothing to clean\n");
+    }
     let lock = place::lock()?;
     for (name, directory) in place::all()? {
         match tidy(&directory) {

@@ -113,6 +113,24 @@ fn nothing_is_listed_where_nothing_is() {
     assert_eq!(home.good(&["cluster", "clean"]), "there is nothing to clean\n");
 }
 
+/// They made the home, with the directories above it.
+#[test]
+fn commands_that_only_look_make_no_directory() {
+    let scratch = tempfile::tempdir().unwrap();
+    let home = Home::new();
+    for arguments in [&["cluster", "list"][..], &["cluster", "status"], &["jobs"], &["cluster", "clean"], &["why", "1"]]
+    {
+        for (variable, place) in [("TRYWORKS_HOME", "relative"), ("XDG_RUNTIME_DIR", "runtime/of/nobody")] {
+            let place = scratch.path().join(place);
+            let mut command = home.command(arguments);
+            let done = command.env("TRYWORKS_HOME", "").env(variable, &place).output().unwrap();
+            let looks_at_one = !matches!(arguments, ["cluster", "list" | "clean"]);
+            assert_eq!(done.status.code(), Some(if looks_at_one { 3 } else { 0 }), "{arguments:?}: {done:?}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn a_program_that_is_run_ends_as_it_likes() {
     let home = Home::new();
