@@ -98,6 +98,9 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Resul
         text(name)?.map(|value| size::bytes(&value).ok_or_else(|| wrong(name, &value, size::FORM))).transpose()
     };
     if let Some(memory) = size_of("TRYWORKS_MEMORY")? {
+        if memory == 0 {
+            return Err(wrong("TRYWORKS_MEMORY", "0", size::FORM));
+        }
         settings.memory = memory;
     }
     if let Some(limit) = size_of("TRYWORKS_MAX_RESULT_BYTES")? {
@@ -146,6 +149,8 @@ mod tests {
         let error = from_environment(|name| (name == "TRYWORKS_MEMORY").then(|| "lots".into())).err().unwrap();
         let text = error.to_string();
         assert!(text.contains("TRYWORKS_MEMORY is `lots`") && !text.contains(".rs"), "{error}");
+        let error = from_environment(|name| (name == "TRYWORKS_MEMORY").then(|| "0".into())).err().unwrap();
+        assert!(error.to_string().contains("TRYWORKS_MEMORY is `0`"), "{error}");
         let error = from_environment(|name| (name == "TRYWORKS_THREADS").then(|| "0".into())).err().unwrap();
         assert!(error.to_string().contains("TRYWORKS_THREADS"), "{error}");
     }

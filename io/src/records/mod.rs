@@ -33,7 +33,7 @@ use tryworks_core::task::TaskContext;
 /// # Ok::<(), Error>(())
 /// ```
 pub fn records<const N: usize>(paths: impl Into<Paths>) -> Records<N> {
-    const { assert!(N > 0, "a record has at least one byte") }
+    const { assert!(N > 0, "a record has at least one byte: call `records::<N>` with an `N` of 1 or more") }
     Records { paths: paths.into(), split_bytes: None, from_driver: false }
 }
 
