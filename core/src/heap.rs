@@ -18,6 +18,11 @@ pub(crate) fn heap_bytes<T: Serialize + ?Sized>(value: &T) -> u64 {
     heap.0
 }
 
+/// The approximate number of bytes that `value` takes, with what it points to.
+pub(crate) fn bytes_of<T: Serialize>(value: &T) -> u64 {
+    size_of::<T>() as u64 + if const { std::mem::needs_drop::<T>() } { heap_bytes(value) } else { 0 }
+}
+
 /// Adds up the memory outside the value. Each serializer call returns the least number of bytes inside the value.
 struct Heap(u64);
 

@@ -3,6 +3,7 @@
 mod child;
 mod codec;
 mod forked;
+mod large_rows;
 mod lost;
 mod once;
 mod out_of_core;

@@ -28,7 +28,7 @@ fn number(text: &str) -> u64 {
 const SUM: u64 = ROWS * (ROWS - 1) / 2;
 
 /// The most anonymous memory that a process holds until it ends well.
-fn watch(mut process: Process) -> u64 {
+pub fn watch(mut process: Process) -> u64 {
     process.line("ready");
     let mut peak = 0;
     while process.child.try_wait().unwrap().is_none() {

@@ -4,7 +4,8 @@ use super::job::{Background, Job, PartAction, bytes_of};
 use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::exchange::unless_failed;
-use crate::pipe::{CONTINUE, Pipe, drive};
+use crate::pipe::{Pipe, drive};
+use crate::row::Gathered;
 use crate::ship::{GIVE_IT, NoCaptures, Plain, Ship, captures_nothing, ship};
 use crate::sort::in_order;
 use crate::task::TaskContext;
@@ -24,11 +25,55 @@ struct TakeOrdered<F, O> {
 
 ship!([F: Ship, O] TakeOrdered<F, O> { n: value, function: ship, op: value, order: none });
 
-/// Keeps the first `n` items in order; of items with equal keys, the earlier ones.
-fn first<O: Ord, T>(op: &Op, items: &mut Vec<(O, T)>, n: usize) -> Result<()> {
-    in_order::<O>(op, || items.sort_by(|a, b| a.0.cmp(&b.0)))?;
-    items.truncate(n);
-    Ok(())
+/// The least number of items that are gathered before they are sorted, unless they take many bytes. It keeps the cost of
+/// each item small.
+const LEAST: usize = 1024;
+/// The most bytes of items that are gathered beyond twice the number that is wanted.
+const GATHERED_BYTES: u64 = 1 << 20;
+
+/// The first `n` items in order; of items with equal keys, the earlier ones.
+struct First<'a, O, T> {
+    op: &'a Op,
+    n: usize,
+    items: Vec<(O, T)>,
+    gathered: Gathered,
+    /// Whether the first `n` items are sorted, and the later ones come before the last of these.
+    full: bool,
+}
+
+impl<'a, O: Ord, T: Serialize> First<'a, O, T> {
+    fn new(op: &'a Op, n: usize) -> Self {
+        // Keys cannot be measured. They may be as large as their items.
+        let share = if const { std::mem::needs_drop::<O>() } { 2 } else { 1 };
+        let gathered = Gathered::new(n.saturating_mul(2).max(LEAST), GATHERED_BYTES / share);
+        First { op, n, items: Vec::new(), gathered, full: false }
+    }
+
+    #[inline]
+    fn push(&mut self, order: O, item: T) -> Result<()> {
+        // Once there are `n` sorted items, a new item counts only if its key is less than the key of the last one.
+        if self.n == 0 || self.full && self.items[self.n - 1].0.cmp(&order).is_le() {
+            return Ok(());
+        }
+        self.items.push((order, item));
+        if self.items.len() >= self.n.saturating_mul(2) && self.gathered.is_full(&self.items, |(_, item)| item) {
+            self.full = true;
+            return self.sort();
+        }
+        Ok(())
+    }
+
+    fn sort(&mut self) -> Result<()> {
+        in_order::<O>(self.op, || self.items.sort_by(|a, b| a.0.cmp(&b.0)))?;
+        self.items.truncate(self.n);
+        self.gathered.begin(self.n);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<T>> {
+        self.sort()?;
+        Ok(self.items.into_iter().map(|(_, item)| item).collect())
+    }
 }
 
 impl<P, F, O> PartAction<P> for TakeOrdered<F, O>
@@ -41,26 +86,14 @@ where
 
     fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Vec<P::Item>> {
         self.function.ready(&self.op, task.place())?;
-        // Sorting only when this many items have gathered keeps the cost of each item small.
-        let capacity = self.n.saturating_mul(2).max(1024);
-        let mut items: Vec<(O, P::Item)> = Vec::new();
-        let (mut full, mut failed) = (false, None);
+        let mut first = First::new(&self.op, self.n);
+        let mut failed = None;
         drive(&mut cursor, task, &mut |item| {
             let order = self.op.call(|| self.function.call(&item));
-            // Once there are `n` sorted items, a new item counts only if its key is less than the key of the last one.
-            if self.n == 0 || full && items[self.n - 1].0.cmp(&order).is_le() {
-                return CONTINUE;
-            }
-            items.push((order, item));
-            if items.len() >= capacity {
-                full = true;
-                return unless_failed(first(&self.op, &mut items, self.n), &mut failed);
-            }
-            CONTINUE
+            unless_failed(first.push(order, item), &mut failed)
         })?;
         failed.map_or(Ok(()), Err)?;
-        first(&self.op, &mut items, self.n)?;
-        Ok(items.into_iter().map(|(_, item)| item).collect())
+        first.finish()
     }
 
     fn aspects(&self) -> Vec<Aspect> {
@@ -148,9 +181,11 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
             let parts = parts.in_order()?.into_iter().flatten();
             // Tasks may have run in other processes. Then what the function needs does not exist in this one yet.
             function.ready(&op, TaskSite::default())?;
-            let mut items: Vec<_> = parts.map(|item| (op.call(|| function.call(&item)), item)).collect();
-            first(&op, &mut items, n)?;
-            Ok(items.into_iter().map(|(_, item)| item).collect())
+            let mut first = First::new(&op, n);
+            for item in parts {
+                first.push(op.call(|| function.call(&item)), item)?;
+            }
+            first.finish()
         })
     }
 }

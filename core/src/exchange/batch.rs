@@ -8,6 +8,8 @@ use tryworks_base::Op;
 
 /// How many rows are looked up at a time.
 pub(crate) const TOGETHER: usize = 256;
+/// The most bytes that rows waiting to be looked up point to.
+pub(crate) const TOGETHER_BYTES: u64 = 1 << 20;
 
 /// The positions in a table of the rows of a batch.
 #[derive(Default)]

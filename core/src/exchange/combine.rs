@@ -2,16 +2,16 @@
 //! the bytes that keys and states point to.
 
 use super::aggregate::Aggregate;
-use super::batch::{Batch, TOGETHER};
+use super::batch::{Batch, TOGETHER, TOGETHER_BYTES};
 use super::hash::{Buckets, hash_of};
 use super::keep::Keep;
 use super::running_fold::{Run, RunningFold};
 use super::table::Table;
-use super::write::{BucketWriter, Counts, LOOK, unless_failed};
+use super::write::{BucketWriter, Counts, is_too_much, unless_failed};
 use crate::heap::heap_bytes;
 use crate::host::{BlockValue, MadeBlock};
 use crate::pipe::{CONTINUE, Pipe, drive};
-use crate::row::{Key, Row, RowSize};
+use crate::row::{Gathered, Key, Row, RowSize};
 use crate::ship::{Ship, ship};
 use crate::stage::{Output, StageCode};
 use crate::task::TaskContext;
@@ -91,7 +91,7 @@ where
                 return unless_failed(combine.pass_on(key, value), &mut failed);
             }
             combine.rows.push((M::keep(key), value));
-            if combine.rows.len() < TOGETHER {
+            if !combine.gathered.is_full(&combine.rows, |row| row) {
                 return CONTINUE;
             }
             unless_failed(combine.fold(), &mut failed)
@@ -165,6 +165,8 @@ struct Combine<'a, M: Keep<K>, K, V, A> {
     folded: usize,
     /// Rows to be folded.
     rows: Vec<(M::Kept, V)>,
+    /// Whether these are enough.
+    gathered: Gathered,
     batch: Batch,
     weight: Weight,
     /// The table's memory is counted as it grows, but never refused: handing the table on earlier would change the
@@ -173,6 +175,8 @@ struct Combine<'a, M: Keep<K>, K, V, A> {
     working: Reservation,
     /// The number of keys when the memory was counted last.
     counted: usize,
+    /// The resident memory of the process when entries were shrunk last.
+    resident: u64,
     /// The tables that were handed on, while all of them can be held and readers are in this process.
     runs: Option<Vec<Run<M::Kept, V>>>,
     /// Where rows go if they are not kept in `runs`.
@@ -197,11 +201,13 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
             helps: true,
             folded: 0,
             rows: Vec::with_capacity(TOGETHER),
+            gathered: Gathered::new(TOGETHER, TOGETHER_BYTES),
             batch: Batch::default(),
             weight: Weight::default(),
             size: RowSize::new(),
             working: task.host().memory().reservation(),
             counted: 0,
+            resident: task.host().memory().resident(),
             runs: (!writer.leaves()).then(Vec::new),
             writer,
             task: task.clone(),
@@ -222,6 +228,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         self.folded += rows.len();
         batch.look_up(rows, table);
         batch.fold(rows.drain(..), table, *aggregate, op);
+        self.gathered.begin(0);
         self.weight.update(table.entries(), self.folded);
         if (table.len() > self.counted + self.counted / 4 || self.weight.bytes > self.working.bytes())
             && let Some(last) = table.entries().last()
@@ -231,8 +238,10 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
             let bytes = table.bytes() + self.size.heap_of(table.len()).max(self.weight.bytes);
             self.working.insist(bytes.saturating_sub(self.working.bytes()));
         }
-        if table.unshrunk() >= LOOK && self.task.host().memory().is_over() {
+        if const { std::mem::needs_drop::<(M::Kept, V)>() } && is_too_much(table.unshrunk(), self.resident, &self.task)
+        {
             table.shrink();
+            self.resident = self.task.host().memory().resident();
         }
         let full = table.len() >= COMBINE_KEYS;
         let keys = table.len();

@@ -4,7 +4,7 @@ use super::aggregate::Aggregate;
 use super::hash::hash_of;
 use super::spool::{Spool, Spoolable, Spooled};
 use super::table::Table;
-use super::write::LOOK;
+use super::write::is_too_much;
 use crate::row::{Key, Row, RowSize, show};
 use crate::task::TaskContext;
 use tryworks_base::memory::Reservation;
@@ -26,6 +26,8 @@ pub(crate) struct Fold<K, V, A: Aggregate<V>> {
     size: RowSize<(K, V)>,
     /// How many values the states in the table contain, for states that grow.
     values: usize,
+    /// The resident memory of the process when entries were shrunk last.
+    resident: u64,
     working: Reservation,
     /// How many folds of the task share its part of the budget.
     sharing: usize,
@@ -91,9 +93,10 @@ fn undividable(key: &str, bytes: u64, op: &Op, task: &TaskContext) -> Error {
     )
 }
 
-/// The memory that a single key is guaranteed. It is larger than the floor because one key cannot be divided: the
-/// task's share of the half of the budget that blocks cannot take.
-fn undivided(task: &TaskContext) -> u64 {
+/// The memory that a single key, or the heads of a merge, are guaranteed: the task's share of the half of the budget
+/// that blocks cannot take. It is larger than the floor because one key cannot be divided, and because a merge of fewer
+/// runs writes all rows once more.
+pub(crate) fn undivided(task: &TaskContext) -> u64 {
     4 * floor(task)
 }
 
@@ -116,6 +119,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
             tail: None,
             size: RowSize::new(),
             values: 0,
+            resident: task.host().memory().resident(),
             working: task.host().memory().reservation(),
             task: task.clone(),
         }
@@ -195,8 +199,11 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
     /// Reserves memory for the table, and lets keys leave until the budget grants it. A table below the floor stays,
     /// even if the budget refuses, so that every task makes progress.
     fn make_room(&mut self) -> Result<()> {
-        if self.table.unshrunk() >= LOOK && self.task.host().memory().is_over() {
+        if const { std::mem::needs_drop::<(K, A::State)>() }
+            && is_too_much(self.table.unshrunk(), self.resident, &self.task)
+        {
             self.table.shrink();
+            self.resident = self.task.host().memory().resident();
         }
         loop {
             let bytes = self.bytes();

@@ -24,11 +24,11 @@ mod write;
 
 pub use aggregate::Aggregate;
 pub(crate) use block::{BlockKind, decode_rows, encode_rows, join_rows};
-pub(crate) use fold::floor;
+pub(crate) use fold::{floor, undivided};
 pub use grouped::Grouped;
 pub(crate) use hash::{Buckets, hash_of};
 pub(crate) use keyed::no_partitions;
 pub(crate) use read::{Opened, Rows, Shuffled, Side, lost};
-pub(crate) use spool::{Spool, Spooled};
+pub(crate) use spool::{Spool, Spooled, SpooledRows};
 pub(crate) use table::Table;
 pub(crate) use write::{BucketWriter, chunk_bytes, unless_failed};

@@ -6,8 +6,8 @@ use super::spool::{Spooled, SpooledRows};
 use crate::data::{Boxed, BoxedCursor};
 use crate::host::{BlockValue, Fetched, FrameRequest, Prefetched};
 use crate::lineage::Exchange;
-use crate::pipe::{BATCH, CONTINUE, Cursor, Pipe, Step};
-use crate::row::Row;
+use crate::pipe::{CONTINUE, Cursor, Pipe, Step};
+use crate::row::{Pace, Row};
 use crate::ship::{Decoder, Encoder, Ship, ship};
 use crate::task::TaskContext;
 use std::ops::Range;
@@ -165,7 +165,8 @@ impl<T: Row> Opened<T> {
                 Rows::Shuffled(Walk::new(*exchange, blocks.clone(), buckets, prefetched.clone()))
             }
             Opened::Direct { pipe, partition, task } => {
-                Rows::Direct(pipe.open(*partition, task)?, Vec::new(), task.checks_rows())
+                let cursor = pipe.open(*partition, task)?;
+                Rows::Direct { cursor, buffer: Vec::new(), pace: Pace::new::<T>(), checks: task.checks_rows() }
             }
             Opened::Spooled(spooled) => Rows::Spooled(spooled.rows()),
         })
@@ -208,8 +209,13 @@ impl<T: Row> Opened<T> {
 /// Rows being read.
 pub(crate) enum Rows<T> {
     Shuffled(Walk<T>),
-    /// With a buffer for rows, and whether each row is checked: rows may be spooled.
-    Direct(BoxedCursor<T>, Vec<T>, bool),
+    /// `checks` says whether each row is checked: rows may be spooled.
+    Direct {
+        cursor: BoxedCursor<T>,
+        buffer: Vec<T>,
+        pace: Pace,
+        checks: bool,
+    },
     Spooled(SpooledRows<T>),
 }
 
@@ -235,10 +241,10 @@ impl<T: Row> Rows<T> {
         match self {
             Rows::Shuffled(walk) => walk.next(budget),
             Rows::Spooled(rows) => rows.next(budget),
-            Rows::Direct(cursor, buffer, checks) => {
+            Rows::Direct { cursor, buffer, pace, checks } => {
                 buffer.clear();
                 while buffer.is_empty() {
-                    let step = cursor.advance(budget.min(BATCH), &mut |row| {
+                    let step = cursor.advance(budget.min(pace.items()), &mut |row| {
                         buffer.push(row);
                         CONTINUE
                     })?;
@@ -246,6 +252,7 @@ impl<T: Row> Rows<T> {
                         return Ok(None);
                     }
                 }
+                pace.yielded(buffer);
                 if *checks {
                     codec::prove_rows(buffer, true)?;
                 }

@@ -19,7 +19,7 @@ const HELD_BYTES: u64 = 1 << 20;
 /// The size of a chunk for other processes. It is larger because each of its buckets becomes a frame.
 const LEAVING_BYTES: u64 = 4 << 20;
 /// The most rows that are pushed between two looks at their size.
-pub(crate) const LOOK: usize = 1024;
+const LOOK: usize = 1024;
 /// The most rows of a chunk, because `Ends` counts rows as `u32`. Rows without bytes would never reach the other
 /// limits.
 const CHUNK_ROWS: usize = 1 << 30;
@@ -69,11 +69,11 @@ fn hold(bytes: u64, task: &TaskContext) -> Option<Reservation> {
     held.hold(bytes).then_some(held)
 }
 
-/// Whether the process exceeds its budget, and spilling the staged rows is worthwhile: they are many, or the process
-/// holds much more than the `resident` bytes of before.
-fn is_too_much(rows: usize, resident: u64, task: &TaskContext) -> bool {
+/// Whether the process exceeds its budget, and spilling or shrinking these rows is worthwhile: they are many, or the
+/// process holds much more than the `resident` bytes of before.
+pub(super) fn is_too_much(rows: usize, resident: u64, task: &TaskContext) -> bool {
     let memory = task.host().memory();
-    memory.is_over() && (rows >= LOOK || memory.resident() >= resident + chunk_bytes(task))
+    rows > 0 && memory.is_over() && (rows >= LOOK || memory.resident() >= resident + chunk_bytes(task))
 }
 
 impl<T: Row> BucketWriter<T> {

@@ -167,7 +167,7 @@ impl<K: Key, V: Row, W: Row> Cursor for JoinCursor<K, V, W> {
                     Err(built) => {
                         // Rows that are read in place are computed while they are read. They are spooled, so that each
                         // run does not compute them again. Such a side has only one part.
-                        if matches!(right, Rows::Direct(..)) {
+                        if matches!(right, Rows::Direct { .. }) {
                             self.right = Opened::Spooled(self.put_aside(built, &mut right)?);
                         }
                         At::Runs { left, run: Run::new(&self.task), part, fit: RUN }

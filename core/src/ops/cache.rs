@@ -5,7 +5,7 @@ use crate::exchange::{decode_rows, encode_rows};
 use crate::host::CachedPartition;
 use crate::lineage::{Cache, Node};
 use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
-use crate::row::{Row, RowSize};
+use crate::row::{Pace, Row, RowSize};
 use crate::ship::{Ship, ship};
 use crate::task::TaskContext;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,9 @@ impl<P: Clone> Clone for Cached<P> {
 
 ship!([P: Ship] Cached<P> { input: ship, cache: value, level: value, repeatable: value, _held: none });
 
+/// The most bytes of a frame, unless a single row is larger.
+const FRAME_BYTES: u64 = 1 << 20;
+
 /// A kept partition.
 enum CachedRows<T> {
     Held { rows: Vec<T>, _held: Reservation },
@@ -58,6 +61,7 @@ impl<P: Pipe<Item: Row>> Cached<P> {
         let mut cursor = self.input.open(partition, task)?;
         let mut held = task.host().memory().reservation();
         let mut size = RowSize::new();
+        let mut pace = Pace::new::<P::Item>();
         let mut rows = Vec::new();
         let mut writer: Option<Box<dyn FrameWriter>> = None;
         let mut bytes = Vec::new();
@@ -66,10 +70,11 @@ impl<P: Pipe<Item: Row>> Cached<P> {
         loop {
             task.check()?;
             let before = rows.len();
-            let step = cursor.advance(BATCH, &mut |row| {
+            let step = cursor.advance(pace.items(), &mut |row| {
                 rows.push(row);
                 CONTINUE
             })?;
+            pace.yielded(&rows[before..]);
             if checks {
                 rows[before..].iter_mut().try_for_each(|row| codec::prove_row(row, true))?;
             }
@@ -92,7 +97,9 @@ impl<P: Pipe<Item: Row>> Cached<P> {
                         Some(writer) => writer,
                         None => writer.insert(task.host().spill()?),
                     };
-                    for rows in rows.chunks(BATCH) {
+                    // A frame is read as a whole.
+                    let fit = FRAME_BYTES / size.of(1).max(1);
+                    for rows in rows.chunks(BATCH.min(fit.max(1) as usize)) {
                         encode_rows(rows, &mut bytes)?;
                         writer.frame(&bytes)?;
                     }

@@ -1,6 +1,8 @@
 //! The map tasks of a sort: sorted runs, in memory or in spill files, with a sparse index.
 
 use super::in_order::in_order;
+use super::index::{Index, Written, cut_at};
+use super::sampler::Sampler;
 use super::unsorted::Unsorted;
 use crate::exchange::{BlockKind, chunk_bytes, unless_failed};
 use crate::held::HeldFrames;
@@ -10,8 +12,6 @@ use crate::row::Row;
 use crate::ship::{Ship, ship};
 use crate::stage::{Made, Output, StageCode};
 use crate::task::TaskContext;
-use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
 use std::sync::Arc;
 use tryworks_base::frames::{FrameWriter, Frames};
 use tryworks_base::memory::Reservation;
@@ -22,17 +22,21 @@ pub(crate) struct RunBlock<K, V> {
     pub(crate) runs: Vec<Run<K, V>>,
     /// The keys of some rows, each with the number of rows that it represents.
     pub(crate) samples: Vec<(K, u32)>,
+    /// The memory of the samples and of the runs' indexes, if the block was made in this process.
+    pub(crate) _held: Option<Reservation>,
 }
 
-impl<K: Row, V: Row> BlockKind for RunBlock<K, V> {
+impl<K: Row + Ord, V: Row> BlockKind for RunBlock<K, V> {
     fn open(sealed: &SealedBlock) -> Result<Self> {
-        let ((firsts, samples), _) = codec::decode::<(Vec<Vec<K>>, Vec<(K, u32)>)>(&sealed.head)?;
-        if firsts.len() != sealed.sequences.len() {
+        let ((indexes, samples), _) = codec::decode::<(Vec<Written<K>>, Vec<(K, u32)>)>(&sealed.head)?;
+        if indexes.len() != sealed.sequences.len() {
             return Err(Error::Bug("a block has another number of runs than it says".into()));
         }
-        let runs = sealed.sequences.iter().zip(firsts);
-        let runs = runs.map(|(frames, firsts)| Run::Encoded { frames: frames.clone(), firsts }).collect();
-        Ok(RunBlock { runs, samples })
+        let mut runs = Vec::with_capacity(indexes.len());
+        for (frames, index) in sealed.sequences.iter().zip(indexes) {
+            runs.push(Run::Encoded { frames: frames.clone(), index: Index::read(index, frames.len()) });
+        }
+        Ok(RunBlock { runs, samples, _held: None })
     }
 }
 
@@ -40,49 +44,29 @@ impl<K: Row, V: Row> BlockKind for RunBlock<K, V> {
 pub(crate) enum Run<K, V> {
     /// In memory, as values.
     Held { rows: Vec<(K, V)>, _held: Reservation },
-    /// Encoded, in memory or in a spill file, with the first key of each frame.
-    Encoded { frames: Arc<dyn Frames>, firsts: Vec<K> },
+    /// Encoded, in memory or in a spill file.
+    Encoded { frames: Arc<dyn Frames>, index: Index<K> },
 }
 
-impl<K: Ord, V> Run<K, V> {
+impl<K: Row + Ord, V> Run<K, V> {
     /// The number of rows of a held run, or of frames of an encoded one.
     pub(crate) fn len(&self) -> usize {
         match self {
             Run::Held { rows, .. } => rows.len(),
-            Run::Encoded { firsts, .. } => firsts.len(),
+            Run::Encoded { frames, .. } => frames.len(),
         }
     }
 
-    /// How many rows or frames begin below `bound`. If `Ord` contradicts itself, this is an arbitrary number, or
-    /// `None`.
-    pub(crate) fn below(&self, bound: &K) -> Option<usize> {
+    /// The least and the greatest number of rows or frames that may begin below `bound`. They differ where only the
+    /// frames tell. If `Ord` contradicts itself, these are arbitrary numbers, or `None`.
+    pub(crate) fn below(&self, bound: &K) -> Option<(usize, usize)> {
         match self {
-            Run::Held { rows, .. } => cut_at(bound, rows.len(), |at| &rows[at].0),
-            Run::Encoded { firsts, .. } => cut_at(bound, firsts.len(), |at| &firsts[at]),
+            Run::Held { rows, .. } => cut_at(bound, rows.len(), |at| &rows[at].0).map(|at| (at, at)),
+            Run::Encoded { index, .. } => index.below(bound),
         }
     }
 }
 
-/// How often the keys on both sides of a cut are compared again.
-const ASKED_AGAIN: usize = 3;
-
-/// How many of the sorted keys are below `bound`. `None` if the keys on both sides of the cut give other answers when
-/// they are compared again, since readers in other processes would then cut at other positions.
-pub(crate) fn cut_at<'a, K: Ord + 'a>(bound: &K, len: usize, key: impl Fn(usize) -> &'a K) -> Option<usize> {
-    let is_below = |at: usize| key(at).cmp(bound).is_lt();
-    let (mut low, mut high) = (0, len);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        (low, high) = if is_below(middle) { (middle + 1, high) } else { (low, middle) };
-    }
-    let said = |at: usize, below: bool| (0..ASKED_AGAIN).all(|_| is_below(at) == below);
-    ((low == 0 || said(low - 1, true)) && (low == len || said(low, false))).then_some(low)
-}
-
-/// All of the first rows are samples, so that small inputs are divided exactly.
-const SAMPLE_ALL: u64 = 256;
-/// After the first rows, one row in this many is a sample, on average.
-const SAMPLE_EVERY: u32 = 128;
 /// The bytes of a frame in memory. Readers hold the rows of one frame of every run. Frames are small so that these rows
 /// stay in the CPU's caches.
 const HELD_FRAME: usize = 8 << 10;
@@ -91,35 +75,6 @@ const STORED_FRAME: usize = 32 << 10;
 /// The least bytes of a frame, for runs with many ranges. Each range reads the frames that contain its rows, and shares
 /// the first and the last one with its neighbours, so small frames cause less reading.
 const SMALLEST_FRAME: usize = 256;
-
-/// Takes the samples. Which rows are samples depends on the row numbers and the partition alone.
-struct Sampler<K> {
-    random: Xoshiro256PlusPlus,
-    samples: Vec<(K, u32)>,
-    next: u64,
-    gap: u32,
-}
-
-impl<K: Clone> Sampler<K> {
-    fn new(partition: u32) -> Self {
-        Sampler {
-            random: Xoshiro256PlusPlus::seed_from_u64(u64::from(partition)),
-            samples: Vec::new(),
-            next: 0,
-            gap: 1,
-        }
-    }
-
-    /// Takes row number `row` as a sample, if it is one.
-    fn look(&mut self, row: u64, key: &K) {
-        if row == self.next {
-            self.samples.push((key.clone(), self.gap));
-            // Gaps are random, so that no period of the data can match them.
-            self.gap = if row < SAMPLE_ALL { 1 } else { self.random.random_range(1..SAMPLE_EVERY * 2) };
-            self.next += u64::from(self.gap);
-        }
-    }
-}
 
 /// The map tasks of a sort.
 pub(crate) struct RunsStage<P> {
@@ -140,6 +95,7 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
             working: task.host().memory().reservation(),
             leaving: task.host().block(task.place())?.map(|writer| (writer, Vec::new())),
             runs: Vec::new(),
+            kept: task.host().memory().reservation(),
             ranges: self.ranges,
             op: self.op,
             task,
@@ -160,13 +116,17 @@ impl<K: Row + Ord, V: Row, P: Pipe<Item = (K, V)>> StageCode for RunsStage<P> {
         })?;
         failed.map_or(Ok(()), Err)?;
         maker.seal()?;
+        maker.kept.insist(sampler.bytes);
         let block = match maker.leaving {
-            Some((writer, firsts)) => {
+            Some((writer, indexes)) => {
                 let mut head = Vec::new();
-                codec::encode(&(firsts, sampler.samples), &mut head)?;
+                codec::encode(&(indexes, sampler.samples), &mut head)?;
                 MadeBlock::Sealed(writer.seal(&head)?)
             }
-            None => MadeBlock::Value(BlockValue::new(RunBlock { runs: maker.runs, samples: sampler.samples })),
+            None => {
+                let RunMaker { runs, kept, .. } = maker;
+                MadeBlock::Value(BlockValue::new(RunBlock { runs, samples: sampler.samples, _held: Some(kept) }))
+            }
         };
         // The ranges are not known yet, but they will have about the same size.
         let bucket_bytes = vec![bytes / u64::from(self.ranges.max(1)); self.ranges as usize];
@@ -180,8 +140,10 @@ struct RunMaker<'a, K, V> {
     most: u64,
     working: Reservation,
     runs: Vec<Run<K, V>>,
-    /// Where runs go if other processes read them, with the first key of each frame of each run.
-    leaving: Option<(Box<dyn BlockWriter>, Vec<Vec<K>>)>,
+    /// The memory of what is kept of sealed runs until the block is dropped: their indexes. These are few bytes.
+    kept: Reservation,
+    /// Where runs go if other processes read them, with the index of each run.
+    leaving: Option<(Box<dyn BlockWriter>, Vec<Written<K>>)>,
     ranges: u32,
     op: Op,
     task: &'a TaskContext,
@@ -224,7 +186,9 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
         let frame = |most: usize| share.clamp(SMALLEST_FRAME, most);
         if let Some((writer, runs)) = &mut self.leaving {
             writer.sequence()?;
-            runs.push(rows.cut(frame(STORED_FRAME), &mut |frame| writer.frame(frame))?);
+            let index = rows.cut(frame(STORED_FRAME), &mut |frame| writer.frame(frame))?;
+            self.kept.insist(index.bytes());
+            runs.push(index.written());
             return Ok(());
         }
         let mut held = self.task.host().memory().reservation();
@@ -240,8 +204,9 @@ impl<K: Row + Ord, V: Row> RunMaker<'_, K, V> {
                     true => (Box::new(HeldFrames::new(held)?), HELD_FRAME),
                     false => (self.task.host().spill()?, STORED_FRAME),
                 };
-                let firsts = rows.cut(frame(most), &mut |frame| writer.frame(frame))?;
-                Run::Encoded { frames: writer.finish()?, firsts }
+                let index = rows.cut(frame(most), &mut |frame| writer.frame(frame))?;
+                self.kept.insist(index.bytes());
+                Run::Encoded { frames: writer.finish()?, index }
             }
         };
         self.runs.push(run);

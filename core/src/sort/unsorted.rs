@@ -1,5 +1,6 @@
 //! The rows of a run before and while it is sorted.
 
+use super::index::Index;
 use crate::exchange::{encode_rows, join_rows};
 use crate::row::{Row, RowSize};
 use tryworks_base::{Result, codec};
@@ -12,6 +13,9 @@ pub(crate) enum Unsorted<K, V> {
     /// copying bytes. As values they would be spread over memory, and reading or freeing each would be a cache miss.
     Encoded { rows: Vec<EncodedRow<K>>, bytes: Vec<u8>, key_size: RowSize<K> },
 }
+
+/// A frame of rows that own nothing has 16 rows or more, unless they take more bytes than this.
+const LEAST_BYTES: usize = 8 << 10;
 
 pub(crate) struct EncodedRow<K> {
     key: K,
@@ -76,15 +80,16 @@ impl<K: Row + Ord, V: Row> Unsorted<K, V> {
         }
     }
 
-    /// Passes the rows to `write`, in frames of about `size` bytes, and removes them. Returns the first key of each
-    /// frame.
-    pub(crate) fn cut(&mut self, size: usize, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Vec<K>> {
-        let (mut frame, mut firsts) = (Vec::new(), Vec::new());
+    /// Passes the rows to `write`, in frames of about `size` bytes, and removes them. Returns the index of the frames.
+    pub(crate) fn cut(&mut self, size: usize, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Index<K>> {
+        let (mut frame, mut index) = (Vec::new(), Index::new(self.bytes()));
         match self {
             Unsorted::Values(rows) => {
-                for rows in rows.chunks((size / size_of::<(K, V)>().max(1)).clamp(16, 4096)) {
+                let row = size_of::<(K, V)>().max(1);
+                let least = (LEAST_BYTES / row).clamp(1, 16);
+                for rows in rows.chunks((size / row).clamp(least, 4096)) {
                     encode_rows(rows, &mut frame)?;
-                    firsts.push(rows[0].0.clone());
+                    index.add(&rows[0].0, size_of_val(rows));
                     write(&frame)?;
                 }
                 rows.clear();
@@ -101,7 +106,7 @@ impl<K: Row + Ord, V: Row> Unsorted<K, V> {
                     let (rows, after) = rest.split_at(rest.iter().position(is_full).unwrap_or(rest.len()));
                     let encoded = rows.iter().map(|row| &bytes[row.start as usize..][..row.len as usize]);
                     join_rows(encoded, &mut frame)?;
-                    firsts.push(first.key.clone());
+                    index.add(&first.key, frame.len());
                     write(&frame)?;
                     rest = after;
                 }
@@ -109,7 +114,7 @@ impl<K: Row + Ord, V: Row> Unsorted<K, V> {
                 bytes.clear();
             }
         }
-        Ok(firsts)
+        Ok(index)
     }
 }
 
@@ -131,7 +136,9 @@ mod tests {
             Ok(())
         });
         assert_eq!((rows.len(), rows.bytes()), (0, 0));
-        (frames, firsts.unwrap())
+        let (every, largest, firsts) = firsts.unwrap().written();
+        assert!(every == 1 && largest > 0);
+        (frames, firsts)
     }
 
     #[test]
