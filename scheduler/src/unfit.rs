@@ -6,7 +6,10 @@ use super::{
     jobs::End,
     slab::StageKey,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tryworks_base::ids::{AttemptId, EngineId, JobId};
 
 /// The engines that cannot run a program: until when this is assumed, and why.
@@ -30,8 +33,12 @@ impl<E: Clone> Scheduler<E> {
         self.engines.set_reserved(row, false);
         let running = self.engines.get(row).map_or(&[][..], |engine| &engine.running);
         let there: Vec<AttemptId> = running.iter().copied().filter(|&id| self.is_of(id, program)).collect();
+        let stages = there.iter().filter_map(|id| self.attempts.get(*id).map(|attempt| attempt.stage));
+        let stages: BTreeSet<StageKey> = stages.collect();
         self.call_back(there, out);
         self.wait_again(Some(row));
+        // Some of what the tasks read may be lost since they were launched.
+        self.demand(stages.into_iter().collect(), out);
         if self.any_fit(program) {
             return;
         }

@@ -60,6 +60,19 @@ fn the_tasks_of_a_program_go_to_the_engines_that_can_run_it() {
     assert_eq!(t.commits_of(10).len(), 20);
 }
 
+/// The reader waited for its input, which no task made again.
+#[test]
+fn what_a_task_read_and_is_lost_by_now_is_made_again_when_the_task_goes_elsewhere() {
+    let mut t = Table::with(3, 1);
+    t.submit(10, JobSpec { program: 1, ..job(vec![map(1, 3, &[]), result(1, &[0])]) });
+    (0..3).for_each(|partition| t.done(0, partition));
+    let reads = t.task(1, 0).0.0;
+    t.lose(if reads == 1 { 2 } else { 1 });
+    t.unfit(reads, 1, "no space");
+    t.finish_all();
+    assert_eq!((t.end_of(10).as_str(), t.scheduler.launched()), ("done", 6));
+}
+
 #[test]
 fn after_a_while_the_engine_is_tried_again() {
     let mut t = Table::with(2, 2);
