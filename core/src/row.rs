@@ -156,7 +156,7 @@ impl Gathered {
         self.bytes >= self.most_bytes
     }
 
-    /// Begins anew with some rows that do not count.
+    /// Starts over. The first `rows` rows do not count.
     pub(crate) fn begin(&mut self, rows: usize) {
         (self.look_at, self.looked, self.bytes) = (0, rows, 0);
     }

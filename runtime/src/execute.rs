@@ -7,8 +7,10 @@ use std::sync::atomic::AtomicBool;
 use tryworks_base::ids::ExchangeId;
 use tryworks_base::{Error, Op, Result, TaskSite};
 use tryworks_core::host::{Host, MadeBlock};
+use tryworks_core::runner::JobRequest;
 use tryworks_core::stage::{Made, ResultValue, Stage};
 use tryworks_core::task;
+use tryworks_planner::PlannedStage;
 use tryworks_scheduler::{Failure, PartitionReport, Report, Task};
 
 /// What the tasks of a stage run.
@@ -21,6 +23,17 @@ pub(crate) struct OpenedStage {
     pub(crate) op: Op,
     /// Whether it checks every row that it hands over.
     pub(crate) checks_rows: bool,
+}
+
+impl OpenedStage {
+    /// The stage of a plan: the one that writes its exchange, or the one that gives the result of `request`.
+    pub(crate) fn of(planned: &PlannedStage, request: &JobRequest, checks_rows: bool) -> Self {
+        let (stage, exchange, op) = match &planned.exchange {
+            Some(exchange) => (&exchange.stage, Some(exchange.id), planned.reader.unwrap_or(request.op)),
+            None => (&request.stage, None, request.op),
+        };
+        OpenedStage { stage: Shielded::new(stage.clone()), exchange, op, checks_rows }
+    }
 }
 
 /// A result and its partition.

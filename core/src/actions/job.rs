@@ -270,7 +270,8 @@ impl<R> Job<R> {
         guarded(|code| self.control.guard(code), finish)
     }
 
-    /// Stops the job: waiting tasks are dropped, and running tasks stop at their next batch. [`wait`](Job::wait) then
+    /// Stops the job: waiting tasks are dropped, and running tasks stop at their next batch. A batch ends after
+    /// all that its source items expand to, so on threads an endless iterator does not stop. [`wait`](Job::wait) then
     /// returns [`Error::Cancelled`], unless the job had ended before.
     pub fn cancel(&self) {
         self.control.cancel();

@@ -56,8 +56,8 @@ impl<A, B: Send + 'static, F: for<'a> Call2<A, &'a mut Emitter<B>, Out = ()>> It
 
 /// # Item by item
 impl<P: Pipe> Dataset<P> {
-    /// Turns each item into any number of items, which `function` pushes into the emitter. This collects nothing, and
-    /// the items may be made from borrowed parts of the input.
+    /// Turns each item into any number of items, which `function` pushes into the emitter. The items may be made
+    /// from borrowed parts of the input. The emitter holds the items of one call.
     ///
     /// ```
     /// # use tryworks::prelude::*;

@@ -194,18 +194,7 @@ impl Shared {
     fn packed(&self, request: &JobRequest, plan: &Plan) -> Result<Vec<StageCode>> {
         let checks_rows = self.settings.checks_rows;
         let pack = |(at, stage): (u32, &PlannedStage)| {
-            let code = match &stage.exchange {
-                Some(exchange) => OpenedStage {
-                    stage: Shielded::new(exchange.stage.clone()),
-                    exchange: Some(exchange.id),
-                    op: stage.reader.unwrap_or(request.op),
-                    checks_rows,
-                },
-                None => {
-                    let stage = Shielded::new(request.stage.clone());
-                    OpenedStage { stage, exchange: None, op: request.op, checks_rows }
-                }
-            };
+            let code = OpenedStage::of(stage, request, checks_rows);
             let exchange = code.exchange;
             let bytes =
                 panics::catch_given(code.op, || worker::pack(&code)).map_err(|error| at_the_call(error, code.op))?;

@@ -268,18 +268,7 @@ impl Shared {
         let id = JobId(state.next_job);
         state.next_job += 1;
         let checks_rows = self.checks_rows;
-        let codes = plan.stages.iter().map(|stage| match &stage.exchange {
-            Some(exchange) => OpenedStage {
-                stage: Shielded::new(exchange.stage.clone()),
-                exchange: Some(exchange.id),
-                op: stage.reader.unwrap_or(request.op),
-                checks_rows,
-            },
-            None => {
-                let stage = Shielded::new(request.stage.clone());
-                OpenedStage { stage, exchange: None, op: request.op, checks_rows }
-            }
-        });
+        let codes = plan.stages.iter().map(|stage| OpenedStage::of(stage, &request, checks_rows));
         let wanted = Partitions::from(request.partitions.clone());
         let runs = plan.stages.iter().filter(|stage| stage.runs());
         let map_partitions: u64 =
