@@ -7,7 +7,6 @@ use crate::execute::{OpenedStage, at_the_call};
 use crate::job_spec::stage_spec;
 use crate::panics;
 use crate::screen::Shown;
-use crate::shielded::Shielded;
 use crate::worker;
 use bytes::Bytes;
 use std::io::Cursor;
