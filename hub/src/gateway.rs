@@ -65,8 +65,7 @@ impl Service for Sockets {
     }
 }
 
-/// Reads nothing more until the hub has taken the last message: what a peer sends faster than that waits at its own
-/// end.
+/// Reads nothing more until the hub has taken the last message. A peer that sends faster has to wait.
 async fn carry_in(from: &mut FrameReader<ReadHalf<Incoming>>, to: LinkSender) {
     while let Ok(Some(message)) = from.next(MAX_MESSAGE).await {
         if to.pass(message).await.is_err() {
@@ -75,8 +74,8 @@ async fn carry_in(from: &mut FrameReader<ReadHalf<Incoming>>, to: LinkSender) {
     }
 }
 
-/// What a peer does not read takes memory from the peer's share, and only for a limited time: its machine may be gone
-/// without notice.
+/// Bytes that a peer does not read take memory from the peer's share. They wait only for a limited time, because a
+/// machine may vanish without notice.
 async fn carry_out(mut from: LinkReceiver, to: &mut BufWriter<WriteHalf<Incoming>>, share: &Share) {
     let carry = async {
         share.patiently(welcome(to)).await??;

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tryworks_base::{Error, Result};
 
-/// What a hub is told when it starts.
+/// The settings with which a hub starts.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The name of the cluster.

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_pool_is_refused_with_the_form() {
+    fn a_text_that_is_no_pool_is_refused_with_the_right_form() {
         for text in ["", "=weight:1", "a b", "etl=weight:0", "etl=heavy:2", "etl=min:x", "etl=weight"] {
             assert!(text.parse::<Pool>().unwrap_err().contains("NAME=weight:2"), "{text}");
         }

@@ -40,7 +40,7 @@ struct State {
     here: BTreeMap<[u8; 32], u64>,
     /// What drivers gave along as a file, not as a program. It is in the directory or can be linked there.
     given: BTreeSet<[u8; 32]>,
-    /// How many uploads of each hash are not named by their drivers yet: they stay until then.
+    /// How many uploads of each hash no driver has named yet. They stay until one does.
     promised: BTreeMap<[u8; 32], u32>,
     /// How many bytes are being received.
     arriving: u64,
@@ -92,8 +92,8 @@ impl Shelf {
         self.state().here.keys().copied().collect()
     }
 
-    /// The state hears of an upload before it hears anything that the driver says after it. When the hub has ended,
-    /// this does nothing.
+    /// The state must learn of an upload before it reads the driver's next message. When the hub has ended, this does
+    /// nothing.
     fn tell(&self, outcome: OrderOutcome) {
         drop(self.outcomes.send(outcome));
     }
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_driver_puts_an_engine_gets_also_from_the_next_hub() {
+    fn an_engine_gets_what_a_driver_uploaded_even_from_the_next_hub() {
         let (_directory, shelf) = shelf(100);
         let id = *blake3::hash(b"a program").as_bytes();
         assert!(got(&shelf, &id).unwrap_err().contains("there is no program"));
@@ -352,11 +352,11 @@ mod tests {
         fs::write(shelf.programs.directory().join("../programs/half.0"), b"half").unwrap();
         let next = reopened(shelf.programs.directory(), 100);
         assert!(next.ids().contains(&id) && got(&next, &id).unwrap() == b"a program");
-        assert_eq!(files(&next), 1, "what did not come whole is gone");
+        assert_eq!(files(&next), 1, "the unfinished upload is gone");
     }
 
     #[test]
-    fn a_wrong_hash_half_a_program_and_one_too_many_leave_nothing() {
+    fn uploads_that_are_wrong_incomplete_or_too_large_leave_nothing_behind() {
         let (_directory, shelf) = shelf(10);
         let id = *blake3::hash(b"a program").as_bytes();
         assert!(put(&shelf, &id, b"another").unwrap_err().contains("another hash"));
@@ -366,7 +366,8 @@ mod tests {
         assert!(shelf.put(Role::Driver, &request(&id), 11).err().unwrap().contains("may take 10"));
         assert!(shelf.put(Role::Driver, &request(&id), u64::MAX).is_err());
         assert_eq!((files(&shelf), shelf.state().arriving), (0, 0));
-        // There is space for one program. An unused program makes way, but not for one that could never fit.
+        // There is space for one program. An unused program is removed for a new one, but not for one that can never
+        // fit.
         put(&shelf, &id, b"a program").unwrap();
         for claimed in [11, u64::MAX - 9, u64::MAX - 8, u64::MAX] {
             assert!(shelf.put(Role::Driver, &request(&[1; 32]), claimed).err().unwrap().contains("may take 10"));
@@ -382,15 +383,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_job_captures_stays_while_it_is_needed_and_when_it_is_put_again_meanwhile() {
+    fn an_uploaded_code_stays_while_a_job_needs_it_and_when_it_is_uploaded_again() {
         let (_directory, shelf) = shelf(100);
         let id = *blake3::hash(b"captured").as_bytes();
-        assert!(!shelf.use_sent(id), "it was never put");
+        assert!(!shelf.use_sent(id), "it was never uploaded");
         put(&shelf, &id, b"captured").unwrap();
         assert!(shelf.use_sent(id));
         shelf.tidy(&[id].into());
         assert_eq!(files(&shelf), 1);
-        // The next job captures the same value, and the hub has not heard of that job when this one ends.
+        // The next job captures the same value. The hub does not know that job yet when this one ends.
         put(&shelf, &id, b"captured").unwrap();
         shelf.tidy(&BTreeSet::new());
         assert!(shelf.use_sent(id) && got(&shelf, &id).unwrap() == b"captured");
@@ -399,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_hashes_and_roles_are_held_to() {
+    fn only_hashes_are_names_and_each_role_has_its_own_rights() {
         let (_directory, shelf) = shelf(100);
         let id = *blake3::hash(b"x").as_bytes();
         assert!(shelf.get(Role::Driver, &request(&id)).is_err() && shelf.put(Role::Engine, &request(&id), 1).is_err());
@@ -408,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_of_this_machine_is_copied_when_it_is_asked_for() {
+    fn a_program_of_this_machine_is_copied_at_its_first_download() {
         let (directory, shelf) = shelf(0);
         let path = directory.path().join("program");
         fs::write(&path, b"mine").unwrap();
@@ -419,11 +420,11 @@ mod tests {
         assert_eq!(got(&shelf, &id).unwrap(), b"mine");
         assert_eq!(files(&shelf), 2, "it and its seal");
         fs::write(&path, b"ours").unwrap();
-        assert_eq!(got(&shelf, &id).unwrap(), b"mine", "it is not the file that was written over");
+        assert_eq!(got(&shelf, &id).unwrap(), b"mine", "the copy is older than the change");
     }
 
     #[test]
-    fn a_given_file_of_this_machine_is_linked_when_it_is_asked_for() {
+    fn a_given_file_of_this_machine_is_linked_at_its_first_download() {
         let (directory, shelf) = shelf(0);
         let path = directory.path().join("file");
         fs::write(&path, b"mine").unwrap();

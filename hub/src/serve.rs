@@ -82,7 +82,7 @@ impl Served {
         }
     }
 
-    /// Hands in an event and others that are ready. Before each, it hands in what arrived at the data port.
+    /// Hands in an event and the others that are ready. Before each, it hands in the outcomes that have arrived.
     fn take(&mut self, first: PeerEvent, from: &mut PeersReceiver, mut give: impl FnMut(&mut Self, PeerEvent)) {
         let mut next = Some(first);
         for _ in 0..BATCH {
@@ -163,7 +163,7 @@ pub(crate) async fn serve(options: &Options) -> Result<Ended> {
             _ = interrupt.recv() => served.stopping = true,
         }
         if !served.carrier.lives() {
-            // The supervisor restarts the hub: that is better than a hub that forgets what it is told.
+            // The supervisor restarts the hub. Without its journal, a hub would accept jobs and forget them at its end.
             return Err(Error::Bug("a thread of the hub that uses the journal has ended".into()));
         }
         served.send()?;

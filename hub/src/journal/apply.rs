@@ -183,7 +183,7 @@ impl<'t> Filling<'t> {
         }
         let name = new.detached.as_ref().map(|detached| &detached.name);
         let version = submission.is_some().then(|| i64::from(PROTOCOL));
-        // A job that is submitted again after a restart has its old number: its row starts over.
+        // A job that is submitted again after a restart keeps its number. Its row starts over.
         self.run(
             "INSERT INTO jobs (job, session, ticket, label, detached, state, submitted, action, submission, schema)
              VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?)
@@ -247,12 +247,12 @@ impl<'t> Filling<'t> {
                 row.get::<_, u32>(0)
             })
             .optional()?;
-        // Stages that a failed or cancelled job had begun end with it.
+        // Stages that a failed or cancelled job had begun end when the job ends.
         self.run(
             "UPDATE stage_attempts SET ended = ?2 WHERE job = ?1 AND ended IS NULL",
             params![int(job.0), int(at)],
         )?;
-        // The environment of a program may hold secrets: it goes with the last job that needs it.
+        // The environment of a program may hold secrets: it is deleted when no unfinished detached job needs it.
         let forgotten = self.run(
             "UPDATE sessions SET program = NULL WHERE session = ?1 AND program IS NOT NULL AND NOT EXISTS
                 (SELECT 1 FROM jobs WHERE session = ?1 AND detached IS NOT NULL AND state = 'running')",
@@ -264,7 +264,7 @@ impl<'t> Filling<'t> {
     }
 }
 
-/// SQLite's integers are signed: an unsigned number is stored, and read again, bit by bit.
+/// SQLite's integers are signed. The bits of an unsigned number are stored, and read back, as they are.
 pub(super) fn int(number: u64) -> i64 {
     number.cast_signed()
 }

@@ -32,7 +32,7 @@ pub enum Entry {
         /// Its name.
         name: String,
     },
-    /// A driver has begun a session or returned to one.
+    /// A driver has begun a session, or has reconnected to one.
     Session {
         /// The session's number.
         session: SessionId,
@@ -109,8 +109,8 @@ pub enum Entry {
         /// The attempt.
         row: TaskRow,
     },
-    /// A result of a detached job was accepted. The first result of a partition stays, unless its bytes are with an
-    /// engine.
+    /// A result of a detached job was accepted. The first result of a partition stays, unless an engine has its bytes:
+    /// then a later one replaces it.
     Result {
         /// The job.
         job: JobId,
@@ -121,7 +121,7 @@ pub enum Entry {
         /// The result, or its length if an engine keeps it.
         part: ResultPart,
     },
-    /// Partitions of an output were made and accepted. If a partition is made again, its last checksum counts.
+    /// Partitions of an output were made and accepted. If a partition is recomputed, its latest checksum counts.
     Made {
         /// The output.
         output: OutputId,
@@ -134,7 +134,7 @@ pub enum Entry {
         output: OutputId,
         /// The partition that showed it, and when.
         change: Change,
-        /// The outputs that were made from its first answer: they count as never made.
+        /// The outputs that were made from its first version. They count as never made.
         recomputed: Vec<OutputId>,
     },
     /// An output is no longer needed.
@@ -168,8 +168,8 @@ pub struct Detached {
     pub name: String,
     /// The job, with the codes of all of its stages.
     pub submission: NewJob,
-    /// The program that its workers run. The journal keeps programs only for sessions with unfinished detached jobs,
-    /// since their environments may hold secrets. Afterwards nothing of them is left in the file.
+    /// The program that its workers run. Its environment may hold secrets, so the journal keeps it only while an
+    /// unfinished detached job of the session needs it. Afterwards nothing of it is left in the file.
     pub program: Arc<Program>,
 }
 
@@ -183,14 +183,14 @@ impl Proof {
         Proof(*blake3::hash(secret).as_bytes())
     }
 
-    /// Whether this is the proof of `secret`. How long the comparison takes does not reveal how much of the secret is
+    /// Whether this is the proof of `secret`. The time of the comparison does not reveal how much of the secret is
     /// right.
     pub fn is_of(&self, secret: &[u8; 16]) -> bool {
         blake3::Hash::from(self.0) == blake3::hash(secret)
     }
 }
 
-/// When a job ran, and whose workers ran it.
+/// When a job ran, and the session whose workers ran it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ran {
     /// The job.

@@ -1,4 +1,4 @@
-//! How much history is kept: old rows are deleted a few at a time, and their space is given back to the disk.
+//! The bounds on history: old rows are deleted a few at a time, and their space is returned to the file system.
 
 use super::Bounds;
 use super::apply::int;
@@ -8,16 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The most rows of tasks that one step deletes.
 const STEP: i64 = 20_000;
 
-/// The number of pages that one step gives back, and how many may stay free because they are soon used again.
+/// The number of free pages that one step returns, and the number that may stay free because they are soon used again.
 const PAGES: (i64, i64) = (2_000, 4_000);
 
-/// Knows the lengths of the tables without counting their rows.
+/// The lengths of the tables, kept up to date without counting rows.
 pub(super) struct History {
     bounds: Bounds,
     pub next_task: i64,
     oldest_task: i64,
     finished: usize,
-    /// How many jobs have ended since old jobs were last looked for.
+    /// How many jobs have ended since the last search for old jobs.
     ended: usize,
 }
 
@@ -27,7 +27,7 @@ impl History {
         let next_task = number("SELECT coalesce(max(number), 0) + 1 FROM tasks")?;
         let oldest_task = number("SELECT coalesce(min(number), 1) FROM tasks")?;
         let finished = number("SELECT count(*) FROM jobs WHERE state <> 'running'")?.cast_unsigned() as usize;
-        // `usize::MAX`: look at once, since time has passed since the last hub.
+        // `usize::MAX` makes the first step search at once: time has passed since the last hub.
         Ok(History { bounds, next_task, oldest_task, finished, ended: usize::MAX })
     }
 
@@ -38,10 +38,11 @@ impl History {
         self.ended = self.ended.saturating_add(ended);
     }
 
-    /// Deletes some rows if there are too many. Returns whether there may be more to do.
+    /// Deletes some rows if there are too many. Returns whether there may be more to delete.
     pub fn step(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {
         let kept = i64::try_from(self.bounds.tasks).unwrap_or(i64::MAX);
-        // Waiting until the bound is exceeded by a little saves deleting a few rows after every batch.
+        // Deleting starts only above the bound plus a sixteenth. Otherwise each batch would be followed by a small
+        // deletion.
         let tasks = self.next_task - self.oldest_task > kept + kept / 16;
         let jobs = self.ended > self.bounds.jobs / 16;
         if tasks || jobs {
@@ -106,7 +107,7 @@ impl History {
     }
 }
 
-/// Shortens the file if much of it is free. Returns whether there may be more to give back.
+/// Shortens the file if much of it is free. Returns whether there may be more to return.
 fn give_back(connection: &Connection) -> rusqlite::Result<bool> {
     let free = connection.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0))?;
     if free <= PAGES.1 {

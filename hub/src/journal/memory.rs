@@ -1,4 +1,4 @@
-//! A journal in memory with the same tables, which writes only when told to: for a simulated hub.
+//! A journal in memory with the same tables, for a simulated hub. It writes only when its owner asks for it.
 
 use super::queue::{Batch, Item, Queue};
 use super::writer::Writer;
@@ -17,8 +17,8 @@ pub enum ToWrite {
     Reserve(Counter, u64),
 }
 
-/// A journal in memory. A restarted hub finds what was written. Its owner simulates what happens to hubs and disks in
-/// between.
+/// A journal in memory. A restarted hub finds in it what was written. Its owner simulates the hub's deaths and the
+/// disk's failures.
 ///
 /// ```
 /// use tryworks_hub::journal::{Counter, Entry, InMemory, ToWrite};

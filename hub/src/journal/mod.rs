@@ -1,9 +1,9 @@
 //! The journal: what a killed hub must remember, and what people ask about past jobs.
 //!
-//! One SQLite file, which only its owner may read. It survives the death of any process at any moment. It may not
-//! survive a power cut whole: the last seconds may be missing then. The hub [notes](Journal::note) what happens and
-//! continues; a thread writes the notes, many to a transaction. Start here: [`Journal::open`] returns what is
-//! [`Recovered`], [`Entry`] says what can be noted, and [`Reader`] answers questions.
+//! It is one SQLite file, which only its owner may read. It survives the death of any process at any moment. After a
+//! power cut, the last seconds may be missing. The hub [notes](Journal::note) what happens and continues; a thread
+//! writes the notes, many to a transaction. Start here: [`Journal::open`] returns what is [`Recovered`], [`Entry`]
+//! lists what can be noted, and [`Reader`] answers questions.
 //!
 //! # The tables
 //!
@@ -88,7 +88,7 @@ pub struct Journal {
     queue: Arc<Queue>,
     path: PathBuf,
     writer: Option<JoinHandle<()>>,
-    /// Held until the last row is written.
+    /// Keeps other hubs from writing, until the last row is written.
     lock: File,
 }
 
@@ -148,7 +148,7 @@ impl Journal {
         self.queue.health()
     }
 
-    /// Whether the thread that writes is alive. Without it the journal is useless, whatever the disk does.
+    /// Whether the thread that writes is alive. Without it nothing is written any more, even if the disk is fine.
     pub fn lives(&self) -> bool {
         self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
     }
@@ -173,7 +173,7 @@ impl Journal {
         self.queue.push(Item::When(Some(Box::new(then))));
     }
 
-    /// Gives back numbers that are reserved and were not given out. A hub that stops in an orderly way does so last.
+    /// Releases the numbers that are reserved and were not given out. A hub does this last, when it stops in order.
     pub fn give_back(&self, numbers: &Numbers) {
         for counter in Counter::ALL {
             self.queue.push(Item::Reserve(counter, numbers.used(counter)));
@@ -189,8 +189,8 @@ impl Drop for Journal {
         {
             tracing::error!("the thread that writes the journal panicked: this is a bug in Tryworks");
         }
-        // A child process that is just being started has this handle too, so closing the handle here would not release
-        // the lock. If unlocking fails, the lock goes when both are closed.
+        // A child process that is just being started has this handle, too, so closing it here would not release the
+        // lock. If unlocking fails, the lock ends when both handles are closed.
         drop(self.lock.unlock());
     }
 }

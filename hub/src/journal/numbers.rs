@@ -1,4 +1,4 @@
-//! Numbers that are never given out twice, even if processes die: they are reserved in chunks before they are used.
+//! Numbers that are never given out twice, even after a crash: they are reserved on the disk in chunks before use.
 
 use rusqlite::Transaction;
 
@@ -41,14 +41,14 @@ impl Counter {
 struct Range {
     /// The last number that was given out.
     used: u64,
-    /// The last number of the latest reservation that was asked for.
+    /// The end of the latest reservation that was ordered.
     asked: u64,
-    /// The last number that the journal has as reserved.
+    /// The end of the latest reservation that is committed.
     written: u64,
 }
 
-/// The numbers of one hub: the last ones given out, and the last ones that the journal has as reserved. A number beyond
-/// those must not leave the hub, since the next hub might give it out again.
+/// The numbers of one hub: the last ones given out, and the last ones that the journal has reserved. A larger number
+/// must not leave the hub, because the next hub might give it out again.
 ///
 /// ```
 /// use tryworks_hub::journal::{Counter, Numbers};
@@ -68,8 +68,8 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// The numbers of a hub on a journal where `used` were the last numbers, in the order of [`Counter::ALL`]. The
-    /// journal has the first chunk of each counter as reserved.
+    /// The numbers of a hub whose journal ended with `used`, in the order of [`Counter::ALL`]. The first chunk of each
+    /// counter is already reserved.
     #[must_use]
     pub fn after(used: [u64; 4]) -> Self {
         let ranges = Counter::ALL.map(|counter| {
@@ -80,13 +80,13 @@ impl Numbers {
         Numbers { ranges }
     }
 
-    /// The next number; and the number up to which to reserve now, if that is necessary.
+    /// The next number, and the number up to which to reserve now, if any.
     pub fn next(&mut self, counter: Counter) -> (u64, Option<u64>) {
         let next = self.used(counter) + 1;
         (next, self.claim(counter, next))
     }
 
-    /// Notes that numbers up to `last` are used. Returns the number up to which to reserve now, if that is necessary.
+    /// Notes that numbers up to `last` are used. Returns the number up to which to reserve now, if any.
     pub fn claim(&mut self, counter: Counter, last: u64) -> Option<u64> {
         let range = &mut self.ranges[counter as usize];
         range.used = range.used.max(last);
@@ -97,27 +97,27 @@ impl Numbers {
         })
     }
 
-    /// Notes that the journal has numbers up to `end` as reserved.
+    /// Notes that the journal has reserved numbers up to `end`.
     pub fn written(&mut self, counter: Counter, end: u64) {
         let range = &mut self.ranges[counter as usize];
         range.written = range.written.max(end);
     }
 
-    /// Whether the journal has all numbers that were given out as reserved.
+    /// Whether the journal has reserved all numbers that were given out.
     #[must_use]
     pub fn are_written(&self, counter: Counter) -> bool {
         let range = &self.ranges[counter as usize];
         range.used <= range.written
     }
 
-    /// Whether the journal has the next number as reserved.
+    /// Whether the journal has reserved the next number.
     #[must_use]
     pub fn has_next(&self, counter: Counter) -> bool {
         let range = &self.ranges[counter as usize];
         range.used < range.written
     }
 
-    /// The last number that the journal has as reserved.
+    /// The last number that the journal has reserved.
     #[must_use]
     pub fn reserved(&self, counter: Counter) -> u64 {
         self.ranges[counter as usize].written
@@ -130,7 +130,7 @@ impl Numbers {
     }
 }
 
-/// Reserves the first chunk of each counter, after all numbers that were reserved before. The caller commits `opening`.
+/// Reserves the first chunk of each counter, after all numbers that were ever reserved. The caller commits `opening`.
 pub(super) fn reserve(opening: &Transaction<'_>) -> rusqlite::Result<Numbers> {
     let mut used = [0; 4];
     for counter in Counter::ALL {

@@ -1,4 +1,4 @@
-//! What waits to be written: the hub pushes entries and continues, the writer takes batches.
+//! The queue in front of the journal: the hub pushes entries and continues, and the writer takes batches.
 
 use super::entry::Entry;
 use super::numbers::Counter;
@@ -10,7 +10,7 @@ use tryworks_base::lock::{Held, Lock, none_held};
 use tryworks_base::{Error, Result};
 use tryworks_protocol::admin::TaskRow;
 
-/// How long an entry waits for others to be written with it, unless a caller waits for it.
+/// How long an entry waits for others to share its transaction, unless a caller waits for the outcome.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// The most entries in one transaction.
@@ -22,17 +22,17 @@ pub(super) type Then = Box<dyn FnOnce(Result<()>) + Send>;
 /// Something for the writer.
 pub(super) enum Item {
     Note(Entry),
-    /// An entry, if any, and a callback for when it and all earlier items are committed, or why not. Then the entry is
-    /// dropped.
+    /// An entry, if any, and a callback. It is called when this and all earlier items are committed. If that fails, it
+    /// is called with the reason, and the entry is dropped.
     Then(Box<(Option<Entry>, Option<Then>)>),
-    /// Numbers up to here may be in use.
+    /// Numbers up to this one may be in use.
     Reserve(Counter, u64),
-    /// A callback for when all earlier items are committed. It is not called before that.
+    /// A callback for when all earlier items are committed. It is not called earlier, even if writing fails.
     When(Option<Box<dyn FnOnce() + Send>>),
 }
 
-/// Takes the callback of an item whose caller is told that it was not written, and drops the entry: what was refused must
-/// not be found by the next hub.
+/// Takes the callback of an item, so that its caller can be told that the entry was not written. Drops the entry: the
+/// next hub must not find what this one refused.
 pub(super) fn give_up(item: &mut Item) -> Option<Then> {
     let Item::Then(waiter) = item else { return None };
     let (entry, then) = &mut **waiter;
@@ -67,7 +67,7 @@ impl Totals {
 #[derive(Default)]
 pub(super) struct Batch {
     pub items: Vec<Item>,
-    /// The totals of tasks whose rows were dropped: they still count.
+    /// The totals of the tasks whose rows were dropped. They still count in the totals of their stages.
     pub dropped: StageTotals,
 }
 
@@ -139,7 +139,7 @@ impl Queue {
         let urgent = matches!(item, Item::Then(_) | Item::When(_));
         state.items.push_back(item);
         state.urgent |= urgent;
-        // Waking the writer costs far more than pushing. Unless it is idle, it looks by itself within a few
+        // Waking the writer costs far more than pushing. A writer that is not idle looks into the queue within a few
         // milliseconds.
         if urgent || state.idle {
             state.idle = false;
@@ -178,12 +178,12 @@ impl Queue {
         let count = state.items.len().min(BATCH);
         let items: Vec<Item> = state.items.drain(..count).collect();
         state.tasks -= items.iter().filter(|item| matches!(item, Item::Note(Entry::Task { .. }))).count();
-        // The item that a caller waits for may still be in the queue.
+        // Another item with a waiting caller may still be in the queue.
         state.urgent &= !state.items.is_empty();
         Some(Batch { items, dropped: std::mem::take(&mut state.dropped) })
     }
 
-    /// Takes the callbacks that the writer will not call, and drops their entries.
+    /// Drops the entries whose callers wait for the outcome, and returns the callers' callbacks.
     pub fn give_up(&self) -> Vec<Then> {
         self.state().items.iter_mut().filter_map(give_up).collect()
     }
@@ -192,7 +192,7 @@ impl Queue {
         self.state().items.is_empty()
     }
 
-    /// Waits before another attempt. Returns false at once if the journal is being closed.
+    /// Waits before the next attempt. Returns false at once if the journal is being closed.
     pub fn pause(&self, time: Duration) -> bool {
         let due = Instant::now() + time;
         let mut state = self.state();
@@ -206,7 +206,7 @@ impl Queue {
         false
     }
 
-    /// Has the writer write what is queued and then end.
+    /// Makes the writer end, after it has written what is queued.
     pub fn close(&self) {
         self.state().closing = true;
         self.wake.notify_one();

@@ -1,4 +1,4 @@
-//! Questions to the journal, on a connection of their own: reader and writer do not wait for each other.
+//! Questions to the journal, on a separate connection, so that reader and writer never wait for each other.
 
 use super::apply::int;
 use super::entry::Ran;
@@ -69,7 +69,7 @@ impl Reader {
         {
             return Ok(Some(job));
         }
-        // If several jobs had this name, the one that can still be collected comes first.
+        // If several jobs had this name, the job that can still be collected comes first.
         let named = "SELECT job FROM jobs WHERE detached = ? ORDER BY collected IS NOT NULL, job DESC LIMIT 1";
         match ask(named, &name)? {
             Some(job) => Ok(Some(job)),
@@ -82,7 +82,7 @@ impl Reader {
     /// # Errors
     /// If the file cannot be read.
     pub fn job(&self, name: &str, tasks: u32) -> Result<Option<JobDetail>> {
-        // One transaction, so that all answers are from the same moment.
+        // One transaction shows all tables at the same moment.
         let _moment = self.connection.unchecked_transaction().map_err(|error| self.refused(&error))?;
         let Some(job) = self.find(name)? else { return Ok(None) };
         let number = int(job.0);
@@ -216,7 +216,7 @@ pub(super) fn ended(connection: &Connection, job: JobId) -> rusqlite::Result<Opt
         Ok(match (state.as_str(), whole) {
             ("running", _) => None,
             (_, Ok(end)) => Some(end),
-            // Another version wrote it, but every version can read its text.
+            // Another version wrote the row. Its state and its error text can be read by every version.
             ("done", _) => Some(Ok(())),
             ("cancelled", _) => Some(Err(Error::Cancelled)),
             _ => Some(Err(Error::Lost { what: error.unwrap_or_default(), details: String::new() })),
@@ -226,7 +226,7 @@ pub(super) fn ended(connection: &Connection, job: JobId) -> rusqlite::Result<Opt
     connection.prepare_cached(sql)?.query_row([int(job.0)], read).optional().map(Option::flatten)
 }
 
-/// Decodes what a hub with the same protocol wrote.
+/// Decodes a value that a hub with the same protocol wrote.
 pub(super) fn of_this_version<T: serde::de::DeserializeOwned>(bytes: Option<&[u8]>, version: Option<i64>) -> Result<T> {
     match (bytes, version) {
         (Some(bytes), Some(version)) if version == i64::from(protocol::PROTOCOL) => {

@@ -1,4 +1,4 @@
-//! What a hub that starts finds of the hubs before it.
+//! What a starting hub finds in the journal.
 
 use super::apply::int;
 use super::entry::Proof;
@@ -19,22 +19,22 @@ use tryworks_scheduler::Change;
 pub struct Recovered {
     /// How many hubs have begun on this journal, including this one.
     pub epoch: u64,
-    /// The numbers that may have been given out: smaller ones belong to earlier hubs.
+    /// The numbers that may have been given out. Smaller numbers belong to earlier hubs.
     pub numbers: Numbers,
     /// The names of the engines that were connected.
     pub engines: Vec<String>,
     /// Sessions that were not over.
     pub sessions: Vec<Session>,
-    /// Jobs that had not ended, by number.
+    /// Jobs that had not ended, in the order of their numbers.
     pub unfinished: Vec<Unfinished>,
-    /// Detached jobs that ended and are not collected, by number.
+    /// Detached jobs that have ended and that no driver has collected, in the order of their numbers.
     pub uncollected: Vec<Uncollected>,
-    /// What is known of outputs that may still be needed.
+    /// What the journal knows of outputs that may still be needed.
     pub outputs: BTreeMap<OutputId, Remembered>,
 }
 
 impl Recovered {
-    /// What the very first hub finds.
+    /// What the first hub on a journal finds.
     #[must_use]
     pub fn nothing() -> Self {
         Recovered {
@@ -49,16 +49,16 @@ impl Recovered {
     }
 }
 
-/// What is remembered of an output, whether or not it still exists.
+/// What the journal remembers of an output, whether or not any block of it still exists.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remembered {
-    /// All partitions that were ever made, each with its last checksum.
+    /// All partitions that were ever made, each with its latest checksum.
     pub made: Vec<(u32, u64)>,
-    /// Set if it came out different once.
+    /// Set if recomputing the output once gave another one.
     pub changed: Option<Change>,
 }
 
-/// A detached job that ended and is not collected. [`Reader`](super::Reader) has its results.
+/// A detached job that has ended and that no driver has collected. [`Reader`](super::Reader) has its results.
 #[derive(Debug)]
 pub struct Uncollected {
     /// The job as a list shows it.
@@ -69,7 +69,7 @@ pub struct Uncollected {
     pub end: Result<()>,
     /// Its results.
     pub held: Vec<Held>,
-    /// What action it is and the token of its place, unless another version wrote that.
+    /// Its action, and the token of its place. `None` if another version wrote them.
     pub action: Option<(Action, String)>,
 }
 
@@ -136,7 +136,7 @@ fn sessions(from: &Transaction<'_>) -> rusqlite::Result<Vec<Session>> {
             session: SessionId(row.get(0)?),
             proof: Proof(row.get(1)?),
             host: row.get(2)?,
-            // If it cannot be read, the jobs that need it fail with the reason.
+            // If the program cannot be decoded, the jobs that need it fail with the reason.
             program: of_this_version(row.get_ref(3)?.as_blob_or_null()?, row.get(4)?).ok(),
         })
     })

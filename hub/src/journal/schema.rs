@@ -10,10 +10,11 @@ use tryworks_base::{Error, Result};
 /// The version of the tables.
 const VERSION: i64 = 3;
 
-/// `TWJL`: it distinguishes a journal from other SQLite files.
+/// `TWJL`, which marks an SQLite file as a journal.
 const APPLICATION: i64 = 0x5457_4a4c;
 
-/// The tables that recovery reads. `results` may be very large, and its rows are checked when they are read.
+/// The tables that recovery reads; a starting hub checks them. `results` may be very large, so its rows are checked
+/// when they are read.
 const CHECKED: [&str; 10] = [
     "hubs",
     "counters",
@@ -108,7 +109,7 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     let opened = || -> rusqlite::Result<Connection> {
         let connection =
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        // Another program may read the file, and even lock it.
+        // Another program may read the file, and may even lock it for a moment.
         connection.busy_timeout(Duration::from_secs(1))?;
         Ok(connection)
     };
@@ -130,10 +131,10 @@ pub(super) fn make_ready(mut connection: Connection, path: &Path) -> Result<Conn
     let fresh = check(&connection, path)?;
     let ready = |connection: &mut Connection| -> rusqlite::Result<()> {
         if fresh {
-            // SQLite wants this before there are tables.
+            // SQLite wants this setting before there are tables.
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         }
-        // A program's environment may hold secrets: SQLite overwrites deleted rows with zeros.
+        // A program's environment may hold secrets, so SQLite must overwrite deleted rows with zeros.
         connection.pragma_update(None, "secure_delete", "ON")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -201,7 +202,7 @@ fn whole(connection: &Connection, path: &Path, table: &str) -> Result<()> {
     }
 }
 
-/// A Tryworks error for what SQLite said.
+/// The error of Tryworks for an error of SQLite.
 pub(super) fn refused(path: &Path, error: &rusqlite::Error) -> Error {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => damaged(path, &error.to_string()),

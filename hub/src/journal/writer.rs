@@ -19,7 +19,7 @@ pub(super) struct Writer {
     epoch: u64,
     queue: Arc<Queue>,
     history: History,
-    /// Deleted secrets may still be in SQLite's write-ahead log.
+    /// SQLite's write-ahead log may still have deleted secrets.
     lingers: bool,
 }
 
@@ -34,7 +34,7 @@ impl Writer {
     }
 
     pub fn run(mut self) {
-        /// However the writer ends, no caller may wait for it forever.
+        /// Whatever ends the writer, no caller may wait for it forever.
         struct Last(Arc<Queue>);
         impl Drop for Last {
             fn drop(&mut self) {
@@ -65,8 +65,8 @@ impl Writer {
                         tracing::error!(%error, "the journal cannot be written: entries wait in memory");
                     }
                     self.queue.set_error(Some(error.clone()));
-                    // Callers in this batch and after it get the error now. A later attempt does not write what they
-                    // were told is not written.
+                    // Callers of this batch, and those that wait behind it, get the error now. Their entries are
+                    // dropped, so that no later attempt writes what a caller believes is not written.
                     let mut given_up: Vec<Then> = batch.items.iter_mut().filter_map(give_up).collect();
                     given_up.extend(self.queue.give_up());
                     for then in given_up {
@@ -120,7 +120,7 @@ impl Writer {
     }
 
     /// Empties SQLite's write-ahead log if it may contain deleted secrets. The pages of the file were zeroed already.
-    /// While another program reads the log it stays, and a later batch empties it.
+    /// While another program reads the log, it cannot be emptied; a later batch tries again.
     fn wipe(&mut self) {
         if !self.lingers {
             return;
@@ -128,7 +128,7 @@ impl Writer {
         let busy = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         match busy {
             Ok(busy) => self.lingers = busy != 0,
-            // All entries are written nevertheless.
+            // All entries are written all the same.
             Err(error) => tracing::warn!(%error, "the journal's log cannot be emptied now; a later batch tries again"),
         }
     }
@@ -177,7 +177,7 @@ fn answer(batch: &mut Batch, outcome: &dyn Fn(usize) -> Result<()>) {
     }
 }
 
-/// Whether the error is due to the entry alone: SQLite undid only the statement, not the transaction.
+/// Whether only the entry is at fault: then SQLite undid the statement, not the transaction.
 fn of_the_entry(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),

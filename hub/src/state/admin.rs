@@ -153,7 +153,7 @@ impl Hub {
         rows
     }
 
-    /// When a job ran that the hub still has in memory, and which session's workers ran it.
+    /// When a job that the hub still has in memory ran, and the session whose workers ran it.
     fn ran(&self, name: &str) -> Option<Ran> {
         let id = self.find_job(name)?;
         let job = self.jobs.get(&id)?;

@@ -1,4 +1,4 @@
-//! Jobs that were cancelled: a driver is told of those that were cancelled together in one line.
+//! Notices about cancelled jobs: jobs that are cancelled at nearly the same time share one notice to their driver.
 
 use super::Hub;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use tryworks_base::ids::{JobId, SessionId};
 use tryworks_protocol::driver::ToDriver;
 use tryworks_scheduler::{Cancelled, Time};
 
-/// A driver that was told of cancelled jobs is told of the next ones so much later.
+/// The least time between two such notices to one driver.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// Cancelled jobs of which a driver is still to be told.
+/// The cancelled jobs that a driver's next notice reports.
 #[derive(Default)]
 pub(crate) struct CancelledJobs {
-    /// When it was told last.
+    /// When the driver last got such a notice.
     notified: Option<Time>,
-    /// The last of them, and how many there are.
+    /// The latest of these jobs, and their number.
     last: Option<JobId>,
     jobs: u64,
-    /// What became of their partitions.
+    /// How many of their partitions were done, were stopped on engines, and had not been given out.
     done: u64,
     stopped: u64,
     not_started: u64,
@@ -46,9 +46,9 @@ impl CancelledJobs {
 }
 
 impl Hub {
-    /// A job was cancelled: its drivers are told soon.
+    /// Notes that a job was cancelled, for the next notice to each of its drivers.
     pub(crate) fn note_cancelled(&mut self, job: JobId, report: &[Cancelled]) {
-        // Of a job that had nothing to do there is nothing to tell.
+        // A job without partitions to compute needs no notice.
         if report.iter().all(|stage| stage.done + stage.stopped + stage.not_started == 0) {
             return;
         }
@@ -63,7 +63,7 @@ impl Hub {
         }
     }
 
-    /// Tells drivers of cancelled jobs, those whose turn it is.
+    /// Sends the notices that are due.
     pub(crate) fn tell_of_cancelled(&mut self) {
         let now = self.now;
         for id in std::mem::take(&mut self.sessions.to_tell) {

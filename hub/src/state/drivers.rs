@@ -91,7 +91,8 @@ impl Hub {
         let uses = ShelfOrder::UseProgram { program: program.clone(), host: host.clone() };
         self.out.order(Order::Shelf(uses));
         if host.id == self.setup.host.id {
-            // Look at the driver's process now: only a process that was seen alive can be seen to have ended.
+            // Look at the process now, while it lives: only a process that was seen alive can later be seen to have
+            // ended.
             self.out.order(Order::LookAt { session: id, process: host.clone() });
         }
         match send_program {
@@ -120,8 +121,8 @@ impl Hub {
         self.introduce_to_all(id);
     }
 
-    /// Whether a driver with this secret may continue a session. It may if the secret is right, or if the journal lost
-    /// the session when an earlier hub died. A number is never given to two drivers.
+    /// Whether a driver may continue a session. It may if it knows the secret of an open session. It also may if the
+    /// journal lost the session when an earlier hub died: no number is ever given to two drivers.
     fn may_have(&self, id: SessionId, secret: &[u8; 16]) -> bool {
         match self.sessions.all.get(&id) {
             Some(session) => session.proof.is_of(secret) && !session.left,

@@ -22,27 +22,27 @@ pub(crate) struct Engine {
     pub(crate) resident: u64,
     pub(crate) blocks: u64,
     pub(crate) gate: Gate,
-    /// None of its blocks is needed any more: it leaves once no driver still waits for results that it holds.
+    /// None of its blocks is needed any more. It leaves when no driver needs the results that it holds.
     pub(crate) drained: bool,
-    /// The moving average of how long its tasks take, in microseconds, and how many tasks it may therefore hold beyond
-    /// its slots.
+    /// The moving average of how long its tasks take, in microseconds. From it follows the next field: how many tasks
+    /// the engine may hold beyond its slots.
     pub(crate) task_micros: u64,
     pub(crate) prefetch: u32,
-    /// What this engine has already been told of.
+    /// What the hub has already sent to this engine: sessions, codes, and the addresses of other engines.
     pub(crate) sessions: BTreeSet<SessionId>,
     pub(crate) codes: BTreeSet<CodeId>,
     pub(crate) peers: BTreeSet<EngineId>,
     pub(crate) places: BTreeMap<OutputId, u64>,
 }
 
-/// The time, in microseconds, that the tasks an engine holds in advance should last.
+/// How long the tasks that an engine holds in advance should last, in microseconds.
 const AHEAD_MICROS: u64 = 4000;
 /// The most tasks an engine holds in advance, for each slot.
 const MOST_AHEAD: u64 = 128;
 
 impl Engine {
-    /// Notes that a task took this long. An engine holds enough tasks in advance to be busy while the hub answers.
-    /// Returns the new number of such tasks if it changes.
+    /// Notes how long a task took. An engine should hold enough tasks to stay busy until the hub answers. Returns the
+    /// new number of tasks to hold in advance if it changes.
     pub(crate) fn pace(&mut self, micros: u64) -> Option<u32> {
         self.task_micros = (self.task_micros * 7 + micros) / 8;
         let ahead = (AHEAD_MICROS / self.task_micros.max(1)).clamp(1, MOST_AHEAD) as u32;
@@ -110,7 +110,7 @@ impl Engines {
         silent.map(|(id, _)| *id).collect()
     }
 
-    /// A session is over: no engine counts as having been told of it.
+    /// A session is over: forgets which engines know it.
     pub(crate) fn forget_session(&mut self, id: SessionId) {
         for engine in self.all.values_mut() {
             engine.sessions.remove(&id);

@@ -189,7 +189,8 @@ impl Hub {
         }
     }
 
-    /// Collects what is to leave the hub. Messages that may name a number that the journal might not have stay behind.
+    /// Collects what may leave the hub. Messages that may name a number wait until the journal has reserved that
+    /// number.
     pub(crate) fn leaving(&mut self) -> Outgoing {
         let mut out = Outgoing::default();
         // A message that cannot be encoded fails jobs, which leads to further messages.
@@ -200,8 +201,8 @@ impl Hub {
         out
     }
 
-    /// Encodes messages whose numbers are all reserved. Returns whether any could not be encoded, so that there is more
-    /// to do.
+    /// Encodes messages, if all their numbers are reserved. Returns whether any could not be encoded, because that
+    /// leads to further messages.
     fn say(&mut self, out: &mut Outgoing) -> bool {
         let mut fine = true;
         if [Counter::Jobs, Counter::Sessions].into_iter().all(|counter| self.numbers.are_written(counter)) {
@@ -273,7 +274,7 @@ impl Hub {
         }
     }
 
-    /// Fails a job for a reason that is not its tasks' doing.
+    /// Fails a job for a reason other than a failed task.
     pub(crate) fn fail_job(&mut self, id: JobId, error: &Error) {
         let begun = self.jobs.get(&id).is_some_and(|job| job.phase == Phase::Begun && job.end.is_none());
         self.end_job(id, Err(error.clone()));

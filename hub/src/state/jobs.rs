@@ -25,7 +25,8 @@ pub(crate) struct Job {
     /// The drivers that get its results. A detached job may have none, or several.
     pub(crate) drivers: Vec<Attached>,
     pub(crate) detached: Option<String>,
-    /// What a driver that asks for the job must name; `None` if another version of the hub wrote the journal.
+    /// Which action this is; a driver that asks for the job must name the same one. `None` if another version of the
+    /// hub wrote the journal.
     pub(crate) identity: Option<Identity>,
     pub(crate) spec: Arc<JobSpec>,
     /// Stages that read cached partitions, each with the cache it reads.
@@ -33,23 +34,23 @@ pub(crate) struct Job {
     pub(crate) submitted: u64,
     pub(crate) ended: Option<u64>,
     pub(crate) end: Option<Result<(), Error>>,
-    /// Accepted results that no driver has acknowledged, and which engine has them. Of a detached job, only those that
-    /// stay with an engine: the journal has the others.
+    /// Accepted results that the driver has not acknowledged, and the engine that holds them. Of a detached job, only
+    /// the results that stay with an engine are here: the journal has the others.
     pub(crate) delivered: BTreeMap<AttemptId, (EngineId, Vec<(u32, Part)>)>,
-    /// The partitions of a detached job whose results the journal has, or is about to write.
+    /// The partitions of a detached job whose results are in the journal, or on their way to it.
     pub(crate) held: BTreeSet<u32>,
-    /// The partitions of a detached job whose results stay with an engine, and which launch made them.
+    /// The partitions of a detached job whose results stay with an engine, and the launch that made each.
     pub(crate) kept: BTreeMap<u32, AttemptId>,
-    /// How many times results of a detached job were made again, since their engine was lost.
+    /// How many times lost results of this detached job were recomputed.
     pub(crate) remade: u32,
-    /// The scheduler was told to stop it.
+    /// The scheduler was asked to cancel it.
     pub(crate) cancelled: bool,
-    /// A driver has collected the detached job, and others may be about to.
+    /// A driver has collected this detached job. Other drivers may still be collecting it.
     pub(crate) collected: bool,
     /// The total number of results.
     pub(crate) results: u64,
     pub(crate) progress: Progress,
-    /// The progress that drivers were last told, and when progress was last noted in the journal.
+    /// The progress that drivers last received, and when the journal last noted it.
     pub(crate) reported: Progress,
     pub(crate) noted: u64,
     pub(crate) phase: Phase,
@@ -90,12 +91,12 @@ pub(crate) struct Attached {
     pub(crate) session: SessionId,
     /// The driver's ticket for the job.
     pub(crate) ticket: u64,
-    /// The driver has reconnected and has not asked for the job by the new connection. It is sent everything when it
-    /// does.
+    /// The driver has reconnected, and has not yet asked for this job on its new connection. When it asks, the hub
+    /// sends it everything.
     pub(crate) paused: bool,
-    /// The driver is being sent what the journal has: the number of that question to the journal.
+    /// The journal's results are being sent to this driver. This is the number of that question to the journal.
     pub(crate) replay: Option<u64>,
-    /// Those are all the results there will be: the job had already ended when the journal was asked.
+    /// The journal's results are complete: the job had already ended when the journal was asked.
     pub(crate) whole: bool,
 }
 
@@ -127,7 +128,7 @@ impl Job {
         }
     }
 
-    /// The job ran under the previous hub: its submission time and its counts continue.
+    /// The job ran under the previous hub: keeps the submission time and the counts from there.
     pub(crate) fn go_on_from(&mut self, submitted: u64, before: &Progress) {
         self.submitted = submitted;
         // A hub that dies right after the submission has noted no counts.
@@ -136,7 +137,7 @@ impl Job {
         }
     }
 
-    /// Whether a result of a detached job is in the journal, or with an engine that is here.
+    /// Whether the result of a partition of a detached job is in the journal, or with a connected engine.
     pub(crate) fn has(&self, partition: u32) -> bool {
         let here = |attempt| self.delivered.contains_key(attempt);
         self.held.contains(&partition) || self.kept.get(&partition).is_some_and(here)
@@ -167,8 +168,8 @@ impl Hub {
         self.tell_driver(session, ToDriver::Ended { ticket, end });
     }
 
-    /// Refuses a detached save that is submitted again and that the hub no longer has, because another driver has collected
-    /// it. A driver that was cut off does not know that. The files are saved, and there are no results left for it.
+    /// Refuses a detached save that a driver submits again although another driver has collected it. The hub no longer
+    /// has that job. The files are saved, and no results are left for this driver.
     fn not_collected(&self, new: &NewJob) -> Result<()> {
         let Some(id) = new.job.filter(|_| new.detached.is_some() && !new.token.is_empty()) else { return Ok(()) };
         Err(Error::cluster(
@@ -222,7 +223,8 @@ impl Hub {
             session.tickets.insert(ticket, id);
         }
         if let Some(name) = &new.detached {
-            // The driver may leave as soon as the job is accepted, so the journal must have the job first.
+            // The driver may leave as soon as it reads that the job is accepted. So the journal must have the job
+            // first.
             self.out.order(Order::NoteJob { entry, job: id });
             self.name_is_taken(name);
             return Ok(());
@@ -232,7 +234,7 @@ impl Hub {
         if self.engines.all.is_empty() {
             self.tell_of_no_engine(id);
         }
-        // A session older than this hub may have its blocks on engines that are still on their way back.
+        // Blocks of a session that is older than this hub may be on engines that have not reconnected yet.
         if matches!(origin, Origin::New) && (self.engines.awaited.is_empty() || session >= self.first.1) {
             self.begin_job(id);
         }
@@ -257,7 +259,7 @@ impl Hub {
     pub(crate) fn written(&mut self, id: JobId, outcome: Result<()>) {
         if let Err(error) = outcome {
             self.end_job(id, Err(error));
-            // It was never accepted, and the journal does not have it: it must not keep its name either.
+            // The job was never accepted, and the journal does not have it. Its name must be free again.
             return self.close_job(id);
         }
         let Some(job) = self.jobs.get(&id) else { return };
@@ -304,8 +306,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Keeps the codes of exchanges that come with a job, although the job does not begin. Its driver counts them as sent,
-    /// and submits the next jobs without them.
+    /// Keeps the codes of exchanges that come with a job, although the job was refused. The driver counts these codes
+    /// as sent, and submits its next jobs without them.
     fn keep_codes(&mut self, session: SessionId, new: &NewJob) {
         for (stage, bytes) in &new.codes {
             let output = new.spec.stages.get(*stage as usize).and_then(|stage| stage.output);
@@ -343,7 +345,7 @@ impl Hub {
         self.hand_in(id);
     }
 
-    /// Hands the scheduler a job, with what of it is still to be done.
+    /// Hands a job to the scheduler, without the work that is already done.
     pub(crate) fn hand_in(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
         let (mut spec, caches) = ((*job.spec).clone(), job.caches.clone());
@@ -432,7 +434,7 @@ impl Hub {
         self.out.note(Entry::JobEnded { job: id, at, progress, end: end.clone().map_err(Box::new) });
         for driver in drivers.into_iter().filter(|driver| !driver.paused) {
             self.tell_driver(driver.session, ToDriver::Progress { ticket: driver.ticket, progress });
-            // A driver that is being sent results from the journal is told the end after them.
+            // If the journal's results are still being sent to this driver, the end follows after them.
             if driver.replay.is_none() {
                 self.tell_driver(driver.session, ToDriver::Ended { ticket: driver.ticket, end: end.clone() });
             }
@@ -455,7 +457,7 @@ impl Hub {
         for (engine, attempts) in by_engine {
             self.tell_engine(engine, ToEngine::Received { attempts });
         }
-        // Its owner may not have asked for it again since the hub restarted.
+        // The driver of the job's session may not have asked for it since the hub restarted.
         let drivers = job.drivers.iter().map(|driver| (driver.session, driver.ticket));
         for (session, ticket) in drivers.chain([(job.session, job.ticket)]) {
             if let Some(session) = self.sessions.all.get_mut(&session)

@@ -12,7 +12,7 @@ pub(crate) struct StageCode {
     pub(crate) bytes: CodeBytes,
     /// How many jobs name it and have not ended.
     pub(crate) users: u32,
-    /// Whether the driver still holds the exchange that it makes.
+    /// Whether the driver still holds the exchange whose output the stage makes.
     pub(crate) held: bool,
 }
 
@@ -31,7 +31,8 @@ impl Found {
     }
 }
 
-/// What survives from before a hub restarted, or an engine connected again, until a job names it.
+/// What engines offer after a restart of the hub or a reconnection, and what the journal remembers of it. It stays here
+/// until a job names it.
 #[derive(Default)]
 pub(crate) struct Offered {
     pub(crate) outputs: BTreeMap<OutputId, Found>,
@@ -45,7 +46,7 @@ pub(crate) struct Known {
     pub(crate) codes: BTreeMap<CodeId, StageCode>,
     /// How often the locations of an output's blocks have changed.
     pub(crate) moves: BTreeMap<OutputId, u64>,
-    /// Why the latest attempt to read blocks of an output failed.
+    /// Why the latest attempt to read blocks of an output failed, as an engine reported it.
     pub(crate) unreadable: BTreeMap<OutputId, String>,
     /// For each cache, which engine keeps which partition.
     pub(crate) caches: BTreeMap<GlobalCacheId, BTreeMap<u32, EngineId>>,

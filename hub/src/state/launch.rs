@@ -1,5 +1,5 @@
-//! Sending tasks to engines, each after the code it runs and the locations of what it reads; and taking in their
-//! reports.
+//! Sending tasks to engines, and taking in their reports. Before a task, an engine receives the task's code and the
+//! locations of its inputs.
 
 use super::Hub;
 use super::launches::Launched;
@@ -89,7 +89,7 @@ impl Hub {
         span: (u64, u64),
     ) {
         let Some(launched) = self.launches.report(attempt, engine) else {
-            // The launch was lost or already reported: what it made is not accepted.
+            // The hub does not know this launch, or has its report already. So what it made is not accepted.
             return self.tell_engine(engine, ToEngine::Discard { attempt });
         };
         if let CodeId::Output(output) = launched.code {

@@ -1,4 +1,4 @@
-//! What engines were given to run, and what they reported that is not accepted yet.
+//! What engines were given to run, and reports that the scheduler has not accepted yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks_base::ids::{AttemptId, EngineId, JobId, OutputId, SessionId};
@@ -20,9 +20,9 @@ pub(crate) struct Launched {
 pub(crate) struct Launches {
     /// Launches that have not been reported.
     pub(crate) out: BTreeMap<AttemptId, Launched>,
-    /// Results that were reported and are not accepted yet.
+    /// Results that an engine has reported and the scheduler has not accepted yet.
     pub(crate) reported: BTreeMap<AttemptId, Vec<(u32, ResultPart)>>,
-    /// Partitions of outputs that were reported and not noted yet.
+    /// Partitions of outputs that were reported, and whose checksums are not in the journal yet.
     pub(crate) made: Vec<(OutputId, Partitions)>,
 }
 

@@ -1,6 +1,6 @@
-//! Drivers whose connections are lost. The hub cannot know whether a driver on another machine was cut off or has
-//! ended, so it waits. It can look at a process of its own machine. It tells drivers whose jobs wait for slots which
-//! lost driver holds them.
+//! Drivers whose connections are lost. A driver on another machine may have ended, or may only be cut off. The hub
+//! cannot tell, so it waits. If the driver is a process of the hub's machine, the hub can look. Drivers whose jobs wait
+//! for slots of a lost driver get a message that names it.
 
 use super::Hub;
 use super::jobs::Phase;
@@ -12,12 +12,12 @@ use tryworks_protocol::HostInfo;
 use tryworks_protocol::driver::ToDriver;
 use tryworks_transport::PeerId;
 
-/// Drivers are told what they wait for when they have waited so long.
+/// A driver gets a message about missing slots after its job has waited this long.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 impl Hub {
-    /// Gives up the connections of drivers that say nothing, and the sessions of drivers that have ended or did not
-    /// come back in time.
+    /// Closes the connections of drivers that have been silent for too long. Ends the sessions of drivers that did not
+    /// come back in time, and orders a look at the processes of the other lost drivers.
     pub(crate) fn drop_lost_drivers(&mut self) {
         for peer in self.sessions.silent(self.now, self.setup.limits.driver_silence) {
             self.lose_client(peer);
@@ -37,8 +37,8 @@ impl Hub {
         }
     }
 
-    /// Takes in whether a process of the hub's machine has ended. That counts only if the process was seen alive
-    /// before. In a container of its own, a driver may have a number that means another process here, or none.
+    /// Takes in whether a process of the hub's machine has ended. An end counts only if the process was seen alive
+    /// before. A driver in a container has a process number that may mean another process here, or none.
     pub(crate) fn looked(&mut self, id: SessionId, process: HostInfo, ended: bool) {
         let Some(of) = self.sessions.all.get_mut(&id) else { return };
         match ended {
@@ -88,8 +88,8 @@ impl Hub {
         ))
     }
 
-    /// Tells each driver whose jobs wait for slots, once, which lost driver holds slots. A short wait is not worth a
-    /// message: the lost driver may just have ended, and its slots be free at once.
+    /// Tells each driver whose jobs wait for slots, once for each job, which lost driver holds slots. A short wait is
+    /// not worth a message: the lost driver may just have ended, which frees its slots at once.
     pub(crate) fn tell_of_missed(&mut self) {
         let (now, clock) = (self.now, self.clock());
         let long = |of: &Session| of.lost.is_some_and(|since| now.since(since) >= SHORT_WAIT);

@@ -106,12 +106,12 @@ const PREFETCH: u32 = 2;
 const EXCLUSION: Exclusion =
     Exclusion { failures: 10, window: Duration::from_secs(60), lasts: Duration::from_secs(60) };
 
-/// What a hub is told about itself when it starts.
+/// What a hub knows of itself when it starts.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The name of the cluster.
     pub cluster: String,
-    /// How long it waits for its peers.
+    /// How long the hub waits for its peers, and how much may wait for them.
     pub limits: Limits,
     /// The pools that jobs can be in, besides the one without a name.
     pub pools: Vec<Pool>,
@@ -154,7 +154,7 @@ pub struct Hub {
     zero: u64,
     pub(crate) scheduler: Scheduler<Error>,
     pub(crate) events: Vec<Event<Error>>,
-    /// When the scheduler wants ticks. It asks once for each, so none may be lost to an earlier one.
+    /// When the scheduler wants ticks. It asks for each only once, so an early tick must not remove a later one.
     wakes: BTreeSet<Time>,
     pub(crate) numbers: Numbers,
     pub(crate) sessions: Sessions,
@@ -173,7 +173,7 @@ pub struct Hub {
     /// The address of the data port.
     data_address: Option<String>,
     pub(crate) out: Outbox,
-    /// Why the journal cannot be written, while that is so.
+    /// Why the journal cannot be written; `None` while it can be.
     trouble: Option<Error>,
 }
 
@@ -227,7 +227,7 @@ impl Hub {
         &self.numbers
     }
 
-    /// When it wants a [`tick`](Hub::tick), besides the regular ones.
+    /// When the state next wants a [`tick`](Hub::tick), besides the regular ones.
     #[must_use]
     pub fn wake(&self) -> Option<Time> {
         self.wakes.first().copied()
@@ -286,7 +286,7 @@ impl Hub {
         self.hear(outcome);
     }
 
-    /// Does what the passage of time makes due. `micros` is the system's clock, in microseconds since 1970.
+    /// Does what is due at this time. `micros` is the system's clock, in microseconds since 1970.
     pub fn tick(&mut self, now: Time, micros: u64) {
         self.at(now);
         self.set_clock(micros);
@@ -300,7 +300,7 @@ impl Hub {
         self.end_jobs();
     }
 
-    /// Decides what follows from all that was handed in, and takes what is to leave.
+    /// Handles everything that was handed in, and takes the messages and orders that leave the hub.
     pub fn outgoing(&mut self, now: Time) -> Outgoing {
         self.at(now);
         self.settle();

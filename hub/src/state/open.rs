@@ -1,4 +1,4 @@
-//! The jobs that are not closed, with indexes that find a job without a walk over all of them. A driver may have a
+//! The jobs that are not closed. Indexes find a job without a walk over all of them, because a driver may have a
 //! hundred thousand.
 
 use super::jobs::{Job, Phase};
@@ -7,7 +7,7 @@ use std::ops::Index;
 use tryworks_base::ids::{AttemptId, EngineId, JobId, SessionId};
 use tryworks_protocol::driver::Part;
 
-/// The jobs that are not closed. What happens with each message must find its jobs by a key.
+/// The jobs that are not closed. Code that runs for each message must find its jobs by a key.
 #[derive(Default)]
 pub(crate) struct Jobs {
     all: BTreeMap<JobId, Job>,
@@ -19,7 +19,7 @@ pub(crate) struct Jobs {
     waiting: BTreeSet<JobId>,
     /// The jobs of launches whose results the driver has not acknowledged.
     delivered: BTreeMap<AttemptId, JobId>,
-    /// Jobs whose progress may have changed since their drivers were told.
+    /// Jobs whose progress may have changed since their drivers last received it.
     stirred: BTreeSet<JobId>,
     /// How many times the journal was asked for results.
     replays: u64,
@@ -59,7 +59,7 @@ impl Jobs {
         all.is_empty()
     }
 
-    /// Walks over all jobs. Not for what happens with each message.
+    /// Walks over all jobs. Code that runs for each message must not use it.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&JobId, &Job)> {
         self.all.iter().inspect(|_| self.walk(1))
     }
@@ -68,7 +68,7 @@ impl Jobs {
         self.iter().map(|(_, job)| job)
     }
 
-    /// Walks over all jobs, too.
+    /// Walks over all jobs: the warning at [`iter`](Self::iter) applies.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Job> {
         self.walk(self.all.len() as u64);
         self.all.values_mut()
@@ -129,14 +129,14 @@ impl Jobs {
         }
     }
 
-    /// Takes the waiting jobs: they wait no longer.
+    /// Takes the jobs that wait; none waits afterwards.
     pub(crate) fn take_waiting(&mut self) -> Vec<JobId> {
         let waiting = std::mem::take(&mut self.waiting);
         let waits = |id: &JobId| self.all.get(id).is_some_and(|job| job.phase == Phase::Waiting);
         waiting.into_iter().filter(waits).collect()
     }
 
-    /// Notes results that the driver of a job is sent, until it acknowledges them.
+    /// Notes results that a driver of the job receives, until the driver acknowledges them.
     pub(crate) fn deliver(&mut self, id: JobId, attempt: AttemptId, engine: EngineId, parts: Vec<(u32, Part)>) {
         if let Some(job) = self.all.get_mut(&id) {
             job.delivered.insert(attempt, (engine, parts));
@@ -159,7 +159,7 @@ impl Jobs {
         }
     }
 
-    /// Does so for all jobs of a session, since some share their stages.
+    /// Notes it for all jobs of a session, because several jobs may share a stage.
     pub(crate) fn stir_session(&mut self, session: SessionId) {
         let owned = self.owned.range((session, JobId(0))..=(session, JobId(u64::MAX)));
         self.stirred.extend(owned.map(|(_, id)| *id));
@@ -170,8 +170,8 @@ impl Jobs {
         self.iter().filter(|(_, job)| job.end.is_none()).map(|(id, _)| *id).collect()
     }
 
-    /// A driver has reconnected. Messages on its previous connection may be lost, and later ones must not arrive without
-    /// them. So the hub says nothing about the job until the driver asks for it.
+    /// A driver has reconnected. Messages on its previous connection may be lost, and later messages must not arrive
+    /// without them. So the hub sends nothing about the job until the driver asks for it.
     pub(crate) fn pause_reports(&mut self, id: JobId, session: SessionId) {
         let drivers = self.all.get_mut(&id).into_iter().flat_map(|job| &mut job.drivers);
         for driver in drivers.filter(|driver| driver.session == session) {
@@ -179,7 +179,7 @@ impl Jobs {
         }
     }
 
-    /// An engine is gone. What it had of detached jobs counts again once an engine offers it again.
+    /// An engine is gone. Results of detached jobs that stay with it count again when an engine offers them.
     pub(crate) fn lose_engine(&mut self, id: EngineId) {
         for job in self.values_mut().filter(|job| job.detached.is_some()) {
             job.delivered.retain(|_, (engine, _)| *engine != id);

@@ -1,4 +1,4 @@
-//! What the state wants done that takes I/O, and the outcomes that are handed in.
+//! The I/O that the state orders, and the outcomes that the shell hands in.
 
 use crate::journal::{Counter, Entry, Ran};
 use std::collections::BTreeSet;
@@ -39,12 +39,12 @@ pub enum Order {
         /// The last number to reserve.
         end: u64,
     },
-    /// Ask the journal, once all earlier notes are committed. A question for results waits for that however long it
-    /// takes. Other questions are answered from what is written if the journal cannot be written.
+    /// Ask the journal, after all earlier notes are committed. A question for results waits for that, however long it
+    /// takes. If the journal cannot be written, other questions are answered from what is in it.
     LookUp(Lookup),
-    /// Something about drivers' programs and the files that drivers upload.
+    /// Keep, or release, a driver's program or a file that a driver uploaded.
     Shelf(ShelfOrder),
-    /// See whether a process of the hub's machine has ended: [`OrderOutcome::Looked`] says so.
+    /// See whether a process of the hub's machine has ended. The outcome is [`OrderOutcome::Looked`].
     LookAt {
         /// The driver's session.
         session: SessionId,
@@ -84,7 +84,7 @@ pub enum Level {
     Error,
 }
 
-/// Something about drivers' programs and the files that drivers upload.
+/// Which drivers' programs and uploaded files the hub keeps.
 #[derive(Clone, Debug)]
 pub enum ShelfOrder {
     /// A driver has connected, and this is its program.
@@ -154,7 +154,7 @@ pub enum OrderOutcome {
         /// The outcome.
         outcome: Result<()>,
     },
-    /// Results of a detached job that an engine holds are written down.
+    /// The journal has committed results of a detached job, which an engine holds until then.
     Kept {
         /// The engine that holds them.
         engine: EngineId,
@@ -223,6 +223,6 @@ pub enum OrderOutcome {
     },
     /// Something was uploaded to the data port, under this hash.
     Arrived([u8; 32]),
-    /// It is no longer there.
+    /// What was uploaded under this hash is no longer there.
     Removed([u8; 32]),
 }

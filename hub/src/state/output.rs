@@ -1,6 +1,6 @@
 //! Output of tasks on its way to drivers. Each worker has little output under way, but there may be many hundred
-//! engines. So the output under way to each driver, and to all drivers together, is bounded. What exceeds a bound is
-//! left out, and the driver is told where.
+//! engines. So the output under way is bounded, for each driver and for all drivers together. Output over a bound is
+//! left out, and the driver learns where.
 
 use std::collections::{BTreeMap, VecDeque};
 use tryworks_base::ids::SessionId;
@@ -22,13 +22,14 @@ struct ToDriver {
     bytes: usize,
     /// For each output with something under way: where each piece ends, and how many bytes it counts.
     pieces: BTreeMap<(u64, bool), VecDeque<(u64, usize)>>,
-    /// The outputs whose latest piece was left out, with an empty piece that says where that one ended.
+    /// The outputs whose latest piece was left out. Each has an empty piece, whose offset is the end of what was left
+    /// out.
     left_out: BTreeMap<(u64, bool), Written>,
 }
 
 impl UnderWay {
-    /// Whether this piece may be sent to its driver now. If not, it is left out, and its worker is held back until the
-    /// driver has acknowledged the gap.
+    /// Whether a piece may be sent to its driver now. If not, it is left out. Its worker then waits until the driver
+    /// has acknowledged the gap.
     pub(crate) fn admit(&mut self, session: SessionId, written: &Written) -> bool {
         let of = self.sessions.entry(session).or_default();
         let (size, key) = (written.size(), (written.run, written.stderr));
@@ -44,8 +45,8 @@ impl UnderWay {
         true
     }
 
-    /// A driver acknowledges output. Returns the pieces that tell it of everything left out, once at most half of
-    /// each bound is used.
+    /// A driver acknowledges output. Returns an empty piece for each output with a gap, once at most half of each bound
+    /// is used. The driver sees the gap by the piece's offset.
     pub(crate) fn heard(&mut self, session: SessionId, heard: &Heard) -> Vec<Written> {
         let Some(of) = self.sessions.get_mut(&session) else { return Vec::new() };
         let key = (heard.run, heard.stderr);
@@ -64,7 +65,7 @@ impl UnderWay {
         }
     }
 
-    /// Forgets what was under way to a driver, since it may never arrive.
+    /// Forgets the output under way to a driver whose connection ended.
     pub(crate) fn lost(&mut self, session: SessionId) {
         if let Some(of) = self.sessions.remove(&session) {
             self.all -= of.bytes;
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_engines_have_no_more_under_way_than_one_driver_may_have() {
+    fn output_of_a_thousand_engines_stays_within_one_drivers_bound() {
         let mut under_way = UnderWay::default();
         let mut sent = Vec::new();
         for run in 0..1_000 {
@@ -96,7 +97,7 @@ mod tests {
         assert!(under_way.all <= TO_ONE && under_way.all > TO_ONE - 2 * PIECE, "{}", under_way.all);
         // Another driver still gets output.
         assert!(under_way.admit(SessionId(2), &written(2_000, 0)));
-        // The first driver is told of what was left out when it has acknowledged half of what came.
+        // After the first driver has acknowledged half of what it got, it receives the empty pieces for the gaps.
         let mut told = Vec::new();
         for run in &sent {
             told.extend(under_way.heard(SessionId(1), &written(*run, 0).heard()));
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_a_gap_tells_of_it_by_itself() {
+    fn a_later_piece_makes_the_notice_of_a_gap_unnecessary() {
         let mut under_way = UnderWay::default();
         let mut offset = 0;
         while under_way.admit(SessionId(1), &written(1, offset)) {
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn all_drivers_together_have_a_bound_and_those_that_are_gone_take_none_of_it() {
+    fn output_to_all_drivers_is_bounded_and_lost_drivers_free_their_share() {
         let mut under_way = UnderWay::default();
         let fill = |under_way: &mut UnderWay, session: u32| {
             (0..).take_while(|run| under_way.admit(SessionId(session), &written(session * 1_000 + run, 0))).count()

@@ -38,7 +38,8 @@ impl Hub {
         self.out.note(Entry::StageEnded { job, stage, attempt, at });
     }
 
-    /// The progress of a launch's job may have changed, and that of jobs that share its stage.
+    /// Notes that the progress of a launch's job may have changed. If several jobs share its stage, this holds for all
+    /// of them.
     pub(crate) fn stir(&mut self, launched: &Launched) {
         match self.known.codes.get(&launched.code).is_some_and(|code| code.users > 1) {
             true => self.jobs.stir_session(launched.session),
@@ -90,7 +91,7 @@ impl Hub {
         for id in self.jobs.take_stirred() {
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.end.is_none()) else { continue };
             if let Some(now) = self.scheduler.progress(id) {
-                // The scheduler also counts stages that had nothing to do, which are no work of this job.
+                // The scheduler also counts stages that had nothing to do. They are not part of this job's work.
                 let skipped = now.stages.saturating_sub(job.progress.stages);
                 job.progress.stages_done = now.stages_done.saturating_sub(skipped);
                 job.progress.running = now.tasks_running;

@@ -1,4 +1,4 @@
-//! The latest output of workers: for people who ask, and for drivers that were cut off.
+//! The latest output of workers: for people who ask for it, and for drivers that were cut off.
 
 use super::Hub;
 use crate::journal::Ran;
@@ -31,8 +31,8 @@ struct Said {
 }
 
 impl Ran {
-    /// Whether a piece belongs to this job. Workers write to one output for all of their tasks, so where the task is
-    /// not known, the time decides.
+    /// Whether a piece belongs to this job. A worker writes the output of all its tasks to one pipe. If the task is
+    /// unknown, the time decides.
     fn wrote(&self, said: &Said) -> bool {
         let in_time = said.at >= self.from && self.to.is_none_or(|to| said.at <= to);
         said.session == self.session && said.job.map_or(in_time, |job| job == self.job)
@@ -47,7 +47,8 @@ impl Hub {
         self.recent.add(Said { engine, session, job, at: self.clock(), written: written.clone() });
     }
 
-    /// The driver has acknowledged output of a worker of its session, or is not there to do so.
+    /// The driver has acknowledged output of one of its workers, or the hub acknowledges it for a driver that is not
+    /// connected.
     pub(crate) fn heard(&mut self, session: SessionId, heard: Heard) {
         let left_out = self.under_way.heard(session, &heard);
         for written in left_out {
@@ -64,7 +65,7 @@ impl Hub {
         }
     }
 
-    /// The driver's connection ended: what was under way may never arrive.
+    /// The driver's connection ended: output that was under way may be lost.
     pub(crate) fn unheard(&mut self, session: SessionId) {
         self.under_way.lost(session);
         for engine in self.engines.ids() {
@@ -72,8 +73,8 @@ impl Hub {
         }
     }
 
-    /// Sends a driver that was cut off the latest output of its tasks again. The offsets tell the driver what it
-    /// already has.
+    /// Sends a driver that was cut off the latest output of its tasks again. By the offsets, the driver knows which
+    /// part it already has.
     pub(crate) fn say_again(&mut self, session: SessionId) {
         let own = self.recent.log.iter().filter(|said| said.session == session);
         let own: Vec<_> = own.map(|said| said.written.clone()).collect();
@@ -106,14 +107,14 @@ impl Recent {
     }
 }
 
-/// An unfinished output: its latest piece, where that ended, and the beginning of a line.
+/// An output whose last line is unfinished: its latest piece, where that ended, and the beginning of the line.
 struct Open<'a> {
     of: &'a Written,
     end: u64,
     line: Vec<u8>,
 }
 
-/// Joins pieces of output into lines. A line appears where its end arrived.
+/// Joins pieces of output into lines. Lines are in the order in which their ends arrived.
 #[derive(Default)]
 struct Lines<'a> {
     rows: Vec<LogRow>,
@@ -126,7 +127,7 @@ impl<'a> Lines<'a> {
         let before = self.open.remove(&key);
         let (end, mut line) = before.map_or((written.offset, Vec::new()), |open| (open.end, open.line));
         if end < written.offset && !line.is_empty() {
-            // The bytes in between are not kept.
+            // The bytes between the two pieces are no longer kept.
             self.row(written, &std::mem::take(&mut line));
         }
         // An engine that was cut off sends some pieces twice.
@@ -176,9 +177,9 @@ mod tests {
     }
 
     #[test]
-    fn a_line_stays_one_line_however_it_came() {
+    fn a_line_that_arrives_in_pieces_is_one_row() {
         let mut recent = Recent::default();
-        // In pieces, with another worker in between, and one of them twice.
+        // Pieces of a line, with another worker's pieces in between, and one piece sent twice.
         recent.add(said(7, 1, 0, "a lo"));
         recent.add(said(8, 1, 0, "other\nhalf"));
         recent.add(said(7, 1, 4, "ng line\r\nnext"));
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_with_the_process_number_of_one_before_it_is_another_one() {
+    fn a_reused_process_number_does_not_join_the_lines_of_two_workers() {
         let mut recent = Recent::default();
         recent.add(said(7, 1, 0, "the first says much\nand no end"));
         let mut second = said(7, 2, 0, "second\n");
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_a_job_is_told_by_its_task_or_by_the_time() {
+    fn output_belongs_to_the_job_of_its_task_or_by_time_if_the_task_is_unknown() {
         let mut recent = Recent::default();
         for at in 1..=4 {
             recent.add(said(at as u32, at, 0, "line\n"));
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_has_a_bound() {
+    fn kept_output_is_bounded() {
         let kept = |len: usize| {
             let mut recent = Recent::default();
             let pieces = (LOG_BYTES / len) as u64 * 2;

@@ -37,7 +37,7 @@ impl Hub {
         let Unfinished { row, session, ticket, detached } = job;
         let id = row.job;
         let Some(owner) = self.sessions.all.get_mut(&session) else {
-            // The previous hub died between the end of the session and the end of the job.
+            // The previous hub noted the end of the session, and died before it noted the end of the job.
             return self.note_end(id, Err(Error::Cancelled));
         };
         match detached {
@@ -62,7 +62,7 @@ impl Hub {
         let mut job = Job::new(session, ticket, row.detached, submission.spec, row.submitted);
         job.identity = Some(Identity { action: submission.action, token: submission.token });
         (job.caches, job.phase) = (submission.caches, Phase::Waiting);
-        // Results that stayed with an engine count when the engine offers them.
+        // Results that stayed with an engine count when an engine offers them.
         job.held = held.iter().filter(|held| held.here).map(|held| held.partition).collect();
         job.progress = self.work_of(&job.spec);
         job.go_on_from(row.submitted, &row.progress);
@@ -110,7 +110,7 @@ fn ended(row: JobRow, session: SessionId, end: Result<()>, held: &[Held], identi
     job.results = held.len() as u64;
     job.held = held.iter().filter(|held| held.here).map(|held| held.partition).collect();
     job.kept = held.iter().filter(|held| !held.here).map(|held| (held.partition, held.attempt)).collect();
-    // Drivers are told of large results once the engines that hold them are back.
+    // Drivers get the locations of large results when the engines that hold them are back.
     job.phase = if job.kept.is_empty() { Phase::Begun } else { Phase::Waiting };
     job.end = Some(end);
     job

@@ -22,7 +22,7 @@ const UNFIT: Duration = Duration::from_secs(60);
 impl Hub {
     pub(crate) fn engine_says_bytes(&mut self, peer: PeerId, bytes: &[u8]) {
         let Some(&id) = self.engines.by_peer.get(&peer) else {
-            // An engine that was given up may go on speaking until the hub hangs up.
+            // An engine that was given up may send messages until the hub closes its connection.
             if !self.out.hang_up_engines.contains(&peer) {
                 self.greet_engine(peer, bytes);
             }
@@ -55,7 +55,8 @@ impl Hub {
         if let Err(unfit) = check_label("an engine", &offer.name) {
             return self.refuse_engine(peer, &unfit.to_string());
         }
-        // The same engine by a new connection: the old connection is over, even if its end was not noticed.
+        // The same name and key mean the same engine on a new connection. Its old connection is over, even if nobody
+        // noticed its end.
         if let Some(before) = self.engines.named(&offer.name) {
             if self.engines.all[&before].store.key != offer.store.key {
                 let why = format!("there is an engine `{}` already; give this one another name", offer.name);
@@ -102,7 +103,7 @@ impl Hub {
         let making = self.making(&held.iter().map(|held| held.output).collect());
         for held in held {
             let (output, attempt) = (held.output, held.attempt);
-            // It was released while its engine was away.
+            // Its driver released it while the engine was away.
             if !self.may_name(output) {
                 self.tell_engine(id, ToEngine::DeleteOutput { output });
                 continue;
@@ -128,7 +129,7 @@ impl Hub {
         self.out.dismiss_engine(peer, refusal(why));
     }
 
-    /// Tells an engine of a session, so that it can start a worker.
+    /// Sends an engine what it needs to start a worker for a session.
     pub(crate) fn introduce(&mut self, engine: EngineId, id: SessionId) {
         let Some((session, program)) =
             self.sessions.all.get(&id).and_then(|session| Some((session, session.program.as_deref()?)))
@@ -159,7 +160,7 @@ impl Hub {
                 for attempt in waiting {
                     self.task_failed(id, attempt, Failure::Killed, (at, at));
                 }
-                // Nobody knows when they began.
+                // When these attempts began is unknown, so the time of the report stands for both ends.
                 for attempt in &suspects {
                     if let Some(launched) = self.launches.report(*attempt, id) {
                         self.note_task(&launched, *attempt, (at, at), Err(&Failure::User(error.clone())));
@@ -190,7 +191,7 @@ impl Hub {
                 if let Some(engine) = self.engines.all.get_mut(&id) {
                     (engine.resident, engine.blocks) = (resident, blocks);
                     let gate = if short { Gate::Memory } else { Gate::Open };
-                    // An engine that leaves stays closed, whatever its memory.
+                    // An engine that leaves takes no tasks, even when its memory allows more.
                     if engine.gate != gate && engine.gate != Gate::Draining {
                         engine.gate = gate;
                         self.events.push(Event::EngineGate { engine: id, gate });
@@ -209,14 +210,14 @@ impl Hub {
         }
     }
 
-    /// Notes that a task took this long.
+    /// Notes how long a task took.
     pub(crate) fn pace(&mut self, id: EngineId, micros: u64) {
         if let Some(prefetch) = self.engines.all.get_mut(&id).and_then(|engine| engine.pace(micros)) {
             self.events.push(Event::EnginePrefetch { engine: id, prefetch });
         }
     }
 
-    /// Lets engines leave that were drained and hold no results that a driver still needs.
+    /// Dismisses the engines that are drained, unless they hold results that a driver still needs.
     pub(crate) fn dismiss_drained(&mut self) {
         let needed =
             |id: &EngineId| self.jobs.values().any(|job| job.delivered.values().any(|(engine, _)| engine == id));
@@ -259,8 +260,8 @@ impl Hub {
         }
     }
 
-    /// Workers of a session do not start on an engine: the scheduler gives its tasks to other engines while there are
-    /// any.
+    /// An engine cannot start workers of a session. The scheduler gives the session's tasks to other engines, if there
+    /// are any.
     fn cannot_work(&mut self, id: EngineId, session: SessionId, error: &Error) {
         let name = self.engines.name(id);
         if self.engines.all.len() > 1 {

@@ -1,5 +1,5 @@
-//! Results on their way to drivers: sent at once, sent again to drivers that attach later, and held until they are
-//! received.
+//! Results on their way to drivers. They are sent at once, sent again to drivers that attach later, and kept until a
+//! driver has acknowledged them.
 
 use super::Hub;
 use super::jobs::{Attached, Job, Phase};
@@ -13,7 +13,7 @@ use tryworks_protocol::engine::{BlockPlace, HeldResult, ResultPart, ToEngine};
 use tryworks_protocol::results_of;
 use tryworks_scheduler::Partitions;
 
-/// How many times results of a detached job are made again, before the job fails.
+/// How many times lost results of a detached job are recomputed before the job fails.
 const REMADE: u32 = 4;
 
 impl Hub {
@@ -23,7 +23,7 @@ impl Hub {
         self.deliver(job, engine, attempt, parts);
     }
 
-    /// Results were accepted: sends them to the job's drivers.
+    /// The scheduler has accepted results: sends them to the job's drivers.
     pub(crate) fn deliver(&mut self, id: JobId, engine: EngineId, attempt: AttemptId, parts: Vec<(u32, ResultPart)>) {
         let parts = self.placed(id, engine, attempt, parts);
         let Some(job) = self.jobs.get(&id).filter(|_| !parts.is_empty()) else {
@@ -37,7 +37,7 @@ impl Hub {
         self.tell_job(id, |ticket| ToDriver::Results { ticket, attempt, parts: parts.clone() });
     }
 
-    /// Results in the form in which drivers get them: large ones as locations.
+    /// Results in the form in which drivers get them: large results as the location where the driver fetches them.
     fn placed(
         &self,
         id: JobId,
@@ -58,7 +58,8 @@ impl Hub {
         parts.into_iter().filter_map(part).collect()
     }
 
-    /// Notes the results of a detached job in the journal, for drivers that collect them later.
+    /// Notes results of a detached job in the journal, for drivers that collect the job later. Large results stay with
+    /// the engine, and the journal notes only their lengths.
     fn hold(&mut self, id: JobId, engine: EngineId, attempt: AttemptId, parts: &[(u32, Part)]) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut stay = Vec::new();
@@ -87,13 +88,13 @@ impl Hub {
             self.out.note(entry);
         }
         if let Some(last) = last {
-            // Until the journal has them, only the engine holds them safely.
+            // Until the journal has committed them, the engine's copy is the only safe one.
             self.out.order(Order::NoteResult { entry: last, engine, attempt });
         }
     }
 
-    /// All results of a job were accepted. Those of a detached job that stayed with an engine are gone if the engine is, and
-    /// no driver may have fetched them. While the job's codes are here they can be made again.
+    /// All results of a job were accepted. Results of a detached job that stayed with an engine may have been lost with
+    /// it, before any driver fetched them. They are recomputed now, while the job's codes are still here.
     pub(crate) fn job_done(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.detached.is_some()) else {
             return self.end_job(id, Ok(()));
@@ -106,18 +107,20 @@ impl Hub {
             return self.end_job(id, Err(Error::Cancelled));
         }
         if job.remade == REMADE {
-            let what =
-                format!("{} results of {id} are lost with their engines, after {REMADE} times before", lost.len());
+            let what = format!(
+                "{} results of {id} are lost with their engines, and had been recomputed {REMADE} times already",
+                lost.len()
+            );
             let details = "run the program again once the engines stay".into();
             return self.end_job(id, Err(Error::Lost { what, details }));
         }
         job.remade += 1;
-        let text = format!("{} results of {id} were lost with their engines and are made again", lost.len());
+        let text = format!("{} results of {id} were lost with their engines and are recomputed", lost.len());
         self.tell_job(id, |_| ToDriver::Notice(text.clone()));
         self.hand_in(id);
     }
 
-    /// An engine that joined offers results from before.
+    /// An engine that joined offers a result that it holds from before.
     pub(crate) fn offer_result(&mut self, engine: EngineId, held: HeldResult) {
         let Some(job) = self.jobs.get_mut(&held.job) else {
             if self.sessions.may_ask_for(held.session, held.job) {
@@ -141,20 +144,21 @@ impl Hub {
             return self.tell_job(id, |ticket| ToDriver::Results { ticket, attempt, parts: parts.clone() });
         }
         if job.phase == Phase::Begun {
-            // The job continued without these results.
+            // The job went on without these results.
             return self.tell_engine(engine, ToEngine::Received { attempts: vec![attempt] });
         }
         self.known.offered.results.entry(id).or_default().push((engine, held));
     }
 
-    /// Releases the results of a job that engines have offered: nobody asks for them.
+    /// Releases the results that engines offered for a job, because no driver will ask for them.
     pub(crate) fn drop_offered(&mut self, job: JobId) {
         for (engine, held) in self.known.offered.results.remove(&job).unwrap_or_default() {
             self.tell_engine(engine, ToEngine::Received { attempts: vec![held.attempt] });
         }
     }
 
-    /// A driver that came back has asked for all that it wants. Other results that engines offered are released.
+    /// A reconnected driver has now asked for all the jobs that it wants. Releases the other results that engines
+    /// offered for its session.
     pub(crate) fn drop_unclaimed(&mut self, session: SessionId) {
         let own = |held: &[(EngineId, HeldResult)]| held.iter().any(|(_, held)| held.session == session);
         let unclaimed = self.known.offered.results.iter().filter(|(job, held)| {
@@ -164,7 +168,8 @@ impl Hub {
         unclaimed.into_iter().for_each(|job| self.drop_offered(job));
     }
 
-    /// A driver acknowledges results. Those of detached jobs are held until the job is collected.
+    /// A driver acknowledges results, so that engines can release them. Results of detached jobs stay until the job is
+    /// collected.
     pub(crate) fn received(&mut self, session: SessionId, attempts: &[AttemptId]) {
         let mut by_engine = BTreeMap::<_, Vec<_>>::new();
         for attempt in attempts {
@@ -177,7 +182,7 @@ impl Hub {
         }
     }
 
-    /// A driver asks for a detached job that another session submitted, or by a ticket of its own.
+    /// A driver asks for a detached job of another session, or for one of its own under a new ticket.
     pub(crate) fn attach_to(&mut self, session: SessionId, ticket: u64, id: JobId, action: &Action, token: &str) {
         let refused = match self.same_as(id, action) {
             Ok(known) if known.token == token => return self.attach(session, ticket, id),
@@ -190,7 +195,8 @@ impl Hub {
         self.tell_driver(session, ToDriver::Ended { ticket, end: Err(refused) });
     }
 
-    /// A driver attaches to a known job: to its own by the same ticket after it was cut off, or to a detached one.
+    /// Attaches a driver to a known job. Either it was cut off and asks again under the same ticket, or the job is
+    /// detached.
     pub(crate) fn attach(&mut self, session: SessionId, ticket: u64, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.drivers.retain(|driver| (driver.session, driver.ticket) != (session, ticket));
@@ -199,13 +205,13 @@ impl Hub {
         if let Some(session) = self.sessions.all.get_mut(&session) {
             session.tickets.insert(ticket, id);
         }
-        // While the job is being noted, acceptance has to wait.
+        // The journal does not have the job yet. The driver learns that it is accepted when it does.
         if phase == Phase::Noting {
             return;
         }
         self.tell_driver(session, ToDriver::Accepted { ticket, job: id });
         self.tell_driver(session, ToDriver::Progress { ticket, progress });
-        // Results from the journal are sent when the job begins, or now if it has begun.
+        // If the job has begun, the journal's results are sent now. Otherwise they are sent when it begins.
         if phase == Phase::Begun && detached {
             return self.replay_to(id, session, ticket);
         }
@@ -229,7 +235,7 @@ impl Hub {
         }
     }
 
-    /// Sends every driver of a detached job what the journal has of its results.
+    /// Sends each driver of a detached job the results that the journal has.
     pub(crate) fn replay_to_all(&mut self, id: JobId) {
         let Some(job) =
             self.jobs.get(&id).filter(|job| job.detached.is_some() && !job.held.is_empty() || job.end.is_some())
@@ -257,18 +263,18 @@ impl Hub {
         Some((job, *job.drivers.iter().find(|driver| driver.replay == Some(replay))?))
     }
 
-    /// The journal hands over a result.
+    /// The journal hands over one result.
     pub(crate) fn replay(&mut self, id: JobId, replay: u64, attempt: AttemptId, partition: u32, bytes: Vec<u8>) {
         let Some((_, Attached { session, ticket, .. })) = self.who_hears(id, replay) else { return };
         let parts = vec![(partition, Part::Here(bytes))];
         self.tell_driver(session, ToDriver::Results { ticket, attempt, parts });
     }
 
-    /// The journal has handed over all results that it had when it was asked.
+    /// The journal has handed over all the results that it had when it was asked.
     pub(crate) fn replayed(&mut self, id: JobId, replay: u64, count: Result<u64>) {
         let Some((job, Attached { session, ticket, whole, .. })) = self.who_hears(id, replay) else { return };
         let here = job.kept.values().filter(|attempt| job.delivered.contains_key(attempt)).count() as u64;
-        // A job that ended since then has sent its last results itself.
+        // If the job ended only after the journal was asked, its last results were sent directly.
         let lost = |count: u64| whole && job.end == Some(Ok(())) && count + here < job.results;
         let end = match count {
             Err(error) => Some(Err(error)),
@@ -294,16 +300,18 @@ impl Hub {
         self.end_seek(session, ticket);
         let Some(id) = self.leave_job(session, ticket) else { return };
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        // It may have seen the end that another hub told it of and did not note. Then the job runs again.
+        // The job may still be running. The previous hub told the driver of its end, and died before the journal had
+        // that.
         job.collected = job.detached.is_some();
-        // A detached job continues, and other drivers may be about to collect it, unless they are gone.
+        // A detached job continues. After its end it stays open for other drivers that may be collecting it, unless
+        // they are disconnected.
         let here = |driver: &Attached| self.sessions.all.get(&driver.session).is_some_and(|other| other.peer.is_some());
         if job.detached.is_none() || job.end.is_some() && !job.drivers.iter().any(here) {
             self.close_job(id);
         }
     }
 
-    /// Stops sending a driver anything about a job.
+    /// Stops sending a driver messages about a job.
     pub(crate) fn detach(&mut self, session: SessionId, ticket: u64) {
         if let Some(id) = self.leave_job(session, ticket) {
             self.close_if_collected(id);
@@ -318,7 +326,7 @@ impl Hub {
         Some(id)
     }
 
-    /// Closes a detached job that has ended and that a driver has collected, if the others that were about to are gone now.
+    /// Closes a detached job that has ended and that a driver has collected, once no other driver is attached to it.
     pub(crate) fn close_if_collected(&mut self, id: JobId) {
         if self.jobs.get(&id).is_some_and(|job| job.end.is_some() && job.collected && job.drivers.is_empty()) {
             self.close_job(id);

@@ -32,7 +32,7 @@ pub(crate) struct Session {
     pub(crate) host: String,
     /// The driver itself.
     pub(crate) process: Process,
-    /// The jobs that the driver waits for, by its tickets.
+    /// The jobs whose results the driver waits for, by its tickets.
     pub(crate) tickets: BTreeMap<u64, JobId>,
     /// Jobs that ran when the previous hub died and that the driver has not submitted again.
     pub(crate) orphans: BTreeMap<u64, JobRow>,
@@ -40,11 +40,12 @@ pub(crate) struct Session {
     pub(crate) heard: Time,
     /// Since when the driver has no connection.
     pub(crate) lost: Option<Time>,
-    /// The exchanges that its driver said to this hub to hold. `None` if it has not come back since the hub before.
+    /// The exchanges that the driver holds, as it told this hub. `None` if the session is from an earlier hub and its
+    /// driver has not reconnected yet.
     pub(crate) names: Option<BTreeSet<OutputId>>,
-    /// The driver is done with it, and it remains for detached jobs.
+    /// The driver has left. The session stays open for its detached jobs.
     pub(crate) left: bool,
-    /// The cancelled jobs of which the driver is still to be told.
+    /// The cancelled jobs that the driver's next notice reports.
     pub(crate) cancelled: CancelledJobs,
 }
 
@@ -70,14 +71,14 @@ impl Session {
     }
 }
 
-/// The process of a driver.
+/// The process of a driver, as far as the hub knows it.
 #[derive(Default)]
 pub(crate) struct Process {
     /// How messages to people name it.
     pub(super) name: String,
-    /// Set if the process is on this machine and was alive when it said hello.
+    /// Set once the hub has seen the process alive on its own machine.
     pub(super) seen: Option<HostInfo>,
-    /// The jobs that were already told that they wait for this driver.
+    /// The jobs whose drivers already have a message that the job waits for this driver.
     pub(crate) notified: BTreeSet<JobId>,
 }
 
@@ -87,7 +88,7 @@ impl Process {
         Process { name: format!("process {} on {}", host.pid, host.name), seen: None, notified: BTreeSet::new() }
     }
 
-    /// The order to see whether it has ended, if that can be seen.
+    /// The order to see whether the process has ended, if the hub can see it.
     pub(super) fn look(&self, session: SessionId) -> Option<Order> {
         self.seen.clone().map(|process| Order::LookAt { session, process })
     }
@@ -107,9 +108,9 @@ pub(crate) enum Client {
 pub(crate) struct Sessions {
     pub(crate) all: BTreeMap<SessionId, Session>,
     pub(crate) clients: BTreeMap<PeerId, Client>,
-    /// Sessions whose drivers are still to be told of cancelled jobs.
+    /// Sessions whose drivers have a notice about cancelled jobs coming.
     pub(crate) to_tell: BTreeSet<SessionId>,
-    /// Sessions of earlier hubs that are over: their drivers must not be able to continue them.
+    /// Sessions of earlier hubs that have ended: their drivers must not continue them.
     pub(crate) ended: BTreeSet<SessionId>,
 }
 
@@ -118,8 +119,8 @@ impl Sessions {
         self.all.keys().copied().collect()
     }
 
-    /// Whether a driver may ask for a job that the hub does not know: it ran under the hub before this one, and the driver
-    /// has not said yet what it holds, or it is known to wait for its driver.
+    /// Whether a driver may still ask for a job that this hub does not know. It may if it has not reconnected since the
+    /// restart. It also may if the journal says that the job waits for this driver.
     pub(crate) fn may_ask_for(&self, id: SessionId, job: JobId) -> bool {
         let orphan = |session: &Session| session.orphans.values().any(|row| row.job == job);
         self.all.get(&id).is_some_and(|session| session.names.is_none() || orphan(session))
@@ -137,14 +138,16 @@ impl Sessions {
 }
 
 impl Hub {
-    /// A driver that was cut off says what it still holds: releases that it sent while disconnected were lost.
+    /// A driver that was cut off says what it still holds. Everything else is released: releases that the driver sent
+    /// while it was disconnected were lost.
     pub(crate) fn let_go(&mut self, id: SessionId, tickets: &[u64], outputs: &[OutputId], caches: &[GlobalCacheId]) {
         let Some(session) = self.sessions.all.get_mut(&id) else { return };
         let tickets: BTreeSet<_> = tickets.iter().copied().collect();
         let gone: Vec<_> = session.tickets.keys().copied().filter(|ticket| !tickets.contains(ticket)).collect();
         let orphans: Vec<_> = session.orphans.extract_if(.., |ticket, _| !tickets.contains(ticket)).collect();
         for ticket in gone {
-            // Whether the driver collected a detached job is not known: collecting it twice is better than losing it.
+            // The hub cannot know whether the driver has collected a detached job. Collecting it twice is better than
+            // losing it.
             if self.job_of(id, ticket).is_some_and(|job| self.jobs[&job].detached.is_some()) {
                 self.detach(id, ticket);
             } else {
@@ -167,7 +170,7 @@ impl Hub {
         self.release(id, &outputs, &own);
     }
 
-    /// A job of an earlier hub is no longer wanted.
+    /// The driver no longer wants a job from before the restart.
     fn forget_orphan(&mut self, job: JobId) {
         self.drop_offered(job);
         let end = Err(Box::new(Error::Cancelled));
@@ -176,7 +179,7 @@ impl Hub {
     }
 
     pub(crate) fn release(&mut self, session: SessionId, outputs: &[OutputId], caches: &[GlobalCacheId]) {
-        // A driver can release only what is its own.
+        // A driver can release only outputs and caches of its own session.
         for output in outputs.iter().filter(|output| output.session() == session) {
             self.release_output(*output);
         }
@@ -194,13 +197,13 @@ impl Hub {
             names.remove(&output);
         }
         match self.known.codes.contains_key(&CodeId::Output(output)) {
-            // A job that still needs it, or is yet to make it, goes first.
+            // A job may still read this output, or is still to make it. So it is deleted when that job has ended.
             true => self.release_code(CodeId::Output(output)),
             false => self.forget_output(output),
         }
     }
 
-    /// An output is held by no driver, and no job names it: deletes what there is of it.
+    /// No driver holds an output, and no job names it: deletes all of it.
     pub(crate) fn forget_output(&mut self, output: OutputId) {
         self.events.push(Event::OutputReleased { output });
         self.known.moves.remove(&output);
@@ -220,18 +223,18 @@ impl Hub {
         {
             session.peer = None;
             session.lost = Some(self.now);
-            // Its process may have ended: then its slots are free now.
+            // The process may have ended. If the hub sees that now, its slots are free at once.
             self.out.orders.extend(session.process.look(id));
             self.unheard(id);
         }
     }
 
-    /// Ends a session. Jobs that are not detached are cancelled. What the session held goes once the detached ones have
-    /// ended, and the session itself once no engine keeps a result of them.
+    /// Ends a session. Its jobs are cancelled, except detached ones. When these have ended, what the session held is
+    /// released. The session itself ends when no engine keeps a result of theirs any more.
     pub(crate) fn end_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.all.get_mut(&id) else { return };
         (session.lost, session.left) = (None, true);
-        // Its driver asks for nothing any more that engines offer.
+        // The driver will not ask for anything that engines offer.
         session.names = Some(BTreeSet::new());
         let (peer, tickets) = (session.peer.take(), std::mem::take(&mut session.tickets));
         let orphans = std::mem::take(&mut session.orphans);
@@ -252,7 +255,7 @@ impl Hub {
             self.close_if_collected(job);
         }
         if !self.sessions.all.contains_key(&id) {
-            // It ended with the last job that it remained for.
+            // Closing the last detached job has ended the session already.
             return;
         }
         let bound: Vec<_> = self.jobs.of(id).filter(|(_, job)| job.detached.is_none()).map(|(id, _)| id).collect();
@@ -268,7 +271,8 @@ impl Hub {
         for output in self.outputs_of(id) {
             self.release_output(output);
         }
-        // Engines delete all that is of a session when it ends, large results that wait to be collected, too.
+        // When a session ends, engines delete everything of it. So it must not end while large results wait to be
+        // collected.
         if self.jobs.of(id).any(|(_, job)| !job.kept.is_empty()) {
             return self.settle();
         }
@@ -301,7 +305,7 @@ impl Hub {
         }
     }
 
-    /// The outputs of a session of which the hub knows anything.
+    /// The outputs of a session that the hub knows.
     pub(crate) fn outputs_of(&self, id: SessionId) -> BTreeSet<OutputId> {
         let own = id.outputs();
         let codes = self.known.codes.range(CodeId::Output(*own.start())..=CodeId::Output(*own.end()));

@@ -1,5 +1,5 @@
-//! Detached saves before they are submitted. A driver prepares the place before it submits the job, so the hub reserves
-//! the job's name for one driver at a time.
+//! Questions for detached jobs that are not submitted yet. A driver prepares the directory of a save before it submits
+//! the job. So the hub reserves the job's name for one driver at a time.
 
 use super::Hub;
 use super::jobs::Identity;
@@ -14,13 +14,13 @@ type Asker = (SessionId, u64);
 /// The questions for names that no job has.
 #[derive(Default)]
 pub(crate) struct Names {
-    /// The drivers that asked for each name, in order. The first one holds the name, and the others wait.
+    /// The drivers that asked for each name, in order. The first holds the name, and the others wait for it.
     asked: BTreeMap<String, VecDeque<(Asker, Action)>>,
     names: BTreeMap<Asker, String>,
 }
 
 impl Names {
-    /// Adds a question, unless it is known. Returns the driver that holds the name.
+    /// Adds a question, unless it is known already. Returns the driver that holds the name.
     fn ask(&mut self, name: &str, asker: Asker, action: Action) -> Option<Asker> {
         if self.names.get(&asker).is_none_or(|known| known != name) {
             self.names.insert(asker, name.into());
@@ -43,11 +43,11 @@ impl Names {
         None
     }
 
-    /// A job has the name now. Returns the drivers that waited for the name.
+    /// A job has this name now. Removes the questions for it, and returns the drivers that waited.
     fn taken(&mut self, name: &str) -> Vec<(Asker, Action)> {
         let asked = self.asked.remove(name).unwrap_or_default();
         asked.iter().for_each(|(asker, _)| drop(self.names.remove(asker)));
-        // The first one was told that there is no job, and submits one or has done so.
+        // The first driver held the name. It submits a job of this name or has done so.
         asked.into_iter().skip(1).collect()
     }
 
@@ -62,7 +62,7 @@ impl Names {
 }
 
 impl Hub {
-    /// A driver asks whether there is a detached job.
+    /// A driver asks for a detached job. If there is none, the driver either gets the name or waits for it.
     pub(crate) fn seek(&mut self, session: SessionId, ticket: u64, by: Sought, action: Action) {
         let (job, name) = match by {
             Sought::Name(name) => (self.detached_as(&name), name),
@@ -88,14 +88,14 @@ impl Hub {
         }
     }
 
-    /// A job has this name from now on.
+    /// A job has this name from now on: answers the drivers that waited for the name.
     pub(crate) fn name_is_taken(&mut self, name: &str) {
         for ((session, ticket), action) in self.names.taken(name) {
             self.seek(session, ticket, Sought::Name(name.into()), action);
         }
     }
 
-    /// Ends the questions of a session, except these.
+    /// Ends the questions of a session, except those under the tickets in `but`.
     pub(crate) fn end_seeks(&mut self, session: SessionId, but: &BTreeSet<u64>) {
         for ticket in self.names.of(session).into_iter().filter(|ticket| !but.contains(ticket)) {
             self.end_seek(session, ticket);

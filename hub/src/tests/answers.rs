@@ -1,4 +1,4 @@
-//! Code that is not deterministic: different answers are detected, even by the next hub.
+//! Nondeterministic code: the hub detects different answers, even across restarts.
 
 use super::*;
 use crate::journal::Remembered;
@@ -30,7 +30,7 @@ fn notices(said: &[ToDriver]) -> Vec<String> {
     said.iter().filter_map(notice).filter(|text| text.contains("not deterministic")).collect()
 }
 
-/// The stages and partitions of the tasks that an engine is given.
+/// The stages and partitions of these tasks.
 fn places(tasks: &[Assignment]) -> Vec<(u32, u32)> {
     let mut places: Vec<_> = tasks.iter().map(|task| (task.task.stage, task.task.partitions.first())).collect();
     places.sort_unstable();
@@ -38,7 +38,7 @@ fn places(tasks: &[Assignment]) -> Vec<(u32, u32)> {
 }
 
 #[test]
-fn another_answer_than_the_hub_before_was_told_of_is_found_out() {
+fn a_different_answer_is_detected_even_after_restarts() {
     for restarts in [0, 1, 2] {
         let mut world = World::new();
         let directory = tempfile::tempdir().unwrap();
@@ -51,14 +51,14 @@ fn another_answer_than_the_hub_before_was_told_of_is_found_out() {
         let maps = world.tasks(engine);
         assert_eq!(places(&maps), [(0, 0), (0, 1)]);
         world.report(engine, &maps.iter().map(|task| came_to(task, 8)).collect::<Vec<_>>());
-        // Half of the second shuffle is computed from this answer.
+        // Half of the second shuffle is computed from the first answer.
         let readers = world.tasks(engine);
         assert_eq!(places(&readers), [(1, 0), (1, 1)]);
         let FromEngine::Done { attempt, report, .. } = came_to(&readers[0], 3) else { panic!("it is done") };
         world.report(engine, &[came_to(&readers[0], 3)]);
         world.turn();
 
-        // Then the whole first shuffle is lost.
+        // Then all blocks of the first shuffle are lost.
         if restarts == 0 {
             let lost = |task: &Assignment| FetchFailure {
                 output: first,
@@ -89,7 +89,7 @@ fn another_answer_than_the_hub_before_was_told_of_is_found_out() {
         assert!(!told.is_empty() && told[0].contains("stage 0 is not deterministic"), "{restarts}: {said:?}");
         assert!(ran.contains(&(1, 0)), "what was made from the first answer is recomputed: {ran:?}");
         assert_eq!(results(&said).1.get(&1), Some(&true));
-        // From now on the last answer counts.
+        // From now on the latest answer counts.
         let mut world = world.again();
         let remembered = |world: &World, output| world.hub.known.offered.outputs[&output].remembered.clone();
         let changed = remembered(&world, first);
@@ -98,7 +98,7 @@ fn another_answer_than_the_hub_before_was_told_of_is_found_out() {
         world.pass(Duration::from_secs(60), &[]);
         assert!(world.hub.sessions.all.is_empty());
         let world = world.again();
-        assert!(world.hub.known.offered.outputs.is_empty(), "it goes with its session");
+        assert!(world.hub.known.offered.outputs.is_empty(), "it is forgotten with its session");
     }
 }
 
@@ -140,7 +140,7 @@ fn a_job_whose_input_is_lost_too_often_says_why_its_blocks_could_not_be_read() {
 }
 
 #[test]
-fn an_output_that_nobody_holds_is_forgotten_when_no_job_needs_it() {
+fn an_output_that_no_driver_holds_is_forgotten_when_no_job_needs_it() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);
@@ -153,12 +153,12 @@ fn an_output_that_nobody_holds_is_forgotten_when_no_job_needs_it() {
     let results = world.tasks(engine);
     let mut world = {
         let other = world.again();
-        assert_eq!(other.hub.known.offered.outputs.len(), 1, "the job goes on with it");
+        assert_eq!(other.hub.known.offered.outputs.len(), 1, "the job still reads it");
         other
     };
     let (driver, _) = world.driver(Some((welcome.session, welcome.secret)));
     assert!(!results.is_empty());
-    // The driver has released the job, too.
+    // The driver says that it holds nothing: it has released the job, too.
     world.drive(driver, &[FromDriver::Holds { tickets: vec![], outputs: vec![], caches: vec![] }]);
     world.turn();
     assert!(world.hub.known.offered.outputs.is_empty());

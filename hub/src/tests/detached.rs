@@ -1,5 +1,5 @@
-//! Which drivers get a detached job: a driver that asks for another action is refused, and of several drivers that would
-//! begin the same save, one does.
+//! Which drivers get a detached job. A driver that asks for another action is refused. Of several drivers that want to
+//! begin the same save, one begins it.
 
 use super::*;
 use tryworks_protocol::admin::{Answer, Question};
@@ -23,7 +23,7 @@ fn saving(ticket: u64, session: SessionId, action: &Action, token: &str) -> From
     FromDriver::Submit(Box::new(NewJob { action: action.clone(), token: token.into(), ..new }))
 }
 
-/// What was found, and why what was refused was.
+/// The tokens of the jobs that were found, and the reasons of the refusals, by ticket.
 fn answers(said: &[ToDriver]) -> (Vec<(u64, Option<String>)>, BTreeMap<u64, String>) {
     let (mut found, mut refused) = (Vec::new(), BTreeMap::new());
     for message in said {
@@ -41,20 +41,20 @@ fn told(world: &mut World, driver: PeerId) -> Vec<(u64, Option<String>)> {
 }
 
 #[test]
-fn of_the_drivers_that_would_begin_a_save_one_does_and_the_others_get_its_job() {
+fn one_driver_begins_a_save_and_the_others_who_ask_get_its_job() {
     let mut world = World::new();
     let [(first, one), (second, two), (third, _)] = [(); 3].map(|()| world.driver(None));
     let out = save("/out");
     world.drive(first, &[seek(1, by_name(), &out)]);
     assert_eq!(told(&mut world, first), [(1, None)]);
-    // Asked again by one that was cut off.
+    // The driver was cut off, and asks again.
     world.drive(first, &[seek(1, by_name(), &out)]);
     assert_eq!(told(&mut world, first), [(1, None)]);
     world.drive(second, &[seek(1, by_name(), &out), seek(2, Sought::Name("day".into()), &out)]);
     world.drive(third, &[seek(1, by_name(), &out), seek(2, by_name(), &save("/other"))]);
     assert_eq!(told(&mut world, second), [(2, None)], "another name is free");
     assert!(told(&mut world, third).is_empty());
-    // The first one comes to nothing.
+    // The first driver gives its question up.
     world.drive(first, &[FromDriver::Close { ticket: 1 }]);
     assert_eq!((told(&mut world, second), told(&mut world, third)), (vec![(1, None)], vec![]));
     world.drive(first, &[seek(3, by_name(), &out)]);
@@ -63,7 +63,7 @@ fn of_the_drivers_that_would_begin_a_save_one_does_and_the_others_get_its_job() 
     let (found, refused) = answers(&world.said(third));
     assert_eq!(found, [(1, Some("7a".into()))]);
     assert!(refused[&2].contains("its place is `/out`, and `/other` is asked for"), "{refused:?}");
-    // One that prepared another directory meanwhile is not given this job.
+    // A driver that has prepared another directory in the meantime does not get this job.
     world.drive(first, &[saving(4, one.session, &out, "7b"), saving(5, one.session, &out, "7a")]);
     let said = world.said::<ToDriver>(first);
     assert!(answers(&said).1[&4].contains("while this program prepared to save"), "{said:?}");
@@ -72,9 +72,9 @@ fn of_the_drivers_that_would_begin_a_save_one_does_and_the_others_get_its_job() 
     assert!(world.hub.names.is_empty());
 }
 
-/// It was said that one `cancel` did it.
+/// The advice was that one `cancel` is enough.
 #[test]
-fn who_is_refused_a_name_is_told_what_frees_it() {
+fn a_refused_driver_learns_what_frees_the_name() {
     let mut world = World::new();
     let (driver, own) = world.driver(None);
     world.drive(driver, &[saving(1, own.session, &save("/out"), "7a")]);
@@ -105,7 +105,7 @@ fn who_is_refused_a_name_is_told_what_frees_it() {
 }
 
 #[test]
-fn a_name_is_let_go_of_with_the_session_or_when_its_driver_does_not_hold_it_any_more() {
+fn a_name_is_released_with_its_session_or_when_its_driver_no_longer_asks() {
     let mut world = World::new();
     let [(first, _), (second, two), (third, _)] = [(); 3].map(|()| world.driver(None));
     let out = save("/out");
@@ -116,7 +116,7 @@ fn a_name_is_let_go_of_with_the_session_or_when_its_driver_does_not_hold_it_any_
     world.drive(first, &[FromDriver::Leave]);
     assert_eq!((told(&mut world, second), told(&mut world, third)), (vec![(1, None)], vec![]));
     world.client_gone(second);
-    assert!(told(&mut world, third).is_empty(), "it may come back");
+    assert!(told(&mut world, third).is_empty(), "the second driver may reconnect");
     let (second, _) = world.driver(Some((two.session, two.secret)));
     world.drive(second, &[FromDriver::Holds { tickets: vec![], outputs: vec![], caches: vec![] }]);
     assert_eq!(told(&mut world, third), [(1, None)]);
@@ -124,10 +124,10 @@ fn a_name_is_let_go_of_with_the_session_or_when_its_driver_does_not_hold_it_any_
     assert!(world.hub.names.is_empty());
 }
 
-/// Only the name of the action was compared: a collector with more partitions found results missing and removed what was
-/// saved.
+/// Only the name of the action was compared. A driver that collected with more partitions found results missing, and
+/// removed what was saved.
 #[test]
-fn whoever_asks_for_another_action_is_refused_also_by_the_next_hub() {
+fn a_driver_that_asks_for_another_action_is_refused_even_after_a_restart() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);
@@ -185,7 +185,7 @@ fn whoever_asks_for_another_action_is_refused_also_by_the_next_hub() {
         let (parts, ends) = results(&said);
         assert_eq!((parts.len(), ends.get(&3)), (2, Some(&true)));
         world.drive(driver, &[FromDriver::Detach { ticket: 3 }]);
-        // One that has failed is there all the same, and says so.
+        // A job that has failed can be collected, too: the driver gets its error.
         world.drive(driver, &[FromDriver::Submit(Box::new(job(4, welcome.session, 2, None, Some("bad"))))]);
         let said = world.said::<ToDriver>(driver);
         assert!(said.iter().any(|message| matches!(message, ToDriver::Accepted { ticket: 4, .. })), "{said:?}");
@@ -199,10 +199,10 @@ fn whoever_asks_for_another_action_is_refused_also_by_the_next_hub() {
     assert!(refused[&1].contains("there is no detached job with the number 4711"), "{refused:?}");
 }
 
-/// Another driver collected a job after the hub had restarted. The ticket of the driver that had submitted the job stayed,
-/// and a question with that ticket was never answered.
+/// Another driver collected a job after the hub had restarted. The submitting driver's ticket stayed open, and its
+/// question was never answered.
 #[test]
-fn an_owner_that_was_away_while_its_job_was_collected_is_answered() {
+fn a_driver_whose_job_was_collected_while_it_was_away_gets_an_answer() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, owner) = world.driver(None);
@@ -239,5 +239,5 @@ fn an_owner_that_was_away_while_its_job_was_collected_is_answered() {
         world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
     }
     let (parts, ends) = results(&world.said(driver));
-    assert_eq!((parts.len(), ends.get(&2)), (2, Some(&true)), "what is only a result is made again");
+    assert_eq!((parts.len(), ends.get(&2)), (2, Some(&true)), "a job that saves nothing is recomputed");
 }

@@ -1,11 +1,11 @@
-//! Engines that join, join twice, say nothing, and are lost.
+//! Engines that join, join twice, fall silent, and are lost.
 
 use super::*;
 use tryworks_base::Error;
 use tryworks_scheduler::Failure;
 
 #[test]
-fn a_name_is_given_to_one_engine_alone_and_goes_with_its_store() {
+fn only_the_engine_with_the_same_store_may_take_over_a_name() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let first = offer("one", &directory);
@@ -14,7 +14,7 @@ fn a_name_is_given_to_one_engine_alone_and_goes_with_its_store() {
     let why = world.engine(other).unwrap_err();
     assert!(why.contains("there is an engine `one` already"), "{why}");
     assert_eq!(world.closed.len(), 1, "the refused engine is hung up on");
-    // The same engine, by another connection.
+    // The same engine, on another connection.
     let (_, after) = world.engine(first).unwrap();
     assert!(after > before);
     assert_eq!(world.hub.engines.all.keys().copied().collect::<Vec<_>>(), [after]);
@@ -22,7 +22,7 @@ fn a_name_is_given_to_one_engine_alone_and_goes_with_its_store() {
 }
 
 #[test]
-fn another_version_is_refused_in_words() {
+fn an_engine_of_another_version_is_refused_with_the_reason() {
     let mut world = World::new();
     let (peer, mut hello) = world.hello(Purpose::Administer);
     hello[4] ^= 1;
@@ -37,7 +37,7 @@ fn another_version_is_refused_in_words() {
 }
 
 #[test]
-fn what_an_engine_ran_runs_elsewhere_when_it_is_lost_or_silent() {
+fn tasks_of_a_lost_or_silent_engine_run_on_other_engines() {
     for silent in [false, true] {
         let mut world = World::new();
         let directory = tempfile::tempdir().unwrap();
@@ -57,7 +57,7 @@ fn what_an_engine_ran_runs_elsewhere_when_it_is_lost_or_silent() {
         assert!(!world.hub.engines.all.contains_key(&id));
         let again = world.tasks(second);
         assert_eq!(again.len(), 2, "{silent}");
-        // What the lost engine still says changes nothing.
+        // Messages that arrive from the lost engine change nothing.
         world.report(first, &[FromEngine::Beat { resident: 0, blocks: 0, short: false }]);
         world.report(second, &again.iter().map(done).collect::<Vec<_>>());
         let (parts, ends) = results(&world.said(driver));
@@ -67,7 +67,7 @@ fn what_an_engine_ran_runs_elsewhere_when_it_is_lost_or_silent() {
 }
 
 #[test]
-fn a_worker_that_dies_has_its_tasks_run_again() {
+fn tasks_of_a_worker_that_died_run_again() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);
@@ -85,7 +85,7 @@ fn a_worker_that_dies_has_its_tasks_run_again() {
         world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
     }
     assert_eq!(ran, 3);
-    // `tryworks job` said that nothing had failed.
+    // `tryworks job` said that no task had failed.
     let progress = world.hub.jobs.iter().next().unwrap().1.progress;
     assert_eq!((progress.failed, progress.partitions_done), (1, 3));
     let (parts, ends) = results(&world.said(driver));
@@ -118,7 +118,7 @@ fn reports_out_of_order_change_nothing() {
     assert!(world.hub.sessions.clients.is_empty() && world.closed.contains(&driver));
 }
 
-/// Fails each task that the engine is given, each once, and leaves those of the others.
+/// Fails every task that the engine gets, so that the hub excludes it. Tasks on other engines keep running.
 fn exclude(world: &mut World, sick: PeerId) {
     let (driver, welcome) = world.driver(None);
     for ticket in 1..=40 {
@@ -133,9 +133,10 @@ fn exclude(world: &mut World, sick: PeerId) {
     }
 }
 
-/// The first of two exclusions ended, and the other one never did while nothing happened: the hub remembered one time.
+/// The first of two exclusions ended. The second never did while the hub had nothing to do, because the hub remembered
+/// only one time.
 #[test]
-fn the_status_shows_which_engines_are_excluded_and_that_this_ends_in_a_hub_without_work() {
+fn the_status_shows_exclusions_and_they_end_even_in_an_idle_hub() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let states =
@@ -154,5 +155,5 @@ fn the_status_shows_which_engines_are_excluded_and_that_this_ends_in_a_hub_witho
     assert_eq!(states(&world), ["open", "open", "excluded"]);
     world.pass(Duration::from_secs(20), &all);
     assert_eq!(states(&world), ["open", "open", "open"]);
-    assert_eq!(world.hub.scheduler.excluded_until(id), None, "the scheduler was told the time");
+    assert_eq!(world.hub.scheduler.excluded_until(id), None, "the scheduler has the time, too");
 }

@@ -15,7 +15,7 @@ fn night(ticket: u64, session: SessionId) -> FromDriver {
 }
 
 impl World {
-    /// Runs the tasks that an engine is given, until there are no more.
+    /// Reports the tasks that an engine gets, until it gets no more. Returns how many there were.
     fn run(&mut self, engine: PeerId, report: impl Fn(&Assignment) -> FromEngine) -> usize {
         let mut ran = 0;
         loop {
@@ -28,7 +28,7 @@ impl World {
         }
     }
 
-    /// Runs the map tasks of a job with an exchange, and returns the tasks that give its results.
+    /// Finishes the map tasks of a job with an exchange, and returns the tasks that make its results.
     fn map(&mut self, engine: PeerId) -> Vec<Assignment> {
         let maps = self.tasks(engine);
         self.report(engine, &maps.iter().map(done).collect::<Vec<_>>());
@@ -36,7 +36,7 @@ impl World {
     }
 }
 
-/// The engines that a driver was told to fetch results from, by partition.
+/// The stores from which a driver shall fetch results, by partition.
 fn places(said: &[ToDriver]) -> BTreeMap<u32, StorePlace> {
     let mut places = BTreeMap::new();
     for message in said {
@@ -50,9 +50,9 @@ fn places(said: &[ToDriver]) -> BTreeMap<u32, StorePlace> {
     places
 }
 
-/// The job ended without them, and its driver called that a bug.
+/// The job ended without these results, and its driver reported that as a bug.
 #[test]
-fn large_results_whose_engine_is_lost_before_their_job_ends_are_made_again() {
+fn large_results_lost_with_their_engine_are_recomputed_before_the_job_ends() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);
@@ -65,17 +65,17 @@ fn large_results_whose_engine_is_lost_before_their_job_ends_are_made_again() {
     world.hub.engine_gone(world.now, lost, "its connection ended");
     let other = offer("two", &directory);
     let (engine, _) = world.engine(other.clone()).unwrap();
-    // The map tasks, the task that the other engine had not finished, and then the one that it had.
+    // These are the two map tasks, the task that the lost engine had not finished, and the task that it had finished.
     assert_eq!(world.run(engine, |task| if task.task.stage == 1 { kept(task) } else { done(task) }), 4);
     let said = world.said::<ToDriver>(driver);
     assert_eq!((places(&said).len(), results(&said).1.get(&1)), (2, Some(&true)), "{said:?}");
     assert!(places(&said).values().all(|store| store.key == other.store.key));
-    let again = |message: &&ToDriver| matches!(message, ToDriver::Notice(text) if text.contains("are made again"));
+    let again = |message: &&ToDriver| matches!(message, ToDriver::Notice(text) if text.contains("with their engines and are recomputed"));
     assert_eq!(said.iter().filter(again).count(), 1, "{said:?}");
 }
 
 #[test]
-fn a_job_that_is_cancelled_is_not_begun_again_for_results_that_were_lost() {
+fn lost_results_of_a_cancelled_job_are_not_recomputed() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);
@@ -86,7 +86,7 @@ fn a_job_that_is_cancelled_is_not_begun_again_for_results_that_were_lost() {
     world.hub.engine_gone(world.now, lost, "its connection ended");
     let (engine, _) = world.engine(offer("two", &directory)).unwrap();
     let tasks = world.tasks(engine);
-    // The cancellation comes when nothing of the job runs any more, and before the hub looks at what it has.
+    // The hub has read the last reports, and the scheduler has not handled them yet. Now the job is cancelled.
     let reports: Vec<_> = tasks.iter().map(kept).collect();
     world.hub.engine_says_bytes(engine, &encode(&reports).unwrap());
     let id = world.hub.detached_as("night").unwrap();
@@ -97,9 +97,9 @@ fn a_job_that_is_cancelled_is_not_begun_again_for_results_that_were_lost() {
     assert!(world.tasks(engine).is_empty());
 }
 
-/// They stayed with their engine, and the job kept its name, until somebody collected it once more.
+/// The results stayed with their engine, and the job kept its name, until another driver collected the job.
 #[test]
-fn what_a_driver_has_collected_goes_when_the_others_that_would_are_gone() {
+fn a_collected_job_is_closed_when_the_other_attached_drivers_are_gone() {
     for detaches in [true, false] {
         let mut world = World::new();
         let directory = tempfile::tempdir().unwrap();
@@ -112,11 +112,11 @@ fn what_a_driver_has_collected_goes_when_the_others_that_would_are_gone() {
         world.said::<ToDriver>(second);
         world.drive(second, &[FromDriver::Close { ticket: 7 }]);
         world.turn();
-        assert_eq!(world.hub.jobs.len(), 1, "the first may be about to collect it");
+        assert_eq!(world.hub.jobs.len(), 1, "the first driver may still collect it");
         if detaches {
             world.drive(first, &[FromDriver::Detach { ticket: 1 }]);
         } else {
-            // It died long ago, and nobody noticed.
+            // The driver has died, and its connection ends.
             world.client_gone(first);
             world.pass(Limits::default().driver_grace + Duration::from_secs(1), &[engine]);
         }
@@ -127,9 +127,10 @@ fn what_a_driver_has_collected_goes_when_the_others_that_would_are_gone() {
     }
 }
 
-/// The hub before had told of its end and died before the journal had it. The job ran again, and stayed.
+/// The previous hub told the driver of the job's end, and died before the journal had that end. The job ran again and
+/// was never closed.
 #[test]
-fn a_job_that_was_collected_before_it_runs_again_goes_when_it_ends() {
+fn a_job_that_runs_again_after_its_collection_is_closed_at_its_end() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);
@@ -145,9 +146,9 @@ fn a_job_that_was_collected_before_it_runs_again_goes_when_it_ends() {
     assert!(world.hub.jobs.is_empty());
 }
 
-/// They were held for as long as the results were.
+/// The exchanges stayed as long as the results.
 #[test]
-fn only_large_results_are_held_for_a_driver_that_is_to_collect_them() {
+fn exchanges_of_an_ended_job_are_deleted_while_its_large_results_stay() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (engine, _) = world.engine(offer("one", &directory)).unwrap();
@@ -157,21 +158,21 @@ fn only_large_results_are_held_for_a_driver_that_is_to_collect_them() {
     world.drive(driver, &[FromDriver::Leave]);
     let output = welcome.session.output(ExchangeId(5));
     let deleted = |said: Vec<ToEngine>| said.contains(&ToEngine::DeleteOutput { output });
-    assert!(!deleted(world.said(engine)), "the job reads it");
+    assert!(!deleted(world.said(engine)), "the job still reads it");
     world.report(engine, &tasks.iter().map(kept).collect::<Vec<_>>());
     let said = world.said::<ToEngine>(engine);
     assert!(!said.contains(&ToEngine::EndSession { session: welcome.session }));
     assert!(deleted(said));
-    // The next driver gets them.
+    // The next driver gets the results.
     let (driver, welcome) = world.driver(None);
     world.drive(driver, &[night(1, welcome.session)]);
     let said = world.said::<ToDriver>(driver);
     assert_eq!((places(&said).len(), results(&said).1.get(&1)), (2, Some(&true)), "{said:?}");
 }
 
-/// They stayed for as long as the large results of a detached job kept the session.
+/// Results of other jobs stayed as long as the large results of a detached job kept the session open.
 #[test]
-fn results_of_other_jobs_go_when_their_driver_is_given_up() {
+fn results_of_jobs_that_are_not_detached_are_released_when_their_driver_is_given_up() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let one = offer("one", &directory);
@@ -198,10 +199,10 @@ fn results_of_other_jobs_go_when_their_driver_is_given_up() {
     assert_eq!(received(world.said(late)), [8]);
 }
 
-/// The journal had not written that it was collected. The job ran once more, and its exchange stayed until the end of the
-/// session.
+/// The driver had collected the job, but the journal did not have that. The job ran once more, and its exchange stayed
+/// until the end of the session.
 #[test]
-fn an_exchange_that_is_let_go_of_before_a_job_makes_it_goes_with_the_job() {
+fn an_exchange_released_before_a_job_makes_it_is_deleted_when_the_job_ends() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);
@@ -219,9 +220,10 @@ fn an_exchange_that_is_let_go_of_before_a_job_makes_it_goes_with_the_job() {
     assert!(world.said::<ToEngine>(engine).contains(&ToEngine::DeleteOutput { output }));
 }
 
-/// The next hub found it as a job that had failed, told its driver that it was accepted, and then that the disk was full.
+/// The next hub found the job as one that had failed. Its driver read that it was accepted, and then that the disk was
+/// full.
 #[test]
-fn a_job_that_is_refused_since_the_disk_is_full_leaves_nothing() {
+fn a_job_that_the_journal_cannot_write_leaves_nothing_behind() {
     let mut world = World::new();
     let (driver, welcome) = world.driver(None);
     world.turn();
@@ -238,17 +240,17 @@ fn a_job_that_is_refused_since_the_disk_is_full_leaves_nothing() {
     other.execute_batch("ROLLBACK").unwrap();
     while world.carrier.journal.sync().is_err() {}
     assert_eq!(results(&world.said(driver)).1.get(&1), Some(&false));
-    // Its name is free.
+    // The name of the refused job is free.
     world.drive(driver, &[night(2, welcome.session)]);
     let accepted = |message: &ToDriver| matches!(message, ToDriver::Accepted { ticket: 2, .. });
     assert!(world.said::<ToDriver>(driver).iter().any(accepted));
     world.drive(driver, &[FromDriver::Leave]);
-    assert_eq!(world.again().hub.jobs.len(), 1, "the second one goes on");
+    assert_eq!(world.again().hub.jobs.len(), 1, "the second job continues");
 }
 
-/// An engine that is back counts again.
+/// The results count again when their engine reconnects.
 #[test]
-fn large_results_of_an_engine_that_comes_back_are_not_made_again() {
+fn large_results_of_an_engine_that_reconnects_are_not_recomputed() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);

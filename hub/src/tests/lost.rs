@@ -1,5 +1,5 @@
-//! Drivers whose connections are lost: which ones the hub gives up at once, which ones it waits for, and which other
-//! drivers it tells.
+//! Drivers whose connections are lost: which of them the hub gives up at once, which it waits for, and which other
+//! drivers get a message.
 
 use super::*;
 use std::process::Command;
@@ -10,7 +10,7 @@ use tryworks_protocol::host::{began, has_ended, here};
 use tryworks_scheduler::Why;
 
 impl World {
-    /// A driver in this process.
+    /// Connects a driver with this machine and process.
     fn driver_of(&mut self, host: HostInfo) -> (PeerId, Welcome) {
         let peer = self.peer();
         let purpose = Purpose::Drive { again: None, program: Program::default() };
@@ -45,11 +45,11 @@ fn child() -> (std::process::Child, HostInfo) {
 }
 
 #[test]
-fn a_program_of_this_machine_that_has_ended_is_not_waited_for() {
+fn the_hub_gives_up_a_lost_driver_once_its_process_on_this_machine_has_ended() {
     let mut world = World::new();
     let (mut child, host) = child();
     let (driver, welcome) = world.driver_of(host);
-    // The driver is cut off but alive: it may come back.
+    // The driver is cut off, and its process is alive: it may reconnect.
     world.client_gone(driver);
     world.tick();
     assert!(world.hub.sessions.all.contains_key(&welcome.session));
@@ -62,9 +62,9 @@ fn a_program_of_this_machine_that_has_ended_is_not_waited_for() {
     assert!(world.hub.sessions.all.is_empty());
 }
 
-/// Its slots stayed taken until the hub looked round, and who asked for them was told to wait for it.
+/// Its slots stayed taken until the next tick, and drivers that wanted them got the message that they wait for it.
 #[test]
-fn a_program_that_ended_with_its_connection_is_gone_at_once_also_if_nobody_waits_for_its_process() {
+fn a_driver_whose_process_has_ended_is_given_up_as_soon_as_its_connection_ends() {
     let mut world = World::new();
     let (mut child, host) = child();
     let (driver, _) = world.driver_of(host.clone());
@@ -79,10 +79,10 @@ fn a_program_that_ended_with_its_connection_is_gone_at_once_also_if_nobody_waits
 }
 
 #[test]
-fn who_cannot_be_looked_at_is_waited_for() {
+fn the_hub_waits_for_lost_drivers_whose_processes_it_cannot_see() {
     let mut world = World::new();
     let elsewhere = HostInfo { id: "elsewhere".into(), pid: u32::MAX, ..here() };
-    // In a container of its own, a driver may have a number that means another process here, or none.
+    // A driver in a container has a process number that may mean another process here, or none.
     let contained = HostInfo { began: 1, ..here() };
     for host in [elsewhere, contained, here()] {
         let (driver, welcome) = world.driver_of(host);
@@ -92,12 +92,12 @@ fn who_cannot_be_looked_at_is_waited_for() {
         world.pass(Duration::from_secs(29), &[]);
         assert_eq!(world.hub.sessions.all.len(), 1);
         world.pass(Duration::from_secs(1), &[]);
-        assert!(world.hub.sessions.all.is_empty(), "but not for ever");
+        assert!(world.hub.sessions.all.is_empty(), "the grace period is over");
     }
 }
 
 #[test]
-fn who_waits_for_the_slots_of_somebody_who_is_missed_is_told_so_once() {
+fn a_driver_that_waits_for_slots_of_a_lost_driver_gets_one_message() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (engine, _) = world.engine(offer("one", &directory)).unwrap();
@@ -111,17 +111,17 @@ fn who_waits_for_the_slots_of_somebody_who_is_missed_is_told_so_once() {
     world.turn();
     world.tick();
     let [row] = &world.why(second, JobId(2))[..] else { panic!("one reason") };
-    assert!(row.why == Why::Queue && row.waits_for.is_empty(), "they are at work: {row:?}");
+    assert!(row.why == Why::Queue && row.waits_for.is_empty(), "the first driver is connected: {row:?}");
     assert!(notices(&world.said(second)).is_empty());
 
     world.client_gone(first);
     world.tick();
     world.tick();
-    assert!(notices(&world.said(second)).is_empty(), "it may be back in a moment");
+    assert!(notices(&world.said(second)).is_empty(), "the first driver may reconnect soon");
     world.pass(Duration::from_secs(2), &[engine]);
     let told = notices(&world.said(second));
     assert_eq!(told.len(), 1, "{told:?}");
-    // Both messages say for how long, too.
+    // The message and `tryworks why` both say how long the wait may last.
     let says = |text: &str| {
         let parts =
             ["process 4711 on afar was cut off ", &format!(" and has {out} tasks on engines; they end if it is not")];
@@ -133,7 +133,7 @@ fn who_waits_for_the_slots_of_somebody_who_is_missed_is_told_so_once() {
     let (Why::Queue, [words]) = (row.why, &row.waits_for[..]) else { panic!("{row:?}") };
     says(words);
 
-    // The driver is given up, and the slots are free.
+    // The lost driver is given up, and its slots are free.
     for _ in 0..30 {
         world.pass(Duration::from_secs(1), &[engine]);
         world.drive(second, &[FromDriver::Beat]);

@@ -1,4 +1,4 @@
-//! Many jobs that are not closed: neither handling a message nor ending a session walks over all of them.
+//! A hub with many open jobs: neither handling a message nor ending a session walks over all of them.
 
 use super::*;
 use tryworks_base::ids::JobId;
@@ -14,7 +14,7 @@ fn submit(world: &mut World, driver: PeerId, session: SessionId, jobs: u64) {
 
 /// When a driver left with 40,000 jobs that it had not closed, the hub was silent for half a minute.
 #[test]
-fn forty_thousand_open_jobs_end_with_their_session_at_one_look_each() {
+fn ending_a_session_visits_each_of_its_open_jobs_once() {
     const OWN: u64 = 40_000;
     const OTHERS: u64 = 1_000;
     let mut world = World::new();
@@ -23,7 +23,7 @@ fn forty_thousand_open_jobs_end_with_their_session_at_one_look_each() {
     let (driver, own) = world.driver(None);
     submit(&mut world, driver, own.session, OWN);
     assert_eq!(world.hub.jobs.len() as u64, OWN + OTHERS);
-    assert_eq!(world.hub.jobs.walked.get(), 0, "to submit a job takes no walk");
+    assert_eq!(world.hub.jobs.walked.get(), 0, "submitting a job takes no walk");
     world.drive(driver, &[FromDriver::Leave]);
     world.hub.settle();
     assert_eq!(world.hub.jobs.len() as u64, OTHERS);
@@ -62,7 +62,7 @@ fn a_message_costs_the_same_however_many_jobs_are_open() {
         closed += ends.len();
         let closing = ends.keys().map(|ticket| FromDriver::Close { ticket: *ticket });
         world.drive(driver, &[FromDriver::Received { attempts }].into_iter().chain(closing).collect::<Vec<_>>());
-        // The engine is told that it need not keep the results, and gets the next task.
+        // The engine may release the results that the driver has acknowledged, and gets the next task.
         let (mut freed, mut next) = (0, Vec::new());
         for message in world.said::<ToEngine>(engine) {
             match message {
@@ -77,9 +77,9 @@ fn a_message_costs_the_same_however_many_jobs_are_open() {
     assert_eq!(world.hub.jobs.walked.get(), 0, "no message and no tick walks over all jobs");
 }
 
-/// Another driver acknowledges results that are not its own.
+/// A stranger acknowledges the results of another driver.
 #[test]
-fn results_are_received_by_their_own_driver_alone() {
+fn only_the_driver_of_a_job_can_acknowledge_its_results() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, own) = world.driver(None);
@@ -99,9 +99,9 @@ fn results_are_received_by_their_own_driver_alone() {
     assert!(world.hub.jobs[&JobId(1)].delivered.is_empty());
 }
 
-/// A line was told of each.
+/// There was one line for each job.
 #[test]
-fn a_thousand_jobs_that_are_cancelled_at_once_are_told_of_in_one_line() {
+fn a_thousand_jobs_cancelled_together_make_one_line() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, own) = world.driver(None);
@@ -122,7 +122,7 @@ fn a_thousand_jobs_that_are_cancelled_at_once_are_told_of_in_one_line() {
         1_000 - given
     );
     assert_eq!(told, [line]);
-    // Soon after that nothing is told, and then in one line again.
+    // Jobs that are cancelled soon afterwards share the next line, which comes a second after the first.
     assert_eq!(cancels(&mut world, 1_001..=1_001), [""; 0]);
     assert_eq!(cancels(&mut world, 1_002..=1_002), [""; 0]);
     world.pass(Duration::from_secs(1), &[engine]);

@@ -27,11 +27,11 @@ use tryworks_scheduler::{JobSpec, Limits as JobLimits, Packing, PartitionReport,
 use tryworks_store::blocks::BlockStore;
 use tryworks_transport::PeerId;
 
-/// A hub, what it has sent to each peer, and a place for its journal.
+/// A hub, the messages that it has sent to each peer, and the directory of its journal.
 struct World {
     hub: Hub,
     now: Time,
-    /// The system's clock when the hub began: the journal forgets old rows by that clock.
+    /// The system's clock when the hub began. The journal deletes old rows by that clock.
     began: u64,
     carrier: Carrier,
     outcomes: UnboundedReceiver<OrderOutcome>,
@@ -70,7 +70,7 @@ impl World {
         }
     }
 
-    /// Kills the hub and begins another one. All connections are gone.
+    /// Kills the hub and starts the next one on its journal. All connections are gone.
     fn again(mut self) -> Self {
         self.turn();
         let World { hub, carrier, outcomes, directory, .. } = self;
@@ -110,7 +110,7 @@ impl World {
         }
     }
 
-    /// Lets time pass, while only these engines beat.
+    /// Lets time pass. Only these engines send beats.
     fn pass(&mut self, time: Duration, beating: &[PeerId]) {
         let end = self.now + time;
         while self.now < end {
@@ -144,7 +144,7 @@ impl World {
         (peer, hello.to_bytes().unwrap())
     }
 
-    /// What was sent to a peer since the last call.
+    /// The messages to a peer since the last call.
     fn said<M: serde::de::DeserializeOwned>(&mut self, peer: PeerId) -> Vec<M> {
         self.turn();
         self.sent.remove(&peer).unwrap_or_default().iter().flat_map(|bytes| decode(bytes).unwrap()).collect()
@@ -181,7 +181,7 @@ impl World {
         self.engine_says(peer, &encode(messages).unwrap());
     }
 
-    /// The tasks that an engine was given since the last call.
+    /// The tasks that an engine got since the last call.
     fn tasks(&mut self, engine: PeerId) -> Vec<Assignment> {
         let said = self.said::<ToEngine>(engine).into_iter();
         said.flat_map(|message| if let ToEngine::Launch { tasks } = message { tasks } else { Vec::new() }).collect()
@@ -209,7 +209,7 @@ fn offer(name: &str, directory: &tempfile::TempDir) -> Offer {
     }
 }
 
-/// A job with `partitions` results. If an exchange is named, a stage of as many map tasks comes first.
+/// A job with `partitions` results. If `exchange` is given, a stage of as many map tasks comes first.
 fn job(ticket: u64, session: SessionId, partitions: u32, exchange: Option<u64>, detached: Option<&str>) -> NewJob {
     let stage = |output, parents| StageSpec {
         output,
@@ -263,7 +263,7 @@ fn done(task: &Assignment) -> FromEngine {
     }
 }
 
-/// The results that a driver was sent, by partition, and the ends of jobs, by ticket.
+/// The results that a driver got, by partition, and the ends of its jobs, by ticket.
 fn results(said: &[ToDriver]) -> (BTreeMap<u32, AttemptId>, BTreeMap<u64, bool>) {
     let (mut parts, mut ends) = (BTreeMap::new(), BTreeMap::new());
     for message in said {

@@ -1,5 +1,5 @@
-//! Numbers leave the hub once the journal has them as reserved. While the journal cannot be written, the hub refuses
-//! what is new.
+//! A number leaves the hub only when the journal has reserved it. While the journal cannot be written, the hub refuses
+//! what needs further numbers.
 
 use super::*;
 use crate::journal::Counter;
@@ -10,7 +10,7 @@ fn accepted(said: &[ToDriver]) -> usize {
 }
 
 impl World {
-    /// Takes what the hub has to send, while the journal does nothing. Returns what it was asked to reserve.
+    /// Takes what leaves the hub, without a journal. Returns the reservations that the hub ordered.
     fn leave(&mut self) -> Vec<(Counter, u64)> {
         let out = self.hub.outgoing(self.now);
         for (peer, bytes) in out.to_clients.into_iter().chain(out.to_engines) {
@@ -29,7 +29,7 @@ impl World {
 }
 
 #[test]
-fn more_jobs_at_once_than_are_reserved_wait_for_the_journal() {
+fn jobs_beyond_the_reserved_numbers_wait_for_the_journal() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (engine, _) = world.engine(offer("one", &directory)).unwrap();
@@ -42,7 +42,7 @@ fn more_jobs_at_once_than_are_reserved_wait_for_the_journal() {
     let asked = world.leave();
     let (_, end) = *asked.iter().filter(|(counter, _)| *counter == Counter::Jobs).max_by_key(|(_, end)| *end).unwrap();
     assert!(end >= 300, "{asked:?}");
-    assert!(world.sent.is_empty(), "a hub that died now would leave the next one to give these numbers out again");
+    assert!(world.sent.is_empty(), "the next hub would give these numbers out again if this one died now");
     world.hub.order_done(world.now, OrderOutcome::Reserved { counter: Counter::Jobs, end });
     world.leave();
     assert_eq!(accepted(&world.heard::<ToDriver>(driver)), 300);
@@ -51,7 +51,7 @@ fn more_jobs_at_once_than_are_reserved_wait_for_the_journal() {
 }
 
 #[test]
-fn a_hub_whose_journal_cannot_be_written_goes_on_with_what_is_reserved_and_refuses_the_rest() {
+fn without_a_journal_the_hub_uses_the_reserved_numbers_and_refuses_further_jobs() {
     let mut world = World::new();
     let (driver, welcome) = world.driver(None);
     world.turn();

@@ -16,16 +16,16 @@ fn a_driver_that_names_another_sessions_outputs_is_refused() {
     let (_, ends) = results(&world.said(driver));
     assert_eq!(ends.get(&1), Some(&false));
     assert!(world.hub.jobs.is_empty() && world.hub.known.codes.is_empty());
-    // Nor can it release what is not its own.
+    // Nor can it release outputs of another session.
     world.drive(driver, &[FromDriver::Release { outputs: vec![other.session.output(ExchangeId(3))], caches: vec![] }]);
     assert!(world.hub.events.is_empty());
-    // And only the secret of a session gives access to it.
+    // Only the secret of a session gives access to it.
     let (_, stolen) = world.driver(Some((other.session, own.secret)));
     assert!(stolen.session > own.session);
 }
 
 #[test]
-fn ten_thousand_sessions_leave_nothing() {
+fn ten_thousand_ended_sessions_leave_nothing_behind() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (engine, id) = world.engine(offer("one", &directory)).unwrap();
@@ -33,7 +33,7 @@ fn ten_thousand_sessions_leave_nothing() {
         let (peer, hello) = world.hello(Purpose::Drive { again: None, program: Program::default() });
         world.client_says(peer, &hello);
         let session = *world.hub.sessions.all.keys().next().unwrap();
-        // Some leave in the middle of a job, some are refused.
+        // Some drivers leave in the middle of a job, and some are refused.
         let with_job = number % 50 == 0;
         if with_job {
             world.drive(peer, &[FromDriver::Submit(Box::new(job(1, session, 2, Some(1), None)))]);
@@ -85,7 +85,7 @@ fn ten_thousand_sessions_leave_nothing() {
 }
 
 #[test]
-fn a_driver_that_was_cut_off_gets_what_it_missed_and_the_hub_forgets_what_it_let_go() {
+fn a_reconnected_driver_gets_what_it_missed_and_the_hub_forgets_what_it_released() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);
@@ -109,12 +109,12 @@ fn a_driver_that_was_cut_off_gets_what_it_missed_and_the_hub_forgets_what_it_let
     assert_eq!(world.hub.jobs.len(), 1, "the other one was closed");
     assert!(world.hub.known.codes.is_empty());
     assert!(world.hub.sessions.all[&session].lost.is_none());
-    // A silent driver is cut off, and later given up.
+    // The hub closes the connection of a silent driver, and gives the driver up later.
     world.pass(Duration::from_secs(11), &[engine]);
     assert!(world.hub.sessions.all[&session].lost.is_some());
     world.pass(Duration::from_secs(30), &[engine]);
     assert!(world.hub.sessions.all.is_empty());
-    // The number of its new session tells the driver that everything is over.
+    // The new session's number tells the driver that its old session is over.
     let (_, late) = world.driver(Some((session, welcome.secret)));
     assert!(late.session > session);
 }
@@ -141,12 +141,12 @@ fn the_next_hub_runs_only_what_had_not_finished() {
 
     let mut world = world.again();
     assert!(world.hub.epoch == 2 && world.hub.engines.awaited.contains("one"));
-    // The driver is back first: its job waits for the engine.
+    // The driver is back first. Its job waits for the engine.
     let (driver, again) = world.driver(Some((session, welcome.secret)));
     assert_eq!((again.session, again.epoch), (session, 2));
     let output = session.output(ExchangeId(5));
     let holds = FromDriver::Holds { tickets: vec![1], outputs: vec![output], caches: vec![] };
-    // The news that the job was accepted was lost.
+    // The message that the job was accepted was lost.
     world.drive(driver, &[holds, FromDriver::Submit(Box::new(new))]);
     world.turn();
     assert_eq!(world.hub.jobs.keys().copied().collect::<Vec<_>>(), [number]);
@@ -201,9 +201,9 @@ fn the_next_hub_runs_only_what_had_not_finished() {
     assert!(ran.iter().all(|task| !parts.is_empty() && task.task.job == number));
 }
 
-/// Results of an engine that comes after the jobs went on without it are made again, and count once.
+/// An engine reconnects after its jobs continued without it. Its results are recomputed, and each counts once.
 #[test]
-fn results_of_an_engine_that_comes_late_to_another_hub_are_made_again() {
+fn results_of_an_engine_that_reconnects_too_late_are_recomputed() {
     for detached in [None, Some("night")] {
         let mut world = World::new();
         let directory = tempfile::tempdir().unwrap();
@@ -234,8 +234,8 @@ fn results_of_an_engine_that_comes_late_to_another_hub_are_made_again() {
         let said = world.said::<ToEngine>(late);
         let received =
             |message: &ToEngine| matches!(message, ToEngine::Received { attempts } if *attempts == [attempt]);
-        assert!(said.iter().any(received), "the late engine need not keep it");
-        // It may have been given a task at once.
+        assert!(said.iter().any(received), "the late engine may release it");
+        // The late engine may have got a task at once.
         let given =
             said.into_iter().flat_map(|said| if let ToEngine::Launch { tasks } = said { tasks } else { vec![] });
         let mut given: Vec<_> = given.map(|task| (late, task)).chain(ran.drain(..).map(|task| (other, task))).collect();
@@ -252,13 +252,13 @@ fn results_of_an_engine_that_comes_late_to_another_hub_are_made_again() {
         }
         let (parts, ends) = results(&world.said(driver));
         assert_eq!((parts.len(), ends.get(&1)), (4, Some(&true)), "{detached:?}");
-        assert!(parts[&partition] != attempt, "it was made again");
+        assert!(parts[&partition] != attempt, "it was recomputed");
     }
 }
 
 /// The end of a job arrived on the new connection before results that were lost with the old one.
 #[test]
-fn a_driver_that_was_cut_off_hears_nothing_of_a_job_until_it_asks_for_it_again() {
+fn a_reconnected_driver_gets_no_message_about_a_job_until_it_asks_for_it() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (old, welcome) = world.driver(None);
@@ -277,9 +277,9 @@ fn a_driver_that_was_cut_off_hears_nothing_of_a_job_until_it_asks_for_it_again()
     assert_eq!((parts.len(), ends.get(&1)), (2, Some(&true)));
 }
 
-/// A driver that was away for too long got its session back empty, and the code that it had sent was missing.
+/// A driver that was away for too long got its session back empty. The code that it had sent was missing.
 #[test]
-fn a_session_of_the_hub_before_that_was_given_up_is_not_had_again() {
+fn a_session_that_was_given_up_after_a_restart_cannot_be_continued() {
     let mut world = World::new();
     let (_, welcome) = world.driver(None);
     let mut world = world.again();
@@ -290,7 +290,7 @@ fn a_session_of_the_hub_before_that_was_given_up_is_not_had_again() {
 }
 
 #[test]
-fn an_orphan_is_ended_when_its_driver_does_not_ask_for_it() {
+fn a_job_from_before_a_restart_ends_if_its_driver_does_not_ask_for_it() {
     let mut world = World::new();
     let (driver, welcome) = world.driver(None);
     world.drive(driver, &[FromDriver::Submit(Box::new(job(1, welcome.session, 2, None, None)))]);
@@ -305,14 +305,14 @@ fn an_orphan_is_ended_when_its_driver_does_not_ask_for_it() {
 }
 
 #[test]
-fn a_detached_job_is_accepted_once_it_is_written_down_and_collected_once() {
+fn a_detached_job_is_accepted_when_it_is_written_and_collected_once() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);
     let (engine, _) = world.engine(offer("one", &directory)).unwrap();
     let new = |ticket, session| FromDriver::Submit(Box::new(job(ticket, session, 3, None, Some("night"))));
     world.drive(driver, &[new(1, welcome.session)]);
-    // The hub has not heard from the journal's thread yet.
+    // The journal has not yet reported that it has the job.
     let early = world.hub.out.for_drivers.values().flatten().count();
     assert_eq!(early, 0, "not accepted yet");
     let mut tasks = world.tasks(engine);
@@ -324,7 +324,7 @@ fn a_detached_job_is_accepted_once_it_is_written_down_and_collected_once() {
     assert_eq!(received, tasks.len(), "the journal has them");
     world.drive(driver, &[FromDriver::Leave]);
     world.turn();
-    assert_eq!(world.hub.sessions.all.len(), 1, "its session is there for the workers");
+    assert_eq!(world.hub.sessions.all.len(), 1, "its session stays for the workers");
 
     let mut world = world.again();
     let (engine, _) = world.engine(offer("one", &directory)).unwrap();
@@ -350,10 +350,10 @@ fn a_detached_job_is_accepted_once_it_is_written_down_and_collected_once() {
     assert!(world.hub.jobs.is_empty(), "it was collected");
 }
 
-/// The first try to write them failed, of which the hub was told. They were written later, and the engine held them until
-/// the end of their session.
+/// The first attempt to write the results failed, and the hub was told of that. They were written later, but the engine
+/// held them until the end of their session.
 #[test]
-fn results_that_are_written_at_the_second_try_are_not_held_by_their_engine_any_more() {
+fn an_engine_releases_results_that_the_journal_wrote_at_its_second_attempt() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);
@@ -370,19 +370,19 @@ fn results_that_are_written_at_the_second_try_are_not_held_by_their_engine_any_m
     out.orders.into_iter().for_each(|order| assert_eq!(world.carrier.carry_out(order), None));
     let error = world.carrier.journal.sync().unwrap_err();
     assert!(error.to_string().contains("locked"), "{error}");
-    assert!(world.hub.outgoing(world.now).to_engines.is_empty(), "they are nowhere else");
+    assert!(world.hub.outgoing(world.now).to_engines.is_empty(), "only the engine has the results");
 
     other.execute_batch("ROLLBACK").unwrap();
-    // The trial that is under way may still have found it locked.
+    // The current attempt may still find the file locked.
     while world.carrier.journal.sync().is_err() {}
     let received = |message| if let ToEngine::Received { attempts } = message { attempts } else { Vec::new() };
     let received: Vec<_> = world.said::<ToEngine>(engine).into_iter().flat_map(received).collect();
     assert_eq!(received, tasks.iter().map(|task| task.task.attempt).collect::<Vec<_>>());
 }
 
-/// They stayed with the engine until the end of the session.
+/// The released results and blocks stayed with the engine until the end of the session.
 #[test]
-fn an_engine_that_comes_back_late_is_told_what_was_let_go_of_meanwhile() {
+fn an_engine_that_reconnects_learns_what_was_released_meanwhile() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (driver, welcome) = world.driver(None);
@@ -400,13 +400,13 @@ fn an_engine_that_comes_back_late_is_told_what_was_let_go_of_meanwhile() {
     let parts = vec![(0, ResultPart::Here(vec![0]))];
     let result = HeldResult { job: number.unwrap(), session, attempt: AttemptId(9), parts };
     let back = |name, held| Offer { held, results: vec![result.clone()], ..offer(name, &directory) };
-    // The driver holds both exchanges, and has another connection.
+    // The driver says that it holds both exchanges.
     let outputs = vec![output, released];
     world.drive(driver, &[FromDriver::Holds { tickets: vec![1], outputs, caches: Vec::new() }]);
     let (engine, _) = world.engine(back("one", vec![held(output, 7), held(released, 8)])).unwrap();
     let deletes = |one: &ToEngine| matches!(one, ToEngine::DeleteOutput { .. });
     assert!(!world.said::<ToEngine>(engine).iter().any(deletes));
-    // It lets go of the job and of one exchange while another engine is away.
+    // It releases the job and one exchange while another engine is away.
     let release = FromDriver::Release { outputs: vec![released], caches: Vec::new() };
     world.drive(driver, &[FromDriver::Close { ticket: 1 }, release]);
     world.turn();
@@ -420,10 +420,10 @@ fn an_engine_that_comes_back_late_is_told_what_was_let_go_of_meanwhile() {
     assert!(said.contains(&ToEngine::Received { attempts: vec![AttemptId(9)] }), "{said:?}");
 }
 
-/// The job came with the code of an exchange, and got the results of the job that had its name. The next job, which read the
-/// same exchange, was refused.
+/// A job came with the code of an exchange, and attached to the job that already had its name. So the code was dropped.
+/// The driver's next job, which read the same exchange, was refused.
 #[test]
-fn a_job_that_is_known_by_its_name_leaves_its_codes() {
+fn the_codes_of_a_job_whose_name_exists_are_kept() {
     let mut world = World::new();
     let (first, welcome) = world.driver(None);
     let night = |session| FromDriver::Submit(Box::new(job(1, session, 1, Some(5), Some("night"))));
@@ -439,7 +439,7 @@ fn a_job_that_is_known_by_its_name_leaves_its_codes() {
 }
 
 #[test]
-fn a_new_job_of_a_session_that_lives_on_waits_for_the_engines_that_have_its_blocks() {
+fn a_new_job_of_a_continued_session_waits_for_the_engines_with_its_blocks() {
     let mut world = World::new();
     let directory = tempfile::tempdir().unwrap();
     let (_, welcome) = world.driver(None);

@@ -55,7 +55,7 @@ fn it_is_the_same_after_a_restart_and_another_after_a_rotation() {
 }
 
 #[test]
-fn certificates_are_made_again_in_time_by_the_same_authority() {
+fn certificates_are_renewed_in_time_by_the_same_authority() {
     let directory = private_dir();
     let short = Validity { leaves: Duration::from_secs(3600), ..Validity::default() };
     let first = Authority::open(directory.path(), short).unwrap();
@@ -69,7 +69,7 @@ fn certificates_are_made_again_in_time_by_the_same_authority() {
 }
 
 #[test]
-fn what_others_can_read_or_nobody_wrote_is_refused() {
+fn an_authority_that_others_can_read_or_that_is_garbled_is_refused() {
     let directory = private_dir();
     let file = directory.path().join("authority.json");
     let first = Authority::open(directory.path(), Validity::default()).unwrap();
@@ -101,7 +101,7 @@ fn what_others_can_read_or_nobody_wrote_is_refused() {
 }
 
 #[test]
-fn keys_are_shown_to_nobody() {
+fn keys_are_never_shown() {
     let authority = authority(Validity::default());
     for role in Role::ALL {
         let connection = authority.connection(role);

@@ -109,7 +109,7 @@ async fn downloads_that_nobody_reads_hold_no_more_than_their_share() {
 }
 
 #[tokio::test]
-async fn what_is_put_there_passes_through_a_small_share() {
+async fn uploads_pass_through_a_small_share() {
     let port = Port::with(limits(2 * MIB, MIB)).await;
     let driver = port.driver();
     let all = some(5 * MIB);
@@ -131,7 +131,7 @@ async fn rest(stream: &mut TlsStream<TcpStream>) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_download_that_nobody_reads_ends_though_nobody_waits() {
+async fn an_unread_download_ends_even_if_no_other_peer_waits() {
     let idle = Duration::from_millis(300);
     let capacity = Capacity::new(CapacityLimits { idle, ..CapacityLimits::default() });
     let port = Port::with(Limits { capacity: capacity.clone(), ..Limits::default() }).await;
@@ -154,7 +154,7 @@ async fn a_download_that_nobody_reads_ends_though_nobody_waits() {
 }
 
 #[tokio::test]
-async fn a_peer_of_the_gateway_that_reads_nothing_ends_though_nobody_waits() {
+async fn a_peer_of_the_gateway_that_reads_nothing_is_cut_off_even_if_no_other_peer_waits() {
     let idle = Duration::from_millis(300);
     let capacity = Capacity::new(CapacityLimits { idle, ..CapacityLimits::default() });
     let mut cluster = Cluster::start(Limits { capacity: capacity.clone(), ..Limits::default() }).await;

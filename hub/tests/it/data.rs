@@ -13,7 +13,7 @@ use tryworks_transport::{
 };
 
 #[tokio::test]
-async fn what_is_put_can_be_got_over_one_connection() {
+async fn uploads_can_be_downloaded_over_the_same_connection() {
     let port = Port::start().await;
     let driver = port.driver();
     for len in [0, 1, 16_383, MIB - 1, MIB, MIB + 1, 5 * MIB + 7] {
@@ -29,7 +29,7 @@ async fn what_is_put_can_be_got_over_one_connection() {
 }
 
 #[tokio::test]
-async fn the_handler_is_told_who_asks() {
+async fn the_handler_learns_the_role_of_the_peer() {
     let port = Port::start().await;
     port.keep("block", &some(10));
     let engine = port.client(Role::Engine, DataLimits::default());
@@ -42,7 +42,7 @@ async fn the_handler_is_told_who_asks() {
 }
 
 #[tokio::test]
-async fn a_source_that_fails_is_told_with_how_far_it_came() {
+async fn a_failed_source_is_reported_with_its_offset() {
     let port = Port::start().await;
     let driver = port.driver();
     for (name, done, expected) in [
@@ -73,7 +73,7 @@ async fn a_source_that_fails_is_told_with_how_far_it_came() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_cut_says_where_and_how_far() {
+async fn a_cut_connection_is_reported_with_its_address_and_offset() {
     let mut port = Port::start().await;
     let _go_on = port.waits();
     let driver = port.driver();
@@ -107,7 +107,7 @@ async fn a_connection_that_is_cut_says_where_and_how_far() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_was_closed_is_no_error() {
+async fn a_closed_connection_in_the_pool_is_replaced() {
     let mut port = Port::start().await;
     port.keep("block", &some(10));
     let driver = port.driver();
@@ -144,7 +144,7 @@ async fn silence_has_a_limit() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_kept_is_told_to_who_puts_it() {
+async fn an_upload_that_cannot_be_kept_is_reported_to_its_sender() {
     let port = Port::start().await;
     let driver = port.driver();
     let bytes = some(8 * MIB);
@@ -218,7 +218,7 @@ async fn only_who_has_the_role_is_asked() {
 }
 
 #[tokio::test]
-async fn a_port_without_room_says_so() {
+async fn a_full_port_refuses_with_the_reason() {
     let port = Port::start().await;
     let engine = port.authority.connection(Role::Engine).credentials().unwrap();
     let limits = Limits { connections: 1, ..Limits::default() };
@@ -236,7 +236,7 @@ async fn a_port_without_room_says_so() {
 }
 
 #[tokio::test]
-async fn requests_that_nobody_would_make_end_their_connection_alone() {
+async fn malformed_requests_end_only_their_own_connection() {
     let port = Port::start().await;
     let driver = port.authority.connection(Role::Driver);
     let put = |len: u64, name: &str| [&[1][..], &len.to_le_bytes(), name.as_bytes()].concat();

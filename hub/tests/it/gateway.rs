@@ -75,7 +75,7 @@ async fn either_end_learns_that_the_other_is_gone() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_dropped_or_has_no_hub_says_so() {
+async fn a_dropped_gateway_or_one_without_a_hub_gives_the_reason() {
     let mut cluster = Cluster::start(Limits::default()).await;
     let (_to, mut from, _) = cluster.good_driver().await;
     let (address, credentials) = (cluster.address(), cluster.credentials(Role::Engine));
@@ -101,7 +101,7 @@ async fn a_gateway_that_is_dropped_or_has_no_hub_says_so() {
 }
 
 #[tokio::test]
-async fn who_finds_no_room_is_told_so_and_comes_in_later() {
+async fn a_peer_over_the_limit_is_refused_with_the_reason_and_may_connect_later() {
     let limits = Limits { connections: 3, per_certificate: 2, ..Limits::default() };
     let mut cluster = Cluster::start(limits).await;
     let first = cluster.good_driver().await;

@@ -16,7 +16,7 @@ fn refused<T>(result: Result<T, LinkError>) -> String {
 }
 
 #[tokio::test]
-async fn without_a_certificate_nobody_comes_in() {
+async fn nobody_connects_without_a_certificate() {
     let mut cluster = Cluster::start(Limits::default()).await;
     let driver = cluster.authority.connection(Role::Driver);
     let mut stranger = raw_tls(&cluster.address(), &driver, false, Role::Hub).await;
@@ -199,7 +199,7 @@ async fn a_flipped_bit_never_arrives() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_is_sent_away_in_time() {
+async fn silent_connections_are_closed_in_time() {
     let limits = Limits { handshake: Duration::from_secs(1), ..Limits::default() };
     let mut cluster = Cluster::start(limits).await;
     let mut silent = TcpStream::connect(cluster.address()).await.unwrap();

@@ -79,7 +79,7 @@ async fn comes_in(first: usize, from: Ipv4Addr, says: &[u8]) {
 }
 
 #[tokio::test]
-async fn who_has_said_something_is_not_turned_away_for_those_who_say_nothing() {
+async fn a_peer_in_its_handshake_is_not_closed_in_favour_of_silent_ones() {
     // The beginning of a handshake, and one byte of it.
     for first in [100, 1] {
         comes_in(first, HERE, b"").await;
@@ -95,7 +95,7 @@ async fn those_who_come_from_one_address_turn_each_other_away() {
 }
 
 #[tokio::test]
-async fn who_comes_when_all_places_are_taken_comes_in() {
+async fn a_peer_connects_although_strangers_take_all_places() {
     let mut cluster = Cluster::start(few()).await;
     let _silent = flood(&cluster, HERE, b"").await;
     let _half = flood(&cluster, ELSEWHERE, &[22, 3, 1, 2, 0]).await;

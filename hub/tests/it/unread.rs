@@ -73,7 +73,7 @@ fn asks_and_reads_nothing(runtime: &tokio::runtime::Runtime, place: &Path, tls: 
 }
 
 #[test]
-fn who_asks_and_does_not_read_is_cut_off_and_others_go_on() {
+fn a_client_that_asks_and_does_not_read_is_cut_off_and_others_continue() {
     let directory = private_dir();
     let limits = BacklogLimits { per_peer: SOME / 2, patience: Duration::from_millis(200), ..BacklogLimits::default() };
     let backlog = Backlog::new(limits);

@@ -1,4 +1,4 @@
-//! Damaged files, foreign files, and files that were cut off.
+//! Journals that are damaged, cut off, or not journals at all.
 
 use super::*;
 use rusqlite::Connection;
@@ -13,7 +13,7 @@ fn refusal(path: &Path) -> String {
 }
 
 #[test]
-fn what_is_no_journal_is_refused_in_words() {
+fn a_file_that_is_no_journal_is_refused_with_the_reason() {
     let (directory, path) = place();
     std::fs::write(&path, "this is a letter, not a database. ".repeat(100)).unwrap();
     let said = refusal(&path);
@@ -32,7 +32,7 @@ fn what_is_no_journal_is_refused_in_words() {
 }
 
 #[test]
-fn another_version_is_refused_by_name() {
+fn a_journal_of_another_version_is_refused_with_both_versions() {
     for version in [0, 1, 2, 99] {
         let (_directory, path) = place();
         drop(Journal::open(&path).unwrap());
@@ -59,10 +59,10 @@ fn a_damaged_table_is_found_before_the_hub_begins() {
     assert!(said.contains("damaged") && said.contains("-wal"), "{said}");
 }
 
-/// A process that dies while it writes leaves a log that ends anywhere. Everything committed before that point is
-/// there.
+/// A process that dies while it writes leaves a log that may end at any byte. Everything committed before that byte is
+/// found.
 #[test]
-fn a_log_that_was_cut_off_loses_only_what_is_behind_the_cut() {
+fn a_truncated_log_loses_only_what_is_behind_the_cut() {
     const JOBS: u64 = 60;
     let (directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
@@ -84,7 +84,7 @@ fn a_log_that_was_cut_off_loses_only_what_is_behind_the_cut() {
         std::fs::write(copies.path().join("journal.sqlite-wal"), torn).unwrap();
         let found = Journal::open(&copy).unwrap().1;
         let names: Vec<u64> = found.unfinished.iter().map(|job| job.row.job.0).collect();
-        assert_eq!(names, (1..=names.len() as u64).collect::<Vec<_>>(), "a beginning of what was noted");
+        assert_eq!(names, (1..=names.len() as u64).collect::<Vec<_>>(), "the first jobs, without a gap");
         let whole = |job: &Unfinished| job.detached.as_ref().is_some_and(Result::is_ok);
         assert!(found.unfinished.iter().all(whole));
         counts.push(names.len() as u64);
@@ -94,9 +94,9 @@ fn a_log_that_was_cut_off_loses_only_what_is_behind_the_cut() {
     assert_eq!((counts[20], last), (JOBS, JOBS - 1));
 }
 
-/// Messages of another build cannot be decoded: its jobs cannot continue, but their states and texts can be shown.
+/// Messages of another build cannot be decoded. Its jobs cannot continue, but their states and texts can be shown.
 #[test]
-fn a_hub_with_other_messages_says_so_of_each_job() {
+fn jobs_of_another_build_fail_with_the_reason() {
     let (_directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
     journal.note(session(1));

@@ -1,10 +1,10 @@
-//! What a journal must not remember: the environments of programs whose jobs have ended.
+//! What a journal must forget: the environments of programs whose jobs have ended.
 
 use super::*;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-/// The secrets that are anywhere in the journal's files, whether or not a table refers to them.
+/// The numbers of the secrets that are anywhere in the journal's files, whether or not a table refers to them.
 fn traces(path: &Path) -> BTreeSet<u64> {
     let files = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
     let texts = files.map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned());
@@ -17,7 +17,7 @@ fn traces(path: &Path) -> BTreeSet<u64> {
 /// A detached job of a session with this environment.
 fn detached(job: JobId, environment: Vec<(OsString, OsString)>) -> Entry {
     let Entry::Job(mut submitted) = submitted(job, job.0 as u32, "alone", Some(&job.0.to_string())) else {
-        unreachable!("a job is a job")
+        unreachable!("it makes a job")
     };
     if let Some(detached) = &mut submitted.detached {
         detached.program = Arc::new(Program { environment, ..program() });
@@ -31,7 +31,7 @@ fn secret(number: u64, bytes: usize) -> Vec<(OsString, OsString)> {
 }
 
 #[test]
-fn nothing_of_an_environment_is_in_the_files_once_its_job_has_ended() {
+fn no_file_has_an_environment_after_its_job_has_ended() {
     let (_directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
     // The sizes range from part of a page to many pages, and suffice for pages to be split and merged.
@@ -43,7 +43,7 @@ fn nothing_of_an_environment_is_in_the_files_once_its_job_has_ended() {
         journal.sync().unwrap();
     }
     assert!(traces(&path).into_iter().eq(jobs.iter().copied()));
-    // The even jobs end first, so that rows next to theirs stay.
+    // The even jobs end first, so that neighbours of their rows stay.
     let (even, odd): (Vec<u64>, Vec<u64>) = jobs.iter().partition(|number| **number % 2 == 0);
     for &number in &even {
         journal.note(ended(JobId(number), now(), Ok(())));
@@ -58,7 +58,7 @@ fn nothing_of_an_environment_is_in_the_files_once_its_job_has_ended() {
 }
 
 #[test]
-fn somebody_who_reads_meanwhile_holds_up_nothing_and_only_for_as_long_as_it_takes() {
+fn a_reader_of_the_file_delays_the_deletion_of_an_environment_only_while_it_reads() {
     let (_directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
     journal.note(session(1));
@@ -77,13 +77,13 @@ fn somebody_who_reads_meanwhile_holds_up_nothing_and_only_for_as_long_as_it_take
 }
 
 #[test]
-fn what_a_hub_that_was_killed_left_behind_goes_when_the_next_one_begins() {
+fn an_environment_that_a_killed_hub_left_in_the_log_is_deleted_by_the_next_hub() {
     let (directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
     journal.note(session(1));
     journal.note(detached(JobId(1), secret(1, 3_000)));
     journal.sync().unwrap();
-    // The job has ended and the log is not emptied yet, because the reader keeps it.
+    // The job has ended, and the log is not emptied yet, because another program reads it.
     let look = rusqlite::Connection::open(&path).unwrap();
     look.execute_batch("BEGIN").unwrap();
     look.query_row("SELECT count(*) FROM sessions", [], |row| row.get::<_, u32>(0)).unwrap();

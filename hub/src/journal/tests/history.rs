@@ -1,4 +1,4 @@
-//! Old history is deleted, and nothing else.
+//! Old history is deleted, but nothing that is still needed.
 
 use super::*;
 use tryworks_base::ids::AttemptId;
@@ -12,12 +12,12 @@ fn count(path: &Path, sql: &str) -> u64 {
 }
 
 #[test]
-fn old_jobs_and_tasks_go_but_not_what_somebody_still_wants() {
+fn old_jobs_and_tasks_are_deleted_except_unfinished_and_uncollected_jobs() {
     let (_directory, path) = place();
     let bounds = Bounds { jobs: 50, tasks: 2_000, ..Bounds::default() };
     let (journal, _) = Journal::open_within(&path, bounds).unwrap();
     journal.note(session(1));
-    // One unfinished job, one detached and not collected since yesterday, one since last month.
+    // One job is unfinished. Two are detached and uncollected: one since yesterday, one since last month.
     journal.note(submitted(JobId(1), 1, "goes on", None));
     for (job, name, days) in [(2, "yesterday", 1), (3, "last month", 30)] {
         journal.note(submitted(JobId(job), 1, name, Some(name)));
@@ -50,7 +50,7 @@ fn old_jobs_and_tasks_go_but_not_what_somebody_still_wants() {
 }
 
 #[test]
-fn a_name_that_was_given_up_is_free_again() {
+fn the_name_of_a_job_that_nobody_collected_in_time_is_free_again() {
     let (_directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
     journal.note(submitted(JobId(1), 1, "report", Some("report")));
@@ -67,7 +67,7 @@ fn a_name_that_was_given_up_is_free_again() {
 }
 
 #[test]
-fn the_file_gives_its_room_back() {
+fn the_file_shrinks_after_deletions() {
     let (_directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
     journal.note(submitted(JobId(1), 1, "large", Some("large")));

@@ -1,4 +1,4 @@
-//! A hub that is killed at random points again and again: what was synced is there, and no number is repeated.
+//! A hub that is killed at random moments, many times: everything that was synced is there, and no number is repeated.
 
 use super::*;
 use rand::{RngExt, SeedableRng};
@@ -20,7 +20,7 @@ fn bytes_of(job: u64, partition: u32) -> Vec<u8> {
     job.to_le_bytes().repeat(50 * (partition as usize + 1))
 }
 
-/// Writes until it is killed, and prints its numbers and what it was told is safe.
+/// Writes until it is killed. Prints its numbers, and the entries that the journal has reported as committed.
 fn write_until_killed(path: &str) {
     let say = |line: String| std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
     let (journal, mut found) = Journal::open(path).unwrap();
@@ -70,7 +70,7 @@ struct Said {
 
 impl Said {
     fn hear(&mut self, line: &str) {
-        // The kill may have cut a line off. Such a line lacks its end and does not count.
+        // The kill may have cut off the last line. Such a line has no end, and does not count.
         let Some(words) = line.strip_prefix('@').and_then(|line| line.strip_suffix('\n')) else { return };
         let (kind, numbers) = words.split_once(' ').unwrap();
         let numbers: Vec<u64> = numbers.split(' ').map(|number| number.parse().unwrap()).collect();
@@ -124,7 +124,7 @@ fn a_killed_hub_keeps_what_was_synced_and_repeats_no_number() {
     for round in 0..ROUNDS {
         let said =
             run_and_kill(&path, random.random_range(1..120), Duration::from_micros(random.random_range(0..4_000)));
-        assert!(!said.jobs.is_empty(), "it was heard before it died");
+        assert!(!said.jobs.is_empty(), "it printed jobs before it died");
         for (given, new) in given.iter_mut().zip([said.jobs, said.sessions, said.engines]) {
             new.into_iter().for_each(|number| assert!(given.insert(number), "{number} came twice"));
         }

@@ -1,4 +1,4 @@
-//! Tests that compare the journal with what was noted.
+//! Tests of the journal: they compare what it returns with what was noted.
 
 mod damage;
 mod forgotten;
@@ -25,7 +25,7 @@ fn place() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-/// Uses numbers up to `last`, and returns once the journal has them as reserved.
+/// Uses numbers up to `last`, and returns once the journal has reserved them.
 fn claim(journal: &Journal, numbers: &mut Numbers, counter: Counter, last: u64) {
     let Some(end) = numbers.claim(counter, last) else { return assert!(numbers.are_written(counter)) };
     let (sender, written) = std::sync::mpsc::channel();

@@ -1,4 +1,4 @@
-//! What was noted can be read, by questions and after a restart.
+//! What was noted can be read, through a reader and after a restart.
 
 use super::*;
 use std::os::unix::fs::PermissionsExt;
@@ -25,7 +25,7 @@ fn a_job_with_its_stages_and_tasks_is_found_by_number_name_and_label() {
     journal.note(Entry::StageEnded { job: first, stage: 0, attempt: 1, at: 90 });
     journal.note(Entry::StageBegan { job: first, stage: 1, attempt: 0, at: 91, tasks: 2 });
     let mut rows: Vec<TaskRow> = (1..=12).map(|attempt| task(0, attempt)).collect();
-    // One that was stopped did not fail.
+    // A task that was stopped did not fail.
     let stopped = Some(TaskRow::STOPPED.to_string());
     rows.push(TaskRow { error: stopped, span: (0, 0), rows: 0, bytes: 0, ..task(0, 13) });
     rows.iter().for_each(|row| journal.note(Entry::Task { job: first, row: row.clone() }));
@@ -57,21 +57,21 @@ fn a_job_with_its_stages_and_tasks_is_found_by_number_name_and_label() {
         rows: 24,
         bytes: 360,
     };
-    // Its time went on for ever.
+    // This stage was still running when its job ended, so it ended with the job.
     let begun = StageRow { stage: 1, attempts: 1, began: Some(91), ended: Some(1_000), ..StageRow::default() };
     assert_eq!(detail.stages, [whole, begun]);
     let latest: Vec<TaskRow> = rows.into_iter().rev().take(5).collect();
     assert_eq!(detail.tasks, latest);
 
     assert_eq!(reader.find("nightly").unwrap(), Some(second));
-    assert_eq!(reader.find("count at main.rs:3").unwrap(), Some(second), "of a label the latest job");
+    assert_eq!(reader.find("count at main.rs:3").unwrap(), Some(second), "the latest job with that label");
     assert_eq!((reader.find("3").unwrap(), reader.find("count").unwrap()), (None, None));
     assert!(reader.job("nobody", 5).unwrap().is_none());
     assert_eq!((reader.end(first).unwrap(), reader.end(second).unwrap()), (Some(Err(error)), None));
 }
 
 #[test]
-fn a_hub_that_begins_again_finds_what_had_not_ended() {
+fn a_restarted_hub_finds_what_had_not_ended() {
     let (_directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
     (1..=4).for_each(|number| journal.note(session(number)));
@@ -142,7 +142,7 @@ fn an_environment_is_in_the_tables_only_while_a_detached_job_needs_it() {
     journal.note(ended(JobId(3), now(), Ok(())));
     journal.sync().unwrap();
     assert_eq!(programs(), 0);
-    // The secret was [1; 16].
+    // The secret is [1; 16]: the table has only its hash.
     let proof: Vec<u8> = look.query_row("SELECT proof FROM sessions", [], |row| row.get(0)).unwrap();
     assert_eq!((proof.len(), proof.windows(16).any(|part| part == [1; 16])), (32, false));
 }
@@ -167,7 +167,7 @@ fn only_the_owner_may_read_and_only_one_hub_may_write() {
 }
 
 #[test]
-fn anybody_can_look_at_the_views_and_the_reader_needs_no_hub() {
+fn any_sqlite_client_can_query_the_views_and_a_reader_needs_no_hub() {
     let (_directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
     let job = JobId(1);
@@ -183,7 +183,7 @@ fn anybody_can_look_at_the_views_and_the_reader_needs_no_hub() {
 }
 
 #[test]
-fn numbers_go_on_where_a_hub_that_ended_in_order_stopped() {
+fn numbers_continue_without_a_gap_after_an_orderly_stop() {
     let (_directory, path) = place();
     let (journal, Recovered { mut numbers, .. }) = Journal::open(&path).unwrap();
     let jobs: Vec<u64> = (0..1_000).map(|_| next(&journal, &mut numbers, Counter::Jobs)).collect();
@@ -198,14 +198,14 @@ fn numbers_go_on_where_a_hub_that_ended_in_order_stopped() {
     assert_eq!(numbers.used(Counter::Launches), 5_000_000);
     assert_eq!(next(&journal, &mut numbers, Counter::Jobs), 1_001);
     assert_eq!(others.map(|counter| next(&journal, &mut numbers, counter)), [2, 2]);
-    // A killed hub gives no numbers back.
+    // A killed hub releases no numbers.
     drop(journal);
     let (_, found) = Journal::open(&path).unwrap();
     assert!(found.numbers.used(Counter::Jobs) > 1_200);
 }
 
 #[test]
-fn what_outputs_came_to_is_remembered_until_nobody_needs_them() {
+fn checksums_of_outputs_are_remembered_until_they_are_forgotten() {
     let (_directory, path) = place();
     let (journal, found) = Journal::open(&path).unwrap();
     assert!(found.outputs.is_empty());

@@ -12,7 +12,7 @@ fn noted(journal: &Journal, entry: Entry) -> mpsc::Receiver<Result<()>> {
 }
 
 #[test]
-fn what_cannot_be_written_waits_and_tasks_beyond_the_bound_are_only_counted() {
+fn entries_wait_for_a_locked_file_and_rows_of_tasks_over_the_bound_are_only_counted() {
     const TASKS: u64 = 10_000;
     let (_directory, path) = place();
     let (journal, _) = Journal::open_within(&path, Bounds { waiting: 1_000, ..Bounds::default() }).unwrap();
@@ -27,7 +27,7 @@ fn what_cannot_be_written_waits_and_tasks_beyond_the_bound_are_only_counted() {
     journal.note(submitted(JobId(2), 1, "waits too", None));
     let error = outcome.recv().unwrap().unwrap_err();
     assert!(error.to_string().contains("locked"), "{error}");
-    // One that comes while the writer waits for its next attempt is refused after that.
+    // An entry that comes while the writer waits for its next attempt is refused after that attempt.
     let behind = noted(&journal, submitted(JobId(4), 1, "does not wait", Some("refused too")));
     assert_eq!(behind.recv().unwrap().unwrap_err(), error);
     assert_eq!(journal.sync().unwrap_err(), error);
@@ -40,7 +40,7 @@ fn what_cannot_be_written_waits_and_tasks_beyond_the_bound_are_only_counted() {
     journal.sync().unwrap();
     assert_eq!(journal.health().error, None);
     let reader = journal.reader().unwrap();
-    assert_eq!(reader.jobs(5).unwrap().len(), 2, "jobs are never lost, and those that were refused never come");
+    assert_eq!(reader.jobs(5).unwrap().len(), 2, "no job is lost, and no refused job is written later");
     let detail = reader.job("1", 20_000).unwrap().unwrap();
     assert_eq!(detail.tasks.len() as u64, TASKS - health.dropped_tasks);
     let stage = &detail.stages[0];
@@ -48,10 +48,10 @@ fn what_cannot_be_written_waits_and_tasks_beyond_the_bound_are_only_counted() {
 }
 
 #[test]
-fn a_full_disk_is_an_error_and_no_end() {
+fn a_full_disk_is_an_error_and_the_hub_continues() {
     let (_directory, path) = place();
     let file = schema::open(&path).unwrap();
-    // SQLite now says that the disk is full.
+    // From here on SQLite says that the disk is full.
     file.pragma_update(None, "max_page_count", 60).unwrap();
     let (journal, _) = Journal::begin(path.clone(), schema::lock(&path).unwrap(), file, Bounds::default()).unwrap();
     let first = noted(&journal, submitted(JobId(1), 1, "fits", None));
@@ -73,7 +73,7 @@ fn a_full_disk_is_an_error_and_no_end() {
 }
 
 #[test]
-fn an_entry_that_is_refused_holds_up_no_other() {
+fn a_refused_entry_does_not_affect_the_others() {
     let (_directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
     let outcomes =
@@ -91,7 +91,7 @@ fn an_entry_that_is_refused_holds_up_no_other() {
 }
 
 #[test]
-fn nobody_waits_for_a_writer_that_is_gone() {
+fn callers_get_an_error_if_the_writer_has_ended() {
     let (_directory, path) = place();
     let (journal, _) = Journal::open(&path).unwrap();
     // The callback runs on the writer's thread, and ends it.
