@@ -1,5 +1,5 @@
-//! Files that arrive from the hub's data port. A separate thread writes and hashes them, since a disk may be slow and
-//! the engine's loop must go on.
+//! Files that arrive from the hub's data port. A separate thread writes and hashes them: a disk may be slow, and the
+//! engine's loop must not wait for it.
 
 use bytes::Bytes;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tryworks_transport::{DataError, DataStream};
 
-/// How many pieces may wait for the disk.
+/// How many pieces of a file may wait for the disk.
 const AHEAD: usize = 4;
 
 /// The file that is to arrive.
@@ -69,10 +69,10 @@ impl Arrival {
         let _ = self.to.send(Some(piece)).await;
     }
 
-    /// The rest will not come. What was written is removed, so that the file may come again.
+    /// The rest of the file will not come. Removes what was written, so that the file can be fetched again.
     async fn give_up(self) {
         drop(self.to);
-        // It fails, since the file is not whole.
+        // The thread returns an error, because the file is incomplete.
         let _ = self.writing.await;
     }
 
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_whole_is_there_and_nothing_else() {
+    async fn only_complete_files_with_the_right_hash_arrive() {
         let directory = tempfile::tempdir().unwrap();
         let files = || fs::read_dir(directory.path().join("a")).map_or(0, Iterator::count);
         for (sent, whole, word) in
@@ -150,7 +150,7 @@ mod tests {
         }
     }
 
-    /// The disk is a pipe that is not read. The loop has one thread, and must continue nevertheless.
+    /// The disk is a pipe that nobody reads. The loop has one thread, and must continue all the same.
     #[tokio::test]
     async fn a_slow_disk_does_not_hold_up_the_loop() {
         let directory = tempfile::tempdir().unwrap();
@@ -166,7 +166,7 @@ mod tests {
             }
             arrival.finish().await
         });
-        // More is on its way than the pipe and the channel hold, and the loop continues.
+        // More pieces are sent than the pipe and the channel can hold, and the loop continues.
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -19,10 +19,10 @@ use tryworks_transport::{DataClient, DataError, Role, while_away};
 pub(super) struct Files {
     directory: PathBuf,
     store: BlockStore,
-    /// How long to wait for a hub that is away.
+    /// How long to retry while the hub is away.
     patience: Duration,
     /// Files that are being fetched, and files that are here with their part of the quota. A second task that wants a
-    /// file waits for the first.
+    /// file waits until the first has fetched it.
     known: Mutex<HashMap<PathBuf, Arc<Mutex<Option<Claim>>>>>,
 }
 
@@ -105,7 +105,7 @@ impl Files {
             let stream = data.get(address, Role::Hub, request).await?;
             let needed = stream.total();
             let failed = |error: io::Error| disk::storage("fetching a file of the driver's", place, needed, &error);
-            // Failures of this machine end the attempts. Only a hub that is away may come back.
+            // Only a hub that is away is worth another attempt. A failure of this machine ends the attempts.
             let claim = match self.store.claim(needed, "a file of the driver's") {
                 Ok(claim) => claim,
                 Err(error) => return Ok(Err(error)),

@@ -24,7 +24,7 @@ impl Flow {
         loop {
             let until = self.window.lock().turn(self.clock.now());
             let Some(until) = until else { return };
-            // After an acknowledgement or at that time, it looks again.
+            // Looks at the window again after an acknowledgement, or at that time.
             let _ = tokio::time::timeout_at(self.clock.at(until).into(), self.opened.notified()).await;
         }
     }
@@ -57,7 +57,7 @@ mod tests {
     use futures_util::FutureExt;
 
     #[tokio::test]
-    async fn who_waits_for_room_reads_on_once_something_is_heard() {
+    async fn reading_continues_after_an_acknowledgement() {
         let flow = Flow::new(Clock::begin());
         while flow.turn().now_or_never().is_some() {
             assert!(flow.took(false, &[b'x'; 64 << 10]).is_some());

@@ -1,5 +1,5 @@
-//! Serves this engine's blocks, with many parts in one request. Engines on this machine ask through the workers'
-//! socket, other machines through the data port.
+//! Serves this engine's blocks; one request may ask for many parts. Engines on this machine ask through the workers'
+//! socket, and other machines through the data port.
 
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -110,7 +110,7 @@ impl DataHandler for Giver {
             }
             items.push_back(item);
         }
-        // One step is sent while the next is read, and each may end with the longest part that is read at once.
+        // One step is sent while the next is read. Each may end with the longest part that is read as one piece.
         let held = usize::try_from(2 * (2 * STEP + longest)).unwrap_or(usize::MAX);
         Ok(Download { len, held, chunks: Box::new(Answer { items, reading: None }) })
     }

@@ -42,7 +42,7 @@ pub(super) struct Io {
     pub(super) hub: Option<Hub>,
 }
 
-/// What the loop has of a worker, from the order to start it until its end.
+/// What the loop keeps of a worker, from the order to start it until its end.
 pub(super) struct Tended {
     pub(super) peer: Option<PeerId>,
     /// Its standard output and its error output.

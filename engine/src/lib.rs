@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tryworks_base::{Error, Result};
 
-/// What an engine is told when it starts.
+/// The settings with which an engine starts.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Its name, for as long as it lives.
@@ -46,8 +46,8 @@ pub struct Options {
     pub programs: Option<PathBuf>,
     /// The most bytes that its blocks may take.
     pub quota: Option<u64>,
-    /// The address on which its data port listens. Other machines are told it, so it is never a wildcard. By default it
-    /// is the address by which the hub's machine reaches this one.
+    /// The address on which its data port listens. Other machines connect to it, so it is never a wildcard. By default
+    /// it is the address by which the hub's machine reaches this one.
     pub listen: Option<IpAddr>,
     /// How long it continues without a hub.
     pub patience: Duration,

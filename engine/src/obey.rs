@@ -38,7 +38,8 @@ impl Io {
         }
     }
 
-    /// Whatever may wait for a disk or another process runs as a separate task, since the loop must keep beating.
+    /// An order that may wait for a disk or another process runs as a separate task, because the loop must keep
+    /// beating.
     fn carry_out(&mut self, engine: &mut Engine, order: Order) {
         match order {
             Order::Start { worker, program, host, address } => self.start(worker, *program, host, address),
@@ -217,9 +218,9 @@ mod tests {
         }
     }
 
-    /// When one of four blocks could not be added, those after it stayed for as long as the engine lived.
+    /// When one of four blocks could not be added, those after it stayed until the engine ended.
     #[test]
-    fn when_one_block_cannot_be_added_none_is_left() {
+    fn if_one_block_of_a_task_cannot_be_added_none_stays() {
         for damaged in 0..4 {
             let mut rig = Rig::new();
             let blocks: Vec<_> = (0..4).map(|partition| rig.seal(partition)).collect();
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_task_had_sealed_before_it_failed_or_its_worker_died_is_deleted() {
+    fn blocks_of_a_failed_task_or_a_dead_worker_are_deleted() {
         let mut rig = Rig::new();
         (0..2).for_each(|partition| drop(rig.seal(partition)));
         rig.world.worker(failed(ATTEMPT));
@@ -247,21 +248,21 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_is_deleted() {
-        // An earlier hub launched it.
+    fn blocks_of_an_earlier_hubs_or_an_already_reported_task_are_deleted() {
+        // An earlier hub launched the task.
         let mut rig = Rig::new();
         rig.world.join(2);
         let blocks = (0..4).map(|partition| rig.seal(partition)).collect();
         rig.world.worker(done(ATTEMPT, blocks));
         assert_eq!(rig.files(), 0);
-        // It was already reported.
+        // The task was already reported.
         let blocks = (0..4).map(|partition| rig.seal(partition)).collect();
         rig.world.worker(done(ATTEMPT, blocks));
         assert_eq!(rig.files(), 0);
     }
 
     #[test]
-    fn a_session_that_ends_takes_all_its_blocks_along() {
+    fn all_blocks_of_a_session_are_deleted_when_it_ends() {
         let mut rig = Rig::new();
         let blocks = (0..4).map(|partition| rig.seal(partition)).collect();
         rig.world.worker(done(ATTEMPT, blocks));

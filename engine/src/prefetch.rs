@@ -19,7 +19,7 @@ use tryworks_transport::{DataClient, DataError, Link, LinkReceiver, LinkSender};
 /// How long an engine on this machine may take to answer.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// How much memory all prefetches together may take, in mebibytes. A single question is always admitted.
+/// How much memory all prefetches together may take, in mebibytes. A larger request waits until it is alone.
 const MEMORY_MIB: u32 = 128;
 
 /// Fetches blocks from other engines.
@@ -92,7 +92,7 @@ impl Prefetcher {
         let neighbour = match known {
             Some(neighbour) => neighbour,
             None => {
-                // An engine that was stopped accepts a connection and says nothing.
+                // An engine that was stopped accepts a connection and then answers nothing.
                 let met = tokio::time::timeout(SILENCE, Neighbour::meet(&store.socket)).await;
                 let met = met.unwrap_or_else(|_| Err(lost("nothing was heard of it".into())))?;
                 let neighbour = Arc::new(Mutex::new(met));
@@ -170,7 +170,7 @@ mod tests {
     use tryworks_store::blocks::BlockStore;
     use tryworks_transport::{Backlog, PeerEvent, Peers};
 
-    /// An engine on this machine that answers once it may.
+    /// An engine on this machine that answers only when the test lets it.
     async fn slow(socket: PathBuf, asked: mpsc::UnboundedSender<()>, mut may: watch::Receiver<bool>) {
         let (to, mut from) = Peers::bind(&socket, Backlog::default()).await.unwrap();
         while let Ok(PeerEvent::Message { peer, bytes }) = from.recv().await {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_brought_at_once_is_bounded_and_all_of_it_comes() {
+    async fn concurrent_prefetches_are_bounded_and_all_are_answered() {
         const QUESTIONS: u32 = 20;
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
@@ -223,7 +223,7 @@ mod tests {
                 tokio::spawn(async move { prefetcher.prefetch(EngineId(QUESTIONS), &stores, &wanted).await })
             })
             .collect();
-        // As many questions as fit are on their way, and no other may begin.
+        // As many requests as fit are on their way, and no other may begin.
         for _ in 0..MEMORY_MIB / 16 {
             heard.recv().await.unwrap();
         }

@@ -155,7 +155,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     }
     // Workers end when their handles are dropped. The engine tells the hub that it leaves.
     if let Some(hub) = &io.hub {
-        // A hub that is gone does not miss this message.
+        // If the hub is gone, it does not need this message.
         if hub.to.send(protocol::encode(&[FromEngine::Leaving])?.into()).is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -241,7 +241,7 @@ impl Io {
             tracing::error!("a message to the hub could not be encoded: {error}");
             engine.unsaid(what, error);
         });
-        // The loop notices by itself that the hub is gone, since it reads from the hub.
+        // The loop reads from the hub, so it notices by itself when the hub is gone.
         if let Err(error) = messages.into_iter().try_for_each(|bytes| hub.to.send(bytes)) {
             tracing::debug!("the connection to the hub has ended: {error}");
         }
@@ -254,7 +254,7 @@ impl Io {
 
     fn hear_hub(&mut self, engine: &mut Engine, first: Bytes) {
         let mut next = Some(first);
-        // The last message is taken in, although there may be more after it.
+        // After the last turn nothing more leaves the receiver, so no message is lost.
         for more in (0..=BATCH).rev() {
             let Some(bytes) = next else { return };
             match protocol::decode::<ToEngine>(&bytes) {
@@ -352,8 +352,8 @@ impl Io {
         });
     }
 
-    /// Takes in everything that a worker wrote before the message that it just sent, so that the output of a task comes
-    /// before its end.
+    /// Takes in the output that a worker wrote before its latest message. So the output of a task comes before the end
+    /// of the task.
     fn hear_out(&mut self, engine: &mut Engine, worker: u64) {
         let mut ended = Vec::new();
         while let Ok(happened) = self.happened.1.try_recv() {

@@ -15,7 +15,7 @@ impl Prefetcher {
     pub(super) async fn take_over(&self, from: Option<&StorePlace>, what: &Move) -> Result<HeldBlock> {
         let from =
             from.ok_or_else(|| Error::cluster("the engine that leaves is not known here", "it is recomputed"))?;
-        // An earlier block of the same name may be about to be unlinked.
+        // An earlier block of the same name may be waiting to be unlinked.
         let own = self.own.0.clone();
         on_disk(move || {
             own.wait_for_removals();
@@ -52,7 +52,7 @@ impl Prefetcher {
     ) -> Result<()> {
         let store: &BlockStore = &self.own.0;
         let ours = store.key().id(what.output, partition, what.made_by);
-        // It may have been taken over before.
+        // The block may have been taken over before.
         if store.get(ours).is_some() {
             return Ok(());
         }

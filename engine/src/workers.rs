@@ -22,16 +22,16 @@ const LAST_OUTPUT: Duration = Duration::from_millis(200);
 
 /// How long a program may be open for writing before that counts as a failure.
 const BUSY: Duration = Duration::from_secs(30);
-/// How long to wait between attempts meanwhile.
+/// How long to wait between attempts to start such a program.
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 /// What happened to a worker.
 pub(super) enum Happened {
-    /// It runs.
+    /// Its process runs.
     Started { worker: u64, pid: u32, kill: oneshot::Sender<()>, outputs: Outputs },
-    /// It wrote something.
+    /// It wrote output.
     Wrote { worker: u64, piece: Piece },
-    /// It is gone.
+    /// Its process has ended.
     Ended { worker: u64, death: Death },
 }
 
@@ -62,7 +62,7 @@ impl Outputs {
         self.0.iter().flat_map(Output::written).collect()
     }
 
-    /// Pieces that show the driver everything that was cut so far.
+    /// Pieces that show the driver what was cut and that no later piece shows.
     pub(super) fn rest(&self) -> Vec<Piece> {
         self.0.iter().filter_map(|output| output.flow.rest(output.stderr)).collect()
     }
@@ -74,7 +74,7 @@ impl Output {
         let Some(pipe) = &self.pipe else { return all };
         let mut chunk = vec![0; PIPE];
         let mut bytes = 0;
-        // A worker that writes all the time would otherwise never let this end.
+        // Without this bound, a worker that writes all the time would keep this loop running.
         while bytes < PIPE
             && let Ok(read @ 1..) = rustix::io::read(pipe, &mut chunk[..])
         {
@@ -138,7 +138,7 @@ pub(super) async fn tend(
             child.wait().await
         }
     };
-    // What its pipes still hold goes out with its end.
+    // Output that is still in the pipes is sent with the end of the worker.
     for flow in &flows {
         flow.reset();
     }
@@ -157,8 +157,8 @@ fn ended(to: &mpsc::UnboundedSender<Happened>, worker: u64, how: String, hopeles
     let _ = to.send(Happened::Ended { worker, death: Death { how, hopeless, ran: Vec::new() } });
 }
 
-/// Starts a worker. A process that is started at the same time inherits files that are open for writing here, until it
-/// executes its own program. So a copy that was closed long ago may still be "text file busy" for a moment.
+/// Starts a worker. Another process that is being started holds our files that are open for writing, until it executes
+/// its own program. So a copy that we closed long ago may still be "text file busy" for a moment.
 async fn start(path: &Path, program: &Program, name: &str, directory: &Path) -> io::Result<Child> {
     let mut command = command(path, program, name, directory);
     let begun = Instant::now();
@@ -178,8 +178,8 @@ fn command(path: &Path, program: &Program, name: &str, directory: &Path) -> Comm
     let own = Path::new(&program.directory);
     let mut command = Command::new(path);
     command.arg0(first).args(rest).current_dir(if own.is_dir() { own } else { directory });
-    // The environment is the engine's, since its paths are of this machine. Some variables are the driver's, whether or
-    // not the driver has them set.
+    // The environment is the engine's, because its paths are of this machine. A few variables are the driver's: if the
+    // driver does not set one, the worker does not have it either.
     let ours = std::env::vars_os().map(|(name, _)| name);
     ours.filter(|name| environment::is_the_drivers(name)).for_each(|name| {
         command.env_remove(name);
@@ -188,7 +188,8 @@ fn command(path: &Path, program: &Program, name: &str, directory: &Path) -> Comm
     command.envs(sent.map(|(name, value)| (name, value)));
     command.env_remove("TRYWORKS_CLUSTER").env(VARIABLE, name);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Signals from the engine's terminal are not meant for the worker, and processes that it starts end with it.
+    // A signal from the engine's terminal must not reach the worker. Processes that the worker starts are in its group,
+    // and end with it.
     command.process_group(0).kill_on_drop(true);
     command
 }
@@ -212,7 +213,7 @@ fn manner(status: ExitStatus) -> String {
     }
 }
 
-/// A number that no other worker of any engine ever has. It identifies the worker's output.
+/// A number that no other worker of any engine ever has. With it the driver tells the outputs of workers apart.
 pub(super) fn own_number() -> u64 {
     let mut random = [0; 8];
     // The system always has some random bytes after it has booted.
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_somebody_has_open_for_writing_is_started_once_it_is_closed() {
+    fn a_program_that_is_open_for_writing_is_started_when_it_is_closed() {
         let directory = tempfile::tempdir().unwrap();
         let (path, writer) = busy(directory.path());
         run(async {
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_refused_at_once() {
+    fn a_missing_program_is_refused_at_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("program");
         let refused = run(start(&path, &Program::default(), "1@x", directory.path())).unwrap_err();

@@ -9,8 +9,9 @@
 //! job     = ( Submit | Attach ), [ Accepted ], { Results | Progress | Cancel }, Ended, ( Close | Detach ) ;
 //! ```
 //!
-//! A detached save is looked for before its place is prepared. The ticket of `Seek` is closed when the job was accepted or
-//! came to nothing; until then no other driver is told that there is no job of that name.
+//! Before a driver prepares the place of a detached save, it asks for the job with `Seek`. If there is no such job, the
+//! name is reserved for this driver until it closes the ticket. It does so when its job is accepted, or when it gives
+//! the save up.
 //!
 //! `Close` and `Detach` may come before the end. A driver that lost its connection says hello again with its session.
 //! Then it says what it holds, since releases sent while it was disconnected were lost. It submits again the jobs that
@@ -72,20 +73,20 @@ pub struct NewJob {
     /// The name of a detached job. Such a job continues when the driver leaves, and a driver that submits the same name
     /// gets it.
     pub detached: Option<String>,
-    /// What it is: only who asks for the same gets its results.
+    /// Its action. A driver gets the results of a job only if it asks for the same action.
     pub action: Action,
-    /// What tells the files that it saves from those of every other job; empty if there is no need.
+    /// Distinguishes the files that it saves from those of every other job; empty if it saves none.
     pub token: String,
     /// Its stages.
     pub spec: JobSpec,
-    /// The codes of stages that this hub does not have yet, each with the stage's index. Large ones were put to the
-    /// hub's data port before.
+    /// The codes of stages that this hub does not have yet, each with the stage's index. Large codes were uploaded to
+    /// the hub's data port before.
     pub codes: Vec<(u32, CodeBytes)>,
     /// Stages that read or make cached partitions, each with the global name of its cache.
     pub caches: Vec<(u32, GlobalCacheId)>,
 }
 
-/// How a detached job is looked for.
+/// How a driver asks for a detached job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sought {
     /// By its name.
@@ -124,8 +125,8 @@ pub enum FromDriver {
         /// The token of its place, which has to be that of the job.
         token: String,
     },
-    /// Is there such a detached job? Who is told that there is none has its name, until it submits the job or closes the
-    /// ticket. Others who ask for it wait until then.
+    /// Is there such a detached job? If not, its name is reserved for this driver, until it submits the job or closes
+    /// the ticket. Other drivers that ask for the name wait until then.
     Seek {
         /// The driver's number for the question.
         ticket: u64,
@@ -134,19 +135,19 @@ pub enum FromDriver {
         /// The action, which has to be that of the job.
         action: Action,
     },
-    /// Results arrived: they need not be kept any longer.
+    /// Results arrived, so engines may release them.
     Received {
         /// The launches that made them.
         attempts: Vec<AttemptId>,
     },
-    /// Output arrived: the same amount again may be sent.
+    /// Output arrived up to these offsets, so that more may be sent.
     Heard(Vec<Heard>),
     /// Stop a job.
     Cancel {
         /// Its ticket.
         ticket: u64,
     },
-    /// A job is no longer wanted: it has ended and all of its results were received, or it is to be stopped.
+    /// A job is no longer wanted: it has ended and all of its results have arrived, or it shall stop.
     Close {
         /// Its ticket.
         ticket: u64,
@@ -209,9 +210,9 @@ pub enum ToDriver {
         /// The hub's number for the job.
         job: JobId,
     },
-    /// The detached job that was looked for is there, or the name is this driver's to submit one.
+    /// The answer to `Seek`: the detached job exists, or its name is reserved for this driver.
     Found {
-        /// Of the question.
+        /// The ticket of the question.
         ticket: u64,
         /// The token of the job, if it is there.
         token: Option<String>,

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_is_chosen_and_nothing_else() {
+    fn only_named_variables_are_chosen() {
         let names = |named: &[&str]| {
             let named: Vec<String> = named.iter().map(|name| name.to_string()).collect();
             let chosen = chosen(&named).unwrap();
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_variable_is_told() {
+    fn a_pattern_that_can_name_no_variable_is_an_error() {
         for pattern in ["", "A=B", "A*B", "**"] {
             let error = chosen(&[pattern.into()]).unwrap_err().to_string();
             assert!(error.contains(&format!("`{pattern}` names no environment variable")), "{error}");

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_told() {
+    fn another_version_is_an_error_with_both_versions() {
         let mut bytes = hello().to_bytes().unwrap();
         bytes[4] = 99;
         bytes.truncate(10);

@@ -105,7 +105,7 @@ mod tests {
     use serde_bytes::ByteBuf;
 
     #[test]
-    fn what_is_too_much_for_one_message_goes_in_several_in_its_order() {
+    fn large_batches_are_split_into_several_messages_in_order() {
         let large: Vec<_> = (0..9u8).map(|n| ByteBuf::from(vec![n; 5 << 20])).collect();
         let mut refused = 0;
         let messages = messages(&large, &mut |_, _| refused += 1);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_into_no_message_is_told_to_who_says_it_and_the_rest_goes() {
+    fn an_item_too_large_for_a_message_is_reported_and_the_others_are_sent() {
         let batch = [ByteBuf::from(vec![1]), ByteBuf::from(vec![2; MAX_MESSAGE + 1]), ByteBuf::from(vec![3])];
         let mut refused = Vec::new();
         let messages = messages(&batch, &mut |what, error| refused.push((what[0], error)));

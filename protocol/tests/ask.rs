@@ -75,7 +75,7 @@ fn answers_belong_to_their_questions() {
 }
 
 #[test]
-fn a_refusal_is_told_in_the_hubs_words() {
+fn a_refusal_has_the_hubs_reason() {
     let (_above, directory) = hub(|_, _| Some(protocol::refusal("not today")));
     let error = Admin::connect(&directory).unwrap_err();
     assert!(matches!(&error, AdminError::Refused { why, .. } if why == "not today"), "{error}");
@@ -99,7 +99,7 @@ fn no_hub_is_an_error_that_says_what_to_do() {
 }
 
 #[test]
-fn an_answer_that_nobody_can_read_is_an_error() {
+fn an_unreadable_answer_is_an_error() {
     let (_above, directory) = hub(|before, _| Some(if before == 0 { welcome() } else { vec![0xff; 40] }));
     let mut admin = Admin::connect(&directory).unwrap();
     assert!(matches!(admin.ask(Question::Status).unwrap_err(), AdminError::Unreachable { .. }));

@@ -10,21 +10,21 @@ use tryworks_scheduler::{Failure, Time};
 
 /// How long a task that was asked to stop may take before its worker is killed.
 pub(super) const KILL_GRACE: Duration = Duration::from_secs(3);
-/// How often in a row a worker may fail to start before the engine gives the session up.
+/// How many times in a row a worker may fail to start before the engine reports that it cannot run the session.
 const STARTS: u32 = 2;
 /// How long a program may take to reach its `Context::init()`.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a worker may be silent. It beats every second, whatever its tasks do, so a silent one was stopped or hangs.
 pub(super) const SILENCE: Duration = Duration::from_secs(15);
-/// How long a worker whose connection ended may take to end by itself: its own end tells more.
+/// How long a worker whose connection ended may take to end by itself. How it ends tells more than the lost connection.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why a worker was killed.
 pub(super) enum Guilt {
     /// One of its tasks did not stop, so the others are not to blame.
     Stuck(String),
-    /// It stopped working, for which one of its tasks may be to blame.
+    /// The worker stopped responding. One of its tasks may be to blame.
     Lost(String),
 }
 
@@ -43,14 +43,15 @@ impl Engine {
     /// A worker has ended, or could not be started.
     pub fn worker_ended(&mut self, now: Time, number: u64, death: &Death) {
         let Some(worker) = self.workers.remove(&number) else { return };
-        // What its tasks had begun to write is useless.
+        // What its tasks had begun to write is deleted.
         for assigned in &worker.assigned {
             self.undo(assigned);
         }
         let live = worker.assigned.iter().filter(|assigned| !assigned.orphan);
         let id = worker.session;
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.worker == Some(number)) else {
-            // It ended with its session. The session may have come back by now, so the hub waits for these slots.
+            // The worker was ended with its session. The session may have come back since then, so the hub waits for
+            // these slots.
             let ended = live.map(|assigned| assigned.attempt);
             self.for_hub.extend(ended.map(killed));
             return;
@@ -58,8 +59,8 @@ impl Engine {
         session.worker = None;
         session.kept.clear();
         let error = self.obituary(&worker, death);
-        // A worker that ended before it began a task, for example because it could get no threads, could not be started
-        // either.
+        // A worker may end before it begins a task, for example because it gets no threads. That counts as a failed
+        // start, too.
         let stuck = worker.guilt.is_some();
         if !worker.connected || !(worker.serves || stuck) && death.ran.is_empty() {
             let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -76,7 +77,7 @@ impl Engine {
             }
             return;
         }
-        // It was killed because one task would not stop: the others are not to blame.
+        // It was killed because one task did not stop: the other tasks are not suspects.
         let stuck = matches!(worker.guilt, Some(Guilt::Stuck(_)));
         let ran = |attempt: &AttemptId| !stuck && death.ran.contains(attempt);
         let (suspects, waiting): (Vec<_>, Vec<_>) = live.map(|assigned| assigned.attempt).partition(ran);
@@ -113,14 +114,14 @@ impl Engine {
         Error::Lost { what, details: details.join("\n") }
     }
 
-    /// A worker's connection ended. Usually the worker is dead, and its process reports how.
+    /// A worker's connection ended. Usually the worker is dead, and the end of its process follows.
     pub fn worker_cut(&mut self, now: Time, number: u64) {
         if let Some(worker) = self.workers.get_mut(&number) {
             worker.cut.get_or_insert(now);
         }
     }
 
-    /// A message that a worker's tasks need could not be sent: the tasks fail, and the worker is killed.
+    /// A message that tasks of a worker need could not be sent. The tasks fail, and the worker is killed.
     pub fn cannot_tell(&mut self, number: u64, error: &Error) {
         let Some(worker) = self.workers.get_mut(&number) else { return };
         let assigned = std::mem::take(&mut worker.assigned);
@@ -148,10 +149,10 @@ impl Engine {
         }
     }
 
-    /// Handles what depends on time: kills workers that did not do in time what they have to, and sends the hub a beat.
-    /// Call it every [`TICK`](super::TICK), after what was [measured](Engine::measured).
+    /// Handles what depends on time: kills workers that missed a time limit, and sends the hub a beat. Call it every
+    /// [`TICK`](super::TICK), after handing in what was [measured](Engine::measured).
     pub fn tick(&mut self, now: Time) {
-        // If this process itself was stopped, beats have arrived that it has not read yet.
+        // If this process was stopped for a while, beats of workers have arrived that it has not read yet.
         if now.since(self.ticked) > SILENCE / 4 {
             for worker in self.workers.values_mut() {
                 worker.heard = now;

@@ -1,4 +1,4 @@
-//! What the hub says, and what the engine tells it: its offer and its beats.
+//! Messages from the hub, and what the engine sends to it: its offer, its beats, its recent output.
 
 use super::{BlockOrder, Engine, Order, Session, TICK, Worker};
 use std::collections::BTreeSet;
@@ -12,9 +12,10 @@ use tryworks_scheduler::{Move, Time};
 /// Blocks that are being taken over.
 pub(super) struct Moving {
     what: Move,
-    /// Whether a hub knows of them and they were not deleted meanwhile.
+    /// Whether the blocks are still needed once they are here: the hub that asked for them is there, and did not delete
+    /// them.
     wanted: bool,
-    /// The hub that wanted them is gone, so the outcome is not reported.
+    /// The hub that asked for them is gone, so the outcome is not reported.
     orphan: bool,
 }
 
@@ -25,14 +26,14 @@ impl Moving {
 }
 
 impl Engine {
-    /// What this engine offers a hub in its hello. What its tasks make from here on until it has [joined](Engine::joined)
-    /// comes too late for that hub.
+    /// What this engine offers a hub in its hello. What its tasks make between this call and [`joined`](Engine::joined)
+    /// is missing in the offer, so that hub never learns of it.
     pub fn offer(&mut self) -> Offer {
         self.late.clear();
         self.has()
     }
 
-    /// What it would offer now.
+    /// What the engine would offer now.
     #[must_use]
     pub fn has(&self) -> Offer {
         Offer {
@@ -47,26 +48,26 @@ impl Engine {
         }
     }
 
-    /// The sessions of which this engine has anything.
+    /// The sessions of which this engine has a program, a block or a result.
     fn known_sessions(&self) -> BTreeSet<SessionId> {
         let results = self.results.values().map(|held| held.session);
         self.sessions.keys().copied().chain(self.made.sessions()).chain(results).collect()
     }
 
-    /// A hub has accepted the [offer](Engine::offer). Tasks that an earlier hub launched are stopped, since their
-    /// reports are not needed. The new hub gives engines new numbers.
+    /// A hub has accepted the [offer](Engine::offer). Tasks that an earlier hub launched are stopped, because no hub
+    /// needs their reports. The new hub gives the engines new numbers.
     pub fn joined(&mut self, now: Time, welcome: &Welcome) {
         self.id = Some(welcome.engine);
         self.beat_every = Duration::from_millis(welcome.beat_ms.into());
         self.alone = None;
         self.for_hub.clear();
-        // A driver that already has it notices by the offset.
+        // A driver that has this output already knows it by the offset.
         let again = self.recent.iter().cloned().map(|(session, written)| FromEngine::Wrote { session, written });
         self.for_hub.extend(again);
         self.stores.clear();
         self.places.clear();
         self.changed.clear();
-        // The hub does not know of it and would never let go of it.
+        // The hub did not find it in the offer, and would never release it.
         for attempt in std::mem::take(&mut self.late) {
             self.made.remove(attempt);
             self.results.remove(&attempt);
@@ -93,7 +94,7 @@ impl Engine {
         }
     }
 
-    /// A launch left something. Without a hub, only the next offer tells of it.
+    /// A launch left blocks or results while there is no hub. Only the next offer can name them.
     pub(super) fn note_late(&mut self, attempt: AttemptId) {
         if self.alone.is_some() {
             self.late.insert(attempt);
@@ -261,7 +262,7 @@ impl Engine {
         }
     }
 
-    /// Whether the hub should have had a beat by now: then a [`tick`](Engine::tick) is more urgent than anything else.
+    /// Whether a beat is overdue. Then a [`tick`](Engine::tick) is more urgent than anything else.
     #[must_use]
     pub fn beat_is_due(&self, now: Time) -> bool {
         now.since(self.beaten) >= self.beat_every
@@ -269,13 +270,13 @@ impl Engine {
 
     fn beat(&mut self) -> FromEngine {
         let resident = self.workers.values().map(|worker| worker.resident).sum();
-        // Workers that hold too much while idle would hold it forever. So an idle engine never counts as short, and
-        // gets one task at a time.
+        // A worker keeps its memory while it is idle. If an idle engine counted as short of memory, it would never get
+        // a task again. So it never counts as short, and gets one task at a time.
         self.short = resident > self.setup.memory && !self.is_idle();
         FromEngine::Beat { resident, blocks: self.stock.used, short: self.short }
     }
 
-    /// Tells the hub at once when the engine can take a task again, if it was told that memory is short.
+    /// Memory was short, and the engine is idle now: tells the hub at once that it can take a task.
     pub(super) fn tell_enough_memory(&mut self) {
         if self.short && self.is_idle() {
             let beat = self.beat();

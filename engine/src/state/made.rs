@@ -1,11 +1,11 @@
-//! What finished launches left with an engine, with indexes by launch and by output.
+//! The blocks that finished launches left on this engine, with indexes by launch and by output.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use tryworks_base::ids::{AttemptId, OutputId, SessionId};
 use tryworks_protocol::engine::HeldBlock;
 
-/// What finished launches left behind, as they reported it.
+/// The blocks that finished launches left, as the launches reported them.
 #[derive(Default)]
 pub(super) struct Made {
     launches: BTreeMap<AttemptId, HeldBlock>,
@@ -24,7 +24,7 @@ impl Made {
         all.filter(move |session| last.replace(*session) != Some(*session))
     }
 
-    /// Notes what a launch left behind. An earlier note of the same launch stays.
+    /// Notes the blocks of a launch. An earlier note of the same launch stays.
     pub(super) fn insert(&mut self, held: HeldBlock) {
         self.outputs.insert((held.output, held.attempt));
         self.launches.entry(held.attempt).or_insert(held);
@@ -61,7 +61,7 @@ mod tests {
     use tryworks_scheduler::Report;
 
     #[test]
-    fn launches_go_one_by_one_by_output_and_by_session() {
+    fn launches_are_removed_singly_by_output_or_by_session() {
         let mut made = Made::default();
         let output = |session: u32, own| SessionId(session).output(ExchangeId(own));
         for (at, (session, own)) in

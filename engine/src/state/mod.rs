@@ -54,7 +54,7 @@ use tryworks_store::blocks::{Quota, Sealed};
 /// How often the state should be handed a [`tick`](Engine::tick).
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// What an engine is told about itself when it starts.
+/// What an engine knows of itself when it starts.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Its name, for as long as it lives.
@@ -107,7 +107,7 @@ pub struct Stock {
 pub struct Engine {
     setup: Setup,
     stock: Stock,
-    /// What the hub calls it. There is none before the first hub, and no worker either.
+    /// The number that the hub gave it. Until the first hub there is no number, and no worker.
     id: Option<EngineId>,
     /// How often the hub wants a beat.
     beat_every: Duration,
@@ -121,7 +121,7 @@ pub struct Engine {
     stores: BTreeMap<EngineId, StorePlace>,
     codes: BTreeMap<CodeId, (SessionId, CodeBytes)>,
     places: BTreeMap<OutputId, (u64, Places)>,
-    /// How many times the hub has sent places.
+    /// How many messages about places the hub has sent.
     changes: u64,
     /// The outputs whose places are known, by the number of the hub's latest message about each.
     changed: BTreeMap<u64, OutputId>,
@@ -129,16 +129,16 @@ pub struct Engine {
     adding: BTreeMap<AttemptId, Adding>,
     /// Blocks that are being taken over.
     moves: Vec<Moving>,
-    /// What finished launches left behind, as they reported it.
+    /// The blocks that finished launches left, as the launches reported them.
     made: Made,
     results: BTreeMap<AttemptId, HeldResult>,
-    /// Launches that left something since the last offer, while there was no hub.
+    /// Launches that left blocks or results since the last offer, while there was no hub.
     late: BTreeSet<AttemptId>,
     /// The latest output of workers, which is sent again to a hub that may have missed it.
     recent: VecDeque<(SessionId, Written)>,
     /// The size of `recent` in bytes.
     recent_bytes: usize,
-    /// Whether the hub was told that memory is short.
+    /// Whether the latest beat said that memory is short.
     short: bool,
     for_hub: Vec<FromEngine>,
     for_workers: BTreeMap<u64, Vec<ToWorker>>,
@@ -177,7 +177,7 @@ pub enum Order {
         /// The end of what is acknowledged.
         offset: u64,
     },
-    /// Output of a worker that is on its way may never arrive: treat all of it as acknowledged.
+    /// Output of a worker that is on its way may never arrive. Treat it as acknowledged.
     Unheard {
         /// Its number.
         worker: u64,
@@ -292,13 +292,13 @@ struct Worker {
     /// Whether it has said hello.
     connected: bool,
     pid: u32,
-    /// A number that no other worker of any engine ever has. It identifies the worker's output.
+    /// A number that no other worker of any engine ever has. With it the driver tells the outputs of workers apart.
     run: u64,
-    /// The tasks that it was given and has not reported, in order.
+    /// The tasks that it has got and not reported, in order.
     assigned: VecDeque<Assigned>,
     codes: BTreeSet<CodeId>,
     stores: BTreeSet<EngineId>,
-    /// The count of the hub's messages about places up to which it was told.
+    /// The count of the hub's messages about places that this worker has been sent.
     places_sent: u64,
     /// The most memory that it was ever seen to hold.
     peak: u64,
@@ -306,19 +306,19 @@ struct Worker {
     last_words: Vec<u8>,
     /// When its start was ordered.
     since: Time,
-    /// Whether it has sent a message after its hello, so that it could begin to serve.
+    /// Whether it has sent a message after its hello, and so has begun to serve.
     serves: bool,
-    /// When its last message came.
+    /// When its latest message arrived.
     heard: Time,
     /// When its connection ended, if it did.
     cut: Option<Time>,
-    /// It is being ended on purpose.
+    /// Its session is over, so its end is expected.
     ending: bool,
     /// The reason, if the worker was killed for misbehaving.
     guilt: Option<Guilt>,
 }
 
-/// A task that a worker was given.
+/// A task that a worker has got.
 #[derive(Debug)]
 struct Assigned {
     attempt: AttemptId,
@@ -367,7 +367,7 @@ impl Engine {
         }
     }
 
-    /// Hands in what its blocks take now.
+    /// Hands in how much space the blocks take now.
     pub fn stocked(&mut self, stock: Stock) {
         self.stock = stock;
     }
@@ -377,7 +377,7 @@ impl Engine {
         self.setup.store.address = address;
     }
 
-    /// Has the engine end.
+    /// Makes the engine end.
     pub fn leave(&mut self) {
         self.leaving = true;
     }
@@ -399,8 +399,8 @@ impl Engine {
         std::mem::take(&mut self.orders)
     }
 
-    /// Takes the messages for the hub, in order. There are none without a hub: the next hub learns everything that
-    /// counts from an [offer](Engine::offer).
+    /// Takes the messages for the hub, in order. Without a hub there are none: the next hub learns what it needs from
+    /// an [offer](Engine::offer).
     pub fn for_hub(&mut self) -> Vec<FromEngine> {
         self.tell_enough_memory();
         let batch = std::mem::take(&mut self.for_hub);

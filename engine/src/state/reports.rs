@@ -1,4 +1,4 @@
-//! What workers say: what they did, what they ask for, and what they wrote.
+//! Messages from workers: finished tasks, questions and output.
 
 use super::deaths::killed;
 use super::window::{LAST_WORDS, Piece};
@@ -12,7 +12,7 @@ use tryworks_protocol::worker::FromWorker;
 use tryworks_scheduler::{Failure, Partitions, Report, Time};
 use tryworks_store::blocks::Sealed;
 
-/// How many bytes of output are kept, to be sent again to a hub that may have missed them.
+/// How many bytes of output are kept for the next hub, which may have missed them.
 const SAID_AGAIN: usize = 1 << 20;
 
 /// A task that finished, and is reported once its blocks are added.
@@ -50,13 +50,13 @@ impl Engine {
             FromWorker::Beat => {}
             FromWorker::Done { attempt, report, blocks, results, kept, span } => {
                 let Some(assigned) = self.take_assigned(number, attempt) else {
-                    // No hub asked for this task: blocks that it sealed would stay forever.
+                    // This hub did not launch the task. Nobody else would delete the blocks that it sealed.
                     return blocks.into_iter().for_each(|(output, partition, _)| {
                         let partitions = [partition].into_iter().collect();
                         self.blocks(BlockOrder::Discard { attempt, output, partitions });
                     });
                 };
-                // Its session is over, and may have come back with another worker.
+                // The worker's session is over. It may have come back by now with another worker.
                 if ending {
                     self.undo(&assigned);
                     return self.for_hub.extend((!assigned.orphan).then(|| killed(attempt)));
@@ -66,7 +66,7 @@ impl Engine {
             }
             FromWorker::Failed { attempt, failure, span } => {
                 let Some(assigned) = self.take_assigned(number, attempt) else { return };
-                // A task that was stopped before it began has left nothing.
+                // A task that was stopped before it began has made nothing.
                 if span != (0, 0) {
                     self.undo(&assigned);
                 }
@@ -99,8 +99,8 @@ impl Engine {
         assigned.remove(at)
     }
 
-    /// Deletes everything that a task left or may have left, because it failed or its result is not wanted. Some of its
-    /// blocks may be sealed and others not.
+    /// Deletes all that a task has made or may have made, because it failed or is no longer wanted. Some of its blocks
+    /// may be sealed, and others not.
     pub(super) fn undo(&mut self, assigned: &Assigned) {
         let output = match assigned.code {
             CodeId::Output(output) => output,
@@ -119,11 +119,11 @@ impl Engine {
         if let Some(known) = self.sessions.get_mut(&assigned.session) {
             known.kept.extend(kept.iter().copied());
         }
-        // An earlier hub launched it, and it finished too late to be offered to this one.
+        // An earlier hub launched it. It finished too late to be in the offer to this hub.
         if assigned.orphan {
             return self.undo(assigned);
         }
-        // An engine that takes a block over has to know this too.
+        // An engine that takes a block over needs this report, too.
         let mut note = Vec::new();
         if let CodeId::Output(_) = assigned.code
             && let Err(error) = codec::encode(&(partitions, report), &mut note)
@@ -147,8 +147,8 @@ impl Engine {
             Ok(()) => self.report(adding),
             Err(NotAdded { error, file }) => {
                 self.undo(&adding.assigned);
-                // A file that was sealed and is gone or damaged by now is recomputed, like one that is lost later.
-                // Exceeding a limit, or an error of the disk, fails the task for good.
+                // A sealed file that is gone or damaged by now is treated like one that is lost later: the task runs
+                // again. A limit or an error of the disk fails the task for good.
                 let again = file && !matches!(error, Error::Limit { .. });
                 let failure = if again { Failure::Killed } else { Failure::Final(error) };
                 self.for_hub.push(FromEngine::Failed { attempt, failure, span: adding.span });
@@ -173,7 +173,7 @@ impl Engine {
         self.for_hub.push(FromEngine::Done { attempt, report, results, kept, span });
     }
 
-    /// Marks tasks whose blocks are deleted as soon as they are added.
+    /// Marks tasks whose blocks shall be deleted as soon as they are added.
     pub(super) fn unwanted(&mut self, which: impl Fn(&Adding) -> bool) {
         let mut gone = Vec::new();
         for (attempt, adding) in self.adding.iter_mut().filter(|(_, adding)| which(adding)) {

@@ -48,7 +48,7 @@ impl Engine {
     pub fn started(&mut self, worker: u64, pid: u32, run: u64) {
         let Some(known) = self.workers.get_mut(&worker) else { return self.orders.push(Order::Kill { worker }) };
         (known.pid, known.run) = (pid, run);
-        // The worker was given up before there was a process to kill.
+        // The worker was given up before it had a process to kill.
         if known.ending {
             self.orders.push(Order::Kill { worker });
         }
@@ -107,14 +107,14 @@ impl Engine {
             batches.entry(worker).or_default().push(assignment);
         }
         for (worker, tasks) in batches {
-            // A worker must have the codes and places before the tasks that need them.
+            // Codes and places must reach a worker before the tasks that need them.
             self.prepare(worker, &tasks);
             let quota = self.stock.quota;
             self.tell_worker(worker, ToWorker::Launch { tasks, quota });
         }
     }
 
-    /// Sends a worker the codes of these tasks and the places of blocks that it does not have yet.
+    /// Sends a worker the codes and places that these tasks need and that it does not have yet.
     fn prepare(&mut self, number: u64, tasks: &[Assignment]) {
         let Some(worker) = self.workers.get_mut(&number) else { return };
         let mut news = Vec::new();

@@ -1,6 +1,6 @@
-//! How much of a worker's output is on its way to its driver. While that is too much, the engine does not read the
-//! worker's pipe, which holds its tasks back. If nothing is acknowledged for long, output is cut, and the offset of the
-//! next piece shows how much.
+//! How much of a worker's output is on its way to the driver. While that is too much, the engine does not read the
+//! worker's pipe, which delays its tasks. If no acknowledgement comes for long, output is cut. The offset of the next
+//! piece shows how much was cut.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use tryworks_scheduler::Time;
 const WINDOW: u64 = 256 << 10;
 /// The most pieces of an output that may be on their way while its pipe is read.
 const PIECES: usize = 1024;
-/// The most bytes on their way in any case: what a task wrote goes out with its end, even beyond the window.
+/// The most bytes that may ever be on their way. What a task wrote is sent with its end, even beyond the window.
 const MOST: u64 = 4 * WINDOW;
-/// How long an output that is not acknowledged holds its tasks back.
+/// How long an output without acknowledgements delays its tasks before it is cut.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How much of the end of cut output is kept, in bytes, for the case that the worker dies.
+/// How much of the end of cut output is kept, in bytes, to be shown if the worker dies.
 pub const LAST_WORDS: usize = 2048;
 
 /// A piece of an output.
@@ -22,7 +22,7 @@ pub const LAST_WORDS: usize = 2048;
 pub struct Piece {
     /// The standard error output rather than the standard output.
     pub stderr: bool,
-    /// Its offset in everything that was written. A gap before it was cut.
+    /// Its offset in everything that the worker wrote. A gap before it means that output was cut.
     pub offset: u64,
     /// The output itself.
     pub bytes: Vec<u8>,
@@ -123,12 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_heard_makes_room() {
+    fn acknowledged_output_opens_the_window() {
         let mut window = Window::default();
         let all = fill(&mut window);
         assert_eq!(all, WINDOW.next_multiple_of(1000));
         window.heard(999);
-        assert!(window.turn(NOW).is_some(), "half a piece is none");
+        assert!(window.turn(NOW).is_some(), "half a piece acknowledged counts for nothing");
         window.heard(2_000);
         assert!(window.turn(NOW).is_none());
         assert_eq!(window.took(true, b"more").unwrap().offset, all);
@@ -145,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_hears_is_cut_and_the_next_piece_tells_of_it_by_its_offset() {
+    fn output_that_nobody_acknowledges_is_cut_and_the_next_offset_shows_it() {
         let mut window = Window::default();
         let all = fill(&mut window);
-        assert_eq!(window.turn(NOW + PATIENCE / 2), Some(NOW + PATIENCE), "it waits from when it was full");
+        assert_eq!(window.turn(NOW + PATIENCE / 2), Some(NOW + PATIENCE), "the wait begins when the window is full");
         assert_eq!(window.turn(NOW + PATIENCE), None);
         assert_eq!(window.took(false, b"lost"), None);
         assert_eq!(window.took(false, b" words"), None);
@@ -157,14 +157,14 @@ mod tests {
         assert_eq!(window.rest(false), None);
         assert_eq!(window.took(false, &[b'y'; 5000]), None);
         window.heard(all - 1);
-        assert_eq!(window.took(false, b"z"), None, "not all was heard");
+        assert_eq!(window.took(false, b"z"), None, "not everything is acknowledged");
         window.heard(all);
         let next = window.took(false, b"next").unwrap();
         assert_eq!((next.offset, next.cut.len()), (all + 5011, LAST_WORDS));
     }
 
     #[test]
-    fn what_is_heard_in_time_is_not_cut() {
+    fn output_that_is_acknowledged_in_time_is_not_cut() {
         let mut window = Window::default();
         fill(&mut window);
         window.heard(1000);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_with_the_ends_of_tasks_has_a_bound() {
+    fn output_sent_with_the_ends_of_tasks_is_bounded() {
         let mut window = Window::default();
         let taken = (0..100).filter(|_| window.took(false, &[b'x'; 64 << 10]).is_some()).count() as u64;
         assert_eq!(taken, MOST >> 16);

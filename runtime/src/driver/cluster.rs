@@ -94,7 +94,7 @@ impl Runner for Cluster {
         let is_bound = job.tie == Tie::Bound;
         let job = ClusterJob::new(ticket, job, plan, self.shared.clone());
         if !is_bound {
-            // Its name may be that of another job.
+            // The hub refuses it if another job has its name.
             job.accepted()?;
         }
         Ok(Arc::new(job))

@@ -90,7 +90,7 @@ impl ClusterJob {
 }
 
 impl ClusterJob {
-    /// Waits for the next result, or for the news where it is.
+    /// Waits for the next result, or for the place where it can be fetched.
     fn next_part(&self) -> Result<Option<(AttemptId, u32, Part)>> {
         let mut state = self.shared.lock();
         loop {
@@ -174,7 +174,7 @@ impl JobControl for ClusterJob {
                 Part::Here(bytes) => bytes,
                 Part::At { place, len } => match self.fetch(attempt, &place, len) {
                     Ok(bytes) => bytes,
-                    // The result is wanted again after the job has ended.
+                    // The result may come again after the job has ended, or be recomputed before.
                     Err(error) => {
                         self.shared.say(|state| state.unfetched(self.ticket(), attempt, partition, error))?;
                         continue;

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use tryworks_base::{Error, Result, outlet};
 use tryworks_protocol::output::Written;
 
-/// Prints the output of tasks on a separate thread, so that a slow reader of the terminal holds up nothing here.
+/// Prints the output of tasks on a separate thread, so that a slow reader of the terminal delays nothing else.
 pub(super) struct Printer {
     spool: Arc<Spool>,
     thread: Option<JoinHandle<()>>,
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_twice_is_shown_once() {
+    fn bytes_that_arrive_twice_are_printed_once() {
         let mut printer = Printer::new(Arc::default(), Arc::default()).unwrap();
         assert_eq!(printer.lines(&written(0, "one\ntw")), b"[e1 worker 7] one\n");
         assert_eq!(printer.lines(&written(0, "one\ntw")), b"");
@@ -139,9 +139,9 @@ mod tests {
         assert_eq!(printer.lines(&written(8, "three\n")), b"");
     }
 
-    /// The second worker's first lines were mistaken for lines that the first had printed.
+    /// The second worker's first lines were mistaken for lines that the first worker had printed.
     #[test]
-    fn a_worker_with_the_process_number_of_one_before_it_is_heard_from_its_beginning() {
+    fn a_reused_process_number_does_not_hide_the_first_lines_of_a_worker() {
         let mut printer = Printer::new(Arc::default(), Arc::default()).unwrap();
         assert_eq!(printer.lines(&written(0, "the first says much\n")), b"[e1 worker 7] the first says much\n");
         let second = |offset, text| Written { run: 2, ..written(offset, text) };
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_of() {
+    fn missing_output_is_reported() {
         let mut printer = Printer::new(Arc::default(), Arc::default()).unwrap();
         assert_eq!(printer.lines(&written(0, "one\ntw")), b"[e1 worker 7] one\n");
         let told = |missing: u64| {

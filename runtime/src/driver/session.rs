@@ -103,7 +103,8 @@ impl Driver {
                 self.printer.finish();
                 return;
             }
-            // Messages on a lost connection are replaced by what the next hello leads to.
+            // Messages that are lost with a connection need no retry: after the next hello, the state sends what is
+            // missing.
             if let Err(error) = said {
                 match self.reconnect(&error.to_string()).await {
                     Some(again) => link = again,
@@ -140,7 +141,7 @@ impl Driver {
     /// Reads the connection file again, and returns whether it has changed: a restarted hub may have other ports and
     /// other certificates.
     fn read_again(&mut self) -> bool {
-        // The file may be about to be written. Until then the old content will do.
+        // The file may be in the middle of being rewritten. Until it can be read, the old content serves.
         let Ok(now) = Connection::read(&self.shared.settings.connection) else { return false };
         if now == self.connection {
             return false;

@@ -1,5 +1,5 @@
-//! What the program's own threads and the driver's thread share: the state, the way to the hub's data port, and how a job
-//! is planned and submitted.
+//! What the program's own threads and the driver's thread share: the state, the address of the hub's data port, and the
+//! code that plans and submits jobs.
 
 use super::spool::Spool;
 use super::state::{Session, StageCode, Work};
@@ -94,7 +94,7 @@ impl Shared {
         self.state.lock()
     }
 
-    /// Calls `what`, which leaves messages for the hub, and has them sent soon.
+    /// Calls `what` on the state, and wakes the driver's thread to send the messages that result.
     pub(super) fn say<T>(&self, what: impl FnOnce(&mut Session) -> T) -> T {
         let done = what(&mut self.lock());
         self.outgoing.notify_one();
@@ -113,7 +113,8 @@ impl Shared {
                 _ => self.packed(request, &plan)?,
             };
             let mut state = self.usable()?;
-            // The plan names exchanges and caches of a session. If the session has changed meanwhile, plan again.
+            // The plan names exchanges and caches of a session. If the session has changed since then, the loop plans
+            // again.
             if state.id() != session {
                 continue;
             }
@@ -189,7 +190,7 @@ fn label(request: &JobRequest) -> String {
 const CODE_BYTES: usize = 1 << 20;
 
 impl Shared {
-    /// The codes of all stages of a plan. Large ones that the hub does not have are put to its data port.
+    /// The codes of all stages of a plan. Large codes that the hub does not have are uploaded to its data port.
     fn packed(&self, request: &JobRequest, plan: &Plan) -> Result<Vec<StageCode>> {
         let checks_rows = self.settings.checks_rows;
         let pack = |(at, stage): (u32, &PlannedStage)| {

@@ -98,7 +98,7 @@ impl Spool {
     }
 }
 
-/// However printing ends, no thread waits for it any longer.
+/// Whatever ends the printing, no thread waits for it afterwards.
 struct Over<'a>(&'a Spool);
 
 impl Drop for Over<'_> {
@@ -110,7 +110,7 @@ impl Drop for Over<'_> {
 
 impl State {
     fn push(&mut self, stderr: bool, lines: &[u8]) {
-        // While output is being cut, all of it is cut until half of the quota is free: that leaves few gaps.
+        // Once output is cut, all of it is cut until half of the quota is free: that leaves few gaps.
         if self.cut != [0, 0] && self.later.len() <= QUOTA / 2 {
             self.tell();
         }
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_room_comes_out_whole_and_in_order_round_and_round_the_file() {
+    fn output_within_the_quota_is_printed_in_order_while_the_file_is_reused() {
         let spool = Spool::default();
         let (mut pushed, mut taken) = (0, 0);
         // Five times the quota in all, but never more than the quota at once.
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_quota_is_cut_and_a_line_says_how_much() {
+    fn output_beyond_the_quota_is_cut_and_a_line_says_how_much() {
         let spool = Spool::default();
         let many = 2 * QUOTA as usize / LINE;
         (0..many).for_each(|at| spool.push(false, &line(at)));
@@ -287,7 +287,7 @@ mod tests {
         let (last, cut) = *after.last().unwrap();
         assert_eq!(last, many);
         let kept = before.len() + after.len() - 1;
-        assert_eq!(cut, (many - kept) * LINE, "what is kept and what is cut is all there was");
+        assert_eq!(cut, (many - kept) * LINE, "nothing else is missing");
         assert!(before.iter().chain(&after).take(kept).enumerate().all(|(at, known)| *known == (at, 0)));
         // If nothing comes after it, the cut is still reported.
         (0..many).for_each(|at| spool.push(false, &line(at)));
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_all_to_be_printed_gets_to_know() {
+    fn waiting_ends_when_all_output_is_printed_or_printing_has_ended() {
         let spool = Spool::default();
         let mut printed = Vec::new();
         std::thread::scope(|scope| {

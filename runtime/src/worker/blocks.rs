@@ -30,7 +30,7 @@ type OpenBlocks = Arc<HashMap<u32, Open>>;
 struct Open {
     at: BlockLocation,
     block: Arc<OpenBlock>,
-    /// What was made of its head may hold keys.
+    /// What is made of its head may hold keys of a user's type.
     sealed: Shielded<Arc<SealedBlock>>,
     remote: bool,
 }
@@ -91,7 +91,7 @@ impl Blocks {
         exchange.missing.clear();
     }
 
-    /// An exchange is no longer needed: its open blocks go when the caller drops what this returns.
+    /// An exchange is no longer needed. The caller drops the exchange's open blocks by dropping the returned value.
     #[must_use]
     pub(super) fn forget(&self, output: OutputId) -> Option<impl Send + 'static + use<>> {
         self.exchanges.write().remove(&output)
@@ -206,8 +206,8 @@ impl Blocks {
         Ok(all)
     }
 
-    /// Everything that is missing of an exchange of which `map` could not be read. That includes damaged blocks, found
-    /// by checking all that are open, so that everything is recomputed at once.
+    /// All blocks that are missing of an exchange, one of whose blocks, `map`, could not be read. Open blocks are
+    /// checked for damage, too, so that everything is recomputed at once.
     pub(super) fn missing(&self, exchange: ExchangeId, map: u32) -> Vec<FetchFailure> {
         let output = self.output(exchange);
         let (known, open) = match self.exchanges.write().get_mut(&output) {
@@ -228,7 +228,7 @@ impl Blocks {
         lost.into_values().collect()
     }
 
-    /// Tells the engine why blocks could not be read, since a failure names only the blocks.
+    /// Tells the engine why blocks could not be read, because a failure names only the blocks.
     fn say_why(&self, output: OutputId, why: Option<String>) {
         let Some(why) = why else { return };
         let said = protocol::encode(&[FromWorker::Unreadable { output, why }])
@@ -344,7 +344,8 @@ fn batches(asked: Vec<(u32, Open, Range<u64>)>) -> Vec<Vec<(u32, Open, Range<u64
     batches
 }
 
-/// The readers of an exchange's prefetched blocks. Readers may share a frame, so everything goes with the last reader.
+/// The readers of an exchange's prefetched blocks. Readers may share frames, so the frames are dropped with the last
+/// reader.
 #[derive(Default)]
 struct Readers {
     count: usize,
@@ -359,7 +360,7 @@ impl Drop for PrefetchReader {
         let mut readers = self.0.lock();
         readers.count -= 1;
         let gone = if readers.count == 0 { std::mem::take(&mut readers.prefetched) } else { Vec::new() };
-        // Under the lock, so that no new reader takes these frames for present meanwhile.
+        // The lock is still held, so that no new reader relies on these frames while they are dropped.
         for (block, range) in &gone {
             block.forget(range.clone());
         }

@@ -37,7 +37,7 @@ use tryworks_transport::{Link, LinkReceiver, LinkSender};
 
 /// The stack of a thread that runs tasks, as in the local runtime.
 const STACK_BYTES: usize = 64 << 20;
-/// How long reports wait for others to go with them, while more tasks wait.
+/// How long a report waits to be sent together with others, while more tasks wait.
 const GATHER: Duration = Duration::from_millis(1);
 /// How often the worker tells the engine that it is alive.
 const BEAT: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ const REPORT_BYTES: usize = 16 << 20;
 /// its error output and ends the process.
 pub fn serve_if_asked() {
     if caller::is_worker() {
-        // A task asks for a context: the error comes when it uses that.
+        // A task has made a context. It gets an error when it uses the context.
         return;
     }
     let Some(name) = std::env::var_os(VARIABLE) else { return };
@@ -147,7 +147,7 @@ async fn work(welcome: Welcome, to: LinkSender, mut from: LinkReceiver) -> Resul
         let heard = tokio::select! {
             biased;
             heard = from.recv() => heard,
-            // Beats come from the loop that reads the engine's messages, so that a loop that hangs stops beating.
+            // The beats come from the loop that reads the engine's messages. If that loop hangs, the beats stop.
             _ = beats.tick() => match to.send(beat.clone()) {
                 Ok(()) => continue,
                 Err(error) => Err(error),
@@ -245,7 +245,7 @@ impl Bench {
         }
     }
 
-    /// Leaves it to another thread to drop a value that may be large or of a user's type.
+    /// Gives a value to another thread to drop, because the value may be large or of a user's type.
     fn sweep<T: Send + 'static>(&self, gone: Option<T>) {
         if let Some(gone) = gone {
             // The thread lives as long as the bench. If it had ended, this would drop the value here.

@@ -37,7 +37,7 @@ impl WorkerSurroundings {
     pub(super) fn get(&self, id: &[u8; 32], bytes: u64) -> Result<Vec<u8>> {
         let shipment = Shipment { host: String::new(), id: *id, bytes };
         let mut last = None;
-        // The file that an earlier job had may be removed just now: the second answer names a new one.
+        // The file of an earlier job may be deleted just now. Then the second answer names a new file.
         for _ in 0..2 {
             let path = self.questions.ask(|number| FromWorker::GetFile { number, shipment: shipment.clone() })?;
             match std::fs::read(&path) {

@@ -1,4 +1,4 @@
-//! Blocks are added and deleted by orders, and events come before the outcomes are known.
+//! Adding and deleting blocks: events may arrive before the outcome of an order.
 
 use super::super::NotAdded;
 use super::*;
@@ -31,14 +31,14 @@ fn a_task_is_reported_and_offered_once_its_blocks_are_in_the_store() {
 }
 
 #[test]
-fn blocks_that_cannot_be_added_fail_their_task_which_is_tried_again_if_a_file_was_lost() {
+fn a_task_whose_blocks_cannot_be_added_fails_and_is_retried_if_a_file_was_lost() {
     let lost = || Error::Bug("it is damaged".into());
     let full = || Error::limit("block_quota", 1, "2", "a larger quota");
     for (error, file, again) in [(lost(), true, true), (lost(), false, false), (full(), true, false)] {
         let mut world = adding();
         assert_eq!(world.stored(), ["add"]);
         world.engine.added(AttemptId(1), Err(NotAdded { error, file }));
-        assert_eq!(world.stored(), ["delete", "discard"], "nothing of it stays");
+        assert_eq!(world.stored(), ["delete", "discard"], "none of its blocks stays");
         let told = world.told();
         let [FromEngine::Failed { attempt: AttemptId(1), failure, .. }] = &told[..] else { panic!("{told:?}") };
         assert_eq!(matches!(failure, Failure::Killed), again, "{failure:?}");
@@ -47,7 +47,7 @@ fn blocks_that_cannot_be_added_fail_their_task_which_is_tried_again_if_a_file_wa
 }
 
 #[test]
-fn what_is_deleted_while_it_is_being_added_is_not_there_afterwards() {
+fn blocks_deleted_while_they_are_being_added_do_not_stay() {
     let deletions = [
         (ToEngine::Discard { attempt: AttemptId(1) }, vec!["add", "delete", "delete"]),
         (ToEngine::DeleteOutput { output: output() }, vec!["add", "delete", "delete outputs"]),
@@ -56,7 +56,7 @@ fn what_is_deleted_while_it_is_being_added_is_not_there_afterwards() {
     for (deletion, orders) in deletions {
         let mut world = adding();
         world.hub(deletion);
-        assert_eq!(world.stored(), orders, "it is deleted after it was added");
+        assert_eq!(world.stored(), orders, "it is deleted after it is added");
         world.engine.added(AttemptId(1), Ok(()));
         assert!(matches!(world.told()[..], [FromEngine::Done { .. }]), "each task is reported once");
         assert!(world.engine.has().held.is_empty(), "it is not offered");
@@ -64,7 +64,7 @@ fn what_is_deleted_while_it_is_being_added_is_not_there_afterwards() {
 }
 
 #[test]
-fn what_is_being_added_when_another_hub_comes_is_undone() {
+fn blocks_being_added_when_another_hub_takes_over_are_deleted() {
     let mut world = adding();
     assert!(world.engine.has().held.is_empty());
     world.join(2);
@@ -74,9 +74,9 @@ fn what_is_being_added_when_another_hub_comes_is_undone() {
     assert!(world.told().is_empty() && world.engine.has().held.is_empty());
 }
 
-/// The hub did not know of it, and the engine kept it until the end of the session.
+/// The new hub did not know of these blocks, and the engine kept them until the end of the session.
 #[test]
-fn what_is_made_between_the_offer_and_the_answer_of_the_hub_is_deleted() {
+fn blocks_and_results_made_between_offer_and_welcome_are_deleted() {
     let mut world = World::new();
     let results = assignment(AttemptId(3), CodeId::Results(JobId(1)));
     world.launch([1, 2]);
@@ -89,7 +89,7 @@ fn what_is_made_between_the_offer_and_the_answer_of_the_hub_is_deleted() {
     world.engine.added(AttemptId(2), Ok(()));
     world.worker(done(3, vec![]));
     let has = world.engine.has();
-    assert_eq!((has.held.len(), has.results.len()), (2, 1), "the answer may not come");
+    assert_eq!((has.held.len(), has.results.len()), (2, 1), "the hub may never answer");
     world.engine.orders();
     world.join(2);
     let has = world.engine.has();
@@ -98,21 +98,21 @@ fn what_is_made_between_the_offer_and_the_answer_of_the_hub_is_deleted() {
 }
 
 #[test]
-fn what_nobody_waits_for_is_deleted_before_it_is_added() {
-    // An earlier hub launched it.
+fn blocks_that_no_hub_waits_for_are_deleted_before_they_are_added() {
+    // An earlier hub launched the task.
     let mut world = World::new();
     world.launch([1]);
     world.join(2);
     world.worker(done(1, blocks()));
     assert_eq!(world.stored(), ["delete", "discard"]);
-    // No hub launched it, or it was already reported.
+    // No hub launched the task, or it was already reported.
     world.worker(done(1, blocks()));
     assert_eq!(world.stored(), ["discard"; 4]);
     assert!(world.told().is_empty());
 }
 
 #[test]
-fn what_a_dead_worker_had_begun_is_deleted() {
+fn blocks_that_a_dead_worker_had_begun_are_deleted() {
     let mut world = World::new();
     world.launch([1, 2]);
     world.engine.orders();
@@ -130,7 +130,7 @@ fn results_are_offered_until_the_driver_has_them() {
         let results = vec![(0, ResultPart::Here(vec![7]))];
         world.worker(FromWorker::Done { attempt, report, blocks, results, kept, span });
     }
-    assert_eq!(world.told().len(), 2, "there is nothing to be added first");
+    assert_eq!(world.told().len(), 2, "no blocks have to be added first");
     world.hub(ToEngine::Received { attempts: vec![AttemptId(1), AttemptId(9)] });
     let left = world.engine.has().results;
     assert_eq!(left.iter().map(|held| held.attempt.0).collect::<Vec<_>>(), [2]);

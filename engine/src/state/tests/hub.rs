@@ -1,4 +1,4 @@
-//! What the hub says reaches workers once, and the engine tells another hub what its predecessor may have missed.
+//! What the hub sends reaches each worker once, and the next hub gets what its predecessor may have missed.
 
 use super::*;
 use tryworks_protocol::engine::{CodeBytes, Places};
@@ -26,15 +26,15 @@ fn tell_all(world: &mut World) {
 }
 
 #[test]
-fn a_worker_is_told_what_its_tasks_need_before_the_first_of_them_and_once() {
+fn a_worker_gets_what_its_tasks_need_once_before_the_first_of_them() {
     let mut world = World::new();
     world.hub(ToEngine::Code { session: SESSION, code: code(), bytes: CodeBytes::Here(vec![1]) });
     tell_all(&mut world);
-    assert!(world.said().is_empty(), "nothing needs it yet");
+    assert!(world.said().is_empty(), "no task needs it yet");
     world.launch([1]);
     world.launch([2]);
     assert_eq!(names(&world.said()), ["code", "peer", "places", "launch", "launch"]);
-    // Another hub gives engines new numbers, and sends the places of blocks again.
+    // The next hub gives engines new numbers, and sends the places of blocks again.
     world.join(2);
     tell_all(&mut world);
     world.launch([3]);
@@ -44,7 +44,7 @@ fn a_worker_is_told_what_its_tasks_need_before_the_first_of_them_and_once() {
 }
 
 #[test]
-fn a_code_at_the_hubs_data_port_is_kept_as_long_as_any_code_is_the_same() {
+fn a_downloaded_code_file_stays_while_any_code_uses_it() {
     let mut world = World::new();
     let other = CodeId::Results(JobId(1));
     for code in [code(), other] {
@@ -57,14 +57,14 @@ fn a_code_at_the_hubs_data_port_is_kept_as_long_as_any_code_is_the_same() {
 }
 
 #[test]
-fn only_workers_that_were_started_here_are_greeted_and_each_once() {
+fn only_workers_started_by_this_engine_are_welcomed_and_each_once() {
     let mut world = World::new();
     assert!(world.engine.greet(world.now, WORKER).is_none());
     assert!(world.engine.greet(world.now, 9).is_none());
 }
 
 #[test]
-fn a_worker_that_nobody_wants_any_more_is_killed_once_it_has_a_process() {
+fn a_worker_whose_session_ended_early_is_killed_when_its_process_starts() {
     let (store, stock) = nowhere();
     let mut world = World::begun(store, stock);
     world.join(1);
@@ -78,7 +78,7 @@ fn a_worker_that_nobody_wants_any_more_is_killed_once_it_has_a_process() {
 }
 
 #[test]
-fn a_session_that_comes_again_before_its_worker_has_ended_gets_another() {
+fn a_session_that_returns_before_its_worker_has_ended_gets_a_new_worker() {
     let mut world = World::new();
     world.launch([1]);
     world.hub(ToEngine::EndSession { session: SESSION });
@@ -91,7 +91,7 @@ fn a_session_that_comes_again_before_its_worker_has_ended_gets_another() {
 }
 
 #[test]
-fn output_is_said_again_to_another_hub_unless_its_session_is_over() {
+fn recent_output_is_sent_again_to_the_next_hub_unless_its_session_is_over() {
     let mut world = World::new();
     let piece = || Piece { bytes: b"call me".to_vec(), ..Piece::default() };
     world.engine.wrote(WORKER, piece());
@@ -100,7 +100,7 @@ fn output_is_said_again_to_another_hub_unless_its_session_is_over() {
     assert_eq!((written.run, written.worker, &written.bytes[..]), (700, 77, &b"call me"[..]));
     world.join(2);
     assert_eq!(world.told(), first);
-    // An acknowledgement opens the window of the worker that wrote the output, and of no other.
+    // An acknowledgement opens the window of the worker that wrote the output. Other windows stay as they are.
     world.engine.orders();
     for run in [699, 700] {
         world.hub(ToEngine::Heard { session: SESSION, run, stderr: true, offset: 7 });
@@ -114,9 +114,9 @@ fn output_is_said_again_to_another_hub_unless_its_session_is_over() {
     assert_eq!(world.told(), []);
 }
 
-/// The output of sessions that were over still counted, until nothing at all was kept for the next hub.
+/// Output of ended sessions still counted against the bound, until no output was kept for the next hub.
 #[test]
-fn what_is_said_again_does_not_shrink_with_each_session_that_ends() {
+fn output_of_ended_sessions_does_not_count_against_the_bound() {
     let mut world = World::new();
     for worker in 1..=40 {
         let bytes = vec![b'x'; 64 << 10];
@@ -130,9 +130,9 @@ fn what_is_said_again_does_not_shrink_with_each_session_that_ends() {
     assert!(matches!(world.told()[..], [FromEngine::Wrote { .. }]));
 }
 
-/// An idle worker that held more than its budget got no more tasks, and its job never ended.
+/// A worker that held more than its budget while idle got no more tasks, and its job never ended.
 #[test]
-fn a_worker_that_holds_too_much_gets_a_task_when_it_has_none() {
+fn an_idle_worker_gets_a_task_even_if_it_holds_too_much_memory() {
     let mut world = World::new();
     world.launch([1]);
     world.engine.measured(WORKER, 2 * MEMORY, 2 * MEMORY);
@@ -142,11 +142,11 @@ fn a_worker_that_holds_too_much_gets_a_task_when_it_has_none() {
     world.worker(failed(1));
     let told = world.engine.for_hub();
     assert!(matches!(told[..], [FromEngine::Failed { .. }, FromEngine::Beat { short: false, .. }]), "{told:?}");
-    assert!(world.engine.for_hub().is_empty(), "it is said once");
+    assert!(world.engine.for_hub().is_empty(), "the message is sent once");
 }
 
 #[test]
-fn what_cannot_be_said_to_a_worker_fails_its_tasks() {
+fn a_message_that_cannot_be_sent_to_a_worker_fails_its_tasks() {
     let mut world = World::new();
     world.launch([1, 2]);
     world.engine.orders();

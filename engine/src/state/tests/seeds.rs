@@ -1,5 +1,5 @@
-//! The state in a small random world: hubs come and go, workers die, blocks cannot be added, and outcomes are late. A
-//! seed determines the whole run.
+//! The state in a small random world: hubs come and go, workers die, blocks cannot be added, outcomes are late. A seed
+//! determines the whole run.
 
 use super::super::NotAdded;
 use super::*;
@@ -20,7 +20,7 @@ fn pick<T: Copy>(random: &mut Random, from: &[T]) -> Option<T> {
 
 type Block = (OutputId, u32, AttemptId);
 
-/// The world around the state, and what the test expects.
+/// The world around the state, with what the test expects of the state.
 struct Simulation {
     rng: Random,
     world: World,
@@ -29,20 +29,20 @@ struct Simulation {
     launches: u64,
     /// Launches up to this number belong to sessions that are over.
     over: u64,
-    /// What this hub launched, or wanted moved here, and has no report of.
+    /// What this hub launched or asked to move here, and has no report of.
     open: BTreeSet<u64>,
-    /// What was reported as done to this hub.
+    /// What was reported to this hub as done.
     done: BTreeSet<u64>,
-    /// Blocks that were sealed, and those that were added.
+    /// Blocks that are sealed, and those that are also added.
     sealed: BTreeSet<Block>,
     added: BTreeSet<Block>,
-    /// Outcomes that the state has not been told yet.
+    /// Outcomes that the state does not have yet.
     outcomes: VecDeque<Outcome>,
     /// The existing workers: whether each has said hello, and its tasks.
     workers: BTreeMap<u64, (bool, Vec<Assignment>)>,
     /// Workers that are to die.
     doomed: BTreeSet<u64>,
-    /// How often each event happened that a run must test.
+    /// How often each event happened that a run must include.
     seen: BTreeMap<&'static str, u64>,
 }
 
@@ -113,7 +113,10 @@ impl Simulation {
     fn whole(&self, held: &[HeldBlock]) {
         for HeldBlock { output, attempt, partitions, .. } in held {
             for partition in partitions.iter() {
-                assert!(self.added.contains(&(*output, partition, *attempt)), "{attempt:?} is offered and not there");
+                assert!(
+                    self.added.contains(&(*output, partition, *attempt)),
+                    "{attempt:?} is offered, but is not in the store"
+                );
             }
             assert!(attempt.0 > self.over, "{attempt:?} is of a session that is over");
         }
@@ -217,7 +220,7 @@ impl Simulation {
     fn end_worker(&mut self, number: u64) {
         self.doomed.remove(&number);
         let Some((_, tasks)) = self.workers.remove(&number) else { return };
-        // It had begun some of its tasks.
+        // The worker had begun some of its tasks.
         for task in tasks.iter().take(2) {
             if let CodeId::Output(output) = task.code {
                 self.sealed.insert((output, 0, task.task.attempt));
@@ -284,10 +287,10 @@ impl Simulation {
         }
     }
 
-    /// The hub gets a report of something that it launched, once.
+    /// The hub reads the report of a launch; each must come once.
     #[track_caller]
     fn report(&mut self, attempt: AttemptId) {
-        assert!(self.open.remove(&attempt.0), "{attempt:?} is reported, which this hub does not wait for");
+        assert!(self.open.remove(&attempt.0), "{attempt:?} is reported, but this hub does not wait for it");
     }
 
     /// Acts as a store that cannot add some of the blocks.
@@ -334,7 +337,7 @@ impl Simulation {
         self.outcomes.push_back(Outcome::TookOver(what, held));
     }
 
-    /// Everything comes to its end: each task was reported, and the store has exactly what is offered.
+    /// Ends the run: each task was reported, and the store has exactly what is offered.
     fn finish(mut self) -> BTreeMap<&'static str, u64> {
         if !self.hub {
             self.join();
@@ -361,7 +364,7 @@ impl Simulation {
 }
 
 #[test]
-fn each_task_is_reported_once_to_the_hub_that_launched_it_and_what_is_kept_is_what_is_offered() {
+fn each_task_is_reported_once_to_its_hub_and_the_store_has_what_is_offered() {
     let run = |seed| {
         let mut simulation = Simulation::new(seed);
         (0..STEPS).for_each(|_| simulation.step());

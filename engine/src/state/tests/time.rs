@@ -1,4 +1,4 @@
-//! What depends on time: workers that are too late, beats, and patience.
+//! What depends on time: workers that are late, beats, and patience.
 
 use super::super::deaths::{FAREWELL, KILL_GRACE, SILENCE, START_LIMIT};
 use super::*;
@@ -12,14 +12,14 @@ fn died(told: &[FromEngine]) -> (Vec<u64>, Vec<u64>, String) {
 }
 
 #[test]
-fn a_task_that_does_not_stop_costs_its_worker_and_no_other_task_is_blamed() {
+fn a_task_that_does_not_stop_has_its_worker_killed_and_no_task_is_suspected() {
     let mut world = World::new();
     world.launch([1, 2]);
     world.said();
     world.hub(ToEngine::Kill { attempt: AttemptId(1) });
     assert_eq!(world.said(), [ToWorker::Kill { attempt: AttemptId(1) }]);
     world.pass(KILL_GRACE - TICK);
-    // Asking again gives no more time.
+    // A second request to stop gives no more time.
     world.hub(ToEngine::Kill { attempt: AttemptId(1) });
     assert!(world.killed().is_empty());
     world.pass(TICK);
@@ -31,7 +31,7 @@ fn a_task_that_does_not_stop_costs_its_worker_and_no_other_task_is_blamed() {
 }
 
 #[test]
-fn a_task_that_stops_in_time_costs_nothing() {
+fn a_task_that_stops_in_time_does_not_end_its_worker() {
     let mut world = World::new();
     world.launch([1]);
     world.hub(ToEngine::Kill { attempt: AttemptId(1) });
@@ -43,13 +43,13 @@ fn a_task_that_stops_in_time_costs_nothing() {
 }
 
 #[test]
-fn a_worker_of_which_nothing_is_heard_is_killed_and_what_it_ran_is_suspected() {
+fn a_silent_worker_is_killed_and_its_running_tasks_are_suspects() {
     let mut world = World::new();
     world.launch([1, 2, 3]);
     world.pass(SILENCE - TICK);
     world.worker(FromWorker::Beat);
     world.pass(SILENCE - TICK);
-    assert!(world.killed().is_empty(), "it was heard of in time");
+    assert!(world.killed().is_empty(), "it sent a message in time");
     world.pass(TICK);
     assert_eq!(world.killed(), [WORKER]);
     world.ended("was killed by signal 9", &[2]);
@@ -58,9 +58,9 @@ fn a_worker_of_which_nothing_is_heard_is_killed_and_what_it_ran_is_suspected() {
     assert!(why.contains("nothing was heard of it for 15s: was it stopped?"), "{why}");
 }
 
-/// An engine killed all of its workers when its machine woke up after a night's sleep.
+/// An engine killed all of its workers when its machine woke up from a night's sleep.
 #[test]
-fn an_engine_that_was_stopped_itself_blames_no_worker_for_it() {
+fn an_engine_that_was_stopped_itself_does_not_kill_its_workers() {
     let mut world = World::new();
     world.launch([1]);
     world.now = world.now + 1000 * SECOND;
@@ -72,7 +72,7 @@ fn an_engine_that_was_stopped_itself_blames_no_worker_for_it() {
 }
 
 #[test]
-fn a_worker_that_lost_its_connection_may_end_by_itself_for_a_moment() {
+fn a_worker_that_lost_its_connection_has_a_moment_to_end_by_itself() {
     let mut world = World::new();
     world.launch([1]);
     world.engine.worker_cut(world.now, WORKER);
@@ -84,7 +84,7 @@ fn a_worker_that_lost_its_connection_may_end_by_itself_for_a_moment() {
     let (suspects, _, why) = died(&world.told());
     assert_eq!(suspects, [1]);
     assert!(why.contains("it had lost its connection to the engine"), "{why}");
-    // A worker that ends within that time reports itself how it ended.
+    // A worker that ends within that time is reported as it ended.
     let mut world = World::new();
     world.launch([1]);
     world.engine.worker_cut(world.now, WORKER);
@@ -94,7 +94,7 @@ fn a_worker_that_lost_its_connection_may_end_by_itself_for_a_moment() {
 }
 
 #[test]
-fn a_program_that_never_comes_to_its_context_is_tried_twice_then_given_up() {
+fn a_program_that_never_reaches_its_context_is_given_up_after_two_attempts() {
     let (store, stock) = nowhere();
     let mut world = World::begun(store, stock);
     world.join(1);
@@ -115,13 +115,13 @@ fn a_program_that_never_comes_to_its_context_is_tried_twice_then_given_up() {
     let told = world.told();
     let [FromEngine::CannotWork { session: SESSION, error }] = &told[..] else { panic!("{told:?}") };
     assert!(error.to_string().contains("before it came to `Context::init()`"), "{error}");
-    assert!(world.engine.orders().is_empty(), "it is not started again by itself");
+    assert!(world.engine.orders().is_empty(), "no task asks for it yet");
     world.launch([2]);
-    assert!(matches!(world.engine.orders()[..], [Order::Start { worker: 3, .. }]), "but for another task");
+    assert!(matches!(world.engine.orders()[..], [Order::Start { worker: 3, .. }]), "another task starts it again");
 }
 
 #[test]
-fn the_hub_hears_in_its_own_interval_that_the_engine_is_there() {
+fn the_engine_beats_at_the_interval_that_the_hub_asks_for() {
     let mut world = World::new();
     let beats = |world: &mut World| {
         let all = world.engine.for_hub();
@@ -137,7 +137,7 @@ fn the_hub_hears_in_its_own_interval_that_the_engine_is_there() {
 }
 
 #[test]
-fn an_engine_goes_on_without_a_hub_for_as_long_as_its_patience() {
+fn an_engine_continues_without_a_hub_until_its_patience_ends() {
     let (store, stock) = nowhere();
     let mut world = World::begun(store, stock);
     assert!(world.engine.without_hub(world.now + PATIENCE, "it does not answer").is_ok());
@@ -147,7 +147,7 @@ fn an_engine_goes_on_without_a_hub_for_as_long_as_its_patience() {
     assert!(world.engine.without_hub(world.now, "there is one").is_ok());
     world.engine.hub_lost(world.now);
     world.pass(PATIENCE);
-    // The loss of the hub is noticed more than once.
+    // The loss of the hub may be noticed more than once.
     world.engine.hub_lost(world.now);
     assert!(world.engine.without_hub(world.now, "connection refused").is_ok());
     let error = world.engine.without_hub(world.now + TICK, "connection refused").unwrap_err();
@@ -156,7 +156,7 @@ fn an_engine_goes_on_without_a_hub_for_as_long_as_its_patience() {
 }
 
 #[test]
-fn what_an_earlier_hub_launched_is_stopped_or_killed_and_nobody_is_told() {
+fn tasks_of_an_earlier_hub_are_stopped_and_not_reported() {
     let mut world = World::new();
     world.launch([1, 2]);
     world.said();
@@ -165,7 +165,7 @@ fn what_an_earlier_hub_launched_is_stopped_or_killed_and_nobody_is_told() {
     world.join(2);
     let attempts = [1, 2].map(|attempt| ToWorker::Kill { attempt: AttemptId(attempt) });
     assert_eq!(world.said(), attempts);
-    // One stops, the other does not.
+    // One task stops, and the other does not.
     world.worker(failed(1));
     world.engine.orders();
     world.pass(KILL_GRACE - TICK);

@@ -16,7 +16,7 @@ pub(super) const PLANS: u32 = 4;
 pub struct Work {
     /// The name under which the job continues without the driver, if it is detached.
     pub detached: Option<String>,
-    /// What it is.
+    /// The action.
     pub action: Action,
     /// Distinguishes the files that it saves from those of other jobs; empty if it saves none.
     pub token: String,
@@ -35,14 +35,14 @@ pub struct StageCode {
     pub at: u32,
     /// The exchange that the stage writes, or `None` if it gives the result.
     pub exchange: Option<ExchangeId>,
-    /// The code, or the hash under which a large one was put to the hub's data port.
+    /// The code, or the hash under which a large one was uploaded to the hub's data port.
     pub bytes: CodeBytes,
 }
 
 /// What the thread that waits for a job's results has to do next.
 #[derive(Debug, PartialEq)]
 pub enum Next {
-    /// Nothing has come yet.
+    /// There is no news yet.
     Wait,
     /// A result, or where to fetch it.
     Part {
@@ -72,9 +72,9 @@ pub(super) struct Job {
     pub(super) cancelled: bool,
     /// All results, or the error, were given out.
     pub(super) spent: bool,
-    /// The job had ended when another hub was met, or the hub had begun another session. So that hub was not asked for it.
+    /// The job had ended before the driver met this hub or got this session. So this hub was never asked for it.
     pub(super) unasked: bool,
-    /// How often something that a plan relied on was lost, over all of the job's plans.
+    /// How many times something that a plan relied on was lost, over all plans of the job.
     lost: u32,
     /// The exchanges that the job makes.
     pub(super) exchanges: Vec<ExchangeId>,
@@ -85,9 +85,9 @@ pub(super) struct Job {
     received: BTreeSet<u32>,
     /// The partitions of each launch that are still to be fetched from its engine.
     fetching: BTreeMap<AttemptId, BTreeSet<u32>>,
-    /// Partitions of a detached job that could not be fetched, and why, until they come again.
+    /// Results of a detached job that could not be fetched, and why, until the hub sends them again.
     unfetched: BTreeMap<u32, Error>,
-    /// Where such partitions are that were made again while they were fetched from where they were before.
+    /// The new places of results that were recomputed while the driver was still fetching them from the old ones.
     moved: BTreeMap<u32, (AttemptId, Part)>,
     pub(super) end: Option<Result<()>>,
 }
@@ -96,7 +96,7 @@ pub(super) struct Job {
 pub(super) enum Claim {
     /// By submitting all of it, to a hub that may know nothing of it.
     Submit(Box<NewJob>),
-    /// By its number, as the action that it has to be.
+    /// By its number, with the action and the token that the job must have.
     Attach { job: JobId, action: Action, token: String },
 }
 
@@ -123,7 +123,8 @@ impl Job {
         }
     }
 
-    /// The messages that ask for the job, the first time or after a reconnection: they name what is still wanted.
+    /// The messages that ask for the job, at first and after a reconnection. They name the results that are still
+    /// missing.
     pub(super) fn again(&self, ticket: u64) -> Vec<FromDriver> {
         if self.end.is_some() {
             return Vec::new();
@@ -133,8 +134,8 @@ impl Job {
             Claim::Submit(whole) => {
                 let mut job = whole.clone();
                 job.job = self.id;
-                // A detached job is sent whole: the hub has all of its results, and needs to know which ones were
-                // wanted.
+                // A detached job is sent whole: the hub has all of its results, and must know which of them the job
+                // wants.
                 if job.detached.is_none() {
                     job.spec.wanted = self.asked_for();
                     job.spec.delivered = self.wanted.len() - job.spec.wanted.len();
@@ -146,7 +147,7 @@ impl Job {
         [ask].into_iter().chain(cancel).collect()
     }
 
-    /// How to ask for a detached job by its number, if the hub gave it one.
+    /// The message that asks for a detached job by its number, if the hub gave it one.
     pub(super) fn by_number(&self, ticket: u64) -> Option<FromDriver> {
         let (job, action, token) = match &self.claim {
             Claim::Submit(new) => (self.id?, &new.action, &new.token),
@@ -155,14 +156,14 @@ impl Job {
         Some(FromDriver::Attach { ticket, job, action: action.clone(), token: token.clone() })
     }
 
-    /// The driver has another session. A detached job that the hub has accepted is asked for by its number, since it names
-    /// exchanges of the session before. One that was not accepted is to name those of this session.
+    /// The driver has another session. A detached job that the hub has accepted names exchanges of the earlier session,
+    /// so the driver asks for it by its number from now on. Any other job now names exchanges of this session.
     pub(super) fn moves_to(&mut self, session: SessionId) {
         let Claim::Submit(new) = &mut self.claim else { return };
         if let (Some(job), Some(_)) = (self.id, &new.detached) {
             let (action, token) = (new.action.clone(), new.token.clone());
             self.claim = Claim::Attach { job, action, token };
-            // It is asked for without codes, and makes no exchange that a plan of this session could read.
+            // This driver sends no codes for it. Plans of this session cannot read the exchanges that it makes.
             self.exchanges.clear();
             self.brought.clear();
             return;
@@ -192,8 +193,8 @@ impl Job {
         }
     }
 
-    /// The partitions whose results are not here. What is still to be fetched is among them: its engine would let go of
-    /// what nobody asks for.
+    /// The partitions to ask the hub for. Results that are still to be fetched are among them, because engines release
+    /// results that no driver asks for.
     fn asked_for(&self) -> Partitions {
         let fetching: BTreeSet<_> = self.fetching.values().flatten().collect();
         let here = |partition: &u32| self.received.contains(partition) && !fetching.contains(partition);
@@ -222,7 +223,7 @@ impl Job {
         self.missing().is_empty() && self.fetching.is_empty()
     }
 
-    /// Takes in results, each partition once. Gives whether any of this launch are to be fetched.
+    /// Takes in results, each partition once. Returns whether any result of this launch has to be fetched.
     pub(super) fn take_in(&mut self, attempt: AttemptId, parts: Vec<(u32, Part)>) -> bool {
         for (partition, part) in parts {
             let large = matches!(part, Part::At { .. });
@@ -230,12 +231,12 @@ impl Job {
             if self.received.insert(partition) {
                 self.results.push_back((attempt, partition, part));
             } else if large && let Some(known) = self.results.iter_mut().find(|known| known.1 == partition) {
-                // The result was made again. The engine that had the first one may have deleted it, because it connected to
-                // another hub too late.
+                // The result was recomputed. The engine with the first result may have deleted it, because it reached a
+                // restarted hub too late.
                 let (before, ..) = std::mem::replace(known, (attempt, partition, part));
                 self.fetched(before, partition);
             } else {
-                // The hub of a detached job does not tell of it once more.
+                // The hub sends the new place of a detached job's result only once.
                 let mut fetching = self.fetching.iter().filter(|(_, left)| left.contains(&partition));
                 if self.is_detached() && fetching.next().is_some_and(|(before, _)| *before != attempt) {
                     self.moved.insert(partition, (attempt, part));
@@ -249,7 +250,7 @@ impl Job {
         self.fetching.contains_key(&attempt)
     }
 
-    /// A result is not to be fetched any more. Gives whether it was the last one of its launch.
+    /// A result need not be fetched any more. Returns whether it was the last one of its launch.
     fn fetched(&mut self, attempt: AttemptId, partition: u32) -> bool {
         let Some(left) = self.fetching.get_mut(&attempt) else { return false };
         left.remove(&partition);
@@ -287,7 +288,7 @@ impl Session {
         }
         let missing = job.missing();
         if let Some(error) = missing.iter().find_map(|partition| job.unfetched.get(&partition)) {
-            // Only this program could not fetch it: the job can be collected again.
+            // Another program may be able to fetch it, so the job can still be collected.
             return Err(error.clone());
         }
         job.spent = true;
@@ -309,8 +310,8 @@ impl Session {
         self.outbox.push(FromDriver::Close { ticket: old });
     }
 
-    /// A result was fetched. The engine deletes all results of a launch at once, so the launch is acknowledged after the
-    /// last of them was fetched.
+    /// A result was fetched. The engine deletes all results of a launch at once. So the launch is acknowledged after
+    /// the last of its results was fetched.
     pub fn fetched(&mut self, ticket: u64, attempt: AttemptId, partition: u32) {
         let Some(job) = self.jobs.get_mut(&ticket) else { return };
         job.moved.remove(&partition);
@@ -319,8 +320,8 @@ impl Session {
         }
     }
 
-    /// A result could not be fetched. It is wanted again after the job has ended. Of a detached job, the hub makes it again
-    /// before that if its engine is gone.
+    /// A result could not be fetched. The driver asks for it again after the job has ended. If the job is detached and
+    /// the engine is gone, the hub recomputes the result before that.
     ///
     /// # Errors
     /// The same error, if the result will not be recomputed: its job is detached and has ended, or too much was lost

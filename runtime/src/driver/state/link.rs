@@ -20,17 +20,17 @@ pub(super) enum Link {
     Lost(Time, String),
 }
 
-/// Why a hub was not met.
+/// Why an attempt to reach a hub failed.
 #[derive(Clone, Debug)]
 pub enum Unmet {
-    /// It cannot be reached now, and may be in a moment.
+    /// The hub cannot be reached now, but another attempt may succeed.
     ForNow(Error),
-    /// It would give the same answer again.
+    /// Another attempt would get the same answer.
     ForGood(Error),
 }
 
 impl Session {
-    /// What a hello to the hub of this cluster says of the session: its number, and its secret as a proof.
+    /// What a hello says to the hub of this cluster, to continue the session: its number, and its secret as a proof.
     #[must_use]
     pub fn again(&self, cluster: &str) -> Option<(SessionId, [u8; 16])> {
         (self.id != SessionId(0) && self.cluster == cluster).then_some((self.id, self.secret))
@@ -45,14 +45,14 @@ impl Session {
         }
         self.link = Link::Met;
         self.cluster = cluster.into();
-        // A restarted hub has nothing of what its predecessor was sent.
+        // A restarted hub has nothing that the driver sent to its predecessor.
         let is_another_hub = self.epoch != welcome.epoch;
         if is_another_hub || again.is_none_or(|(session, _)| session != welcome.session) {
             self.jobs.values_mut().filter(|job| job.end.is_some()).for_each(|job| job.unasked = true);
         }
         (self.id, self.secret, self.epoch) = (welcome.session, welcome.secret, welcome.epoch);
         self.hub.clone_from(&welcome.host);
-        // Messages on the old connection may be lost. `holds` and the new submissions say the same again.
+        // Messages on the old connection may be lost. `Holds` and the new submissions replace them.
         self.heard.clear();
         self.received.clear();
         self.outbox.clear();
@@ -101,7 +101,7 @@ impl Session {
             self.seeks_failed(&error);
         }
         self.jobs.values_mut().for_each(|job| job.moves_to(session));
-        // Of what this session held, only what the jobs name that go on is to be held by the next one.
+        // The next session holds only what the jobs that continue name.
         let open = || self.jobs.values().filter(|job| job.end.is_none());
         self.exchanges = open().flat_map(|job| job.exchanges.iter().copied()).collect();
         self.caches = open().flat_map(Job::caches).collect();

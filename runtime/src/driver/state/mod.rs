@@ -75,15 +75,15 @@ pub struct Session {
     hub: String,
     next_ticket: u64,
     jobs: BTreeMap<u64, Job>,
-    /// Detached saves that are looked for, by their tickets.
+    /// Detached saves that the driver has asked the hub for, by their tickets.
     seeks: BTreeMap<u64, Seek>,
-    /// Exchanges and caches that jobs have named and the program still holds: this hub or the next one may have to let go
-    /// of something for each of them, whatever became of the jobs.
+    /// Exchanges and caches that jobs have named and the program still holds. This hub or the next one may have
+    /// something to release for each of them, even if the jobs failed.
     exchanges: BTreeSet<ExchangeId>,
     caches: BTreeSet<CacheId>,
     /// Exchanges whose code was sent to the hub.
     sent: BTreeSet<ExchangeId>,
-    /// The exchanges among those whose code has arrived: the hub has accepted a job that makes them.
+    /// Those of them whose code has arrived: the hub has accepted a job that makes them.
     arrived: BTreeSet<ExchangeId>,
     /// Exchanges that were completed at least once.
     made: BTreeSet<ExchangeId>,
@@ -137,7 +137,7 @@ impl Session {
         self.id
     }
 
-    /// Which cluster the session is of.
+    /// The id of the session's cluster.
     #[must_use]
     pub fn cluster(&self) -> &str {
         &self.cluster
@@ -165,8 +165,8 @@ impl Session {
         batch
     }
 
-    /// Takes in a message from the hub. The caller should have printed output by then, since output comes before the
-    /// end of its job.
+    /// Takes in a message from the hub. The caller prints output before this call, because output comes before the end
+    /// of its job.
     pub fn hear(&mut self, message: ToDriver) {
         match message {
             ToDriver::Accepted { ticket, job } => {
@@ -177,7 +177,7 @@ impl Session {
             }
             ToDriver::Found { ticket, token } => self.answered(ticket, Ok(token)),
             ToDriver::Results { ticket, attempt, parts } => {
-                // Results that have to be fetched are acknowledged after that.
+                // Results that have to be fetched are acknowledged after the fetch.
                 let fetches = self.jobs.get_mut(&ticket).is_some_and(|job| job.take_in(attempt, parts));
                 if !fetches {
                     self.received.push(attempt);
@@ -193,7 +193,7 @@ impl Session {
                 if self.caches.contains(&cache.own()) {
                     self.cached.insert(cache.own(), partitions);
                 } else {
-                    // It was let go of while a task still filled it, or while the engine that has it was away.
+                    // The program released it while a task still filled it, or while its engine was away.
                     self.outbox.push(FromDriver::Release { outputs: Vec::new(), caches: vec![cache] });
                 }
             }
@@ -202,12 +202,12 @@ impl Session {
                 let known = self.heard.entry((engine, run, stderr)).or_default();
                 *known = offset.max(*known);
             }
-            // A driver asks no questions.
+            // The shell prints notices, and a driver asks no questions.
             ToDriver::Notice(_) | ToDriver::Answer { .. } => {}
         }
     }
 
-    /// A job has ended. A refused job has left nothing at the hub: the next job that needs its codes sends them again.
+    /// A job has ended. The hub may have no codes of a refused job, so the next job that needs them sends them again.
     fn ended(&mut self, ticket: u64, end: Result<()>) {
         if let Err(error) = &end {
             self.answered(ticket, Err(error.clone()));
@@ -215,7 +215,7 @@ impl Session {
         let Session { jobs, exchanges, made, sent, arrived, .. } = self;
         let Some(job) = jobs.get_mut(&ticket) else { return };
         let end = match end {
-            // Results of a detached job were lost after this driver got them.
+            // The driver already has all results, and they were lost afterwards.
             Err(Error::Lost { .. }) if job.is_detached() && job.is_whole() => Ok(()),
             end => end,
         };
@@ -394,10 +394,10 @@ impl Session {
         }
         let Some(job) = self.jobs.remove(&ticket) else { return };
         if job.is_detached() && job.spent && job.unasked {
-            // The hub does not know the ticket.
+            // This hub does not know the ticket yet. With this message it does.
             self.outbox.extend(job.by_number(ticket));
         }
-        // A detached job is collected only once its results were all given out.
+        // A detached job is collected only when the program has got all its results.
         self.outbox.push(match job.is_detached() && !job.spent {
             true => FromDriver::Detach { ticket },
             false => FromDriver::Close { ticket },
@@ -410,7 +410,7 @@ impl Session {
         self.jobs.get(&ticket)?.id
     }
 
-    /// Whether the hub took a job: `None` as long as it has not answered.
+    /// Whether the hub accepted a job; `None` until it has answered.
     ///
     /// # Errors
     /// Why it refused, or that the session was stopped.
@@ -430,14 +430,14 @@ impl Session {
         }
     }
 
-    /// Whether a job has failed, as the hub says, and not only for this program.
+    /// Whether the job itself has failed, and not only this program's access to the cluster.
     #[must_use]
     pub fn has_failed(&self, ticket: u64) -> bool {
         let end = self.jobs.get(&ticket).and_then(|job| job.end.as_ref());
         matches!(end, Some(Err(error)) if !matches!(error, Error::Cluster { .. } | Error::Stopped))
     }
 
-    /// The results of a job were of no use here: a detached one is to be collected again.
+    /// This program could not use the results of a job. If the job is detached, it can be collected again.
     pub fn keep(&mut self, ticket: u64) {
         if let Some(job) = self.jobs.get_mut(&ticket) {
             job.spent = false;

@@ -8,7 +8,7 @@ use tryworks_protocol::driver::{FromDriver, Sought};
 pub(super) struct Seek {
     by: Sought,
     action: Action,
-    /// The token of the job, `Ok(None)` if there is no job, or the reason for which there is no answer.
+    /// The token of the job; `Ok(None)` if there is no job; or why there is no answer.
     answer: Option<Result<Option<String>>>,
 }
 
@@ -17,8 +17,8 @@ impl Seek {
         FromDriver::Seek { ticket, by: self.by.clone(), action: self.action.clone() }
     }
 
-    /// The question again, for a hub that is met again. A job that was found stays found. A name that this driver holds
-    /// has to be reserved at the new hub, too.
+    /// The message that repeats the question on a new connection, if that is necessary. A job that was found stays
+    /// found. A name that this driver holds has to be reserved at the new hub, too.
     pub(super) fn again(&self, ticket: u64) -> Option<FromDriver> {
         matches!(self.answer, None | Some(Ok(None))).then(|| self.message(ticket))
     }
@@ -62,7 +62,7 @@ impl Session {
         }))
     }
 
-    /// A token that no other job has. Each session has another secret, also after a hub began with an empty journal, which
+    /// A token that no other job has. Each session has its own secret, even if the hub began with an empty journal and
     /// numbers sessions from 1.
     fn token(&self, ticket: u64) -> String {
         let mut of = blake3::Hasher::new();
@@ -71,14 +71,14 @@ impl Session {
         made.to_hex()[..16].to_string()
     }
 
-    /// The hub has answered. The first answer counts.
+    /// Takes in the hub's answer. The first answer counts.
     pub(super) fn answered(&mut self, ticket: u64, answer: Result<Option<String>>) {
         if let Some(seek) = self.seeks.get_mut(&ticket) {
             seek.answer.get_or_insert(answer);
         }
     }
 
-    /// There will be no answers.
+    /// Answers all open questions with this error.
     pub(super) fn seeks_failed(&mut self, error: &Error) {
         for seek in self.seeks.values_mut() {
             seek.answer.get_or_insert_with(|| Err(error.clone()));

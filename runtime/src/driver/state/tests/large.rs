@@ -21,7 +21,7 @@ fn received(attempt: u64) -> FromDriver {
 }
 
 #[test]
-fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
+fn only_results_that_cannot_be_fetched_are_recomputed() {
     let mut session = met();
     let ticket = submit(&mut session, None);
     session.messages();
@@ -30,7 +30,7 @@ fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
     assert_eq!(session.messages(), [received(7)]);
     assert_eq!(had(&mut session, ticket), [1, 2, 0]);
     assert_eq!(session.unfetched(ticket, AttemptId(8), 0, gone()), Ok(()));
-    assert_eq!(session.messages(), [received(8)], "its engine need not hold it");
+    assert_eq!(session.messages(), [received(8)], "its engine may release it");
     session.hear(ToDriver::Ended { ticket, end: Ok(()) });
     assert_eq!(session.next(ticket), Ok(Next::Replan((0..1).into())));
     let new = submit(&mut session, None);
@@ -42,9 +42,9 @@ fn results_that_cannot_be_fetched_are_made_again_and_the_others_are_not() {
     assert_eq!(session.messages(), [received(9)]);
 }
 
-/// A detached job that lost an engine while it ran failed at the driver that was fetching a result from there.
+/// A detached job lost an engine while it ran. The job failed at a driver that was fetching a result from that engine.
 #[test]
-fn a_result_of_a_detached_job_that_cannot_be_fetched_is_waited_for_until_the_job_has_ended() {
+fn a_result_that_cannot_be_fetched_may_come_again_until_its_detached_job_ends() {
     let mut session = met();
     let ticket = submit(&mut session, Some("by name"));
     let told = |session: &mut Session, attempt| {
@@ -55,7 +55,8 @@ fn a_result_of_a_detached_job_that_cannot_be_fetched_is_waited_for_until_the_job
     assert_eq!(had(&mut session, ticket), [1, 2, 0]);
     assert_eq!(session.unfetched(ticket, AttemptId(8), 0, gone()), Ok(()));
     assert_eq!(session.next(ticket), Ok(Next::Wait));
-    // The hub has it made again. Another engine is lost, and this time the hub notices that before the driver does.
+    // The hub has it recomputed. Then another engine is lost, and this time the hub notices that before the driver
+    // does.
     told(&mut session, 9);
     assert_eq!(had(&mut session, ticket), [0]);
     told(&mut session, 10);
@@ -63,7 +64,7 @@ fn a_result_of_a_detached_job_that_cannot_be_fetched_is_waited_for_until_the_job
     assert_eq!(session.unfetched(ticket, AttemptId(9), 0, gone()), Ok(()));
     let part = session.next(ticket);
     assert_eq!(part, Ok(Next::Part { attempt: AttemptId(10), partition: 0, part: large(10) }));
-    // Nothing comes after the end of the job. It can be collected by who reaches the engine.
+    // Nothing comes after the end of the job. A program that reaches the engine can still collect it.
     assert_eq!(session.unfetched(ticket, AttemptId(10), 0, gone()), Err(gone()));
     session.messages();
     session.close(ticket);
@@ -71,7 +72,7 @@ fn a_result_of_a_detached_job_that_cannot_be_fetched_is_waited_for_until_the_job
 }
 
 #[test]
-fn a_result_that_does_not_come_again_before_the_end_is_told_of_by_why_it_could_not_be_fetched() {
+fn a_result_that_does_not_come_again_fails_the_job_with_the_reason_of_its_fetch() {
     let mut session = met();
     let ticket = submit(&mut session, Some("by name"));
     results(&mut session, ticket, 7, &[1, 2]);
@@ -85,9 +86,9 @@ fn a_result_that_does_not_come_again_before_the_end_is_told_of_by_why_it_could_n
     assert_eq!(session.messages(), [FromDriver::Detach { ticket }]);
 }
 
-/// It had failed for what this driver had long had.
+/// The job failed because of results that this driver already had.
 #[test]
-fn results_that_are_lost_after_they_came_are_no_error() {
+fn results_lost_after_they_arrived_are_no_error() {
     let mut session = met();
     let lost = || Error::Lost { what: "results are lost".into(), details: String::new() };
     let [whole, part] = ["by name", "by another"].map(|name| submit(&mut session, Some(name)));
@@ -100,9 +101,9 @@ fn results_that_are_lost_after_they_came_are_no_error() {
     assert_eq!(session.next(whole), Ok(Next::End));
 }
 
-/// The first of them was acknowledged, and the engine deleted the others before they were fetched.
+/// The launch was acknowledged after its first result. So the engine deleted the others before they were fetched.
 #[test]
-fn a_launch_with_several_large_results_is_acknowledged_when_the_last_of_them_was_fetched() {
+fn a_launch_with_several_large_results_is_acknowledged_after_the_last_fetch() {
     let mut session = met();
     let ticket = submit(&mut session, None);
     session.messages();
@@ -113,15 +114,15 @@ fn a_launch_with_several_large_results_is_acknowledged_when_the_last_of_them_was
     assert_eq!(session.messages(), []);
     session.fetched(ticket, AttemptId(8), 1);
     assert_eq!(session.messages(), [received(8)]);
-    // A hub that missed that tells of them again, and hears it again.
+    // A hub that missed the acknowledgement sends the results again, and the driver acknowledges them again.
     session.hear(told());
     assert_eq!(session.messages(), [received(8)]);
     assert_eq!(session.next(ticket), Ok(Next::Wait));
 }
 
-/// Another hub had the engine delete what no driver asked it for.
+/// The next hub had the engine delete the result, because no driver asked for it.
 #[test]
-fn a_large_result_is_asked_for_again_until_it_was_fetched() {
+fn a_large_result_is_asked_for_again_until_it_is_fetched() {
     let mut session = met();
     let ticket = submit(&mut session, None);
     session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8)), (1, large(8))] });
@@ -136,9 +137,10 @@ fn a_large_result_is_asked_for_again_until_it_was_fetched() {
     assert_eq!(session.messages(), [received(8)]);
 }
 
-/// An engine that came late to another hub was told to delete the first, and the driver of a detached job got an error.
+/// An engine reached a restarted hub too late and had to delete the first result. The driver of the detached job got an
+/// error.
 #[test]
-fn a_large_result_that_was_made_again_is_fetched_from_where_it_was_made_last() {
+fn a_recomputed_large_result_is_fetched_from_its_new_place() {
     let mut session = met();
     let ticket = submit(&mut session, Some("by name"));
     session.hear(ToDriver::Results { ticket, attempt: AttemptId(8), parts: vec![(0, large(8))] });
@@ -146,7 +148,7 @@ fn a_large_result_that_was_made_again_is_fetched_from_where_it_was_made_last() {
     session.hear(ToDriver::Results { ticket, attempt: AttemptId(9), parts: vec![(0, large(9))] });
     let next = session.next(ticket).unwrap();
     assert_eq!(next, Next::Part { attempt: AttemptId(9), partition: 0, part: large(9) });
-    // What was given out is not given out again.
+    // A result that was given out is not given out again.
     session.hear(ToDriver::Results { ticket, attempt: AttemptId(10), parts: vec![(0, large(10))] });
     assert_eq!(had(&mut session, ticket), [1]);
 }

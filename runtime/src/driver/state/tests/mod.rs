@@ -1,4 +1,4 @@
-//! The state alone, with hubs that come back or are different ones. Time moves only when a test says so.
+//! The state alone, with hubs that return or are replaced by others. Time moves only when a test says so.
 
 mod large;
 mod seeds;
@@ -99,7 +99,7 @@ fn lose(session: &mut Session, now: Time) {
 }
 
 #[test]
-fn results_come_once_although_they_are_sent_twice() {
+fn results_that_are_sent_twice_are_given_out_once() {
     let mut session = met();
     let ticket = submit(&mut session, None);
     session.messages();
@@ -116,7 +116,7 @@ fn results_come_once_although_they_are_sent_twice() {
 }
 
 #[test]
-fn a_hub_that_comes_back_is_asked_for_what_is_missing_and_told_what_is_held() {
+fn a_reconnected_driver_asks_for_what_is_missing_and_says_what_it_holds() {
     let mut session = met();
     let ticket = submit(&mut session, None);
     let stopped = submit(&mut session, None);
@@ -139,13 +139,13 @@ fn a_hub_that_comes_back_is_asked_for_what_is_missing_and_told_what_is_held() {
     assert_eq!((first.job, &first.spec.wanted, first.spec.delivered), (Some(JobId(40)), &(0..1).into(), 2));
     assert_eq!((second.job, &second.spec.wanted, second.spec.delivered), (None, &(0..3).into(), 0));
     assert_eq!((first.codes.len(), second.codes.len()), (2, 2), "it may have to be recomputed from the start");
-    // What the session has of the job stays.
+    // The results that the session has stay.
     results(&mut session, ticket, 9, &[0, 1, 2]);
     assert_eq!(had(&mut session, ticket), [1, 2, 0]);
 }
 
 #[test]
-fn a_hub_that_began_anew_has_no_codes_and_no_caches() {
+fn a_restarted_hub_has_no_codes_and_no_caches() {
     let mut session = met();
     let ended = submit(&mut session, None);
     session.hear(ToDriver::Accepted { ticket: ended, job: JobId(40) });
@@ -169,7 +169,7 @@ fn a_hub_that_began_anew_has_no_codes_and_no_caches() {
 }
 
 #[test]
-fn a_hub_that_has_given_the_session_up_has_ended_its_jobs_but_for_detached_ones() {
+fn a_hub_that_gave_the_session_up_has_ended_its_jobs_except_detached_ones() {
     let mut session = met();
     let bound = submit(&mut session, None);
     let named = submit(&mut session, Some("by name"));
@@ -182,8 +182,8 @@ fn a_hub_that_has_given_the_session_up_has_ended_its_jobs_but_for_detached_ones(
     assert!(error.contains("heard nothing from this program for too long"), "{error}");
     let said = session.messages();
     let attach = FromDriver::Attach { ticket: named, job: JobId(41), action: action(), token: String::new() };
-    assert!(said.contains(&attach), "it names exchanges of the session before: {said:?}");
-    // The hub may not know this one, and refuses what names another session's exchanges.
+    assert!(said.contains(&attach), "it names exchanges of the earlier session: {said:?}");
+    // The hub may not know this job, and refuses jobs that name another session's exchanges.
     let [again] = &submitted(said)[..] else { panic!() };
     let output = session.id().output(EXCHANGE);
     assert_eq!((again.ticket, again.job, again.spec.stages[0].output), (unheard, None, Some(output)));
@@ -193,9 +193,9 @@ fn a_hub_that_has_given_the_session_up_has_ended_its_jobs_but_for_detached_ones(
     assert_eq!(had(&mut session, named), [0, 1, 2]);
 }
 
-/// The next job that read the exchange was refused, since the hub had no code of it.
+/// The next job that read the exchange was refused, because the hub did not have its code.
 #[test]
-fn a_detached_job_of_the_session_before_brings_no_codes_to_this_one() {
+fn a_detached_job_of_an_earlier_session_brings_no_codes_to_this_one() {
     let mut session = met();
     let named = submit(&mut session, Some("by name"));
     session.hear(ToDriver::Accepted { ticket: named, job: JobId(41) });
@@ -207,7 +207,7 @@ fn a_detached_job_of_the_session_before_brings_no_codes_to_this_one() {
 }
 
 #[test]
-fn another_cluster_is_not_asked_for_the_session_and_knows_no_job() {
+fn another_cluster_is_not_asked_to_continue_the_session_and_knows_no_job() {
     let mut session = met();
     let tickets = [submit(&mut session, None), submit(&mut session, Some("by name"))];
     lose(&mut session, NOW);
@@ -225,12 +225,12 @@ fn another_cluster_is_not_asked_for_the_session_and_knows_no_job() {
 }
 
 #[test]
-fn a_lost_hub_is_waited_for_as_long_as_patience_and_then_every_job_fails() {
+fn every_job_fails_when_patience_with_a_lost_hub_ends() {
     let mut session = met();
     let ticket = submit(&mut session, None);
     let refused = || Error::Bug("refused".into());
     lose(&mut session, NOW);
-    // The hub comes back in time and is lost once more: patience starts from the beginning.
+    // The hub returns in time and is lost once more: patience starts from the beginning.
     assert!(session.unmet(NOW + PATIENCE, Unmet::ForGood(refused())).is_ok());
     session.welcomed(CLUSTER, &welcome(1, 1));
     let lost = NOW + PATIENCE + SECOND;
@@ -246,7 +246,7 @@ fn a_lost_hub_is_waited_for_as_long_as_patience_and_then_every_job_fails() {
 }
 
 #[test]
-fn a_hub_that_was_never_met_is_waited_for_unless_it_would_say_the_same_again() {
+fn a_hub_that_was_never_met_is_awaited_unless_its_answer_would_stay_the_same() {
     let down = || Error::Bug("refused".into());
     let mut session = Session::new(PATIENCE, NOW);
     assert!(session.unmet(NOW + (PATIENCE - SECOND), Unmet::ForNow(down())).is_ok());
@@ -256,12 +256,12 @@ fn a_hub_that_was_never_met_is_waited_for_unless_it_would_say_the_same_again() {
 }
 
 #[test]
-fn codes_are_brought_once_unless_the_job_that_brought_them_was_refused() {
+fn codes_are_sent_once_unless_the_job_that_sent_them_was_refused() {
     let mut session = met();
     let refused = submit(&mut session, None);
     let second = submit(&mut session, None);
     let brought: Vec<_> = submitted(session.messages()).iter().map(|job| job.codes.len()).collect();
-    assert_eq!(brought, [2, 1], "the last stage has a code of each job's own");
+    assert_eq!(brought, [2, 1], "each job has its own last stage");
     session.hear(ToDriver::Ended { ticket: refused, end: Err(Error::Bug("no space".into())) });
     session.hear(ToDriver::Accepted { ticket: second, job: JobId(1) });
     submit(&mut session, None);
@@ -281,7 +281,7 @@ fn codes_are_brought_once_unless_the_job_that_brought_them_was_refused() {
 }
 
 #[test]
-fn a_job_whose_plan_relied_on_what_was_lost_is_planned_again_a_few_times() {
+fn a_job_whose_plan_relied_on_lost_blocks_is_planned_again_a_few_times() {
     let mut session = met();
     let mut ticket = submit(&mut session, None);
     results(&mut session, ticket, 7, &[1]);
@@ -303,7 +303,7 @@ fn a_job_whose_plan_relied_on_what_was_lost_is_planned_again_a_few_times() {
 }
 
 #[test]
-fn a_detached_job_is_collected_by_who_has_seen_all_of_it() {
+fn a_detached_job_is_collected_only_by_a_program_that_got_all_its_results() {
     let mut session = met();
     let (seen, unseen, bound) =
         (submit(&mut session, Some("a")), submit(&mut session, Some("b")), submit(&mut session, None));
@@ -325,9 +325,10 @@ fn a_detached_job_is_collected_by_who_has_seen_all_of_it() {
     assert_eq!(said, expected);
 }
 
-/// The hub had begun anew after the end of the job and did not know the ticket: the results stayed, and the name.
+/// The hub had restarted after the end of the job and did not know the ticket. So the results stayed, and the name was
+/// still taken.
 #[test]
-fn a_detached_job_that_ended_under_the_hub_before_is_collected_from_the_next_one() {
+fn a_detached_job_that_ended_before_a_restart_is_collected_from_the_next_hub() {
     for (session_then, epoch) in [(1, 2), (2, 1)] {
         let mut session = met();
         let ticket = submit(&mut session, Some("by name"));
@@ -345,7 +346,7 @@ fn a_detached_job_that_ended_under_the_hub_before_is_collected_from_the_next_one
 }
 
 #[test]
-fn what_workers_wrote_is_said_to_be_heard_as_far_as_it_came() {
+fn output_is_acknowledged_as_far_as_it_arrived() {
     let mut session = met();
     let mut wrote = |run, stderr, offset, bytes: &[u8]| {
         let (engine, name, worker, attempt, bytes) = (EngineId(1), "one".into(), 7, None, bytes.to_vec());
@@ -363,7 +364,7 @@ fn what_workers_wrote_is_said_to_be_heard_as_far_as_it_came() {
 }
 
 #[test]
-fn what_nobody_holds_is_released_once_and_only_if_the_hub_knows_it() {
+fn exchanges_and_caches_are_released_once_and_only_if_the_hub_knows_them() {
     let mut session = met();
     assert!(!session.release_exchange(EXCHANGE) && !session.release_cache(CACHE));
     let ticket = submit(&mut session, None);
@@ -372,15 +373,15 @@ fn what_nobody_holds_is_released_once_and_only_if_the_hub_knows_it() {
     assert!(session.release_exchange(EXCHANGE) && session.release_cache(CACHE));
     assert!(!session.release_exchange(EXCHANGE) && !session.release_cache(CACHE));
     assert_eq!(session.messages().len(), 2);
-    // The job that makes it ends after that.
+    // The job that makes the exchange ends later.
     session.hear(ToDriver::Ended { ticket, end: Ok(()) });
     assert!(!session.is_made(EXCHANGE));
 }
 
-/// The hub that began anew has no code and no job of them, but engines have blocks and cached partitions. They stayed there
-/// until the end of the session.
+/// A restarted hub has no code and no job for these exchanges and caches, but engines have their blocks and partitions.
+/// These stayed until the end of the session.
 #[test]
-fn what_the_hub_before_knew_is_released_at_the_next_one() {
+fn exchanges_and_caches_from_before_a_restart_are_released_at_the_next_hub() {
     let mut session = met();
     let ticket = submit(&mut session, None);
     session.hear(ToDriver::Accepted { ticket, job: JobId(40) });
@@ -396,13 +397,13 @@ fn what_the_hub_before_knew_is_released_at_the_next_one() {
     let outputs = FromDriver::Release { outputs: vec![output], caches: vec![] };
     let caches = FromDriver::Release { outputs: vec![], caches: vec![cache] };
     assert_eq!(session.messages(), [outputs, caches.clone()]);
-    // An engine comes back later, and has a partition of the cache.
+    // An engine reconnects later, and has a partition of the cache.
     session.hear(ToDriver::Cached { cache, partitions: 1 });
     assert_eq!((session.kept(CACHE), session.messages()), (None, vec![caches]));
 }
 
 #[test]
-fn what_a_refused_job_named_is_released() {
+fn the_exchanges_of_a_refused_job_are_released() {
     let mut session = met();
     let ticket = submit(&mut session, None);
     session.messages();
@@ -412,7 +413,7 @@ fn what_a_refused_job_named_is_released() {
 }
 
 #[test]
-fn a_session_that_is_stopped_says_so_last() {
+fn the_last_message_of_a_stopped_session_says_that_it_leaves() {
     let mut session = met();
     let ticket = submit(&mut session, None);
     session.stop();
@@ -430,7 +431,7 @@ fn by_name() -> Sought {
 }
 
 #[test]
-fn a_save_is_looked_for_until_it_is_answered_and_its_name_held_until_it_is_closed() {
+fn a_question_is_repeated_until_its_answer_and_holds_the_name_until_it_is_closed() {
     let mut session = met();
     let [known, own, refused] = [(); 3].map(|()| session.seek(by_name(), action()).unwrap());
     let asked = |ticket| FromDriver::Seek { ticket, by: by_name(), action: action() };
@@ -441,7 +442,7 @@ fn a_save_is_looked_for_until_it_is_answered_and_its_name_held_until_it_is_close
     session.hear(ToDriver::Ended { ticket: refused, end: Err(gone()) });
     assert_eq!(session.found(known), Some(Ok(Found { token: "7a".into(), is_known: true })));
     assert_eq!(session.found(refused), Some(Err(gone())));
-    let Some(Ok(Found { token, is_known: false })) = session.found(own) else { panic!("it is to be begun") };
+    let Some(Ok(Found { token, is_known: false })) = session.found(own) else { panic!("this driver begins it") };
     // The next hub has to know that the name is held.
     lose(&mut session, NOW);
     session.welcomed(CLUSTER, &welcome(1, 2));
@@ -493,5 +494,5 @@ fn a_job_is_refused_accepted_or_not_answered_yet() {
     let stopped = submit(&mut session, Some("night"));
     session.hear(ToDriver::Accepted { ticket: stopped, job: JobId(5) });
     session.hear(ToDriver::Ended { ticket: stopped, end: Err(Error::cluster("the cluster was stopped", "start it")) });
-    assert!(!session.has_failed(stopped), "a hub that restarts goes on with it");
+    assert!(!session.has_failed(stopped), "a restarted hub continues it");
 }

@@ -28,7 +28,7 @@ struct Hub {
     codes: BTreeSet<ExchangeId>,
     numbers: u64,
     attempts: u64,
-    /// The job and the partition of what each attempt sent.
+    /// The job and the partition that each attempt sent.
     sent: BTreeMap<u64, (u64, u32)>,
 }
 
@@ -44,7 +44,7 @@ struct Simulation {
     /// Open handles, each with the partitions that were given out.
     handles: BTreeMap<u64, BTreeSet<u32>>,
     given_up: BTreeSet<u64>,
-    /// How often each event happened that a run must test.
+    /// How often each event happened that a run must include.
     seen: BTreeMap<&'static str, u64>,
 }
 
@@ -156,7 +156,7 @@ impl Simulation {
             Some(FromDriver::Submit(job)) => {
                 assert!(
                     job.codes.iter().any(|(at, _)| *at == 0) || self.hub.codes.contains(&EXCHANGE),
-                    "a code is missing that this hub has not got"
+                    "a code is missing that this hub does not have"
                 );
                 self.hub.codes.insert(EXCHANGE);
                 if let Some(known) = self.hub.jobs.get_mut(&job.ticket) {
@@ -173,7 +173,9 @@ impl Simulation {
                 self.down.push_back(Down::Accepted { ticket: job.ticket, job: JobId(number) });
             }
             Some(FromDriver::Attach { ticket, job, .. }) => {
-                let Some(known) = self.hub.jobs.get_mut(&ticket) else { panic!("{job} is attached to, and not known") };
+                let Some(known) = self.hub.jobs.get_mut(&ticket) else {
+                    panic!("the driver attaches to {job}, which the hub does not know")
+                };
                 assert_eq!((known.number, known.detached), (job.0, true));
                 known.sent_end = false;
                 self.down.push_back(Down::Accepted { ticket, job });
@@ -255,7 +257,7 @@ impl Simulation {
         }
     }
 
-    /// Nothing goes wrong any longer: every job comes to its end.
+    /// From here on nothing goes wrong, so every job must end.
     fn finish(mut self) -> BTreeMap<&'static str, u64> {
         for _ in 0..10_000 {
             self.link();
