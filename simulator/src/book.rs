@@ -1,4 +1,5 @@
-//! A record of what exists, kept by an observer that hears what the scheduler hears. Nothing in it may be recomputed.
+//! A record of what exists. An observer keeps it from the events that the scheduler gets. Nothing in it may be
+//! recomputed.
 
 use super::workload::made_output;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +8,7 @@ use tryworks_scheduler::{Event, Failure, Task};
 
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    /// Where each partition of an output is, and which launch made it.
+    /// Where each partition of an output is, and the launch that made it.
     places: BTreeMap<(OutputId, u32), (EngineId, AttemptId)>,
     /// What was launched since the hub started.
     launched: BTreeSet<(OutputId, u32)>,
@@ -22,7 +23,7 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// The hub was killed: the next hub must be told again what exists.
+    /// The hub was killed: engines must tell the next hub what exists.
     pub fn hub_starts(&mut self) {
         let released = std::mem::take(&mut self.released);
         *self = Self { released, ..Self::default() };
@@ -45,7 +46,7 @@ impl Book {
     }
 
     /// Whether a partition was made before the hub started, and again since then.
-    pub fn is_made_again(&self, name: (OutputId, u32)) -> bool {
+    pub fn is_recomputed(&self, name: (OutputId, u32)) -> bool {
         self.again.contains(&name)
     }
 
@@ -71,7 +72,7 @@ impl Book {
                 self.places.retain(|_, (holder, _)| holder != engine);
             }
             Event::OutputReleased { output } => {
-                // It is deleted with the last job that needs it, whichever job that is.
+                // It is deleted when the last job that needs it has ended.
                 self.released.insert(*output);
                 self.places.retain(|(of, _), _| of != output);
             }

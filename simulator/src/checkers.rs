@@ -1,4 +1,4 @@
-//! The checkers look on from outside: they compare what the scheduler says with what really happened, never with its
+//! The checkers watch from outside: they compare what the scheduler orders with what really happened, never with its
 //! own records.
 
 mod ends;
@@ -70,7 +70,7 @@ impl Checkers {
         self.jobs.len() == jobs && self.jobs.values().all(|job| job.ended)
     }
 
-    /// The hub was killed and starts again: its launches do not count any more.
+    /// The hub was killed and starts again. Its launches do not count any more.
     pub fn hub_starts(&mut self) {
         self.out.clear();
         self.capacity.clear();
@@ -89,7 +89,7 @@ impl Checkers {
         self.copies_won
     }
 
-    /// How many recomputed answers differed from those that an earlier hub was told of.
+    /// How many recomputed answers differed from those that an earlier hub had received.
     pub fn changed_since(&self) -> u64 {
         self.changed_since
     }
@@ -102,7 +102,7 @@ impl Checkers {
         self.jobs.iter().filter(|(_, job)| !job.ended).map(|(&id, _)| id).collect()
     }
 
-    /// A task finished on its engine, whether or not the hub will hear of it.
+    /// A task finished on its engine, whether or not the hub will learn of it.
     pub fn computed(&mut self, attempt: AttemptId, who: u64, values: BTreeMap<u32, u64>, inputs: Inputs) {
         self.made.insert(attempt, Made { who, values, inputs });
     }
@@ -161,7 +161,7 @@ impl Checkers {
                     }
                     Failure::Fetch(missed) => {
                         self.fetches.extend(missed);
-                        // The task was stopped without being to blame, if all missing blocks had been moved by then.
+                        // If all missing blocks had been moved by then, the task was stopped without being to blame.
                         harm.losses += 1;
                     }
                     Failure::Killed => harm.losses += 1,
@@ -210,7 +210,7 @@ impl Checkers {
             Action::Nondeterministic { job, stage, partition, .. } => {
                 let plan = &workload.jobs[job.0 as usize - 1];
                 let made = plan.stages.get(*stage as usize).map(|&stage| (output(stage), *partition));
-                self.changed_since += u64::from(made.is_some_and(|name| self.book.is_made_again(name)));
+                self.changed_since += u64::from(made.is_some_and(|name| self.book.is_recomputed(name)));
                 self.book.answer_changed();
                 Ok(())
             }

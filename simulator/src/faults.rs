@@ -9,7 +9,7 @@ pub(super) const MS: u64 = 1_000_000;
 #[derive(Clone, Debug)]
 pub(super) enum When {
     Always,
-    /// Those to and from this host, within a span of time: a cable was pulled.
+    /// Messages to and from this host within a span of time, as if a cable was pulled.
     Host {
         host: usize,
         from: Time,

@@ -104,8 +104,8 @@ outcome! {
     user_errors: "user errors",
     /// Repeated tasks that answered differently.
     nondeterministic: "repeated tasks that answered differently",
-    /// Those of them whose first answer an earlier hub had been told.
-    changed_since: "other answers than those that a hub before was told of",
+    /// Those of them whose first answer an earlier hub had received.
+    changed_since: "other answers than an earlier hub had received",
     /// Tasks that ran alone on their engine.
     alone: "tasks run alone",
     /// Attempts that were asked to stop.

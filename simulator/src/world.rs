@@ -61,7 +61,7 @@ enum Happening {
 struct Session {
     host: usize,
     alive: bool,
-    /// The hub before knew it; this one has not heard what it holds.
+    /// The previous hub knew it. This hub has not learned yet what it holds.
     pending: bool,
     last_heard: u64,
     orders: u64,
@@ -88,9 +88,9 @@ pub(super) struct World {
     /// How many times the hub was restarted, and whether it runs.
     generation: u32,
     down: bool,
-    /// Jobs that a restarted hub has not heard of again, and whether it first waits for all engines.
+    /// Jobs that were not submitted again yet since the hub restarted, and whether the hub first waits for all engines.
     returning: Vec<JobId>,
-    /// Attempts to be stopped or deleted, and their engines: the hub's journal has them.
+    /// Attempts to be stopped or deleted, and their engines. The hub's journal has them.
     void: BTreeSet<(EngineId, AttemptId)>,
     patient: bool,
     checkers: Checkers,
@@ -322,7 +322,7 @@ impl World {
                 self.tell(Event::JobSubmitted { job, spec })?;
             }
             Happening::Cancel(job) => self.tell(Event::JobCancelled { job })?,
-            // A job that the hub has put off still names it.
+            // A job that the hub has postponed still names it.
             Happening::Release(output) if self.will_be_named(output) => self.after(RESEND, Happening::Release(output)),
             Happening::Release(output) => {
                 if !std::mem::replace(&mut self.released[output.0 as usize], true) {

@@ -8,7 +8,7 @@ use tryworks_base::ids::{AttemptId, EngineId, JobId};
 use tryworks_scheduler::{Gate, Reason};
 
 impl Checkers {
-    /// Nothing that the results depend on, directly or not, was seen in two versions.
+    /// Checks that the results depend, directly or indirectly, on one version of each output.
     pub(super) fn one_version(&self, id: JobId) -> Result<(), Violation> {
         let Some(job) = self.jobs.get(&id) else { return Ok(()) };
         let mut versions: BTreeMap<(usize, usize), u64> = BTreeMap::new();

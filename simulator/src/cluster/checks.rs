@@ -1,4 +1,5 @@
-//! The checkers look on from outside: they compare what the hub says with what it heard, and with what its journal has.
+//! The checkers watch from outside. They compare what the hub sends with what it received and with what its journal
+//! has.
 
 use super::disk::Disk;
 use super::programs::Job;
@@ -18,36 +19,36 @@ use tryworks_transport::PeerId;
 pub(super) struct Checks {
     launches: BTreeSet<u64>,
     engines: BTreeSet<EngineId>,
-    /// Sessions that were given to drivers, and the session of each connection.
+    /// The sessions that drivers got, and the session of each connection.
     sessions: BTreeSet<SessionId>,
     who: BTreeMap<PeerId, SessionId>,
     asked: BTreeMap<PeerId, Option<SessionId>>,
     /// The jobs of the workload, by the hub's numbers.
     jobs: BTreeMap<JobId, usize>,
-    /// The names of detached jobs, as they were asked for and accepted.
+    /// The names of detached jobs: as drivers asked for them, and as the hub accepted them.
     submitted: BTreeMap<(SessionId, u64), String>,
     names: BTreeMap<JobId, String>,
     closed: BTreeSet<JobId>,
-    /// Those among them of which this hub was told that they are collected.
+    /// Those of them that drivers closed at the current hub.
     closed_here: BTreeSet<JobId>,
     /// The session whose workers run a job.
     owners: BTreeMap<JobId, SessionId>,
-    /// The connection by which the hub heard last that an engine keeps results of a launch.
+    /// The connection on which the hub last learned that an engine keeps results of a launch.
     kept: BTreeMap<AttemptId, PeerId>,
     /// Detached jobs of which the hub said that results are lost.
     lost: BTreeSet<JobId>,
     tickets: BTreeMap<(SessionId, u64), JobId>,
-    /// What jobs are called, and those of this hub that have not ended.
+    /// The labels of jobs, and the jobs of this hub that have not ended, by their labels.
     labels: BTreeMap<(SessionId, u64), String>,
     running: BTreeMap<(SessionId, String), (u64, JobId)>,
     tasks: BTreeMap<AttemptId, (JobId, Partitions)>,
     /// What engines reported while the hub listened to them.
     reported: BTreeSet<AttemptId>,
-    /// The connection by which the hub heard that a launch is done.
+    /// The connection on which the hub learned that a launch is done.
     done: BTreeMap<AttemptId, PeerId>,
-    /// Results that drivers said not to need any more, and the hub heard so.
+    /// Results that drivers have acknowledged to the hub.
     received: BTreeSet<(SessionId, AttemptId, u32)>,
-    /// The last result that each driver was told of.
+    /// The last result that was sent to each driver.
     last: BTreeMap<PeerId, ToDriver>,
 }
 
@@ -66,7 +67,7 @@ fn reserved(disk: &Disk, counter: Counter, number: u64) -> Result<(), Violation>
 }
 
 impl Checks {
-    /// The hub heard an engine: returns how many blocks and results it offers.
+    /// The hub receives a message of an engine. Returns how many blocks and results it offers.
     pub fn engine_said(&mut self, peer: PeerId, bytes: &[u8]) -> (u64, u64) {
         if let Ok(Hello { purpose: Purpose::Serve(offer), .. }) = Hello::from_bytes(bytes, "") {
             self.reported.extend(offer.results.iter().map(|held| held.attempt));
@@ -120,8 +121,8 @@ impl Checks {
         }
     }
 
-    /// A driver asks for a job again. It wants only what it does not have. That may be a result of which it said that the
-    /// engine need not keep it any longer, since it could not be fetched.
+    /// A driver asks for a job again, and wants only the results that it does not have. It may have acknowledged one of
+    /// these, because that one could not be fetched.
     fn wants(&mut self, session: SessionId, new: &NewJob) {
         let Some(number) = new.job else { return };
         let tasks = &self.tasks;
@@ -131,13 +132,13 @@ impl Checks {
         });
     }
 
-    /// The hub dies: it runs nothing any more.
+    /// The hub dies, and runs nothing any more.
     pub fn hub_dies(&mut self) {
         self.running.clear();
         self.closed_here.clear();
     }
 
-    /// A hub runs a job. Its driver may have asked for the job several times.
+    /// The hub accepts a job. Its driver may ask for the same job several times, but it must run only once.
     fn runs(&mut self, session: SessionId, ticket: u64, job: JobId) -> Result<(), Violation> {
         let Some(label) = self.labels.get(&(session, ticket)) else { return Ok(()) };
         match self.running.insert((session, label.clone()), (ticket, job)) {
@@ -184,14 +185,14 @@ impl Checks {
                 let row = disk.journal.reader().detached(name).map_err(|error| error.to_string())?;
                 match row.is_some_and(|row| row.job == *job) {
                     true => Ok(()),
-                    false => Err(format!("{job}, `{name}`, is accepted and not written down")),
+                    false => Err(format!("{job}, `{name}`, is accepted before the journal has it")),
                 }
             }
             ToDriver::Results { ticket, attempt, parts } => {
                 self.last.insert(peer, message.clone());
                 if !self.reported.contains(attempt) {
                     return Err(format!(
-                        "a driver is told of {attempt}, which no engine that the hub listens to has reported"
+                        "a driver gets results of {attempt}, which no engine that the hub listens to has reported"
                     ));
                 }
                 let detached = self.submitted.contains_key(&(session, *ticket));
@@ -199,7 +200,7 @@ impl Checks {
                     parts.iter().filter(|(partition, _)| self.received.contains(&(session, *attempt, *partition)));
                 match had.next().filter(|_| !detached) {
                     Some((partition, _)) => Err(format!(
-                        "{attempt} is told again to {session}, which said to have its partition {partition}"
+                        "{attempt} is sent again to {session}, which has acknowledged its partition {partition}"
                     )),
                     None => Ok(()),
                 }
@@ -234,8 +235,8 @@ impl Checks {
         }
     }
 
-    /// An engine may drop results of a detached job once they are in the journal, or no driver will ask for them. What
-    /// it offered by another connection may have been given up in between.
+    /// An engine may drop results of a detached job when the journal has them, or when no driver will ask for them.
+    /// Results that it offered on another connection are not checked, because the hub may have given them up.
     fn may_drop(&self, attempt: AttemptId, disk: &Disk) -> Result<(), Violation> {
         let Some((job, partitions)) = self.tasks.get(&attempt) else { return Ok(()) };
         if !self.names.contains_key(job) || self.closed.contains(job) {
@@ -244,12 +245,12 @@ impl Checks {
         let held = disk.journal.reader().held(*job).map_err(|error| error.to_string())?;
         match partitions.iter().find(|partition| !held.iter().any(|held| held.partition == *partition)) {
             None => Ok(()),
-            Some(partition) => Err(format!("partition {partition} of {job} is dropped before it is written down")),
+            Some(partition) => Err(format!("partition {partition} of {job} may be dropped before the journal has it")),
         }
     }
 
-    /// The detached jobs whose large results may stay with engines, each with its session: for all that the hub knows, a
-    /// driver is still to collect them. A hub that dies may not have noted that one did.
+    /// The detached jobs whose large results may stay with engines, each with its session. As far as the hub knows, no
+    /// driver has collected them: a hub that died may not have noted a collection.
     pub fn to_collect(&self, disk: &Disk) -> Result<BTreeMap<JobId, SessionId>, Violation> {
         let mut jobs = BTreeMap::new();
         for (job, name) in self.names.iter().filter(|(job, _)| !self.closed_here.contains(job)) {
@@ -261,13 +262,18 @@ impl Checks {
         Ok(jobs)
     }
 
-    /// The hub says that results of a detached job are lost: it has no connection to an engine that kept some.
+    /// The hub says that results of a detached job are lost. That is right only if it has no connection to an engine
+    /// that kept some.
     pub fn says_lost(&mut self, peer: PeerId, ticket: u64, lives: impl Fn(PeerId) -> bool) -> Result<(), Violation> {
         let job = self.who.get(&peer).and_then(|session| self.tickets.get(&(*session, ticket)));
-        let Some(&job) = job else { return Err("results are said to be lost of a job that was not accepted".into()) };
+        let Some(&job) = job else {
+            return Err("the hub says that results are lost of a job that it did not accept".into());
+        };
         let of_it = |attempt: &AttemptId| self.tasks.get(attempt).is_some_and(|(of, _)| *of == job);
         if !self.kept.iter().any(|(attempt, peer)| of_it(attempt) && !lives(*peer)) {
-            return Err(format!("results of {job} are said to be lost, and the engines that kept them are here"));
+            return Err(format!(
+                "the hub says that results of {job} are lost, but the engines that kept them are connected"
+            ));
         }
         self.lost.insert(job);
         Ok(())
@@ -278,7 +284,7 @@ impl Checks {
         job.is_some_and(|job| self.lost.contains(&job))
     }
 
-    /// A driver hears that its job has a number.
+    /// A driver learns the number of its job.
     pub fn accepted(&mut self, number: JobId, job: &Job) -> Result<(), Violation> {
         if let Some(before) = job.number.or(job.promised).filter(|before| *before != number) {
             return Err(format!("{before} was accepted, and is lost: it is {number} now"));
@@ -289,17 +295,17 @@ impl Checks {
         }
     }
 
-    /// A driver is told that its session is over.
+    /// A driver learns that its session is over.
     pub fn given_up(&self, session: SessionId, away: Duration) -> Result<(), Violation> {
-        // The driver may have noticed the cut that much later than the hub.
+        // The driver may have noticed the cut later than the hub, by up to `LATE`.
         let grace = Limits::default().driver_grace.saturating_sub(LATE);
         match away >= grace {
             true => Ok(()),
-            false => Err(format!("{session} was given up though its driver was away for {away:?} only")),
+            false => Err(format!("{session} was given up, but its driver was away for only {away:?}")),
         }
     }
 
-    /// The last result that a driver was told of, if the driver has confirmed it.
+    /// The last result that was sent to a driver, if the driver has acknowledged it.
     pub fn told_before(&self, peer: PeerId) -> Option<ToDriver> {
         let session = self.who.get(&peer)?;
         let last = self.last.get(&peer)?;

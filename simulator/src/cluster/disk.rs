@@ -1,5 +1,5 @@
-//! The journal's disk. Entries are written a little later, or much later, or not at all while the disk is full. Entries
-//! that were not written are lost with the hub.
+//! The journal's disk. Entries are written soon, or much later, or not at all while the disk is full. Entries that are
+//! not written yet are lost with the hub.
 
 use super::{Bug, Happening, MS, SECOND, World};
 use crate::checkers::Violation;
@@ -11,7 +11,7 @@ use tryworks_hub::state::{Lookup, Order, OrderOutcome};
 use tryworks_protocol::admin::Answer;
 use tryworks_scheduler::Time;
 
-/// What to tell once everything before it is written.
+/// Which outcome to hand in when everything before it is written.
 #[derive(Debug)]
 enum Then {
     Submitted(JobId),
@@ -34,10 +34,10 @@ pub(super) struct Disk {
     pub slow_until: Time,
     pub full_until: Time,
     pub was_full: bool,
-    /// Up to which number numbers are reserved in the journal.
+    /// Up to which number the journal has reserved numbers, for each counter.
     pub reserved: [u64; 4],
     error: Option<Error>,
-    /// What the hub was last told about the disk's state.
+    /// The state of the disk as the hub last learned it.
     reported: Option<Error>,
 }
 
@@ -186,8 +186,8 @@ impl World {
         Ok(())
     }
 
-    /// Waiting entries are written later. Who asked for a confirmation is told that there is none, and a job whose entry
-    /// waits is refused for good.
+    /// A commit fails, and its entries wait for the next one. Callers that wait for a confirmation get the error. A job
+    /// whose entry waits is refused for good.
     fn commit_fails(&mut self) {
         self.outcome.full_commits += 1;
         let error = Error::Storage {
@@ -198,7 +198,7 @@ impl World {
         (self.disk.error, self.disk.was_full) = (Some(error.clone()), true);
         let mut committed = Vec::new();
         for pending in &mut self.disk.pending {
-            // What takes as long as it takes.
+            // These wait until they succeed, however long it takes.
             let asked = |then: &mut Then| match then {
                 Then::Reserved(..) | Then::Kept(..) | Then::LookUp(Lookup::Results { .. }) => false,
                 Then::Submitted(_) | Then::LookUp(_) => true,

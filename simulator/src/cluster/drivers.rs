@@ -15,9 +15,9 @@ use tryworks_runtime::driver::state::{BEAT, Session, Unmet};
 use tryworks_scheduler::Time;
 use tryworks_transport::PeerId;
 
-/// Which cluster it is, as connection files say.
+/// The id of the cluster, as connection files have it.
 const CLUSTER: &str = "simulated";
-/// How often a hub that is gone is looked for.
+/// How long a driver waits between two attempts to reach a hub that is gone.
 const KNOCK: (u64, u64) = (50 * MS, 200 * MS);
 
 pub(super) struct Driver {
@@ -29,12 +29,12 @@ pub(super) struct Driver {
     pub promises: Promises,
     /// How long it waits for a hub.
     patience: Duration,
-    /// Until then its network leads nowhere.
+    /// Until this time its network leads nowhere.
     unreachable: Time,
     pub jobs: Vec<Job>,
-    /// It stays for a while when it has all that it wanted.
+    /// It will stay for a while after it has got all that it wanted.
     pub lingers: bool,
-    /// It does so now.
+    /// It stays for that reason now.
     pub stays: bool,
     pub left: bool,
 }
@@ -61,17 +61,17 @@ impl Driver {
         self.life == life && self.peer == Some(peer)
     }
 
-    /// It has all results that it wanted.
+    /// Whether it has got all results that it wanted, and has left.
     pub fn is_through(&self) -> bool {
         self.left
     }
 
-    /// It has a connection, as far as it knows.
+    /// Whether it has a connection, as far as it knows.
     pub fn is_connected(&self) -> bool {
         self.peer.is_some() && self.welcome
     }
 
-    /// The jobs that have not ended.
+    /// Its jobs that have not ended, for the error message.
     pub fn waits_for(&self) -> impl Iterator<Item = String> + '_ {
         let waiting = self.jobs.iter().filter(|job| !job.through);
         waiting.map(|job| format!("job {} of {} ({:?}, has {})", job.plan, self.name, job.number, job.got.len()))
@@ -104,7 +104,7 @@ impl World {
         Ok(())
     }
 
-    /// A driver looked for a hub and met none. If its patience is over, its program ends and is run again.
+    /// A driver tried to reach a hub, and met none. If its patience is over, its program ends and is run again.
     fn meets_no_hub(&mut self, driver: usize, why: Unmet) -> Result<(), Violation> {
         let of = &mut self.drivers[driver];
         (of.peer, of.welcome) = (None, false);
@@ -123,7 +123,7 @@ impl World {
         Ok(())
     }
 
-    /// The connection ended, or none came of a hello.
+    /// The connection ended, or a hello got no answer.
     pub(super) fn driver_without_hub(&mut self, driver: usize) -> Result<(), Violation> {
         // Some networks are away for longer than a hub waits.
         let long = !self.is_calm() && self.rng.chance(60);
@@ -159,7 +159,7 @@ impl World {
         let of = &mut self.drivers[driver];
         of.life += 1;
         (of.welcome, of.stays) = (false, false);
-        // One that is planted has half of the patience that it says.
+        // With this planted bug, the state has only half of the patience that the checker expects.
         let bug = self.options.bug == Some(Bug::LosePatience);
         self.outcome.planted += u64::from(bug);
         of.state = Session::new(if bug { of.patience / 2 } else { of.patience }, begins);
@@ -199,7 +199,7 @@ impl World {
         if !self.drivers[driver].welcome {
             return match opening::<Welcome>(bytes) {
                 Ok(Opening::Welcome(welcome)) => self.welcomed(driver, peer, &welcome),
-                // The journal cannot be written, say.
+                // For example, because the journal cannot be written.
                 Ok(Opening::Refused(why)) => {
                     let refused = Error::cluster(format!("the hub refused: {why}"), "see above");
                     self.meets_no_hub(driver, Unmet::ForGood(refused))

@@ -124,13 +124,14 @@ impl Host {
         self.key == *key
     }
 
-    /// A result that is too large for a message, if it is of this engine and there.
+    /// The value of a large result, if this engine has it.
     pub fn result(&self, place: &BlockPlace) -> Option<u64> {
         let block = self.blocks.get(&place.attempt).filter(|_| self.key == place.store.key)?;
         block.values.get(&place.partition).filter(|_| block.output == place.output).copied()
     }
 
-    /// What it holds for a session that has let go of all. Large results of some detached jobs may be there.
+    /// What it holds for a session that has released everything. Large results of the jobs in `to_collect` may be
+    /// there.
     pub fn holds(&self, session: SessionId, to_collect: &BTreeMap<JobId, SessionId>) -> Option<String> {
         let offer = self.state.has();
         let own = |output: OutputId| output.session() == session;
@@ -142,8 +143,8 @@ impl Host {
         (!nothing).then(|| format!("{} has blocks {blocks:?}, and offers {held:?} and {results:?}", self.name))
     }
 
-    /// What it holds that a cluster without jobs should not have. Large results of some detached jobs may be there, and then
-    /// their sessions are.
+    /// What it holds although the cluster has no jobs any more. Large results of the jobs in `to_collect` may be there,
+    /// and so may their sessions.
     pub fn left(&self, to_collect: &BTreeMap<JobId, SessionId>) -> Option<String> {
         let offer = self.state.has();
         let sessions: BTreeSet<_> = to_collect.values().copied().collect();
@@ -162,7 +163,7 @@ impl Host {
     }
 }
 
-/// Whether a driver is still to collect results, and they are nowhere else.
+/// Whether a result may stay with its engine: it is large, and a driver may still collect it.
 fn may_stay(held: &HeldResult, to_collect: &BTreeMap<JobId, SessionId>) -> bool {
     let large = held.parts.iter().any(|(_, part)| matches!(part, ResultPart::Kept(_)));
     large && to_collect.contains_key(&held.job)
@@ -257,7 +258,7 @@ impl World {
                     self.hosts[host].state.joined(now, &welcome);
                     self.settle(host);
                 }
-                // An earlier life of this engine may still have the name.
+                // An earlier life of this engine may still be connected under the name.
                 Ok(Opening::Refused(_)) => self.engine_without_hub(host),
                 Err(error) => panic!("{peer:?} was answered with what cannot be read: {error}"),
             }

@@ -162,7 +162,8 @@ impl World {
             self.checks.driver_is_greeted(peer, &bytes, &self.disk)?;
             return Ok(Some(bytes));
         }
-        let batch = decode::<ToDriver>(&bytes).map_err(|error| format!("the hub says what cannot be read: {error}"))?;
+        let batch = decode::<ToDriver>(&bytes)
+            .map_err(|error| format!("the hub sent a message that cannot be read: {error}"))?;
         let mut planted = batch.clone();
         match self.options.bug {
             Some(Bug::LoseResult) => planted
@@ -206,8 +207,8 @@ impl World {
             self.checks.engine_is_greeted(&bytes, &self.disk)?;
             return Ok(Some(bytes));
         }
-        let mut batch =
-            decode::<ToEngine>(&bytes).map_err(|error| format!("the hub says what cannot be read: {error}"))?;
+        let mut batch = decode::<ToEngine>(&bytes)
+            .map_err(|error| format!("the hub sent a message that cannot be read: {error}"))?;
         for message in &batch {
             self.checks.engine_is_told(peer, message, &self.disk)?;
             if let ToEngine::Launch { tasks } = message {
@@ -228,14 +229,14 @@ impl World {
         self.drivers.iter().flat_map(|driver| driver.waits_for()).collect::<Vec<_>>().join(", ")
     }
 
-    /// All jobs have ended and all drivers have left: the engines and the hub hold nothing for them.
+    /// Checks, after all jobs have ended and all drivers have left, that the engines and the hub hold nothing for them.
     pub(super) fn nothing_is_left(&mut self) -> Result<(), Violation> {
         let to_collect = self.checks.to_collect(&self.disk)?;
         if let Some(left) = self.hosts.iter().find_map(|host| host.left(&to_collect)) {
-            return Err(format!("all is over, and yet {left}"));
+            return Err(format!("all jobs are over, but {left}"));
         }
         let now = self.hub_time();
-        let Some(hub) = &mut self.hub else { return Err("the hub is not there in the end".into()) };
+        let Some(hub) = &mut self.hub else { return Err("there is no hub at the end".into()) };
         let peer = PeerId::from(1);
         let hello = Hello { version: "simulated".into(), host: HostInfo::default(), purpose: Purpose::Administer };
         let hello = hello.to_bytes().map_err(|error| error.to_string())?;
@@ -244,11 +245,11 @@ impl World {
         let orders = hub.outgoing(now).orders.into_iter();
         let status =
             orders.filter_map(|order| if let Order::Status { status, .. } = order { Some(status) } else { None });
-        let Some(status) = status.last() else { return Err("the hub does not say how it is".into()) };
+        let Some(status) = status.last() else { return Err("the hub does not answer with its status".into()) };
         let running: u32 = status.engines.iter().map(|engine| engine.running).sum();
         match (running, &status.running[..], status.drivers) {
             (0, [], 0) => Ok(()),
-            _ => Err(format!("all is over, and yet the hub has {status:?}")),
+            _ => Err(format!("all jobs are over, but the hub has {status:?}")),
         }
     }
 }

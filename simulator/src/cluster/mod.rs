@@ -1,5 +1,5 @@
-//! A cluster in which the real hub, the real engines and the real drivers decide: the hub's state with the real journal in
-//! memory, a state for each engine, and a state for each driver. Workers, stores and programs are simulated.
+//! A cluster with the hub's real state, on its real journal in memory, and the real states of engines and drivers.
+//! Workers, stores and programs are simulated.
 //!
 //! A connection delivers messages whole and in order until it is cut, and a cut is not reported to both ends at once.
 //! Engines crash and come back: with their blocks after a cut, without them after a crash. Drivers are cut off, or end
@@ -65,25 +65,25 @@ pub enum Bug {
     WrongValue,
     /// A launch never reaches its engine.
     LoseLaunch,
-    /// A driver is not told of a result.
+    /// A result is not sent to its driver.
     LoseResult,
-    /// A driver is told again of a result that it has confirmed.
+    /// A result is sent again to a driver that has acknowledged it.
     TellAgain,
-    /// A driver is told of a result from an engine that was given up.
+    /// A driver gets a result from an engine that was given up.
     TellOfGivenUp,
     /// Reserved numbers are not written to the journal.
     KeepNoNumbers,
     /// A restarted hub counts from the beginning.
     RestartCount,
-    /// A detached job is reported as written down before it is.
+    /// A detached job is reported as written before the journal has it.
     AcceptEarly,
     /// A full disk is reported as one with free space.
     IgnoreFull,
-    /// An engine may drop results of a detached job before they are written down.
+    /// An engine may drop results of a detached job before the journal has them.
     ReceiveEarly,
-    /// A restarted hub does not know the jobs of the hub before.
+    /// A restarted hub does not know the jobs from before the restart.
     ForgetJobs,
-    /// A driver is told that results are lost, whose engines are there.
+    /// The hub says that results are lost although their engines are connected.
     SayLost,
     /// A session is given up although its driver is back in time.
     GiveUpEarly,
@@ -95,7 +95,7 @@ pub enum Bug {
     SubmitTwice,
     /// A driver gives its program each result twice.
     CountTwice,
-    /// A driver does not say which results it has.
+    /// A driver does not acknowledge results.
     ForgetReceived,
     /// A driver gives up too early.
     LosePatience,
@@ -106,22 +106,22 @@ impl Bug {
     pub const ALL: [(Bug, &str); 19] = [
         (Bug::WrongValue, "a sequential run gives"),
         (Bug::LoseLaunch, "did not end"),
-        (Bug::LoseResult, "was never told"),
-        (Bug::TellAgain, "is told again"),
+        (Bug::LoseResult, "its program never got"),
+        (Bug::TellAgain, "is sent again"),
         (Bug::TellOfGivenUp, "no engine that the hub listens to has reported"),
         (Bug::KeepNoNumbers, "before it is reserved"),
         (Bug::RestartCount, "was used before"),
-        (Bug::AcceptEarly, "is accepted and not written down"),
-        (Bug::IgnoreFull, "is accepted and not written down"),
-        (Bug::ReceiveEarly, "is dropped before it is written down"),
+        (Bug::AcceptEarly, "is accepted before the journal has it"),
+        (Bug::IgnoreFull, "is accepted before the journal has it"),
+        (Bug::ReceiveEarly, "may be dropped before the journal has it"),
         (Bug::ForgetJobs, "was accepted, and is lost"),
-        (Bug::SayLost, "are said to be lost, and the engines"),
+        (Bug::SayLost, "are lost, but the engines"),
         (Bug::GiveUpEarly, "was given up"),
-        (Bug::KeepBlocks, "all is over, and yet"),
-        (Bug::ForgetResubmission, "is not asked for it again"),
+        (Bug::KeepBlocks, "all jobs are over, but"),
+        (Bug::ForgetResubmission, "does not ask the hub for it again"),
         (Bug::SubmitTwice, "runs as two jobs"),
         (Bug::CountTwice, "was given to its program twice"),
-        (Bug::ForgetReceived, "is not told that they did"),
+        (Bug::ForgetReceived, "does not acknowledge them"),
         (Bug::LosePatience, "patience of"),
     ];
 }
@@ -155,7 +155,7 @@ outcome! {
     results_offered: "results offered",
     /// Reads that failed.
     fetches_failed: "fetches failed",
-    /// Drivers that came back to their session.
+    /// Drivers that returned to their session.
     came_back: "drivers that came back",
     /// Drivers that were given up.
     given_up: "drivers given up",
@@ -175,13 +175,13 @@ outcome! {
     fetched: "large results fetched",
     /// Large results that could not be fetched.
     fetches_lost: "large results that could not be fetched",
-    /// Jobs that were planned again for them.
+    /// Jobs that were planned again because of that.
     replanned: "jobs planned again",
-    /// Jobs that failed for them, and were submitted again.
+    /// Jobs that failed because of that, and were submitted again.
     results_lost: "jobs lost with large results",
-    /// Exchanges that programs let go of.
+    /// Exchanges that programs released.
     released: "exchanges released",
-    /// Drivers that stayed when they had all that they wanted.
+    /// Drivers that stayed for a while after they had got all that they wanted.
     lingered: "drivers that stayed",
     /// Commits that took long.
     slow_commits: "slow commits",
@@ -245,7 +245,7 @@ struct World {
     drivers: Vec<Driver>,
     /// From here on there are no faults.
     calm: Time,
-    /// Some results stay with their engines.
+    /// Whether some results are large, so that they stay with their engines.
     large: bool,
     checks: Checks,
     outcome: Outcome,

@@ -9,7 +9,7 @@ use tryworks_runtime::driver::state::BEAT;
 use tryworks_scheduler::Time;
 use tryworks_transport::PeerId;
 
-/// The process at the other end of a hub's connection. If a process is run again, that is another life.
+/// The process at the other end of a hub's connection. A process that is run again begins another life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Host(usize, u32),
@@ -76,7 +76,7 @@ impl World {
         })
     }
 
-    /// Cuts a connection. Its ends may notice soon, or only by the silence.
+    /// Cuts a connection. Its ends may notice soon, or only because nothing arrives any more.
     pub(super) fn cut(&mut self, peer: PeerId) {
         let Some(link) = self.links.get_mut(&peer).filter(|link| !link.cut) else { return };
         link.cut = true;
@@ -96,7 +96,8 @@ impl World {
         }
     }
 
-    /// The process at the client's end is gone. The system of its machine reports that, unless the network loses it.
+    /// The process at the client's end is gone. Its machine reports that to the hub, unless the network loses the
+    /// report.
     pub(super) fn client_is_gone(&mut self, peer: Option<PeerId>) {
         let Some(peer) = peer else { return };
         if let Some(link) = self.links.get_mut(&peer) {

@@ -1,4 +1,4 @@
-//! The programs of drivers: what each wants, and what it does with what its driver gives it.
+//! The programs of drivers: which jobs each wants, and what it does with the results.
 
 use super::engines::Code;
 use super::{Bug, Happening, MS, SECOND, World};
@@ -13,8 +13,8 @@ use tryworks_protocol::engine::BlockPlace;
 use tryworks_runtime::driver::state::{Next, StageCode, Work};
 use tryworks_scheduler::{JobSpec, Limits, Partitions, Time};
 
-/// How long a driver stays that has all that it wanted: until messages that were late, and what was cut, have come to
-/// their end.
+/// How long a driver stays after it has got all that it wanted. In this time late messages arrive, and the effects of
+/// cuts end.
 const LINGER: u64 = 30 * SECOND;
 
 const RETURN: Duration = Duration::from_secs(10);
@@ -24,19 +24,19 @@ const RETURN: Duration = Duration::from_secs(10);
 pub(super) struct Job {
     pub plan: usize,
     pub name: Option<String>,
-    /// Its time has come.
+    /// The program wants it from now on.
     due: bool,
     /// The driver's number for it in this session.
     pub ticket: Option<u64>,
     pub number: Option<JobId>,
     pub got: BTreeMap<u32, u64>,
-    /// A driver before this one was told that the detached job is accepted.
+    /// The number of the detached job, if an earlier session or run of the program learned that it was accepted.
     pub promised: Option<JobId>,
-    /// The hub has given up the session that it was of.
+    /// The hub has given up the job's session.
     pub given_up: bool,
-    /// It is to be stopped.
+    /// The program has cancelled it.
     cancelled: bool,
-    /// A result is being fetched from its engine, and nothing else is looked at meanwhile.
+    /// A result is being fetched from its engine. The program looks at no other results meanwhile.
     fetching: bool,
     /// Results that could not be fetched.
     lost: BTreeSet<u32>,
@@ -61,7 +61,7 @@ impl Job {
         }
     }
 
-    /// Another session, or another run of the program, starts it over.
+    /// Another session, or another run of the program, submits the job again.
     pub fn start_over(&mut self) {
         if self.name.is_some() && self.number.is_some() {
             self.promised = self.number;
@@ -80,12 +80,12 @@ pub(super) struct Fetch {
     job: usize,
     ticket: u64,
     place: BlockPlace,
-    /// When its driver was told of it.
+    /// When its driver learned of it.
     learned: Time,
 }
 
 impl World {
-    /// Whether a result of a job stays with its engine.
+    /// Whether a result of a job is large, so that it stays with its engine.
     pub(super) fn is_large(&self, plan: usize, partition: u32) -> bool {
         self.large && mix(plan as u64, partition.into()).is_multiple_of(2)
     }
@@ -96,7 +96,7 @@ impl World {
         self.driver_says(driver)
     }
 
-    /// Submits a job, if there ever was a hub.
+    /// Submits a job, unless the driver has never met a hub.
     pub(super) fn submit_now(&mut self, driver: usize, at: usize) -> Result<(), Violation> {
         let of = &mut self.drivers[driver];
         let session = of.state.id();
@@ -110,7 +110,7 @@ impl World {
         Ok(())
     }
 
-    /// Submits a job of which these results are wanted.
+    /// Submits a job for these results.
     fn submit_part(&mut self, driver: usize, at: usize, wanted: Partitions) -> Result<u64, Violation> {
         let of = &mut self.drivers[driver];
         let session = of.state.id();
@@ -145,7 +145,7 @@ impl World {
         ticket.map_err(|error| format!("job {} cannot be submitted: {error}", job.plan))
     }
 
-    /// A program does not want a job any more.
+    /// A program cancels a job.
     pub(super) fn cancel(&mut self, driver: usize, at: usize) -> Result<(), Violation> {
         let of = &mut self.drivers[driver];
         let job = &mut of.jobs[at];
@@ -155,7 +155,7 @@ impl World {
         self.driver_says(driver)
     }
 
-    /// Programs take all results that have come.
+    /// A program takes all results that have arrived.
     pub(super) fn take_results(&mut self, driver: usize) -> Result<(), Violation> {
         for job in 0..self.drivers[driver].jobs.len() {
             self.take_results_of(driver, job)?;
@@ -173,7 +173,7 @@ impl World {
                 Ok(Next::Wait) => return Ok(()),
                 Ok(Next::Part { partition, part: Part::Here(bytes), .. }) => {
                     if self.is_large(self.drivers[driver].jobs[at].plan, partition) {
-                        return Err("a large result comes in a message".into());
+                        return Err("a large result arrived in a message".into());
                     }
                     let value = bytes[..].try_into().map(u64::from_le_bytes).unwrap_or_default();
                     self.given(driver, at, partition, value)?;
@@ -211,7 +211,8 @@ impl World {
             return Ok(());
         }
         of.jobs[at].fetching = false;
-        // If the driver was connected all the time since then, it has sent nothing that lets the engine delete the result.
+        // If the driver was connected all the time since then, it has sent no message that lets the engine delete the
+        // result.
         if value.is_none() && lives && of.promises.together(self.now) > self.now.since(learned) {
             return Err(format!("{place:?} was deleted before its driver had it"));
         }
@@ -237,7 +238,7 @@ impl World {
         self.driver_says(driver)
     }
 
-    /// A program is given a result.
+    /// A program gets a result.
     fn given(&mut self, driver: usize, at: usize, partition: u32, value: u64) -> Result<(), Violation> {
         let bug = self.options.bug == Some(Bug::CountTwice);
         self.outcome.planted += u64::from(bug);
@@ -285,7 +286,7 @@ impl World {
         let job = &mut of.jobs[at];
         let (plan, promised) = (job.plan, job.promised.or(job.number).filter(|_| job.name.is_some()));
         match error {
-            // It ends with its program, which is run again.
+            // The job ends with its program, which is run again.
             Error::Cluster { .. } if broken => Ok(()),
             Error::Cancelled if job.cancelled => {
                 (job.through, job.ticket) = (true, None);
@@ -298,7 +299,8 @@ impl World {
                 self.after(0, Happening::Submit(driver, at));
                 Ok(())
             }
-            // The engine with a large result was gone when the driver asked for it. Who asks again has it made again.
+            // The engine with a large result was gone when the driver asked for it. The job is submitted again, to
+            // recompute it.
             Error::Lost { .. } if !job.lost.is_empty() || job.name.is_some() && self.checks.are_lost(job.number) => {
                 self.outcome.results_lost += 1;
                 job.start_over();
@@ -306,7 +308,7 @@ impl World {
                 self.soon(100 * MS, SECOND, Happening::Submit(driver, at));
                 Ok(())
             }
-            // It is asked for again, under another number.
+            // The job is submitted again, under another number.
             Error::Storage { .. } if full && promised.is_none() => {
                 self.outcome.refused += 1;
                 job.start_over();
@@ -314,16 +316,19 @@ impl World {
                 Ok(())
             }
             Error::Bug(text) if text.contains("without its results") => {
-                Err(format!("job {plan} is done, but some of it was never told: {text}"))
+                Err(format!("job {plan} is done, but its program never got some results: {text}"))
             }
             error => match promised {
                 Some(promised) => Err(format!("{promised} was accepted, and is lost: {error}")),
-                None => Err(format!("job {plan} ({:?}) failed for nothing that happened: {error}", job.number)),
+                None => Err(format!(
+                    "job {plan} ({:?}) failed, although nothing in this run explains it: {error}",
+                    job.number
+                )),
             },
         }
     }
 
-    /// A program lets go of the exchanges that none of its jobs will read any more.
+    /// A program releases the exchanges that none of its jobs will read any more.
     fn release_exchanges(&mut self, driver: usize) {
         let of = &mut self.drivers[driver];
         let open = of.jobs.iter().filter(|job| !job.through);
@@ -348,14 +353,14 @@ impl World {
         self.after(until - self.now.0, Happening::Leave(driver, life));
     }
 
-    /// A driver that has had all that it wanted for a while leaves: nobody holds anything for it any more.
+    /// Ends a driver that has had all that it wanted for a while. Checks before that no engine holds anything for it.
     pub(super) fn leave_at_last(&mut self, driver: usize, life: u32) -> Result<(), Violation> {
         if self.drivers[driver].life != life {
-            // Another run of the program has nothing to wait for.
+            // An earlier run of the program planned this, and that run has ended.
             return Ok(());
         }
         let of = &self.drivers[driver];
-        // What it lets go of is on its way after it came back.
+        // If the driver has just reconnected, its releases are still on their way.
         if of.promises.together(self.now) < RETURN {
             self.after(RETURN.as_nanos() as u64, Happening::Leave(driver, life));
             return Ok(());
@@ -363,7 +368,7 @@ impl World {
         let session = of.state.id();
         let to_collect = self.checks.to_collect(&self.disk)?;
         if let Some(held) = self.hosts.iter().find_map(|host| host.holds(session, &to_collect)) {
-            return Err(format!("{session} has all that it wanted and lets go of it, and yet {held}"));
+            return Err(format!("{session} has released everything, but {held}"));
         }
         self.outcome.lingered += 1;
         self.drivers[driver].state.stop();
@@ -373,5 +378,5 @@ impl World {
 }
 
 fn never_told(plan: usize, missing: &Partitions) -> Violation {
-    format!("job {plan} is done, but its partitions {missing:?} were never told")
+    format!("job {plan} is done, but its program never got the results {missing:?}")
 }

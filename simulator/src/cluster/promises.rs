@@ -8,7 +8,7 @@ use tryworks_base::ids::AttemptId;
 use tryworks_protocol::driver::{FromDriver, Part, ToDriver};
 use tryworks_scheduler::Time;
 
-/// Whether there is a hub, as the driver was told.
+/// Whether there is a hub, as far as the driver knows.
 #[derive(Debug)]
 enum Hub {
     NeverMet(Time),
@@ -16,7 +16,7 @@ enum Hub {
     Lost(Time),
 }
 
-/// A driver's promises, and what they are about.
+/// The promises of a driver, and what a check of them needs.
 #[derive(Debug)]
 pub(super) struct Promises {
     patience: Duration,
@@ -25,11 +25,11 @@ pub(super) struct Promises {
     ask: BTreeSet<u64>,
     /// Launches whose results the driver has to acknowledge in its next messages.
     owes: BTreeSet<AttemptId>,
-    /// Launches of which results are fetched from their engines, and acknowledged after that.
+    /// Launches whose results are being fetched from their engines. The driver acknowledges them after that.
     fetches: BTreeSet<AttemptId>,
     /// The tickets of jobs that ended.
     ended: BTreeSet<u64>,
-    /// The number of the next ticket that a planted bug makes up.
+    /// The next ticket that a planted bug uses.
     made_up: u64,
 }
 
@@ -46,14 +46,14 @@ impl Promises {
         }
     }
 
-    /// Its connection ended.
+    /// The driver's connection ended.
     pub fn lost(&mut self, now: Time) {
         self.hub = Hub::Lost(now);
         self.ask.clear();
         self.owes.clear();
     }
 
-    /// A hub was met: says for how long there was none.
+    /// A hub was met. Returns for how long there was none.
     pub fn met(&mut self, now: Time) -> Duration {
         match std::mem::replace(&mut self.hub, Hub::There(now)) {
             Hub::NeverMet(since) | Hub::Lost(since) => now.since(since),
@@ -61,7 +61,7 @@ impl Promises {
         }
     }
 
-    /// For how long there has been a hub, as far as it knows.
+    /// For how long there has been a hub, as far as the driver knows.
     pub fn together(&self, now: Time) -> Duration {
         match self.hub {
             Hub::There(since) => now.since(since),
@@ -69,8 +69,8 @@ impl Promises {
         }
     }
 
-    /// A hub was looked for and not met: patience ends when there was none for longer than it, and not before. A program
-    /// that never met one does not wait for what would be answered again.
+    /// An attempt to reach a hub failed. Patience must end when there was no hub for that long, and not before. A
+    /// program that never met a hub does not wait if the answer would stay the same.
     pub fn looked(&self, now: Time, for_good: bool, ended: bool) -> Result<(), Violation> {
         let (over, alone) = match self.hub {
             Hub::NeverMet(since) => (for_good || now.since(since) >= self.patience, now.since(since)),
@@ -79,18 +79,18 @@ impl Promises {
         };
         match (over, ended) {
             (true, true) | (false, false) => Ok(()),
-            (true, false) => Err(format!("a patience of {:?} goes on after {alone:?}", self.patience)),
+            (true, false) => Err(format!("a patience of {:?} continues after {alone:?}", self.patience)),
             (false, true) => Err(format!("a patience of {:?} ended after {alone:?}", self.patience)),
         }
     }
 
-    /// These jobs have to be asked for again. Gives how many they are.
+    /// The driver has to ask for these jobs again. Returns how many they are.
     pub fn asks_again(&mut self, tickets: impl Iterator<Item = u64>) -> u64 {
         self.ask = tickets.collect();
         self.ask.len() as u64
     }
 
-    /// The hub says something.
+    /// The driver receives a message.
     pub fn hears(&mut self, message: &ToDriver) {
         let ToDriver::Results { attempt, parts, .. } = message else { return };
         if !parts.iter().all(|(_, part)| matches!(part, Part::Here(_))) {
@@ -101,7 +101,7 @@ impl Promises {
         }
     }
 
-    /// The driver says all that it has to say.
+    /// The driver sends these messages. They must include all that it owes.
     pub fn says(&mut self, batch: &[FromDriver]) -> Result<(), Violation> {
         for message in batch {
             match message {
@@ -112,10 +112,12 @@ impl Promises {
             }
         }
         if let Some(ticket) = self.ask.first() {
-            return Err(format!("the job of ticket {ticket} has not ended, and the hub is not asked for it again"));
+            return Err(format!(
+                "the job of ticket {ticket} has not ended, and the driver does not ask the hub for it again"
+            ));
         }
         match self.owes.first() {
-            Some(attempt) => Err(format!("the results of {attempt} came, and the hub is not told that they did")),
+            Some(attempt) => Err(format!("the results of {attempt} arrived, and the driver does not acknowledge them")),
             None => Ok(()),
         }
     }
@@ -128,7 +130,7 @@ impl Promises {
         }
     }
 
-    /// Says something else in place of the driver. Gives whether it did.
+    /// Replaces messages of the driver as a planted bug would. Returns whether it did.
     pub fn plant(&mut self, bug: Option<Bug>, batch: &mut Vec<FromDriver>) -> bool {
         let before = batch.len();
         match bug {

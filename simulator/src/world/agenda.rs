@@ -1,5 +1,5 @@
-//! The agenda of a run, which is decided before it begins: who starts when, which jobs are submitted, and which faults
-//! there are.
+//! The agenda of a run, decided before it begins: when engines start, which jobs are submitted, and which faults
+//! happen.
 
 use super::{BEAT, Happening, World};
 use crate::faults::MS;

@@ -94,7 +94,7 @@ impl World {
         }
         engine.heard_hub = self.now;
         if generation > engine.generation {
-            // Whatever the restarted hub says first.
+            // The first letter of a restarted hub, whatever it is, is answered with what the engine holds.
             let letter = Letter::Holding { slots: engine.slots, blocks: engine.meet(generation) };
             self.send_from(host, letter);
         }
@@ -159,7 +159,7 @@ impl World {
         }
     }
 
-    /// The task reads its input from the places that it was told.
+    /// The task reads its input from the places that the hub named.
     pub(super) fn read(&mut self, host: usize, session: EngineId, attempt: AttemptId) {
         if !self.hosts[host].alive || self.hosts[host].session != session {
             return;

@@ -53,13 +53,13 @@ impl World {
                 self.comes_back(session, slots, blocks)?;
                 self.take_jobs_again()
             }
-            // Also from a session that was given up: the scheduler must ignore it.
+            // The report may be from a session that was given up. The scheduler must ignore it.
             Letter::Report(event) if generation == self.generation => self.tell(event),
             _ => Ok(()),
         }
     }
 
-    /// An engine of the hub before says what it holds.
+    /// An engine that the previous hub knew says what it holds.
     fn comes_back(
         &mut self,
         engine: EngineId,
@@ -130,13 +130,14 @@ impl World {
         match happening {
             Happening::Arrive(envelope) if matches!(envelope.letter, Letter::Beat) => {}
             Happening::Arrive(envelope) => self.after(RESEND, Happening::Send(envelope)),
-            // The scheduler must not hear of a gate that closes now only after it has opened again.
+            // These are dropped, not postponed: a gate that closes now must not reach the scheduler after it has opened
+            // again.
             Happening::Tick | Happening::Gate(_, Gate::Memory | Gate::Draining) => {}
             other => self.after(RESEND, other),
         }
     }
 
-    /// A new scheduler knows nothing, while engines and drivers went on.
+    /// Begins with an empty scheduler, while engines and drivers have continued.
     pub(super) fn hub_starts(&mut self, patient: bool) -> Result<(), Violation> {
         self.down = false;
         self.generation += 1;

@@ -14,11 +14,11 @@ pub(super) enum Letter {
     },
     /// The engine is alive. Not sent again when lost.
     Beat,
-    /// The hub is alive. Not sent again either.
+    /// The hub is alive. It is not sent again either.
     Heard,
     /// The session was given up: the engine has to begin another.
     Over,
-    /// Another hub has started, and hears what the engine holds.
+    /// Another hub has started, and asks what the engine holds.
     Again,
     Holding {
         slots: u32,
