@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_counted_weighs_as_what_is_reserved() {
+    fn uncounted_memory_weighs_as_reserved_memory() {
         let (memory, real) = watched();
         let (mut held, mut working) = (memory.reservation(), memory.reservation());
         assert!(held.hold(100));

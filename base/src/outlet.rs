@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_disk_does_not_take_is_counted_and_reported_when_there_is_space() {
+    fn lines_lost_to_a_full_disk_are_counted_and_reported_when_there_is_space() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let mut state = state();
         for _ in 0..3 {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_without_a_reader_ends_nobody() {
+    fn a_pipe_without_a_reader_ends_no_process() {
         let (reader, writer) = pipe().unwrap();
         drop(reader);
         let mut state = state();

@@ -42,7 +42,7 @@ enum Message {
 }
 
 #[test]
-fn what_is_claimed_takes_no_memory_before_it_is_there() {
+fn a_claimed_length_takes_no_memory_before_its_bytes_arrive() {
     tighten();
     refused::<String>(&[]);
     refused::<Box<str>>(&[]);

@@ -365,7 +365,7 @@ fn time(text: &str) -> Result<Duration, String> {
     size::time(text).filter(|time| !time.is_zero()).ok_or_else(|| format!("this is not {}", size::TIME_FORM))
 }
 
-/// An address that other processes can be told. A process that listens at all addresses of a machine could not say
+/// An address that other processes can connect to. A process that listens at all addresses of a machine could not say
 /// which of them other machines reach.
 fn address(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr = text.parse().map_err(|_| "this is not an IP address, such as 192.168.1.5 or fd00::5")?;

@@ -154,7 +154,7 @@ mod tests {
         process.signal(Signal::TERM).unwrap();
     }
     #[test]
-    fn what_cannot_be_seen_from_here_is_told_apart_from_what_is_gone() {
+    fn a_process_on_another_machine_is_neither_alive_nor_gone() {
         let here = Host { name: "a".into(), machine: "m".into(), boot: "b".into(), processes: "p".into() };
         let other = |change: fn(&mut Host)| {
             let mut other = here.clone();

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_wide_is_shortened_where_it_may_be() {
+    fn wide_tables_are_shortened_in_flexible_columns() {
         let mut table = Table::new([("A", Column::Flexible), ("B", Column::Flexible), ("C", Column::Left)]);
         table.row(["a".repeat(90), "b\nb".into(), "c".repeat(20)]);
         let text = table.within(80);

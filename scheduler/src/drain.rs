@@ -21,7 +21,7 @@ pub(super) struct Drain {
     todo: VecDeque<Block>,
     /// Blocks being copied, and their new engines.
     moving: BTreeMap<(OutputId, AttemptId), (Partitions, EngineId)>,
-    /// Blocks that were moved. They are deleted here when no running task was told to read them here.
+    /// Blocks that were moved. They are deleted here when no running task may still read them here.
     left: BTreeMap<AttemptId, OutputId>,
     /// `Drained` was said.
     reported: bool,
@@ -142,7 +142,7 @@ impl<E: Clone> Scheduler<E> {
         partitions.iter().all(|partition| self.is_there(&block(partition)))
     }
 
-    /// Whether a running task reads one of these outputs: it was told the old places.
+    /// Whether a running task reads one of these outputs: it has the old places.
     fn is_read(&self, outputs: &BTreeSet<OutputId>) -> bool {
         let made = |key| self.stages.get(key).and_then(|stage| stage.output);
         !outputs.is_empty()

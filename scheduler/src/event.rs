@@ -274,7 +274,7 @@ pub struct FetchFailure {
     pub output: OutputId,
     /// The map partition that the task wanted.
     pub partition: u32,
-    /// Where the task looked for it. `None` if the task was told of no place.
+    /// Where the task looked for it. `None` if the task got no place for it.
     pub at: Option<BlockLocation>,
 }
 

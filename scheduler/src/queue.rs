@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_need_not_run_is_taken_out_of_the_middle() {
+    fn runs_can_be_removed_from_the_middle() {
         let mut queue = Queue::new(Some(4));
         queue.push([Run::new(0, 10), Run::new(12, 13)]);
         queue.push_again((20..23).into());

@@ -57,7 +57,7 @@ fn blocks_are_moved_before_an_engine_goes_and_no_finished_map_runs_again() {
 }
 
 #[test]
-fn what_runs_there_ends_and_nothing_new_begins() {
+fn running_tasks_end_and_no_new_task_begins() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 5, &[]), result(1, &[0])]));
     gate(&mut t, 1, Gate::Draining);
@@ -75,7 +75,7 @@ fn what_runs_there_ends_and_nothing_new_begins() {
 }
 
 #[test]
-fn a_block_that_cannot_be_moved_is_made_again_when_the_engine_is_gone() {
+fn a_block_that_cannot_be_moved_is_recomputed_when_the_engine_is_gone() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 4, &[]), result(1, &[0])]));
     t.done(0, 0);
@@ -93,7 +93,7 @@ fn a_block_that_cannot_be_moved_is_made_again_when_the_engine_is_gone() {
 }
 
 #[test]
-fn with_nowhere_to_move_to_an_engine_stays_and_says_so() {
+fn an_engine_whose_blocks_have_nowhere_to_go_stays_and_reports_it() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     t.finish_all();
@@ -110,7 +110,7 @@ fn with_nowhere_to_move_to_an_engine_stays_and_says_so() {
 }
 
 #[test]
-fn what_nobody_needs_any_more_is_not_moved() {
+fn blocks_that_are_not_needed_any_more_are_not_moved() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     t.finish_all();
@@ -136,7 +136,7 @@ fn a_copy_that_arrives_too_late_is_deleted() {
 }
 
 #[test]
-fn when_the_one_that_takes_goes_too_another_takes() {
+fn if_the_engine_that_takes_over_leaves_too_another_takes_over() {
     let mut t = Table::with(3, 1);
     t.submit(1, job(vec![map(1, 3, &[]), result(1, &[0])]));
     t.finish_all();
@@ -154,7 +154,7 @@ fn when_the_one_that_takes_goes_too_another_takes() {
 }
 
 #[test]
-fn one_that_stays_after_all_takes_tasks_again_and_deletes_what_was_moved() {
+fn an_engine_that_stays_after_all_takes_tasks_again_and_deletes_moved_blocks() {
     let mut t = mapped();
     gate(&mut t, 1, Gate::Draining);
     for what in moves(&t) {

@@ -1,4 +1,4 @@
-//! The scheduler and engines on which tasks fail: excluded for a while, and never so that no job makes progress.
+//! The scheduler and engines on which tasks fail: they are excluded for a while, but some job always makes progress.
 
 mod table;
 

@@ -102,7 +102,7 @@ fn suspects_of_a_dead_worker_run_alone_and_the_one_that_kills_again_is_named() {
 }
 
 #[test]
-fn a_suspect_waits_until_an_engine_is_idle_and_says_so() {
+fn a_suspect_waits_for_an_idle_engine_and_gives_that_reason() {
     let mut t = Table::with(2, 2);
     t.submit(1, job(vec![result(6, &[])]));
     let suspect = t.attempt(0, 0);

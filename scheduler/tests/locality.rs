@@ -39,7 +39,7 @@ fn an_idle_engine_takes_what_is_local_to_a_busy_one_at_once() {
 }
 
 #[test]
-fn what_is_held_in_advance_is_never_taken_from_an_engine_that_has_it() {
+fn an_engine_does_not_hold_in_advance_what_is_local_to_another() {
     let mut t = with_prefetch(2);
     t.submit(1, local(6, &[(0..6, 2)]));
     assert_eq!(t.running(), "0:0..1@2 0:2..3@2 0:1..2@1", "engine 1 could hold one, but not begin it at once");
@@ -71,7 +71,7 @@ fn an_engine_that_joins_gets_what_is_local_to_it() {
 }
 
 #[test]
-fn what_waited_for_a_lost_engine_waits_for_the_next_that_was_named() {
+fn a_task_that_waited_for_a_lost_engine_waits_for_the_next_hint() {
     let mut t = Table::with(3, 1);
     t.submit(1, local(4, &[(0..4, 2), (0..4, 3)]));
     assert_eq!(t.running(), "0:0..1@2 0:1..2@1 0:2..3@3");

@@ -21,7 +21,7 @@ fn lost_places(t: &Table) -> Vec<u32> {
 }
 
 #[test]
-fn a_failed_fetch_makes_only_what_is_missing_again() {
+fn a_failed_fetch_recomputes_only_what_is_missing() {
     let mut t = mapped();
     let reader = t.attempt(1, 0);
     t.cannot_fetch(reader, 1, 2);
@@ -32,7 +32,7 @@ fn a_failed_fetch_makes_only_what_is_missing_again() {
 }
 
 #[test]
-fn with_an_engine_go_all_its_outputs_and_only_those_still_needed_are_made_again() {
+fn of_a_lost_engines_outputs_only_those_still_needed_are_recomputed() {
     let mut t = mapped();
     t.lose(1);
     assert_eq!(lost_places(&t), [0, 2]);
@@ -51,7 +51,7 @@ fn with_an_engine_go_all_its_outputs_and_only_those_still_needed_are_made_again(
 }
 
 #[test]
-fn lost_grandparents_are_made_again_only_as_far_as_needed() {
+fn lost_grandparents_are_recomputed_only_as_far_as_needed() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 2, &[]), map(2, 2, &[0]), result(1, &[1])]));
     (0..2).for_each(|stage| (0..2).for_each(|partition| t.done(stage, partition)));
@@ -63,7 +63,7 @@ fn lost_grandparents_are_made_again_only_as_far_as_needed() {
 }
 
 #[test]
-fn a_block_that_an_engine_misses_is_made_again_before_anybody_asks() {
+fn a_block_that_an_engine_misses_is_recomputed_before_a_reader_asks() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     t.done(0, 0);
@@ -90,7 +90,7 @@ fn four_barren_stage_attempts_in_a_row_fail_the_job_with_the_reasons() {
 }
 
 #[test]
-fn all_blocks_that_a_reader_misses_are_made_again_at_once() {
+fn all_blocks_that_a_reader_misses_are_recomputed_at_once() {
     let mut t = mapped();
     let reader = t.attempt(1, 0);
     let places = t.scheduler.places(OutputId(1)).to_vec();
@@ -106,7 +106,7 @@ fn all_blocks_that_a_reader_misses_are_made_again_at_once() {
 }
 
 #[test]
-fn what_cannot_be_read_on_one_engine_is_made_again_on_another() {
+fn a_block_that_cannot_be_read_on_one_engine_is_recomputed_on_another() {
     let mut t = Table::with(2, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(2, &[0])]));
     (0..2).for_each(|partition| t.done(0, partition));
@@ -124,7 +124,7 @@ fn what_cannot_be_read_on_one_engine_is_made_again_on_another() {
 }
 
 #[test]
-fn blocks_found_missing_one_after_another_are_all_made_again() {
+fn blocks_found_missing_one_after_another_are_all_recomputed() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 9, &[]), result(1, &[0])]));
     for lost in 0..9 {
@@ -181,7 +181,7 @@ fn a_block_that_is_elsewhere_by_now_is_not_counted_as_lost() {
 }
 
 #[test]
-fn a_reader_that_looked_in_an_old_place_runs_again_and_nothing_is_made_again() {
+fn a_reader_that_looked_in_an_old_place_runs_again_and_nothing_is_recomputed() {
     let mut t = mapped();
     let old = t.scheduler.places(OutputId(1))[0].location();
     t.lose_block(1, 0);
@@ -241,7 +241,7 @@ fn late_fetch_failures_start_nothing_twice() {
     t.done(0, 0);
     assert_eq!(t.running(), "1:0..1@1 1:1..2@2");
     assert_eq!(t.task(1, 0).1.stage_attempt, 1, "the late one began no further attempt");
-    // A very late report: again about the old block, when the new one exists.
+    // A very late report names the old block again, when the new one exists.
     t.cannot_fetch_from(first, 1, 0, place);
     t.cannot_fetch_from(second, 1, 0, place);
     assert_eq!((lost_places(&t), t.running().as_str()), (vec![], "1:0..1@1 1:1..2@2"));
@@ -274,7 +274,7 @@ fn late_completions_from_a_lost_engine_are_ignored() {
 }
 
 #[test]
-fn what_is_said_twice_counts_once() {
+fn repeated_reports_count_once() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![result(2, &[])]));
     let attempt = t.attempt(0, 0);
@@ -287,7 +287,7 @@ fn what_is_said_twice_counts_once() {
 }
 
 #[test]
-fn a_map_task_that_answers_differently_has_what_depends_on_it_made_again_whole() {
+fn everything_derived_from_a_changed_answer_is_recomputed() {
     let mut t = Table::with(1, 4);
     t.submit(1, job(vec![map(1, 1, &[]), map(2, 2, &[0]), map(3, 1, &[1]), result(1, &[2])]));
     (0..2).for_each(|stage| t.done(stage, 0));
@@ -328,7 +328,7 @@ fn a_task_that_reads_the_old_answer_is_stopped() {
 }
 
 #[test]
-fn the_same_answer_again_disturbs_nobody() {
+fn recomputing_the_same_answer_stops_no_task() {
     let mut t = mapped();
     let reader = t.attempt(1, 0);
     t.done(1, 1);
@@ -415,7 +415,7 @@ fn engines_that_die_again_and_again_in_maps_and_reducers_cost_only_what_they_had
 }
 
 #[test]
-fn what_was_cancelled_and_is_wanted_again_is_neither_stuck_nor_stale() {
+fn a_cancelled_stage_that_is_wanted_again_is_neither_stuck_nor_stale() {
     let mut t = Table::with(1, 2);
     let spec = job(vec![map(1, 2, &[]), result(1, &[0])]);
     t.submit(1, spec.clone());

@@ -106,7 +106,7 @@ fn a_pool_that_gets_another_share_has_it_from_then_on() {
 }
 
 #[test]
-fn the_next_task_of_a_pool_that_has_its_share_says_so() {
+fn a_task_of_a_pool_that_has_its_share_gives_that_reason() {
     let mut t = Table::with(1, 2);
     define(&mut t, "b", weight(1));
     t.submit(1, tasks("", 4));
@@ -131,10 +131,10 @@ fn a_shared_stage_counts_where_its_oldest_job_is() {
     assert_eq!((t.end_of(2).as_str(), running(&t)), ("done", (Some(0), Some(0))));
 }
 
-/// Regression: with tens of thousands of jobs of one task each, engines held one task each in advance. Every dispatch
-/// then looked at all other tasks in vain.
+/// Regression: with tens of thousands of jobs of one task each, engines held one task each in advance. Each dispatch
+/// then looked at all other tasks without need.
 #[test]
-fn of_many_small_jobs_engines_hold_some_in_advance_and_of_few_none_is_hoarded() {
+fn engines_hold_many_small_jobs_in_advance_but_do_not_hoard_few() {
     let prefetch = |t: &mut Table| {
         for engine in 1..=2 {
             t.tell(Event::EnginePrefetch { engine: tryworks_base::ids::EngineId(engine), prefetch: 100 });
@@ -144,7 +144,7 @@ fn of_many_small_jobs_engines_hold_some_in_advance_and_of_few_none_is_hoarded() 
     prefetch(&mut t);
     (1..=1_000).for_each(|job| t.submit(job, tasks("", 1)));
     assert_eq!(t.out.len(), 2 * (2 + 100), "engines are full, so no other job is looked at");
-    // If few are left, they stay for the engine that is free first.
+    // If few jobs are left, they wait for the engine that is free first.
     let mut t = Table::with(2, 2);
     prefetch(&mut t);
     (1..=12).for_each(|job| t.submit(job, tasks("", 1)));
@@ -152,7 +152,7 @@ fn of_many_small_jobs_engines_hold_some_in_advance_and_of_few_none_is_hoarded() 
 }
 
 #[test]
-fn a_pool_that_nobody_defined_is_an_error_of_the_job_that_names_those_that_there_are() {
+fn a_job_in_an_undefined_pool_fails_with_the_names_of_the_pools() {
     let mut t = Table::with(1, 1);
     let told = |t: &mut Table, id| {
         t.submit(id, JobSpec { label: "count at src/main.rs:3:9".into(), ..tasks("zzz", 1) });

@@ -1,4 +1,4 @@
-//! The scheduler of a shell that restarted: what engines still hold is not recomputed.
+//! The scheduler after a restart of its shell: what engines still hold is not recomputed.
 
 mod table;
 
@@ -37,7 +37,7 @@ fn two_stages() -> JobSpec {
 }
 
 #[test]
-fn what_engines_still_hold_is_not_made_again_and_the_job_keeps_its_old_name() {
+fn blocks_that_engines_still_hold_are_not_recomputed_and_the_job_keeps_its_id() {
     let mut t = Table::with(2, 2);
     known(&mut t, 4, vec![block(1, 5, 0..2), block(2, 9, 3..4)]);
     t.submit(40, two_stages());
@@ -65,7 +65,7 @@ fn an_output_that_is_known_whole_needs_no_task_and_goes_when_it_is_released() {
 }
 
 #[test]
-fn of_two_blocks_with_the_same_partition_the_first_is_kept() {
+fn the_first_of_two_blocks_with_the_same_partition_is_kept() {
     let mut t = Table::with(2, 2);
     known(&mut t, 4, vec![block(1, 5, 0..2), block(2, 9, 1..3), block(1, 5, 0..2)]);
     assert_eq!(discarded(&t), [9], "and what is told twice stays");
@@ -95,7 +95,7 @@ fn an_engine_that_comes_back_late_spares_what_still_waits() {
     assert_eq!(t.running(), "0:0..1@1");
     t.join(2, 1);
     assert_eq!(t.running(), "0:0..1@1 0:1..2@2");
-    // One of these is running again already; the other two wait.
+    // One of these runs again already, and the other two wait.
     known(&mut t, 4, vec![block(2, 90, 1..2), block(2, 91, 2..4)]);
     assert_eq!(discarded(&t), [90]);
     t.done(0, 0);
@@ -130,7 +130,7 @@ fn another_answer_than_the_one_that_was_lost_is_not_taken_in() {
 }
 
 #[test]
-fn another_answer_than_in_an_earlier_life_is_found_out() {
+fn another_answer_than_before_a_restart_is_detected() {
     for delivered in [0, 1] {
         let mut t = Table::with(1, 4);
         let remembered = Event::OutputKnown {
@@ -181,7 +181,7 @@ fn a_block_made_from_an_answer_that_has_changed_is_not_taken_in() {
     let noticed = t.actions.iter().any(|action| matches!(action, Action::Nondeterministic { partition: 0, .. }));
     assert!(noticed, "it came to 8 before, and to 7 now");
     t.said();
-    // An engine that comes back late has a block that was made from the 8.
+    // An engine that reconnects late has a block that was made from the first answer, 8.
     t.tell(known(3, Some(2), vec![], vec![block(2, 1, 0..1)]));
     assert_eq!(discarded(&t), [1]);
     t.finish_all();
@@ -189,7 +189,7 @@ fn a_block_made_from_an_answer_that_has_changed_is_not_taken_in() {
 }
 
 #[test]
-fn a_change_is_remembered_from_one_life_to_the_next() {
+fn a_changed_answer_is_remembered_across_restarts() {
     let changed = Some(Change { partition: 2, launched: 20 });
     let mut t = Table::with(1, 1);
     let known = |output, parents, changed, blocks| {

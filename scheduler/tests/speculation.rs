@@ -115,7 +115,7 @@ fn progress_and_cancel_count_the_task_once() {
 }
 
 #[test]
-fn after_a_win_the_loss_of_either_engine_makes_again_only_what_is_gone() {
+fn after_a_win_the_loss_of_either_engine_recomputes_only_what_is_gone() {
     for lose_winner in [false, true] {
         let (mut t, slow, copy) = straggling(vec![map(1, 4, &[]), result(1, &[0])]);
         let (loser, winner) = (t.task(0, 3).0, t.out[1].0);

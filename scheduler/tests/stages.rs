@@ -32,7 +32,7 @@ fn a_child_waits_for_all_of_its_parents_and_a_diamond_runs_once() {
 }
 
 #[test]
-fn a_job_whose_stages_make_no_sense_is_refused_in_words() {
+fn a_job_with_invalid_stages_is_refused_with_the_reason() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 1, &[1]), result(1, &[0])]));
     assert_eq!(t.end_of(1), "a stage reads a stage that does not come before it");
@@ -82,7 +82,7 @@ fn a_shared_stage_runs_once_and_outlives_the_job_that_began_it() {
 }
 
 #[test]
-fn what_exists_is_not_made_again_by_a_later_job() {
+fn a_later_job_does_not_recompute_existing_blocks() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     t.finish_all();
@@ -128,7 +128,7 @@ fn cancelling_what_is_unknown_or_over_does_nothing() {
 }
 
 #[test]
-fn a_cancel_says_what_became_of_each_stage() {
+fn a_cancellation_reports_the_counts_of_each_stage() {
     let mut t = Table::with(1, 2);
     t.submit(1, job(vec![map(1, 4, &[]), result(3, &[0])]));
     t.done(0, 0);
@@ -216,7 +216,7 @@ fn a_stage_of_one_task_runs_where_most_of_its_input_is() {
 }
 
 #[test]
-fn every_waiting_task_says_why() {
+fn every_waiting_task_has_a_reason() {
     let mut t = Table::with(0, 0);
     t.submit(1, job(vec![map(1, 2, &[]), result(1, &[0])]));
     let why = |t: &Table, stage, partition| t.scheduler.why(JobId(1), stage, partition);
@@ -234,7 +234,7 @@ fn every_waiting_task_says_why() {
 }
 
 #[test]
-fn what_is_lost_and_read_by_nobody_says_that_nothing_needs_it() {
+fn a_lost_partition_that_no_task_reads_is_shown_as_not_needed() {
     let mut t = Table::with(1, 1);
     t.submit(1, job(vec![map(1, 2, &[]), map(2, 1, &[0]), result(2, &[1])]));
     (0..2).for_each(|partition| t.done(0, partition));

@@ -1,4 +1,4 @@
-//! The scheduler and engines that cannot run a program: others run it, and it is tried there again.
+//! The scheduler and engines that cannot run a program: other engines run it, and it is tried there again later.
 
 mod table;
 
@@ -60,9 +60,9 @@ fn the_tasks_of_a_program_go_to_the_engines_that_can_run_it() {
     assert_eq!(t.commits_of(10).len(), 20);
 }
 
-/// The reader waited for its input, which no task made again.
+/// The reader waited for its input, which no task recomputed.
 #[test]
-fn what_a_task_read_and_is_lost_by_now_is_made_again_when_the_task_goes_elsewhere() {
+fn lost_input_is_recomputed_when_its_reader_moves_to_another_engine() {
     let mut t = Table::with(3, 1);
     t.submit(10, JobSpec { program: 1, ..job(vec![map(1, 3, &[]), result(1, &[0])]) });
     (0..3).for_each(|partition| t.done(0, partition));
@@ -134,7 +134,7 @@ fn when_the_others_are_gone_it_is_tried_again_at_once() {
 }
 
 #[test]
-fn it_is_nobodys_failure_however_often_it_happens() {
+fn an_engine_that_cannot_run_a_program_counts_as_no_tasks_failure() {
     let mut t = Table::with(2, 2);
     let limits = Limits { max_losses: 2, ..Limits::default() };
     t.submit(10, JobSpec { limits, ..of(1, 4) });
@@ -148,7 +148,7 @@ fn it_is_nobodys_failure_however_often_it_happens() {
 }
 
 #[test]
-fn what_waits_for_the_engine_goes_elsewhere() {
+fn tasks_that_wait_for_an_unfit_engine_go_elsewhere() {
     let mut t = Table::with(2, 1);
     let local_to = vec![(Run::new(0, 10), EngineId(1))];
     let spec = job(vec![StageSpec { local_to, ..result(10, &[]) }]);
@@ -178,7 +178,7 @@ fn a_task_that_has_to_run_alone_and_one_that_failed_go_elsewhere() {
 }
 
 #[test]
-fn what_was_made_there_stays_and_what_comes_late_changes_nothing() {
+fn blocks_on_an_unfit_engine_stay_and_late_reports_change_nothing() {
     let mut t = Table::with(2, 1);
     t.submit(10, JobSpec { program: 1, ..job(vec![map(1, 4, &[]), result(2, &[0])]) });
     let (on, first) = t.out[0].clone();

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_parsed_and_nothing_else() {
+    fn only_indexes_as_they_were_written_are_parsed() {
         let mut index = Index::default();
         let lens = [0, 1, 63, 64, 8191, 8192, 0, 1 << 40];
         assert!(lens.iter().all(|len| index.push(*len, false)));

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_in_the_store_is_not_run() {
+    fn a_program_that_was_changed_in_the_store_is_replaced() {
         let (_dir, path, programs) = with(b"one");
         let one = id(b"one");
         let taken = programs.take(&one, 3, &path, None).unwrap();
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_another_is_not_held_up_for_ever() {
+    fn waiting_for_another_process_has_an_end() {
         let (_dir, path, mut programs) = with(b"one");
         let one = id(b"one");
         make_directory(&programs.directory).unwrap();

@@ -107,7 +107,7 @@ fn outputs_and_attempts_are_deleted_whole_and_give_their_bytes_back() {
 }
 
 #[test]
-fn what_is_read_is_deleted_when_the_last_reader_goes() {
+fn a_deleted_block_that_is_being_read_stays_until_its_last_reader_ends() {
     let place = place(None);
     let id = place.add(1, 0, 5, 9, 100_000);
     let (one, two) = (place.store.get(id).unwrap(), place.store.get(id).unwrap());
@@ -154,7 +154,7 @@ fn the_quota_is_kept_by_writers_and_by_the_store() {
 }
 
 #[test]
-fn what_is_not_sealed_or_not_added_leaves_nothing() {
+fn blocks_that_are_not_sealed_or_not_added_leave_nothing() {
     let place = place(None);
     let mut writer =
         BlockWriter::new(place.store.dir(), place.store.key().id(OutputId(1), 0, AttemptId(1)), place.store.quota());
@@ -304,7 +304,7 @@ fn a_directory_has_one_owner_and_is_closed_to_others() {
 
 /// Runs this test program again, as a child that owns a directory and waits to be killed.
 #[test]
-fn what_a_killed_owner_leaves_is_swept() {
+fn the_directory_of_a_killed_owner_is_removed() {
     const OWNED: &str = "TRYWORKS_TEST_OWNED";
     if let Some(dir) = std::env::var_os(OWNED) {
         let store = BlockStore::open(Path::new(&dir), None).unwrap();
@@ -323,7 +323,7 @@ fn what_a_killed_owner_leaves_is_swept() {
     let dirs = ["one", "two"].map(|name| parent.path().join(name));
     let owners = dirs.each_ref().map(|dir| {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "what_a_killed_owner_leaves_is_swept", "--nocapture"])
+            .args(["--exact", "the_directory_of_a_killed_owner_is_removed", "--nocapture"])
             .env(OWNED, dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

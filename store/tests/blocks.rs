@@ -149,7 +149,7 @@ fn a_remote_reader_holds_only_what_it_was_given_and_did_not_forget() {
 }
 
 #[test]
-fn what_was_fetched_may_wait_on_the_disk() {
+fn fetched_frames_may_wait_on_the_disk() {
     let Place { store, parent } = place();
     let content = many(2);
     let served = served(&store, (0, 0, 1), &content, b"head");

@@ -104,7 +104,7 @@ fn threads_write_read_and_drop_at_the_same_time() {
 }
 
 #[test]
-fn what_is_not_finished_leaves_nothing() {
+fn an_unfinished_writer_leaves_nothing() {
     let (_dir, memory, space) = space(false);
     let mut writer = space.writer().unwrap();
     writer.frame(&[1; 1 << 20]).unwrap();

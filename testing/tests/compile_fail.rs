@@ -4,7 +4,7 @@
 //! program without a cluster.
 
 #[test]
-fn what_must_not_compile_says_why() {
+fn programs_that_must_not_compile_fail_with_the_reason() {
     let cases = trybuild::TestCases::new();
     // One passing case makes trybuild build the other cases, not only check them: captures of `Copy` values are found
     // by a build.

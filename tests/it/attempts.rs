@@ -41,7 +41,7 @@ fn a_transient_failure_of_a_map_task_is_made_good() -> Result<()> {
 }
 
 #[test]
-fn a_task_that_always_fails_is_tried_as_often_as_was_said() -> Result<()> {
+fn a_task_that_always_fails_is_tried_as_often_as_the_setting_says() -> Result<()> {
     static RUNS: AtomicUsize = AtomicUsize::new(0);
     for attempts in [1, 4] {
         RUNS.store(0, Relaxed);

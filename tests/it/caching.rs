@@ -45,7 +45,7 @@ fn only_the_partitions_that_were_asked_for_are_kept() -> Result<()> {
 }
 
 #[test]
-fn partitions_that_do_not_fit_are_made_again() -> Result<()> {
+fn partitions_that_do_not_fit_are_recomputed() -> Result<()> {
     static MADE: AtomicUsize = AtomicUsize::new(0);
     // The data is 100 times as large as the cache may be.
     let cx = Context::builder().threads(2).memory(160 << 10).progress(false).build()?;
@@ -67,7 +67,7 @@ fn partitions_that_do_not_fit_are_made_again() -> Result<()> {
 }
 
 #[test]
-fn what_fits_is_kept_beside_what_does_not() -> Result<()> {
+fn partitions_that_fit_are_cached_beside_those_that_do_not() -> Result<()> {
     static MADE: AtomicUsize = AtomicUsize::new(0);
     let cx = Context::builder().threads(1).memory(1 << 20).progress(false).build()?;
     // One partition of 8 MiB, and nine small ones.
@@ -89,7 +89,7 @@ fn what_fits_is_kept_beside_what_does_not() -> Result<()> {
 }
 
 #[test]
-fn what_does_not_fit_goes_to_the_disk_if_it_may() -> Result<()> {
+fn partitions_that_do_not_fit_go_to_the_disk_if_allowed() -> Result<()> {
     for level in [StorageLevel::MemoryAndDisk, StorageLevel::Disk] {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         MADE.store(0, Relaxed);
@@ -132,7 +132,7 @@ fn blocks_go_with_the_last_handle_that_needs_them() -> Result<()> {
 }
 
 #[test]
-fn what_comes_from_a_shuffle_is_kept_too() -> Result<()> {
+fn output_of_a_shuffle_is_cached_too() -> Result<()> {
     static REDUCED: AtomicUsize = AtomicUsize::new(0);
     let cx = cx();
     let sums = cx.range_in(0..100, 4).map(|n| (n % 10, n)).group_by_key().map(|(key, all)| {
@@ -229,7 +229,7 @@ impl Drop for Alive {
 }
 
 #[test]
-fn what_was_kept_for_a_dataset_is_gone_when_the_dataset_is_whoever_deletes_it() -> Result<()> {
+fn no_row_outlives_the_last_handle_of_its_dataset() -> Result<()> {
     // Regression: a worker once took over the dropping, and the driver, which had released the dataset, continued
     // before it was done.
     let cx = Context::local(4)?;
@@ -291,7 +291,7 @@ fn breaks(what: &str, drops: impl FnOnce()) {
 
 /// The panic went on in the program, or ended a thread of the context.
 #[test]
-fn rows_that_panic_when_they_are_dropped_hold_up_nobody() -> Result<()> {
+fn rows_that_panic_when_dropped_end_neither_the_program_nor_a_thread() -> Result<()> {
     let cx = Context::local(2)?;
     for _ in 0..3 {
         let rows = cx.range_in(0..8, 4).map(Fragile);

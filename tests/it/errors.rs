@@ -1,4 +1,4 @@
-//! Failures: what users are told, that nothing hangs, and that the context works afterwards.
+//! Failures: the errors that users see, that nothing hangs, and that the context works afterwards.
 
 use crate::support::{assert_empty, cx, fault, pairs, plan_error, sorted, wait_until};
 use serde::{Deserialize, Serialize};
@@ -359,7 +359,7 @@ fn a_result_that_is_larger_than_the_driver_takes_names_the_limit() -> Result<()>
 /// Regression: only lists counted. An aggregation whose parts are large maps returned any number of bytes to the
 /// driver.
 #[test]
-fn what_every_action_brings_counts_for_the_limit_of_results() -> Result<()> {
+fn results_of_every_action_count_for_the_limit_of_results() -> Result<()> {
     let cx = Context::builder().threads(2).max_result_bytes(10_000).progress(false).build()?;
     let numbers = cx.range_in(0..10_000, 10);
     let words = numbers.map(|n| format!("{n:>100}"));
@@ -391,7 +391,7 @@ fn what_every_action_brings_counts_for_the_limit_of_results() -> Result<()> {
 }
 
 #[test]
-fn input_that_is_not_there_is_told_at_the_action_with_the_call() {
+fn missing_input_fails_the_action_and_names_the_call() {
     let cx = cx();
     let lines = cx.text_file("/nonexistent/whales.txt");
     let line = line!() - 1;

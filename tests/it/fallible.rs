@@ -23,7 +23,7 @@ fn odd(n: u64) -> Result<u64, UserError> {
 }
 
 #[test]
-fn whatever_a_function_returns_by_a_question_mark_is_told() -> Result<()> {
+fn every_error_that_a_function_returns_is_reported() -> Result<()> {
     let told = [
         "a message",
         "a message about 1",
@@ -167,7 +167,7 @@ impl Sources for Garbled {
 }
 
 #[test]
-fn a_result_that_cannot_be_decoded_is_told_at_the_call_of_the_action() {
+fn a_result_that_cannot_be_decoded_fails_with_the_call_of_the_action() {
     let rows = Garbled.range(0..3).map(|n| n.to_string());
     let (error, here) = (rows.collect().unwrap_err(), Site::caller());
     let text = error.to_string();

@@ -190,7 +190,7 @@ fn taking_in_the_background_goes_on_until_there_are_enough_or_it_is_cancelled() 
 }
 
 #[test]
-fn the_next_shuffle_makes_as_many_partitions_as_it_was_told() -> Result<()> {
+fn shuffle_into_sets_the_partitions_of_the_next_shuffle() -> Result<()> {
     let cx = cx();
     let pairs = cx.range_in(0..100, 4).map(|n| (n % 7, n));
     assert_eq!(pairs.shuffle_into(3).partitions(), 4, "it says something of the next operator");

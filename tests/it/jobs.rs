@@ -432,7 +432,7 @@ fn an_event_log_whose_last_line_was_cut_off_is_read_up_to_there() -> Result<()> 
 }
 
 #[test]
-fn an_event_log_that_cannot_be_made_is_told_at_once() {
+fn an_event_log_that_cannot_be_created_is_an_error_at_once() {
     let error = Context::builder().event_log("/nonexistent/events.jsonl").build().map(drop).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/events.jsonl"), "{error}");
     assert!(EventLog::read("/nonexistent/events.jsonl").is_err());

@@ -177,7 +177,7 @@ fn equal_keys_meet_in_one_partition() -> Result<()> {
 }
 
 #[test]
-fn keys_of_every_kind_are_told_apart() -> Result<()> {
+fn keys_of_every_kind_are_distinguished() -> Result<()> {
     let cx = cx();
     let keys = || vec![None, Some(i64::MAX), Some(i64::MIN), Some(0), None, Some(i64::MAX)];
     let counted = cx.parallelize_in(keys(), 3).map(|key| (key, 1)).reduce_by_key(|a, b| a + b);

@@ -43,7 +43,7 @@ fn reducing_nothing_is_an_error_that_says_so() {
 }
 
 #[test]
-fn what_is_empty_has_the_neutral_answers() -> Result<()> {
+fn empty_datasets_have_neutral_answers() -> Result<()> {
     let cx = cx();
     let none = cx.parallelize(Vec::<u64>::new());
     assert_eq!((none.count()?, none.sum()?, none.fold(7, |a, b| a.max(b))?), (0, 0, 7));
@@ -220,7 +220,7 @@ fn a_sum_that_does_not_fit_is_an_error_that_names_it() -> Result<()> {
 }
 
 #[test]
-fn no_partitions_at_all_is_a_mistake_told_at_the_action() {
+fn no_partitions_at_all_is_an_error_of_the_action() {
     let cx = cx();
     let pairs = || cx.range(0..10).key_by(|n| n % 3);
     let count = |name: &str, result: Result<u64>| {
@@ -241,7 +241,7 @@ fn no_partitions_at_all_is_a_mistake_told_at_the_action() {
 }
 
 #[test]
-fn a_mistake_in_the_plan_is_told_by_every_action() {
+fn every_action_reports_a_mistake_in_the_plan() {
     let cx = cx();
     let wrong = cx.range_in(0..10, 0);
     let told = |result: Result<()>| {
@@ -298,7 +298,7 @@ fn zip_pairs_items_one_to_one() -> Result<()> {
 }
 
 #[test]
-fn zip_of_unequal_partitions_is_told_when_planned() {
+fn zip_of_unequal_partitions_fails_when_planned() {
     let cx = cx();
     let zipped = cx.range_in(0..10, 2).zip(&cx.range_in(0..10, 3));
     let line = line!() - 1;
@@ -308,7 +308,7 @@ fn zip_of_unequal_partitions_is_told_when_planned() {
 }
 
 #[test]
-fn zip_of_unequal_lengths_is_told_when_run() {
+fn zip_of_unequal_lengths_fails_when_run() {
     let cx = cx();
     for (left, right, longer) in [(10, 11, "right"), (11, 10, "left"), (0, 1, "right"), (3000, 2048, "left")] {
         let zipped = cx.range_in(0..left, 1).zip(&cx.range_in(0..right, 1));

@@ -129,7 +129,7 @@ fn distinct_after_reduce() {
 }
 
 #[test]
-fn what_is_not_deterministic_is_marked() {
+fn nondeterministic_stages_are_marked() {
     let cx = cx();
     let drawn = pairs(&cx, 4).nondeterministic();
     expect("nondeterministic.txt", &drawn.reduce_by_key(|a, b| a + b).values());

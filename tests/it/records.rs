@@ -50,7 +50,7 @@ fn records_are_keys_and_values() -> Result<()> {
 }
 
 #[test]
-fn what_is_no_file_of_records_or_no_place_for_them_is_told_at_the_action() -> Result<()> {
+fn invalid_files_and_places_of_records_fail_the_action() -> Result<()> {
     let cx = cx();
     let scratch = tempfile::tempdir()?;
     let path = scratch.path().join("in");

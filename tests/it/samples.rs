@@ -46,7 +46,7 @@ fn a_sample_with_replacement_has_the_mean_and_the_spread_of_poisson() -> Result<
 }
 
 #[test]
-fn a_fraction_that_is_none_is_told_with_the_call() {
+fn an_invalid_fraction_is_an_error_that_names_the_call() {
     let cx = cx();
     for fraction in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
         let (message, site) = plan_error(cx.range(0..10).sample(fraction, 1).count());

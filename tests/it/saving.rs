@@ -17,7 +17,7 @@ fn saved(cx: &Context, dir: &Path) -> Vec<u64> {
 }
 
 #[test]
-fn of_two_saves_into_one_directory_the_second_is_told() -> Result<()> {
+fn the_second_of_two_saves_into_one_directory_fails() -> Result<()> {
     static BEGUN: AtomicUsize = AtomicUsize::new(0);
     static GATE: Gate = Gate::new();
     let cx = cx();
@@ -45,7 +45,7 @@ fn of_two_saves_into_one_directory_the_second_is_told() -> Result<()> {
 }
 
 #[test]
-fn of_many_saves_at_once_one_is_saved_and_the_others_are_told() {
+fn one_of_many_saves_at_once_succeeds_and_the_others_fail() {
     let cx = cx();
     let scratch = tempfile::tempdir().unwrap();
     for round in 0..8 {
@@ -65,7 +65,7 @@ fn of_many_saves_at_once_one_is_saved_and_the_others_are_told() {
 }
 
 #[test]
-fn a_save_that_comes_to_nothing_leaves_nothing() -> Result<()> {
+fn a_failed_save_leaves_nothing() -> Result<()> {
     let cx = cx();
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("made/for/it");
@@ -90,7 +90,7 @@ fn a_save_that_comes_to_nothing_leaves_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_save_that_nobody_waits_for_takes_back_what_it_saved() -> Result<()> {
+fn a_save_whose_handle_is_dropped_removes_what_it_saved() -> Result<()> {
     static BEGUN: AtomicUsize = AtomicUsize::new(0);
     static GATE: Gate = Gate::new();
     let cx = cx();
@@ -145,7 +145,7 @@ fn a_path_that_is_none_is_named_with_the_place_of_the_call() {
 }
 
 #[test]
-fn what_is_in_the_way_of_a_directory_is_named() {
+fn the_error_names_what_is_in_the_way_of_a_directory() {
     let (cx, scratch) = (cx(), tempfile::tempdir().unwrap());
     let told = |path: &std::path::Path| cx.range(0..3).save_as_text_file(path).unwrap_err().to_string();
     let file = scratch.path().join("file");
@@ -176,7 +176,7 @@ fn what_is_in_the_way_of_a_directory_is_named() {
 
 /// It was said that there is no file to read.
 #[test]
-fn what_a_dataset_without_partitions_saved_is_read_as_one_without_items() -> Result<()> {
+fn a_saved_dataset_without_partitions_is_read_as_an_empty_one() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let (dir, cx) = (scratch.path().join("out"), cx());
     // What jobs without items leave, whose partitions may be no file at all.

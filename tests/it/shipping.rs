@@ -158,7 +158,7 @@ fn a_task_stays_small_however_large_the_plan() -> Result<()> {
 }
 
 #[test]
-fn what_another_program_sent_or_a_hand_damaged_is_refused() -> Result<()> {
+fn code_of_another_program_and_damaged_code_are_refused() -> Result<()> {
     static STAGE: Mutex<Option<Arc<dyn Stage>>> = Mutex::new(None);
     struct Keep;
     impl Runner for Keep {

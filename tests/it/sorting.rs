@@ -127,7 +127,7 @@ fn texts_and_compound_keys_are_sorted() -> Result<()> {
 }
 
 #[test]
-fn what_is_sorted_may_be_cut_off_and_sorted_again() -> Result<()> {
+fn sorted_data_may_be_truncated_and_sorted_again() -> Result<()> {
     let cx = cx();
     let rows = random_pairs(17, 5000);
     let expected = sorted(rows.clone());
@@ -203,7 +203,7 @@ fn loose(kind: u64, row: u64) -> Loose {
 }
 
 #[test]
-fn whatever_the_order_says_each_row_comes_out_once_or_the_sort_fails() -> Result<()> {
+fn each_row_comes_out_once_or_the_sort_fails_for_any_order() -> Result<()> {
     let (mut sorted_rows, mut failed) = (0, 0);
     let mut held_to = |rows: u64, result: Result<Vec<u64>>| match result {
         Ok(found) => {

@@ -101,7 +101,7 @@ fn a_source_of_a_users_own_is_read_like_any_other() -> Result<()> {
 }
 
 #[test]
-fn a_source_that_fails_is_told_as_it_says() -> Result<()> {
+fn the_error_of_a_source_is_reported_unchanged() -> Result<()> {
     let cx = cx();
     let refused = steps(&cx, Fault::RefusesToOpen);
     assert_eq!(refused.count(), Err(Error::input("steps", None, "the stairs are closed")));

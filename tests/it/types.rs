@@ -211,7 +211,7 @@ fn a_checked_row_loses_nothing_or_the_same_with_any_memory() -> Result<()> {
 }
 
 #[test]
-fn what_attributes_do_to_values_that_travel_is_told_on_threads() -> Result<()> {
+fn types_with_unsupported_attributes_are_errors_on_threads() -> Result<()> {
     let (checking, trusting) = (context(true).build()?, context(false).build()?);
     attributes::of_checked_rows(&checking);
     attributes::of_anything(&checking);

@@ -59,7 +59,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_written_comes_back(
+    fn encoded_values_are_decoded_unchanged(
         numbers in any::<Numbers>(),
         nested in nested(),
         text in any::<String>(),
@@ -89,9 +89,9 @@ fn tried<T: DeserializeOwned>(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn bytes_that_nobody_wrote_are_errors_or_values() {
+fn random_bytes_are_errors_or_values() {
     if role().is_none() {
-        Process::start("codec::bytes_that_nobody_wrote_are_errors_or_values", "child").ends_well();
+        Process::start("codec::random_bytes_are_errors_or_values", "child").ends_well();
         return;
     }
     // Allocating more than the limit of one value fails, which ends the process.

@@ -46,9 +46,9 @@ fn alone(name: &str, work: impl FnOnce()) {
 const ROWS: u64 = 40_000;
 
 #[test]
-fn a_damaged_block_is_made_again() {
+fn a_damaged_block_is_recomputed() {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    alone("lost::a_damaged_block_is_made_again", || {
+    alone("lost::a_damaged_block_is_recomputed", || {
         for damage in [flip as fn(&File), cut] {
             CALLS.store(0, Relaxed);
             let place = Place::new(2, 256 << 10);
@@ -83,9 +83,9 @@ fn a_damaged_block_is_made_again() {
 }
 
 #[test]
-fn when_all_spill_files_are_damaged_all_is_made_again() {
+fn all_is_recomputed_when_all_spill_files_are_damaged() {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    alone("lost::when_all_spill_files_are_damaged_all_is_made_again", || {
+    alone("lost::all_is_recomputed_when_all_spill_files_are_damaged", || {
         let place = Place::new(2, 256 << 10);
         let pairs = place.cx.range_in(0..ROWS, 3).map(|n| {
             CALLS.fetch_add(1, Relaxed);
@@ -108,9 +108,9 @@ fn when_all_spill_files_are_damaged_all_is_made_again() {
 }
 
 #[test]
-fn a_damaged_cache_is_made_again() {
+fn a_damaged_cache_is_recomputed() {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    alone("lost::a_damaged_cache_is_made_again", || {
+    alone("lost::a_damaged_cache_is_recomputed", || {
         let place = Place::new(2, 256 << 10);
         let kept = place.cx.range_in(0..ROWS, 4).map(|n| {
             CALLS.fetch_add(1, Relaxed);
@@ -134,9 +134,9 @@ fn a_damaged_cache_is_made_again() {
 }
 
 #[test]
-fn a_damaged_cache_behind_a_damaged_shuffle_is_made_again() {
+fn a_damaged_cache_behind_a_damaged_shuffle_is_recomputed() {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    alone("lost::a_damaged_cache_behind_a_damaged_shuffle_is_made_again", || {
+    alone("lost::a_damaged_cache_behind_a_damaged_shuffle_is_recomputed", || {
         let place = Place::new(2, 256 << 10);
         let pairs = place.cx.range_in(0..ROWS, 3).map(|n| {
             CALLS.fetch_add(1, Relaxed);

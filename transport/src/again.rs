@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_tried_until_it_can_be_done_and_told_of_once() {
+    async fn a_request_is_retried_until_it_succeeds_and_reported_once() {
         let long = Duration::from_secs(60);
         assert_eq!(tried(long, &[Ok(7)]).await, (Ok(7), 1, 0));
         assert_eq!(tried(long, &[Err(away()), Err(cut()), Ok(7)]).await, (Ok(7), 3, 1));

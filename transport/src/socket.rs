@@ -266,7 +266,7 @@ mod tests {
     /// Regression: a hub was killed between the two steps of a dial. The engine kept waiting for ten seconds, while the
     /// next hub gave it up and had its finished work done again.
     #[tokio::test]
-    async fn who_was_handed_the_socket_of_a_process_that_has_ended_is_told_so() {
+    async fn dialing_a_process_that_has_ended_is_an_error() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("private/gate");
         private_dir(path.parent().unwrap()).unwrap();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_is_not_gone_while_somebody_listens() {
+    async fn a_socket_is_not_gone_while_a_process_listens() {
         let parent = tempfile::tempdir().unwrap();
         let place = parent.path().join("socket");
         let listener = UnixListener::bind(&place).unwrap();

@@ -31,7 +31,7 @@ fn place() -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn what_is_written_is_read_by_its_user_only() {
+fn a_connection_file_can_be_read_only_by_its_user() {
     let (directory, file) = place();
     // The file that was there before may have been readable by all.
     std::fs::write(&file, "before").unwrap();
@@ -63,7 +63,7 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() {
 }
 
 #[test]
-fn what_is_no_connection_file_is_refused_without_showing_it() {
+fn invalid_connection_files_are_refused_without_showing_their_content() {
     let (directory, file) = place();
     connection().write(&file).unwrap();
     let text = std::fs::read_to_string(&file).unwrap();

@@ -104,7 +104,7 @@ async fn any_thread_sends_and_each_sender_keeps_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_does_not_read_holds_nobody_up_and_loses_nothing() {
+async fn a_peer_that_does_not_read_delays_no_other_and_loses_nothing() {
     const MANY: u64 = 250_000;
     let place = Place::new();
     let (to_peers, mut peers) = place.bind().await;
@@ -181,7 +181,7 @@ async fn a_peer_that_takes_nothing_is_cut_off_when_too_much_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_peers_that_take_nothing_those_go_first_for_whom_most_waits() {
+async fn of_peers_that_read_nothing_the_one_with_the_largest_backlog_is_cut_off_first() {
     const MIB: usize = 1 << 20;
     let place = Place::new();
     let limits = BacklogLimits { total: 24 * MIB, ..BacklogLimits::default() };
@@ -231,7 +231,7 @@ async fn a_sender_is_ahead_of_its_reader_by_any_number_of_messages() {
 }
 
 #[tokio::test]
-async fn an_end_that_goes_is_told_after_all_that_it_sent() {
+async fn the_end_of_a_peer_is_reported_after_all_its_messages() {
     let place = Place::new();
     let (to_peers, mut peers) = place.bind().await;
     let (to, from, peer) = greeted(&place, &mut peers).await;

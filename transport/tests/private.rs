@@ -61,7 +61,7 @@ fn a_directory_that_others_can_replace_is_not_private() {
 }
 
 #[test]
-fn links_lead_on_only_if_nobody_else_made_them_and_never_to_the_last() {
+fn symbolic_links_are_followed_only_if_trusted_and_not_as_the_last_part() {
     let (directory, above, private) = place();
     let link = directory.path().join("link");
     symlink(&private, &link).unwrap();
@@ -101,7 +101,7 @@ fn a_directory_on_the_way_that_is_another_users_is_refused() {
 }
 
 #[test]
-fn what_was_checked_is_what_is_used() {
+fn the_checked_directory_is_used_even_if_its_path_changes() {
     let (_directory, above, private) = place();
     let opened = PrivateDir::open(&private).unwrap();
     // Another process puts another directory in its place after the check.

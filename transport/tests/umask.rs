@@ -13,7 +13,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn what_is_private_is_so_under_any_umask_and_its_parents_too() {
+async fn private_files_and_new_parents_are_private_under_any_umask() {
     let directory = tempfile::tempdir().unwrap();
     for mask in [0, 0o777, 0o022, 0o177] {
         umask(Mode::from_raw_mode(mask));

@@ -56,7 +56,7 @@ pub fn watch(directory: &Path, tell: impl Fn(&Path, &Started) -> anyhow::Result<
         let mut told = Ok(());
         if matches!(started, Started::Ready) {
             told = tell(directory, &started);
-            // If the command could not be told, no user knows of the cluster: it ends at once.
+            // If the report did not reach the command, no user knows of the cluster. So it ends at once.
             if told.is_ok() {
                 cluster.run().await;
             }

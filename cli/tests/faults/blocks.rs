@@ -1,5 +1,4 @@
-//! Blocks that are deleted, flipped or cut between the stages, and map tasks that give another output when they run
-//! again.
+//! Blocks that are deleted, flipped or cut between the stages, and map tasks whose output differs when they run again.
 
 use crate::here;
 use crate::rig::{Cluster, claim, driving, gate, mark, until};
@@ -70,12 +69,12 @@ fn all_but_the_last(cluster: &Cluster) -> Vec<PathBuf> {
     sealed
 }
 
-fn made_again(cluster: &Cluster) -> usize {
+fn recomputed(cluster: &Cluster) -> usize {
     (0..8).filter(|part| cluster.shared.marks(&format!("map-{part}")) > 1).count()
 }
 
 #[test]
-fn blocks_that_are_damaged_are_made_again() {
+fn damaged_blocks_are_recomputed() {
     if driving() {
         return program();
     }
@@ -94,13 +93,13 @@ fn blocks_that_are_damaged_are_made_again() {
             "{}",
             done.err
         );
-        assert_eq!(made_again(&cluster), damages.len(), "what was damaged is recomputed, and nothing else");
+        assert_eq!(recomputed(&cluster), damages.len(), "what was damaged is recomputed, and nothing else");
         until("the driver is gone, and so are its blocks", || cluster.block_files().is_empty().then_some(()));
     }
 }
 
 #[test]
-fn blocks_that_are_damaged_while_they_are_open_are_made_again() {
+fn blocks_damaged_while_they_are_open_are_recomputed() {
     if driving() {
         return program();
     }
@@ -116,12 +115,12 @@ fn blocks_that_are_damaged_while_they_are_open_are_made_again() {
         blocks.iter().step_by(2).for_each(|block| damage(block));
         cluster.shared.open("again");
         driver.ends_well();
-        assert_eq!(made_again(&cluster), 4);
+        assert_eq!(recomputed(&cluster), 4);
     }
 }
 
 #[test]
-fn a_map_task_that_gives_something_else_is_found_out() {
+fn a_map_task_that_gives_another_output_is_detected() {
     if driving() {
         let cx = Context::init().unwrap();
         let rows = cx.range_in(0..8_000, 8).flat_map_into(|n, out| {

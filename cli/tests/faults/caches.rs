@@ -15,7 +15,7 @@ fn large(cx: &Context) -> Dataset<impl Pipe<Item = String> + use<>> {
 }
 
 #[test]
-fn what_fits_is_kept_and_what_does_not_is_made_again() {
+fn partitions_that_fit_are_cached_and_others_are_recomputed() {
     if driving() {
         let cx = Context::init().unwrap();
         let kept = large(&cx).cache();
@@ -74,7 +74,7 @@ fn anonymous(pid: u32) -> u64 {
 }
 
 #[test]
-fn what_a_worker_kept_is_made_again_when_it_is_gone() {
+fn cached_partitions_of_a_dead_worker_are_recomputed() {
     if driving() {
         let cx = Context::init().unwrap();
         let kept = cx.range_in(0..8, 8).map(|n| {
@@ -157,7 +157,7 @@ fn a_shuffle_behind_lost_partitions_is_planned_again() {
     assert!(cluster.shared.marks("map") > 4, "the shuffle was recomputed");
 }
 
-/// A row that panics when the thread of a worker drops it that drops what nobody holds any more.
+/// A row that panics when a worker drops it on the thread that drops released values.
 #[derive(Clone, Serialize, Deserialize)]
 struct Fragile(u64);
 
@@ -171,7 +171,7 @@ impl Drop for Fragile {
     }
 }
 
-/// The first panic ended the thread. What was dropped later was dropped by the one that says that the worker is there.
+/// The first panic ended that thread. Later values were dropped by the thread that sends the worker's beats.
 #[test]
 fn rows_that_panic_when_they_are_dropped_end_no_thread_of_a_worker() {
     const ROUNDS: usize = 3;

@@ -51,12 +51,12 @@ fn two_drivers_in_one_harness_do_not_run_in_each_others_workers() {
 }
 
 #[test]
-fn two_drivers_in_one_harness_whichever_is_first() {
+fn two_drivers_in_one_harness_in_either_order() {
     one_of_two(2);
 }
 
 #[test]
-fn a_test_that_asks_for_a_cluster_on_a_thread_of_its_own_is_told_what_to_do() {
+fn a_test_that_makes_a_context_on_its_own_thread_gets_an_error_with_advice() {
     if driving() {
         let error = std::thread::spawn(Context::init).join().unwrap().err().unwrap().to_string();
         println!("ERROR {error}");
@@ -68,7 +68,7 @@ fn a_test_that_asks_for_a_cluster_on_a_thread_of_its_own_is_told_what_to_do() {
 }
 
 #[test]
-fn a_task_and_its_threads_run_no_jobs_and_a_worker_survives_that_they_try() {
+fn jobs_inside_a_task_are_errors_that_the_worker_survives() {
     fn count(context: fn() -> Result<Context>) -> Result<u64> {
         context()?.range(0..10).count()
     }
@@ -100,7 +100,7 @@ fn a_task_and_its_threads_run_no_jobs_and_a_worker_survives_that_they_try() {
 }
 
 #[test]
-fn a_process_forked_from_a_driver_or_a_task_is_told_what_to_do() {
+fn a_process_forked_from_a_driver_or_a_task_gets_an_error_with_advice() {
     static CX: OnceLock<Context> = OnceLock::new();
     fn in_a_child(count: impl FnOnce() -> Result<u64>) -> bool {
         match fork().unwrap() {

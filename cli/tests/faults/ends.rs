@@ -1,4 +1,4 @@
-//! How jobs end that are cancelled, too large, or cannot run: with an error that says what to do, and nothing remains.
+//! How jobs end that are cancelled, too large, or cannot run: with an error that has advice, and without a trace.
 
 use crate::here;
 use crate::rig::{Cluster, Engine, SmallDisk, block_files, driving, gate, mark, path, until};
@@ -34,7 +34,7 @@ fn a_cancelled_job_stops_all_of_its_tasks() {
         assert!(matches!(job.wait(), Err(Error::Cancelled)));
         mark("cancelled");
         assert_eq!(cx.range_in(0..100, 8).map(|n| n * 2).sum().unwrap(), 9_900);
-        // Otherwise the free engine could do all of that before the other one has killed its worker.
+        // Without the gate, the free engine could run all these tasks before the other engine has killed its worker.
         gate("end");
         return;
     }
@@ -60,7 +60,7 @@ fn a_cancelled_job_stops_all_of_its_tasks() {
 }
 
 #[test]
-fn results_have_a_limit_and_large_ones_are_fetched_or_made_again() {
+fn results_have_a_limit_and_large_ones_are_fetched_or_recomputed() {
     if driving() {
         let cx = Context::init().unwrap();
         let large = cx.range_in(0..4, 4).map(|n| {
@@ -95,7 +95,7 @@ fn results_have_a_limit_and_large_ones_are_fetched_or_made_again() {
 }
 
 #[test]
-fn what_is_to_be_saved_at_the_driver_has_the_limit_of_results() {
+fn saving_at_the_driver_has_the_limit_of_results() {
     if driving() {
         let cx = Context::init().unwrap();
         let rows = cx.range_in(0..8_000, 8).map(|n| format!("{n:0100}"));
@@ -116,7 +116,7 @@ fn what_is_to_be_saved_at_the_driver_has_the_limit_of_results() {
     assert!(!done.out.contains("ERROR"), "{}", done.out);
 }
 
-/// Caches and shuffles more than fits, each under its name in `TRYWORKS_TEST_WORK`, and then something that fits.
+/// Caches and shuffles more than fits, each as `TRYWORKS_TEST_WORK` says, and then something that fits.
 fn fill() {
     let cx = Context::init().unwrap();
     // These rows cannot be compressed.
@@ -132,7 +132,7 @@ fn fill() {
 }
 
 #[test]
-fn a_full_disk_is_told_with_its_place() {
+fn a_full_disk_is_an_error_that_names_its_place() {
     if driving() {
         return fill();
     }
@@ -198,7 +198,7 @@ impl<'de> Deserialize<'de> for Stubborn {
 }
 
 #[test]
-fn bad_input_and_results_that_cannot_be_sent_are_told_whole() {
+fn errors_of_bad_input_and_unsendable_results_are_complete() {
     if driving() {
         let cx = Context::init().unwrap();
         let text = cx.text_file(path("gone"));
@@ -230,7 +230,7 @@ fn bad_input_and_results_that_cannot_be_sent_are_told_whole() {
 }
 
 #[test]
-fn a_program_that_does_not_start_on_an_engine_says_why() {
+fn a_program_that_does_not_start_fails_with_its_output() {
     if driving() {
         if std::env::var_os("TRYWORKS_WORKER").is_some() {
             eprintln!("the licence has expired");
@@ -248,7 +248,7 @@ fn a_program_that_does_not_start_on_an_engine_says_why() {
 }
 
 #[test]
-fn what_tasks_write_reaches_the_driver_whole_and_in_order() {
+fn output_of_tasks_reaches_the_driver_whole_and_in_order() {
     const LINES: u64 = 100_000;
     if driving() {
         static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -66,12 +66,12 @@ fn first_half(cluster: &Cluster) {
 }
 
 /// The map partitions that ran more than once.
-fn made_again(cluster: &Cluster) -> Vec<usize> {
+fn recomputed(cluster: &Cluster) -> Vec<usize> {
     (0..8).filter(|part| cluster.shared.marks(&format!("map-{part}")) > 1).collect()
 }
 
 #[test]
-fn what_a_killed_engine_had_is_made_again_and_nothing_else() {
+fn only_what_a_killed_engine_had_is_recomputed() {
     if driving() {
         return program();
     }
@@ -99,7 +99,7 @@ fn what_a_killed_engine_had_is_made_again_and_nothing_else() {
             "{}",
             done.err
         );
-        let again = made_again(&cluster);
+        let again = recomputed(&cluster);
         assert!(!again.is_empty() && again.len() < 8, "{stage}: {again:?}");
         for part in again {
             let by = cluster.shared.markers(&format!("map-{part}"));
@@ -118,7 +118,7 @@ fn what_a_killed_engine_had_is_made_again_and_nothing_else() {
         let begun = cluster.shared.marks("map");
         signal(pid, Signal::KILL);
         restarted(&cluster, name, pid);
-        // What waited for the first engine has gone to the second one, and from there to the first one again.
+        // Tasks that waited for the first engine have gone to the second one, and from there back to the first.
         if round > 0 {
             cluster.shared.wait_for("map", begun + 1);
         }
@@ -129,7 +129,7 @@ fn what_a_killed_engine_had_is_made_again_and_nothing_else() {
 }
 
 #[test]
-fn an_engine_that_says_nothing_is_lost_and_may_come_back() {
+fn a_silent_engine_is_lost_and_may_return() {
     if driving() {
         return program();
     }
@@ -142,9 +142,9 @@ fn an_engine_that_says_nothing_is_lost_and_may_come_back() {
     assert_eq!(cluster.engines().len(), 1, "it is not listed any more");
     cluster.shared.open("map");
     driver.ends_well();
-    assert!(!made_again(&cluster).is_empty());
+    assert!(!recomputed(&cluster).is_empty());
 
-    // It comes back, and its late messages change nothing: the program is still there, and asks again.
+    // The engine returns, and its late messages change nothing. The program is still there, and asks again.
     cluster.shared.clear();
     signal(one, Signal::CONT);
     cluster.wait_for_engines(2);

@@ -5,7 +5,7 @@ use crate::rig::{Cluster, claim, driving, gate, mark, signal, until};
 use rustix::process::{Signal, getpid, kill_process};
 use tryworks::prelude::*;
 
-/// The variable that says how it hangs.
+/// The variable that says how the worker hangs.
 const FAULT: &str = "TRYWORKS_TEST_FAULT";
 
 /// Never returns while there are tokens.
@@ -16,7 +16,7 @@ fn hang() {
             gate("stop");
             kill_process(getpid(), Signal::STOP).unwrap();
         }
-        // It never checks whether it has to stop.
+        // The task never checks whether it has to stop.
         loop {
             std::hint::spin_loop();
         }
@@ -88,7 +88,7 @@ fn a_worker_that_hangs_in_a_cancelled_job_is_replaced() {
 }
 
 #[test]
-fn a_worker_that_hangs_goes_with_its_session() {
+fn a_worker_that_hangs_ends_with_its_session() {
     if driving() {
         return program();
     }
@@ -111,7 +111,7 @@ fn a_worker_that_hangs_ends_with_its_engine_and_leaves_nothing() {
         let made = cx.range_in(0..40_000, 2).map(|n| (n % 9_999, n)).shuffle_into(2).group_by_key();
         assert_eq!(made.count().unwrap(), 9_999);
         let rows = made.map_partitions(|rows| {
-            // A process that a task has started ends too.
+            // A process that a task has started ends, too.
             std::process::Command::new("sleep").arg("1000").spawn().unwrap();
             hang();
             rows
@@ -162,7 +162,7 @@ fn a_worker_that_was_stopped_is_replaced_and_its_tasks_run_elsewhere() {
 }
 
 #[test]
-fn a_worker_that_has_lost_its_engine_is_ended_and_its_task_is_to_blame() {
+fn a_worker_that_lost_its_engine_is_killed_and_its_task_is_blamed() {
     if driving() {
         let cx = Context::init().unwrap();
         let rows = cx.from_fn(2, |part| {
@@ -186,9 +186,9 @@ fn a_worker_that_has_lost_its_engine_is_ended_and_its_task_is_to_blame() {
     cluster.is_clean();
 }
 
-/// Regression: the job waited for ever, and the worker stayed.
+/// Regression: the job waited forever, and the worker stayed.
 #[test]
-fn a_task_that_closes_descriptors_that_are_not_its_own_ends_its_worker_and_not_its_job() {
+fn closing_foreign_descriptors_in_a_task_ends_only_its_worker() {
     if driving() {
         let cx = Context::init().unwrap();
         let rows = cx.from_fn(4, |part| {

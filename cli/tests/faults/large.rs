@@ -56,9 +56,9 @@ fn a_captured_value_that_is_larger_than_a_message_reaches_the_tasks_and_leaves_n
     cluster.is_clean();
 }
 
-/// It was encoded when the job was submitted, and refused by the name of the action.
+/// The value was encoded when the job was submitted, and the error named only the action.
 #[test]
-fn a_captured_value_that_is_too_large_is_told_at_the_call_that_gives_it() {
+fn a_captured_value_that_is_too_large_fails_at_its_own_call() {
     if driving() {
         let cx = Context::init().unwrap();
         // A gibibyte and more, of which there is one piece in memory.
@@ -94,9 +94,9 @@ fn results_that_are_together_larger_than_a_message_arrive() {
     cluster.is_clean();
 }
 
-/// The text of an error goes in a message, whatever its length.
+/// The text of an error travels in a message, whatever its length.
 #[test]
-fn an_error_that_is_larger_than_a_message_fails_its_job_in_words_and_leaves_nothing() {
+fn an_error_larger_than_a_message_fails_its_job_with_advice_and_leaves_nothing() {
     const LEN: u64 = 260 * MIB;
     if driving() {
         let cx = Context::init().unwrap();

@@ -68,7 +68,7 @@ fn are_small(cluster: &Cluster) {
 }
 
 #[test]
-fn what_a_driver_prints_into_a_pipe_that_nobody_reads_has_a_bound_and_a_line_says_what_was_cut() {
+fn output_into_an_unread_pipe_is_bounded_and_a_line_says_how_much_was_cut() {
     const LINES: usize = 300 << 10;
     if driving() {
         return print(LINES as u64, to_out);
@@ -94,7 +94,7 @@ fn what_a_driver_prints_into_a_pipe_that_nobody_reads_has_a_bound_and_a_line_say
 }
 
 #[test]
-fn a_driver_that_stands_still_holds_its_tasks_up_for_a_while_and_is_told_what_it_missed() {
+fn a_stopped_driver_delays_its_tasks_for_a_while_and_sees_what_it_missed() {
     const LINES: usize = 100 << 10;
     if driving() {
         return print(LINES as u64, |bytes| {
@@ -123,7 +123,7 @@ fn a_driver_that_stands_still_holds_its_tasks_up_for_a_while_and_is_told_what_it
 }
 
 #[test]
-fn what_is_read_comes_whole_and_in_order() {
+fn output_that_is_read_arrives_whole_and_in_order() {
     const LINES: usize = 30 << 10;
     if driving() {
         return print(LINES as u64, to_out);

@@ -28,7 +28,7 @@ fn sum() {
 /// Two copies of one program, of which the first was run. Overwriting it must not change what the engine runs for the
 /// second one.
 #[test]
-fn a_program_that_is_written_over_in_place_does_not_run_under_the_hash_that_it_had() {
+fn an_overwritten_program_does_not_run_under_its_old_hash() {
     if driving() {
         return sum();
     }
@@ -106,7 +106,7 @@ const NAMES: [&str; 9] = [
 ];
 
 #[test]
-fn a_worker_has_the_environment_of_its_engine_and_what_was_named_of_its_drivers() {
+fn a_worker_has_its_engines_environment_and_the_drivers_named_variables() {
     if driving() {
         let cx = Context::init().unwrap();
         let tasks = cx.range_in(0..1, 1).map(|_| {
@@ -230,7 +230,7 @@ fn a_program_that_starts_on_no_engine_fails_with_the_reason_of_each() {
 }
 
 #[test]
-fn an_engine_that_has_no_room_for_a_program_leaves_it_to_the_others() {
+fn a_program_that_does_not_fit_on_one_engine_runs_on_the_others() {
     if driving() {
         return look_round();
     }
@@ -246,7 +246,7 @@ fn an_engine_that_has_no_room_for_a_program_leaves_it_to_the_others() {
 }
 
 #[test]
-fn an_engine_whose_directory_of_programs_cannot_be_used_leaves_them_to_the_others() {
+fn programs_run_elsewhere_if_an_engine_cannot_use_its_directory_of_programs() {
     if driving() {
         return look_round();
     }

@@ -1,5 +1,5 @@
-//! Which job saves where: a directory belongs to one job, whichever drivers ask for it, and stays that of a detached
-//! job.
+//! Which job saves where: a directory belongs to one job, whichever drivers ask for it. That of a detached job stays
+//! its own.
 
 use crate::here;
 use crate::rig::{Cluster, driving, gate, mark, path, signal};
@@ -22,7 +22,7 @@ fn lines(dir: &Path) -> Vec<u64> {
 }
 
 #[test]
-fn of_two_drivers_that_save_into_one_directory_the_second_is_told() {
+fn the_second_of_two_drivers_that_save_into_one_directory_gets_an_error() {
     if driving() {
         let cx = Context::init().unwrap();
         match role().as_str() {

@@ -1,4 +1,4 @@
-//! Sources that tasks of a cluster cannot read: the error says what is true, and what to do.
+//! Sources that tasks of a cluster cannot read: the error has the real reason, and advice.
 
 use crate::here;
 use crate::rig::{Cluster, driving, path};
@@ -11,10 +11,10 @@ fn open_file(file: &impl AsRawFd) -> String {
     format!("/dev/fd/{}", file.as_raw_fd())
 }
 
-/// The engine was said not to see a file that nobody saw any more. What is under `/dev/stdin` and `/dev/fd` was looked for
-/// in the worker, which has other files there.
+/// The error said that the engine does not see a file, although no process saw it any more. Paths under `/dev/stdin`
+/// and `/dev/fd` were opened in the worker, which has other files there.
 #[test]
-fn what_is_gone_and_what_the_driver_alone_has_open_is_told_on_a_cluster() {
+fn files_that_are_gone_or_open_only_in_the_driver_are_errors_with_advice() {
     if driving() {
         let cx = Context::init().unwrap();
         let count = |from: String| cx.text_file(from).count();

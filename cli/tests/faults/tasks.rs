@@ -73,7 +73,7 @@ fn program() {
             assert!(sums.count().is_err(), "nothing of a stage that failed is taken for made");
         }
     }
-    // Whatever happened, the cluster works as before.
+    // In all cases, the cluster works as before.
     assert_eq!(cx.range_in(0..100, 4).map(|n| n * 2).sum().unwrap(), 9_900);
 }
 
@@ -89,7 +89,7 @@ fn run(cluster: &Cluster, test: &str, fault: &str, tokens: usize) -> Done {
 }
 
 #[test]
-fn a_task_that_fails_is_tried_again_and_again_elsewhere() {
+fn a_failed_task_is_retried_and_then_retried_on_another_engine() {
     if driving() {
         return program();
     }
@@ -150,7 +150,7 @@ fn unreadable() {
 }
 
 #[test]
-fn a_row_that_cannot_be_decoded_is_told_at_once_and_is_no_lost_block() {
+fn a_row_that_cannot_be_decoded_fails_at_once_and_is_no_lost_block() {
     if driving() {
         return unreadable();
     }
@@ -201,7 +201,7 @@ fn a_task_that_kills_its_worker_runs_alone_and_is_named() {
 }
 
 #[test]
-fn a_task_out_of_memory_takes_only_its_worker_along() {
+fn a_task_out_of_memory_ends_only_its_worker() {
     if driving() {
         return program();
     }

@@ -1,4 +1,4 @@
-//! Two attempts at one task at the same time, both of which end: one of them counts, and nothing is left of the other.
+//! Two attempts at one task run at the same time, and both end. One of them counts, and nothing of the other stays.
 
 use crate::here;
 use crate::rig::{Cluster, Driver, claim, driving, gate, mark, path, signal, until};
@@ -28,9 +28,9 @@ fn context() -> Context {
     Context::builder().cluster("default").speculation(50, 110).build().unwrap()
 }
 
-/// Two attempts at partition 0 of 4 wait. The engine of the first one is stopped, so that it can neither be told to
-/// stop the attempt nor report its end. Then the first attempt runs to its end. Returns the cluster and the driver, the
-/// process of that engine, and the block that the attempt left.
+/// Two attempts at partition 0 of 4 wait. The engine of the first attempt is stopped, so it can neither stop the
+/// attempt nor report its end. Then the first attempt runs to its end. Returns the cluster and the driver, the process
+/// of that engine, and the block that the attempt left.
 fn both_attempts(test: &str) -> (Cluster, Driver, u32, PathBuf) {
     let cluster = Cluster::by_hand(2, 1, &[]);
     cluster.shared.tokens("first", 1);
@@ -78,7 +78,7 @@ fn two_attempts_at_a_map_task_leave_one_block() {
     let blocks = cluster.block_files();
     assert!(blocks.len() > 4 && blocks.contains(&left), "both attempts' blocks are there: {blocks:?}");
     assert!(!driver.err().contains("could not be read"), "the block of the one that counts was read: {}", driver.err());
-    // The engine reports its attempt, and hears that it is not wanted.
+    // The engine reports its attempt, and learns that it does not count.
     signal(engine, Signal::CONT);
     until("the other block is dropped", || (cluster.block_files().len() == 4).then_some(()));
     assert!(!left.exists());
@@ -164,7 +164,7 @@ impl Part for CountedPart {
 }
 
 #[test]
-fn of_two_attempts_the_driver_gets_each_part_once() {
+fn a_driver_gets_each_part_from_one_of_two_attempts() {
     if driving() {
         let cx = context();
         let rows = cx.range_in(0..4_000, 4).map(slow_or_copy);

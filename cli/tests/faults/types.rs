@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use tryworks::prelude::*;
 
 #[test]
-fn what_attributes_do_to_values_that_travel_is_told_on_a_cluster() {
+fn types_with_unsupported_attributes_are_errors_on_a_cluster() {
     if driving() {
         let cx = Context::init().unwrap();
         match std::env::var("TRYWORKS_CHECK_ROWS").as_deref() {
@@ -34,7 +34,7 @@ impl Serialize for Moody {
     }
 }
 
-/// The panic ended the thread of the worker, and the job waited for ever.
+/// The panic ended a thread of the worker, and the job waited forever.
 #[test]
 fn a_result_whose_type_panics_while_it_is_encoded_fails_the_job() {
     if driving() {

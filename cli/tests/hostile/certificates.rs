@@ -46,7 +46,7 @@ fn certificates_that_are_not_the_clusters_open_nothing() {
 }
 
 #[test]
-fn expired_certificates_open_nothing_and_say_so() {
+fn expired_certificates_are_refused_with_the_reason() {
     if driving() {
         return good();
     }

@@ -159,7 +159,7 @@ async fn say(socket: &Path, messages: &[&[u8]]) {
 }
 
 #[test]
-fn a_worker_whose_engine_says_nonsense_ends() {
+fn a_worker_ends_if_its_engine_sends_nonsense() {
     if driving() {
         return good();
     }

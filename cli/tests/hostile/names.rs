@@ -140,7 +140,7 @@ fn files_that_others_read_and_second_hubs_are_refused() {
 }
 
 #[test]
-fn a_program_that_is_not_what_it_says_is_not_started() {
+fn a_program_with_another_hash_is_not_started() {
     if driving() {
         return good();
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use tryworks::prelude::*;
 
 #[test]
-fn hub_and_engines_listen_on_the_loopback_unless_told_otherwise() {
+fn hub_and_engines_listen_on_the_loopback_by_default() {
     let cluster = Cluster::by_hand(2, 1, &[]);
     let hub = cluster.children[0].1.id();
     for pid in [hub, cluster.engine("engine-1"), cluster.engine("engine-2")] {

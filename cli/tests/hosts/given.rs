@@ -99,9 +99,7 @@ fn engines_elsewhere_are_sent_what_only_the_driver_has() {
         until("the files are gone with the session", || (!is_filled(&host.seen("engine/files"))).then_some(()));
     }
     // The program may stay for the next driver; shipped files are removed.
-    until("the hub has let go of them", || {
-        (fs::read_dir(hub.seen("hub/programs")).unwrap().count() <= 1).then_some(())
-    });
+    until("the hub has released them", || (fs::read_dir(hub.seen("hub/programs")).unwrap().count() <= 1).then_some(()));
 
     // The same from the hub's own host, whose files engines elsewhere do not see either.
     put_input(hub);

@@ -67,7 +67,7 @@ fn two_hosts_shuffle_and_a_third_one_drives() {
 }
 
 #[test]
-fn an_engine_that_others_cannot_reach_is_told_of() {
+fn an_engine_that_others_cannot_reach_is_reported() {
     if role().is_some() {
         let cx = Context::init().unwrap();
         println!("answer {}", count(&cx).unwrap());
@@ -79,7 +79,7 @@ fn an_engine_that_others_cannot_reach_is_told_of() {
     // Only its own host reaches its data port.
     let _engines = [one.engine(hub, &["--listen", "127.0.0.1"]), two.engine(hub, &[])];
     hub.wait_for(&["one", "two"]);
-    let mut run = drive(hub, hub, "shuffle::an_engine_that_others_cannot_reach_is_told_of", "drive");
+    let mut run = drive(hub, hub, "shuffle::an_engine_that_others_cannot_reach_is_reported", "drive");
     // What the other host cannot read is recomputed where it can be read.
     assert_eq!(run.line("answer "), expected().to_string());
     let said = run.ends_well();

@@ -26,7 +26,7 @@ fn record_of(directory: &Path, supervisor: Value) {
 }
 
 #[test]
-fn what_a_killed_cluster_left_is_ended_and_removed() {
+fn clean_ends_and_removes_what_a_killed_cluster_left() {
     let home = Home::new();
     let old = home.cluster("old");
     let [mut hub, mut worker, mut innocent] = [(); 3].map(|()| Bystander::sleep());
@@ -64,7 +64,7 @@ fn a_process_that_does_not_listen_is_killed() {
 }
 
 #[test]
-fn what_runs_or_was_not_started_here_is_left_alone() {
+fn clean_leaves_running_and_foreign_clusters_alone() {
     let home = Home::new();
     let [mut supervisor, mut hub] = [(); 2].map(|()| Bystander::sleep());
     record(&home.cluster("busy"), supervisor.process());
@@ -95,7 +95,7 @@ fn refused(home: &Home, arguments: &[&str]) {
 }
 
 #[test]
-fn what_another_machine_has_in_a_shared_home_is_left_alone() {
+fn clean_leaves_clusters_of_other_machines_in_a_shared_home_alone() {
     // Regression: the number of the supervisor had no meaning on this machine. Its cluster was taken for dead, and
     // deleted.
     let home = Home::new();
@@ -163,7 +163,7 @@ fn a_record_that_cannot_be_read_is_no_reason_to_remove_anything() {
 }
 
 #[test]
-fn a_file_system_without_locks_is_told() {
+fn a_file_system_without_locks_is_an_error() {
     let home = Home::new();
     let place = tempfile::tempdir().unwrap();
     let library = place.path().join("nolocks.so");

@@ -174,7 +174,7 @@ fn a_second_cluster_of_the_same_name_is_refused() {
 }
 
 #[test]
-fn a_start_that_fails_says_why_and_leaves_nothing() {
+fn a_failed_start_gives_the_reason_and_leaves_nothing() {
     let home = Home::new();
     // An address reserved for documentation: no machine has it.
     let failed = home.run(&["cluster", "start", "-n", "2", "--listen", "192.0.2.1"]);

@@ -86,7 +86,7 @@ fn a_cluster_is_stopped_by_a_connection_file() {
 }
 
 #[test]
-fn what_cannot_name_a_cluster_is_refused() {
+fn unfit_names_of_clusters_are_refused() {
     let home = Home::new();
     // A new cluster needs a name, not a path.
     for command in [&["cluster", "start"][..], &["hub"]] {

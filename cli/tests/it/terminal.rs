@@ -108,12 +108,12 @@ fn program() {
 }
 
 #[test]
-fn what_is_printed_after_a_job_begins_a_line_of_its_own() {
+fn output_after_a_job_begins_on_a_new_line() {
     if std::env::var_os(ROLE).is_some() {
         return program();
     }
     let own = std::env::current_exe().unwrap();
-    let test = ["--exact", "terminal::what_is_printed_after_a_job_begins_a_line_of_its_own", "--nocapture"];
+    let test = ["--exact", "terminal::output_after_a_job_begins_on_a_new_line", "--nocapture"];
     let home = Home::new();
     home.good(&["cluster", "start", "--slots", "2", "--memory", "256M"]);
     let clusters = home.cluster("");
@@ -155,11 +155,11 @@ fn logged() {
 }
 
 #[test]
-fn an_event_log_that_cannot_be_written_is_told() {
+fn an_event_log_that_cannot_be_written_is_reported() {
     if std::env::var_os(ROLE).is_some() {
         return logged();
     }
-    let test = ["--exact", "terminal::an_event_log_that_cannot_be_written_is_told", "--nocapture"];
+    let test = ["--exact", "terminal::an_event_log_that_cannot_be_written_is_reported", "--nocapture"];
     let run = |cluster: Option<&str>, log: &str| {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(test).env(ROLE, "driver").env("TRYWORKS_EVENT_LOG", log).env_remove("TRYWORKS_CLUSTER");

@@ -110,7 +110,7 @@ fn a_log_that_has_become_large_is_exchanged() {
 }
 
 #[test]
-fn what_cannot_be_printed_is_no_panic() {
+fn output_that_cannot_be_printed_is_no_panic() {
     let home = Home::new();
     let full = || fs::File::options().write(true).open("/dev/full").unwrap();
     for arguments in [&["cluster", "stop"][..], &["jobs"], &["cluster", "start", "--memory", "0"]] {

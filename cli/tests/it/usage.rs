@@ -93,7 +93,7 @@ fn no_such_cluster_is_3() {
 }
 
 #[test]
-fn a_hub_that_is_not_there_is_3_and_one_that_says_nothing_is_4() {
+fn the_exit_code_is_3_without_a_hub_and_4_for_a_silent_one() {
     let home = Home::new();
     let directory = home.cluster("quiet");
     fs::DirBuilder::new().mode(0o700).create(&directory).unwrap();
@@ -145,7 +145,7 @@ fn a_program_that_is_run_ends_as_it_likes() {
 }
 
 #[test]
-fn an_address_that_nobody_can_be_told_is_refused() {
+fn an_address_that_others_cannot_use_is_refused() {
     let home = Home::new();
     for wildcard in ["0.0.0.0", "::"] {
         for command in [

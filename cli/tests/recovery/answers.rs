@@ -1,4 +1,4 @@
-//! Code that gives another answer when it runs again, after the hub restarted.
+//! Nondeterministic code that gives another answer after the hub has restarted.
 
 use crate::here;
 use crate::rig::{Cluster, Engine, claim, driving, gate, mark, signal};
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use tryworks::prelude::*;
 
 #[test]
-fn a_map_task_that_gives_something_else_to_the_next_hub_is_found_out() {
+fn a_map_task_that_gives_the_next_hub_another_output_is_detected() {
     if driving() {
         let cx = Context::init().unwrap();
         let rows = cx.range_in(0..4_000, 4).flat_map_into(|n, out| {

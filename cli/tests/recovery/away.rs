@@ -1,4 +1,4 @@
-//! The hub is away when its data port is needed: the request is retried, as all other requests are.
+//! The hub is away when a driver needs its data port: the driver retries, as it does with all other requests.
 
 use crate::here;
 use crate::rig::{Cluster, driving, gate, mark};
@@ -8,7 +8,7 @@ use tryworks::prelude::*;
 const LEN: usize = 2 << 20;
 
 #[test]
-fn what_is_sent_while_the_hub_is_away_arrives_when_it_is_back() {
+fn uploads_are_retried_until_the_hub_returns() {
     if driving() {
         let cx = Context::init().unwrap();
         assert_eq!(cx.range_in(0..8, 2).count().unwrap(), 8);
@@ -31,7 +31,7 @@ fn what_is_sent_while_the_hub_is_away_arrives_when_it_is_back() {
 }
 
 #[test]
-fn patience_that_is_over_says_what_could_not_be_sent() {
+fn the_error_after_patience_names_what_could_not_be_sent() {
     if driving() {
         let cx = Context::init().unwrap();
         assert_eq!(cx.range_in(0..8, 2).count().unwrap(), 8);

@@ -1,4 +1,4 @@
-//! Jobs that continue without their drivers, and drivers that come for the result.
+//! Jobs that continue without their drivers, and drivers that collect the results.
 
 use crate::here;
 use crate::rig::{Cluster, Driver, driving, gate, mark, until};
@@ -77,7 +77,7 @@ fn submit_and_kill(cluster: &Cluster, test: &str) {
 }
 
 #[test]
-fn a_driver_is_killed_and_another_run_of_it_gets_the_result() {
+fn another_run_of_a_killed_driver_gets_the_result() {
     if driving() {
         return program();
     }
@@ -96,7 +96,7 @@ fn a_driver_is_killed_and_another_run_of_it_gets_the_result() {
 
 /// Regression: the bytes of an unsigned sum were read as those of a signed one, which is another number.
 #[test]
-fn a_program_whose_types_have_changed_is_not_given_the_result_as_another_value() {
+fn a_program_whose_types_have_changed_does_not_get_the_result() {
     if driving() {
         return program();
     }
@@ -125,7 +125,7 @@ fn two_drivers_at_once_get_the_same_job_by_its_name_and_its_number() {
 }
 
 #[test]
-fn a_hub_that_is_killed_goes_on_without_the_driver_and_has_the_result_when_it_is_killed_again() {
+fn a_detached_job_continues_after_the_hub_is_killed_and_its_result_survives_the_next_kill() {
     if driving() {
         return program();
     }
@@ -144,7 +144,7 @@ fn a_hub_that_is_killed_goes_on_without_the_driver_and_has_the_result_when_it_is
 }
 
 #[test]
-fn a_driver_that_waits_for_a_detached_job_hears_of_it_by_the_next_hub() {
+fn a_driver_that_waits_for_a_detached_job_gets_it_from_the_next_hub() {
     if driving() {
         return program();
     }

@@ -1,4 +1,5 @@
-//! Detached saves: whichever drivers ask for one, its directory is that of one job, and whole when they hear so.
+//! Detached saves: however many drivers ask for one, one job writes the directory, and it is complete when they get
+//! their answer.
 
 use crate::here;
 use crate::rig::{Cluster, Driver, driving, gate, mark, signal};
@@ -72,7 +73,7 @@ fn begin(cluster: &Cluster, test: &str, work: &str, first: u64, out: &Path) -> D
     cluster.begin(test, &environment)
 }
 
-/// Begins the job and kills its driver while two tasks run: the first part is there by then, or may be.
+/// Begins the job, and kills its driver while two tasks run. By then the first part may be there.
 fn submit_and_kill(cluster: &Cluster, test: &str, out: &Path) {
     let first = begin(cluster, test, "dies", 0, out);
     cluster.shared.wait_for("submitted", 1);
@@ -88,7 +89,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// The lines of what was saved, in the order of its parts. Nothing else may be there.
+/// The lines that were saved, in the order of the parts. No other file may be there.
 fn lines(dir: &Path) -> Vec<u64> {
     let names = names(dir);
     assert_eq!(names[0], "_SUCCESS", "{names:?}");
@@ -97,9 +98,9 @@ fn lines(dir: &Path) -> Vec<u64> {
     texts.collect::<String>().lines().map(|line| line.parse().unwrap()).collect()
 }
 
-/// All but one heard that somebody had removed or taken the directory.
+/// All but one driver got the error that another process had removed or taken the directory.
 #[test]
-fn drivers_that_begin_one_detached_save_at_once_share_its_job_and_all_hear_that_it_is_whole() {
+fn drivers_that_begin_one_detached_save_at_once_share_its_job_and_all_succeed() {
     if driving() {
         return program();
     }
@@ -115,9 +116,9 @@ fn drivers_that_begin_one_detached_save_at_once_share_its_job_and_all_hear_that_
     cluster.is_clean();
 }
 
-/// A collector with more partitions was told of a bug, and removed what was saved.
+/// A driver that collected with more partitions got an error that named a bug, and removed what was saved.
 #[test]
-fn who_asks_for_another_save_of_the_name_is_told_in_what_it_differs_and_nothing_is_lost() {
+fn asking_for_another_save_under_a_name_is_refused_with_the_difference_and_loses_nothing() {
     if driving() {
         return program();
     }
@@ -154,9 +155,9 @@ fn who_asks_for_another_save_of_the_name_is_told_in_what_it_differs_and_nothing_
     assert_eq!(lines(&out), (0..100).collect::<Vec<_>>());
 }
 
-/// Old and new rows were mixed.
+/// The directory had old and new rows.
 #[test]
-fn what_a_cluster_that_was_stopped_left_of_a_detached_save_is_not_taken_over() {
+fn a_detached_save_does_not_continue_in_the_directory_of_a_stopped_cluster() {
     if driving() {
         return program();
     }
@@ -182,9 +183,9 @@ fn what_a_cluster_that_was_stopped_left_of_a_detached_save_is_not_taken_over() {
     assert_eq!(lines(&out), (1_000..1_100).collect::<Vec<_>>());
 }
 
-/// The same with a hub that knows of no job: what the earlier one left goes, all of its four parts.
+/// The hub knows no job. The four parts of the earlier job are removed.
 #[test]
-fn a_detached_save_begins_clean_where_the_hub_has_no_job_of_its_name_any_more() {
+fn a_detached_save_clears_its_directory_if_the_hub_has_no_job_of_its_name() {
     if driving() {
         return program();
     }
@@ -204,7 +205,7 @@ fn a_detached_save_begins_clean_where_the_hub_has_no_job_of_its_name_any_more() 
     begin(&cluster, here!(), "fewer", 1_000, &out).ends_well();
     assert_eq!(lines(&out), (1_000..1_100).collect::<Vec<_>>());
     assert_eq!(names(&out).len(), 3);
-    // Cancelled twice, it is forgotten without anybody having come for it.
+    // After a second cancellation the job is forgotten, although no driver has collected it.
     fs::remove_dir_all(&out).unwrap();
     cluster.shared.clear();
     submit_and_kill(&cluster, here!(), &out);
@@ -219,9 +220,10 @@ fn a_detached_save_begins_clean_where_the_hub_has_no_job_of_its_name_any_more() 
     assert_eq!(lines(&out), (1_000..1_100).collect::<Vec<_>>());
 }
 
-/// It was begun again, failed in the directory that was whole by then, and the driver heard of files that were not there.
+/// The save was begun again and failed, because its directory was complete. The driver's error named files that were
+/// not there.
 #[test]
-fn a_driver_that_was_away_while_another_one_collected_a_save_hears_that_it_is_whole() {
+fn a_driver_that_was_away_while_another_collected_its_save_succeeds() {
     if driving() {
         return program();
     }

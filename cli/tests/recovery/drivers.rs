@@ -1,4 +1,4 @@
-//! Drivers that go away: what they had is removed, unless they come back in time.
+//! Drivers that go away: everything of theirs is removed, unless they reconnect in time.
 
 use crate::here;
 use crate::rig::{Cluster, driving, gate, mark, signal, until};
@@ -21,7 +21,7 @@ fn elsewhere(cluster: &Cluster, name: &str) -> String {
     path.display().to_string()
 }
 
-/// Shuffles, holds the blocks, and then waits for ever in a task.
+/// Shuffles, holds the blocks, and then waits forever in a task.
 fn program() {
     let cx = Context::init().unwrap();
     let pairs = cx.range_in(0..400_000, 4).map(|n| (n % 100_000, n)).shuffle_into(4).reduce_by_key(|a, b| a + b);
@@ -35,7 +35,8 @@ fn program() {
     let _ = held.count();
 }
 
-/// Regression: the hub waited for it during its grace period, and the next program did not know why it got no slots.
+/// Regression: the hub waited for such a driver during its grace period. The next program did not know why it got no
+/// slots.
 #[test]
 fn a_driver_that_is_ended_leaves_no_job_no_worker_and_no_block() {
     if driving() {
@@ -61,9 +62,9 @@ fn a_driver_that_is_ended_leaves_no_job_no_worker_and_no_block() {
 }
 
 /// A stopped driver sends nothing, and is cut off. It may continue at any time, so its tasks are kept. A program that
-/// waits for its slots is told so.
+/// waits for its slots gets a message.
 #[test]
-fn the_next_program_is_told_that_it_waits_for_one_that_was_cut_off() {
+fn a_program_that_waits_for_slots_of_a_lost_driver_sees_a_message() {
     if driving() {
         let cx = Context::init().unwrap();
         if std::env::var_os("TRYWORKS_TEST_SECOND").is_some() {
@@ -106,17 +107,17 @@ fn a_driver_that_starts_while_there_is_no_hub_waits_for_it() {
     assert!(driver.err().contains("trying again for up to 60s"), "{}", driver.err());
     cluster.start_hub();
     driver.ends_well();
-    // But not for longer than its limit.
+    // It does not wait for longer than its limit.
     cluster.kill_hub();
     let done = cluster.begin(here!(), &[("TRYWORKS_PATIENCE", "200ms")]).ends();
     assert!(!done.status.success() && done.err.contains("cannot be reached"), "{}", done.err);
-    // And at once where there is no cluster.
+    // Where there is no cluster, it fails at once.
     let done = cluster.begin(here!(), &[("TRYWORKS_CLUSTER", "/nowhere/driver.json")]).ends();
     assert!(!done.status.success() && done.err.contains("/nowhere/driver.json"), "{}", done.err);
     assert!(!done.err.contains("trying again"), "{}", done.err);
 }
 
-/// The next hub may not get the port of the hub before.
+/// The next hub may get another port than the hub before.
 #[test]
 fn a_driver_reads_its_connection_file_again_when_the_hub_is_elsewhere() {
     if driving() {
@@ -149,9 +150,9 @@ fn a_driver_reads_its_connection_file_again_when_the_hub_is_elsewhere() {
     drop(taken);
 }
 
-/// Regression: drivers of the cluster before waited for its hub at the old ports until their patience ended.
+/// Regression: drivers of a cluster tried to reach its hub at the old ports until their patience ended.
 #[test]
-fn a_cluster_that_is_started_anew_under_its_name_is_found_by_drivers_of_the_one_before() {
+fn drivers_find_a_cluster_that_is_started_again_under_the_same_name() {
     if driving() {
         let cx = Context::init().unwrap();
         let held = cx.range_in(0..2, 2).map(|n| {
@@ -169,7 +170,7 @@ fn a_cluster_that_is_started_anew_under_its_name_is_found_by_drivers_of_the_one_
     let record = std::fs::read_to_string(cluster.home().join("default/supervisor.json")).unwrap();
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();
     let supervisor = record["supervisor"]["pid"].as_u64().unwrap() as u32;
-    // As when the machine is short of memory: no process closes its connections properly.
+    // This happens when the machine is short of memory. No process closes its connections properly.
     let others = cluster.children(supervisor);
     for pid in [vec![supervisor], others].concat() {
         signal(pid, Signal::KILL);
@@ -180,7 +181,7 @@ fn a_cluster_that_is_started_anew_under_its_name_is_found_by_drivers_of_the_one_
 }
 
 #[test]
-fn a_driver_that_died_with_its_hub_is_not_waited_for_longer_than_its_grace() {
+fn a_driver_that_died_with_its_hub_is_given_up_after_its_grace() {
     if driving() {
         return program();
     }

@@ -13,7 +13,7 @@ fn program() {
 }
 
 #[test]
-fn hub_and_engines_outlive_a_full_disk_and_the_journal_goes_on_when_there_is_space() {
+fn hub_and_engines_survive_a_full_disk_and_the_journal_continues_when_there_is_space() {
     if driving() {
         return program();
     }
@@ -32,12 +32,12 @@ fn hub_and_engines_outlive_a_full_disk_and_the_journal_goes_on_when_there_is_spa
         log.write_all(&vec![b'\n'; (len.next_multiple_of(4096) - len) as usize]).unwrap();
     }
     let filler = disk.fill();
-    // A job needs no space there, though nothing about it is recorded. If there were more jobs than numbers kept ready,
+    // A job needs no disk space there, but nothing about it is recorded. If there were more jobs than reserved numbers,
     // the later ones would be refused.
     cluster.drive(here!());
     let journal = |cluster: &Cluster| cluster.status()["journal"].as_str().map(String::from);
     until("the journal cannot be written", || journal(&cluster).filter(|why| why.contains("full")));
-    // The hub said so in its log, which has no space either, and is still running.
+    // The hub wrote the error to its log, which has no space either. It is still running.
     assert!(!fs::read_to_string(cluster.log("hub")).unwrap().contains("cannot be written"));
     cluster.drive(here!());
 

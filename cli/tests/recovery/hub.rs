@@ -23,8 +23,8 @@ fn moments() -> Vec<usize> {
     moments
 }
 
-/// How many more tasks may begin after a moment before the hub is killed. The program must not be over by then, however
-/// slow the test is.
+/// How many more tasks may begin before the hub is killed. Even if the test is slow, the program must not have ended by
+/// then.
 const BEYOND: usize = 4;
 
 /// The first item of a partition of ten leaves a mark and takes a moment. The test counts beginnings: a task that an

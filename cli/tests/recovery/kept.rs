@@ -1,4 +1,4 @@
-//! What a restarted hub is told: partitions that workers cache, blocks that were moved, and results that are gone.
+//! What a restarted hub learns: partitions that workers cache, blocks that were moved, and results that are lost.
 
 use crate::here;
 use crate::rig::{Cluster, Engine, driving, gate, mark, signal, until};
@@ -8,7 +8,7 @@ use tryworks::prelude::*;
 const PARTS: u64 = 8;
 
 #[test]
-fn what_workers_keep_is_used_by_the_next_hub() {
+fn the_next_hub_uses_partitions_that_workers_cache() {
     if driving() {
         let cx = Context::init().unwrap();
         let made = cx.range_in(0..2, 2).map(|n| {
@@ -33,7 +33,7 @@ fn what_workers_keep_is_used_by_the_next_hub() {
     assert_ne!(workers[0], workers[1], "each engine keeps one of them");
     cluster.shared.open("both");
     cluster.shared.wait_for("kept", 1);
-    // At once, whether the engines are back or not.
+    // Does so at once, whether or not the engines are back.
     cluster.shared.open("second");
     cluster.kill_hub();
     assert_eq!(cluster.start_hub(), 2);
@@ -94,7 +94,7 @@ fn blocks_that_were_taken_over_are_offered_to_the_next_hub() {
 const ROLE: &str = "TRYWORKS_TEST_PART";
 
 #[test]
-fn large_results_that_died_with_their_engine_are_told_and_their_name_is_free() {
+fn large_results_lost_with_their_engine_are_an_error_and_their_name_is_free() {
     if driving() {
         let cx = Context::init().unwrap();
         let large = cx.range_in(0..2, 2).map(|n| {

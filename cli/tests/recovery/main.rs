@@ -1,4 +1,4 @@
-//! Hubs that are killed, drivers that go away, and jobs that go on: with real processes.
+//! Hubs that are killed, drivers that go away, and jobs that continue: with real processes.
 
 #[path = "../rig/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "each group of tests uses its part of the rig")]

@@ -1,4 +1,5 @@
-//! A save that a death cuts off: what remains never looks complete, and the next save works or says what to remove.
+//! A save that is interrupted by a kill: what remains never looks complete, and the next save works or says what to
+//! remove.
 
 use crate::here;
 use crate::rig::{Cluster, driving, gate, mark, path, signal, until};
@@ -43,7 +44,7 @@ fn work(what: &str) -> [(&str, &str); 1] {
 }
 
 #[test]
-fn what_a_killed_driver_leaves_of_a_save_does_not_look_whole() {
+fn an_unfinished_save_of_a_killed_driver_does_not_look_complete() {
     if driving() {
         return program();
     }
@@ -64,7 +65,7 @@ fn what_a_killed_driver_leaves_of_a_save_does_not_look_whole() {
     assert_eq!(told.out.matches(&said).count(), 2, "{}", told.out);
     assert!(told.out.contains("READ `text_file` cannot read") && told.out.contains("is not whole"), "{}", told.out);
     assert!(!out.join("_SUCCESS").exists());
-    // No task that went on for a while writes into the directory of the next job.
+    // No task that still runs may write into the directory of the next job.
     fs::remove_dir_all(&out).unwrap();
     cluster.begin(here!(), &work("save")).ends_well();
     assert_eq!(names(&out), WHOLE);
@@ -73,7 +74,7 @@ fn what_a_killed_driver_leaves_of_a_save_does_not_look_whole() {
 }
 
 #[test]
-fn a_save_of_which_an_engine_is_killed_is_whole() {
+fn a_save_is_complete_although_an_engine_is_killed() {
     if driving() {
         return program();
     }
@@ -89,7 +90,7 @@ fn a_save_of_which_an_engine_is_killed_is_whole() {
 }
 
 #[test]
-fn a_save_during_which_the_hub_is_killed_is_whole() {
+fn a_save_is_complete_although_the_hub_is_killed() {
     if driving() {
         return program();
     }

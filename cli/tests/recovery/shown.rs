@@ -1,4 +1,4 @@
-//! What users are shown of jobs: after the hub was killed, and after the driver has left.
+//! What users see of jobs after the hub was killed, and after the driver has left.
 
 use crate::here;
 use crate::rig::{Cluster, driving, gate, until};
@@ -17,7 +17,7 @@ fn two_stages() {
 }
 
 #[test]
-fn times_and_stages_of_running_jobs_go_on_when_the_hub_was_killed() {
+fn times_and_stages_of_running_jobs_continue_after_the_hub_was_killed() {
     if driving() {
         return two_stages();
     }
@@ -74,7 +74,7 @@ fn talkative() {
 }
 
 #[test]
-fn what_a_job_wrote_is_shown_when_its_driver_has_gone() {
+fn output_of_a_job_is_shown_after_its_driver_has_left() {
     if driving() {
         return talkative();
     }

@@ -155,7 +155,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
 }
 
 #[test]
-fn whatever_is_sent_is_refused_or_read() {
+fn random_tables_are_refused_or_read() {
     let seconds = std::env::var("TRYWORKS_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let end = Instant::now() + Duration::from_secs(seconds);
     let long: Vec<usize> = (0..300).map(|i| i % 5 * 40).collect();

@@ -1,4 +1,4 @@
-//! The blocks of an engine: which exist, how many bytes they take, who reads them, and how they are deleted.
+//! The blocks of an engine: which exist, how many bytes they take, which readers they have, and how they are deleted.
 
 use super::held::{BlockInfo, Held};
 use super::id::{BlockId, BlockKey};
@@ -352,7 +352,7 @@ mod tests {
 
     /// The engine's loop deletes blocks, and a disk may take minutes over millions of files.
     #[test]
-    fn whoever_deletes_does_not_wait_for_the_disk() {
+    fn deleting_does_not_wait_for_the_disk() {
         let parent = tempfile::tempdir().unwrap();
         let store = BlockStore::open(&parent.path().join("blocks"), Some(450_000)).unwrap();
         let [one, two, read, left] = [1, 2, 3, 4].map(|number| add(&store, OutputId(number), AttemptId(number)));

@@ -101,7 +101,7 @@ fn a_footer_says_where_in_the_file_things_are() -> Result<()> {
 }
 
 #[test]
-fn what_a_format_refuses_is_the_error_of_the_job_and_nothing_stays() -> Result<()> {
+fn an_error_of_a_format_fails_the_job_and_nothing_stays() -> Result<()> {
     #[derive(Clone, Serialize, Deserialize)]
     struct Picky;
 

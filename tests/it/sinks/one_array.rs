@@ -168,7 +168,7 @@ fn all_tasks_write_their_ranges_of_one_file() -> Result<()> {
 }
 
 #[test]
-fn what_does_not_fit_one_file_is_refused_and_leaves_none() -> Result<()> {
+fn an_array_that_does_not_fit_one_file_is_refused_and_leaves_none() -> Result<()> {
     let cx = Context::local(2)?;
     let scratch = tempfile::tempdir()?;
     let path = scratch.path().join("array");

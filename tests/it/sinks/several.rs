@@ -206,7 +206,7 @@ fn files_of_an_attempt_that_failed_are_not_among_those_of_the_next() -> Result<(
 }
 
 #[test]
-fn of_a_save_that_failed_no_file_and_no_directory_stays() -> Result<()> {
+fn a_failed_save_leaves_no_file_and_no_directory() -> Result<()> {
     static FAILING: AtomicUsize = AtomicUsize::new(0);
     let cx = Context::local(1)?;
     let scratch = tempfile::tempdir()?;

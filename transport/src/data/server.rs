@@ -40,7 +40,7 @@ impl<H: DataHandler> Service for Serving<H> {
     async fn serve(&self, role: Role, stream: Incoming, share: Share) {
         let (from, to) = split(stream);
         let mut connection = Connection { from: FrameReader::within(from, share.clone()), to: buffered(to), share };
-        // If a connection fails, its client is told.
+        // If a connection fails, the error goes to its client.
         while let Ok(true) = connection.answer(role, &self.0).await {}
         let _ = timeout(FAREWELL, connection.to.shutdown()).await;
     }

@@ -146,7 +146,7 @@ fn a_field_that_serde_is_not_shown_is_found_in_every_container() {
 }
 
 #[test]
-fn what_is_shown_whole_is_not_accused() {
+fn types_that_serialize_all_their_fields_are_not_reported() {
     let (whole, some) = (Whole { word: Some("w".into()), ..Whole::default() }, Some(Whole::default()));
     assert_eq!(unseen(&(whole, some)), None);
     assert_eq!(unseen(&Foreign(1, 2, 3, 4, 5)), None);
@@ -192,7 +192,7 @@ struct Through {
 
 /// The guide says that these are not found. If one is found, change the guide.
 #[test]
-fn what_is_not_found_is_what_the_guide_says() {
+fn cases_that_are_not_found_are_those_in_the_guide() {
     assert_eq!(unseen(&Padded { number: 1, known: true, mark: true }), None);
     assert_eq!(unseen(&Ends::Pair { from: 1, to: 2, cache: 3 }), None);
     assert_eq!(unseen(&Through { number: 1, cache: 2 }), None);
