@@ -131,6 +131,52 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Env for Value<V> {
     }
 }
 
+/// In place of a value, for functions that get none.
+#[derive(Clone, Copy)]
+pub struct NoValue;
+
+ship!([] NoValue {});
+
+impl Env for NoValue {
+    type Value = ();
+
+    fn ready(&self, _: &Op, _: TaskSite) -> Result<()> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn get(&self) -> &() {
+        &()
+    }
+}
+
+/// A value that an operator was given, such as a first value, beside the one that its functions get.
+pub struct Beside<V, E> {
+    pub(crate) own: Value<V>,
+    pub(crate) env: E,
+}
+
+impl<V, E: Clone> Clone for Beside<V, E> {
+    fn clone(&self) -> Self {
+        Beside { own: self.own.clone(), env: self.env.clone() }
+    }
+}
+
+ship!([V: Serialize + DeserializeOwned, E: Env] Beside<V, E> { own: ship, env: ship });
+
+impl<V: Serialize + DeserializeOwned + Send + Sync + 'static, E: Env> Env for Beside<V, E> {
+    type Value = Self;
+
+    fn ready(&self, op: &Op, place: TaskSite) -> Result<()> {
+        self.env.ready(op, place)
+    }
+
+    #[inline(always)]
+    fn get(&self) -> &Self {
+        self
+    }
+}
+
 /// A value from `.with_init(config, make)`: made from a serde configuration, once per stage and worker.
 pub struct Init<C, F, V, X> {
     config: Arc<C>,

@@ -80,7 +80,7 @@ impl<P: Pipe> Dataset<P> {
     }
 
     /// This dataset. If the codec does not carry `value`, the dataset has a fault, which every action returns.
-    fn giving<V: Serialize + DeserializeOwned>(&self, op: Op, value: &V) -> Self {
+    pub(crate) fn giving<V: Serialize + DeserializeOwned>(&self, op: Op, value: &V) -> Self {
         match self.prove_given(op, value) {
             Ok(()) => self.clone(),
             Err(error) => {

@@ -14,4 +14,3 @@ mod take_ordered_by;
 
 pub use job::{Background, Job};
 pub use save::ToDriver;
-pub use sum::Summand;

@@ -3,6 +3,7 @@
 use super::job::{Background, Job, PartAction};
 use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
+use crate::extremes::{greatest, least};
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::{GIVE_IT, NoCaptures, Plain, Ship, captures_nothing, ship};
 use crate::task::TaskContext;
@@ -175,14 +176,4 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
             reduced.ok_or(op.fault(message))
         })
     }
-}
-
-/// The lesser of two values; `a` if they are equal.
-fn least<T: Ord>(a: T, b: T) -> T {
-    if b.cmp(&a).is_lt() { b } else { a }
-}
-
-/// The greater of two values; `a` if they are equal.
-fn greatest<T: Ord>(a: T, b: T) -> T {
-    if b.cmp(&a).is_gt() { b } else { a }
 }

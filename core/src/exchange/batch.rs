@@ -4,7 +4,7 @@ use super::aggregate::Aggregate;
 use super::hash::hash_of;
 use super::table::Table;
 use crate::row::Key;
-use tryworks_base::Op;
+use tryworks_base::{Op, Result};
 
 /// How many rows are looked up at a time.
 pub(crate) const TOGETHER: usize = 256;
@@ -36,12 +36,13 @@ impl Batch {
         table: &mut Table<K, A::State>,
         aggregate: &A,
         op: &Op,
-    ) {
+    ) -> Result<()> {
         for ((key, value), (&hash, &found)) in rows.zip(self.hashes.iter().zip(&self.found)) {
             match table.get_confirmed(found, hash, &key) {
-                Some(state) => aggregate.fold(op, state, value),
+                Some(state) => aggregate.fold(op, state, value)?,
                 None => table.insert(hash, key, aggregate.create(op, value)),
             }
         }
+        Ok(())
     }
 }

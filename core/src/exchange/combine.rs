@@ -1,7 +1,7 @@
 //! The map side of an aggregation that combines before the shuffle. Its table is bounded by the number of keys, and by
 //! the bytes that keys and states point to.
 
-use super::aggregate::Aggregate;
+use super::aggregate::{Merge, Merging};
 use super::batch::{Batch, TOGETHER, TOGETHER_BYTES};
 use super::hash::{Buckets, hash_of};
 use super::keep::Keep;
@@ -16,6 +16,7 @@ use crate::ship::{Ship, ship};
 use crate::stage::{Output, StageCode};
 use crate::task::TaskContext;
 use serde::Serialize;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use tryworks_base::lock::Lock;
@@ -34,7 +35,9 @@ const LOOKED_AT: usize = 64;
 const COMBINE_TRIALS: [(usize, usize); 2] = [(16_384, 97), (100_000, 80)];
 
 /// The map tasks of an aggregation that combines before the shuffle.
-pub(crate) struct CombineStage<M: Keep<K>, P, A, K, V> {
+///
+/// `V` is the type of values, and `S` that of the states which the tasks leave.
+pub(crate) struct CombineStage<M: Keep<K>, P, A, K, V, S> {
     input: P,
     aggregate: A,
     buckets: Buckets,
@@ -42,15 +45,17 @@ pub(crate) struct CombineStage<M: Keep<K>, P, A, K, V> {
     /// The number of keys of the last partition: the capacity for the next one's table.
     last_keys: AtomicUsize,
     /// The running fold over the outputs in this process, while one of these outputs exists.
-    running: Lock<Weak<RunningFold<M, K, V>>>,
+    running: Lock<Weak<RunningFold<M, K, S>>>,
+    value: PhantomData<fn(V)>,
 }
 
-impl<M: Keep<K>, P, A, K: Key, V: Row> CombineStage<M, P, A, K, V> {
+impl<M: Keep<K>, P, A, K: Key, V: Row, S: Row> CombineStage<M, P, A, K, V, S> {
     pub(crate) fn new(input: P, aggregate: A, buckets: Buckets, op: Op) -> Self {
-        CombineStage { input, aggregate, buckets, op, last_keys: AtomicUsize::new(0), running: Lock::new(Weak::new()) }
+        let (last_keys, running) = (AtomicUsize::new(0), Lock::new(Weak::new()));
+        CombineStage { input, aggregate, buckets, op, last_keys, running, value: PhantomData }
     }
 
-    fn running_fold(&self, task: &TaskContext) -> Arc<RunningFold<M, K, V>> {
+    fn running_fold(&self, task: &TaskContext) -> Arc<RunningFold<M, K, S>> {
         let mut shared = self.running.lock();
         let before = shared.upgrade();
         let running = before.clone().filter(|running| !running.is_lost()).unwrap_or_else(|| {
@@ -65,17 +70,17 @@ impl<M: Keep<K>, P, A, K: Key, V: Row> CombineStage<M, P, A, K, V> {
     }
 }
 
-ship!([M: Keep<K>, P: Ship, A: Ship, K: Key, V: Row] CombineStage<M, P, A, K, V> {
-    input: ship, aggregate: ship, buckets: value, op: value, last_keys: none, running: none
+ship!([M: Keep<K>, P: Ship, A: Ship, K: Key, V: Row, S: Row] CombineStage<M, P, A, K, V, S> {
+    input: ship, aggregate: ship, buckets: value, op: value, last_keys: none, running: none, value: none
 });
 
-impl<M, K, V, P, A> StageCode for CombineStage<M, P, A, K, V>
+impl<M, K, V, P, A> StageCode for CombineStage<M, P, A, K, V, A::State>
 where
     M: Keep<K>,
     K: Key,
     V: Row,
     P: Pipe<Item = (K, V)>,
-    A: Aggregate<V, State = V, Out = V>,
+    A: Merge<V>,
 {
     fn run(&self, partition: u32, task: &TaskContext) -> Result<Output> {
         let CombineStage { aggregate, buckets, op, .. } = self;
@@ -100,9 +105,13 @@ where
         combine.fold()?;
         self.last_keys.store(combine.table.len(), Relaxed);
         combine.hand_on(0)?;
-        combine.finish(|runs| running.add(partition, runs, aggregate, op, task))
+        let merging = Merging::new(aggregate.clone());
+        combine.finish(|runs| running.add(partition, runs, &merging, op, task))
     }
 }
+
+/// The tables that a task has handed on.
+type Runs<K, S> = Vec<Run<K, S>>;
 
 /// How many bytes the entries of a table point to, counted from the data alone.
 #[derive(Default)]
@@ -154,11 +163,11 @@ fn helps(keys: usize, before: usize, folded: usize, full: bool) -> bool {
 
 /// The table of a map task. Every decision here depends on the rows alone, because it affects the order in which values
 /// are folded.
-struct Combine<'a, M: Keep<K>, K, V, A> {
+struct Combine<'a, M: Keep<K>, K, V, A: Merge<V>> {
     aggregate: &'a A,
     op: &'a Op,
     buckets: Buckets,
-    table: Table<M::Kept, V>,
+    table: Table<M::Kept, A::State>,
     /// Whether combining helps. It counts as helping until the first test.
     helps: bool,
     /// Rows folded since the table was empty.
@@ -171,25 +180,25 @@ struct Combine<'a, M: Keep<K>, K, V, A> {
     weight: Weight,
     /// The table's memory is counted as it grows, but never refused: handing the table on earlier would change the
     /// order of the fold.
-    size: RowSize<(M::Kept, V)>,
+    size: RowSize<(M::Kept, A::State)>,
     working: Reservation,
     /// The number of keys when the memory was counted last.
     counted: usize,
     /// The resident memory of the process when entries were shrunk last.
     resident: u64,
     /// The tables that were handed on, while all of them can be held and readers are in this process.
-    runs: Option<Vec<Run<M::Kept, V>>>,
+    runs: Option<Runs<M::Kept, A::State>>,
     /// Where rows go if they are not kept in `runs`.
-    writer: BucketWriter<(K, V)>,
+    writer: BucketWriter<(K, A::State)>,
     task: TaskContext,
 }
 
-impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combine<'a, M, K, V, A> {
+impl<'a, M: Keep<K>, K: Key, V: Row, A: Merge<V>> Combine<'a, M, K, V, A> {
     fn new(
         aggregate: &'a A,
         op: &'a Op,
         buckets: Buckets,
-        entries: Vec<(M::Kept, V)>,
+        entries: Vec<(M::Kept, A::State)>,
         task: &TaskContext,
     ) -> Result<Self> {
         let writer = BucketWriter::new(buckets, task)?;
@@ -227,7 +236,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
         let before = self.folded;
         self.folded += rows.len();
         batch.look_up(rows, table);
-        batch.fold(rows.drain(..), table, *aggregate, op);
+        batch.fold(rows.drain(..), table, *aggregate, op)?;
         self.gathered.begin(0);
         self.weight.update(table.entries(), self.folded);
         if (table.len() > self.counted + self.counted / 4 || self.weight.bytes > self.working.bytes())
@@ -238,7 +247,8 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
             let bytes = table.bytes() + self.size.heap_of(table.len()).max(self.weight.bytes);
             self.working.insist(bytes.saturating_sub(self.working.bytes()));
         }
-        if const { std::mem::needs_drop::<(M::Kept, V)>() } && is_too_much(table.unshrunk(), self.resident, &self.task)
+        if const { std::mem::needs_drop::<(M::Kept, A::State)>() }
+            && is_too_much(table.unshrunk(), self.resident, &self.task)
         {
             table.shrink();
             self.resident = self.task.host().memory().resident();
@@ -260,11 +270,11 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
 
     /// Keeps the table as a run. Returns false if the budget refuses, or if an earlier table was not kept.
     fn hold(&mut self, capacity: usize) -> Result<bool> {
-        let (Some(runs), Some((key, value))) = (&mut self.runs, self.table.entries().last()) else {
+        let (Some(runs), Some((key, state))) = (&mut self.runs, self.table.entries().last()) else {
             return Ok(self.runs.is_some());
         };
         if runs.is_empty() {
-            codec::prove_carried(&(M::key(key.clone()), value.clone()))?;
+            codec::prove_carried(&(M::key(key.clone()), state.clone()))?;
         }
         // The memory of the table's rows is reserved by `held` from now on.
         let _ = self.working.resize(0);
@@ -300,7 +310,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
     /// Ends the output. If all tables were kept, `add` gets the runs; it may return them, and then they are written.
     fn finish(
         mut self,
-        add: impl FnOnce(Vec<Run<M::Kept, V>>) -> std::result::Result<BlockValue, Vec<Run<M::Kept, V>>>,
+        add: impl FnOnce(Runs<M::Kept, A::State>) -> Result<std::result::Result<BlockValue, Runs<M::Kept, A::State>>>,
     ) -> Result<Output> {
         if let Some(runs) = self.runs.take() {
             let mut counts = Counts::new(self.buckets);
@@ -309,7 +319,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Aggregate<V, State = V, Out = V>> Combin
                     counts.add(self.buckets.of(M::key_hash(key)), 1);
                 }
             }
-            match add(runs) {
+            match add(runs)? {
                 Ok(block) => return Ok(counts.output(MadeBlock::Value(block), self.size.size())),
                 Err(runs) => self.runs = Some(runs),
             }

@@ -134,7 +134,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
             let (key, value) = row;
             let hash = hash_of(key);
             match self.table.get_mut(hash, key) {
-                Some(state) => self.aggregate.fold(&self.op, state, value.clone()),
+                Some(state) => self.aggregate.fold(&self.op, state, value.clone())?,
                 None if self.fronts.is_empty() => {
                     self.table.insert(hash, key.clone(), self.aggregate.create(&self.op, value.clone()));
                 }
@@ -172,7 +172,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Fold<K, V, A> {
                 };
                 let hash = hash_of(key);
                 match (self.table.get_mut(hash, key), row) {
-                    (Some(state), Late::Value((_, value))) => self.aggregate.fold(&self.op, state, value),
+                    (Some(state), Late::Value((_, value))) => self.aggregate.fold(&self.op, state, value)?,
                     (None, row) if !self.fronts.is_empty() => {
                         row.write(self.tail()?)?;
                         continue;

@@ -1,6 +1,6 @@
 //! Building keyed operators: through an exchange, or directly if the input is already partitioned the right way.
 
-use super::aggregate::Aggregate;
+use super::aggregate::{Aggregate, Merge};
 use super::combine::CombineStage;
 use super::grouped::Grouped;
 use super::hash::Buckets;
@@ -70,6 +70,11 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
         if self.node.partitioning == Some(Partitioning::Hash(readers)) {
             return self.in_place();
         }
+        self.shuffled(readers)
+    }
+
+    /// As [`scattered`](Dataset::scattered), for keys by which the dataset is not partitioned yet.
+    pub(crate) fn shuffled(&self, readers: u32) -> KeyedSide<(K, V)> {
         let buckets = Buckets::hashed(readers.max(1));
         let stage = ScatterStage { input: self.pipe.clone(), buckets };
         self.exchanged(Arc::new(stage), buckets, format!("by hash into {readers}"))
@@ -82,17 +87,23 @@ impl<K: Key, V: Row, P: Pipe<Item = (K, V)>> Dataset<P> {
     /// a partial fold.
     pub(crate) fn combined<A>(&self, aggregate: A, op: Op, readers: u32) -> KeyedSide<(K, V)>
     where
-        A: Aggregate<V, State = V, Out = V>,
+        A: Merge<V, State = V, Out = V>,
     {
         if self.node.partitioning == Some(Partitioning::Hash(readers)) {
             return self.in_place();
         }
+        self.folded_before(aggregate, op, readers)
+    }
+
+    /// The states of all keys, partitioned by the hash of the key. Where that helps, each map task folds the rows of a
+    /// key into one state before.
+    pub(crate) fn folded_before<A: Merge<V>>(&self, aggregate: A, op: Op, readers: u32) -> KeyedSide<(K, A::State)> {
         let buckets = Buckets::hashed(readers.max(1));
         let input = self.pipe.clone();
         let stage: Arc<dyn Stage> = if const { AsStr::might_keep::<K>() } && AsStr::can_keep::<K>() {
-            Arc::new(CombineStage::<AsStr, _, _, K, V>::new(input, aggregate, buckets, op))
+            Arc::new(CombineStage::<AsStr, _, _, K, V, A::State>::new(input, aggregate, buckets, op))
         } else {
-            Arc::new(CombineStage::<AsItIs, _, _, K, V>::new(input, aggregate, buckets, op))
+            Arc::new(CombineStage::<AsItIs, _, _, K, V, A::State>::new(input, aggregate, buckets, op))
         };
         self.exchanged(stage, buckets, format!("by hash into {readers}, combined before"))
     }

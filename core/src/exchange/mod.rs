@@ -22,7 +22,7 @@ mod spool;
 mod table;
 mod write;
 
-pub use aggregate::Aggregate;
+pub use aggregate::{Aggregate, Merge, Merging};
 pub(crate) use block::{BlockKind, decode_rows, encode_rows, join_rows};
 pub(crate) use fold::{floor, undivided};
 pub use grouped::Grouped;

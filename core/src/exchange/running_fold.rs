@@ -57,7 +57,7 @@ enum Phase<T, V, K> {
 }
 
 struct Ended<T> {
-    /// The folded rows; `None` if the user's function panicked while it folded.
+    /// The folded rows; `None` if the user's function panicked, or the aggregate failed, while it folded.
     folded: Option<Arc<Block<T>>>,
     /// The outputs that were not folded, by partition.
     apart: ByMap<Arc<Block<T>>>,
@@ -85,28 +85,28 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
     }
 
     /// Adds the output of a map task, and folds what can be folded now. Returns the block that stands for the output,
-    /// or returns the output if the fold has ended.
-    pub(crate) fn add<A: Aggregate<V, State = V, Out = V>>(
+    /// or returns the output if the fold has ended. After an error of the aggregate, the fold is lost.
+    pub(crate) fn add<A: Aggregate<V, State = V>>(
         self: &Arc<Self>,
         map: u32,
         output: Vec<Run<M::Kept, V>>,
         aggregate: &A,
         op: &Op,
         task: &TaskContext,
-    ) -> std::result::Result<BlockValue, Vec<Run<M::Kept, V>>> {
+    ) -> Result<std::result::Result<BlockValue, Vec<Run<M::Kept, V>>>> {
         let mut state = self.state();
         // An earlier attempt at this task may have added the same output.
         let twice = match &state.fold {
             _ if map < state.next => Some(output),
-            Phase::Ending | Phase::Ended(_) => return Err(output),
+            Phase::Ending | Phase::Ended(_) => return Ok(Err(output)),
             Phase::Open(_) | Phase::Busy => state.waiting.insert(map, output),
         };
         drop(state);
         drop(twice);
         while let Some((mut folded, output)) = self.begin(task) {
             let unless_done = LostUnlessDone(self);
-            let mut spare = folded.add(output, aggregate, op);
-            // The user's function has not panicked.
+            let mut spare = folded.add(output, aggregate, op)?;
+            // The user's function has neither panicked nor failed.
             std::mem::forget(unless_done);
             let goes_on = folded.goes_on();
             let mut state = self.state();
@@ -122,7 +122,7 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
                 self.end(Some(folded));
             }
         }
-        Ok(BlockValue::new(LeftHere::Folded { fold: self.clone(), map }))
+        Ok(Ok(BlockValue::new(LeftHere::Folded { fold: self.clone(), map })))
     }
 
     /// Takes out the fold and the next output, if both are there.
@@ -203,7 +203,7 @@ fn gather<M: Keep<K>, K: Key, V: Row>(output: Vec<Run<M::Kept, V>>, buckets: Buc
     Arc::new(Block { chunks })
 }
 
-/// Records that the fold is lost if a user's function panics.
+/// Records that the fold is lost if a user's function panics, or the aggregate fails.
 struct LostUnlessDone<'a, M: Keep<K>, K: Key, V: Row>(&'a RunningFold<M, K, V>);
 
 impl<M: Keep<K>, K: Key, V: Row> Drop for LostUnlessDone<'_, M, K, V> {
@@ -242,7 +242,7 @@ impl<M: Keep<K>, K: Key, V: Row> Folds<(K, V)> for RunningFold<M, K, V> {
             Some(folded) if map == 0 && next > 0 => Ok(folded.clone()),
             Some(_) if map < next => Ok(Arc::new(Block { chunks: Vec::new() })),
             Some(_) => Err(never_added(map)),
-            None => Err(Error::Bug("the fold is lost because a function panicked".into())),
+            None => Err(Error::Bug("the fold is lost because a function failed".into())),
         }
     }
 }
@@ -269,9 +269,9 @@ impl<K: Key, V: Row> Folded<K, V> {
     }
 
     /// Folds an output, and returns its empty buffers.
-    fn add<A>(&mut self, mut output: Vec<Run<K, V>>, aggregate: &A, op: &Op) -> Vec<Run<K, V>>
+    fn add<A>(&mut self, mut output: Vec<Run<K, V>>, aggregate: &A, op: &Op) -> Result<Vec<Run<K, V>>>
     where
-        A: Aggregate<V, State = V, Out = V>,
+        A: Aggregate<V, State = V>,
     {
         let (mut batch, mut brought, before) = (Batch::default(), 0, self.table.len());
         for Run { rows, .. } in &mut output {
@@ -283,11 +283,11 @@ impl<K: Key, V: Row> Folded<K, V> {
             while !rows.as_slice().is_empty() {
                 let some = rows.len().min(TOGETHER);
                 batch.look_up(&rows.as_slice()[..some], &self.table);
-                batch.fold(rows.by_ref().take(some), &mut self.table, aggregate, op);
+                batch.fold(rows.by_ref().take(some), &mut self.table, aggregate, op)?;
             }
         }
         self.helps = before == 0 || (self.table.len() - before) * 100 <= brought * NEW;
-        output
+        Ok(output)
     }
 
     /// Counts the fold's memory, and returns whether it should take more outputs.

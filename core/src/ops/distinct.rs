@@ -4,7 +4,7 @@ use super::each::{At, Each, Itemwise, Nothing};
 use super::keys::TakingKeys;
 use crate::call::Callable;
 use crate::dataset::Dataset;
-use crate::exchange::Aggregate;
+use crate::exchange::{Aggregate, Merge};
 use crate::pipe::{Flow, Pipe};
 use crate::row::Key;
 use crate::ship::ship;
@@ -25,9 +25,17 @@ impl Aggregate<()> for Once {
 
     fn create(&self, _: &Op, (): ()) {}
 
-    fn fold(&self, _: &Op, (): &mut (), (): ()) {}
+    fn fold(&self, _: &Op, (): &mut (), (): ()) -> Result<()> {
+        Ok(())
+    }
 
     fn finish(&self, (): ()) {}
+}
+
+impl Merge<()> for Once {
+    fn merge(&self, _: &Op, (): &mut (), (): ()) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Turns an item into a key without a value.

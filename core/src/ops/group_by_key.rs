@@ -7,7 +7,7 @@ use crate::lineage::Partitioning;
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
 use crate::ship::ship;
-use tryworks_base::Op;
+use tryworks_base::{Op, Result};
 
 /// What `group_by_key` does to the values of a key.
 #[derive(Clone)]
@@ -26,8 +26,9 @@ impl<V: Row> Aggregate<V> for Gathering {
         vec![value]
     }
 
-    fn fold(&self, _: &Op, state: &mut Vec<V>, value: V) {
+    fn fold(&self, _: &Op, state: &mut Vec<V>, value: V) -> Result<()> {
         state.push(value);
+        Ok(())
     }
 
     fn finish(&self, state: Vec<V>) -> Vec<V> {

@@ -1,13 +1,19 @@
 //! The operators, one file each: what an operator does to an item or a partition, and its methods.
 
+mod aggregate_by_key;
 mod cache;
 mod coalesce;
+mod combine_by_key;
+mod counts;
+mod counts_by_key;
 mod distinct;
 mod each;
 mod filter;
 mod flat_map;
 mod flat_map_into;
+mod fold_by_key;
 mod from_fn;
+mod group_by;
 mod group_by_key;
 mod join;
 mod key_by;
@@ -15,10 +21,16 @@ mod keys;
 mod map;
 mod map_partitions;
 mod map_values;
+mod max_by_key;
+mod mean_by_key;
+mod min_by_key;
 mod reduce_by_key;
 mod repartition;
 mod sample;
 mod sort_by_key;
+mod stats_by_key;
+mod sum_by_key;
+mod top_by_key;
 mod try_filter;
 mod try_flat_map;
 mod try_map;

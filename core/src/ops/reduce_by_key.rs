@@ -2,7 +2,7 @@
 
 use crate::call::{Call2, Callable, Env};
 use crate::dataset::Dataset;
-use crate::exchange::{Aggregate, Grouped};
+use crate::exchange::{Aggregate, Grouped, Merge};
 use crate::lineage::Partitioning;
 use crate::pipe::Pipe;
 use crate::row::{Key, Row};
@@ -15,6 +15,12 @@ use tryworks_base::{Op, Result, TaskSite};
 pub struct Reducing<F>(F);
 
 ship!([F: Ship] Reducing<F> { 0: ship });
+
+impl<F> Reducing<F> {
+    pub(super) fn new(function: F) -> Self {
+        Reducing(function)
+    }
+}
 
 impl<F: Callable> Callable for Reducing<F> {
     fn ready(&self, op: &Op, place: TaskSite) -> Result<()> {
@@ -33,11 +39,12 @@ impl<V: Row, F: Call2<V, V, Out = V>> Aggregate<V> for Reducing<F> {
     }
 
     #[inline(always)]
-    fn fold(&self, op: &Op, state: &mut V, value: V) {
+    fn fold(&self, op: &Op, state: &mut V, value: V) -> Result<()> {
         // The function takes the state by value, so something has to be in its place during the call. If values own
         // memory, that is a clone of the new value, which is usually smaller than the state.
         let before = if std::mem::needs_drop::<V>() { std::mem::replace(state, value.clone()) } else { state.clone() };
         *state = op.call(|| self.0.call(before, value));
+        Ok(())
     }
 
     #[inline(always)]
@@ -46,14 +53,25 @@ impl<V: Row, F: Call2<V, V, Out = V>> Aggregate<V> for Reducing<F> {
     }
 }
 
+impl<V: Row, F: Call2<V, V, Out = V>> Merge<V> for Reducing<F> {
+    #[inline(always)]
+    fn merge(&self, op: &Op, state: &mut V, later: V) -> Result<()> {
+        self.fold(op, state, later)
+    }
+}
+
 /// # Pairs
 impl<K: Send + 'static, V: Send + 'static, P: Pipe<Item = (K, V)>> Dataset<P> {
-    fn reduced_by_key<F: Call2<V, V, Out = V>>(&self, op: Op, function: F) -> Dataset<Grouped<K, V, Reducing<F>>>
+    pub(crate) fn reduced_by_key<F: Call2<V, V, Out = V>>(
+        &self,
+        op: Op,
+        function: F,
+    ) -> Dataset<Grouped<K, V, Reducing<F>>>
     where
         K: Key,
         V: Row,
     {
-        let (aggregate, readers) = (Reducing(function), self.readers());
+        let (aggregate, readers) = (Reducing::new(function), self.readers());
         let side = self.combined(aggregate.clone(), op, readers);
         self.grouped(side, aggregate, op, readers, Some(Partitioning::Hash(readers)))
     }

@@ -5,6 +5,7 @@
 //! A new operator or action adds a line to one of the lists here.
 
 mod actions;
+mod by_key;
 mod keyed;
 mod loops;
 mod narrow;
@@ -86,6 +87,7 @@ pub fn all<S: Sources + 'static>() -> Vec<Case<S>> {
     let mut all = narrow::cases();
     all.extend(whole::cases());
     all.extend(keyed::cases());
+    all.extend(by_key::cases());
     all.extend(ordered::cases());
     all.extend(actions::cases());
     all.extend(loops::cases());
