@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     for seed in 0..RESAMPLES {
         // One pass computes both the sum and the number of the drawn items.
         let drawn = words.sample_with_replacement(1.0, seed).map(|words| (words, 1u64));
-        let (sum, n) = drawn.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?;
+        let (sum, n) = drawn.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?.unwrap_or_default();
         means.push(sum / n as f64);
     }
     means.sort_by(f64::total_cmp);

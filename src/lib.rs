@@ -36,8 +36,8 @@ pub use tryworks_base::ids::{CacheId, ExchangeId};
 pub use tryworks_base::{Error, Op, Progress, Result, Shipment, Site, TaskSite, UserError, UserFault, frames, memory};
 pub use tryworks_core::ship::NoCaptures;
 pub use tryworks_core::{
-    Background, Dataset, Emitter, Float, Items, Job, Number, Record, Stats, StorageLevel, Str, Summand, ToDriver,
-    Total, data, pipe, row, runner, sink, source, task, with,
+    Background, Dataset, Emitter, Float, Histogram, Items, Job, LocalIterator, Number, Record, Stats, StorageLevel,
+    Str, Summand, ToDriver, Total, data, pipe, row, runner, sink, source, task, with,
 };
 pub use tryworks_io::{Input, files, places, records, rows, text};
 pub use tryworks_runtime::event_log;

@@ -36,7 +36,7 @@ mod total;
 mod trampoline;
 pub mod with;
 
-pub use actions::{Background, Job, ToDriver};
+pub use actions::{Background, Histogram, Job, LocalIterator, ToDriver};
 pub use dataset::Dataset;
 pub use ops::{BEGIN_WITH, Emitter, Items, StorageLevel, from_fn};
 pub use record::Record;

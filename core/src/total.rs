@@ -14,8 +14,8 @@ use std::hash::{Hash, Hasher};
 /// # let cx = Context::local(2)?;
 /// let floats = cx.parallelize(vec![2.5, f64::NAN, -1.0, f64::INFINITY]);
 /// assert_eq!(floats.filter(|x| !x.is_nan()).sort_by(|x| total(*x)).collect()?, [-1.0, 2.5, f64::INFINITY]);
-/// assert_eq!(floats.map(total).min()?.0, -1.0);
-/// assert!(floats.map(total).max()?.0.is_nan());
+/// assert_eq!(floats.map(total).min()?, Some(total(-1.0)));
+/// assert!(floats.map(total).max()?.is_some_and(|most| most.0.is_nan()));
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]

@@ -199,7 +199,10 @@ fn a_checked_row_loses_nothing_or_the_same_with_any_memory() -> Result<()> {
         assert!(name.contains("Ranked") && message.contains("loses 8 bytes of `Ranked`"), "{name} {message}");
     }
     // The program did not ask for checks, and memory is not short.
-    assert_eq!(context(false).build()?.range(0..5).map(|id| Ranked { id, rank: id }).repartition(1).max()?.rank, 4);
+    assert_eq!(
+        context(false).build()?.range(0..5).map(|id| Ranked { id, rank: id }).repartition(1).max()?.unwrap().rank,
+        4
+    );
     let marks = |cx: &Context| {
         let rows = cx.range_in(0..30_000, 3).map(|id| (id % 10, Marked { id, known: true, marked: true }));
         rows.group_by_key().map(|(_, rows)| rows.iter().filter(|row| row.marked).count() as u64).sum()
@@ -258,7 +261,7 @@ fn keys_that_are_not_equal_as_they_should_lose_no_row() -> Result<()> {
         let rows = cx.range_in(0..ROWS, 5).map(|n| (Number(if n % 3 == 0 { f64::NAN } else { (n % 50) as f64 }), n));
         let keyed = rows.map_values(|n| (1u64, n, "x".repeat(400)));
         let counted = keyed.reduce_by_key(|a, b| (a.0 + b.0, a.1 + b.1, b.2)).values().map(|row| (row.0, row.1));
-        let (count, sum) = counted.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?;
+        let (count, sum) = counted.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?.unwrap();
         assert_eq!((count, sum), (ROWS, ROWS * (ROWS - 1) / 2));
         let grouped = rows.group_by_key().flat_map(|(_, rows)| rows);
         assert_eq!(sorted(grouped.collect()?), (0..ROWS).collect::<Vec<_>>());

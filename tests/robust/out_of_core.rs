@@ -74,7 +74,7 @@ fn join() {
             assert!(number(&left) == n && number(&right) == 2 * n);
             (1u64, n)
         });
-        let (count, sum) = matches.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?;
+        let (count, sum) = matches.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?.unwrap();
         assert_eq!(count, ROWS / 4);
         assert_eq!(sum, (ROWS / 4..ROWS / 2).sum::<u64>());
         Ok(())

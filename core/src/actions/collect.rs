@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tryworks_base::codec::prove_rows;
 use tryworks_base::{Op, Result};
 
-struct Collect;
+pub(super) struct Collect;
 
 ship!([] Collect {});
 
@@ -63,6 +63,12 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// If the plan has a mistake.
     #[track_caller]
     pub fn collect(&self) -> Result<Job<Vec<P::Item>>> {
-        self.begin_job(Op::here("collect"), Collect, |parts| Ok(parts.in_order()?.into_iter().flatten().collect()))
+        self.collected(Op::here("collect"))
+    }
+}
+
+impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
+    pub(super) fn collected(&self, op: Op) -> Result<Job<Vec<P::Item>>> {
+        self.begin_job(op, Collect, |parts| Ok(parts.in_order()?.into_iter().flatten().collect()))
     }
 }

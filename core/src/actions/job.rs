@@ -169,6 +169,13 @@ pub struct Background<'a, P: Pipe, E = ()> {
     pub(crate) env: E,
 }
 
+impl<P: Pipe, E> Background<'_, P, E> {
+    /// The actions of another dataset, which is made from this one and is tied in the same way.
+    pub(super) fn of<'a, Q: Pipe>(&self, data: &'a Dataset<Q>) -> Background<'a, Q> {
+        Background { data, tie: self.tie.clone(), env: () }
+    }
+}
+
 impl<P: Pipe, E: Env> Background<'_, P, E> {
     pub(crate) fn given<F>(&self, function: F) -> Given<E, F> {
         Given { env: self.env.clone(), function }

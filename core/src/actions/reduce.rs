@@ -43,55 +43,55 @@ where
 /// # Actions
 impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
     /// Folds all items into one: first the items of each partition, then the results of the partitions, in order. The
-    /// function has to be associative.
+    /// function has to be associative. `None` if there is no item.
     ///
     /// # Errors
-    /// Why the job failed; an error if there is no item at all.
+    /// Why the job failed.
     ///
     /// ```
     /// # use tryworks::prelude::*;
     /// # let cx = Context::local(2)?;
-    /// assert_eq!(cx.range(1..6).reduce(|a, b| a * b)?, 120);
+    /// assert_eq!(cx.range(1..6).reduce(|a, b| a * b)?, Some(120));
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn reduce<F: Fn(P::Item, P::Item) -> P::Item + NoCaptures>(&self, function: F) -> Result<P::Item> {
+    pub fn reduce<F: Fn(P::Item, P::Item) -> P::Item + NoCaptures>(&self, function: F) -> Result<Option<P::Item>> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.background().reduced(Op::here("reduce"), Plain(function))?.wait()
     }
 
-    /// The least item; of equal items the first.
+    /// The least item; of equal items the first. `None` if there is no item.
     ///
     /// # Errors
-    /// Why the job failed; an error if there is no item at all.
+    /// Why the job failed.
     ///
     /// ```
     /// # use tryworks::prelude::*;
     /// # let cx = Context::local(2)?;
-    /// assert_eq!(cx.range(0..9).map(|n| n * 5 % 9).min()?, 0);
+    /// assert_eq!(cx.range(0..9).map(|n| n * 5 % 9).min()?, Some(0));
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn min(&self) -> Result<P::Item>
+    pub fn min(&self) -> Result<Option<P::Item>>
     where
         P::Item: Ord,
     {
         self.background().reduced(Op::here("min"), Plain(least))?.wait()
     }
 
-    /// The greatest item; of equal items the first.
+    /// The greatest item; of equal items the first. `None` if there is no item.
     ///
     /// # Errors
-    /// Why the job failed; an error if there is no item at all.
+    /// Why the job failed.
     ///
     /// ```
     /// # use tryworks::prelude::*;
     /// # let cx = Context::local(2)?;
-    /// assert_eq!(cx.range(0..9).map(|n| n * 5 % 9).max()?, 8);
+    /// assert_eq!(cx.range(0..9).map(|n| n * 5 % 9).max()?, Some(8));
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn max(&self) -> Result<P::Item>
+    pub fn max(&self) -> Result<Option<P::Item>>
     where
         P::Item: Ord,
     {
@@ -104,9 +104,12 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> With<P, E> {
     /// [`Dataset::reduce`] with the given value first.
     ///
     /// # Errors
-    /// Why the job failed; an error if there is no item at all.
+    /// Why the job failed.
     #[track_caller]
-    pub fn reduce<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + NoCaptures>(&self, function: F) -> Result<P::Item> {
+    pub fn reduce<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + NoCaptures>(
+        &self,
+        function: F,
+    ) -> Result<Option<P::Item>> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.background().reduced(Op::here("reduce"), self.given(function))?.wait()
     }
@@ -119,7 +122,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn reduce<F: Fn(P::Item, P::Item) -> P::Item + NoCaptures>(&self, function: F) -> Result<Job<P::Item>> {
+    pub fn reduce<F: Fn(P::Item, P::Item) -> P::Item + NoCaptures>(&self, function: F) -> Result<Job<Option<P::Item>>> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.reduced(Op::here("reduce"), Plain(function))
     }
@@ -129,7 +132,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn min(&self) -> Result<Job<P::Item>>
+    pub fn min(&self) -> Result<Job<Option<P::Item>>>
     where
         P::Item: Ord,
     {
@@ -141,7 +144,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn max(&self) -> Result<Job<P::Item>>
+    pub fn max(&self) -> Result<Job<Option<P::Item>>>
     where
         P::Item: Ord,
     {
@@ -159,21 +162,19 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> Background<'_, P, E> {
     pub fn reduce<F: Fn(&E::Value, P::Item, P::Item) -> P::Item + NoCaptures>(
         &self,
         function: F,
-    ) -> Result<Job<P::Item>> {
+    ) -> Result<Job<Option<P::Item>>> {
         const { captures_nothing::<F>(GIVE_IT) }
         self.reduced(Op::here("reduce"), self.given(function))
     }
 }
 
 impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
-    fn reduced<F: Call2<P::Item, P::Item, Out = P::Item>>(&self, op: Op, function: F) -> Result<Job<P::Item>> {
+    fn reduced<F: Call2<P::Item, P::Item, Out = P::Item>>(&self, op: Op, function: F) -> Result<Job<Option<P::Item>>> {
         self.begin_job(op, Reduce { function: function.clone(), op }, move |parts| {
             let parts = parts.in_order()?;
             // Tasks may have run in other processes. Then what the function needs does not exist in this one yet.
             function.ready(&op, TaskSite::default())?;
-            let reduced = parts.into_iter().flatten().reduce(|a, b| op.call(|| function.call(a, b)));
-            let message = format!("{}: there is no item; `fold` has a value for that case", op.name);
-            reduced.ok_or(op.fault(message))
+            Ok(parts.into_iter().flatten().reduce(|a, b| op.call(|| function.call(a, b))))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! `take` and `first`: the first items, read from few partitions.
+//! `take`, `first` and `is_empty`: the first items, read from few partitions.
 
 use super::job::{Background, Job, PartAction, bytes_of};
 use crate::dataset::Dataset;
@@ -63,20 +63,37 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Dataset<P> {
         self.background().taken(Op::here("take"), n)?.wait()
     }
 
-    /// The first item.
+    /// The first item; `None` if there is no item.
     ///
     /// # Errors
-    /// Why the job failed; an error if there is no item at all.
+    /// Why the job failed.
     ///
     /// ```
     /// # use tryworks::prelude::*;
     /// # let cx = Context::local(2)?;
-    /// assert_eq!(cx.range(7..1_000_000).first()?, 7);
+    /// assert_eq!(cx.range(7..1_000_000).first()?, Some(7));
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn first(&self) -> Result<P::Item> {
+    pub fn first(&self) -> Result<Option<P::Item>> {
         self.background().first_taken(Op::here("first"))?.wait()
+    }
+
+    /// Whether there is no item. It reads partitions as [`first`](Dataset::first) does.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    ///
+    /// ```
+    /// # use tryworks::prelude::*;
+    /// # let cx = Context::local(2)?;
+    /// let numbers = cx.range(0..1_000_000);
+    /// assert_eq!((numbers.is_empty()?, numbers.filter(|n| *n > 1_000_000).is_empty()?), (false, true));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn is_empty(&self) -> Result<bool> {
+        self.background().none_taken(Op::here("is_empty"))?.wait()
     }
 }
 
@@ -98,13 +115,25 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
     /// # Errors
     /// If the plan has a mistake.
     #[track_caller]
-    pub fn first(&self) -> Result<Job<P::Item>> {
+    pub fn first(&self) -> Result<Job<Option<P::Item>>> {
         self.first_taken(Op::here("first"))
     }
 
-    fn first_taken(&self, op: Op) -> Result<Job<P::Item>> {
-        let none = op.fault("first: there is no item");
-        Ok(self.taken(op, 1)?.map(|mut items| items.pop().ok_or(none)))
+    /// [`Dataset::is_empty`] in the background, as [`take`](Background::take) runs.
+    ///
+    /// # Errors
+    /// If the plan has a mistake.
+    #[track_caller]
+    pub fn is_empty(&self) -> Result<Job<bool>> {
+        self.none_taken(Op::here("is_empty"))
+    }
+
+    fn none_taken(&self, op: Op) -> Result<Job<bool>> {
+        Ok(self.taken(op, 1)?.map(|items| Ok(items.is_empty())))
+    }
+
+    fn first_taken(&self, op: Op) -> Result<Job<Option<P::Item>>> {
+        Ok(self.taken(op, 1)?.map(|mut items| Ok(items.pop())))
     }
 
     fn taken(&self, op: Op, n: usize) -> Result<Job<Vec<P::Item>>> {
@@ -139,13 +168,13 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
 
 /// The latest of several jobs that follow one another. Each job has its own guard, because no job may begin under a
 /// guard.
-struct Latest {
+pub(super) struct Latest {
     job: Lock<Arc<dyn JobControl>>,
-    cancelled: AtomicBool,
+    pub(super) cancelled: AtomicBool,
 }
 
 impl Latest {
-    fn new(job: Arc<dyn JobControl>) -> Self {
+    pub(super) fn new(job: Arc<dyn JobControl>) -> Self {
         Latest { job: Lock::new(job), cancelled: AtomicBool::new(false) }
     }
 
@@ -155,7 +184,7 @@ impl Latest {
 
     /// Sets the next job. `cancel` stores its flag before it reads the job, and `follow` stores the job before it reads
     /// the flag. So at least one of them cancels the new job.
-    fn follow(&self, job: Arc<dyn JobControl>) {
+    pub(super) fn follow(&self, job: Arc<dyn JobControl>) {
         let before = std::mem::replace(&mut *self.job.lock(), job.clone());
         drop(before);
         if self.cancelled.load(SeqCst) {

@@ -1,13 +1,12 @@
 //! `take_ordered_by`: the first items in the order of a key.
 
+use super::first_few::FirstFew;
 use super::job::{Background, Job, PartAction, bytes_of};
 use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::exchange::unless_failed;
 use crate::pipe::{Pipe, drive};
-use crate::row::Gathered;
 use crate::ship::{GIVE_IT, NoCaptures, Plain, Ship, captures_nothing, ship};
-use crate::sort::in_order;
 use crate::task::TaskContext;
 use crate::with::With;
 use serde::Serialize;
@@ -25,57 +24,6 @@ struct TakeOrdered<F, O> {
 
 ship!([F: Ship, O] TakeOrdered<F, O> { n: value, function: ship, op: value, order: none });
 
-/// The least number of items that are gathered before they are sorted, unless they take many bytes. It keeps the cost of
-/// each item small.
-const LEAST: usize = 1024;
-/// The most bytes of items that are gathered beyond twice the number that is wanted.
-const GATHERED_BYTES: u64 = 1 << 20;
-
-/// The first `n` items in order; of items with equal keys, the earlier ones.
-struct First<'a, O, T> {
-    op: &'a Op,
-    n: usize,
-    items: Vec<(O, T)>,
-    gathered: Gathered,
-    /// Whether the first `n` items are sorted, and the later ones come before the last of these.
-    full: bool,
-}
-
-impl<'a, O: Ord, T: Serialize> First<'a, O, T> {
-    fn new(op: &'a Op, n: usize) -> Self {
-        // Keys cannot be measured. They may be as large as their items.
-        let share = if const { std::mem::needs_drop::<O>() } { 2 } else { 1 };
-        let gathered = Gathered::new(n.saturating_mul(2).max(LEAST), GATHERED_BYTES / share);
-        First { op, n, items: Vec::new(), gathered, full: false }
-    }
-
-    #[inline]
-    fn push(&mut self, order: O, item: T) -> Result<()> {
-        // Once there are `n` sorted items, a new item counts only if its key is less than the key of the last one.
-        if self.n == 0 || self.full && self.items[self.n - 1].0.cmp(&order).is_le() {
-            return Ok(());
-        }
-        self.items.push((order, item));
-        if self.items.len() >= self.n.saturating_mul(2) && self.gathered.is_full(&self.items, |(_, item)| item) {
-            self.full = true;
-            return self.sort();
-        }
-        Ok(())
-    }
-
-    fn sort(&mut self) -> Result<()> {
-        in_order::<O>(self.op, || self.items.sort_by(|a, b| a.0.cmp(&b.0)))?;
-        self.items.truncate(self.n);
-        self.gathered.begin(self.n);
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Vec<T>> {
-        self.sort()?;
-        Ok(self.items.into_iter().map(|(_, item)| item).collect())
-    }
-}
-
 impl<P, F, O> PartAction<P> for TakeOrdered<F, O>
 where
     P: Pipe<Item: Serialize + DeserializeOwned>,
@@ -86,14 +34,14 @@ where
 
     fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Vec<P::Item>> {
         self.function.ready(&self.op, task.place())?;
-        let mut first = First::new(&self.op, self.n);
+        let mut first = FirstFew::new(&self.op, self.n);
         let mut failed = None;
         drive(&mut cursor, task, &mut |item| {
             let order = self.op.call(|| self.function.call(&item));
-            unless_failed(first.push(order, item), &mut failed)
+            unless_failed(first.push((order, item)), &mut failed)
         })?;
         failed.map_or(Ok(()), Err)?;
-        first.finish()
+        Ok(first.finish()?.into_iter().map(|(_, item)| item).collect())
     }
 
     fn aspects(&self) -> Vec<Aspect> {
@@ -170,7 +118,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E: Env> Background<'_, P, E> {
 }
 
 impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
-    fn ordered<O: Ord + 'static, F: for<'a> Call1<&'a P::Item, Out = O>>(
+    pub(super) fn ordered<O: Ord + 'static, F: for<'a> Call1<&'a P::Item, Out = O>>(
         &self,
         op: Op,
         n: usize,
@@ -181,11 +129,11 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
             let parts = parts.in_order()?.into_iter().flatten();
             // Tasks may have run in other processes. Then what the function needs does not exist in this one yet.
             function.ready(&op, TaskSite::default())?;
-            let mut first = First::new(&op, n);
+            let mut first = FirstFew::new(&op, n);
             for item in parts {
-                first.push(op.call(|| function.call(&item)), item)?;
+                first.push((op.call(|| function.call(&item)), item))?;
             }
-            first.finish()
+            Ok(first.finish()?.into_iter().map(|(_, item)| item).collect())
         })
     }
 }

@@ -239,7 +239,7 @@ impl<P: Pipe> Dataset<P> {
     /// # let cx = Context::local(2)?;
     /// let squares = cx.range(0..10).map(|n| n * n).cache();
     /// assert_eq!(squares.count()?, 10);
-    /// assert_eq!(squares.reduce(|a, b| a + b)?, 285);
+    /// assert_eq!(squares.sum()?, 285);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]

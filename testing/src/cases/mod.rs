@@ -5,6 +5,7 @@
 //! A new operator or action adds a line to one of the lists here.
 
 mod actions;
+mod answers;
 mod by_key;
 mod keyed;
 mod loops;
@@ -90,6 +91,7 @@ pub fn all<S: Sources + 'static>() -> Vec<Case<S>> {
     all.extend(by_key::cases());
     all.extend(ordered::cases());
     all.extend(actions::cases());
+    all.extend(answers::cases());
     all.extend(loops::cases());
     all
 }
