@@ -33,6 +33,8 @@ pub enum Error {
         offset: Option<u64>,
         /// What is wrong there.
         message: String,
+        /// The call that reads it, where it is known.
+        site: Option<Site>,
     },
     /// The program asks for something that cannot be planned.
     Plan {
@@ -222,7 +224,7 @@ impl Error {
 
     /// An error of the input.
     pub fn input(path: impl fmt::Display, offset: Option<u64>, message: impl fmt::Display) -> Self {
-        Error::Input { path: path.to_string(), offset, message: message.to_string() }
+        Error::Input { path: path.to_string(), offset, message: message.to_string(), site: None }
     }
 
     /// A limit that was reached: its name, its value, what was needed, what would help.
@@ -236,6 +238,9 @@ impl Error {
         match self {
             Error::Type { name, message, advice, site } => {
                 Error::Type { name, message, advice, site: site.or(Some(call)) }
+            }
+            Error::Input { path, offset, message, site } => {
+                Error::Input { path, offset, message, site: site.or(Some(call)) }
             }
             other => other,
         }
@@ -296,8 +301,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::User(fault) => fault.fmt(f),
-            Error::Input { path, offset: Some(offset), message } => write!(f, "{path}, byte {offset}: {message}"),
-            Error::Input { path, offset: None, message } => write!(f, "{path}: {message}"),
+            Error::Input { path, offset, message, site } => {
+                f.write_str(path)?;
+                offset.map_or(Ok(()), |offset| write!(f, ", byte {offset}"))?;
+                write!(f, ": {message}")?;
+                site.map_or(Ok(()), |site| write!(f, "\n  at {site}"))
+            }
             Error::Plan { message, site } => write!(f, "{message}\n  at {site}"),
             Error::Fetch { exchange, map, message } => {
                 write!(f, "the output of map partition {map} of exchange {exchange} cannot be read: {message}")

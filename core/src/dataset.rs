@@ -57,7 +57,7 @@ impl<S: Source> Dataset<Read<S>> {
         let proven = |source: &mut S| guarded(|code| runner.guard(op, code), || source.prove(every));
         let fault = fault.or_else(|| proven(&mut source).err()).map(|error| error.at(op.site));
         let node = Node::source(op, source.partitions(), source.describe()).with_fault(fault);
-        Dataset { pipe: Read::new(source), node: Arc::new(node), runner, shuffle_into: None }
+        Dataset { pipe: Read::new(source, op), node: Arc::new(node), runner, shuffle_into: None }
     }
 }
 

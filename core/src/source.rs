@@ -1,12 +1,12 @@
 //! Where items come from: the contract of sources, and the pipe that reads one.
 
-use crate::pipe::{Cursor, Pipe};
+use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::ship::{Decoder, Encoder, Ship};
 use crate::task::TaskContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
-use tryworks_base::{Result, codec};
+use tryworks_base::{Op, Result, Site, codec};
 
 /// A partitioned input. The number of partitions, their items and the order of the items must depend on the input
 /// alone: never on threads, memory or time.
@@ -49,36 +49,58 @@ pub trait Source: Serialize + DeserializeOwned + Send + Sync + 'static {
 }
 
 /// The pipe that reads a [`Source`].
-pub struct Read<S>(Arc<S>);
+pub struct Read<S> {
+    source: Arc<S>,
+    op: Op,
+}
 
 impl<S> Clone for Read<S> {
     fn clone(&self) -> Self {
-        Read(self.0.clone())
+        Read { source: self.source.clone(), op: self.op }
     }
 }
 
 impl<S: Source> Read<S> {
-    pub(crate) fn new(source: S) -> Self {
-        Read(Arc::new(source))
+    pub(crate) fn new(source: S, op: Op) -> Self {
+        Read { source: Arc::new(source), op }
     }
 }
 
 impl<S: Source> Ship for Read<S> {
     fn encode(&self, to: &mut Encoder) -> Result<()> {
-        to.given(&*self.0).map_err(|error| error.blaming(S::blamed()))
+        to.value(&self.op)?;
+        to.given(&*self.source).map_err(|error| error.blaming(S::blamed()))
     }
 
     fn decode(from: &mut Decoder) -> Result<Self> {
-        let source = from.given().map_err(|error| error.blaming(S::blamed()))?;
-        Ok(Read(Arc::new(source)))
+        let op: Op = from.value()?;
+        let source = from.given().map_err(|error| error.blaming(S::blamed()).at(op.site))?;
+        Ok(Read { source: Arc::new(source), op })
     }
 }
 
 impl<S: Source> Pipe for Read<S> {
     type Item = S::Item;
-    type Cursor = S::Cursor;
+    type Cursor = ReadCursor<S::Cursor>;
 
-    fn open(&self, partition: u32, task: &TaskContext) -> Result<S::Cursor> {
-        self.0.open(partition, task)
+    fn open(&self, partition: u32, task: &TaskContext) -> Result<Self::Cursor> {
+        let site = self.op.site;
+        let cursor = self.source.open(partition, task).map_err(|error| error.at(site))?;
+        Ok(ReadCursor { cursor, site })
+    }
+}
+
+/// One partition of a source. Its errors name the call that made the source.
+pub struct ReadCursor<C> {
+    cursor: C,
+    site: Site,
+}
+
+impl<C: Cursor> Cursor for ReadCursor<C> {
+    type Item = C::Item;
+
+    #[inline]
+    fn advance<S: FnMut(C::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        self.cursor.advance(budget, sink).map_err(|error| error.at(self.site))
     }
 }

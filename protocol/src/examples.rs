@@ -199,7 +199,7 @@ pub(crate) fn errors() -> Vec<Error> {
     let text = || String::from("t");
     vec![
         Error::User(Box::new(fault)),
-        Error::Input { path: text(), offset: Some(1), message: text() },
+        Error::Input { path: text(), offset: Some(1), message: text(), site: Some(site) },
         Error::Plan { message: text(), site },
         Error::Fetch { exchange: ExchangeId(1), map: 2, message: text() },
         Error::Limit { name: text(), value: 1, needed: text(), advice: text() },

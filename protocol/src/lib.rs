@@ -39,7 +39,8 @@ use tryworks_base::{Error, MAX_MESSAGE, Result, codec};
 /// | 2 | a hello no longer has a hash of source texts |
 /// | 3 | a worker's welcome names the machine of its driver; a job says what action it is and which token its place has; a driver looks for the detached job that a save may be |
 /// | 4 | places of blocks, and failures to read them, say that a block is on no engine, which engine 0 stood for |
-pub const PROTOCOL: u32 = 4;
+/// | 5 | an error of the input names the call that reads it |
+pub const PROTOCOL: u32 = 5;
 
 /// The output id under which block stores keep the results of a job.
 pub fn results_of(job: JobId) -> OutputId {

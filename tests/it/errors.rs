@@ -401,6 +401,34 @@ fn missing_input_fails_the_action_and_names_the_call() {
 }
 
 #[test]
+fn input_that_turns_out_wrong_while_it_is_read_is_told_with_the_call() {
+    let cx = cx();
+    let scratch = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = scratch.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let (latin, cut) = (file("latin", b"caf\xe9\n"), file("cut.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\xff"));
+    let (changed, changed_records) = (file("changed", b"one\n"), file("records", b"onetwo"));
+    let line = line!();
+    let errors = [
+        (cx.text_file(latin).boxed(), "latin, byte 3: this byte is not UTF-8"),
+        (cx.read(text(cut)).boxed(), "cut.gz, byte 10: the compressed data ends too early"),
+        (cx.text_file(&changed).boxed(), "changed: "),
+        (cx.records::<3>(&changed_records).map(|record| format!("{record:?}")).boxed(), "records: "),
+    ];
+    for path in [&changed, &changed_records] {
+        std::fs::write(path, b"longer than before\n").unwrap();
+    }
+    for (at, (lines, message)) in errors.into_iter().enumerate() {
+        let error = lines.map(|line| line.len()).count().unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+        assert!(error.contains(&format!("\n  at {}:{}:", file!(), line as usize + 2 + at)), "{error}");
+    }
+}
+
+#[test]
 fn saving_to_a_place_that_is_taken_harms_nothing() -> Result<()> {
     let cx = cx();
     let scratch = tempfile::tempdir().unwrap();

@@ -82,6 +82,7 @@ impl Cursor for StepsCursor {
     }
 }
 
+#[track_caller]
 fn steps(cx: &Context, fault: Fault) -> Dataset<tryworks::source::Read<Steps>> {
     Dataset::from_source(cx.runner(), "steps", Steps { partitions: 3, by: 3, fault }, None)
 }
@@ -104,12 +105,20 @@ fn a_source_of_a_users_own_is_read_like_any_other() -> Result<()> {
 fn the_error_of_a_source_is_reported_unchanged() -> Result<()> {
     let cx = cx();
     let refused = steps(&cx, Fault::RefusesToOpen);
-    assert_eq!(refused.count(), Err(Error::input("steps", None, "the stairs are closed")));
+    let by_this_call = format!("\n  at {}:{}:", file!(), line!() - 1);
+    let text = refused.count().unwrap_err().to_string();
+    assert!(text.starts_with(&format!("steps: the stairs are closed{by_this_call}")), "{text}");
     assert_eq!(refused.take(3)?, [0, 3, 6], "what is not touched cannot fail");
     let broken = steps(&cx, Fault::FailsInTheMiddle);
-    assert_eq!(broken.map(|n| n + 1).collect(), Err(Error::input("steps", Some(50), "a step is broken")));
-    assert_eq!(broken.boxed().map(|n| n).boxed().count().unwrap_err().to_string(), "steps, byte 50: a step is broken");
-    assert_eq!(broken.map_partitions(|items| items).count(), Err(Error::input("steps", Some(50), "a step is broken")));
+    let by_this_call = format!("\n  at {}:{}:", file!(), line!() - 1);
+    let errors = [
+        broken.map(|n| n + 1).count().unwrap_err(),
+        broken.boxed().map(|n| n).boxed().count().unwrap_err(),
+        broken.map_partitions(|items| items).count().unwrap_err(),
+    ];
+    for text in errors.map(|error| error.to_string()) {
+        assert!(text.starts_with(&format!("steps, byte 50: a step is broken{by_this_call}")), "{text}");
+    }
     assert!(broken.key_by(|n| n % 7).reduce_by_key(|a, b| a + b).count().is_err());
     assert!(broken.cache().count().is_err());
     assert!(broken.sort_by(|n| *n).count().is_err());
