@@ -123,10 +123,7 @@ impl Builder {
     /// The cluster that runs the jobs: its name, or the path of a connection file.
     #[track_caller]
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
-        match from_here(cluster.into()) {
-            Ok(cluster) => self.settings.cluster.name = Some(cluster),
-            Err(wrong) => self.refuse(format!("the cluster {wrong}")),
-        }
+        self.settings.cluster.name = self.unless_wrong("the cluster", from_here(cluster.into()));
         self
     }
 

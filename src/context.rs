@@ -1,8 +1,8 @@
 //! The context: the driver's handle on where things run.
 
 use crate::progress::Bar;
-use crate::settings::{self, MOST_THREADS, Settings};
-use std::path::{Path, PathBuf};
+use crate::settings::{self, Settings};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tryworks_base::memory::Memory;
 use tryworks_base::paths::whole;
@@ -44,7 +44,7 @@ impl Context {
     /// Makes a context that runs jobs on `threads` threads and ignores the environment. Examples and tests use it.
     ///
     /// # Errors
-    /// If `threads` is more than 4,096.
+    /// If `threads` is 0, or more than 4,096.
     pub fn local(threads: usize) -> Result<Self> {
         Context::builder().threads(threads).progress(false).build()
     }
@@ -138,38 +138,43 @@ impl Builder {
         self.fault.get_or_insert(Error::plan(why));
     }
 
-    /// Makes a path absolute, because the process may change its directory before it uses the path.
+    /// The value of `what`, or nothing if it was wrong.
     #[track_caller]
-    fn whole(&mut self, what: &str, path: &Path) -> PathBuf {
-        match whole(path) {
-            Ok(path) => path,
+    pub(crate) fn unless_wrong<T>(&mut self, what: &str, value: Result<T, String>) -> Option<T> {
+        match value {
+            Ok(value) => Some(value),
             Err(wrong) => {
-                self.refuse(format!("the path of {what} {wrong}"));
-                PathBuf::new()
+                self.refuse(format!("{what} {wrong}"));
+                None
             }
         }
     }
 
-    /// How many tasks run at once. 0 counts as 1, and more than 4,096 are an error when the context is built.
+    /// How many tasks run at once: 1 to 4,096. Other numbers are an error when the context is built.
     #[track_caller]
     pub fn threads(mut self, threads: usize) -> Self {
-        if threads > MOST_THREADS {
-            self.refuse(format!("{threads} threads are more than {MOST_THREADS}"));
+        if let Some(threads) = self.unless_wrong("`threads`", settings::threads(threads)) {
+            self.settings.local.threads = threads;
         }
-        self.settings.local.threads = threads.clamp(1, MOST_THREADS);
         self
     }
 
-    /// The memory budget in bytes.
+    /// The memory budget in bytes. A budget of nothing is an error when the context is built.
+    #[track_caller]
     pub fn memory(mut self, bytes: u64) -> Self {
-        self.settings.local.memory = bytes;
+        if let Some(bytes) = self.unless_wrong("`memory`", settings::memory(bytes)) {
+            self.settings.local.memory = bytes;
+        }
         self
     }
 
     /// The directory of spill files.
     #[track_caller]
     pub fn spill_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.settings.local.spill_dir = self.whole("the directory of spill files", &dir.into());
+        // Absolute, because the process may change its directory before it uses the path.
+        if let Some(dir) = self.unless_wrong("the path of the directory of spill files", whole(&dir.into())) {
+            self.settings.local.spill_dir = dir;
+        }
         self
     }
 
@@ -192,9 +197,13 @@ impl Builder {
     }
 
     /// How many attempts a task has whose function fails. The default is one on the program's own threads, where a
-    /// failure usually happens again, and four on a cluster.
+    /// failure usually happens again, and four on a cluster. No attempt at all is an error when the context is built.
+    #[track_caller]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.settings.max_attempts = Some(attempts.max(1));
+        if attempts == 0 {
+            self.refuse("`max_attempts` asks for 0 attempts, with which no task would run; ask for 1 or more".into());
+        }
+        self.settings.max_attempts = Some(attempts);
         self
     }
 
@@ -202,7 +211,7 @@ impl Builder {
     /// journal has the jobs.
     #[track_caller]
     pub fn event_log(mut self, path: impl Into<PathBuf>) -> Self {
-        self.settings.local.event_log = Some(self.whole("the event log", &path.into()));
+        self.settings.local.event_log = self.unless_wrong("the path of the event log", whole(&path.into()));
         self
     }
 

@@ -59,7 +59,23 @@ pub(crate) fn default() -> Settings {
 }
 
 /// The most threads that run tasks. Asking for more is a mistake, because each has a stack of 64 MiB.
-pub(crate) const MOST_THREADS: usize = 4096;
+const MOST_THREADS: usize = 4096;
+
+/// A number of threads, from a variable or from a method. As an error, what is wrong with it.
+pub(crate) fn threads(threads: usize) -> Result<usize, String> {
+    if (1..=MOST_THREADS).contains(&threads) {
+        return Ok(threads);
+    }
+    Err(format!("asks for {threads} threads; ask for 1 to {MOST_THREADS}"))
+}
+
+/// A memory budget, from a variable or from a method. As an error, what is wrong with it.
+pub(crate) fn memory(bytes: u64) -> Result<u64, String> {
+    if bytes > 0 {
+        return Ok(bytes);
+    }
+    Err("asks for a memory budget of 0 bytes, in which no task could run; ask for more, such as 1 GiB".into())
+}
 
 /// The error of a variable with a wrong value. `form` says what it should be.
 pub(crate) fn wrong(name: &str, value: &str, form: &str) -> Error {
@@ -90,18 +106,14 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Resul
         return Err(Error::Setting { name: "TRYWORKS_CLUSTER".into(), message });
     }
     if let Some(value) = text("TRYWORKS_THREADS")? {
-        let threads = value.parse().ok().filter(|threads| (1..=MOST_THREADS).contains(threads));
-        let form = format!("a number from 1 to {MOST_THREADS}");
-        settings.threads = threads.ok_or_else(|| wrong("TRYWORKS_THREADS", &value, &form))?;
+        let asked = value.parse().map_err(|_| wrong("TRYWORKS_THREADS", &value, "a number of threads"))?;
+        settings.threads = threads(asked).map_err(bad("TRYWORKS_THREADS"))?;
     }
     let size_of = |name: &str| -> Result<Option<u64>> {
         text(name)?.map(|value| size::bytes(&value).ok_or_else(|| wrong(name, &value, size::FORM))).transpose()
     };
-    if let Some(memory) = size_of("TRYWORKS_MEMORY")? {
-        if memory == 0 {
-            return Err(wrong("TRYWORKS_MEMORY", "0", size::FORM));
-        }
-        settings.memory = memory;
+    if let Some(bytes) = size_of("TRYWORKS_MEMORY")? {
+        settings.memory = memory(bytes).map_err(bad("TRYWORKS_MEMORY"))?;
     }
     if let Some(limit) = size_of("TRYWORKS_MAX_RESULT_BYTES")? {
         settings.max_result_bytes = limit;
@@ -127,6 +139,7 @@ pub(crate) fn from_environment(look: impl Fn(&str) -> Option<OsString>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Context;
     use std::os::unix::ffi::OsStringExt;
 
     /// Without the feature `cluster` fewer variables are read.
@@ -149,10 +162,23 @@ mod tests {
         let error = from_environment(|name| (name == "TRYWORKS_MEMORY").then(|| "lots".into())).err().unwrap();
         let text = error.to_string();
         assert!(text.contains("TRYWORKS_MEMORY is `lots`") && !text.contains(".rs"), "{error}");
-        let error = from_environment(|name| (name == "TRYWORKS_MEMORY").then(|| "0".into())).err().unwrap();
-        assert!(error.to_string().contains("TRYWORKS_MEMORY is `0`"), "{error}");
-        let error = from_environment(|name| (name == "TRYWORKS_THREADS").then(|| "0".into())).err().unwrap();
-        assert!(error.to_string().contains("TRYWORKS_THREADS"), "{error}");
+    }
+
+    /// A variable had been refused that the method of the same setting accepted.
+    #[test]
+    fn a_number_is_refused_alike_by_its_variable_and_by_its_method() {
+        let builder = || Context::builder().progress(false);
+        let refused = [
+            ("TRYWORKS_MEMORY", "0", builder().memory(0)),
+            ("TRYWORKS_THREADS", "0", builder().threads(0)),
+            ("TRYWORKS_THREADS", "5000", builder().threads(5000)),
+        ];
+        for (variable, value, builder) in refused {
+            let error = from_environment(|name| (name == variable).then(|| value.into())).err().unwrap().to_string();
+            let why = error.split_once("asks for").expect("says what was asked for").1;
+            let error = builder.build().err().expect("a method refuses what its variable refuses").to_string();
+            assert!(error.contains(why) && error.contains("settings.rs"), "{error}");
+        }
     }
 
     #[test]

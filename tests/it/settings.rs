@@ -17,9 +17,7 @@ fn the_least_and_the_most_that_a_context_may_have_give_the_same_answer() -> Resu
     let all = [
         ("hardly any memory", builder().memory(32 << 10)),
         ("all memory", builder().memory(u64::MAX)),
-        ("no threads, which is one", builder().threads(0)),
         ("more threads than partitions", builder().threads(100)),
-        ("no attempts, which is one", builder().max_attempts(0)),
         ("any number of attempts", builder().max_attempts(u32::MAX)),
         ("no space for spill files, which are not needed", builder().memory(1 << 30).spill_quota(0)),
         ("all results", builder().max_result_bytes(u64::MAX)),
@@ -33,7 +31,7 @@ fn the_least_and_the_most_that_a_context_may_have_give_the_same_answer() -> Resu
 #[test]
 fn a_setting_that_cannot_be_obeyed_is_an_error_at_its_call() -> Result<()> {
     let (message, site) = plan_error(Context::builder().threads(1_000_000).build());
-    assert!(message.contains("1000000 threads are more than 4096"), "{message}");
+    assert!(message.contains("`threads` asks for 1000000 threads; ask for 1 to 4096"), "{message}");
     assert!(site.file.ends_with("settings.rs"), "{site}");
     let (message, _) = plan_error(Context::builder().spill_dir("").build());
     assert!(message.contains("spill files"), "{message}");
@@ -41,9 +39,11 @@ fn a_setting_that_cannot_be_obeyed_is_an_error_at_its_call() -> Result<()> {
     assert!(message.contains("200 %") && message.contains("never begins"), "the first is told: {message}");
     let none = Context::builder().threads(2).progress(false).max_result_bytes(0).build()?;
     assert!(matches!(job(&none), Err(Error::Limit { ref name, value: 0, .. }) if name == "max_result_bytes"));
-    let none = Context::builder().threads(2).progress(false).memory(0).build()?;
-    let error = job(&none).unwrap_err();
-    assert!(matches!(&error, Error::Limit { name, value: 0, .. } if name == "memory"), "{error}");
+    let (message, site) = plan_error(Context::builder().max_attempts(0).build());
+    assert!(message.contains("0 attempts") && site.file.ends_with("settings.rs"), "{message}");
+    let little = Context::builder().threads(2).progress(false).memory(1).build()?;
+    let error = job(&little).unwrap_err();
+    assert!(matches!(&error, Error::Limit { name, value: 1, .. } if name == "memory"), "{error}");
     let small = Context::builder().threads(2).progress(false).memory(256 << 10).spill_quota(0).build()?;
     let error = small.range_in(0..200_000, 4).map(|n| (n ^ 0x5555, n)).sort_by_key().count().unwrap_err();
     assert!(matches!(&error, Error::Limit { name, value: 0, .. } if name == "spill_quota"), "{error}");
