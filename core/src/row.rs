@@ -5,6 +5,7 @@ use crate::pipe::BATCH;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::hash::Hash;
+use std::io;
 
 /// An item that can cross a shuffle or be cached: a serde value that can be cloned. Blocks are read in place and may be
 /// read again, by another action or a second attempt. So readers clone the items.
@@ -38,9 +39,37 @@ pub trait Key: Row + Hash + Eq {}
 #[diagnostic::do_not_recommend]
 impl<T: Row + Hash + Eq> Key for T {}
 
-/// The key as text, for errors that name it.
+/// The most bytes of a key that errors show.
+const SHOWN: usize = 200;
+
+/// The beginning of a text. What follows it is refused, so that nothing makes the rest.
+struct Beginning(Vec<u8>);
+
+impl io::Write for Beginning {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let more = bytes.len().min(SHOWN - self.0.len());
+        self.0.extend_from_slice(&bytes[..more]);
+        // Nothing written of something is an error of whoever writes.
+        Ok(more)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The key as text, for errors that name it. A key that does not fit in memory is long, so its text is cut.
 pub(crate) fn show<K: Serialize>(key: &K) -> String {
-    serde_json::to_string(key).unwrap_or_else(|_| format!("of type {}", std::any::type_name::<K>()))
+    let mut shown = Beginning(Vec::new());
+    let written = serde_json::to_writer(&mut shown, key);
+    match written {
+        Err(error) if !error.is_io() => format!("of type {}", std::any::type_name::<K>()),
+        whole => {
+            // The cut may be inside a character.
+            let text = shown.0.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+            format!("{text}{}", if whole.is_ok() { "" } else { "…" })
+        }
+    }
 }
 
 /// The bytes that a row of this type takes, including its heap memory. This is exact for types without heap memory.
@@ -199,6 +228,16 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_shows_the_beginning_of_a_long_key() {
+        assert_eq!(show(&("a", 1)), r#"["a",1]"#);
+        assert_eq!(show(&"x".repeat(1 << 20)), format!("\"{}…", "x".repeat(SHOWN - 1)));
+        assert_eq!(show(&vec![7u8; 1 << 20]), format!("[{}7…", "7,".repeat(SHOWN / 2 - 1)));
+        assert_eq!(show(&"é".repeat(SHOWN)), format!("\"{}…", "é".repeat(SHOWN / 2 - 1)), "no character is cut");
+        let unnamed = std::collections::BTreeMap::from([(vec![1u8], "no name of JSON's")]);
+        assert!(show(&unnamed).starts_with("of type alloc::collections"), "{}", show(&unnamed));
+    }
 
     #[test]
     fn a_cursor_of_large_rows_is_asked_for_few() {
