@@ -68,12 +68,22 @@ CREATE TABLE checksums (
 CREATE TABLE changes (
     session INTEGER NOT NULL, exchange INTEGER NOT NULL, partition INTEGER NOT NULL, launched INTEGER NOT NULL,
     PRIMARY KEY (session, exchange)) WITHOUT ROWID;
+";
+
+/// Views have no data, so a journal that is opened gets those of this version. A stage may run again after a loss: then
+/// its end is that of its last run, and it has none while that goes on.
+const VIEWS: &str = "
+DROP VIEW IF EXISTS stages;
+DROP VIEW IF EXISTS job_overview;
+DROP VIEW IF EXISTS task_overview;
 CREATE VIEW stages AS
-    SELECT job, stage, count(began) AS attempts, min(began) AS began, max(ended) AS ended, max(done) AS tasks,
-        max(failed) AS failed, max(busy) AS busy, max(rows) AS rows, max(bytes) AS bytes
+    SELECT job, stage, count(began) AS attempts, min(began) AS began,
+        (SELECT ended FROM stage_attempts AS last WHERE last.job = every.job AND last.stage = every.stage
+            ORDER BY epoch DESC, attempt DESC LIMIT 1) AS ended,
+        max(done) AS tasks, max(failed) AS failed, max(busy) AS busy, max(rows) AS rows, max(bytes) AS bytes
     FROM (
-        SELECT job, stage, began, ended, 0 AS done, 0 AS failed, 0 AS busy, 0 AS rows, 0 AS bytes FROM stage_attempts
-        UNION ALL SELECT job, stage, NULL, NULL, tasks, failed, busy, rows, bytes FROM stage_totals)
+        SELECT job, stage, began, 0 AS done, 0 AS failed, 0 AS busy, 0 AS rows, 0 AS bytes FROM stage_attempts
+        UNION ALL SELECT job, stage, NULL, tasks, failed, busy, rows, bytes FROM stage_totals) AS every
     GROUP BY job, stage;
 CREATE VIEW job_overview AS
     SELECT job, label, detached, state, datetime(submitted / 1000000, 'unixepoch') AS submitted_utc,
@@ -148,7 +158,9 @@ pub(super) fn make_ready(mut connection: Connection, path: &Path) -> Result<Conn
             making.pragma_update(None, "user_version", VERSION)?;
             making.commit()?;
         }
-        Ok(())
+        let making = connection.transaction()?;
+        making.execute_batch(VIEWS)?;
+        making.commit()
     };
     ready(&mut connection).map_err(|error| refused(path, &error))?;
     if !fresh {

@@ -70,6 +70,35 @@ fn a_job_with_its_stages_and_tasks_is_found_by_number_name_and_label() {
     assert_eq!((reader.end(first).unwrap(), reader.end(second).unwrap()), (Some(Err(error)), None));
 }
 
+/// Its first end was shown while it ran again.
+#[test]
+fn a_stage_that_runs_again_has_the_end_of_its_last_run() {
+    let (_directory, path) = place();
+    let journal = Journal::open(&path).unwrap().0;
+    let job = JobId(1);
+    journal.note(session(1));
+    journal.note(submitted(job, 1, "count at main.rs:3", None));
+    let shown = |journal: &Journal| {
+        journal.sync().unwrap();
+        let stage = journal.reader().unwrap().job("1", 5).unwrap().unwrap().stages.remove(0);
+        (stage.attempts, stage.began, stage.ended)
+    };
+    let began = |attempt, at| Entry::StageBegan { job, stage: 0, attempt, at, tasks: 1 };
+    let ended = |attempt, at| Entry::StageEnded { job, stage: 0, attempt, at };
+    journal.note(began(0, 50));
+    journal.note(ended(0, 60));
+    assert_eq!(shown(&journal), (1, Some(50), Some(60)));
+    journal.note(began(1, 70));
+    assert_eq!(shown(&journal), (2, Some(50), None));
+    // Its second run is lost with its hub, which counts anew.
+    drop(journal);
+    let journal = Journal::open(&path).unwrap().0;
+    journal.note(began(0, 80));
+    assert_eq!(shown(&journal), (3, Some(50), None));
+    journal.note(ended(0, 90));
+    assert_eq!(shown(&journal), (3, Some(50), Some(90)));
+}
+
 #[test]
 fn a_restarted_hub_finds_what_had_not_ended() {
     let (_directory, path) = place();
