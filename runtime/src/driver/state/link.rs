@@ -47,7 +47,8 @@ impl Session {
         self.cluster = cluster.into();
         // A restarted hub has nothing that the driver sent to its predecessor.
         let is_another_hub = self.epoch != welcome.epoch;
-        if is_another_hub || again.is_none_or(|(session, _)| session != welcome.session) {
+        let knows_no_ticket = is_another_hub || again.is_none_or(|(session, _)| session != welcome.session);
+        if knows_no_ticket {
             self.jobs.values_mut().filter(|job| job.end.is_some()).for_each(|job| job.unasked = true);
         }
         (self.id, self.secret, self.epoch) = (welcome.session, welcome.secret, welcome.epoch);
@@ -59,6 +60,9 @@ impl Session {
         if welcome.send_program {
             self.outbox.push(FromDriver::ProgramSent);
         }
+        // The hub leaves the jobs of tickets that are not held to whoever collects them.
+        let collected = self.collected.iter_mut();
+        self.outbox.extend(collected.flat_map(|(ticket, one)| one.again(*ticket, knows_no_ticket)));
         if again.is_some() {
             self.outbox.push(self.holds());
         }
@@ -99,6 +103,7 @@ impl Session {
         }
         if another {
             self.seeks_failed(&error);
+            self.collected.clear();
         }
         self.jobs.values_mut().for_each(|job| job.moves_to(session));
         // The next session holds only what the jobs that continue name.

@@ -14,6 +14,7 @@
 //! longer known changes nothing. After each call the shell sends [`Session::messages`] to the hub. What is sent while
 //! there is no hub is sent again when the next one is met.
 
+mod collected;
 mod job;
 mod link;
 mod seek;
@@ -25,6 +26,7 @@ pub use job::{Next, StageCode, Work};
 pub use link::{BEAT, Unmet};
 pub use seek::Found;
 
+use collected::Collected;
 use job::{Claim, Job};
 use link::Link;
 use seek::Seek;
@@ -75,6 +77,8 @@ pub struct Session {
     hub: String,
     next_ticket: u64,
     jobs: BTreeMap<u64, Job>,
+    /// Detached jobs that were collected, by their tickets, while the hub may not know it.
+    collected: BTreeMap<u64, Collected>,
     /// Detached saves that the driver has asked the hub for, by their tickets.
     seeks: BTreeMap<u64, Seek>,
     /// Exchanges and caches that jobs have named and the program still holds. This hub or the next one may have
@@ -115,6 +119,7 @@ impl Session {
             hub: String::new(),
             next_ticket: 1,
             jobs: BTreeMap::new(),
+            collected: BTreeMap::new(),
             seeks: BTreeMap::new(),
             exchanges: BTreeSet::new(),
             caches: BTreeSet::new(),
@@ -170,6 +175,7 @@ impl Session {
     pub fn hear(&mut self, message: ToDriver) {
         match message {
             ToDriver::Accepted { ticket, job } => {
+                self.collected.retain(|_, collected| !collected.is_known_by(ticket));
                 if let Some(known) = self.jobs.get_mut(&ticket) {
                     known.id = Some(job);
                     self.arrived.extend(known.exchanges.iter().copied().filter(|one| self.exchanges.contains(one)));
@@ -393,15 +399,16 @@ impl Session {
             return self.outbox.push(FromDriver::Close { ticket });
         }
         let Some(job) = self.jobs.remove(&ticket) else { return };
-        if job.is_detached() && job.spent && job.unasked {
-            // This hub does not know the ticket yet. With this message it does.
-            self.outbox.extend(job.by_number(ticket));
-        }
         // A detached job is collected only when the program has got all its results.
-        self.outbox.push(match job.is_detached() && !job.spent {
-            true => FromDriver::Detach { ticket },
-            false => FromDriver::Close { ticket },
-        });
+        if job.is_detached() && !job.spent {
+            return self.outbox.push(FromDriver::Detach { ticket });
+        }
+        let Some(claim) = job.by_number(ticket).filter(|_| job.is_detached()) else {
+            return self.outbox.push(FromDriver::Close { ticket });
+        };
+        let collected = Collected::new(claim, job.unasked, self.next_ticket);
+        self.outbox.extend(collected.said(ticket));
+        self.collected.insert(ticket, collected);
     }
 
     /// The number that the hub gave a job.

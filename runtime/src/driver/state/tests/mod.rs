@@ -1,5 +1,6 @@
 //! The state alone, with hubs that return or are replaced by others. Time moves only when a test says so.
 
+mod collected;
 mod large;
 mod seeds;
 
@@ -300,49 +301,6 @@ fn a_job_whose_plan_relied_on_lost_blocks_is_planned_again_a_few_times() {
     }
     session.hear(ToDriver::Ended { ticket, end: Err(lost.clone()) });
     assert_eq!(session.next(ticket), Err(lost));
-}
-
-#[test]
-fn a_detached_job_is_collected_only_by_a_program_that_got_all_its_results() {
-    let mut session = met();
-    let (seen, unseen, bound) =
-        (submit(&mut session, Some("a")), submit(&mut session, Some("b")), submit(&mut session, None));
-    let attached = session.attach("collect", JobId(3), action(), String::new(), (0..1).into()).unwrap();
-    for ticket in [seen, unseen] {
-        results(&mut session, ticket, ticket, &[0, 1, 2]);
-        session.hear(ToDriver::Ended { ticket, end: Ok(()) });
-    }
-    had(&mut session, seen);
-    session.messages();
-    [seen, unseen, bound, attached, 99].into_iter().for_each(|ticket| session.close(ticket));
-    let said = session.messages();
-    let expected = [
-        FromDriver::Close { ticket: seen },
-        FromDriver::Detach { ticket: unseen },
-        FromDriver::Close { ticket: bound },
-        FromDriver::Detach { ticket: attached },
-    ];
-    assert_eq!(said, expected);
-}
-
-/// The hub had restarted after the end of the job and did not know the ticket. So the results stayed, and the name was
-/// still taken.
-#[test]
-fn a_detached_job_that_ended_before_a_restart_is_collected_from_the_next_hub() {
-    for (session_then, epoch) in [(1, 2), (2, 1)] {
-        let mut session = met();
-        let ticket = submit(&mut session, Some("by name"));
-        session.hear(ToDriver::Accepted { ticket, job: JobId(41) });
-        results(&mut session, ticket, 7, &[0, 1, 2]);
-        session.hear(ToDriver::Ended { ticket, end: Ok(()) });
-        lose(&mut session, NOW);
-        session.welcomed(CLUSTER, &welcome(session_then, epoch));
-        assert_eq!((had(&mut session, ticket).len(), session.next(ticket)), (3, Ok(Next::End)));
-        session.messages();
-        session.close(ticket);
-        let attach = FromDriver::Attach { ticket, job: JobId(41), action: action(), token: String::new() };
-        assert_eq!(session.messages(), [attach, FromDriver::Close { ticket }]);
-    }
 }
 
 #[test]

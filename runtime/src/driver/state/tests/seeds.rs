@@ -25,6 +25,8 @@ struct Hub {
     epoch: u64,
     session: u32,
     jobs: BTreeMap<u64, AtHub>,
+    /// The numbers of jobs that the driver has closed.
+    closed: BTreeSet<u64>,
     codes: BTreeSet<ExchangeId>,
     numbers: u64,
     attempts: u64,
@@ -174,7 +176,13 @@ impl Simulation {
             }
             Some(FromDriver::Attach { ticket, job, .. }) => {
                 let Some(known) = self.hub.jobs.get_mut(&ticket) else {
-                    panic!("the driver attaches to {job}, which the hub does not know")
+                    // The driver may say again that it has collected a job.
+                    assert!(
+                        self.hub.closed.contains(&job.0),
+                        "the driver attaches to {job}, which the hub does not know"
+                    );
+                    let gone = Error::Bug("there is no such job".into());
+                    return self.down.push_back(Down::Ended { ticket, end: Err(gone) });
                 };
                 assert_eq!((known.number, known.detached), (job.0, true));
                 known.sent_end = false;
@@ -190,7 +198,11 @@ impl Simulation {
             }
             // Releases that the driver sent while disconnected were lost.
             Some(FromDriver::Holds { tickets, .. }) => self.hub.jobs.retain(|ticket, _| tickets.contains(ticket)),
-            Some(FromDriver::Close { ticket } | FromDriver::Detach { ticket }) => drop(self.hub.jobs.remove(&ticket)),
+            Some(FromDriver::Close { ticket }) => {
+                let closed = self.hub.jobs.remove(&ticket);
+                self.hub.closed.extend(closed.map(|job| job.number));
+            }
+            Some(FromDriver::Detach { ticket }) => drop(self.hub.jobs.remove(&ticket)),
             _ => {}
         }
     }
