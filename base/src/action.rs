@@ -51,7 +51,7 @@ impl Action {
                     return Some(format!("its {what} is `{value}`, and `{}` is asked for", other.value));
                 }
                 Some(other) if other.mark != *mark => {
-                    return Some(format!("its {what} is `{value}` with other options than are asked for"));
+                    return Some(format!("its {what} is `{value}`, with other fields or options than are asked for"));
                 }
                 Some(_) => {}
             }
@@ -88,7 +88,7 @@ mod tests {
         let expected = [
             "it is `save`, and `count` is asked for",
             "its format is `Lines`, and `Rows` is asked for",
-            "its format is `Lines` with other options than are asked for",
+            "its format is `Lines`, with other fields or options than are asked for",
             "its format is `Lines`, and none is asked for",
             "it has no directory, and `/out` is asked for",
         ];

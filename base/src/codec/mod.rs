@@ -7,10 +7,13 @@
 mod fault;
 mod fields;
 mod read;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod watch;
 mod write;
+
+pub use shape::shape_of;
 
 use crate::{Error, Result};
 use fault::{Fault, Kind};

@@ -12,6 +12,7 @@ use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
     Visitor, value::U32Deserializer,
 };
+use std::any::type_name;
 
 /// Reads one value from the front of `bytes`, and returns it with the number of bytes that it took. What is read is recorded
 /// in `seen`.
@@ -347,11 +348,11 @@ impl<'de> Deserializer<'de> for &mut Reader<'de, '_> {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         name: &'static str,
-        _: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
         if let Some(seen) = &mut self.seen {
-            seen.choice(name, size_of::<V::Value>());
+            seen.choice(name, variants, size_of::<V::Value>());
         }
         visitor.visit_enum(Variant(self))
     }
@@ -386,7 +387,7 @@ impl<'de> SeqAccess<'de> for Fields<'_, 'de, '_> {
     #[inline]
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
         if let Some(seen) = &mut self.from.seen {
-            seen.part(size_of::<S::Value>(), align_of::<S::Value>());
+            seen.part(type_name::<S::Value>(), size_of::<S::Value>(), align_of::<S::Value>());
         }
         if self.left == 0 {
             return Ok(None);

@@ -91,3 +91,47 @@ fn an_error_says_what_is_wrong_with_the_bytes() {
     wrong::<Catch>(&[4], "variant index");
     wrong::<Whale>(&[1, b'w', 7], "at the field `barrels` of `Whale`");
 }
+
+mod before {
+    #[derive(serde::Deserialize)]
+    pub struct Row {
+        pub _name: String,
+        pub _tags: Vec<Option<Tag>>,
+    }
+
+    #[derive(serde::Deserialize)]
+    pub struct Tag {
+        pub _at: u64,
+    }
+}
+
+mod after {
+    #[derive(serde::Deserialize)]
+    pub struct Row {
+        pub _name: String,
+        pub _tags: Vec<Option<Tag>>,
+    }
+
+    #[derive(serde::Deserialize)]
+    pub struct Tag {
+        pub _when: u64,
+    }
+}
+
+#[test]
+fn the_shape_of_a_type_is_that_of_all_that_it_contains() {
+    // The same names, as in two versions of one program.
+    let unplaced = |names: Vec<&'static str>| -> Vec<_> {
+        names.into_iter().map(|name| name.replace("::before::", "::").replace("::after::", "::")).collect()
+    };
+    let (before, after) = (unplaced(shape_of::<before::Row>()), unplaced(shape_of::<after::Row>()));
+    assert_eq!(before, unplaced(shape_of::<before::Row>()));
+    assert_eq!(before[..2], after[..2]);
+    assert_ne!(before, after);
+    // What is not reached is not waited for.
+    #[derive(serde::Deserialize)]
+    struct List {
+        _next: Option<Box<List>>,
+    }
+    assert!(shape_of::<List>().len() > 100);
+}

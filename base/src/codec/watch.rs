@@ -27,22 +27,43 @@ pub(super) struct Seen {
     structs: BTreeSet<Struct>,
     /// The size of the largest enum of each name.
     enums: BTreeMap<&'static str, usize>,
+    /// If they are wanted: the names of all structs, enums, fields and variants, and of the types of fields, in order.
+    names: Option<Vec<&'static str>>,
 }
 
 impl Seen {
+    /// One that also records names.
+    pub(super) fn naming() -> Self {
+        Seen { names: Some(Vec::new()), ..Seen::default() }
+    }
+
+    /// The names that were recorded.
+    pub(super) fn names(self) -> Vec<&'static str> {
+        self.names.unwrap_or_default()
+    }
+
+    fn name(&mut self, name: &'static str, parts: &[&'static str]) {
+        if let Some(names) = &mut self.names {
+            names.push(name);
+            names.extend(parts);
+        }
+    }
+
     /// A struct begins, or the fields of a variant. These have no name.
     #[cold]
     #[inline(never)]
     pub(super) fn begin(&mut self, name: &'static str, fields: &'static [&'static str], size: usize, align: usize) {
+        self.name(name, fields);
         let is_variant = name.is_empty();
         let name = if is_variant { self.choice } else { name };
         self.open.push(Struct { name, is_variant, fields, size, align, parts: Vec::new() });
     }
 
-    /// Its next part is about to be read.
+    /// Its next part, a value of the type `of`, is about to be read.
     #[cold]
     #[inline(never)]
-    pub(super) fn part(&mut self, size: usize, align: usize) {
+    pub(super) fn part(&mut self, of: &'static str, size: usize, align: usize) {
+        self.name(of, &[]);
         if let Some(open) = self.open.last_mut() {
             open.parts.push((size, align));
         }
@@ -63,7 +84,8 @@ impl Seen {
     /// A value of an enum begins.
     #[cold]
     #[inline(never)]
-    pub(super) fn choice(&mut self, name: &'static str, size: usize) {
+    pub(super) fn choice(&mut self, name: &'static str, variants: &[&'static str], size: usize) {
+        self.name(name, variants);
         self.choice = name;
         let largest = self.enums.entry(name).or_default();
         *largest = size.max(*largest);

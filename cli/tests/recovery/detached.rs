@@ -2,6 +2,7 @@
 
 use crate::here;
 use crate::rig::{Cluster, Driver, driving, gate, mark, until};
+use serde::{Deserialize, Serialize};
 use tryworks::prelude::*;
 
 /// The variable that says what a driver does.
@@ -42,6 +43,13 @@ fn program() {
         "unsigned" => {
             drop(cx.range_in(0..1_000, 4).background().detached("typed").sum().unwrap());
             drop(cx.range_in(0..1_000, 4).background().detached("taken").take(5).unwrap());
+            #[derive(Serialize, Deserialize)]
+            struct Price {
+                net: u64,
+                gross: u64,
+            }
+            let prices = cx.range_in(0..10, 4).map(|n| Price { net: n, gross: 2 * n });
+            drop(prices.background().detached("prices").collect().unwrap());
         }
         "signed" => {
             let signed = cx.range_in(0..1_000, 4).map(|n| n as i64);
@@ -51,6 +59,15 @@ fn program() {
             assert!(error.contains("its number of partitions is `4`, and `5` is asked for"), "{error}");
             let error = cx.range_in(0..1_000, 4).background().detached("taken").take(6).err().unwrap().to_string();
             assert!(error.contains("its number of items is `5`, and `6` is asked for"), "{error}");
+            // The fields have changed places.
+            #[derive(Debug, Serialize, Deserialize)]
+            struct Price {
+                gross: u64,
+                net: u64,
+            }
+            let prices = cx.range_in(0..10, 4).map(|n| Price { gross: 2 * n, net: n });
+            let error = prices.background().detached("prices").collect().err().unwrap().to_string();
+            assert!(error.contains("Price>`, with other fields or options than are asked for"), "{error}");
         }
         "other" => {
             let error = background.detached("night").collect().err().unwrap().to_string();

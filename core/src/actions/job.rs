@@ -2,6 +2,7 @@
 
 use crate::call::{Env, Given};
 use crate::dataset::Dataset;
+use crate::exchange::hash_of;
 use crate::heap::heap_bytes;
 use crate::pipe::Pipe;
 use crate::row::RowSize;
@@ -94,9 +95,18 @@ impl<R: DeserializeOwned + Send + 'static> Parts<R> {
 }
 
 /// An action as a detached job of it is compared.
-pub(super) fn known_as<P: Pipe, A: PartAction<P>>(op: &Op, action: &A, partitions: usize) -> Action {
+pub(super) fn known_as<P: Pipe, A: PartAction<P>>(
+    runner: &dyn Runner,
+    tie: &Tie,
+    op: Op,
+    action: &A,
+    partitions: usize,
+) -> Action {
     let mut aspects = action.aspects();
-    aspects.push(Aspect::new("type of results", std::any::type_name::<A::Out>()));
+    // Another program may have another type of the same name.
+    let shape = || guarded(|code| runner.guard(op, code), || Ok(codec::shape_of::<A::Out>()));
+    let mark = if *tie == Tie::Bound { 0 } else { shape().map_or(0, |names| hash_of(&names)) };
+    aspects.push(Aspect { mark, ..Aspect::new("type of results", std::any::type_name::<A::Out>()) });
     aspects.push(Aspect::new("number of partitions", partitions));
     Action { name: op.name.into(), aspects }
 }
@@ -122,7 +132,7 @@ impl<P: Pipe> Dataset<P> {
         token: String,
     ) -> Result<Parts<A::Out>> {
         self.misplaced(op).map_or(Ok(()), Err)?;
-        let known = known_as::<P, A>(&op, &action, partitions.len());
+        let known = known_as::<P, A>(&*self.runner, &tie, op, &action, partitions.len());
         let stage = Arc::new(ActionStage { input: self.pipe.clone(), action });
         let node = self.node.clone();
         let control = submit(&*self.runner, JobRequest { node, stage, partitions, op, tie, action: known, token })?;
@@ -187,7 +197,8 @@ impl<P: Pipe, E> Background<'_, P, E> {
     /// Runs the action as a job of the cluster under a name. The job goes on when this program ends, however it ends.
     /// Asking for the same action under the same name returns the existing job, running or ended, in this run of the
     /// program and in later ones. [`wait`](Job::wait) returns its result and frees the name. Asking for another action,
-    /// another type or number of results, or another place to save to is an error that says in what they differ.
+    /// another type or number of results, or another place to save to is an error that says in what they differ. So is
+    /// a type of the same name with other fields.
     ///
     /// `tryworks job NAME` shows the job, and `tryworks cancel NAME` stops it. The cluster forgets a job after 7 days
     /// if no program collects its result. A name begins with a letter or a digit, and is not just a number.

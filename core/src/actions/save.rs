@@ -121,7 +121,7 @@ impl<P: Pipe> Background<'_, P> {
         let sought = match &self.tie {
             Tie::Bound => None,
             tie => {
-                let known = known_as::<P, _>(&op, &action, all.len());
+                let known = known_as::<P, _>(&*self.data.runner, tie, op, &action, all.len());
                 Some(self.data.runner.seek(tie, &known).map_err(|error| error.at(op.site))?)
             }
         };
