@@ -24,6 +24,7 @@ pub mod row;
 pub mod runner;
 pub mod ship;
 pub mod sink;
+mod sketch;
 mod sort;
 pub mod source;
 pub mod stage;

@@ -10,7 +10,7 @@ use crate::ship::{NoCaptures, captures_nothing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
-use tryworks_base::{Op, UserError, codec};
+use tryworks_base::{Error, Op, UserError, codec};
 
 /// A dataset, and a value for the functions of its next operator or action. Every operator and action that takes a
 /// function has a form here. The function then gets a reference to the value as its first argument.
@@ -81,12 +81,15 @@ impl<P: Pipe> Dataset<P> {
 
     /// This dataset. If the codec does not carry `value`, the dataset has a fault, which every action returns.
     pub(crate) fn giving<V: Serialize + DeserializeOwned>(&self, op: Op, value: &V) -> Self {
-        match self.prove_given(op, value) {
-            Ok(()) => self.clone(),
-            Err(error) => {
-                let node = Node::narrow(op, &self.node).with_fault(Some(error));
-                Dataset { node: Arc::new(node), ..self.clone() }
-            }
+        self.faulty(op, self.prove_given(op, value).err())
+    }
+
+    /// This dataset, with a mistake in the call of `op`, if there is one.
+    pub(crate) fn faulty(&self, op: Op, fault: Option<Error>) -> Self {
+        if fault.is_none() {
+            return self.clone();
         }
+        let node = Node::narrow(op, &self.node).with_partitioning(self.node.partitioning).with_fault(fault);
+        Dataset { node: Arc::new(node), ..self.clone() }
     }
 }

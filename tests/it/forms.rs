@@ -159,6 +159,7 @@ fn every_form_of_an_action_gives_the_same() -> Result<()> {
     assert_eq!((n.variance()?, n.stdev()?), (b.variance()?.wait()?, b.stdev()?.wait()?));
     assert_eq!(n.histogram(4)?, b.histogram(4)?.wait()?);
     assert_eq!(n.histogram_in(vec![0.0, 5.0])?, b.histogram_in(vec![0.0, 5.0])?.wait()?);
+    assert_eq!((n.count_approx_distinct(0.1)?, b.count_approx_distinct(0.1)?.wait()?), (9, 9));
     assert_eq!(n.take_sample(3, 7)?, b.take_sample(3, 7)?.wait()?);
     assert_eq!(n.count_by_value()?, b.count_by_value()?.wait()?);
     let pairs = n.map(|n| (n % 2, n));

@@ -1,5 +1,6 @@
 //! What users see, compared with independent answers. It is one harness, since each test program links the whole stack.
 
+mod aggregations;
 mod attempts;
 mod attributes;
 mod boxed;

@@ -4,6 +4,7 @@ mod aggregate;
 mod collect;
 mod collect_as_map;
 mod count;
+mod count_approx_distinct;
 mod count_by_key;
 mod count_by_value;
 mod first_few;

@@ -3,7 +3,9 @@
 mod aggregate_by_key;
 mod cache;
 mod coalesce;
+mod cogroup;
 mod combine_by_key;
+mod count_approx_distinct_by_key;
 mod counts;
 mod counts_by_key;
 mod distinct;

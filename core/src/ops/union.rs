@@ -80,7 +80,10 @@ impl<P: Pipe> Dataset<P> {
     /// ```
     #[track_caller]
     pub fn union<Q: Pipe<Item = P::Item>>(&self, other: &Dataset<Q>) -> Dataset<impl Pipe<Item = P::Item> + use<P, Q>> {
-        let op = Op::here("union");
+        self.united(Op::here("union"), other)
+    }
+
+    pub(super) fn united<Q: Pipe<Item = P::Item>>(&self, op: Op, other: &Dataset<Q>) -> Dataset<Union<P, Q>> {
         let inputs = vec![Input::Narrow(self.node.clone()), Input::Narrow(other.node.clone())];
         let alike = self.node.partitioning.filter(|partitioning| other.node.partitioning == Some(*partitioning));
         let (own, others) = (self.node.partitions, other.node.partitions);

@@ -202,5 +202,18 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
                 assert_eq!(got, (sums.collect(), 666, 1));
             },
         ),
+        Case::new(
+            "count_approx_distinct",
+            |cx: &S| {
+                let (numbers, pairs) = (few(cx).map(|n| mix(n % 321)), few(cx).map(|n| (n % 2, mix(n % 321))));
+                Ok((numbers.count_approx_distinct(0.01)?, pairs.count_approx_distinct_by_key(0.01).collect()?))
+            },
+            |(all, by_key): (u64, Vec<(u64, u64)>)| {
+                for count in [all, by_key[0].1, by_key[1].1] {
+                    assert!((310..332).contains(&count), "about {count}, but there are 321");
+                }
+                assert_eq!(by_key.len(), 2);
+            },
+        ),
     ]
 }

@@ -128,5 +128,49 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
                 assert!(grouped(joined) == expected);
             },
         ),
+        Case::large(
+            "cogroup",
+            |cx: &S| {
+                let left = many(cx, ROWS / 2).map(|n| (mix(n) % 4_000, n));
+                let right = cx.range_in(0..ROWS / 4, 5).map(|n| (mix(n + 7) % 8_000, format!("right {n}")));
+                left.cogroup(&right).map(late).collect()
+            },
+            |groups: Vec<(u64, (Vec<u64>, Vec<String>))>| {
+                let lefts = grouped((0..ROWS / 2).map(|n| (mix(n) % 4_000, n)));
+                let rights = grouped((0..ROWS / 4).map(|n| (mix(n + 7) % 8_000, format!("right {n}"))));
+                let keys: BTreeSet<u64> = lefts.keys().chain(rights.keys()).copied().collect();
+                assert_eq!(groups.len(), keys.len());
+                for (key, (left, right)) in groups {
+                    assert_eq!(left, lefts.get(&key).cloned().unwrap_or_default(), "key {key}");
+                    assert_eq!(right, rights.get(&key).cloned().unwrap_or_default(), "key {key}");
+                }
+            },
+        ),
+        Case::new(
+            "cogroup3 and cogroup4",
+            |cx: &S| {
+                let pairs = pairs(cx);
+                let sums = pairs.reduce_by_key(|a, b| a + b);
+                let few = cx.range(5..12).map(|n| (n, n.to_string()));
+                let three = sums.shuffle_into(4).cogroup3(&few, &pairs.filter(|pair| pair.1 < 15));
+                let four = sums.cogroup4(&few, &sums, &few.map_values(|text| text.len() as u64));
+                Ok((three.partitions(), sorted(three.collect()?), sorted(four.collect()?)))
+            },
+            |(partitions, three, four): (u32, Vec<(u64, Three)>, Vec<(u64, Four)>)| {
+                assert_eq!(partitions, 4);
+                let sums = |key| if key < 10 { vec![sum(key)] } else { vec![] };
+                let texts = |key: u64| if key >= 5 { vec![key.to_string()] } else { vec![] };
+                let small = |key| (0..15).filter(|n| n % 10 == key).collect();
+                let expected = (0..12).map(|key| (key, (sums(key), texts(key), small(key))));
+                assert_eq!(three, expected.collect::<Vec<(u64, Three)>>());
+                let lengths = |key| texts(key).iter().map(|text| text.len() as u64).collect();
+                let expected = (0..12).map(|key| (key, (sums(key), texts(key), sums(key), lengths(key))));
+                assert_eq!(four, expected.collect::<Vec<(u64, Four)>>());
+            },
+        ),
     ]
 }
+
+/// The values of a key of three datasets, and of four.
+type Three = (Vec<u64>, Vec<String>, Vec<u64>);
+type Four = (Vec<u64>, Vec<String>, Vec<u64>, Vec<u64>);
