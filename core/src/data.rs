@@ -6,8 +6,9 @@
 //! get more stack when they need it.
 
 use crate::dataset::Dataset;
-use crate::links::{Batch, Head, HeadCursor, Links, LinksCursor, Segment, SegmentCursor};
-use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, Step};
+use crate::gather::gather;
+use crate::links::{Batch, Head, HeadCursor, Links, LinksCursor, Pushed, Segment, SegmentCursor};
+use crate::pipe::{BATCH, Cursor, Flow, Pipe, Step};
 use crate::ship::{Decoder, Encoder, Parcel, Role, Ship, pack, ship};
 use crate::task::{Feed, TaskContext};
 use std::any::Any;
@@ -90,7 +91,10 @@ impl<P: Pipe> Role for Begin<P> {
 
 impl<P: Pipe> Head for Begin<P> {
     fn open(&self, partition: u32, task: &TaskContext) -> Result<Box<dyn HeadCursor>> {
-        deeper(|| Ok(Box::new(BeginCursor(self.0.open(partition, &task.fed(None))?)) as Box<dyn HeadCursor>))
+        deeper(|| {
+            let cursor = self.0.open(partition, &task.fed(None))?;
+            Ok(Box::new(BeginCursor { cursor, task: task.clone() }) as Box<dyn HeadCursor>)
+        })
     }
 
     fn ship(&self) -> Result<Parcel> {
@@ -98,17 +102,15 @@ impl<P: Pipe> Head for Begin<P> {
     }
 }
 
-struct BeginCursor<C>(C);
+struct BeginCursor<C> {
+    cursor: C,
+    task: TaskContext,
+}
 
 impl<C: Cursor<Item: Send + 'static>> HeadCursor for BeginCursor<C> {
     fn batch(&mut self, budget: usize) -> Result<(Batch, Step)> {
-        let mut items = Vec::with_capacity(budget.min(crate::pipe::BATCH));
-        let step = deeper(|| {
-            self.0.advance(budget, &mut |item| {
-                items.push(item);
-                CONTINUE
-            })
-        })?;
+        let mut items = Vec::with_capacity(budget.min(BATCH));
+        let step = deeper(|| gather(&mut self.cursor, budget, &self.task, &mut items, |_| 0))?;
         Ok((Box::new(items), step))
     }
 }
@@ -130,7 +132,8 @@ impl<P: Pipe> Role for Hung<P> {
 impl<P: Pipe> Segment for Hung<P> {
     fn open(&self, partition: u32, task: &TaskContext) -> Result<Box<dyn SegmentCursor>> {
         let feed = Feed::default();
-        Ok(Box::new(HungCursor { cursor: self.0.open(partition, &task.fed(Some(feed.clone())))?, feed }))
+        let cursor = self.0.open(partition, &task.fed(Some(feed.clone())))?;
+        Ok(Box::new(HungCursor { cursor, feed, task: task.clone() }))
     }
 
     fn ship(&self) -> Result<Parcel> {
@@ -141,17 +144,17 @@ impl<P: Pipe> Segment for Hung<P> {
 struct HungCursor<C> {
     cursor: C,
     feed: Feed,
+    task: TaskContext,
 }
 
 impl<C: Cursor<Item: Send + 'static>> SegmentCursor for HungCursor<C> {
-    fn push(&mut self, batch: Batch) -> Result<Batch> {
-        *self.feed.lock() = Some(batch);
+    fn push(&mut self, input: Option<Batch>) -> Result<(Pushed, Step)> {
+        if input.is_some() {
+            *self.feed.lock() = input;
+        }
         let mut items = Vec::new();
-        self.cursor.advance(usize::MAX, &mut |item| {
-            items.push(item);
-            CONTINUE
-        })?;
-        Ok(Box::new(items))
+        let step = gather(&mut self.cursor, usize::MAX, &self.task, &mut items, |_| 0)?;
+        Ok(((!items.is_empty()).then(|| Box::new(items) as Batch), step))
     }
 }
 
@@ -178,7 +181,7 @@ impl<T: Send + 'static> Pipe for Boxed<T> {
             Some(feed) => Input::Fed(feed.clone()),
             None => Input::Own(LinksCursor::open(&self.links, partition, task)?),
         };
-        Ok(BoxedCursor { input, item: PhantomData })
+        Ok(BoxedCursor { input, items: Vec::new().into_iter() })
     }
 
     fn feed(&self) -> Option<&Links> {
@@ -189,7 +192,8 @@ impl<T: Send + 'static> Pipe for Boxed<T> {
 /// One partition of a boxed pipe.
 pub struct BoxedCursor<T> {
     input: Input,
-    item: PhantomData<fn() -> T>,
+    /// The rest of the last batch.
+    items: std::vec::IntoIter<T>,
 }
 
 enum Input {
@@ -199,19 +203,29 @@ enum Input {
 
 impl<T: Send + 'static> Cursor for BoxedCursor<T> {
     type Item = T;
+    const EXPANDS: bool = false;
 
     fn advance<S: FnMut(T) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
-        let batch = match &mut self.input {
-            Input::Fed(feed) => feed.lock().take(),
-            Input::Own(cursor) => cursor.batch(budget)?,
-        };
-        let Some(batch) = batch else { return Ok(Step::Done) };
-        let items = batch.downcast::<Vec<T>>().map_err(|_| Error::Bug("a boxed batch of another type".into()))?;
-        for item in *items {
+        let mut step = Step::More;
+        if self.items.as_slice().is_empty() {
+            let batch;
+            (batch, step) = match &mut self.input {
+                // A segment has read its batch when it has passed on all of its items.
+                Input::Fed(feed) => (feed.lock().take(), Step::Done),
+                Input::Own(cursor) => cursor.batch(budget)?,
+            };
+            let Some(batch) = batch else { return Ok(step) };
+            let items = batch.downcast::<Vec<T>>().map_err(|_| Error::Bug("a boxed batch of another type".into()))?;
+            self.items = items.into_iter();
+        }
+        // A local variable can stay in registers.
+        let mut items = std::mem::take(&mut self.items);
+        while let Some(item) = items.next() {
             if sink(item).is_break() {
-                return Ok(Step::Done);
+                self.items = items;
+                return Ok(Step::More);
             }
         }
-        Ok(Step::More)
+        Ok(step)
     }
 }

@@ -6,11 +6,13 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod actions;
+mod buffer;
 mod call;
 pub mod data;
 pub mod dataset;
 mod exchange;
 mod extremes;
+mod gather;
 mod heap;
 mod held;
 pub mod host;

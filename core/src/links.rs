@@ -1,6 +1,7 @@
-//! The flat form of boxed pipes, as a graph. Heads make batches, segments turn a batch into the next; unions and
+//! The flat form of boxed pipes, as a graph. Heads make batches, segments turn a batch into others; unions and
 //! coalesced partitions say which partitions are read. No function walks this graph by recursion.
 
+use crate::pipe::Step;
 use crate::ship::{Decoder, Encoder, Parcel, unpack};
 use crate::task::TaskContext;
 use crate::trampoline::drop_flat;
@@ -21,7 +22,8 @@ pub(crate) trait Head: Send + Sync {
 }
 
 pub(crate) trait HeadCursor: Send {
-    fn batch(&mut self, budget: usize) -> Result<(Batch, crate::pipe::Step)>;
+    /// The next items: what about `budget` source items yield, or less.
+    fn batch(&mut self, budget: usize) -> Result<(Batch, Step)>;
 }
 
 /// Operators over a boxed pipe.
@@ -31,8 +33,13 @@ pub(crate) trait Segment: Send + Sync {
 }
 
 pub(crate) trait SegmentCursor: Send {
-    fn push(&mut self, batch: Batch) -> Result<Batch>;
+    /// Turns the next batch of the input into a batch. After [`Step::More`], this was not all that the input yields, and
+    /// the next call, with no input, goes on.
+    fn push(&mut self, input: Option<Batch>) -> Result<(Pushed, Step)>;
 }
+
+/// What a segment made; `None` if that is nothing.
+pub(crate) type Pushed = Option<Batch>;
 
 /// The links of a boxed pipe. `None` inside a segment, whose input is fed to it.
 #[derive(Clone)]
@@ -146,6 +153,9 @@ fn flat(inputs: &[(u32, Links)]) -> Vec<(u32, Links)> {
 pub(crate) struct LinksCursor {
     /// Each level reads the one after it.
     levels: Vec<Level>,
+    /// The segments that hold a part of their input, by their numbers in the order in which batches go through all
+    /// levels. The last one is nearest to the end.
+    open: Vec<usize>,
     task: TaskContext,
 }
 
@@ -176,7 +186,7 @@ impl LinksCursor {
         let pending =
             Pending { links: links.clone(), partitions: partition..partition + 1, place: Some(task.place().partition) };
         let level = Level { segments: Vec::new(), pending: vec![pending], head: None };
-        let mut cursor = LinksCursor { levels: vec![level], task: task.clone() };
+        let mut cursor = LinksCursor { levels: vec![level], open: Vec::new(), task: task.clone() };
         cursor.settle()?;
         Ok(cursor)
     }
@@ -235,19 +245,36 @@ impl LinksCursor {
         Ok(())
     }
 
-    /// The batch that about `budget` items of a head yield; `None` at the end.
-    pub(crate) fn batch(&mut self, budget: usize) -> Result<Option<Batch>> {
-        self.settle()?;
-        let Some(level) = self.levels.last_mut() else { return Ok(None) };
-        let Some(head) = &mut level.head else { return Ok(None) };
-        let (mut batch, step) = head.batch(budget)?;
-        if step == crate::pipe::Step::Done {
-            level.head = None;
+    /// The next batch, if the next step yields one. A step is what about `budget` items of a head yield, or a part of
+    /// it: a segment that makes many items of one stops among them, and goes on in the next step.
+    pub(crate) fn batch(&mut self, budget: usize) -> Result<(Pushed, Step)> {
+        let (mut from, mut batch) = (0, None);
+        match self.open.pop() {
+            // What a segment holds comes before what it has not read.
+            Some(segment) => from = segment,
+            None => {
+                self.settle()?;
+                let Some(level) = self.levels.last_mut() else { return Ok((None, Step::Done)) };
+                let Some(head) = &mut level.head else { return Ok((None, Step::Done)) };
+                let (made, step) = head.batch(budget)?;
+                if step == Step::Done {
+                    level.head = None;
+                }
+                batch = Some(made);
+            }
         }
-        for segment in self.levels.iter_mut().rev().flat_map(|level| &mut level.segments) {
-            batch = segment.push(batch)?;
+        let segments = self.levels.iter_mut().rev().flat_map(|level| &mut level.segments);
+        for (number, segment) in segments.enumerate().skip(from) {
+            let (made, step) = segment.push(batch)?;
+            if step == Step::More {
+                self.open.push(number);
+            }
+            if made.is_none() {
+                return Ok((None, Step::More));
+            }
+            batch = made;
         }
-        Ok(Some(batch))
+        Ok((batch, Step::More))
     }
 }
 

@@ -26,19 +26,38 @@ pub enum Step {
     Done,
 }
 
-/// One partition of a pipe while it is read. It can be stopped between any two batches and go on later.
+/// One partition of a pipe while it is read. It can be stopped after any item and go on later.
 ///
-/// The items and their order must not depend on the budgets with which it is advanced.
+/// The items and their order must not depend on the budgets with which it is advanced, nor on where its sinks stop.
 pub trait Cursor: Send {
     /// The items that it yields.
     type Item;
+    /// Whether a step may yield far more items than its budget, or than [`BATCH`] if that is more. `true` is always right,
+    /// and `false` saves operators that gather items from counting them.
+    const EXPANDS: bool = true;
 
-    /// Pushes what about `budget` source items yield into `sink`. A sink that answers [`STOP`] must get no further
-    /// item, and the cursor is not advanced again.
+    /// Pushes what about `budget` source items yield into `sink`. After [`STOP`] the sink must get no further item in
+    /// this call, which must return [`Step::More`]. The next calls of [`rest`](Cursor::rest) and then of this go on
+    /// after the item at which the sink stopped. So a consumer can hold a bounded number of items, however many a single
+    /// source item yields.
     ///
     /// # Errors
     /// An error of the source or of a user's function. The cursor is not advanced again after it.
     fn advance<S: FnMut(Self::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step>;
+
+    /// Pushes what is left of the source item at which the sink stopped before into `sink`. Returns [`STOP`] if the sink
+    /// stops again. This is not a part of [`advance`](Cursor::advance): a consumer that never stops does not need it, and
+    /// its loop is better without.
+    ///
+    /// A cursor whose `advance` itself goes on after any item has no use for it, unless it advances another cursor with
+    /// its own sink: then it passes this on.
+    ///
+    /// # Errors
+    /// As [`advance`](Cursor::advance).
+    fn rest<S: FnMut(Self::Item) -> Flow>(&mut self, sink: &mut S) -> Result<Flow> {
+        let _ = sink;
+        Ok(CONTINUE)
+    }
 }
 
 /// A chain of operators between two shuffles, as one Rust type. It is a description: opening a partition makes a
@@ -83,19 +102,26 @@ pub trait Pipe: Ship + Clone + Send + Sync + 'static {
     }
 }
 
+/// After how many items that it yields for one source item an operator checks whether the task was cancelled.
+pub(crate) const CHECK: usize = 4096;
+
 /// Pushes all remaining items of `cursor` into `sink`. Between batches it checks whether the task was cancelled.
 ///
 /// # Errors
 /// An error of the cursor, or [`Error::Cancelled`](tryworks_base::Error::Cancelled).
 pub fn drive<C: Cursor>(cursor: &mut C, task: &TaskContext, sink: &mut impl FnMut(C::Item) -> Flow) -> Result<()> {
-    let mut flow = CONTINUE;
+    let mut stopped = false;
     loop {
         task.check()?;
         let step = cursor.advance(BATCH, &mut |item| {
-            flow = sink(item);
+            let flow = sink(item);
+            // Nothing is written while the sink goes on.
+            if flow.is_break() {
+                stopped = true;
+            }
             flow
         })?;
-        if flow.is_break() || step == Step::Done {
+        if stopped || step == Step::Done {
             return Ok(());
         }
     }

@@ -1,7 +1,6 @@
 //! What the type of an item needs so that it can cross a shuffle.
 
 use crate::heap::heap_bytes;
-use crate::pipe::BATCH;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::hash::Hash;
@@ -138,93 +137,6 @@ impl<T: Serialize> RowSize<T> {
     }
 }
 
-/// Tells when rows that are gathered in a vector are as many as wanted, or take as many bytes. It looks at a few rows
-/// only, so what it says depends on the rows alone. Rows of a type that owns nothing are counted, not looked at.
-#[derive(Debug)]
-pub(crate) struct Gathered {
-    most_rows: usize,
-    most_bytes: u64,
-    /// At how many rows to look again.
-    look_at: usize,
-    /// How many rows there were at the last look, and about how many bytes they pointed to.
-    looked: usize,
-    bytes: u64,
-}
-
-/// The most rows between two looks. Rows that suddenly are large are noticed after this many.
-const BETWEEN_LOOKS: u64 = 16;
-
-impl Gathered {
-    pub(crate) fn new(most_rows: usize, most_bytes: u64) -> Self {
-        Gathered { most_rows, most_bytes, look_at: 0, looked: 0, bytes: 0 }
-    }
-
-    /// Whether there are enough rows. To be asked after each row, or from some row on. `of` returns what is measured of a
-    /// row.
-    #[inline]
-    pub(crate) fn is_full<R, T: Serialize>(&mut self, rows: &[R], of: impl Fn(&R) -> &T) -> bool {
-        if const { std::mem::needs_drop::<T>() } {
-            let heap = || rows.last().map_or(0, |last| heap_bytes(of(last)));
-            rows.len() >= self.look_at && self.look(rows.len(), &heap)
-        } else {
-            rows.len() >= self.most_rows
-        }
-    }
-
-    /// Looks at the last row. `heap` returns how many bytes it points to.
-    #[cold]
-    fn look(&mut self, rows: usize, heap: &dyn Fn() -> u64) -> bool {
-        if rows >= self.most_rows {
-            return true;
-        }
-        let each = heap().max(1);
-        self.bytes = self.bytes.saturating_add(each.saturating_mul((rows - self.looked) as u64));
-        self.looked = rows;
-        let more = (self.most_bytes.saturating_sub(self.bytes) / each).clamp(1, BETWEEN_LOOKS);
-        self.look_at = self.most_rows.min(rows + more as usize);
-        self.bytes >= self.most_bytes
-    }
-
-    /// Starts over. The first `rows` rows do not count.
-    pub(crate) fn begin(&mut self, rows: usize) {
-        (self.look_at, self.looked, self.bytes) = (0, rows, 0);
-    }
-}
-
-/// How many source items to ask a cursor for, so that the rows which it yields take little memory while they are
-/// gathered: a cursor cannot be stopped before it has yielded what it was asked for.
-#[derive(Debug)]
-pub(crate) struct Pace(usize);
-
-/// The most bytes that gathered rows should take.
-const PACE_BYTES: u64 = 1 << 20;
-
-impl Pace {
-    pub(crate) fn new<T>() -> Self {
-        Pace(if const { std::mem::needs_drop::<T>() } { BETWEEN_LOOKS as usize } else { BATCH })
-    }
-
-    /// How many source items to ask for.
-    pub(crate) fn items(&self) -> usize {
-        self.0
-    }
-
-    /// Notes which rows the items yielded.
-    pub(crate) fn yielded<T: Serialize>(&mut self, rows: &[T]) {
-        if const { std::mem::needs_drop::<T>() } {
-            self.took(rows.last().map_or(0, |last| (size_of::<T>() as u64 + heap_bytes(last)) * rows.len() as u64));
-        }
-    }
-
-    fn took(&mut self, bytes: u64) {
-        if bytes > PACE_BYTES {
-            self.0 = (self.0 as u64 * PACE_BYTES / bytes).max(1) as usize;
-        } else if bytes <= PACE_BYTES / 2 {
-            self.0 = BATCH.min(2 * self.0);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,45 +149,5 @@ mod tests {
         assert_eq!(show(&"é".repeat(SHOWN)), format!("\"{}…", "é".repeat(SHOWN / 2 - 1)), "no character is cut");
         let unnamed = std::collections::BTreeMap::from([(vec![1u8], "no name of JSON's")]);
         assert!(show(&unnamed).starts_with("of type alloc::collections"), "{}", show(&unnamed));
-    }
-
-    #[test]
-    fn a_cursor_of_large_rows_is_asked_for_few() {
-        let asked = |pace: &mut Pace, bytes: usize| {
-            let rows = vec!["x".repeat(bytes); pace.items()];
-            pace.yielded(&rows);
-            pace.items()
-        };
-        let mut pace = Pace::new::<String>();
-        assert_eq!(asked(&mut pace, 1 << 20), 1);
-        assert_eq!(asked(&mut pace, 1 << 20), 1);
-        for _ in 0..10 {
-            asked(&mut pace, 10);
-        }
-        assert_eq!(pace.items(), BATCH);
-        assert!(asked(&mut pace, 10 << 10) < 200);
-        assert_eq!(Pace::new::<u64>().items(), BATCH);
-    }
-
-    /// With how many rows it is full.
-    fn full<T: Serialize + Clone>(rows: &[T], most_rows: usize, most_bytes: u64) -> usize {
-        let mut gathered = Gathered::new(most_rows, most_bytes);
-        let find =
-            |gathered: &mut Gathered| (1..=rows.len()).find(|&at| gathered.is_full(&rows[..at], |row| row)).unwrap();
-        let first = find(&mut gathered);
-        gathered.begin(0);
-        assert_eq!(find(&mut gathered), first);
-        first
-    }
-
-    #[test]
-    fn rows_are_bounded_by_their_number_and_by_their_bytes() {
-        let long = |bytes: usize| "x".repeat(bytes);
-        assert_eq!(full(&vec![7u64; 300], 256, 100), 256);
-        assert_eq!(full(&vec![long(10); 300], 256, 1 << 20), 256);
-        assert_eq!(full(&vec![long(1 << 20); 300], 256, 1 << 20), 1);
-        assert_eq!(full(&vec![long(100 << 10); 300], 256, 1 << 20), 11);
-        let mixed = [vec![long(10); 100], vec![long(1 << 20); 200]].concat();
-        assert!((101..=117).contains(&full(&mixed, 256, 1 << 20)));
     }
 }

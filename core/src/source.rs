@@ -98,9 +98,14 @@ pub struct ReadCursor<C> {
 
 impl<C: Cursor> Cursor for ReadCursor<C> {
     type Item = C::Item;
+    const EXPANDS: bool = C::EXPANDS;
 
     #[inline]
     fn advance<S: FnMut(C::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         self.cursor.advance(budget, sink).map_err(|error| error.at(self.site))
+    }
+
+    fn rest<S: FnMut(C::Item) -> Flow>(&mut self, sink: &mut S) -> Result<Flow> {
+        self.cursor.rest(sink).map_err(|error| error.at(self.site))
     }
 }

@@ -52,6 +52,7 @@ impl TaskContext {
     ///
     /// # Errors
     /// [`Error::Cancelled`].
+    #[inline]
     pub fn check(&self) -> Result<()> {
         if self.cancelled.load(Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
     }

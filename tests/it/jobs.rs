@@ -101,35 +101,46 @@ fn a_cancel_stops_tasks_inside_every_kind_of_stage() -> Result<()> {
             RUNNING.fetch_sub(1, Relaxed);
         }
     }
-    let cx = cx();
-    let endless = cx.from_fn(1, |_| {
+    fn numbers() -> impl Iterator<Item = u64> + Send {
         RUNNING.fetch_add(1, Relaxed);
         let run = Run;
         (0u64..).map(move |n| {
             let _ = &run;
             n % 1000
         })
-    });
+    }
+    let cx = cx();
+    let endless = cx.from_fn(1, |_| numbers());
+    let one = cx.range(0..1);
+    let copies = endless.sample_with_replacement(1e6, 1).sample_with_replacement(1e6, 2);
     let pairs = endless.map(|n| (n, ()));
-    let jobs = [
-        endless.background().for_each(|_| {})?,
-        endless.filter(|_| false).background().for_each(|_| {})?,
-        endless.map(|_| 0).distinct().background().for_each(|_| {})?,
-        pairs.reduce_by_key(|(), ()| ()).background().for_each(|_| {})?,
-        pairs.filter(|_| false).sort_by_key().background().for_each(|_| {})?,
-        pairs.filter(|_| false).join(&pairs.filter(|_| false)).background().for_each(|_| {})?,
-        endless.filter(|_| false).repartition(2).background().for_each(|_| {})?,
-        endless.zip(&endless).background().for_each(|_| {})?,
-        endless.boxed().filter(|_| false).boxed().background().for_each(|_| {})?,
-        endless.filter(|_| false).cache().background().for_each(|_| {})?,
+    // One after another: a job that is cancelled before it begins would show nothing.
+    let kinds: [&dyn Fn() -> Result<Job<()>>; _] = [
+        &|| endless.background().for_each(|_| {}),
+        &|| endless.filter(|_| false).background().for_each(|_| {}),
+        &|| endless.map(|_| 0).distinct().background().for_each(|_| {}),
+        &|| pairs.reduce_by_key(|(), ()| ()).background().for_each(|_| {}),
+        &|| pairs.filter(|_| false).sort_by_key().background().for_each(|_| {}),
+        &|| pairs.filter(|_| false).join(&pairs.filter(|_| false)).background().for_each(|_| {}),
+        &|| endless.filter(|_| false).repartition(2).background().for_each(|_| {}),
+        &|| endless.zip(&endless).background().for_each(|_| {}),
+        &|| endless.boxed().filter(|_| false).boxed().background().for_each(|_| {}),
+        &|| endless.filter(|_| false).cache().background().for_each(|_| {}),
+        &|| endless.filter(|_| false).zip(&endless).background().for_each(|_| {}),
+        &|| endless.map_partitions(|items| items.filter(|_| false)).background().for_each(|_| {}),
+        &|| endless.map_partitions(|items| [items.count()]).background().for_each(|_| {}),
+        &|| one.flat_map(|_| numbers()).filter(|_| false).background().for_each(|_| {}),
+        &|| one.try_flat_map(|_| Ok(numbers())).filter(|_| false).background().for_each(|_| {}),
+        &|| one.boxed().flat_map(|_| numbers()).boxed().filter(|_| false).boxed().background().for_each(|_| {}),
+        &|| copies.filter(|_| false).background().for_each(|_| {}),
     ];
-    for job in jobs {
-        // The first job in the queue is certain to get its turn.
-        wait_until("a task of it runs", || RUNNING.load(Relaxed) > 0);
+    for start in kinds {
+        let job = start()?;
+        wait_until("its task runs", || RUNNING.load(Relaxed) > 0);
         job.cancel();
         assert_eq!(job.wait(), Err(Error::Cancelled));
+        wait_until("its task has stopped", || RUNNING.load(Relaxed) == 0);
     }
-    wait_until("all tasks have stopped", || RUNNING.load(Relaxed) == 0);
     assert_eq!(cx.range(0..10).count()?, 10);
     Ok(())
 }

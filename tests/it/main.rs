@@ -23,6 +23,7 @@ mod shipping;
 mod sinks;
 mod sorting;
 mod sources;
+mod stopping;
 mod support;
 mod types;
 mod with;

@@ -2,6 +2,7 @@
 
 mod child;
 mod codec;
+mod few;
 mod forked;
 mod large_rows;
 mod lost;

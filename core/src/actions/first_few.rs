@@ -1,6 +1,7 @@
 //! Keeping the first items in an order, with little memory for the others.
 
-use crate::row::Gathered;
+use crate::gather::Gathered;
+use crate::heap::heap_bytes;
 use crate::sort::in_order;
 use serde::Serialize;
 use std::cmp::Ordering;
@@ -63,7 +64,9 @@ impl<'a, R: Ranked> FirstFew<'a, R> {
             return Ok(());
         }
         self.items.push(item);
-        if self.items.len() >= self.n.saturating_mul(2) && self.gathered.is_full(&self.items, R::item) {
+        if self.items.len() >= self.n.saturating_mul(2)
+            && self.gathered.is_full(&self.items, |item| heap_bytes(item.item()))
+        {
             self.full = true;
             return self.sort();
         }

@@ -288,9 +288,9 @@ impl<R> Job<R> {
         guarded(|code| self.control.guard(code), finish)
     }
 
-    /// Stops the job: waiting tasks are dropped, and running tasks stop at their next batch. A batch ends after
-    /// all that its source items expand to, so on threads an endless iterator does not stop. [`wait`](Job::wait) then
-    /// returns [`Error::Cancelled`], unless the job had ended before.
+    /// Stops the job: waiting tasks are dropped, and running tasks stop at their next batch, or among the items that
+    /// a single item expands to. [`wait`](Job::wait) then returns [`Error::Cancelled`], unless the job had ended before.
+    /// Nothing interrupts a call of your own code: on threads, one that never returns keeps its thread.
     pub fn cancel(&self) {
         self.control.cancel();
     }

@@ -8,10 +8,11 @@ use super::keep::Keep;
 use super::running_fold::{Run, RunningFold};
 use super::table::Table;
 use super::write::{BucketWriter, Counts, is_too_much, unless_failed};
+use crate::gather::Gathered;
 use crate::heap::heap_bytes;
 use crate::host::{BlockValue, MadeBlock};
 use crate::pipe::{CONTINUE, Pipe, drive};
-use crate::row::{Gathered, Key, Row, RowSize};
+use crate::row::{Key, Row, RowSize};
 use crate::ship::{Ship, ship};
 use crate::stage::{Output, StageCode};
 use crate::task::TaskContext;
@@ -96,7 +97,7 @@ where
                 return unless_failed(combine.pass_on(key, value), &mut failed);
             }
             combine.rows.push((M::keep(key), value));
-            if !combine.gathered.is_full(&combine.rows, |row| row) {
+            if !combine.gathered.is_full(&combine.rows, heap_bytes) {
                 return CONTINUE;
             }
             unless_failed(combine.fold(), &mut failed)

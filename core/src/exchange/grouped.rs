@@ -101,6 +101,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> GroupedCursor<K, V, A> {
 
 impl<K: Key, V: Row, A: Aggregate<V>> Cursor for GroupedCursor<K, V, A> {
     type Item = (K, A::Out);
+    const EXPANDS: bool = false;
 
     fn advance<S: FnMut(Self::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         if self.ready.is_empty() {
@@ -109,7 +110,7 @@ impl<K: Key, V: Row, A: Aggregate<V>> Cursor for GroupedCursor<K, V, A> {
         let fold = &mut self.folds[self.ready.start];
         for (key, state) in fold.out.by_ref().take(budget) {
             if sink((key, fold.aggregate.finish(state))).is_break() {
-                return Ok(Step::Done);
+                return Ok(Step::More);
             }
         }
         if fold.out.as_slice().is_empty() && !fold.read_late()? {

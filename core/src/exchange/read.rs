@@ -4,10 +4,12 @@ use super::block::{Block, BlockKind, Decoded, open_sealed};
 use super::hash::Buckets;
 use super::spool::{Spooled, SpooledRows};
 use crate::data::{Boxed, BoxedCursor};
+use crate::gather::gather;
+use crate::heap::heap_bytes;
 use crate::host::{BlockValue, Fetched, FrameRequest, Prefetched};
 use crate::lineage::Exchange;
-use crate::pipe::{CONTINUE, Cursor, Pipe, Step};
-use crate::row::{Pace, Row};
+use crate::pipe::{BATCH, Pipe, Step};
+use crate::row::Row;
 use crate::ship::{Decoder, Encoder, Ship, ship};
 use crate::task::TaskContext;
 use std::ops::Range;
@@ -166,7 +168,7 @@ impl<T: Row> Opened<T> {
             }
             Opened::Direct { pipe, partition, task } => {
                 let cursor = pipe.open(*partition, task)?;
-                Rows::Direct { cursor, buffer: Vec::new(), pace: Pace::new::<T>(), checks: task.checks_rows() }
+                Rows::Direct(Direct { cursor, rows: Vec::new(), at: 0, task: task.clone() })
             }
             Opened::Spooled(spooled) => Rows::Spooled(spooled.rows()),
         })
@@ -209,14 +211,36 @@ impl<T: Row> Opened<T> {
 /// Rows being read.
 pub(crate) enum Rows<T> {
     Shuffled(Walk<T>),
-    /// `checks` says whether each row is checked: rows may be spooled.
-    Direct {
-        cursor: BoxedCursor<T>,
-        buffer: Vec<T>,
-        pace: Pace,
-        checks: bool,
-    },
+    Direct(Direct<T>),
     Spooled(SpooledRows<T>),
+}
+
+/// Rows that are read in place.
+pub(crate) struct Direct<T> {
+    cursor: BoxedCursor<T>,
+    /// The rows of the last step. Those before `at` were returned.
+    rows: Vec<T>,
+    at: usize,
+    task: TaskContext,
+}
+
+impl<T: Row> Direct<T> {
+    /// Reads the next step if all rows of the last one were returned. False at the end.
+    fn fill(&mut self) -> Result<bool> {
+        while self.at == self.rows.len() {
+            self.rows.clear();
+            self.at = 0;
+            let step = gather(&mut self.cursor, BATCH, &self.task, &mut self.rows, heap_bytes)?;
+            if step == Step::Done && self.rows.is_empty() {
+                return Ok(false);
+            }
+            // These rows may be spooled.
+            if self.task.checks_rows() {
+                codec::prove_rows(&mut self.rows, true)?;
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// A walk over buckets, in each bucket over map tasks, and over the chunks of each task.
@@ -229,8 +253,8 @@ pub(crate) struct Walk<T> {
     map: usize,
     chunk: usize,
     row: usize,
-    /// How many rows of the chunk are in the bucket.
-    rows: usize,
+    /// How many rows of the chunk are in the bucket; `None` if the chunk is not open yet.
+    rows: Option<usize>,
     decoded: Decoded<T>,
     _prefetched: Prefetched,
 }
@@ -241,31 +265,32 @@ impl<T: Row> Rows<T> {
         match self {
             Rows::Shuffled(walk) => walk.next(budget),
             Rows::Spooled(rows) => rows.next(budget),
-            Rows::Direct { cursor, buffer, pace, checks } => {
-                buffer.clear();
-                while buffer.is_empty() {
-                    let step = cursor.advance(budget.min(pace.items()), &mut |row| {
-                        buffer.push(row);
-                        CONTINUE
-                    })?;
-                    if step == Step::Done && buffer.is_empty() {
-                        return Ok(None);
-                    }
+            Rows::Direct(direct) => {
+                if !direct.fill()? {
+                    return Ok(None);
                 }
-                pace.yielded(buffer);
-                if *checks {
-                    codec::prove_rows(buffer, true)?;
-                }
-                Ok(Some(buffer))
+                let start = direct.at;
+                direct.at = direct.rows.len().min(start.saturating_add(budget));
+                Ok(Some(&direct.rows[start..direct.at]))
             }
         }
+    }
+
+    /// The last `count` of the rows that were returned last are returned again.
+    pub(crate) fn give_back(&mut self, count: usize) {
+        let at = match self {
+            Rows::Shuffled(walk) => &mut walk.row,
+            Rows::Spooled(rows) => &mut rows.at,
+            Rows::Direct(direct) => &mut direct.at,
+        };
+        *at -= count;
     }
 }
 
 impl<T: Row> Walk<T> {
     fn new(exchange: ExchangeId, blocks: Arc<[Arc<Block<T>>]>, buckets: Range<u32>, prefetched: Prefetched) -> Self {
-        let (turns, decoded) = (Vec::new(), Decoded::default());
-        Walk { exchange, blocks, buckets, turns, map: 0, chunk: 0, row: 0, rows: 0, decoded, _prefetched: prefetched }
+        let (turns, map, chunk, row, rows, decoded) = (Vec::new(), 0, 0, 0, None, Decoded::default());
+        Walk { exchange, blocks, buckets, turns, map, chunk, row, rows, decoded, _prefetched: prefetched }
     }
 
     fn next(&mut self, budget: usize) -> Result<Option<&[T]>> {
@@ -285,17 +310,20 @@ impl<T: Row> Walk<T> {
                 self.map += 1;
                 continue;
             };
-            if self.row == 0 {
-                let lost = |error| lost(self.exchange, self.map as u32, error);
-                self.rows = chunk.open(bucket, &mut self.decoded, lost)?;
-            }
-            if self.row >= self.rows {
+            let rows = match self.rows {
+                Some(rows) => rows,
+                None => {
+                    let lost = |error| lost(self.exchange, self.map as u32, error);
+                    *self.rows.insert(chunk.open(bucket, &mut self.decoded, lost)?)
+                }
+            };
+            if self.row >= rows {
                 self.chunk += 1;
-                self.row = 0;
+                (self.row, self.rows) = (0, None);
                 continue;
             }
             let start = self.row;
-            self.row = self.rows.min(start.saturating_add(budget));
+            self.row = rows.min(start.saturating_add(budget));
             break (chunk, bucket, start..self.row);
         };
         Ok(Some(&chunk.rows(bucket, &self.decoded)[rows]))

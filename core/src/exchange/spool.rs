@@ -88,7 +88,7 @@ pub(crate) struct SpooledRows<T> {
     next: usize,
     /// The rows of the last frame. Those before `at` were returned.
     rows: Vec<T>,
-    at: usize,
+    pub(super) at: usize,
     bytes: Vec<u8>,
 }
 

@@ -1,7 +1,7 @@
 //! One partition of a join while it is read, in memory or with a right side that does not fit.
 
 use super::run::{RUN, Run};
-use super::table::Built;
+use super::table::{Built, Place};
 use crate::exchange::{Opened, Rows, Side, Spool, Spooled, floor, hash_of};
 use crate::pipe::{BATCH, Cursor, Flow, Step};
 use crate::row::{Key, Row, RowSize};
@@ -24,10 +24,19 @@ pub struct JoinCursor<K, V, W> {
 enum At<K, V, W> {
     /// Before a sub-partition.
     Begin,
-    /// The right side is in a table, and the left side is being read.
-    Table { built: Built<K, W>, left: Rows<(K, V)> },
+    /// The right side is in a table, and the left side is being read. If the sink stopped among the matches of the next
+    /// left row, the place is that of its next match.
+    Table { built: Built<K, W>, left: Rows<(K, V)>, place: Option<Place> },
     /// The right side does not fit, so it is read again for each run of left rows.
-    Runs { left: Rows<(K, V)>, run: Run<K, V>, part: u32, fit: usize },
+    Runs { left: Rows<(K, V)>, run: Run<K, V>, part: u32, fit: usize, meeting: Option<Box<Meeting<K, W>>> },
+}
+
+/// What the next rows of a run meet, if the sink stopped among the matches.
+enum Meeting<K, W> {
+    /// The rows before `end` meet what is in a table. The place is as in [`At::Table`].
+    Table { built: Built<K, W>, end: usize, place: Option<Place> },
+    /// One row meets the rest of the right side.
+    Rows(Rows<(K, W)>),
 }
 
 /// A table of the right rows; as an error, the unfinished table when memory was used up.
@@ -97,15 +106,9 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
         spool.finish()
     }
 
-    /// Joins the next left rows of a run, at most `fit`, with all of the right side. If their matches do not fit, `fit`
-    /// is halved for the next call. A single left row needs no table.
-    fn join_run<S: FnMut((K, (V, W))) -> Flow>(
-        &self,
-        run: &mut Run<K, V>,
-        part: u32,
-        fit: &mut usize,
-        sink: &mut S,
-    ) -> Result<()> {
+    /// Begins to join the next left rows of a run, at most `fit`, with all of the right side. If their matches do not
+    /// fit, `fit` is halved for the next call. A single left row needs no table.
+    fn begin(&self, run: &Run<K, V>, part: u32, fit: &mut usize) -> Result<Option<Meeting<K, W>>> {
         let left = &run.rest()[..run.rest().len().min(*fit)];
         // Comparing hashes is enough here: right rows of another key with the same hash match no left row later.
         let mut wanted = HashTable::with_capacity(left.len());
@@ -115,42 +118,77 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
         let mut rows = self.right_rows(part)?;
         match self.build(&mut rows, |hash| wanted.find(hash, |other| *other == hash).is_some())? {
             Ok(built) => {
-                let _ = meet(left, &built, sink);
-                run.met += left.len();
                 *fit = (*fit * 2).min(RUN);
+                Ok(Some(Meeting::Table { built, end: run.met + left.len(), place: None }))
             }
-            Err(_) if left.len() > 1 => *fit = left.len() / 2,
-            Err(_) => {
-                let (key, value) = &left[0];
-                let mut rows = self.right_rows(part)?;
-                while let Some(rows) = rows.next(BATCH)? {
+            Err(_) if left.len() > 1 => {
+                *fit = left.len() / 2;
+                Ok(None)
+            }
+            Err(_) => Ok(Some(Meeting::Rows(self.right_rows(part)?))),
+        }
+    }
+
+    /// Pushes what the next left rows of a run meet into `sink`. Returns what is left if the sink stops.
+    #[inline(never)]
+    fn go_on<S: FnMut((K, (V, W))) -> Flow>(
+        &self,
+        run: &mut Run<K, V>,
+        meeting: Meeting<K, W>,
+        sink: &mut S,
+    ) -> Result<Option<Meeting<K, W>>> {
+        match meeting {
+            Meeting::Table { built, end, mut place } => {
+                run.met += meet(&run.rows[run.met..end], &built, &mut place, &self.task, sink)?;
+                Ok((run.met < end).then_some(Meeting::Table { built, end, place }))
+            }
+            Meeting::Rows(mut right) => {
+                let (key, value) = &run.rows[run.met];
+                while let Some(rows) = right.next(BATCH)? {
                     self.task.check()?;
-                    for (_, other) in rows.iter().filter(|(other, _)| other == key) {
+                    for (at, (_, other)) in rows.iter().enumerate().filter(|(_, (other, _))| other == key) {
                         if sink((key.clone(), (value.clone(), other.clone()))).is_break() {
-                            return Ok(());
+                            let left = rows.len() - at - 1;
+                            right.give_back(left);
+                            return Ok(Some(Meeting::Rows(right)));
                         }
                     }
                 }
                 run.met += 1;
+                Ok(None)
             }
         }
-        Ok(())
     }
 }
 
-/// Pushes all pairs of left rows and their matches into `sink`.
-#[inline]
+/// After how many left rows to check whether the task was cancelled.
+const CHECK: usize = 64;
+
+/// Pushes all pairs of left rows and their matches into `sink`. Returns how many left rows have met all of their
+/// matches. If the sink stopped, `place` is that of the next match of the row after them, and the next call needs it.
+#[inline(always)]
 fn meet<K: Key, V: Row, W: Row>(
     left: &[(K, V)],
     built: &Built<K, W>,
+    place: &mut Option<Place>,
+    task: &TaskContext,
     sink: &mut impl FnMut((K, (V, W))) -> Flow,
-) -> Flow {
-    for (key, value) in left {
-        for other in built.of(key) {
-            sink((key.clone(), (value.clone(), other.clone())))?;
+) -> Result<usize> {
+    let mut stopped = place.take();
+    for (met, (key, value)) in left.iter().enumerate() {
+        // A row may have very many matches.
+        if met.is_multiple_of(CHECK) {
+            task.check()?;
+        }
+        let mut next = stopped.take().unwrap_or_else(|| built.first(key));
+        while let Some(other) = built.next(&mut next) {
+            if sink((key.clone(), (value.clone(), other.clone()))).is_break() {
+                *place = Some(next);
+                return Ok(met);
+            }
         }
     }
-    Flow::Continue(())
+    Ok(left.len())
 }
 
 impl<K: Key, V: Row, W: Row> Cursor for JoinCursor<K, V, W> {
@@ -163,27 +201,33 @@ impl<K: Key, V: Row, W: Row> Cursor for JoinCursor<K, V, W> {
                 let left = self.left_rows(part)?;
                 let mut right = self.right_rows(part)?;
                 self.at = match self.build(&mut right, |_| true)? {
-                    Ok(built) => At::Table { built, left },
+                    Ok(built) => At::Table { built, left, place: None },
                     Err(built) => {
                         // Rows that are read in place are computed while they are read. They are spooled, so that each
                         // run does not compute them again. Such a side has only one part.
                         if matches!(right, Rows::Direct { .. }) {
                             self.right = Opened::Spooled(self.put_aside(built, &mut right)?);
                         }
-                        At::Runs { left, run: Run::new(&self.task), part, fit: RUN }
+                        At::Runs { left, run: Run::new(&self.task), part, fit: RUN, meeting: None }
                     }
                 };
             }
-            At::Table { built, mut left } => {
+            At::Table { built, mut left, mut place } => {
                 if let Some(rows) = left.next(budget)? {
-                    let _ = meet(rows, &built, sink);
-                    self.at = At::Table { built, left };
+                    let not_met = rows.len() - meet(rows, &built, &mut place, &self.task, sink)?;
+                    left.give_back(not_met);
+                    self.at = At::Table { built, left, place };
                 }
             }
-            At::Runs { mut left, mut run, part, mut fit } => {
+            At::Runs { mut left, mut run, part, mut fit, mut meeting } => {
                 if !run.rest().is_empty() || run.gather(&mut left, &self.task)? {
-                    self.join_run(&mut run, part, &mut fit, sink)?;
-                    self.at = At::Runs { left, run, part, fit };
+                    if meeting.is_none() {
+                        meeting = self.begin(&run, part, &mut fit)?.map(Box::new);
+                    }
+                    if let Some(begun) = meeting.take() {
+                        meeting = self.go_on(&mut run, *begun, sink)?.map(Box::new);
+                    }
+                    self.at = At::Runs { left, run, part, fit, meeting };
                 }
             }
         }

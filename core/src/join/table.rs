@@ -19,6 +19,9 @@ pub(super) struct Chain {
     last: u32,
 }
 
+/// The place of a value in the chain of a key, or the chain's end.
+pub(super) struct Place(u32);
+
 const END: u32 = u32::MAX;
 
 impl<K: Key, W: Row> Built<K, W> {
@@ -38,20 +41,24 @@ impl<K: Key, W: Row> Built<K, W> {
         }
     }
 
-    /// The values of a key, in the order in which they arrived.
+    /// The place of the first value of a key.
     #[inline]
-    pub(super) fn of(&self, key: &K) -> impl Iterator<Item = &W> {
-        self.chain(self.table.get(hash_of(key), key).copied().unwrap_or(Chain { first: END, last: END }))
+    pub(super) fn first(&self, key: &K) -> Place {
+        Place(self.table.get(hash_of(key), key).map_or(END, |chain| chain.first))
     }
 
+    /// The value at a place, which then is that of the next value of the same key. Values come in the order in which
+    /// they arrived.
     #[inline]
+    pub(super) fn next(&self, place: &mut Place) -> Option<&W> {
+        let (value, next) = self.rows.get(place.0 as usize)?;
+        place.0 = *next;
+        Some(value)
+    }
+
     pub(super) fn chain(&self, chain: Chain) -> impl Iterator<Item = &W> {
-        let mut at = chain.first;
-        std::iter::from_fn(move || {
-            let (value, next) = self.rows.get(at as usize)?;
-            at = *next;
-            Some(value)
-        })
+        let mut place = Place(chain.first);
+        std::iter::from_fn(move || self.next(&mut place))
     }
 
     /// The keys with their chains, in the order in which keys arrived.

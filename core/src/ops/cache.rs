@@ -1,11 +1,14 @@
 //! `cache` and `persist`: keep partitions once they are computed.
 
+use crate::buffer::Buffer;
 use crate::dataset::Dataset;
 use crate::exchange::{decode_rows, encode_rows};
+use crate::gather::gather;
+use crate::heap::heap_bytes;
 use crate::host::CachedPartition;
 use crate::lineage::{Cache, Node};
 use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
-use crate::row::{Pace, Row, RowSize};
+use crate::row::{Row, RowSize};
 use crate::ship::{Ship, ship};
 use crate::task::TaskContext;
 use serde::{Deserialize, Serialize};
@@ -61,20 +64,14 @@ impl<P: Pipe<Item: Row>> Cached<P> {
         let mut cursor = self.input.open(partition, task)?;
         let mut held = task.host().memory().reservation();
         let mut size = RowSize::new();
-        let mut pace = Pace::new::<P::Item>();
         let mut rows = Vec::new();
         let mut writer: Option<Box<dyn FrameWriter>> = None;
         let mut bytes = Vec::new();
         // Rows that stay in memory come back as they were, so there is nothing to check.
         let checks = task.checks_rows() && self.level != StorageLevel::Memory;
         loop {
-            task.check()?;
             let before = rows.len();
-            let step = cursor.advance(pace.items(), &mut |row| {
-                rows.push(row);
-                CONTINUE
-            })?;
-            pace.yielded(&rows[before..]);
+            let step = gather(&mut cursor, BATCH, task, &mut rows, heap_bytes)?;
             if checks {
                 rows[before..].iter_mut().try_for_each(|row| codec::prove_row(row, true))?;
             }
@@ -121,7 +118,7 @@ impl<P: Pipe<Item: Row>> Cached<P> {
 
     fn read(&self, kept: Arc<CachedRows<P::Item>>, partition: u32, task: &TaskContext) -> CachedCursor<P> {
         let again = self.repeatable.then(|| (self.input.clone(), partition, task.clone()));
-        CachedCursor::Kept(Reading { kept, next: 0, rows: Vec::new(), bytes: Vec::new(), given: 0 }, again)
+        CachedCursor::Kept(Reading { kept, next: 0, rows: Buffer::default(), bytes: Vec::new(), given: 0 }, again)
     }
 }
 
@@ -152,32 +149,36 @@ pub enum CachedCursor<P: Pipe> {
 pub struct Reading<T> {
     kept: Arc<CachedRows<T>>,
     next: usize,
-    rows: Vec<T>,
+    /// The rows of the last frame.
+    rows: Buffer<T>,
     bytes: Vec<u8>,
+    /// How many rows there are in the frames that were read.
     given: usize,
 }
 
 impl<T: Row> Reading<T> {
     /// Reads the next frame.
     fn frame(&mut self, frames: &dyn Frames) -> Result<()> {
-        decode_rows(frames.view(self.next, &mut self.bytes)?, &mut self.rows)?;
+        decode_rows(frames.view(self.next, &mut self.bytes)?, &mut self.rows.items)?;
         self.next += 1;
-        self.given += self.rows.len();
+        self.given += self.rows.items.len();
         Ok(())
     }
 }
 
 impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
     type Item = P::Item;
+    const EXPANDS: bool = P::Cursor::EXPANDS;
 
     fn advance<S: FnMut(P::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         match self {
             CachedCursor::Kept(reading, again) => match &*reading.kept.clone() {
                 CachedRows::Held { rows, .. } => {
                     let end = rows.len().min(reading.next.saturating_add(budget));
-                    for row in &rows[reading.next..end] {
+                    for (row, at) in rows[reading.next..end].iter().zip(reading.next..) {
                         if sink(row.clone()).is_break() {
-                            break;
+                            reading.next = at + 1;
+                            return Ok(Step::More);
                         }
                     }
                     reading.next = end;
@@ -197,24 +198,19 @@ impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
                             return Ok(Step::More);
                         }
                     }
-                    for row in reading.rows.drain(..) {
-                        if sink(row).is_break() {
-                            break;
-                        }
-                    }
+                    // What is left after a stop is kept in the buffer.
+                    let _ = reading.rows.pour(sink);
                     Ok(Step::More)
                 }
             },
-            CachedCursor::Again { cursor, given } => cursor.advance(budget, &mut |item| {
-                if *given > 0 {
-                    *given -= 1;
-                    return CONTINUE;
-                }
-                sink(item)
-            }),
+            CachedCursor::Again { cursor, given } => cursor.advance(budget, &mut after(given, sink)),
             CachedCursor::Passing { made, cursor, done } => {
                 if made.as_slice().is_empty() {
-                    return if *done { Ok(Step::Done) } else { cursor.advance(budget, sink) };
+                    if *done {
+                        return Ok(Step::Done);
+                    }
+                    // The rows before were gathered, which may have stopped the cursor among them.
+                    return if cursor.rest(sink)?.is_break() { Ok(Step::More) } else { cursor.advance(budget, sink) };
                 }
                 for item in made.by_ref().take(budget) {
                     if sink(item).is_break() {
@@ -224,6 +220,25 @@ impl<P: Pipe<Item: Row>> Cursor for CachedCursor<P> {
                 Ok(Step::More)
             }
         }
+    }
+
+    fn rest<S: FnMut(P::Item) -> Flow>(&mut self, sink: &mut S) -> Result<Flow> {
+        match self {
+            CachedCursor::Kept(reading, _) => Ok(reading.rows.rest(sink)),
+            CachedCursor::Again { cursor, given } => cursor.rest(&mut after(given, sink)),
+            CachedCursor::Passing { .. } => Ok(CONTINUE),
+        }
+    }
+}
+
+/// The sink of a partition that is recomputed: the first `given` items were already returned.
+fn after<T>(given: &mut usize, sink: &mut impl FnMut(T) -> Flow) -> impl FnMut(T) -> Flow {
+    move |item| {
+        if *given > 0 {
+            *given -= 1;
+            return CONTINUE;
+        }
+        sink(item)
     }
 }
 

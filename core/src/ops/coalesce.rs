@@ -4,7 +4,7 @@ use crate::data::Boxed;
 use crate::dataset::Dataset;
 use crate::lineage::{Input, Node, Shape};
 use crate::links::{Link, run_of};
-use crate::pipe::{Cursor, Flow, Pipe, Step};
+use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::ship::{Ship, ship};
 use crate::task::TaskContext;
 use std::ops::Range;
@@ -48,6 +48,7 @@ pub struct CoalesceCursor<P: Pipe> {
 
 impl<P: Pipe> Cursor for CoalesceCursor<P> {
     type Item = P::Item;
+    const EXPANDS: bool = P::Cursor::EXPANDS;
 
     fn advance<S: FnMut(P::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         let cursor = match &mut self.current {
@@ -61,6 +62,10 @@ impl<P: Pipe> Cursor for CoalesceCursor<P> {
             self.current = None;
         }
         Ok(Step::More)
+    }
+
+    fn rest<S: FnMut(P::Item) -> Flow>(&mut self, sink: &mut S) -> Result<Flow> {
+        self.current.as_mut().map_or(Ok(CONTINUE), |cursor| cursor.rest(sink))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `flat_map`: one item to any number of items.
 
-use super::each::{At, Itemwise, pour};
+use super::each::{At, Itemwise, pour, pour_rest};
 use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{Flow, Pipe};
@@ -11,20 +11,36 @@ use tryworks_base::{Op, Result};
 /// What `flat_map` does to an item.
 pub struct FlatMapping;
 
-impl<A, F: Call1<A, Out: IntoIterator<Item: Send + 'static>>> Itemwise<A, F> for FlatMapping {
-    type Out = <F::Out as IntoIterator>::Item;
-    type State = ();
+impl<A, I, F> Itemwise<A, F> for FlatMapping
+where
+    I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
+    F: Call1<A, Out = I>,
+{
+    const EXPANDS: bool = true;
+    type Out = I::Item;
+    type State = Option<I::IntoIter>;
+
+    fn rest<S: FnMut(I::Item) -> Flow>(open: &mut Self::State, at: &At, sink: &mut S) -> Result<Flow> {
+        pour_rest(open, at, sink)
+    }
 
     #[inline(always)]
-    fn each<S: FnMut(Self::Out) -> Flow>(_: &mut (), at: &At, function: &F, item: A, sink: &mut S) -> Result<Flow> {
-        Ok(pour(at, at.op.call(|| function.call(item).into_iter()), sink))
+    fn each<S: FnMut(I::Item) -> Flow>(
+        open: &mut Self::State,
+        at: &At,
+        function: &F,
+        item: A,
+        sink: &mut S,
+    ) -> Result<Flow> {
+        pour(open, at, at.op.call(|| function.call(item).into_iter()), sink)
     }
 }
 
 /// # Item by item
 impl<P: Pipe> Dataset<P> {
-    /// Turns each item into any number of items: those of the iterable that `function` returns. If these items borrow
-    /// from the input, use [`flat_map_into`](Dataset::flat_map_into).
+    /// Turns each item into any number of items: those of the iterable that `function` returns. It is read as items are
+    /// needed, so it may have more of them than memory holds. If the items borrow from the input, use
+    /// [`flat_map_into`](Dataset::flat_map_into).
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -33,10 +49,11 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(P::Item) -> I + NoCaptures>(
-        &self,
-        function: F,
-    ) -> Dataset<impl Pipe<Item = I::Item> + use<P, I, F>> {
+    pub fn flat_map<I, F>(&self, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<P, I, F>>
+    where
+        F: Fn(P::Item) -> I + NoCaptures,
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
+    {
         const { captures_nothing::<F>(GIVE_IT) }
         self.itemwise::<FlatMapping, _>(Op::here("flat_map"), Plain(function))
     }
@@ -46,10 +63,11 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::flat_map`] with the given value first.
     #[track_caller]
-    pub fn flat_map<I: IntoIterator<Item: Send + 'static>, F: Fn(&E::Value, P::Item) -> I + NoCaptures>(
-        &self,
-        function: F,
-    ) -> Dataset<impl Pipe<Item = I::Item> + use<P, E, I, F>> {
+    pub fn flat_map<I, F>(&self, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<P, E, I, F>>
+    where
+        F: Fn(&E::Value, P::Item) -> I + NoCaptures,
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
+    {
         const { captures_nothing::<F>(GIVE_IT) }
         self.data.itemwise::<FlatMapping, _>(Op::here("flat_map"), self.given(function))
     }

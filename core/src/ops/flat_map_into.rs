@@ -1,9 +1,10 @@
 //! `flat_map_into`: one item to any number of items, pushed into an emitter.
 
 use super::each::{At, Itemwise};
+use crate::buffer::Buffer;
 use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
-use crate::pipe::{CONTINUE, Flow, Pipe, STOP};
+use crate::pipe::{Flow, Pipe};
 use crate::ship::{GIVE_IT, NoCaptures, Plain, captures_nothing};
 use crate::with::With;
 use std::marker::PhantomData;
@@ -12,52 +13,53 @@ use tryworks_base::{Op, Result};
 /// What `flat_map_into` does to an item.
 pub struct Emitting<B>(PhantomData<fn() -> B>);
 
-/// The function of [`Dataset::flat_map_into`] pushes its items into this. The buffer is reused for the next item.
+/// The function of [`Dataset::flat_map_into`] pushes its items into this. They are kept until the function returns. The
+/// buffer is reused for the next item.
 #[derive(Debug)]
-pub struct Emitter<B> {
-    items: Vec<B>,
-}
+pub struct Emitter<B>(Buffer<B>);
 
 impl<B> Emitter<B> {
     /// Adds an item.
     #[inline]
     pub fn push(&mut self, item: B) {
-        self.items.push(item);
+        self.0.items.push(item);
     }
 }
 
 impl<B> Extend<B> for Emitter<B> {
     fn extend<I: IntoIterator<Item = B>>(&mut self, items: I) {
-        self.items.extend(items);
+        self.0.items.extend(items);
     }
 }
 
 impl<B> Default for Emitter<B> {
     fn default() -> Self {
-        Emitter { items: Vec::new() }
+        Emitter(Buffer::default())
     }
 }
 
 impl<A, B: Send + 'static, F: for<'a> Call2<A, &'a mut Emitter<B>, Out = ()>> Itemwise<A, F> for Emitting<B> {
+    const EXPANDS: bool = true;
     type Out = B;
     type State = Emitter<B>;
+
+    fn rest<S: FnMut(B) -> Flow>(out: &mut Emitter<B>, _: &At, sink: &mut S) -> Result<Flow> {
+        Ok(out.0.rest(sink))
+    }
 
     #[inline(always)]
     fn each<S: FnMut(B) -> Flow>(out: &mut Emitter<B>, at: &At, function: &F, item: A, sink: &mut S) -> Result<Flow> {
         at.op.call(|| function.call(item, out));
-        for item in out.items.drain(..) {
-            if sink(item).is_break() {
-                return Ok(STOP);
-            }
-        }
-        Ok(CONTINUE)
+        Ok(out.0.pour(sink))
     }
 }
 
 /// # Item by item
 impl<P: Pipe> Dataset<P> {
-    /// Turns each item into any number of items, which `function` pushes into the emitter. The items may be made
-    /// from borrowed parts of the input. The emitter holds the items of one call.
+    /// Turns each item into any number of items, which `function` pushes into the emitter. The items may be made from
+    /// borrowed parts of the input. The emitter keeps those of one call until `function` returns, in a buffer that is
+    /// reused. If one item yields more than memory holds, use [`flat_map`](Dataset::flat_map): its iterator is read as
+    /// items are needed.
     ///
     /// ```
     /// # use tryworks::prelude::*;

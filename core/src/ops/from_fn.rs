@@ -50,12 +50,13 @@ pub struct FromFnCursor<I> {
 
 impl<I: Iterator + Send> Cursor for FromFnCursor<I> {
     type Item = I::Item;
+    const EXPANDS: bool = false;
 
     fn advance<S: FnMut(I::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         for _ in 0..budget {
             let Some(item) = self.op.call(|| self.items.next()) else { return Ok(Step::Done) };
             if sink(item).is_break() {
-                return Ok(Step::Done);
+                break;
             }
         }
         Ok(Step::More)

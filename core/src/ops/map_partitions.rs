@@ -2,8 +2,9 @@
 
 use crate::call::{Call2, Env};
 use crate::dataset::Dataset;
+use crate::gather::gather;
 use crate::lineage::Node;
-use crate::pipe::{BATCH, CONTINUE, Cursor, Flow, Pipe, Step};
+use crate::pipe::{BATCH, Cursor, Flow, Pipe, Step};
 use crate::ship::{GIVE_IT, NoCaptures, Plain, Ship, captures_nothing, ship};
 use crate::task::TaskContext;
 use crate::with::With;
@@ -32,6 +33,7 @@ pub struct Items<C: Cursor> {
     cursor: C,
     batch: std::vec::IntoIter<C::Item>,
     done: bool,
+    task: TaskContext,
     /// An error of the input: the iterator ends there, and the operator returns the error at its own end.
     error: Arc<OnceLock<Error>>,
 }
@@ -48,11 +50,7 @@ impl<C: Cursor> Iterator for Items<C> {
                 return None;
             }
             let mut items = Vec::new();
-            let step = self.cursor.advance(BATCH, &mut |item| {
-                items.push(item);
-                CONTINUE
-            });
-            match step {
+            match gather(&mut self.cursor, BATCH, &self.task, &mut items, |_| 0) {
                 Ok(step) => self.done = step == Step::Done,
                 // An iterator cannot return the error, so the operator returns it when the user's iterator has ended.
                 Err(error) => {
@@ -79,7 +77,8 @@ where
         self.function.ready(&self.op, task.place())?;
         let error = Arc::new(OnceLock::new());
         let cursor = self.input.open(partition, task)?;
-        let items = Items { cursor, batch: Vec::new().into_iter(), done: false, error: error.clone() };
+        let (batch, task) = (Vec::new().into_iter(), task.clone());
+        let items = Items { cursor, batch, done: false, task, error: error.clone() };
         let made = self.op.call(|| self.function.call(partition, items).into_iter());
         Ok(MapPartitionsCursor { made, error, op: self.op })
     }
@@ -94,14 +93,16 @@ pub struct MapPartitionsCursor<I> {
 
 impl<I: Iterator + Send> Cursor for MapPartitionsCursor<I> {
     type Item = I::Item;
+    const EXPANDS: bool = false;
 
+    #[inline]
     fn advance<S: FnMut(I::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         for _ in 0..budget {
             let Some(item) = self.op.call(|| self.made.next()) else {
                 return self.error.get().map_or(Ok(Step::Done), |error| Err(error.clone()));
             };
             if sink(item).is_break() {
-                return Ok(Step::Done);
+                break;
             }
         }
         Ok(Step::More)

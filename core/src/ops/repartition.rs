@@ -42,11 +42,14 @@ pub struct RepartitionCursor<T> {
 
 impl<T: Row> Cursor for RepartitionCursor<T> {
     type Item = T;
+    const EXPANDS: bool = false;
 
     fn advance<S: FnMut(T) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         let Some(rows) = self.rows.next(budget)? else { return Ok(Step::Done) };
-        for row in rows {
+        for (at, row) in rows.iter().enumerate() {
             if sink(row.clone()).is_break() {
+                let left = rows.len() - at - 1;
+                self.rows.give_back(left);
                 break;
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::dataset::Dataset;
 use crate::lineage::Node;
-use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, STOP, Step};
+use crate::pipe::{CHECK, CONTINUE, Cursor, Flow, Pipe, STOP, Step};
 use crate::ship::{Ship, ship};
 use crate::task::TaskContext;
 use rand::{Rng, RngExt, SeedableRng};
@@ -59,7 +59,8 @@ impl<P: Pipe<Item: Clone>> Pipe for Sample<P> {
         // Each partition has its own stream of random numbers.
         let seed = self.seed ^ u64::from(partition).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let random = Xoshiro256PlusPlus::seed_from_u64(seed);
-        Ok(SampleCursor { input: self.input.open(partition, task)?, draw: self.draw, random })
+        let input = self.input.open(partition, task)?;
+        Ok(SampleCursor { input, draw: self.draw, random, rest: None, task: task.clone() })
     }
 
     fn feed(&self) -> Option<&crate::links::Links> {
@@ -68,29 +69,68 @@ impl<P: Pipe<Item: Clone>> Pipe for Sample<P> {
 }
 
 /// One partition of a sample.
-pub struct SampleCursor<C> {
+pub struct SampleCursor<C: Cursor> {
     input: C,
     draw: Draw,
     random: Xoshiro256PlusPlus,
+    /// The item at which the sink stopped, and how many times it is still to be passed on.
+    rest: Option<(C::Item, u64)>,
+    task: TaskContext,
 }
 
-impl<C: Cursor<Item: Clone>> Cursor for SampleCursor<C> {
+/// Pushes an item `times` times. If the sink stops, `rest` keeps what is left.
+#[inline(always)]
+fn repeat<T: Clone>(
+    item: T,
+    mut times: u64,
+    rest: &mut Option<(T, u64)>,
+    task: &TaskContext,
+    sink: &mut impl FnMut(T) -> Flow,
+) -> Result<Flow> {
+    debug_assert!(rest.is_none(), "items are left from a stop");
+    while times > 1 {
+        times -= 1;
+        if sink(item.clone()).is_break() {
+            *rest = Some((item, times));
+            return Ok(STOP);
+        }
+        if times.is_multiple_of(CHECK as u64) {
+            task.check()?;
+        }
+    }
+    Ok(if times == 1 { sink(item) } else { CONTINUE })
+}
+
+impl<C: Cursor<Item: Clone + Send>> Cursor for SampleCursor<C> {
     type Item = C::Item;
 
     fn advance<S: FnMut(C::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
-        let SampleCursor { input, draw, random } = self;
-        input.advance(budget, &mut |item| {
-            let times = draw.times(random);
-            if times == 0 {
-                return CONTINUE;
-            }
-            for _ in 1..times {
-                if sink(item.clone()).is_break() {
-                    return STOP;
-                }
-            }
-            sink(item)
-        })
+        let SampleCursor { input, draw, random, rest, task } = self;
+        let mut failed = None;
+        let step = input.advance(budget, &mut |item| {
+            repeat(item, draw.times(random), rest, task, sink).unwrap_or_else(|error| {
+                failed = Some(error);
+                STOP
+            })
+        })?;
+        failed.map_or(Ok(step), Err)
+    }
+
+    fn rest<S: FnMut(C::Item) -> Flow>(&mut self, sink: &mut S) -> Result<Flow> {
+        let SampleCursor { input, draw, random, rest, task } = self;
+        if let Some((item, times)) = rest.take()
+            && repeat(item, times, rest, task, sink)?.is_break()
+        {
+            return Ok(STOP);
+        }
+        let mut failed = None;
+        let flow = input.rest(&mut |item| {
+            repeat(item, draw.times(random), rest, task, sink).unwrap_or_else(|error| {
+                failed = Some(error);
+                STOP
+            })
+        })?;
+        failed.map_or(Ok(flow), Err)
     }
 }
 

@@ -55,6 +55,7 @@ pub struct SortByKeyCursor<K, V> {
 
 impl<K: Row + Ord, V: Row> Cursor for SortByKeyCursor<K, V> {
     type Item = (K, V);
+    const EXPANDS: bool = false;
 
     fn advance<S: FnMut((K, V)) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         let Some(merge) = &mut self.merge else { return Ok(Step::Done) };

@@ -21,7 +21,7 @@ impl<A: Send + 'static, F: for<'a> Call1<&'a A, Out = Result<bool, UserError>>> 
         match at.op.call(|| function.call(&item)) {
             Ok(true) => Ok(sink(item)),
             Ok(false) => Ok(CONTINUE),
-            Err(error) => Err(at.op.failed(error, at.place)),
+            Err(error) => Err(at.failed(error)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `try_flat_map`: one item to any number of items, by a function that may fail.
 
-use super::each::{At, Itemwise, pour};
+use super::each::{At, Itemwise, pour, pour_rest};
 use crate::call::{Call1, Env};
 use crate::dataset::Dataset;
 use crate::pipe::{Flow, Pipe};
@@ -12,17 +12,30 @@ use tryworks_base::{Op, Result, UserError};
 /// What `try_flat_map` does to an item.
 pub struct TryFlatMapping<I>(PhantomData<fn() -> I>);
 
-impl<A, I: IntoIterator<Item: Send + 'static> + 'static, F: Call1<A, Out = Result<I, UserError>>> Itemwise<A, F>
-    for TryFlatMapping<I>
+impl<A, I, F> Itemwise<A, F> for TryFlatMapping<I>
+where
+    I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
+    F: Call1<A, Out = Result<I, UserError>>,
 {
+    const EXPANDS: bool = true;
     type Out = I::Item;
-    type State = ();
+    type State = Option<I::IntoIter>;
+
+    fn rest<S: FnMut(I::Item) -> Flow>(open: &mut Self::State, at: &At, sink: &mut S) -> Result<Flow> {
+        pour_rest(open, at, sink)
+    }
 
     #[inline(always)]
-    fn each<S: FnMut(I::Item) -> Flow>(_: &mut (), at: &At, function: &F, item: A, sink: &mut S) -> Result<Flow> {
+    fn each<S: FnMut(I::Item) -> Flow>(
+        open: &mut Self::State,
+        at: &At,
+        function: &F,
+        item: A,
+        sink: &mut S,
+    ) -> Result<Flow> {
         match at.op.call(|| function.call(item)) {
-            Ok(items) => Ok(pour(at, at.op.call(|| items.into_iter()), sink)),
-            Err(error) => Err(at.op.failed(error, at.place)),
+            Ok(items) => pour(open, at, at.op.call(|| items.into_iter()), sink),
+            Err(error) => Err(at.failed(error)),
         }
     }
 }
@@ -39,13 +52,11 @@ impl<P: Pipe> Dataset<P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn try_flat_map<
-        I: IntoIterator<Item: Send + 'static> + 'static,
+    pub fn try_flat_map<I, F>(&self, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<P, I, F>>
+    where
         F: Fn(P::Item) -> Result<I, UserError> + NoCaptures,
-    >(
-        &self,
-        function: F,
-    ) -> Dataset<impl Pipe<Item = I::Item> + use<P, I, F>> {
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
+    {
         const { captures_nothing::<F>(GIVE_IT) }
         self.itemwise::<TryFlatMapping<I>, _>(Op::here("try_flat_map"), Plain(function))
     }
@@ -55,13 +66,11 @@ impl<P: Pipe> Dataset<P> {
 impl<P: Pipe, E: Env> With<P, E> {
     /// [`Dataset::try_flat_map`] with the given value first.
     #[track_caller]
-    pub fn try_flat_map<
-        I: IntoIterator<Item: Send + 'static> + 'static,
+    pub fn try_flat_map<I, F>(&self, function: F) -> Dataset<impl Pipe<Item = I::Item> + use<P, E, I, F>>
+    where
         F: Fn(&E::Value, P::Item) -> Result<I, UserError> + NoCaptures,
-    >(
-        &self,
-        function: F,
-    ) -> Dataset<impl Pipe<Item = I::Item> + use<P, E, I, F>> {
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,
+    {
         const { captures_nothing::<F>(GIVE_IT) }
         self.data.itemwise::<TryFlatMapping<I>, _>(Op::here("try_flat_map"), self.given(function))
     }

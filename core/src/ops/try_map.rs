@@ -20,7 +20,7 @@ impl<A, B: Send + 'static, F: Call1<A, Out = Result<B, UserError>>> Itemwise<A, 
     fn each<S: FnMut(B) -> Flow>(_: &mut (), at: &At, function: &F, item: A, sink: &mut S) -> Result<Flow> {
         match at.op.call(|| function.call(item)) {
             Ok(item) => Ok(sink(item)),
-            Err(error) => Err(at.op.failed(error, at.place)),
+            Err(error) => Err(at.failed(error)),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::data::{Boxed, Data};
 use crate::dataset::Dataset;
 use crate::lineage::{Input, Node, Shape};
 use crate::links::Link;
-use crate::pipe::{Cursor, Flow, Pipe, Step};
+use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, Step};
 use crate::runner::Runner;
 use crate::ship::{Decoder, Encoder, Ship, ship};
 use crate::task::TaskContext;
@@ -53,6 +53,7 @@ pub struct UnionCursor<C, D> {
 
 impl<C: Cursor, D: Cursor<Item = C::Item>> Cursor for UnionCursor<C, D> {
     type Item = C::Item;
+    const EXPANDS: bool = C::EXPANDS || D::EXPANDS;
 
     fn advance<S: FnMut(C::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         if let Some(first) = &mut self.first {
@@ -63,6 +64,14 @@ impl<C: Cursor, D: Cursor<Item = C::Item>> Cursor for UnionCursor<C, D> {
             return Ok(if self.second.is_some() { Step::More } else { Step::Done });
         }
         self.second.as_mut().map_or(Ok(Step::Done), |second| second.advance(budget, sink))
+    }
+
+    fn rest<S: FnMut(C::Item) -> Flow>(&mut self, sink: &mut S) -> Result<Flow> {
+        match (&mut self.first, &mut self.second) {
+            (Some(first), _) => first.rest(sink),
+            (None, Some(second)) => second.rest(sink),
+            (None, None) => Ok(CONTINUE),
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! `zip`: pairs the items of two datasets, one to one.
 
 use crate::dataset::Dataset;
+use crate::gather::gather;
 use crate::lineage::{Input, Node, Shape};
-use crate::pipe::{CONTINUE, Cursor, Flow, Pipe, Step};
+use crate::pipe::{Cursor, Flow, Pipe, Step};
 use crate::ship::{Ship, ship};
 use crate::task::TaskContext;
-use std::collections::VecDeque;
 use tryworks_base::{Error, Op, Result, Site};
 
 /// The pipe of [`Dataset::zip`].
@@ -28,6 +28,7 @@ impl<P: Pipe, Q: Pipe> Pipe for Zip<P, Q> {
             right: Ahead::new(self.right.open(partition, task)?),
             partition,
             site: self.op.site,
+            task: task.clone(),
         })
     }
 }
@@ -38,29 +39,27 @@ pub struct ZipCursor<C: Cursor, D: Cursor> {
     right: Ahead<D>,
     partition: u32,
     site: Site,
+    task: TaskContext,
 }
 
 /// A cursor, with items that it yielded before they were needed.
 struct Ahead<C: Cursor> {
     cursor: C,
-    items: VecDeque<C::Item>,
+    items: std::vec::IntoIter<C::Item>,
     done: bool,
 }
 
 impl<C: Cursor> Ahead<C> {
     fn new(cursor: C) -> Self {
-        Ahead { cursor, items: VecDeque::new(), done: false }
+        Ahead { cursor, items: Vec::new().into_iter(), done: false }
     }
 
     /// Reads until there is an item or the partition ends. A step may yield no items, or more than the other side does.
-    fn fill(&mut self, budget: usize) -> Result<()> {
-        while self.items.is_empty() && !self.done {
-            let items = &mut self.items;
-            let step = self.cursor.advance(budget, &mut |item| {
-                items.push_back(item);
-                CONTINUE
-            })?;
-            self.done = step == Step::Done;
+    fn fill(&mut self, budget: usize, task: &TaskContext) -> Result<()> {
+        while self.items.as_slice().is_empty() && !self.done {
+            let mut items = Vec::new();
+            self.done = gather(&mut self.cursor, budget, task, &mut items, |_| 0)? == Step::Done;
+            self.items = items.into_iter();
         }
         Ok(())
     }
@@ -68,13 +67,15 @@ impl<C: Cursor> Ahead<C> {
 
 impl<C: Cursor<Item: Send>, D: Cursor<Item: Send>> Cursor for ZipCursor<C, D> {
     type Item = (C::Item, D::Item);
+    const EXPANDS: bool = false;
 
     fn advance<S: FnMut(Self::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
-        self.left.fill(budget)?;
-        self.right.fill(budget)?;
+        self.left.fill(budget, &self.task)?;
+        self.right.fill(budget, &self.task)?;
+        let (left, right) = (self.left.items.len(), self.right.items.len());
         // A side is empty here only at its end.
-        if self.left.items.is_empty() != self.right.items.is_empty() {
-            let longer = if self.left.items.is_empty() { "right" } else { "left" };
+        if (left == 0) != (right == 0) {
+            let longer = if left == 0 { "right" } else { "left" };
             let message = format!(
                 "zip: partition {} of the {longer} side has more items than that of the other; both sides need the \
                  same number of items in each partition",
@@ -82,8 +83,8 @@ impl<C: Cursor<Item: Send>, D: Cursor<Item: Send>> Cursor for ZipCursor<C, D> {
             );
             return Err(Error::Plan { message, site: self.site });
         }
-        let pairs = self.left.items.len().min(self.right.items.len());
-        for pair in self.left.items.drain(..pairs).zip(self.right.items.drain(..pairs)) {
+        let pairs = left.min(right);
+        for pair in self.left.items.by_ref().take(pairs).zip(&mut self.right.items) {
             if sink(pair).is_break() {
                 break;
             }

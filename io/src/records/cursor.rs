@@ -50,19 +50,21 @@ impl<const N: usize> RecordCursor<N> {
 
 impl<const N: usize> Cursor for RecordCursor<N> {
     type Item = Record<N>;
+    const EXPANDS: bool = false;
 
     fn advance<S: FnMut(Record<N>) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         let mut left = budget.max(1);
         loop {
             let (records, _) = self.buffer[self.at..].as_chunks::<N>();
             let records = &records[..records.len().min(left)];
-            left -= records.len();
-            self.at += records.len() * N;
-            for record in records {
+            for (before, record) in records.iter().enumerate() {
                 if sink(Record(*record)).is_break() {
+                    self.at += (before + 1) * N;
                     return Ok(Step::More);
                 }
             }
+            left -= records.len();
+            self.at += records.len() * N;
             if left == 0 {
                 return Ok(Step::More);
             }

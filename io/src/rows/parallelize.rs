@@ -79,18 +79,20 @@ pub struct Rows<T> {
 
 impl<T: Clone + Send + Sync> Cursor for Rows<T> {
     type Item = T;
+    const EXPANDS: bool = false;
 
     fn advance<S: FnMut(T) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         let end = self.left.start.saturating_add(budget).min(self.left.end);
         let Some(rows) = self.rows.get(self.left.start..end) else {
             return Err(Error::Bug(format!("rows {:?} of {} were asked for", self.left, self.rows.len())));
         };
-        self.left.start = end;
-        for row in rows {
+        for (row, at) in rows.iter().zip(self.left.start..) {
             if sink(row.clone()).is_break() {
+                self.left.start = at + 1;
                 return Ok(Step::More);
             }
         }
+        self.left.start = end;
         Ok(if self.left.is_empty() { Step::Done } else { Step::More })
     }
 }

@@ -64,15 +64,17 @@ pub struct NumbersCursor {
 
 impl Cursor for NumbersCursor {
     type Item = u64;
+    const EXPANDS: bool = false;
 
     #[inline]
     fn advance<S: FnMut(u64) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         let start = self.next;
         let end = start.saturating_add(budget as u64).min(self.end);
-        // Set first, so that the counter is the loop's only state. After a stop, nothing reads `next`.
+        // Set here, so that the counter is the loop's only state.
         self.next = end;
         for number in start..end {
             if sink(number).is_break() {
+                self.next = number + 1;
                 return Ok(Step::More);
             }
         }

@@ -175,6 +175,7 @@ fn trimmed(line: &str) -> &str {
 
 impl Cursor for TextCursor {
     type Item = String;
+    const EXPANDS: bool = false;
 
     fn advance<S: FnMut(String) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         let mut left = budget.max(1);
