@@ -177,6 +177,19 @@ fn every_form_of_an_action_gives_the_same() -> Result<()> {
         pw.background().reduce_by_key_locally(most)?.wait()?,
     ];
     assert!(maps.iter().all(|map| map.iter().eq([(&0, &8), (&1, &9)])), "{maps:?}");
+    n.for_each_partition(|items| assert!(items.count() <= 3))?;
+    b.for_each_partition(|items| assert!(items.count() <= 3))?.wait()?;
+    w.for_each_partition(|three, items| assert!(items.count() as u64 <= *three))?;
+    wb.for_each_partition(|three, items| assert!(items.count() as u64 <= *three))?.wait()?;
+    let failed = [
+        n.try_for_each_partition(|_| Err("nine")?),
+        b.try_for_each_partition(|_| Err("nine")?)?.wait(),
+        w.try_for_each_partition(|_, _| Err("nine")?),
+        wb.try_for_each_partition(|_, _| Err("nine")?)?.wait(),
+    ];
+    for failed in failed {
+        assert!(failed.unwrap_err().to_string().contains("nine"));
+    }
     let fails = |n: u64| if n < 9 { Ok(()) } else { Err(UserError::msg("nine")) };
     n.for_each(|n| assert!(n < 10))?;
     b.for_each(|n| assert!(n < 10))?.wait()?;

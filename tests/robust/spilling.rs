@@ -458,6 +458,13 @@ fn a_join_with_one_giant_key_streams() {
         let found = found.iter().filter(|row| (row.0, row.1) == (key, left)).map(|row| row.2);
         assert!(found.eq(rights(key)), "key {key} of the left value {left}");
     }
-    drop((joined, number));
+    // A left row without a match comes out once, after all of the right side was read.
+    let outer = left.shuffle_into(2).left_join(&right);
+    assert_eq!(outer.count().unwrap(), 2 * 99_900 + 100 + 1);
+    let alone = outer.filter(|(_, (_, right))| right.is_none()).collect().unwrap();
+    assert_eq!(alone, [(3, (30, None))]);
+    let full = right.map_values(|text| text.len()).shuffle_into(2).full_join(&left);
+    assert_eq!(full.count().unwrap(), 2 * 99_900 + 100 + 1);
+    drop((joined, number, outer, full));
     place.is_clean();
 }

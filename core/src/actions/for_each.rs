@@ -36,7 +36,7 @@ impl<P: Pipe, F: Call1<P::Item, Out = Result<(), UserError>>> PartAction<P> for 
 
 /// Turns a function that cannot fail into one that could.
 #[derive(Clone)]
-struct Surely<F>(F);
+pub(super) struct Surely<F>(pub(super) F);
 
 ship!([F: Ship] Surely<F> { 0: ship });
 

@@ -10,6 +10,7 @@ mod count_by_value;
 mod first_few;
 mod fold;
 mod for_each;
+mod for_each_partition;
 mod histogram;
 mod job;
 mod lookup;

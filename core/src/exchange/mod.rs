@@ -27,7 +27,7 @@ pub(crate) use block::{BlockKind, decode_rows, encode_rows, join_rows};
 pub(crate) use fold::{floor, undivided};
 pub use grouped::Grouped;
 pub(crate) use hash::{Buckets, hash_of};
-pub(crate) use keyed::no_partitions;
+pub(crate) use keyed::{KeyedSide, no_partitions};
 pub(crate) use read::{Opened, Rows, Shuffled, Side, lost};
 pub(crate) use spool::{Spool, Spooled, SpooledRows};
 pub(crate) use table::Table;

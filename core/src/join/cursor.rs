@@ -1,5 +1,6 @@
 //! One partition of a join while it is read, in memory or with a right side that does not fit.
 
+use super::kinds::Kind;
 use super::run::{RUN, Run};
 use super::table::{Built, Place};
 use crate::exchange::{Opened, Rows, Side, Spool, Spooled, floor, hash_of};
@@ -7,12 +8,14 @@ use crate::pipe::{BATCH, Cursor, Flow, Step};
 use crate::row::{Key, Row, RowSize};
 use crate::task::TaskContext;
 use hashbrown::HashTable;
+use std::marker::PhantomData;
 use std::ops::Range;
 use tryworks_base::{Result, codec};
 
 /// One partition of a join. For each sub-partition, it puts the right side into a table and looks up the left rows in
 /// their order. So the order is that of the left side, then that of the right.
-pub struct JoinCursor<K, V, W> {
+pub struct JoinCursor<J, K, V, W> {
+    kind: PhantomData<fn() -> J>,
     left: Opened<(K, V)>,
     right: Opened<(K, W)>,
     parts: Range<u32>,
@@ -35,19 +38,20 @@ enum At<K, V, W> {
 enum Meeting<K, W> {
     /// The rows before `end` meet what is in a table. The place is as in [`At::Table`].
     Table { built: Built<K, W>, end: usize, place: Option<Place> },
-    /// One row meets the rest of the right side.
-    Rows(Rows<(K, W)>),
+    /// One row meets the rest of the right side, and has met a match or not.
+    Rows { right: Rows<(K, W)>, met: bool },
 }
 
 /// A table of the right rows; as an error, the unfinished table when memory was used up.
 type Attempt<K, W> = std::result::Result<Built<K, W>, Built<K, W>>;
 
-impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
+impl<J: Kind<V, W>, K: Key, V: Row, W: Row> JoinCursor<J, K, V, W> {
     pub(super) fn open(left: &Side<(K, V)>, right: &Side<(K, W)>, partition: u32, task: &TaskContext) -> Result<Self> {
         let (own, others) = (left.parts(), right.parts());
         // A side that is read in place has no sub-partitions, so the other side is read as a whole, too.
         let parts = if own == others { own } else { 1 };
         Ok(JoinCursor {
+            kind: PhantomData,
             left: left.open(partition, task)?,
             right: right.open(partition, task)?,
             parts: 0..parts,
@@ -65,7 +69,8 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
         self.right.rows(part * self.widths.1..(part + 1) * self.widths.1)
     }
 
-    /// Builds a table of the rows whose hashes are `wanted`, if it fits into memory.
+    /// Builds a table of the rows whose hashes are `wanted`, if it fits into memory. If one match counts, a key has one
+    /// row.
     fn build(&self, rows: &mut Rows<(K, W)>, wanted: impl Fn(u64) -> bool) -> Result<Attempt<K, W>> {
         let mut built = Built::new(&self.task);
         let mut size = RowSize::new();
@@ -74,7 +79,7 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
             rows.last().into_iter().for_each(|row| size.sample(row));
             for (key, value) in rows {
                 let hash = hash_of(key);
-                if wanted(hash) {
+                if wanted(hash) && !(J::ONCE && built.has(hash, key)) {
                     built.add(hash, key, value);
                 }
             }
@@ -125,13 +130,13 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
                 *fit = left.len() / 2;
                 Ok(None)
             }
-            Err(_) => Ok(Some(Meeting::Rows(self.right_rows(part)?))),
+            Err(_) => Ok(Some(Meeting::Rows { right: self.right_rows(part)?, met: false })),
         }
     }
 
     /// Pushes what the next left rows of a run meet into `sink`. Returns what is left if the sink stops.
     #[inline(never)]
-    fn go_on<S: FnMut((K, (V, W))) -> Flow>(
+    fn go_on<S: FnMut((K, J::Out)) -> Flow>(
         &self,
         run: &mut Run<K, V>,
         meeting: Meeting<K, W>,
@@ -139,60 +144,74 @@ impl<K: Key, V: Row, W: Row> JoinCursor<K, V, W> {
     ) -> Result<Option<Meeting<K, W>>> {
         match meeting {
             Meeting::Table { built, end, mut place } => {
-                run.met += meet(&run.rows[run.met..end], &built, &mut place, &self.task, sink)?;
+                run.met += meet::<J, _, _, _>(&run.rows[run.met..end], &built, &mut place, &self.task, sink)?;
                 Ok((run.met < end).then_some(Meeting::Table { built, end, place }))
             }
-            Meeting::Rows(mut right) => {
+            Meeting::Rows { mut right, mut met } => {
                 let (key, value) = &run.rows[run.met];
                 while let Some(rows) = right.next(BATCH)? {
                     self.task.check()?;
                     for (at, (_, other)) in rows.iter().enumerate().filter(|(_, (other, _))| other == key) {
-                        if sink((key.clone(), (value.clone(), other.clone()))).is_break() {
+                        met = true;
+                        let stopped = J::met(value, other).is_some_and(|out| sink((key.clone(), out)).is_break());
+                        if J::ONCE {
+                            run.met += 1;
+                            return Ok(None);
+                        }
+                        if stopped {
                             let left = rows.len() - at - 1;
                             right.give_back(left);
-                            return Ok(Some(Meeting::Rows(right)));
+                            return Ok(Some(Meeting::Rows { right, met }));
                         }
                     }
                 }
                 run.met += 1;
+                if !met && let Some(out) = J::alone(value) {
+                    // If the sink stops here, nothing of this row is left.
+                    let _ = sink((key.clone(), out));
+                }
                 Ok(None)
             }
         }
     }
 }
 
-/// After how many left rows to check whether the task was cancelled.
-const CHECK: usize = 64;
-
-/// Pushes all pairs of left rows and their matches into `sink`. Returns how many left rows have met all of their
-/// matches. If the sink stopped, `place` is that of the next match of the row after them, and the next call needs it.
+/// Pushes what comes out for left rows and their matches into `sink`. Returns how many left rows are done. If the sink
+/// stopped among the matches of the row after them, `place` is that of its next match, and the next call needs it.
 #[inline(always)]
-fn meet<K: Key, V: Row, W: Row>(
+fn meet<J: Kind<V, W>, K: Key, V: Row, W: Row>(
     left: &[(K, V)],
     built: &Built<K, W>,
     place: &mut Option<Place>,
     task: &TaskContext,
-    sink: &mut impl FnMut((K, (V, W))) -> Flow,
+    sink: &mut impl FnMut((K, J::Out)) -> Flow,
 ) -> Result<usize> {
     let mut stopped = place.take();
-    for (met, (key, value)) in left.iter().enumerate() {
-        // A row may have very many matches.
-        if met.is_multiple_of(CHECK) {
-            task.check()?;
-        }
+    for (done, (key, value)) in left.iter().enumerate() {
+        // One row may have very many matches.
+        task.check()?;
+        let mut met = stopped.is_some();
         let mut next = stopped.take().unwrap_or_else(|| built.first(key));
         while let Some(other) = built.next(&mut next) {
-            if sink((key.clone(), (value.clone(), other.clone()))).is_break() {
-                *place = Some(next);
-                return Ok(met);
+            met = true;
+            let stops = J::met(value, other).is_some_and(|out| sink((key.clone(), out)).is_break());
+            if stops && J::ONCE {
+                return Ok(done + 1);
             }
+            if stops {
+                *place = Some(next);
+                return Ok(done);
+            }
+        }
+        if !met && J::alone(value).is_some_and(|out| sink((key.clone(), out)).is_break()) {
+            return Ok(done + 1);
         }
     }
     Ok(left.len())
 }
 
-impl<K: Key, V: Row, W: Row> Cursor for JoinCursor<K, V, W> {
-    type Item = (K, (V, W));
+impl<J: Kind<V, W>, K: Key, V: Row, W: Row> Cursor for JoinCursor<J, K, V, W> {
+    type Item = (K, J::Out);
 
     fn advance<S: FnMut(Self::Item) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
         match std::mem::replace(&mut self.at, At::Begin) {
@@ -214,7 +233,7 @@ impl<K: Key, V: Row, W: Row> Cursor for JoinCursor<K, V, W> {
             }
             At::Table { built, mut left, mut place } => {
                 if let Some(rows) = left.next(budget)? {
-                    let not_met = rows.len() - meet(rows, &built, &mut place, &self.task, sink)?;
+                    let not_met = rows.len() - meet::<J, _, _, _>(rows, &built, &mut place, &self.task, sink)?;
                     left.give_back(not_met);
                     self.at = At::Table { built, left, place };
                 }

@@ -41,6 +41,11 @@ impl<K: Key, W: Row> Built<K, W> {
         }
     }
 
+    /// Whether there is a key whose hash is `hash`.
+    pub(super) fn has(&self, hash: u64, key: &K) -> bool {
+        self.table.get(hash, key).is_some()
+    }
+
     /// The place of the first value of a key.
     #[inline]
     pub(super) fn first(&self, key: &K) -> Place {

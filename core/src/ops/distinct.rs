@@ -39,7 +39,7 @@ impl Merge<()> for Once {
 }
 
 /// Turns an item into a key without a value.
-struct Alone;
+pub(super) struct Alone;
 
 impl<T: Send + 'static> Itemwise<T, Nothing> for Alone {
     type Out = (T, ());

@@ -131,7 +131,7 @@ impl<F: crate::call::Call1<A>, A> Call2<u32, A> for Numberless<F> {
 
 /// # Partitions
 impl<P: Pipe> Dataset<P> {
-    fn partitions_mapped<F, I>(&self, op: Op, function: F) -> Dataset<MapPartitions<P, F, I>>
+    pub(crate) fn partitions_mapped<F, I>(&self, op: Op, function: F) -> Dataset<MapPartitions<P, F, I>>
     where
         F: Call2<u32, Items<P::Cursor>, Out = I>,
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static> + 'static,

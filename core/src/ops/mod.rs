@@ -1,6 +1,7 @@
 //! The operators, one file each: what an operator does to an item or a partition, and its methods.
 
 mod aggregate_by_key;
+mod anti_join;
 mod cache;
 mod coalesce;
 mod cogroup;
@@ -15,11 +16,14 @@ mod flat_map;
 mod flat_map_into;
 mod fold_by_key;
 mod from_fn;
+mod full_join;
 mod group_by;
 mod group_by_key;
+mod intersection;
 mod join;
 mod key_by;
 mod keys;
+mod left_join;
 mod map;
 mod map_partitions;
 mod map_values;
@@ -28,9 +32,13 @@ mod mean_by_key;
 mod min_by_key;
 mod reduce_by_key;
 mod repartition;
+mod right_join;
 mod sample;
+mod semi_join;
 mod sort_by_key;
 mod stats_by_key;
+mod subtract;
+mod subtract_by_key;
 mod sum_by_key;
 mod top_by_key;
 mod try_filter;

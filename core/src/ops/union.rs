@@ -75,6 +75,13 @@ impl<C: Cursor, D: Cursor<Item = C::Item>> Cursor for UnionCursor<C, D> {
     }
 }
 
+impl<P, Q> Union<P, Q> {
+    /// The partitions of both pipes, joined by their numbers.
+    pub(super) fn of_partitions(first: P, second: Q) -> Self {
+        Union { first, second, first_partitions: None }
+    }
+}
+
 /// # Several datasets
 impl<P: Pipe> Dataset<P> {
     /// The items of both datasets, including duplicates: the partitions of this one, then those of `other`. If both are

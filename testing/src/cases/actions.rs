@@ -51,6 +51,22 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
             |()| (),
         ),
         Case::new(
+            "for_each_partition and try_for_each_partition",
+            |cx: &S| {
+                let numbers = few(cx);
+                numbers.for_each_partition(|items| assert!((333..335).contains(&items.count())))?;
+                numbers
+                    .with(500u64)
+                    .try_for_each_partition(|most, mut items| match items.find(|n| n > most) {
+                        Some(n) if n > 600 => Ok(()),
+                        Some(n) => Err(format!("{n} is the first beyond"))?,
+                        None => Ok(()),
+                    })
+                    .map_or_else(|error| Ok(error.to_string()), |()| Ok(String::new()))
+            },
+            |got: String| assert!(got.contains("501 is the first beyond"), "{got}"),
+        ),
+        Case::new(
             "save_as_text_file",
             |cx: &S| {
                 let dir = tempfile::tempdir()?;

@@ -7,6 +7,7 @@
 mod actions;
 mod answers;
 mod by_key;
+mod joins;
 mod keyed;
 mod loops;
 mod narrow;
@@ -88,6 +89,7 @@ pub fn all<S: Sources + 'static>() -> Vec<Case<S>> {
     let mut all = narrow::cases();
     all.extend(whole::cases());
     all.extend(keyed::cases());
+    all.extend(joins::cases());
     all.extend(by_key::cases());
     all.extend(ordered::cases());
     all.extend(actions::cases());
