@@ -47,6 +47,7 @@ pub fn bench(settings: &Settings) -> Outcome<Bench> {
         twin: Box::new(move || Ok(twin(sizes))),
         after: None,
         goal: Some(0.7),
+        cpu: true,
     }))
 }
 

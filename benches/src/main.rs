@@ -20,7 +20,6 @@ mod sort_records;
 mod start;
 mod user_build;
 mod word_count;
-mod word_count_strings;
 
 use std::process::ExitCode;
 
@@ -53,8 +52,11 @@ type Make = fn(&Settings) -> Outcome<Bench>;
 /// Every benchmark, by name, in the order of the table.
 const BENCHES: &[(&str, Make)] = &[
     ("narrow_chain", narrow_chain::bench),
-    ("word_count", word_count::bench),
-    ("word_count_strings", word_count_strings::bench),
+    ("word_count", word_count::counts),
+    ("word_count_reduce", word_count::reduce),
+    ("word_count_closure", word_count::closure),
+    ("word_count_split", word_count::split),
+    ("word_count_strings", word_count::strings),
     ("reduce_by_key", reduce_by_key::bench),
     ("join", join::bench),
     ("sort_files", sort_files::bench),

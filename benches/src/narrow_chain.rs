@@ -17,6 +17,7 @@ pub fn bench(settings: &Settings) -> Outcome<Bench> {
         twin: Box::new(move || Ok(twin(numbers))),
         after: None,
         goal: Some(0.9),
+        cpu: true,
     }))
 }
 

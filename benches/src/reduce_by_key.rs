@@ -25,6 +25,7 @@ pub fn bench(settings: &Settings) -> Outcome<Bench> {
         twin: Box::new(move || Ok(twin(rows, keys))),
         after: None,
         goal: Some(0.8),
+        cpu: true,
     }))
 }
 

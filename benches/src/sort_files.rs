@@ -32,6 +32,7 @@ pub fn bench(settings: &Settings) -> Outcome<Bench> {
             Ok(answer)
         })),
         goal: Some(0.7),
+        cpu: true,
     }))
 }
 

@@ -38,6 +38,7 @@ pub mod task;
 mod total;
 mod trampoline;
 pub mod with;
+mod words;
 
 pub use actions::{Background, Histogram, Job, LocalIterator, ToDriver};
 pub use dataset::Dataset;
@@ -47,3 +48,4 @@ pub use stats::{Number, Stats};
 pub use str::Str;
 pub use summand::Summand;
 pub use total::{Float, Total, total};
+pub use words::Words;

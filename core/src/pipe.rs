@@ -58,6 +58,19 @@ pub trait Cursor: Send {
         let _ = sink;
         Ok(CONTINUE)
     }
+
+    /// As [`advance`](Cursor::advance), for operators that look at text whatever its items are: a source of lines may
+    /// push many lines as one text, with the newlines between them.
+    ///
+    /// # Errors
+    /// As [`advance`](Cursor::advance).
+    #[inline]
+    fn advance_text<S: FnMut(&str) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step>
+    where
+        Self::Item: AsRef<str>,
+    {
+        self.advance(budget, &mut |item| sink(item.as_ref()))
+    }
 }
 
 /// A chain of operators between two shuffles, as one Rust type. It is a description: opening a partition makes a

@@ -105,6 +105,14 @@ impl<C: Cursor> Cursor for ReadCursor<C> {
         self.cursor.advance(budget, sink).map_err(|error| error.at(self.site))
     }
 
+    #[inline]
+    fn advance_text<S: FnMut(&str) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step>
+    where
+        C::Item: AsRef<str>,
+    {
+        self.cursor.advance_text(budget, sink).map_err(|error| error.at(self.site))
+    }
+
     fn rest<S: FnMut(C::Item) -> Flow>(&mut self, sink: &mut S) -> Result<Flow> {
         self.cursor.rest(sink).map_err(|error| error.at(self.site))
     }

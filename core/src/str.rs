@@ -44,6 +44,21 @@ struct Words {
 /// The position of the length in the last word, in bits.
 const LEN: u32 = 56;
 
+/// The bits of three words that belong to a text, by its length.
+const KEEP: [[u64; 3]; SHORT + 1] = {
+    let mut keep = [[0; 3]; SHORT + 1];
+    let mut len = 0;
+    while len <= SHORT {
+        let mut byte = 0;
+        while byte < len {
+            keep[len][byte / 8] |= 0xff << (8 * (byte % 8));
+            byte += 1;
+        }
+        len += 1;
+    }
+    keep
+};
+
 impl Words {
     /// Makes the words of a text, and changes each by `change`, which must leave zero bytes as they are. `None` if the
     /// text is too long.
@@ -61,6 +76,29 @@ impl Words {
         }
         let (middle, tail) = tail.split_at(tail.len().min(8));
         Some(Words { first, second: change(word(middle)), last: len | change(word(tail)) })
+    }
+
+    /// Makes the words of the first `len` bytes of a window. `len` is at most [`SHORT`].
+    #[inline(always)]
+    fn cut(window: &[u8; 24], len: usize) -> Words {
+        let [first, second, last] = *window.as_chunks::<8>().0 else { unreachable!() };
+        let keep = &KEEP[len];
+        let last = u64::from_le_bytes(last) & keep[2];
+        // A number with a set bit is not zero.
+        let len = NonZeroU64::MIN.saturating_add(len as u64);
+        let len = NonZeroU64::new(len.get() << LEN).unwrap_or(NonZeroU64::MIN);
+        Words {
+            first: u64::from_le_bytes(first) & keep[0],
+            second: u64::from_le_bytes(second) & keep[1],
+            last: len | last,
+        }
+    }
+
+    #[inline(always)]
+    fn lowered(self) -> Words {
+        // The length in the highest byte is no letter, and no byte becomes zero.
+        let last = NonZeroU64::new(lower_word(self.last.get())).unwrap_or(self.last);
+        Words { first: lower_word(self.first), second: lower_word(self.second), last }
     }
 
     #[inline(always)]
@@ -125,6 +163,33 @@ impl Str {
         match Words::new(text.as_bytes(), lower_word) {
             Some(words) => Str(Form::Short(words)),
             None => Str(Form::Long(text.to_ascii_lowercase().into())),
+        }
+    }
+
+    /// The text from `begin` to `end`. A short one is made without a loop or a branch on its length.
+    #[inline(always)]
+    pub(crate) fn part(text: &str, begin: usize, end: usize) -> Self {
+        let len = end - begin;
+        match text.as_bytes()[begin..].first_chunk() {
+            Some(window) if len <= SHORT => Str(Form::Short(Words::cut(window, len))),
+            _ => Str::new(&text[begin..end]),
+        }
+    }
+
+    /// This text with ASCII letters in lower case.
+    ///
+    /// ```
+    /// use tryworks_core::Str;
+    /// assert_eq!(Str::new("ISHMAEL").lowered(), "ishmael");
+    /// ```
+    #[inline]
+    pub fn lowered(self) -> Self {
+        match self.0 {
+            Form::Short(words) => Str(Form::Short(words.lowered())),
+            Form::Long(mut text) => {
+                text.make_ascii_lowercase();
+                Str(Form::Long(text))
+            }
         }
     }
 

@@ -38,6 +38,7 @@ fn sources_go_on_after_a_stop() -> Result<()> {
     goes_on(&cx.parallelize_in(numbers.clone().collect::<Vec<_>>(), 2));
     goes_on(&cx.from_fn(2, |part| (0..150u64).map(move |n| n * 2 + u64::from(part))));
     goes_on(&cx.text_file(&lines).map(|line| line.parse().unwrap()));
+    goes_on(&cx.text_file(&lines).words().map(|word| word.parse().unwrap()));
     goes_on(&cx.records::<8>(&records).map(|record| u64::from_le_bytes(record.0)));
     Ok(())
 }
@@ -52,6 +53,8 @@ fn operators_go_on_after_a_stop() -> Result<()> {
     goes_on(&twice);
     goes_on(&data.try_flat_map(|n| Ok([n, n + 1000])));
     goes_on(&data.flat_map_into(|n, out| out.extend([n, n + 1000])));
+    goes_on(&data.map(|n| format!("{n} {}", n + 1000)).words().map(|word| word.parse().unwrap()));
+    goes_on(&data.map(|n| format!("{n} {}", n + 1000)).boxed().words().map(|word| word.parse().unwrap()));
     goes_on(&data.sample_with_replacement(2.0, 7));
     goes_on(&twice.map(|n| n + 1).sample(0.9, 7));
     goes_on(&twice.union(&twice));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Cluster;
 use crate::harness::{Bench, Figure, Figures, Goal, Outcome, Settings};
-use crate::word_count::{count, text_file};
+use crate::word_count::{forms::reduce, text_file};
 
 /// How many times each is measured; the figure is the median.
 const TIMES: usize = 5;
@@ -22,7 +22,7 @@ pub fn bench(settings: &Settings) -> Outcome<Bench> {
     let measure = move || -> Outcome<Vec<f64>> {
         let cluster = Cluster::start(2)?;
         let cx = cluster.context()?;
-        let expected = count(&cx, &path)?;
+        let expected = reduce(&cx, &path)?;
         let timed = |kill_after: Option<Duration>| -> Outcome<f64> {
             let begin = Instant::now();
             let victim = cluster.engine("engine-1")?;
@@ -33,7 +33,7 @@ pub fn bench(settings: &Settings) -> Outcome<Bench> {
                         Command::new("kill").args(["-9", &victim.to_string()]).status().is_ok_and(|done| done.success())
                     })
                 });
-                let found = count(&cx, &path)?;
+                let found = reduce(&cx, &path)?;
                 match killer.map(|killer| killer.join()) {
                     None | Some(Ok(true)) => Ok(found),
                     _ => Err("the engine could not be killed".into()),

@@ -34,6 +34,7 @@ fn pair(_: &Settings, rows: u64, group: fn(&Context, u64) -> Outcome<Answer>, go
         twin: Box::new(move || group(&local_cx, rows)),
         after: None,
         goal: Some(goal),
+        cpu: false,
     }))
 }
 

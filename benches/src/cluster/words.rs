@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use crate::harness::{Bench, Outcome, Pair, Settings};
-use crate::word_count::{count, text_file};
+use crate::word_count::{forms::reduce, text_file};
 use tryworks::Context;
 
 /// The benchmark.
@@ -15,10 +15,11 @@ pub fn bench(settings: &Settings) -> Outcome<Bench> {
         ours: Some(Box::new(move || {
             // Kept for as long as its context is used.
             let _ = &cluster;
-            count(&cluster_cx, &text)
+            reduce(&cluster_cx, &text)
         })),
-        twin: Box::new(move || count(&local_cx, &path)),
+        twin: Box::new(move || reduce(&local_cx, &path)),
         after: None,
         goal: Some(0.85),
+        cpu: false,
     }))
 }

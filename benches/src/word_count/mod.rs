@@ -1,15 +1,13 @@
 //! Benchmark: counts the words of a large text in lower case and finds the five most frequent, against hand-written
 //! threads, a mapped file and hash tables.
 
+pub mod forms;
 mod twin;
 
-use std::{
-    cmp::Reverse,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use tryworks::prelude::*;
-pub use twin::twin;
+use forms::Form;
+use twin::twin;
 
 use crate::{
     data::{mix::mix2, text::zipf_file},
@@ -21,16 +19,42 @@ const BYTES: u64 = 500_000_000;
 /// Words asked for.
 pub const MOST_FREQUENT: usize = 5;
 
-/// The benchmark.
-pub fn bench(settings: &Settings) -> Outcome<Bench> {
+/// The benchmark of a form.
+fn bench(settings: &Settings, form: Form, goal: f64) -> Outcome<Bench> {
     let path = text_file(settings)?;
     let (cx, text) = (settings.context()?, path.clone());
     Ok(Bench::Pair(Pair {
-        ours: Some(Box::new(move || count(&cx, &text))),
+        ours: Some(Box::new(move || form(&cx, &text))),
         twin: Box::new(move || twin(&path)),
         after: None,
-        goal: Some(0.8),
+        goal: Some(goal),
+        cpu: true,
     }))
+}
+
+/// With `words` and `counts`.
+pub fn counts(settings: &Settings) -> Outcome<Bench> {
+    bench(settings, forms::counts, 0.6)
+}
+
+/// With `words` and `reduce_by_key`.
+pub fn reduce(settings: &Settings) -> Outcome<Bench> {
+    bench(settings, forms::reduce, 0.5)
+}
+
+/// With a closure that splits lines by `Str::words`.
+pub fn closure(settings: &Settings) -> Outcome<Bench> {
+    bench(settings, forms::closure, 0.45)
+}
+
+/// With a closure that splits lines by `split_whitespace`.
+pub fn split(settings: &Settings) -> Outcome<Bench> {
+    bench(settings, forms::split, 0.33)
+}
+
+/// With a vector of strings for each line. The goal is the one of the twin before, which took three times as long.
+pub fn strings(settings: &Settings) -> Outcome<Bench> {
+    bench(settings, forms::strings, 0.2)
 }
 
 /// The text that is counted.
@@ -50,19 +74,11 @@ pub fn answer<'a>(most_frequent: impl IntoIterator<Item = (&'a str, u64)>) -> An
     answer
 }
 
-/// The side of Tryworks, on any context.
-pub fn count(cx: &Context, path: &Path) -> Outcome<Answer> {
-    let words = cx
-        .text_file(path)
-        .flat_map_into(|line, out| line.split_whitespace().for_each(|word| out.push(Str::lower(word))));
-    let counts = words.map(|word| (word, 1u64)).reduce_by_key(|a, b| a + b);
-    let best = counts.take_ordered_by(MOST_FREQUENT, |(word, count)| (Reverse(*count), word.clone()))?;
-    Ok(answer(best.iter().map(|(word, count)| (word.as_str(), *count))))
-}
-
 #[cfg(test)]
 mod tests {
     use std::{collections::BTreeMap, fs};
+
+    use tryworks::Context;
 
     use super::*;
 
@@ -88,6 +104,10 @@ mod tests {
         for text in [odd.clone(), odd.repeat(200_000), String::new()] {
             fs::write(&scratch, &text).unwrap();
             assert_eq!(twin(&scratch).unwrap(), plain(&text));
+            let cx = Context::local(2).unwrap();
+            for form in [forms::counts, forms::reduce, forms::closure, forms::split, forms::strings] {
+                assert_eq!(form(&cx, &scratch).unwrap(), plain(&text));
+            }
         }
         let zipf = zipf_file(9_000_000).unwrap();
         assert_eq!(twin(&zipf).unwrap(), plain(&fs::read_to_string(&zipf).unwrap()));

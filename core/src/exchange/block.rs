@@ -99,7 +99,7 @@ pub(crate) enum Chunk<T> {
         _held: Reservation,
     },
     /// In memory, with one vector for each bucket.
-    Gathered { buckets: Vec<Vec<T>>, _held: Reservation },
+    Gathered { buckets: Vec<Vec<T>>, _held: Vec<Arc<Reservation>> },
     /// In a spill file: frame `i` is bucket `i`.
     Stored { frames: Arc<dyn Frames>, rows: u64 },
 }

@@ -5,12 +5,13 @@ use super::aggregate::{Merge, Merging};
 use super::batch::{Batch, TOGETHER, TOGETHER_BYTES};
 use super::hash::{Buckets, hash_of};
 use super::keep::Keep;
-use super::running_fold::{Run, RunningFold};
+use super::running_fold::RunningFold;
+use super::shards::{Run, Sharded};
 use super::table::Table;
 use super::write::{BucketWriter, Counts, is_too_much, unless_failed};
 use crate::gather::Gathered;
 use crate::heap::heap_bytes;
-use crate::host::{BlockValue, MadeBlock};
+use crate::host::MadeBlock;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::{Key, Row, RowSize};
 use crate::ship::{Ship, ship};
@@ -24,10 +25,16 @@ use tryworks_base::lock::Lock;
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Op, Result, codec};
 
-/// The most keys in the table of a map task. Then the task hands the table on.
-const COMBINE_KEYS: usize = 1 << 17;
-/// The most bytes that the keys and states in the table point to. Then the task hands the table on. The bytes are
-/// counted from the data alone. If free memory decided, the same job would fold in another order elsewhere.
+/// The most keys in the table of a map task. The rows of other keys are passed on as they are, behind the table's. So
+/// the table stays in the CPU's caches, and holds the keys that are frequent, because these come early.
+const COMBINE_KEYS: usize = 1 << 16;
+/// The most rows that are passed on behind a table. Then the task hands on both.
+const PASSED_ON: usize = 1 << 17;
+/// `(rows, percent)`: the task hands on a table if at least `rows` rows came since it was full, and more than `percent` of
+/// them are of other keys. Then its keys are no longer the frequent ones, as in input that is sorted by key.
+const STALE: (usize, usize) = (16_384, 75);
+/// The most bytes that these rows, keys and states point to. Then the task hands the table on. The bytes are counted from
+/// the data alone. If free memory decided, the same job would fold in another order elsewhere.
 const COMBINE_BYTES: u64 = 16 << 20;
 /// How many entries are weighed again, to see whether states have grown.
 const LOOKED_AT: usize = 64;
@@ -96,7 +103,9 @@ where
             if !combine.helps {
                 return unless_failed(combine.pass_on(key, value), &mut failed);
             }
-            combine.rows.push((M::keep(key), value));
+            let key = M::keep(key);
+            combine.batch.push(hash_of(&key), &combine.table);
+            combine.rows.push((key, value));
             if !combine.gathered.is_full(&combine.rows, heap_bytes) {
                 return CONTINUE;
             }
@@ -105,14 +114,10 @@ where
         failed.map_or(Ok(()), Err)?;
         combine.fold()?;
         self.last_keys.store(combine.table.len(), Relaxed);
-        combine.hand_on(0)?;
-        let merging = Merging::new(aggregate.clone());
-        combine.finish(|runs| running.add(partition, runs, &merging, op, task))
+        combine.hand_on()?;
+        combine.finish(partition, &running)
     }
 }
-
-/// The tables that a task has handed on.
-type Runs<K, S> = Vec<Run<K, S>>;
 
 /// How many bytes the entries of a table point to, counted from the data alone.
 #[derive(Default)]
@@ -155,10 +160,11 @@ impl Weight {
     }
 }
 
-/// Whether combining is worthwhile, after `folded` rows made `keys` entries. `before` is the number of rows at the last look.
-fn helps(keys: usize, before: usize, folded: usize, full: bool) -> bool {
+/// Whether combining is worthwhile, after `folded` rows made `rows` rows to be shuffled. `before` is the number of folded
+/// rows at the last look, and `full` says whether they are handed on now.
+fn helps(left: usize, before: usize, folded: usize, full: bool) -> bool {
     let useless =
-        |(rows, percent): &(usize, usize)| (before < *rows && folded >= *rows || full) && keys * 100 > folded * percent;
+        |(rows, percent): &(usize, usize)| (before < *rows && folded >= *rows || full) && left * 100 > folded * percent;
     !COMBINE_TRIALS.iter().any(useless)
 }
 
@@ -171,24 +177,33 @@ struct Combine<'a, M: Keep<K>, K, V, A: Merge<V>> {
     table: Table<M::Kept, A::State>,
     /// Whether combining helps. It counts as helping until the first test.
     helps: bool,
-    /// Rows folded since the table was empty.
+    /// Rows folded or passed on since the table was empty.
     folded: usize,
+    /// How many these were when the table was full.
+    full_at: usize,
+    /// The rows that came when the table was full, and whose keys are not in it. They are shuffled behind its entries,
+    /// so that keys stay in the order of their first arrival.
+    others: Vec<(M::Kept, A::State)>,
     /// Rows to be folded.
     rows: Vec<(M::Kept, V)>,
     /// Whether these are enough.
     gathered: Gathered,
     batch: Batch,
     weight: Weight,
+    /// How many bytes the others point to.
+    others_weight: u64,
     /// The table's memory is counted as it grows, but never refused: handing the table on earlier would change the
     /// order of the fold.
     size: RowSize<(M::Kept, A::State)>,
     working: Reservation,
-    /// The number of keys when the memory was counted last.
+    /// The number of keys and others when the memory was counted last.
     counted: usize,
     /// The resident memory of the process when entries were shrunk last.
     resident: u64,
-    /// The tables that were handed on, while all of them can be held and readers are in this process.
-    runs: Option<Runs<M::Kept, A::State>>,
+    /// What was handed on, while all of it can be held and readers are in this process.
+    runs: Option<Vec<Run<M::Kept, A::State>>>,
+    /// The rows of `runs` in each bucket.
+    counts: Counts,
     /// Where rows go if they are not kept in `runs`.
     writer: BucketWriter<(K, A::State)>,
     task: TaskContext,
@@ -210,15 +225,19 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Merge<V>> Combine<'a, M, K, V, A> {
             table: Table::reusing(entries),
             helps: true,
             folded: 0,
+            full_at: 0,
+            others: Vec::new(),
             rows: Vec::with_capacity(TOGETHER),
             gathered: Gathered::new(TOGETHER, TOGETHER_BYTES),
             batch: Batch::default(),
             weight: Weight::default(),
+            others_weight: 0,
             size: RowSize::new(),
             working: task.host().memory().reservation(),
             counted: 0,
             resident: task.host().memory().resident(),
             runs: (!writer.leaves()).then(Vec::new),
+            counts: Counts::new(buckets),
             writer,
             task: task.clone(),
         })
@@ -231,46 +250,60 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Merge<V>> Combine<'a, M, K, V, A> {
         self.writer.push(self.buckets.of(hash_of(&key)), (key, self.aggregate.create(self.op, value)))
     }
 
-    /// Folds the waiting rows into the table. Hands the table on if it is full or combining does not help.
+    /// Folds the waiting rows into the table. Hands the table on if that is due or combining does not help.
     fn fold(&mut self) -> Result<()> {
-        let Combine { aggregate, op, table, rows, batch, .. } = self;
-        let before = self.folded;
+        let Combine { aggregate, op, table, rows, others, batch, .. } = self;
+        let (before, passed) = (self.folded, others.len());
         self.folded += rows.len();
-        batch.look_up(rows, table);
-        batch.fold(rows.drain(..), table, *aggregate, op)?;
+        batch.look_up(table);
+        batch.fold(rows.drain(..), table, COMBINE_KEYS, others, *aggregate, op)?;
         self.gathered.begin(0);
-        self.weight.update(table.entries(), self.folded);
-        if (table.len() > self.counted + self.counted / 4 || self.weight.bytes > self.working.bytes())
-            && let Some(last) = table.entries().last()
-        {
-            self.counted = table.len();
-            self.size.sample(last);
-            let bytes = table.bytes() + self.size.heap_of(table.len()).max(self.weight.bytes);
-            self.working.insist(bytes.saturating_sub(self.working.bytes()));
+        if table.len() < COMBINE_KEYS {
+            self.full_at = self.folded;
         }
+        self.weight.update(table.entries(), self.folded);
+        if const { std::mem::needs_drop::<(M::Kept, A::State)>() } {
+            self.others_weight += others[passed..].iter().map(heap_bytes).sum::<u64>();
+        }
+        self.count_memory();
         if const { std::mem::needs_drop::<(M::Kept, A::State)>() }
-            && is_too_much(table.unshrunk(), self.resident, &self.task)
+            && is_too_much(self.table.unshrunk(), self.resident, &self.task)
         {
-            table.shrink();
+            self.table.shrink();
             self.resident = self.task.host().memory().resident();
         }
-        let full = table.len() >= COMBINE_KEYS;
-        let keys = table.len();
-        self.helps = helps(keys, before, self.folded, full);
+        let (others, since) = (self.others.len(), self.folded - self.full_at);
+        let stale = since >= STALE.0 && others * 100 > since * STALE.1;
+        let full = others >= PASSED_ON || stale;
+        self.helps = helps(self.table.len() + others, before, self.folded, full);
         // A table that is full because its states are large says little about keys, so this does not affect `helps`.
-        let heavy = self.weight.bytes >= COMBINE_BYTES;
-        if full || heavy || !self.helps { self.hand_on(COMBINE_KEYS.min(2 * keys)) } else { Ok(()) }
+        let heavy = self.weight.bytes + self.others_weight >= COMBINE_BYTES;
+        if full || heavy || !self.helps { self.hand_on() } else { Ok(()) }
     }
 
-    /// Hands the table on. The next table begins with this capacity, in keys.
-    fn hand_on(&mut self, capacity: usize) -> Result<()> {
-        self.folded = 0;
+    /// Counts the memory of the table and of the others.
+    fn count_memory(&mut self) {
+        let (rows, weight) = (self.table.len() + self.others.len(), self.weight.bytes + self.others_weight);
+        if (rows > self.counted + self.counted / 4 || weight > self.working.bytes())
+            && let Some(last) = self.table.entries().last()
+        {
+            self.counted = rows;
+            self.size.sample(last);
+            let others = (self.others.capacity() * size_of::<(M::Kept, A::State)>()) as u64;
+            let bytes = self.table.bytes() + others + self.size.heap_of(rows).max(weight);
+            self.working.insist(bytes.saturating_sub(self.working.bytes()));
+        }
+    }
+
+    /// Hands on the table and the others, and begins with an empty table.
+    fn hand_on(&mut self) -> Result<()> {
+        (self.folded, self.full_at, self.others_weight) = (0, 0, 0);
         self.weight = Weight::default();
-        if self.helps && self.hold(capacity)? { Ok(()) } else { self.write() }
+        if self.helps && self.hold()? { Ok(()) } else { self.write() }
     }
 
-    /// Keeps the table as a run. Returns false if the budget refuses, or if an earlier table was not kept.
-    fn hold(&mut self, capacity: usize) -> Result<bool> {
+    /// Keeps the rows as a run. Returns false if the budget refuses, or if earlier rows were not kept.
+    fn hold(&mut self) -> Result<bool> {
         let (Some(runs), Some((key, state))) = (&mut self.runs, self.table.entries().last()) else {
             return Ok(self.runs.is_some());
         };
@@ -281,47 +314,48 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Merge<V>> Combine<'a, M, K, V, A> {
         let _ = self.working.resize(0);
         self.counted = 0;
         let mut held = self.task.host().memory().reservation();
-        if !held.hold(self.size.of(self.table.len())) {
+        if !held.hold(self.size.of(self.table.len() + self.others.len())) {
             return Ok(false);
         }
-        let table = std::mem::replace(&mut self.table, Table::reusing(Vec::with_capacity(capacity)));
-        let mut rows = table.into_entries();
+        let mut sharded = Sharded::<M, K, A::State>::new(self.buckets, &mut self.counts);
+        sharded.add(self.table.entries());
+        sharded.add(&self.others);
+        let mut rows = sharded.fill(self.table.drain().chain(self.others.drain(..)));
         if self.task.checks_rows() {
-            codec::prove_rows(&mut rows, true)?;
+            for rows in &mut rows {
+                codec::prove_rows(rows, true)?;
+            }
         }
-        runs.push(Run { rows, held });
+        runs.push(Run { rows, held: Arc::new(held) });
         Ok(true)
     }
 
-    /// Writes the runs that were kept, then the table.
+    /// Writes the runs that were kept, then the table and the others.
     fn write(&mut self) -> Result<()> {
-        let Combine { table, runs, writer, buckets, .. } = self;
+        let Combine { table, others, runs, writer, buckets, .. } = self;
         let mut write = |(key, value)| writer.push(buckets.of(M::key_hash(&key)), (M::key(key), value));
         for run in runs.take().unwrap_or_default() {
-            for row in run.rows {
+            for row in run.rows.into_iter().flatten() {
                 write(row)?;
             }
         }
         for row in table.drain() {
             write(row)?;
         }
+        for row in others.drain(..) {
+            write(row)?;
+        }
         Ok(())
     }
 
-    /// Ends the output. If all tables were kept, `add` gets the runs; it may return them, and then they are written.
-    fn finish(
-        mut self,
-        add: impl FnOnce(Runs<M::Kept, A::State>) -> Result<std::result::Result<BlockValue, Runs<M::Kept, A::State>>>,
-    ) -> Result<Output> {
+    /// Ends the output. If all tables were kept, the running fold gets the runs; it may return them, and then they are
+    /// written.
+    fn finish(mut self, partition: u32, running: &Arc<RunningFold<M, K, A::State>>) -> Result<Output> {
         if let Some(runs) = self.runs.take() {
-            let mut counts = Counts::new(self.buckets);
-            for run in &runs {
-                for (key, _) in &run.rows {
-                    counts.add(self.buckets.of(M::key_hash(key)), 1);
-                }
-            }
-            match add(runs)? {
-                Ok(block) => return Ok(counts.output(MadeBlock::Value(block), self.size.size())),
+            running.reuse(std::mem::replace(&mut self.table, Table::new()).into_entries(), &self.task);
+            let merging = Merging::new(self.aggregate.clone());
+            match running.add(partition, runs, &merging, self.op, &self.task)? {
+                Ok(block) => return Ok(self.counts.output(MadeBlock::Value(block), self.size.size())),
                 Err(runs) => self.runs = Some(runs),
             }
             self.write()?;

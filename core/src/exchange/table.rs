@@ -1,25 +1,27 @@
 //! A hash table that remembers the order in which its keys arrived.
 
 use super::hash::hash_of;
-use hashbrown::HashTable;
+use super::index::Index;
+use prefetch_index::prefetch_index;
 use std::hash::Hash;
+
+/// The position of a key that is not there.
+const NOWHERE: u32 = u32::MAX;
+/// Entries of at most this many bytes lie in one cache line.
+const LINE_PART: usize = 16;
 
 /// Keys with their states, in order of first arrival.
 pub(crate) struct Table<K, S> {
-    /// Positions in `entries`, by the hashes of keys: four bytes each, so that much of the index stays in the CPU's
-    /// caches.
-    index: HashTable<u32>,
+    /// Positions in `entries`, by the hashes of keys.
+    index: Index,
     entries: Vec<(K, S)>,
     /// The number of entries, from the first on, that have no spare capacity.
     shrunk: usize,
 }
 
-/// The position of a key that is not there.
-const NOWHERE: u32 = u32::MAX;
-
 impl<K: Hash + Eq, S> Table<K, S> {
     pub(crate) fn new() -> Self {
-        Table { index: HashTable::new(), entries: Vec::new(), shrunk: 0 }
+        Table { index: Index::default(), entries: Vec::new(), shrunk: 0 }
     }
 
     /// A table that reuses the memory of `entries`, with the same capacity in its index.
@@ -27,15 +29,16 @@ impl<K: Hash + Eq, S> Table<K, S> {
         entries.clear();
         // A vector of zero-sized entries has unlimited capacity, but all of these entries are equal.
         let keys = if size_of::<(K, S)>() == 0 { 0 } else { entries.capacity() };
-        Table { index: HashTable::with_capacity(keys), entries, shrunk: 0 }
+        Table { index: Index::with_capacity(keys), entries, shrunk: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
+    #[inline(always)]
     fn find(&self, hash: u64, key: &K) -> Option<usize> {
-        self.index.find(hash, |&at| self.entries[at as usize].0 == *key).map(|&at| at as usize)
+        self.index.find(hash, |at| self.entries[at].0 == *key)
     }
 
     /// The state of `key`, whose hash is `hash`.
@@ -50,45 +53,47 @@ impl<K: Hash + Eq, S> Table<K, S> {
         self.find(hash, key).map(|at| &self.entries[at].1)
     }
 
-    /// Likely positions of keys with these hashes: for each, the first entry of the index that matches seven bits of
-    /// the hash; [`NOWHERE`] if there is none. Looking up a key misses the caches, first in the index and then in the
-    /// entries. Here many keys are looked up at a time, and no branch depends on what is read, so the misses in the
-    /// index overlap.
-    #[inline]
-    pub(crate) fn find_all(&self, hashes: &[u64], found: &mut Vec<u32>) {
-        found.clear();
-        found.extend(hashes.iter().map(|&hash| self.index.find(hash, |_| true).map_or(NOWHERE, |&at| at)));
+    /// Prepares to look up a key with this hash: asks for the memory of the index. Looking up a key misses the caches,
+    /// first in the index and then in the entries. If many keys are prepared at a time, these misses overlap.
+    #[inline(always)]
+    pub(crate) fn prefetch_index(&self, hash: u64) {
+        self.index.prefetch(hash);
     }
 
-    /// Compares the keys at these positions, and replaces positions that have another key by [`NOWHERE`].
-    #[inline]
-    pub(crate) fn confirm<'a>(&self, found: &mut [u32], keys: impl Iterator<Item = &'a K>)
-    where
-        K: 'a,
-    {
-        for (found, key) in found.iter_mut().zip(keys) {
-            if !self.entries.get(*found as usize).is_some_and(|entry| entry.0 == *key) {
-                *found = NOWHERE;
-            }
+    /// The second step: the position of the entry that is most likely the one, or [`NOWHERE`]. Asks for its memory.
+    #[inline(always)]
+    pub(crate) fn prefetch_entry(&self, hash: u64) -> u32 {
+        let Some(at) = self.index.find(hash, |_| true) else { return NOWHERE };
+        prefetch_index(&self.entries, at);
+        if const { size_of::<(K, S)>() > LINE_PART } {
+            // The entry may end in the next cache line, where the next entry begins.
+            prefetch_index(&self.entries, at + 1);
         }
+        at as u32
     }
 
-    /// The state of `key`. If its position was not confirmed, the key is looked up: it may be elsewhere, or have been
-    /// added since.
-    #[inline]
-    pub(crate) fn get_confirmed(&mut self, found: u32, hash: u64, key: &K) -> Option<&mut S> {
-        if found == NOWHERE {
-            return self.get_mut(hash, key);
-        }
-        self.entries.get_mut(found as usize).map(|entry| &mut entry.1)
+    /// As [`get_mut`](Table::get_mut), with what [`prefetch_entry`](Table::prefetch_entry) returned for the key. Other
+    /// keys may have been added since.
+    #[inline(always)]
+    pub(crate) fn get_likely(&mut self, likely: u32, hash: u64, key: &K) -> Option<&mut S> {
+        let at = match self.entries.get(likely as usize) {
+            Some(entry) if entry.0 == *key => likely as usize,
+            _ => self.find_apart(hash, key)?,
+        };
+        self.entries.get_mut(at).map(|entry| &mut entry.1)
+    }
+
+    /// Not inlined, because few keys need it.
+    #[inline(never)]
+    fn find_apart(&self, hash: u64, key: &K) -> Option<usize> {
+        self.find(hash, key)
     }
 
     /// Adds a key. It must not be there yet.
     #[inline(always)]
     pub(crate) fn insert(&mut self, hash: u64, key: K, state: S) {
-        let at = self.entries.len() as u32;
+        self.index.insert(hash, self.entries.len(), &mut |at| hash_of(&self.entries[at].0));
         self.entries.push((key, state));
-        self.index.insert_unique(hash, at, |&at| hash_of(&self.entries[at as usize].0));
     }
 
     /// Takes all entries out, in order, and keeps the capacity.
@@ -106,15 +111,14 @@ impl<K: Hash + Eq, S> Table<K, S> {
         std::mem::replace(&mut self.entries, Vec::with_capacity(capacity))
     }
 
-    /// The entries, in order.
+    /// The entries, in order, as a vector with the table's capacity.
     pub(crate) fn into_entries(self) -> Vec<(K, S)> {
         self.entries
     }
 
     /// Takes out all entries but the first `keep`, in order.
     pub(crate) fn split_off(&mut self, keep: usize) -> Vec<(K, S)> {
-        self.index.retain(|&mut at| (at as usize) < keep);
-        self.index.shrink_to_fit(|&at| hash_of(&self.entries[at as usize].0));
+        self.index.rebuild(keep, keep, &mut |at| hash_of(&self.entries[at].0));
         self.shrunk = self.shrunk.min(keep);
         let tail = self.entries.split_off(keep);
         self.entries.shrink_to_fit();
@@ -146,7 +150,7 @@ impl<K: Hash + Eq, S> Table<K, S> {
 
     /// The bytes of the table itself, without what its entries point to.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.entries.capacity() * size_of::<(K, S)>() + self.index.capacity() * 6) as u64
+        (self.entries.capacity() * size_of::<(K, S)>() + self.index.bytes()) as u64
     }
 }
 

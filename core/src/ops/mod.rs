@@ -46,6 +46,7 @@ mod try_flat_map;
 mod try_map;
 mod union;
 mod values;
+mod words;
 mod zip;
 
 pub use cache::StorageLevel;

@@ -10,6 +10,8 @@ use tryworks_core::task::TaskContext;
 
 /// How much is read at a time. A longer line is read too, into more memory.
 const BUFFER: usize = 256 * 1024;
+/// The length of a line, as a budget counts it for text that is not cut into lines.
+const LINE: usize = 64;
 /// How much is read first to find the end of a line that continues after its split.
 const BEYOND: usize = 4 * 1024;
 /// How much is read to find where the first line of a split begins: the first time, and at most.
@@ -110,6 +112,17 @@ impl TextCursor {
         Ok(())
     }
 
+    /// Goes on behind the lines that were read: reads more, or ends.
+    fn goes_on(&mut self) -> Result<Step> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        if self.ended {
+            return self.bytes.check().map(|()| Step::Done);
+        }
+        self.fill().map(|()| Step::More)
+    }
+
     /// Reserves a buffer of `capacity` bytes: a single line may be longer than all memory.
     fn reserve(&mut self, start: u64, capacity: usize) -> Result<()> {
         let capacity = capacity as u64;
@@ -201,13 +214,24 @@ impl Cursor for TextCursor {
                     return Ok(Step::More);
                 }
             }
-            if let Some(fault) = self.fault.take() {
-                return Err(fault);
+            if self.goes_on()? == Step::Done {
+                return Ok(Step::Done);
             }
-            if self.ended {
-                return self.bytes.check().map(|()| Step::Done);
-            }
-            self.fill()?;
         }
+    }
+
+    fn advance_text<S: FnMut(&str) -> Flow>(&mut self, budget: usize, sink: &mut S) -> Result<Step> {
+        while self.at == self.text.len() {
+            if self.goes_on()? == Step::Done {
+                return Ok(Step::Done);
+            }
+        }
+        let rest = &self.text[self.at..];
+        // Whole lines, of about as much text as `budget` lines have.
+        let enough = rest.len().min(budget.max(1).saturating_mul(LINE));
+        let end = memchr(b'\n', &rest.as_bytes()[enough..]).map_or(rest.len(), |newline| enough + newline + 1);
+        self.at += end;
+        let _ = sink(&rest[..end]);
+        Ok(Step::More)
     }
 }

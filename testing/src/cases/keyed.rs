@@ -2,6 +2,7 @@
 
 use super::{Case, PARTS, ROWS, bits, few, grouped, late, many, sorted};
 use crate::numbers::{fraction, mix, slice};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use tryworks::prelude::*;
 
@@ -13,6 +14,34 @@ fn pairs<S: Sources>(cx: &S) -> Dataset<impl Pipe<Item = (u64, u64)> + use<S>> {
 /// The sum of the values of a key of these.
 fn sum(key: u64) -> u64 {
     (0..1_000).filter(|n| n % 10 == key).sum()
+}
+
+/// The rows of a partition with too many keys for one table.
+const TOO_MANY: u64 = 420_000;
+
+/// The keys of two such partitions. In the first, they come in any order; in the second, each comes six times in a row.
+fn too_many(n: u64) -> u64 {
+    if n < TOO_MANY { mix(n) % 150_000 } else { 100_000 + n / 6 }
+}
+
+/// Stands for a text of many letters, of which only a hash is kept. To append one to another gives another hash if any
+/// letter has another place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Text {
+    hash: u64,
+    power: u64,
+}
+
+impl Text {
+    /// The text of one letter.
+    fn of(letter: u64) -> Self {
+        Text { hash: mix(letter), power: 0x9e37_79b9_7f4a_7c15 }
+    }
+
+    fn then(self, later: Text) -> Self {
+        let hash = self.hash.wrapping_mul(later.power).wrapping_add(later.hash);
+        Text { hash, power: self.power.wrapping_mul(later.power) }
+    }
 }
 
 pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
@@ -52,6 +81,23 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
                     }
                 }
                 assert!(sorted(got) == bits(expected.into_iter().collect()));
+            },
+        ),
+        Case::large(
+            "reduce_by_key of more keys than the table of a map task takes",
+            |cx: &S| {
+                let rows = cx.range_in(0..2 * TOO_MANY, 2).map(|n| (too_many(n), Text::of(n)));
+                Ok(sorted(rows.reduce_by_key(Text::then).collect()?))
+            },
+            |got: Vec<(u64, Text)>| {
+                let mut expected = BTreeMap::<u64, Text>::new();
+                for n in 0..2 * TOO_MANY {
+                    expected
+                        .entry(too_many(n))
+                        .and_modify(|text| *text = text.then(Text::of(n)))
+                        .or_insert(Text::of(n));
+                }
+                assert!(got == expected.into_iter().collect::<Vec<_>>());
             },
         ),
         Case::new(

@@ -11,6 +11,12 @@ fn line(n: u64) -> String {
     format!("{:x} Whale {} ünd", mix(n) % 9_000, mix(n * 3) % 700)
 }
 
+/// The same words with white space of several kinds, and now and then an empty line.
+fn spaced(n: u64) -> String {
+    let ends = ["\n", "\r\n", " \n\n", "\u{3000}\n"];
+    format!("\u{2003}{}{}", line(n).replace(' ', "\t \u{a0}"), ends[n as usize % 4])
+}
+
 const RECORD: usize = 20;
 
 /// A record whose key, the first two bytes, repeats.
@@ -64,6 +70,24 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
                 }
                 assert_eq!(got.len(), expected.len());
                 assert!(got.into_iter().collect::<BTreeMap<String, u32>>() == expected);
+            },
+        ),
+        Case::new(
+            "words",
+            |cx: &S| {
+                let dir = tempfile::tempdir()?;
+                let text: String = (0..20_000).map(spaced).collect();
+                std::fs::write(dir.path().join("text"), text)?;
+                let lines = cx.text_file(dir.path().join("text"));
+                assert!(lines.partitions() > 4);
+                let words = lines.words().union(&few(cx).map(spaced).words());
+                words.map(|word| word.lowered().to_string()).collect()
+            },
+            |got: Vec<String>| {
+                let words = (0..20_000)
+                    .chain(0..1_000)
+                    .flat_map(|n| line(n).split(' ').map(str::to_ascii_lowercase).collect::<Vec<_>>());
+                assert!(got == words.collect::<Vec<String>>());
             },
         ),
         Case::large(
