@@ -114,6 +114,29 @@ fn a_join_that_does_not_fit_goes_on_after_a_stop() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_left_row_that_counts_once_comes_once_after_a_stop() -> Result<()> {
+    // Each key has two left rows, and a right row of each of three tasks. A third of the keys has no right row.
+    let (keys, matched) = (450u64, 300u64);
+    // The keys do not fit into memory, and one of them does not fit alone.
+    let key = |n: u64| format!("{}{n}", "x".repeat(if n == 0 { 64 << 10 } else { 100 }));
+    let cx = Context::builder().threads(1).memory(64 << 10).progress(false).build()?;
+    let left = cx.range_in(0..2 * keys, 2).with(keys).map(move |keys, n| (key(n % keys), n));
+    let right = cx.range_in(0..3 * matched, 3).with(matched).map(move |matched, n| (key(n % matched), n));
+    let numbers = |is_wanted: fn(u64) -> bool| (0..2 * keys).filter(|n| is_wanted(n % keys)).collect::<Vec<_>>();
+    for left in [left.boxed(), left.shuffle_into(1).boxed()] {
+        let (with, without) = (left.semi_join(&right).map(|(_, n)| n), left.anti_join(&right).map(|(_, n)| n));
+        let all = left.left_join(&right).map(|(_, (n, other))| if other.is_some() { n } else { n + 1000 });
+        assert_eq!(with.sort_by(|n| *n).collect()?, numbers(|key| key < 300));
+        assert_eq!(without.sort_by(|n| *n).collect()?, numbers(|key| key >= 300));
+        goes_on(&with);
+        goes_on(&without);
+        goes_on(&all);
+    }
+    assert!(cx.memory().spilled() > 0);
+    Ok(())
+}
+
 /// Numbers without an end, of which a consumer that stops in time reads few.
 fn endless() -> impl Iterator<Item = u64> + Send {
     (0u64..).inspect(|n| assert!(*n < 100_000, "far more items were read than are needed"))

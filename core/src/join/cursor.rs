@@ -176,6 +176,9 @@ impl<J: Kind<V, W>, K: Key, V: Row, W: Row> JoinCursor<J, K, V, W> {
     }
 }
 
+/// After how many left rows to check whether the task was cancelled.
+const CHECK: usize = 64;
+
 /// Pushes what comes out for left rows and their matches into `sink`. Returns how many left rows are done. If the sink
 /// stopped among the matches of the row after them, `place` is that of its next match, and the next call needs it.
 #[inline(always)]
@@ -188,17 +191,15 @@ fn meet<J: Kind<V, W>, K: Key, V: Row, W: Row>(
 ) -> Result<usize> {
     let mut stopped = place.take();
     for (done, (key, value)) in left.iter().enumerate() {
-        // One row may have very many matches.
-        task.check()?;
+        // A row may have very many matches.
+        if done.is_multiple_of(CHECK) {
+            task.check()?;
+        }
         let mut met = stopped.is_some();
         let mut next = stopped.take().unwrap_or_else(|| built.first(key));
         while let Some(other) = built.next(&mut next) {
             met = true;
-            let stops = J::met(value, other).is_some_and(|out| sink((key.clone(), out)).is_break());
-            if stops && J::ONCE {
-                return Ok(done + 1);
-            }
-            if stops {
+            if J::met(value, other).is_some_and(|out| sink((key.clone(), out)).is_break()) {
                 *place = Some(next);
                 return Ok(done);
             }
