@@ -303,11 +303,9 @@ impl Hub {
         // The job may still be running. The previous hub told the driver of its end, and died before the journal had
         // that.
         job.collected = job.detached.is_some();
-        // A detached job continues. After its end it stays open for other drivers that may be collecting it, unless
-        // they are disconnected.
-        let here = |driver: &Attached| self.sessions.all.get(&driver.session).is_some_and(|other| other.peer.is_some());
-        if job.detached.is_none() || job.end.is_some() && !job.drivers.iter().any(here) {
-            self.close_job(id);
+        match job.detached {
+            None => self.close_job(id),
+            Some(_) => self.close_if_collected(id),
         }
     }
 
@@ -326,9 +324,12 @@ impl Hub {
         Some(id)
     }
 
-    /// Closes a detached job that has ended and that a driver has collected, once no other driver is attached to it.
+    /// Closes a detached job that has ended and that a driver has collected, unless another driver is connected that may
+    /// be collecting it.
     pub(crate) fn close_if_collected(&mut self, id: JobId) {
-        if self.jobs.get(&id).is_some_and(|job| job.end.is_some() && job.collected && job.drivers.is_empty()) {
+        let here = |driver: &Attached| self.sessions.all.get(&driver.session).is_some_and(|other| other.peer.is_some());
+        let over = |job: &Job| job.collected && job.end.is_some() && !job.drivers.iter().any(here);
+        if self.jobs.get(&id).is_some_and(over) {
             self.close_job(id);
         }
     }

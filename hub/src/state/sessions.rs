@@ -225,7 +225,10 @@ impl Hub {
             session.lost = Some(self.now);
             // The process may have ended. If the hub sees that now, its slots are free at once.
             self.out.orders.extend(session.process.look(id));
+            let jobs: Vec<_> = session.tickets.values().copied().collect();
             self.unheard(id);
+            // It may have been the last connected driver of a job that another one has collected.
+            jobs.into_iter().for_each(|job| self.close_if_collected(job));
         }
     }
 

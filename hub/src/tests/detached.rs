@@ -241,3 +241,28 @@ fn a_driver_whose_job_was_collected_while_it_was_away_gets_an_answer() {
     let (parts, ends) = results(&world.said(driver));
     assert_eq!((parts.len(), ends.get(&2)), (2, Some(&true)), "a job that saves nothing is recomputed");
 }
+
+/// A program was killed and run again. The hub still took its first run for connected when the second one had collected
+/// the job. When it noticed the loss, the job and its name stayed until the session of the first run was given up.
+#[test]
+fn a_collected_job_is_let_go_of_when_the_last_other_driver_is_lost() {
+    for others in 0..3 {
+        let mut world = World::new();
+        let directory = tempfile::tempdir().unwrap();
+        let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+        let drivers: Vec<_> = (0..=others).map(|_| world.driver(None)).collect();
+        for (driver, welcome) in &drivers {
+            world.drive(*driver, &[saving(1, welcome.session, &save("/out"), "7a")]);
+        }
+        let tasks = world.tasks(engine);
+        world.report(engine, &tasks.iter().map(done).collect::<Vec<_>>());
+        let (last, _) = drivers[others];
+        assert_eq!(results(&world.said(last)).1, BTreeMap::from([(1, true)]));
+        world.drive(last, &[FromDriver::Close { ticket: 1 }]);
+        for (driver, _) in &drivers[..others] {
+            assert!(!world.hub.jobs.is_empty(), "a connected driver may be collecting the job");
+            world.client_gone(*driver);
+        }
+        assert!(world.hub.jobs.is_empty(), "{others} other drivers");
+    }
+}

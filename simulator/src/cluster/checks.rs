@@ -100,6 +100,7 @@ impl Checks {
                 }
                 FromDriver::Attach { ticket, job, .. } => {
                     let name = self.names.get(&job).cloned();
+                    self.tickets.insert((session, ticket), job);
                     self.submitted.extend(name.map(|name| ((session, ticket), name)));
                 }
                 FromDriver::Received { attempts } => {
@@ -130,6 +131,20 @@ impl Checks {
             let is_of_it = *of == session && tasks.get(attempt).is_some_and(|(job, _)| *job == number);
             !(is_of_it && new.spec.wanted.contains(*partition))
         });
+    }
+
+    /// Whether this hub was told that a job is collected. If it dies, it may not have noted that.
+    pub fn heard_collected(&self, job: JobId) -> bool {
+        self.closed_here.contains(&job)
+    }
+
+    /// Fails if the hub still has a job that its driver has collected.
+    pub fn is_let_go(job: JobId, name: &str, disk: &Disk) -> Result<(), Violation> {
+        let row = disk.journal.reader().detached(name).map_err(|error| error.to_string())?;
+        match row.is_some_and(|row| row.job == job) {
+            true => Err(format!("{job}, `{name}`, is collected, but the hub still has it")),
+            false => Ok(()),
+        }
     }
 
     /// The hub dies, and runs nothing any more.

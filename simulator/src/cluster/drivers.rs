@@ -5,9 +5,10 @@ use super::programs::Job;
 use super::promises::Promises;
 use super::{Bug, Happening, MS, SECOND, World};
 use crate::checkers::Violation;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tryworks_base::Error;
-use tryworks_base::ids::SessionId;
+use tryworks_base::ids::{JobId, SessionId};
 use tryworks_protocol::driver::{ToDriver, Welcome};
 use tryworks_protocol::program::Program;
 use tryworks_protocol::{Hello, HostInfo, Opening, Purpose, decode, opening};
@@ -32,6 +33,9 @@ pub(super) struct Driver {
     /// Until this time its network leads nowhere.
     unreachable: Time,
     pub jobs: Vec<Job>,
+    /// The detached jobs that this run of the program has collected. If a hub heard of it and died, the job is not here:
+    /// that hub may not have noted it.
+    pub collected: BTreeMap<JobId, String>,
     /// It will stay for a while after it has got all that it wanted.
     pub lingers: bool,
     /// It stays for that reason now.
@@ -51,6 +55,7 @@ impl Driver {
             patience,
             unreachable: Time(0),
             jobs: Vec::new(),
+            collected: BTreeMap::new(),
             lingers,
             stays: false,
             left: false,
@@ -165,6 +170,7 @@ impl World {
         of.state = Session::new(if bug { of.patience / 2 } else { of.patience }, begins);
         of.promises = Promises::new(of.patience, begins);
         of.jobs.iter_mut().filter(|job| !job.through).for_each(Job::start_over);
+        of.collected.clear();
         let (peer, life) = (of.peer.take(), of.life);
         self.client_is_gone(peer);
         self.after(back_after, Happening::DialDriver(driver, life));

@@ -66,6 +66,8 @@ impl World {
             return;
         }
         self.outcome.hubs_killed += 1;
+        let Self { drivers, checks, .. } = self;
+        drivers.iter_mut().for_each(|of| of.collected.retain(|job, _| !checks.heard_collected(*job)));
         self.checks.hub_dies();
         self.lose_pending();
         let peers: Vec<PeerId> = self.links.keys().copied().collect();

@@ -97,13 +97,15 @@ pub enum Bug {
     CountTwice,
     /// A driver does not acknowledge results.
     ForgetReceived,
+    /// A driver does not say which jobs it has collected.
+    ForgetCollected,
     /// A driver gives up too early.
     LosePatience,
 }
 
 impl Bug {
     /// All bugs, each with the message of its checker.
-    pub const ALL: [(Bug, &str); 19] = [
+    pub const ALL: [(Bug, &str); 20] = [
         (Bug::WrongValue, "a sequential run gives"),
         (Bug::LoseLaunch, "did not end"),
         (Bug::LoseResult, "its program never got"),
@@ -122,6 +124,7 @@ impl Bug {
         (Bug::SubmitTwice, "runs as two jobs"),
         (Bug::CountTwice, "was given to its program twice"),
         (Bug::ForgetReceived, "does not acknowledge them"),
+        (Bug::ForgetCollected, "is collected, but the hub still has it"),
         (Bug::LosePatience, "patience of"),
     ];
 }

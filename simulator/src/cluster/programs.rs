@@ -1,5 +1,6 @@
 //! The programs of drivers: which jobs each wants, and what it does with the results.
 
+use super::checks::Checks;
 use super::engines::Code;
 use super::{Bug, Happening, MS, SECOND, World};
 use crate::checkers::Violation;
@@ -269,6 +270,7 @@ impl World {
             return Err(never_told(job.plan, &missing));
         }
         (job.through, job.ticket) = (true, None);
+        of.collected.extend(job.number.zip(job.name.clone()));
         self.outcome.done += 1;
         self.outcome.collected += u64::from(job.promised.is_some());
         of.state.close(ticket);
@@ -365,6 +367,7 @@ impl World {
             self.after(RETURN.as_nanos() as u64, Happening::Leave(driver, life));
             return Ok(());
         }
+        of.collected.iter().try_for_each(|(job, name)| Checks::is_let_go(*job, name, &self.disk))?;
         let session = of.state.id();
         let to_collect = self.checks.to_collect(&self.disk)?;
         if let Some(held) = self.hosts.iter().find_map(|host| host.holds(session, &to_collect)) {

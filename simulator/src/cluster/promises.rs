@@ -149,6 +149,7 @@ impl Promises {
                     batch.push(FromDriver::Submit(job));
                 }
             }
+            Some(Bug::ForgetCollected) => batch.retain(|one| !matches!(one, FromDriver::Close { .. })),
             Some(Bug::ForgetReceived) => batch.retain(|one| !matches!(one, FromDriver::Received { .. })),
             _ => {}
         }
