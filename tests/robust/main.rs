@@ -4,6 +4,7 @@ mod child;
 mod codec;
 mod few;
 mod forked;
+mod gathered;
 mod large_rows;
 mod lost;
 mod once;

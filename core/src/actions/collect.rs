@@ -1,7 +1,9 @@
 //! `collect`: all items, in order, on the driver.
 
+use super::counted::Counted;
 use super::job::{Background, Job, PartAction, bytes_of};
 use crate::dataset::Dataset;
+use crate::heap::heap_bytes;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::ship;
 use crate::task::TaskContext;
@@ -18,9 +20,10 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Collect {
     type Out = Vec<P::Item>;
 
     fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Vec<P::Item>> {
-        let mut items = Vec::new();
+        let (mut items, mut counted) = (Vec::new(), Counted::new(task));
         drive(&mut cursor, task, &mut |item| {
             items.push(item);
+            counted.count(&items, heap_bytes);
             CONTINUE
         })?;
         Ok(items)

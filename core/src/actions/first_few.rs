@@ -1,8 +1,10 @@
 //! Keeping the first items in an order, with little memory for the others.
 
+use super::counted::Counted;
 use crate::gather::Gathered;
 use crate::heap::heap_bytes;
 use crate::sort::in_order;
+use crate::task::TaskContext;
 use serde::Serialize;
 use std::cmp::Ordering;
 use tryworks_base::{Op, Result};
@@ -11,25 +13,26 @@ use tryworks_base::{Op, Result};
 pub(super) trait Ranked {
     /// What the order compares.
     type Order;
-    /// What is measured of it.
-    type Item: Serialize;
 
     fn compare(&self, other: &Self) -> Ordering;
-    fn item(&self) -> &Self::Item;
+
+    /// About how many bytes it points to.
+    fn heap(&self) -> u64;
 }
 
 /// An item in the order of a key.
 impl<O: Ord, T: Serialize> Ranked for (O, T) {
     type Order = O;
-    type Item = T;
 
     #[inline(always)]
     fn compare(&self, other: &Self) -> Ordering {
         self.0.cmp(&other.0)
     }
 
-    fn item(&self) -> &T {
-        &self.1
+    fn heap(&self) -> u64 {
+        // Keys cannot be measured. They may be as large as their items.
+        let parts = if const { std::mem::needs_drop::<O>() } { 2 } else { 1 };
+        parts * heap_bytes(&self.1)
     }
 }
 
@@ -45,16 +48,16 @@ pub(super) struct FirstFew<'a, R> {
     n: usize,
     items: Vec<R>,
     gathered: Gathered,
+    /// In a task, its memory budget counts them.
+    counted: Option<Counted>,
     /// Whether the first `n` items are sorted, and the later ones come before the last of these.
     full: bool,
 }
 
 impl<'a, R: Ranked> FirstFew<'a, R> {
-    pub(super) fn new(op: &'a Op, n: usize) -> Self {
-        // Keys cannot be measured. They may be as large as their items.
-        let share = if const { std::mem::needs_drop::<R::Order>() } { 2 } else { 1 };
-        let gathered = Gathered::new(n.saturating_mul(2).max(LEAST), GATHERED_BYTES / share);
-        FirstFew { op, n, items: Vec::new(), gathered, full: false }
+    pub(super) fn new(op: &'a Op, n: usize, task: Option<&TaskContext>) -> Self {
+        let gathered = Gathered::new(n.saturating_mul(2).max(LEAST), GATHERED_BYTES);
+        FirstFew { op, n, items: Vec::new(), gathered, counted: task.map(Counted::new), full: false }
     }
 
     #[inline]
@@ -64,9 +67,10 @@ impl<'a, R: Ranked> FirstFew<'a, R> {
             return Ok(());
         }
         self.items.push(item);
-        if self.items.len() >= self.n.saturating_mul(2)
-            && self.gathered.is_full(&self.items, |item| heap_bytes(item.item()))
-        {
+        if let Some(counted) = &mut self.counted {
+            counted.count(&self.items, R::heap);
+        }
+        if self.items.len() >= self.n.saturating_mul(2) && self.gathered.is_full(&self.items, R::heap) {
             self.full = true;
             return self.sort();
         }
@@ -77,6 +81,9 @@ impl<'a, R: Ranked> FirstFew<'a, R> {
         in_order::<R::Order>(self.op, || self.items.sort_by(R::compare))?;
         self.items.truncate(self.n);
         self.gathered.begin(self.n);
+        if let Some(counted) = &mut self.counted {
+            counted.count(&self.items, R::heap);
+        }
         Ok(())
     }
 

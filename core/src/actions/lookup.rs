@@ -1,9 +1,11 @@
 //! `lookup`: the values of one key.
 
+use super::counted::Counted;
 use super::job::{Background, Job, PartAction, bytes_of};
 use crate::call::Value;
 use crate::dataset::Dataset;
 use crate::exchange::{Buckets, hash_of};
+use crate::heap::heap_bytes;
 use crate::lineage::Partitioning;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::row::{Key, show};
@@ -30,10 +32,11 @@ where
     type Out = Vec<V>;
 
     fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Vec<V>> {
-        let mut values = Vec::new();
+        let (mut values, mut counted) = (Vec::new(), Counted::new(task));
         drive(&mut cursor, task, &mut |(key, value)| {
             if self.op.call(|| key == *self.key.0) {
                 values.push(value);
+                counted.count(&values, heap_bytes);
             }
             CONTINUE
         })?;

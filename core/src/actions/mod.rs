@@ -7,6 +7,7 @@ mod count;
 mod count_approx_distinct;
 mod count_by_key;
 mod count_by_value;
+mod counted;
 mod first_few;
 mod fold;
 mod for_each;

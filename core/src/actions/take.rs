@@ -1,7 +1,9 @@
 //! `take`, `first` and `is_empty`: the first items, read from few partitions.
 
+use super::counted::Counted;
 use super::job::{Background, Job, PartAction, bytes_of};
 use crate::dataset::Dataset;
+use crate::heap::heap_bytes;
 use crate::pipe::{CONTINUE, Pipe, STOP, drive};
 use crate::runner::{JobControl, Tie, guarded};
 use crate::ship::ship;
@@ -23,9 +25,10 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for Take {
     type Out = Vec<P::Item>;
 
     fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Vec<P::Item>> {
-        let mut items = Vec::new();
+        let (mut items, mut counted) = (Vec::new(), Counted::new(task));
         drive(&mut cursor, task, &mut |item| {
             items.push(item);
+            counted.count(&items, heap_bytes);
             if items.len() == self.0 { STOP } else { CONTINUE }
         })?;
         Ok(items)

@@ -34,7 +34,7 @@ where
 
     fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Vec<P::Item>> {
         self.function.ready(&self.op, task.place())?;
-        let mut first = FirstFew::new(&self.op, self.n);
+        let mut first = FirstFew::new(&self.op, self.n, Some(task));
         let mut failed = None;
         drive(&mut cursor, task, &mut |item| {
             let order = self.op.call(|| self.function.call(&item));
@@ -129,7 +129,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>, E> Background<'_, P, E> {
             let parts = parts.in_order()?.into_iter().flatten();
             // Tasks may have run in other processes. Then what the function needs does not exist in this one yet.
             function.ready(&op, TaskSite::default())?;
-            let mut first = FirstFew::new(&op, n);
+            let mut first = FirstFew::new(&op, n, None);
             for item in parts {
                 first.push((op.call(|| function.call(&item)), item))?;
             }

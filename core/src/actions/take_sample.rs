@@ -1,7 +1,9 @@
 //! `take_sample`: a random sample of exactly so many items, the same in every run.
 
+use super::counted::Counted;
 use super::job::{Background, Job, PartAction, bytes_of};
 use crate::dataset::Dataset;
+use crate::heap::heap_bytes;
 use crate::pipe::{CONTINUE, Pipe, drive};
 use crate::ship::ship;
 use crate::task::TaskContext;
@@ -63,11 +65,13 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> PartAction<P> for TakeSample {
         let seed = self.seed ^ u64::from(task.place().partition).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let (mut sample, mut place) = (BinaryHeap::<Drawn<P::Item>>::new(), 0);
+        let mut counted = Counted::new(task);
         drive(&mut cursor, task, &mut |item| {
             let number = random.random();
             place += 1;
             if sample.len() < self.n {
                 sample.push(Drawn { number, place, item });
+                counted.count(sample.as_slice(), |drawn| heap_bytes(&drawn.item));
             } else if let Some(mut greatest) = sample.peek_mut()
                 && number < greatest.number
             {

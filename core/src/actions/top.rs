@@ -4,6 +4,7 @@ use super::first_few::{FirstFew, Ranked};
 use super::job::{Background, Job, PartAction, bytes_of};
 use crate::dataset::Dataset;
 use crate::exchange::unless_failed;
+use crate::heap::heap_bytes;
 use crate::pipe::{Pipe, drive};
 use crate::ship::ship;
 use crate::task::TaskContext;
@@ -55,15 +56,14 @@ struct Own<O>(O);
 
 impl<O: Ord + Serialize> Ranked for Own<O> {
     type Order = O;
-    type Item = O;
 
     #[inline(always)]
     fn compare(&self, other: &Self) -> Ordering {
         self.0.cmp(&other.0)
     }
 
-    fn item(&self) -> &O {
-        &self.0
+    fn heap(&self) -> u64 {
+        heap_bytes(&self.0)
     }
 }
 
@@ -83,7 +83,7 @@ impl<P: Pipe<Item: Ord + Serialize + DeserializeOwned>, D: Direction<P::Item>> P
     type Out = Vec<P::Item>;
 
     fn run(&self, mut cursor: P::Cursor, task: &TaskContext) -> Result<Vec<P::Item>> {
-        let (mut first, mut failed) = (FirstFew::new(&self.op, self.n), None);
+        let (mut first, mut failed) = (FirstFew::new(&self.op, self.n, Some(task)), None);
         drive(&mut cursor, task, &mut |item| unless_failed(first.push(Own(D::wrap(item))), &mut failed))?;
         failed.map_or(Ok(()), Err)?;
         finish::<_, D>(first)
@@ -175,7 +175,7 @@ impl<P: Pipe<Item: Serialize + DeserializeOwned>> Background<'_, P> {
         P::Item: Ord,
     {
         self.begin_job(op, Top::<D> { n, op, direction: PhantomData }, move |parts| {
-            let mut first = FirstFew::new(&op, n);
+            let mut first = FirstFew::new(&op, n, None);
             for item in parts.in_order()?.into_iter().flatten() {
                 first.push(Own(D::wrap(item)))?;
             }
