@@ -96,6 +96,38 @@ fn the_hub_waits_for_lost_drivers_whose_processes_it_cannot_see() {
     }
 }
 
+/// The lost driver may just have ended, or the job may begin in a moment.
+#[test]
+fn a_driver_gets_no_message_of_a_short_wait() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (engine, _) = world.engine(offer("one", &directory)).unwrap();
+    let elsewhere = HostInfo { id: "elsewhere".into(), ..here() };
+    let (lost, theirs) = world.driver_of(elsewhere);
+    world.drive(lost, &[FromDriver::Submit(Box::new(job(1, theirs.session, 50, None, None)))]);
+    assert!(!world.tasks(engine).is_empty());
+    let waits = |world: &mut World| {
+        let (driver, own) = world.driver(None);
+        world.drive(driver, &[FromDriver::Submit(Box::new(job(1, own.session, 1, None, None)))]);
+        driver
+    };
+    let told = |world: &mut World, driver| notices(&world.said(driver)).len();
+    let early = waits(&mut world);
+    world.pass(Duration::from_secs(2), &[engine]);
+    world.client_gone(lost);
+    world.tick();
+    assert_eq!(told(&mut world, early), 0, "the driver was lost a moment ago");
+    world.pass(Duration::from_secs(2), &[engine]);
+    assert_eq!(told(&mut world, early), 1);
+    let late = waits(&mut world);
+    world.turn();
+    world.tick();
+    world.tick();
+    assert_eq!(told(&mut world, late), 0, "the job was submitted a moment ago");
+    world.pass(Duration::from_secs(2), &[engine]);
+    assert_eq!(told(&mut world, late), 1);
+}
+
 #[test]
 fn a_driver_that_waits_for_slots_of_a_lost_driver_gets_one_message() {
     let mut world = World::new();
