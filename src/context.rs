@@ -45,6 +45,7 @@ impl Context {
     ///
     /// # Errors
     /// If `threads` is 0, or more than 4,096.
+    #[track_caller]
     pub fn local(threads: usize) -> Result<Self> {
         Context::builder().threads(threads).progress(false).build()
     }

@@ -102,8 +102,15 @@ fn buckets_and_errors_that_make_no_sense_are_mistakes_that_name_the_call() {
     let mistakes = [
         ("histogram: there must be at least one bucket", n.histogram(0).map(drop)),
         ("histogram_in: [1.0] are no bounds of buckets", n.histogram_in(vec![1.0]).map(drop)),
-        ("histogram_in: [1.0, 1.0] are no bounds", n.histogram_in(vec![1.0, 1.0]).map(drop)),
-        ("histogram_in: [0.0, NaN] are no bounds", n.histogram_in(vec![0.0, f64::NAN]).map(drop)),
+        (
+            "histogram_in: the bounds have to ascend, and two neighbours are [1.0, 1.0]",
+            n.histogram_in(vec![0.5, 1.0, 1.0, 2.0]).map(drop),
+        ),
+        (
+            "histogram_in: the bounds have to ascend, and two neighbours are [0.0, NaN]",
+            n.histogram_in(vec![0.0, f64::NAN]).map(drop),
+        ),
+        ("histogram: 1048577 buckets are too many", n.histogram((1 << 20) + 1).map(drop)),
         ("count_approx_distinct: the error has to be at most 0.26", n.count_approx_distinct(0.5).map(drop)),
         ("count_approx_distinct: the error has to be at least", n.count_approx_distinct(0.0).map(drop)),
         (

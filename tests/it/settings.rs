@@ -33,6 +33,8 @@ fn a_setting_that_cannot_be_obeyed_is_an_error_at_its_call() -> Result<()> {
     let (message, site) = plan_error(Context::builder().threads(1_000_000).build());
     assert!(message.contains("`threads` asks for 1000000 threads; ask for 1 to 4096"), "{message}");
     assert!(site.file.ends_with("settings.rs"), "{site}");
+    let (message, site) = plan_error(Context::local(0));
+    assert!(message.contains("`threads` asks for 0 threads") && site.file == file!(), "{message}, {site}");
     let (message, _) = plan_error(Context::builder().spill_dir("").build());
     assert!(message.contains("spill files"), "{message}");
     let (message, _) = plan_error(Context::builder().speculation(200, 0).build());

@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use tryworks_base::{Aspect, Error, Op, Result};
 
+/// The most buckets that [`Dataset::histogram`] makes: each task holds as many numbers.
+const MOST_BUCKETS: usize = 1 << 20;
+
 /// How many numbers are in each bucket. Bucket `i` is from `bounds[i]` to below `bounds[i + 1]`; the last one includes
 /// its upper bound.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -140,7 +143,7 @@ impl<P: Pipe<Item: Number>> Dataset<P> {
     /// one bucket. If there are no finite numbers, there is none.
     ///
     /// # Errors
-    /// Why the job failed; an error if `buckets` is 0.
+    /// Why the job failed; an error if `buckets` is 0, or more than 1,048,576.
     ///
     /// ```
     /// # use tryworks::prelude::*;
@@ -199,6 +202,9 @@ impl<P: Pipe<Item: Number>> Background<'_, P> {
         if buckets == 0 {
             return Err(op.fault("histogram: there must be at least one bucket"));
         }
+        if buckets > MOST_BUCKETS {
+            return Err(op.fault(format!("histogram: {buckets} buckets are too many; ask for at most {MOST_BUCKETS}")));
+        }
         if self.tie != Tie::Bound {
             let message = "histogram: it needs two jobs, one after the other, so it cannot be detached; give the bounds \
                            of the buckets, by `histogram_in`";
@@ -228,10 +234,12 @@ impl<P: Pipe<Item: Number>> Background<'_, P> {
     }
 
     fn spread_in(&self, op: Op, bounds: Vec<f64>) -> Result<Job<Histogram>> {
-        if bounds.len() < 2 || !bounds.is_sorted_by(|a, b| a < b) {
-            let message =
-                format!("histogram_in: {bounds:?} are no bounds of buckets: give at least two, in ascending order");
-            return Err(op.fault(message));
+        if bounds.len() < 2 {
+            return Err(op.fault(format!("histogram_in: {bounds:?} are no bounds of buckets: give at least two")));
+        }
+        // There may be very many bounds, so the error names two.
+        if let Some(pair) = bounds.windows(2).find(|pair| !matches!(pair, [a, b] if a < b)) {
+            return Err(op.fault(format!("histogram_in: the bounds have to ascend, and two neighbours are {pair:?}")));
         }
         let bounds: Arc<[f64]> = bounds.into();
         self.begin_job(op, Count { bounds: bounds.clone(), op }, move |parts| Ok(histogram(&bounds, parts.in_order()?)))
