@@ -1,6 +1,7 @@
 //! A batch of rows to fold into a table: all rows are looked up first, so that cache misses overlap.
 
 use super::aggregate::Aggregate;
+use super::hash::hash_of;
 use super::table::Table;
 use crate::row::Key;
 use tryworks_base::{Op, Result};
@@ -18,25 +19,19 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Notes a row that will be folded next, by the hash of its key. The first step of looking it up.
-    #[inline(always)]
-    pub(crate) fn push<K: Key, S>(&mut self, hash: u64, table: &Table<K, S>) {
-        table.prefetch_index(hash);
-        self.hashes.push(hash);
-    }
-
-    /// The second step, for all rows that were noted.
+    /// Looks up the rows that will be folded next.
     #[inline]
-    pub(crate) fn look_up<K: Key, S>(&mut self, table: &Table<K, S>) {
-        self.likely.clear();
-        self.likely.extend(self.hashes.iter().map(|&hash| table.prefetch_entry(hash)));
+    pub(crate) fn look_up<K: Key, V, S>(&mut self, rows: &[(K, V)], table: &Table<K, S>) {
+        self.hashes.clear();
+        self.hashes.extend(rows.iter().map(|(key, _)| hash_of(key)));
+        table.find_all(&self.hashes, &mut self.likely);
     }
 
-    /// Folds the rows that were looked up, and begins a new batch. They must be the same rows, in the same order. If the table has `most` keys,
+    /// Folds the rows that were looked up. They must be the same rows, in the same order. If the table has `most` keys,
     /// rows of other keys go to `others`.
     #[inline]
     pub(crate) fn fold<K: Key, V, A: Aggregate<V>>(
-        &mut self,
+        &self,
         rows: impl Iterator<Item = (K, V)>,
         table: &mut Table<K, A::State>,
         most: usize,
@@ -52,7 +47,6 @@ impl Batch {
                 None => others.push((key, aggregate.create(op, value))),
             }
         }
-        self.hashes.clear();
         Ok(())
     }
 }

@@ -32,7 +32,7 @@ const COMBINE_KEYS: usize = 1 << 16;
 const PASSED_ON: usize = 1 << 17;
 /// `(rows, percent)`: the task hands on a table if at least `rows` rows came since it was full, and more than `percent` of
 /// them are of other keys. Then its keys are no longer the frequent ones, as in input that is sorted by key.
-const STALE: (usize, usize) = (16_384, 75);
+const STALE: (usize, usize) = (4_096, 75);
 /// The most bytes that these rows, keys and states point to. Then the task hands the table on. The bytes are counted from
 /// the data alone. If free memory decided, the same job would fold in another order elsewhere.
 const COMBINE_BYTES: u64 = 16 << 20;
@@ -91,21 +91,19 @@ where
     A: Merge<V>,
 {
     fn run(&self, partition: u32, task: &TaskContext) -> Result<Output> {
-        let CombineStage { aggregate, buckets, op, .. } = self;
+        let CombineStage { aggregate, op, .. } = self;
         let mut cursor = self.input.open(partition, task)?;
         aggregate.ready(op, task.place())?;
         let mut failed = None;
         let running = self.running_fold(task);
         // A vector of the right capacity does not grow while the table fills.
         let entries = running.spare().unwrap_or_else(|| Vec::with_capacity(self.last_keys.load(Relaxed)));
-        let mut combine = Combine::<M, K, V, A>::new(aggregate, op, *buckets, entries, task)?;
+        let mut combine = Combine::<M, K, V, A>::new(self, &running, entries, task)?;
         drive(&mut cursor, task, &mut |(key, value)| {
             if !combine.helps {
                 return unless_failed(combine.pass_on(key, value), &mut failed);
             }
-            let key = M::keep(key);
-            combine.batch.push(hash_of(&key), &combine.table);
-            combine.rows.push((key, value));
+            combine.rows.push((M::keep(key), value));
             if !combine.gathered.is_full(&combine.rows, heap_bytes) {
                 return CONTINUE;
             }
@@ -115,7 +113,7 @@ where
         combine.fold()?;
         self.last_keys.store(combine.table.len(), Relaxed);
         combine.hand_on()?;
-        combine.finish(partition, &running)
+        combine.finish(partition)
     }
 }
 
@@ -204,19 +202,22 @@ struct Combine<'a, M: Keep<K>, K, V, A: Merge<V>> {
     runs: Option<Vec<Run<M::Kept, A::State>>>,
     /// The rows of `runs` in each bucket.
     counts: Counts,
+    /// Where the runs go.
+    running: &'a Arc<RunningFold<M, K, A::State>>,
     /// Where rows go if they are not kept in `runs`.
     writer: BucketWriter<(K, A::State)>,
     task: TaskContext,
 }
 
 impl<'a, M: Keep<K>, K: Key, V: Row, A: Merge<V>> Combine<'a, M, K, V, A> {
-    fn new(
-        aggregate: &'a A,
-        op: &'a Op,
-        buckets: Buckets,
+    fn new<P>(
+        stage: &'a CombineStage<M, P, A, K, V, A::State>,
+        running: &'a Arc<RunningFold<M, K, A::State>>,
         entries: Vec<(M::Kept, A::State)>,
         task: &TaskContext,
     ) -> Result<Self> {
+        let CombineStage { aggregate, op, buckets, .. } = stage;
+        let buckets = *buckets;
         let writer = BucketWriter::new(buckets, task)?;
         Ok(Combine {
             aggregate,
@@ -238,6 +239,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Merge<V>> Combine<'a, M, K, V, A> {
             resident: task.host().memory().resident(),
             runs: (!writer.leaves()).then(Vec::new),
             counts: Counts::new(buckets),
+            running,
             writer,
             task: task.clone(),
         })
@@ -255,7 +257,7 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Merge<V>> Combine<'a, M, K, V, A> {
         let Combine { aggregate, op, table, rows, others, batch, .. } = self;
         let (before, passed) = (self.folded, others.len());
         self.folded += rows.len();
-        batch.look_up(table);
+        batch.look_up(rows, table);
         batch.fold(rows.drain(..), table, COMBINE_KEYS, others, *aggregate, op)?;
         self.gathered.begin(0);
         if table.len() < COMBINE_KEYS {
@@ -314,10 +316,12 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Merge<V>> Combine<'a, M, K, V, A> {
         let _ = self.working.resize(0);
         self.counted = 0;
         let mut held = self.task.host().memory().reservation();
-        if !held.hold(self.size.of(self.table.len() + self.others.len())) {
+        let rows = self.table.len() + self.others.len();
+        if !held.hold(self.size.of(rows)) {
             return Ok(false);
         }
-        let mut sharded = Sharded::<M, K, A::State>::new(self.buckets, &mut self.counts);
+        let shards = self.running.shards(rows);
+        let mut sharded = Sharded::<M, K, A::State>::new(self.buckets, shards, &mut self.counts);
         sharded.add(self.table.entries());
         sharded.add(&self.others);
         let mut rows = sharded.fill(self.table.drain().chain(self.others.drain(..)));
@@ -350,7 +354,8 @@ impl<'a, M: Keep<K>, K: Key, V: Row, A: Merge<V>> Combine<'a, M, K, V, A> {
 
     /// Ends the output. If all tables were kept, the running fold gets the runs; it may return them, and then they are
     /// written.
-    fn finish(mut self, partition: u32, running: &Arc<RunningFold<M, K, A::State>>) -> Result<Output> {
+    fn finish(mut self, partition: u32) -> Result<Output> {
+        let running = self.running;
         if let Some(runs) = self.runs.take() {
             running.reuse(std::mem::replace(&mut self.table, Table::new()).into_entries(), &self.task);
             let merging = Merging::new(self.aggregate.clone());

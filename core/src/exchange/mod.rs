@@ -13,7 +13,6 @@ mod combine;
 mod fold;
 mod grouped;
 mod hash;
-mod index;
 mod keep;
 mod keyed;
 mod maps;

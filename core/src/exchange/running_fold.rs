@@ -5,7 +5,7 @@ use super::aggregate::Aggregate;
 use super::batch::{Batch, TOGETHER};
 use super::block::{Block, Chunk, Folds, LeftHere};
 use super::by_map::ByMap;
-use super::hash::{Buckets, hash_of};
+use super::hash::Buckets;
 use super::keep::Keep;
 use super::maps::Maps;
 use super::shards::{Run, Shards};
@@ -14,7 +14,7 @@ use crate::host::BlockValue;
 use crate::row::{Key, Row, RowSize};
 use crate::task::TaskContext;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Condvar};
+use std::sync::{Arc, Condvar, OnceLock};
 use tryworks_base::lock::{Held, Lock, none_held};
 use tryworks_base::memory::Reservation;
 use tryworks_base::{Error, Op, Result};
@@ -30,7 +30,8 @@ const NEW: usize = 95;
 /// Each shard is folded for itself, so several tasks can fold at once.
 pub(crate) struct RunningFold<M: Keep<K>, K, V> {
     buckets: Buckets,
-    shards: Vec<Lock<Shard<M::Kept, V>>>,
+    /// They are made for the first output.
+    sharded: OnceLock<(Shards, Vec<Lock<Shard<M::Kept, V>>>)>,
     /// The shard that is ended next.
     ending: AtomicU32,
     state: Lock<State<M::Kept, K, V>>,
@@ -119,10 +120,6 @@ impl<K, V> Shard<K, V> {
 
 impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
     pub(crate) fn new(buckets: Buckets, task: &TaskContext) -> Self {
-        let mut shards = Vec::new();
-        for _ in 0..Shards::of(buckets).count {
-            shards.push(Lock::new(Shard { folded: Some(Folded::new()), waiting: Vec::new() }));
-        }
         let state = State {
             maps: Maps::default(),
             phase: Phase::Open,
@@ -131,7 +128,29 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
             held: Some(task.host().memory().reservation()),
             spare: Vec::new(),
         };
-        RunningFold { buckets, shards, ending: AtomicU32::new(0), state: Lock::new(state), rested: Condvar::new() }
+        RunningFold {
+            buckets,
+            sharded: OnceLock::new(),
+            ending: AtomicU32::new(0),
+            state: Lock::new(state),
+            rested: Condvar::new(),
+        }
+    }
+
+    /// How rows are divided. The number of rows of the first output decides; it changes no answer.
+    pub(crate) fn shards(&self, rows: usize) -> Shards {
+        self.sharded(rows).0
+    }
+
+    fn sharded(&self, rows: usize) -> &(Shards, Vec<Lock<Shard<M::Kept, V>>>) {
+        self.sharded.get_or_init(|| {
+            let shards = Shards::of(self.buckets, rows);
+            let mut all = Vec::new();
+            for _ in 0..shards.count {
+                all.push(Lock::new(Shard { folded: Some(Folded::new()), waiting: Vec::new() }));
+            }
+            (shards, all)
+        })
     }
 
     fn state(&self) -> Held<'_, State<M::Kept, K, V>> {
@@ -181,7 +200,7 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
         drop(state);
         let mut adding = Adding { to: self, lost: true };
         for Run { rows, held } in output {
-            for (shard, rows) in self.shards.iter().zip(rows) {
+            for (shard, rows) in self.sharded(0).1.iter().zip(rows) {
                 if !rows.is_empty() {
                     shard.lock().waiting.push(Waiting { map, rows, held: held.clone() });
                 }
@@ -201,8 +220,8 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
     /// that another task folds.
     fn fold<A: Aggregate<V, State = V>>(&self, map: u32, end: u32, aggregate: &A, op: &Op) -> Result<()> {
         let (mut more, mut brought, mut new, mut batch) = (0, 0, 0, Batch::default());
-        let first = map as usize * 97 % self.shards.len();
-        let (behind, before) = self.shards.split_at(first);
+        let (_, shards) = self.sharded(0);
+        let (behind, before) = shards.split_at(map as usize * 97 % shards.len());
         for shard in before.iter().chain(behind) {
             let mut shared = shard.lock();
             let Some(mut folded) = shared.folded.take() else { continue };
@@ -240,9 +259,9 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
     fn end_shard(&self, shard: u32) {
         none_held("hashing rows");
         let mut ending = Ending { of: self, ended: None };
-        let each = Shards::of(self.buckets).each;
-        let (first, count) = (shard * each, each.min(self.buckets.count() - shard * each));
-        let mut shared = self.shards[shard as usize].lock();
+        let (Shards { each, .. }, shards) = self.sharded(0);
+        let (first, count) = (shard * each, (*each).min(self.buckets.count() - shard * each));
+        let mut shared = shards[shard as usize].lock();
         let (folded, waiting) = (shared.folded.take(), shared.take(u32::MAX));
         drop(shared);
         let gather = |rows: Vec<(M::Kept, V)>| {
@@ -364,12 +383,12 @@ impl<M: Keep<K>, K: Key, V: Row> Folds<(K, V)> for RunningFold<M, K, V> {
                 Phase::Open => state.phase = Phase::Full,
                 // Readers begin after all map tasks, so only redundant attempts can still be adding.
                 Phase::Full if state.adding > 0 => state = state.wait(&self.rested),
-                Phase::Full => state.phase = Phase::Ending(Ended::new(self.buckets), self.shards.len()),
+                Phase::Full => state.phase = Phase::Ending(Ended::new(self.buckets), self.sharded(0).1.len()),
                 Phase::Ending(..) => {
                     drop(state);
                     loop {
                         let shard = self.ending.fetch_add(1, Relaxed);
-                        if shard as usize >= self.shards.len() {
+                        if shard as usize >= self.sharded(0).1.len() {
                             break;
                         }
                         self.end_shard(shard);
@@ -423,10 +442,7 @@ impl<K: Key, V: Row> Folded<K, V> {
         let mut rows = rows.into_iter();
         while !rows.as_slice().is_empty() {
             let some = rows.len().min(TOGETHER);
-            for (key, _) in &rows.as_slice()[..some] {
-                batch.push(hash_of(key), &self.table);
-            }
-            batch.look_up(&self.table);
+            batch.look_up(&rows.as_slice()[..some], &self.table);
             batch.fold(rows.by_ref().take(some), &mut self.table, usize::MAX, &mut Vec::new(), aggregate, op)?;
         }
         Ok(())

@@ -7,9 +7,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use tryworks_base::memory::Reservation;
 
-/// About how many shards there are, unless there are fewer buckets. The table of a shard then stays in the CPU's caches
-/// while it is folded, and many tasks can fold at once.
+/// About how many shards there are for many rows, unless there are fewer buckets. The table of a shard then stays in the
+/// CPU's caches while it is folded, and many tasks can fold at once.
 const SHARDS: u32 = 256;
+/// Outputs of fewer rows get few shards, because each shard costs some time.
+const FEW_ROWS: usize = 8_192;
+const FEW_SHARDS: u32 = 8;
 
 /// Rows that a map task hands on, by shard. In each shard, first come keys that are all different, then other rows with
 /// other keys, both in the order of arrival.
@@ -27,8 +30,10 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    pub(crate) fn of(buckets: Buckets) -> Self {
-        let each = buckets.count().div_ceil(SHARDS).max(1);
+    /// For outputs of about so many rows.
+    pub(crate) fn of(buckets: Buckets, rows: usize) -> Self {
+        let wanted = if rows < FEW_ROWS { FEW_SHARDS } else { SHARDS };
+        let each = buckets.count().div_ceil(wanted).max(1);
         Shards { each, count: buckets.count().div_ceil(each) }
     }
 }
@@ -45,8 +50,7 @@ pub(crate) struct Sharded<'a, M, K, V> {
 }
 
 impl<'a, M: Keep<K>, K, V> Sharded<'a, M, K, V> {
-    pub(crate) fn new(buckets: Buckets, counts: &'a mut Counts) -> Self {
-        let shards = Shards::of(buckets);
+    pub(crate) fn new(buckets: Buckets, shards: Shards, counts: &'a mut Counts) -> Self {
         let rows = vec![0; shards.count as usize];
         Sharded { buckets, shards, counts, places: Vec::new(), rows, kind: PhantomData }
     }

@@ -1,7 +1,7 @@
 //! A hash table that remembers the order in which its keys arrived.
 
 use super::hash::hash_of;
-use super::index::Index;
+use hashbrown::HashTable;
 use prefetch_index::prefetch_index;
 use std::hash::Hash;
 
@@ -12,8 +12,9 @@ const LINE_PART: usize = 16;
 
 /// Keys with their states, in order of first arrival.
 pub(crate) struct Table<K, S> {
-    /// Positions in `entries`, by the hashes of keys.
-    index: Index,
+    /// Positions in `entries`, by the hashes of keys: four bytes each, so that much of the index stays in the CPU's
+    /// caches.
+    index: HashTable<u32>,
     entries: Vec<(K, S)>,
     /// The number of entries, from the first on, that have no spare capacity.
     shrunk: usize,
@@ -21,7 +22,7 @@ pub(crate) struct Table<K, S> {
 
 impl<K: Hash + Eq, S> Table<K, S> {
     pub(crate) fn new() -> Self {
-        Table { index: Index::default(), entries: Vec::new(), shrunk: 0 }
+        Table { index: HashTable::new(), entries: Vec::new(), shrunk: 0 }
     }
 
     /// A table that reuses the memory of `entries`, with the same capacity in its index.
@@ -29,16 +30,15 @@ impl<K: Hash + Eq, S> Table<K, S> {
         entries.clear();
         // A vector of zero-sized entries has unlimited capacity, but all of these entries are equal.
         let keys = if size_of::<(K, S)>() == 0 { 0 } else { entries.capacity() };
-        Table { index: Index::with_capacity(keys), entries, shrunk: 0 }
+        Table { index: HashTable::with_capacity(keys), entries, shrunk: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    #[inline(always)]
     fn find(&self, hash: u64, key: &K) -> Option<usize> {
-        self.index.find(hash, |at| self.entries[at].0 == *key)
+        self.index.find(hash, |&at| self.entries[at as usize].0 == *key).map(|&at| at as usize)
     }
 
     /// The state of `key`, whose hash is `hash`.
@@ -53,27 +53,26 @@ impl<K: Hash + Eq, S> Table<K, S> {
         self.find(hash, key).map(|at| &self.entries[at].1)
     }
 
-    /// Prepares to look up a key with this hash: asks for the memory of the index. Looking up a key misses the caches,
-    /// first in the index and then in the entries. If many keys are prepared at a time, these misses overlap.
-    #[inline(always)]
-    pub(crate) fn prefetch_index(&self, hash: u64) {
-        self.index.prefetch(hash);
+    /// Likely positions of keys with these hashes: for each, the first entry of the index that matches seven bits of
+    /// the hash; [`NOWHERE`] if there is none. Looking up a key misses the caches, first in the index and then in the
+    /// entries. Here many keys are looked up at a time, and no branch depends on what is read, so the misses in the
+    /// index overlap. The entries are prefetched.
+    #[inline]
+    pub(crate) fn find_all(&self, hashes: &[u64], likely: &mut Vec<u32>) {
+        likely.clear();
+        likely.extend(hashes.iter().map(|&hash| {
+            let at = self.index.find(hash, |_| true).map_or(NOWHERE, |&at| at);
+            prefetch_index(&self.entries, at as usize);
+            if const { size_of::<(K, S)>() > LINE_PART } {
+                // The entry may end in the next cache line, where the next entry begins.
+                prefetch_index(&self.entries, at as usize + 1);
+            }
+            at
+        }));
     }
 
-    /// The second step: the position of the entry that is most likely the one, or [`NOWHERE`]. Asks for its memory.
-    #[inline(always)]
-    pub(crate) fn prefetch_entry(&self, hash: u64) -> u32 {
-        let Some(at) = self.index.find(hash, |_| true) else { return NOWHERE };
-        prefetch_index(&self.entries, at);
-        if const { size_of::<(K, S)>() > LINE_PART } {
-            // The entry may end in the next cache line, where the next entry begins.
-            prefetch_index(&self.entries, at + 1);
-        }
-        at as u32
-    }
-
-    /// As [`get_mut`](Table::get_mut), with what [`prefetch_entry`](Table::prefetch_entry) returned for the key. Other
-    /// keys may have been added since.
+    /// As [`get_mut`](Table::get_mut), with what [`find_all`](Table::find_all) found for the key. Other keys may have
+    /// been added since.
     #[inline(always)]
     pub(crate) fn get_likely(&mut self, likely: u32, hash: u64, key: &K) -> Option<&mut S> {
         let at = match self.entries.get(likely as usize) {
@@ -92,8 +91,9 @@ impl<K: Hash + Eq, S> Table<K, S> {
     /// Adds a key. It must not be there yet.
     #[inline(always)]
     pub(crate) fn insert(&mut self, hash: u64, key: K, state: S) {
-        self.index.insert(hash, self.entries.len(), &mut |at| hash_of(&self.entries[at].0));
+        let at = self.entries.len() as u32;
         self.entries.push((key, state));
+        self.index.insert_unique(hash, at, |&at| hash_of(&self.entries[at as usize].0));
     }
 
     /// Takes all entries out, in order, and keeps the capacity.
@@ -118,7 +118,8 @@ impl<K: Hash + Eq, S> Table<K, S> {
 
     /// Takes out all entries but the first `keep`, in order.
     pub(crate) fn split_off(&mut self, keep: usize) -> Vec<(K, S)> {
-        self.index.rebuild(keep, keep, &mut |at| hash_of(&self.entries[at].0));
+        self.index.retain(|&mut at| (at as usize) < keep);
+        self.index.shrink_to_fit(|&at| hash_of(&self.entries[at as usize].0));
         self.shrunk = self.shrunk.min(keep);
         let tail = self.entries.split_off(keep);
         self.entries.shrink_to_fit();
@@ -150,7 +151,7 @@ impl<K: Hash + Eq, S> Table<K, S> {
 
     /// The bytes of the table itself, without what its entries point to.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.entries.capacity() * size_of::<(K, S)>() + self.index.bytes()) as u64
+        (self.entries.capacity() * size_of::<(K, S)>() + self.index.capacity() * 6) as u64
     }
 }
 
