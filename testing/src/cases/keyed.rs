@@ -17,11 +17,11 @@ fn sum(key: u64) -> u64 {
 }
 
 /// The rows of a partition with too many keys for one table.
-const TOO_MANY: u64 = 420_000;
+const TOO_MANY: u64 = 330_000;
 
-/// The keys of two such partitions. In the first, they come in any order; in the second, each comes six times in a row.
+/// The keys of two such partitions. In the first, they come in any order; in the second, each comes twice in a row.
 fn too_many(n: u64) -> u64 {
-    if n < TOO_MANY { mix(n) % 150_000 } else { 100_000 + n / 6 }
+    if n < TOO_MANY { mix(n) % 150_000 } else { 100_000 + n / 2 }
 }
 
 /// Stands for a text of many letters, of which only a hash is kept. To append one to another gives another hash if any
