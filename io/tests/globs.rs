@@ -98,3 +98,19 @@ fn a_glob_reports_what_it_cannot_look_at() {
     assert_eq!(found(b"{\xfe,\xff,none}one"), [fe.as_str(), &ff]);
     assert_eq!(found(b"?one"), [fe.as_str(), &ff]);
 }
+
+/// Directories below one whose path is too long for the system were left out.
+#[test]
+fn a_glob_reports_a_directory_that_is_too_deep() {
+    let dir = tempfile::tempdir().unwrap();
+    let [upper, lower] = ["upper", "lower"].map(|name| {
+        let deep = (0..12).fold(dir.path().join(name), |at, _| at.join("d".repeat(200)));
+        fs::create_dir_all(&deep).unwrap();
+        deep
+    });
+    fs::write(lower.join("a"), "a").unwrap();
+    assert_eq!(read(dir.path().join("**/a")).unwrap(), ["a"]);
+    fs::rename(dir.path().join("lower"), upper.join("lower")).unwrap();
+    let error = read(dir.path().join("**/a")).unwrap_err().to_string();
+    assert!(error.contains("File name too long"), "{error}");
+}
