@@ -63,7 +63,8 @@ fn a_test_that_makes_a_context_on_its_own_thread_gets_an_error_with_advice() {
         return;
     }
     let cluster = Cluster::by_hand(1, 1, &[]);
-    let done = cluster.begin_with(&["callers::a_test_that_asks_for_a_cluster", "--nocapture"], &[]).ends_well();
+    let done =
+        cluster.begin_with(&["callers::a_test_that_makes_a_context_on_its_own_thread", "--nocapture"], &[]).ends_well();
     assert!(done.out.contains("make the context on the test's own thread"), "{}{}", done.out, done.err);
 }
 
