@@ -16,8 +16,9 @@ fn sum(key: u64) -> u64 {
     (0..1_000).filter(|n| n % 10 == key).sum()
 }
 
-/// The rows of a partition with too many keys for one table.
+/// The rows of a partition with too many keys for one table, and of that and another such partition.
 const TOO_MANY: u64 = 330_000;
+const ALL_OF_THEM: u64 = 470_000;
 
 /// The keys of two such partitions. In the first, they come in any order; in the second, each comes twice in a row.
 fn too_many(n: u64) -> u64 {
@@ -86,12 +87,13 @@ pub(super) fn cases<S: Sources + 'static>() -> Vec<Case<S>> {
         Case::large(
             "reduce_by_key of more keys than the table of a map task takes",
             |cx: &S| {
-                let rows = cx.range_in(0..2 * TOO_MANY, 2).map(|n| (too_many(n), Text::of(n)));
+                let numbers = cx.range_in(0..TOO_MANY, 1).union(&cx.range_in(TOO_MANY..ALL_OF_THEM, 1));
+                let rows = numbers.map(|n| (too_many(n), Text::of(n)));
                 Ok(sorted(rows.reduce_by_key(Text::then).collect()?))
             },
             |got: Vec<(u64, Text)>| {
                 let mut expected = BTreeMap::<u64, Text>::new();
-                for n in 0..2 * TOO_MANY {
+                for n in 0..ALL_OF_THEM {
                     expected
                         .entry(too_many(n))
                         .and_modify(|text| *text = text.then(Text::of(n)))
