@@ -83,7 +83,7 @@ fn white_space(text: &[u8], at: usize) -> u64 {
         space |= gathered << (8 * place);
         suspects |= word;
     }
-    // No lead byte precedes the block only if the last bytes before it are ASCII, too.
+    // A character of three bytes may begin up to two bytes before the block and end in it.
     let before = text[at.saturating_sub(2)..at].iter().any(|byte| *byte >= 0x80);
     if suspects & HIGH != 0 || before { space | other_space(text, at) } else { space }
 }

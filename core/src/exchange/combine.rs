@@ -158,8 +158,8 @@ impl Weight {
     }
 }
 
-/// Whether combining is worthwhile, after `folded` rows made `rows` rows to be shuffled. `before` is the number of folded
-/// rows at the last look, and `full` says whether they are handed on now.
+/// Whether combining is worthwhile, if `left` rows are to be shuffled after `folded` rows were folded or passed on. `before`
+/// is the number of those at the last look, and `full` says whether the rows are handed on now.
 fn helps(left: usize, before: usize, folded: usize, full: bool) -> bool {
     let useless =
         |(rows, percent): &(usize, usize)| (before < *rows && folded >= *rows || full) && left * 100 > folded * percent;

@@ -48,8 +48,16 @@ struct State<T, K, V> {
     lost: bool,
     /// The memory of all shards' tables, until the fold has ended.
     held: Option<Reservation>,
-    /// The capacity of tables that were handed on, for new map tasks.
-    spare: Vec<Vec<(T, V)>>,
+    /// Empty vectors with the capacity of tables that were handed on, for new map tasks, and the memory that they take.
+    spare: Vec<(Vec<(T, V)>, Reservation)>,
+}
+
+impl<T, K, V> State<T, K, V> {
+    /// Takes no more outputs.
+    fn close(&mut self) {
+        self.phase = Phase::Full;
+        self.spare = Vec::new();
+    }
 }
 
 enum Phase<T> {
@@ -164,14 +172,17 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
 
     /// An empty vector with the capacity of an earlier table.
     pub(crate) fn spare(&self) -> Option<Vec<(M::Kept, V)>> {
-        self.state().spare.pop()
+        Some(self.state().spare.pop()?.0)
     }
 
-    /// Keeps an empty vector for a later table, if there are not enough of them.
+    /// Keeps an empty vector for a later table, if there are not enough of them and the budget allows it.
     pub(crate) fn reuse(&self, entries: Vec<(M::Kept, V)>, task: &TaskContext) {
+        let bytes = entries.capacity().saturating_mul(size_of::<(M::Kept, V)>()) as u64;
+        let mut held = task.host().memory().reservation();
+        let fits = held.hold(bytes);
         let mut state = self.state();
-        if matches!(state.phase, Phase::Open) && state.spare.len() < task.host().slots() {
-            state.spare.push(entries);
+        if fits && matches!(state.phase, Phase::Open) && state.spare.len() < task.host().slots() {
+            state.spare.push((entries, held));
         }
     }
 
@@ -246,10 +257,7 @@ impl<M: Keep<K>, K: Key, V: Row> RunningFold<M, K, V> {
             fits
         });
         if (!fits || new * 100 > brought * NEW) && matches!(state.phase, Phase::Open) {
-            state.phase = Phase::Full;
-            let spare = std::mem::take(&mut state.spare);
-            drop(state);
-            drop(spare);
+            state.close();
         }
         Ok(())
     }
@@ -380,7 +388,7 @@ impl<M: Keep<K>, K: Key, V: Row> Folds<(K, V)> for RunningFold<M, K, V> {
         let blocks = loop {
             match &state.phase {
                 Phase::Ended(ended) => break &ended.blocks,
-                Phase::Open => state.phase = Phase::Full,
+                Phase::Open => state.close(),
                 // Readers begin after all map tasks, so only redundant attempts can still be adding.
                 Phase::Full if state.adding > 0 => state = state.wait(&self.rested),
                 Phase::Full => state.phase = Phase::Ending(Ended::new(self.buckets), self.sharded(0).1.len()),
